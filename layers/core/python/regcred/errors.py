@@ -1,0 +1,70 @@
+"""Every error that Regcred raises on purpose.
+
+The class says what may be done about it: only :class:`TransientError` is worth another try with the same input.
+Messages name the input that was wrong and the remedy, and never hold a secret or a raw response body.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class RegcredError(Exception):
+    """Base of all errors raised on purpose; ``str()`` of it is one line that can be shown to a user.
+
+    Args:
+        message: What was wrong with which input, and what to do, in one line without secrets.
+    """
+
+    kind = "error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class TransientError(RegcredError):
+    """The same call may succeed later: a network failure, a throttle, a sealed Vault, a 5xx.
+
+    Args:
+        message: See :class:`RegcredError`.
+        retry_after: How long the other side asked to be left alone, if it said so.
+    """
+
+    kind = "transient"
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RefusedError(RegcredError):
+    """The other side understood and said no: a wrong secret, a missing permission, an untrusted caller."""
+
+    kind = "refused"
+
+
+class MalformedError(RegcredError):
+    """An input can't be understood.
+
+    Args:
+        message: See :class:`RegcredError`.
+        field: The field that is wrong, as its owner would write it (``scope.repositories[0]``), or ``""``.
+    """
+
+    kind = "malformed"
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class MissingError(RegcredError):
+    """What was asked for does not exist (and that is known, not guessed from a failure)."""
+
+    kind = "missing"
+
+
+class ConflictError(RegcredError):
+    """Somebody else wrote first: a check-and-set or resourceVersion no longer matches. Read again and decide again."""
+
+    kind = "conflict"

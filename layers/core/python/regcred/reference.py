@@ -1,0 +1,82 @@
+"""The reference ``<project>/<registry>``: how a workload names a registry."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from regcred.errors import MalformedError
+
+LABEL_MAX = 63
+"""Longest DNS label in characters (RFC 1123, section 2.1)."""
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+def check_label(value: str, *, field: str) -> str:
+    """Return ``value`` if it is a DNS label (RFC 1123).
+
+    Args:
+        value: The name of a project, registry or cluster.
+        field: What the value is, for the error text.
+
+    Raises:
+        MalformedError: If it is not one; the text says which rule it breaks.
+    """
+    if len(value) <= LABEL_MAX and _LABEL.fullmatch(value):
+        return value
+    if not value:
+        reason = "is empty"
+    elif len(value) > LABEL_MAX:
+        reason = f"has {len(value)} characters; {LABEL_MAX} are allowed"
+    elif value != value.lower():
+        reason = "has capital letters; use lower case"
+    elif value[0] == "-" or value[-1] == "-":
+        reason = "starts or ends with '-'"
+    else:
+        reason = "may hold only a-z, 0-9 and '-'"
+    raise MalformedError(f"{field} {value[:80]!r} {reason}", field=field)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Reference:
+    """A registry of a project. Sorts by project, then registry; both are DNS labels."""
+
+    project: str
+    registry: str
+
+    def __post_init__(self) -> None:
+        check_label(self.project, field="project")
+        check_label(self.registry, field="registry")
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read ``<project>/<registry>``.
+
+        Args:
+            text: The annotation's value or a command's argument. Surrounding white space is refused, not trimmed.
+
+        Raises:
+            MalformedError: If it has any other form; the text says why and shows the form.
+        """
+        parts = text.split("/")
+        if len(parts) != 2:  # noqa: PLR2004 - the two parts of the form below
+            raise MalformedError(
+                f"reference {text[:140]!r} is not of the form <project>/<registry>, as in payments/ecr-prod",
+                field="reference",
+            )
+        try:
+            return cls(*parts)
+        except MalformedError as error:
+            raise MalformedError(
+                f"reference {text[:140]!r}: {error}; write <project>/<registry>, as in payments/ecr-prod",
+                field="reference",
+            ) from None
+
+    @property
+    def secret_name(self) -> str:
+        """The name of the Secret that holds this registry's credential in a namespace."""
+        return f"regcred.{self.project}.{self.registry}"
+
+    def __str__(self) -> str:
+        return f"{self.project}/{self.registry}"

@@ -1,0 +1,1 @@
+"""The place *registry*: definitions, the minter interface, one file per provider, verification."""

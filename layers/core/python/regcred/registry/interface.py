@@ -1,0 +1,113 @@
+"""What a provider is: it turns a definition and the project's identity into a credential.
+
+A provider is one file that implements :class:`Provider`, and one line in the catalog (or an entry point of the
+group ``regcred.providers`` in a package of its own).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from pydantic import SecretStr
+
+from regcred.credential import Credential
+from regcred.reference import Reference
+
+if TYPE_CHECKING:
+    from regcred.registry.definition import BaseDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCredentials:
+    """Session credentials of the project's own IAM role."""
+
+    access_key_id: str
+    secret_access_key: SecretStr
+    session_token: SecretStr
+    expires_at: datetime
+
+
+class Identity(Protocol):
+    """Who a project is to the outside: its own IAM role (path ``/regcred/``, ExternalId and session tag = project).
+
+    Every federated call starts from it, so a definition that names another project's account gets nothing.
+    Methods raise RefusedError (not trusted), TransientError.
+    """
+
+    def aws(self) -> AwsCredentials:
+        """Credentials of the project's role, assumed at most once per invocation."""
+
+    def web_identity_token(self, audience: str, lifetime: timedelta) -> SecretStr:
+        """A signed JWT of the project's role for one audience (AWS STS GetWebIdentityToken, 60 s to 1 h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MintContext:
+    """What a provider may use beside the definition."""
+
+    reference: Reference
+    now: Callable[[], datetime]
+    """The clock; aware, UTC."""
+    identity: Identity
+    upstream: Mapping[str, SecretStr]
+    """The upstream secret's fields, empty where the definition needs none."""
+
+
+class Revoked(StrEnum):
+    """What a revocation achieved."""
+
+    YES = "yes"
+    """The vendor no longer accepts the credential."""
+    UNSUPPORTED = "unsupported"
+    """The vendor has no way to end it early; it lives until it expires."""
+
+
+DefinitionT = TypeVar("DefinitionT", bound="BaseDefinition", contravariant=True)
+
+
+class Provider(Protocol, Generic[DefinitionT]):
+    """Mints for one kind of registry. Instances hold no state between calls.
+
+    Methods raise the types of regcred.errors: TransientError (network, throttle, 5xx), RefusedError (the vendor
+    said no), MalformedError (the definition, the upstream secret or the vendor's answer; names the field),
+    MissingError (the upstream secret or the vendor's object does not exist).
+    """
+
+    static: bool
+    """Whether it hands out the upstream secret itself: checked a few times a day instead of minted anew."""
+
+    def mint(self, definition: DefinitionT, context: MintContext) -> Credential:
+        """Fetch a new credential; its hosts and expiry come from the vendor's answer."""
+
+    def revoke(self, definition: DefinitionT, revocation_id: str, context: MintContext) -> Revoked:
+        """End a credential early, where the vendor can."""
+
+
+class Verdict(StrEnum):
+    """What the registry itself said of a credential."""
+
+    CAN_PULL = "can-pull"
+    CAN_PUSH = "can-push"
+    """It pulls, but may push too: wider than asked."""
+    REFUSED = "refused"
+    INCONCLUSIVE = "inconclusive"
+    """A 404, a 429, no probe image, or the registry out of reach: proves nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A verdict and one line that says how it was reached."""
+
+    verdict: Verdict
+    detail: str
+
+
+class Verifier(Protocol):
+    """Asks a registry whether a credential works (providers' contract: OCI distribution, token authentication)."""
+
+    def verify(self, definition: BaseDefinition, credential: Credential) -> Verification:
+        """Try the credential against each of its hosts; never raises for what the registry answers."""

@@ -1,0 +1,351 @@
+"""The documents of the ``regcred/`` mount as values; pure: text in, record out, and back.
+
+Every document but the credential and the upstream secret is one JSON text in the field ``document``: OpenBao
+refuses secrets of more than 500 keys, and audit logs hash strings but show numbers and key names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+
+from regcred.credential import Credential, Verified
+from regcred.errors import MalformedError
+from regcred.reference import Reference, check_label
+
+DOCUMENT = "document"
+"""The one field of a JSON document."""
+
+INDEX = "_index"
+"""The name of a project's index beside its credentials; no registry can have it (not a DNS label)."""
+
+
+def project_path(project: str) -> str:
+    """Where platform admins say what a project may use."""
+    return f"platform/projects/{check_label(project, field='project')}"
+
+
+def cluster_path(cluster: str) -> str:
+    """Where platform admins say which namespaces of a cluster may use which projects."""
+    return f"platform/clusters/{check_label(cluster, field='cluster')}"
+
+
+def registry_path(reference: Reference) -> str:
+    """Where a registry's definition lies."""
+    return f"registries/{reference}"
+
+
+def upstream_path(reference: Reference) -> str:
+    """Where the upstream secret lies; its owner may write it, only rotate may read it."""
+    return f"upstream/{reference}"
+
+
+def request_path(reference: Reference) -> str:
+    """Where a user asks for something to be done now."""
+    return f"requests/{reference}"
+
+
+def rotation_path(reference: Reference) -> str:
+    """Where rotate keeps its claim and its A/B slots."""
+    return f"rotations/{reference}"
+
+
+def credential_path(reference: Reference) -> str:
+    """Where the credential lies, ready to project."""
+    return f"credentials/{reference}"
+
+
+def index_path(project: str) -> str:
+    """Where a project's index lies."""
+    return f"credentials/{check_label(project, field='project')}/{INDEX}"
+
+
+def status_path(cluster: str, project: str) -> str:
+    """Where the sync of a cluster says what is in place, and keeps its ledger."""
+    return f"status/{check_label(cluster, field='cluster')}/{check_label(project, field='project')}"
+
+
+class Record(BaseModel):
+    """A JSON document. Unknown fields are refused, so that a misspelt one is an error and not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, str], *, path: str) -> Self:
+        """Read a record from a document's fields.
+
+        Args:
+            fields: What the store returned.
+            path: Where it was read, for the error text.
+
+        Raises:
+            MalformedError: names the field and what is wrong with it, never its value.
+        """
+        text = fields.get(DOCUMENT)
+        if text is None:
+            raise MalformedError(f"{path}: the field {DOCUMENT!r} with a JSON text is missing", field=DOCUMENT)
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise malformed(error, where=path) from None
+
+    def fields(self) -> dict[str, str]:
+        """The document to write. Fields at their defaults are left out to keep large documents small."""
+        return {DOCUMENT: self.model_dump_json(exclude_defaults=True)}
+
+
+def malformed(error: ValidationError, *, where: str) -> MalformedError:
+    """Turn pydantic's error into one line that names each wrong field; values are never repeated."""
+    problems = [
+        (".".join(str(part) for part in item["loc"]) or "the document", item["msg"])
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    text = "; ".join(f"{field}: {message}" for field, message in problems)
+    return MalformedError(f"{where}: {text}", field=problems[0][0])
+
+
+Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+
+
+class ProjectPolicy(Record):
+    """``platform/projects/P``: what a project may use. Empty lists allow nothing of that kind."""
+
+    hosts: list[str] = []
+    """Registry hosts that a definition may type (``registry.example.com:5000``, ``*.jfrog.io``: one glob per label)."""
+    paths: dict[str, list[str]] = {}
+    """By host, the repository path prefixes allowed there; a host not named here is allowed whole."""
+    accounts: list[str] = []
+    """Cloud accounts: AWS account ids, Google project ids, Azure tenant ids."""
+    clusters: list[Label] = []
+    """Clusters whose Vault identity may read this project's credentials."""
+    role_arn: str = ""
+    """The project's own IAM role (path ``/regcred/``) that rotate assumes before each federated call."""
+
+
+class ClusterGrants(Record):
+    """``platform/clusters/C``: which namespaces may use which projects."""
+
+    grants: dict[Label, list[str]] = {}
+    """By project, the namespaces: exact names, or globs (``team-a-*``) if ``globs`` is on."""
+    globs: bool = False
+
+
+class Action(StrEnum):
+    """What a user can ask for."""
+
+    ROTATE = "rotate"
+    VERIFY = "verify"
+    REVOKE = "revoke"
+
+
+class Request(Record):
+    """``requests/P/R``: written by a user with the user's own token; that write is the authority."""
+
+    action: Action
+    asked_at: AwareDatetime
+
+
+class Definition(Record):
+    """``registries/P/R``: kept as given; ``regcred.registry.definition`` gives it its type by ``provider``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    provider: str
+
+    def content(self) -> dict[str, Any]:
+        """The definition as a plain mapping."""
+        return self.model_dump(mode="json")
+
+    def fields(self) -> dict[str, str]:
+        """The document to write, whole: a definition has no defaults to leave out here."""
+        return {DOCUMENT: self.model_dump_json()}
+
+
+class State(StrEnum):
+    """The state of a registry in the index."""
+
+    OK = "ok"
+    FAILING = "failing"
+    """The last attempt failed; a credential of ``version`` may still be valid."""
+    REVOKED = "revoked"
+    """Revoked on purpose: positive proof for removal from clusters."""
+    REMOVED = "removed"
+    """The definition is gone: positive proof for removal from clusters."""
+
+
+class IndexEntry(Record):
+    """What anyone who may use a project needs to know of one registry, without a secret."""
+
+    state: State
+    version: int = 0
+    """The version of ``credentials/P/R``; 0 before the first success."""
+    fingerprint: str = ""
+    """Differs whenever the credential's content differs; random, so it says nothing of the content."""
+    provider: str = ""
+    hosts: list[str] = []
+    expires_at: AwareDatetime | None = None
+    """None for a static credential."""
+    refresh_at: AwareDatetime | None = None
+    definition_version: int = 0
+    """The version of ``registries/P/R`` that was last acted on."""
+    verified: Verified = Verified.UNKNOWN
+    warning: str = ""
+    """What verification found that does not stop a static credential (it can push)."""
+    error: str = ""
+    error_kind: str = ""
+    failing_since: AwareDatetime | None = None
+    next_attempt_at: AwareDatetime | None = None
+    attempts: int = 0
+    """Failures in a row."""
+    changed_at: AwareDatetime
+    """When the outcome that this entry tells was known; orders entries of one version."""
+
+
+class Index(Record):
+    """``credentials/P/_index``: one entry per registry of the project."""
+
+    registries: dict[Label, IndexEntry] = {}
+
+
+def merge(index: Index, updates: Mapping[str, IndexEntry]) -> Index:
+    """The index with ``updates`` merged in; the same object if nothing but times of no outcome would change.
+
+    Monotonic by credential version, then by ``changed_at``: a late failure never hides a newer success, in
+    whatever order writers arrive.
+    """
+    entries = dict(index.registries)
+    for name, new in updates.items():
+        old = entries.get(name)
+        if old is None or (new.version, new.changed_at) > (old.version, old.changed_at):
+            if old is None or not same_outcome(old, new):
+                entries[name] = new
+    return index if entries == index.registries else Index(registries=entries)
+
+
+def same_outcome(old: IndexEntry, new: IndexEntry) -> bool:
+    """Whether two entries tell the same but for ``changed_at``."""
+    return old.model_copy(update={"changed_at": new.changed_at}) == new
+
+
+class CredentialRecord(BaseModel):
+    """``credentials/P/R``: flat string fields, so that any other tool can project it as it lies.
+
+    ``username``, ``password`` are those of the first login; ``.dockerconfigjson`` holds all.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    dockerconfigjson: SecretStr = Field(alias=".dockerconfigjson")
+    username: str
+    password: SecretStr
+    hosts: str
+    """All keys of the auths map, joined by ``,``."""
+    provider: str
+    fingerprint: str
+    issued_at: AwareDatetime
+    expires_at: AwareDatetime | None = None
+    refresh_at: AwareDatetime | None = None
+    revocation_id: str = Field(default="", repr=False)
+
+    @classmethod
+    def of(cls, credential: Credential, *, reference: Reference, fingerprint: str) -> CredentialRecord:
+        """The record of a freshly minted credential."""
+        first = credential.logins[0]
+        return cls.model_validate(
+            {
+                ".dockerconfigjson": credential.dockerconfigjson(),
+                "username": first.username,
+                "password": first.password,
+                "hosts": ",".join(credential.hosts),
+                "provider": credential.provider,
+                "fingerprint": fingerprint,
+                "issued_at": credential.issued_at,
+                "expires_at": credential.expires_at,
+                "refresh_at": credential.refresh_at(reference),
+                "revocation_id": credential.revocation_id,
+            }
+        )
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, str], *, path: str) -> CredentialRecord:
+        """Read the record; empty strings stand for absent times.
+
+        Raises:
+            MalformedError: names the field and what is wrong with it, never its value.
+        """
+        try:
+            return cls.model_validate({name: value for name, value in fields.items() if value})
+        except ValidationError as error:
+            raise malformed(error, where=path) from None
+
+    def fields(self) -> dict[str, str]:
+        """The string fields to write. This is where the secret is unwrapped: call it on the last line."""
+        return {
+            ".dockerconfigjson": self.dockerconfigjson.get_secret_value(),
+            "username": self.username,
+            "password": self.password.get_secret_value(),
+            "hosts": self.hosts,
+            "provider": self.provider,
+            "fingerprint": self.fingerprint,
+            "issued_at": _text(self.issued_at),
+            "expires_at": _text(self.expires_at),
+            "refresh_at": _text(self.refresh_at),
+            "revocation_id": self.revocation_id,
+        }
+
+
+def _text(time: datetime | None) -> str:
+    return "" if time is None else time.isoformat()
+
+
+class Claim(Record):
+    """Who is rotating this registry now; another may take over when the lease has run out."""
+
+    owner: str
+    lease_until: AwareDatetime
+
+
+class Slot(StrEnum):
+    """The two slots of a static upstream that is rotated in turn."""
+
+    A = "a"
+    B = "b"
+
+
+class Rotation(Record):
+    """``rotations/P/R``: the claim, and for A/B upstreams the slots and every change before it is made.
+
+    It may hold upstream secrets (only rotate can read it), so nothing of ``slots`` is in ``repr``.
+    """
+
+    claim: Claim | None = None
+    active: Slot | None = None
+    slots: dict[Slot, dict[str, str]] = Field(default={}, repr=False)
+    """By slot, what the provider needs to use and to renew it (its user or token id, its secret)."""
+    pending: Slot | None = None
+    """The slot whose saved secret may or may not have been set upstream yet."""
+
+
+class Placement(Record):
+    """The ledger of one reference in one cluster: what sync has put where.
+
+    Compact, since it lists every namespace: 10,000 of them stay far under Vault's 1 MiB.
+    """
+
+    placed: dict[int, dict[str, str]] = {}
+    """By credential version (0: about to be written), the namespaces and the first 8 digits of each one's uid."""
+    unused_since: dict[str, AwareDatetime] = {}
+    """By namespace, since when no annotated workload has needed it (the grace starts here)."""
+    refused: dict[str, str] = {}
+    """By namespace, why the reference is not projected there (``not-granted``, ``no-such-registry``, ``clash``, …)."""
+
+
+class Status(Record):
+    """``status/C/P``: written by the sync of C on change and as a heartbeat."""
+
+    written_at: AwareDatetime
+    registries: dict[str, Placement] = {}

@@ -1,0 +1,224 @@
+"""The records of the ``regcred/`` mount, read and written by type over any :class:`KeyValue`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import SecretStr
+
+from regcred.errors import ConflictError
+from regcred.reference import Reference
+from regcred.vault import records
+from regcred.vault.interface import KeyValue
+from regcred.vault.records import (
+    ClusterGrants,
+    CredentialRecord,
+    Definition,
+    Index,
+    IndexEntry,
+    ProjectPolicy,
+    Record,
+    Request,
+    Rotation,
+    Status,
+)
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+
+CAS_ATTEMPTS = 8
+"""How often a merge is tried against other writers before it gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned(Generic[T]):
+    """A record and the version it was read at, to write with check-and-set."""
+
+    value: T
+    version: int
+
+
+class Store:
+    """Typed access to the mount. Raises what :class:`KeyValue` raises, and MalformedError for a broken document.
+
+    A method that returns None means "known to be absent"; a failure to know raises.
+    """
+
+    def __init__(self, kv: KeyValue) -> None:
+        self._kv = kv
+
+    def projects(self) -> list[str]:
+        """The names of all projects that have registries, requests or credentials."""
+        folders = ("registries", "credentials")
+        return sorted({name.rstrip("/") for folder in folders for name in self._kv.list(folder)})
+
+    def registries(self, project: str) -> list[str]:
+        """The names of a project's registries."""
+        return [name for name in self._kv.list(f"registries/{project}") if not name.endswith("/")]
+
+    def requests(self, project: str) -> list[str]:
+        """The names of a project's registries for which something was asked."""
+        return [name for name in self._kv.list(f"requests/{project}") if not name.endswith("/")]
+
+    def project(self, project: str) -> Versioned[ProjectPolicy] | None:
+        """What a project may use."""
+        return self._record(records.project_path(project), ProjectPolicy)
+
+    def write_project(self, project: str, policy: ProjectPolicy, *, cas: int) -> int:
+        """Say what a project may use."""
+        return self._kv.write(records.project_path(project), policy.fields(), cas=cas)
+
+    def cluster(self, cluster: str) -> Versioned[ClusterGrants] | None:
+        """The grants of a cluster."""
+        return self._record(records.cluster_path(cluster), ClusterGrants)
+
+    def cluster_version(self, cluster: str) -> int:
+        """The version of a cluster's grants, to poll."""
+        return self._kv.version(records.cluster_path(cluster))
+
+    def write_cluster(self, cluster: str, grants: ClusterGrants, *, cas: int) -> int:
+        """Set the grants of a cluster."""
+        return self._kv.write(records.cluster_path(cluster), grants.fields(), cas=cas)
+
+    def definition(self, reference: Reference) -> Versioned[Definition] | None:
+        """A registry's definition as it was written."""
+        return self._record(records.registry_path(reference), Definition)
+
+    def definition_version(self, reference: Reference) -> int:
+        """The version of a registry's definition."""
+        return self._kv.version(records.registry_path(reference))
+
+    def write_definition(self, reference: Reference, definition: Definition, *, cas: int) -> int:
+        """Write a registry's definition."""
+        return self._kv.write(records.registry_path(reference), definition.fields(), cas=cas)
+
+    def remove_definition(self, reference: Reference) -> None:
+        """Remove a registry: its definition and upstream secret; rotate does the rest at its next sweep."""
+        self._kv.delete(records.registry_path(reference))
+        self._kv.delete(records.upstream_path(reference))
+
+    def upstream(self, reference: Reference) -> Versioned[dict[str, SecretStr]] | None:
+        """The upstream secret's fields."""
+        document = self._kv.read(records.upstream_path(reference))
+        if document is None:
+            return None
+        return Versioned({name: SecretStr(value) for name, value in document.fields.items()}, document.version)
+
+    def write_upstream(self, reference: Reference, fields: Mapping[str, SecretStr], *, cas: int) -> int:
+        """Write the upstream secret."""
+        plain = {name: value.get_secret_value() for name, value in fields.items()}
+        return self._kv.write(records.upstream_path(reference), plain, cas=cas)
+
+    def upstream_version(self, reference: Reference) -> int:
+        """The version of the upstream secret, without reading it."""
+        return self._kv.version(records.upstream_path(reference))
+
+    def request(self, reference: Reference) -> Versioned[Request] | None:
+        """What was asked for."""
+        return self._record(records.request_path(reference), Request)
+
+    def ask(self, reference: Reference, request: Request) -> int:
+        """Ask for something; the write is the authority."""
+        path = records.request_path(reference)
+        return self._kv.write(path, request.fields(), cas=self._kv.version(path))
+
+    def answered(self, reference: Reference, version: int) -> None:
+        """Take a request away after it was acted on, unless a newer one has arrived meanwhile."""
+        path = records.request_path(reference)
+        self._kv.destroy(path, [version])
+        if self._kv.version(path) == version:
+            self._kv.delete(path)
+
+    def rotation(self, reference: Reference) -> Versioned[Rotation]:
+        """The claim and the slots; an empty one at the current version where there is none."""
+        path = records.rotation_path(reference)
+        found = self._record(path, Rotation)
+        return found or Versioned(Rotation(), self._kv.version(path))
+
+    def write_rotation(self, reference: Reference, rotation: Rotation, *, cas: int) -> int:
+        """Save the claim and the slots, and destroy the version before, which may hold an old upstream secret."""
+        path = records.rotation_path(reference)
+        version = self._kv.write(path, rotation.fields(), cas=cas)
+        self._destroy_before(path, version)
+        return version
+
+    def credential(self, reference: Reference) -> Versioned[CredentialRecord] | None:
+        """The credential that is in force."""
+        path = records.credential_path(reference)
+        document = self._kv.read(path)
+        if document is None:
+            return None
+        return Versioned(CredentialRecord.parse(document.fields, path=path), document.version)
+
+    def credential_version(self, reference: Reference) -> int:
+        """The version of the credential, also when it was destroyed; 0 if there never was one."""
+        return self._kv.version(records.credential_path(reference))
+
+    def write_credential(self, reference: Reference, record: CredentialRecord, *, cas: int) -> int:
+        """Put a new credential in force, and destroy the version before."""
+        path = records.credential_path(reference)
+        version = self._kv.write(path, record.fields(), cas=cas)
+        self._destroy_before(path, version)
+        return version
+
+    def destroy_credential(self, reference: Reference, version: int) -> None:
+        """Destroy a credential; the numbering goes on, so that a later one is newer."""
+        self._kv.destroy(records.credential_path(reference), [version])
+
+    def index(self, project: str) -> Versioned[Index] | None:
+        """A project's index."""
+        return self._record(records.index_path(project), Index)
+
+    def index_version(self, project: str) -> int:
+        """The version of a project's index, to poll."""
+        return self._kv.version(records.index_path(project))
+
+    def merge_index(self, project: str, updates: Mapping[str, IndexEntry]) -> Index:
+        """Merge entries into a project's index (monotonic, see :func:`records.merge`); write only if it changed.
+
+        Raises:
+            ConflictError: other writers won every time; nothing was written.
+        """
+        path = records.index_path(project)
+        return self._update(path, Index, lambda old: records.merge(old or Index(), updates))
+
+    def status(self, cluster: str, project: str) -> Versioned[Status] | None:
+        """What is in place in a cluster, and its ledger."""
+        return self._record(records.status_path(cluster, project), Status)
+
+    def status_version(self, cluster: str, project: str) -> int:
+        """The version of a status document."""
+        return self._kv.version(records.status_path(cluster, project))
+
+    def write_status(self, cluster: str, project: str, status: Status, *, cas: int) -> int:
+        """Write what is in place."""
+        return self._kv.write(records.status_path(cluster, project), status.fields(), cas=cas)
+
+    def clusters(self) -> list[str]:
+        """The names of all clusters that have grants."""
+        return [name for name in self._kv.list("platform/clusters") if not name.endswith("/")]
+
+    def _record(self, path: str, model: type[R]) -> Versioned[R] | None:
+        document = self._kv.read(path)
+        if document is None:
+            return None
+        return Versioned(model.parse(document.fields, path=path), document.version)
+
+    def _update(self, path: str, model: type[R], change: Callable[[R | None], R]) -> R:
+        for _ in range(CAS_ATTEMPTS):
+            found = self._record(path, model)
+            new = change(found.value if found else None)
+            if found and new == found.value:
+                return new
+            try:
+                self._kv.write(path, new.fields(), cas=found.version if found else self._kv.version(path))
+            except ConflictError:
+                continue
+            return new
+        raise ConflictError(f"{path}: others kept writing first; it will be tried again at the next sweep")
+
+    def _destroy_before(self, path: str, version: int) -> None:
+        if version > 1:
+            self._kv.destroy(path, [version - 1])
