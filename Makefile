@@ -1,0 +1,63 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+export PYTHONPATH := infra/local
+LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+       --custom-compile-command 'make lock' --quiet
+
+.PHONY: help
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: install
+install: $(VENV)/.installed ## Make .venv with Regcred and all it needs for development
+
+$(VENV)/.installed: requirements/dev.txt pyproject.toml
+	@echo "Installing Python packages into $(VENV) (about a minute the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Regcred needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Set PYTHON=python3.13, say.")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || (echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1)
+	@test -x $(BIN)/uv || $(BIN)/pip install --quiet --require-hashes --no-deps -r <(sed -n '/^uv==/,/^[a-z]/p' requirements/dev.txt | sed '$$d')
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
+	@touch $@
+
+.PHONY: up
+up: install ## Start the real parts (OpenBao, Kubernetes, a node, a registry, AWS stand-ins)
+	@$(BIN)/python -m realparts up
+
+.PHONY: down
+down: install ## Stop them; nothing survives
+	@$(BIN)/python -m realparts down
+
+.PHONY: demo
+demo: install ## Show the main job end to end on real parts
+	@$(BIN)/python -m demo
+
+.PHONY: lint
+lint: install ## Check style, types and import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: install ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: unit
+unit: install ## Run the tests that need no server (seconds)
+	@$(BIN)/pytest tests/unit
+
+.PHONY: test
+test: lint ## Run all tests, on real parts
+	@$(BIN)/pytest
+
+.PHONY: lock
+lock: install ## Lock all dependencies anew, with hashes
+	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
+	$(LOCK) layers/deps/requirements.in -c requirements/dev.txt -o layers/deps/requirements.txt
+	$(LOCK) requirements/sam.in -o requirements/sam.txt
