@@ -1,0 +1,3 @@
+module regcred.dev/infra/local/pause
+
+go 1.26.0

