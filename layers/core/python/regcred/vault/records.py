@@ -250,9 +250,13 @@ class CredentialRecord(BaseModel):
     expires_at: AwareDatetime | None = None
     refresh_at: AwareDatetime | None = None
     revocation_id: str = Field(default="", repr=False)
+    definition_version: int = 0
+    """The version of ``registries/P/R`` that it was minted for: lets an index be repaired after a crash."""
 
     @classmethod
-    def of(cls, credential: Credential, *, reference: Reference, fingerprint: str) -> CredentialRecord:
+    def of(
+        cls, credential: Credential, *, reference: Reference, fingerprint: str, definition_version: int = 0
+    ) -> CredentialRecord:
         """The record of a freshly minted credential."""
         first = credential.logins[0]
         return cls.model_validate(
@@ -267,6 +271,7 @@ class CredentialRecord(BaseModel):
                 "expires_at": credential.expires_at,
                 "refresh_at": credential.refresh_at(reference),
                 "revocation_id": credential.revocation_id,
+                "definition_version": definition_version,
             }
         )
 
@@ -295,6 +300,7 @@ class CredentialRecord(BaseModel):
             "expires_at": _text(self.expires_at),
             "refresh_at": _text(self.refresh_at),
             "revocation_id": self.revocation_id,
+            "definition_version": str(self.definition_version),
         }
 
 
