@@ -1,24 +1,302 @@
-"""A registry's definition: what its owner writes, without any secret. ``provider`` decides the model."""
+"""A registry's definition: what its owner writes, without any secret. ``provider`` decides the model.
+
+Models validate what a person typed, so every message names the field, what was wrong with it and the form that is
+right. Contracts of hosts and image names: the OCI distribution specification, RFC 1123, and the kubelet's matching
+rules (k8s.io/kubernetes pkg/credentialprovider).
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from regcred.errors import MalformedError, RefusedError
+from regcred.registry.catalog import definition_model
+
+_HOST_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_PORT_MAX = 65535
+_REPOSITORY = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/[\w+=,.@/-]{1,512}")
+_ACCOUNT = re.compile(r"\d{12}")
+
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1"})
+"""Hosts without TLS: the same that container runtimes treat so."""
+
+
+def _check_host(value: str) -> str:
+    if "://" in value:
+        raise ValueError(f"{value!r} has a scheme; write only the host, as in registry.example.com")
+    if "/" in value:
+        raise ValueError(f"{value!r} has a path; write only the host here, and the path under 'repositories'")
+    if "@" in value:
+        raise ValueError("holds '@'; a user name or password belongs into the upstream secret, never here")
+    if "*" in value:
+        raise ValueError(f"{value!r} is a pattern; write each host out")
+    if value != value.strip() or value != value.lower():
+        raise ValueError(f"{value!r} has capital letters or white space; write {value.strip().lower()!r}")
+    name, colon, port = value.partition(":")
+    if colon and not (port.isdigit() and 0 < int(port) <= _PORT_MAX):
+        raise ValueError(
+            f"{value!r} has no valid port after ':'; use 1 to {_PORT_MAX}, as in registry.example.com:5000"
+        )
+    labels = name.split(".")
+    if not all(_HOST_LABEL.fullmatch(label) for label in labels):
+        raise ValueError(
+            f"{value!r} is not a host name; write one as in registry.example.com or registry.example.com:5000"
+        )
+    if len(labels) == 1 and not colon and name not in LOCAL_HOSTS:
+        raise ValueError(
+            f"{value!r} has neither a dot nor a port, so image names can't name it; write its full name or add its port"
+        )
+    return value
+
+
+def _check_scope(value: str) -> str:
+    if _REPOSITORY.fullmatch(value.removesuffix("/")):
+        return value
+    raise ValueError(
+        f"{value!r} is not a repository path; write one repository (team/app) or a prefix that ends in '/' (team/), "
+        "in lower case, without host, tag or '*'"
+    )
+
+
+def _check_repository(value: str) -> str:
+    if _REPOSITORY.fullmatch(value):
+        return value
+    raise ValueError(
+        f"{value!r} is not one repository; write it as in team/app, in lower case, without host and tag"
+    )
+
+
+def _check_probe(value: str) -> str:
+    if value:
+        split_image(value)
+    return value
+
+
+def _check_role(value: str) -> str:
+    if value and not _ROLE_ARN.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is not the ARN of an IAM role, as in arn:aws:iam::123456789012:role/regcred/pull"
+        )
+    return value
+
+
+def _check_account(value: str) -> str:
+    if value and not _ACCOUNT.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is not an AWS account id: 12 digits, in quotes so that YAML keeps leading zeros"
+        )
+    return value
+
+
+Host = Annotated[str, AfterValidator(_check_host)]
+"""``registry.example.com`` or ``registry.example.com:5000``: lower case, no scheme, no path, no pattern."""
+
+Scope = Annotated[str, AfterValidator(_check_scope)]
+"""One repository (``team/app``), or a prefix of repositories that ends in ``/`` (``team/``)."""
+
+Repository = Annotated[str, AfterValidator(_check_repository)]
+"""One repository, ``team/app``."""
+
+RoleArn = Annotated[str, AfterValidator(_check_role)]
+"""The ARN of an IAM role, or empty."""
+
+AccountId = Annotated[str, AfterValidator(_check_account)]
+"""An AWS account id of 12 digits, or empty."""
+
+Probe = Annotated[str, AfterValidator(_check_probe)]
+"""``team/app:1.0``, ``team/app@sha256:…`` or ``team/app`` (tag ``latest``), without host."""
 
 
 class BaseDefinition(BaseModel):
     """The fields that every provider's definition has."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     provider: str
+    """Which provider mints for it; decides the other fields."""
+
     description: str = ""
     """For people."""
 
-    probe: str = ""
+    probe: Probe = ""
     """An image to check pulls with, without host (``team/app:1.0``)."""
+
+    repositories: tuple[Scope, ...] = ()
+    """What the credential is for: repositories (``team/app``) or prefixes (``team/``). Empty: the whole registry."""
 
     def content(self) -> dict[str, Any]:
         """The definition as a plain mapping, without defaults."""
         return self.model_dump(mode="json", exclude_defaults=True) | {"provider": self.provider}
+
+    def typed_hosts(self) -> tuple[str, ...]:
+        """The hosts that the owner typed, to be allowed to the project; vendors name the hosts of the others."""
+        return ()
+
+    def accounts(self) -> tuple[str, ...]:
+        """The cloud accounts that it names: AWS account ids, Google project ids, Azure tenant ids."""
+        return ()
+
+    def upstream_fields(self) -> dict[str, str]:
+        """The fields of the upstream secret that it needs, each with a line for people; empty: it is keyless."""
+        return {}
+
+    def realms(self) -> tuple[str, ...]:
+        """Hosts beside the registry's own that may ask for its credentials to hand out pull tokens."""
+        return ()
+
+    def keys(self, hosts: Iterable[str]) -> tuple[str, ...]:
+        """The keys of the ``auths`` map for these hosts, narrowed to ``repositories``.
+
+        A key with a path is a plain string prefix to the kubelet: the key of one repository ``team/app`` is also
+        tried for ``team/app2`` of the same host, and the registry refuses it there.
+        """
+        return tuple(
+            f"{host}/{path}" if path else host for host in hosts for path in self.repositories or ("",)
+        )
+
+
+def parse(content: Mapping[str, Any], *, where: str) -> BaseDefinition:
+    """Give a definition its type by its ``provider``.
+
+    Args:
+        content: What the owner wrote, as a plain mapping.
+        where: Where it was read (a path in Vault, a file's name), for the error text.
+
+    Raises:
+        MalformedError: One line that names each wrong field, what is wrong and what is allowed.
+    """
+    name = content.get("provider")
+    if not isinstance(name, str) or not name:
+        raise MalformedError(
+            f"{where}: provider: is missing; name the kind of registry, as in 'provider: ecr'",
+            field="provider",
+        )
+    try:
+        model = definition_model(name)
+    except MalformedError as error:
+        raise MalformedError(f"{where}: {error}", field="provider") from None
+    try:
+        return model.model_validate(dict(content))
+    except ValidationError as error:
+        raise _malformed(error, model, where=where) from None
+
+
+def _malformed(error: ValidationError, model: type[BaseDefinition], *, where: str) -> MalformedError:
+    problems = [_problem(dict(item), model) for item in error.errors(include_url=False)]
+    return MalformedError(f"{where}: " + "; ".join(text for _, text in problems), field=problems[0][0])
+
+
+def _problem(item: Mapping[str, Any], model: type[BaseDefinition]) -> tuple[str, str]:
+    field = _path(item["loc"])
+    if item["type"] == "extra_forbidden":
+        return field, f"{field}: is not a field of this provider{_near(field, model.model_fields)}"
+    if item["type"] == "missing":
+        described = model.model_fields.get(field)
+        return field, f"{field}: is missing" + (
+            f"; {described.description}" if described and described.description else ""
+        )
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not field:
+        return "", message
+    return field, f"{field}: {message[:1].lower()}{message[1:]}"
+
+
+def _near(field: str, known: Iterable[str]) -> str:
+    names = [name for name in known if name != "provider"]
+    close = difflib.get_close_matches(field, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; its fields are {', '.join(names)}"
+
+
+def _path(location: Sequence[str | int]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def split_image(image: str) -> tuple[str, str]:
+    """Split ``team/app:1.0`` into repository and tag or digest (``latest`` if it names none).
+
+    Raises:
+        ValueError: It is no image name without host.
+    """
+    repository, at, reference = image.partition("@")
+    if not at:
+        repository, colon, reference = image.partition(":")
+        reference = reference if colon else "latest"
+    valid = _DIGEST.fullmatch(reference) if at else _TAG.fullmatch(reference)
+    if _REPOSITORY.fullmatch(repository) and valid:
+        return repository, reference
+    raise ValueError(
+        f"{image!r} is not an image without host; write it as in team/app:1.0 or team/app@sha256:…"
+    )
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Split a key of the ``auths`` map into host and path prefix (``""`` for the whole host)."""
+    host, _, path = key.removeprefix("https://").partition("/")
+    return host, path
+
+
+def check_allowed(
+    definition: BaseDefinition,
+    *,
+    hosts: Sequence[str],
+    paths: Mapping[str, Sequence[str]],
+    accounts: Sequence[str],
+) -> None:
+    """Check that a project may use what its definition names.
+
+    Args:
+        definition: What the project's admin wrote.
+        hosts: Hosts allowed to the project; one ``*`` glob per label (``*.jfrog.io``), ports must be equal.
+        paths: By allowed host, the repository prefixes the project may use there; a host not named is allowed whole.
+        accounts: Cloud accounts allowed to the project.
+
+    Raises:
+        RefusedError: Names the host, path or account, and who can allow it.
+    """
+    for host in definition.typed_hosts():
+        if not any(host_matches(pattern, host) for pattern in hosts):
+            raise RefusedError(f"host {host} is not allowed to this project; {_ask('hosts')}")
+        for allowed_host, prefixes in paths.items():
+            if host_matches(allowed_host, host):
+                _check_paths(definition, host, prefixes)
+    for account in definition.accounts():
+        if account not in accounts:
+            raise RefusedError(f"account {account} is not allowed to this project; {_ask('accounts')}")
+
+
+def _check_paths(definition: BaseDefinition, host: str, prefixes: Sequence[str]) -> None:
+    if not definition.repositories:
+        raise RefusedError(
+            f"this project may use only {', '.join(prefixes) or 'no path'} on {host}; name them under 'repositories'"
+        )
+    for scope in definition.repositories:
+        if not any(scope == prefix or scope.startswith(prefix.rstrip("/") + "/") for prefix in prefixes):
+            raise RefusedError(f"path {scope} on {host} is not allowed to this project; {_ask('paths')}")
+
+
+def _ask(field: str) -> str:
+    return f"ask a platform admin to add it to {field!r} in platform/projects/<project>"
+
+
+def host_matches(pattern: str, host: str) -> bool:
+    """Whether a host is named by a pattern, by the kubelet's rules: equal ports, as many labels, a glob per label."""
+    pattern_name, _, pattern_port = pattern.partition(":")
+    name, _, port = host.partition(":")
+    pattern_labels, labels = pattern_name.split("."), name.split(".")
+    return (
+        port == pattern_port
+        and len(labels) == len(pattern_labels)
+        and all(fnmatchcase(label, glob) for label, glob in zip(labels, pattern_labels, strict=True))
+    )

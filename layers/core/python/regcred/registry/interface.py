@@ -7,10 +7,10 @@ group ``regcred.providers`` in a package of its own).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import SecretStr
 
@@ -53,8 +53,51 @@ class MintContext:
     now: Callable[[], datetime]
     """The clock; aware, UTC."""
     identity: Identity
-    upstream: Mapping[str, SecretStr]
+    upstream: Mapping[str, SecretStr] = field(repr=False)
     """The upstream secret's fields, empty where the definition needs none."""
+    in_force: str = ""
+    """The ``revocation_id`` of the credential that lies in Vault now, or empty: an A/B slot that clusters use is
+    never touched."""
+    journal: Journal | None = None
+    """Where A/B providers save every upstream change before they make it; None: one that is forgotten."""
+
+
+class SlotName(StrEnum):
+    """The two slots of a static upstream that is rotated in turn."""
+
+    A = "a"
+    B = "b"
+
+    @property
+    def other(self) -> SlotName:
+        """The other slot."""
+        return SlotName.B if self is SlotName.A else SlotName.A
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What is known of both slots of one registry; ``rotations/P/R`` keeps it."""
+
+    states: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """By slot, what the provider needs to use, renew and remove it. May hold upstream secrets."""
+    active: SlotName | None = None
+    """The slot whose credential was in force when the last rotation began."""
+    pending: SlotName | None = None
+    """The slot whose saved state may or may not have been set upstream yet."""
+
+
+class Journal(Protocol):
+    """Saves slots by check-and-set before each upstream change, so that a crash leaves nothing unknown upstream."""
+
+    def read(self) -> Slots:
+        """What was saved last; empty slots if nothing was."""
+
+    def write(self, slots: Slots) -> None:
+        """Save.
+
+        Raises:
+            ConflictError: Somebody else wrote since :meth:`read` (or the last write); nothing was saved.
+        """
 
 
 class Revoked(StrEnum):
@@ -66,24 +109,29 @@ class Revoked(StrEnum):
     """The vendor has no way to end it early; it lives until it expires."""
 
 
-DefinitionT = TypeVar("DefinitionT", bound="BaseDefinition", contravariant=True)
+DefinitionT_contra = TypeVar("DefinitionT_contra", bound="BaseDefinition", contravariant=True)
 
 
-class Provider(Protocol, Generic[DefinitionT]):
+class Provider(Protocol, Generic[DefinitionT_contra]):
     """Mints for one kind of registry. Instances hold no state between calls.
+
+    ``name`` is the definition's ``provider``, ``model`` the model of its definitions.
 
     Methods raise the types of regcred.errors: TransientError (network, throttle, 5xx), RefusedError (the vendor
     said no), MalformedError (the definition, the upstream secret or the vendor's answer; names the field),
     MissingError (the upstream secret or the vendor's object does not exist).
     """
 
-    static: bool
-    """Whether it hands out the upstream secret itself: checked a few times a day instead of minted anew."""
+    name: ClassVar[str]
+    model: ClassVar[type[BaseDefinition]]
 
-    def mint(self, definition: DefinitionT, context: MintContext) -> Credential:
+    def is_static(self, definition: DefinitionT_contra) -> bool:
+        """Whether it hands out the upstream secret itself: checked a few times a day instead of minted anew."""
+
+    def mint(self, definition: DefinitionT_contra, context: MintContext) -> Credential:
         """Fetch a new credential; its hosts and expiry come from the vendor's answer."""
 
-    def revoke(self, definition: DefinitionT, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(self, definition: DefinitionT_contra, revocation_id: str, context: MintContext) -> Revoked:
         """End a credential early, where the vendor can."""
 
 

@@ -1,0 +1,162 @@
+"""What the providers on AWS share: clients of a session's credentials, roles, and errors translated once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
+from regcred.registry.interface import AwsCredentials, MintContext
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+POLICY_MAX = 2048
+"""Longest inline session policy in characters (STS AssumeRole)."""
+
+CHAIN_SECONDS = 3600
+"""Longest session of a role that was assumed by a role, in seconds (role chaining)."""
+
+_SESSION_NAME_MAX = 64
+
+_THROTTLED = frozenset(
+    {
+        "ThrottlingException",
+        "Throttling",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "LimitExceededException",
+    }
+)
+_CLOCK = frozenset(
+    {"RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "InvalidSignatureException"}
+)
+_UNKNOWN_REGION = frozenset({"UnsupportedCommandException"})
+_MISSING = frozenset({"RepositoryNotFoundException", "RegistryNotFoundException", "NoSuchEntity"})
+
+
+def client(
+    service: Any, credentials: AwsCredentials, *, region: str, fips: bool = False, dual_stack: bool = False
+) -> Any:
+    """A client of one service in one region; AWS_ENDPOINT_URL is honoured as botocore documents it."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        service,
+        region_name=region,
+        aws_access_key_id=credentials.access_key_id,
+        aws_secret_access_key=credentials.secret_access_key.get_secret_value(),
+        aws_session_token=credentials.session_token.get_secret_value(),
+        config=Config(
+            connect_timeout=5,
+            read_timeout=15,
+            retries={"mode": "standard", "max_attempts": 3},
+            use_fips_endpoint=fips or None,
+            use_dualstack_endpoint=dual_stack or None,
+            user_agent_extra="regcred",
+        ),
+    )
+
+
+def assume(
+    role_arn: str,
+    context: MintContext,
+    *,
+    region: str,
+    policy: dict[str, Any] | None = None,
+    fips: bool = False,
+) -> AwsCredentials:
+    """Assume a role from the project's own role, with the project's name as external id.
+
+    Args:
+        role_arn: The role; its trust policy names the project's role and the external id.
+        context: Whose identity it is.
+        region: Whose STS to ask.
+        policy: A session policy, which can only narrow what the role may do.
+        fips: Whether to use STS's FIPS endpoint.
+
+    Raises:
+        MalformedError: The policy is longer than STS takes.
+        RefusedError, TransientError: See :func:`translated`.
+    """
+    arguments: dict[str, Any] = {
+        "RoleArn": role_arn,
+        "RoleSessionName": session_name(context),
+        "ExternalId": context.reference.project,
+        "DurationSeconds": CHAIN_SECONDS,
+    }
+    if policy is not None:
+        arguments["Policy"] = _compact(policy)
+    sts = client("sts", context.identity.aws(), region=region, fips=fips)
+    trust = (
+        f"check that the trust policy of {role_arn} names this project's role and the external id "
+        f"{context.reference.project!r}"
+    )
+    with translated(f"assuming {role_arn}", remedy=trust):
+        answer = sts.assume_role(**arguments)["Credentials"]
+    return AwsCredentials(
+        access_key_id=answer["AccessKeyId"],
+        secret_access_key=SecretStr(answer["SecretAccessKey"]),
+        session_token=SecretStr(answer["SessionToken"]),
+        expires_at=answer["Expiration"],
+    )
+
+
+def session_name(context: MintContext) -> str:
+    """The name of the session in CloudTrail: which registry it was for."""
+    return f"regcred-{context.reference.project}-{context.reference.registry}"[:_SESSION_NAME_MAX]
+
+
+def _compact(policy: dict[str, Any]) -> str:
+    text = json.dumps(policy, separators=(",", ":"))
+    if len(text) > POLICY_MAX:
+        raise MalformedError(
+            f"repositories: the session policy for them has {len(text)} characters, and AWS takes {POLICY_MAX}; "
+            "name fewer, or prefixes that end in '/'",
+            field="repositories",
+        )
+    return text
+
+
+@contextmanager
+def translated(action: str, *, remedy: str) -> Iterator[None]:
+    """Turn what botocore raises into the types of regcred.errors, once.
+
+    Args:
+        action: What is being done, for the error text.
+        remedy: What to do if AWS refuses.
+
+    Raises:
+        TransientError: A throttle, a 5xx, no connection, a time-out.
+        RefusedError: A missing permission, a refused identity, a clock that is wrong.
+        MissingError: What was asked for does not exist.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise _client_error(error, action, remedy) from None
+    except BotoCoreError as error:
+        raise TransientError(
+            f"{action}: AWS can't be reached ({type(error).__name__}); it will be tried again"
+        ) from None
+
+
+def _client_error(error: ClientError, action: str, remedy: str) -> Exception:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in _THROTTLED or status >= 500 or status == 429:  # noqa: PLR2004 - HTTP's own classes
+        return TransientError(f"{action}: AWS answered {code or status}; it will be tried again")
+    if code in _CLOCK:
+        return RefusedError(f"{action}: AWS answered {code}; check that the clock is right")
+    if code in _UNKNOWN_REGION:
+        return RefusedError(f"{action}: AWS answered {code}; the service does not exist in this region")
+    if code in _MISSING:
+        return MissingError(f"{action}: AWS answered {code}; {remedy}")
+    return RefusedError(f"{action}: AWS answered {code or status}; {remedy}")

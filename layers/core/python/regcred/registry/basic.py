@@ -1,0 +1,64 @@
+"""Any Docker-compatible registry with a user and a password that its owner keeps in the upstream secret."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from regcred.credential import Credential, Login
+from regcred.registry.definition import BaseDefinition, Host
+from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.upstream import field_of
+
+USERNAME = "username"
+PASSWORD = "password"  # noqa: S105 - a field's name
+
+
+class BasicDefinition(BaseDefinition):
+    """A static login at one or several hosts."""
+
+    provider: Literal["basic"]
+
+    hosts: tuple[Host, ...] = Field(min_length=1)
+    """The registry's hosts as they stand in image names, as in [registry.example.com:5000]."""
+
+    realm_hosts: tuple[Host, ...] = ()
+    """Other hosts that may receive the login to hand out pull tokens, as in [auth.example.com]."""
+
+    def typed_hosts(self) -> tuple[str, ...]:
+        """The registry's hosts, and those of its token service: both receive the password."""
+        return (*self.hosts, *self.realm_hosts)
+
+    def upstream_fields(self) -> dict[str, str]:
+        """The login itself."""
+        return {USERNAME: "the user name", PASSWORD: "the password, or a pull-only token"}
+
+    def realms(self) -> tuple[str, ...]:
+        """The hosts of the registry's token service."""
+        return self.realm_hosts
+
+
+class BasicProvider:
+    """Hands out the upstream secret as it is."""
+
+    name = "basic"
+    model = BasicDefinition
+
+    def is_static(self, definition: BasicDefinition) -> bool:  # noqa: ARG002 - the interface's signature
+        """Always."""
+        return True
+
+    def mint(self, definition: BasicDefinition, context: MintContext) -> Credential:
+        """One login per host, so that each is verified by itself; it has no expiry."""
+        username = field_of(context, USERNAME).get_secret_value()
+        password = field_of(context, PASSWORD)
+        return Credential(
+            provider=self.name,
+            logins=tuple(Login(username, password, definition.keys([host])) for host in definition.hosts),
+            issued_at=context.now(),
+        )
+
+    def revoke(self, definition: BasicDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+        """The owner ends it at the registry and writes a new one; nothing here can."""
+        return Revoked.UNSUPPORTED

@@ -1,0 +1,79 @@
+"""Which provider is which: a name to a class, loaded when it is first used.
+
+Adding a provider is one file and one line here; another package ships its own under the entry point group
+``regcred.providers`` (``<name> = "<module>:<class>"``).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+
+from regcred.errors import MalformedError
+
+if TYPE_CHECKING:
+    from regcred.registry.definition import BaseDefinition
+    from regcred.registry.interface import Provider
+
+GROUP = "regcred.providers"
+"""The entry point group under which another package ships providers."""
+
+_BUILT_IN: Mapping[str, str] = MappingProxyType(
+    {
+        "basic": "regcred.registry.basic:BasicProvider",
+        "ecr": "regcred.registry.ecr:EcrProvider",
+    }
+)
+
+
+@cache
+def _third_party() -> Mapping[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in _BUILT_IN}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all providers, sorted. Loads none of them."""
+    return tuple(sorted({*_BUILT_IN, *_third_party()}))
+
+
+def provider_for(name: str) -> Provider[Any]:
+    """The provider of this name; its vendor's SDK loads only when it mints.
+
+    Raises:
+        MalformedError: There is none of this name (the text lists those that exist), or its package is broken.
+    """
+    return cast("Provider[Any]", _provider_class(name)())
+
+
+def definition_model(name: str) -> type[BaseDefinition]:
+    """The model of this provider's definitions.
+
+    Raises:
+        MalformedError: See :func:`provider_for`.
+    """
+    return cast("type[BaseDefinition]", _provider_class(name).model)
+
+
+@cache
+def _provider_class(name: str) -> Any:
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        return getattr(import_module(module), attribute)
+    if entry := _third_party().get(name):
+        try:
+            return entry.load()
+        except (ImportError, AttributeError) as error:
+            raise MalformedError(
+                f"provider {name!r} can't be loaded from {entry.value!r}: {error}; reinstall its package",
+                field="provider",
+            ) from None
+    close = difflib.get_close_matches(name, names(), n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise MalformedError(
+        f"provider {name[:60]!r} is unknown; {hint}the providers are {', '.join(names())}", field="provider"
+    )

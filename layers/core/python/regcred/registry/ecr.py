@@ -1,0 +1,197 @@
+"""Private Amazon ECR: keyless, by the project's role or a role of the registry's account.
+
+Contract: https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html. A token has the rights of the
+principal that asked for it and lives 12 hours; AWS has no way to end it early. So the role's own policy says pull
+only, and a session policy narrows it to the definition's repositories.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from regcred.credential import Credential, Login, earliest
+from regcred.errors import MalformedError
+from regcred.registry import aws, ecr_hosts
+from regcred.registry.definition import AccountId, BaseDefinition, RoleArn, Scope
+from regcred.registry.ecr_hosts import Endpoint
+from regcred.registry.interface import AwsCredentials, MintContext, Revoked
+
+_PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+
+
+def _check_region(value: str) -> str:
+    if ecr_hosts.partition_of(value) is None:
+        raise ValueError(f"{value!r} is not an AWS region; write one as in eu-central-1")
+    return value
+
+
+Region = Annotated[str, AfterValidator(_check_region)]
+
+
+class EcrDefinition(BaseDefinition):
+    """A private registry in one account, in one or several regions."""
+
+    provider: Literal["ecr"]
+
+    regions: tuple[Region, ...] = Field(min_length=1)
+    """The AWS regions to pull from, as in [eu-central-1]; each has a token of its own."""
+
+    account: AccountId = ""
+    """The registry's AWS account id. Empty: the account of 'role_arn', or else the project's own."""
+
+    role_arn: RoleArn = ""
+    """A role to assume from the project's own role; needed for another account and to narrow to 'repositories'."""
+
+    endpoints: tuple[Endpoint, ...] = tuple(Endpoint)
+    """Under which host names images are written; each costs about 6 kB in the Secret."""
+
+    pull_through: tuple[Scope, ...] = ()
+    """Prefixes of pull-through cache rules, as in [docker-hub/]: allowed to fetch from upstream."""
+
+    create_repositories: bool = False
+    """Whether a pull through the cache may create the repository; better create it beforehand."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EcrDefinition:
+        partitions = {part.name for region in self.regions if (part := ecr_hosts.partition_of(region))}
+        if len(partitions) > 1:
+            raise ValueError(
+                f"regions: are of different AWS partitions ({', '.join(sorted(partitions))}); register one registry for each"
+            )
+        if self.role_arn and self.role_arn.split(":")[1] not in partitions:
+            raise ValueError(
+                f"role_arn: {self.role_arn} is of another AWS partition than the regions ({', '.join(partitions)})"
+            )
+        if self.create_repositories and not self.pull_through:
+            raise ValueError("create_repositories: needs 'pull_through' with the cache rule's prefix")
+        return self
+
+    def accounts(self) -> tuple[str, ...]:
+        """The registry's account and the role's."""
+        role_account = self.role_arn.split(":")[4] if self.role_arn else ""
+        return tuple(sorted({account for account in (self.account, role_account) if account}))
+
+    def scopes(self) -> tuple[str, ...]:
+        """The repositories to pull: those named, and what the pull-through cache keeps. Empty: all."""
+        return (*self.repositories, *self.pull_through) if self.repositories else ()
+
+    def keys(self, hosts: Iterable[str]) -> tuple[str, ...]:
+        """As in the base, with the pull-through cache's prefixes."""
+        return tuple(f"{host}/{path}" if path else host for host in hosts for path in self.scopes() or ("",))
+
+    def registry_account(self) -> str:
+        """The account whose hosts are meant, as far as the definition says it."""
+        return self.account or (self.role_arn.split(":")[4] if self.role_arn else "")
+
+
+class EcrProvider:
+    """Mints one login per region."""
+
+    name = "ecr"
+    model = EcrDefinition
+
+    def is_static(self, definition: EcrDefinition) -> bool:  # noqa: ARG002 - the interface's signature
+        """Never: a token lives 12 hours."""
+        return False
+
+    def mint(self, definition: EcrDefinition, context: MintContext) -> Credential:
+        """Fetch a token in each region; see :class:`regcred.registry.interface.Provider`."""
+        credentials = self._credentials(definition, context)
+        tokens = [_token(definition, credentials, region) for region in definition.regions]
+        return Credential(
+            provider=self.name,
+            logins=tuple(login for login, _ in tokens),
+            issued_at=context.now(),
+            expires_at=earliest(expires_at for _, expires_at in tokens),
+        )
+
+    def revoke(self, definition: EcrDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+        """AWS has no way to end a token early (aws/containers-roadmap#936)."""
+        return Revoked.UNSUPPORTED
+
+    def _credentials(self, definition: EcrDefinition, context: MintContext) -> AwsCredentials:
+        if not definition.role_arn:
+            return context.identity.aws()
+        return aws.assume(
+            definition.role_arn,
+            context,
+            region=definition.regions[0],
+            policy=session_policy(definition),
+            fips=_fips_only(definition),
+        )
+
+
+def _fips_only(definition: EcrDefinition) -> bool:
+    return all(endpoint in {Endpoint.FIPS, Endpoint.FIPS_DUAL_STACK} for endpoint in definition.endpoints)
+
+
+def _token(definition: EcrDefinition, credentials: AwsCredentials, region: str) -> tuple[Login, datetime]:
+    client = aws.client(
+        "ecr", credentials, region=region, fips=_fips_only(definition) and region in ecr_hosts.FIPS_REGIONS
+    )
+    who = definition.role_arn or "this project's role"
+    action = f"ecr:GetAuthorizationToken in {region}"
+    with aws.translated(action, remedy=f"allow {who} ecr:GetAuthorizationToken on '*'"):
+        answer = client.get_authorization_token()
+    try:
+        data = answer["authorizationData"][0]
+        username, password = b64decode(data["authorizationToken"]).decode().split(":", 1)
+        expires_at: datetime = data["expiresAt"]
+        account = definition.registry_account() or _answered_account(data["proxyEndpoint"], region)
+    except (KeyError, IndexError, ValueError):
+        raise MalformedError(
+            f"{action} answered without a usable authorizationData[0]", field="authorizationData"
+        ) from None
+    hosts = ecr_hosts.hosts(account, region, frozenset(definition.endpoints))
+    if not hosts:
+        raise MalformedError(
+            f"endpoints: {region} has none of {', '.join(definition.endpoints)}; add 'standard'",
+            field="endpoints",
+        )
+    return Login(username, SecretStr(password), definition.keys(hosts)), expires_at
+
+
+def _answered_account(proxy_endpoint: str, region: str) -> str:
+    found = ecr_hosts.split(urlsplit(proxy_endpoint).netloc)
+    if found is None or found[1] != region:
+        raise ValueError(proxy_endpoint)
+    return found[0]
+
+
+def session_policy(definition: EcrDefinition) -> dict[str, Any]:
+    """The session policy that narrows a role to pulling the definition's repositories."""
+    return {"Version": "2012-10-17", "Statement": list(_statements(definition))}
+
+
+def _statements(definition: EcrDefinition) -> Iterator[dict[str, Any]]:
+    yield {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"}
+    yield {
+        "Effect": "Allow",
+        "Action": _PULL,
+        "Resource": _resources(definition, definition.scopes() or ("",)),
+    }
+    if definition.pull_through:
+        actions = [
+            "ecr:BatchImportUpstreamImage",
+            *(["ecr:CreateRepository"] if definition.create_repositories else []),
+        ]
+        yield {
+            "Effect": "Allow",
+            "Action": actions,
+            "Resource": _resources(definition, definition.pull_through),
+        }
+
+
+def _resources(definition: EcrDefinition, scopes: tuple[str, ...]) -> list[str]:
+    """ARNs of repositories in any region: a region of its own for each would not fit into a session policy."""
+    partition = definition.role_arn.split(":")[1]
+    prefix = f"arn:{partition}:ecr:*:{definition.registry_account()}:repository/"
+    return [
+        f"{prefix}{scope}*" if not scope or scope.endswith("/") else f"{prefix}{scope}" for scope in scopes
+    ]

@@ -1,0 +1,229 @@
+"""Plain HTTP to vendors and registries: time-outs, no redirects, no raw body in an error.
+
+`requests` reads HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE from the environment, so a proxy or a private
+certificate authority needs no setting of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
+from regcred.registry.definition import LOCAL_HOSTS
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 15.0
+BODY_MAX = 1024 * 1024
+"""The most that is read of an answer, in bytes; vendors' answers have a few kB."""
+
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Basic:
+    """A user name and a password, sent as Basic authentication."""
+
+    username: str
+    password: SecretStr
+
+    def header(self) -> str:
+        """The value of the Authorization header."""
+        text = f"{self.username}:{self.password.get_secret_value()}"
+        return "Basic " + b64encode(text.encode()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A token; ``scheme`` is how the vendor calls it."""
+
+    token: SecretStr
+    scheme: str = "Bearer"
+
+    def header(self) -> str:
+        """The value of the Authorization header."""
+        return f"{self.scheme} {self.token.get_secret_value()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered. The body may hold a secret, so it is no part of ``repr``."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def fields(self, *, what: str) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Args:
+            what: Whose answer it is, for the error text.
+
+        Raises:
+            MalformedError: It is none.
+        """
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise MalformedError(
+                f"{what} answered {self.status} with something that is no JSON object; check the address"
+            )
+        return value
+
+    def code(self) -> str:
+        """The vendor's own short error code, if the body names one where vendors do; never free text."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            return ""
+        return next((code for code in _codes(value) if _CODE.fullmatch(code)), "")
+
+
+def _codes(value: Any) -> list[str]:
+    """Candidates, in order: OAuth ``error``; ``code``; the OCI ``errors[].code``; Google's ``error.status``."""
+    if not isinstance(value, dict):
+        return []
+    errors = value.get("errors")
+    nested = [value.get("error"), *(errors if isinstance(errors, list) else [])]
+    found = [value.get("error"), value.get("code"), value.get("Code"), value.get("__type")]
+    found += [
+        item.get(key) for item in nested if isinstance(item, dict) for key in ("status", "code", "Code")
+    ]
+    return [item for item in found if isinstance(item, str)]
+
+
+def origin(host: str) -> str:
+    """``https://host``; ``http://`` only for this machine, as container runtimes do."""
+    return f"{'http' if host.partition(':')[0] in LOCAL_HOSTS else 'https'}://{host}"
+
+
+def send(
+    method: str,
+    url: str,
+    *,
+    auth: Basic | Bearer | None = None,
+    headers: Mapping[str, str] | None = None,
+    query: Sequence[tuple[str, str]] = (),
+    form: Sequence[tuple[str, str]] | None = None,
+    document: Any = None,
+    text: SecretStr | None = None,
+) -> Answer:
+    """One request; redirects are not followed, so that a credential goes to the named host and no other.
+
+    Args:
+        method: The HTTP method.
+        url: ``https://…``; ``http://`` only for this machine.
+        auth: What to send as Authorization; None: nothing, whatever a netrc file says.
+        headers: More headers.
+        query: Parameters for the URL.
+        form: A form to send.
+        document: A JSON document to send.
+        text: A plain text to send.
+
+    Returns:
+        Any answer, whatever its status.
+
+    Raises:
+        TransientError: No answer: no name, no connection, no trusted certificate, a time-out.
+        MalformedError: The URL would send a secret in the clear.
+    """
+    import requests
+
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOCAL_HOSTS):
+        raise MalformedError(
+            f"{parts.scheme}://{parts.netloc} is not https; registries and vendors are called over TLS"
+        )
+    try:
+        with requests.Session() as session:
+            response = session.request(
+                method,
+                url,
+                params=list(query) or None,
+                headers={"User-Agent": "regcred", "Accept": "application/json", **(headers or {})},
+                data=text.get_secret_value().encode() if text else list(form or ()) or None,
+                json=document,
+                auth=_authorize(auth),
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                allow_redirects=False,
+                stream=True,
+            )
+            body = response.raw.read(BODY_MAX, decode_content=True) if method != "HEAD" else b""
+            return Answer(response.status_code, response.headers, body or b"")
+    except requests.exceptions.SSLError:
+        raise TransientError(
+            f"{parts.netloc} shows a certificate that is not trusted here; if its authority is private, "
+            "name it in REQUESTS_CA_BUNDLE"
+        ) from None
+    except requests.Timeout:
+        raise TransientError(f"{parts.netloc} did not answer in time") from None
+    except (requests.RequestException, OSError) as error:
+        raise TransientError(f"{parts.netloc} can't be reached ({type(error).__name__})") from None
+
+
+def _authorize(auth: Basic | Bearer | None) -> Callable[[PreparedRequest], PreparedRequest]:
+    def apply(request: PreparedRequest) -> PreparedRequest:
+        if auth is not None:
+            request.headers["Authorization"] = auth.header()
+        return request
+
+    return apply
+
+
+def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)) -> Answer:
+    """The answer, if its status is one of ``ok``.
+
+    Args:
+        answer: What :func:`send` returned.
+        what: What was asked of whom, for the error text ("harbor.example.com: creating a robot").
+        remedy: What to do if it was refused.
+        ok: The statuses of success.
+
+    Raises:
+        TransientError: 408, 429 or 5xx.
+        MissingError: 404 or 410.
+        RefusedError: Any other; the text holds the vendor's short code, never its body.
+    """
+    if answer.status in ok:
+        return answer
+    code = answer.code()
+    said = f"{what} was answered with {answer.status}" + (f" {code}" if code else "")
+    if answer.status in {408, 425, 429} or answer.status >= 500:  # noqa: PLR2004 - HTTP's own classes
+        raise TransientError(f"{said}; it will be tried again", retry_after=retry_after(answer))
+    if answer.status in {404, 410}:
+        raise MissingError(f"{said}; {remedy}")
+    raise RefusedError(f"{said}; {remedy}")
+
+
+def retry_after(answer: Answer) -> timedelta | None:
+    """How long the server asked to be left alone, if it said so in seconds (RFC 9110, section 10.2.3)."""
+    seconds = answer.headers.get("Retry-After", "")
+    return timedelta(seconds=int(seconds)) if seconds.isdigit() else None
+
+
+def text_field(fields: Mapping[str, Any], *names: str, what: str) -> str:
+    """The first of these fields that holds a text.
+
+    Raises:
+        MalformedError: None does; the text names the first.
+    """
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str) and value:
+            return value
+    raise MalformedError(
+        f"{what} answered without {names[0]!r}; check the address and the vendor's version", field=names[0]
+    )

@@ -1,0 +1,284 @@
+"""Asks registries whether a credential works: can it pull, and can it do more than pull?
+
+Contracts: the OCI distribution specification (``GET /v2/``, manifests, blob uploads) and Docker's token authentication
+(https://distribution.github.io/distribution/spec/auth/token/). A token alone proves nothing, since a realm answers
+with the intersection of what was asked and what is allowed: only the manifest does. HEAD is asked, since Docker Hub
+counts each GET of a manifest as a pull.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from pydantic import SecretStr
+
+from regcred.credential import Credential, Login
+from regcred.errors import RegcredError
+from regcred.registry import transport
+from regcred.registry.definition import BaseDefinition, split_image, split_key
+from regcred.registry.interface import Verdict, Verification
+from regcred.registry.transport import Answer, Basic, Bearer
+
+MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json"
+    ", application/vnd.oci.image.manifest.v1+json"
+    ", application/vnd.docker.distribution.manifest.list.v2+json"
+    ", application/vnd.docker.distribution.manifest.v2+json"
+)
+"""The media types that a pull accepts."""
+
+API_HOSTS: Mapping[str, str] = {
+    "docker.io": "registry-1.docker.io",
+    "index.docker.io": "registry-1.docker.io",
+}
+"""Hosts in image names whose API answers elsewhere."""
+
+VENDOR_REALMS: Mapping[str, str] = {
+    "registry-1.docker.io": "auth.docker.io",
+    "registry.gitlab.com": "gitlab.com",
+    "registry.digitalocean.com": "api.digitalocean.com",
+}
+"""Token services of vendors that lie on another host than their registry."""
+
+_PARAMETER = re.compile(r'([a-zA-Z]+)="([^"]*)"')
+_REFUSED = frozenset({401, 403})
+_WIDER = frozenset({"push", "delete", "*"})
+
+Send = Callable[..., Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """What a registry asks for: Basic, or a token from a realm."""
+
+    scheme: str
+    realm: str = ""
+    service: str = ""
+
+    @classmethod
+    def parse(cls, header: str) -> Challenge:
+        """Read a WWW-Authenticate header (RFC 9110, section 11.6.1). An unknown scheme is kept as it is."""
+        scheme, _, rest = header.strip().partition(" ")
+        parameters = {name.lower(): value for name, value in _PARAMETER.findall(rest)}
+        return cls(scheme.lower(), parameters.get("realm", ""), parameters.get("service", ""))
+
+
+class RegistryVerifier:
+    """Verifies over HTTP.
+
+    Args:
+        send: How to send a request; see :func:`regcred.registry.transport.send`.
+    """
+
+    def __init__(self, send: Send = transport.send) -> None:
+        self._send = send
+
+    def verify(self, definition: BaseDefinition, credential: Credential) -> Verification:
+        """Try each login at its hosts in turn until one of them answers for certain.
+
+        A login's hosts are aliases of one registry, so one certain answer is enough; an alias that this network can't
+        reach (dual stack, FIPS) does not matter then. Never raises for what a registry answers.
+        """
+        found = [self._login(definition, login) for login in credential.logins]
+        worst = max(found, key=lambda item: _SEVERITY[item.verdict])
+        if worst.verdict is Verdict.INCONCLUSIVE or len(found) == 1:
+            return worst
+        return Verification(
+            worst.verdict, "; ".join(item.detail for item in found if item.verdict is worst.verdict)
+        )
+
+    def _login(self, definition: BaseDefinition, login: Login) -> Verification:
+        result = Verification(Verdict.INCONCLUSIVE, "no host to ask")
+        for host in dict.fromkeys(split_key(key)[0] for key in login.hosts):
+            try:
+                result = self._host(definition, host, login)
+            except RegcredError as error:
+                result = Verification(Verdict.INCONCLUSIVE, f"{host}: {error}")
+            if result.verdict is not Verdict.INCONCLUSIVE:
+                return result
+        return result
+
+    def _host(self, definition: BaseDefinition, host: str, login: Login) -> Verification:
+        visit = _Visit(self._send, host, Basic(login.username, login.password), definition.realms())
+        challenge = visit.challenge()
+        if isinstance(challenge, Verification):
+            return challenge
+        if not definition.probe:
+            return visit.without_probe(challenge)
+        repository, reference = split_image(definition.probe)
+        return visit.with_probe(challenge, repository, reference)
+
+
+_SEVERITY = {Verdict.CAN_PULL: 0, Verdict.INCONCLUSIVE: 1, Verdict.CAN_PUSH: 2, Verdict.REFUSED: 3}
+
+
+class _Visit:
+    """One login at one host."""
+
+    def __init__(self, send: Send, host: str, login: Basic, realms: Iterable[str]) -> None:
+        self._send = send
+        self._host = host
+        self._login = login
+        self._api_host = API_HOSTS.get(host, host)
+        self._api = transport.origin(self._api_host)
+        self._realms = {self._api_host, *realms} | {VENDOR_REALMS.get(self._api_host, self._api_host)}
+
+    def challenge(self) -> Challenge | Verification:
+        answer = self._send("GET", f"{self._api}/v2/")
+        if answer.status == 200:  # noqa: PLR2004 - OK
+            return self._result(
+                Verdict.INCONCLUSIVE, "it asks for no login, so nothing shows whether this one is good"
+            )
+        if answer.status != 401:  # noqa: PLR2004 - Unauthorized
+            return self._unclear("GET /v2/", answer)
+        challenge = Challenge.parse(answer.headers.get("WWW-Authenticate", ""))
+        if challenge.scheme == "basic":
+            return challenge
+        if challenge.scheme != "bearer" or not challenge.realm:
+            return self._result(Verdict.INCONCLUSIVE, "its 401 asks for neither Basic nor a Bearer token")
+        realm = urlsplit(challenge.realm)
+        if realm.netloc not in self._realms:
+            return self._result(
+                Verdict.INCONCLUSIVE,
+                f"it sends logins to {realm.netloc or 'nowhere'}, which is not allowed; if that is its token service, "
+                "name it in 'realm_hosts'",
+            )
+        return challenge
+
+    def without_probe(self, challenge: Challenge) -> Verification:
+        """Without an image only a wrong login can be told from the rest."""
+        answer = self._token_answer(challenge, ()) if challenge.realm else self._get_base(self._login)
+        if answer.status in _REFUSED:
+            return self._result(Verdict.REFUSED, f"the login was refused with {answer.status}")
+        if answer.status != 200:  # noqa: PLR2004 - OK
+            return self._unclear("the login", answer)
+        return self._result(
+            Verdict.INCONCLUSIVE,
+            "the login was taken; name an image in 'probe' to check that it pulls and can't push",
+        )
+
+    def with_probe(self, challenge: Challenge, repository: str, reference: str) -> Verification:
+        image = f"{repository}{'@' if ':' in reference else ':'}{reference}"
+        auth = self._auth(challenge, repository, "pull")
+        if isinstance(auth, Verification):
+            return auth
+        answer = self._send(
+            "HEAD",
+            f"{self._api}/v2/{repository}/manifests/{reference}",
+            auth=auth,
+            headers={"Accept": MANIFESTS},
+        )
+        if answer.status in _REFUSED:
+            return self._result(Verdict.REFUSED, f"pulling {image} was refused with {answer.status}")
+        if answer.status == 404:  # noqa: PLR2004 - Not Found
+            return self._result(
+                Verdict.INCONCLUSIVE,
+                f"{image} was not found, which some registries also say of what they hide; check 'probe'",
+            )
+        if answer.status != 200:  # noqa: PLR2004 - OK
+            return self._unclear(f"pulling {image}", answer)
+        return self._push(challenge, repository, image)
+
+    def _push(self, challenge: Challenge, repository: str, image: str) -> Verification:
+        """Whether it may push too: by what the token says of itself, or else by beginning an upload and ending it."""
+        auth = self._auth(challenge, repository, "pull,push")
+        if isinstance(auth, Verification):
+            return self._result(Verdict.CAN_PULL, f"{image} can be pulled; a token to push was refused")
+        granted = _granted(auth.token, repository) if isinstance(auth, Bearer) else None
+        if granted is not None:
+            wider = sorted(granted & _WIDER)
+            if wider:
+                return self._result(
+                    Verdict.CAN_PUSH,
+                    f"{image} can be pulled, but the token is granted {', '.join(wider)} too",
+                )
+            return self._result(Verdict.CAN_PULL, f"{image} can be pulled; push is not granted")
+        return self._upload(auth, repository, image)
+
+    def _upload(self, auth: Basic | Bearer, repository: str, image: str) -> Verification:
+        answer = self._send("POST", f"{self._api}/v2/{repository}/blobs/uploads/", auth=auth)
+        if answer.status in {201, 202}:
+            self._cancel(auth, answer.headers.get("Location", ""))
+            return self._result(
+                Verdict.CAN_PUSH, f"{image} can be pulled, but an upload could be begun too (it was ended)"
+            )
+        if answer.status in {401, 403, 405}:
+            return self._result(Verdict.CAN_PULL, f"{image} can be pulled; beginning an upload was refused")
+        return self._result(
+            Verdict.CAN_PULL,
+            f"{image} can be pulled; whether it can push is not known (an upload: {answer.status})",
+        )
+
+    def _cancel(self, auth: Basic | Bearer, location: str) -> None:
+        """End an upload that was begun; registries also end it by themselves, so a failure does not matter."""
+        url = urljoin(f"{self._api}/", location)
+        if location and urlsplit(url).netloc == self._api_host:
+            try:
+                self._send("DELETE", url, auth=auth)
+            except RegcredError:
+                return
+
+    def _auth(self, challenge: Challenge, repository: str, actions: str) -> Basic | Bearer | Verification:
+        if not challenge.realm or challenge.scheme == "basic":
+            return self._login
+        answer = self._token_answer(challenge, (("scope", f"repository:{repository}:{actions}"),))
+        if answer.status in _REFUSED:
+            return self._result(Verdict.REFUSED, f"its token service refused the login with {answer.status}")
+        if answer.status != 200:  # noqa: PLR2004 - OK
+            return self._unclear("its token service", answer)
+        token = transport.text_field(
+            answer.fields(what=f"{self._host}'s token service"),
+            "token",
+            "access_token",
+            what="its token service",
+        )
+        return Bearer(SecretStr(token))
+
+    def _token_answer(self, challenge: Challenge, scope: tuple[tuple[str, str], ...]) -> Answer:
+        service = (("service", challenge.service),) if challenge.service else ()
+        return self._send("GET", challenge.realm, auth=self._login, query=(*service, *scope))
+
+    def _get_base(self, auth: Basic) -> Answer:
+        return self._send("GET", f"{self._api}/v2/", auth=auth)
+
+    def _unclear(self, what: str, answer: Answer) -> Verification:
+        reason = {429: "it limits requests for now", 404: "there is no registry API"}.get(
+            answer.status,
+            "a redirect is not followed" if 300 <= answer.status < 400 else "",  # noqa: PLR2004 - 3xx
+        )
+        return self._result(
+            Verdict.INCONCLUSIVE,
+            f"{what} was answered with {answer.status}" + (f": {reason}" if reason else ""),
+        )
+
+    def _result(self, verdict: Verdict, detail: str) -> Verification:
+        return Verification(verdict, f"{self._host}: {detail}")
+
+
+def _granted(token: SecretStr, repository: str) -> frozenset[str] | None:
+    """The actions on a repository that a token says of itself, or None if it can't be read (it is opaque).
+
+    The signature is not checked: this is what the registry's own token service sent over TLS.
+    """
+    parts = token.get_secret_value().split(".")
+    if len(parts) != 3:  # noqa: PLR2004 - header, payload and signature of a JWT
+        return None
+    try:
+        payload: Any = json.loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return None
+    access = payload.get("access") if isinstance(payload, dict) else None
+    if not isinstance(access, list):
+        return None
+    return frozenset(
+        str(action)
+        for item in access
+        if isinstance(item, dict) and item.get("type") == "repository" and item.get("name") == repository
+        for action in item.get("actions") or ()
+    )
