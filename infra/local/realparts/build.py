@@ -79,6 +79,7 @@ PARTS = {
         _kubernetes("kubelet", 1),
         Part("containerd", "2.4.2", GO_MODULES / "containerd", f"{_CONTAINERD}/containerd", 1),
         Part("containerd-shim-runc-v2", "2.4.2", GO_MODULES / "containerd", f"{_CONTAINERD}/containerd-shim-runc-v2", 0.2),
+        Part("ctr", "2.4.2", GO_MODULES / "containerd", f"{_CONTAINERD}/ctr", 0.2),
         Part("pause", "1", IMAGES / "pause", ".", 0.1),
         Part(
             "aws-lambda-rie",
