@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field
+from typing import Annotated, Literal
 
 from regcred.credential import Credential, Login
-from regcred.registry.definition import BaseDefinition, Host
+from regcred.registry.definition import BaseDefinition, Host, NonEmpty
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.upstream import field_of
 
@@ -20,7 +18,7 @@ class BasicDefinition(BaseDefinition):
 
     provider: Literal["basic"]
 
-    hosts: tuple[Host, ...] = Field(min_length=1)
+    hosts: Annotated[tuple[Host, ...], NonEmpty]
     """The registry's hosts as they stand in image names, as in [registry.example.com:5000]."""
 
     realm_hosts: tuple[Host, ...] = ()

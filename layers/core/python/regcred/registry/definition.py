@@ -97,6 +97,12 @@ def _check_account(value: str) -> str:
     return value
 
 
+def _check_nonempty(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("is empty; name at least one")
+    return value
+
+
 Host = Annotated[str, AfterValidator(_check_host)]
 """``registry.example.com`` or ``registry.example.com:5000``: lower case, no scheme, no path, no pattern."""
 
@@ -111,6 +117,9 @@ RoleArn = Annotated[str, AfterValidator(_check_role)]
 
 AccountId = Annotated[str, AfterValidator(_check_account)]
 """An AWS account id of 12 digits, or empty."""
+
+NonEmpty = AfterValidator(_check_nonempty)
+"""Marks a list that needs at least one item."""
 
 Probe = Annotated[str, AfterValidator(_check_probe)]
 """``team/app:1.0``, ``team/app@sha256:…`` or ``team/app`` (tag ``latest``), without host."""
@@ -204,9 +213,13 @@ def _problem(item: Mapping[str, Any], model: type[BaseDefinition]) -> tuple[str,
         return field, f"{field}: is missing" + (
             f"; {described.description}" if described and described.description else ""
         )
+    if item["type"] in {"tuple_type", "list_type"}:
+        return field, f"{field}: must be a list, as in [a, b], also for one"
+    if item["type"] == "string_type":
+        return field, f"{field}: must be a text; put a number in quotes"
     message = str(item["msg"]).removeprefix("Value error, ")
     if not field:
-        return "", message
+        return message.partition(":")[0], message
     return field, f"{field}: {message[:1].lower()}{message[1:]}"
 
 

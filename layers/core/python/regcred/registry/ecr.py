@@ -13,12 +13,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, SecretStr, model_validator
 
 from regcred.credential import Credential, Login, earliest
 from regcred.errors import MalformedError
 from regcred.registry import aws, ecr_hosts
-from regcred.registry.definition import AccountId, BaseDefinition, RoleArn, Scope
+from regcred.registry.definition import AccountId, BaseDefinition, NonEmpty, RoleArn, Scope
 from regcred.registry.ecr_hosts import Endpoint
 from regcred.registry.interface import AwsCredentials, MintContext, Revoked
 
@@ -39,7 +39,7 @@ class EcrDefinition(BaseDefinition):
 
     provider: Literal["ecr"]
 
-    regions: tuple[Region, ...] = Field(min_length=1)
+    regions: Annotated[tuple[Region, ...], NonEmpty]
     """The AWS regions to pull from, as in [eu-central-1]; each has a token of its own."""
 
     account: AccountId = ""

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regcred.errors import MalformedError, RefusedError
+from regcred.registry.catalog import definition_model, names, provider_for
+from regcred.registry.definition import check_allowed, host_matches, parse, split_image
+
+BASIC = {"provider": "basic", "hosts": ["registry.example.com"]}
+ECR = {"provider": "ecr", "regions": ["eu-central-1"]}
+
+
+def refusal(content: dict[str, object]) -> MalformedError:
+    with pytest.raises(MalformedError) as caught:
+        parse(content, where="registries/payments/main")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("content", "field", "hint"),
+    [
+        ({}, "provider", "name the kind of registry"),
+        ({"provider": 7}, "provider", "name the kind of registry"),
+        ({"provider": "ecs"}, "provider", "did you mean 'ecr'? the providers are"),
+        (
+            {**BASIC, "hosts": ["https://registry.example.com"]},
+            "hosts[0]",
+            "has a scheme; write only the host",
+        ),
+        ({**BASIC, "hosts": ["registry.example.com/team"]}, "hosts[0]", "the path under 'repositories'"),
+        ({**BASIC, "hosts": ["*.example.com"]}, "hosts[0]", "write each host out"),
+        ({**BASIC, "hosts": ["Registry.Example.com"]}, "hosts[0]", "write 'registry.example.com'"),
+        ({**BASIC, "hosts": ["registry.example.com:99999"]}, "hosts[0]", "use 1 to 65535"),
+        ({**BASIC, "hosts": ["registry"]}, "hosts[0]", "neither a dot nor a port"),
+        (
+            {**BASIC, "hosts": ["bob:hunter2@registry.example.com"]},
+            "hosts[0]",
+            "belongs into the upstream secret",
+        ),
+        ({**BASIC, "hosts": "registry.example.com"}, "hosts", "must be a list"),
+        ({**BASIC, "hosts": []}, "hosts", "name at least one"),
+        ({**BASIC, "host": ["registry.example.com"]}, "host", "did you mean 'hosts'?"),
+        ({**BASIC, "probe": "registry.example.com:5000/team/app:1"}, "probe", "without host"),
+        ({**BASIC, "repositories": ["team/*"]}, "repositories[0]", "a prefix that ends in '/'"),
+        ({"provider": "ecr"}, "regions", "is missing; The AWS regions"),
+        ({**ECR, "regions": ["Frankfurt"]}, "regions[0]", "as in eu-central-1"),
+        ({**ECR, "regions": ["us-east-1", "cn-north-1"]}, "regions", "one registry for each"),
+        ({**ECR, "account": 123456789012}, "account", "put a number in quotes"),
+        ({**ECR, "account": "12345"}, "account", "12 digits"),
+        ({**ECR, "role_arn": "arn:aws:iam::123456789012:user/x"}, "role_arn", "not the ARN of an IAM role"),
+        ({**ECR, "role_arn": "arn:aws-cn:iam::123456789012:role/x"}, "role_arn", "another AWS partition"),
+        ({**ECR, "endpoints": ["ipv6"]}, "endpoints[0]", "'standard', 'dual-stack'"),
+        ({**ECR, "create_repositories": True}, "create_repositories", "needs 'pull_through'"),
+    ],
+)
+def test_a_mistake_gives_one_line_with_field_and_remedy(
+    content: dict[str, object], field: str, hint: str
+) -> None:
+    error = refusal(content)
+    assert error.field == field
+    assert hint in str(error)
+    assert str(error).startswith("registries/payments/main: ")
+    assert "\n" not in str(error)
+
+
+def test_a_password_typed_into_a_host_is_not_repeated() -> None:
+    assert "hunter2" not in str(refusal({**BASIC, "hosts": ["bob:hunter2@registry.example.com"]}))
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    text = str(refusal({**BASIC, "hosts": ["A.example.com"], "probe": "x:y:z"}))
+    assert "hosts[0]" in text
+    assert "probe" in text
+
+
+def test_a_definition_survives_being_written_and_read() -> None:
+    definition = parse({**BASIC, "repositories": ["team/"], "probe": "team/app:1"}, where="here")
+    assert parse(definition.content(), where="here") == definition
+
+
+def test_repositories_narrow_the_keys_to_paths() -> None:
+    definition = parse({**BASIC, "repositories": ["team/", "shared/base"]}, where="here")
+    assert definition.keys(["registry.example.com"]) == (
+        "registry.example.com/team/",
+        "registry.example.com/shared/base",
+    )
+
+
+def test_every_provider_loads_and_names_itself_and_its_model() -> None:
+    for name in names():
+        assert provider_for(name).name == name
+        assert definition_model(name) is provider_for(name).model
+
+
+@pytest.mark.parametrize(
+    ("image", "parts"),
+    [
+        ("app", ("app", "latest")),
+        ("team/app:1.0", ("team/app", "1.0")),
+        ("team/app@sha256:" + "0" * 64, ("team/app", "sha256:" + "0" * 64)),
+    ],
+)
+def test_a_probe_is_split_into_repository_and_reference(image: str, parts: tuple[str, str]) -> None:
+    assert split_image(image) == parts
+
+
+def test_a_host_that_is_not_allowed_is_refused_with_the_place_to_allow_it() -> None:
+    with pytest.raises(
+        RefusedError, match=r"registry\.example\.com is not allowed .*'hosts' in platform/projects"
+    ):
+        check_allowed(parse(BASIC, where="here"), hosts=["*.example.org"], paths={}, accounts=[])
+
+
+def test_an_allowed_host_passes() -> None:
+    check_allowed(parse(BASIC, where="here"), hosts=["*.example.com"], paths={}, accounts=[])
+
+
+def test_a_token_service_must_be_allowed_like_a_host() -> None:
+    definition = parse({**BASIC, "realm_hosts": ["auth.example.org"]}, where="here")
+    with pytest.raises(RefusedError, match=r"auth\.example\.org"):
+        check_allowed(definition, hosts=["registry.example.com"], paths={}, accounts=[])
+
+
+@pytest.mark.parametrize(
+    ("repositories", "allowed"),
+    [
+        (["team/"], True),
+        (["team/app"], True),
+        (["team2/"], False),
+        (["team2/app"], False),
+        ([], False),
+    ],
+)
+def test_paths_of_a_host_confine_a_project(repositories: list[str], *, allowed: bool) -> None:
+    definition = parse({**BASIC, "repositories": repositories}, where="here")
+    arguments = {
+        "hosts": ["registry.example.com"],
+        "paths": {"registry.example.com": ["team/"]},
+        "accounts": [],
+    }
+    if allowed:
+        check_allowed(definition, **arguments)
+    else:
+        with pytest.raises(RefusedError):
+            check_allowed(definition, **arguments)
+
+
+def test_the_account_of_a_role_must_be_allowed() -> None:
+    definition = parse({**ECR, "role_arn": "arn:aws:iam::123456789012:role/x"}, where="here")
+    with pytest.raises(RefusedError, match="account 123456789012"):
+        check_allowed(definition, hosts=[], paths={}, accounts=["999999999999"])
+    check_allowed(definition, hosts=[], paths={}, accounts=["123456789012"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "matches"),
+    [
+        ("*.example.com", "a.example.com", True),
+        ("*.example.com", "example.com", False),
+        ("*.example.com", "a.b.example.com", False),
+        ("*.example.com", "a.example.com:5000", False),
+        ("*.example.com:5000", "a.example.com:5000", True),
+    ],
+)
+def test_patterns_of_allowed_hosts_match_as_the_kubelet_does(
+    pattern: str, host: str, *, matches: bool
+) -> None:
+    assert host_matches(pattern, host) is matches
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=12), st.one_of(st.text(max_size=30), st.integers(), st.lists(st.text(max_size=9)))
+    )
+)
+def test_no_input_gives_anything_but_a_definition_or_one_line(content: dict[str, object]) -> None:
+    for name in names():
+        try:
+            parse({**content, "provider": name}, where="here")
+        except MalformedError as error:
+            one_line = "\n" not in str(error)
+            assert one_line
