@@ -6,16 +6,31 @@ refuses secrets of more than 500 keys, and audit logs hash strings but show numb
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from regcred.credential import Credential, Verified
-from regcred.errors import MalformedError
-from regcred.reference import Reference, check_label
+from regcred.errors import ConflictError, MalformedError
+from regcred.reference import LABEL_MAX, Reference, check_label
+from regcred.vault import ledger
 
 DOCUMENT = "document"
 """The one field of a JSON document."""
@@ -70,9 +85,9 @@ def status_path(cluster: str, project: str) -> str:
 
 
 class Record(BaseModel):
-    """A JSON document. Unknown fields are refused, so that a misspelt one is an error and not a silent default."""
+    """A JSON document that Regcred writes. Unknown fields are passed over, so that a newer writer can be upgraded first."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     @classmethod
     def parse(cls, fields: Mapping[str, str], *, path: str) -> Self:
@@ -87,7 +102,9 @@ class Record(BaseModel):
         """
         text = fields.get(DOCUMENT)
         if text is None:
-            raise MalformedError(f"{path}: the field {DOCUMENT!r} with a JSON text is missing", field=DOCUMENT)
+            raise MalformedError(
+                f"{path}: the field {DOCUMENT!r} with a JSON text is missing", field=DOCUMENT
+            )
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -108,10 +125,20 @@ def malformed(error: ValidationError, *, where: str) -> MalformedError:
     return MalformedError(f"{where}: {text}", field=problems[0][0])
 
 
+class Declared(Record):
+    """A JSON document that people write. Unknown fields are refused: a misspelt one must not be a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 
 
-class ProjectPolicy(Record):
+_GLOB = re.compile(r"[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?")
+_ROLE_ARN = re.compile(r"arn:aws[-a-z]*:iam::[0-9]{12}:role/regcred/[\w+=,.@/-]+")
+
+
+class ProjectPolicy(Declared):
     """``platform/projects/P``: what a project may use. Empty lists allow nothing of that kind."""
 
     hosts: list[str] = []
@@ -125,13 +152,51 @@ class ProjectPolicy(Record):
     role_arn: str = ""
     """The project's own IAM role (path ``/regcred/``) that rotate assumes before each federated call."""
 
+    @field_validator("hosts")
+    @classmethod
+    def _hosts_are_hosts(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if not host or "/" in host or host != host.strip().lower():
+                raise ValueError(
+                    f"{host[:80]!r} is not a host; write host[:port] in lower case, without scheme or path"
+                )
+        return hosts
 
-class ClusterGrants(Record):
+    @field_validator("role_arn")
+    @classmethod
+    def _role_is_under_our_path(cls, arn: str) -> str:
+        if arn and not _ROLE_ARN.fullmatch(arn):
+            raise ValueError(
+                "write arn:aws:iam::<account id>:role/regcred/<name>; rotate may assume no other role"
+            )
+        return arn
+
+
+class ClusterGrants(Declared):
     """``platform/clusters/C``: which namespaces may use which projects."""
 
     grants: dict[Label, list[str]] = {}
     """By project, the namespaces: exact names, or globs (``team-a-*``) if ``globs`` is on."""
     globs: bool = False
+
+    @model_validator(mode="after")
+    def _namespaces_are_names(self) -> Self:
+        for project, namespaces in self.grants.items():
+            for name in namespaces:
+                if "*" in name and not self.globs:
+                    raise ValueError(
+                        f"grants.{project}: {name[:80]!r} is a glob; name the namespace, or set globs to true"
+                    )
+                if len(name) > LABEL_MAX or not _GLOB.fullmatch(name):
+                    raise ValueError(f"grants.{project}: {name[:80]!r} is not the name of a namespace")
+        return self
+
+    def allows(self, namespace: str, project: str) -> bool:
+        """Whether a namespace may use a project. ``*`` stands for any characters, and only where ``globs`` is on."""
+        return any(
+            name == namespace or (self.globs and fnmatchcase(namespace, name))
+            for name in self.grants.get(project, ())
+        )
 
 
 class Action(StrEnum):
@@ -142,7 +207,7 @@ class Action(StrEnum):
     REVOKE = "revoke"
 
 
-class Request(Record):
+class Request(Declared):
     """``requests/P/R``: written by a user with the user's own token; that write is the authority."""
 
     action: Action
@@ -211,19 +276,43 @@ class Index(Record):
     registries: dict[Label, IndexEntry] = {}
 
 
+FINAL = frozenset({State.REVOKED, State.REMOVED})
+"""States that only a newer credential ends."""
+
+REMOVED_KEPT = timedelta(days=90)
+"""How long a removed registry stays in the index, as proof for clusters that were cut off."""
+
+
 def merge(index: Index, updates: Mapping[str, IndexEntry]) -> Index:
-    """The index with ``updates`` merged in; the same object if nothing but times of no outcome would change.
+    """The index with ``updates`` merged in; the same object if nothing but ``changed_at`` would change.
 
     Monotonic by credential version, then by ``changed_at``: a late failure never hides a newer success, in
-    whatever order writers arrive.
+    whatever order writers arrive. A revoked or removed version stays so, whoever reports what of it later; only the
+    error and the next attempt of such a report are taken over.
     """
     entries = dict(index.registries)
     for name, new in updates.items():
         old = entries.get(name)
-        if old is None or (new.version, new.changed_at) > (old.version, old.changed_at):
-            if old is None or not same_outcome(old, new):
-                entries[name] = new
-    return index if entries == index.registries else Index(registries=entries)
+        entries[name] = new if old is None else newer(old, new)
+    if entries == index.registries:
+        return index
+    latest = max(entry.changed_at for entry in entries.values())
+    return Index(
+        registries={
+            name: entry
+            for name, entry in entries.items()
+            if entry.state is not State.REMOVED or entry.changed_at > latest - REMOVED_KEPT
+        }
+    )
+
+
+def newer(old: IndexEntry, new: IndexEntry) -> IndexEntry:
+    """Which of two entries of one registry holds, see :func:`merge`."""
+    if (new.version, new.changed_at) <= (old.version, old.changed_at):
+        return old
+    if new.version == old.version and old.state in FINAL and new.state not in FINAL and old.version:
+        new = new.model_copy(update={"state": old.state})
+    return old if same_outcome(old, new) else new
 
 
 def same_outcome(old: IndexEntry, new: IndexEntry) -> bool:
@@ -252,6 +341,17 @@ class CredentialRecord(BaseModel):
     revocation_id: str = Field(default="", repr=False)
     definition_version: int = 0
     """The version of ``registries/P/R`` that it was minted for: lets an index be repaired after a crash."""
+
+    @field_validator("dockerconfigjson")
+    @classmethod
+    def _is_a_docker_config(cls, text: SecretStr) -> SecretStr:
+        try:
+            parsed = json.loads(text.get_secret_value())
+        except ValueError:
+            parsed = None
+        if not isinstance(parsed, dict) or not isinstance(parsed.get("auths"), dict):
+            raise ValueError("is not a Docker configuration: a JSON object with the key 'auths'")  # noqa: TRY004 - pydantic's contract
+        return text
 
     @classmethod
     def of(
@@ -323,24 +423,67 @@ class Slot(StrEnum):
 
 
 class Rotation(Record):
-    """``rotations/P/R``: the claim, and for A/B upstreams the slots and every change before it is made.
-
-    It may hold upstream secrets (only rotate can read it), so nothing of ``slots`` is in ``repr``.
-    """
+    """``rotations/P/R``: the claim, and for A/B upstreams the slots and every change before it is made."""
 
     claim: Claim | None = None
     active: Slot | None = None
-    slots: dict[Slot, dict[str, str]] = Field(default={}, repr=False)
+    slots: dict[Slot, dict[str, SecretStr]] = {}
     """By slot, what the provider needs to use and to renew it (its user or token id, its secret)."""
     pending: Slot | None = None
     """The slot whose saved secret may or may not have been set upstream yet."""
 
+    @field_serializer("slots", when_used="json")
+    def _unwrap(self, slots: dict[Slot, dict[str, SecretStr]]) -> dict[str, dict[str, str]]:
+        return {
+            slot: {name: text.get_secret_value() for name, text in held.items()}
+            for slot, held in slots.items()
+        }
+
+
+def take(rotation: Rotation, *, owner: str, now: datetime, lease: timedelta) -> Rotation:
+    """The rotation claimed by ``owner`` until ``now + lease``; also renews the owner's own claim.
+
+    Pure: write the answer with the version that ``rotation`` was read at, and the claim holds only if that succeeds.
+
+    Args:
+        rotation: What was read.
+        owner: Who claims; different for every invocation (a Lambda request id).
+        now: The time, aware.
+        lease: For how long; longer than the invocation may run, or renewed within it.
+
+    Raises:
+        ConflictError: Another owner's lease still runs.
+    """
+    held = rotation.claim
+    if held is not None and held.owner != owner and held.lease_until > now:
+        raise ConflictError(
+            f"another rotation holds the claim until {held.lease_until.isoformat(timespec='seconds')}; leave it to that one"
+        )
+    return rotation.model_copy(update={"claim": Claim(owner=owner, lease_until=now + lease)})
+
+
+def renew(rotation: Rotation, *, owner: str, now: datetime, lease: timedelta) -> Rotation:
+    """The rotation with the owner's lease prolonged to ``now + lease``, even a lease that has run out untaken.
+
+    Raises:
+        ConflictError: The claim is not ``owner``'s any more: it must stop at once.
+    """
+    if rotation.claim is None or rotation.claim.owner != owner:
+        raise ConflictError(
+            "the claim was lost to another rotation; stop here and leave the rest to that one"
+        )
+    return take(rotation, owner=owner, now=now, lease=lease)
+
+
+def release(rotation: Rotation, *, owner: str) -> Rotation:
+    """The rotation without the owner's claim; the same object if the claim is not (any more) the owner's."""
+    if rotation.claim is None or rotation.claim.owner != owner:
+        return rotation
+    return rotation.model_copy(update={"claim": None})
+
 
 class Placement(Record):
-    """The ledger of one reference in one cluster: what sync has put where.
-
-    Compact, since it lists every namespace: 10,000 of them stay far under Vault's 1 MiB.
-    """
+    """The ledger of one reference in one cluster: what sync has put where."""
 
     placed: dict[int, dict[str, str]] = {}
     """By credential version (0: about to be written), the namespaces and the first 8 digits of each one's uid."""
@@ -351,7 +494,31 @@ class Placement(Record):
 
 
 class Status(Record):
-    """``status/C/P``: written by the sync of C on change and as a heartbeat."""
+    """``status/C/P``: written by the sync of C on change and as a heartbeat.
+
+    In memory it names each namespace wherever it occurs; what is written names each once, see :mod:`regcred.vault.ledger`.
+    """
 
     written_at: AwareDatetime
     registries: dict[str, Placement] = {}
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, str], *, path: str) -> Self:
+        """Read a status, see :meth:`Record.parse`."""
+        text = fields.get(DOCUMENT)
+        if text is None:
+            raise MalformedError(
+                f"{path}: the field {DOCUMENT!r} with a JSON text is missing", field=DOCUMENT
+            )
+        try:
+            return cls.model_validate_json(ledger.unpack(text))
+        except ValidationError as error:
+            raise malformed(error, where=path) from None
+        except ValueError as error:
+            raise MalformedError(
+                f"{path}: {error}; sync rewrites it at its next change", field=DOCUMENT
+            ) from None
+
+    def fields(self) -> dict[str, str]:
+        """The document to write, compact: 10,000 namespaces times several registries stay far under Vault's 1 MiB."""
+        return {DOCUMENT: ledger.pack(self.model_dump_json(exclude_defaults=True))}

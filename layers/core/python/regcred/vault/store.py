@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from pydantic import SecretStr
 
-from regcred.errors import ConflictError
+from regcred.errors import ConflictError, TransientError
 from regcred.reference import Reference
 from regcred.vault import records
 from regcred.vault.interface import KeyValue
@@ -31,6 +33,9 @@ R = TypeVar("R", bound=Record)
 CAS_ATTEMPTS = 8
 """How often a merge is tried against other writers before it gives up."""
 
+OLD_VERSIONS = 3
+"""How many versions before a new one are destroyed: one, and what an interrupted write may have left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Versioned(Generic[T]):
@@ -50,7 +55,7 @@ class Store:
         self._kv = kv
 
     def projects(self) -> list[str]:
-        """The names of all projects that have registries, requests or credentials."""
+        """The names of all projects that have registries or credentials, also of removed registries."""
         folders = ("registries", "credentials")
         return sorted({name.rstrip("/") for folder in folders for name in self._kv.list(folder)})
 
@@ -66,6 +71,16 @@ class Store:
         """What a project may use."""
         return self._record(records.project_path(project), ProjectPolicy)
 
+    def project_policies(self) -> list[str]:
+        """The names of all projects that platform admins have set."""
+        return [name for name in self._kv.list("platform/projects") if not name.endswith("/")]
+
+    def change_project(
+        self, project: str, change: Callable[[ProjectPolicy | None], ProjectPolicy]
+    ) -> ProjectPolicy:
+        """Change what a project may use, also while others do; ``change`` may be called more than once."""
+        return self._update(records.project_path(project), ProjectPolicy, change)
+
     def write_project(self, project: str, policy: ProjectPolicy, *, cas: int) -> int:
         """Say what a project may use."""
         return self._kv.write(records.project_path(project), policy.fields(), cas=cas)
@@ -77,6 +92,12 @@ class Store:
     def cluster_version(self, cluster: str) -> int:
         """The version of a cluster's grants, to poll."""
         return self._kv.version(records.cluster_path(cluster))
+
+    def change_cluster(
+        self, cluster: str, change: Callable[[ClusterGrants | None], ClusterGrants]
+    ) -> ClusterGrants:
+        """Change the grants of a cluster, also while others do; ``change`` may be called more than once."""
+        return self._update(records.cluster_path(cluster), ClusterGrants, change)
 
     def write_cluster(self, cluster: str, grants: ClusterGrants, *, cas: int) -> int:
         """Set the grants of a cluster."""
@@ -95,7 +116,10 @@ class Store:
         return self._kv.write(records.registry_path(reference), definition.fields(), cas=cas)
 
     def remove_definition(self, reference: Reference) -> None:
-        """Remove a registry: its definition and upstream secret; rotate does the rest at its next sweep."""
+        """Remove a registry: its definition and upstream secret; rotate does the rest at its next sweep.
+
+        A definition that is written again starts at version 1, so who writes it also asks for a rotation.
+        """
         self._kv.delete(records.registry_path(reference))
         self._kv.delete(records.upstream_path(reference))
 
@@ -104,7 +128,9 @@ class Store:
         document = self._kv.read(records.upstream_path(reference))
         if document is None:
             return None
-        return Versioned({name: SecretStr(value) for name, value in document.fields.items()}, document.version)
+        return Versioned(
+            {name: SecretStr(value) for name, value in document.fields.items()}, document.version
+        )
 
     def write_upstream(self, reference: Reference, fields: Mapping[str, SecretStr], *, cas: int) -> int:
         """Write the upstream secret."""
@@ -120,29 +146,65 @@ class Store:
         return self._record(records.request_path(reference), Request)
 
     def ask(self, reference: Reference, request: Request) -> int:
-        """Ask for something; the write is the authority."""
+        """Ask for something; the write is the authority. The newest request counts.
+
+        Raises:
+            ConflictError: others asked every time; theirs stands.
+        """
         path = records.request_path(reference)
-        return self._kv.write(path, request.fields(), cas=self._kv.version(path))
+        for _ in range(CAS_ATTEMPTS):
+            with suppress(ConflictError):
+                return self._kv.write(path, request.fields(), cas=self._kv.version(path))
+        raise ConflictError(f"{path}: others kept asking at the same time; ask again")
 
     def answered(self, reference: Reference, version: int) -> None:
-        """Take a request away after it was acted on, unless a newer one has arrived meanwhile."""
+        """Take a request away after it was acted on, unless a newer one has arrived meanwhile.
+
+        KV v2 can't delete on condition: a request that arrives within the last round trip is taken away unanswered,
+        so who asks waits for the outcome in the index, and asks again without one.
+        """
         path = records.request_path(reference)
-        self._kv.destroy(path, [version])
         if self._kv.version(path) == version:
             self._kv.delete(path)
 
     def rotation(self, reference: Reference) -> Versioned[Rotation]:
         """The claim and the slots; an empty one at the current version where there is none."""
-        path = records.rotation_path(reference)
-        found = self._record(path, Rotation)
-        return found or Versioned(Rotation(), self._kv.version(path))
+        found = self._current(records.rotation_path(reference), Rotation)
+        return Versioned(found.value or Rotation(), found.version)
 
     def write_rotation(self, reference: Reference, rotation: Rotation, *, cas: int) -> int:
-        """Save the claim and the slots, and destroy the version before, which may hold an old upstream secret."""
+        """Save the claim and the slots, and destroy the versions before, which may hold an old upstream secret."""
         path = records.rotation_path(reference)
         version = self._kv.write(path, rotation.fields(), cas=cas)
         self._destroy_before(path, version)
         return version
+
+    def claim(
+        self, reference: Reference, *, owner: str, now: datetime, lease: timedelta
+    ) -> Versioned[Rotation]:
+        """Claim a registry's rotation, see :func:`records.take`; also renews the owner's own claim.
+
+        Raises:
+            ConflictError: another owner holds it, or was quicker.
+        """
+        found = self.rotation(reference)
+        taken = records.take(found.value, owner=owner, now=now, lease=lease)
+        return Versioned(taken, self.write_rotation(reference, taken, cas=found.version))
+
+    def release(self, reference: Reference, *, owner: str) -> None:
+        """Give the claim back if it is still the owner's; the slots stay.
+
+        Raises:
+            ConflictError: another owner took over at this moment; nothing was written.
+        """
+        found = self.rotation(reference)
+        released = records.release(found.value, owner=owner)
+        if released is not found.value:
+            self.write_rotation(reference, released, cas=found.version)
+
+    def remove_rotation(self, reference: Reference) -> None:
+        """Forget the claim and the slots of a registry that is gone."""
+        self._kv.delete(records.rotation_path(reference))
 
     def credential(self, reference: Reference) -> Versioned[CredentialRecord] | None:
         """The credential that is in force."""
@@ -157,7 +219,7 @@ class Store:
         return self._kv.version(records.credential_path(reference))
 
     def write_credential(self, reference: Reference, record: CredentialRecord, *, cas: int) -> int:
-        """Put a new credential in force, and destroy the version before."""
+        """Put a new credential in force, and destroy the versions before."""
         path = records.credential_path(reference)
         version = self._kv.write(path, record.fields(), cas=cas)
         self._destroy_before(path, version)
@@ -206,19 +268,33 @@ class Store:
             return None
         return Versioned(model.parse(document.fields, path=path), document.version)
 
+    def _current(self, path: str, model: type[R]) -> Versioned[R | None]:
+        document = self._kv.read(path)
+        version = 0
+        if document is None:
+            # The version comes before the second look: a writer between the two makes a later check-and-set fail.
+            version = self._kv.version(path)
+            document = self._kv.read(path)
+        if document is None:
+            return Versioned(None, version)
+        return Versioned(model.parse(document.fields, path=path), document.version)
+
     def _update(self, path: str, model: type[R], change: Callable[[R | None], R]) -> R:
         for _ in range(CAS_ATTEMPTS):
-            found = self._record(path, model)
-            new = change(found.value if found else None)
-            if found and new == found.value:
+            found = self._current(path, model)
+            new = change(found.value)
+            if new == found.value:
                 return new
             try:
-                self._kv.write(path, new.fields(), cas=found.version if found else self._kv.version(path))
+                self._kv.write(path, new.fields(), cas=found.version)
             except ConflictError:
                 continue
             return new
-        raise ConflictError(f"{path}: others kept writing first; it will be tried again at the next sweep")
+        raise ConflictError(f"{path}: others kept writing first; nothing was written, try again")
 
     def _destroy_before(self, path: str, version: int) -> None:
-        if version > 1:
-            self._kv.destroy(path, [version - 1])
+        old = range(max(1, version - OLD_VERSIONS), version)
+        if old:
+            # The new version is written: a failure here must not look like one of the write. The next write makes up for it.
+            with suppress(TransientError):
+                self._kv.destroy(path, list(old))
