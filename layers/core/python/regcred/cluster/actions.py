@@ -1,0 +1,138 @@
+"""What a plan consists of: each action is a value that says in plain words what it would do. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from regcred.cluster.model import UID_DIGITS, Workload
+from regcred.cluster.words import Reason, Why
+from regcred.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Put a credential where none is known to be, or a newer one where an older one is (``old``)."""
+
+    namespace: str
+    uid: str
+    reference: Reference
+    version: int
+    old: int | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether Pods may be waiting for it: nothing is known to be in place."""
+        return not self.old
+
+    @property
+    def short_uid(self) -> str:
+        """What the ledger keeps of the namespace's uid."""
+        return self.uid[:UID_DIGITS]
+
+    def __str__(self) -> str:
+        if self.first:
+            return f"create  {self.namespace}/{self.reference.secret_name} (version {self.version})"
+        return f"update  {self.namespace}/{self.reference.secret_name} (version {self.old} -> {self.version})"
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take a Secret away, and its name from ServiceAccounts before."""
+
+    namespace: str
+    reference: Reference
+    why: Why
+    accounts: tuple[str, ...] = ()
+    """ServiceAccounts that name it."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether a live Pod that names the Secret puts it off."""
+        return self.why is Why.UNNEEDED
+
+    def __str__(self) -> str:
+        detach = f", after its name is taken from {_accounts(self.accounts)}" if self.accounts else ""
+        return f"delete  {self.namespace}/{self.reference.secret_name} ({self.why}){detach}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetAccount:
+    """Add names of our Secrets to a ServiceAccount's imagePullSecrets, or take them out."""
+
+    namespace: str
+    account: str
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"add {', '.join(self.add)}"] if self.add else []
+        parts += [f"take out {', '.join(self.remove)}"] if self.remove else []
+        return f"attach  {self.namespace}/{_accounts((self.account,))}: {'; '.join(parts)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Write an Event on a workload."""
+
+    about: Workload
+    reason: Reason
+    note: str
+    reference: Reference | None = None
+    why: Why | None = None
+
+    def __str__(self) -> str:
+        return f"tell    {self.about}: {self.reason}: {self.note}"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Change the ledger alone: since when a Secret is unneeded, why one is refused; ``forget`` drops the entry."""
+
+    namespace: str
+    reference: Reference
+    unused_since: datetime | None = None
+    refused: Why | None = None
+    forget: bool = False
+
+    def __str__(self) -> str:
+        what = f"{self.namespace}/{self.reference.secret_name}"
+        if self.forget:
+            return f"forget  {what} (its namespace is gone)"
+        if self.refused:
+            return f"refuse  {what} ({self.refused})"
+        if self.unused_since:
+            return f"note    {what} is unneeded since {self.unused_since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"note    {what} is needed"
+
+
+Action = Project | Remove | SetAccount | Tell | Note
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do, in order, and what was held back by the brake."""
+
+    actions: tuple[Action, ...] = ()
+    held: tuple[Remove, ...] = ()
+    in_place: int = 0
+    """How many Secrets the ledger counts, for the brake's message."""
+
+    def lines(self) -> list[str]:
+        """The plan in plain words, one line each."""
+        lines = [str(action) for action in self.actions]
+        if self.held:
+            lines += [f"HELD    {action}" for action in self.held]
+            lines.append(self.brake())
+        return lines
+
+    def brake(self) -> str:
+        """Why removals were held back and how to let them pass."""
+        return (
+            f"{len(self.held)} of {self.in_place} Secrets would be removed at once, more than the set share: none is. "
+            "If this is meant, run: regcred sync --once --confirm-removals"
+        )
+
+
+def _accounts(names: tuple[str, ...]) -> str:
+    return f"ServiceAccount {', '.join(names)}"

@@ -1,0 +1,80 @@
+"""The Secret that holds a registry's credential in a namespace. Pure.
+
+Contract: https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import SecretStr
+
+from regcred.cluster.annotations import MANAGED_BY, MANAGER, SECRET_EXPIRES, SECRET_REFERENCE, SECRET_VERSION
+from regcred.reference import Reference
+
+SECRET_TYPE = "kubernetes.io/dockerconfigjson"  # noqa: S105 - a name
+KEY = ".dockerconfigjson"
+
+GITOPS = {
+    "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
+    "argocd.argoproj.io/sync-options": "Prune=false",
+}
+"""Argo CD neither counts our Secrets as drift nor prunes them. We copy no label of the workload for the same reason."""
+
+NEVER = "never"
+"""The expiry shown for a static credential."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretBody:
+    """One version of one Secret as it is sent by server-side apply: the same bytes for every namespace.
+
+    The bytes hold the credential, so they are no part of ``repr``.
+    """
+
+    reference: Reference
+    version: int
+    content: bytes = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The Secret's name."""
+        return self.reference.secret_name
+
+
+def secret_body(
+    reference: Reference, dockerconfigjson: SecretStr, *, version: int, expires_at: datetime | None
+) -> SecretBody:
+    """Build the Secret of one credential version.
+
+    Args:
+        reference: Names the Secret.
+        dockerconfigjson: The text that Vault holds; taken as it lies.
+        version: The credential's version in Vault.
+        expires_at: For people; None for a static credential.
+    """
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": reference.secret_name,
+            "labels": {MANAGED_BY: MANAGER},
+            "annotations": {
+                **GITOPS,
+                SECRET_REFERENCE: str(reference),
+                SECRET_VERSION: str(version),
+                SECRET_EXPIRES: expires_at.isoformat() if expires_at else NEVER,
+            },
+        },
+        "type": SECRET_TYPE,
+        "data": {KEY: b64encode(dockerconfigjson.get_secret_value().encode()).decode()},
+    }
+    return SecretBody(reference, version, json.dumps(manifest, separators=(",", ":")).encode())
+
+
+def ownership_probe(reference: Reference) -> SecretBody:
+    """A body of our form without a credential, to ask by a dry run whether a Secret of this name is ours."""
+    return secret_body(reference, SecretStr('{"auths":{}}'), version=0, expires_at=None)

@@ -1,0 +1,128 @@
+"""What sync needs of a cluster's API, so that the real one and a fake can stand in for each other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from regcred.cluster.dockerconfig import SecretBody
+from regcred.cluster.model import Item, Kind, LivePod, Workload
+from regcred.errors import ConflictError, RegcredError
+from regcred.reference import Reference
+
+
+class NameTakenError(ConflictError):
+    """A Secret of our name exists that is not ours, or whose credential somebody else has changed."""
+
+
+class ExpiredError(RegcredError):
+    """The API server no longer has the changes since the resourceVersion that was named (410): list again."""
+
+    kind = "expired"
+
+
+class SilentError(RegcredError):
+    """A watch has sent nothing, not even a bookmark, for longer than it may: connect again."""
+
+    kind = "silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A complete list of what asks for something, and from where to watch on."""
+
+    items: Sequence[Item]
+    resource_version: str
+    requests: int = 1
+    """How many pages it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One message of a watch. Without ``item``: the object is gone or asks for nothing; without ``name``: a bookmark."""
+
+    resource_version: str
+    namespace: str = ""
+    name: str = ""
+    item: Item | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An Event for the owner of a workload; equal messages are one Event."""
+
+    about: Workload
+    reason: str
+    note: str
+    warning: bool = True
+
+
+class Cluster(Protocol):
+    """One cluster's API.
+
+    All methods raise:
+        TransientError: the API server can't be reached, throttles (with ``retry_after``), or answers 5xx.
+        RefusedError: our account may not do this.
+    Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
+    """
+
+    async def list(self, kind: Kind, *, metadata_only: bool) -> Listing:
+        """List all objects of a kind by pages, and keep of each what :class:`Reducer` keeps.
+
+        With ``metadata_only`` pod templates stay unseen.
+
+        Raises:
+            MissingError: the kind is not served.
+        """
+
+    def watch(self, kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
+        """Yield the changes since a resourceVersion until the server ends the watch.
+
+        ``labelled`` asks for metadata alone, and only of objects that the admission policy has labelled.
+
+        Raises:
+            ExpiredError: list again.
+            SilentError: connect again from the last resourceVersion.
+        """
+
+    async def apply_secret(self, namespace: str, body: SecretBody, *, force: bool) -> None:
+        """Server-side apply a Secret, in one request.
+
+        ``force`` takes back fields that others have changed; it is only safe where :meth:`confined` holds.
+
+        Raises:
+            NameTakenError: the Secret, or its credential, belongs to somebody else; nothing was changed.
+            MissingError: the namespace is gone or going.
+        """
+
+    async def delete_secret(self, namespace: str, reference: Reference) -> None:
+        """Delete our Secret, after a dry run has shown that it is ours. No error if there is none.
+
+        Raises:
+            NameTakenError: it belongs to somebody else; nothing was changed.
+        """
+
+    async def confined(self) -> bool:
+        """Whether a policy refuses us every Secret that is not of our name, type and label (asked by a dry run)."""
+
+    async def live_pods(self, namespace: str) -> Sequence[LivePod]:
+        """The unfinished Pods of a namespace."""
+
+    async def set_pull_secrets(
+        self, namespace: str, account: str, *, add: Sequence[str], remove: Sequence[str]
+    ) -> bool:
+        """Change our names in a ServiceAccount's imagePullSecrets; others' entries and their order stay.
+
+        Returns:
+            Whether anything was written.
+
+        Raises:
+            MissingError: there is no such ServiceAccount.
+        """
+
+    async def tell(self, message: Message) -> None:
+        """Write an Event; nothing happens if the same one is there already."""
+
+    async def evict(self, namespace: str, pod: str) -> bool:
+        """Evict a Pod; False if a disruption budget forbids it now or the Pod is gone."""

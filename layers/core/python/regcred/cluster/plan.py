@@ -1,0 +1,256 @@
+"""Decides what to do in a cluster. Pure: from observations to a list of actions.
+
+What it holds to: absence is not revocation; a Secret goes only on positive proof; nothing is done twice; what Pods may
+be waiting for goes first; a run that would remove more than a set share removes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from regcred.cluster.actions import Action, Note, Plan, Project, Remove, SetAccount, Tell
+from regcred.cluster.annotations import reference_of
+from regcred.cluster.model import NAMESPACE, UID_DIGITS, Mode, Namespace, Place, Workload
+from regcred.cluster.view import UNREAD, Knowledge, Registry, RegistryState, View
+from regcred.cluster.view import Project as ProjectView
+from regcred.cluster.words import REASON_OF, Reason, Why, expiring, refusal, restart_needed
+from regcred.reference import Reference
+
+NOTHING = Place()
+GONE = {RegistryState.REVOKED: Why.REVOKED, RegistryState.REMOVED: Why.REMOVED}
+"""The states of a registry that are positive proof for a removal."""
+WARN_BEFORE = timedelta(hours=1)
+"""How long before its end a credential without a refresh time is warned about."""
+
+
+@dataclass(slots=True)
+class _Draft:
+    notes: list[Action] = field(default_factory=list)
+    firsts: list[Action] = field(default_factory=list)
+    accounts: list[Action] = field(default_factory=list)
+    refreshes: list[Action] = field(default_factory=list)
+    removals: list[Remove] = field(default_factory=list)
+    tells: list[Action] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What shall become of one reference in one namespace that asks for it."""
+
+    version: int | None = None
+    """The version to have in place; None leaves what is there."""
+    why: Why | None = None
+    """Why nothing new is put there."""
+    remove: bool = False
+    detail: str = ""
+
+
+def make_plan(view: View, scope: Iterable[str] | None = None) -> Plan:
+    """Decide what to do.
+
+    Args:
+        view: The observations.
+        scope: The namespaces that changed; None for all. Secrets are removed, and expiries warned of, only in a plan
+            for all, where the brake can weigh the whole.
+    """
+    draft = _Draft()
+    everything = scope is None
+    names = sorted({*view.inventory.namespaces, *view.places}) if scope is None else sorted(set(scope))
+    for name in names:
+        _plan_namespace(view, name, draft, everything=everything)
+    in_place = sum(place.version is not None for places in view.places.values() for place in places.values())
+    allowed, held = _brake(view, draft.removals, in_place)
+    actions = (*draft.notes, *draft.firsts, *draft.accounts, *draft.refreshes, *allowed, *draft.tells)
+    return Plan(actions, tuple(held), in_place)
+
+
+def _brake(view: View, removals: list[Remove], in_place: int) -> tuple[list[Remove], list[Remove]]:
+    """Hold all removals but revocations if they are too many; a revoked credential is dead, so its Secret helps nobody."""
+    weighed = [removal for removal in removals if removal.why is not Why.REVOKED]
+    limit = max(view.rules.removals_allowed, view.rules.max_removal_share * in_place)
+    if view.rules.removals_confirmed or len(weighed) <= limit:
+        return removals, []
+    return [removal for removal in removals if removal.why is Why.REVOKED], weighed
+
+
+def _plan_namespace(view: View, name: str, draft: _Draft, *, everything: bool) -> None:
+    namespace = view.inventory.namespaces.get(name)
+    places = view.places.get(name, {})
+    if namespace is not None and not namespace.terminating:
+        _NamespacePlan(view, namespace, places, draft, everything=everything).make()
+    elif namespace is None and view.inventory.complete:
+        draft.notes += [Note(name, reference, forget=True) for reference in places]
+
+
+def decide(view: View, namespace: Namespace, reference: Reference, place: Place) -> Verdict:
+    """What shall become of a reference in a namespace that asks for it."""
+    grants = view.grants
+    if grants.knowledge is Knowledge.UNREADABLE and place.version is None:
+        return Verdict(why=Why.UNREADABLE, detail="the grants of this cluster can't be read")
+    if grants.knowledge is not Knowledge.UNREADABLE and not grants.allow(reference.project, namespace.name):
+        return Verdict(why=Why.NOT_GRANTED, remove=grants.knowledge is Knowledge.KNOWN)
+    project = view.projects.get(reference.project, UNREAD)
+    registry = project.registries.get(reference.registry)
+    if registry is None:
+        return _decide_unlisted(project, place)
+    if registry.state in GONE:
+        return Verdict(why=GONE[registry.state], remove=True)
+    if registry.version == 0:
+        return Verdict(why=Why.NOT_READY, detail=registry.error)
+    return Verdict(version=registry.version)
+
+
+def _decide_unlisted(project: ProjectView, place: Place) -> Verdict:
+    """An index without the registry, or no index: reason to refuse, never to remove."""
+    if project.knowledge is Knowledge.KNOWN or (
+        project.knowledge is Knowledge.ABSENT and place.version is None
+    ):
+        return Verdict(why=Why.NO_SUCH_REGISTRY)
+    return Verdict(why=Why.UNREADABLE, detail=project.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _NamespacePlan:
+    """The part of a plan for one namespace that exists and is not being deleted."""
+
+    view: View
+    namespace: Namespace
+    places: Mapping[Reference, Place]
+    draft: _Draft
+    everything: bool
+
+    def make(self) -> None:
+        wanted: dict[Reference, list[Workload]] = {}
+        for workload in self.view.inventory.requests(self.namespace.name):
+            for reference in workload.references:
+                wanted.setdefault(reference, []).append(workload)
+            self._tell_about_itself(workload)
+        kept = {
+            reference for reference, workloads in wanted.items() if self._plan_wanted(reference, workloads)
+        }
+        for reference, place in self.places.items():
+            if reference not in wanted:
+                self._plan_unneeded(reference, place)
+        if self._mode is Mode.SERVICEACCOUNT and self.view.inventory.complete:
+            self._plan_accounts(wanted, kept)
+
+    @property
+    def _mode(self) -> Mode:
+        return self.namespace.mode or self.view.rules.mode
+
+    def _current(self, place: Place) -> Place:
+        """What is in place in this namespace, and not in one of the same name before it."""
+        return place if place.version is None or place.uid == self.namespace.uid[:UID_DIGITS] else NOTHING
+
+    def _is_busy(self, reference: Reference) -> bool:
+        return (self.namespace.name, reference) in self.view.busy
+
+    def _registry(self, reference: Reference) -> Registry | None:
+        return self.view.projects.get(reference.project, UNREAD).registries.get(reference.registry)
+
+    def _plan_wanted(self, reference: Reference, workloads: list[Workload]) -> bool:
+        """Plan a reference that something asks for; say whether its Secret is in place and stays."""
+        place = self._current(self.places.get(reference, NOTHING))
+        verdict = decide(self.view, self.namespace, reference, place)
+        if verdict.why is not None:
+            self._refuse(reference, place, verdict, workloads)
+            if verdict.remove and place.version is not None:
+                self._remove(reference, verdict.why)
+        elif verdict.version is not None:
+            self._provide(reference, place, verdict.version)
+        if not verdict.remove and place.version:
+            self._warn_of_expiry(reference, workloads)
+        return verdict.why is None and bool(place.version)
+
+    def _provide(self, reference: Reference, place: Place, version: int) -> None:
+        if place.unused_since or (place.refused and place.refused != Why.CLASH):
+            self.draft.notes.append(Note(self.namespace.name, reference))
+        if self._is_busy(reference):
+            return
+        project = Project(self.namespace.name, self.namespace.uid, reference, version, place.version)
+        if project.first:
+            self.draft.firsts.append(project)
+        elif self._is_newer(reference, version, project.old or 0):
+            self.draft.refreshes.append(project)
+
+    def _is_newer(self, reference: Reference, version: int, placed: int) -> bool:
+        """Whether to write; a lower version in the index is a stale read unless Vault is known to have been rewound."""
+        registry = self._registry(reference)
+        return version > placed or (registry is not None and registry.rewound and version != placed)
+
+    def _refuse(
+        self, reference: Reference, place: Place, verdict: Verdict, workloads: list[Workload]
+    ) -> None:
+        why = verdict.why
+        if why is None or (why is Why.UNREADABLE and place.version is not None):
+            return
+        if place.refused != why:
+            self.draft.notes.append(Note(self.namespace.name, reference, refused=why))
+        if why is not Why.UNREADABLE:
+            cluster = self.view.rules.cluster
+            note = refusal(why, reference, self.namespace.name, cluster=cluster, detail=verdict.detail)
+            self.draft.tells += [
+                Tell(workload, REASON_OF[why], note, reference, why) for workload in workloads
+            ]
+
+    def _plan_unneeded(self, reference: Reference, place: Place) -> None:
+        current = self._current(place)
+        if current.version is None:
+            self.draft.notes.append(Note(self.namespace.name, reference, forget=True))
+            return
+        if not self.view.inventory.complete:
+            return
+        registry = self._registry(reference)
+        if registry is not None and registry.state in GONE:
+            self._remove(reference, GONE[registry.state])
+            return
+        now = self.view.now
+        since = datetime.fromisoformat(current.unused_since) if current.unused_since else now
+        if not current.unused_since:
+            self.draft.notes.append(Note(self.namespace.name, reference, unused_since=now))
+        if now >= since + self.view.rules.grace:
+            self._remove(reference, Why.UNNEEDED)
+
+    def _remove(self, reference: Reference, why: Why) -> None:
+        if not self.everything or self._is_busy(reference):
+            return
+        accounts = self.view.inventory.accounts.get(self.namespace.name, {})
+        naming = sorted(name for name, account in accounts.items() if reference.secret_name in account.ours)
+        self.draft.removals.append(Remove(self.namespace.name, reference, why, tuple(naming)))
+
+    def _plan_accounts(self, wanted: Mapping[Reference, list[Workload]], kept: set[Reference]) -> None:
+        """Bring the ServiceAccounts in line; a name that nobody wants goes together with its Secret, not here."""
+        by_account: dict[str, set[str]] = {}
+        everywhere: set[str] = set()
+        for reference in kept:
+            for workload in wanted[reference]:
+                if workload.kind is NAMESPACE:
+                    everywhere.add(reference.secret_name)
+                elif workload.service_account:
+                    by_account.setdefault(workload.service_account, set()).add(reference.secret_name)
+        tied = {reference.secret_name for reference in self.places.keys() - kept}
+        for name, account in sorted(self.view.inventory.accounts.get(self.namespace.name, {}).items()):
+            want = by_account.get(name, set()) | everywhere
+            have = set(account.ours)
+            surplus = sorted(other for other in have - want - tied if reference_of(other))
+            if want - have or surplus:
+                change = SetAccount(self.namespace.name, name, tuple(sorted(want - have)), tuple(surplus))
+                self.draft.accounts.append(change)
+
+    def _tell_about_itself(self, workload: Workload) -> None:
+        self.draft.tells += [Tell(workload, Reason.MALFORMED, f"{line}.") for line in workload.malformed]
+        unseen = workload.references and not workload.admitted
+        if unseen and self._mode is Mode.ADMISSION:
+            note = restart_needed(workload.kind.name, workload.name, self.namespace.name)
+            self.draft.tells.append(Tell(workload, Reason.RESTART_NEEDED, note))
+
+    def _warn_of_expiry(self, reference: Reference, workloads: list[Workload]) -> None:
+        registry = self._registry(reference)
+        if not self.everything or registry is None or registry.expires_at is None:
+            return
+        refresh_at = registry.refresh_at or registry.expires_at - 2 * WARN_BEFORE
+        if self.view.now >= refresh_at + (registry.expires_at - refresh_at) / 2:
+            note = expiring(reference, registry.expires_at, self.view.now, registry.error)
+            self.draft.tells += [Tell(workload, Reason.EXPIRING, note, reference) for workload in workloads]

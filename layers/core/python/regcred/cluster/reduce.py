@@ -1,0 +1,143 @@
+"""From the API's JSON to the few fields that sync keeps. Pure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from regcred.cluster.annotations import ANNOTATED, MIRROR_POD, MODE, SECRET_PREFIX, asked
+from regcred.cluster.model import (
+    NAMESPACE,
+    POD,
+    SERVICE_ACCOUNT,
+    Item,
+    Kind,
+    LivePod,
+    Mode,
+    Namespace,
+    ServiceAccount,
+    Workload,
+)
+
+Json = Mapping[str, Any]
+
+STUCK = frozenset({"ErrImagePull", "ImagePullBackOff"})
+"""Why a container waits when its image can't be pulled (kubelet, pkg/kubelet/images)."""
+
+UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
+"""Field selector of Pods that may still pull an image."""
+
+
+class Reducer:
+    """Turns objects into items.
+
+    Args:
+        kinds: All kinds whose annotated objects count as workloads. What a controller of one of these kinds made is
+            left out, since the controller itself is seen.
+    """
+
+    def __init__(self, kinds: Iterable[Kind]) -> None:
+        self._controllers = {(kind.group, kind.name) for kind in kinds}
+
+    def item(self, kind: Kind, obj: Json) -> Item | None:
+        """What to keep of an object; None if it asks for nothing."""
+        if kind is NAMESPACE:
+            return namespace(obj)
+        if kind is SERVICE_ACCOUNT:
+            return service_account(obj)
+        return self.workload(kind, obj)
+
+    def workload(self, kind: Kind, obj: Json) -> Workload | None:
+        """What to keep of a workload, read from the object or from its metadata alone."""
+        metadata = obj["metadata"]
+        own = metadata.get("annotations")
+        template = _at(obj, kind.template) if kind.template else None
+        found = asked(own, ((template or {}).get("metadata") or {}).get("annotations"))
+        if not found.references and not found.malformed:
+            return None
+        if (own and MIRROR_POD in own) or self._is_controlled(metadata):
+            return None
+        pod_spec = (obj if kind is POD else template or {}).get("spec") or {}
+        return Workload(
+            kind=kind,
+            namespace=sys.intern(metadata["namespace"]),
+            name=metadata["name"],
+            uid=metadata["uid"],
+            references=found.references,
+            malformed=found.malformed,
+            service_account=sys.intern(_service_account_name(pod_spec)) if pod_spec else "",
+            admitted=(metadata.get("labels") or {}).get(ANNOTATED) == "true",
+            created=metadata.get("creationTimestamp") or "",
+        )
+
+    def _is_controlled(self, metadata: Json) -> bool:
+        return any(
+            owner.get("controller")
+            and (owner["apiVersion"].rpartition("/")[0], owner["kind"]) in self._controllers
+            for owner in metadata.get("ownerReferences") or ()
+        )
+
+
+def namespace(obj: Json) -> Namespace:
+    """What to keep of a Namespace."""
+    metadata = obj["metadata"]
+    name = sys.intern(metadata["name"])
+    found = asked(metadata.get("annotations"))
+    request = None
+    if found.references or found.malformed:
+        created = metadata.get("creationTimestamp") or ""
+        request = Workload(
+            NAMESPACE, name, name, metadata["uid"], found.references, found.malformed, "", True, created
+        )
+    return Namespace(
+        name=name,
+        uid=metadata["uid"],
+        mode=_mode((metadata.get("labels") or {}).get(MODE)),
+        request=request,
+        terminating=bool(metadata.get("deletionTimestamp")),
+    )
+
+
+def service_account(obj: Json) -> ServiceAccount:
+    """What to keep of a ServiceAccount: only the names of our form."""
+    metadata = obj["metadata"]
+    names = tuple(name for name in pull_secrets(obj) if name.startswith(SECRET_PREFIX))
+    return ServiceAccount(sys.intern(metadata["namespace"]), sys.intern(metadata["name"]), names)
+
+
+def pull_secrets(obj: Json) -> list[str]:
+    """The names in a list ``imagePullSecrets``, in order."""
+    return [entry["name"] for entry in obj.get("imagePullSecrets") or () if entry.get("name")]
+
+
+def live_pod(obj: Json) -> LivePod:
+    """What to keep of an unfinished Pod."""
+    spec = obj.get("spec") or {}
+    status = obj.get("status") or {}
+    containers = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    waiting = {
+        ((container.get("state") or {}).get("waiting") or {}).get("reason") for container in containers
+    }
+    return LivePod(
+        name=obj["metadata"]["name"],
+        pull_secrets=frozenset(pull_secrets(spec)),
+        service_account=_service_account_name(spec),
+        stuck=bool(waiting & STUCK),
+        controlled=any(owner.get("controller") for owner in obj["metadata"].get("ownerReferences") or ()),
+    )
+
+
+def _service_account_name(spec: Json) -> str:
+    return str(spec.get("serviceAccountName") or spec.get("serviceAccount") or "default")
+
+
+def _at(obj: Json, path: tuple[str, ...]) -> Json | None:
+    found: Any = obj
+    for part in path:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else None
+
+
+def _mode(text: str | None) -> Mode | None:
+    return Mode(text) if text in set(Mode) else None

@@ -1,0 +1,104 @@
+"""What a plan is made from: observations and rules, nothing that can be called. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from regcred.cluster.inventory import Inventory
+from regcred.cluster.model import Mode, Place
+from regcred.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings of a plan."""
+
+    cluster: str
+    mode: Mode = Mode.ADMISSION
+    grace: timedelta = timedelta(minutes=10)
+    """How long a Secret must be unneeded before it is removed."""
+    max_removal_share: float = 0.2
+    """The brake: a run that would remove more than this share of what is in place removes nothing."""
+    removals_allowed: int = 5
+    """The brake never holds this many removals or fewer."""
+    removals_confirmed: bool = False
+    """Whether somebody has said that the brake may be passed."""
+
+
+class Knowledge(StrEnum):
+    """How well a document in Vault is known."""
+
+    KNOWN = "known"
+    ABSENT = "absent"
+    """There is none; that proves nothing, since a wrong path or a restored Vault looks the same."""
+    UNREADABLE = "unreadable"
+    """Permission denied, broken, or Vault out of reach since the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """Which namespaces of this cluster may use which projects."""
+
+    knowledge: Knowledge = Knowledge.UNREADABLE
+    exact: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    globs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def allow(self, project: str, namespace: str) -> bool:
+        """Whether a namespace may use a project."""
+        return namespace in self.exact.get(project, ()) or any(
+            fnmatchcase(namespace, pattern) for pattern in self.globs.get(project, ())
+        )
+
+
+class RegistryState(StrEnum):
+    """What a project's index says of a registry."""
+
+    OK = "ok"
+    FAILING = "failing"
+    REVOKED = "revoked"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A registry as its project's index tells it."""
+
+    state: RegistryState
+    version: int
+    """The credential's version; 0 before there was one."""
+    expires_at: datetime | None = None
+    refresh_at: datetime | None = None
+    error: str = ""
+    rewound: bool = False
+    """Vault was restored from an older state: a lower version is in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What is known of a project's index. When it can't be read, what was read last stays in ``registries``."""
+
+    knowledge: Knowledge
+    registries: Mapping[str, Registry] = field(default_factory=dict)
+    problem: str = ""
+
+
+UNREAD = Project(Knowledge.UNREADABLE, problem="not read yet")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that a plan depends on."""
+
+    now: datetime
+    inventory: Inventory
+    grants: Grants
+    projects: Mapping[str, Project]
+    places: Mapping[str, Mapping[Reference, Place]]
+    """The ledger: by namespace, what is in place or refused."""
+    rules: Rules
+    busy: Collection[tuple[str, Reference]] = ()
+    """What is being written, or waits to be tried again."""

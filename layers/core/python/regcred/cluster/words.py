@@ -1,0 +1,117 @@
+"""What sync tells the owner of a workload, and the platform's people, in words they understand. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from regcred.reference import Reference
+
+
+class Why(StrEnum):
+    """Why a reference is not, or no longer, projected into a namespace; kept in the ledger."""
+
+    NOT_GRANTED = "not-granted"
+    NO_SUCH_REGISTRY = "no-such-registry"
+    NOT_READY = "not-ready"
+    """The registry exists, but has no credential yet."""
+    UNREADABLE = "unreadable"
+    """Vault doesn't let us know."""
+    REVOKED = "revoked"
+    REMOVED = "removed"
+    CLASH = "clash"
+    """A Secret of our name that is not ours."""
+    UNNEEDED = "unneeded"
+
+
+class Reason(StrEnum):
+    """The ``reason`` of an Event."""
+
+    NOT_GRANTED = "NotGranted"
+    NO_SUCH_REGISTRY = "NoSuchRegistry"
+    NOT_READY = "NotReady"
+    MALFORMED = "MalformedReference"
+    EXPIRING = "CredentialExpiring"
+    REVOKED = "CredentialRevoked"
+    RESTART_NEEDED = "RestartNeeded"
+    NAME_TAKEN = "SecretNameTaken"
+
+
+REASON_OF = {
+    Why.NOT_GRANTED: Reason.NOT_GRANTED,
+    Why.NO_SUCH_REGISTRY: Reason.NO_SUCH_REGISTRY,
+    Why.NOT_READY: Reason.NOT_READY,
+    Why.UNREADABLE: Reason.NOT_READY,
+    Why.REVOKED: Reason.REVOKED,
+    Why.REMOVED: Reason.NO_SUCH_REGISTRY,
+    Why.CLASH: Reason.NAME_TAKEN,
+}
+
+
+_REFUSALS = {
+    Why.NOT_GRANTED: (
+        "Namespace {namespace} may not use project {project} in cluster {cluster}, so no pull credential for {reference} "
+        "is placed here. A platform admin can grant it: "
+        "regcred grant add {project} --cluster {cluster} --namespace {namespace}"
+    ),
+    Why.NO_SUCH_REGISTRY: (
+        "Project {project} has no registry named {registry}. Check the annotation, or register it: "
+        "regcred registry add {reference}"
+    ),
+    Why.NOT_READY: "Registry {reference} has no credential yet; it is placed here as soon as it is minted. {detail}",
+    Why.UNREADABLE: "Project {project} can't be read in Vault, so no pull credential for {reference} is placed here yet. {detail}",
+    Why.REVOKED: (
+        "The credential of {reference} was revoked by its project; its Secret is taken away and comes back with the next "
+        "rotation."
+    ),
+    Why.REMOVED: "Registry {reference} was removed by its project, and its Secret with it. Remove the annotation.",
+    Why.CLASH: (
+        "A Secret named {secret} exists in namespace {namespace} that Regcred did not make, or whose credential was "
+        "changed by hand; it is left alone. Rename or delete it to receive {reference}. {detail}"
+    ),
+    Why.UNNEEDED: "Nothing in namespace {namespace} needs {reference} any longer.",
+}
+
+
+def refusal(why: Why, reference: Reference, namespace: str, *, cluster: str, detail: str = "") -> str:
+    """One or two sentences for the workload's owner: what is wrong and who can change it."""
+    text = _REFUSALS[why].format(
+        reference=reference,
+        project=reference.project,
+        registry=reference.registry,
+        secret=reference.secret_name,
+        namespace=namespace,
+        cluster=cluster,
+        detail=f"({detail})" if detail else "",
+    )
+    return text.strip()
+
+
+def expiring(reference: Reference, expires_at: datetime, now: datetime, error: str) -> str:
+    """For the owner of a workload whose credential was not renewed in time."""
+    left = expires_at - now
+    when = f"expires in {duration(left)}" if left > timedelta(0) else f"expired {duration(-left)} ago"
+    tail = f" Its last renewal failed: {error}" if error else " It was not renewed in time."
+    return f"The pull credential of {reference} {when} ({expires_at:%Y-%m-%d %H:%M} UTC).{tail}"
+
+
+def restart_needed(kind: str, name: str, namespace: str) -> str:
+    """For the owner of a workload that is older than the admission policy."""
+    if kind in {"Deployment", "StatefulSet", "DaemonSet"}:
+        remedy = f"Restart it: kubectl -n {namespace} rollout restart {kind.lower()}/{name}"
+    else:
+        remedy = "Delete and create it again."
+    return (
+        f"{kind} {name} was annotated before the admission policy was in place, so its Pods don't name their pull "
+        f"Secrets. {remedy}"
+    )
+
+
+def duration(span: timedelta) -> str:
+    """A time span as a person says it, to the nearest sensible unit."""
+    minutes = int(span.total_seconds() // 60)
+    if minutes < 1:
+        return f"{max(int(span.total_seconds()), 0)} s"
+    if minutes < 120:  # noqa: PLR2004 - two hours
+        return f"{minutes} min"
+    return f"{minutes // 60} h"
