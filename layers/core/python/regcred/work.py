@@ -1,0 +1,88 @@
+"""The work that dispatch hands to rotate: names and reasons, never a credential. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from regcred.vault.records import IndexEntry, Label, State, malformed
+
+
+class Reason(StrEnum):
+    """Why a registry needs attention. Only a hint: rotate decides anew from what Vault says by then."""
+
+    NEW = "new"
+    DUE = "due"
+    """Its refresh time has come, or the next attempt of a failing one."""
+    EDITED = "edited"
+    ASKED = "asked"
+    CHECK = "check"
+    """A static credential's turn to be compared with its upstream and verified."""
+    REMOVED = "removed"
+
+
+class Message(BaseModel):
+    """One SQS message: registries of one project."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    project: Label
+    registries: dict[Label, Reason] = Field(min_length=1)
+
+    @classmethod
+    def parse(cls, body: str) -> Message:
+        """Read a message's body.
+
+        Raises:
+            MalformedError: names the field and what is wrong with it.
+        """
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            raise malformed(error, where="message") from None
+
+    def body(self) -> str:
+        """The message's body, as :meth:`parse` reads it; equal messages give equal bytes."""
+        ordered = Message(project=self.project, registries=dict(sorted(self.registries.items())))
+        return ordered.model_dump_json()
+
+
+def due(entry: IndexEntry | None, *, now: datetime) -> Reason | None:
+    """What time and state alone ask for; None if the registry can be left alone.
+
+    A revoked registry stays as it is until its owner asks for a rotation. A removed one whose definition is back
+    is a new one, and stays removed in the index until its first success.
+    """
+    if entry is None:
+        return Reason.NEW
+    if entry.state is State.REVOKED:
+        return None
+    if entry.state is State.REMOVED:
+        return Reason.NEW if entry.next_attempt_at is None or entry.next_attempt_at <= now else None
+    when = entry.next_attempt_at if entry.state is State.FAILING else entry.refresh_at
+    return Reason.DUE if when is not None and when <= now else None
+
+
+def edited(entry: IndexEntry, version: int) -> bool:
+    """Whether the definition differs from the one last acted on.
+
+    Not ``>``: a definition that was removed and written anew starts at version 1 again.
+    """
+    return entry.state is not State.REVOKED and entry.definition_version != version
+
+
+def is_static(entry: IndexEntry) -> bool:
+    """Whether the entry tells of a credential that never expires and is in good order."""
+    return entry.state is State.OK and entry.expires_at is None
+
+
+def last_quarter(entry: IndexEntry) -> datetime | None:
+    """When the last quarter of the credential's life begins; None for a static one.
+
+    ``refresh_at`` lies at 45 to 50 % of the life, so a quarter is half of what follows it, within a tenth.
+    """
+    if entry.expires_at is None or entry.refresh_at is None:
+        return entry.expires_at
+    return entry.expires_at - (entry.expires_at - entry.refresh_at) / 2

@@ -1,0 +1,133 @@
+"""Stand-ins for what rotate and dispatch work with beside Vault: providers, a verifier, a queue, an event bus."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import SecretStr
+
+from regcred.credential import Credential, Login
+from regcred.dispatch import Envelope
+from regcred.errors import MissingError, RegcredError
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.interface import AwsCredentials, MintContext, Revoked, Verdict, Verification
+from regcred.rotate import Event
+from regcred.vault.records import ProjectPolicy
+
+
+@dataclass
+class Clock:
+    """A clock that moves only when told."""
+
+    time: datetime = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def tick(self, **by: float) -> datetime:
+        self.time += timedelta(**by)
+        return self.time
+
+
+@dataclass
+class FakeProvider:
+    """Mints a new password each time; ``error`` is raised instead while it is set."""
+
+    life: timedelta | None = timedelta(hours=12)
+    error: Exception | None = None
+    revoked: Revoked | RegcredError = Revoked.YES
+    contexts: list[MintContext] = field(default_factory=list)
+    revocations: list[str] = field(default_factory=list)
+    meanwhile: Callable[[], None] = field(default=lambda: None)
+    """Runs in the middle of a mint: what others do at the same time."""
+    password: Callable[[int], str] = field(default=lambda number: f"s3cr3t-{number}")
+
+    def is_static(self, definition: BaseDefinition) -> bool:
+        return self.life is None
+
+    def mint(self, definition: BaseDefinition, context: MintContext) -> Credential:
+        self.contexts.append(context)
+        self.meanwhile()
+        if self.error:
+            raise self.error
+        number = len(self.contexts)
+        return Credential(
+            provider=definition.provider,
+            logins=(Login("AWS", SecretStr(self.password(number)), ("registry.example.com",)),),
+            issued_at=context.now(),
+            expires_at=self.life and context.now() + self.life,
+            revocation_id=f"token-{number}",
+        )
+
+    def revoke(self, definition: BaseDefinition, revocation_id: str, context: MintContext) -> Revoked:
+        self.revocations.append(revocation_id)
+        if isinstance(self.revoked, RegcredError):
+            raise self.revoked
+        return self.revoked
+
+
+@dataclass
+class FakeVerifier:
+    verdict: Verdict = Verdict.CAN_PULL
+    asked: list[Credential] = field(default_factory=list)
+
+    def verify(self, definition: BaseDefinition, credential: Credential) -> Verification:
+        self.asked.append(credential)
+        return Verification(self.verdict, f"the fake says {self.verdict}")
+
+
+class NoIdentity:
+    """An identity that may not be asked for anything."""
+
+    def aws(self) -> AwsCredentials:
+        raise MissingError("the fake has no AWS role")
+
+    def web_identity_token(self, audience: str, lifetime: timedelta) -> SecretStr:
+        raise MissingError(f"the fake has no token for {audience} ({lifetime})")
+
+
+class FakeIdentities:
+    def of(self, project: str, policy: ProjectPolicy) -> NoIdentity:
+        return NoIdentity()
+
+
+@dataclass
+class FakeAnnouncer:
+    events: list[Event] = field(default_factory=list)
+    error: RegcredError | None = None
+
+    def announce(self, events: Sequence[Event]) -> None:
+        if self.error:
+            raise self.error
+        self.events.extend(events)
+
+
+@dataclass
+class FakeQueue:
+    """Drops a message whose id it has seen, as SQS FIFO does within five minutes."""
+
+    error: RegcredError | None = None
+    sent: list[Envelope] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def send(self, messages: Sequence[Envelope]) -> None:
+        if self.error:
+            raise self.error
+        known = {envelope.deduplication_id for envelope in self.sent}
+        for envelope in messages:
+            if envelope.deduplication_id in known:
+                self.dropped[envelope.message.project] += 1
+            else:
+                self.sent.append(envelope)
+
+    def reasons(self) -> dict[str, Any]:
+        """By reference, the reason last sent."""
+        return {
+            f"{envelope.message.project}/{name}": reason
+            for envelope in self.sent
+            for name, reason in envelope.message.registries.items()
+        }

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fakes.cloud import FakeQueue
+from fakes.key_value import FakeKeyValue
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regcred.dispatch import Dispatch, Observed, Sweep, health, plan
+from regcred.errors import MalformedError, RefusedError, TransientError
+from regcred.reference import Reference
+from regcred.vault.records import Action, Definition, Index, IndexEntry, Request, State, index_path
+from regcred.vault.store import Store
+from regcred.work import Message, Reason
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+SWEEP = Sweep(NOW)
+LATER = NOW + timedelta(hours=5)
+
+
+def entry(state: State = State.OK, **fields: object) -> IndexEntry:
+    base = {"version": 1, "definition_version": 1, "changed_at": NOW - timedelta(hours=7), "provider": "ecr"}
+    expiring = {"expires_at": NOW + timedelta(hours=11), "refresh_at": LATER}
+    return IndexEntry.model_validate(base | expiring | {"state": state} | fields)
+
+
+def observed(entries: dict[str, IndexEntry] | None = None, **fields: object) -> Observed:
+    index = Index(registries=entries or {})
+    return Observed(**({"project": "p", "registries": ["r"], "requests": [], "index": index} | fields))
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        ({}, Reason.NEW),
+        ({"r": entry()}, None),
+        ({"r": entry(refresh_at=NOW)}, Reason.DUE),
+        ({"r": entry(State.FAILING, refresh_at=NOW, next_attempt_at=LATER)}, None),
+        ({"r": entry(State.FAILING, next_attempt_at=NOW)}, Reason.DUE),
+        ({"r": entry(State.REVOKED, refresh_at=NOW)}, None),
+        ({"r": entry(State.REMOVED)}, Reason.NEW),
+        ({"r": entry(State.REMOVED, next_attempt_at=LATER)}, None),
+    ],
+)
+def test_what_is_wanted_by_time_and_state(entries: dict[str, IndexEntry], reason: Reason | None) -> None:
+    assert plan(observed(entries), SWEEP).get("r") is reason
+
+
+def test_a_registry_without_definition_is_gone_once() -> None:
+    assert plan(observed({"r": entry()}, registries=[]), SWEEP) == {"r": Reason.REMOVED}
+    assert plan(observed({"r": entry(State.REMOVED)}, registries=[]), SWEEP) == {}
+
+
+def test_a_request_goes_before_everything_else_and_also_for_a_revoked_registry() -> None:
+    found = observed({"r": entry(State.REVOKED)}, requests=["r", "unknown"])
+    assert plan(found, SWEEP) == {"r": Reason.ASKED}
+
+
+def test_an_edited_definition_is_noticed_by_its_version_also_a_lower_one() -> None:
+    for version in (2, 0):
+        assert plan(observed({"r": entry()}, definitions={"r": version}), SWEEP) == {"r": Reason.EDITED}
+    assert plan(observed({"r": entry()}, definitions={"r": 1}), SWEEP) == {}
+
+
+@given(st.from_regex(r"[a-z]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True), st.integers(0, 10**6))
+def test_each_definition_is_looked_at_once_an_hour_and_each_static_credential_twice_a_day(
+    name: str, start: int
+) -> None:
+    sweeps = [Sweep(NOW + timedelta(minutes=5) * (start + number)) for number in range(144)]
+    for period, count in ((timedelta(hours=1), 12), (timedelta(hours=12), 1)):
+        assert sum(sweep.meets(Reference("p", name), period) for sweep in sweeps) == count
+
+
+def test_static_credentials_are_checked_at_a_slot_of_their_own() -> None:
+    names = [f"r{number}" for number in range(144)]
+    static = {name: entry(expires_at=None, refresh_at=None) for name in names}
+    found = observed(static, registries=names)
+    counts = [len(plan(found, Sweep(NOW + timedelta(minutes=5) * number))) for number in range(144)]
+    assert sum(counts) == 144
+    assert max(counts) < 10
+
+
+class World:
+    def __init__(self) -> None:
+        self.kv = FakeKeyValue()
+        self.store = Store(self.kv)
+        self.queue = FakeQueue()
+        self.verb = Dispatch(self.store, self.queue)
+
+    def define(self, *references: str) -> None:
+        for text in references:
+            reference = Reference.parse(text)
+            version = self.store.definition_version(reference)
+            definition = Definition.model_validate({"provider": "basic"})
+            self.store.write_definition(reference, definition, cas=version)
+
+    def index(self, reference: str, found: IndexEntry) -> None:
+        parsed = Reference.parse(reference)
+        self.store.merge_index(parsed.project, {parsed.registry: found})
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_sweep_sends_one_message_per_project_and_chunk(world: World) -> None:
+    world.define(*(f"a/r{number:02}" for number in range(25)), "b/r")
+    report = world.verb.run(SWEEP)
+    assert sorted((len(e.message.registries), e.message.project) for e in world.queue.sent) == [
+        (1, "b"),
+        (5, "a"),
+        (20, "a"),
+    ]
+    assert (report.projects, report.messages, report.reasons) == (2, 3, {Reason.NEW: 26})
+
+
+def test_a_doubled_sweep_is_dropped_and_the_next_one_is_not(world: World) -> None:
+    world.define("a/r")
+    world.verb.run(SWEEP)
+    world.verb.run(SWEEP)
+    assert (len(world.queue.sent), world.queue.dropped) == (1, {"a": 1})
+    world.verb.run(Sweep(NOW + timedelta(minutes=5)))
+    assert len(world.queue.sent) == 2
+
+
+def test_reads_grow_with_projects_not_with_registries(world: World) -> None:
+    for project in ("a", "b", "c"):
+        for number in range(100):
+            world.define(f"{project}/r{number}")
+        world.store.merge_index(project, {f"r{number}": entry() for number in range(100)})
+    world.kv.calls.clear()
+    world.verb.run(SWEEP)
+    reads = [call for call in world.kv.calls if call[0] != "version"]
+    versions = [call for call in world.kv.calls if call[0] == "version"]
+    assert len(reads) == 2 + 3 * 3
+    assert len(versions) < 300 / 12 * 2
+
+
+def test_an_edit_is_sent_within_the_hour(world: World) -> None:
+    world.define("a/r", "a/r")
+    world.index("a/r", entry())
+    for number in range(12):
+        world.verb.run(Sweep(NOW + timedelta(minutes=5) * number))
+    assert world.queue.reasons() == {"a/r": Reason.EDITED}
+
+
+def test_a_nudge_looks_at_one_project_and_all_its_definitions(world: World) -> None:
+    world.define("a/r", "a/r", "b/r")
+    world.index("a/r", entry())
+    world.verb.run(SWEEP, only="a")
+    assert world.queue.reasons() == {"a/r": Reason.EDITED}
+
+
+def test_a_nudge_for_nonsense_does_nothing_and_says_why(world: World) -> None:
+    report = world.verb.run(SWEEP, only="../platform")
+    assert not world.queue.sent
+    assert isinstance(report.unreadable["../platform"], MalformedError)
+
+
+def test_a_request_is_sent_in_the_next_sweep(world: World) -> None:
+    world.define("a/r")
+    world.index("a/r", entry())
+    world.store.ask(Reference("a", "r"), Request(action=Action.ROTATE, asked_at=NOW))
+    world.verb.run(SWEEP)
+    assert world.queue.reasons() == {"a/r": Reason.ASKED}
+
+
+@pytest.mark.parametrize("broken", [None, RefusedError("403"), TransientError("timeout")])
+def test_an_unreadable_index_stops_neither_other_projects_nor_removes_anything(
+    world: World, broken: RefusedError | TransientError | None
+) -> None:
+    world.define("a/r", "b/r")
+    if broken:
+        world.kv.faults["read", index_path("a")] = broken
+    else:
+        world.kv.write(index_path("a"), {"document": "{"}, cas=0)
+    report = world.verb.run(SWEEP)
+    assert world.queue.reasons() == {"b/r": Reason.NEW}
+    assert list(report.unreadable) == ["a"]
+
+
+def test_a_list_that_fails_is_not_a_removal(world: World) -> None:
+    world.define("a/r")
+    world.index("a/r", entry())
+    world.kv.faults["list", "registries/a"] = RefusedError("403")
+    report = world.verb.run(SWEEP)
+    assert not world.queue.sent
+    assert list(report.unreadable) == ["a"]
+
+
+def test_a_name_that_is_no_registry_is_reported_and_left_alone(world: World) -> None:
+    world.define("a/r")
+    world.kv.write("registries/a/Not_a_label", {"document": "{}"}, cas=0)
+    report = world.verb.run(SWEEP)
+    assert world.queue.reasons() == {"a/r": Reason.NEW}
+    assert list(report.unreadable) == ["a/Not_a_label"]
+
+
+def test_projects_that_cannot_be_listed_are_an_error(world: World) -> None:
+    world.kv.faults["list", "registries"] = TransientError("sealed")
+    with pytest.raises(TransientError):
+        world.verb.run(SWEEP)
+
+
+def test_health_counts_what_alarms_ask_for() -> None:
+    entries = [
+        entry(),
+        entry(State.FAILING, expires_at=NOW + timedelta(hours=2), refresh_at=NOW - timedelta(hours=4)),
+        entry(State.FAILING, expires_at=NOW - timedelta(hours=1), refresh_at=NOW - timedelta(hours=7)),
+        entry(State.FAILING, version=0, expires_at=None, refresh_at=None),
+        entry(State.REMOVED, expires_at=NOW - timedelta(hours=1)),
+        entry(expires_at=None, refresh_at=None),
+    ]
+    found = health(entries, now=NOW)
+    assert (found.registries, found.failing, found.last_quarter, found.expired) == (5, 3, 2, 1)
+
+
+def test_a_message_survives_the_way_and_nonsense_is_named() -> None:
+    message = Message(project="a", registries={"r2": Reason.DUE, "r1": Reason.NEW})
+    assert Message.parse(message.body()) == message
+    for body, field in (("{", "document"), ('{"project":"A","registries":{"r":"due"}}', "project")):
+        with pytest.raises(MalformedError, match=field):
+            Message.parse(body)

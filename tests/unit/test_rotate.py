@@ -1,0 +1,562 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from threading import Thread
+
+import pytest
+from fakes.cloud import Clock, FakeAnnouncer, FakeIdentities, FakeProvider, FakeVerifier
+from fakes.key_value import FakeKeyValue
+from pydantic import SecretStr
+
+from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
+from regcred.reference import Reference
+from regcred.registry.interface import Revoked, SlotName, Slots, Verdict
+from regcred.rotate import Announced, Done, Outcome, Rotate, next_attempt
+from regcred.vault.records import (
+    Action,
+    Definition,
+    IndexEntry,
+    ProjectPolicy,
+    Request,
+    State,
+    credential_path,
+    index_path,
+    request_path,
+    rotation_path,
+)
+from regcred.vault.store import Store
+from regcred.work import Message, Reason
+
+HOST = "registry.example.com"
+PROD = Reference("payments", "prod")
+
+
+class World:
+    """Rotate over fakes, with one registry ``payments/prod`` whose fake vendor mints for 12 hours."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.kv = FakeKeyValue()
+        self.store = Store(self.kv)
+        self.provider = FakeProvider()
+        self.verifier = FakeVerifier()
+        self.announcer = FakeAnnouncer()
+        self.verb = Rotate(
+            store=self.store,
+            provider_for=lambda _name: self.provider,
+            identities=FakeIdentities(),
+            verifier=self.verifier,
+            announcer=self.announcer,
+            now=self.clock,
+        )
+        self.store.write_project("payments", ProjectPolicy(hosts=[HOST]), cas=0)
+        self.define(PROD)
+
+    def define(self, reference: Reference, **fields: object) -> None:
+        content = {"provider": "basic", "hosts": [HOST]} | fields
+        version = self.store.definition_version(reference)
+        self.store.write_definition(reference, Definition.model_validate(content), cas=version)
+
+    def run(self, reason: Reason = Reason.DUE, *names: str, owner: str = "me") -> list[Outcome]:
+        registries = dict.fromkeys(names or ("prod",), reason)
+        return self.verb.run(Message(project="payments", registries=registries), owner=owner)
+
+    def one(self, reason: Reason = Reason.DUE) -> Done:
+        return self.run(reason)[0].done
+
+    def entry(self, name: str = "prod") -> IndexEntry:
+        index = self.store.index("payments")
+        assert index
+        return index.value.registries[name]
+
+    def ask(self, action: Action) -> None:
+        self.store.ask(PROD, Request(action=action, asked_at=self.clock()))
+
+    def password(self) -> str:
+        stored = self.store.credential(PROD)
+        assert stored
+        return stored.value.password.get_secret_value()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def rotated(world: World) -> World:
+    """A world whose registry has its first credential."""
+    assert world.one(Reason.NEW) is Done.ROTATED
+    return world
+
+
+def test_a_new_registry_gets_a_credential_and_an_entry(world: World) -> None:
+    outcome = world.run(Reason.NEW)[0]
+    assert outcome == Outcome(PROD, Done.ROTATED, provider="basic", version=1)
+    entry = world.entry()
+    assert (entry.state, entry.version, entry.verified, entry.definition_version) == (State.OK, 1, "yes", 1)
+    assert entry.hosts == [HOST]
+    assert world.password() == "s3cr3t-1"
+
+
+def test_refresh_comes_at_half_of_the_life_or_a_tenth_earlier(rotated: World) -> None:
+    after = rotated.entry().refresh_at - rotated.clock()
+    assert timedelta(hours=5.4) <= after <= timedelta(hours=6)
+
+
+def test_a_message_that_comes_twice_mints_once(rotated: World) -> None:
+    assert rotated.one() is Done.DROPPED
+    assert len(rotated.provider.contexts) == 1
+
+
+def test_a_due_credential_is_replaced_and_the_old_version_destroyed(rotated: World) -> None:
+    first = rotated.entry()
+    rotated.clock.tick(hours=6)
+    assert rotated.one() is Done.ROTATED
+    second = rotated.entry()
+    assert (second.version, second.state) == (2, State.OK)
+    assert second.fingerprint != first.fingerprint
+    assert list(rotated.kv._entries[credential_path(PROD)].versions) == [2]
+
+
+def test_two_rotates_at_once_mint_once(world: World) -> None:
+    others: list[Done] = []
+    world.provider.meanwhile = lambda: others.append(world.run(Reason.NEW, owner="other")[0].done)
+    assert world.one(Reason.NEW) is Done.ROTATED
+    assert others == [Done.BUSY]
+    assert len(world.provider.contexts) == 1
+
+
+def test_a_rotate_that_read_before_another_finished_mints_nothing(world: World) -> None:
+    """The claim is check-and-set on a version read before all else."""
+    read = world.store.rotation
+    raced = []
+
+    def rotation_then_race(reference: Reference):
+        found = read(reference)
+        if not raced:
+            raced.append(True)
+            thread = Thread(target=world.run, args=(Reason.NEW,), kwargs={"owner": "other"})
+            thread.start()
+            thread.join()
+        return found
+
+    world.store.rotation = rotation_then_race
+    assert world.run(Reason.NEW, owner="me")[0].done in (Done.BUSY, Done.DROPPED)
+    assert len(world.provider.contexts) == 1
+
+
+def test_a_claim_whose_owner_died_is_taken_over_after_its_lease(world: World) -> None:
+    world.provider.error = SystemExit()
+    with pytest.raises(SystemExit):
+        world.run(Reason.NEW, owner="dead")
+    world.provider.error = None
+    assert world.one(Reason.NEW) is Done.BUSY
+    world.clock.tick(minutes=3)
+    assert world.one(Reason.NEW) is Done.ROTATED
+
+
+def test_a_refused_mint_keeps_the_last_good_credential(rotated: World) -> None:
+    rotated.clock.tick(hours=6)
+    rotated.provider.error = RefusedError("the vendor says no")
+    assert rotated.run()[0] == Outcome(
+        PROD, Done.FAILING, "basic", version=1, error="the vendor says no", error_kind="refused"
+    )
+    entry = rotated.entry()
+    assert (entry.state, entry.version, entry.attempts) == (State.FAILING, 1, 1)
+    assert entry.failing_since == rotated.clock()
+    assert rotated.password() == "s3cr3t-1"
+
+
+def test_a_failing_registry_is_left_alone_until_its_next_attempt(rotated: World) -> None:
+    rotated.clock.tick(hours=6)
+    rotated.provider.error = TransientError("503")
+    rotated.run()
+    assert rotated.one() is Done.DROPPED
+    rotated.clock.time = rotated.entry().next_attempt_at
+    assert rotated.one() is Done.FAILING
+    assert rotated.entry().attempts == 2
+
+
+def test_success_ends_a_failure(rotated: World) -> None:
+    rotated.clock.tick(hours=6)
+    rotated.provider.error = TransientError("503")
+    rotated.run()
+    rotated.provider.error = None
+    rotated.clock.tick(hours=1)
+    assert rotated.one() is Done.ROTATED
+    entry = rotated.entry()
+    assert (entry.state, entry.error, entry.attempts, entry.failing_since) == (State.OK, "", 0, None)
+
+
+def test_an_edit_is_tried_at_once_in_spite_of_the_back_off(rotated: World) -> None:
+    rotated.clock.tick(hours=6)
+    rotated.provider.error = RefusedError("no")
+    rotated.run()
+    rotated.provider.error = None
+    rotated.define(PROD, description="mended")
+    assert rotated.one(Reason.EDITED) is Done.ROTATED
+    assert rotated.entry().definition_version == 2
+
+
+@pytest.mark.parametrize(
+    ("verdict", "static", "done"),
+    [
+        (Verdict.CAN_PULL, False, Done.ROTATED),
+        (Verdict.CAN_PULL, True, Done.ROTATED),
+        (Verdict.INCONCLUSIVE, False, Done.ROTATED),
+        (Verdict.INCONCLUSIVE, True, Done.ROTATED),
+        (Verdict.REFUSED, False, Done.FAILING),
+        (Verdict.REFUSED, True, Done.FAILING),
+        (Verdict.CAN_PUSH, False, Done.FAILING),
+        (Verdict.CAN_PUSH, True, Done.ROTATED),
+    ],
+)
+def test_verdicts(world: World, verdict: Verdict, static: bool, done: Done) -> None:  # noqa: FBT001
+    world.verifier.verdict = verdict
+    world.provider.life = None if static else timedelta(hours=12)
+    assert world.one(Reason.NEW) is done
+    written = world.store.credential(PROD) is not None
+    assert written is (done is Done.ROTATED)
+    entry = world.entry()
+    if verdict is Verdict.INCONCLUSIVE:
+        assert entry.verified == "unknown"
+    assert bool(entry.warning) is (written and verdict is Verdict.CAN_PUSH)
+
+
+def test_a_static_credential_that_is_unchanged_is_not_written_again(world: World) -> None:
+    world.provider.life = None
+    world.provider.password = lambda _number: "same"
+    world.run(Reason.NEW)
+    version = world.store.index_version("payments")
+    world.clock.tick(hours=12)
+    assert world.one(Reason.CHECK) is Done.UNCHANGED
+    assert world.entry().version == 1
+    assert world.store.index_version("payments") == version
+    assert len(world.announcer.events) == 1
+
+
+def test_a_static_credential_whose_upstream_changed_is_replaced(world: World) -> None:
+    world.provider.life = None
+    world.run(Reason.NEW)
+    world.clock.tick(hours=12)
+    assert world.one(Reason.CHECK) is Done.ROTATED
+    assert world.entry().version == 2
+
+
+def test_a_static_credential_that_stops_working_is_failing_and_kept(world: World) -> None:
+    world.provider.life = None
+    world.provider.password = lambda _number: "same"
+    world.run(Reason.NEW)
+    world.verifier.verdict = Verdict.REFUSED
+    assert world.one(Reason.CHECK) is Done.FAILING
+    assert world.password() == "same"
+    assert (world.entry().state, world.entry().version) == (State.FAILING, 1)
+
+
+def test_a_crash_between_credential_and_index_is_repaired_without_minting(world: World) -> None:
+    world.kv.faults["write", index_path("payments")] = TransientError("Vault is sealed")
+    with pytest.raises(TransientError):
+        world.run(Reason.NEW)
+    world.kv.faults.clear()
+    world.clock.tick(minutes=5)
+    assert world.one(Reason.NEW) is Done.REPAIRED
+    assert (world.entry().version, world.entry().definition_version) == (1, 1)
+    assert len(world.provider.contexts) == 1
+    assert world.one() is Done.DROPPED
+
+
+def test_vault_sealed_in_the_middle_records_nothing_against_the_vendor(rotated: World) -> None:
+    rotated.clock.tick(hours=6)
+    rotated.kv.faults["write", credential_path(PROD)] = TransientError("Vault is sealed")
+    with pytest.raises(TransientError, match="sealed"):
+        rotated.run()
+    assert (rotated.entry().state, rotated.password()) == (State.OK, "s3cr3t-1")
+    rotated.kv.faults.clear()
+    rotated.clock.tick(minutes=5)
+    assert rotated.one() is Done.ROTATED
+
+
+def test_one_registry_that_vault_cannot_serve_does_not_stop_the_others(world: World) -> None:
+    other = Reference("payments", "other")
+    world.define(other)
+    world.kv.faults["write", credential_path(other)] = TransientError("Vault hiccup")
+    with pytest.raises(TransientError, match="hiccup"):
+        world.run(Reason.NEW, "prod", "other")
+    assert world.entry("prod").version == 1
+
+
+@pytest.mark.parametrize("error", [RefusedError("no"), TransientError("later"), KeyError("s3cr3t")])
+def test_one_failing_vendor_does_not_stop_the_others(world: World, error: Exception) -> None:
+    world.define(Reference("payments", "other"), description="other")
+    good, bad = FakeProvider(), FakeProvider(error=error)
+    bound = iter([good, bad])
+    providers = {"prod": good, "other": bad}
+    assert next(bound)
+    mint = FakeProvider.mint
+
+    class ByName(FakeProvider):
+        def mint(self, definition, context):
+            return mint(providers[context.reference.registry], definition, context)
+
+    world.provider = ByName()
+    done = {outcome.reference.registry: outcome for outcome in world.run(Reason.NEW, "prod", "other")}
+    assert done["prod"].done is Done.ROTATED
+    assert done["other"].done is Done.FAILING
+    assert "s3cr3t" not in done["other"].error
+
+
+def test_the_index_is_written_once_for_a_project_and_message(world: World) -> None:
+    names = [f"r{number}" for number in range(10)]
+    for name in names:
+        world.define(Reference("payments", name))
+    world.run(Reason.NEW, *names)
+    writes = [call for call in world.kv.calls if call == ("write", index_path("payments"))]
+    assert len(writes) == 1
+    assert len(world.store.index("payments").value.registries) == 10
+
+
+def test_a_host_that_the_project_may_not_use_is_refused_before_the_vendor_is_asked(world: World) -> None:
+    world.define(PROD, hosts=["elsewhere.example.com"])
+    outcome = world.run(Reason.NEW)[0]
+    assert (outcome.done, outcome.error_kind) == (Done.FAILING, "refused")
+    assert "elsewhere.example.com" in outcome.error
+    assert not world.provider.contexts
+
+
+def test_a_project_without_policy_may_use_nothing(world: World) -> None:
+    world.kv.delete("platform/projects/payments")
+    assert world.one(Reason.NEW) is Done.FAILING
+
+
+def test_a_broken_definition_is_reported_by_field(world: World) -> None:
+    world.define(PROD, hots=["x"])
+    outcome = world.run(Reason.NEW)[0]
+    assert outcome.error_kind == "malformed"
+    assert "hots" in outcome.error
+
+
+def test_a_definition_that_is_no_json_is_reported_not_taken_for_removed(rotated: World) -> None:
+    rotated.kv.write("registries/payments/prod", {"document": "{"}, cas=1)
+    assert rotated.one(Reason.EDITED) is Done.FAILING
+    assert rotated.password() == "s3cr3t-1"
+
+
+def test_a_removed_definition_destroys_the_credential_and_says_so(rotated: World) -> None:
+    rotated.store.remove_definition(PROD)
+    assert rotated.one(Reason.REMOVED) is Done.REMOVED
+    assert rotated.entry().state is State.REMOVED
+    assert rotated.store.credential(PROD) is None
+    assert rotated.store.credential_version(PROD) == 1
+    assert rotation_path(PROD) not in rotated.kv.paths()
+    assert rotated.announcer.events[-1].announced is Announced.REVOKED
+
+
+def test_a_definition_that_cannot_be_read_is_not_removed(rotated: World) -> None:
+    rotated.kv.faults["read", "registries/payments/prod"] = RefusedError("403")
+    with pytest.raises(RefusedError):
+        rotated.run(Reason.REMOVED)
+    rotated.kv.faults.clear()
+    assert (rotated.entry().state, rotated.password()) == (State.OK, "s3cr3t-1")
+
+
+def test_a_registry_that_is_registered_again_goes_on_with_newer_versions(rotated: World) -> None:
+    rotated.store.remove_definition(PROD)
+    rotated.run(Reason.REMOVED)
+    rotated.define(PROD)
+    assert rotated.one(Reason.NEW) is Done.ROTATED
+    assert (rotated.entry().state, rotated.entry().version) == (State.OK, 2)
+
+
+def test_a_registry_that_is_registered_again_and_fails_backs_off(rotated: World) -> None:
+    rotated.store.remove_definition(PROD)
+    rotated.run(Reason.REMOVED)
+    rotated.define(PROD)
+    rotated.provider.error = RefusedError("no")
+    assert rotated.one(Reason.NEW) is Done.FAILING
+    assert rotated.one(Reason.NEW) is Done.DROPPED
+    rotated.clock.time = rotated.entry().next_attempt_at
+    assert rotated.one(Reason.NEW) is Done.FAILING
+
+
+def test_asking_for_a_rotation_mints_before_it_is_due_and_answers(rotated: World) -> None:
+    rotated.ask(Action.ROTATE)
+    assert rotated.one(Reason.ASKED) is Done.ROTATED
+    assert request_path(PROD) not in rotated.kv.paths()
+    assert rotated.one(Reason.ASKED) is Done.DROPPED
+
+
+def test_verify_checks_what_is_in_force_and_mints_nothing(rotated: World) -> None:
+    rotated.ask(Action.VERIFY)
+    assert rotated.one(Reason.ASKED) is Done.VERIFIED
+    checked = rotated.verifier.asked[-1]
+    assert [login.password.get_secret_value() for login in checked.logins] == ["s3cr3t-1"]
+    assert len(rotated.provider.contexts) == 1
+
+
+def test_verify_of_a_refused_credential_leads_to_a_new_one(rotated: World) -> None:
+    rotated.verifier.verdict = Verdict.REFUSED
+    rotated.ask(Action.VERIFY)
+    assert rotated.one(Reason.ASKED) is Done.FAILING
+    rotated.verifier.verdict = Verdict.CAN_PULL
+    rotated.clock.time = rotated.entry().next_attempt_at
+    assert rotated.one() is Done.ROTATED
+
+
+def test_revoke_ends_it_at_the_vendor_in_vault_and_in_the_index(rotated: World) -> None:
+    rotated.ask(Action.REVOKE)
+    assert rotated.one(Reason.ASKED) is Done.REVOKED
+    assert rotated.provider.revocations == ["token-1"]
+    assert rotated.store.credential(PROD) is None
+    assert (rotated.entry().state, rotated.entry().version) == (State.REVOKED, 1)
+    assert rotated.announcer.events[-1].announced is Announced.REVOKED
+
+
+def test_a_revoked_registry_stays_so_until_a_rotation_is_asked_for(rotated: World) -> None:
+    rotated.ask(Action.REVOKE)
+    rotated.run(Reason.ASKED)
+    rotated.clock.tick(hours=24)
+    rotated.define(PROD, description="edited")
+    assert rotated.one(Reason.EDITED) is Done.DROPPED
+    rotated.ask(Action.ROTATE)
+    assert rotated.one(Reason.ASKED) is Done.ROTATED
+    assert (rotated.entry().state, rotated.entry().version) == (State.OK, 2)
+
+
+def test_a_rotation_asked_for_after_a_revoke_is_tried_again_when_it_fails(rotated: World) -> None:
+    rotated.ask(Action.REVOKE)
+    rotated.run(Reason.ASKED)
+    rotated.clock.tick(minutes=1)
+    rotated.ask(Action.ROTATE)
+    rotated.provider.error = TransientError("503")
+    assert rotated.one(Reason.ASKED) is Done.FAILING
+    assert rotated.entry().state is State.REVOKED
+    assert rotated.one(Reason.ASKED) is Done.DROPPED
+    rotated.provider.error = None
+    rotated.clock.time = rotated.entry().next_attempt_at
+    assert rotated.one(Reason.ASKED) is Done.ROTATED
+
+
+def test_a_revoke_whose_vendor_is_away_takes_effect_here_and_is_repeated_there(rotated: World) -> None:
+    rotated.provider.revoked = TransientError("no route to the vendor")
+    rotated.ask(Action.REVOKE)
+    assert rotated.one(Reason.ASKED) is Done.REVOKED
+    assert rotated.entry().state is State.REVOKED
+    assert rotated.one(Reason.ASKED) is Done.DROPPED
+    rotated.provider.revoked = Revoked.YES
+    rotated.clock.time = rotated.entry().next_attempt_at
+    assert rotated.one(Reason.ASKED) is Done.REVOKED
+    assert rotated.provider.revocations == ["token-1", "token-1"]
+    assert rotated.store.credential(PROD) is None
+    assert request_path(PROD) not in rotated.kv.paths()
+    assert [event.announced for event in rotated.announcer.events].count(Announced.REVOKED) == 1
+
+
+def test_a_vendor_that_cannot_revoke_is_said_so(rotated: World) -> None:
+    rotated.provider.revoked = Revoked.UNSUPPORTED
+    rotated.ask(Action.REVOKE)
+    rotated.run(Reason.ASKED)
+    assert "no way to revoke" in rotated.entry().error
+    assert rotated.store.credential(PROD) is None
+
+
+def test_events_hold_no_secret_and_tell_of_each_outcome(rotated: World) -> None:
+    rotated.clock.tick(hours=6)
+    rotated.provider.error = RefusedError("no")
+    rotated.run()
+    assert [event.announced for event in rotated.announcer.events] == [Announced.ROTATED, Announced.FAILING]
+    assert "s3cr3t" not in repr(rotated.announcer.events)
+
+
+def test_an_event_bus_that_is_away_does_not_fail_the_rotation(world: World) -> None:
+    world.announcer.error = TransientError("no bus")
+    assert world.one(Reason.NEW) is Done.ROTATED
+    assert world.entry().state is State.OK
+
+
+def test_upstream_secrets_are_read_only_where_the_definition_needs_them(world: World) -> None:
+    world.store.write_project("payments", ProjectPolicy(hosts=[HOST], accounts=["123456789012"]), cas=1)
+    ecr = {"provider": "ecr", "regions": ["eu-central-1"], "account": "123456789012"}
+    version = world.store.definition_version(PROD)
+    world.store.write_definition(PROD, Definition.model_validate(ecr), cas=version)
+    world.run(Reason.NEW)
+    assert not [path for _, path in world.kv.calls if path.startswith("upstream/")]
+    world.store.write_upstream(Reference("payments", "other"), {"username": SecretStr("u")}, cas=0)
+    world.define(Reference("payments", "other"))
+    world.run(Reason.NEW, "other")
+    assert world.provider.contexts[-1].upstream["username"].get_secret_value() == "u"
+
+
+def test_a_provider_saves_its_slots_under_the_claim(world: World) -> None:
+    class TwoSlots(FakeProvider):
+        def mint(self, definition, context):
+            slots = context.journal.read()
+            states = dict(slots.states) | {"a": {"secret": "n3w"}}
+            context.journal.write(Slots(states=states, active=slots.active, pending=SlotName.A))
+            context.journal.write(Slots(states=states, active=SlotName.A))
+            return super().mint(definition, context)
+
+    world.provider = TwoSlots()
+    assert world.one(Reason.NEW) is Done.ROTATED
+    kept = world.store.rotation(PROD).value
+    assert (kept.active, kept.pending, kept.claim) == ("a", None, None)
+    assert kept.slots["a"]["secret"].get_secret_value() == "n3w"
+
+
+def test_no_registry_is_started_after_the_time_is_up(world: World) -> None:
+    message = Message(project="payments", registries={"prod": Reason.NEW})
+    with pytest.raises(TransientError, match="no time"):
+        world.verb.run(message, owner="me", until=world.clock())
+    assert not world.provider.contexts
+
+
+def test_a_token_that_the_vendor_made_earlier_is_not_asked_for_each_sweep(world: World) -> None:
+    class Cached(FakeProvider):
+        def mint(self, definition, context):
+            made = super().mint(definition, context)
+            from dataclasses import replace
+
+            return replace(made, issued_at=context.now() - timedelta(hours=11))
+
+    world.provider = Cached(life=timedelta(hours=1))
+    world.run(Reason.NEW)
+    assert world.entry().refresh_at == world.clock() + timedelta(minutes=30)
+
+
+def test_waits_double_up_to_a_cap_and_differ_by_reference() -> None:
+    now = Clock()()
+    waits = [
+        next_attempt(TransientError("503"), attempts=n, reference=PROD, entry=None, now=now) - now
+        for n in range(1, 12)
+    ]
+    assert all(later > earlier for earlier, later in pairwise(waits[:5]))
+    assert max(waits) <= timedelta(minutes=30)
+    others = {
+        next_attempt(
+            TransientError("503"), attempts=5, reference=Reference("p", f"r{n}"), entry=None, now=now
+        )
+        for n in range(50)
+    }
+    assert len(others) == 50
+
+
+def test_who_must_be_mended_is_asked_less_often_than_who_may_come_back() -> None:
+    now = Clock()()
+    refused = next_attempt(RefusedError("no"), attempts=9, reference=PROD, entry=None, now=now) - now
+    assert timedelta(hours=4) < refused <= timedelta(hours=6)
+
+
+@pytest.mark.parametrize("error", [TransientError("503"), RefusedError("no"), MalformedError("bad")])
+def test_no_wait_is_longer_than_an_eighth_of_the_life(rotated: World, error: RegcredError) -> None:
+    now = rotated.clock()
+    for attempts in range(1, 20):
+        wait = next_attempt(error, attempts=attempts, reference=PROD, entry=rotated.entry(), now=now) - now
+        assert wait <= timedelta(hours=12) / 7
+
+
+def test_retry_after_goes_before_the_back_off() -> None:
+    now = Clock()()
+    error = TransientError("429", retry_after=timedelta(hours=2))
+    wait = next_attempt(error, attempts=1, reference=PROD, entry=None, now=now) - now
+    assert timedelta(hours=2) <= wait <= timedelta(hours=2.4)
