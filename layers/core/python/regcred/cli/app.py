@@ -1,0 +1,103 @@
+"""The top of the command line: its commands, its help, and how every failure ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from regcred import __version__
+from regcred.cli.failures import ExitCode, describe
+from regcred.cli.groups import Lazy, Root
+from regcred.cli.session import Session
+
+EPILOG = """\b
+First steps (README.md tells the whole way):
+  export VAULT_ADDR=https://vault.example.com:8200 && vault login     (or: bao login)
+  regcred project add payments --host registry.example.com --cluster c1
+  regcred registry add payments/main           asks for what it needs
+  regcred grant add --cluster c1 payments payments-prod
+  regcred annotation payments/main             what to paste into the workload
+"""
+
+
+class App(Root):
+    """``regcred`` itself."""
+
+    sections = {  # noqa: RUF012 - never changed; ClassVar would clash with the base's annotation
+        "Registries": {
+            "registry": Lazy(
+                "regcred.cli.registry", "registry", "Add, list, show, verify and remove registries."
+            ),
+            "rotate": Lazy("regcred.cli.rotate", "rotate", "Fetch a new credential now."),
+            "revoke": Lazy("regcred.cli.rotate", "revoke", "End a credential at once, everywhere."),
+            "annotation": Lazy(
+                "regcred.cli.annotation", "annotation", "Print the annotation to paste into a workload."
+            ),
+        },
+        "Access": {
+            "project": Lazy(
+                "regcred.cli.project", "project", "Say what a project may use: hosts, accounts, clusters."
+            ),
+            "grant": Lazy(
+                "regcred.cli.grant", "grant", "Say which namespaces may use a project's registries."
+            ),
+        },
+        "Looking": {
+            "status": Lazy(
+                "regcred.cli.status", "status", "Show every registry, its state, and where it is in place."
+            ),
+        },
+    }
+
+
+def app() -> App:
+    """The command line as a click command."""
+    return App(
+        "regcred",
+        help="Short-lived, pull-only registry credentials, from Vault to the namespaces whose workloads ask for them.",
+        epilog=EPILOG,
+        params=[
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,
+                callback=_version,
+                help="Show the version and exit.",
+            )
+        ],
+        context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+    )
+
+
+def run(args: Sequence[str], session: Session | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        args: The arguments, without the program's name.
+        session: What the commands work with; the user's own Vault and cluster if None.
+
+    Returns:
+        The exit code; whatever failed was printed as one line on standard error.
+    """
+    try:
+        code = app().main(list(args), "regcred", standalone_mode=False, obj=session or Session())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads any more (`| head`): leave quietly, and keep the interpreter from flushing into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN_PIPE
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where every failure becomes a line
+        line, code = describe(error)
+        click.echo(f"regcred: {line}", err=True)
+        return code
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"regcred {__version__}")
+        ctx.exit()

@@ -1,0 +1,155 @@
+"""Asking by a write to ``requests/P/R`` with the user's own token, and waiting for what comes of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import click
+
+from regcred.cli import lookup
+from regcred.cli.failures import Failed
+from regcred.cli.output import duration, say
+from regcred.cli.session import Session
+from regcred.errors import RefusedError, TransientError
+from regcred.reference import Reference
+from regcred.vault.records import Action, IndexEntry, Request, State
+
+EVERY = 1.0
+"""Seconds between two looks."""
+
+PATIENCE = timedelta(minutes=7)
+"""How long to wait if not told: dispatch looks every five minutes, then rotate takes its time."""
+
+TELL_EVERY = timedelta(seconds=30)
+"""How often a log without a terminal is told that the wait goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was written, and the index entry as it was before."""
+
+    reference: Reference
+    request: Request
+    before: IndexEntry | None
+
+
+def ask(session: Session, reference: Reference, action: Action) -> Asked:
+    """Write a request.
+
+    Raises:
+        MissingError: there is no such registry.
+        RefusedError: the token may not ask for this project.
+    """
+    store = session.store
+    lookup.definition(store, reference)
+    before = lookup.index(store, reference.project).registries.get(reference.registry)
+    request = Request(action=action, asked_at=session.now())
+    store.ask(reference, request)
+    return Asked(reference, request, before)
+
+
+def wait(session: Session, asked: Asked, patience: timedelta) -> IndexEntry | None:
+    """Wait until the request was acted on, and return what the index says then.
+
+    Raises:
+        TransientError: it was not acted on in time; the request stays, and will be.
+    """
+    started = session.now()
+    with _progress(asked, started) as tell:
+        while not _acted_on(session, asked):
+            now = session.now()
+            if now - started > patience:
+                raise TransientError(
+                    f"{asked.reference}: asked for, but not acted on within {duration(patience)}. The request stays;"
+                    f" look again by 'regcred status {asked.reference}'. If it stays so, the dispatch function does not run"
+                )
+            tell(now)
+            session.sleep(EVERY)
+    return lookup.index(session.store, asked.reference.project).registries.get(asked.reference.registry)
+
+
+def _acted_on(session: Session, asked: Asked) -> bool:
+    try:
+        found = session.store.request(asked.reference)
+    except TransientError:
+        return False  # a wait of minutes outlives a restart of Vault
+    if found is None or found.value != asked.request:
+        return True
+    return asked.request.action is Action.REVOKE and _revoked(session, asked)
+
+
+def _revoked(session: Session, asked: Asked) -> bool:
+    # Such a request stays while the vendor can't be reached, though the credential is already gone everywhere else.
+    entry = lookup.index(session.store, asked.reference.project).registries.get(asked.reference.registry)
+    return entry is not None and entry != asked.before and entry.state is State.REVOKED
+
+
+@contextmanager
+def _progress(asked: Asked, started: datetime) -> Iterator[Callable[[datetime], None]]:
+    text = f"{asked.reference}: asked to {asked.request.action}; waiting (dispatch looks every 5 minutes; Ctrl-C stops only the waiting)"
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        with Console(stderr=True, highlight=False).status(text) as status:
+            yield lambda now: status.update(f"{text} … {duration(now - started)}")
+        return
+    say(text)
+    told = started
+
+    def tell(now: datetime) -> None:
+        nonlocal told
+        if now - told >= TELL_EVERY:
+            told = now
+            say(f"{asked.reference}: still waiting after {duration(now - started)}")
+
+    yield tell
+
+
+def report(session: Session, asked: Asked, entry: IndexEntry | None) -> None:
+    """Say what came of a request.
+
+    Raises:
+        Failed: the outcome is not what was asked for.
+    """
+    now = session.now()
+    reference = asked.reference
+    if entry is None:
+        raise Failed(
+            f"{reference}: the request was taken away, but nothing is known of the outcome; ask again"
+        )
+    if entry.state is State.FAILING:
+        kept = f"; version {entry.version} stays in force" if entry.version else ""
+        raise _failure(entry)(f"{reference}: {entry.error}{kept}")
+    if asked.request.action is Action.REVOKE:
+        if entry.state is not State.REVOKED:
+            raise Failed(f"{reference}: is {entry.state}, not revoked; ask again")
+        say(
+            f"{reference}: revoked; clusters remove its Secrets at their next run"
+            + (f" ({entry.error})" if entry.error else "")
+        )
+        return
+    if entry.state is not State.OK:
+        raise Failed(f"{reference}: is {entry.state}; 'regcred registry show {reference}' tells more")
+    click.echo(_verdict(asked, entry, now))
+    if entry.warning:
+        say(f"{reference}: warning: {entry.warning}")
+
+
+def _failure(entry: IndexEntry) -> type[Failed | RefusedError | TransientError]:
+    if entry.error_kind == RefusedError.kind:
+        return RefusedError
+    return TransientError if entry.error_kind == TransientError.kind else Failed
+
+
+def _verdict(asked: Asked, entry: IndexEntry, now: datetime) -> str:
+    fresh = asked.before is None or asked.before.version != entry.version
+    verified = "pulls were tried and work" if entry.verified == "yes" else "pulls could not be tried"
+    life = f"expires in {duration(entry.expires_at - now)}" if entry.expires_at else "does not expire"
+    return (
+        f"{asked.reference}: ok, version {entry.version}{'' if fresh else ' (unchanged)'} for {', '.join(entry.hosts)};"
+        f" {verified}; {life}"
+    )

@@ -1,0 +1,144 @@
+"""``regcred grant``: which namespaces of a cluster may use which projects (``platform/clusters/C``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from regcred.cli.failures import BadInputError
+from regcred.cli.groups import Group
+from regcred.cli.output import output_option, plural, print_json, print_table, say
+from regcred.cli.parameters import CLUSTER, PROJECT
+from regcred.cli.prompts import confirm
+from regcred.cli.session import Session, pass_session
+from regcred.cli.validation import valid
+from regcred.errors import MalformedError, MissingError, RefusedError
+from regcred.reference import check_label
+from regcred.vault.records import ClusterGrants
+
+
+@click.group(cls=Group)
+def grant() -> None:
+    """Say which namespaces of a cluster may use a project's registries.
+
+    This is for platform admins. An annotation alone gives a workload nothing: its namespace must be granted the project.
+    """
+
+
+@grant.command()
+@click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
+@click.option(
+    "--allow-globs",
+    is_flag=True,
+    help="Switch on, for this cluster, names with '*' that match many namespaces.",
+)
+@click.argument("project", type=PROJECT, metavar="P")
+@click.argument("namespaces", nargs=-1, required=True, metavar="NAMESPACE...")
+@pass_session
+def add(session: Session, cluster: str, project: str, namespaces: Sequence[str], allow_globs: bool) -> None:
+    """Let namespaces use a project's registries.
+
+    \b
+    Example:
+      regcred grant add --cluster c1 payments payments-prod payments-staging
+    """
+    for namespace in namespaces:
+        _check_namespace(namespace)
+
+    def change(old: ClusterGrants | None) -> ClusterGrants:
+        grants = old or ClusterGrants()
+        globs = grants.globs or allow_globs
+        wide = [namespace for namespace in namespaces if "*" in namespace]
+        if wide and not globs:
+            raise BadInputError(
+                f"{', '.join(wide)}: cluster {cluster} takes exact names only; name each namespace, or add --allow-globs"
+            )
+        merged = sorted({*grants.grants.get(project, []), *namespaces})
+        return valid(ClusterGrants, grants={**grants.grants, project: merged}, globs=globs)
+
+    session.store.change_cluster(cluster, change)
+    say(f"{', '.join(namespaces)} of cluster {cluster} may use the registries of {project}")
+    _warn_unreadable(session, cluster, project)
+
+
+@grant.command()
+@click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.argument("project", type=PROJECT, metavar="P")
+@click.argument("namespaces", nargs=-1, metavar="[NAMESPACE...]")
+@pass_session
+def remove(session: Session, cluster: str, project: str, namespaces: Sequence[str], yes: bool) -> None:
+    """Take a project away from namespaces; from all of the cluster's if none is named.
+
+    Sync removes the Secrets there at once: images that are not on the node yet can no longer be pulled.
+    """
+    found = session.store.cluster(cluster)
+    granted = found.value.grants.get(project, []) if found else []
+    if not granted:
+        raise MissingError(
+            f"no namespace of cluster {cluster} is granted {project}; see 'regcred grant list'"
+        )
+    unknown = [namespace for namespace in namespaces if namespace not in granted]
+    if unknown:
+        raise MissingError(
+            f"not granted {project} in {cluster}: {', '.join(unknown)}; granted: {', '.join(granted)}"
+        )
+    gone = namespaces or granted
+    if not yes:
+        confirm(
+            f"Take {project} away from {plural(len(gone), 'namespace')} of {cluster} ({', '.join(gone)})?"
+        )
+
+    def change(old: ClusterGrants | None) -> ClusterGrants:
+        grants = old or ClusterGrants()
+        left = [namespace for namespace in grants.grants.get(project, []) if namespace not in gone]
+        others = {name: granted for name, granted in grants.grants.items() if name != project}
+        return grants.model_copy(update={"grants": {**others, project: left} if left else others})
+
+    session.store.change_cluster(cluster, change)
+    say(f"{', '.join(gone)} of cluster {cluster} may no longer use the registries of {project}")
+
+
+@grant.command(name="list")
+@click.option("--cluster", "-c", type=CLUSTER, metavar="C", help="Only this cluster.")
+@output_option
+@pass_session
+def list_(session: Session, cluster: str | None, as_json: bool) -> None:
+    """List what is granted."""
+    names = [cluster] if cluster else session.store.clusters()
+    found = {name: grants.value for name in names if (grants := session.store.cluster(name))}
+    if as_json:
+        print_json({"clusters": {name: grants.model_dump(mode="json") for name, grants in found.items()}})
+        return
+    rows = [
+        [name, project, ", ".join(namespaces)]
+        for name, grants in found.items()
+        for project, namespaces in sorted(grants.grants.items())
+    ]
+    if not rows:
+        say(
+            "nothing is granted yet; grant a namespace: regcred grant add --cluster c1 payments payments-prod"
+        )
+        return
+    print_table(["cluster", "project", "namespaces"], rows)
+
+
+def _check_namespace(namespace: str) -> None:
+    try:
+        check_label(namespace.replace("*", "x"), field="namespace")
+    except MalformedError as error:
+        raise BadInputError(str(error).replace(repr(namespace.replace("*", "x")), repr(namespace))) from None
+
+
+def _warn_unreadable(session: Session, cluster: str, project: str) -> None:
+    """A grant does nothing while the cluster may not read the project; say so if that can be seen."""
+    try:
+        policy = session.store.project(project)
+    except RefusedError:
+        return
+    if policy is None or cluster not in policy.value.clusters:
+        say(
+            f"note: cluster {cluster} may not read credentials of {project} yet;"
+            f" allow it: regcred project add {project} --cluster {cluster}"
+        )

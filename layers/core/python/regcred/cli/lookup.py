@@ -1,0 +1,66 @@
+"""Looking things up for a person: did-you-mean for names, and what may be listed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from regcred.cli.failures import BadInputError
+from regcred.errors import MissingError, RefusedError, RegcredError
+from regcred.reference import Reference
+from regcred.vault.records import Definition, Index
+from regcred.vault.store import Store, Versioned
+
+
+def definition(store: Store, reference: Reference) -> Versioned[Definition]:
+    """A registry's definition.
+
+    Raises:
+        MissingError: there is none; the text names the nearest that exist.
+    """
+    found = store.definition(reference)
+    if found is None:
+        raise no_such_registry(store, reference)
+    return found
+
+
+def no_such_registry(store: Store, reference: Reference) -> MissingError:
+    """The error for a registry that does not exist, with the nearest names that do."""
+    try:
+        names = store.registries(reference.project)
+    except RegcredError:
+        names = []
+    return MissingError(f"there is no registry {reference}; {_hint(reference, names)}")
+
+
+def _hint(reference: Reference, names: list[str]) -> str:
+    close = get_close_matches(reference.registry, names, n=2)
+    if close:
+        return f"did you mean {' or '.join(f'{reference.project}/{name}' for name in close)}?"
+    if names:
+        return f"project {reference.project} has {', '.join(names)}"
+    return (
+        f"project {reference.project} has no registries; 'regcred registry list' shows those that you may see"
+    )
+
+
+def projects(store: Store, named: Iterable[str], command: str) -> list[str]:
+    """The projects that a command is about: those named, else all.
+
+    Raises:
+        BadInputError: none is named, and the token may not list them.
+    """
+    if chosen := list(named):
+        return chosen
+    try:
+        return store.projects()
+    except RefusedError:
+        raise BadInputError(
+            f"your token may not list all projects; name yours: {command} PROJECT (your admin can tell its name)"
+        ) from None
+
+
+def index(store: Store, project: str) -> Index:
+    """A project's index; an empty one before the first rotation."""
+    found = store.index(project)
+    return found.value if found else Index()

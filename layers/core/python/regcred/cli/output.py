@@ -1,0 +1,110 @@
+"""What people and programs see: tables, notes and JSON; results on standard output, all else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_STYLES = {"ok": "green", "failing": "bold red", "revoked": "red", "removed": "dim", "pending": "yellow"}
+
+_UNITS = (
+    ("d", timedelta(days=1)),
+    ("h", timedelta(hours=1)),
+    ("m", timedelta(minutes=1)),
+    ("s", timedelta(seconds=1)),
+)
+
+
+def output_option(command: F) -> F:
+    """Add ``-o json`` to a command that reads; it arrives as ``as_json``."""
+    return click.option(
+        "-o",
+        "--output",
+        "as_json",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        callback=lambda _ctx, _parameter, value: value == "json",
+        help="For people, or for programs.",
+    )(command)
+
+
+def print_json(value: Any) -> None:
+    """Print a JSON document."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: with colour and wrapping on a terminal, else in aligned columns for ``grep`` and ``awk``."""
+    clean = [[printable(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _rich_table(headers, clean)
+        return
+    lines = [[header.upper() for header in headers], *[[cell or "-" for cell in row] for row in clean]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for header in headers:
+        table.add_column(header.upper(), overflow="fold")
+    for row in rows:
+        table.add_row(*[Text(cell or "-", style=_STYLES.get(cell, "")) for cell in row])
+    Console(highlight=False).print(table)
+
+
+def say(text: str) -> None:
+    """Tell the person something that is no result: what was done, what comes next, a warning."""
+    click.echo(printable(text), err=True)
+
+
+def printable(text: str) -> str:
+    """The text without control characters: what comes out of Vault or a cluster must not steer the terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def duration(span: timedelta) -> str:
+    """A span in its two largest units (``5h 12m``); negative ones as if positive."""
+    rest = abs(span)
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        count, rest = divmod(rest, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count}{unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2])
+
+
+def expires_in(expires_at: datetime | None, now: datetime) -> str:
+    """How long a credential lives yet; ``never`` for a static one."""
+    if expires_at is None:
+        return "never"
+    if expires_at <= now:
+        return f"expired {duration(now - expires_at)} ago"
+    return duration(expires_at - now)
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 namespace``, ``2 namespaces``, ``0 registries``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
+
+
+def time_text(time: datetime | None) -> str | None:
+    """A time for programs: ISO 8601 in UTC, or None."""
+    return None if time is None else time.isoformat()

@@ -1,0 +1,43 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import click
+
+from regcred.errors import MalformedError
+from regcred.reference import Reference, check_label
+
+
+class ReferenceType(click.ParamType[Reference]):
+    """``<project>/<registry>``."""
+
+    name = "P/R"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
+        """Read a reference, or say what is wrong with it."""
+        if isinstance(value, Reference):
+            return value
+        try:
+            return Reference.parse(str(value))
+        except MalformedError as error:
+            self.fail(str(error), param, ctx)
+
+
+class LabelType(click.ParamType[str]):
+    """The name of a project or a cluster: a DNS label."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check a name, or say what is wrong with it."""
+        try:
+            return check_label(str(value), field=self.name)
+        except MalformedError as error:
+            self.fail(str(error), param, ctx)
+
+
+REFERENCE = ReferenceType()
+PROJECT = LabelType("project")
+CLUSTER = LabelType("cluster")
+NAMESPACE = LabelType("namespace")

@@ -1,0 +1,225 @@
+"""``regcred project``: what a project may use (``platform/projects/P``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from regcred.cli.failures import BadInputError
+from regcred.cli.groups import Group
+from regcred.cli.output import output_option, print_json, print_table, say
+from regcred.cli.parameters import CLUSTER, PROJECT
+from regcred.cli.session import Session, pass_session
+from regcred.cli.validation import valid
+from regcred.errors import MissingError
+from regcred.vault.records import ProjectPolicy
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(cls=Group)
+def project() -> None:
+    """Say what a project may use: registry hosts, cloud accounts, clusters.
+
+    This is for platform admins. A project admin can then add registries within these bounds, and no others.
+    """
+
+
+def _what(verb: str) -> Callable[[F], F]:
+    options = [
+        click.option("--host", "hosts", multiple=True, metavar="HOST", help=f"{verb} a registry host."),
+        click.option(
+            "--path",
+            "paths",
+            multiple=True,
+            metavar="HOST/PREFIX",
+            help=f"{verb} a path to which a host is limited.",
+        ),
+        click.option(
+            "--account",
+            "accounts",
+            multiple=True,
+            metavar="ID",
+            help=f"{verb} an AWS account, Google project or Azure tenant.",
+        ),
+        click.option(
+            "--cluster",
+            "clusters",
+            multiple=True,
+            type=CLUSTER,
+            metavar="C",
+            help=f"{verb} a cluster that may read the project's credentials.",
+        ),
+    ]
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@project.command()
+@click.argument("project", type=PROJECT, metavar="P")
+@_what("Allow")
+@click.option("--role-arn", metavar="ARN", help="The project's own IAM role (path /regcred/).")
+@pass_session
+def add(session: Session, /, project: str, role_arn: str | None, **what: Sequence[str]) -> None:
+    """Allow a project something; a new project begins with it. Options may be given several times.
+
+    HOST may hold one '*' per label, as in '*.jfrog.io' (quote it for the shell).
+
+    \b
+    Examples:
+      regcred project add payments --host registry.example.com --cluster c1
+      regcred project add payments --account 111122223333 \\
+          --role-arn arn:aws:iam::999988887777:role/regcred/payments
+    """
+
+    def change(old: ProjectPolicy | None) -> ProjectPolicy:
+        policy = old or ProjectPolicy()
+        return valid(
+            ProjectPolicy,
+            hosts=_with(policy.hosts, what["hosts"]),
+            paths=_paths_with(policy.paths, what["paths"]),
+            accounts=_with(policy.accounts, what["accounts"]),
+            clusters=_with(policy.clusters, what["clusters"]),
+            role_arn=policy.role_arn if role_arn is None else role_arn,
+        )
+
+    _check_hosts(what["hosts"])
+    session.store.change_project(project, change)
+    say(f"project {project} is set; 'regcred project show {project}' shows it")
+    if what["clusters"]:
+        say("next: 'regcred platform apply' lets the clusters named here read the project's credentials")
+
+
+@project.command()
+@click.argument("project", type=PROJECT, metavar="P")
+@_what("Take away")
+@pass_session
+def remove(session: Session, /, project: str, **what: Sequence[str]) -> None:
+    """Take something away from a project.
+
+    Registries that need it fail at their next rotation; credentials in force stay until they expire. To end one at once,
+    revoke it.
+    """
+    if not any(what.values()):
+        raise BadInputError("nothing to take away: give --host, --path, --account or --cluster")
+
+    def change(old: ProjectPolicy | None) -> ProjectPolicy:
+        if old is None:
+            raise MissingError(f"there is no project {project}; 'regcred project list' shows those there are")
+        return old.model_copy(
+            update={
+                "hosts": _without(old.hosts, what["hosts"], "host", project),
+                "paths": _paths_without(old.paths, what["paths"], project),
+                "accounts": _without(old.accounts, what["accounts"], "account", project),
+                "clusters": _without(old.clusters, what["clusters"], "cluster", project),
+            }
+        )
+
+    session.store.change_project(project, change)
+    say(f"project {project} is set; 'regcred project show {project}' shows it")
+    if what["clusters"]:
+        say("next: 'regcred platform apply' takes the clusters' access to the project's credentials away")
+
+
+@project.command(name="list")
+@output_option
+@pass_session
+def list_(session: Session, as_json: bool) -> None:
+    """List the projects."""
+    policies = {name: session.store.project(name) for name in session.store.project_policies()}
+    found = {name: policy.value for name, policy in policies.items() if policy}
+    if as_json:
+        print_json({"projects": {name: _content(policy) for name, policy in found.items()}})
+        return
+    if not found:
+        say(
+            "there are no projects yet; make one: regcred project add payments --host registry.example.com --cluster c1"
+        )
+        return
+    print_table(
+        ["project", "hosts", "accounts", "clusters"],
+        [
+            [name, ", ".join(policy.hosts), ", ".join(policy.accounts), ", ".join(policy.clusters)]
+            for name, policy in found.items()
+        ],
+    )
+
+
+@project.command()
+@click.argument("project", type=PROJECT, metavar="P")
+@output_option
+@pass_session
+def show(session: Session, project: str, as_json: bool) -> None:
+    """Show what a project may use."""
+    found = session.store.project(project)
+    if found is None:
+        raise MissingError(f"there is no project {project}; 'regcred project list' shows those there are")
+    policy = found.value
+    if as_json:
+        print_json({"project": project, **_content(policy)})
+        return
+    click.echo(f"project   {project}")
+    click.echo(
+        f"hosts     {', '.join(policy.hosts) or '- (only registries whose hosts come from the vendor)'}"
+    )
+    for host, prefixes in policy.paths.items():
+        click.echo(f"paths     {host}: {', '.join(prefixes)}")
+    click.echo(f"accounts  {', '.join(policy.accounts) or '-'}")
+    click.echo(f"clusters  {', '.join(policy.clusters) or '- (no cluster may read its credentials)'}")
+    click.echo(f"IAM role  {policy.role_arn or '-'}")
+
+
+def _content(policy: ProjectPolicy) -> dict[str, Any]:
+    return policy.model_dump(mode="json")
+
+
+def _check_hosts(hosts: Iterable[str]) -> None:
+    for host in hosts:
+        if "://" in host or "/" in host:
+            bare = host.split("://")[-1].split("/")[0]
+            raise BadInputError(
+                f"--host {host}: give the host alone, as in {bare}; limit paths by --path {bare}/team"
+            )
+
+
+def _split(path: str) -> tuple[str, str]:
+    host, slash, prefix = path.partition("/")
+    if not slash or not host or not prefix:
+        raise BadInputError(f"--path {path}: write HOST/PREFIX, as in registry.example.com/team")
+    return host, prefix
+
+
+def _with(old: Sequence[str], new: Iterable[str]) -> list[str]:
+    return sorted({*old, *new})
+
+
+def _without(old: Sequence[str], gone: Sequence[str], what: str, project: str) -> list[str]:
+    unknown = [item for item in gone if item not in old]
+    if unknown:
+        raise MissingError(
+            f"project {project} has no {what} {', '.join(unknown)}; it has {', '.join(old) or 'none'}"
+        )
+    return [item for item in old if item not in gone]
+
+
+def _paths_with(old: Mapping[str, Sequence[str]], new: Iterable[str]) -> dict[str, list[str]]:
+    paths = {host: list(prefixes) for host, prefixes in old.items()}
+    for host, prefix in map(_split, new):
+        paths[host] = _with(paths.get(host, []), [prefix])
+    return paths
+
+
+def _paths_without(
+    old: Mapping[str, Sequence[str]], gone: Iterable[str], project: str
+) -> dict[str, list[str]]:
+    paths = {host: list(prefixes) for host, prefixes in old.items()}
+    for host, prefix in map(_split, gone):
+        paths[host] = _without(paths.get(host, []), [prefix], f"path under {host}", project)
+    return {host: prefixes for host, prefixes in paths.items() if prefixes}

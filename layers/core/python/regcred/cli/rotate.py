@@ -1,0 +1,88 @@
+"""``regcred rotate`` and ``regcred revoke``: asking for a new credential, or for the end of one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from regcred.cli import asking, lookup
+from regcred.cli.output import plural, say
+from regcred.cli.parameters import REFERENCE
+from regcred.cli.prompts import confirm
+from regcred.cli.session import Session, pass_session
+from regcred.reference import Reference
+from regcred.vault.records import Action
+
+wait_option = click.option(
+    "--wait/--no-wait", default=True, show_default=True, help="Wait for the outcome, or only ask."
+)
+timeout_option = click.option(
+    "--timeout",
+    type=click.IntRange(min=1),
+    default=int(asking.PATIENCE.total_seconds()),
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait.",
+)
+
+
+@click.command()
+@click.argument("reference", metavar="P/R", type=REFERENCE)
+@wait_option
+@timeout_option
+@pass_session
+def rotate(session: Session, reference: Reference, wait: bool, timeout: int) -> None:
+    """Fetch a new credential for a registry now.
+
+    It asks by a write to Vault with your own token; the rotate function does the work, and the outcome is shown here. The old
+    credential stays in force until the new one is verified.
+    """
+    ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
+
+
+@click.command()
+@click.argument("reference", metavar="P/R", type=REFERENCE)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@wait_option
+@timeout_option
+@pass_session
+def revoke(session: Session, reference: Reference, yes: bool, wait: bool, timeout: int) -> None:
+    """End a registry's credential at once, everywhere: for a leak.
+
+    The vendor is asked to revoke it where it can (ECR and Google can't: there the credential dies when it expires), it is
+    destroyed in Vault, and every cluster removes its Secrets. Nothing new is fetched until 'regcred rotate P/R'.
+    """
+    lookup.definition(session.store, reference)
+    if not yes:
+        confirm(
+            f"Revoke {reference}? Pods that pull with it{_where(session, reference)} can't pull any more."
+        )
+    ask(session, reference, Action.REVOKE, wait=wait, timeout=timeout)
+
+
+def ask(session: Session, reference: Reference, action: Action, *, wait: bool, timeout: int) -> None:
+    """Ask, and wait for the outcome if wanted.
+
+    Raises:
+        Failed, RefusedError, TransientError: the outcome.
+    """
+    asked = asking.ask(session, reference, action)
+    if not wait:
+        say(f"{reference}: asked to {action}; see 'regcred status {reference}'")
+        return
+    asking.report(session, asked, asking.wait(session, asked, timedelta(seconds=timeout)))
+
+
+def _where(session: Session, reference: Reference) -> str:
+    from regcred.cli.status import rows_of
+
+    counts = {
+        cluster: count
+        for row in rows_of(session.store, reference.project)
+        if row.reference == reference
+        for cluster, place in row.places.items()
+        if (count := sum(map(len, place.placed.values())))
+    }
+    places = ", ".join(f"{plural(count, 'namespace')} of {cluster}" for cluster, count in counts.items())
+    return f" (in {places})" if places else ""

@@ -1,0 +1,80 @@
+"""Reading the upstream secret: by hidden prompts or from a file, never from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from pydantic import SecretStr
+
+from regcred.cli import definitions
+from regcred.cli.failures import BadInputError
+from regcred.cli.prompts import interactive
+
+
+def read(wanted: Mapping[str, str], file: str | None) -> dict[str, SecretStr]:
+    """The fields of the upstream secret.
+
+    Args:
+        wanted: What the definition needs, each with a line for people.
+        file: A file of YAML or JSON with these fields, ``-`` for standard input, None to ask.
+
+    Raises:
+        BadInputError: names the field that is missing or not known; never a value.
+    """
+    if not wanted:
+        if file:
+            raise BadInputError("--secret-file: this registry needs no upstream secret; leave the option out")
+        return {}
+    return _from_file(wanted, file) if file else _from_prompts(wanted)
+
+
+def _from_file(wanted: Mapping[str, str], file: str) -> dict[str, SecretStr]:
+    found = definitions.read(file, kind="upstream secret")
+    where = "standard input" if file == "-" else file
+    for name in found:
+        if name not in wanted:
+            raise BadInputError(
+                f"{where}: {name!r} is no field of this secret; its fields are {', '.join(wanted)}"
+            )
+    for name, meaning in wanted.items():
+        if not isinstance(found.get(name), str) or not found[name]:
+            raise BadInputError(f"{where}: the field {name!r} is missing or no text ({meaning})")
+    return {name: SecretStr(found[name]) for name in wanted}
+
+
+def _from_prompts(wanted: Mapping[str, str]) -> dict[str, SecretStr]:
+    if not interactive():
+        raise BadInputError(
+            f"this registry needs an upstream secret ({', '.join(wanted)}), and there is no terminal to ask on: give"
+            " --secret-file FILE with these fields as YAML or JSON ('-' for standard input)"
+        )
+    click.echo("\nThe upstream secret goes to Vault, where only the rotate function can read it.", err=True)
+    return {
+        name: SecretStr(click.prompt(f"{name} ({meaning})", hide_input=_hidden(name), err=True).strip())
+        for name, meaning in wanted.items()
+    }
+
+
+def _hidden(name: str) -> bool:
+    return name not in {"username", "user"}
+
+
+def check_source(file: str | None, *, definition: str | None = None) -> None:
+    """Refuse to read both from standard input, and warn of a secret that lies open."""
+    if file is None:
+        return
+    if file == "-" and definition == "-":
+        raise BadInputError(
+            "-f - and --secret-file - can't both be standard input; write one of them to a file"
+        )
+    if file != "-" and _open_to_all(file):
+        click.echo(f"note: others can read {file}; 'chmod 600 {file}', or remove it afterwards", err=True)
+
+
+def _open_to_all(file: str) -> bool:
+    try:
+        return bool(Path(file).stat().st_mode & 0o004)
+    except OSError:
+        return False  # reading it will say so

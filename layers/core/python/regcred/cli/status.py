@@ -1,0 +1,211 @@
+"""``regcred status``: every registry, its state, and where it is in place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import click
+
+from regcred.cli import lookup
+from regcred.cli.output import (
+    duration,
+    expires_in,
+    output_option,
+    plural,
+    print_json,
+    print_table,
+    say,
+    time_text,
+)
+from regcred.cli.session import Session, pass_session
+from regcred.errors import MalformedError, RefusedError
+from regcred.reference import Reference, check_label
+from regcred.vault.records import IndexEntry, Placement, State, Status
+from regcred.vault.store import Store
+
+PENDING = "pending"
+"""Shown for a registry that was added and not yet rotated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One registry: what the index says, and what each cluster says."""
+
+    reference: Reference
+    entry: IndexEntry | None
+    places: Mapping[str, Placement] = field(default_factory=dict)
+    """By cluster."""
+
+    @property
+    def state(self) -> str:
+        """The word for its state."""
+        return self.entry.state if self.entry else PENDING
+
+    @property
+    def where(self) -> str:
+        """In words: how many namespaces of which cluster, and how many of them have an older version."""
+        parts = []
+        for cluster, place in sorted(self.places.items()):
+            count = sum(map(len, place.placed.values()))
+            old = count - len(place.placed.get(self.entry.version if self.entry else 0, {}))
+            if count:
+                parts.append(
+                    f"{cluster}: {plural(count, 'namespace')}"
+                    + (f" ({old} not yet on this version)" if old else "")
+                )
+        return ", ".join(parts)
+
+
+@click.command()
+@click.argument("about", nargs=-1, metavar="[P | P/R]...")
+@output_option
+@pass_session
+def status(session: Session, about: Sequence[str], as_json: bool) -> None:
+    """Show every registry, its state, when it expires, and where it is in place.
+
+    Of all projects that you may see, or only of those projects (P) and registries (P/R) that are named.
+
+    \b
+    States:
+      pending   added; its first credential is not fetched yet
+      ok        a verified credential is in force
+      failing   the last attempt failed; a credential that is still valid stays in force until it expires
+      revoked   ended on purpose; 'regcred rotate P/R' fetches a new one
+      removed   its definition is gone; clusters remove its Secrets
+    """
+    store = session.store
+    wanted = [_about(text) for text in about]
+    names = sorted({item.project if isinstance(item, Reference) else item for item in wanted})
+    rows = [
+        row for project in lookup.projects(store, names, "regcred status") for row in rows_of(store, project)
+    ]
+    if wanted:
+        rows = [row for row in rows if row.reference in wanted or row.reference.project in wanted]
+        for item in wanted:
+            if isinstance(item, Reference) and not any(row.reference == item for row in rows):
+                raise lookup.no_such_registry(store, item)
+    now = session.now()
+    if as_json:
+        print_json({"registries": [_json(row) for row in rows]})
+        return
+    # A removed registry stays in the index for months, as proof for clusters that were cut off: old news to a person.
+    rows = [row for row in rows if row.state != State.REMOVED or row.where or row.reference in wanted]
+    if not rows:
+        say("there are no registries yet; add one: regcred registry add PROJECT/REGISTRY")
+        return
+    print_table(
+        ["registry", "state", "expires in", "version", "where"],
+        [[str(row.reference), row.state, _expiry(row, now), _version(row), row.where] for row in rows],
+    )
+    for row in rows:
+        for note in _notes(row, now):
+            say(f"{row.reference}: {note}")
+
+
+def _about(text: str) -> Reference | str:
+    try:
+        return Reference.parse(text) if "/" in text else check_label(text, field="project")
+    except MalformedError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def rows_of(store: Store, project: str) -> list[Row]:
+    """All registries of a project, also those that are only in its index any more."""
+    entries = lookup.index(store, project).registries
+    names = sorted({*store.registries(project), *entries})
+    places = _statuses(store, project)
+    return [
+        Row(
+            Reference(project, name),
+            entries.get(name),
+            {cluster: place for cluster, found in places.items() if (place := found.registries.get(name))},
+        )
+        for name in names
+    ]
+
+
+def _statuses(store: Store, project: str) -> dict[str, Status]:
+    """What each cluster says of a project; a cluster whose status can't be read is left out with a word."""
+    found = {}
+    for cluster in _clusters(store, project):
+        try:
+            if status := store.status(cluster, project):
+                found[cluster] = status.value
+        except (RefusedError, MalformedError) as error:
+            say(f"note: where {project} is in place in cluster {cluster} can't be told: {error}")
+    return found
+
+
+def _clusters(store: Store, project: str) -> list[str]:
+    try:
+        policy = store.project(project)
+        return policy.value.clusters if policy else []
+    except RefusedError:
+        say(f"note: your token may not read which clusters use {project}, so the column 'where' is empty")
+        return []
+
+
+def _expiry(row: Row, now: datetime) -> str:
+    if row.entry is None or row.entry.version == 0 or row.state in (State.REVOKED, State.REMOVED):
+        return ""
+    return expires_in(row.entry.expires_at, now)
+
+
+def _version(row: Row) -> str:
+    return str(row.entry.version) if row.entry and row.entry.version else ""
+
+
+def _notes(row: Row, now: datetime) -> list[str]:
+    entry = row.entry
+    notes = []
+    if entry and entry.state is State.FAILING:
+        since = f" for {duration(now - entry.failing_since)}" if entry.failing_since else ""
+        notes.append(f"failing{since}: {entry.error}{next_attempt(entry, now)}")
+    if entry and entry.warning:
+        notes.append(f"warning: {entry.warning}")
+    for cluster, place in sorted(row.places.items()):
+        for reason, count in sorted(Counter(place.refused.values()).items()):
+            notes.append(f"{cluster}: refused in {plural(count, 'namespace')}: {reason}")
+    return notes
+
+
+def next_attempt(entry: IndexEntry, now: datetime) -> str:
+    """When the next attempt is made, as the end of a sentence."""
+    if entry.next_attempt_at is None:
+        return ""
+    if entry.next_attempt_at <= now:
+        return "; the next attempt is due"
+    return f"; next attempt in {duration(entry.next_attempt_at - now)}"
+
+
+def _json(row: Row) -> dict[str, Any]:
+    entry = row.entry
+    return {
+        "registry": str(row.reference),
+        "state": row.state,
+        "version": entry.version if entry else 0,
+        "provider": entry.provider if entry else "",
+        "hosts": entry.hosts if entry else [],
+        "expires_at": time_text(entry.expires_at) if entry else None,
+        "refresh_at": time_text(entry.refresh_at) if entry else None,
+        "verified": entry.verified if entry else None,
+        "error": entry.error if entry else "",
+        "warning": entry.warning if entry else "",
+        "failing_since": time_text(entry.failing_since) if entry else None,
+        "next_attempt_at": time_text(entry.next_attempt_at) if entry else None,
+        "where": {
+            cluster: {
+                "namespaces": {
+                    namespace: version
+                    for version, placed in sorted(place.placed.items())
+                    for namespace in sorted(placed)
+                },
+                "refused": place.refused,
+            }
+            for cluster, place in sorted(row.places.items())
+        },
+    }

@@ -1,0 +1,25 @@
+"""Records made of what a person typed."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from regcred.cli.failures import user_input
+from regcred.vault.records import Record, malformed
+
+R = TypeVar("R", bound=Record)
+
+
+def valid(model: type[R], **fields: Any) -> R:
+    """Make a record.
+
+    Raises:
+        BadInputError: names each field that is wrong, and the form that is right.
+    """
+    with user_input():
+        try:
+            return model(**fields)
+        except ValidationError as error:
+            raise malformed(error, where="not written") from None
