@@ -1,0 +1,139 @@
+"""A KV v2 mount of HashiCorp Vault or OpenBao."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import hvac
+from hvac.exceptions import InvalidPath
+
+from regcred.errors import MalformedError, TransientError
+from regcred.vault.http import Server, VaultSession, client
+from regcred.vault.interface import Document
+from regcred.vault.login import Login, Tokens
+
+MOUNT = "regcred"
+"""The mount's usual path."""
+
+
+def utc_now() -> datetime:
+    """The time, aware."""
+    return datetime.now(UTC)
+
+
+def connect(
+    server: Server,
+    login: Login,
+    *,
+    mount: str = MOUNT,
+    now: Callable[[], datetime] = utc_now,
+    sleep: Callable[[float], None] = time.sleep,
+) -> VaultKeyValue:
+    """Open a mount. Nothing is sent yet: it signs in at the first request, and again before the token expires.
+
+    Args:
+        server: Where Vault is.
+        login: How to sign in.
+        mount: The path of the KV v2 mount.
+        now: The clock.
+        sleep: Waits between attempts, in seconds.
+    """
+    return VaultKeyValue(signed_in(server, login, now=now, sleep=sleep), mount=mount)
+
+
+def signed_in(
+    server: Server,
+    login: Login,
+    *,
+    now: Callable[[], datetime] = utc_now,
+    sleep: Callable[[float], None] = time.sleep,
+) -> hvac.Client:
+    """An hvac client that signs in when it needs to, and whose requests raise :mod:`regcred.errors`."""
+    anonymous = client(server, VaultSession(server, sleep=sleep))
+    return client(server, VaultSession(server, Tokens(login, anonymous, now), sleep=sleep))
+
+
+class VaultKeyValue:
+    """:class:`regcred.vault.interface.KeyValue` over hvac. Safe for threads."""
+
+    def __init__(self, vault: hvac.Client, *, mount: str = MOUNT) -> None:
+        self._kv = vault.secrets.kv.v2
+        self._mount = mount
+
+    def read(self, path: str) -> Document | None:
+        """See :class:`KeyValue`."""
+        answer = _or_none(
+            self._kv.read_secret_version, path, mount_point=self._mount, raise_on_deleted_version=False
+        )
+        if answer is None:
+            return None
+        fields, version = _get(answer, "data", "data"), _get(answer, "data", "metadata", "version")
+        if fields is None:
+            return None
+        for name, value in fields.items():
+            if not isinstance(value, str):
+                raise MalformedError(
+                    f"{path}: the field {name!r} is {_json_type(value)}; write it as a string", field=name
+                )
+        return Document(fields, int(version))
+
+    def version(self, path: str) -> int:
+        """See :class:`KeyValue`."""
+        answer = _or_none(self._kv.read_secret_metadata, path, mount_point=self._mount)
+        return 0 if answer is None else int(_get(answer, "data", "current_version"))
+
+    def write(self, path: str, fields: Mapping[str, str], *, cas: int) -> int:
+        """See :class:`KeyValue`."""
+        for name, value in fields.items():
+            if not isinstance(value, str):
+                raise MalformedError(f"{path}: the field {name!r} is not a string", field=name)
+        answer = self._kv.create_or_update_secret(path, dict(fields), cas=cas, mount_point=self._mount)
+        return int(_get(answer, "data", "version"))
+
+    def destroy(self, path: str, versions: Sequence[int]) -> None:
+        """See :class:`KeyValue`."""
+        if versions:
+            self._kv.destroy_secret_versions(path, list(versions), mount_point=self._mount)
+
+    def delete(self, path: str) -> None:
+        """See :class:`KeyValue`."""
+        self._kv.delete_metadata_and_all_versions(path, mount_point=self._mount)
+
+    def list(self, folder: str) -> list[str]:
+        """See :class:`KeyValue`."""
+        answer = _or_none(self._kv.list_secrets, folder, mount_point=self._mount)
+        return [] if answer is None else sorted(str(name) for name in _get(answer, "data", "keys"))
+
+
+def _or_none(call: Callable[..., Any], path: str, **kwargs: Any) -> Any:
+    """The answer, or None where Vault itself said that there is nothing (the session types every other failure)."""
+    try:
+        return call(path, **kwargs)
+    except InvalidPath:
+        return None
+
+
+def _get(answer: Any, *keys: str) -> Any:
+    for key in keys:
+        try:
+            answer = answer[key]
+        except (KeyError, TypeError):
+            raise TransientError(
+                f"Vault: the answer lacks {'.'.join(keys)}; is a proxy in between?"
+            ) from None
+    return answer
+
+
+def _json_type(value: object) -> str:
+    names = {
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+        type(None): "null",
+    }
+    return names.get(type(value), "no string")

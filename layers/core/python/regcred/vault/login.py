@@ -1,0 +1,262 @@
+"""Signing in to Vault: a class per method, and the token they give, kept until shortly before it expires.
+
+No method imports an SDK: what a cloud or a cluster gives comes from a callable that the wiring passes in.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import hvac
+import requests
+from hvac.aws_utils import SigV4Auth
+from pydantic import SecretStr
+
+from regcred.errors import MalformedError, MissingError, RegcredError, TransientError
+
+RENEW_SHARE = 1 / 3
+"""The last share of a token's life, in which a new one is fetched."""
+
+TRUSTED = timedelta(seconds=30)
+"""How young a token is when a refusal can't be for its age: that one is a missing permission."""
+
+RETRY = timedelta(seconds=10)
+"""How long a token that still lives is used after a new one could not be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A client token."""
+
+    value: SecretStr
+    issued_at: datetime
+    expires_at: datetime | None = None
+    """None if it does not say (a person's token)."""
+
+
+class Login(Protocol):
+    """One way to sign in.
+
+    Raises:
+        RefusedError: Vault does not accept who we are.
+        TransientError: Vault, or who vouches for us, can't be reached.
+        MissingError: There is nothing to sign in with; the text says what to do.
+    """
+
+    def login(self, client: hvac.Client, now: datetime) -> Token:
+        """Sign in over a client without a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class JwtLogin:
+    """Sign in with a signed JWT at an ``auth/jwt`` mount.
+
+    In a cluster the JWT is the projected ServiceAccount token (:func:`token_file`); in a Lambda it is that of AWS STS
+    GetWebIdentityToken for the function's role.
+    Contract: https://developer.hashicorp.com/vault/api-docs/auth/jwt#jwt-login
+    """
+
+    mount: str
+    role: str
+    jwt: Callable[[], SecretStr]
+    """Called at each sign-in, since such tokens live for minutes."""
+
+    def login(self, client: hvac.Client, now: datetime) -> Token:
+        """See :class:`Login`."""
+        jwt = self.jwt().get_secret_value()
+        return _token(client.auth.jwt.jwt_login(self.role, jwt, use_token=False, path=self.mount), now)
+
+
+@dataclass(frozen=True, slots=True)
+class AwsKeys:
+    """Credentials of an IAM role's session."""
+
+    access_key_id: str
+    secret_access_key: SecretStr
+    session_token: SecretStr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AwsIamLogin:
+    """Sign in with a signed GetCallerIdentity request at an ``auth/aws`` mount (HashiCorp Vault; OpenBao has none).
+
+    Contract: https://developer.hashicorp.com/vault/api-docs/auth/aws#login
+    """
+
+    mount: str
+    role: str
+    keys: Callable[[], AwsKeys]
+    """Called at each sign-in; the keys stay here, only the signature is sent."""
+    server_id: str = ""
+    """The value of X-Vault-AWS-IAM-Server-ID that the mount wants: it keeps a signature from being used elsewhere."""
+    region: str = "us-east-1"
+    """Must be the ``sts_region`` of the mount; us-east-1 means the global endpoint, as on the server."""
+
+    def login(self, client: hvac.Client, now: datetime) -> Token:
+        """See :class:`Login`."""
+        request = self._signed()
+        headers = json.dumps({name: [value] for name, value in request.headers.items()})
+        body = {
+            "role": self.role,
+            "iam_http_request_method": "POST",
+            "iam_request_url": _base64(str(request.url)),
+            "iam_request_headers": _base64(headers),
+            "iam_request_body": _base64(str(request.body)),
+        }
+        return _token(client.adapter.post(f"/v1/auth/{self.mount}/login", json=body), now)
+
+    def _signed(self) -> requests.PreparedRequest:
+        host = _sts_host(self.region)
+        headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8", "Host": host}
+        if self.server_id:
+            headers["X-Vault-AWS-IAM-Server-ID"] = self.server_id
+        request = requests.Request(
+            "POST", f"https://{host}/", headers=headers, data="Action=GetCallerIdentity&Version=2011-06-15"
+        ).prepare()
+        keys = self.keys()
+        session = keys.session_token.get_secret_value() if keys.session_token else None
+        SigV4Auth(
+            keys.access_key_id, keys.secret_access_key.get_secret_value(), session, self.region
+        ).add_auth(request)
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogin:
+    """Use a token that somebody else has fetched: that of a person at the command line."""
+
+    value: Callable[[], SecretStr]
+
+    def login(self, client: hvac.Client, now: datetime) -> Token:  # noqa: ARG002 - there is nothing to ask
+        """See :class:`Login`."""
+        return Token(self.value(), issued_at=now)
+
+
+def token_file(path: Path) -> Callable[[], SecretStr]:
+    """A callable that reads a projected token anew each time: the kubelet replaces it before it expires.
+
+    The callable raises MissingError if the file can't be read, MalformedError if it is empty.
+    """
+
+    def read() -> SecretStr:
+        try:
+            text = path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise MissingError(
+                f"the token file {path} can't be read ({type(error).__name__}); does the Pod project a "
+                "ServiceAccount token with audience vault there?"
+            ) from None
+        if not text:
+            raise MalformedError(f"the token file {path} is empty", field="token_file")
+        return SecretStr(text)
+
+    return read
+
+
+def cli_token(environ: Mapping[str, str], home: Path) -> Callable[[], SecretStr]:
+    """A callable that finds a person's token where the ``vault`` and ``bao`` commands look: VAULT_TOKEN, ~/.vault-token.
+
+    The callable raises MissingError if there is none; token helpers are not asked.
+    """
+
+    def find() -> SecretStr:
+        text = environ.get("VAULT_TOKEN", "").strip()
+        path = home / ".vault-token"
+        if not text and path.is_file():
+            text = token_file(path)().get_secret_value()
+        if not text:
+            raise MissingError(
+                "you are not signed in to Vault; run 'vault login' or 'bao login', or set VAULT_TOKEN"
+            )
+        return SecretStr(text)
+
+    return find
+
+
+class Tokens:
+    """The token of one identity: fetched when first needed, kept over warm invocations, replaced before it expires.
+
+    Safe for threads: one signs in, the others wait for it.
+    """
+
+    def __init__(self, login: Login, client: hvac.Client, now: Callable[[], datetime]) -> None:
+        self._login = login
+        self._client = client
+        self._now = now
+        self._lock = threading.Lock()
+        self._token: Token | None = None
+        self._next_try: datetime | None = None
+
+    def token(self) -> SecretStr:
+        """The token to send.
+
+        Raises:
+            RegcredError: what :class:`Login` says, if there is none that still lives.
+        """
+        with self._lock:
+            now = self._now()
+            if self._token is None or _dead(self._token, now):
+                self._token = self._login.login(self._client, now)
+            elif _ageing(self._token, now) and (self._next_try is None or now >= self._next_try):
+                self._replace(now)
+            return self._token.value
+
+    def refused(self, token: SecretStr) -> bool:
+        """Sign in once more if a refusal may be the token's fault; answer whether there is another token now.
+
+        Raises:
+            RegcredError: what :class:`Login` says.
+        """
+        with self._lock:
+            now = self._now()
+            held = self._token
+            if held is not None and held.value == token:
+                if held.expires_at is not None and now - held.issued_at < TRUSTED:
+                    return False
+                self._token = self._login.login(self._client, now)
+            return self._token is None or self._token.value != token
+
+    def _replace(self, now: datetime) -> None:
+        try:
+            self._token = self._login.login(self._client, now)
+            self._next_try = None
+        except RegcredError:
+            # The old token still lives: use it, and fail only when it is gone.
+            self._next_try = now + RETRY
+
+
+def _dead(token: Token, now: datetime) -> bool:
+    return token.expires_at is not None and now >= token.expires_at
+
+
+def _ageing(token: Token, now: datetime) -> bool:
+    if token.expires_at is None:
+        return False
+    return token.expires_at - now < (token.expires_at - token.issued_at) * RENEW_SHARE
+
+
+def _token(answer: Any, now: datetime) -> Token:
+    try:
+        auth = answer["auth"]
+        lifetime = int(auth["lease_duration"])
+        value = SecretStr(str(auth["client_token"]))
+    except (KeyError, TypeError, ValueError):
+        raise TransientError("Vault: the answer to the sign-in holds no token; try again") from None
+    return Token(value, issued_at=now, expires_at=now + timedelta(seconds=lifetime) if lifetime else None)
+
+
+def _sts_host(region: str) -> str:
+    if region == "us-east-1":
+        return "sts.amazonaws.com"
+    return f"sts.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode()).decode()
