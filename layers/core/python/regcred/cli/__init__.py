@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+COMPLETION = "_REGCRED_COMPLETE"
+"""Set by a shell that asks for completions (docs/cli.md)."""
 
 
 def main() -> None:
     """Run the command line of this process and end it with the documented exit code."""
-    from regcred.cli.app import run
+    from regcred.cli.app import app, run
 
+    if COMPLETION in os.environ:
+        app().main(prog_name="regcred", complete_var=COMPLETION)
     sys.exit(run(sys.argv[1:]))

@@ -31,23 +31,31 @@ class App(Root):
             "registry": Lazy(
                 "regcred.cli.registry", "registry", "Add, list, show, verify and remove registries."
             ),
-            "rotate": Lazy("regcred.cli.rotate", "rotate", "Fetch a new credential now."),
-            "revoke": Lazy("regcred.cli.rotate", "revoke", "End a credential at once, everywhere."),
+            "rotate": Lazy("regcred.cli.rotate", "rotate", "Fetch a new credential for a registry now."),
+            "revoke": Lazy(
+                "regcred.cli.rotate", "revoke", "End a registry's credential at once, everywhere: for a leak."
+            ),
             "annotation": Lazy(
                 "regcred.cli.annotation", "annotation", "Print the annotation to paste into a workload."
             ),
         },
         "Access": {
             "project": Lazy(
-                "regcred.cli.project", "project", "Say what a project may use: hosts, accounts, clusters."
+                "regcred.cli.project",
+                "project",
+                "Say what a project may use: registry hosts, cloud accounts, clusters.",
             ),
             "grant": Lazy(
-                "regcred.cli.grant", "grant", "Say which namespaces may use a project's registries."
+                "regcred.cli.grant",
+                "grant",
+                "Say which namespaces of a cluster may use a project's registries.",
             ),
         },
         "Looking": {
             "status": Lazy(
-                "regcred.cli.status", "status", "Show every registry, its state, and where it is in place."
+                "regcred.cli.status",
+                "status",
+                "Show every registry, its state, when it expires, and where it is in place.",
             ),
         },
     }
@@ -84,8 +92,12 @@ def run(args: Sequence[str], session: Session | None = None) -> int:
         The exit code; whatever failed was printed as one line on standard error.
     """
     try:
-        code = app().main(list(args), "regcred", standalone_mode=False, obj=session or Session())
+        root = app()
+        with root.make_context("regcred", list(args), obj=session or Session()) as context:
+            root.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except BrokenPipeError:
         # Nobody reads any more (`| head`): leave quietly, and keep the interpreter from flushing into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -94,7 +106,7 @@ def run(args: Sequence[str], session: Session | None = None) -> int:
         line, code = describe(error)
         click.echo(f"regcred: {line}", err=True)
         return code
-    return code if isinstance(code, int) else ExitCode.OK
+    return ExitCode.OK
 
 
 def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:

@@ -34,7 +34,7 @@ class Group(click.Group):
 
     def suggestions(self, ctx: click.Context, name: str) -> list[str]:
         """What may have been meant by ``name``, best first."""
-        return get_close_matches(name, self.list_commands(ctx), n=3, cutoff=0.6)
+        return get_close_matches(name, self.list_commands(ctx), n=3, cutoff=0.65)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ from regcred.vault.store import Store
 
 @click.group(cls=Group)
 def registry() -> None:
-    """Add, list, show, verify and remove a project's registries.
+    """Add, list, show, verify and remove registries.
 
-    A registry is named PROJECT/REGISTRY, as in payments/ecr-prod.
+    A registry belongs to a project and is named PROJECT/REGISTRY, as in payments/ecr-prod.
     """
 
 

@@ -6,31 +6,27 @@ Contract: https://developer.hashicorp.com/vault/docs/commands#configure-environm
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from regcred.errors import MalformedError
+from regcred.errors import MalformedError, MissingError
 
-MOUNT = "regcred"
-"""The KV v2 mount, if ``REGCRED_MOUNT`` names no other."""
-
-TOKEN_FILE = ".vault-token"  # noqa: S105 - a file's name
-"""Where ``vault login`` and ``bao login`` leave the token, in the home directory."""
+if TYPE_CHECKING:
+    from regcred.vault.http import Server
+    from regcred.vault.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
     """How to reach Vault as the user."""
 
-    address: str
-    token: SecretStr = field(repr=False)
-    namespace: str = ""
-    ca_file: str = ""
-    mount: str = MOUNT
+    server: Server
+    token: Callable[[], SecretStr]
+    mount: str
 
 
 def connection(environment: Mapping[str, str], home: Path) -> Connection:
@@ -43,53 +39,40 @@ def connection(environment: Mapping[str, str], home: Path) -> Connection:
     Raises:
         MalformedError: names the variable and what to set it to.
     """
-    address = environment.get("VAULT_ADDR", "").rstrip("/")
+    from regcred.vault.http import Server
+    from regcred.vault.kv2 import MOUNT
+    from regcred.vault.login import cli_token
+
+    address = environment.get("VAULT_ADDR", "").strip().rstrip("/")
     if not address:
         raise MalformedError(
             "VAULT_ADDR is not set; export VAULT_ADDR=https://vault.example.com:8200 (your Vault or OpenBao)",
             field="VAULT_ADDR",
         )
-    parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
-        raise MalformedError(
-            "VAULT_ADDR is no address of a server; write it as in https://vault.example.com:8200",
-            field="VAULT_ADDR",
-        )
     ca_file = environment.get("VAULT_CACERT", "")
     if ca_file and not Path(ca_file).is_file():
         raise MalformedError(f"VAULT_CACERT: there is no file {ca_file}", field="VAULT_CACERT")
-    return Connection(
-        address=address,
-        token=_token(environment, home),
-        namespace=environment.get("VAULT_NAMESPACE", ""),
-        ca_file=ca_file,
-        mount=environment.get("REGCRED_MOUNT", "").strip("/") or MOUNT,
-    )
+    try:
+        server = Server(address, namespace=environment.get("VAULT_NAMESPACE", ""), ca_file=ca_file)
+    except MalformedError as error:
+        raise MalformedError(f"VAULT_ADDR: {error}", field="VAULT_ADDR") from None
+    token = cli_token(environment, home)
+    try:
+        token()
+    except MissingError as error:
+        raise MalformedError(str(error), field="VAULT_TOKEN") from None
+    return Connection(server, token, environment.get("REGCRED_MOUNT", "").strip("/") or MOUNT)
 
 
-def _token(environment: Mapping[str, str], home: Path) -> SecretStr:
-    token = environment.get("VAULT_TOKEN", "").strip()
-    if not token:
-        try:
-            token = (home / TOKEN_FILE).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            token = ""
-    if not token:
-        raise MalformedError(
-            f"there is no Vault token in VAULT_TOKEN or ~/{TOKEN_FILE}; sign in by 'vault login' or 'bao login'",
-            field="VAULT_TOKEN",
-        )
-    if not token.isascii() or not token.isprintable():
-        raise MalformedError(
-            "the Vault token holds characters that no token has; sign in again", field="VAULT_TOKEN"
-        )
-    return SecretStr(token)
-
-
-def own_connection() -> Connection:
-    """The connection of the user who runs this process.
+def store() -> Store:
+    """The records in the Vault of the user who runs this process; nothing is sent yet.
 
     Raises:
         MalformedError: see :func:`connection`.
     """
-    return connection(os.environ, Path.home())
+    from regcred.vault.kv2 import connect
+    from regcred.vault.login import TokenLogin
+    from regcred.vault.store import Store
+
+    own = connection(os.environ, Path.home())
+    return Store(connect(own.server, TokenLogin(own.token), mount=own.mount))

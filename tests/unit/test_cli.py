@@ -1,0 +1,618 @@
+"""The command line over a Vault in memory: what a person sees, and what a program gets."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import click
+import pytest
+import yaml
+from fakes.key_value import FakeKeyValue
+
+from regcred.cli.app import app, run
+from regcred.cli.session import Session
+from regcred.errors import ConflictError, RefusedError, TransientError
+from regcred.reference import Reference
+from regcred.vault.records import (
+    Action,
+    ClusterGrants,
+    Definition,
+    IndexEntry,
+    Placement,
+    ProjectPolicy,
+    State,
+    Status,
+)
+from regcred.vault.store import Store
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+ECR = Reference("payments", "ecr-prod")
+NEXUS = Reference("payments", "nexus")
+SECRET = "hunter2-upstream"
+
+
+@dataclass
+class Cli:
+    """A command line, its Vault, and a clock that only sleeping moves."""
+
+    capture: pytest.CaptureFixture[str]
+    kv: FakeKeyValue = field(default_factory=FakeKeyValue)
+    now: datetime = NOW
+    while_waiting: list = field(default_factory=list)
+    out: str = ""
+    err: str = ""
+
+    @property
+    def store(self) -> Store:
+        return Store(self.kv)
+
+    def __call__(self, line: str, code: int = 0) -> str:
+        session = Session(open_store=lambda: self.store, now=lambda: self.now, sleep=self._sleep)
+        found = run(line.split(), session)
+        captured = self.capture.readouterr()
+        self.out, self.err = captured.out, captured.err
+        assert found == code, f"exit code {found}; {self.err}"
+        if code:
+            assert [line for line in self.err.splitlines() if line.startswith("regcred: ")] == [self.last]
+        return self.out
+
+    def json(self, line: str) -> dict:
+        return json.loads(self(line))
+
+    @property
+    def last(self) -> str:
+        return self.err.splitlines()[-1]
+
+    def _sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        if self.while_waiting:
+            self.while_waiting.pop(0)()
+
+    def answer(self, reference: Reference, **entry) -> None:
+        """Let rotate act once somebody waits."""
+
+        def act() -> None:
+            self.index(reference, **entry)
+            self.store.answered(reference, self.kv.version(f"requests/{reference}"))
+
+        self.while_waiting.append(act)
+
+    def index(self, reference: Reference, **entry) -> None:
+        defaults = {
+            "state": State.OK,
+            "version": 1,
+            "hosts": ["registry.example.com"],
+            "changed_at": self.now,
+        }
+        self.store.merge_index(reference.project, {reference.registry: IndexEntry(**{**defaults, **entry})})
+
+
+@pytest.fixture
+def cli(capsys, monkeypatch) -> Cli:
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # no terminal, nothing to read
+    return Cli(capsys)
+
+
+@pytest.fixture
+def payments(cli) -> Cli:
+    """A project with two registries, in use in one cluster."""
+    store = cli.store
+    store.write_project(
+        "payments",
+        ProjectPolicy(hosts=["registry.example.com"], accounts=["111122223333"], clusters=["c1"]),
+        cas=0,
+    )
+    store.write_cluster("c1", ClusterGrants(grants={"payments": ["prod", "staging"]}), cas=0)
+    store.write_definition(ECR, Definition(provider="ecr", regions=["eu-central-1"]), cas=0)
+    store.write_definition(NEXUS, Definition(provider="basic", hosts=["registry.example.com"]), cas=0)
+    cli.index(ECR, version=12, expires_at=NOW + timedelta(hours=5, minutes=12), verified="yes")
+    placed = {12: {"prod": "aa", "staging": "bb"}, 11: {"old": "cc"}}
+    status = Status(
+        written_at=NOW, registries={"ecr-prod": Placement(placed=placed, refused={"dev": "not-granted"})}
+    )
+    store.write_status("c1", "payments", status, cas=0)
+    return cli
+
+
+class TestHelp:
+    def test_alone_it_shows_help_with_first_steps(self, cli):
+        assert "First steps" in cli("")
+
+    def test_a_group_alone_shows_its_help(self, cli):
+        assert "set-secret" in cli("registry")
+
+    @pytest.mark.parametrize(
+        ("typed", "meant"),
+        [
+            ("rotat", "'rotate'"),
+            ("statsu", "'status'"),
+            ("list", "'registry list'"),
+            ("registry lst", "'list'"),
+        ],
+    )
+    def test_a_mistyped_command_says_what_was_meant(self, cli, typed, meant):
+        cli(typed, code=2)
+        assert "did you mean" in cli.last
+        assert meant in cli.last
+
+    def test_a_word_like_no_command_points_to_the_help(self, cli):
+        cli("frobnicate", code=2)
+        assert cli.last == "regcred: no such command 'frobnicate' (see 'regcred --help')"
+
+    def test_the_top_help_tells_of_each_command_what_the_command_tells_of_itself(self):
+        root = app()
+        context = click.Context(root)
+        for section in root.sections.values():
+            for name, lazy in section.items():
+                command = root.get_command(context, name)
+                assert command is not None, name
+                assert command.get_short_help_str(200) == lazy.summary, name
+
+    def test_it_is_quick_and_loads_no_sdk(self):
+        code = (
+            "import sys, regcred.cli.app as a; a.run(['--help']);"
+            "print(sorted({'pydantic','hvac','kubernetes','boto3','requests','rich','yaml'} & set(sys.modules)))"
+        )
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]"
+        assert (
+            time.perf_counter() - started < 5
+        )  # the modules above are the point; a shared machine may be slow
+
+    def test_the_version_is_shown(self, cli):
+        assert cli("--version").startswith("regcred 0.")
+
+
+class TestAnnotation:
+    def test_yaml_can_be_pasted(self, cli):
+        text = cli("annotation payments/ecr-prod shared/nexus")
+        assert yaml.safe_load(text)["metadata"]["annotations"] == {
+            "registry.regcred.dev/ecr-prod": "payments/ecr-prod",
+            "registry.regcred.dev/nexus": "shared/nexus",
+        }
+
+    def test_helm_values_can_be_pasted(self, cli):
+        text = cli("annotation payments/ecr-prod --format helm")
+        assert yaml.safe_load(text) == {
+            "podAnnotations": {"registry.regcred.dev/ecr-prod": "payments/ecr-prod"}
+        }
+
+    def test_a_kustomize_patch_is_a_patch_of_a_deployment(self, cli):
+        text = cli("annotation payments/ecr-prod --format kustomize")
+        patch = yaml.safe_load(yaml.safe_load(text)["patches"][0]["patch"])
+        assert patch["kind"] == "Deployment"
+        assert patch["metadata"]["annotations"] == {"registry.regcred.dev/ecr-prod": "payments/ecr-prod"}
+
+    def test_registries_of_the_same_name_keep_apart(self, cli):
+        keys = json.loads(cli("annotation a/main b/main --format json"))
+        assert keys == {"registry.regcred.dev/main": "a/main", "registry.regcred.dev/main.b": "b/main"}
+
+    def test_a_key_is_never_longer_than_kubernetes_allows(self, cli):
+        long = "r" * 63
+        keys = json.loads(cli(f"annotation a/{long} b/{long} c/{long} --format json"))
+        assert len(keys) == 3
+        assert all(len(key.removeprefix("registry.regcred.dev/")) <= 63 for key in keys)
+
+    @pytest.mark.parametrize("wrong", ["payments", "a/b/c", "Payments/x", "a/"])
+    def test_a_wrong_reference_is_refused_with_the_form(self, cli, wrong):
+        cli(f"annotation {wrong}", code=2)
+        assert "<project>/<registry>" in cli.last
+
+
+class TestProject:
+    def test_what_is_allowed_adds_up(self, cli):
+        cli("project add payments --host registry.example.com --cluster c1")
+        cli("project add payments --host *.jfrog.io --account 111122223333 --path registry.example.com/team/")
+        assert cli.json("project show payments -o json") == {
+            "project": "payments",
+            "hosts": ["*.jfrog.io", "registry.example.com"],
+            "paths": {"registry.example.com": ["team/"]},
+            "accounts": ["111122223333"],
+            "clusters": ["c1"],
+            "role_arn": "",
+        }
+
+    def test_what_is_taken_away_is_gone_and_the_rest_stays(self, payments):
+        payments("project remove payments --host registry.example.com")
+        shown = payments.json("project show payments -o json")
+        assert (shown["hosts"], shown["clusters"]) == ([], ["c1"])
+
+    def test_taking_away_what_is_not_there_says_what_is(self, payments):
+        payments("project remove payments --host registry.exmaple.com", code=4)
+        assert "registry.example.com" in payments.last
+
+    def test_a_url_is_no_host(self, cli):
+        cli("project add payments --host https://registry.example.com/team", code=2)
+        assert "registry.example.com" in cli.last
+        assert cli.kv.paths() == []
+
+    def test_a_wrong_role_is_refused_by_field(self, cli):
+        cli("project add payments --role-arn arn:aws:iam::1:role/x", code=2)
+        assert "role_arn" in cli.last
+        assert cli.kv.paths() == []
+
+    def test_a_project_that_is_not_there_is_not_found(self, cli):
+        cli("project show payments", code=4)
+
+    def test_two_admins_at_once_lose_nothing(self, cli, monkeypatch):
+        store = cli.store
+        write = FakeKeyValue.write
+        raced = []
+
+        def race(kv, path, fields, *, cas):
+            if not raced:
+                raced.append(1)
+                store.write_project("payments", ProjectPolicy(hosts=["first.example.com"]), cas=0)
+            return write(kv, path, fields, cas=cas)
+
+        monkeypatch.setattr(FakeKeyValue, "write", race)
+        cli("project add payments --host second.example.com")
+        assert cli.store.project("payments").value.hosts == ["first.example.com", "second.example.com"]
+
+
+class TestGrant:
+    def test_a_grant_is_listed_and_taken_away(self, payments):
+        payments("grant add --cluster c1 payments qa")
+        assert payments.json("grant list -o json")["clusters"]["c1"]["grants"] == {
+            "payments": ["prod", "qa", "staging"]
+        }
+        payments("grant remove --cluster c1 payments prod staging --yes")
+        assert payments.json("grant list --cluster c1 -o json")["clusters"]["c1"]["grants"] == {
+            "payments": ["qa"]
+        }
+
+    def test_a_grant_to_a_cluster_that_may_not_read_the_project_is_pointed_out(self, payments):
+        payments("grant add --cluster c2 payments prod")
+        assert "regcred project add payments --cluster c2" in payments.err
+
+    def test_globs_must_be_switched_on(self, payments):
+        payments("grant add --cluster c1 payments team-*", code=2)
+        assert "--allow-globs" in payments.last
+        payments("grant add --cluster c1 payments team-* --allow-globs")
+        assert payments.store.cluster("c1").value.allows("team-a", "payments")
+
+    def test_a_wrong_namespace_is_refused(self, payments):
+        payments("grant add --cluster c1 payments Prod", code=2)
+        assert "'Prod' has capital letters" in payments.last
+
+    def test_without_a_terminal_nothing_is_taken_away_unasked(self, payments):
+        payments("grant remove --cluster c1 payments", code=2)
+        assert "--yes" in payments.last
+        assert payments.store.cluster("c1").value.grants == {"payments": ["prod", "staging"]}
+
+    def test_taking_away_what_was_not_granted_says_what_is(self, payments):
+        payments("grant remove --cluster c1 payments prdo --yes", code=4)
+        assert "prod, staging" in payments.last
+
+
+class TestStatus:
+    def test_it_tells_state_expiry_version_and_place(self, payments):
+        lines = payments("status").splitlines()
+        assert lines[0].split() == ["REGISTRY", "STATE", "EXPIRES", "IN", "VERSION", "WHERE"]
+        assert "payments/ecr-prod  ok" in lines[1]
+        assert "5h 12m" in lines[1]
+        assert "c1: 3 namespaces (1 not yet on this version)" in lines[1]
+        assert "pending" in lines[2]
+        assert "c1: refused in 1 namespace: not-granted" in payments.err
+
+    def test_a_failure_is_told_with_its_reason_and_next_attempt(self, payments):
+        payments.index(
+            NEXUS,
+            state=State.FAILING,
+            version=0,
+            error="401 from registry.example.com",
+            failing_since=NOW - timedelta(hours=3),
+            next_attempt_at=NOW + timedelta(minutes=10),
+        )
+        payments("status payments")
+        assert (
+            "payments/nexus: failing for 3h: 401 from registry.example.com; next attempt in 10m"
+            in payments.err
+        )
+
+    def test_json_tells_namespaces_and_versions(self, payments):
+        (row,) = payments.json("status payments/ecr-prod -o json")["registries"]
+        assert row["expires_at"] == "2026-11-24T17:12:00+00:00"
+        assert row["where"]["c1"] == {
+            "namespaces": {"old": 11, "prod": 12, "staging": 12},
+            "refused": {"dev": "not-granted"},
+        }
+
+    def test_an_expired_credential_is_called_so(self, payments):
+        payments.now = NOW + timedelta(days=1)
+        assert "expired 18h 48m ago" in payments("status")
+
+    def test_a_token_for_one_project_is_told_to_name_it(self, payments):
+        payments.kv.faults["list", "registries"] = RefusedError("permission denied")
+        payments("status", code=2)
+        assert "name yours: regcred status PROJECT" in payments.last
+
+    def test_without_permission_to_see_clusters_the_rest_is_shown(self, payments):
+        payments.kv.faults["read", "platform/"] = RefusedError("permission denied")
+        assert "5h 12m" in payments("status payments")
+        assert "where" in payments.err
+
+    def test_a_removed_registry_is_shown_only_while_it_is_still_somewhere(self, payments):
+        payments.index(Reference("payments", "gone"), state=State.REMOVED)
+        assert "gone" not in payments("status")
+        assert "removed" in payments("status payments/gone")
+
+    def test_a_mistyped_registry_is_not_found_with_the_nearest_name(self, payments):
+        payments("status payments/ecr-pord", code=4)
+        assert "did you mean payments/ecr-prod?" in payments.last
+
+    def test_control_characters_from_vault_do_not_reach_the_terminal(self, payments):
+        payments.index(NEXUS, state=State.FAILING, version=0, error="\x1b]0;owned\x07")
+        payments("status")
+        assert "\x1b" not in payments.out + payments.err
+
+
+class TestRotate:
+    def test_the_outcome_is_waited_for_and_told(self, payments):
+        payments.answer(ECR, version=13, expires_at=NOW + timedelta(hours=12), verified="yes")
+        payments("rotate payments/ecr-prod")
+        assert (
+            "ok, version 13 for registry.example.com; pulls were tried and work; expires in 11h 59m"
+            in payments.out
+        )
+
+    def test_a_refusal_is_told_with_what_stays_in_force(self, payments):
+        payments.answer(
+            ECR, version=12, state=State.FAILING, error="no such role", error_kind="refused", attempts=1
+        )
+        payments("rotate payments/ecr-prod", code=3)
+        assert "no such role; version 12 stays in force" in payments.last
+
+    def test_without_waiting_the_request_is_in_vault(self, payments):
+        payments("rotate payments/ecr-prod --no-wait")
+        assert payments.store.request(ECR).value.action is Action.ROTATE
+
+    def test_patience_ends_with_the_request_still_there(self, payments):
+        payments("rotate payments/ecr-prod --timeout 60", code=5)
+        assert "The request stays" in payments.last
+        assert payments.store.request(ECR) is not None
+
+    def test_waiting_outlives_a_restart_of_vault(self, payments):
+        def down():
+            payments.kv.faults["read", "requests/"] = TransientError("sealed")
+
+        def up():
+            payments.kv.faults.clear()
+
+        payments.while_waiting += [down, up]
+        payments.answer(ECR, version=13)
+        payments("rotate payments/ecr-prod")
+
+    def test_without_permission_it_is_refused(self, payments):
+        payments.kv.faults["write", "requests/"] = RefusedError("permission denied")
+        payments("rotate payments/ecr-prod", code=3)
+
+    def test_a_registry_that_is_not_there_is_not_asked_for(self, payments):
+        payments("rotate payments/ecr", code=4)
+        assert payments.store.requests("payments") == []
+
+
+class TestRevoke:
+    def test_it_asks_first(self, payments):
+        payments("revoke payments/ecr-prod", code=2)
+        assert payments.store.request(ECR) is None
+
+    def test_it_tells_what_the_vendor_can_not_do(self, payments):
+        payments.answer(
+            ECR, version=12, state=State.REVOKED, error="the vendor has no way to revoke it early"
+        )
+        payments("revoke payments/ecr-prod --yes")
+        assert "revoked" in payments.err
+        assert "no way to revoke it early" in payments.err
+
+    def test_it_does_not_wait_for_a_vendor_out_of_reach(self, payments):
+        payments.while_waiting.append(
+            lambda: payments.index(ECR, version=12, state=State.REVOKED, error="asked again")
+        )
+        payments("revoke payments/ecr-prod --yes")
+
+
+def definition_file(tmp_path, text: str, name: str = "r.yaml"):
+    path = tmp_path / name
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+BASIC = "provider: basic\nhosts: [registry.example.com]\n"
+UPSTREAM = json.dumps({"username": "puller", "password": SECRET})
+
+
+class TestRegistryAdd:
+    def test_from_files_it_writes_the_secret_then_the_definition_and_asks(self, payments, tmp_path):
+        new = Reference("payments", "new")
+        file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
+        payments.answer(new, verified="yes")
+        payments(f"registry add payments/new -f {file} --secret-file {secret}")
+        writes = [path for operation, path in payments.kv.calls if operation == "write" and "new" in path]
+        assert writes == ["upstream/payments/new", "registries/payments/new", "requests/payments/new"]
+        assert payments.store.upstream(new).value["password"].get_secret_value() == SECRET
+        assert "ok, version 1" in payments.out
+        assert SECRET not in payments.out + payments.err
+
+    def test_a_keyless_registry_needs_no_secret(self, payments, tmp_path):
+        file = definition_file(tmp_path, "provider: ecr\nregions: [eu-central-1]\naccount: 111122223333\n")
+        payments(f"registry add payments/other -f {file} --no-wait")
+        assert (
+            payments.store.definition(Reference("payments", "other")).value.content()["account"]
+            == "111122223333"
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "named"),
+        [
+            ("provider: basic\nhosts: [a\nb: c", "line 3"),
+            ('{"provider": "basic",}', "line 1, column 22"),
+            ("- a\n- b\n", "fields"),
+            ("provider: bsaic\n", "did you mean 'basic'"),
+            ("provider: basic\nhosts: [https://registry.example.com]\n", "hosts[0]"),
+            ("provider: basic\nhosts: [registry.example.com]\npassword: x\n", "password"),
+            ("", "fields"),
+        ],
+    )
+    def test_a_wrong_file_is_refused_by_line_or_field(self, payments, tmp_path, text, named):
+        file = definition_file(tmp_path, text)
+        payments(f"registry add payments/new -f {file}", code=2)
+        assert named in payments.last
+        assert str(file) in payments.last
+        assert "registries/payments/new" not in payments.kv.paths()
+
+    def test_a_file_that_is_not_there_is_named(self, payments):
+        payments("registry add payments/new -f /nowhere/r.yaml", code=2)
+        assert "/nowhere/r.yaml" in payments.last
+
+    def test_a_host_that_is_not_allowed_is_refused_before_anything_is_written(self, payments, tmp_path):
+        file = definition_file(tmp_path, "provider: basic\nhosts: [evil.example.net]\n")
+        payments(f"registry add payments/new -f {file}", code=3)
+        assert "evil.example.net" in payments.last
+
+    def test_a_secret_without_a_field_is_refused_without_showing_the_rest(self, payments, tmp_path):
+        file = definition_file(tmp_path, BASIC)
+        secret = definition_file(tmp_path, json.dumps({"password": SECRET}), "s.json")
+        payments(f"registry add payments/new -f {file} --secret-file {secret}", code=2)
+        assert "'username'" in payments.last
+        assert SECRET not in payments.err
+
+    def test_without_a_terminal_the_missing_secret_is_named(self, payments, tmp_path):
+        payments(f"registry add payments/new -f {definition_file(tmp_path, BASIC)}", code=2)
+        assert "--secret-file" in payments.last
+
+    def test_a_failure_between_the_two_writes_is_told_as_such(self, payments, tmp_path):
+        file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
+        payments.kv.faults["write", "registries/"] = TransientError("Vault is sealed")
+        payments(f"registry add payments/new -f {file} --secret-file {secret}", code=5)
+        assert "the upstream secret was written, the definition was not" in payments.last
+
+    def test_a_failure_at_the_first_write_says_nothing_was_written(self, payments, tmp_path):
+        file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
+        payments.kv.faults["write", "upstream/"] = RefusedError("permission denied on upstream/payments/new")
+        payments(f"registry add payments/new -f {file} --secret-file {secret}", code=3)
+        assert "nothing was written" in payments.last
+        assert "registries/payments/new" not in payments.kv.paths()
+
+    def test_somebody_else_who_was_faster_is_not_overwritten(self, payments, tmp_path):
+        file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
+        payments.kv.faults["write", "registries/"] = ConflictError("version")
+        payments(f"registry add payments/new -f {file} --secret-file {secret}", code=5)
+        assert "somebody else" in payments.last
+
+    def test_one_that_exists_is_replaced_only_when_told_so(self, payments, tmp_path):
+        file = definition_file(tmp_path, "provider: ecr\nregions: [eu-west-1]\n")
+        payments(f"registry add payments/ecr-prod -f {file} --no-wait", code=2)
+        assert "--replace" in payments.last
+        payments(f"registry add payments/ecr-prod -f {file} --no-wait --replace")
+        assert payments.store.definition(ECR).version == 2
+
+    def test_replacing_keeps_the_upstream_secret(self, payments, tmp_path):
+        payments.kv.write("upstream/payments/nexus", {"username": "u", "password": SECRET}, cas=0)
+        file = definition_file(tmp_path, BASIC + "description: new\n")
+        payments(f"registry add payments/nexus -f {file} --no-wait --replace")
+        assert payments.store.upstream_version(NEXUS) == 1
+
+    def test_an_account_id_with_leading_zeros_stays_as_it_was_typed(self, payments, tmp_path):
+        payments("project add payments --account 012345670123")
+        file = definition_file(tmp_path, "provider: ecr\nregions: [eu-central-1]\naccount: 012345670123\n")
+        payments(f"registry add payments/z -f {file} --no-wait")
+        assert (
+            payments.store.definition(Reference("payments", "z")).value.content()["account"] == "012345670123"
+        )
+
+
+class TestRegistry:
+    def test_set_secret_writes_and_asks(self, payments, tmp_path):
+        secret = definition_file(tmp_path, UPSTREAM, "s.json")
+        payments(f"registry set-secret payments/nexus --secret-file {secret} --no-wait")
+        assert payments.store.upstream_version(NEXUS) == 1
+        assert payments.store.request(NEXUS).value.action is Action.ROTATE
+
+    def test_show_never_shows_the_secret(self, payments):
+        payments.kv.write("upstream/payments/nexus", {"username": "u", "password": SECRET}, cas=0)
+        shown = payments("registry show payments/nexus") + payments("registry show payments/nexus -o json")
+        assert SECRET not in shown
+        assert ("read", "upstream/payments/nexus") not in payments.kv.calls
+
+    def test_list_tells_provider_and_state(self, payments):
+        assert [line.split()[:3] for line in payments("registry list payments").splitlines()[1:]] == [
+            ["payments/ecr-prod", "ecr", "ok"],
+            ["payments/nexus", "basic", "pending"],
+        ]
+
+    def test_verify_asks_for_it(self, payments):
+        payments("registry verify payments/ecr-prod --no-wait")
+        assert payments.store.request(ECR).value.action is Action.VERIFY
+
+    def test_remove_takes_definition_and_secret_away(self, payments):
+        payments.kv.write("upstream/payments/nexus", {"password": SECRET}, cas=0)
+        payments("registry remove payments/nexus --yes")
+        assert not [path for path in payments.kv.paths() if path.endswith("payments/nexus")]
+
+    def test_a_half_removed_registry_is_told_as_such(self, payments):
+        payments.kv.faults["delete", "upstream/"] = TransientError("Vault is sealed")
+        payments("registry remove payments/nexus --yes", code=1)
+        assert "the definition is removed, but the upstream secret is not" in payments.last
+
+
+class TestFailures:
+    def test_an_unexpected_error_is_one_line_without_its_text(self, cli):
+        def broken() -> Store:
+            raise ValueError(SECRET)
+
+        assert run(["status"], Session(open_store=broken)) == 1
+        error = cli.capture.readouterr().err
+        assert error.startswith("regcred: internal error (ValueError at test_cli.py:")
+        assert SECRET not in error
+
+    def test_ctrl_c_is_no_traceback(self, payments):
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        payments.while_waiting.append(interrupt)
+        payments("rotate payments/ecr-prod", code=130)
+        assert payments.last == "regcred: interrupted"
+
+    def test_a_closed_pipe_is_no_traceback(self):
+        done = subprocess.run(
+            ["bash", "-c", f"{sys.executable} -m regcred.cli --help | true; exit ${{PIPESTATUS[0]}}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stderr == ""
+        assert done.returncode in (0, 141)
+
+    @pytest.mark.parametrize(
+        ("environment", "named"),
+        [
+            ({}, "VAULT_ADDR is not set"),
+            ({"VAULT_ADDR": "vault.example.com"}, "VAULT_ADDR: "),
+            ({"VAULT_ADDR": "https://v:8200"}, "not signed in to Vault"),
+            (
+                {"VAULT_ADDR": "https://v:8200", "VAULT_TOKEN": "t", "VAULT_CACERT": "/nowhere.pem"},
+                "VAULT_CACERT",
+            ),
+        ],
+    )
+    def test_a_wrong_environment_is_named(self, tmp_path, environment, named):
+        done = subprocess.run(
+            [sys.executable, "-m", "regcred.cli", "status"],
+            env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert named in done.stderr
+        assert len(done.stderr.splitlines()) == 1
