@@ -13,7 +13,7 @@ from regcred.reference import Reference
 
 
 class NameTakenError(ConflictError):
-    """A Secret of our name exists that is not ours, or whose credential somebody else has changed."""
+    """A Secret of our name exists that is not ours."""
 
 
 class ExpiredError(RegcredError):
@@ -67,10 +67,8 @@ class Cluster(Protocol):
     Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
     """
 
-    async def list(self, kind: Kind, *, metadata_only: bool) -> Listing:
+    async def list(self, kind: Kind) -> Listing:
         """List all objects of a kind by pages, and keep of each what :class:`Reducer` keeps.
-
-        With ``metadata_only`` pod templates stay unseen.
 
         Raises:
             MissingError: the kind is not served.
@@ -86,13 +84,11 @@ class Cluster(Protocol):
             SilentError: connect again from the last resourceVersion.
         """
 
-    async def apply_secret(self, namespace: str, body: SecretBody, *, force: bool) -> None:
-        """Server-side apply a Secret, in one request.
-
-        ``force`` takes back fields that others have changed; it is only safe where :meth:`confined` holds.
+    async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
+        """Put a Secret in place whole: created if ``first``, else replaced; one request unless that guess was wrong.
 
         Raises:
-            NameTakenError: the Secret, or its credential, belongs to somebody else; nothing was changed.
+            NameTakenError: a Secret of this name is not ours; nothing was changed.
             MissingError: the namespace is gone or going.
         """
 
@@ -100,11 +96,8 @@ class Cluster(Protocol):
         """Delete our Secret, after a dry run has shown that it is ours. No error if there is none.
 
         Raises:
-            NameTakenError: it belongs to somebody else; nothing was changed.
+            NameTakenError: it is not ours; nothing was changed.
         """
-
-    async def confined(self) -> bool:
-        """Whether a policy refuses us every Secret that is not of our name, type and label (asked by a dry run)."""
 
     async def live_pods(self, namespace: str) -> Sequence[LivePod]:
         """The unfinished Pods of a namespace."""

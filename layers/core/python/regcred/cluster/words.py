@@ -66,8 +66,8 @@ _REFUSALS = {
     ),
     Why.REMOVED: "Registry {reference} was removed by its project, and its Secret with it. Remove the annotation.",
     Why.CLASH: (
-        "A Secret named {secret} exists in namespace {namespace} that Regcred did not make, or whose credential was "
-        "changed by hand; it is left alone. Rename or delete it to receive {reference}. {detail}"
+        "A Secret named {secret} exists in namespace {namespace} that Regcred did not make; it is left alone. "
+        "Rename or delete it to receive {reference}. {detail}"
     ),
     Why.UNNEEDED: "Nothing in namespace {namespace} needs {reference} any longer.",
 }

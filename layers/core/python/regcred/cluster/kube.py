@@ -1,0 +1,312 @@
+"""All calls to the Kubernetes API, over one :class:`Session`; decides nothing.
+
+Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+from regcred.cluster.annotations import ANNOTATED, MANAGER, SECRET_PREFIX
+from regcred.cluster.dockerconfig import SecretBody, ownership_probe
+from regcred.cluster.interface import Change, ExpiredError, Listing, Message, NameTakenError, SilentError
+from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, Item, Kind, LivePod, Namespace
+from regcred.cluster.reduce import UNFINISHED, Reducer, live_pod, pull_secrets
+from regcred.cluster.session import Session, Streamed, unreachable
+from regcred.errors import ConflictError, MalformedError, MissingError, RefusedError, TransientError
+from regcred.reference import Reference
+
+PAGE = 500
+"""Objects per page: paging decides how much memory a list takes."""
+
+METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+SILENCE = 180.0
+"""Seconds without a byte after which a watch is dead; a healthy one brings a bookmark about every minute."""
+
+WATCH_SECONDS = (540, 600)
+"""How long a watch is asked to last, at random between these, so that not all are renewed together."""
+
+ATTEMPTS = 4
+"""How often a list that expires while it is paged, or a ServiceAccount that others write, is tried again."""
+
+NOT_OURS = "is not Regcred's"
+"""What the policy in infra/kubernetes says of a Secret of our name that is somebody else's."""
+
+_SECRETS = Kind("", "v1", "secrets", "Secret")
+_EVENTS = Kind("events.k8s.io", "v1", "events", "Event")
+_WRITTEN_BY = f"fieldManager={MANAGER}"
+
+
+class Kube:
+    """The real :class:`Cluster`.
+
+    Args:
+        session: The connection.
+        reducer: Says what to keep of an object.
+        instance: Names this sync in the Events that it writes.
+        silence: Seconds without a byte after which a watch is dead.
+    """
+
+    def __init__(
+        self, session: Session, reducer: Reducer, *, instance: str, silence: float = SILENCE
+    ) -> None:
+        self._session = session
+        self._reducer = reducer
+        self._instance = instance
+        self._silence = silence
+        self._whole_pods = whole_pods
+
+    async def list(self, kind: Kind) -> Listing:
+        """See :meth:`Cluster.list`."""
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._pages(kind)
+            except ExpiredError:
+                continue
+        raise TransientError(
+            f"the list of {kind.plural} kept expiring while it was read; the API server is overloaded"
+        )
+
+    def _form(self, kind: Kind, *, labelled: bool = False) -> str:
+        """Metadata alone wherever that tells all: half the bytes."""
+        bare = labelled or kind is NAMESPACE or (kind is POD and not self._whole_pods)
+        return METADATA if bare and kind is not SERVICE_ACCOUNT else "application/json"
+
+    async def _pages(self, kind: Kind) -> Listing:
+        query = f"limit={PAGE}" + (f"&fieldSelector={quote(UNFINISHED)}" if kind is POD else "")
+        items: list[Item] = []
+        requests = 0
+        token = ""
+        while True:
+            page = await self._session.call(
+                "GET",
+                kind.path(),
+                query=query + (f"&continue={quote(token)}" if token else ""),
+                accept=accept,
+            )
+            requests += 1
+            for obj in page.get("items") or ():
+                if (item := self._reducer.item(kind, obj)) is not None:
+                    items.append(item)
+            token = page["metadata"].get("continue") or ""
+            if not token:
+                return Listing(items, str(page["metadata"]["resourceVersion"]), requests)
+
+    async def watch(self, kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
+        """See :meth:`Cluster.watch`."""
+        lasting = random.randint(*WATCH_SECONDS)  # noqa: S311 - spreads load, guards nothing
+        query = f"watch=1&allowWatchBookmarks=true&timeoutSeconds={lasting}&resourceVersion={quote(resource_version)}"
+        if kind is POD:
+            query += f"&fieldSelector={quote(UNFINISHED)}"
+        if labelled:
+            query += f"&labelSelector={quote(f'{ANNOTATED}=true')}"
+        accept = self._form(kind, labelled=labelled)
+        response = await self._session.stream(kind.path(), query=query, accept=accept, silence=self._silence)
+        async with Streamed(response) as stream:
+            while lines := await self._read(stream, kind):
+                for line in lines:
+                    yield await self._change(kind, line, labelled=labelled)
+
+    async def _read(self, stream: Streamed, kind: Kind) -> Sequence[bytes]:
+        try:
+            return await stream.lines()
+        except TimeoutError:
+            raise SilentError(f"the watch of {kind.plural} sent nothing for {self._silence:.0f} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise unreachable(f"the watch of {kind.plural}", error) from None
+
+    async def _change(self, kind: Kind, line: bytes, *, labelled: bool) -> Change:
+        try:
+            event = orjson.loads(line)
+            obj = event["object"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            raise TransientError(f"the watch of {kind.plural} broke off in the middle of a message") from None
+        if event["type"] == "ERROR":
+            if obj.get("code") == 410:  # noqa: PLR2004 - HTTP Gone
+                raise ExpiredError(f"the watch of {kind.plural} has expired")
+            raise TransientError(f"the watch of {kind.plural} failed: {obj.get('reason')}")
+        metadata = obj["metadata"]
+        version = str(metadata["resourceVersion"])
+        if event["type"] == "BOOKMARK":
+            return Change(version)
+        item = None if event["type"] == "DELETED" else await self._item(kind, obj, labelled=labelled)
+        return Change(version, metadata.get("namespace", ""), metadata["name"], item)
+
+    async def _item(self, kind: Kind, obj: dict[str, Any], *, labelled: bool) -> Item | None:
+        """What to keep; a labelled object whose metadata asks for nothing has only malformed requests in its template."""
+        item = self._reducer.item(kind, obj)
+        if item is not None or not labelled or isinstance(item, Namespace):
+            return item
+        try:
+            whole = await self._session.call(
+                "GET", kind.path(obj["metadata"]["namespace"], obj["metadata"]["name"])
+            )
+        except (MissingError, RefusedError):
+            return None
+        return self._reducer.item(kind, whole)
+
+    async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
+        """See :meth:`Cluster.apply_secret`.
+
+        Neither patch nor read rights are needed: a PUT without resourceVersion replaces a Secret, and refuses to create one.
+        """
+        if not first:
+            try:
+                await self._put(namespace, body)
+                return
+            except MissingError:
+                pass
+        try:
+            await self._session.call("POST", _SECRETS.path(namespace), query=_WRITTEN_BY, body=body.content)
+        except ConflictError:
+            await self._prove_ours(namespace, body.reference)
+            await self._put(namespace, body)
+        except RefusedError as error:
+            if "because it is being terminated" in str(error):
+                raise MissingError(f"namespace {namespace} is being deleted") from None
+            raise
+
+    async def _put(self, namespace: str, body: SecretBody, *, dry_run: bool = False) -> dict[str, Any]:
+        query = _WRITTEN_BY + ("&dryRun=All" if dry_run else "")
+        path = _SECRETS.path(namespace, body.name)
+        try:
+            return await self._session.call("PUT", path, query=query, body=body.content)
+        except (MalformedError, RefusedError) as error:
+            if NOT_OURS in str(error) or isinstance(error, MalformedError):
+                raise NameTakenError(f"Secret {namespace}/{body.name} exists and is not ours") from None
+            raise
+
+    async def _prove_ours(self, namespace: str, reference: Reference) -> str:
+        """Return the uid of our Secret.
+
+        The answer to a replacement that is only tried says who set the field ``type``. That field can't change, so it
+        still belongs to whoever created the Secret.
+
+        Raises:
+            NameTakenError: somebody else created it.
+            MissingError: there is none.
+        """
+        metadata = (await self._put(namespace, ownership_probe(reference), dry_run=True))["metadata"]
+        for entry in metadata.get("managedFields") or ():
+            if entry.get("manager") == MANAGER and "f:type" in (entry.get("fieldsV1") or {}):
+                return str(metadata["uid"])
+        raise NameTakenError(f"Secret {namespace}/{reference.secret_name} was created by somebody else")
+
+    async def delete_secret(self, namespace: str, reference: Reference) -> None:
+        """See :meth:`Cluster.delete_secret`."""
+        try:
+            uid = await self._prove_ours(namespace, reference)
+            options = orjson.dumps({"preconditions": {"uid": uid}, "propagationPolicy": "Background"})
+            await self._session.call("DELETE", _SECRETS.path(namespace, reference.secret_name), body=options)
+        except MissingError:
+            return
+
+    async def live_pods(self, namespace: str) -> Sequence[LivePod]:
+        """See :meth:`Cluster.live_pods`."""
+        found: list[LivePod] = []
+        token = ""
+        while True:
+            query = f"limit={PAGE}&fieldSelector={quote(UNFINISHED)}" + (
+                f"&continue={quote(token)}" if token else ""
+            )
+            page = await self._session.call("GET", POD.path(namespace), query=query)
+            found += [live_pod(obj) for obj in page.get("items") or ()]
+            token = page["metadata"].get("continue") or ""
+            if not token:
+                return found
+
+    async def set_pull_secrets(
+        self, namespace: str, account: str, *, add: Sequence[str], remove: Sequence[str]
+    ) -> bool:
+        """See :meth:`Cluster.set_pull_secrets`; written with the resourceVersion that was read."""
+        path = SERVICE_ACCOUNT.path(namespace, account)
+        for _ in range(ATTEMPTS):
+            obj = await self._session.call("GET", path)
+            old = pull_secrets(obj)
+            new = merge_pull_secrets(old, add=add, remove=remove)
+            if new == old:
+                return False
+            obj["imagePullSecrets"] = [{"name": name} for name in new]
+            try:
+                await self._session.call("PUT", path, query=_WRITTEN_BY, body=orjson.dumps(obj))
+                return True
+            except ConflictError:
+                continue
+        raise TransientError(f"ServiceAccount {namespace}/{account} is being written by others all the time")
+
+    async def tell(self, message: Message) -> None:
+        """See :meth:`Cluster.tell`; the name is derived from what is said, so that the same is not said twice."""
+        namespace = "default" if message.about.kind is NAMESPACE else message.about.namespace
+        try:
+            body = json.dumps(
+                event_body(message, namespace, instance=self._instance, now=datetime.now(UTC))
+            ).encode()
+            await self._session.call("POST", _EVENTS.path(namespace), body=body)
+        except (ConflictError, MissingError):
+            return
+        except RefusedError as error:
+            if "because it is being terminated" not in str(error):
+                raise
+
+    async def evict(self, namespace: str, pod: str) -> bool:
+        """See :meth:`Cluster.evict`."""
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        }
+        try:
+            await self._session.call("POST", f"{POD.path(namespace, pod)}/eviction", body=orjson.dumps(body))
+        except MissingError:
+            return False
+        except TransientError as error:
+            if "answered 429" in str(error):
+                return False
+            raise
+        return True
+
+
+def merge_pull_secrets(old: Sequence[str], *, add: Sequence[str], remove: Sequence[str]) -> list[str]:
+    """A ServiceAccount's list with our names changed: others' entries first and in their order, ours after, sorted."""
+    ours = {name for name in old if name.startswith(SECRET_PREFIX)}
+    wanted = (ours - set(remove)) | set(add)
+    if wanted == ours:
+        return list(old)
+    return [*(name for name in old if name not in ours), *sorted(wanted)]
+
+
+def event_body(message: Message, namespace: str, *, instance: str, now: datetime) -> dict[str, Any]:
+    """An Event of events.k8s.io/v1 (https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/)."""
+    about = message.about
+    said = f"{about.uid}|{message.reason}|{message.note}"
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{about.name[:200]}.{hashlib.sha256(said.encode()).hexdigest()[:16]}",
+            "namespace": namespace,
+        },
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "reportingController": "regcred.dev/sync",
+        "reportingInstance": instance,
+        "action": "Project",
+        "reason": message.reason,
+        "type": "Warning" if message.warning else "Normal",
+        "note": message.note[:1000],
+        "regarding": {
+            "apiVersion": about.kind.api_version,
+            "kind": about.kind.name,
+            "namespace": "" if about.kind is NAMESPACE else about.namespace,
+            "name": about.name,
+            "uid": about.uid,
+        },
+    }

@@ -1,0 +1,201 @@
+"""One aiohttp session to a cluster's API server: sign-in, errors by type, JSON in and out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from regcred.cluster.interface import ExpiredError
+from regcred.errors import (
+    ConflictError,
+    MalformedError,
+    MissingError,
+    RefusedError,
+    RegcredError,
+    TransientError,
+)
+
+if TYPE_CHECKING:
+    from kubernetes.aio.client import Configuration
+
+SIGN_IN_AGAIN = 10.0
+"""Seconds between looks at whether the token or certificate was renewed."""
+
+TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+STREAM_LIMIT = 2**21
+
+_STATUS: Mapping[int, type[RegcredError]] = {
+    400: MalformedError,
+    401: RefusedError,
+    403: RefusedError,
+    404: MissingError,
+    405: MissingError,
+    409: ConflictError,
+    410: ExpiredError,
+    422: MalformedError,
+}
+
+
+class Counter(Protocol):
+    """Is told of each request that was answered, or failed (status 0)."""
+
+    def __call__(self, verb: str, resource: str, status: int, seconds: float) -> None:
+        """Count one request: its verb (``WATCH`` for a watch), what it was for, the answer, how long it took."""
+
+
+class Session:
+    """Sends requests as the account of a kubeconfig or of the Pod.
+
+    Args:
+        configuration: As ``kubernetes.aio.config`` loads it; its refresh hook is honoured, so that renewed tokens are used.
+        connections: How many connections may be open, watches not counted.
+        count: Is told of every request.
+    """
+
+    def __init__(
+        self, configuration: Configuration, *, connections: int = 64, count: Counter | None = None
+    ) -> None:
+        from kubernetes.aio.client.rest import RESTClientObject  # noqa: PLC0415 - loads when a cluster is used
+
+        self._configuration = configuration
+        self._base = str(configuration.host).rstrip("/")
+        connector = aiohttp.TCPConnector(
+            ssl=RESTClientObject(configuration).ssl_context, limit=connections + 32
+        )
+        self._http = aiohttp.ClientSession(
+            connector=connector, timeout=TIMEOUT, trust_env=True, read_bufsize=STREAM_LIMIT
+        )
+        self._sign_in: dict[str, str] = {}
+        self._signed_in_at = float("-inf")
+        self._count = count
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.close()
+
+    async def call(
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: str = "",
+        body: bytes | None = None,
+        accept: str = "application/json",
+    ) -> dict[str, Any]:
+        """Send a request and read the answer's JSON.
+
+        Raises:
+            RegcredError: by HTTP status, see :func:`error_of`; TransientError if there was no answer.
+        """
+        started = time.monotonic()
+        status = 0
+        try:
+            async with self._request(
+                verb, path, query, body, accept, TIMEOUT, await self._headers()
+            ) as response:
+                status = response.status
+                content = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unreachable(self._base, error) from None
+        finally:
+            if self._count:
+                self._count(verb, path, status, time.monotonic() - started)
+        if status >= 400:  # noqa: PLR2004 - HTTP errors
+            raise error_of(verb, path, status, content, response.headers.get("Retry-After"))
+        return _json(content, path)
+
+    async def stream(self, path: str, *, query: str, accept: str, silence: float) -> aiohttp.ClientResponse:
+        """Open a watch; the caller reads and releases the response.
+
+        Args:
+            path: The API path.
+            query: The watch's parameters.
+            accept: The form of the objects.
+            silence: How many seconds may pass without a byte.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
+        try:
+            headers = {**await self._headers(), "Accept": accept}
+            response = await self._http.get(self._url(path, query), headers=headers, timeout=timeout)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unreachable(self._base, error) from None
+        if self._count:
+            self._count("WATCH", path, response.status, 0.0)
+        if response.status >= 400:  # noqa: PLR2004 - HTTP errors
+            content = await response.read()
+            raise error_of("WATCH", path, response.status, content, response.headers.get("Retry-After"))
+        return response
+
+    def _url(self, path: str, query: str) -> URL:
+        return URL(f"{self._base}{path}{'?' if query else ''}{query}", encoded=True)
+
+    async def _headers(self) -> dict[str, str]:
+        now = time.monotonic()
+        if now >= self._signed_in_at + SIGN_IN_AGAIN:
+            settings = await self._configuration.auth_settings()
+            self._sign_in = {
+                setting["key"]: setting["value"] for setting in settings.values() if setting["value"]
+            }
+            self._sign_in["User-Agent"] = "regcred-sync"
+            self._signed_in_at = now
+        return self._sign_in
+
+
+def error_of(verb: str, path: str, status: int, content: bytes, retry_after: str | None) -> RegcredError:
+    """The typed error of an answer; of its body only the Status' message is used, and none for Secrets but a policy's.
+
+    Contract: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
+    """
+    try:
+        answer = orjson.loads(content)
+        message = str(answer.get("message", ""))[:400] if isinstance(answer, dict) else ""
+    except orjson.JSONDecodeError:
+        message = ""
+    if "/secrets" in path and "ValidatingAdmissionPolicy" not in message and "forbidden" not in message:
+        message = ""
+    text = f"the API server answered {status} to {verb} {path}{': ' if message else ''}{message}"
+    if status in _STATUS:
+        return _STATUS[status](text)
+    wait = timedelta(seconds=float(retry_after)) if retry_after and retry_after.isdigit() else None
+    return TransientError(text, retry_after=wait)
+
+
+def unreachable(base: str, error: Exception) -> TransientError:
+    """The error for no answer; only the kind of failure is told, not the library's text."""
+    return TransientError(f"the API server at {base} can't be reached ({type(error).__name__})")
+
+
+def _json(content: bytes, path: str) -> dict[str, Any]:
+    try:
+        answer = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise TransientError(f"the answer to {path} is not a JSON object; is this a Kubernetes API server?")
+    return answer
+
+
+class Streamed(AbstractAsyncContextManager["Streamed"]):
+    """The lines of a watch's response, however long."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._rest = b""
+
+    async def __aexit__(self, *_: object) -> None:
+        self._response.close()
+
+    async def lines(self) -> list[bytes]:
+        """The next complete lines; empty at the end."""
+        while chunk := await self._response.content.readany():
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            if found := [line for line in lines if line]:
+                return found
+        return []
