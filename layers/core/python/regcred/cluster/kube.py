@@ -54,10 +54,17 @@ class Kube:
         reducer: Says what to keep of an object.
         instance: Names this sync in the Events that it writes.
         silence: Seconds without a byte after which a watch is dead.
+        whole_pods: Read bare Pods whole, to know their ServiceAccounts; else their metadata alone.
     """
 
     def __init__(
-        self, session: Session, reducer: Reducer, *, instance: str, silence: float = SILENCE
+        self,
+        session: Session,
+        reducer: Reducer,
+        *,
+        instance: str,
+        silence: float = SILENCE,
+        whole_pods: bool = False,
     ) -> None:
         self._session = session
         self._reducer = reducer
@@ -87,16 +94,11 @@ class Kube:
         requests = 0
         token = ""
         while True:
-            page = await self._session.call(
-                "GET",
-                kind.path(),
-                query=query + (f"&continue={quote(token)}" if token else ""),
-                accept=accept,
-            )
+            more = f"&continue={quote(token)}" if token else ""
+            page = await self._session.call("GET", kind.path(), query=query + more, accept=self._form(kind))
             requests += 1
-            for obj in page.get("items") or ():
-                if (item := self._reducer.item(kind, obj)) is not None:
-                    items.append(item)
+            found = (self._reducer.item(kind, obj) for obj in page.get("items") or ())
+            items.extend(item for item in found if item is not None)
             token = page["metadata"].get("continue") or ""
             if not token:
                 return Listing(items, str(page["metadata"]["resourceVersion"]), requests)

@@ -97,9 +97,9 @@ class Session:
         started = time.monotonic()
         status = 0
         try:
-            async with self._request(
-                verb, path, query, body, accept, TIMEOUT, await self._headers()
-            ) as response:
+            headers = {**await self._headers(), "Accept": accept, "Content-Type": "application/json"}
+            url = self._url(path, query)
+            async with self._http.request(verb, url, data=body, headers=headers) as response:
                 status = response.status
                 content = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
