@@ -1,0 +1,77 @@
+"""`python -m realparts up|down|status`: the real parts by hand."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+import requests
+
+from .build import BuildError, say
+from .procs import StartError
+from .stack import PARTS, Stack
+
+
+def main() -> int:
+    """Run the command line and return the exit code: 0 done, 1 failed, 2 wrong use, 3 not (wholly) up."""
+    parser = argparse.ArgumentParser(prog="python -m realparts", description="Start and stop the real parts.")
+    parser.add_argument("--dir", default=".local", help="the folder they live in (default: .local)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="build what is missing, start what does not run")
+    up.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)}")
+    commands.add_parser("down", help="stop everything; only the logs stay")
+    commands.add_parser("status", help="say what runs, and where")
+    args = parser.parse_args()
+    stack = Stack(args.dir)
+    try:
+        return {"up": lambda: _up(stack, args.parts), "down": lambda: _down(stack), "status": lambda: _status(stack)}[
+            args.command
+        ]()
+    except (BuildError, StartError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (requests.RequestException, subprocess.CalledProcessError) as error:
+        print(f"A part answered with an error: {error}\nThe logs are in {stack.logs_dir}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped half-way. `make down` takes away what has started.", file=sys.stderr)
+        return 130
+
+
+def _up(stack: Stack, parts: list[str] | None) -> int:
+    before = set(stack.parts_up())
+    up = stack.up(parts)
+    if before.issuperset(up):
+        say("Already up; nothing to do.")
+    else:
+        say(f"Up: {', '.join(up)}.")
+    say(f"To drive it by hand: source {stack.directory / 'env.sh'}")
+    return 0
+
+
+def _down(stack: Stack) -> int:
+    stack.down()
+    say(f"Down. The logs are in {stack.logs_dir}.")
+    return 0
+
+
+def _status(stack: Stack) -> int:
+    up = stack.parts_up()
+    where = {
+        "vault": lambda: stack.vault.addr,
+        "kubernetes": lambda: stack.kubernetes.server,
+        "registry": lambda: f"http://{stack.registry.host}",
+        "aws": lambda: stack.aws.endpoint_url,
+        "node": lambda: stack.node.name,
+        "lambda": lambda: "layers prepared",
+    }
+    for part in PARTS:
+        say(f"{part:12} {'up    ' + where[part]() if part in up else 'down'}")
+    running = stack.processes.running()
+    say(f"{len(running)} processes: {', '.join(running) or 'none'}")
+    return 0 if len(up) == len(PARTS) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""AWS Lambda functions under the real runtime interface emulator, and their queue poller.
+
+A function's process sees what Lambda gives it and nothing of this checkout's own environment: the function's folder, then the
+layers in the order of /opt/python, then the runtime (`awslambdaric`), on a Python without site-packages.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from . import pki
+from .aws import ACCOUNT, Aws
+from .build import LOCAL, binary, python_packages
+from .internet import Internet, python_environment
+from .procs import Processes, free_ports, listening
+from .state import State
+
+PART = "lambda"
+ROOT = LOCAL.parents[1]
+_EXECUTION = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:TagSession"], "Resource": "arn:aws*:iam::*:role/regcred/*"},
+        {"Effect": "Allow", "Action": ["sts:GetWebIdentityToken", "sts:GetCallerIdentity"], "Resource": "*"},
+        {"Effect": "Allow", "Action": ["sqs:*", "events:PutEvents"], "Resource": "*"},
+    ],
+}
+
+
+class FunctionError(RuntimeError):
+    """The function ended with an error; `payload` is what Lambda answers then."""
+
+    def __init__(self, name: str, payload: Any) -> None:
+        super().__init__(f"{name}: {payload.get('errorType')}: {payload.get('errorMessage')}")
+        self.payload = payload
+
+
+@dataclass(frozen=True)
+class Function:
+    """A running function."""
+
+    name: str
+    url: str
+    log: Path
+
+    def invoke(self, event: Any, *, timeout: float = 120) -> Any:
+        """Invoke the function and return its answer.
+
+        Raises:
+            FunctionError: it raised.
+        """
+        session = requests.Session()
+        session.trust_env = False
+        payload = session.post(self.url, data=json.dumps(event), timeout=timeout).json()
+        if isinstance(payload, dict) and "errorType" in payload:
+            raise FunctionError(self.name, payload)
+        return payload
+
+
+class Lambda:
+    """The handle of all functions."""
+
+    def __init__(self, processes: Processes, state: State, aws: Aws, internet: Internet) -> None:
+        self._processes = processes
+        self._state = state
+        self._aws = aws
+        self._internet = internet
+        self.directory = processes.directory / PART
+
+    def role(self, name: str) -> str:
+        """Return the ARN of a function's execution role."""
+        return f"arn:aws:iam::{ACCOUNT}:role/regcred-{name}"
+
+    def up(self) -> None:
+        """Prepare the layers, and the execution roles of the functions there are."""
+        self.layers()
+        for folder in sorted((ROOT / "functions").glob("*/app.py")):
+            self._aws.add_role(self.role(folder.parent.name), trust=_LAMBDA_TRUST, policy=_EXECUTION)
+        self._state.update(PART, prepared=True)
+
+    def layers(self) -> list[Path]:
+        """Return the folders that Lambda has as /opt/python, dependencies first, then the core layer."""
+        return [python_packages("layer-deps", ROOT / "layers/deps/requirements.txt"), ROOT / "layers/core/python"]
+
+    def start(
+        self,
+        name: str,
+        env: Mapping[str, str],
+        *,
+        instance: str | None = None,
+        handler: str = "app.handler",
+        timeout_seconds: int = 60,
+    ) -> Function:
+        """Start `functions/<name>` and return its handle. One that runs already under that instance is replaced.
+
+        Args:
+            name: the folder's name.
+            env: the function's environment variables, as in template.yaml; AWS credentials of its execution role, the AWS
+                endpoint and the proxy are added.
+            instance: names the process, for a second one of the same function.
+            handler: module and function.
+            timeout_seconds: the function's Timeout.
+        """
+        process = f"lambda-{instance or name}"
+        self._processes.stop(process, grace=2)
+        port, runtime_port = free_ports(2)
+        runtime = python_packages("lambda-runtime", LOCAL / "lambda-runtime.txt")
+        function = ROOT / "functions" / name
+        role = self.role(name)
+        self._aws.add_role(role, trust=_LAMBDA_TRUST, policy=_EXECUTION, max_session_seconds=43200)
+        path = [function, *self.layers(), runtime]
+        environment = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "TZ": ":UTC",
+            "PYTHONPATH": ":".join(str(folder) for folder in path),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "LAMBDA_TASK_ROOT": str(function),
+            "_HANDLER": handler,
+            "AWS_LAMBDA_FUNCTION_NAME": f"regcred-{name}",
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout_seconds),
+            **self._internet.environment,
+            **self._aws.session_environment(role, f"regcred-{name}"),
+            **env,
+        }
+        self._processes.start(
+            process,
+            [binary("aws-lambda-rie"), "--runtime-interface-emulator-address", f"127.0.0.1:{port}",
+             "--runtime-api-address", f"127.0.0.1:{runtime_port}", "--log-level", "error",
+             sys.executable, "-S", "-m", "awslambdaric", handler],
+            ready=lambda: listening(port),
+            env=environment,
+            cwd=function,
+        )
+        url = f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
+        self._state.update(PART, **{process: {"name": name, "url": url}})
+        return self.get(instance or name)
+
+    def get(self, instance: str) -> Function:
+        """Return the handle of a function that was started, by this process or another.
+
+        Raises:
+            LookupError: none runs under that name.
+        """
+        process = f"lambda-{instance}"
+        stored = self._state.part(PART).get(process)
+        if stored is None or not self._processes.pid(process):
+            raise LookupError(f"no function runs as {instance}; start it with Stack.lambda_.start")
+        return Function(stored["name"], stored["url"], self._processes.logs / f"{process}.log")
+
+    def stop(self, instance: str) -> None:
+        """End a function."""
+        self._processes.stop(f"lambda-{instance}", grace=2)
+
+    def poll(
+        self, function: Function, *, queue_url: str | None = None, batch_size: int = 10, name: str = "poller"
+    ) -> None:
+        """Feed a function from a queue, as Lambda's event source mapping does, until `stop_polling`.
+
+        Args:
+            function: who gets the messages.
+            queue_url: the queue; the rotations' when None.
+            batch_size: messages per invocation at most.
+            name: names the process.
+        """
+        self._processes.stop(name)
+        config = {
+            "queue_url": queue_url or self._aws.queue_url,
+            "function_url": function.url,
+            "batch_size": batch_size,
+            "environment": self._aws.environment,
+        }
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = pki.write_private(self.directory / f"{name}.json", json.dumps(config))
+        log = self._processes.logs / f"{name}.log"
+        started = log.stat().st_size if log.exists() else 0
+        self._processes.start(
+            name,
+            [sys.executable, "-m", "realparts.poller", path],
+            ready=lambda: log.stat().st_size > started,
+            env=python_environment(),
+        )
+
+    def stop_polling(self, name: str = "poller") -> None:
+        """End a poller; what it has received and not deleted comes back to the queue."""
+        self._processes.stop(name)
+
+    def down(self) -> None:
+        """End all functions and pollers."""
+        for name in self._processes.running():
+            if name.startswith(("lambda-", "poller")):
+                self._processes.stop(name, grace=2)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self._state.remove(PART)
+
+
+_LAMBDA_TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    ],
+}

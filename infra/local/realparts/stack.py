@@ -1,0 +1,240 @@
+"""All real parts together: what tests, the demo and `make up` start and stop."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .aws import ACCOUNT, OTHER_ACCOUNT, Aws
+from .build import PARTS as BINARIES
+from .build import build, say
+from .internet import Internet
+from .kubernetes import Kubernetes
+from .lambda_ import ROOT, Lambda
+from .node import Node
+from .pki import write_private
+from .procs import Processes, StartError
+from .registry import Registry
+from .state import State
+from .vault import Vault
+
+PARTS = ("vault", "kubernetes", "registry", "aws", "node", "lambda")
+_NEEDS = {"node": ("kubernetes", "registry"), "lambda": ("aws",)}
+_PROGRAMS = {
+    "vault": ("vault",),
+    "kubernetes": ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+    "registry": ("registry", "registry-tokens"),
+    "aws": ("moto", "aws-front"),
+    "node": ("containerd", "kubelet"),
+    "lambda": (),
+}
+_BINARIES = {
+    "vault": (),
+    "kubernetes": ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"),
+    "registry": ("registry", "crane", "pause"),
+    "aws": (),
+    "node": ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr"),
+    "lambda": ("aws-lambda-rie",),
+}
+
+
+@dataclass(frozen=True)
+class ClusterTrust:
+    """How a Vault recognises the ServiceAccounts of one cluster."""
+
+    issuer: str
+    public_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LambdaTrust:
+    """How a Vault recognises the Lambda functions, by their signed identity (STS GetWebIdentityToken)."""
+
+    issuer: str
+    public_keys: tuple[str, ...]
+    roles: dict[str, str]
+    """Function name: the ARN of its execution role, which is the token's `sub`."""
+
+
+class Stack:
+    """The real parts of one folder. Another process attaches to a running one by the same folder."""
+
+    def __init__(self, directory: Path | str = ".local") -> None:
+        self.directory = Path(directory).resolve()
+        self.processes = Processes(self.directory)
+        self._state = State(self.directory)
+        self.internet = Internet(self.processes, self._state)
+        self.vault = Vault(self.processes, self._state)
+        self.kubernetes = Kubernetes(self.processes, self._state)
+        self.registry = Registry(self.processes, self._state, self.internet)
+        self.aws = Aws(self.processes, self._state, self.internet)
+        self.node = Node(self.processes, self._state, self.kubernetes, self.registry, self.internet)
+        self.lambda_ = Lambda(self.processes, self._state, self.aws, self.internet)
+
+    @classmethod
+    def attach(cls, directory: Path | str = ".local") -> Stack:
+        """Return the handle of a stack that is up.
+
+        Raises:
+            LookupError: nothing is up in that folder.
+        """
+        stack = cls(directory)
+        if not stack.parts_up():
+            raise LookupError(f"nothing is up in {stack.directory}; start it with `make up`")
+        return stack
+
+    @property
+    def logs_dir(self) -> Path:
+        """The folder with the output of every process."""
+        return self.processes.logs
+
+    def parts_up(self) -> list[str]:
+        """Return the parts that run wholly."""
+        running = set(self.processes.running())
+        return [part for part in PARTS if self._state.part(part) and running.issuperset(_PROGRAMS[part])]
+
+    def up(self, parts: Sequence[str] | None = None) -> list[str]:
+        """Build what is missing and start the parts, those that do not run yet, and return what is up.
+
+        Args:
+            parts: some of `PARTS`; what they need is added. All when None, the node only where the machine allows.
+
+        Raises:
+            StartError: a part did not start, or a part that was asked for cannot run here.
+            ValueError: there is no such part.
+        """
+        with self._lock():
+            wanted = self._wanted(parts)
+            if not self.processes.running():
+                shutil.rmtree(self.logs_dir, ignore_errors=True)
+            build([name for part in PARTS if part in wanted for name in _BINARIES[part]])
+            self._step("the local network", self.internet.up)
+            starters = {
+                "vault": ("OpenBao", self.vault.up),
+                "kubernetes": ("Kubernetes", self.kubernetes.up),
+                "registry": ("the registry", self.registry.up),
+                "aws": ("the AWS side", self.aws.up),
+            }
+            with ThreadPoolExecutor() as pool:
+                started = [pool.submit(self._step, *starters[part]) for part in starters if part in wanted]
+                for step in started:
+                    step.result()
+            if "node" in wanted:
+                self._step(f"node {self.node.name}", self.node.up)
+            if "lambda" in wanted:
+                self._step("the Lambda layers", self.lambda_.up)
+            self._apply_platform()
+            self._write_environment()
+        return self.parts_up()
+
+    def down(self) -> None:
+        """End everything that was started here, however it was left, and keep only the logs."""
+        with self._lock():
+            self.lambda_.down()
+            self.node.down()
+            with ThreadPoolExecutor() as pool:
+                parts = (self.kubernetes, self.aws, self.registry, self.vault, self.internet)
+                for step in [pool.submit(part.down) for part in parts]:
+                    step.result()
+            for name in self.processes.running():
+                self.processes.stop(name, grace=2)
+            self.processes.sweep()
+            self.node.clean()
+            self._state.clear()
+            shutil.rmtree(self.processes.pids, ignore_errors=True)
+            for name in ("env.sh", "ecr-token.key"):
+                (self.directory / name).unlink(missing_ok=True)
+
+    def cluster_trust(self) -> ClusterTrust:
+        """Return how a Vault recognises this cluster's ServiceAccounts."""
+        return ClusterTrust(self.kubernetes.service_account_issuer, (self.kubernetes.service_account_public_key,))
+
+    def lambda_trust(self) -> LambdaTrust:
+        """Return how a Vault recognises the Lambda functions."""
+        roles = {name: self.lambda_.role(name) for name in ("dispatch", "rotate")}
+        return LambdaTrust(self.aws.web_identity_issuer(), tuple(self.aws.web_identity_public_keys), roles)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables of `env.sh`: what a person, or a program, needs to drive the parts that are up."""
+        up = self.parts_up()
+        values: dict[str, str] = {"REGCRED_LOCAL": str(self.directory)}
+        if "vault" in up:
+            token = {"VAULT_TOKEN": self.vault.root_token, "BAO_TOKEN": self.vault.root_token}
+            values |= {"VAULT_ADDR": self.vault.addr, "BAO_ADDR": self.vault.addr, **token}
+        if "kubernetes" in up:
+            values |= {"KUBECONFIG": str(self.kubernetes.kubeconfig)}
+        if "registry" in up:
+            values |= {"REGCRED_LOCAL_REGISTRY": self.registry.host}
+        if "aws" in up:
+            values |= {**self.aws.environment, "REGCRED_QUEUE_URL": self.aws.queue_url}
+            values |= {"AWS_ACCOUNT_ID": ACCOUNT, "OTHER_AWS_ACCOUNT_ID": OTHER_ACCOUNT}
+        return {**values, **self.internet.environment}
+
+    def _wanted(self, parts: Sequence[str] | None) -> set[str]:
+        if unknown := sorted(set(parts or ()) - set(PARTS)):
+            raise ValueError(f"no such part: {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
+        wanted = set(parts or PARTS)
+        for part in tuple(wanted):
+            wanted |= set(_NEEDS.get(part, ()))
+        if "node" in wanted and (reason := self.node.impossible()):
+            if parts is not None or os.environ.get("CI") == "true":
+                raise StartError(f"no node can run here: {reason}")
+            say(f"Skipping the node: {reason}. Pulls are checked with crane instead.")
+            wanted.discard("node")
+        return wanted
+
+    def _step(self, what: str, start: Callable[[], None]) -> None:
+        began = time.monotonic()
+        start()
+        if (seconds := time.monotonic() - began) > 0.5:
+            say(f"started {what} ({seconds:.0f} s)")
+
+    def _apply_platform(self) -> None:
+        """Apply the Vault side of Regcred from infra/vault: the mount, policies, groups and sign-in."""
+        up = self.parts_up()
+        if "vault" not in up or not (ROOT / "infra/vault/apply.py").exists():
+            return
+        for path in (str(ROOT), str(ROOT / "layers/core/python")):
+            if path not in sys.path:
+                sys.path.append(path)
+        apply: Any = importlib.import_module("infra.vault.apply")
+        apply.apply(
+            self.vault.addr,
+            self.vault.root_token,
+            clusters={"local": self.cluster_trust()} if "kubernetes" in up else {},
+            lambda_trust=self.lambda_trust() if "aws" in up else None,
+        )
+
+    def _write_environment(self) -> None:
+        tools = self.directory / "bin"
+        shutil.rmtree(tools, ignore_errors=True)
+        tools.mkdir(parents=True)
+        for name in ("kubectl", "crane", "ctr", "helm"):
+            if BINARIES[name].path().exists():
+                (tools / name).symlink_to(BINARIES[name].path())
+        lines = [f"export {key}={shlex.quote(value)}" for key, value in self.environment().items()]
+        path = f"export PATH={shlex.quote(f'{tools}:{Path(sys.executable).parent}')}:$PATH"
+        head = "# What drives the local parts by hand: source this file. Made by `make up`, removed by `make down`."
+        write_private(self.directory / "env.sh", "\n".join([head, *lines, path, ""]))
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / "stack.lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"waiting for another `up` or `down` in {self.directory} ...")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
