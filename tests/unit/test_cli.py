@@ -332,8 +332,8 @@ class TestStatus:
 
     def test_a_token_for_one_project_is_told_to_name_it(self, payments):
         payments.kv.faults["list", "registries"] = RefusedError("permission denied")
-        payments("status", code=2)
-        assert "name yours: regcred status PROJECT" in payments.last
+        payments("status", code=3)
+        assert "name one: regcred status PROJECT" in payments.last
 
     def test_without_permission_to_see_clusters_the_rest_is_shown(self, payments):
         payments.kv.faults["read", "platform/"] = RefusedError("permission denied")

@@ -32,9 +32,7 @@ class App(Root):
                 "regcred.cli.registry", "registry", "Add, list, show, verify and remove registries."
             ),
             "rotate": Lazy("regcred.cli.rotate", "rotate", "Fetch a new credential for a registry now."),
-            "revoke": Lazy(
-                "regcred.cli.rotate", "revoke", "End a registry's credential at once, everywhere: for a leak."
-            ),
+            "revoke": Lazy("regcred.cli.rotate", "revoke", "End a credential at once, everywhere."),
             "annotation": Lazy(
                 "regcred.cli.annotation", "annotation", "Print the annotation to paste into a workload."
             ),
@@ -43,19 +41,19 @@ class App(Root):
             "project": Lazy(
                 "regcred.cli.project",
                 "project",
-                "Say what a project may use: registry hosts, cloud accounts, clusters.",
+                "Say what a project may use: hosts, accounts, clusters.",
             ),
             "grant": Lazy(
                 "regcred.cli.grant",
                 "grant",
-                "Say which namespaces of a cluster may use a project's registries.",
+                "Say which namespaces may use a project's registries.",
             ),
         },
         "Looking": {
             "status": Lazy(
                 "regcred.cli.status",
                 "status",
-                "Show every registry, its state, when it expires, and where it is in place.",
+                "Show every registry, its state and its expiry.",
             ),
         },
     }

@@ -90,14 +90,16 @@ def _revoked(session: Session, asked: Asked) -> bool:
 
 @contextmanager
 def _progress(asked: Asked, started: datetime) -> Iterator[Callable[[datetime], None]]:
-    text = f"{asked.reference}: asked to {asked.request.action}; waiting (dispatch looks every 5 minutes; Ctrl-C stops only the waiting)"
+    say(
+        f"{asked.reference}: asked to {asked.request.action}; waiting for the outcome (Ctrl-C ends only the waiting)"
+    )
     if sys.stderr.isatty():
         from rich.console import Console
 
+        text = "dispatch looks every 5 minutes"
         with Console(stderr=True, highlight=False).status(text) as status:
-            yield lambda now: status.update(f"{text} … {duration(now - started)}")
+            yield lambda now: status.update(f"{text}; waiting for {duration(now - started)}")
         return
-    say(text)
     told = started
 
     def tell(now: datetime) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from pydantic.fields import FieldInfo
 
 from regcred.cli.failures import BadInputError
 from regcred.errors import MalformedError
@@ -85,36 +87,38 @@ def typed(content: Mapping[str, Any], where: str) -> BaseDefinition:
         raise BadInputError(str(error)) from None
 
 
-def ask(given: Mapping[str, Any], where: str) -> BaseDefinition:
+def ask(where: str) -> BaseDefinition:
     """Ask for the provider and for each field that it needs; an answer that is wrong is asked for again."""
     names = catalog.names()
-    content = dict(given)
-    if "provider" not in content:
-        click.echo(f"Which kind of registry is it? One of: {', '.join(names)}", err=True)
-        content["provider"] = click.prompt("provider", type=click.Choice(names), show_choices=False, err=True)
-    try:
-        model = catalog.definition_model(content["provider"])
-    except MalformedError as error:
-        raise BadInputError(str(error)) from None
-    click.echo("Enter takes the value in brackets; several values are separated by spaces.", err=True)
-    for name, field in model.model_fields.items():
-        if name not in content and name != "provider":
+    click.echo(f"Which kind of registry is it? One of: {', '.join(names)}", err=True)
+    provider = click.prompt("provider", type=click.Choice(names), show_choices=False, err=True)
+    content: dict[str, Any] = {"provider": provider}
+    fields = {
+        name: field
+        for name, field in catalog.definition_model(provider).model_fields.items()
+        if name != "provider"
+    }
+    needed = {name: field for name, field in fields.items() if field.is_required()}
+    optional = {name: field for name, field in fields.items() if name not in needed}
+    for name, field in needed.items():
+        _ask_field(content, name, field, where)
+    if click.confirm(f"\nThere are optional fields: {', '.join(optional)}. Set any?", err=True):
+        click.echo("Enter leaves a field as it is.", err=True)
+        for name, field in optional.items():
             _ask_field(content, name, field, where)
     return typed(content, where)
 
 
-def _ask_field(content: dict[str, Any], name: str, field: Any, where: str) -> None:
-    required = field.is_required()
-    if field.description:
-        click.echo(f"\n{' '.join(field.description.split())}", err=True)
-    many = "tuple" in str(field.annotation) or "list" in str(field.annotation)
+def _ask_field(content: dict[str, Any], name: str, field: FieldInfo, where: str) -> None:
+    many = "tuple" in str(field.annotation)
+    help_text = " ".join((field.description or "").replace("``", "").split())
+    click.echo(f"\n{help_text}{' Separate several by spaces.' if many else ''}", err=True)
+    default = None if field.is_required() else ""
     while True:
-        answer = click.prompt(
-            name, default=None if required else "", show_default=not required, err=True
-        ).strip()
+        answer = str(click.prompt(name, default=default, show_default=False, err=True)).strip()
         if not answer:
             return
-        content[name] = answer.split() if many else answer
+        content[name] = re.split(r"[\s,]+", answer.strip("[] ")) if many else answer
         problem = _problem(content, name, where)
         if problem is None:
             return
@@ -123,10 +127,10 @@ def _ask_field(content: dict[str, Any], name: str, field: Any, where: str) -> No
 
 
 def _problem(content: Mapping[str, Any], name: str, where: str) -> str | None:
+    """What is wrong with one field; what is missing in others is asked for later."""
     try:
         parse(content, where=where)
     except MalformedError as error:
-        text = str(error).removeprefix(f"{where}: ")
-        mine = [part for part in text.split("; ") if part.startswith((f"{name}:", f"{name}["))]
-        return mine[0] if mine else None
+        problems = re.split(r"; (?=[a-z_]+(?:\[\d+\])*: )", str(error).removeprefix(f"{where}: "))
+        return next((text for text in problems if re.match(rf"{name}[\[.:]", text)), None)
     return None

@@ -20,7 +20,7 @@ from regcred.vault.records import ClusterGrants
 
 @click.group(cls=Group)
 def grant() -> None:
-    """Say which namespaces of a cluster may use a project's registries.
+    """Say which namespaces may use a project's registries.
 
     This is for platform admins. An annotation alone gives a workload nothing: its namespace must be granted the project.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from regcred.cli.failures import BadInputError
 from regcred.errors import MissingError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.vault.records import Definition, Index
@@ -48,15 +47,15 @@ def projects(store: Store, named: Iterable[str], command: str) -> list[str]:
     """The projects that a command is about: those named, else all.
 
     Raises:
-        BadInputError: none is named, and the token may not list them.
+        RefusedError: none is named, and the token may not list them.
     """
     if chosen := list(named):
         return chosen
     try:
         return store.projects()
-    except RefusedError:
-        raise BadInputError(
-            f"your token may not list all projects; name yours: {command} PROJECT (your admin can tell its name)"
+    except RefusedError as error:
+        raise RefusedError(
+            f"{error}. If you may see some projects only, name one: {command} PROJECT"
         ) from None
 
 

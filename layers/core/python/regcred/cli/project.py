@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group(cls=Group)
 def project() -> None:
-    """Say what a project may use: registry hosts, cloud accounts, clusters.
+    """Say what a project may use: hosts, accounts, clusters.
 
     This is for platform admins. A project admin can then add registries within these bounds, and no others.
     """

@@ -245,7 +245,7 @@ def _definition(file: str | None) -> BaseDefinition:
         raise BadInputError(
             "there is no terminal to ask on: give the definition by -f FILE ('-' for standard input)"
         )
-    return definitions.ask({}, "definition")
+    return definitions.ask("definition")
 
 
 def _check_allowed(store: Store, reference: Reference, definition: BaseDefinition) -> None:

@@ -48,9 +48,9 @@ def rotate(session: Session, reference: Reference, wait: bool, timeout: int) -> 
 @timeout_option
 @pass_session
 def revoke(session: Session, reference: Reference, yes: bool, wait: bool, timeout: int) -> None:
-    """End a registry's credential at once, everywhere: for a leak.
+    """End a credential at once, everywhere.
 
-    The vendor is asked to revoke it where it can (ECR and Google can't: there the credential dies when it expires), it is
+    This is for a leak. The vendor is asked to revoke it where it can (ECR and Google can't: there the credential dies when it expires), it is
     destroyed in Vault, and every cluster removes its Secrets. Nothing new is fetched until 'regcred rotate P/R'.
     """
     lookup.definition(session.store, reference)

@@ -65,9 +65,9 @@ class Row:
 @output_option
 @pass_session
 def status(session: Session, about: Sequence[str], as_json: bool) -> None:
-    """Show every registry, its state, when it expires, and where it is in place.
+    """Show every registry, its state and its expiry.
 
-    Of all projects that you may see, or only of those projects (P) and registries (P/R) that are named.
+    Also where it is in place: in how many namespaces of which cluster. Of all projects that you may see, or only of those projects (P) and registries (P/R) that are named.
 
     \b
     States:
