@@ -61,3 +61,4 @@ lock: install ## Lock all dependencies anew, with hashes
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	$(LOCK) layers/deps/requirements.in -c requirements/dev.txt -o layers/deps/requirements.txt
 	$(LOCK) requirements/sam.in -o requirements/sam.txt
+	$(LOCK) infra/local/lambda-runtime.in -o infra/local/lambda-runtime.txt
