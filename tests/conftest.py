@@ -1,0 +1,71 @@
+"""The real parts, one set for a whole run of the tests, each started by the first test that needs it.
+
+``REGCRED_TEST_STACK=.local`` uses the parts of `make up` instead, and leaves them up: quicker while writing a test.
+Under CI=true nothing may be missing: where a part can't run, its tests fail with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from realparts.stack import Stack
+
+ROOT = Path(__file__).resolve().parents[1]
+LAST = "test_no_secret_is_in_any_log"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Cheap tests first, and the search of all logs after everything that writes one."""
+    order = ["unit", "infra", "contract", "edges", "real"]
+    folders = {item: item.path.relative_to(ROOT / "tests").parts[0] for item in items}
+    items.sort(key=lambda item: (item.originalname == LAST if isinstance(item, pytest.Function) else False,
+                                 order.index(folders[item]) if folders[item] in order else len(order)))
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The handle of the real parts; nothing is up yet."""
+    if reused := os.environ.get("REGCRED_TEST_STACK"):
+        yield Stack(ROOT / reused)
+        return
+    stack = Stack(ROOT / ".test")
+    stack.down()
+    yield stack
+    stack.down()
+
+
+@pytest.fixture(scope="session")
+def vault_stack(stack: Stack) -> Stack:
+    """The stack with OpenBao up."""
+    stack.up(["vault"])
+    return stack
+
+
+@pytest.fixture(scope="session")
+def kubernetes_stack(stack: Stack) -> Stack:
+    """The stack with OpenBao and a Kubernetes control plane up."""
+    stack.up(["vault", "kubernetes"])
+    return stack
+
+
+@pytest.fixture(scope="session")
+def aws_stack(stack: Stack) -> Stack:
+    """The stack with OpenBao, the AWS side and the registry up."""
+    stack.up(["vault", "aws", "registry", "lambda"])
+    return stack
+
+
+@pytest.fixture(scope="session")
+def whole_stack(stack: Stack) -> Stack:
+    """The stack with everything up, the node too.
+
+    Skips where no kubelet can run (no root, no cgroups), but for CI=true, where that is a failure.
+    """
+    reason = stack.node.impossible()
+    if reason and os.environ.get("CI") != "true":
+        pytest.skip(f"no node can run here: {reason}")
+    stack.up(["vault", "kubernetes", "aws", "registry", "lambda", "node"])
+    return stack
