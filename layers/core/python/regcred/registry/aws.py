@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ def client(
     import boto3
     from botocore.config import Config
 
+    _silence()
     return boto3.client(
         service,
         region_name=region,
@@ -55,12 +57,18 @@ def client(
         config=Config(
             connect_timeout=5,
             read_timeout=15,
-            retries={"mode": "standard", "max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": 2},
             use_fips_endpoint=fips or None,
             use_dualstack_endpoint=dual_stack or None,
             user_agent_extra="regcred",
         ),
     )
+
+
+def _silence() -> None:
+    """Botocore writes whole answers, tokens and all, at level DEBUG, whatever level the root logger has."""
+    for name in ("botocore.endpoint", "botocore.parsers", "botocore.auth", "botocore.hooks"):
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def assume(
@@ -91,7 +99,7 @@ def assume(
         "DurationSeconds": CHAIN_SECONDS,
     }
     if policy is not None:
-        arguments["Policy"] = _compact(policy)
+        arguments["Policy"] = compact(policy)
     sts = client("sts", context.identity.aws(), region=region, fips=fips)
     trust = (
         f"check that the trust policy of {role_arn} names this project's role and the external id "
@@ -112,7 +120,12 @@ def session_name(context: MintContext) -> str:
     return f"regcred-{context.reference.project}-{context.reference.registry}"[:_SESSION_NAME_MAX]
 
 
-def _compact(policy: dict[str, Any]) -> str:
+def compact(policy: dict[str, Any]) -> str:
+    """The text of a session policy.
+
+    Raises:
+        MalformedError: It is longer than STS takes.
+    """
     text = json.dumps(policy, separators=(",", ":"))
     if len(text) > POLICY_MAX:
         raise MalformedError(
@@ -135,16 +148,23 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
         TransientError: A throttle, a 5xx, no connection, a time-out.
         RefusedError: A missing permission, a refused identity, a clock that is wrong.
         MissingError: What was asked for does not exist.
+        MalformedError: The answer is not AWS's.
     """
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
     except ClientError as error:
         raise _client_error(error, action, remedy) from None
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise TransientError(
-            f"{action}: AWS can't be reached ({type(error).__name__}); it will be tried again"
+            f"{action}: no answer from AWS ({type(error).__name__}); it will be tried again"
+        ) from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # botocore's parsers trip like this over an answer that is not AWS's: a proxy's page, for one.
+        raise MalformedError(
+            f"{action}: the answer is not one of AWS; check the endpoint and the proxy"
         ) from None
 
 

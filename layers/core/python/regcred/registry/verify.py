@@ -139,7 +139,7 @@ class _Visit:
             return self._unclear("GET /v2/", answer)
         challenge = Challenge.parse(answer.headers.get("WWW-Authenticate", ""))
         if challenge.scheme == "basic":
-            return challenge
+            return Challenge("basic")  # its realm is a text for people, no address
         if challenge.scheme != "bearer" or not challenge.realm:
             return self._result(Verdict.INCONCLUSIVE, "its 401 asks for neither Basic nor a Bearer token")
         realm = urlsplit(challenge.realm)
@@ -225,7 +225,7 @@ class _Visit:
                 return
 
     def _auth(self, challenge: Challenge, repository: str, actions: str) -> Basic | Bearer | Verification:
-        if not challenge.realm or challenge.scheme == "basic":
+        if not challenge.realm:
             return self._login
         answer = self._token_answer(challenge, (("scope", f"repository:{repository}:{actions}"),))
         if answer.status in _REFUSED:

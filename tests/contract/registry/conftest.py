@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.vendors.aws import Aws
+from fakes.vendors.network import Network
+
+
+@pytest.fixture(scope="session")
+def _network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    network = Network(tmp_path_factory.mktemp("network"))
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def network(_network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Network:
+    """An empty network, through which every https call of this process goes."""
+    _network.reset()
+    for name, value in _network.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return _network
+
+
+@pytest.fixture
+def aws(network: Network) -> Aws:
+    return Aws(network.clock)

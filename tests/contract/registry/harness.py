@@ -1,0 +1,66 @@
+"""What the tests of providers share: contexts, skewed clocks, and the verifier over the real transport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from fakes.vendors.aws import Aws
+from fakes.vendors.basic import BasicAuth, BasicOpaque, BasicToken
+from fakes.vendors.ecr import EcrByRole, EcrOwn
+from fakes.vendors.network import Network
+from fakes.vendors.vendor import PROJECT_ROLE, ProjectIdentity, Vendor
+from pydantic import SecretStr
+
+from regcred.credential import Credential
+from regcred.reference import Reference
+from regcred.registry.catalog import provider_for
+from regcred.registry.definition import BaseDefinition, parse
+from regcred.registry.interface import Journal, MintContext, Revoked, Verification
+from regcred.registry.verify import RegistryVerifier
+
+REFERENCE = Reference("payments", "main")
+
+VENDORS: tuple[type[Vendor], ...] = (BasicAuth, BasicToken, BasicOpaque, EcrByRole, EcrOwn)
+
+
+def vendor_id(vendor: type[Vendor]) -> str:
+    return f"{vendor.provider}-{vendor.variant}".strip("-").replace(" ", "-")
+
+
+class Bench:
+    """One vendor, one definition, and the calls that rotate makes."""
+
+    def __init__(self, vendor: Vendor, *, now: Callable[[], datetime] | None = None) -> None:
+        self.vendor = vendor
+        self.definition: BaseDefinition = parse(vendor.definition, where="registries/payments/main")
+        self.provider = provider_for(self.definition.provider)
+        self.now = now or vendor.clock.now
+        self.role_arn = PROJECT_ROLE
+
+    def context(self, *, in_force: str = "", journal: Journal | None = None) -> MintContext:
+        return MintContext(
+            reference=REFERENCE,
+            now=self.now,
+            identity=ProjectIdentity(self.vendor.aws, self.role_arn),
+            upstream={name: SecretStr(value) for name, value in self.vendor.upstream.items()},
+            in_force=in_force,
+            journal=journal,
+        )
+
+    def mint(self, *, in_force: str = "", journal: Journal | None = None) -> Credential:
+        return self.provider.mint(self.definition, self.context(in_force=in_force, journal=journal))
+
+    def revoke(self, credential: Credential) -> Revoked:
+        return self.provider.revoke(self.definition, credential.revocation_id, self.context())
+
+    def verify(self, credential: Credential) -> Verification:
+        return RegistryVerifier().verify(self.definition, credential)
+
+
+def bench(vendor: type[Vendor], network: Network, aws: Aws) -> Bench:
+    return Bench(vendor(network, aws))
+
+
+def skewed(network: Network, by: timedelta) -> Callable[[], datetime]:
+    return lambda: datetime.fromtimestamp(network.clock.time(), UTC) + by

@@ -1,0 +1,180 @@
+"""The suite that every provider must pass, against a stand-in as strict as its vendor."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from contract.registry.harness import REFERENCE, VENDORS, Bench, skewed, vendor_id
+from fakes.vendors.aws import Aws
+from fakes.vendors.network import Network, cut, status
+from fakes.vendors.vendor import OTHER_ROLE, Vendor
+
+from regcred.credential import Credential
+from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError, TransientError
+from regcred.registry.definition import split_key
+from regcred.registry.interface import Revoked, Verdict
+
+SKEWS = [timedelta(0), timedelta(minutes=10), timedelta(minutes=-10)]
+
+
+def vendors(*, that: Callable[[type[Vendor]], bool]) -> pytest.MarkDecorator:
+    """Run a test for those vendors only."""
+    return pytest.mark.parametrize(
+        "vendor", [item for item in VENDORS if that(item)], ids=vendor_id, indirect=True
+    )
+
+
+MINTING = vendors(that=lambda vendor: bool(vendor.calls))
+
+
+@pytest.fixture(params=VENDORS, ids=vendor_id)
+def vendor(request: pytest.FixtureRequest, network: Network, aws: Aws) -> Vendor:
+    made: Vendor = request.param(network, aws)
+    return made
+
+
+@pytest.fixture
+def bench(vendor: Vendor) -> Bench:
+    return Bench(vendor)
+
+
+def test_what_is_minted_can_pull_and_nothing_else(bench: Bench) -> None:
+    verification = bench.verify(bench.mint())
+    assert verification.verdict is Verdict.CAN_PULL, verification.detail
+
+
+def test_a_credential_that_may_push_is_found_out(bench: Bench) -> None:
+    bench.vendor.widen()
+    verification = bench.verify(bench.mint())
+    assert verification.verdict is Verdict.CAN_PUSH, verification.detail
+
+
+def test_it_is_found_under_every_host_of_the_registry_and_no_other(bench: Bench) -> None:
+    assert {split_key(key)[0] for key in bench.mint().hosts} == set(bench.vendor.hosts)
+
+
+def test_the_keys_are_narrowed_to_the_definitions_repositories(bench: Bench) -> None:
+    paths = {split_key(key)[1] for key in bench.mint().hosts}
+    assert paths == set(bench.definition.repositories or ("",))
+
+
+@pytest.mark.parametrize("skew", SKEWS, ids=str)
+def test_the_expiry_is_the_vendors_whatever_our_clock_says(
+    bench: Bench, network: Network, skew: timedelta
+) -> None:
+    bench.now = skewed(network, skew)
+    credential = bench.mint()
+    if bench.vendor.lifetime is None:
+        assert credential.expires_at is None
+        return
+    assert credential.expires_at is not None
+    left = credential.expires_at - network.clock.now()
+    assert abs(left - bench.vendor.lifetime) <= abs(skew) + timedelta(minutes=1)
+    refresh_at = credential.refresh_at(REFERENCE)
+    assert refresh_at is not None
+    network.clock.advance(refresh_at - bench.now())
+    assert bench.verify(credential).verdict is Verdict.CAN_PULL, "it died before its refresh"
+
+
+@vendors(that=lambda vendor: vendor.lifetime is not None)
+def test_the_registry_refuses_it_once_it_has_expired(bench: Bench, network: Network) -> None:
+    credential = bench.mint()
+    network.clock.advance(bench.vendor.lifetime + timedelta(minutes=2))
+    assert bench.verify(credential).verdict is Verdict.REFUSED
+
+
+def test_two_mints_give_the_second_without_harm_to_the_first(bench: Bench) -> None:
+    first, second = bench.mint(), bench.mint()
+    assert bench.verify(first).verdict is Verdict.CAN_PULL
+    assert bench.verify(second).verdict is Verdict.CAN_PULL
+
+
+def test_revoking_ends_it_or_says_that_it_can_not(bench: Bench) -> None:
+    credential = bench.mint()
+    if bench.vendor.revocable:
+        assert bench.revoke(credential) is Revoked.YES
+        assert bench.verify(credential).verdict is Verdict.REFUSED
+        assert bench.revoke(credential) is Revoked.YES, "revoking twice is no error"
+    else:
+        assert bench.revoke(credential) is Revoked.UNSUPPORTED
+        assert bench.verify(credential).verdict is Verdict.CAN_PULL
+
+
+@vendors(that=lambda vendor: vendor.keyless)
+def test_another_project_gets_nothing(bench: Bench) -> None:
+    bench.role_arn = OTHER_ROLE
+    with pytest.raises(RefusedError):
+        bench.mint()
+
+
+@vendors(that=lambda vendor: bool(vendor.calls) and not vendor.keyless)
+def test_a_refused_upstream_secret_says_so_and_what_to_do(bench: Bench) -> None:
+    bench.vendor.refuse()
+    with pytest.raises(RefusedError) as caught:
+        bench.mint()
+    assert ";" in str(caught.value)
+
+
+@vendors(that=lambda vendor: not vendor.keyless)
+def test_a_missing_upstream_secret_says_where_to_write_it(bench: Bench) -> None:
+    context = bench.context()
+    object.__setattr__(context, "upstream", {})
+    with pytest.raises(MissingError, match="upstream/payments/main"):
+        bench.provider.mint(bench.definition, context)
+
+
+@MINTING
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_throttle_or_a_fault_is_worth_another_try(bench: Bench, network: Network, code: int) -> None:
+    network.fail(bench.vendor.calls, status(code, {"message": "boom"}, {"Retry-After": "7"}), times=5)
+    with pytest.raises(TransientError):
+        bench.mint()
+
+
+@MINTING
+def test_a_broken_connection_is_worth_another_try(bench: Bench, network: Network) -> None:
+    network.fail(bench.vendor.calls, cut, times=9)
+    with pytest.raises(TransientError):
+        bench.mint()
+
+
+@MINTING
+@pytest.mark.parametrize("body", ["<html>sign in</html>", "[]", "{}"])
+def test_an_answer_that_is_no_answer_gives_one_clear_line(bench: Bench, network: Network, body: str) -> None:
+    network.fail(bench.vendor.calls, status(200, body), times=9)
+    with pytest.raises((MalformedError, TransientError)) as caught:
+        bench.mint()
+    assert "\n" not in str(caught.value)
+
+
+@MINTING
+@pytest.mark.parametrize("code", [400, 403, 404, 409])
+def test_no_refusal_repeats_what_the_vendor_said_in_its_body(
+    bench: Bench, network: Network, code: int
+) -> None:
+    body = {"error": "server said s3cr3t-in-a-body", "message": "s3cr3t-in-a-body"}
+    network.fail(bench.vendor.calls, status(code, body), times=9)
+    with pytest.raises(RegcredError) as caught:
+        bench.mint()
+    assert "s3cr3t" not in str(caught.value)
+    assert caught.value.__cause__ is None, "a traceback would show the vendor's words"
+    assert caught.value.__suppress_context__
+
+
+def test_no_secret_is_in_a_log_or_a_repr(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    credential = bench.mint()
+    bench.verify(credential)
+    texts = [caplog.text, repr(credential), repr(bench.context()), repr(bench.definition)]
+    for secret in [*passwords(credential), *bench.vendor.upstream.values()]:
+        if len(secret) > 8:
+            assert not [text for text in texts if secret in text]
+
+
+def passwords(credential: Credential) -> list[str]:
+    auths = json.loads(credential.dockerconfigjson().get_secret_value())["auths"]
+    return [value for entry in auths.values() for value in (entry["password"], entry["auth"])]

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from regcred.errors import MalformedError
+from regcred.registry import ecr_hosts
+from regcred.registry.definition import parse
+from regcred.registry.ecr import session_policy
+from regcred.registry.ecr_hosts import Endpoint
+
+ALL = frozenset(Endpoint)
+CLOUD_PROVIDER_AWS = re.compile(
+    r"^(\d{12})\.dkr[.-]ecr(-fips)?\.([a-zA-Z0-9][a-zA-Z0-9-_]*)\.(amazonaws\.(com(\.cn)?|eu)"
+    r"|on\.(aws|amazonwebservices\.com\.cn)|sc2s\.sgov\.gov|c2s\.ic\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$"
+)
+"""The pattern of AWS's own kubelet credential provider."""
+
+
+@pytest.mark.parametrize(
+    ("region", "hosts"),
+    [
+        ("eu-central-1", ["1.dkr.ecr.eu-central-1.amazonaws.com", "1.dkr-ecr.eu-central-1.on.aws"]),
+        (
+            "us-gov-west-1",
+            [
+                "1.dkr.ecr.us-gov-west-1.amazonaws.com",
+                "1.dkr-ecr.us-gov-west-1.on.aws",
+                "1.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+                "1.dkr-ecr-fips.us-gov-west-1.on.aws",
+            ],
+        ),
+        (
+            "cn-north-1",
+            ["1.dkr.ecr.cn-north-1.amazonaws.com.cn", "1.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn"],
+        ),
+        ("us-iso-east-1", ["1.dkr.ecr.us-iso-east-1.c2s.ic.gov"]),
+        ("us-isob-east-1", ["1.dkr.ecr.us-isob-east-1.sc2s.sgov.gov"]),
+        ("eu-isoe-west-1", ["1.dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk"]),
+        ("us-isof-south-1", ["1.dkr.ecr.us-isof-south-1.csp.hci.ic.gov"]),
+        ("eusc-de-east-1", ["1.dkr.ecr.eusc-de-east-1.amazonaws.eu"]),
+        ("mars-north-1", []),
+    ],
+)
+def test_each_partition_has_its_host_names(region: str, hosts: list[str]) -> None:
+    account = "123456789012"
+    expected = [account + host[1:] for host in hosts]
+    assert list(ecr_hosts.hosts(account, region, ALL)) == expected
+    for host in expected:
+        assert CLOUD_PROVIDER_AWS.fullmatch(host)
+        assert ecr_hosts.split(host) == (account, region)
+
+
+def test_only_the_wanted_kinds_are_named() -> None:
+    found = ecr_hosts.hosts("123456789012", "us-east-1", frozenset({Endpoint.FIPS}))
+    assert found == ("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com",)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "public.ecr.aws",
+        "123.dkr.ecr.us-east-1.amazonaws.com",
+        "123456789012.dkr.ecr.us-east-1.amazonaws.com.evil.net",
+    ],
+)
+def test_a_strange_host_is_no_ecr_host(host: str) -> None:
+    assert ecr_hosts.split(host) is None
+
+
+ROLE = {
+    "provider": "ecr",
+    "regions": ["us-east-1"],
+    "role_arn": "arn:aws:iam::123456789012:role/regcred/pull",
+}
+
+
+def test_the_session_policy_names_pull_actions_on_the_repositories_and_no_other() -> None:
+    policy = session_policy(parse({**ROLE, "repositories": ["team/", "base"]}, where="here"))  # type: ignore[arg-type]
+    login, pull = policy["Statement"]
+    assert login == {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"}
+    assert pull["Resource"] == [
+        "arn:aws:ecr:*:123456789012:repository/team/*",
+        "arn:aws:ecr:*:123456789012:repository/base",
+    ]
+    assert not [action for action in pull["Action"] if "Put" in action or "Upload" in action]
+
+
+def test_a_pull_through_cache_may_import_and_create_only_where_asked() -> None:
+    content = {**ROLE, "pull_through": ["docker-hub/"]}
+    cached = session_policy(parse(content, where="here"))["Statement"][-1]  # type: ignore[arg-type]
+    assert cached["Action"] == ["ecr:BatchImportUpstreamImage"]
+    assert cached["Resource"] == ["arn:aws:ecr:*:123456789012:repository/docker-hub/*"]
+    created = session_policy(parse({**content, "create_repositories": True}, where="here"))["Statement"][-1]  # type: ignore[arg-type]
+    assert "ecr:CreateRepository" in created["Action"]
+
+
+def test_a_session_policy_that_aws_would_refuse_is_refused_with_the_remedy() -> None:
+    from regcred.registry.aws import compact
+
+    many = parse(
+        {**ROLE, "repositories": [f"team-{number}/application" for number in range(60)]}, where="here"
+    )
+    with pytest.raises(MalformedError, match=r"AWS takes 2048; name fewer") as caught:
+        compact(session_policy(many))  # type: ignore[arg-type]
+    assert caught.value.field == "repositories"

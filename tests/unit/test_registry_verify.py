@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from regcred.credential import Credential, Login
+from regcred.errors import TransientError
+from regcred.registry.definition import BaseDefinition, parse
+from regcred.registry.interface import Verdict, Verification
+from regcred.registry.transport import Answer, Basic
+from regcred.registry.verify import Challenge, RegistryVerifier
+
+HOST = "registry.example.com"
+PROBE = {"probe": "team/app:1"}
+BASIC = {"WWW-Authenticate": 'Basic realm="x"'}
+
+
+def definition(**fields: Any) -> BaseDefinition:
+    return parse({"provider": "basic", "hosts": [HOST], **fields}, where="here")
+
+
+def credential(*hosts: str) -> Credential:
+    return Credential(
+        provider="basic",
+        logins=(Login("puller", SecretStr("open sesame"), hosts or (HOST,)),),
+        issued_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+class Registry:
+    """Answers by `METHOD URL`; records who was sent the password."""
+
+    def __init__(self, answers: dict[str, Answer | Exception]) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
+        self.trusted: list[str] = []
+
+    def __call__(self, method: str, url: str, *, auth: Any = None, **_: Any) -> Answer:
+        self.asked.append(f"{method} {url}")
+        if isinstance(auth, Basic):
+            self.trusted.append(url)
+        answer = (
+            self.answers.get(f"{method} {url}{' +auth' if auth else ''}") or self.answers[f"{method} {url}"]
+        )
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def answer(status: int, body: bytes = b"{}", **headers: str) -> Answer:
+    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+
+def basic_registry(head: Answer | Exception, **more: Answer) -> Registry:
+    return Registry(
+        {
+            f"GET https://{HOST}/v2/": Answer(401, BASIC, b""),
+            f"HEAD https://{HOST}/v2/team/app/manifests/1": head,
+            f"POST https://{HOST}/v2/team/app/blobs/uploads/": answer(403),
+            **more,
+        }
+    )
+
+
+def verified(registry: Callable[..., Answer], **fields: Any) -> Verification:
+    return RegistryVerifier(registry).verify(definition(**{**PROBE, **fields}), credential())
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (200, Verdict.CAN_PULL),
+        (401, Verdict.REFUSED),
+        (403, Verdict.REFUSED),
+        (404, Verdict.INCONCLUSIVE),
+        (429, Verdict.INCONCLUSIVE),
+        (500, Verdict.INCONCLUSIVE),
+        (307, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_the_manifest_decides(status: int, verdict: Verdict) -> None:
+    assert verified(basic_registry(answer(status))).verdict is verdict
+
+
+def test_a_registry_out_of_reach_proves_nothing() -> None:
+    verification = verified(basic_registry(TransientError("registry.example.com did not answer in time")))
+    assert verification.verdict is Verdict.INCONCLUSIVE
+    assert "did not answer in time" in verification.detail
+
+
+def test_an_upload_that_begins_is_ended_and_means_push() -> None:
+    upload = f"https://{HOST}/v2/team/app/blobs/uploads/7"
+    registry = basic_registry(
+        answer(200),
+        **{
+            f"POST https://{HOST}/v2/team/app/blobs/uploads/": answer(
+                202, Location="/v2/team/app/blobs/uploads/7"
+            ),
+            f"DELETE {upload}": answer(204),
+        },
+    )
+    assert verified(registry).verdict is Verdict.CAN_PUSH
+    assert registry.asked[-1] == f"DELETE {upload}"
+
+
+def test_an_upload_that_goes_elsewhere_gets_no_password() -> None:
+    registry = basic_registry(
+        answer(200),
+        **{
+            f"POST https://{HOST}/v2/team/app/blobs/uploads/": answer(
+                202, Location="https://evil.example.net/u/7"
+            )
+        },
+    )
+    assert verified(registry).verdict is Verdict.CAN_PUSH
+    assert not [url for url in registry.trusted if HOST not in url]
+
+
+def test_a_realm_on_a_strange_host_gets_no_password() -> None:
+    header = {"WWW-Authenticate": 'Bearer realm="https://evil.example.net/token",service="r"'}
+    registry = Registry({f"GET https://{HOST}/v2/": Answer(401, header, b"")})
+    verification = verified(registry)
+    assert verification.verdict is Verdict.INCONCLUSIVE
+    assert "evil.example.net" in verification.detail
+    assert "realm_hosts" in verification.detail
+    assert registry.trusted == []
+
+
+@pytest.mark.parametrize(
+    "realm", [f"https://{HOST}.evil.example.net/t", f"https://{HOST}@evil.example.net/t", "//x", ""]
+)
+def test_a_realm_that_only_looks_like_the_registry_gets_no_password(realm: str) -> None:
+    header = {"WWW-Authenticate": f'Bearer realm="{realm}",service="r"'}
+    registry = Registry({f"GET https://{HOST}/v2/": Answer(401, header, b"")})
+    assert verified(registry).verdict is Verdict.INCONCLUSIVE
+    assert registry.trusted == []
+
+
+def test_without_a_probe_a_wrong_login_is_still_found() -> None:
+    registry = Registry({f"GET https://{HOST}/v2/": Answer(401, BASIC, b"")})
+    assert verified(registry, probe="").verdict is Verdict.REFUSED
+
+
+def test_without_a_probe_a_right_login_proves_nothing_and_says_what_to_do() -> None:
+    url = f"GET https://{HOST}/v2/"
+    verification = verified(Registry({url: Answer(401, BASIC, b""), f"{url} +auth": answer(200)}), probe="")
+    assert verification.verdict is Verdict.INCONCLUSIVE
+    assert "'probe'" in verification.detail
+
+
+def test_a_registry_that_asks_for_no_login_shows_nothing_about_it() -> None:
+    assert verified(Registry({f"GET https://{HOST}/v2/": answer(200)})).verdict is Verdict.INCONCLUSIVE
+
+
+def test_an_alias_out_of_reach_does_not_hide_the_answer_of_another() -> None:
+    registry = basic_registry(answer(200))
+    registry.answers["GET https://alias.example.com/v2/"] = TransientError(
+        "alias.example.com can't be reached"
+    )
+    both = credential("alias.example.com/team/", f"{HOST}/team/")
+    assert RegistryVerifier(registry).verify(definition(**PROBE), both).verdict is Verdict.CAN_PULL
+
+
+def test_one_refused_login_of_several_refuses_the_whole() -> None:
+    good = credential()
+    both = Credential(
+        provider="basic",
+        logins=(*good.logins, Login("puller", SecretStr("open sesame"), ("other.example.com",))),
+        issued_at=good.issued_at,
+    )
+    registry = basic_registry(answer(200))
+    registry.answers |= {
+        "GET https://other.example.com/v2/": Answer(401, BASIC, b""),
+        "HEAD https://other.example.com/v2/team/app/manifests/1": answer(403),
+    }
+    verification = RegistryVerifier(registry).verify(definition(**PROBE), both)
+    assert verification.verdict is Verdict.REFUSED
+    assert "other.example.com" in verification.detail
+
+
+def test_this_machine_is_asked_without_tls_as_container_runtimes_do() -> None:
+    registry = Registry({"GET http://127.0.0.1:5000/v2/": answer(200)})
+    RegistryVerifier(registry).verify(definition(**PROBE), credential("127.0.0.1:5000"))
+    assert registry.asked == ["GET http://127.0.0.1:5000/v2/"]
+
+
+def test_docker_hub_is_asked_where_its_api_answers() -> None:
+    registry = Registry({"GET https://registry-1.docker.io/v2/": answer(200)})
+    RegistryVerifier(registry).verify(definition(**PROBE), credential("index.docker.io/v1/", "docker.io"))
+    assert set(registry.asked) == {"GET https://registry-1.docker.io/v2/"}
+
+
+@pytest.mark.parametrize(
+    ("header", "challenge"),
+    [
+        ('Bearer realm="https://a/t",service="s",scope="x"', Challenge("bearer", "https://a/t", "s")),
+        ('bearer Realm="https://a/t", Service="s"', Challenge("bearer", "https://a/t", "s")),
+        ('Basic realm="a, b"', Challenge("basic", "a, b", "")),
+        ("Negotiate", Challenge("negotiate")),
+        ("", Challenge("")),
+    ],
+)
+def test_challenges_are_read(header: str, challenge: Challenge) -> None:
+    assert Challenge.parse(header) == challenge
