@@ -54,7 +54,6 @@ from regcred.registry.interface import (
 from regcred.vault import records
 from regcred.vault.records import (
     Action,
-    Claim,
     CredentialRecord,
     Definition,
     IndexEntry,
@@ -488,12 +487,8 @@ class _Batch:
 
     def _claim(self, seen: Seen, *, now: datetime) -> _Held | None:
         """Take the claim, or None if somebody else has it or was faster."""
-        other = seen.rotation.value.claim
-        if other and other.owner != self.owner and other.lease_until > now:
-            return None
-        claim = Claim(owner=self.owner, lease_until=now + self.verb.lease)
-        claimed = seen.rotation.value.model_copy(update={"claim": claim})
         try:
+            claimed = records.take(seen.rotation.value, owner=self.owner, now=now, lease=self.verb.lease)
             version = self.verb.store.write_rotation(seen.reference, claimed, cas=seen.rotation.version)
         except ConflictError:
             return None
@@ -796,14 +791,18 @@ def _refresh_ahead(record: CredentialRecord, *, now: datetime) -> CredentialReco
 
 
 def _credential(record: CredentialRecord) -> Credential:
-    """The credential as it was before it became a record; one login for each key of the auths map."""
+    """The credential as it was before it became a record.
+
+    The hosts of a minted login are aliases of one registry, where one answer is enough; of a static one, each counts.
+    """
     auths: Mapping[str, Mapping[str, str]] = json.loads(record.dockerconfigjson.get_secret_value())["auths"]
-    hosts: dict[tuple[str, str], list[str]] = defaultdict(list)
+    hosts: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for host, login in auths.items():
-        hosts[login["username"], login["password"]].append(host.removeprefix("https://"))
+        alone = () if record.expires_at else (host,)
+        hosts[login["username"], login["password"], *alone].append(host.removeprefix("https://"))
     return Credential(
         provider=record.provider,
-        logins=tuple(Login(user, SecretStr(word), tuple(names)) for (user, word), names in hosts.items()),
+        logins=tuple(Login(key[0], SecretStr(key[1]), tuple(names)) for key, names in hosts.items()),
         issued_at=record.issued_at,
         expires_at=record.expires_at,
         revocation_id=record.revocation_id,

@@ -1,0 +1,71 @@
+"""The edge of dispatch: a schedule or a nudge in, messages out. Nothing is decided here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.metrics import MetricUnit
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from regcred.dispatch import Report, Sweep
+from regcred.errors import RegcredError, TransientError
+from regcred.vault.records import malformed
+from regcred.wiring import powertools
+from regcred.wiring.dispatch import dispatch
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+logger = powertools.logger("dispatch")
+metrics = powertools.metrics("dispatch")
+
+
+class Trigger(BaseModel):
+    """The schedule sends the time it was for; a nudge names a project; an empty event means now, everything."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    time: AwareDatetime | None = None
+    project: str | None = None
+
+
+@logger.inject_lambda_context(clear_state=True)
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  # noqa: ARG001 - the runtime's contract
+    """Run one sweep; answers with what was found, for who invokes it by hand."""
+    try:
+        trigger = _trigger(event)
+        wired = dispatch()
+        at = trigger.time or datetime.now(UTC).replace(microsecond=0)
+        report = wired.verb.run(Sweep(at, wired.settings.interval), only=trigger.project)
+    except RegcredError as error:
+        metrics.add_metric("VaultUnreachable", MetricUnit.Count, int(isinstance(error, TransientError)))
+        logger.error("sweep failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - its line says all
+        raise
+    _report(report, whole=trigger.project is None)
+    return {"projects": report.projects, "messages": report.messages, "unreadable": len(report.unreadable)}
+
+
+def _trigger(event: dict[str, Any]) -> Trigger:
+    try:
+        return Trigger.model_validate(event)
+    except ValidationError as error:
+        raise malformed(error, where="dispatch event") from None
+
+
+def _report(report: Report, *, whole: bool) -> None:
+    for name, error in report.unreadable.items():
+        logger.error("not readable", where=name, error=str(error), error_kind=error.kind)
+    metrics.add_metric("Messages", MetricUnit.Count, report.messages)
+    metrics.add_metric("Dispatched", MetricUnit.Count, sum(report.reasons.values()))
+    metrics.add_metric("Unreadable", MetricUnit.Count, len(report.unreadable))
+    if whole:
+        metrics.add_metric("VaultUnreachable", MetricUnit.Count, 0)
+        metrics.add_metric("Registries", MetricUnit.Count, report.health.registries)
+        metrics.add_metric("FailingRegistries", MetricUnit.Count, report.health.failing)
+        metrics.add_metric("LastQuarter", MetricUnit.Count, report.health.last_quarter)
+        metrics.add_metric("Expired", MetricUnit.Count, report.health.expired)
+    logger.info(
+        "sweep done", projects=report.projects, messages=report.messages, reasons=dict(report.reasons)
+    )

@@ -1,0 +1,61 @@
+"""Logs without secrets. Secrets are ``SecretStr`` and never meant to be logged; this is the second net under that.
+
+It works on the finished line, so it also covers what libraries log, the texts of exceptions, and extra fields.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+
+HIDDEN = "***"
+"""What stands in the place of a secret."""
+
+_FIELDS = (
+    r"password|passwd|secret|token|auth|authorization|authorizationtoken|identitytoken|registrytoken|"
+    r"secretaccesskey|aws_secret_access_key|secret_access_key|sessiontoken|session_token|aws_session_token|"
+    r"client_token|client_secret|client_assertion|access_token|refresh_token|id_token|subject_token|webidentitytoken|"
+    r"x-vault-token|x-amz-security-token|private_key|\.dockerconfigjson|jwt"
+)
+_QUOTE = r"\\*[\"']"
+
+_PATTERNS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}"), HIDDEN),  # Vault and OpenBao tokens
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"), HIDDEN),  # JSON Web Tokens
+    (re.compile(r"\b(Basic|Bearer)\s+[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    (re.compile(r"(://)[^/\s:@\"']+:[^/\s@\"']+@"), rf"\1{HIDDEN}@"),  # user and password in a URL
+    (
+        re.compile(rf"({_QUOTE}(?:{_FIELDS}){_QUOTE}\s*:\s*)({_QUOTE})(?:(?!\2).)+(\2)", re.IGNORECASE),
+        rf"\1\2{HIDDEN}\3",
+    ),
+    (re.compile(rf"\b((?:{_FIELDS})=)[^\s&,;\"'\\]{{6,}}", re.IGNORECASE), rf"\1{HIDDEN}"),
+    # Longer than any digest, id or ARN: ECR and session tokens, keys, certificates.
+    (re.compile(r"[A-Za-z0-9+/=_-]{120,}"), HIDDEN),
+)
+
+
+def redact(line: str) -> str:
+    """The line with everything hidden that looks like a secret: tokens by their form, fields by their name."""
+    for pattern, replacement in _PATTERNS:
+        line = pattern.sub(replacement, line)
+    return line
+
+
+class RedactingFormatter(logging.Formatter):
+    """Redacts what another formatter has made."""
+
+    def __init__(self, inner: logging.Formatter | None = None) -> None:
+        super().__init__()
+        self._inner = inner or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The finished line, without secrets."""
+        return redact(self._inner.format(record))
+
+
+def guard(logger: logging.Logger) -> None:
+    """Redact what the logger's handlers write, also of other loggers that reach them; doing it twice is once."""
+    for handler in logger.handlers:
+        if not isinstance(handler.formatter, RedactingFormatter):
+            handler.setFormatter(RedactingFormatter(handler.formatter))

@@ -1,0 +1,36 @@
+"""Dispatch with its real classes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+
+from regcred.dispatch import Dispatch
+from regcred.settings import DispatchSettings
+from regcred.wiring import aws
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The verb and what its handler needs to know."""
+
+    verb: Dispatch
+    settings: DispatchSettings
+
+
+@cache
+def dispatch() -> Wired:
+    """Build it from the environment, once; warm invocations share it, with its connections and its Vault token.
+
+    Raises:
+        MalformedError: a setting is missing or wrong.
+    """
+    settings = DispatchSettings.load(os.environ)
+    verb = Dispatch(
+        store=aws.store(settings),
+        queue=aws.SqsQueue(settings.queue_url),
+        chunk=settings.chunk,
+        workers=settings.workers,
+    )
+    return Wired(verb, settings)

@@ -1,0 +1,42 @@
+"""Logger and Metrics of the functions: JSON lines without secrets, metrics without a dimension per registry."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
+from aws_lambda_powertools.metrics import Metrics
+
+from regcred.log import guard, redact
+
+NAMESPACE = "Regcred"
+"""The CloudWatch namespace of all metrics."""
+
+
+class _Formatter(LambdaPowertoolsFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def logger(service: str) -> Logger:
+    """The function's logger; Regcred's modules log through it too, and what libraries log is redacted.
+
+    Args:
+        service: The function's name. The level is POWERTOOLS_LOG_LEVEL, or INFO.
+    """
+    made = Logger(
+        service=service, logger_formatter=_Formatter(), log_uncaught_exceptions=False, stream=sys.stdout
+    )
+    package = logging.getLogger("regcred")
+    package.handlers = list(made.handlers)
+    package.setLevel(made.log_level)
+    package.propagate = False
+    guard(logging.getLogger())
+    return made
+
+
+def metrics(service: str) -> Metrics:
+    """The function's metrics, written as one log line per invocation (embedded metric format)."""
+    return Metrics(namespace=NAMESPACE, service=service)

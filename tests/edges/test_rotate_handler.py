@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from regcred.errors import TransientError
+from regcred.reference import Reference
+from regcred.rotate import Done, Outcome
+from regcred.work import Message
+
+
+class FakeRotate:
+    def __init__(self, failing: dict[str, Exception] | None = None) -> None:
+        self.failing = failing or {}
+        self.calls: list[tuple[str, str]] = []
+
+    def run(self, message: Message, *, owner: str, until: Any) -> list[Outcome]:
+        self.calls.append((message.project, owner))
+        if message.project in self.failing:
+            raise self.failing[message.project]
+        return [
+            Outcome(Reference(message.project, name), Done.ROTATED, provider="ecr", version=2)
+            for name in message.registries
+        ]
+
+
+def record(number: int, project: str, body: str | None = None) -> dict[str, Any]:
+    message = Message(project=project, registries={"prod": "due"})
+    return {
+        "messageId": f"m{number}",
+        "body": message.body() if body is None else body,
+        "attributes": {"MessageGroupId": project},
+        "eventSource": "aws:sqs",
+    }
+
+
+def failed(answer: dict[str, Any]) -> list[str]:
+    return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+
+
+@pytest.fixture
+def invoke(load, context, monkeypatch, capsys):
+    def invoke(verb: FakeRotate, *records: dict[str, Any]) -> dict[str, Any]:
+        module = load("rotate")
+        monkeypatch.setattr(module, "rotate", lambda: verb)
+        return module.handler({"Records": list(records)}, context)
+
+    return invoke
+
+
+def test_every_message_is_rotated_under_an_owner_of_its_own(invoke) -> None:
+    verb = FakeRotate()
+    assert failed(invoke(verb, record(1, "a"), record(2, "b"))) == []
+    assert [project for project, _ in verb.calls] == ["a", "b"]
+    assert len({owner for _, owner in verb.calls}) == 2
+
+
+def test_only_the_failed_project_is_delivered_again_and_in_order(invoke) -> None:
+    verb = FakeRotate({"a": TransientError("Vault is sealed")})
+    answer = invoke(verb, record(1, "a"), record(2, "b"), record(3, "a"))
+    assert failed(answer) == ["m1", "m3"]
+    assert [project for project, _ in verb.calls] == ["a", "b"]
+
+
+def test_a_batch_that_fails_whole_is_an_answer_not_a_crash(invoke) -> None:
+    answer = invoke(FakeRotate({"a": TransientError("Vault is sealed")}), record(1, "a"))
+    assert failed(answer) == ["m1"]
+
+
+def test_a_message_that_is_none_of_ours_fails_and_is_named_in_one_line(invoke, capsys) -> None:
+    assert failed(invoke(FakeRotate(), record(1, "a", body='{"project": "A B"}'))) == ["m1"]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    errors = [line for line in lines if line.get("level") == "ERROR"]
+    assert len(errors) == 1
+    assert "project" in errors[0]["error"]
+
+
+def test_a_bug_shows_no_secret_in_the_log(invoke, capsys) -> None:
+    assert failed(invoke(FakeRotate({"a": KeyError("password=hunter2hunter2")}), record(1, "a"))) == ["m1"]
+    assert "hunter2" not in capsys.readouterr().out
+
+
+def test_metrics_count_outcomes_without_a_dimension_per_registry(invoke, capsys) -> None:
+    invoke(FakeRotate({"b": TransientError("sealed")}), record(1, "a"), record(2, "b"))
+    metrics = json.loads(next(line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line))
+    assert (metrics["Rotated"], metrics["FailedMessages"], metrics["VaultUnreachable"]) == (
+        [1.0],
+        [1.0],
+        [1.0],
+    )
+    assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
