@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from pydantic import SecretStr
 
 from regcred.errors import ConflictError, TransientError
-from regcred.reference import Reference
+from regcred.reference import Reference, check_label
 from regcred.vault import records
 from regcred.vault.interface import KeyValue
 from regcred.vault.records import (
@@ -249,6 +249,11 @@ class Store:
     def status(self, cluster: str, project: str) -> Versioned[Status] | None:
         """What is in place in a cluster, and its ledger."""
         return self._record(records.status_path(cluster, project), Status)
+
+    def status_projects(self, cluster: str) -> list[str]:
+        """The names of all projects that have something in place in a cluster."""
+        folder = f"status/{check_label(cluster, field='cluster')}"
+        return [name for name in self._kv.list(folder) if not name.endswith("/")]
 
     def status_version(self, cluster: str, project: str) -> int:
         """The version of a status document."""
