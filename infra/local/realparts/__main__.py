@@ -8,6 +8,7 @@ import sys
 
 import requests
 
+from .aws import ACCOUNT, REGION
 from .build import BuildError, say
 from .procs import StartError
 from .stack import PARTS, Stack
@@ -22,12 +23,27 @@ def main() -> int:
     up.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)}")
     commands.add_parser("down", help="stop everything; only the logs stay")
     commands.add_parser("status", help="say what runs, and where")
+    user = commands.add_parser("user", help="make a user of the registry and print its password")
+    user.add_argument("name")
+    user.add_argument("--pull", nargs="+", default=["*"], metavar="REPOSITORY", help="what it may pull (default: all)")
+    user.add_argument("--expires-in", type=float, metavar="SECONDS", help="refuse it after that (default: never)")
+    revoke = commands.add_parser("revoke", help="refuse a user of the registry from now on")
+    revoke.add_argument("name")
+    image = commands.add_parser("image", help="push a small image; every registry host name has it then")
+    image.add_argument("repository")
+    image.add_argument("--tag", default="1")
+    role = commands.add_parser("role", help="make a project's IAM role that the rotate function may assume")
+    role.add_argument("project")
+    role.add_argument("--account", default=ACCOUNT)
+    lifetime = commands.add_parser("ecr-lifetime", help="set how long ECR logins live from now on (default: 43200)")
+    lifetime.add_argument("seconds", type=float)
     args = parser.parse_args()
     stack = Stack(args.dir)
     try:
-        return {"up": lambda: _up(stack, args.parts), "down": lambda: _down(stack), "status": lambda: _status(stack)}[
-            args.command
-        ]()
+        return _run(stack, args)
+    except LookupError as error:
+        print(error, file=sys.stderr)
+        return 3
     except (BuildError, StartError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -37,6 +53,31 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Stopped half-way. `make down` takes away what has started.", file=sys.stderr)
         return 130
+
+
+def _run(stack: Stack, args: argparse.Namespace) -> int:
+    match args.command:
+        case "up":
+            return _up(stack, args.parts)
+        case "down":
+            return _down(stack)
+        case "status":
+            return _status(stack)
+    stack = Stack.attach(stack.directory)
+    match args.command:
+        case "user":
+            say(stack.registry.add_user(args.name, pull=args.pull, expires_in=args.expires_in))
+        case "revoke":
+            stack.registry.revoke_user(args.name)
+        case "image":
+            stack.push_image(args.repository, tag=args.tag)
+            for host in ("registry.example.com", f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"):
+                say(f"{host}/{args.repository}:{args.tag}")
+        case "role":
+            say(stack.project_role(args.project, account=args.account))
+        case "ecr-lifetime":
+            stack.aws.set_ecr_token_lifetime(args.seconds)
+    return 0
 
 
 def _up(stack: Stack, parts: list[str] | None) -> int:

@@ -95,6 +95,7 @@ class Lambda:
         name: str,
         env: Mapping[str, str],
         *,
+        folder: Path | None = None,
         instance: str | None = None,
         handler: str = "app.handler",
         timeout_seconds: int = 60,
@@ -105,6 +106,7 @@ class Lambda:
             name: the folder's name.
             env: the function's environment variables, as in template.yaml; AWS credentials of its execution role, the AWS
                 endpoint and the proxy are added.
+            folder: the function's folder, when it is not `functions/<name>`.
             instance: names the process, for a second one of the same function.
             handler: module and function.
             timeout_seconds: the function's Timeout.
@@ -113,7 +115,7 @@ class Lambda:
         self._processes.stop(process, grace=2)
         port, runtime_port = free_ports(2)
         runtime = python_packages("lambda-runtime", LOCAL / "lambda-runtime.txt")
-        function = ROOT / "functions" / name
+        function = folder or ROOT / "functions" / name
         role = self.role(name)
         self._aws.add_role(role, trust=_LAMBDA_TRUST, policy=_EXECUTION, max_session_seconds=43200)
         path = [function, *self.layers(), runtime]

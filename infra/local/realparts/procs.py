@@ -158,10 +158,26 @@ def end(pids: Iterable[int], *, grace: float) -> None:
     tree = {child for root in roots for child in _children(root)} | set(roots)
     for root in roots:
         _signal(root, signal.SIGTERM)
-    _, alive = psutil.wait_procs(list(tree), timeout=grace)
-    for process in alive:
+    for process in _wait(tree, grace):
         _signal(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=5)
+    _wait(tree, 5)
+
+
+def _wait(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until the processes have ended, and return those that have not. A zombie has, whoever reaps it."""
+    deadline = time.monotonic() + seconds
+    while alive := [process for process in processes if _alive(process)]:
+        if time.monotonic() > deadline:
+            return alive
+        time.sleep(0.02)
+    return []
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def tail(log: Path, lines: int = 15) -> str:

