@@ -53,7 +53,8 @@ class Remove:
 
     def __str__(self) -> str:
         detach = f", after its name is taken from {_accounts(self.accounts)}" if self.accounts else ""
-        return f"delete  {self.namespace}/{self.reference.secret_name} ({self.why}){detach}"
+        unless = ", unless a live Pod names it" if self.waits else ""
+        return f"delete  {self.namespace}/{self.reference.secret_name} ({self.why}){detach}{unless}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ class Tell:
     note: str
     reference: Reference | None = None
     why: Why | None = None
+    topic: str = ""
+    """Tells things of one reason apart: what was said once of a topic is not said again."""
 
     def __str__(self) -> str:
         return f"tell    {self.about}: {self.reason}: {self.note}"

@@ -240,7 +240,9 @@ class _NamespacePlan:
                 self.draft.accounts.append(change)
 
     def _tell_about_itself(self, workload: Workload) -> None:
-        self.draft.tells += [Tell(workload, Reason.MALFORMED, f"{line}.") for line in workload.malformed]
+        self.draft.tells += [
+            Tell(workload, Reason.MALFORMED, f"{line}.", topic=line) for line in workload.malformed
+        ]
         unseen = workload.references and not workload.admitted
         if unseen and self._mode is Mode.ADMISSION:
             note = restart_needed(workload.kind.name, workload.name, self.namespace.name)
@@ -253,4 +255,7 @@ class _NamespacePlan:
         refresh_at = registry.refresh_at or registry.expires_at - 2 * WARN_BEFORE
         if self.view.now >= refresh_at + (registry.expires_at - refresh_at) / 2:
             note = expiring(reference, registry.expires_at, self.view.now, registry.error)
-            self.draft.tells += [Tell(workload, Reason.EXPIRING, note, reference) for workload in workloads]
+            topic = registry.expires_at.isoformat()
+            self.draft.tells += [
+                Tell(workload, Reason.EXPIRING, note, reference, topic=topic) for workload in workloads
+            ]

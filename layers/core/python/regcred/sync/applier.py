@@ -1,0 +1,287 @@
+"""Carries out a plan's actions, many at once, what Pods may be waiting for first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from regcred.cluster.actions import Action, Project, Remove, SetAccount, Tell
+from regcred.cluster.interface import Cluster, Message, NameTakenError
+from regcred.cluster.model import Place
+from regcred.cluster.words import Why
+from regcred.errors import MissingError, RegcredError, TransientError
+from regcred.reference import Reference
+from regcred.sync.desk import Clock, Meter, jittered, log
+from regcred.sync.ledger import Ledger
+from regcred.sync.sources import Sources
+
+CONCURRENCY = 32
+"""Writes in flight; more gains nothing, since the API server is the limit."""
+
+TELLERS = 2
+EVENTS_PER_SECOND = 20.0
+"""Events are for people: at most this many a second, after a burst."""
+EVENTS_BURST = 100
+
+TRIES = 3
+"""How often a write is tried at once before it waits for its turn again."""
+AGAIN = timedelta(seconds=0.2)
+LONGEST = timedelta(minutes=5)
+CLASH_AGAIN = timedelta(minutes=10)
+"""How long a Secret that is somebody else's is left before it is tried again."""
+
+Key = tuple[str, Reference]
+
+
+@dataclass(slots=True)
+class Report:
+    """What was done since the last report."""
+
+    created: int = 0
+    updated: int = 0
+    removed: int = 0
+    attached: int = 0
+    told: int = 0
+    deferred: int = 0
+    """Removals put off because a live Pod names the Secret."""
+    failures: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        done = {
+            "created": self.created,
+            "updated": self.updated,
+            "removed": self.removed,
+            "ServiceAccounts changed": self.attached,
+            "Events": self.told,
+            "put off for live Pods": self.deferred,
+            "failed": len(self.failures),
+        }
+        return ", ".join(f"{number} {what}" for what, number in done.items() if number) or "nothing to do"
+
+
+@dataclass(order=True, slots=True)
+class _Job:
+    rank: int
+    number: int
+    action: Action = field(compare=False)
+
+
+class Applier:
+    """Runs actions by rank. An async context manager: its workers live as long as it is open.
+
+    Args:
+        cluster: Where to write.
+        sources: Where credentials come from.
+        ledger: Is told of each success.
+        clock: Tells the time.
+        meter: Measures.
+        touched: Is called with the namespace after each write, so that it is looked at again.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        sources: Sources,
+        ledger: Ledger,
+        clock: Clock,
+        meter: Meter,
+        *,
+        touched: Callable[[Action, RegcredError | None], None],
+        concurrency: int = CONCURRENCY,
+    ) -> None:
+        self._cluster = cluster
+        self._sources = sources
+        self._ledger = ledger
+        self._clock = clock
+        self._meter = meter
+        self._touched = touched
+        self._concurrency = concurrency
+        self._writes: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
+        self._events: asyncio.Queue[Tell] = asyncio.Queue()
+        self._number = 0
+        self._in_flight: set[Key] = set()
+        self._retry_at: dict[Key, datetime] = {}
+        self._failed: dict[Key, int] = {}
+        self._allowance = float(EVENTS_BURST)
+        self._allowed_at = 0.0
+        self._workers: list[asyncio.Task[None]] = []
+        self.report = Report()
+
+    async def __aenter__(self) -> Self:
+        self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
+        self._workers += [asyncio.create_task(self._speak()) for _ in range(TELLERS)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued or under way but Events."""
+        return not self._in_flight and self._writes.empty()
+
+    def busy(self) -> set[Key]:
+        """What is being written, or waits to be tried again; a plan leaves it alone."""
+        now = self._clock()
+        for key in [key for key, at in self._retry_at.items() if at <= now]:
+            del self._retry_at[key]
+        return self._in_flight | self._retry_at.keys()
+
+    def next_retry(self) -> datetime | None:
+        """When the first of those that wait may be tried again."""
+        return min(self._retry_at.values(), default=None)
+
+    def submit(self, actions: Iterable[Action]) -> None:
+        """Queue actions; what is in flight already must not be among them."""
+        for action in actions:
+            if isinstance(action, Tell):
+                self._events.put_nowait(action)
+            else:
+                self._number += 1
+                self._writes.put_nowait(_Job(rank(action), self._number, action))
+                if isinstance(action, Project | Remove):
+                    self._in_flight.add((action.namespace, action.reference))
+
+    async def drain(self) -> None:
+        """Wait until all that was queued is done."""
+        await self._writes.join()
+        await self._events.join()
+
+    async def _work(self) -> None:
+        while True:
+            action = (await self._writes.get()).action
+            error: RegcredError | None = None
+            try:
+                await self._try(action)
+            except RegcredError as failure:
+                error = failure
+            except Exception as failure:  # noqa: BLE001 - one action that fails oddly must not end its worker
+                error = RegcredError(f"an internal error ({type(failure).__name__}); please report it")
+            self._settle(action, error)
+            self._writes.task_done()
+
+    async def _try(self, action: Action) -> None:
+        for attempt in range(1, TRIES + 1):
+            try:
+                await self._do(action)
+            except TransientError as error:
+                if attempt == TRIES:
+                    raise
+                wait = max(error.retry_after or AGAIN, AGAIN) * 2 ** (attempt - 1)
+                await asyncio.sleep(jittered(min(wait, timedelta(seconds=5))).total_seconds())
+            else:
+                return
+
+    async def _do(self, action: Action) -> None:
+        if isinstance(action, Project):
+            await self._project(action)
+        elif isinstance(action, Remove):
+            await self._remove(action)
+        elif isinstance(action, SetAccount):
+            changed = await self._cluster.set_pull_secrets(
+                action.namespace, action.account, add=action.add, remove=action.remove
+            )
+            self.report.attached += changed
+
+    async def _project(self, action: Project) -> None:
+        body = await self._sources.body(action.reference, action.version)
+        await self._cluster.apply_secret(action.namespace, body, first=action.first)
+        self._ledger.put(action.namespace, action.reference, Place(body.version, action.short_uid))
+        self.report.created += action.first
+        self.report.updated += not action.first
+        self._meter.count("secrets_written_total", kind="first" if action.first else "refresh")
+
+    async def _remove(self, action: Remove) -> None:
+        place = self._ledger.place(action.namespace, action.reference)
+        if place is None or (action.waits and not place.unused_since):
+            return
+        name = action.reference.secret_name
+        for account in action.accounts:
+            try:
+                await self._cluster.set_pull_secrets(action.namespace, account, add=(), remove=(name,))
+            except MissingError:
+                continue
+        if action.waits and any(
+            name in pod.pull_secrets for pod in await self._cluster.live_pods(action.namespace)
+        ):
+            now = self._clock()
+            self._ledger.put(action.namespace, action.reference, replace(place, unused_since=now.isoformat()))
+            self.report.deferred += 1
+            return
+        await self._cluster.delete_secret(action.namespace, action.reference)
+        left = None if action.waits else Place(refused=action.why)
+        self._ledger.put(action.namespace, action.reference, left)
+        self.report.removed += 1
+        self._meter.count("secrets_removed_total", why=action.why)
+
+    def _settle(self, action: Action, error: RegcredError | None) -> None:
+        if isinstance(action, Project | Remove):
+            key = (action.namespace, action.reference)
+            self._in_flight.discard(key)
+            if error is None:
+                self._failed.pop(key, None)
+            elif isinstance(error, MissingError):
+                self._ledger.put(action.namespace, action.reference, None)
+                error = None
+            elif isinstance(error, NameTakenError):
+                self._ledger.put(action.namespace, action.reference, Place(refused=Why.CLASH))
+                self._retry_at[key] = self._clock() + CLASH_AGAIN
+            else:
+                self._failed[key] = self._failed.get(key, 0) + 1
+                delay = min(AGAIN * 2 ** min(self._failed[key] + 2, 12), LONGEST)
+                self._retry_at[key] = self._clock() + jittered(delay)
+        elif isinstance(error, MissingError):
+            error = None
+        if error is not None:
+            self.report.failures.append(f"{str(action).split()[0]} {_where(action)}: {error}")
+            self._meter.count("writes_failed_total", kind=error.kind)
+            log(logging.WARNING, "a write failed", action=str(action), problem=str(error), kind=error.kind)
+        self._touched(action, error)
+
+    async def _speak(self) -> None:
+        while True:
+            tell = await self._events.get()
+            try:
+                await self._await_allowance()
+                await self._cluster.tell(Message(tell.about, tell.reason, tell.note))
+                self.report.told += 1
+                self._meter.count("events_total", reason=tell.reason)
+            except RegcredError as error:
+                log(
+                    logging.WARNING,
+                    "an Event could not be written",
+                    about=str(tell.about),
+                    problem=str(error),
+                )
+            finally:
+                self._events.task_done()
+
+    async def _await_allowance(self) -> None:
+        now = asyncio.get_running_loop().time()
+        earned = (now - self._allowed_at) * EVENTS_PER_SECOND
+        self._allowance = min(EVENTS_BURST, self._allowance + earned) - 1
+        self._allowed_at = now
+        if self._allowance < 0:
+            await asyncio.sleep(-self._allowance / EVENTS_PER_SECOND)
+
+
+def rank(action: Action) -> int:
+    """The order among queued writes: first projections, names in ServiceAccounts, refreshes, removals."""
+    if isinstance(action, Project):
+        return 0 if action.first else 2
+    return 1 if isinstance(action, SetAccount) else 3
+
+
+def _where(action: Action) -> str:
+    if isinstance(action, Project | Remove):
+        return f"{action.namespace}/{action.reference.secret_name}"
+    return f"{action.namespace}/{action.account}" if isinstance(action, SetAccount) else str(action)

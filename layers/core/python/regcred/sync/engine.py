@@ -1,0 +1,300 @@
+"""Observe, plan, apply: one pass over a cluster, whole or for the namespaces that changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from regcred.cluster.actions import Action, Note, Plan, Project, SetAccount, Tell
+from regcred.cluster.interface import Cluster, NameTakenError
+from regcred.cluster.inventory import Inventory
+from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, Place, ServiceAccount
+from regcred.cluster.plan import make_plan
+from regcred.cluster.view import Knowledge, Rules, View
+from regcred.cluster.words import REASON_OF, Why, refusal
+from regcred.errors import MissingError, RegcredError
+from regcred.reference import Reference
+from regcred.sync.applier import CONCURRENCY, Applier, Report
+from regcred.sync.desk import Clock, Meter, Unmeasured, VaultThreads, log, utc_now
+from regcred.sync.ledger import Ledger
+from regcred.sync.sources import Sources
+from regcred.vault.store import Store
+
+WRITE_AHEAD = 2.0
+"""Seconds that a first projection waits for the ledger; after that it goes on, and the ledger follows."""
+
+ROUNDS = 5
+"""How many passes a single run may take to settle (a ServiceAccount is changed after its Secret is there)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a sync is told by its settings."""
+
+    rules: Rules
+    kinds: tuple[Kind, ...] = WORKLOADS
+    evict_stuck_pods: bool = False
+    concurrency: int = CONCURRENCY
+
+
+class Engine:
+    """Holds what one sync knows, and makes passes. An async context manager.
+
+    Args:
+        cluster: The cluster's API.
+        store: The ``regcred/`` mount.
+        options: The settings.
+        clock: Tells the time.
+        meter: Measures.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Store,
+        options: Options,
+        *,
+        clock: Clock = utc_now,
+        meter: Meter | None = None,
+    ) -> None:
+        self.cluster = cluster
+        self.options = options
+        self.clock = clock
+        self.meter = meter or Unmeasured()
+        self.vault = VaultThreads()
+        name = options.rules.cluster
+        self.sources = Sources(store, name, self.vault, clock, self.meter)
+        self.ledger = Ledger(store, name, self.vault, clock, self.meter)
+        self.inventory = Inventory(options.kinds)
+        self.touched: set[str] = set()
+        """Namespaces to look at again."""
+        self.applier = Applier(
+            cluster,
+            self.sources,
+            self.ledger,
+            clock,
+            self.meter,
+            touched=self._after,
+            concurrency=options.concurrency,
+        )
+        self._told: dict[tuple[str, Reference | None], set[tuple[str, str, str]]] = {}
+        self._heard: set[tuple[str, Reference, str]] = set()
+        self._braked = 0
+
+    async def __aenter__(self) -> Self:
+        await self.applier.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.applier.__aexit__(kind, error, trace)
+        self.vault.close()
+
+    async def load(self) -> None:
+        """Read the ledger and the grants.
+
+        Raises:
+            RegcredError: Vault can't be read, so it is not known what is in place.
+        """
+        await self.ledger.load()
+        for namespace, places in self.ledger.places.items():
+            for reference, place in places.items():
+                self.sources.remember(reference, place.version or 0)
+                if place.refused:
+                    self._heard.add((namespace, reference, place.refused))
+        await self.sources.look_at_grants()
+        await self.look_at_projects(self.ledger.projects())
+
+    async def list_kind(self, kind: Kind) -> str:
+        """List one kind whole; return from where to watch on.
+
+        Raises:
+            RegcredError: what was known of the kind stays, and counts as incomplete.
+        """
+        try:
+            listing = await self.cluster.list(kind)
+        except MissingError:
+            if not kind.custom:
+                raise
+            log(logging.WARNING, "a configured kind is not served by this cluster", workload=kind.name)
+            self.touched |= self.inventory.replace(kind, [])
+            raise
+        self.touched |= self.inventory.replace(kind, listing.items)
+        self.meter.count("cluster_list_pages_total", listing.requests, kind=kind.name)
+        return listing.resource_version
+
+    def kinds(self) -> tuple[Kind, ...]:
+        """All kinds that are listed: workloads, Namespaces and, where a mode needs them, ServiceAccounts."""
+        accounts = self.options.rules.mode is Mode.SERVICEACCOUNT or any(
+            namespace.mode is Mode.SERVICEACCOUNT for namespace in self.inventory.namespaces.values()
+        )
+        return (NAMESPACE, *self.options.kinds, *((SERVICE_ACCOUNT,) if accounts else ()))
+
+    async def look_at_projects(self, projects: Iterable[str]) -> bool:
+        """Poll the indexes of projects; say whether any changed."""
+        changed = await asyncio.gather(*(self.sources.look_at(project) for project in sorted(set(projects))))
+        return any(changed)
+
+    def projects_in_use(self) -> set[str]:
+        """The projects that are in place, or asked for where they are granted."""
+        asked = {
+            reference.project
+            for namespace in {*self.inventory.workloads, *self.inventory.namespaces}
+            for reference in self._asked(namespace)
+        }
+        return asked | self.ledger.projects()
+
+    def _asked(self, namespace: str) -> set[Reference]:
+        grants = self.sources.grants
+        return {
+            reference
+            for workload in self.inventory.requests(namespace)
+            for reference in workload.references
+            if grants.allow(reference.project, namespace)
+        }
+
+    async def reconcile(self, scope: Iterable[str] | None = None, *, dry_run: bool = False) -> Plan:
+        """Make a plan for all namespaces, or those of ``scope``, and queue its actions unless ``dry_run``."""
+        started = time.monotonic()
+        names = None if scope is None else set(scope)
+        asked = {reference.project for name in names or () for reference in self._asked(name)}
+        unread = (self.projects_in_use() if names is None else asked) - self.sources.projects.keys()
+        await self.look_at_projects(unread)
+        view = View(
+            now=self.clock(),
+            inventory=self.inventory,
+            grants=self.sources.grants,
+            projects=self.sources.projects,
+            places=self.ledger.places,
+            rules=self.options.rules,
+            busy=self.applier.busy(),
+        )
+        plan = make_plan(view, names)
+        if not dry_run:
+            await self._carry_out(plan)
+            self._watch_brake(plan, everything=names is None)
+        self.meter.time(
+            "reconcile_seconds", time.monotonic() - started, scope="all" if names is None else "some"
+        )
+        return plan
+
+    async def _carry_out(self, plan: Plan) -> None:
+        actions: list[Action] = []
+        for action in plan.actions:
+            if isinstance(action, Note):
+                self._note(action)
+            elif not isinstance(action, Tell) or self._is_news(action):
+                actions.append(action)
+        firsts = [action for action in actions if isinstance(action, Project) and action.first]
+        for first in firsts:
+            self.ledger.put(first.namespace, first.reference, Place(0, first.short_uid))
+        if firsts:
+            await self._write_ahead()
+        self.applier.submit(actions)
+
+    async def _write_ahead(self) -> None:
+        """Enter first projections before they are made: a crash then leaves no Secret that nobody knows of."""
+        saving = asyncio.ensure_future(self.ledger.save())
+        done, _ = await asyncio.wait([saving], timeout=WRITE_AHEAD)
+        if not done:
+            log(logging.WARNING, "Vault is slow: projecting before the ledger is written")
+
+    def _note(self, note: Note) -> None:
+        old = self.ledger.place(note.namespace, note.reference) or Place()
+        if note.forget:
+            self.ledger.put(note.namespace, note.reference, None)
+            return
+        since = note.unused_since.isoformat() if note.unused_since else ""
+        new = Place(
+            old.version, old.uid, since or (old.unused_since if note.refused else ""), note.refused or ""
+        )
+        if old.refused != new.refused:
+            self._told.pop((note.namespace, note.reference), None)
+        self.ledger.put(note.namespace, note.reference, new if new != Place() else None)
+
+    def _is_news(self, tell: Tell) -> bool:
+        """Whether the owner has not been told; a restart repeats nothing that the ledger knows of."""
+        about = tell.about
+        told = self._told.setdefault((about.namespace, tell.reference), set())
+        said = (about.uid, tell.reason, tell.topic)
+        if said in told:
+            return False
+        told.add(said)
+        if tell.reference is None or tell.why is None:
+            return True
+        written_at = self.ledger.written_at.get(tell.reference.project)
+        heard = (about.namespace, tell.reference, str(tell.why)) in self._heard
+        return not (heard and written_at and about.created <= f"{written_at:%Y-%m-%dT%H:%M:%SZ}")
+
+    def _after(self, action: Action, error: RegcredError | None) -> None:
+        self.touched.add(action.about.namespace if isinstance(action, Tell) else action.namespace)
+        if isinstance(action, SetAccount) and error is None:
+            known = self.inventory.accounts.get(action.namespace, {}).get(action.account)
+            ours = {*(known.ours if known else ()), *action.add} - set(action.remove)
+            self.inventory.put(ServiceAccount(action.namespace, action.account, tuple(sorted(ours))))
+        if isinstance(action, Project) and isinstance(error, NameTakenError):
+            note = refusal(Why.CLASH, action.reference, action.namespace, cluster=self.options.rules.cluster)
+            for workload in self.inventory.requests(action.namespace):
+                if action.reference in workload.references:
+                    tell = Tell(workload, REASON_OF[Why.CLASH], note, action.reference, Why.CLASH)
+                    if self._is_news(tell):
+                        self.applier.submit([tell])
+
+    def _watch_brake(self, plan: Plan, *, everything: bool) -> None:
+        if everything and len(plan.held) != self._braked:
+            self._braked = len(plan.held)
+            self.meter.set("removals_held", self._braked)
+            if plan.held:
+                log(logging.ERROR, plan.brake(), held=[str(action) for action in plan.held[:20]])
+
+
+async def run_once(
+    cluster: Cluster,
+    store: Store,
+    options: Options,
+    *,
+    dry_run: bool = False,
+    clock: Clock = utc_now,
+    meter: Meter | None = None,
+) -> tuple[Plan, Report]:
+    """Bring a cluster in line once: observe, plan, apply, until nothing is left to do.
+
+    Args:
+        cluster: The cluster's API.
+        store: The ``regcred/`` mount.
+        options: The settings.
+        dry_run: Only make the plan; nothing is written, neither in the cluster nor in Vault.
+        clock: Tells the time.
+        meter: Measures.
+
+    Returns:
+        The first plan, and what was done.
+
+    Raises:
+        RegcredError: the ledger or a kind of object can't be read, so that nothing can be planned.
+    """
+    async with Engine(cluster, store, options, clock=clock, meter=meter) as engine:
+        await asyncio.gather(engine.load(), *(engine.list_kind(kind) for kind in engine.kinds()))
+        if SERVICE_ACCOUNT in engine.kinds() and options.rules.mode is not Mode.SERVICEACCOUNT:
+            await engine.list_kind(SERVICE_ACCOUNT)
+        plan = await engine.reconcile(dry_run=dry_run)
+        if dry_run:
+            return plan, engine.applier.report
+        latest = plan
+        for _ in range(ROUNDS):
+            await engine.applier.drain()
+            if not any(not isinstance(action, Tell) for action in latest.actions):
+                break
+            latest = await engine.reconcile()
+        await engine.applier.drain()
+        if engine.sources.grants.knowledge is not Knowledge.KNOWN or engine.sources.problems:
+            engine.applier.report.failures += engine.sources.problems.values()
+        if not await engine.ledger.save():
+            engine.applier.report.failures.append("the ledger could not be written; it is at the next run")
+        return plan, engine.applier.report

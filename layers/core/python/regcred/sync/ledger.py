@@ -1,0 +1,174 @@
+"""The ledger: what is in place in the cluster, kept in ``status/C/P``, since sync can't read Secrets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from regcred.cluster.annotations import parse
+from regcred.cluster.model import Place
+from regcred.errors import ConflictError, MalformedError, RegcredError
+from regcred.reference import Reference
+from regcred.sync.desk import Clock, Meter, VaultThreads, log
+from regcred.vault.records import Placement, Status
+from regcred.vault.store import Store
+
+EMPTY: Mapping[Reference, Place] = {}
+
+
+class Ledger:
+    """What is in place, by namespace and reference; each change marks the project's document for writing.
+
+    Args:
+        store: The mount.
+        cluster: The cluster's name in Vault.
+        vault: Where blocking calls are made.
+        clock: Tells the time.
+        meter: Counts writes.
+    """
+
+    def __init__(self, store: Store, cluster: str, vault: VaultThreads, clock: Clock, meter: Meter) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._vault = vault
+        self._clock = clock
+        self._meter = meter
+        self.places: dict[str, dict[Reference, Place]] = {}
+        self.written_at: dict[str, datetime] = {}
+        """By project, when its document was last written, by whichever sync."""
+        self._versions: dict[str, int] = {}
+        self._dirty: set[str] = set()
+        self._count = 0
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything is not yet in Vault."""
+        return bool(self._dirty)
+
+    @property
+    def in_place(self) -> int:
+        """How many Secrets are in place."""
+        return self._count
+
+    def projects(self) -> set[str]:
+        """The projects that have entries."""
+        return {reference.project for places in self.places.values() for reference in places}
+
+    async def load(self) -> None:
+        """Read the documents of all projects.
+
+        A broken document counts as empty and is written anew: what is needed enters it again.
+
+        Raises:
+            TransientError, RefusedError: Vault can't be read; nothing is known.
+        """
+        for project in await self._vault(self._store.status_projects, self._cluster):
+            await self._load_project(project)
+
+    async def _load_project(self, project: str) -> None:
+        try:
+            found = await self._vault(self._store.status, self._cluster, project)
+        except MalformedError as error:
+            log(logging.ERROR, "a ledger is broken and is begun anew", project=project, problem=str(error))
+            found = None
+        if found is None:
+            self._versions[project] = await self._vault(self._store.status_version, self._cluster, project)
+            return
+        self._versions[project] = found.version
+        self.written_at[project] = found.value.written_at
+        for reference, namespace, place in entries(project, found.value):
+            if reference not in self.places.get(namespace, EMPTY):
+                self._set(namespace, reference, place)
+
+    def place(self, namespace: str, reference: Reference) -> Place | None:
+        """What is known of a reference in a namespace."""
+        return self.places.get(namespace, EMPTY).get(reference)
+
+    def put(self, namespace: str, reference: Reference, place: Place | None) -> None:
+        """Enter what is in place; None drops the entry."""
+        if self.place(namespace, reference) == place:
+            return
+        self._set(namespace, reference, place)
+        self._dirty.add(reference.project)
+
+    def _set(self, namespace: str, reference: Reference, place: Place | None) -> None:
+        places = self.places.setdefault(namespace, {})
+        old = places.pop(reference, None)
+        if place is not None:
+            places[reference] = place
+        elif not places:
+            del self.places[namespace]
+        self._count += int(place is not None and place.version is not None)
+        self._count -= int(old is not None and old.version is not None)
+
+    def touch(self, projects: Iterable[str]) -> None:
+        """Mark documents for writing though nothing in them changed: the heartbeat."""
+        self._dirty |= set(projects)
+
+    async def save(self) -> bool:
+        """Write what changed; say whether all of it is in Vault now. A failure leaves it marked."""
+        dirty, self._dirty = self._dirty, set()
+        statuses = self._statuses(dirty)
+        for project in sorted(dirty):
+            try:
+                await self._write(project, statuses[project])
+            except RegcredError as error:
+                self._dirty.add(project)
+                self._meter.count("ledger_writes_total", project=project, outcome=error.kind)
+                log(logging.WARNING, "the ledger could not be written", project=project, problem=str(error))
+        return not self._dirty
+
+    async def _write(self, project: str, status: Status) -> None:
+        cas = self._versions.get(project, 0)
+        try:
+            version = await self._vault(self._store.write_status, self._cluster, project, status, cas=cas)
+        except ConflictError:
+            # Another sync of this cluster wrote (a rolling update): what it entered is kept.
+            await self._load_project(project)
+            merged = self._statuses({project})[project]
+            cas = self._versions[project]
+            version = await self._vault(self._store.write_status, self._cluster, project, merged, cas=cas)
+        self._versions[project] = version
+        self.written_at[project] = status.written_at
+        self._meter.count("ledger_writes_total", project=project, outcome="ok")
+
+    def _statuses(self, projects: set[str]) -> dict[str, Status]:
+        drafts: dict[Reference, Placement] = {}
+        for namespace, places in self.places.items():
+            for reference, place in places.items():
+                if reference.project in projects:
+                    draft = drafts.get(reference)
+                    if draft is None:
+                        draft = drafts[reference] = Placement.model_construct(
+                            placed={}, unused_since={}, refused={}
+                        )
+                    _enter(draft, namespace, place)
+        now = self._clock()
+        statuses = {project: Status(written_at=now, registries={}) for project in projects}
+        for reference, placement in drafts.items():
+            statuses[reference.project].registries[reference.registry] = placement
+        return statuses
+
+
+def _enter(placement: Placement, namespace: str, place: Place) -> None:
+    if place.version is not None:
+        placement.placed.setdefault(place.version, {})[namespace] = place.uid
+    if place.unused_since:
+        placement.unused_since[namespace] = datetime.fromisoformat(place.unused_since)
+    if place.refused:
+        placement.refused[namespace] = place.refused
+
+
+def entries(project: str, status: Status) -> Iterable[tuple[Reference, str, Place]]:
+    """The entries of a status document."""
+    for registry, placement in status.registries.items():
+        reference = parse(f"{project}/{registry}")
+        placed = {
+            name: (version, uid) for version, names in placement.placed.items() for name, uid in names.items()
+        }
+        for namespace in {*placed, *placement.refused}:
+            version, uid = placed.get(namespace, (None, ""))
+            since = placement.unused_since.get(namespace)
+            refused = placement.refused.get(namespace, "")
+            yield reference, namespace, Place(version, uid, since.isoformat() if since else "", refused)

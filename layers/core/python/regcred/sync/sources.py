@@ -1,0 +1,207 @@
+"""What sync knows of Vault: grants, indexes, credentials. A poll is one metadata read; documents are read when they moved."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from regcred.cluster.dockerconfig import SecretBody, secret_body
+from regcred.cluster.view import UNREAD, Grants, Knowledge, Project, Registry, RegistryState
+from regcred.errors import RegcredError, TransientError
+from regcred.reference import Reference
+from regcred.sync.desk import Clock, Meter, VaultThreads, log
+from regcred.vault.records import ClusterGrants, Index, IndexEntry
+from regcred.vault.store import Store
+
+BEHIND_FOR = timedelta(minutes=5)
+"""An index older than what was seen is a stale read, unless it stays so for this long: then Vault was restored."""
+
+
+class Sources:
+    """Vault as one cluster's sync sees it. A failure keeps what was known before and is told by ``problems``.
+
+    Args:
+        store: The mount.
+        cluster: The cluster's name in Vault.
+        vault: Where blocking calls are made.
+        clock: Tells the time.
+        meter: Counts reads and problems.
+    """
+
+    def __init__(self, store: Store, cluster: str, vault: VaultThreads, clock: Clock, meter: Meter) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._vault = vault
+        self._clock = clock
+        self._meter = meter
+        self.grants = Grants()
+        self.projects: dict[str, Project] = {}
+        self.problems: dict[str, str] = {}
+        """By document (``grants`` or a project), why it can't be known now."""
+        self._versions: dict[str, int] = {}
+        self._bodies: dict[Reference, SecretBody] = {}
+        self._reading: dict[Reference, asyncio.Future[SecretBody]] = {}
+        self._highest: dict[Reference, int] = {}
+        self._behind: dict[Reference, datetime] = {}
+
+    async def look_at_grants(self) -> bool:
+        """Poll the grants; say whether they changed."""
+        try:
+            version = await self._vault(self._store.cluster_version, self._cluster)
+            if version and version == self._versions.get(""):
+                return self._settle("grants")
+            found = await self._vault(self._store.cluster, self._cluster) if version else None
+        except RegcredError as error:
+            self._trouble("grants", error)
+            return False
+        if found is None:
+            self._trouble("grants", f"there is no document platform/clusters/{self._cluster}")
+            if self.grants.knowledge is Knowledge.UNREADABLE:
+                self.grants = Grants(Knowledge.ABSENT)
+                return True
+            return False
+        self._settle("grants")
+        self._versions[""] = found.version
+        old, self.grants = self.grants, grants_of(found.value)
+        return old != self.grants
+
+    async def look_at(self, project: str) -> bool:
+        """Poll a project's index; say whether anything changed."""
+        known = self.projects.get(project, UNREAD)
+        try:
+            version = await self._vault(self._store.index_version, project)
+            if version and version == self._versions.get(project) and not self._awaits_catch_up(project):
+                self._settle(project)
+                return self._keep(project, Project(Knowledge.KNOWN, known.registries))
+            found = await self._vault(self._store.index, project) if version else None
+        except RegcredError as error:
+            self._trouble(project, error)
+            return self._keep(project, Project(Knowledge.UNREADABLE, known.registries, str(error)))
+        if found is None:
+            problem = f"project {project} has no index"
+            self._trouble(project, problem)
+            return self._keep(project, Project(Knowledge.ABSENT, known.registries, problem))
+        self._settle(project)
+        self._versions[project] = found.version
+        return self._keep(project, Project(Knowledge.KNOWN, self._registries(project, found.value)))
+
+    def remember(self, reference: Reference, version: int) -> None:
+        """Take note that a version is known to have existed, so that an older index is known to be stale."""
+        self._highest[reference] = max(version, self._highest.get(reference, 0))
+
+    def forget(self, project: str) -> None:
+        """Drop all of a project that is not in use any longer."""
+        self.projects.pop(project, None)
+        self.problems.pop(project, None)
+        self._versions.pop(project, None)
+        self._bodies = {
+            reference: body for reference, body in self._bodies.items() if reference.project != project
+        }
+
+    async def body(self, reference: Reference, version: int) -> SecretBody:
+        """The Secret of a credential at ``version`` or newer; read from Vault once, however many ask for it.
+
+        Raises:
+            RegcredError: the credential can't be read, or Vault answers with an older one.
+        """
+        body = self._bodies.get(reference)
+        if body is not None and (
+            body.version == version or (body.version > version and not self._rewound(reference))
+        ):
+            return body
+        reading = self._reading.get(reference)
+        if reading is None:
+            reading = asyncio.ensure_future(self._read_body(reference, version))
+            self._reading[reference] = reading
+            reading.add_done_callback(lambda _: self._reading.pop(reference, None))
+        return await asyncio.shield(reading)
+
+    async def _read_body(self, reference: Reference, version: int) -> SecretBody:
+        found = await self._vault(self._store.credential, reference)
+        self._meter.count("vault_credential_reads_total", project=reference.project)
+        if found is None or (found.version < version and not self._rewound(reference)):
+            have = f"version {found.version}" if found else "none"
+            raise TransientError(
+                f"the index names version {version} of {reference}, but Vault gives {have}; it is tried again"
+            )
+        record = found.value
+        body = secret_body(
+            reference, record.dockerconfigjson, version=found.version, expires_at=record.expires_at
+        )
+        self._bodies[reference] = body
+        self.remember(reference, found.version)
+        return body
+
+    def _registries(self, project: str, index: Index) -> Mapping[str, Registry]:
+        now = self._clock()
+        found = {}
+        for name, entry in index.registries.items():
+            reference = Reference(project, name)
+            if self._is_stale(reference, entry, now) and (
+                old := self.projects.get(project, UNREAD).registries.get(name)
+            ):
+                found[name] = old
+            else:
+                found[name] = registry_of(entry, rewound=self._rewound(reference))
+        return found
+
+    def _is_stale(self, reference: Reference, entry: IndexEntry, now: datetime) -> bool:
+        if entry.version >= self._highest.get(reference, 0):
+            self._behind.pop(reference, None)
+            self._highest[reference] = entry.version
+            return False
+        return now - self._behind.setdefault(reference, now) < BEHIND_FOR
+
+    def _rewound(self, reference: Reference) -> bool:
+        since = self._behind.get(reference)
+        return since is not None and self._clock() - since >= BEHIND_FOR
+
+    def _awaits_catch_up(self, project: str) -> bool:
+        return any(reference.project == project for reference in self._behind)
+
+    def _keep(self, project: str, new: Project) -> bool:
+        old = self.projects.get(project)
+        self.projects[project] = new
+        return old != new
+
+    def _settle(self, name: str) -> bool:
+        if self.problems.pop(name, None):
+            log(logging.INFO, "Vault can be read again", document=name)
+        self._meter.set("vault_document_known", 1, document=name)
+        return False
+
+    def _trouble(self, name: str, problem: object) -> None:
+        if self.problems.get(name) != str(problem):
+            log(
+                logging.WARNING,
+                "what is in place is kept: a document in Vault is not known",
+                document=name,
+                problem=str(problem),
+            )
+        self.problems[name] = str(problem)
+        self._meter.set("vault_document_known", 0, document=name)
+
+
+def grants_of(record: ClusterGrants) -> Grants:
+    """The grants in the form that the plan reads; patterns count only where globs are switched on."""
+    exact = {project: frozenset(names) for project, names in record.grants.items()}
+    globs = {
+        project: tuple(name for name in names if "*" in name) for project, names in record.grants.items()
+    }
+    return Grants(
+        Knowledge.KNOWN, exact, {p: names for p, names in globs.items() if names} if record.globs else {}
+    )
+
+
+def registry_of(entry: IndexEntry, *, rewound: bool = False) -> Registry:
+    """What the plan needs of an index entry."""
+    return Registry(
+        state=RegistryState(entry.state),
+        version=entry.version,
+        expires_at=entry.expires_at,
+        refresh_at=entry.refresh_at,
+        error=entry.error,
+        rewound=rewound,
+    )
