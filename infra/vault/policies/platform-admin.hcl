@@ -1,0 +1,68 @@
+# Platform admins: people. They decide what each project may use and which namespaces of each cluster may use it, and set who is
+# in the projects' groups. Who sets members can make anybody a reader or an admin of any project: audit it.
+# They see no credential and no upstream secret by this policy, and can change no policy.
+
+path "${mount}/metadata/platform/*" {
+  capabilities = ["list", "read", "delete"]
+}
+
+path "${mount}/data/platform/*" {
+  capabilities = ["create", "update", "read"]
+}
+
+path "${mount}/metadata/registries" {
+  capabilities = ["list"]
+}
+
+path "${mount}/metadata/registries/*" {
+  capabilities = ["list", "read"]
+}
+
+path "${mount}/data/registries/*" {
+  capabilities = ["read"]
+}
+
+path "${mount}/metadata/credentials" {
+  capabilities = ["list"]
+}
+
+path "${mount}/metadata/credentials/+/_index" {
+  capabilities = ["read"]
+}
+
+path "${mount}/data/credentials/+/_index" {
+  capabilities = ["read"]
+}
+
+path "${mount}/metadata/status" {
+  capabilities = ["list"]
+}
+
+path "${mount}/metadata/status/*" {
+  capabilities = ["list", "read"]
+}
+
+path "${mount}/data/status/*" {
+  capabilities = ["read"]
+}
+
+# Members of the projects' groups, and nothing else of a group: not its policies.
+path "identity/group/name/regcred-*" {
+  capabilities = ["read", "update"]
+  allowed_parameters = {
+    "member_entity_ids" = []
+  }
+}
+
+path "identity/group/name" {
+  capabilities = ["list"]
+}
+
+path "identity/entity/id" {
+  capabilities = ["list"]
+}
+
+# To see whether a project is set up as it should be.
+path "sys/policies/acl/regcred-*" {
+  capabilities = ["read"]
+}

@@ -1,0 +1,54 @@
+# Admins of project ${project}: people. They define registries, hand in upstream secrets that they can't read back, ask for
+# rotations, and see what became of it. They can't read credentials, nor decide what the project may use.
+
+path "${mount}/metadata/registries/${project}" {
+  capabilities = ["list"]
+}
+
+path "${mount}/data/registries/${project}/*" {
+  capabilities = ["create", "update", "read"]
+}
+
+path "${mount}/metadata/registries/${project}/*" {
+  capabilities = ["read", "delete"]
+}
+
+path "${mount}/data/upstream/${project}/*" {
+  capabilities = ["create", "update"]
+}
+
+path "${mount}/metadata/upstream/${project}/*" {
+  capabilities = ["read", "delete"]
+}
+
+path "${mount}/destroy/upstream/${project}/*" {
+  capabilities = ["update"]
+}
+
+path "${mount}/data/requests/${project}/*" {
+  capabilities = ["create", "update", "read"]
+}
+
+path "${mount}/metadata/requests/${project}/*" {
+  capabilities = ["read"]
+}
+
+path "${mount}/data/credentials/${project}/_index" {
+  capabilities = ["read"]
+}
+
+path "${mount}/metadata/credentials/${project}/_index" {
+  capabilities = ["read"]
+}
+
+path "${mount}/data/status/+/${project}" {
+  capabilities = ["read"]
+}
+
+path "${mount}/metadata/status/+/${project}" {
+  capabilities = ["read"]
+}
+
+path "${mount}/data/platform/projects/${project}" {
+  capabilities = ["read"]
+}

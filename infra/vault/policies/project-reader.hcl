@@ -1,0 +1,10 @@
+# Readers of project ${project}: its clusters (members are derived from platform/projects/${project}), and any other
+# tool that pulls. A token with this policy can pull whatever the project can pull, until each credential expires.
+
+path "${mount}/data/credentials/${project}/*" {
+  capabilities = ["read"]
+}
+
+path "${mount}/metadata/credentials/${project}/*" {
+  capabilities = ["read"]
+}

@@ -1,0 +1,19 @@
+# sync of a cluster. One policy for all: `cluster` is metadata of the entity, which platform operators set.
+# Never use metadata of aliases here: it is filled from claims, which a cluster signs for itself.
+# The projects that a cluster may read come from its membership in their reader groups, not from here.
+
+path "${mount}/data/platform/clusters/{{identity.entity.metadata.cluster}}" {
+  capabilities = ["read"]
+}
+
+path "${mount}/metadata/platform/clusters/{{identity.entity.metadata.cluster}}" {
+  capabilities = ["read"]
+}
+
+path "${mount}/data/status/{{identity.entity.metadata.cluster}}/*" {
+  capabilities = ["create", "update", "read"]
+}
+
+path "${mount}/metadata/status/{{identity.entity.metadata.cluster}}/*" {
+  capabilities = ["read", "list"]
+}

@@ -1,0 +1,124 @@
+"""The platform in Vault or OpenBao: mount, policies, sign-in methods, groups and quotas, declared, compared and repaired.
+
+``plan`` compares, ``apply`` repairs. Nothing that is not named ``regcred-…`` or lies in the mount is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import hvac
+
+from regcred.vault.kv2 import VaultKeyValue
+from regcred.vault.platform.declaration import (
+    ClusterTrust,
+    Declaration,
+    LambdaIamTrust,
+    LambdaTrust,
+    Platform,
+    default_directory,
+    load,
+)
+from regcred.vault.platform.plan import Action, State, Verb, desired, desired_cluster, desired_project, plan
+from regcred.vault.platform.server import PlatformServer, carry_out
+from regcred.vault.store import Store
+
+__all__ = [
+    "Action",
+    "ClusterTrust",
+    "Declaration",
+    "LambdaIamTrust",
+    "LambdaTrust",
+    "Platform",
+    "Verb",
+    "apply_platform",
+    "default_directory",
+    "ensure_cluster",
+    "ensure_project",
+    "load",
+    "plan_platform",
+]
+
+
+def plan_platform(vault: hvac.Client, platform: Platform) -> list[Action]:
+    """What differs from the declaration and from ``platform/projects``; nothing is changed.
+
+    Args:
+        vault: A client that may read all of it (policy ``regcred-platform-operator``).
+        platform: What shall be.
+
+    Returns:
+        The steps that would repair it, deletions last; empty if all is as declared.
+
+    Raises:
+        RegcredError: what :class:`regcred.vault.interface.KeyValue` says; MalformedError for a broken project.
+    """
+    server = PlatformServer(vault)
+    known = server.clusters() | set(platform.declaration.clusters)
+    readers = {
+        project: known & set(clusters) for project, clusters in _readers(server, vault, platform).items()
+    }
+    wanted = desired(platform, readers)
+    return plan(server.observe({*wanted, *server.ours()}), wanted)
+
+
+def apply_platform(vault: hvac.Client, platform: Platform, *, prune: bool = False) -> list[Action]:
+    """Make Vault as declared. What is right already is left alone, so a second run does nothing.
+
+    Args:
+        vault: See :func:`plan_platform`.
+        platform: See :func:`plan_platform`.
+        prune: Whether to delete what is named as ours but not declared: clusters and projects that are gone.
+
+    Returns:
+        What was done.
+
+    Raises:
+        RegcredError: as :func:`plan_platform`; what was done before stays, so run it again.
+    """
+    return carry_out(PlatformServer(vault), plan_platform(vault, platform), prune=prune)
+
+
+def ensure_project(vault: hvac.Client, platform: Platform, project: str) -> list[Action]:
+    """Set up one project: its policies, its groups, and the clusters that ``platform/projects/P`` lets read it.
+
+    Call it after each change of that document. Where only members change, ``regcred-platform-admin`` is enough. A
+    cluster that has no entity yet is passed over, and joins when it is set up (:func:`apply_platform`).
+
+    Returns:
+        What was done.
+    """
+    server = PlatformServer(vault)
+    policy = _store(vault, platform).project(project)
+    readers = server.clusters() & set(policy.value.clusters if policy else ())
+    return _ensure(server, desired_project(platform, project, readers))
+
+
+def ensure_cluster(vault: hvac.Client, platform: Platform, cluster: str, trust: ClusterTrust) -> list[Action]:
+    """Set up the sign-in of one cluster, or exchange its keys.
+
+    Returns:
+        What was done.
+    """
+    return _ensure(PlatformServer(vault), desired_cluster(with_cluster(platform, cluster, trust), cluster))
+
+
+def with_cluster(platform: Platform, cluster: str, trust: ClusterTrust) -> Platform:
+    """A platform that knows one cluster more."""
+    return platform.with_declaration(clusters={**platform.declaration.clusters, cluster: trust})
+
+
+def _ensure(server: PlatformServer, wanted: State) -> list[Action]:
+    return carry_out(server, plan(server.observe(wanted), wanted), prune=False)
+
+
+def _store(vault: hvac.Client, platform: Platform) -> Store:
+    return Store(VaultKeyValue(vault, mount=platform.declaration.mount.path))
+
+
+def _readers(server: PlatformServer, vault: hvac.Client, platform: Platform) -> Mapping[str, Iterable[str]]:
+    if platform.declaration.mount.path not in server.mounts():
+        return {}
+    store = _store(vault, platform)
+    found = ((project, store.project(project)) for project in store.project_policies())
+    return {project: policy.value.clusters for project, policy in found if policy}

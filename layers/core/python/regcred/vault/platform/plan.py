@@ -1,0 +1,255 @@
+"""What Vault must hold for a platform, and the steps from what it holds to that; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from regcred.vault.platform.declaration import (
+    POLICIES,
+    PROJECT_POLICIES,
+    LambdaIamTrust,
+    LambdaTrust,
+    Platform,
+)
+
+PREFIX = "regcred-"
+"""Everything outside the mount that is ours is named so."""
+
+CLUSTER = f"{PREFIX}cluster-"
+"""Prefix of a cluster's entity and of its sign-in method."""
+
+LAMBDA_JWT = f"{PREFIX}lambda"
+"""The sign-in method of the Lambdas by JWT."""
+
+LAMBDA_IAM = f"{PREFIX}lambda-iam"
+"""The sign-in method of the Lambdas by IAM."""
+
+SYNC_ROLE = "sync"
+"""The role of a cluster's sign-in method."""
+
+
+class Kind(StrEnum):
+    """A kind of thing in Vault, in the order in which they must be made."""
+
+    MOUNT = "secrets engine"
+    MOUNT_CONFIG = "settings of the secrets engine"
+    POLICY = "policy"
+    METHOD = "sign-in method"
+    METHOD_CONFIG = "settings of the sign-in method"
+    ROLE = "sign-in role"
+    ENTITY = "entity"
+    ALIAS = "alias of the entity"
+    GROUP = "group"
+    QUOTA = "quota"
+
+
+_ORDER = list(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One thing in Vault. A role's name is ``<method>/<role>``; an alias is named as its entity."""
+
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+State = Mapping[Resource, Mapping[str, Any]]
+"""What is, or shall be, set. Members of groups and targets of aliases are names here, not ids."""
+
+
+class Verb(StrEnum):
+    """What an action does."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step."""
+
+    verb: Verb
+    resource: Resource
+    values: Mapping[str, Any]
+    """All that shall be set; empty for a deletion."""
+    changed: tuple[str, ...] = ()
+    """The names of the values that differ, for an update."""
+
+    def __str__(self) -> str:
+        changed = f" ({', '.join(self.changed)})" if self.changed else ""
+        return f"{self.verb} {self.resource}{changed}"
+
+
+def plan(current: State, desired: State) -> list[Action]:
+    """The steps from ``current`` to ``desired``, in an order that works; empty if nothing differs.
+
+    Args:
+        current: What Vault holds of ours.
+        desired: What it shall hold. Only the values named there are compared and set.
+    """
+    actions: list[Action] = []
+    for resource in sorted(desired, key=_rank):
+        wanted, held = desired[resource], current.get(resource)
+        if held is None:
+            actions.append(Action(Verb.CREATE, resource, wanted))
+        elif changed := tuple(name for name, value in sorted(wanted.items()) if held.get(name) != value):
+            actions.append(Action(Verb.UPDATE, resource, wanted, changed))
+    extra = [resource for resource in current if resource not in desired]
+    actions.extend(Action(Verb.DELETE, resource, {}) for resource in sorted(extra, key=_rank, reverse=True))
+    return actions
+
+
+def _rank(resource: Resource) -> tuple[int, str]:
+    return _ORDER.index(resource.kind), resource.name
+
+
+def desired(platform: Platform, readers: Mapping[str, Iterable[str]]) -> State:
+    """All that Vault must hold.
+
+    Args:
+        platform: The declaration.
+        readers: By project, the clusters that may read its credentials (``platform/projects/P``).
+    """
+    state: dict[Resource, Mapping[str, Any]] = dict(_base(platform))
+    for cluster in platform.declaration.clusters:
+        state |= desired_cluster(platform, cluster)
+    for project, clusters in readers.items():
+        state |= desired_project(platform, project, clusters)
+    return state
+
+
+def desired_project(platform: Platform, project: str, readers: Iterable[str]) -> State:
+    """What Vault must hold for a project: a policy and a group each for its admins and its readers.
+
+    The admins are people: who they are is set elsewhere and left alone. Of the readers, those that are clusters are
+    set, and must have an entity.
+    """
+    state: dict[Resource, Mapping[str, Any]] = {}
+    for policy in PROJECT_POLICIES:
+        name = project_group(project, policy)
+        state[Resource(Kind.POLICY, name)] = {"policy": platform.policy(policy, project=project)}
+        state[Resource(Kind.GROUP, name)] = {"policies": [name]}
+    members = sorted(f"{CLUSTER}{cluster}" for cluster in readers)
+    state[Resource(Kind.GROUP, project_group(project, "project-reader"))] |= {"members": members}  # type: ignore[operator]
+    return state
+
+
+def project_group(project: str, policy: str) -> str:
+    """The name of a project's group and of its policy: ``regcred-admins-P``, ``regcred-readers-P``."""
+    return f"{PREFIX}{policy.removeprefix('project-')}s-{project}"
+
+
+def desired_cluster(platform: Platform, cluster: str) -> State:
+    """What Vault must hold for a cluster: a sign-in method of its own, and the entity that its sync signs in as."""
+    trust, name = platform.declaration.clusters[cluster], f"{CLUSTER}{cluster}"
+    role = _jwt_role(platform, "sync", audience=trust.audience) | {"bound_subject": trust.subject}
+    return {
+        Resource(Kind.METHOD, name): {
+            "type": "jwt",
+            "description": f"sync of the cluster {cluster} (Regcred)",
+        },
+        Resource(Kind.METHOD_CONFIG, name): _jwt_config(keys=trust.public_keys, issuer=trust.issuer),
+        Resource(Kind.ROLE, f"{name}/{SYNC_ROLE}"): role,
+        Resource(Kind.ENTITY, name): {"metadata": {"cluster": cluster}},
+        Resource(Kind.ALIAS, name): {"method": name, "name": trust.subject},
+        **_sign_in_quota(platform, name),
+    }
+
+
+def _base(platform: Platform) -> State:
+    declaration = platform.declaration
+    mount = declaration.mount
+    state: dict[Resource, Mapping[str, Any]] = {
+        Resource(Kind.MOUNT, mount.path): {"type": "kv", "options": {"version": "2"}},
+        Resource(Kind.MOUNT_CONFIG, mount.path): {"max_versions": mount.max_versions, "cas_required": True},
+        Resource(Kind.QUOTA, f"{PREFIX}requests"): {
+            "path": f"{mount.path}/",
+            "rate": declaration.quotas.requests_per_second,
+        },
+    }
+    for policy in POLICIES:
+        state[Resource(Kind.POLICY, f"{PREFIX}{policy}")] = {"policy": platform.policy(policy)}
+    if declaration.lambda_jwt:
+        state |= _lambda_jwt(platform, declaration.lambda_jwt)
+    if declaration.lambda_iam:
+        state |= _lambda_iam(platform, declaration.lambda_iam)
+    return state
+
+
+def _lambda_jwt(platform: Platform, trust: LambdaTrust) -> State:
+    config = _jwt_config(
+        keys=trust.public_keys, issuer=trust.issuer, jwks_url=trust.jwks_url, jwks_ca_pem=trust.jwks_ca_pem
+    )
+    state: dict[Resource, Mapping[str, Any]] = {
+        Resource(Kind.METHOD, LAMBDA_JWT): {"type": "jwt", "description": "dispatch and rotate (Regcred)"},
+        Resource(Kind.METHOD_CONFIG, LAMBDA_JWT): config,
+        **_sign_in_quota(platform, LAMBDA_JWT),
+    }
+    for role, subjects in (("dispatch", trust.dispatch), ("rotate", trust.rotate)):
+        state[Resource(Kind.ROLE, f"{LAMBDA_JWT}/{role}")] = _jwt_role(
+            platform, role, audience=trust.audience
+        ) | {"bound_claims": {"sub": sorted(subjects)}}
+    return state
+
+
+def _lambda_iam(platform: Platform, trust: LambdaIamTrust) -> State:
+    config = {"iam_server_id_header_value": trust.server_id}
+    config |= {
+        name: value
+        for name in ("sts_endpoint", "sts_region", "iam_endpoint")
+        if (value := str(getattr(trust, name)))
+    }
+    state: dict[Resource, Mapping[str, Any]] = {
+        Resource(Kind.METHOD, LAMBDA_IAM): {"type": "aws", "description": "dispatch and rotate (Regcred)"},
+        Resource(Kind.METHOD_CONFIG, LAMBDA_IAM): config,
+        **_sign_in_quota(platform, LAMBDA_IAM),
+    }
+    for role, arns in (("dispatch", trust.dispatch), ("rotate", trust.rotate)):
+        state[Resource(Kind.ROLE, f"{LAMBDA_IAM}/{role}")] = _token(platform, role) | {
+            "auth_type": "iam",
+            "bound_iam_principal_arn": sorted(arns),
+            "resolve_aws_unique_ids": trust.resolve_unique_ids,
+        }
+    return state
+
+
+def _jwt_config(*, keys: list[str], issuer: str, jwks_url: str = "", jwks_ca_pem: str = "") -> dict[str, Any]:
+    return {
+        "jwt_validation_pubkeys": [key.strip() for key in keys],
+        "bound_issuer": issuer,
+        "jwks_url": jwks_url,
+        "jwks_ca_pem": jwks_ca_pem,
+    }
+
+
+def _jwt_role(platform: Platform, policy: str, *, audience: str) -> dict[str, Any]:
+    return _token(platform, policy) | {
+        "role_type": "jwt",
+        "user_claim": "sub",
+        "bound_audiences": [audience],
+    }
+
+
+def _token(platform: Platform, policy: str) -> dict[str, Any]:
+    """Batch tokens: nothing is stored per sign-in, and who leaves a group loses its rights at once all the same."""
+    ttl = platform.declaration.tokens.ttl_seconds
+    return {
+        "token_type": "batch",
+        "token_ttl": ttl,
+        "token_max_ttl": ttl,
+        "token_policies": [f"{PREFIX}{policy}"],
+        "token_no_default_policy": True,
+    }
+
+
+def _sign_in_quota(platform: Platform, method: str) -> State:
+    rate = platform.declaration.quotas.sign_ins_per_second
+    return {Resource(Kind.QUOTA, f"{PREFIX}sign-ins-{method}"): {"path": f"auth/{method}/", "rate": rate}}

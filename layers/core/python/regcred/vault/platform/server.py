@@ -1,0 +1,209 @@
+"""Reading what Vault holds of a platform, and carrying out a plan; the only part that talks to the server.
+
+Contracts: https://developer.hashicorp.com/vault/api-docs/system and /identity; OpenBao serves the same paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+import hvac
+from hvac.exceptions import InvalidPath
+
+from regcred.errors import ConflictError
+from regcred.vault.platform.plan import CLUSTER, PREFIX, Action, Kind, Resource, Verb
+
+
+class PlatformServer:
+    """One server's view, read when asked for and kept: make a new one after a change by others."""
+
+    def __init__(self, vault: hvac.Client) -> None:
+        self._vault = vault
+
+    def observe(self, wanted: Iterable[Resource]) -> dict[Resource, Mapping[str, Any]]:
+        """What Vault holds of the wanted resources; those that it does not hold are left out."""
+        found = ((resource, self._read(resource)) for resource in wanted)
+        return {resource: values for resource, values in found if values is not None}
+
+    def ours(self) -> list[Resource]:
+        """All resources outside the mount that are named as ours, and the roles of our sign-in methods."""
+        methods = [name for name in self._methods if name.startswith(PREFIX)]
+        resources = [Resource(Kind.METHOD, name) for name in methods]
+        resources += [
+            Resource(Kind.ROLE, f"{method}/{role}")
+            for method in methods
+            for role in self._list(f"auth/{method}/role")
+        ]
+        for kind, path in (
+            (Kind.POLICY, "sys/policies/acl"),
+            (Kind.ENTITY, "identity/entity/name"),
+            (Kind.GROUP, "identity/group/name"),
+            (Kind.QUOTA, "sys/quotas/rate-limit"),
+        ):
+            resources += [Resource(kind, name) for name in self._list(path) if name.startswith(PREFIX)]
+        return resources
+
+    def mounts(self) -> frozenset[str]:
+        """The paths of all secrets engines."""
+        return frozenset(self._mounts)
+
+    def clusters(self) -> frozenset[str]:
+        """The clusters that have an entity."""
+        names = self._entities.values()
+        return frozenset(name.removeprefix(CLUSTER) for name in names if name.startswith(CLUSTER))
+
+    def apply(self, action: Action) -> None:
+        """Carry out one action.
+
+        Raises:
+            ConflictError: a secrets engine or sign-in method of this name is of another type.
+            RegcredError: what :mod:`regcred.vault.http` raises.
+        """
+        if action.verb is Verb.DELETE:
+            self._vault.adapter.delete(f"/v1/{_path(action.resource)}")
+        else:
+            self._write(action)
+        # What was made may be named by the next action.
+        for cache in ("_methods", "_mounts", "_entities"):
+            self.__dict__.pop(cache, None)
+
+    def _write(self, action: Action) -> None:
+        kind, values = action.resource.kind, action.values
+        if kind in {Kind.MOUNT, Kind.METHOD} and "type" in action.changed:
+            raise ConflictError(
+                f"{action.resource} exists and is of another type than {values['type']}; move it away, or choose another name"
+            )
+        match kind:
+            case Kind.METHOD if action.verb is Verb.UPDATE:
+                self._post(f"{_path(action.resource)}/tune", values)
+            case Kind.MOUNT if action.verb is Verb.UPDATE:
+                self._post(f"{_path(action.resource)}/tune", values)
+            case Kind.ALIAS:
+                self._write_alias(action.resource.name, values)
+            case Kind.GROUP:
+                # Only what differs: who may set members need not be allowed to set policies.
+                changed = {name: values[name] for name in action.changed or values}
+                self._post(_path(action.resource), self._group_body(action.resource, changed))
+            case _:
+                self._post(_path(action.resource), values)
+
+    def _write_alias(self, entity: str, values: Mapping[str, Any]) -> None:
+        held = self._read(Resource(Kind.ALIAS, entity)) or {}
+        body = {
+            "name": values["name"],
+            "canonical_id": self._entity_ids[entity],
+            "mount_accessor": self._methods[values["method"]]["accessor"],
+        }
+        self._post(f"identity/entity-alias/id/{held['id']}" if held else "identity/entity-alias", body)
+
+    def _group_body(self, group: Resource, values: Mapping[str, Any]) -> dict[str, Any]:
+        body = {name: value for name, value in values.items() if name != "members"}
+        if "members" in values:
+            held = self._get(_path(group)) or {}
+            others = {
+                member
+                for member in held.get("member_entity_ids") or ()
+                if not self._entities.get(member, "").startswith(CLUSTER)
+            }
+            body["member_entity_ids"] = sorted(
+                others | {self._entity_ids[name] for name in values["members"]}
+            )
+        return body
+
+    def _read(self, resource: Resource) -> Mapping[str, Any] | None:  # noqa: PLR0911 - one per kind
+        kind, name = resource.kind, resource.name
+        if kind in {Kind.METHOD_CONFIG, Kind.ROLE} and name.partition("/")[0] not in self._methods:
+            return None
+        if kind is Kind.MOUNT_CONFIG and name not in self._mounts:
+            return None
+        match kind:
+            case Kind.MOUNT:
+                return self._mounts.get(name)
+            case Kind.METHOD:
+                return self._methods.get(name)
+            case Kind.ALIAS:
+                return self._alias(name)
+            case Kind.GROUP:
+                return self._group(name)
+        return self._get(_path(resource))
+
+    def _alias(self, entity: str) -> Mapping[str, Any] | None:
+        methods = {method["accessor"]: name for name, method in self._methods.items()}
+        held = self._get(f"identity/entity/name/{entity}") or {}
+        for alias in held.get("aliases") or ():
+            if (method := methods.get(alias["mount_accessor"], "")) == entity:
+                return {"id": alias["id"], "name": alias["name"], "method": method}
+        return None
+
+    def _group(self, name: str) -> Mapping[str, Any] | None:
+        held = self._get(f"identity/group/name/{name}")
+        if held is None:
+            return None
+        names = (self._entities.get(member, "") for member in held.get("member_entity_ids") or ())
+        return {**held, "members": sorted(member for member in names if member.startswith(CLUSTER))}
+
+    @cached_property
+    def _mounts(self) -> dict[str, Mapping[str, Any]]:
+        return self._table("sys/mounts")
+
+    @cached_property
+    def _methods(self) -> dict[str, Mapping[str, Any]]:
+        return self._table("sys/auth")
+
+    @cached_property
+    def _entities(self) -> dict[str, str]:
+        answer = self._answer(self._vault.adapter.list, "identity/entity/id") or {}
+        return {key: str(info["name"]) for key, info in answer.get("key_info", {}).items()}
+
+    @property
+    def _entity_ids(self) -> dict[str, str]:
+        return {name: key for key, name in self._entities.items()}
+
+    def _table(self, path: str) -> dict[str, Mapping[str, Any]]:
+        return {name.rstrip("/"): values for name, values in (self._get(path) or {}).items()}
+
+    def _list(self, path: str) -> list[str]:
+        return list((self._answer(self._vault.adapter.list, path) or {}).get("keys", []))
+
+    def _get(self, path: str) -> Mapping[str, Any] | None:
+        return self._answer(self._vault.adapter.get, path)
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> None:
+        self._vault.adapter.post(f"/v1/{path}", json=dict(body))
+
+    @staticmethod
+    def _answer(call: Callable[[str], Any], path: str) -> Mapping[str, Any] | None:
+        try:
+            answer = call(f"/v1/{path}")
+        except InvalidPath:
+            return None
+        return answer.get("data") if isinstance(answer, dict) else None
+
+
+def _path(resource: Resource) -> str:
+    method, _, role = resource.name.partition("/")
+    config = "config/client" if resource.name.endswith("-iam") else "config"
+    return {
+        Kind.MOUNT: f"sys/mounts/{resource.name}",
+        Kind.MOUNT_CONFIG: f"{resource.name}/config",
+        Kind.POLICY: f"sys/policies/acl/{resource.name}",
+        Kind.METHOD: f"sys/auth/{resource.name}",
+        Kind.METHOD_CONFIG: f"auth/{resource.name}/{config}",
+        Kind.ROLE: f"auth/{method}/role/{role}",
+        Kind.ENTITY: f"identity/entity/name/{resource.name}",
+        Kind.ALIAS: f"identity/entity/name/{resource.name}",
+        Kind.GROUP: f"identity/group/name/{resource.name}",
+        Kind.QUOTA: f"sys/quotas/rate-limit/{resource.name}",
+    }[resource.kind]
+
+
+def carry_out(server: PlatformServer, actions: Iterable[Action], *, prune: bool) -> list[Action]:
+    """Carry out actions in order; deletions only with ``prune``. Returns those that were carried out."""
+    done = []
+    for action in actions:
+        if action.verb is not Verb.DELETE or prune:
+            server.apply(action)
+            done.append(action)
+    return done
