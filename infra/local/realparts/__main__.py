@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-
-import requests
+import traceback
 
 from .aws import ACCOUNT, REGION
 from .build import BuildError, say
@@ -47,12 +45,15 @@ def main() -> int:
     except (BuildError, StartError) as error:
         print(error, file=sys.stderr)
         return 1
-    except (requests.RequestException, subprocess.CalledProcessError) as error:
-        print(f"A part answered with an error: {error}\nThe logs are in {stack.logs_dir}.", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("Stopped half-way. `make down` takes away what has started.", file=sys.stderr)
         return 130
+    except Exception as error:
+        stack.logs_dir.mkdir(parents=True, exist_ok=True)
+        with (stack.logs_dir / "realparts.log").open("a") as log:
+            traceback.print_exc(file=log)
+        print(f"{type(error).__name__}: {error}\nMore is in the logs, in {stack.logs_dir}.", file=sys.stderr)
+        return 1
 
 
 def _run(stack: Stack, args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ and recorded: nothing leaves the machine.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import fnmatch
 import json
 import os
@@ -18,6 +19,7 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,11 @@ class Internet:
     def ca_bundle(self) -> Path:
         """The proxy's certificate authority, and after it those the machine trusts."""
         return self.directory / "ca-bundle.pem"
+
+    @property
+    def certificate(self) -> Path:
+        """The proxy's certificate authority alone."""
+        return self.directory / "ca.crt"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -88,15 +95,15 @@ class Internet:
 
         It replaces an earlier route of the same pattern. The longest pattern that matches wins.
         """
-        self._write({**self.routes(), host: port})
+        self._change(lambda routes: {**routes, host: port})
 
     def block(self, host: str) -> None:
         """Make connections to a host name or pattern fail, as when the network is cut."""
-        self._write({**self.routes(), host: 0})
+        self._change(lambda routes: {**routes, host: 0})
 
     def unroute(self, host: str) -> None:
         """Forget the route or the block of this host name or pattern."""
-        self._write({pattern: port for pattern, port in self.routes().items() if pattern != host})
+        self._change(lambda routes: {pattern: port for pattern, port in routes.items() if pattern != host})
 
     def routes(self) -> dict[str, int]:
         """Return all routes: pattern to port, 0 for a block."""
@@ -107,11 +114,13 @@ class Internet:
         log = self._processes.logs / f"{PART}.log"
         return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
 
-    def _write(self, routes: dict[str, int]) -> None:
+    def _change(self, change: Callable[[dict[str, int]], dict[str, int]]) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        unfinished = self.directory / f".routes.{os.getpid()}"
-        unfinished.write_text(json.dumps(routes, indent=1))
-        unfinished.rename(self.directory / "routes.json")
+        with (self.directory / "routes.lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            unfinished = self.directory / ".routes.json"
+            unfinished.write_text(json.dumps(change(self.routes()), indent=1))
+            unfinished.rename(self.directory / "routes.json")
 
 
 def python_environment() -> dict[str, str]:

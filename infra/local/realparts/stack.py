@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,24 +47,6 @@ _BINARIES = {
     "node": ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr"),
     "lambda": ("aws-lambda-rie",),
 }
-
-
-@dataclass(frozen=True)
-class ClusterTrust:
-    """How a Vault recognises the ServiceAccounts of one cluster."""
-
-    issuer: str
-    public_keys: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class LambdaTrust:
-    """How a Vault recognises the Lambda functions, by their signed identity (STS GetWebIdentityToken)."""
-
-    issuer: str
-    public_keys: tuple[str, ...]
-    roles: dict[str, str]
-    """Function name: the ARN of its execution role, which is the token's `sub`."""
 
 
 class Stack:
@@ -176,15 +157,6 @@ class Stack:
         arn = f"arn:aws:iam::{account}:role/regcred/{project}"
         return self.aws.add_role(arn, trusted=trusted, external_id=project, tags={"project": project}, **role)
 
-    def cluster_trust(self) -> ClusterTrust:
-        """Return how a Vault recognises this cluster's ServiceAccounts."""
-        return ClusterTrust(self.kubernetes.service_account_issuer, (self.kubernetes.service_account_public_key,))
-
-    def lambda_trust(self) -> LambdaTrust:
-        """Return how a Vault recognises the Lambda functions."""
-        roles = {name: self.lambda_.role(name) for name in ("dispatch", "rotate")}
-        return LambdaTrust(self.aws.web_identity_issuer(), tuple(self.aws.web_identity_public_keys), roles)
-
     def environment(self) -> dict[str, str]:
         """Return the variables of `env.sh`: what a person, or a program, needs to drive the parts that are up."""
         up = self.parts_up()
@@ -228,13 +200,24 @@ class Stack:
         for path in (str(ROOT), str(ROOT / "layers/core/python")):
             if path not in sys.path:
                 sys.path.append(path)
-        apply: Any = importlib.import_module("infra.vault.apply")
-        apply.apply(
-            self.vault.addr,
-            self.vault.root_token,
-            clusters={"local": self.cluster_trust()} if "kubernetes" in up else {},
-            lambda_trust=self.lambda_trust() if "aws" in up else None,
-        )
+        platform: Any = importlib.import_module("infra.vault.apply")
+        clusters, lambda_trust = {}, None
+        if "kubernetes" in up:
+            cluster = self.kubernetes
+            clusters["local"] = platform.ClusterTrust(
+                issuer=cluster.service_account_issuer, public_keys=[cluster.service_account_public_key]
+            )
+        if "aws" in up:
+            issuer = self.aws.web_identity_issuer()
+            lambda_trust = platform.LambdaTrust(
+                issuer=issuer,
+                audience="vault",
+                dispatch=[self.lambda_.role("dispatch")],
+                rotate=[self.lambda_.role("rotate")],
+                jwks_url=f"{issuer}/.well-known/jwks.json",
+                jwks_ca_pem=self.internet.certificate.read_text(),
+            )
+        platform.apply(self.vault.addr, self.vault.root_token, clusters=clusters, lambda_trust=lambda_trust)
 
     def _write_environment(self) -> None:
         tools = self.directory / "bin"
