@@ -1,0 +1,54 @@
+"""The Helm chart, rendered by the real helm."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from realparts.build import binary
+
+CHART = Path(__file__).resolve().parents[1] / "infra" / "kubernetes" / "chart" / "regcred"
+REQUIRED = {"cluster": "test", "vault.address": "https://vault.example.com:8200"}
+"""Values without a default."""
+
+Object = dict[str, Any]
+
+
+def helm(
+    *args: str | Path, kubeconfig: Path | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run helm; without a kubeconfig it can reach no cluster."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "KUBECONFIG": str(kubeconfig or "/nonexistent"),
+    }
+    return subprocess.run([binary("helm"), *args], capture_output=True, text=True, check=check, env=env)
+
+
+def settings(values: dict[str, Any]) -> list[str]:
+    """Values as helm's flags; lists and maps as JSON."""
+    flags = []
+    for key, value in {**REQUIRED, **values}.items():
+        flags += (
+            ["--set-string", f"{key}={value}"]
+            if isinstance(value, str)
+            else ["--set-json", f"{key}={json.dumps(value)}"]
+        )
+    return flags
+
+
+def render(
+    values: dict[str, Any] | None = None, *, chart: Path = CHART, namespace: str = "regcred"
+) -> list[Object]:
+    """Render the chart and return its objects."""
+    rendered = helm("template", "regcred", chart, "--namespace", namespace, *settings(values or {}))
+    return [document for document in yaml.safe_load_all(rendered.stdout) if document]
+
+
+def of_group(objects: list[Object], *groups: str) -> list[Object]:
+    """Those objects whose API group is one of these."""
+    return [item for item in objects if item["apiVersion"].rpartition("/")[0] in groups]

@@ -1,0 +1,237 @@
+"""A control plane with the chart's policies and RBAC in place, and short ways to speak to it."""
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+from helm import Object, of_group, render
+
+from realparts.kubernetes import Kubernetes
+
+POLICIES = "admissionregistration.k8s.io"
+RBAC = "rbac.authorization.k8s.io"
+KINDS = {
+    "Namespace": "/api/v1/namespaces",
+    "Pod": "/api/v1/namespaces/{}/pods",
+    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
+    "Secret": "/api/v1/namespaces/{}/secrets",
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "StatefulSet": "/apis/apps/v1/namespaces/{}/statefulsets",
+    "DaemonSet": "/apis/apps/v1/namespaces/{}/daemonsets",
+    "ReplicaSet": "/apis/apps/v1/namespaces/{}/replicasets",
+    "Job": "/apis/batch/v1/namespaces/{}/jobs",
+    "CronJob": "/apis/batch/v1/namespaces/{}/cronjobs",
+    "Rollout": "/apis/argoproj.io/v1alpha1/namespaces/{}/rollouts",
+}
+
+
+class Cluster:
+    """A control plane as administrator."""
+
+    def __init__(self, kubernetes: Kubernetes) -> None:
+        self.kubernetes = kubernetes
+
+    def create(self, item: Object, *, query: str = "") -> Object:
+        path = KINDS[item["kind"]].format(item["metadata"].get("namespace"))
+        created: Object = self.kubernetes.request("POST", path + query, item)
+        return created
+
+    def get(self, kind: str, namespace: str, name: str) -> Object:
+        found: Object = self.kubernetes.request("GET", f"{KINDS[kind].format(namespace)}/{name}")
+        return found
+
+    def items(self, kind: str, namespace: str) -> list[Object]:
+        items: list[Object] = self.kubernetes.request("GET", KINDS[kind].format(namespace))["items"]
+        return items
+
+    def patch(self, kind: str, namespace: str, name: str, body: Any) -> Object:
+        """Merge-patch an object (RFC 7386)."""
+        path = f"{KINDS[kind].format(namespace)}/{name}"
+        patched: Object = self.kubernetes.request(
+            "PATCH", path, body, content_type="application/merge-patch+json"
+        )
+        return patched
+
+    def annotate(self, kind: str, namespace: str, name: str, annotations: dict[str, str | None]) -> Object:
+        return self.patch(kind, namespace, name, {"metadata": {"annotations": annotations}})
+
+    def namespace(
+        self, *, labels: dict[str, str] | None = None, annotations: dict[str, str] | None = None
+    ) -> str:
+        """Create a namespace with a name of its own and wait for its default ServiceAccount."""
+        name = f"t-{uuid.uuid4().hex[:8]}"
+        metadata = {"name": name, "labels": labels or {}, "annotations": annotations or {}}
+        self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        eventually(lambda: self.kubernetes.get(f"/api/v1/namespaces/{name}/serviceaccounts/default").ok)
+        return name
+
+    def install(self, values: dict[str, Any] | None = None, *, chart: Path | None = None) -> list[Object]:
+        """Apply the chart's policies and RBAC and wait until they are in force."""
+        rendered = render(values, **({"chart": chart} if chart else {}))
+        objects = [
+            *of_group(rendered, POLICIES, RBAC),
+            *(item for item in rendered if item["kind"] == "ServiceAccount"),
+        ]
+        self.kubernetes.apply(*objects)
+        self.wait_until_in_force()
+        return objects
+
+    def remove(self, objects: list[Object]) -> None:
+        """Take what :meth:`install` returned out of the cluster again."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+        self.kubernetes.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=json.dumps(listed))
+        self.wait_until_in_force(active=False)
+
+    def wait_until_in_force(self, *, active: bool = True) -> None:
+        """Wait until the API server has compiled the policies (or, not `active`, forgotten them)."""
+        probe = pod("default", annotations={"registry.regcred.dev/probe": "probe/probe"})
+
+        def in_force() -> bool:
+            seen = self.create(probe, query="?dryRun=All")
+            return ("imagePullSecrets" in seen["spec"]) is active
+
+        eventually(in_force)
+        time.sleep(0.3)  # its bindings arrive in one watch, not in one message
+
+    @contextlib.contextmanager
+    def without_policies(self) -> Iterator[None]:
+        """Take the mutating policies out of force, as before the chart was installed."""
+        path = f"/apis/{POLICIES}/v1/mutatingadmissionpolicybindings"
+        names = ("regcred-workloads", "regcred-templates", "regcred-pods")
+        bindings = [self.kubernetes.request("GET", f"{path}/{name}") for name in names]
+        for name in names:
+            self.kubernetes.request("DELETE", f"{path}/{name}")
+        self.wait_until_in_force(active=False)
+        try:
+            yield
+        finally:
+            for binding in bindings:
+                metadata = {"name": binding["metadata"]["name"], "labels": binding["metadata"]["labels"]}
+                self.kubernetes.request("POST", path, {**binding, "metadata": metadata})
+            self.wait_until_in_force()
+
+    def session(self, token: str) -> "Caller":
+        return Caller(self.kubernetes.server, str(self.kubernetes.ca), token)
+
+
+class Caller:
+    """Somebody who signs in by a token; answers are returned whatever they say."""
+
+    def __init__(self, server: str, ca: str, token: str) -> None:
+        self._server = server
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.verify = ca
+        self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json"
+    ) -> requests.Response:
+        """Send a request."""
+        return self._session.request(
+            method, self._server + path, json=body, headers={"Content-Type": content_type}, timeout=10
+        )
+
+
+def eventually(check: Any, *, timeout: float = 30) -> Any:
+    """Ask until the answer is true, and return it; an HTTP error counts as not yet."""
+    deadline = time.monotonic() + timeout
+    while True:
+        with contextlib.suppress(requests.HTTPError):
+            if answer := check():
+                return answer
+        assert time.monotonic() < deadline, f"not true after {timeout} s"
+        time.sleep(0.1)
+
+
+CONTAINER = {"name": "main", "image": "registry.example.com/app:1"}
+
+
+def pod(
+    namespace: str,
+    name: str = "",
+    *,
+    annotations: dict[str, str] | None = None,
+    secrets: list[str] | None = None,
+    account: str = "",
+) -> Object:
+    """A Pod; without a name it gets one generated, without annotations it has no such map."""
+    metadata: Object = {"namespace": namespace, **({"name": name} if name else {"generateName": "pod-"})}
+    if annotations is not None:
+        metadata["annotations"] = annotations
+    spec: Object = {"containers": [CONTAINER]}
+    if secrets is not None:
+        spec["imagePullSecrets"] = [{"name": secret} for secret in secrets]
+    if account:
+        spec["serviceAccountName"] = account
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def workload(
+    kind: str,
+    namespace: str,
+    name: str = "app",
+    *,
+    own: dict[str, str] | None = None,
+    template: dict[str, str] | None = None,
+    job: dict[str, str] | None = None,
+) -> Object:
+    """A workload of any kind, annotated on itself, on its pod template, on the Job template of a CronJob."""
+    labels = {"app": name}
+    pods: Object = {
+        "metadata": {"labels": labels, **({"annotations": template} if template is not None else {})},
+        "spec": {"containers": [CONTAINER]},
+    }
+    if kind in {"Job", "CronJob"}:
+        pods["spec"]["restartPolicy"] = "Never"
+        pods["metadata"].pop("labels")
+        spec: Object = {"template": pods}
+    else:
+        spec = {"selector": {"matchLabels": labels}, "template": pods}
+    if kind == "StatefulSet":
+        spec["serviceName"] = name
+    if kind == "CronJob":
+        job_metadata = {"annotations": job} if job is not None else {}
+        spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"metadata": job_metadata, "spec": spec}}
+    metadata: Object = {"namespace": namespace, "name": name}
+    if own is not None:
+        metadata["annotations"] = own
+    group = "batch" if kind in {"Job", "CronJob"} else "apps"
+    return {"apiVersion": f"{group}/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def pod_template(item: Object) -> Object:
+    """The pod template of a workload of any kind."""
+    spec = item["spec"]
+    template: Object = (spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec)["template"]
+    return template
+
+
+def secret_names(item: Object) -> list[str]:
+    """The pull secrets of a Pod, in order."""
+    return [entry["name"] for entry in item["spec"].get("imagePullSecrets", [])]
+
+
+def references(item: Object) -> str | None:
+    """What admission found, or None."""
+    found: str | None = item["metadata"].get("annotations", {}).get("regcred.dev/references")
+    return found
+
+
+def label(item: Object) -> str | None:
+    """The label by which sync finds it, or None."""
+    found: str | None = item["metadata"].get("labels", {}).get("regcred.dev/annotated")
+    return found
+
+
+def inherited(item: Object) -> str | None:
+    """The mark in a workload's pod template, or None."""
+    found: str | None = (
+        pod_template(item).get("metadata", {}).get("annotations", {}).get("regcred.dev/inherited")
+    )
+    return found
