@@ -55,6 +55,9 @@ class App(Root):
                 "status",
                 "Show every registry, its state and its expiry.",
             ),
+            "explain": Lazy(
+                "regcred.cli.explain", "explain", "Explain why a Pod or a workload does or does not pull."
+            ),
         },
     }
 

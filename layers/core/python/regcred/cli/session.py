@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import click
 
@@ -27,13 +28,49 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+class Cluster(Protocol):
+    """The API of one cluster, as the user. Closes when the ``with`` ends."""
+
+    namespace: str
+    """The namespace of the kubeconfig's context."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def get(self, path: str, query: str = "", *, accept: str = "application/json") -> dict[str, Any]:
+        """Read an object or a list.
+
+        Raises:
+            MissingError: it does not exist.
+            RefusedError: the user may not read it.
+            TransientError: the API server can't be reached.
+        """
+
+
+def _own_cluster(context: str | None) -> Cluster:
+    from regcred.wiring.cli_cluster import OwnCluster
+
+    with user_input():
+        return OwnCluster(context)
+
+
 @dataclass(slots=False)
 class Session:
     """One run of the command line. Nothing is opened before it is used."""
 
     open_store: Callable[[], Store] = _own_store
+    open_cluster: Callable[[str | None], Cluster] = _own_cluster
+    """Takes the kubeconfig's context, None for the current one."""
     now: Callable[[], datetime] = _now
     sleep: Callable[[float], None] = time.sleep
+
+    @property
+    def is_own(self) -> bool:
+        """Whether Vault is the one that the environment names."""
+        return self.open_store is _own_store
 
     @cached_property
     def store(self) -> Store:

@@ -1,0 +1,138 @@
+"""``regcred explain``: image by image, why a Pod or a workload does or does not pull."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from regcred.cli import explanation
+from regcred.cli.explanation import Answer, Subject, World
+from regcred.cli.failures import BadInputError
+from regcred.cli.observation import look, world_of
+from regcred.cli.output import output_option, print_json, printable
+from regcred.cli.session import Session, pass_session
+from regcred.cluster.model import WORKLOADS, Kind
+
+SHORT = {
+    "po": "Pod",
+    "deploy": "Deployment",
+    "sts": "StatefulSet",
+    "ds": "DaemonSet",
+    "rs": "ReplicaSet",
+    "cj": "CronJob",
+}
+"""kubectl's short names."""
+
+KINDS = {
+    **{alias: kind for kind in WORKLOADS for alias in (kind.name.lower(), kind.plural)},
+    **{short: kind for kind in WORKLOADS for short, name in SHORT.items() if name == kind.name},
+}
+
+
+@click.command()
+@click.argument("what", nargs=-1, required=True, metavar="KIND [NS/]NAME")
+@click.option("-n", "--namespace", metavar="NS", help="The namespace; else that of the kubeconfig's context.")
+@click.option("--context", metavar="NAME", help="The kubeconfig's context; else the current one.")
+@click.option(
+    "--cluster",
+    metavar="C",
+    envvar="REGCRED_CLUSTER",
+    help="The cluster's name in Regcred, if it can't be told.",
+)
+@output_option
+@pass_session
+def explain(
+    session: Session,
+    what: Sequence[str],
+    namespace: str | None,
+    context: str | None,
+    cluster: str | None,
+    as_json: bool,
+) -> None:
+    """Explain why a Pod or a workload does or does not pull.
+
+    Image by image: which registry serves it, whether it is annotated and granted, which Secret it is, when it expires, what the kubelet
+    last said, and what to do. Reads the cluster with your kubeconfig and, if VAULT_ADDR is set, Vault with your token; where
+    you may not read something, it says so and tells the rest.
+
+    \b
+    Examples:
+      regcred explain pod shop/web-7d9f
+      regcred explain deploy/web -n shop
+    """
+    kind, named_namespace, name = target(what)
+    with session.open_cluster(context) as api:
+        namespace = named_namespace or namespace or api.namespace
+        subject, sources = look(api, kind, namespace, name)
+        world = world_of(session, api, subject, sources, cluster)
+    answers = explanation.explain(subject, world, session.now())
+    if as_json:
+        print_json(_json(subject, world, answers))
+        return
+    _print(subject, world, answers)
+
+
+def target(what: Sequence[str]) -> tuple[Kind, str, str]:
+    """Read ``pod NS/NAME``, ``deploy/NAME``, ``pod NAME``.
+
+    Returns:
+        The kind, the namespace (empty if it is not named), and the name.
+
+    Raises:
+        BadInputError: It is of no such form, or of a kind that has no Pods.
+    """
+    parts = [part for text in what for part in text.split("/")]
+    if not 2 <= len(parts) <= 3 or not all(parts):  # noqa: PLR2004 - kind, namespace, name
+        raise BadInputError("name one Pod or workload: 'pod NS/NAME', or 'deploy/NAME -n NS'")
+    kind = KINDS.get(parts[0].lower())
+    if kind is None:
+        raise BadInputError(
+            f"{parts[0]}: is no kind that has Pods; use one of {', '.join(sorted({k.name for k in WORKLOADS}))}"
+        )
+    return kind, parts[1] if len(parts) == 3 else "", parts[-1]  # noqa: PLR2004
+
+
+def _print(subject: Subject, world: World, answers: Sequence[Answer]) -> None:
+    click.echo(explanation.headline(subject, world))
+    for line in world.malformed:
+        _line("✗", "annotation", f"{line.removeprefix('annotation ')}", "red")
+    for answer in answers:
+        click.echo(f"\ncontainer {answer.image.container}: {printable(answer.image.name)}")
+        for item in answer.lines:
+            mark, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "")}[item.good]
+            _line(mark, item.name, item.value, colour)
+        if answer.todo:
+            click.echo(f"  → {click.style(printable(answer.todo), bold=True)}")
+        elif not any(item.good is False for item in answer.lines):
+            click.echo("  → nothing to do")
+    if subject.told:
+        click.echo("\nsync has said:")
+        for text in subject.told:
+            click.echo(f"  {printable(text)}")
+
+
+def _line(mark: str, name: str, value: str, colour: str) -> None:
+    click.echo(f"  {click.style(mark, fg=colour or None)} {name:<9} {printable(value)}")
+
+
+def _json(subject: Subject, world: World, answers: Sequence[Answer]) -> dict[str, Any]:
+    return {
+        "kind": subject.kind,
+        "namespace": subject.namespace,
+        "name": subject.name,
+        "cluster": world.cluster or None,
+        "malformed_annotations": list(world.malformed),
+        "images": [
+            {
+                "container": answer.image.container,
+                "image": answer.image.name,
+                "registry": str(answer.reference) if answer.reference else None,
+                "checks": [{"name": line.name, "ok": line.good, "text": line.value} for line in answer.lines],
+                "todo": answer.todo,
+            }
+            for answer in answers
+        ],
+        "events": list(subject.told),
+    }

@@ -1,0 +1,331 @@
+"""What ``regcred explain`` looks at: the cluster with the user's kubeconfig, Vault with the user's token."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from regcred.cli.explanation import Held, Image, Known, Subject, World
+from regcred.cli.output import say
+from regcred.cli.session import Cluster, Session
+from regcred.cluster.annotations import REQUEST_PREFIX, SECRET_EXPIRES, SECRET_VERSION, asked, reference_of
+from regcred.cluster.model import POD, WORKLOADS, Kind
+from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError
+from regcred.reference import Reference
+from regcred.vault.records import IndexEntry
+from regcred.vault.store import Store
+
+Json = Mapping[str, Any]
+
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""Asks for a Secret's metadata: its content is never sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An object that may carry annotations for the subject."""
+
+    what: str
+    annotations: Mapping[str, str]
+
+
+def look(api: Cluster, kind: Kind, namespace: str, name: str) -> tuple[Subject, list[Source]]:
+    """The Pod to explain (the one of the workload that fares worst), and where its annotations may be."""
+    try:
+        found = api.get(kind.path(namespace, name))
+    except MissingError:
+        raise MissingError(f"there is no {kind.name} {name} in namespace {namespace}") from None
+    chain: list[tuple[Kind, Json]] = [(kind, found)]
+    if kind is not POD and (pod := _worst_pod(api, found, namespace)):
+        chain = [(POD, pod), *_owners(api, pod, namespace)]
+    elif kind is POD:
+        chain += _owners(api, found, namespace)
+    sources = [source for kind, obj in chain for source in _sources(kind, obj)]
+    with suppress(RefusedError, MissingError):
+        space = api.get(f"/api/v1/namespaces/{namespace}")
+        sources.append(Source(f"Namespace {namespace}", space["metadata"].get("annotations") or {}))
+    return _subject(chain, namespace, _told(api, chain, namespace)), sources
+
+
+def _owners(api: Cluster, obj: Json, namespace: str) -> list[tuple[Kind, Json]]:
+    """The controllers above an object, nearest first, as far as they can be read."""
+    owner = next((ref for ref in obj["metadata"].get("ownerReferences") or () if ref.get("controller")), None)
+    if owner is None:
+        return []
+    kind = next(
+        (kind for kind in WORKLOADS if (kind.api_version, kind.name) == (owner["apiVersion"], owner["kind"])),
+        None,
+    )
+    if kind is None:
+        return []
+    try:
+        above = api.get(kind.path(namespace, owner["name"]))
+    except (RefusedError, MissingError):
+        return [(kind, {"metadata": {"name": owner["name"]}})]
+    return [(kind, above), *_owners(api, above, namespace)]
+
+
+def _worst_pod(api: Cluster, workload: Json, namespace: str) -> Json | None:
+    labels = ((workload.get("spec") or {}).get("selector") or {}).get("matchLabels")
+    if not labels:
+        return None
+    selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    pods = (
+        api.get(POD.path(namespace), urlencode({"labelSelector": selector, "limit": 500})).get("items") or []
+    )
+    newest = sorted(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True)
+    return next(
+        (pod for pod in newest if any(image.reason for image in _images(pod))), newest[0] if newest else None
+    )
+
+
+def _sources(kind: Kind, obj: Json) -> list[Source]:
+    name = obj["metadata"]["name"]
+    found = [Source(f"{kind.name} {name}", obj["metadata"].get("annotations") or {})]
+    template: Any = obj
+    for part in kind.template:
+        template = (template or {}).get(part)
+    if kind.template and template:
+        found.append(
+            Source(
+                f"the pod template of {kind.name} {name}",
+                (template.get("metadata") or {}).get("annotations") or {},
+            )
+        )
+    return found
+
+
+def _subject(chain: Sequence[tuple[Kind, Json]], namespace: str, told: Sequence[str]) -> Subject:
+    kind, obj = chain[0]
+    spec: Any = obj
+    for part in kind.template:
+        spec = (spec or {}).get(part)
+    spec = (spec or {}).get("spec") or {}
+    top = chain[-1] if len(chain) > 1 else None
+    return Subject(
+        kind=kind.name,
+        namespace=namespace,
+        name=obj["metadata"]["name"],
+        images=tuple(_images({"spec": spec, "status": obj.get("status") if kind is POD else {}})),
+        named=frozenset(entry["name"] for entry in spec.get("imagePullSecrets") or () if entry.get("name")),
+        controller=(top[0].name, top[1]["metadata"]["name"]) if top else None,
+        told=tuple(told),
+    )
+
+
+def _images(pod: Json) -> list[Image]:
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    statuses = {
+        entry["name"]: entry
+        for group in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+        for entry in status.get(group) or ()
+    }
+    return [
+        _image(container, statuses.get(container["name"]) or {})
+        for group in ("initContainers", "containers", "ephemeralContainers")
+        for container in spec.get(group) or ()
+    ]
+
+
+def _image(container: Json, status: Json) -> Image:
+    waiting = (status.get("state") or {}).get("waiting") or {}
+    return Image(
+        container=container["name"],
+        name=container.get("image") or "",
+        pulled=bool(status.get("imageID")),
+        reason=str(waiting.get("reason") or ""),
+        message=str(waiting.get("message") or ""),
+    )
+
+
+def _told(api: Cluster, chain: Sequence[tuple[Kind, Json]], namespace: str) -> list[str]:
+    """What sync said by Events of the objects, newest last, each once."""
+    uids = {obj["metadata"]["uid"] for _, obj in chain if obj["metadata"].get("uid")}
+    try:
+        events = (
+            api.get(f"/api/v1/namespaces/{namespace}/events", urlencode({"limit": 500})).get("items") or []
+        )
+    except (RefusedError, MissingError):
+        return []
+    ours = [
+        event
+        for event in events
+        if (event.get("involvedObject") or {}).get("uid") in uids
+        and "regcred"
+        in str(event.get("reportingComponent") or (event.get("source") or {}).get("component") or "")
+    ]
+    return list(dict.fromkeys(f"{event.get('reason')}: {event.get('message')}" for event in ours))
+
+
+def world_of(
+    session: Session, api: Cluster, subject: Subject, sources: Sequence[Source], cluster: str | None
+) -> World:
+    """All that can be known of the references of a subject, and of those it could have."""
+    wanted = _asked(sources)
+    malformed = asked(*(source.annotations for source in sources)).malformed
+    named = {reference for name in subject.named if (reference := reference_of(name))}
+    vault = _Vault(session, subject.namespace, cluster)
+    known = {
+        reference: _with_secret(api, subject.namespace, reference, vault.known(reference))
+        for reference in [*wanted, *sorted(named - set(wanted))]
+    }
+    return World(vault.cluster or "", wanted, malformed, known, vault.others())
+
+
+def _asked(sources: Sequence[Source]) -> dict[Reference, str]:
+    found: dict[Reference, str] = {}
+    for source in sources:
+        for key, value in sorted(source.annotations.items()):
+            for reference in asked({key: value}).references:
+                if reference not in found or key.startswith(REQUEST_PREFIX):
+                    found.setdefault(reference, f"annotation {key} on {source.what}")
+    return found
+
+
+def _with_secret(api: Cluster, namespace: str, reference: Reference, known: Known) -> Known:
+    """Look at the Secret's metadata itself, where the user may; else what sync reported counts."""
+    try:
+        secret = api.get(
+            f"/api/v1/namespaces/{namespace}/secrets/{reference.secret_name}", accept=METADATA_ONLY
+        )
+    except MissingError:
+        return replace(known, present=Held.NO, version=None)
+    except RefusedError:
+        return known
+    annotations = secret["metadata"].get("annotations") or {}
+    version = annotations.get(SECRET_VERSION, "")
+    return replace(
+        known,
+        present=Held.YES,
+        version=int(version) if version.isdecimal() else known.version,
+        expires_at=_time(annotations.get(SECRET_EXPIRES, "")),
+    )
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
+
+
+@dataclass(slots=True)
+class _Vault:
+    """What Vault says, as far as the user may read it; each thing that can't be read is said once."""
+
+    session: Session
+    namespace: str
+    cluster: str | None
+    _said: set[str] = field(default_factory=set)
+    _projects: dict[str, dict[str, IndexEntry] | None] = field(default_factory=dict)
+
+    def known(self, reference: Reference) -> Known:
+        """What is known of a reference without looking into the cluster."""
+        index = self._index(reference.project)
+        if index is None:
+            return Known()
+        entry = index.get(reference.registry)
+        granted, placed, refused = self._place(reference)
+        return Known(
+            entry=entry,
+            defined=self._defined(reference, entry),
+            granted=granted,
+            present=Held.YES if placed else Held.UNKNOWN,
+            version=placed,
+            refused=refused,
+        )
+
+    def others(self) -> dict[Reference, IndexEntry]:
+        """Registries of the projects that were looked at, and of those that the namespace is granted."""
+        for project in self._granted():
+            self._index(project)
+        return {
+            Reference(project, name): entry
+            for project, index in self._projects.items()
+            for name, entry in (index or {}).items()
+        }
+
+    def _granted(self) -> list[str]:
+        store = self._store()
+        if store is None:
+            return []
+        with suppress(RegcredError):
+            clusters = [self.cluster] if self.cluster else store.clusters()
+            if len(clusters) == 1 and (grants := store.cluster(clusters[0])):
+                self.cluster = clusters[0]
+                return [name for name in grants.value.grants if grants.value.allows(self.namespace, name)]
+        return []
+
+    def _store(self) -> Store | None:
+        if not os.environ.get("VAULT_ADDR") and self.session.is_own:
+            self._say("VAULT_ADDR is not set, so grants and registries were not looked up in Vault")
+            return None
+        return self.session.store
+
+    def _index(self, project: str) -> dict[str, IndexEntry] | None:
+        if project not in self._projects:
+            self._projects[project] = self._read_index(project)
+        return self._projects[project]
+
+    def _read_index(self, project: str) -> dict[str, IndexEntry] | None:
+        store = self._store()
+        if store is None:
+            return None
+        try:
+            found = store.index(project)
+        except (RefusedError, MalformedError) as error:
+            self._say(f"project {project} can't be read in Vault: {error}")
+            return None
+        self._find_cluster(store, project)
+        return dict(found.value.registries) if found else {}
+
+    def _find_cluster(self, store: Store, project: str) -> None:
+        """The only cluster that may read a project is this one; of several, the user must say which."""
+        if self.cluster:
+            return
+        with suppress(RefusedError, MalformedError):
+            policy = store.project(project)
+            clusters = policy.value.clusters if policy else []
+            if len(clusters) == 1:
+                self.cluster = clusters[0]
+            elif clusters:
+                self._say(
+                    f"project {project} is used in {', '.join(clusters)}; say which this is by --cluster"
+                )
+
+    def _defined(self, reference: Reference, entry: IndexEntry | None) -> Held:
+        try:
+            return Held.YES if self.session.store.definition_version(reference) else Held.NO
+        except RegcredError:
+            return Held.YES if entry else Held.UNKNOWN
+
+    def _place(self, reference: Reference) -> tuple[Held, int | None, str]:
+        """Whether it is granted, the version that sync has placed, and why it refused."""
+        if not self.cluster:
+            return Held.UNKNOWN, None, ""
+        refused, placed = "", None
+        with suppress(RegcredError):
+            status = self.session.store.status(self.cluster, reference.project)
+            if status and (place := status.value.registries.get(reference.registry)):
+                refused = place.refused.get(self.namespace, "")
+                placed = next(
+                    (version for version, names in place.placed.items() if self.namespace in names), None
+                )
+        with suppress(RegcredError):
+            grants = self.session.store.cluster(self.cluster)
+            allowed = grants is not None and grants.value.allows(self.namespace, reference.project)
+            return (Held.YES if allowed else Held.NO), placed, refused
+        if refused == "not-granted":
+            return Held.NO, placed, refused
+        return (Held.YES if placed else Held.UNKNOWN), placed, refused
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            say(f"note: {text}")

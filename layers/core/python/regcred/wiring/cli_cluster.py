@@ -1,0 +1,61 @@
+"""The user's own cluster behind the command line, by their kubeconfig."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self
+
+from regcred.cluster.session import Session
+from regcred.errors import MalformedError
+
+
+class OwnCluster:
+    """:class:`regcred.cli.session.Cluster` over one connection to the API server.
+
+    Args:
+        context: The kubeconfig's context, None for the current one.
+
+    Raises:
+        MalformedError: there is no usable kubeconfig, or no such context.
+    """
+
+    def __init__(self, context: str | None) -> None:
+        from kubernetes.aio import client, config
+        from kubernetes.aio.config.config_exception import ConfigException
+
+        self._runner = asyncio.Runner()
+        configuration = client.Configuration()
+        try:
+            self._runner.run(config.load_kube_config(context=context, client_configuration=configuration))
+            contexts, current = config.list_kube_config_contexts()
+        except ConfigException as error:
+            self._runner.close()
+            wanted = f"context {context!r} in it" if context else "a current context"
+            raise MalformedError(
+                f"no kubeconfig with {wanted} was found ({type(error).__name__}); set KUBECONFIG, or name a --context",
+                field="KUBECONFIG",
+            ) from None
+        chosen = next((entry for entry in contexts if entry["name"] == context), current)
+        self.namespace: str = chosen["context"].get("namespace") or "default"
+        self._configuration = configuration
+        self._session: Session | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session:
+            self._runner.run(self._session.close())
+        self._runner.close()
+
+    def get(self, path: str, query: str = "", *, accept: str = "application/json") -> dict[str, Any]:
+        """Read an object or a list."""
+        return self._runner.run(self._get(path, query, accept))
+
+    async def _get(self, path: str, query: str, accept: str) -> dict[str, Any]:
+        if self._session is None:
+            self._session = Session(self._configuration)
+        return await self._session.call("GET", path, query=query, accept=accept)

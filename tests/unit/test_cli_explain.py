@@ -1,0 +1,354 @@
+"""``regcred explain`` over a cluster and a Vault in memory: each question a developer has, with its answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fakes.cluster_api import FakeClusterApi
+from fakes.key_value import FakeKeyValue
+
+from regcred.cli.app import run
+from regcred.cli.explanation import serves, split_image
+from regcred.cli.session import Session
+from regcred.errors import RefusedError
+from regcred.reference import Reference
+from regcred.vault.records import (
+    ClusterGrants,
+    Definition,
+    IndexEntry,
+    Placement,
+    ProjectPolicy,
+    State,
+    Status,
+)
+from regcred.vault.store import Store
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+HOST = "111122223333.dkr.ecr.eu-central-1.amazonaws.com"
+ECR = Reference("payments", "ecr-prod")
+SECRET = "/api/v1/namespaces/prod/secrets/regcred.payments.ecr-prod"
+REFUSAL = f"failed to pull {HOST}/shop:1: 403 Forbidden"
+
+
+@dataclass
+class Scene:
+    """A namespace ``prod`` with a Deployment ``shop`` of one Pod whose only image comes from ECR; all is well."""
+
+    capture: pytest.CaptureFixture[str]
+    kv: FakeKeyValue = field(default_factory=FakeKeyValue)
+    api: FakeClusterApi = field(default_factory=FakeClusterApi)
+    annotations: dict[str, str] = field(default_factory=lambda: {"registry.regcred.dev/x": str(ECR)})
+    pulled: bool = True
+    waiting: dict[str, str] | None = None
+    names_secret: bool = True
+    secret: bool = True
+    image: str = f"{HOST}/shop:1"
+    placed: dict[int, dict[str, str]] = field(default_factory=lambda: {12: {"prod": "aaaaaaaa"}})
+    refused: dict[str, str] = field(default_factory=dict)
+    grants: list[str] = field(default_factory=lambda: ["prod"])
+    entry: dict = field(default_factory=dict)
+    no_vault: bool = False
+    out: str = ""
+    err: str = ""
+
+    def __call__(self, line: str = "explain pod prod/shop-1-a", code: int = 0) -> str:
+        self._build()
+        if self.no_vault:
+            self.kv.faults |= {
+                (operation, ""): RefusedError("permission denied")
+                for operation in ("read", "version", "list")
+            }
+        session = Session(
+            open_store=lambda: Store(self.kv),
+            open_cluster=lambda _: self.api,
+            now=lambda: NOW,
+            sleep=lambda _: None,
+        )
+        found = run(line.split(), session)
+        captured = self.capture.readouterr()
+        self.out, self.err = captured.out, captured.err
+        assert found == code, self.err
+        return self.out
+
+    @property
+    def todo(self) -> str:
+        (line,) = [line for line in self.out.splitlines() if "→" in line]
+        return line
+
+    def _build(self) -> None:
+        store = Store(self.kv)
+        store.write_project("payments", ProjectPolicy(clusters=["c1"]), cas=0)
+        store.write_cluster("c1", ClusterGrants(grants={"payments": self.grants}), cas=0)
+        store.write_definition(ECR, Definition(provider="ecr", regions=["eu-central-1"]), cas=0)
+        entry = {
+            "state": State.OK,
+            "version": 12,
+            "hosts": [HOST],
+            "expires_at": NOW + timedelta(hours=5),
+            "changed_at": NOW,
+        }
+        if self.entry is not None:
+            store.merge_index("payments", {"ecr-prod": IndexEntry(**{**entry, **self.entry})})
+        placement = Placement(placed=self.placed, refused=self.refused)
+        store.write_status(
+            "c1", "payments", Status(written_at=NOW, registries={"ecr-prod": placement}), cas=0
+        )
+        container = {"name": "app", "image": self.image}
+        state = {"waiting": self.waiting} if self.waiting else {"running": {}}
+        pod = {
+            "metadata": {
+                "name": "shop-1-a",
+                "uid": "p1",
+                "labels": {"app": "shop"},
+                "ownerReferences": [
+                    {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-1", "controller": True}
+                ],
+            },
+            "spec": {
+                "containers": [container],
+                "imagePullSecrets": [{"name": ECR.secret_name}] if self.names_secret else [],
+            },
+            "status": {
+                "containerStatuses": [
+                    {"name": "app", "imageID": "sha256:1" if self.pulled else "", "state": state}
+                ]
+            },
+        }
+        replicas = {
+            "metadata": {
+                "name": "shop-1",
+                "uid": "r1",
+                "ownerReferences": [
+                    {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop", "controller": True}
+                ],
+            },
+            "spec": {"template": {"metadata": {}, "spec": {"containers": [container]}}},
+        }
+        deployment = {
+            "metadata": {"name": "shop", "uid": "d1", "annotations": self.annotations},
+            "spec": {
+                "selector": {"matchLabels": {"app": "shop"}},
+                "template": {"metadata": {}, "spec": {"containers": [container]}},
+            },
+        }
+        self.api.objects |= {
+            "/api/v1/namespaces/prod": {"metadata": {"name": "prod"}},
+            "/api/v1/namespaces/prod/pods/shop-1-a": pod,
+            "/apis/apps/v1/namespaces/prod/replicasets/shop-1": replicas,
+            "/apis/apps/v1/namespaces/prod/deployments/shop": deployment,
+        }
+        if self.secret:
+            self.api.objects[SECRET] = {
+                "metadata": {
+                    "name": ECR.secret_name,
+                    "annotations": {
+                        "regcred.dev/version": "12",
+                        "regcred.dev/expires-at": (NOW + timedelta(hours=5)).isoformat(),
+                    },
+                }
+            }
+
+
+@pytest.fixture
+def scene(capsys) -> Scene:
+    return Scene(capsys)
+
+
+def failing(scene: Scene, message: str = REFUSAL, reason: str = "ErrImagePull") -> Scene:
+    scene.pulled = False
+    scene.waiting = {"reason": reason, "message": message}
+    return scene
+
+
+def test_all_well_is_said_line_by_line(scene):
+    text = scene()
+    assert "Pod prod/shop-1-a (Deployment shop), cluster c1" in text
+    assert "payments/ecr-prod (annotation registry.regcred.dev/x on Deployment shop)" in text
+    assert "granted   yes" in text
+    assert "regcred.payments.ecr-prod: in the namespace, version 12, named by the Pod" in text
+    assert "in 5h" in text
+    assert "the image is there" in text
+    assert "nothing to do" in scene.todo
+
+
+def test_the_secret_itself_is_never_read(scene):
+    scene()
+    assert [accept for path, accept in scene.api.gets if "/secrets/" in path] == [
+        "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+    ]
+
+
+def test_a_namespace_without_a_grant_is_told_whom_to_ask(scene):
+    scene.grants, scene.placed, scene.secret = [], {}, False
+    failing(scene)()
+    assert "regcred grant add --cluster c1 payments prod" in scene.todo
+
+
+def test_a_refusal_that_only_sync_has_reported_counts_as_well(scene):
+    scene.placed, scene.secret, scene.refused = {}, False, {"prod": "not-granted"}
+    scene.kv.faults["read", "platform/clusters"] = RefusedError("permission denied")
+    failing(scene)("explain pod prod/shop-1-a --cluster c1")
+    assert "regcred grant add --cluster c1 payments prod" in scene.todo
+
+
+def test_an_image_without_an_annotation_is_offered_the_one_that_serves_it(scene):
+    scene.annotations, scene.names_secret = {}, False
+    failing(scene)()
+    assert "registry.regcred.dev/ecr-prod: payments/ecr-prod" in scene.todo
+
+
+def test_a_public_image_that_was_pulled_needs_nothing(scene):
+    scene.annotations, scene.names_secret, scene.image = {}, False, "busybox"
+    assert "no annotation of this workload names a registry for docker.io" in scene()
+    assert "nothing to do" in scene.todo
+
+
+def test_a_typo_in_the_annotation_is_named(scene):
+    scene.annotations, scene.names_secret = {"registry.regcred.dev/x": "payments/ecr-pord"}, False
+    failing(scene)()
+    assert "there is no registry payments/ecr-pord" in scene.todo
+
+
+def test_a_malformed_annotation_is_shown(scene):
+    scene.annotations, scene.names_secret = {"registry.regcred.dev/x": "Payments/ecr"}, False
+    assert "capital letters" in failing(scene)()
+
+
+def test_a_pod_older_than_its_annotation_must_be_made_anew(scene):
+    scene.names_secret = False
+    failing(scene)()
+    assert "kubectl -n prod rollout restart deployment/shop" in scene.todo
+
+
+def test_a_secret_that_sync_has_not_placed_points_to_sync(scene):
+    scene.placed, scene.secret = {}, False
+    failing(scene)()
+    assert "is sync running" in scene.todo
+
+
+def test_a_clash_is_named(scene):
+    scene.placed, scene.refused = {}, {"prod": "clash"}
+    failing(scene)()
+    assert "not Regcred's" in scene.todo
+
+
+@pytest.mark.parametrize(
+    ("entry", "todo"),
+    [
+        ({"state": State.REVOKED}, "it was revoked"),
+        ({"state": State.FAILING, "version": 0, "error": "no such role"}, "fetching it fails: no such role"),
+        ({"expires_at": NOW - timedelta(hours=1)}, "it has expired"),
+    ],
+)
+def test_what_is_wrong_with_the_registry_is_told(scene, entry, todo):
+    scene.entry = entry
+    failing(scene)()
+    assert todo in scene.todo
+
+
+def test_a_registry_that_fails_but_still_has_a_valid_credential_is_not_blamed(scene):
+    scene.entry = {"state": State.FAILING, "error": "timeout"}
+    scene()
+    assert "nothing to do" in scene.todo
+
+
+@pytest.mark.parametrize(
+    ("message", "todo"),
+    [
+        (REFUSAL, "the registry refuses this image to this credential"),
+        (f"{HOST}/shop:1: not found", "check the image's name and tag"),
+    ],
+)
+def test_what_the_kubelet_said_decides_when_all_else_is_well(scene, message, todo):
+    failing(scene, message)
+    assert message in scene()
+    assert todo in scene.todo
+
+
+def test_a_back_off_is_no_reason_to_worry(scene):
+    failing(scene, "Back-off pulling image", "ImagePullBackOff")()
+    assert "tries again within 5 minutes" in scene.todo
+
+
+def test_a_workload_is_explained_by_its_pod(scene):
+    failing(scene)("explain deploy/shop -n prod")
+    assert "Pod prod/shop-1-a (Deployment shop)" in scene.out
+
+
+def test_a_developer_without_vault_permissions_still_gets_an_answer(scene):
+    scene.no_vault = True
+    scene.names_secret = False
+    failing(scene)()
+    assert "can't be read in Vault" in scene.err
+    assert "rollout restart" in scene.todo
+
+
+def test_a_user_who_may_not_read_secrets_is_told_what_sync_reported(scene):
+    scene.api.forbidden.append(SECRET)
+    assert "in the namespace, version 12" in scene()
+
+
+def test_events_of_sync_are_shown(scene):
+    scene.api.objects["/api/v1/namespaces/prod/events/e1"] = {
+        "metadata": {"name": "e1"},
+        "involvedObject": {"uid": "d1"},
+        "reportingComponent": "regcred.dev/sync",
+        "reason": "NotGranted",
+        "message": "Namespace prod may not use project payments",
+    }
+    assert "NotGranted: Namespace prod may not use project payments" in scene()
+
+
+def test_json_is_for_programs(scene):
+    found = json.loads(scene("explain pod prod/shop-1-a -o json"))
+    assert found["images"][0]["registry"] == "payments/ecr-prod"
+    assert {check["name"] for check in found["images"][0]["checks"]} == {
+        "registry",
+        "granted",
+        "Secret",
+        "expires",
+        "kubelet",
+    }
+
+
+@pytest.mark.parametrize("line", ["explain shop", "explain configmap prod/x", "explain pod a/b/c"])
+def test_what_can_not_be_explained_is_refused(scene, line):
+    scene(line, code=2)
+
+
+def test_a_pod_that_is_not_there_is_not_found(scene):
+    scene("explain pod prod/other", code=4)
+    assert scene.err == "regcred: there is no Pod other in namespace prod\n"
+
+
+@pytest.mark.parametrize(
+    ("image", "host", "path"),
+    [
+        ("busybox", "docker.io", "library/busybox"),
+        ("team/app:1", "docker.io", "team/app:1"),
+        ("index.docker.io/team/app", "docker.io", "team/app"),
+        ("registry.example.com:5000/team/app@sha256:0", "registry.example.com:5000", "team/app@sha256:0"),
+        ("localhost/app", "localhost", "app"),
+    ],
+)
+def test_images_are_split_as_container_runtimes_do(image, host, path):
+    assert split_image(image) == (host, path)
+
+
+@pytest.mark.parametrize(
+    ("key", "image", "served"),
+    [
+        ("registry.example.com", "registry.example.com/team/app", True),
+        ("registry.example.com/team/", "registry.example.com/team/app", True),
+        ("registry.example.com/team/", "registry.example.com/team2/app", False),
+        ("registry.example.com", "registry.example.com:5000/app", False),
+        ("*.dkr.ecr.eu-central-1.amazonaws.com", f"{HOST}/app", True),
+        ("https://index.docker.io/v1/", "busybox", True),
+        ("docker.io", "registry.example.com/app", False),
+    ],
+)
+def test_keys_serve_images_as_the_kubelet_matches_them(key, image, served):
+    assert serves(key, image) is served
