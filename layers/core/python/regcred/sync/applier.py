@@ -35,6 +35,9 @@ LONGEST = timedelta(minutes=5)
 CLASH_AGAIN = timedelta(minutes=10)
 """How long a Secret that is somebody else's is left before it is tried again."""
 
+LOOK_AGAIN = timedelta(seconds=30)
+"""How long after a look at live Pods the next look is worth its request, however short the grace."""
+
 Key = tuple[str, Reference]
 
 
@@ -215,6 +218,7 @@ class Applier:
         ):
             now = self._clock()
             self._ledger.put(action.namespace, action.reference, replace(place, unused_since=now.isoformat()))
+            self._retry_at[action.namespace, action.reference] = now + LOOK_AGAIN
             self.report.deferred += 1
             return
         await self._cluster.delete_secret(action.namespace, action.reference)

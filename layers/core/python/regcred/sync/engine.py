@@ -6,14 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from regcred.cluster.actions import Action, Note, Plan, Project, SetAccount, Tell
+from regcred.cluster.actions import Action, Note, Plan, Project, Remove, SetAccount, Tell
 from regcred.cluster.interface import Cluster, NameTakenError
 from regcred.cluster.inventory import Inventory
-from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, Place, ServiceAccount
+from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, Place
 from regcred.cluster.plan import make_plan
 from regcred.cluster.view import Knowledge, Rules, View
 from regcred.cluster.words import REASON_OF, Why, refusal
@@ -234,10 +234,11 @@ class Engine:
 
     def _after(self, action: Action, error: RegcredError | None) -> None:
         self.touched.add(action.about.namespace if isinstance(action, Tell) else action.namespace)
-        if isinstance(action, SetAccount) and error is None:
-            known = self.inventory.accounts.get(action.namespace, {}).get(action.account)
-            ours = {*(known.ours if known else ()), *action.add} - set(action.remove)
-            self.inventory.put(ServiceAccount(action.namespace, action.account, tuple(sorted(ours))))
+        if error is None and isinstance(action, SetAccount):
+            self._rename(action.namespace, action.account, add=action.add, remove=action.remove)
+        if error is None and isinstance(action, Remove):
+            for account in action.accounts:
+                self._rename(action.namespace, account, remove=(action.reference.secret_name,))
         if isinstance(action, Project) and isinstance(error, NameTakenError):
             note = refusal(Why.CLASH, action.reference, action.namespace, cluster=self.options.rules.cluster)
             for workload in self.inventory.requests(action.namespace):
@@ -245,6 +246,15 @@ class Engine:
                     tell = Tell(workload, REASON_OF[Why.CLASH], note, action.reference, Why.CLASH)
                     if self._is_news(tell):
                         self.applier.submit([tell])
+
+    def _rename(
+        self, namespace: str, account: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
+    ) -> None:
+        """Take note of what was just written to a ServiceAccount; its watch confirms it later."""
+        known = self.inventory.accounts.get(namespace, {}).get(account)
+        if known is not None:
+            ours = {*known.ours, *add} - set(remove)
+            self.inventory.put(replace(known, ours=tuple(sorted(ours))))
 
     def _watch_brake(self, plan: Plan, *, everything: bool) -> None:
         if everything and len(plan.held) != self._braked:

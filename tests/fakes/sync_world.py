@@ -1,0 +1,168 @@
+"""What a sync finds: a mount with grants, indexes and credentials, and manifests of workloads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import SecretStr
+
+from regcred.cluster.model import Mode
+from regcred.cluster.view import Rules
+from regcred.credential import Credential, Login
+from regcred.reference import Reference
+from regcred.sync import Options
+from regcred.vault.interface import KeyValue
+from regcred.vault.records import ClusterGrants, CredentialRecord, Index, IndexEntry, State
+from regcred.vault.store import Store
+
+CLUSTER = "c1"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+LIFETIME = timedelta(hours=12)
+
+
+@dataclass
+class Clock:
+    """A clock that stands until it is moved."""
+
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+@dataclass
+class Mount:
+    """The ``regcred/`` mount as rotate and the admins leave it."""
+
+    kv: KeyValue
+    clock: Any = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.kv)
+
+    def grant(self, grants: dict[str, list[str]], *, globs: bool = False) -> None:
+        cas = self.store.cluster_version(CLUSTER)
+        self.store.write_cluster(CLUSTER, ClusterGrants(grants=grants, globs=globs), cas=cas)
+
+    def mint(
+        self, reference: str, password: str = "s3cret-one", *, lifetime: timedelta | None = LIFETIME
+    ) -> int:
+        """Put a new credential in force, as rotate does."""
+        ref = Reference.parse(reference)
+        now = self.clock()
+        login = Login("AWS", SecretStr(password), ("registry.example.com",))
+        credential = Credential("basic", (login,), now, now + lifetime if lifetime else None)
+        record = CredentialRecord.of(credential, reference=ref, fingerprint=f"f-{password}")
+        version = self.store.write_credential(ref, record, cas=self.store.credential_version(ref))
+        self.index(
+            reference,
+            state=State.OK,
+            version=version,
+            expires_at=record.expires_at,
+            refresh_at=record.refresh_at,
+        )
+        return version
+
+    def index(self, reference: str, **entry: Any) -> None:
+        """Write an index entry whatever was there."""
+        ref = Reference.parse(reference)
+        found = self.store.index(ref.project)
+        entries = dict(found.value.registries) if found else {}
+        entries[ref.registry] = IndexEntry(**{"changed_at": self.clock(), **entry})
+        path = f"credentials/{ref.project}/_index"
+        self.kv.write(path, Index(registries=entries).fields(), cas=self.kv.version(path))
+
+    def placed(self, reference: str) -> dict[int, set[str]]:
+        """What the ledger says is in place: by version, the namespaces."""
+        ref = Reference.parse(reference)
+        status = self.store.status(CLUSTER, ref.project)
+        placement = status.value.registries.get(ref.registry) if status else None
+        return {version: set(names) for version, names in placement.placed.items()} if placement else {}
+
+    def refused(self, reference: str) -> dict[str, str]:
+        """What the ledger says is refused."""
+        ref = Reference.parse(reference)
+        status = self.store.status(CLUSTER, ref.project)
+        placement = status.value.registries.get(ref.registry) if status else None
+        return dict(placement.refused) if placement else {}
+
+
+def options(mode: Mode = Mode.NONE, *, grace: timedelta = timedelta(0), **more: Any) -> Options:
+    rules = {"cluster": CLUSTER, "mode": mode, "grace": grace}
+    wide = {name: more.pop(name) for name in ("kinds", "evict_stuck_pods", "concurrency") if name in more}
+    return Options(rules=Rules(**{**rules, **more}), **wide)
+
+
+def namespace(
+    name: str, *, labels: dict[str, str] | None = None, annotations: dict[str, str] | None = None
+) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": labels or {}, "annotations": annotations or {}},
+    }
+
+
+def deployment(
+    space: str,
+    name: str,
+    *references: str,
+    template: dict[str, str] | None = None,
+    account: str = "",
+    labels: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """A Deployment that asks for references; it needs no image, since nothing runs it in most tests."""
+    annotations = {f"registry.regcred.dev/r{n}": reference for n, reference in enumerate(references)}
+    spec: dict[str, Any] = {"containers": [{"name": "app", "image": "registry.example.com/app:1"}]}
+    if account:
+        spec["serviceAccountName"] = account
+    pod_labels = {"app": name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": space, "annotations": annotations, "labels": labels or {}},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": pod_labels},
+            "template": {"metadata": {"labels": pod_labels, "annotations": template or {}}, "spec": spec},
+        },
+    }
+
+
+def pod(
+    space: str, name: str, *references: str, pull_secrets: tuple[str, ...] = (), **metadata: Any
+) -> dict[str, Any]:
+    annotations = {f"registry.regcred.dev/r{n}": reference for n, reference in enumerate(references)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": space, "annotations": annotations, **metadata},
+        "spec": {
+            "containers": [{"name": "app", "image": "registry.example.com/app:1"}],
+            "imagePullSecrets": [{"name": secret} for secret in pull_secrets],
+        },
+    }
+
+
+async def until(check: Callable[[], Any], *, seconds: float = 5) -> None:
+    """Wait until a check is true."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.005)
+
+
+def password_in(secret: dict[str, Any] | None) -> str | None:
+    """The password in a projected Secret; None if there is no Secret."""
+    if secret is None:
+        return None
+    return json.loads(secret["data"])["auths"]["registry.example.com"]["password"]

@@ -1,0 +1,532 @@
+"""The verb *sync*, one run at a time, over a cluster and a Vault in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from fakes.cluster import FakeCluster
+from fakes.key_value import FakeKeyValue
+from fakes.sync_world import CLUSTER, Clock, Mount, deployment, namespace, options, password_in, pod, until
+
+from regcred.cluster.model import Mode
+from regcred.errors import RefusedError, TransientError
+from regcred.sync import Options, Report, run_once
+from regcred.vault.records import State
+
+REF = "payments/ecr-prod"
+NAME = "regcred.payments.ecr-prod"
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.cluster = FakeCluster()
+        self.kv = FakeKeyValue()
+        self.mount = Mount(self.kv, self.clock)
+        self.options: Options = options()
+
+    async def sync(self, **how: object) -> Report:
+        use = how.pop("options", self.options)
+        self.cluster.calls.clear()
+        self.kv.calls.clear()
+        _, report = await run_once(self.cluster, self.mount.store, use, clock=self.clock, **how)
+        return report
+
+    async def plan(self) -> list[str]:
+        plan, _ = await run_once(self.cluster, self.mount.store, self.options, clock=self.clock, dry_run=True)
+        return plan.lines()
+
+    async def password(self, space: str, name: str = NAME) -> str | None:
+        return password_in(await self.cluster.secret(space, name))
+
+
+@pytest.fixture
+async def world() -> World:
+    """Namespace ``shop`` is granted ``payments``, whose registry ``ecr-prod`` has a credential; one Deployment asks for it."""
+    world = World()
+    await world.cluster.create(namespace("shop"))
+    await world.cluster.create(deployment("shop", "web", REF))
+    world.mount.grant({"payments": ["shop"]})
+    world.mount.mint(REF)
+    return world
+
+
+async def test_a_granted_annotated_workload_gets_its_secret(world: World) -> None:
+    report = await world.sync()
+    assert str(report) == "1 created"
+    secret = await world.cluster.secret("shop", NAME)
+    assert secret["type"] == "kubernetes.io/dockerconfigjson"
+    assert secret["annotations"]["regcred.dev/version"] == "1"
+    assert secret["annotations"]["argocd.argoproj.io/sync-options"] == "Prune=false"
+    assert password_in(secret) == "s3cret-one"
+    assert world.mount.placed(REF) == {1: {"shop"}}
+
+
+async def test_a_second_run_writes_nothing(world: World) -> None:
+    await world.sync()
+    report = await world.sync()
+    assert str(report) == "nothing to do"
+    assert world.cluster.writes() == []
+    assert not [call for call in world.kv.calls if call[0] == "write"]
+    assert not [call for call in world.kv.calls if call == ("read", "credentials/payments/ecr-prod")]
+
+
+async def test_a_rotation_reaches_every_namespace_with_one_write_each_and_one_read(world: World) -> None:
+    names = [f"team-{n}" for n in range(30)]
+    for name in names:
+        await world.cluster.create(namespace(name))
+        await world.cluster.create(deployment(name, "web", REF))
+    world.mount.grant({"payments": ["shop", *names]})
+    await world.sync()
+    uid = (await world.cluster.secret("team-7", NAME))["uid"]
+    world.mount.mint(REF, "s3cret-two")
+    report = await world.sync()
+    assert str(report) == "31 updated"
+    assert len(world.cluster.writes()) == 31
+    assert world.kv.calls.count(("read", "credentials/payments/ecr-prod")) == 1
+    assert {await world.password(name) for name in ["shop", *names]} == {"s3cret-two"}
+    assert (await world.cluster.secret("team-7", NAME))["uid"] == uid  # replaced in place, never made anew
+    assert world.mount.placed(REF) == {2: {"shop", *names}}
+
+
+async def test_a_template_annotation_and_a_namespace_annotation_count_as_well(world: World) -> None:
+    await world.cluster.create(namespace("by-template"))
+    await world.cluster.create(deployment("by-template", "helm", template={"registry.regcred.dev/main": REF}))
+    await world.cluster.create(namespace("by-namespace", annotations={"registry.regcred.dev/x": REF}))
+    world.mount.grant({"payments": ["shop", "by-template", "by-namespace"]})
+    await world.sync()
+    assert await world.password("by-template")
+    assert await world.password("by-namespace")
+
+
+async def test_without_a_grant_there_is_an_event_and_no_secret(world: World) -> None:
+    await world.cluster.create(namespace("other"))
+    await world.cluster.create(deployment("other", "web", REF))
+    await world.sync()
+    assert await world.password("other") is None
+    [(reason, about, note)] = await world.cluster.events("other")
+    assert (reason, about) == ("NotGranted", "Deployment other/web")
+    assert "regcred grant add payments --cluster c1 --namespace other" in note
+    assert world.mount.refused(REF) == {"other": "not-granted"}
+
+
+async def test_a_refusal_is_not_repeated_after_a_restart(world: World) -> None:
+    await world.cluster.create(namespace("other"))
+    await world.cluster.create(deployment("other", "web", REF))
+    await world.sync()
+    await world.sync()
+    assert world.cluster.writes() == []
+
+
+async def test_another_workload_with_the_same_refusal_is_told_too(world: World) -> None:
+    await world.cluster.create(namespace("other"))
+    await world.cluster.create(deployment("other", "web", REF))
+    await world.sync()
+    late = deployment("other", "late", REF)
+    late["metadata"]["creationTimestamp"] = "2026-11-24T13:00:00Z"
+    await world.cluster.create(late)
+    await world.sync()
+    assert [about for _, about, _ in await world.cluster.events("other")] == [
+        "Deployment other/web",
+        "Deployment other/late",
+    ]
+
+
+async def test_a_grant_that_comes_later_lets_the_secret_in(world: World) -> None:
+    world.mount.grant({})
+    await world.sync()
+    world.mount.grant({"payments": ["shop"]})
+    await world.sync()
+    assert await world.password("shop") == "s3cret-one"
+    assert world.mount.refused(REF) == {}
+
+
+async def test_an_unknown_registry_is_told(world: World) -> None:
+    await world.cluster.create(deployment("shop", "typo", "payments/ecr-prd"))
+    await world.sync()
+    assert ("NoSuchRegistry", "Deployment shop/typo") in [
+        event[:2] for event in await world.cluster.events("shop")
+    ]
+
+
+@pytest.mark.parametrize("value", ["a/b/c", "Payments/ecr", "payments", "", "payments/ecr prod"])
+async def test_a_malformed_reference_is_told_with_the_key_and_the_form(world: World, value: str) -> None:
+    await world.cluster.create(deployment("shop", "bad", value))
+    await world.sync()
+    [note] = [
+        note for reason, about, note in await world.cluster.events("shop") if reason == "MalformedReference"
+    ]
+    assert "registry.regcred.dev/r0" in note
+    assert "payments/ecr-prod" in note
+
+
+async def test_a_registry_without_a_credential_yet_is_told_with_the_reason(world: World) -> None:
+    world.mount.index("payments/new", state=State.FAILING, error="the role may not be assumed")
+    await world.cluster.create(deployment("shop", "new", "payments/new"))
+    await world.sync()
+    [note] = [note for reason, _, note in await world.cluster.events("shop") if reason == "NotReady"]
+    assert "the role may not be assumed" in note
+
+
+async def test_a_registry_that_is_failing_keeps_its_last_good_credential(world: World) -> None:
+    await world.sync()
+    world.mount.index(REF, state=State.FAILING, version=1, error="throttled")
+    assert str(await world.sync()) == "nothing to do"
+    assert await world.password("shop") == "s3cret-one"
+
+
+async def test_the_owner_is_warned_once_before_a_credential_ends(world: World) -> None:
+    await world.sync()
+    world.clock.move(hours=10)
+    await world.sync()
+    [note] = [
+        note for reason, _, note in await world.cluster.events("shop") if reason == "CredentialExpiring"
+    ]
+    assert "expires in 2 h" in note or "119 min" in note
+    assert await world.password("shop") == "s3cret-one"
+
+
+async def test_dry_run_says_what_it_would_do_and_writes_nothing(world: World) -> None:
+    assert await world.plan() == ["create  shop/regcred.payments.ecr-prod (version 1)"]
+    assert world.cluster.writes() == []
+    assert not [call for call in world.kv.calls if call[0] == "write" and call[1].startswith("status")]
+
+
+# Removal only on positive proof
+
+
+async def test_a_secret_goes_when_its_last_workload_has_gone_and_the_grace_is_over(world: World) -> None:
+    world.options = options(grace=timedelta(minutes=10))
+    await world.sync()
+    await world.cluster.remove("Deployment", "shop", "web")
+    await world.sync()
+    assert await world.password("shop")
+    world.clock.move(minutes=9)
+    await world.sync()
+    assert await world.password("shop")
+    world.clock.move(minutes=2)
+    assert str(await world.sync()) == "1 removed"
+    assert await world.password("shop") is None
+    assert world.mount.placed(REF) == {}
+
+
+async def test_a_workload_that_comes_back_within_the_grace_starts_it_anew(world: World) -> None:
+    world.options = options(grace=timedelta(minutes=10))
+    await world.sync()
+    await world.cluster.remove("Deployment", "shop", "web")
+    await world.sync()
+    await world.cluster.create(deployment("shop", "web", REF))
+    await world.sync()
+    world.clock.move(minutes=11)
+    await world.cluster.remove("Deployment", "shop", "web")
+    await world.sync()
+    assert await world.password("shop")
+
+
+async def test_a_live_pod_that_names_the_secret_puts_its_removal_off(world: World) -> None:
+    await world.sync()
+    await world.cluster.create(pod("shop", "old", pull_secrets=(NAME,)))
+    await world.cluster.remove("Deployment", "shop", "web")
+    assert str(await world.sync()) == "1 put off for live Pods"
+    assert await world.password("shop")
+    world.clock.move(minutes=1)
+    finished = pod("shop", "old", pull_secrets=(NAME,)) | {"status": {"phase": "Succeeded"}}
+    await world.cluster.create(finished)
+    await world.sync()
+    assert await world.password("shop") is None
+
+
+async def test_a_removed_registry_goes_from_the_cluster(world: World) -> None:
+    await world.sync()
+    world.mount.index(REF, state=State.REMOVED, version=1)
+    await world.sync()
+    assert await world.password("shop") is None
+    assert "NoSuchRegistry" in [reason for reason, _, _ in await world.cluster.events("shop")]
+
+
+async def test_a_revoked_credential_goes_at_once_though_pods_use_it(world: World) -> None:
+    world.options = options(grace=timedelta(hours=1))
+    await world.sync()
+    await world.cluster.create(pod("shop", "old", pull_secrets=(NAME,)))
+    world.mount.index(REF, state=State.REVOKED, version=1)
+    await world.sync()
+    assert await world.password("shop") is None
+    assert "CredentialRevoked" in [reason for reason, _, _ in await world.cluster.events("shop")]
+    world.mount.mint(REF, "s3cret-two")
+    await world.sync()
+    assert await world.password("shop") == "s3cret-two"
+
+
+async def test_a_grant_that_is_taken_away_takes_the_secret(world: World) -> None:
+    await world.sync()
+    world.mount.grant({"payments": ["elsewhere"]})
+    await world.sync()
+    assert await world.password("shop") is None
+    assert world.mount.refused(REF) == {"shop": "not-granted"}
+
+
+INDEX = "credentials/payments/_index"
+GRANTS = f"platform/clusters/{CLUSTER}"
+
+
+def _refuse(world: World, path: str) -> None:
+    for operation in ("read", "version"):
+        world.kv.faults[operation, path] = RefusedError("permission denied (403)")
+
+
+def _cut_off(world: World, path: str) -> None:
+    for operation in ("read", "version"):
+        world.kv.faults[operation, path] = TransientError("sealed")
+
+
+def _empty(world: World, path: str) -> None:
+    world.kv.write(path, {"document": ""}, cas=world.kv.version(path))
+
+
+def _break(world: World, path: str) -> None:
+    world.kv.write(path, {"document": '{"registries": {"ecr-prod":'}, cas=world.kv.version(path))
+
+
+def _delete(world: World, path: str) -> None:
+    world.kv.delete(path)
+
+
+def _drop_the_entry(world: World, path: str) -> None:
+    world.kv.write(
+        path,
+        {"document": '{"registries": {}}' if "_index" in path else '{"grant": {}}'},
+        cas=world.kv.version(path),
+    )
+
+
+@pytest.mark.parametrize("harm", [_refuse, _cut_off, _empty, _break, _delete, _drop_the_entry])
+@pytest.mark.parametrize("path", [INDEX, GRANTS])
+async def test_what_cannot_be_known_removes_nothing_and_raises_the_alarm(
+    world: World, harm, path: str
+) -> None:
+    await world.sync()
+    harm(world, path)
+    for _ in range(2):
+        world.clock.move(hours=1)
+        report = await world.sync()
+        assert report.removed == 0
+        assert await world.password("shop") == "s3cret-one"
+        assert world.mount.placed(REF) == {1: {"shop"}}
+    if harm is not _drop_the_entry or path == GRANTS:
+        assert report.failures
+
+
+async def test_a_list_that_fails_stops_the_run_before_it_plans(world: World) -> None:
+    await world.sync()
+    world.cluster.faults["list", "CronJob"] = RefusedError("cronjobs is forbidden")
+    await world.cluster.remove("Deployment", "shop", "web")
+    with pytest.raises(RefusedError, match="cronjobs"):
+        await world.sync()
+    assert await world.password("shop")
+
+
+async def test_emptied_grants_meet_the_brake(world: World) -> None:
+    names = [f"team-{n}" for n in range(10)]
+    for name in names:
+        await world.cluster.create(namespace(name))
+        await world.cluster.create(deployment(name, "web", REF))
+    world.mount.grant({"payments": names})
+    await world.sync()
+    world.mount.grant({})
+    report = await world.sync()
+    assert report.removed == 0
+    assert (await world.plan())[-1].startswith("10 of 10 Secrets would be removed at once")
+    assert {await world.password(name) for name in names} == {"s3cret-one"}
+    confirmed = options(removals_confirmed=True)
+    assert (await world.sync(options=confirmed)).removed == 10
+
+
+async def test_a_mass_revoke_is_not_held_by_the_brake(world: World) -> None:
+    names = [f"team-{n}" for n in range(10)]
+    for name in names:
+        await world.cluster.create(namespace(name))
+        await world.cluster.create(deployment(name, "web", REF))
+    world.mount.grant({"payments": ["shop", *names]})
+    await world.sync()
+    world.mount.index(REF, state=State.REVOKED, version=1)
+    assert (await world.sync()).removed == 11
+
+
+# Somebody else's things
+
+
+async def test_a_secret_of_our_name_that_is_not_ours_is_reported_and_left_alone(world: World) -> None:
+    await world.cluster.create_secret("shop", NAME)
+    report = await world.sync()
+    assert report.failures
+    assert (await world.cluster.secret("shop", NAME))["data"] == "theirs"
+    assert "SecretNameTaken" in [reason for reason, _, _ in await world.cluster.events("shop")]
+    assert world.mount.placed(REF) == {}
+    await world.cluster.remove_secret("shop", NAME)
+    await world.sync()
+    assert await world.password("shop") == "s3cret-one"
+
+
+async def test_a_foreign_secret_is_not_deleted_when_nobody_needs_the_name(world: World) -> None:
+    await world.sync()
+    await world.cluster.remove_secret("shop", NAME)
+    await world.cluster.create_secret("shop", NAME)
+    await world.cluster.remove("Deployment", "shop", "web")
+    await world.sync()
+    assert (await world.cluster.secret("shop", NAME))["data"] == "theirs"
+
+
+async def test_a_namespace_made_anew_gets_its_secret_anew(world: World) -> None:
+    await world.sync()
+    await world.cluster.remove("Namespace", "", "shop")
+    await world.cluster.create(namespace("shop"))
+    await world.cluster.create(deployment("shop", "web", REF))
+    assert str(await world.sync()) == "1 created"
+    assert await world.password("shop")
+
+
+async def test_a_namespace_that_is_gone_is_forgotten(world: World) -> None:
+    await world.sync()
+    await world.cluster.remove("Namespace", "", "shop")
+    await world.sync()
+    assert world.mount.placed(REF) == {}
+
+
+# Failures in the middle
+
+
+async def test_a_crash_between_two_writes_leaves_nothing_unknown(world: World) -> None:
+    await world.cluster.create(namespace("second"))
+    await world.cluster.create(deployment("second", "web", REF))
+    world.mount.grant({"payments": ["shop", "second"]})
+    world.cluster.hanging.add(("apply", "second"))
+    killed = asyncio.create_task(world.sync())
+    await until(lambda: world.cluster._secrets)
+    killed.cancel()
+    await asyncio.gather(killed, return_exceptions=True)
+    assert world.mount.placed(REF) == {0: {"shop", "second"}}
+    world.cluster.hanging.clear()
+    await world.sync()
+    assert world.mount.placed(REF) == {1: {"shop", "second"}}
+    assert await world.password("second")
+
+
+async def test_one_namespace_that_fails_holds_up_no_other(world: World) -> None:
+    await world.cluster.create(namespace("broken"))
+    await world.cluster.create(deployment("broken", "web", REF))
+    world.mount.grant({"payments": ["shop", "broken"]})
+    world.cluster.faults["apply", "broken"] = RefusedError("forbidden by a quota")
+    report = await world.sync()
+    assert await world.password("shop")
+    assert report.failures == ["create broken/regcred.payments.ecr-prod: forbidden by a quota"]
+    world.cluster.faults.clear()
+    await world.sync()
+    assert await world.password("broken")
+
+
+async def test_a_sealed_vault_while_the_ledger_is_written_does_not_stop_the_projection(world: World) -> None:
+    world.kv.faults["write", "status"] = TransientError("sealed")
+    report = await world.sync()
+    assert await world.password("shop") == "s3cret-one"
+    assert "the ledger could not be written" in report.failures[0]
+
+
+async def test_a_stale_index_does_not_bring_an_older_credential_back(world: World) -> None:
+    world.mount.mint(REF, "s3cret-two")
+    await world.sync()
+    world.mount.index(REF, state=State.OK, version=1)
+    await world.sync()
+    assert await world.password("shop") == "s3cret-two"
+    assert world.cluster.writes() == []
+
+
+# ServiceAccounts
+
+
+async def test_serviceaccount_mode_adds_our_names_after_those_of_others(world: World) -> None:
+    world.options = options(Mode.SERVICEACCOUNT)
+    account = {
+        "kind": "ServiceAccount",
+        "metadata": {"name": "robot", "namespace": "shop"},
+        "imagePullSecrets": [{"name": "zulu"}, {"name": "alpha"}],
+    }
+    await world.cluster.create(account)
+    world.mount.mint("payments/a-first")
+    await world.cluster.create(deployment("shop", "web", REF, "payments/a-first", account="robot"))
+    await world.sync()
+    names = await world.cluster.account_pull_secrets("shop", "robot")
+    assert names == ["zulu", "alpha", "regcred.payments.a-first", NAME]
+    assert await world.cluster.account_pull_secrets("shop", "default") == []
+    assert (await world.sync(), world.cluster.writes())[1] == []
+
+
+async def test_serviceaccount_mode_takes_the_name_out_before_the_secret(world: World) -> None:
+    world.options = options(Mode.SERVICEACCOUNT)
+    await world.sync()
+    assert await world.cluster.account_pull_secrets("shop", "default") == [NAME]
+    await world.cluster.remove("Deployment", "shop", "web")
+    await world.sync()
+    assert await world.cluster.account_pull_secrets("shop", "default") == []
+    assert await world.password("shop") is None
+    assert [call[0] for call in world.cluster.writes()] == ["account", "delete"]
+
+
+async def test_serviceaccount_mode_leaves_names_alone_while_the_brake_holds(world: World) -> None:
+    world.options = options(Mode.SERVICEACCOUNT, removals_allowed=0)
+    await world.sync()
+    world.mount.grant({})
+    await world.sync()
+    assert await world.cluster.account_pull_secrets("shop", "default") == [NAME]
+
+
+async def test_an_annotated_namespace_reaches_all_its_serviceaccounts(world: World) -> None:
+    world.options = options(Mode.SERVICEACCOUNT)
+    await world.cluster.create(namespace("shop", annotations={"registry.regcred.dev/x": REF}))
+    await world.cluster.create({"kind": "ServiceAccount", "metadata": {"name": "robot", "namespace": "shop"}})
+    await world.sync()
+    assert await world.cluster.account_pull_secrets("shop", "robot") == [NAME]
+
+
+async def test_a_namespace_chooses_another_mode_by_its_label(world: World) -> None:
+    world.options = options(Mode.ADMISSION)
+    await world.cluster.create(namespace("old", labels={"regcred.dev/mode": "serviceaccount"}))
+    await world.cluster.create(deployment("old", "web", REF))
+    world.mount.grant({"payments": ["shop", "old"]})
+    await world.sync()
+    assert await world.cluster.account_pull_secrets("old", "default") == [NAME]
+    assert await world.cluster.account_pull_secrets("shop", "default") == []
+
+
+# Admission
+
+
+async def test_a_workload_older_than_the_policies_gets_its_secret_and_is_told_to_restart(
+    world: World,
+) -> None:
+    world.options = options(Mode.ADMISSION)
+    await world.sync()
+    assert await world.password("shop")
+    [(reason, _, note)] = await world.cluster.events("shop")
+    assert reason == "RestartNeeded"
+    assert "kubectl -n shop rollout restart deployment/web" in note
+
+
+async def test_an_admitted_workload_is_not_told_to_restart(world: World) -> None:
+    world.options = options(Mode.ADMISSION)
+    await world.cluster.create(deployment("shop", "web", REF, labels={"regcred.dev/annotated": "true"}))
+    await world.sync()
+    assert await world.cluster.events("shop") == []
+
+
+async def test_what_a_watched_controller_made_asks_for_nothing_itself(world: World) -> None:
+    owner = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "1", "controller": True}]
+    replica_set = deployment("other", "web-1", REF) | {"kind": "ReplicaSet"}
+    replica_set["metadata"]["ownerReferences"] = owner
+    await world.cluster.create(namespace("other"))
+    await world.cluster.create(replica_set)
+    await world.cluster.create(pod("other", "mirror", REF) | {})
+    await world.cluster.remove("Pod", "other", "mirror")
+    await world.sync()
+    assert await world.cluster.events("other") == []
