@@ -23,8 +23,12 @@ def main() -> int:
     commands.add_parser("status", help="say what runs, and where")
     user = commands.add_parser("user", help="make a user of the registry and print its password")
     user.add_argument("name")
-    user.add_argument("--pull", nargs="+", default=["*"], metavar="REPOSITORY", help="what it may pull (default: all)")
-    user.add_argument("--expires-in", type=float, metavar="SECONDS", help="refuse it after that (default: never)")
+    user.add_argument(
+        "--pull", nargs="+", default=["*"], metavar="REPOSITORY", help="what it may pull (default: all)"
+    )
+    user.add_argument(
+        "--expires-in", type=float, metavar="SECONDS", help="refuse it after that (default: never)"
+    )
     revoke = commands.add_parser("revoke", help="refuse a user of the registry from now on")
     revoke.add_argument("name")
     image = commands.add_parser("image", help="push a small image; every registry host name has it then")
@@ -33,7 +37,9 @@ def main() -> int:
     role = commands.add_parser("role", help="make a project's IAM role that the rotate function may assume")
     role.add_argument("project")
     role.add_argument("--account", default=ACCOUNT)
-    lifetime = commands.add_parser("ecr-lifetime", help="set how long ECR logins live from now on (default: 43200)")
+    lifetime = commands.add_parser(
+        "ecr-lifetime", help="set how long ECR logins live from now on (default: 43200)"
+    )
     lifetime.add_argument("seconds", type=float)
     args = parser.parse_args()
     stack = Stack(args.dir)

@@ -31,7 +31,11 @@ _EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Actio
 PULL_ONLY = {
     "Version": "2012-10-17",
     "Statement": [
-        {"Effect": "Allow", "Action": ["ecr:GetAuthorizationToken", "sts:GetWebIdentityToken"], "Resource": "*"},
+        {
+            "Effect": "Allow",
+            "Action": ["ecr:GetAuthorizationToken", "sts:GetWebIdentityToken"],
+            "Resource": "*",
+        },
         {"Effect": "Allow", "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], "Resource": "*"},
     ],
 }
@@ -103,17 +107,31 @@ class Aws:
         if not self._processes.pid("aws-front"):
             self._processes.start(
                 "aws-front",
-                [sys.executable, "-m", "realparts.aws_front", f"--port={stored['port']}",
-                 f"--control-port={stored['control_port']}", f"--moto=http://127.0.0.1:{stored['moto_port']}",
-                 f"--directory={self.directory}", f"--ecr-key={ecr_key(self._processes.directory)}"],
+                [
+                    sys.executable,
+                    "-m",
+                    "realparts.aws_front",
+                    f"--port={stored['port']}",
+                    f"--control-port={stored['control_port']}",
+                    f"--moto=http://127.0.0.1:{stored['moto_port']}",
+                    f"--directory={self.directory}",
+                    f"--ecr-key={ecr_key(self._processes.directory)}",
+                ],
                 ready=lambda: listening(stored["port"]) and listening(stored["control_port"]),
                 env=python_environment(),
             )
-        self._control("PUT", "callers", {
-            "access_key": stored["access_key"], "secret": stored["secret_key"], "account": ACCOUNT,
-            "arn": f"arn:aws:iam::{ACCOUNT}:user/local", "principal": f"arn:aws:iam::{ACCOUNT}:user/local",
-            "policies": [_EVERYTHING],
-        })
+        self._control(
+            "PUT",
+            "callers",
+            {
+                "access_key": stored["access_key"],
+                "secret": stored["secret_key"],
+                "account": ACCOUNT,
+                "arn": f"arn:aws:iam::{ACCOUNT}:user/local",
+                "principal": f"arn:aws:iam::{ACCOUNT}:user/local",
+                "policies": [_EVERYTHING],
+            },
+        )
         if fresh:
             self._make_queues()
         for name in HOST_NAMES:
@@ -242,7 +260,9 @@ class Aws:
         queue = sqs.create_queue(QueueName=QUEUE, Attributes=attributes)["QueueUrl"]
         copies = sqs.create_queue(QueueName="regcred-events")["QueueUrl"]
         events.put_rule(Name="regcred-events", EventPattern=json.dumps({"source": ["regcred"]}))
-        events.put_targets(Rule="regcred-events", Targets=[{"Id": "copy", "Arn": _queue_arn("regcred-events")}])
+        events.put_targets(
+            Rule="regcred-events", Targets=[{"Id": "copy", "Arn": _queue_arn("regcred-events")}]
+        )
         self._state.update(PART, queue_url=queue, dead_letter_url=dead, events_url=copies)
 
     def _control(self, method: str, path: str, body: dict[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import datetime
+import datetime as dt
 import hashlib
 import hmac
 import json
@@ -149,9 +149,23 @@ class Front:
             else:
                 answer = await self._pass_on(request, body)
         except AwsError as error:
-            self._record(call.service, call.operation, "refused", code=error.code, caller=call.caller.arn, region=call.region)
+            self._record(
+                call.service,
+                call.operation,
+                "refused",
+                code=error.code,
+                caller=call.caller.arn,
+                region=call.region,
+            )
             return _error_answer(request, error)
-        self._record(call.service, call.operation, "answered", status=answer.status, caller=call.caller.arn, region=call.region)
+        self._record(
+            call.service,
+            call.operation,
+            "answered",
+            status=answer.status,
+            caller=call.caller.arn,
+            region=call.region,
+        )
         return answer
 
     def _own(self, call: Call) -> Any:
@@ -166,12 +180,19 @@ class Front:
         header = request.headers.get("Authorization", "")
         if not header:
             raise AwsError(
-                "MissingAuthenticationTokenException", "Missing Authentication Token", query="MissingAuthenticationToken", status=403
+                "MissingAuthenticationTokenException",
+                "Missing Authentication Token",
+                query="MissingAuthenticationToken",
+                status=403,
             )
         found = _AUTHORIZATION.match(header)
         signed = found["headers"].split(";") if found else []
         if found is None or "host" not in signed or "X-Amz-Date" not in request.headers:
-            raise AwsError("IncompleteSignatureException", "the Authorization header is incomplete", query="IncompleteSignature")
+            raise AwsError(
+                "IncompleteSignatureException",
+                "the Authorization header is incomplete",
+                query="IncompleteSignature",
+            )
         caller = self._caller(found["key"], request.headers.get("X-Amz-Security-Token"))
         self._check_signature(request, body, found, signed, caller)
         params = dict(parse_qsl(body.decode())) if _is_form(request) else {}
@@ -195,19 +216,26 @@ class Front:
     ) -> None:
         stamp = request.headers["X-Amz-Date"]
         headers = {name: request.headers[name] for name in signed if name in request.headers}
-        signer = SigV4Auth(Credentials(caller.access_key, caller.secret, caller.token), found["service"], found["region"])
+        signer = SigV4Auth(
+            Credentials(caller.access_key, caller.secret, caller.token), found["service"], found["region"]
+        )
         again = AWSRequest(
-            method=request.method, url=f"http://{request.headers['Host']}{request.raw_path}", data=body, headers=headers
+            method=request.method,
+            url=f"http://{request.headers['Host']}{request.raw_path}",
+            data=body,
+            headers=headers,
         )
         again.context["timestamp"] = stamp
         expected = signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again)
         claimed_hash = headers.get("x-amz-content-sha256")
         hash_is_right = claimed_hash in {None, "UNSIGNED-PAYLOAD", hashlib.sha256(body).hexdigest()}
-        names_complete = len(headers) == len(signed) and (caller.token is None or "x-amz-security-token" in signed)
+        names_complete = len(headers) == len(signed) and (
+            caller.token is None or "x-amz-security-token" in signed
+        )
         if not (hmac.compare_digest(expected, found["signature"]) and hash_is_right and names_complete):
             message = "The request signature we calculated does not match the signature you provided."
             raise AwsError("InvalidSignatureException", message, query="SignatureDoesNotMatch", status=403)
-        sent = datetime.datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()
+        sent = dt.datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC).timestamp()
         if abs(time.time() - sent) > MAX_SKEW_SECONDS or not stamp.startswith(found["date"]):
             message = f"Signature expired: {stamp} is not within {MAX_SKEW_SECONDS} seconds of now"
             raise AwsError("InvalidSignatureException", message, query="SignatureDoesNotMatch", status=403)
@@ -221,7 +249,9 @@ class Front:
             case "throttle":
                 raise AwsError("ThrottlingException", "Rate exceeded", query="Throttling")
             case "refuse":
-                message = f"User: {call.caller.arn} is not authorized to perform: {call.service}:{call.operation}"
+                message = (
+                    f"User: {call.caller.arn} is not authorized to perform: {call.service}:{call.operation}"
+                )
                 raise AwsError("AccessDeniedException", message, query="AccessDenied", status=403)
             case "error":
                 raise AwsError("ServerException", "an internal error", query="InternalFailure", status=500)
@@ -232,7 +262,11 @@ class Front:
         dropped = {"content-length", "transfer-encoding", "connection"}
         headers = {key: value for key, value in request.headers.items() if key.lower() not in dropped}
         async with self._session.request(
-            request.method, f"{self._moto}{request.raw_path}", headers=headers, data=body, allow_redirects=False
+            request.method,
+            f"{self._moto}{request.raw_path}",
+            headers=headers,
+            data=body,
+            allow_redirects=False,
         ) as upstream:
             kept = {key: value for key, value in upstream.headers.items() if key.lower() not in dropped}
             return web.Response(status=upstream.status, headers=kept, body=await upstream.read())
@@ -255,7 +289,10 @@ class Front:
             "AssumeRole",
             {
                 "Credentials": _credentials(session),
-                "AssumedRoleUser": {"AssumedRoleId": f"AROA{_digest(arn)[:17].upper()}:{name}", "Arn": session.arn},
+                "AssumedRoleUser": {
+                    "AssumedRoleId": f"AROA{_digest(arn)[:17].upper()}:{name}",
+                    "Arn": session.arn,
+                },
                 "PackedPolicySize": str(len(params.get("Policy", "")) * 100 // 2048),
             },
         )
@@ -283,7 +320,10 @@ class Front:
     def _session_seconds(self, call: Call, role: Mapping[str, Any]) -> int:
         seconds = int(call.params.get("DurationSeconds", "3600"))
         if not 900 <= seconds <= 43200:
-            raise AwsError("ValidationError", "Value at 'durationSeconds' failed to satisfy constraint: between 900 and 43200")
+            raise AwsError(
+                "ValidationError",
+                "Value at 'durationSeconds' failed to satisfy constraint: between 900 and 43200",
+            )
         if call.caller.token and seconds > 3600:
             message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining"
             raise AwsError("ValidationError", message)
@@ -328,7 +368,11 @@ class Front:
         return session
 
     def _get_caller_identity(self, call: Call) -> web.Response:
-        identity = {"Arn": call.caller.arn, "UserId": _digest(call.caller.arn)[:20].upper(), "Account": call.caller.account}
+        identity = {
+            "Arn": call.caller.arn,
+            "UserId": _digest(call.caller.arn)[:20].upper(),
+            "Account": call.caller.account,
+        }
         return _xml("GetCallerIdentity", identity)
 
     def _get_web_identity_token(self, call: Call) -> web.Response:
@@ -337,7 +381,10 @@ class Front:
         algorithm = params.get("SigningAlgorithm", "")
         seconds = int(params.get("DurationSeconds", "300"))
         if not 1 <= len(audiences) <= 10 or algorithm not in _ALGORITHMS or not 60 <= seconds <= 3600:
-            raise AwsError("ValidationError", "Audience, SigningAlgorithm or DurationSeconds failed to satisfy constraint")
+            raise AwsError(
+                "ValidationError",
+                "Audience, SigningAlgorithm or DurationSeconds failed to satisfy constraint",
+            )
         if caller.account in self._settings["outbound_federation_disabled"]:
             message = "Outbound web identity federation is not enabled for this account"
             raise AwsError("OutboundWebIdentityFederationDisabledException", message, status=403)
@@ -374,16 +421,28 @@ class Front:
             return None
         if request.path == "/.well-known/openid-configuration":
             base = f"https://{host}"
-            return web.json_response({
-                "issuer": base,
-                "jwks_uri": f"{base}/.well-known/jwks.json",
-                "response_types_supported": ["id_token"],
-                "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": list(_ALGORITHMS),
-            })
+            return web.json_response(
+                {
+                    "issuer": base,
+                    "jwks_uri": f"{base}/.well-known/jwks.json",
+                    "response_types_supported": ["id_token"],
+                    "subject_types_supported": ["public"],
+                    "id_token_signing_alg_values_supported": list(_ALGORITHMS),
+                }
+            )
         keys = [
-            {**RSAAlgorithm.to_jwk(self._rsa.public_key(), as_dict=True), "kid": "rs256", "use": "sig", "alg": "RS256"},
-            {**ECAlgorithm.to_jwk(self._ec.public_key(), as_dict=True), "kid": "es384", "use": "sig", "alg": "ES384"},
+            {
+                **RSAAlgorithm.to_jwk(self._rsa.public_key(), as_dict=True),
+                "kid": "rs256",
+                "use": "sig",
+                "alg": "RS256",
+            },
+            {
+                **ECAlgorithm.to_jwk(self._ec.public_key(), as_dict=True),
+                "kid": "es384",
+                "use": "sig",
+                "alg": "ES384",
+            },
         ]
         return web.json_response({"keys": keys})
 
@@ -392,7 +451,9 @@ class Front:
     def _get_authorization_token(self, call: Call) -> web.Response:
         caller = call.caller
         if caller.arn.split(":")[1] != partition(call.region):
-            raise AwsError("UnrecognizedClientException", "The security token included in the request is invalid.")
+            raise AwsError(
+                "UnrecognizedClientException", "The security token included in the request is invalid."
+            )
         _require(call, "ecr:GetAuthorizationToken", "*", {})
         now = time.time()
         token = EcrToken(
@@ -449,7 +510,9 @@ class Front:
         body = await request.json()
         role = self._roles[body["arn"]]
         session = self._new_session(body["arn"], body["name"], body["seconds"], [role["policy"]], tags={})
-        return web.json_response({"access_key": session.access_key, "secret": session.secret, "token": session.token})
+        return web.json_response(
+            {"access_key": session.access_key, "secret": session.secret, "token": session.token}
+        )
 
     async def put_settings(self, request: web.Request) -> web.Response:
         """Change settings: `ecr_token_seconds`, `outbound_federation_disabled`."""
@@ -469,7 +532,9 @@ class Front:
 
     def _save(self) -> None:
         now = time.time()
-        live = {key: caller for key, caller in self._callers.items() if (caller.expires_at or now) > now - 86400}
+        live = {
+            key: caller for key, caller in self._callers.items() if (caller.expires_at or now) > now - 86400
+        }
         self._callers = live
         content = {
             "callers": {key: asdict(caller) for key, caller in live.items()},
@@ -501,7 +566,10 @@ def _require(call: Call, action: str, resource: str, context: dict[str, str]) ->
 
 def _tags(params: Mapping[str, str]) -> dict[str, str]:
     numbers = [key.split(".")[2] for key in params if re.match(r"^Tags\.member\.\d+\.Key$", key)]
-    return {params[f"Tags.member.{number}.Key"]: params.get(f"Tags.member.{number}.Value", "") for number in numbers}
+    return {
+        params[f"Tags.member.{number}.Key"]: params.get(f"Tags.member.{number}.Value", "")
+        for number in numbers
+    }
 
 
 def _is_form(request: web.Request) -> bool:
@@ -534,7 +602,8 @@ def _xml(operation: str, result: dict[str, Any]) -> web.Response:
 
 def _elements(values: dict[str, Any]) -> str:
     return "".join(
-        f"<{key}>{_elements(value) if isinstance(value, dict) else escape(value)}</{key}>" for key, value in values.items()
+        f"<{key}>{_elements(value) if isinstance(value, dict) else escape(value)}</{key}>"
+        for key, value in values.items()
     )
 
 

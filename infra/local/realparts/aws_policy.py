@@ -96,7 +96,11 @@ def _decision(
 
 
 def _matches(
-    statement: Mapping[str, Any], action: str, resource: str, context: Mapping[str, str], principal: str | None
+    statement: Mapping[str, Any],
+    action: str,
+    resource: str,
+    context: Mapping[str, str],
+    principal: str | None,
 ) -> bool:
     return (
         _any_like(statement.get("Action", []), action, fold=True)

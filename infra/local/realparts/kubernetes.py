@@ -78,7 +78,12 @@ class Kubernetes:
         if "port" not in self._stored:
             port, etcd, peer, controller, scheduler = free_ports(5)
             self._state.update(
-                PART, port=port, etcd_port=etcd, etcd_peer_port=peer, controller_port=controller, scheduler_port=scheduler
+                PART,
+                port=port,
+                etcd_port=etcd,
+                etcd_peer_port=peer,
+                controller_port=controller,
+                scheduler_port=scheduler,
             )
         pki.rsa_key(self.directory / "pki" / "service-account.key")
         (self.directory / "audit-policy.yaml").write_text(_AUDIT_POLICY)
@@ -86,7 +91,10 @@ class Kubernetes:
         self.start_apiserver()
         self.kubeconfig_for("admin", groups=("system:masters",), path=self.kubeconfig)
         self._start_clients()
-        wait_for("the default ServiceAccount", lambda: self._exists("/api/v1/namespaces/default/serviceaccounts/default"))
+        wait_for(
+            "the default ServiceAccount",
+            lambda: self._exists("/api/v1/namespaces/default/serviceaccounts/default"),
+        )
 
     def down(self) -> None:
         """End the control plane and forget its data. The API server goes before etcd, or it lingers."""
@@ -102,7 +110,13 @@ class Kubernetes:
         certificate, key = self._authority.issue(
             "apiserver",
             user="kube-apiserver",
-            hosts=("127.0.0.1", "localhost", "10.96.0.1", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"),
+            hosts=(
+                "127.0.0.1",
+                "localhost",
+                "10.96.0.1",
+                "kubernetes.default.svc",
+                "kubernetes.default.svc.cluster.local",
+            ),
         )
         signing_key = self.directory / "pki" / "service-account.key"
         flags = {
@@ -172,7 +186,10 @@ class Kubernetes:
             audience: the audience; the API server itself when None.
             seconds: how long it is valid, at least 600.
         """
-        spec: dict[str, Any] = {"expirationSeconds": seconds, **({"audiences": [audience]} if audience else {})}
+        spec: dict[str, Any] = {
+            "expirationSeconds": seconds,
+            **({"audiences": [audience]} if audience else {}),
+        }
         answer = self.request(
             "POST",
             f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token",
@@ -183,13 +200,17 @@ class Kubernetes:
     def service_account_kubeconfig(self, namespace: str, name: str, *, seconds: int = 3600) -> Path:
         """Make a kubeconfig that signs in by a ServiceAccount's token, valid for `seconds`."""
         token = self.service_account_token(namespace, name, seconds=seconds)
-        return self._write_kubeconfig(self.directory / f"sa-{namespace}-{name}.kubeconfig", name, {"token": token})
+        return self._write_kubeconfig(
+            self.directory / f"sa-{namespace}-{name}.kubeconfig", name, {"token": token}
+        )
 
     def get(self, path: str) -> requests.Response:
         """GET a path of the API server as administrator, whatever the answer."""
         return self._session().get(f"{self.server}{path}", timeout=10)
 
-    def request(self, method: str, path: str, body: Any | None = None, *, content_type: str = "application/json") -> Any:
+    def request(
+        self, method: str, path: str, body: Any | None = None, *, content_type: str = "application/json"
+    ) -> Any:
         """Send a request as administrator and return the parsed answer.
 
         Raises:
@@ -203,10 +224,14 @@ class Kubernetes:
             timeout=30,
         )
         if not answer.ok:
-            raise requests.HTTPError(f"{method} {path}: {answer.status_code} {answer.text[:500]}", response=answer)
+            raise requests.HTTPError(
+                f"{method} {path}: {answer.status_code} {answer.text[:500]}", response=answer
+            )
         return answer.json()
 
-    def kubectl(self, *args: str | Path, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def kubectl(
+        self, *args: str | Path, stdin: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """Run kubectl as administrator and return what it printed.
 
         Raises:

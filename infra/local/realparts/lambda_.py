@@ -28,7 +28,11 @@ ROOT = LOCAL.parents[1]
 _EXECUTION = {
     "Version": "2012-10-17",
     "Statement": [
-        {"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:TagSession"], "Resource": "arn:aws*:iam::*:role/regcred/*"},
+        {
+            "Effect": "Allow",
+            "Action": ["sts:AssumeRole", "sts:TagSession"],
+            "Resource": "arn:aws*:iam::*:role/regcred/*",
+        },
         {"Effect": "Allow", "Action": ["sts:GetWebIdentityToken", "sts:GetCallerIdentity"], "Resource": "*"},
         {"Effect": "Allow", "Action": ["sqs:*", "events:PutEvents"], "Resource": "*"},
     ],
@@ -88,7 +92,10 @@ class Lambda:
 
     def layers(self) -> list[Path]:
         """Return the folders that Lambda has as /opt/python, dependencies first, then the core layer."""
-        return [python_packages("layer-deps", ROOT / "layers/deps/requirements.txt"), ROOT / "layers/core/python"]
+        return [
+            python_packages("layer-deps", ROOT / "layers/deps/requirements.txt"),
+            ROOT / "layers/core/python",
+        ]
 
     def start(
         self,
@@ -137,9 +144,20 @@ class Lambda:
         }
         self._processes.start(
             process,
-            [binary("aws-lambda-rie"), "--runtime-interface-emulator-address", f"127.0.0.1:{port}",
-             "--runtime-api-address", f"127.0.0.1:{runtime_port}", "--log-level", "error",
-             sys.executable, "-S", "-m", "awslambdaric", handler],
+            [
+                binary("aws-lambda-rie"),
+                "--runtime-interface-emulator-address",
+                f"127.0.0.1:{port}",
+                "--runtime-api-address",
+                f"127.0.0.1:{runtime_port}",
+                "--log-level",
+                "error",
+                sys.executable,
+                "-S",
+                "-m",
+                "awslambdaric",
+                handler,
+            ],
             ready=lambda: listening(port),
             env=environment,
             cwd=function,

@@ -41,7 +41,12 @@ class Node:
     """The handle of the node."""
 
     def __init__(
-        self, processes: Processes, state: State, kubernetes: Kubernetes, registry: Registry, internet: Internet
+        self,
+        processes: Processes,
+        state: State,
+        kubernetes: Kubernetes,
+        registry: Registry,
+        internet: Internet,
     ) -> None:
         self._processes = processes
         self._state = state
@@ -79,7 +84,9 @@ class Node:
             return f"a node needs to make cgroups, and cannot here ({error})"
         probe = self._processes.directory / "mount-probe"
         probe.mkdir(parents=True, exist_ok=True)
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", probe], capture_output=True, text=True, check=False)
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "tmpfs", probe], capture_output=True, text=True, check=False
+        )
         if mounted.returncode:
             return f"a node needs to mount, and cannot here ({mounted.stderr.strip()})"
         subprocess.run(["umount", probe], check=True)
@@ -99,7 +106,7 @@ class Node:
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         (self.directory / "cni" / "10-none.conflist").write_text(json.dumps(_CNI))
         pause = push_pause(self._registry, "local/pause")
-        self._registry.add_user("node", self._pause_password(), pull=["local/pause"])
+        self._registry.add_user("node", self._pull_password, pull=["local/*"])
         self._start_containerd(pause)
         self._start_kubelet()
         wait_for(f"node {self.name} becoming Ready", self._ready, timeout=90)
@@ -143,7 +150,15 @@ class Node:
     def forget_image(self, image: str) -> None:
         """Remove an image from the node, so that it must be pulled again."""
         subprocess.run(
-            [binary("ctr"), f"--address={self._socket}", "--namespace=k8s.io", "images", "remove", "--sync", image],
+            [
+                binary("ctr"),
+                f"--address={self._socket}",
+                "--namespace=k8s.io",
+                "images",
+                "remove",
+                "--sync",
+                image,
+            ],
             capture_output=True,
             text=True,
             check=True,
@@ -153,11 +168,12 @@ class Node:
     def _socket(self) -> Path:
         return self.run_directory / "containerd.sock"
 
-    def _pause_password(self) -> str:
+    @property
+    def _pull_password(self) -> str:
         stored = self._state.part(PART)
-        if "pause_password" not in stored:
-            stored = self._state.update(PART, pause_password=os.urandom(18).hex())
-        return str(stored["pause_password"])
+        if "pull_password" not in stored:
+            stored = self._state.update(PART, pull_password=os.urandom(18).hex())
+        return str(stored["pull_password"])
 
     def _start_containerd(self, pause: str) -> None:
         if self._processes.pid("containerd"):
@@ -222,7 +238,7 @@ config_path = "{self.hosts_directory}"
 
 [plugins."io.containerd.cri.v1.images".registry.configs."{self._registry.host}".auth]
 username = "node"
-password = "{self._pause_password()}"
+password = "{self._pull_password}"
 """
 
     def _start_kubelet(self) -> None:
@@ -233,8 +249,15 @@ password = "{self._pause_password()}"
         kubeconfig = self._kubernetes.kubeconfig_for(f"system:node:{self.name}", groups=("system:nodes",))
         self._processes.start(
             "kubelet",
-            [binary("kubelet"), f"--config={config}", f"--kubeconfig={kubeconfig}", f"--root-dir={self.directory}/kubelet",
-             f"--cert-dir={self.directory}/kubelet-pki", f"--hostname-override={self.name}", "--node-ip=127.0.0.1"],
+            [
+                binary("kubelet"),
+                f"--config={config}",
+                f"--kubeconfig={kubeconfig}",
+                f"--root-dir={self.directory}/kubelet",
+                f"--cert-dir={self.directory}/kubelet-pki",
+                f"--hostname-override={self.name}",
+                "--node-ip=127.0.0.1",
+            ],
             ready=self._registered,
             env={"PATH": _PATH, "HOME": str(self.directory)},
             timeout=90,
@@ -281,7 +304,9 @@ password = "{self._pause_password()}"
 
     def _ready(self) -> bool:
         node = self._kubernetes.get(f"/api/v1/nodes/{self.name}").json()
-        ready = any(item["type"] == "Ready" and item["status"] == "True" for item in node["status"]["conditions"])
+        ready = any(
+            item["type"] == "Ready" and item["status"] == "True" for item in node["status"]["conditions"]
+        )
         return ready and not node["spec"].get("taints")
 
     def _delete_pods(self) -> None:
@@ -346,7 +371,10 @@ def _install_runc() -> None:
         return
     print("installing Debian's runc (apt-get install runc) ...", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "runc"]):
+    for command in (
+        ["apt-get", "update", "-qq"],
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "runc"],
+    ):
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 from pathlib import Path
 
@@ -32,7 +32,9 @@ def private_pem(key: Key) -> bytes:
 
 def public_pem(key: Key) -> str:
     """Return a key's public half as PEM."""
-    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    pem = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     return pem.decode()
 
 
@@ -75,14 +77,18 @@ class Authority:
             certificate = (
                 _builder(subject, subject, self._key.public_key())
                 .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-                .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+                .add_extension(
+                    x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
+                )
                 .add_extension(_usage(ca=True), critical=True)
                 .sign(self._key, hashes.SHA256())
             )
             self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         self._certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
 
-    def issue(self, name: str, *, user: str, groups: tuple[str, ...] = (), hosts: tuple[str, ...] = ()) -> tuple[Path, Path]:
+    def issue(
+        self, name: str, *, user: str, groups: tuple[str, ...] = (), hosts: tuple[str, ...] = ()
+    ) -> tuple[Path, Path]:
         """Issue a certificate, or return the one of that name.
 
         Args:
@@ -106,11 +112,15 @@ class Authority:
         )
         builder = _builder(subject, self._certificate.subject, key.public_key())
         if hosts:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_san(host) for host in hosts]), critical=False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_san(host) for host in hosts]), critical=False
+            )
         certificate = (
             builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
             .add_extension(_usage(ca=False), critical=True)
             .add_extension(
                 x509.ExtendedKeyUsage(
@@ -124,16 +134,18 @@ class Authority:
         return certificate_file, key_file
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=365))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=365))
     )
 
 

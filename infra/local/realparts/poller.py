@@ -49,7 +49,7 @@ def failed(answer: Any, messages: list[dict[str, Any]]) -> set[str]:
     if not isinstance(answer, dict) or "errorType" in answer:
         return ids
     named = [item.get("itemIdentifier") for item in answer.get("batchItemFailures") or []]
-    return set(named) if set(named) <= ids else ids
+    return min(set(named), ids)
 
 
 def main() -> None:
@@ -84,7 +84,9 @@ def _round(sqs: Any, config: dict[str, Any], region: str) -> None:
         return
     session = requests.Session()
     session.trust_env = False
-    reply = session.post(config["function_url"], data=json.dumps(event_of(messages, url, region)), timeout=900)
+    reply = session.post(
+        config["function_url"], data=json.dumps(event_of(messages, url, region)), timeout=900
+    )
     left = failed(reply.json() if reply.content else None, messages)
     for message in messages:
         if message["MessageId"] not in left:

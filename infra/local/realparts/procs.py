@@ -140,7 +140,11 @@ class Processes:
     def marked(self) -> list[int]:
         """Return the process ids that bear this stack's mark, this process excepted."""
         own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-        return [pid for pid in psutil.pids() if pid not in own and self._mark(pid, STACK_MARK) == str(self.directory)]
+        return [
+            pid
+            for pid in psutil.pids()
+            if pid not in own and self._mark(pid, STACK_MARK) == str(self.directory)
+        ]
 
     def _mark(self, pid: int, mark: str) -> str | None:
         try:

@@ -51,7 +51,11 @@ class Registry:
         if "port" not in self._state.part(PART):
             port, control, upstream = free_ports(3)
             self._state.update(
-                PART, port=port, control_port=control, upstream_port=upstream, pusher=secrets.token_urlsafe(24)
+                PART,
+                port=port,
+                control_port=control,
+                upstream_port=upstream,
+                pusher=secrets.token_urlsafe(24),
             )
         stored = self._state.part(PART)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -69,9 +73,16 @@ class Registry:
         if not self._processes.pid("registry-tokens"):
             self._processes.start(
                 "registry-tokens",
-                [sys.executable, "-m", "realparts.token_server", f"--port={stored['port']}",
-                 f"--control-port={stored['control_port']}", f"--upstream={upstream}",
-                 f"--directory={self.directory}", f"--ecr-key={self.ecr_key}"],
+                [
+                    sys.executable,
+                    "-m",
+                    "realparts.token_server",
+                    f"--port={stored['port']}",
+                    f"--control-port={stored['control_port']}",
+                    f"--upstream={upstream}",
+                    f"--directory={self.directory}",
+                    f"--ecr-key={self.ecr_key}",
+                ],
                 ready=lambda: listening(stored["port"]) and listening(stored["control_port"]),
                 env=python_environment(),
             )
@@ -107,7 +118,12 @@ class Registry:
             expires_in: seconds after which the credential is refused; never when None.
         """
         password = password or secrets.token_urlsafe(24)
-        body: dict[str, Any] = {"password": password, "pull": pull or [], "push": push or [], "hosts": hosts or ["*"]}
+        body: dict[str, Any] = {
+            "password": password,
+            "pull": pull or [],
+            "push": push or [],
+            "hosts": hosts or ["*"],
+        }
         if expires_in is not None:
             body["expires_at"] = time.time() + expires_in
         self._control("PUT", f"users/{name}", body)
@@ -127,7 +143,9 @@ class Registry:
 
     def allow_account(self, owner: str, repository: str, account: str) -> None:
         """Let `account` into the repositories of `owner` that match the pattern, as a repository policy does."""
-        self._control("PUT", "ecr/cross-account", {"owner": owner, "repository": repository, "account": account})
+        self._control(
+            "PUT", "ecr/cross-account", {"owner": owner, "repository": repository, "account": account}
+        )
 
     def throttle(self, host: str, seconds: float) -> None:
         """Answer 429 on this host name for some seconds; 0 ends it."""
@@ -157,7 +175,12 @@ class Registry:
         # crane would take an image that cannot be told from the base it is appended to.
         self._crane("append", "--oci-empty-base", "-f", archive, "-t", reference)
         self._crane(
-            "mutate", reference, "-t", reference, f"--entrypoint={entrypoint}", "--set-platform=" + _platform(),
+            "mutate",
+            reference,
+            "-t",
+            reference,
+            f"--entrypoint={entrypoint}",
+            "--set-platform=" + _platform(),
             f"--label=repository={repository}",
         )
         return reference
@@ -189,7 +212,10 @@ class Registry:
         return {
             "version": "0.1",
             "log": {"level": "info", "accesslog": {"disabled": True}},
-            "storage": {"filesystem": {"rootdirectory": str(self.directory / "data")}, "delete": {"enabled": True}},
+            "storage": {
+                "filesystem": {"rootdirectory": str(self.directory / "data")},
+                "delete": {"enabled": True},
+            },
             "http": {
                 "addr": f"127.0.0.1:{self._state.part(PART)['upstream_port']}",
                 "relativeurls": True,
@@ -217,4 +243,6 @@ def ecr_key(directory: Path) -> Path:
 
 
 def _platform() -> str:
-    return {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}.get(os.uname().machine, f"linux/{os.uname().machine}")
+    return {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}.get(
+        os.uname().machine, f"linux/{os.uname().machine}"
+    )

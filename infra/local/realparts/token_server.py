@@ -41,7 +41,16 @@ ACCESS_SECONDS = 60
 _ECR_ACTIONS = {"pull": "ecr:BatchGetImage", "push": "ecr:PutImage", "delete": "ecr:BatchDeleteImage"}
 _REPOSITORY = re.compile(r"^/v2/(?P<repository>.+)/(manifests|blobs|tags|referrers)/(?P<reference>.*)$")
 _SCOPE = re.compile(r"^repository:(?P<repository>[^:]+(:\d+/[^:]+)?):(?P<actions>[a-z*,]+)$")
-_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length"}
+_HOP_BY_HOP = {
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "host",
+    "content-length",
+}
 
 
 class RefusedError(Exception):
@@ -126,9 +135,15 @@ class Accounts:
         if isinstance(login.user, User):
             return login.user.actions(repository)
         token, registry = login.user, ecr_host(host)
-        if registry is None or registry.region != token.region or not self._reaches(token.account, registry.account, repository):
+        if (
+            registry is None
+            or registry.region != token.region
+            or not self._reaches(token.account, registry.account, repository)
+        ):
             return set()
-        arn = f"arn:{partition(token.region)}:ecr:{registry.region}:{registry.account}:repository/{repository}"
+        arn = (
+            f"arn:{partition(token.region)}:ecr:{registry.region}:{registry.account}:repository/{repository}"
+        )
         return {name for name, action in _ECR_ACTIONS.items() if allowed(token.policies, action, arn)}
 
     def _ecr_login(self, username: str, password: str, now: float) -> Login:
@@ -162,7 +177,9 @@ class TokenServer:
         authority = pki.Authority(directory / "pki", "regcred local registry")
         certificate, key = authority.issue("token", user="token server")
         self._key = key.read_bytes()
-        der = x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(serialization.Encoding.DER)
+        der = x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(
+            serialization.Encoding.DER
+        )
         self._x5c = [base64.b64encode(der).decode()]
         self._events = (directory / "events.jsonl").open("a", buffering=1)
         self._throttled: dict[str, float] = {}
@@ -197,7 +214,14 @@ class TokenServer:
             username, password = self._credential(request, dict(form))
             login = self.accounts.login(host, username, password, time.time()) if username else None
         except RefusedError as error:
-            self._record("token", host=host, user=_claimed_user(request), scope=scopes, outcome="refused", reason=str(error))
+            self._record(
+                "token",
+                host=host,
+                user=_claimed_user(request),
+                scope=scopes,
+                outcome="refused",
+                reason=str(error),
+            )
             return _error(error.status, error.code, str(error), {"WWW-Authenticate": f'Basic realm="{host}"'})
         access = [granted for scope in scopes if (granted := self._granted(login, host, scope))]
         name = login.name if login else "anonymous"
@@ -223,7 +247,11 @@ class TokenServer:
                 self._record_request(request, host, user, repository, error.status, reason=str(error))
                 return _error(error.status, error.code, str(error), challenge if error.status == 401 else {})
             user = login.name
-            scope = [{"type": "repository", "name": repository, "actions": ["pull", "push", "delete"]}] if repository else []
+            scope = (
+                [{"type": "repository", "name": repository, "actions": ["pull", "push", "delete"]}]
+                if repository
+                else []
+            )
             headers["Authorization"] = f"Bearer {self._access_token(user, scope, login.expires_at)['token']}"
         answer = await self._forward(request, host, headers)
         self._record_request(request, host, user, repository, answer.status)
@@ -237,7 +265,11 @@ class TokenServer:
         if body is not None and request.content_length is not None:
             headers["Content-Length"] = str(request.content_length)
         async with self._session.request(
-            request.method, f"{self._upstream}{request.raw_path}", headers=headers, data=body, allow_redirects=False
+            request.method,
+            f"{self._upstream}{request.raw_path}",
+            headers=headers,
+            data=body,
+            allow_redirects=False,
         ) as upstream:
             kept = [(key, value) for key, value in upstream.headers.items() if key.lower() not in _HOP_BY_HOP]
             answer = web.StreamResponse(status=upstream.status, headers=dict(kept))
@@ -285,7 +317,9 @@ class TokenServer:
         actions = sorted(have if "*" in asked else asked & have)
         return {"type": "repository", "name": found["repository"], "actions": actions} if actions else None
 
-    def _access_token(self, subject: str, access: list[dict[str, Any]], limit: float | None) -> dict[str, Any]:
+    def _access_token(
+        self, subject: str, access: list[dict[str, Any]], limit: float | None
+    ) -> dict[str, Any]:
         now = time.time()
         expires = now + ACCESS_SECONDS if limit is None else min(now + ACCESS_SECONDS, limit)
         claims = {

@@ -97,13 +97,20 @@ class Vault:
         if not self._processes.pid(self.name):
             self._processes.start(
                 self.name,
-                [self._binary or bao(), "server", "-log-level=info", f"-config={self._directory / 'server.hcl'}"],
+                [
+                    self._binary or bao(),
+                    "server",
+                    "-log-level=info",
+                    f"-config={self._directory / 'server.hcl'}",
+                ],
                 ready=lambda: self._get("sys/health").status_code in {200, 429, 501, 503},
                 env=self._environment(),
             )
         if "root_token" not in self._stored:
             answer = self.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
-            self._state.update(self.name, root_token=answer["root_token"], unseal_key=answer["keys_base64"][0])
+            self._state.update(
+                self.name, root_token=answer["root_token"], unseal_key=answer["keys_base64"][0]
+            )
         self.unseal()
         if self._binary:
             self._enable_audit()
@@ -132,7 +139,9 @@ class Vault:
         shutil.rmtree(self._directory, ignore_errors=True)
         self._state.remove(self.name)
 
-    def call(self, method: str, path: str, body: dict[str, Any] | None = None, *, token: str | None = None) -> Any:
+    def call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, token: str | None = None
+    ) -> Any:
         """Send one API request and return the parsed answer, or None when it has no body.
 
         Args:
@@ -176,4 +185,6 @@ class Vault:
     def _enable_audit(self) -> None:
         # HashiCorp Vault takes audit devices by its API only, OpenBao by its configuration only.
         if "file/" not in self.call("GET", "sys/audit")["data"]:
-            self.call("PUT", "sys/audit/file", {"type": "file", "options": {"file_path": str(self.audit_log)}})
+            self.call(
+                "PUT", "sys/audit/file", {"type": "file", "options": {"file_path": str(self.audit_log)}}
+            )
