@@ -42,7 +42,7 @@ def settings(values: dict[str, Any]) -> list[str]:
 
 
 def render(
-    values: dict[str, Any] | None = None, *, chart: Path = CHART, namespace: str = "regcred"
+    values: dict[str, Any] | None = None, *, chart: Path = CHART, namespace: str = "regcred-system"
 ) -> list[Object]:
     """Render the chart and return its objects."""
     rendered = helm("template", "regcred", chart, "--namespace", namespace, *settings(values or {}))

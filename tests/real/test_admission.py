@@ -390,7 +390,7 @@ def test_a_policy_that_fails_does_not_block_pods_or_workloads(cluster: Cluster, 
 # Where the policies apply
 
 
-@pytest.mark.parametrize("excluded", ["kube-system", "kube-public", "kube-node-lease", "regcred"])
+@pytest.mark.parametrize("excluded", ["kube-system", "kube-public", "kube-node-lease", "regcred-system"])
 def test_excluded_namespaces_are_not_touched(cluster: Cluster, excluded: str):
     made = (
         cluster.create(pod(excluded, annotations=ECR), query="?dryRun=All")

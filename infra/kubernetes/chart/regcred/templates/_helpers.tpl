@@ -62,7 +62,7 @@ app.kubernetes.io/part-of: regcred
 
 {{/* A policy file with the release's labels and account put in. Arguments: root, file. */}}
 {{- define "regcred.policy" -}}
-{{- $text := .root.Files.Get .file | replace "system:serviceaccount:regcred:regcred-sync" (include "regcred.account" .root) -}}
+{{- $text := .root.Files.Get .file | replace "system:serviceaccount:regcred-system:regcred-sync" (include "regcred.account" .root) -}}
 {{- $policy := fromYaml $text -}}
 {{- $_ := set $policy.metadata "labels" (include "regcred.labels" .root | fromYaml) -}}
 {{- $policy | toYaml -}}
