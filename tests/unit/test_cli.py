@@ -20,6 +20,9 @@ from regcred.cli.app import app, run
 from regcred.cli.session import Session
 from regcred.errors import ConflictError, RefusedError, TransientError
 from regcred.reference import Reference
+from regcred.vault.platform import Action as Step
+from regcred.vault.platform import Verb
+from regcred.vault.platform.plan import Kind, Resource
 from regcred.vault.records import (
     Action,
     ClusterGrants,
@@ -39,11 +42,44 @@ SECRET = "hunter2-upstream"
 
 
 @dataclass
+class FakePlatform:
+    """A platform whose plan is what a test says."""
+
+    actions: list = field(default_factory=list)
+    ensured: list = field(default_factory=list)
+    refuses: bool = False
+    token: dict = field(
+        default_factory=lambda: {"display_name": "ann", "policies": ["regcred-platform-admin"], "ttl": 3600}
+    )
+
+    def plan(self):
+        self._check()
+        return self.actions
+
+    def apply(self, *, prune):
+        self._check()
+        return [action for action in self.actions if prune or action.verb is not Verb.DELETE]
+
+    def ensure_project(self, project):
+        self._check()
+        self.ensured.append(project)
+        return []
+
+    def who(self):
+        return self.token
+
+    def _check(self):
+        if self.refuses:
+            raise RefusedError("permission denied")
+
+
+@dataclass
 class Cli:
     """A command line, its Vault, and a clock that only sleeping moves."""
 
     capture: pytest.CaptureFixture[str]
     kv: FakeKeyValue = field(default_factory=FakeKeyValue)
+    platform: FakePlatform = field(default_factory=FakePlatform)
     now: datetime = NOW
     while_waiting: list = field(default_factory=list)
     out: str = ""
@@ -54,7 +90,12 @@ class Cli:
         return Store(self.kv)
 
     def __call__(self, line: str, code: int = 0) -> str:
-        session = Session(open_store=lambda: self.store, now=lambda: self.now, sleep=self._sleep)
+        session = Session(
+            open_store=lambda: self.store,
+            open_platform=lambda _: self.platform,
+            now=lambda: self.now,
+            sleep=self._sleep,
+        )
         found = run(line.split(), session)
         captured = self.capture.readouterr()
         self.out, self.err = captured.out, captured.err
@@ -241,6 +282,15 @@ class TestProject:
 
     def test_a_project_that_is_not_there_is_not_found(self, cli):
         cli("project show payments", code=4)
+
+    def test_vaults_groups_follow(self, cli):
+        cli("project add payments --cluster c1")
+        assert cli.platform.ensured == ["payments"]
+
+    def test_an_admin_who_may_not_set_groups_is_told_who_may(self, cli):
+        cli.platform.refuses = True
+        cli("project add payments --cluster c1")
+        assert "a platform operator runs 'regcred platform apply'" in cli.err
 
     def test_two_admins_at_once_lose_nothing(self, cli, monkeypatch):
         store = cli.store
@@ -563,6 +613,98 @@ class TestRegistry:
         payments.kv.faults["delete", "upstream/"] = TransientError("Vault is sealed")
         payments("registry remove payments/nexus --yes", code=1)
         assert "the definition is removed, but the upstream secret is not" in payments.last
+
+
+CREATE = Step(Verb.CREATE, Resource(Kind.POLICY, "regcred-sync"), {})
+DELETE = Step(Verb.DELETE, Resource(Kind.GROUP, "regcred-readers-old"), {})
+
+
+class TestPlatform:
+    def test_plan_shows_each_step(self, cli):
+        cli.platform.actions = [CREATE, DELETE]
+        assert cli("platform plan").splitlines() == [
+            "create policy regcred-sync",
+            "delete group regcred-readers-old",
+        ]
+        assert cli.json("platform plan -o json")["actions"][0] == {
+            "verb": "create",
+            "kind": "policy",
+            "name": "regcred-sync",
+            "changed": [],
+        }
+
+    def test_apply_deletes_nothing_unasked(self, cli):
+        cli.platform.actions = [CREATE, DELETE]
+        assert cli("platform apply") == "create policy regcred-sync\n"
+        cli("platform apply --prune", code=2)
+        assert "--yes" in cli.last
+        assert "delete group" in cli("platform apply --prune --yes")
+
+    def test_check_fails_on_a_difference_only(self, cli):
+        cli("platform check")
+        cli.platform.actions = [CREATE]
+        cli("platform check", code=1)
+        assert "1 difference" in cli.last
+
+    def test_without_permission_it_is_refused(self, cli):
+        cli.platform.refuses = True
+        cli("platform plan", code=3)
+
+
+class TestDoctor:
+    def test_all_well_is_said(self, payments):
+        payments.kv.write("upstream/payments/nexus", {"username": "u", "password": SECRET}, cas=0)
+        payments.index(NEXUS, verified="yes")
+        text = payments("doctor")
+        assert "✓ payments/ecr-prod" in text
+        assert "as ann, with regcred-platform-admin" in text
+        assert "no problem found" in payments.err
+
+    @pytest.mark.parametrize(
+        ("entry", "told"),
+        [
+            ({"state": State.FAILING, "error": "no such role"}, "failing: no such role"),
+            ({"expires_at": NOW - timedelta(hours=1)}, "expired 1h ago"),
+            (
+                {"expires_at": NOW + timedelta(hours=1), "refresh_at": NOW - timedelta(hours=1)},
+                "does not run",
+            ),
+        ],
+    )
+    def test_what_is_wrong_with_a_credential_is_a_problem(self, payments, entry, told):
+        payments.index(ECR, **{"version": 13, **entry})
+        payments("doctor payments", code=1)
+        assert told in payments.out
+
+    def test_a_missing_upstream_secret_is_a_problem(self, payments):
+        payments("doctor payments", code=1)
+        assert "regcred registry set-secret payments/nexus" in payments.out
+
+    def test_a_definition_that_is_no_longer_allowed_is_a_problem(self, payments):
+        payments("project remove payments --host registry.example.com")
+        payments("doctor payments", code=1)
+        assert "registry.example.com is not allowed" in payments.out
+
+    def test_a_silent_sync_is_a_problem(self, payments):
+        payments.now = NOW + timedelta(hours=4)
+        payments("doctor payments", code=1)
+        assert "sync was last heard of 4h ago" in payments.out
+
+    def test_a_request_that_nobody_takes_is_a_problem(self, payments):
+        payments("rotate payments/ecr-prod --no-wait")
+        payments.now = NOW + timedelta(minutes=30)
+        payments("doctor payments", code=1)
+        assert "asked to rotate 30m ago, not acted on" in payments.out
+
+    def test_what_the_token_may_not_see_is_noted(self, payments):
+        payments.platform.refuses = True
+        payments.kv.faults["read", "platform/"] = RefusedError("permission denied")
+        payments("doctor payments", code=1)
+        assert "· platform" in payments.out
+
+    def test_repair_sets_the_projects_groups(self, payments):
+        payments("doctor payments --repair", code=1)
+        assert payments.platform.ensured == ["payments"]
 
 
 class TestFailures:

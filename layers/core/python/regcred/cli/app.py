@@ -58,6 +58,12 @@ class App(Root):
             "explain": Lazy(
                 "regcred.cli.explain", "explain", "Explain why a Pod or a workload does or does not pull."
             ),
+            "doctor": Lazy("regcred.cli.doctor", "doctor", "Check the whole of it, and say what to mend."),
+        },
+        "Running": {
+            "platform": Lazy(
+                "regcred.cli.platform", "platform", "Set up Vault: mount, policies, sign-in, groups."
+            ),
         },
     }
 

@@ -13,7 +13,7 @@ from regcred.cli.output import output_option, print_json, print_table, say
 from regcred.cli.parameters import CLUSTER, PROJECT
 from regcred.cli.session import Session, pass_session
 from regcred.cli.validation import valid
-from regcred.errors import MissingError
+from regcred.errors import MissingError, RefusedError
 from regcred.vault.records import ProjectPolicy
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,8 +93,7 @@ def add(session: Session, /, project: str, role_arn: str | None, **what: Sequenc
     _check_hosts(what["hosts"])
     session.store.change_project(project, change)
     say(f"project {project} is set; 'regcred project show {project}' shows it")
-    if what["clusters"]:
-        say("next: 'regcred platform apply' lets the clusters named here read the project's credentials")
+    _ensure(session, project)
 
 
 @project.command()
@@ -125,7 +124,7 @@ def remove(session: Session, /, project: str, **what: Sequence[str]) -> None:
     session.store.change_project(project, change)
     say(f"project {project} is set; 'regcred project show {project}' shows it")
     if what["clusters"]:
-        say("next: 'regcred platform apply' takes the clusters' access to the project's credentials away")
+        _ensure(session, project)
 
 
 @project.command(name="list")
@@ -174,6 +173,17 @@ def show(session: Session, project: str, as_json: bool) -> None:
     click.echo(f"accounts  {', '.join(policy.accounts) or '-'}")
     click.echo(f"clusters  {', '.join(policy.clusters) or '- (no cluster may read its credentials)'}")
     click.echo(f"IAM role  {policy.role_arn or '-'}")
+
+
+def _ensure(session: Session, project: str) -> None:
+    """Let Vault's groups and policies follow: they are what lets a cluster read the project's credentials."""
+    try:
+        session.open_platform(None).ensure_project(project)
+    except RefusedError:
+        say(
+            "next: a platform operator runs 'regcred platform apply', which lets the project's clusters and people in;"
+            " your token may not do that"
+        )
 
 
 def _content(policy: ProjectPolicy) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 import click
 
@@ -11,6 +12,7 @@ from regcred.cli.output import plural, say
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.prompts import confirm
 from regcred.cli.session import Session, pass_session
+from regcred.errors import ConflictError
 from regcred.reference import Reference
 from regcred.vault.records import Action
 
@@ -31,14 +33,36 @@ timeout_option = click.option(
 @click.argument("reference", metavar="P/R", type=REFERENCE)
 @wait_option
 @timeout_option
+@click.option("--local", is_flag=True, help="Do the work in this process instead of asking for it.")
 @pass_session
-def rotate(session: Session, reference: Reference, wait: bool, timeout: int) -> None:
+def rotate(session: Session, reference: Reference, wait: bool, timeout: int, local: bool) -> None:
     """Fetch a new credential for a registry now.
 
     It asks by a write to Vault with your own token; the rotate function does the work, and the outcome is shown here. The old
     credential stays in force until the new one is verified.
+
+    With --local this process does the work: with your own AWS credentials, and a Vault token that may do what the rotate
+    function may (policy regcred-rotate). It is for trying things out, and for the day when the function can't run.
     """
-    ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
+    if local:
+        _here(session, reference)
+    else:
+        ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
+
+
+def _here(session: Session, reference: Reference) -> None:
+    from regcred.rotate import Done
+    from regcred.work import Message, Reason
+
+    asked = asking.ask(session, reference, Action.ROTATE)
+    message = Message(project=reference.project, registries={reference.registry: Reason.ASKED})
+    (outcome,) = session.rotate_here(session.store).run(message, owner=f"cli/{uuid4().hex}")
+    if outcome.done is Done.BUSY:
+        raise ConflictError(
+            f"{reference}: another rotation of it runs right now; see 'regcred status {reference}'"
+        )
+    index = lookup.index(session.store, reference.project)
+    asking.report(session, asked, index.registries.get(reference.registry))
 
 
 @click.command()

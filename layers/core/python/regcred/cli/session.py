@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -15,6 +16,8 @@ import click
 from regcred.cli.failures import user_input
 
 if TYPE_CHECKING:
+    from regcred.rotate import Rotate
+    from regcred.vault.platform import Action
     from regcred.vault.store import Store
 
 
@@ -57,6 +60,34 @@ def _own_cluster(context: str | None) -> Cluster:
         return OwnCluster(context)
 
 
+class Platform(Protocol):
+    """The platform's declaration beside what Vault holds; see :mod:`regcred.vault.platform` for what is raised."""
+
+    def plan(self) -> list[Action]:
+        """What differs; nothing is changed."""
+
+    def apply(self, *, prune: bool) -> list[Action]:
+        """Make it as declared, and return what was done; deletions only with ``prune``."""
+
+    def ensure_project(self, project: str) -> list[Action]:
+        """Set up one project, and return what was done."""
+
+    def who(self) -> Mapping[str, Any]:
+        """What Vault knows of the user's token."""
+
+
+def _own_platform(directory: Path | None) -> Platform:
+    from regcred.wiring.cli import platform
+
+    return platform(directory)
+
+
+def _rotate_here(store: Store) -> Rotate:
+    from regcred.wiring.cli import rotate
+
+    return rotate(store)
+
+
 @dataclass(slots=False)
 class Session:
     """One run of the command line. Nothing is opened before it is used."""
@@ -64,6 +95,9 @@ class Session:
     open_store: Callable[[], Store] = _own_store
     open_cluster: Callable[[str | None], Cluster] = _own_cluster
     """Takes the kubeconfig's context, None for the current one."""
+    open_platform: Callable[[Path | None], Platform] = _own_platform
+    """Takes the folder of the declaration, None for what comes with Regcred."""
+    rotate_here: Callable[[Store], Rotate] = _rotate_here
     now: Callable[[], datetime] = _now
     sleep: Callable[[float], None] = time.sleep
 

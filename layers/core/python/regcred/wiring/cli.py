@@ -6,17 +6,21 @@ Contract: https://developer.hashicorp.com/vault/docs/commands#configure-environm
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from regcred.errors import MalformedError, MissingError
 
 if TYPE_CHECKING:
+    import hvac
+
+    from regcred.rotate import Event, Rotate
     from regcred.vault.http import Server
+    from regcred.vault.platform import Action, Platform
     from regcred.vault.store import Store
 
 
@@ -76,3 +80,89 @@ def store() -> Store:
 
     own = connection(os.environ, Path.home())
     return Store(connect(own.server, TokenLogin(own.token), mount=own.mount))
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPlatform:
+    """The platform's declaration and the user's Vault: what ``regcred platform`` and ``doctor`` work with."""
+
+    vault: hvac.Client
+    platform: Platform
+
+    def plan(self) -> list[Action]:
+        """See :func:`regcred.vault.platform.plan_platform`."""
+        from regcred.vault.platform import plan_platform
+
+        return plan_platform(self.vault, self.platform)
+
+    def apply(self, *, prune: bool) -> list[Action]:
+        """See :func:`regcred.vault.platform.apply_platform`."""
+        from regcred.vault.platform import apply_platform
+
+        return apply_platform(self.vault, self.platform, prune=prune)
+
+    def ensure_project(self, project: str) -> list[Action]:
+        """See :func:`regcred.vault.platform.ensure_project`."""
+        from regcred.vault.platform import ensure_project
+
+        return ensure_project(self.vault, self.platform, project)
+
+    def who(self) -> Mapping[str, Any]:
+        """What Vault knows of the user's token: ``display_name``, ``policies``, ``ttl`` in seconds (0: no end).
+
+        Raises:
+            RefusedError: the token is not (any more) valid.
+            TransientError: Vault can't be reached.
+        """
+        answer: Mapping[str, Any] = self.vault.adapter.get("/v1/auth/token/lookup-self")["data"]
+        return answer
+
+
+def platform(directory: Path | None) -> OwnPlatform:
+    """The user's Vault beside a platform's declaration.
+
+    Args:
+        directory: The folder with ``platform.yaml`` and ``policies/``; None for what comes with Regcred.
+
+    Raises:
+        MalformedError: see :func:`connection`; or names the file and field of the declaration.
+        MissingError: a file of the declaration is missing.
+    """
+    from regcred.vault.kv2 import signed_in
+    from regcred.vault.login import TokenLogin
+    from regcred.vault.platform import default_directory, load
+
+    own = connection(os.environ, Path.home())
+    declared = load(directory or default_directory())
+    if directory is None and own.mount != declared.declaration.mount.path:
+        mount = declared.declaration.mount.model_copy(update={"path": own.mount})
+        declared = declared.with_declaration(mount=mount)
+    return OwnPlatform(signed_in(own.server, TokenLogin(own.token)), declared)
+
+
+class NoBus:
+    """:class:`regcred.rotate.Announcer` where no event bus is set: clusters learn of it by their polls all the same."""
+
+    def announce(self, events: Sequence[Event]) -> None:
+        """Tell nobody."""
+
+
+def rotate(store: Store) -> Rotate:
+    """Rotate in this process, with the user's own rights in Vault and in AWS.
+
+    ``REGCRED_EVENT_BUS`` names the EventBridge bus to announce at, if any.
+    """
+    from regcred.registry.catalog import provider_for
+    from regcred.registry.verify import RegistryVerifier
+    from regcred.rotate import Rotate
+    from regcred.wiring import aws
+
+    bus = os.environ.get("REGCRED_EVENT_BUS")
+    return Rotate(
+        store=store,
+        provider_for=provider_for,
+        identities=aws.ProjectIdentities(),
+        verifier=RegistryVerifier(),
+        announcer=aws.EventBus(bus) if bus else NoBus(),
+        now=aws.utc_now,
+    )

@@ -1,0 +1,237 @@
+"""``regcred doctor``: looks at everything that the user may see, and says what to mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import click
+
+from regcred.cli import lookup
+from regcred.cli.failures import Failed
+from regcred.cli.output import duration, output_option, plural, print_json, printable, say
+from regcred.cli.session import Platform, Session, pass_session
+from regcred.errors import MalformedError, RefusedError, RegcredError
+from regcred.reference import Reference
+from regcred.registry.definition import check_allowed, parse
+from regcred.vault.records import IndexEntry, ProjectPolicy, State
+from regcred.vault.store import Store
+
+SILENT = timedelta(hours=2)
+"""Sync writes its status on change and as a heartbeat, at least hourly; older than this, it does not run."""
+
+WAITING = timedelta(minutes=15)
+"""Dispatch looks every five minutes; a request that is older is not being looked at."""
+
+SHORT_TOKEN = timedelta(minutes=5)
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Could not be looked at, or is worth knowing."""
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Level
+    about: str
+    text: str
+
+
+@click.command()
+@click.argument("projects", nargs=-1, metavar="[P]...")
+@click.option(
+    "--repair", is_flag=True, help="Put right who may read which project, as platform/projects says."
+)
+@output_option
+@pass_session
+def doctor(session: Session, projects: tuple[str, ...], repair: bool, as_json: bool) -> None:
+    """Check the whole of it, and say what to mend.
+
+    Your sign-in, the platform in Vault, each project's definitions and credentials, and whether dispatch, rotate and the sync
+    of each cluster still work. What you may not see is noted and left out. Exit code 1 if there is a problem.
+    """
+    findings = list(_look(session, projects, repair=repair))
+    if as_json:
+        print_json(
+            {
+                "findings": [
+                    {"level": found.level, "about": found.about, "text": found.text} for found in findings
+                ]
+            }
+        )
+    else:
+        _print(findings)
+    problems = sum(found.level is Level.PROBLEM for found in findings)
+    if problems:
+        raise Failed(f"{plural(problems, 'problem')} found")
+    if not as_json:
+        say("no problem found")
+
+
+def _look(session: Session, projects: tuple[str, ...], *, repair: bool) -> Iterator[Finding]:
+    tool = session.open_platform(None)
+    yield _sign_in(tool)
+    yield from _platform(tool)
+    for project in lookup.projects(session.store, projects, "regcred doctor"):
+        yield from _project(session, project)
+        if repair:
+            yield from _repair(tool, project)
+
+
+def _sign_in(tool: Platform) -> Finding:
+    """Raises what :meth:`Platform.who` raises: without a sign-in nothing else can be looked at."""
+    found = tool.who()
+    left = timedelta(seconds=int(found.get("ttl") or 0))
+    name = f"as {found.get('display_name') or 'somebody'}, with {', '.join(found.get('policies') or ()) or 'no policy'}"
+    if left and left < SHORT_TOKEN:
+        return Finding(Level.WARNING, "sign-in", f"{name}; the token ends in {duration(left)}")
+    return Finding(Level.OK, "sign-in", name)
+
+
+def _platform(tool: Platform) -> Iterator[Finding]:
+    try:
+        actions = tool.plan()
+    except RefusedError as error:
+        yield Finding(Level.NOTE, "platform", f"can't be compared with your token: {error}")
+        return
+    if not actions:
+        yield Finding(Level.OK, "platform", "Vault is as declared")
+    for action in actions:
+        yield Finding(Level.WARNING, "platform", f"to {action}; 'regcred platform plan' shows all")
+
+
+def _repair(tool: Platform, project: str) -> Iterator[Finding]:
+    try:
+        done = tool.ensure_project(project)
+    except RefusedError as error:
+        yield Finding(Level.NOTE, project, f"who may read it can't be put right with your token: {error}")
+        return
+    for action in done:
+        yield Finding(Level.OK, project, f"repaired: {action}")
+
+
+def _project(session: Session, project: str) -> Iterator[Finding]:
+    store, now = session.store, session.now()
+    policy: ProjectPolicy | None = None
+    try:
+        found = store.project(project)
+        policy = found.value if found else None
+        if policy is None:
+            yield Finding(
+                Level.PROBLEM, project, f"may use nothing: 'regcred project add {project}' says what it may"
+            )
+    except RefusedError:
+        yield Finding(Level.NOTE, project, "your token may not read what it may use")
+    except MalformedError as error:
+        yield Finding(Level.PROBLEM, project, str(error))
+    try:
+        entries = lookup.index(store, project).registries
+    except RegcredError as error:
+        yield Finding(
+            Level.PROBLEM, project, f"its index can't be read: {error}; clusters keep what they have"
+        )
+        return
+    for name in store.registries(project):
+        yield from _registry(store, Reference(project, name), entries.get(name), policy, now)
+    for cluster in policy.clusters if policy else ():
+        yield from _cluster(store, cluster, project, now)
+
+
+def _registry(
+    store: Store, reference: Reference, entry: IndexEntry | None, policy: ProjectPolicy | None, now: datetime
+) -> Iterator[Finding]:
+    problems = [
+        *_definition(store, reference, policy),
+        *_credential(reference, entry, now),
+        *_request(store, reference, now),
+    ]
+    yield from problems or [Finding(Level.OK, str(reference), "in force")]
+
+
+def _definition(store: Store, reference: Reference, policy: ProjectPolicy | None) -> Iterator[Finding]:
+    about = str(reference)
+    try:
+        found = store.definition(reference)
+        if found is None:
+            return
+        definition = parse(found.value.content(), where="definition")
+        if policy:
+            check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
+        if definition.upstream_fields() and not store.upstream_version(reference):
+            yield Finding(
+                Level.PROBLEM, about, f"has no upstream secret; 'regcred registry set-secret {about}'"
+            )
+    except RegcredError as error:
+        yield Finding(Level.PROBLEM, about, str(error))
+
+
+def _credential(reference: Reference, entry: IndexEntry | None, now: datetime) -> Iterator[Finding]:
+    about = str(reference)
+    if entry is None:
+        yield Finding(Level.WARNING, about, "has no credential yet; dispatch looks every 5 minutes")
+        return
+    if entry.state is State.FAILING:
+        yield Finding(Level.PROBLEM, about, f"failing: {entry.error}")
+    if entry.state in (State.OK, State.FAILING) and entry.expires_at and entry.expires_at <= now:
+        yield Finding(Level.PROBLEM, about, f"expired {duration(now - entry.expires_at)} ago")
+    elif entry.state is State.OK and entry.refresh_at and now - entry.refresh_at > WAITING:
+        late = duration(now - entry.refresh_at)
+        yield Finding(
+            Level.PROBLEM, about, f"should have been renewed {late} ago: dispatch or rotate does not run"
+        )
+    if entry.state is State.REVOKED:
+        yield Finding(Level.WARNING, about, f"is revoked until 'regcred rotate {about}'")
+    if entry.warning:
+        yield Finding(Level.WARNING, about, entry.warning)
+
+
+def _request(store: Store, reference: Reference, now: datetime) -> Iterator[Finding]:
+    try:
+        found = store.request(reference)
+    except RegcredError:
+        return
+    if found and now - found.value.asked_at > WAITING:
+        since = duration(now - found.value.asked_at)
+        yield Finding(
+            Level.PROBLEM,
+            str(reference),
+            f"asked to {found.value.action} {since} ago, not acted on: does dispatch run?",
+        )
+
+
+def _cluster(store: Store, cluster: str, project: str, now: datetime) -> Iterator[Finding]:
+    about = f"{project} in {cluster}"
+    try:
+        found = store.status(cluster, project)
+    except RegcredError as error:
+        yield Finding(Level.NOTE, about, f"its status can't be read: {error}")
+        return
+    if found is None:
+        yield Finding(Level.NOTE, about, "sync has not used it yet")
+    elif now - found.value.written_at > SILENT:
+        since = duration(now - found.value.written_at)
+        yield Finding(
+            Level.PROBLEM, about, f"sync was last heard of {since} ago: does it run, and reach Vault?"
+        )
+
+
+def _print(findings: list[Finding]) -> None:
+    marks = {
+        Level.OK: click.style("✓", fg="green"),
+        Level.NOTE: "·",
+        Level.WARNING: click.style("!", fg="yellow"),
+        Level.PROBLEM: click.style("✗", fg="red"),
+    }
+    width = max((len(found.about) for found in findings), default=0)
+    for found in findings:
+        click.echo(f"{marks[found.level]} {found.about.ljust(width)}  {printable(found.text)}")

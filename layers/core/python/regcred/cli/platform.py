@@ -1,0 +1,94 @@
+"""``regcred platform``: Vault's side, as declared in ``infra/vault``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from regcred.cli.failures import Failed
+from regcred.cli.groups import Group
+from regcred.cli.output import output_option, plural, print_json, printable, say
+from regcred.cli.prompts import confirm
+from regcred.cli.session import Session, pass_session
+from regcred.vault.platform import Action, Verb
+
+directory_option = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The folder with platform.yaml and policies/; else what comes with Regcred.",
+)
+
+
+@click.group(cls=Group)
+def platform() -> None:
+    """Set up Vault: mount, policies, sign-in, groups.
+
+    This is for platform operators: it needs a token with the policy regcred-platform-operator, or the root token for the
+    first time. Nothing outside the mount that is not named regcred-... is touched.
+    """
+
+
+@platform.command()
+@directory_option
+@output_option
+@pass_session
+def plan(session: Session, directory: Path | None, as_json: bool) -> None:
+    """Show what 'apply' would change."""
+    actions = session.open_platform(directory).plan()
+    if as_json:
+        print_json({"actions": [_json(action) for action in actions]})
+        return
+    _print(actions)
+    if not actions:
+        say("nothing to do: all is as declared")
+    elif any(action.verb is Verb.DELETE for action in actions):
+        say("deletions are made only by 'regcred platform apply --prune'")
+
+
+@platform.command()
+@directory_option
+@click.option("--prune", is_flag=True, help="Also delete what is named as ours and not declared (any more).")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before deletions.")
+@pass_session
+def apply(session: Session, directory: Path | None, prune: bool, yes: bool) -> None:
+    """Make Vault as declared; a second run changes nothing."""
+    tool = session.open_platform(directory)
+    if prune and not yes:
+        gone = [action for action in tool.plan() if action.verb is Verb.DELETE]
+        if gone:
+            _print(gone)
+            confirm(f"Make {plural(len(gone), 'deletion')}?")
+    done = tool.apply(prune=prune)
+    _print(done)
+    say(f"{plural(len(done), 'change')} made" if done else "nothing to do: all is as declared")
+
+
+@platform.command()
+@directory_option
+@pass_session
+def check(session: Session, directory: Path | None) -> None:
+    """Fail if Vault is not as declared: for a pipeline, or a monitor."""
+    actions = session.open_platform(directory).plan()
+    _print(actions)
+    if actions:
+        raise Failed(
+            f"{plural(len(actions), 'difference')} from what is declared; 'regcred platform apply' mends them"
+        )
+    say("all is as declared")
+
+
+def _print(actions: list[Action]) -> None:
+    for action in actions:
+        click.echo(printable(str(action)))
+
+
+def _json(action: Action) -> dict[str, object]:
+    return {
+        "verb": action.verb,
+        "kind": action.resource.kind,
+        "name": action.resource.name,
+        "changed": list(action.changed),
+    }
