@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from regcred.errors import ConflictError, RegcredError
+from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError, TransientError
 from regcred.vault.interface import Document
 
 
 @dataclass
 class _Entry:
-    versions: dict[int, dict[str, str]] = field(default_factory=dict)
+    versions: dict[int, dict[str, object]] = field(default_factory=dict)
     newest: int = 0
 
 
 @dataclass
 class FakeKeyValue:
-    """Keeps what is written. ``faults`` maps an operation and a path prefix to the error to raise."""
+    """Keeps what is written. ``faults`` maps an operation and a path prefix to the error to raise.
+
+    ``wait`` is called with the operation before each: latency, or a place where a test lets others go first.
+    """
 
     faults: dict[tuple[str, str], RegcredError] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
+    wait: Callable[[str], None] = lambda _: None
+    sealed: bool = False
+    forbidden: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _entries: dict[str, _Entry] = field(default_factory=dict)
 
     def read(self, path: str) -> Document | None:
@@ -28,7 +36,9 @@ class FakeKeyValue:
         entry = self._entries.get(path)
         if entry is None or entry.newest not in entry.versions:
             return None
-        return Document(dict(entry.versions[entry.newest]), entry.newest)
+        fields = dict(entry.versions[entry.newest])
+        _must_be_strings(path, fields)
+        return Document(fields, entry.newest)
 
     def version(self, path: str) -> int:
         self._meet("version", path)
@@ -37,12 +47,19 @@ class FakeKeyValue:
 
     def write(self, path: str, fields: Mapping[str, str], *, cas: int) -> int:
         self._meet("write", path)
-        entry = self._entries.setdefault(path, _Entry())
-        if entry.newest != cas:
-            raise ConflictError(f"{path}: is at version {entry.newest}, not {cas}")
-        entry.newest += 1
-        entry.versions[entry.newest] = dict(fields)
-        return entry.newest
+        _must_be_strings(path, fields)
+        return self.put(path, fields, cas=cas)
+
+    def put(self, path: str, fields: Mapping[str, object], *, cas: int | None = None) -> int:
+        """Write anything, as another tool might."""
+        with self._lock:
+            newest = self._entries[path].newest if path in self._entries else 0
+            if cas not in {None, newest}:
+                raise ConflictError(f"{path}: is at version {newest}, not {cas}")
+            entry = self._entries.setdefault(path, _Entry())
+            entry.newest += 1
+            entry.versions[entry.newest] = dict(fields)
+            return entry.newest
 
     def destroy(self, path: str, versions: Sequence[int]) -> None:
         self._meet("destroy", path)
@@ -67,6 +84,17 @@ class FakeKeyValue:
 
     def _meet(self, operation: str, path: str) -> None:
         self.calls.append((operation, path))
+        self.wait(operation)
+        if self.sealed:
+            raise TransientError("Vault: the server is sealed or in maintenance")
+        if self.forbidden:
+            raise RefusedError(f"Vault: {operation} {path}: permission denied")
         for (faulty, prefix), error in self.faults.items():
             if faulty == operation and path.startswith(prefix):
                 raise error
+
+
+def _must_be_strings(path: str, fields: Mapping[str, object]) -> None:
+    for name, value in fields.items():
+        if not isinstance(value, str):
+            raise MalformedError(f"{path}: the field {name!r} is not a string", field=name)

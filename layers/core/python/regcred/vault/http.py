@@ -7,8 +7,11 @@ https://developer.hashicorp.com/vault/api-docs#http-status-codes and https://ope
 
 from __future__ import annotations
 
+import json
 import random
+import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,7 +38,7 @@ REPLICATION = 0.25
 """How long a conflict waits where a standby may have answered the read before it, in seconds."""
 
 INDEX_LIFE = 30.0
-"""How long our last write is asked for of a standby, in seconds; replication takes milliseconds."""
+"""How long a state that we have seen is asked for of a standby, in seconds; replication takes milliseconds."""
 
 _INDEX = "X-Vault-Index"
 _FORWARD = {"X-Vault-Inconsistent": "forward-active-node"}
@@ -109,7 +112,9 @@ class VaultSession(requests.Session):
         self._tokens = tokens
         self._sleep = sleep
         self._clock = clock
-        self._index: tuple[str, float] | None = None
+        self._lock = threading.Lock()
+        self._index = ("", 0.0)
+        self._standbys = True  # until an answer without an index shows that there are none
 
     def request(  # type: ignore[override] # hvac passes all but these two by keyword
         self, method: str, url: str, headers: Mapping[str, str] | None = None, **kwargs: Any
@@ -135,11 +140,9 @@ class VaultSession(requests.Session):
         headers = dict(given or {})
         if token:
             headers["X-Vault-Token"] = token.get_secret_value()
-        if self._index:
+        if index := self._seen():
             # On writes too: a standby of OpenBao compares a check-and-set with its own, older state before it forwards.
-            index, written = self._index
-            if self._clock() - written < INDEX_LIFE:
-                headers[_INDEX] = index
+            headers[_INDEX] = index
         return headers
 
     def _send(
@@ -150,20 +153,30 @@ class VaultSession(requests.Session):
         if response.is_redirect:
             response = self._transport(method, self._leader(url, response, where), headers, kwargs, where)
         if response.status_code == codes.too_many_requests and _INDEX in headers and _errors(response) == []:
-            # A standby of OpenBao has not yet seen our last write; HashiCorp Vault never gets here, it knows no such header.
+            # A standby of OpenBao has not yet seen what we have; HashiCorp Vault never gets here, it knows no such header.
             response = self._transport(method, url, headers | _FORWARD, kwargs, where)
         if response.status_code == codes.bad_request and _INDEX in _text(response):
             # The server was restored or replaced: the index is of another life of it.
-            self._index = None
+            self._index = ("", 0.0)
             del headers[_INDEX]
             response = self._transport(method, url, headers, kwargs, where)
         if error := failure(response, where):
-            if isinstance(error, ConflictError) and self._index:
+            if isinstance(error, ConflictError) and self._standbys:
                 self._sleep(REPLICATION)
             raise error
-        if method not in {"GET", "LIST"} and _INDEX in response.headers:
-            self._index = (response.headers[_INDEX], self._clock())
+        self._remember(response.headers.get(_INDEX, ""))
         return response
+
+    def _remember(self, index: str) -> None:
+        """Keep the newest state that an answer has shown: later answers, also of other nodes, must not be older."""
+        with self._lock:
+            self._standbys = bool(index)
+            if index and _position(index) >= _position(self._seen()):
+                self._index = (index, self._clock())
+
+    def _seen(self) -> str:
+        index, at = self._index
+        return index if self._clock() - at < INDEX_LIFE else ""
 
     def _transport(
         self, method: str, url: str, headers: Mapping[str, str], kwargs: Mapping[str, Any], where: str
@@ -267,6 +280,14 @@ _UNREADY = {
     501: "the server is not initialised",
     503: "the server is sealed or in maintenance",
 }
+
+
+def _position(index: str) -> int:
+    """The place of a state in the log: ``base64({"cluster": …, "value": "37"})`` on OpenBao; -1 if it can't be told."""
+    try:
+        return int(json.loads(b64decode(index))["value"])
+    except (KeyError, TypeError, ValueError):
+        return -1
 
 
 def _repeatable(error: TransientError, kwargs: Mapping[str, Any]) -> bool:

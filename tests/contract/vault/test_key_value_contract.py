@@ -1,0 +1,256 @@
+"""What every KV v2 mount must do, whichever server holds it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from regcred.errors import ConflictError, MalformedError, TransientError
+from regcred.reference import Reference
+from regcred.vault.interface import KeyValue
+from regcred.vault.records import IndexEntry, Placement, State, Status
+from regcred.vault.store import Store
+
+from .conftest import Backend
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+RACERS = 8
+
+
+def test_what_was_never_written_is_absent_and_not_an_error(kv: KeyValue, folder: str) -> None:
+    assert kv.read(f"{folder}/r") is None
+    assert kv.version(f"{folder}/r") == 0
+    assert kv.list(folder) == []
+
+
+def test_reads_back_what_was_written(kv: KeyValue, folder: str) -> None:
+    fields = {".dockerconfigjson": '{"auths":{}}', "username": "Zoë ☃", "empty": ""}
+    assert kv.write(f"{folder}/r", fields, cas=0) == 1
+    found = kv.read(f"{folder}/r")
+    assert found is not None
+    assert dict(found.fields) == fields
+    assert found.version == kv.version(f"{folder}/r") == 1
+
+
+def test_shows_no_field_when_printed(kv: KeyValue, folder: str) -> None:
+    kv.write(f"{folder}/r", {"password": "hunter2"}, cas=0)
+    assert "hunter2" not in repr(kv.read(f"{folder}/r"))
+
+
+@pytest.mark.parametrize("cas", [0, 1, 3])
+def test_writes_only_over_the_version_that_was_read(kv: KeyValue, folder: str, cas: int) -> None:
+    kv.write(f"{folder}/r", {"a": "1"}, cas=0)
+    kv.write(f"{folder}/r", {"a": "2"}, cas=1)
+    with pytest.raises(ConflictError):
+        kv.write(f"{folder}/r", {"a": "3"}, cas=cas)
+    found = kv.read(f"{folder}/r")
+    assert found is not None
+    assert (found.fields["a"], found.version) == ("2", 2)
+
+
+def test_writes_nothing_new_over_a_version_that_never_was(kv: KeyValue, folder: str) -> None:
+    with pytest.raises(ConflictError):
+        kv.write(f"{folder}/r", {"a": "1"}, cas=5)
+    assert kv.read(f"{folder}/r") is None
+
+
+def test_numbering_goes_on_after_the_newest_version_is_destroyed(kv: KeyValue, folder: str) -> None:
+    kv.write(f"{folder}/r", {"a": "1"}, cas=0)
+    kv.destroy(f"{folder}/r", [1])
+    assert kv.read(f"{folder}/r") is None
+    assert kv.version(f"{folder}/r") == 1
+    assert kv.list(folder) == ["r"]
+    with pytest.raises(ConflictError):
+        kv.write(f"{folder}/r", {"a": "2"}, cas=0)
+    assert kv.write(f"{folder}/r", {"a": "2"}, cas=1) == 2
+
+
+def test_destroying_an_old_version_keeps_the_newest(kv: KeyValue, folder: str) -> None:
+    kv.write(f"{folder}/r", {"a": "1"}, cas=0)
+    kv.write(f"{folder}/r", {"a": "2"}, cas=1)
+    kv.destroy(f"{folder}/r", [1])
+    kv.destroy(f"{folder}/r", [1, 7])
+    found = kv.read(f"{folder}/r")
+    assert found is not None
+    assert found.fields["a"] == "2"
+
+
+def test_a_deleted_path_is_gone_and_starts_anew(kv: KeyValue, folder: str) -> None:
+    kv.write(f"{folder}/r", {"a": "1"}, cas=0)
+    kv.write(f"{folder}/r", {"a": "2"}, cas=1)
+    kv.delete(f"{folder}/r")
+    kv.delete(f"{folder}/r")
+    assert kv.read(f"{folder}/r") is None
+    assert kv.list(folder) == []
+    assert kv.write(f"{folder}/r", {"a": "3"}, cas=kv.version(f"{folder}/r")) == 1
+
+
+def test_lists_names_sorted_and_marks_folders(kv: KeyValue, folder: str) -> None:
+    for name in ("b", "a", "c/d", "c/e", "_index"):
+        kv.write(f"{folder}/{name}", {"a": "1"}, cas=0)
+    assert kv.list(folder) == ["_index", "a", "b", "c/"]
+
+
+def test_a_value_that_is_no_string_is_named_and_not_shown(backend: Backend, folder: str) -> None:
+    backend.put(f"{folder}/r", {"username": "u", "password": 4711})
+    with pytest.raises(MalformedError, match="password") as caught:
+        backend.open().read(f"{folder}/r")
+    assert caught.value.field == "password"
+    assert "4711" not in str(caught.value)
+
+
+def test_writes_no_value_that_is_no_string(kv: KeyValue, folder: str) -> None:
+    with pytest.raises(MalformedError, match="count"):
+        kv.write(f"{folder}/r", {"count": 3}, cas=0)  # type: ignore[dict-item]
+    assert kv.version(f"{folder}/r") == 0
+
+
+def test_sees_its_own_writes_at_once(kv: KeyValue, folder: str) -> None:
+    for round_ in range(30):
+        assert kv.version(f"{folder}/r") == round_
+        assert kv.write(f"{folder}/r", {"a": str(round_)}, cas=round_) == round_ + 1
+        found = kv.read(f"{folder}/r")
+        assert found is not None
+        assert found.fields["a"] == str(round_)
+
+
+def race(run: Callable[[int], object]) -> list[object]:
+    """Run at the same moment in many threads; errors are returned."""
+    start = threading.Barrier(RACERS)
+
+    def one(number: int) -> object:
+        start.wait()
+        try:
+            return run(number)
+        except ConflictError as error:
+            return error
+
+    with ThreadPoolExecutor(RACERS) as pool:
+        return list(pool.map(one, range(RACERS)))
+
+
+def test_one_of_many_writers_wins(backend: Backend, folder: str) -> None:
+    clients = [backend.open() for _ in range(RACERS)]
+    results = race(lambda number: clients[number].write(f"{folder}/r", {"winner": str(number)}, cas=0))
+    assert results.count(1) == 1
+    assert sum(isinstance(result, ConflictError) for result in results) == RACERS - 1
+    found = clients[0].read(f"{folder}/r")
+    assert found is not None
+    assert results[int(found.fields["winner"])] == 1
+
+
+def test_one_client_serves_many_threads(backend: Backend, folder: str) -> None:
+    kv = backend.open()
+    results = race(lambda number: kv.write(f"{folder}/r{number}", {"a": "1"}, cas=0))
+    assert results == [1] * RACERS
+    assert len(kv.list(folder)) == RACERS
+
+
+def entry(version: int, *, at: int = 0, state: State = State.OK) -> IndexEntry:
+    return IndexEntry(state=state, version=version, changed_at=NOW + timedelta(seconds=at))
+
+
+def test_merges_of_many_lose_no_entry(backend: Backend, folder: str) -> None:
+    project = folder.removeprefix("credentials/")
+    stores = [Store(backend.open()) for _ in range(RACERS)]
+    race(lambda number: stores[number].merge_index(project, {f"r{number}": entry(1)}))
+    # Who lost every time says so and wrote nothing; the next sweep merges it.
+    for number, store in enumerate(stores):
+        store.merge_index(project, {f"r{number}": entry(1)})
+    index = stores[0].index(project)
+    assert index is not None
+    assert set(index.value.registries) == {f"r{number}" for number in range(RACERS)}
+
+
+def test_a_merge_that_changes_nothing_writes_nothing(kv: KeyValue, folder: str) -> None:
+    project = folder.removeprefix("credentials/")
+    store = Store(kv)
+    store.merge_index(project, {"r": entry(3)})
+    store.merge_index(project, {"r": entry(3, at=60)})
+    store.merge_index(project, {"r": entry(2, at=90, state=State.FAILING)})
+    assert store.index_version(project) == 1
+
+
+def test_one_of_many_takes_the_claim(backend: Backend, folder: str) -> None:
+    reference = Reference(folder.removeprefix("credentials/"), "r")
+    stores = [Store(backend.open()) for _ in range(RACERS)]
+    lease = timedelta(minutes=5)
+    results = race(
+        lambda number: stores[number].claim(reference, owner=f"o{number}", now=NOW, lease=lease).version
+    )
+    assert sum(not isinstance(result, ConflictError) for result in results) == 1
+    claim = Store(backend.open()).rotation(reference).value.claim
+    assert claim is not None
+    winner = int(claim.owner.removeprefix("o"))
+    assert not isinstance(results[winner], ConflictError)
+
+    stores[winner].release(reference, owner=claim.owner)
+    assert Store(backend.open()).rotation(reference).value.claim is None
+
+
+def test_a_claim_whose_lease_ran_out_can_be_taken_and_the_slots_stay(kv: KeyValue, folder: str) -> None:
+    reference = Reference(folder.removeprefix("credentials/"), "r")
+    store = Store(kv)
+    held = store.claim(reference, owner="dead", now=NOW, lease=timedelta(minutes=5))
+    with pytest.raises(ConflictError, match="holds the claim until"):
+        store.claim(reference, owner="next", now=NOW + timedelta(minutes=4), lease=timedelta(minutes=5))
+    taken = store.claim(reference, owner="next", now=NOW + timedelta(minutes=6), lease=timedelta(minutes=5))
+    assert taken.version == held.version + 1
+    store.release(reference, owner="dead")
+    claim = store.rotation(reference).value.claim
+    assert claim is not None
+    assert claim.owner == "next"
+
+
+def test_a_status_of_ten_thousand_namespaces_is_accepted(kv: KeyValue, folder: str) -> None:
+    namespaces = {
+        f"team-{number % 97}-service-{number:05d}": f"{number * 7919:08x}"[:8] for number in range(10_000)
+    }
+    placement = Placement(placed={7: namespaces}, unused_since=dict.fromkeys(list(namespaces)[::3], NOW))
+    status = Status(written_at=NOW, registries={f"registry-{number}": placement for number in range(8)})
+    cluster = folder.removeprefix("credentials/")
+    Store(kv).write_status(cluster, "payments", status, cas=0)
+    found = Store(kv).status(cluster, "payments")
+    assert found is not None
+    assert found.value == status
+
+
+def test_a_seal_in_the_middle_passes(single: Backend, folder: str) -> None:
+    kv = single.open()
+    kv.write(f"{folder}/r", {"a": "1"}, cas=0)
+    single.seal()
+    try:
+        for ask in (
+            lambda: kv.read(f"{folder}/r"),
+            lambda: kv.version(f"{folder}/r"),
+            lambda: kv.list(folder),
+            lambda: kv.write(f"{folder}/r", {"a": "2"}, cas=1),
+            lambda: kv.destroy(f"{folder}/r", [1]),
+        ):
+            with pytest.raises(TransientError, match="sealed"):
+                ask()
+    finally:
+        single.unseal()
+    found = kv.read(f"{folder}/r")
+    assert found is not None
+    assert (found.fields["a"], found.version) == ("1", 1)
+
+
+def test_a_restart_in_the_middle_passes(single: Backend, folder: str) -> None:
+    kv = single.open()
+    kv.write(f"{folder}/r", {"a": "1"}, cas=0)
+    single.restart()
+    assert kv.version(f"{folder}/r") == 1
+    assert kv.write(f"{folder}/r", {"a": "2"}, cas=1) == 2
+
+
+def test_hashicorp_vault_was_tried_too() -> None:
+    if not os.environ.get("VAULT_BIN"):
+        pytest.skip(
+            "VAULT_BIN names no binary of HashiCorp Vault, so the contract ran on OpenBao and the fake alone"
+        )
