@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from fakes.key_value import FakeKeyValue
 
+from regcred.cli import definitions
 from regcred.cli.app import app, run
 from regcred.cli.session import Session
 from regcred.errors import ConflictError, RefusedError, TransientError
@@ -579,6 +581,28 @@ class TestRegistryAdd:
         assert (
             payments.store.definition(Reference("payments", "z")).value.content()["account"] == "012345670123"
         )
+
+
+class TestTemplate:
+    def test_filled_in_it_can_be_added(self, payments, tmp_path):
+        text = payments("registry template ecr")
+        assert "# The AWS regions to pull from" in text
+        file = definition_file(tmp_path, text.replace("regions:", "regions: [eu-central-1]"))
+        payments(f"registry add payments/new -f {file} --no-wait")
+
+    def test_the_optional_fields_are_right_as_they_stand(self, payments, tmp_path):
+        text = payments("registry template basic").replace("hosts:", "hosts: [registry.example.com]", 1)
+        every = "".join(
+            line.removeprefix("#") if re.match("#[a-z_]+:", line) else line for line in text.splitlines(True)
+        )
+        definitions.typed(definitions.read(str(definition_file(tmp_path, every))), "template")
+
+    def test_an_unknown_provider_is_refused_with_those_there_are(self, cli):
+        cli("registry template nexsus", code=2)
+        assert "basic" in cli.last
+
+    def test_without_a_name_all_are_listed(self, cli):
+        assert "ecr" in cli("registry template")
 
 
 class TestRegistry:

@@ -87,6 +87,48 @@ def typed(content: Mapping[str, Any], where: str) -> BaseDefinition:
         raise BadInputError(str(error)) from None
 
 
+def summary(provider: str) -> str:
+    """What a provider's definition is for, in a line."""
+    text = catalog.definition_model(provider).__doc__ or ""
+    return text.strip().splitlines()[0].rstrip(".") if text.strip() else ""
+
+
+def template(provider: str) -> str:
+    """A definition as YAML: the fields that it needs, and the optional ones as comments.
+
+    Raises:
+        MalformedError: there is no such provider.
+    """
+    fields = catalog.definition_model(provider).model_fields.items()
+    lines = [f"# {summary(provider)}.", f"provider: {provider}"]
+    for name, field in sorted(fields, key=lambda item: not item[1].is_required()):
+        if name != "provider":
+            hint = _description(field)
+            lines += [
+                "",
+                *([f"# {hint}"] if hint else []),
+                f"{'' if field.is_required() else '#'}{name}:{_default(field)}",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _description(field: FieldInfo) -> str:
+    return " ".join((field.description or "").replace("``", "").split())
+
+
+def _default(field: FieldInfo) -> str:
+    import yaml
+
+    if field.is_required():
+        return ""
+    default = field.get_default(call_default_factory=True, validated_data={})
+    plain = [str(item) for item in default] if isinstance(default, tuple | list) else default
+    text = yaml.safe_dump(
+        str(plain) if isinstance(plain, str) else plain, default_flow_style=True
+    ).splitlines()[0]
+    return f" {text}"
+
+
 def ask(where: str) -> BaseDefinition:
     """Ask for the provider and for each field that it needs; an answer that is wrong is asked for again."""
     names = catalog.names()
@@ -111,8 +153,7 @@ def ask(where: str) -> BaseDefinition:
 
 def _ask_field(content: dict[str, Any], name: str, field: FieldInfo, where: str) -> None:
     many = "tuple" in str(field.annotation)
-    help_text = " ".join((field.description or "").replace("``", "").split())
-    click.echo(f"\n{help_text}{' Separate several by spaces.' if many else ''}", err=True)
+    click.echo(f"\n{_description(field)}{' Separate several by spaces.' if many else ''}", err=True)
     default = None if field.is_required() else ""
     while True:
         answer = str(click.prompt(name, default=default, show_default=False, err=True)).strip()

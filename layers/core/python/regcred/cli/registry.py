@@ -9,7 +9,7 @@ import click
 from pydantic import SecretStr
 
 from regcred.cli import definitions, lookup, secrets
-from regcred.cli.failures import BadInputError, Failed, describe
+from regcred.cli.failures import BadInputError, Failed, describe, user_input
 from regcred.cli.groups import Group
 from regcred.cli.output import expires_in, output_option, print_json, print_table, say, time_text
 from regcred.cli.parameters import PROJECT, REFERENCE
@@ -18,6 +18,7 @@ from regcred.cli.rotate import ask, timeout_option, wait_option
 from regcred.cli.session import Session, pass_session
 from regcred.errors import ConflictError, RefusedError, RegcredError
 from regcred.reference import Reference
+from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition, check_allowed, parse
 from regcred.vault.records import Action, Definition, IndexEntry
 from regcred.vault.store import Store
@@ -103,6 +104,21 @@ def set_secret(
     store.write_upstream(reference, upstream, cas=store.upstream_version(reference))
     say(f"{reference}: the new upstream secret is written")
     ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
+
+
+@registry.command()
+@click.argument("provider", required=False)
+def template(provider: str | None) -> None:
+    """Print a definition to fill in, for 'registry add -f'.
+
+    Without PROVIDER, the kinds of registry that there are.
+    """
+    if provider is None:
+        names = catalog.names()
+        print_table(["provider", "for"], [[name, definitions.summary(name)] for name in names])
+        return
+    with user_input():
+        click.echo(definitions.template(provider), nl=False)
 
 
 @registry.command(name="list", short_help="List registries.")

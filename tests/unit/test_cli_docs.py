@@ -1,0 +1,56 @@
+"""docs/cli.md against the command line itself. Run as a program, it writes the section again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from regcred.cli.app import app
+from regcred.cli.failures import ExitCode
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+HEADING = "## Commands\n"
+WIDTH = 100
+
+
+def test_the_document_shows_what_help_shows():
+    assert DOCUMENT.read_text("utf-8") == written(), "run: .venv/bin/python tests/unit/test_cli_docs.py"
+
+
+def test_every_exit_code_is_documented():
+    listed = re.findall(r"^\| (\d+) \|", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE)
+    assert [int(code) for code in listed] == sorted(ExitCode)
+
+
+def test_every_command_that_is_shown_as_an_example_exists():
+    root = app()
+    context = click.Context(root)
+    for words in re.findall(r"^ {4}regcred ([a-z-]+)", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE):
+        assert root.get_command(context, words), words
+
+
+def written() -> str:
+    """The document with its section of commands as it must be."""
+    head, _, rest = DOCUMENT.read_text("utf-8").partition(HEADING)
+    intro = rest.partition("\n### ")[0].rstrip()
+    sections = [f"### {path}\n\n```\n{text}\n```" for path, text in helps(app(), "regcred", None)]
+    return head + HEADING + intro + "\n\n" + "\n\n".join(sections) + "\n"
+
+
+def helps(command: click.Command, path: str, parent: click.Context | None) -> Iterator[tuple[str, str]]:
+    """The help of a command and of all below it."""
+    settings = {**command.context_settings, "terminal_width": WIDTH}
+    context = click.Context(command, info_name=path.rsplit(maxsplit=1)[-1], parent=parent, **settings)
+    yield path, command.get_help(context).rstrip()
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from helps(child, f"{path} {name}", context)
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(written(), "utf-8")
