@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
+from collections.abc import Callable
 
 from .aws import ACCOUNT, REGION
 from .build import BuildError, say
@@ -90,6 +91,9 @@ def _run(stack: Stack, args: argparse.Namespace) -> int:
 def _up(stack: Stack, parts: list[str] | None) -> int:
     before = set(stack.parts_up())
     up = stack.up(parts)
+    if {"vault", "lambda"} <= set(up) and "schedule" not in stack.processes.running():
+        stack.start_functions()
+        say("started dispatch (every minute, and at a nudge) and rotate")
     if before.issuperset(up):
         say("Already up; nothing to do.")
     else:
@@ -106,13 +110,13 @@ def _down(stack: Stack) -> int:
 
 def _status(stack: Stack) -> int:
     up = stack.parts_up()
-    where = {
+    where: dict[str, Callable[[], str]] = {
         "vault": lambda: stack.vault.addr,
         "kubernetes": lambda: stack.kubernetes.server,
         "registry": lambda: f"http://{stack.registry.host}",
         "aws": lambda: stack.aws.endpoint_url,
         "node": lambda: stack.node.name,
-        "lambda": lambda: "layers prepared",
+        "lambda": lambda: ", ".join(name for name in stack.processes.running() if "lambda-" in name),
     }
     for part in PARTS:
         say(f"{part:12} {'up    ' + where[part]() if part in up else 'down'}")

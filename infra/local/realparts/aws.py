@@ -24,6 +24,7 @@ ACCOUNT = "123456789012"
 OTHER_ACCOUNT = "210987654321"
 REGION = "eu-west-1"
 QUEUE = "regcred-rotations.fifo"
+BUS = "regcred"
 DEAD_LETTERS = "regcred-rotations-dead.fifo"
 # The AWS hosts that lead to the front through the local internet, for programs without AWS_ENDPOINT_URL.
 HOST_NAMES = ("sts.*.amazonaws.com", "sts.*.amazonaws.com.cn", "api.ecr.*", "*.tokens.sts.global.api.aws")
@@ -78,8 +79,13 @@ class Aws:
 
     @property
     def events_url(self) -> str:
-        """A queue that gets a copy of every event of the default EventBridge bus whose source is `regcred`."""
+        """A queue that gets a copy of every event of Regcred's EventBridge bus."""
         return str(self._stored["events_url"])
+
+    @property
+    def nudges_url(self) -> str:
+        """A queue that gets the nudges from that bus: what starts dispatch before its time."""
+        return str(self._stored["nudges_url"])
 
     def up(self) -> None:
         """Start moto and the front, and make the queues."""
@@ -145,13 +151,14 @@ class Aws:
         self._state.remove(PART)
 
     def client(self, service: str, **session: str) -> Any:
-        """Return a boto3 client as the local administrator, or with other credentials of `boto3.client`."""
-        credentials = session or {
+        """Return a boto3 client as the local administrator, or with other arguments of `boto3.Session`."""
+        administrator = {
             "aws_access_key_id": self._stored["access_key"],
             "aws_secret_access_key": self._stored["secret_key"],
         }
-        region = credentials.pop("region_name", REGION)
-        return boto3.client(service, endpoint_url=self.endpoint_url, region_name=region, **credentials)
+        arguments: dict[str, Any] = {"region_name": REGION, **administrator, **session}
+        create: Any = boto3.Session(**arguments).client
+        return create(service, endpoint_url=self.endpoint_url)
 
     def add_role(
         self,
@@ -259,11 +266,16 @@ class Aws:
         attributes = {**fifo, "VisibilityTimeout": "30", "RedrivePolicy": json.dumps(redrive)}
         queue = sqs.create_queue(QueueName=QUEUE, Attributes=attributes)["QueueUrl"]
         copies = sqs.create_queue(QueueName="regcred-events")["QueueUrl"]
-        events.put_rule(Name="regcred-events", EventPattern=json.dumps({"source": ["regcred"]}))
-        events.put_targets(
-            Rule="regcred-events", Targets=[{"Id": "copy", "Arn": _queue_arn("regcred-events")}]
-        )
-        self._state.update(PART, queue_url=queue, dead_letter_url=dead, events_url=copies)
+        nudges = sqs.create_queue(QueueName="regcred-nudges")["QueueUrl"]
+        events.create_event_bus(Name=BUS)
+        for name, pattern in (
+            ("regcred-events", {"account": [ACCOUNT]}),
+            ("regcred-nudges", {"detail-type": ["SweepRequested"]}),
+        ):
+            events.put_rule(Name=name, EventBusName=BUS, EventPattern=json.dumps(pattern))
+            target = {"Id": "queue", "Arn": _queue_arn(name)}
+            events.put_targets(Rule=name, EventBusName=BUS, Targets=[target])
+        self._state.update(PART, queue_url=queue, dead_letter_url=dead, events_url=copies, nudges_url=nudges)
 
     def _control(self, method: str, path: str, body: dict[str, Any]) -> Any:
         session = requests.Session()

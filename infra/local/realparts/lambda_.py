@@ -193,32 +193,36 @@ class Lambda:
             batch_size: messages per invocation at most.
             name: names the process.
         """
+        config = {"queue_url": queue_url or self._aws.queue_url, "batch_size": batch_size}
+        self._start_trigger(name, "realparts.poller", function, config)
+
+    def schedule(self, function: Function, *, seconds: int = 60, name: str = "schedule") -> None:
+        """Invoke dispatch at each full interval, and at each nudge, until `stop_polling(name)`."""
+        config = {"queue_url": self._aws.nudges_url, "seconds": seconds}
+        self._start_trigger(name, "realparts.schedule", function, config)
+
+    def _start_trigger(self, name: str, module: str, function: Function, config: dict[str, Any]) -> None:
         self._processes.stop(name)
-        config = {
-            "queue_url": queue_url or self._aws.queue_url,
-            "function_url": function.url,
-            "batch_size": batch_size,
-            "environment": self._aws.environment,
-        }
+        config |= {"function_url": function.url, "environment": self._aws.environment}
         self.directory.mkdir(parents=True, exist_ok=True)
         path = pki.write_private(self.directory / f"{name}.json", json.dumps(config))
         log = self._processes.logs / f"{name}.log"
         started = log.stat().st_size if log.exists() else 0
         self._processes.start(
             name,
-            [sys.executable, "-m", "realparts.poller", path],
+            [sys.executable, "-m", module, path],
             ready=lambda: log.stat().st_size > started,
             env=python_environment(),
         )
 
     def stop_polling(self, name: str = "poller") -> None:
-        """End a poller; what it has received and not deleted comes back to the queue."""
+        """End a poller or a schedule; what it has received and not deleted comes back to the queue."""
         self._processes.stop(name)
 
     def down(self) -> None:
         """End all functions and pollers."""
         for name in self._processes.running():
-            if name.startswith(("lambda-", "poller")):
+            if name.startswith(("lambda-", "poller", "schedule")):
                 self._processes.stop(name, grace=2)
         shutil.rmtree(self.directory, ignore_errors=True)
         self._state.remove(PART)

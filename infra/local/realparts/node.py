@@ -193,7 +193,7 @@ class Node:
         )
 
     def _containerd_ready(self) -> bool:
-        asked = [binary("ctr"), f"--address={self._socket}", "version"]
+        asked: list[str | Path] = [binary("ctr"), f"--address={self._socket}", "version"]
         return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
     def _containerd_config(self, pause: str) -> str:

@@ -50,13 +50,8 @@ class Registry:
         """Start the registry and its token server, and route its host names to it."""
         if "port" not in self._state.part(PART):
             port, control, upstream = free_ports(3)
-            self._state.update(
-                PART,
-                port=port,
-                control_port=control,
-                upstream_port=upstream,
-                pusher=secrets.token_urlsafe(24),
-            )
+            ports: dict[str, Any] = {"port": port, "control_port": control, "upstream_port": upstream}
+            self._state.update(PART, **ports, pusher=secrets.token_urlsafe(24))
         stored = self._state.part(PART)
         self.directory.mkdir(parents=True, exist_ok=True)
         authority = pki.Authority(self.directory / "pki", "regcred local registry")

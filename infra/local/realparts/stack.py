@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .aws import ACCOUNT, OTHER_ACCOUNT, Aws
+from .aws import ACCOUNT, BUS, OTHER_ACCOUNT, Aws
 from .build import PARTS as BINARIES
 from .build import build, say
 from .images import push_pause
@@ -29,6 +29,8 @@ from .registry import Registry
 from .state import State
 from .vault import Vault
 
+LAMBDA_MOUNT = "regcred-lambda"
+AUDIENCE = "vault"
 PARTS = ("vault", "kubernetes", "registry", "aws", "node", "lambda")
 _NEEDS = {"node": ("kubernetes", "registry"), "lambda": ("aws",)}
 _PROGRAMS = {
@@ -120,6 +122,28 @@ class Stack:
             self._write_environment()
         return self.parts_up()
 
+    def start_functions(self) -> None:
+        """Start dispatch and rotate as in template.yaml, with the queue's poller and a sweep every minute."""
+        dispatch = self.lambda_.start("dispatch", self.function_environment("dispatch"))
+        rotate = self.lambda_.start("rotate", self.function_environment("rotate"))
+        self.lambda_.poll(rotate, batch_size=5)
+        self.lambda_.schedule(dispatch, seconds=60)
+
+    def function_environment(self, name: str) -> dict[str, str]:
+        """Return a function's environment variables, as template.yaml sets them."""
+        own = {
+            "dispatch": {"REGCRED_QUEUE_URL": self.aws.queue_url, "REGCRED_INTERVAL_MINUTES": "1"},
+            "rotate": {"REGCRED_EVENT_BUS": BUS},
+        }
+        return {
+            "REGCRED_VAULT_ADDR": self.vault.addr,
+            "REGCRED_VAULT_AUTH": "jwt",
+            "REGCRED_VAULT_AUTH_MOUNT": LAMBDA_MOUNT,
+            "REGCRED_VAULT_AUDIENCE": AUDIENCE,
+            "REGCRED_VAULT_ROLE": name,
+            **own[name],
+        }
+
     def down(self) -> None:
         """End everything that was started here, however it was left, and keep only the logs."""
         with self._lock():
@@ -169,7 +193,11 @@ class Stack:
         if "registry" in up:
             values |= {"REGCRED_LOCAL_REGISTRY": self.registry.host}
         if "aws" in up:
-            values |= {**self.aws.environment, "REGCRED_QUEUE_URL": self.aws.queue_url}
+            values |= {
+                **self.aws.environment,
+                "REGCRED_QUEUE_URL": self.aws.queue_url,
+                "REGCRED_EVENT_BUS": BUS,
+            }
             values |= {"AWS_ACCOUNT_ID": ACCOUNT, "OTHER_AWS_ACCOUNT_ID": OTHER_ACCOUNT}
         return {**values, **self.internet.environment}
 
@@ -211,7 +239,7 @@ class Stack:
             issuer = self.aws.web_identity_issuer()
             lambda_trust = platform.LambdaTrust(
                 issuer=issuer,
-                audience="vault",
+                audience=AUDIENCE,
                 dispatch=[self.lambda_.role("dispatch")],
                 rotate=[self.lambda_.role("rotate")],
                 jwks_url=f"{issuer}/.well-known/jwks.json",

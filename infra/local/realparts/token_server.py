@@ -29,6 +29,7 @@ import jwt
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from multidict import MultiDict
 
 from . import pki
 from .aws_policy import allowed, ecr_host, partition
@@ -207,9 +208,9 @@ class TokenServer:
     async def token(self, request: web.Request) -> web.Response:
         """Answer the token endpoint."""
         host = _host(request)
-        form = await request.post() if request.method == "POST" else {}
-        query = form or request.query
-        scopes = [part for scope in query.getall("scope", []) for part in str(scope).split()]
+        form = await request.post() if request.method == "POST" else MultiDict[Any]()
+        asked = [*form.getall("scope", []), *request.query.getall("scope", [])]
+        scopes = [part for scope in asked for part in str(scope).split()]
         try:
             username, password = self._credential(request, dict(form))
             login = self.accounts.login(host, username, password, time.time()) if username else None
