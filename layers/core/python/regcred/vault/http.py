@@ -121,20 +121,20 @@ class VaultSession(requests.Session):
     ) -> requests.Response:
         """Send a request, again where that may help, and return a good answer or a 404 of Vault's."""
         token = self._tokens.token() if self._tokens else None
-        attempt = 1
+        attempt, refused = 1, False
         while True:
             try:
                 return self._send(method.upper(), url, self._headers(headers, token), kwargs)
             except _RefusedTokenError as error:
-                if not (token and self._tokens and self._tokens.refused(token)):
+                if refused or not (token and self._tokens and self._tokens.refused(token)):
                     raise RefusedError(str(error)) from None
-                token = self._tokens.token()
+                token, refused = self._tokens.token(), True
             except TransientError as error:
                 wait = _wait(attempt, error.retry_after)
                 if attempt == ATTEMPTS or wait > PATIENCE or not _repeatable(error, kwargs):
                     raise
                 self._sleep(wait)
-            attempt += 1
+                attempt += 1
 
     def _headers(self, given: Mapping[str, str] | None, token: SecretStr | None) -> dict[str, str]:
         headers = dict(given or {})

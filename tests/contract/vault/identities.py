@@ -1,0 +1,73 @@
+"""Who signs in, in tests: JWTs as an API server and AWS STS sign them, and tokens as people have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+from pydantic import SecretStr
+
+from regcred.vault.http import Server
+from regcred.vault.interface import KeyValue
+from regcred.vault.kv2 import connect
+from regcred.vault.login import JwtLogin
+
+from .conftest import Keys, Real, short
+
+SYNC = "system:serviceaccount:regcred-system:regcred-sync"
+DISPATCH = "arn:aws:iam::123456789012:role/regcred-dispatch"
+ROTATE = "arn:aws:iam::123456789012:role/regcred-rotate"
+
+
+def signed(keys: Keys, claims: Mapping[str, Any], *, lifetime: timedelta = timedelta(minutes=10)) -> str:
+    now = datetime.now(UTC)
+    times = {"iat": now, "nbf": now, "exp": now + lifetime}
+    return jwt.encode({**times, **claims}, keys.private, algorithm="RS256")
+
+
+def service_account_token(keys: Keys, **changes: Any) -> str:
+    """What the TokenRequest API gives the Pod of sync."""
+    claims = {
+        "iss": "https://kubernetes.default.svc",
+        "sub": SYNC,
+        "aud": ["vault"],
+        "kubernetes.io": {"namespace": "regcred-system", "serviceaccount": {"name": "regcred-sync"}},
+    }
+    return signed(keys, {**claims, **changes})
+
+
+def web_identity_token(keys: Keys, role: str, **changes: Any) -> str:
+    """What AWS STS GetWebIdentityToken gives a Lambda."""
+    claims = {"iss": "https://issuer.example.com", "sub": role, "aud": "https://vault.example.com"}
+    return signed(keys, {**claims, **changes})
+
+
+def cluster_login(cluster: str, token: str) -> JwtLogin:
+    return JwtLogin(f"regcred-cluster-{cluster}", "sync", lambda: SecretStr(token))
+
+
+def lambda_login(role: str, token: str) -> JwtLogin:
+    return JwtLogin("regcred-lambda", role, lambda: SecretStr(token))
+
+
+def opened(real: Real, login: JwtLogin) -> KeyValue:
+    return connect(Server(real.addr), login, sleep=short)
+
+
+def raw_token(real: Real, login: JwtLogin) -> str:
+    """The token itself, for requests that no client of ours would send."""
+    answer = real.vault.call(
+        "POST",
+        f"auth/{login.mount}/login",
+        {"role": login.role, "jwt": login.jwt().get_secret_value()},
+        token="",
+    )
+    return str(answer["auth"]["client_token"])
+
+
+def token_with(real: Real, *policies: str) -> str:
+    """A person's token with these policies and no other."""
+    body = {"policies": list(policies), "no_default_policy": True, "ttl": "1h"}
+    return str(real.vault.call("POST", "auth/token/create", body)["auth"]["client_token"])
