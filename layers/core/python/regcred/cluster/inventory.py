@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
-from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, Item, Kind, Namespace, ServiceAccount, Workload
+from regcred.cluster.model import (
+    NAMESPACE,
+    SERVICE_ACCOUNT,
+    Item,
+    Kind,
+    Mode,
+    Namespace,
+    ServiceAccount,
+    Workload,
+)
 
 
 class Inventory:
@@ -18,6 +28,7 @@ class Inventory:
         self.workloads: dict[str, dict[tuple[Kind, str], Workload]] = {}
         self.accounts: dict[str, dict[str, ServiceAccount]] = {}
         self._awaited = {*kinds, NAMESPACE}
+        self._modes: Counter[Mode | None] = Counter()
 
     @property
     def complete(self) -> bool:
@@ -28,6 +39,10 @@ class Inventory:
     def awaited(self) -> frozenset[Kind]:
         """The kinds that have not been listed."""
         return frozenset(self._awaited)
+
+    def chosen(self, mode: Mode) -> bool:
+        """Whether any namespace has chosen this mode by its label."""
+        return self._modes[mode] > 0
 
     def doubt(self, kind: Kind) -> None:
         """Say that what is known of a kind may have gone stale; it counts again after the next :meth:`replace`."""
@@ -51,6 +66,9 @@ class Inventory:
         namespace, name = _key(item)
         if isinstance(item, Namespace):
             old: Item | None = self.namespaces.get(name)
+            if isinstance(old, Namespace):
+                self._modes[old.mode] -= 1
+            self._modes[item.mode] += 1
             self.namespaces[name] = item
             namespace = name
         elif isinstance(item, ServiceAccount):
@@ -66,7 +84,11 @@ class Inventory:
     def drop(self, kind: Kind, namespace: str, name: str) -> set[str]:
         """Take note that an object is gone, or asks for nothing any longer."""
         if kind is NAMESPACE:
-            return {name} if self.namespaces.pop(name, None) else set()
+            itself = self.namespaces.pop(name, None)
+            if itself is None:
+                return set()
+            self._modes[itself.mode] -= 1
+            return {name}
         if kind is SERVICE_ACCOUNT:
             gone: Item | None = self.accounts.get(namespace, {}).pop(name, None)
             _prune(self.accounts, namespace)

@@ -46,7 +46,7 @@ _STATUS: Mapping[int, type[RegcredError]] = {
 class Counter(Protocol):
     """Is told of each request that was answered, or failed (status 0)."""
 
-    def __call__(self, verb: str, resource: str, status: int, seconds: float) -> None:
+    def __call__(self, verb: str, path: str, status: int, seconds: float) -> None:
         """Count one request: its verb (``WATCH`` for a watch), what it was for, the answer, how long it took."""
 
 

@@ -2,5 +2,6 @@
 
 from regcred.sync.applier import Report
 from regcred.sync.engine import Engine, Options, run_once
+from regcred.sync.loop import Loop, Pace
 
-__all__ = ["Engine", "Options", "Report", "run_once"]
+__all__ = ["Engine", "Loop", "Options", "Pace", "Report", "run_once"]

@@ -135,9 +135,15 @@ class Applier:
     def busy(self) -> set[Key]:
         """What is being written, or waits to be tried again; a plan leaves it alone."""
         now = self._clock()
-        for key in [key for key, at in self._retry_at.items() if at <= now]:
+        return self._in_flight | {key for key, at in self._retry_at.items() if at > now}
+
+    def waited(self) -> set[str]:
+        """The namespaces of those that have waited long enough, each told once."""
+        now = self._clock()
+        ready = [key for key, at in self._retry_at.items() if at <= now]
+        for key in ready:
             del self._retry_at[key]
-        return self._in_flight | self._retry_at.keys()
+        return {namespace for namespace, _ in ready}
 
     def next_retry(self) -> datetime | None:
         """When the first of those that wait may be tried again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -66,13 +67,15 @@ class Engine:
         self.options = options
         self.clock = clock
         self.meter = meter or Unmeasured()
-        self.vault = VaultThreads()
+        self.vault = VaultThreads(self.meter)
         name = options.rules.cluster
         self.sources = Sources(store, name, self.vault, clock, self.meter)
         self.ledger = Ledger(store, name, self.vault, clock, self.meter)
         self.inventory = Inventory(options.kinds)
         self.touched: set[str] = set()
         """Namespaces to look at again."""
+        self.awake = asyncio.Event()
+        """Set when there is something to look at."""
         self.applier = Applier(
             cluster,
             self.sources,
@@ -123,17 +126,22 @@ class Engine:
             if not kind.custom:
                 raise
             log(logging.WARNING, "a configured kind is not served by this cluster", workload=kind.name)
-            self.touched |= self.inventory.replace(kind, [])
+            self.touch(self.inventory.replace(kind, []))
             raise
-        self.touched |= self.inventory.replace(kind, listing.items)
+        self.touch(self.inventory.replace(kind, listing.items))
         self.meter.count("cluster_list_pages_total", listing.requests, kind=kind.name)
         return listing.resource_version
 
+    def touch(self, namespaces: Iterable[str]) -> None:
+        """Have namespaces looked at again."""
+        self.touched.update(namespaces)
+        if self.touched:
+            self.awake.set()
+
     def kinds(self) -> tuple[Kind, ...]:
         """All kinds that are listed: workloads, Namespaces and, where a mode needs them, ServiceAccounts."""
-        accounts = self.options.rules.mode is Mode.SERVICEACCOUNT or any(
-            namespace.mode is Mode.SERVICEACCOUNT for namespace in self.inventory.namespaces.values()
-        )
+        mode = Mode.SERVICEACCOUNT
+        accounts = self.options.rules.mode is mode or self.inventory.chosen(mode)
         return (NAMESPACE, *self.options.kinds, *((SERVICE_ACCOUNT,) if accounts else ()))
 
     async def look_at_projects(self, projects: Iterable[str]) -> bool:
@@ -159,6 +167,11 @@ class Engine:
             if grants.allow(reference.project, namespace)
         }
 
+    def drop_unused_projects(self) -> None:
+        """Stop polling projects that nothing uses any longer."""
+        for project in self.sources.projects.keys() - self.projects_in_use():
+            self.sources.forget(project)
+
     async def reconcile(self, scope: Iterable[str] | None = None, *, dry_run: bool = False) -> Plan:
         """Make a plan for all namespaces, or those of ``scope``, and queue its actions unless ``dry_run``."""
         started = time.monotonic()
@@ -178,7 +191,9 @@ class Engine:
         plan = make_plan(view, names)
         if not dry_run:
             await self._carry_out(plan)
-            self._watch_brake(plan, everything=names is None)
+            if names is None:
+                self._watch_brake(plan)
+                self._measure()
         self.meter.time(
             "reconcile_seconds", time.monotonic() - started, scope="all" if names is None else "some"
         )
@@ -233,7 +248,11 @@ class Engine:
         return not (heard and written_at and about.created <= f"{written_at:%Y-%m-%dT%H:%M:%SZ}")
 
     def _after(self, action: Action, error: RegcredError | None) -> None:
-        self.touched.add(action.about.namespace if isinstance(action, Tell) else action.namespace)
+        if isinstance(action, Tell):
+            return
+        settled = isinstance(action, Project) and self.options.rules.mode is Mode.ADMISSION
+        if error is not None or not settled:
+            self.touch((action.namespace,))
         if error is None and isinstance(action, SetAccount):
             self._rename(action.namespace, action.account, add=action.add, remove=action.remove)
         if error is None and isinstance(action, Remove):
@@ -256,8 +275,24 @@ class Engine:
             ours = {*known.ours, *add} - set(remove)
             self.inventory.put(replace(known, ours=tuple(sorted(ours))))
 
-    def _watch_brake(self, plan: Plan, *, everything: bool) -> None:
-        if everything and len(plan.held) != self._braked:
+    def _measure(self) -> None:
+        """Tell the meter how things stand; the countdown goes on though Vault be out of reach."""
+        expiries = [
+            ({"project": project, "registry": name}, registry.expires_at.timestamp())
+            for project, known in self.sources.projects.items()
+            for name, registry in known.registries.items()
+            if registry.expires_at
+        ]
+        refused = Counter(
+            place.refused for places in self.ledger.places.values() for place in places.values()
+        )
+        self.meter.replace("credential_expiry_timestamp_seconds", expiries)
+        self.meter.replace("refusals", [({"reason": why}, number) for why, number in refused.items() if why])
+        self.meter.set("secrets_in_place", self.ledger.in_place)
+        self.meter.set("inventory_complete", self.inventory.complete)
+
+    def _watch_brake(self, plan: Plan) -> None:
+        if len(plan.held) != self._braked:
             self._braked = len(plan.held)
             self.meter.set("removals_held", self._braked)
             if plan.held:

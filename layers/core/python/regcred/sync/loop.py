@@ -1,0 +1,310 @@
+"""The loop: a watch for each kind, polls of Vault, and passes over what changed; whole passes and relists now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from regcred.cluster.actions import Note
+from regcred.cluster.interface import Change, ExpiredError
+from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, Kind, Mode
+from regcred.errors import MissingError, RegcredError
+from regcred.sync.desk import jittered, log
+from regcred.sync.engine import Engine
+
+GRANTS = ""
+"""Stands for the grants among the documents that are polled."""
+
+SOON_AFTER = timedelta(minutes=15)
+"""How long after its refresh time a credential is looked for closely: dispatch runs every few minutes."""
+
+LONGEST_WAIT = timedelta(minutes=1)
+"""The longest pause before a watch that fails is tried again."""
+
+SHUTDOWN = 8.0
+"""Seconds for what is under way when the process is asked to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often things are done that nothing asks for; all but the last two are shortened at random by up to a fifth."""
+
+    poll: timedelta = timedelta(seconds=30)
+    """Looks at an index, one metadata read."""
+    poll_soon: timedelta = timedelta(seconds=5)
+    """The same while a new credential is expected."""
+    review: timedelta = timedelta(minutes=1)
+    """A plan for everything: no request, it looks at times that have come."""
+    relist: timedelta = timedelta(hours=1)
+    """Lists each kind whole."""
+    heartbeat: timedelta = timedelta(minutes=10)
+    """Writes status documents in which nothing changed."""
+    save: timedelta = timedelta(seconds=1)
+    """Writes those in which something did."""
+    save_late: timedelta = timedelta(seconds=5)
+    """The same while writes to the cluster go on."""
+
+
+class Loop:
+    """Runs an engine until it is cancelled.
+
+    Args:
+        engine: What to run; the loop opens and closes it.
+        pace: How often things are done.
+        changes: Vault's own events, where the server has them: yields the path of each document that was written, and
+            the empty path after each new connection, when anything may have been missed.
+    """
+
+    def __init__(
+        self, engine: Engine, pace: Pace, *, changes: Callable[[], AsyncIterator[str]] | None = None
+    ) -> None:
+        self._engine = engine
+        self._pace = pace
+        self._changes = changes
+        self._loaded = asyncio.Event()
+        self._review_at = engine.clock()
+        self._poll_at: dict[str, datetime] = {}
+        self._poll_now = asyncio.Event()
+        self._followed: set[Kind] = set()
+        self._passed_at = time.monotonic()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the ledger and every kind have been read."""
+        return self._loaded.is_set() and self._engine.inventory.complete
+
+    @property
+    def alive(self) -> bool:
+        """Whether passes are being made (at least one a review, with much room)."""
+        return time.monotonic() - self._passed_at < 5 * self._pace.review.total_seconds() + 60
+
+    async def run(self) -> None:
+        """Run until cancelled; then finish what is under way and write the ledger."""
+        async with self._engine:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    self._tasks = tasks
+                    self._start(self._load())
+                    self._follow_all()
+                    self._start(self._pass())
+                    self._start(self._poll())
+                    self._start(self._save())
+                    if self._changes:
+                        self._start(self._listen(self._changes))
+            finally:
+                await self._finish()
+
+    def _start(self, task: Coroutine[Any, Any, None]) -> None:
+        self._tasks.create_task(task)
+
+    async def _finish(self) -> None:
+        try:
+            async with asyncio.timeout(SHUTDOWN):
+                await self._engine.applier.drain()
+                await self._engine.ledger.save()
+        except TimeoutError:
+            log(logging.WARNING, "ended before all was written; the next start makes up for it")
+
+    async def _load(self) -> None:
+        wait = timedelta(seconds=1)
+        while True:
+            try:
+                await self._engine.load()
+                break
+            except RegcredError as error:
+                log(logging.ERROR, "Vault can't be read yet; nothing is done until it is", problem=str(error))
+            await asyncio.sleep(jittered(wait).total_seconds())
+            wait = min(wait * 2, LONGEST_WAIT)
+        self._loaded.set()
+        self._engine.awake.set()
+
+    # The cluster
+
+    def _follow_all(self) -> None:
+        for kind in self._engine.kinds():
+            if kind not in self._followed:
+                self._followed.add(kind)
+                self._start(self._follow(kind))
+
+    def _labelled(self, kind: Kind) -> bool:
+        """Whether a watch of labelled metadata tells all; in serviceaccount mode the pod template is needed."""
+        if kind in {NAMESPACE, SERVICE_ACCOUNT}:
+            return False
+        accounts = self._engine.inventory.chosen(Mode.SERVICEACCOUNT)
+        return self._engine.options.rules.mode is Mode.ADMISSION and not accounts
+
+    async def _follow(self, kind: Kind) -> None:
+        version = ""
+        listed_at = self._engine.clock()
+        failures = 0
+        relist = jittered(self._pace.relist, 0.2)
+        while True:
+            try:
+                if not version or self._engine.clock() - listed_at > relist:
+                    version = await self._engine.list_kind(kind)
+                    listed_at = self._engine.clock()
+                    if kind is NAMESPACE:
+                        self._follow_all()
+                labelled = self._labelled(kind)
+                async for change in self._engine.cluster.watch(kind, version, labelled=labelled):
+                    version, failures = change.resource_version, 0
+                    self._take(kind, change)
+                    if labelled != self._labelled(kind):
+                        version = ""
+                        break
+                failures = 0
+            except ExpiredError:
+                version = ""
+            except RegcredError as error:
+                failures += 1
+                if failures > 1 or isinstance(error, MissingError):
+                    version = ""
+                    self._doubt(kind, error)
+                await self._pause(kind, error, failures)
+
+    def _doubt(self, kind: Kind, error: RegcredError) -> None:
+        if not (kind.custom and isinstance(error, MissingError)):
+            self._engine.inventory.doubt(kind)
+
+    async def _pause(self, kind: Kind, error: RegcredError, failures: int) -> None:
+        self._engine.meter.count("watch_failures_total", kind=kind.name, reason=error.kind)
+        log(logging.WARNING, "a watch failed and is begun again", workload=kind.name, problem=str(error))
+        wait = min(timedelta(seconds=0.1) * 2 ** min(failures, 12), LONGEST_WAIT)
+        await asyncio.sleep(jittered(wait).total_seconds())
+
+    def _take(self, kind: Kind, change: Change) -> None:
+        inventory = self._engine.inventory
+        if change.item is not None:
+            self._engine.touch(inventory.put(change.item))
+            if kind is NAMESPACE:
+                self._follow_all()
+        elif change.name:
+            self._engine.touch(inventory.drop(kind, change.namespace, change.name))
+        self._engine.meter.set("watch_heartbeat_timestamp_seconds", time.time(), kind=kind.name)
+
+    # Passes
+
+    async def _pass(self) -> None:
+        await self._loaded.wait()
+        await self._await_first_lists()
+        while True:
+            await self._await_work()
+            engine = self._engine
+            engine.touch(engine.applier.waited())
+            now = engine.clock()
+            everything = now >= self._review_at
+            scope = None if everything else set(engine.touched)
+            engine.touched.clear()
+            engine.awake.clear()
+            if everything:
+                self._review_at = now + jittered(self._pace.review, 0.2)
+                engine.drop_unused_projects()
+            if everything or scope:
+                plan = await engine.reconcile(scope)
+                if any(isinstance(action, Note) and action.unused_since for action in plan.actions):
+                    self._review_at = min(self._review_at, now + engine.options.rules.grace)
+                self._passed_at = time.monotonic()
+                if self._unpolled():
+                    self._poll_now.set()
+
+    async def _await_first_lists(self) -> None:
+        """Wait for the first lists, so that a start is one pass; but not for a kind that can't be listed."""
+        for _ in range(100):
+            if self._engine.inventory.complete:
+                return
+            await asyncio.sleep(0.05)
+
+    async def _await_work(self) -> None:
+        times = [self._review_at, self._engine.applier.next_retry() or self._review_at]
+        wait = (min(times) - self._engine.clock()).total_seconds()
+        try:
+            async with asyncio.timeout(max(wait, 0.0)):
+                await self._engine.awake.wait()
+        except TimeoutError:
+            return
+
+    def review_now(self) -> None:
+        """Have the next pass look at everything."""
+        self._review_at = self._engine.clock()
+        self._engine.awake.set()
+
+    # Vault
+
+    def _unpolled(self) -> set[str]:
+        return self._engine.sources.projects.keys() - self._poll_at.keys()
+
+    async def _poll(self) -> None:
+        await self._loaded.wait()
+        self._poll_at[GRANTS] = self._engine.clock() + self._interval(GRANTS)
+        while True:
+            now = self._engine.clock()
+            for project in self._unpolled():
+                self._poll_at[project] = now + self._interval(project)
+            due = [name for name, at in self._poll_at.items() if at <= now]
+            if any(await asyncio.gather(*(self._look_at(name) for name in due))):
+                self.review_now()
+            wait = (min(self._poll_at.values()) - self._engine.clock()).total_seconds()
+            try:
+                async with asyncio.timeout(max(wait, 0.05)):
+                    await self._poll_now.wait()
+            except TimeoutError:
+                pass
+            self._poll_now.clear()
+
+    async def _look_at(self, name: str) -> bool:
+        sources = self._engine.sources
+        if name != GRANTS and name not in sources.projects:
+            del self._poll_at[name]
+            return False
+        changed = await (sources.look_at(name) if name else sources.look_at_grants())
+        self._poll_at[name] = self._engine.clock() + self._interval(name)
+        return changed
+
+    def _interval(self, name: str) -> timedelta:
+        now = self._engine.clock()
+        project = self._engine.sources.projects.get(name)
+        expected = project and any(
+            registry.refresh_at
+            and registry.refresh_at - self._pace.poll <= now <= registry.refresh_at + SOON_AFTER
+            for registry in project.registries.values()
+        )
+        return jittered(self._pace.poll_soon if expected else self._pace.poll, 0.2)
+
+    async def _listen(self, changes: Callable[[], AsyncIterator[str]]) -> None:
+        await self._loaded.wait()
+        async for path in changes():
+            now = self._engine.clock()
+            names = documents_of(path, self._engine.options.rules.cluster) if path else set(self._poll_at)
+            for name in names & self._poll_at.keys():
+                self._poll_at[name] = now
+            self._poll_now.set()
+
+    async def _save(self) -> None:
+        await self._loaded.wait()
+        engine = self._engine
+        waited = timedelta(0)
+        pause = self._pace.save
+        while True:
+            await asyncio.sleep(pause.total_seconds())
+            now = engine.clock()
+            written = engine.ledger.written_at.items()
+            engine.ledger.touch(project for project, at in written if now - at > self._pace.heartbeat)
+            waited += pause
+            if engine.ledger.dirty and (engine.applier.idle or waited >= self._pace.save_late):
+                pause = self._pace.save if await engine.ledger.save() else self._pace.save * 10
+                waited = timedelta(0)
+
+
+def documents_of(path: str, cluster: str) -> set[str]:
+    """The polled document that a changed path of the mount belongs to: a project's name, or :data:`GRANTS`."""
+    parts = path.split("/")
+    if parts[-3:] == ["platform", "clusters", cluster]:
+        return {GRANTS}
+    if len(parts) >= 3 and parts[-3] == "credentials" and parts[-1] == "_index":  # noqa: PLR2004 - credentials/P/_index
+        return {parts[-2]}
+    return set()

@@ -1,0 +1,89 @@
+"""The Prometheus metrics of sync."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+PREFIX = "regcred_"
+FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+GAUGES = {
+    "credential_expiry_timestamp_seconds": ("When a credential in use expires.", ("project", "registry")),
+    "inventory_complete": (
+        "1 if every kind of workload has been listed; 0 holds all removals for want of use.",
+        (),
+    ),
+    "refusals": ("References that are not projected, by reason.", ("reason",)),
+    "removals_held": ("Removals that the brake holds until they are confirmed.", ()),
+    "secrets_in_place": ("Secrets that the ledger counts.", ()),
+    "vault_document_known": ("1 if the grants, or a project's index, could be read.", ("document",)),
+    "watch_heartbeat_timestamp_seconds": (
+        "When a watch last brought anything, a bookmark at least.",
+        ("kind",),
+    ),
+}
+COUNTERS = {
+    "cluster_list_pages_total": ("Pages of lists that were read.", ("kind",)),
+    "events_total": ("Events written for owners of workloads.", ("reason",)),
+    "kubernetes_requests_total": (
+        "Requests to the API server; code 0 had no answer.",
+        ("verb", "resource", "code"),
+    ),
+    "ledger_writes_total": ("Writes of status documents.", ("project", "outcome")),
+    "secrets_removed_total": ("Secrets taken away.", ("why",)),
+    "secrets_written_total": ("Secrets put in place or renewed.", ("kind",)),
+    "vault_credential_reads_total": ("Credentials read from Vault.", ("project",)),
+    "vault_requests_total": ("Calls to Vault.", ("operation", "outcome")),
+    "watch_failures_total": ("Watches that failed and were begun again.", ("kind", "reason")),
+    "writes_failed_total": ("Writes to the cluster that failed after several tries.", ("kind",)),
+}
+HISTOGRAMS = {
+    "kubernetes_request_seconds": ("How long the API server took.", ("verb",)),
+    "reconcile_seconds": ("How long it took to plan and to queue what was planned.", ("scope",)),
+    "vault_request_seconds": ("How long calls to Vault took.", ("operation",)),
+}
+
+
+class Metrics:
+    """:class:`regcred.sync.desk.Meter` for Prometheus."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._gauges = {
+            name: Gauge(PREFIX + name, *about, registry=self._registry) for name, about in GAUGES.items()
+        }
+        self._counters = {
+            name: Counter(PREFIX + name, *about, registry=self._registry) for name, about in COUNTERS.items()
+        }
+        self._histograms = {
+            name: Histogram(PREFIX + name, *about, registry=self._registry, buckets=FAST)
+            for name, about in HISTOGRAMS.items()
+        }
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """See :class:`Meter`."""
+        counter = self._counters[name]
+        (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """See :class:`Meter`."""
+        gauge = self._gauges[name]
+        (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def time(self, name: str, seconds: float, **labels: str) -> None:
+        """See :class:`Meter`."""
+        histogram = self._histograms[name]
+        (histogram.labels(**labels) if labels else histogram).observe(seconds)
+
+    def replace(self, name: str, samples: Sequence[tuple[Mapping[str, str], float]]) -> None:
+        """See :class:`Meter`."""
+        gauge = self._gauges[name]
+        gauge.clear()
+        for labels, value in samples:
+            gauge.labels(**labels).set(value)
+
+    def text(self) -> bytes:
+        """All of them in the Prometheus text format."""
+        return generate_latest(self._registry)
