@@ -56,6 +56,10 @@ unit: install ## Run the tests that need no server (seconds)
 test: lint ## Run all tests, on real parts
 	@$(BIN)/pytest
 
+.PHONY: kustomize
+kustomize: install ## Render the Helm chart into infra/kubernetes/kustomize
+	@$(BIN)/python infra/kubernetes/kustomize/render.py "$$($(BIN)/python -c 'from realparts.build import binary; print(binary("helm"))')"
+
 .PHONY: lock
 lock: install ## Lock all dependencies anew, with hashes
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt

@@ -67,3 +67,153 @@ app.kubernetes.io/part-of: regcred
 {{- $_ := set $policy.metadata "labels" (include "regcred.labels" .root | fromYaml) -}}
 {{- $policy | toYaml -}}
 {{- end -}}
+
+{{- define "regcred.image" -}}
+{{ .Values.image.repository }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end -}}
+
+{{- define "regcred.vaultPort" -}}
+{{- $url := urlParse .Values.vault.address -}}
+{{- $parts := splitList ":" $url.host -}}
+{{- if gt (len $parts) 1 -}}{{ last $parts }}{{- else if eq $url.scheme "http" -}}80{{- else -}}443{{- end -}}
+{{- end -}}
+
+{{/* The Pod of the Deployment, of the CronJob and of the test. Arguments: root, args, server (whether it serves HTTP), restart. */}}
+{{- define "regcred.podSpec" -}}
+{{- $ := .root -}}
+serviceAccountName: {{ include "regcred.serviceAccount" $ }}
+automountServiceAccountToken: true
+enableServiceLinks: false
+restartPolicy: {{ .restart }}
+terminationGracePeriodSeconds: 30
+{{- with $.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- if $.Values.hostNetwork }}
+hostNetwork: true
+dnsPolicy: ClusterFirstWithHostNet
+{{- end }}
+{{- with $.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $.Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  seccompProfile:
+    type: RuntimeDefault
+containers:
+  - name: sync
+    image: {{ include "regcred.image" $ }}
+    imagePullPolicy: {{ $.Values.image.pullPolicy }}
+    {{- with .args }}
+    args: {{ toJson . }}
+    {{- end }}
+    securityContext:
+      allowPrivilegeEscalation: false
+      readOnlyRootFilesystem: true
+      capabilities:
+        drop: [ALL]
+    env:
+      {{- include "regcred.env" $ | nindent 6 }}
+    {{- if .server }}
+    ports:
+      - name: http
+        containerPort: {{ $.Values.metrics.port }}
+    livenessProbe:
+      httpGet: {path: /healthz, port: http}
+      periodSeconds: 20
+      failureThreshold: 6
+    readinessProbe:
+      httpGet: {path: /readyz, port: http}
+      periodSeconds: 5
+    {{- end }}
+    resources:
+      {{- toYaml $.Values.resources | nindent 6 }}
+    volumeMounts:
+      - name: vault-token
+        mountPath: /var/run/secrets/regcred
+        readOnly: true
+      {{- if $.Values.vault.caConfigMap }}
+      - name: vault-ca
+        mountPath: /etc/regcred/vault-ca
+        readOnly: true
+      {{- end }}
+volumes:
+  - name: vault-token
+    projected:
+      defaultMode: 0440
+      sources:
+        - serviceAccountToken:
+            path: vault-token
+            audience: {{ $.Values.vault.audience }}
+            expirationSeconds: {{ int $.Values.vault.tokenSeconds }}
+  {{- if $.Values.vault.caConfigMap }}
+  - name: vault-ca
+    configMap:
+      name: {{ $.Values.vault.caConfigMap }}
+  {{- end }}
+{{- end -}}
+
+{{/* What the sync is told, all of it here; regcred.wiring.sync names the variables. No secret is among them. */}}
+{{- define "regcred.env" -}}
+- name: REGCRED_CLUSTER
+  value: {{ .Values.cluster | quote }}
+- name: REGCRED_MODE
+  value: {{ .Values.mode }}
+- name: REGCRED_VAULT_ADDR
+  value: {{ .Values.vault.address | quote }}
+- name: REGCRED_VAULT_MOUNT
+  value: {{ .Values.vault.mount | quote }}
+- name: REGCRED_VAULT_AUTH_MOUNT
+  value: {{ .Values.vault.authMount | default (printf "regcred-cluster-%s" .Values.cluster) | quote }}
+- name: REGCRED_VAULT_ROLE
+  value: {{ .Values.vault.role | quote }}
+- name: REGCRED_VAULT_TOKEN_FILE
+  value: /var/run/secrets/regcred/vault-token
+{{- with .Values.vault.namespace }}
+- name: REGCRED_VAULT_NAMESPACE
+  value: {{ . | quote }}
+{{- end }}
+{{- if .Values.vault.caConfigMap }}
+- name: REGCRED_VAULT_CA_FILE
+  value: /etc/regcred/vault-ca/{{ .Values.vault.caKey }}
+{{- end }}
+{{- with .Values.workloadKinds }}
+- name: REGCRED_KINDS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- if .Values.evictStuckPods }}
+- name: REGCRED_EVICT_STUCK_PODS
+  value: "true"
+{{- end }}
+- name: REGCRED_POLL_SECONDS
+  value: {{ .Values.sync.pollSeconds | quote }}
+- name: REGCRED_GRACE_SECONDS
+  value: {{ .Values.sync.graceSeconds | quote }}
+- name: REGCRED_MAX_REMOVAL_SHARE
+  value: {{ .Values.sync.maxRemovalShare | quote }}
+- name: REGCRED_LOG_LEVEL
+  value: {{ .Values.sync.logLevel | quote }}
+- name: REGCRED_PORT
+  value: {{ .Values.metrics.port | quote }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

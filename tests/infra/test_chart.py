@@ -1,0 +1,199 @@
+"""The Helm chart, linted and rendered by the real helm, and its Kustomize form; no cluster is needed."""
+
+import runpy
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+from helm import CHART, Object, helm, render, settings
+
+from realparts.build import binary
+
+KUSTOMIZE = CHART.parents[1] / "kustomize"
+
+
+def one(objects: list[Object], kind: str, name: str = "regcred-sync") -> Object:
+    (found,) = [item for item in objects if item["kind"] == kind and item["metadata"]["name"] == name]
+    return found
+
+
+def refused(values: dict[str, Any], *flags: str) -> str:
+    answer = helm("template", "regcred", CHART, *settings(values), *flags, check=False)
+    assert answer.returncode != 0
+    return answer.stderr
+
+
+def rights(objects: list[Object]) -> dict[str, list[str]]:
+    return {
+        resource: rule["verbs"]
+        for rule in one(objects, "ClusterRole")["rules"]
+        for resource in rule["resources"]
+    }
+
+
+def test_the_chart_passes_the_strict_linter():
+    answer = helm("lint", "--strict", CHART, *settings({}), check=False)
+    assert answer.returncode == 0, answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"cluster": ""}, "/cluster"),
+        ({"cluster": "Edge_1"}, "/cluster"),
+        ({"vault.address": ""}, "/vault/address"),
+        ({"vault.address": "vault.example.com"}, "/vault/address"),
+        ({"vault.addres": "https://vault"}, "addres"),
+        ({"vault.tokenSeconds": 60}, "/vault/tokenSeconds"),
+        ({"mode": "webhook"}, "/mode"),
+        ({"kind": "DaemonSet"}, "/kind"),
+        ({"workloadKinds": ["Rollout"]}, "/workloadKinds/0"),
+        ({"sync.maxRemovalShare": 20}, "/sync/maxRemovalShare"),
+        ({"image.digest": "latest"}, "/image/digest"),
+        ({"excludedNamespaces": "kube-system"}, "/excludedNamespaces"),
+        ({"replicas": 2}, "replicas"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], field: str):
+    assert field in refused(values)
+
+
+def test_an_older_cluster_is_told_which_mode_it_can_have():
+    assert "--set mode=serviceaccount" in refused({}, "--kube-version=1.35.0")
+    assert "mode=serviceaccount" in refused({"admissionPolicies.enabled": False})
+    older = {"mode": "serviceaccount", "admissionPolicies.enabled": False}
+    rendered = helm("template", "regcred", CHART, *settings(older), "--kube-version=1.30.0").stdout
+    assert "MutatingAdmissionPolicy" not in rendered
+    assert "ValidatingAdmissionPolicy" in rendered
+
+
+def test_serviceaccounts_are_touched_only_where_that_mode_can_be_chosen():
+    assert "serviceaccounts" not in rights(render())
+    assert "serviceaccounts" not in rights(render({"mode": "none"}))
+    account = ["get", "list", "watch", "update"]
+    assert rights(render({"mode": "serviceaccount"}))["serviceaccounts"] == account
+    assert rights(render({"serviceAccountMode.allowed": True}))["serviceaccounts"] == account
+
+
+def test_eviction_is_opted_into():
+    assert "pods/eviction" not in rights(render())
+    assert rights(render({"evictStuckPods": True}))["pods/eviction"] == ["create"]
+
+
+def test_secrets_can_never_be_read_or_patched():
+    for values in ({}, {"mode": "serviceaccount"}, {"evictStuckPods": True}, {"kind": "CronJob"}):
+        assert rights(render(values))["secrets"] == ["create", "update", "delete"]
+
+
+def test_the_policies_name_the_account_that_the_release_uses():
+    objects = render({"serviceAccount.name": "other"}, namespace="elsewhere")
+    for name in ("regcred-sync-secrets", "regcred-sync-serviceaccounts"):
+        (condition,) = one(objects, "ValidatingAdmissionPolicy", name)["spec"]["matchConditions"]
+        assert (
+            condition["expression"] == "request.userInfo.username == 'system:serviceaccount:elsewhere:other'"
+        )
+    assert one(objects, "ServiceAccount", "other")["metadata"]["namespace"] == "elsewhere"
+    (subject,) = one(objects, "ClusterRoleBinding")["subjects"]
+    assert (subject["namespace"], subject["name"]) == ("elsewhere", "other")
+
+
+def test_no_policy_touches_the_releases_own_namespace():
+    for binding in render(namespace="elsewhere"):
+        if binding["kind"] == "MutatingAdmissionPolicyBinding":
+            expressions = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+            assert "elsewhere" in expressions[0]["values"]
+
+
+def test_the_cronjob_runs_once_and_serves_nothing():
+    objects = render({"kind": "CronJob", "schedule": "*/5 * * * *"})
+    spec = one(objects, "CronJob")["spec"]
+    assert spec["schedule"] == "*/5 * * * *"
+    assert spec["concurrencyPolicy"] == "Forbid"
+    (container,) = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["--once"]
+    assert "ports" not in container
+    assert not [item for item in objects if item["kind"] in {"Deployment", "Service"}]
+    assert "kind=Deployment" in refused({"kind": "CronJob", "metrics.serviceMonitor.enabled": True})
+
+
+def test_the_deployment_never_runs_twice():
+    spec = one(render(), "Deployment")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_the_token_for_vault_is_projected_and_short_lived():
+    pod = one(render({"vault.audience": "bao", "vault.tokenSeconds": 900}), "Deployment")["spec"]["template"][
+        "spec"
+    ]
+    (volume,) = pod["volumes"]
+    (source,) = volume["projected"]["sources"]
+    assert source["serviceAccountToken"] == {
+        "path": "vault-token",
+        "audience": "bao",
+        "expirationSeconds": 900,
+    }
+    assert one(render(), "ServiceAccount")["automountServiceAccountToken"] is False
+
+
+def test_no_environment_variable_holds_a_secret():
+    (container,) = one(render({"vault.namespace": "team"}), "Deployment")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert all("value" in variable for variable in container["env"])
+    assert not any(word in str(container["env"]).lower() for word in ("password", "secret_", 'vault_token"'))
+
+
+def test_a_digest_wins_over_the_tag():
+    digest = f"sha256:{'0' * 64}"
+    (container,) = one(render({"image.tag": "1", "image.digest": digest}), "Deployment")["spec"]["template"][
+        "spec"
+    ]["containers"]
+    assert container["image"] == f"ghcr.io/regcred/regcred-sync@{digest}"
+
+
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [("https://v.example.com", 443), ("http://v.example.com", 80), ("https://v.example.com:8200", 8200)],
+)
+def test_the_network_policy_lets_the_sync_reach_its_vault(address: str, port: int):
+    policy = one(render({"vault.address": address}), "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert port in [entry["port"] for entry in policy["egress"][1]["ports"]]
+    assert (
+        policy["podSelector"]["matchLabels"].items()
+        <= one(render(), "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    )
+
+
+def test_the_chart_is_of_the_packages_version():
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = (CHART.parents[3] / "pyproject.toml").read_text()
+    assert f'version = "{about["appVersion"]}"' in project
+    assert about["version"] == about["appVersion"]
+
+
+# Kustomize
+
+
+def test_the_kustomize_base_is_what_the_chart_renders():
+    scope = runpy.run_path(str(KUSTOMIZE / "render.py"))
+    for path, text in scope["rendered"](binary("helm")).items():
+        assert (KUSTOMIZE / path).read_text() == text, f"{path} is stale: run `make kustomize`"
+
+
+@pytest.mark.parametrize("folder", ["policies", "base", "example"])
+def test_kustomize_builds(folder: str):
+    answer = subprocess.run(
+        [binary("kubectl"), "kustomize", KUSTOMIZE / folder], capture_output=True, text=True, check=True
+    )
+    objects = list(yaml.safe_load_all(answer.stdout))
+    assert {"MutatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} <= {
+        item["kind"] for item in objects
+    }
+    if folder == "example":
+        (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+        env = {variable["name"]: variable.get("value") for variable in container["env"]}
+        assert env["REGCRED_CLUSTER"] == "edge-1"
+        assert env["REGCRED_VAULT_AUTH_MOUNT"] == "regcred-cluster-edge-1"
+        assert env["REGCRED_MODE"] == "admission"

@@ -1,0 +1,164 @@
+"""The chart installed, upgraded and uninstalled by the real helm on a real API server."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from helm import CHART, helm, settings
+from real.controlplane import Cluster, eventually, label, pod, references, secret_names, workload
+
+from realparts.stack import Stack
+
+pytestmark = pytest.mark.real
+
+NAMESPACE = "regcred-chart"
+ECR = {"registry.regcred.dev/ecr": "payments/ecr-prod"}
+KINDS = "deployments,cronjobs,services,serviceaccounts,configmaps,networkpolicies,clusterroles,clusterrolebindings"
+POLICIES = (
+    "mutatingadmissionpolicies,mutatingadmissionpolicybindings,"
+    "validatingadmissionpolicies,validatingadmissionpolicybindings"
+)
+MINE = "app.kubernetes.io/part-of=regcred"
+
+
+class Release:
+    """The chart's release."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.kubeconfig = cluster.kubernetes.kubeconfig
+
+    def upgrade(self, values: dict[str, Any] | None = None) -> str:
+        """Install or upgrade, and return the notes."""
+        answer = helm(
+            "upgrade", "--install", "regcred", CHART, "--namespace", NAMESPACE, *settings(values or {}),
+            kubeconfig=self.kubeconfig, check=False,
+        )  # fmt: skip
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout
+
+    def uninstall(self) -> None:
+        helm(
+            "uninstall", "regcred", "--namespace", NAMESPACE, "--ignore-not-found", kubeconfig=self.kubeconfig
+        )
+
+    def objects(self) -> list[str]:
+        listed = self.cluster.kubernetes.kubectl("get", f"{KINDS},{POLICIES}", "-A", "-l", MINE, "-o", "name")
+        return listed.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def bare(stack: Stack) -> Cluster:
+    """A control plane with a namespace for the chart that takes only restricted Pods."""
+    stack.up(["kubernetes"])
+    cluster = Cluster(stack.kubernetes)
+    restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
+    stack.kubernetes.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": restricted}}
+    )
+    eventually(lambda: stack.kubernetes.get(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default").ok)
+    return cluster
+
+
+@pytest.fixture
+def release(bare: Cluster) -> Iterator[Release]:
+    release = Release(bare)
+    release.uninstall()
+    yield release
+    release.uninstall()
+
+
+def test_it_installs_and_uninstalls_without_a_trace(release: Release):
+    notes = release.upgrade()
+    assert 'as cluster "test"' in notes
+    assert f"system:serviceaccount:{NAMESPACE}:regcred-sync" in notes
+    assert "WARNING" not in notes
+    installed = release.objects()
+    assert "deployment.apps/regcred-sync" in installed
+    assert "mutatingadmissionpolicy.admissionregistration.k8s.io/regcred-pods" in installed
+    release.uninstall()
+    assert release.objects() == []
+
+
+def test_its_pods_keep_to_the_restricted_standard(release: Release):
+    release.upgrade()
+    (made,) = eventually(lambda: release.cluster.items("Pod", NAMESPACE))
+    assert made["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    release.upgrade({"kind": "CronJob"})
+    eventually(lambda: not release.cluster.items("Pod", NAMESPACE))
+    release.cluster.kubernetes.kubectl("-n", NAMESPACE, "create", "job", "--from=cronjob/regcred-sync", "now")
+    eventually(lambda: release.cluster.items("Pod", NAMESPACE))
+
+
+def test_the_test_pod_keeps_to_the_restricted_standard_too(release: Release):
+    release.upgrade()
+    hooks = helm("get", "hooks", "regcred", "--namespace", NAMESPACE, kubeconfig=release.kubeconfig).stdout
+    (test,) = [item for item in yaml.safe_load_all(hooks) if item]
+    test["metadata"].pop("annotations")
+    created = release.cluster.create(test, query="?dryRun=All")
+    assert created["spec"]["containers"][0]["args"] == ["--once", "--dry-run"]
+
+
+def test_an_upgrade_rolls_no_annotated_deployment(release: Release):
+    release.upgrade()
+    release.cluster.wait_until_in_force()
+    there = release.cluster.namespace()
+    before = release.cluster.create(workload("Deployment", there, own=ECR))
+    assert label(before) == "true"
+    eventually(lambda: release.cluster.items("ReplicaSet", there))
+    release.upgrade({"image.tag": "99", "sync.logLevel": "debug", "evictStuckPods": True})
+    release.cluster.wait_until_in_force()
+    after = release.cluster.annotate("Deployment", there, "app", {"example.com/touched": "yes"})
+    assert after["spec"] == before["spec"]
+    assert len(release.cluster.items("ReplicaSet", there)) == 1
+
+
+def test_after_uninstalling_workloads_run_on_as_they_are(release: Release):
+    release.upgrade()
+    release.cluster.wait_until_in_force()
+    there = release.cluster.namespace()
+    before = release.cluster.create(workload("Deployment", there, own=ECR))
+    release.uninstall()
+    release.cluster.wait_until_in_force(active=False)
+    after = release.cluster.annotate("Deployment", there, "app", {"example.com/touched": "yes"})
+    assert after["spec"] == before["spec"]
+    assert references(after) == "payments/ecr-prod"
+
+
+def test_another_mode_is_an_upgrade_away(release: Release):
+    release.upgrade()
+    release.cluster.wait_until_in_force()
+    there = release.cluster.namespace()
+    release.upgrade({"mode": "none"})
+    eventually(lambda: secret_names(release.cluster.create(pod(there, annotations=ECR))) == [])
+    assert label(release.cluster.create(workload("Deployment", there, own=ECR))) == "true"
+
+
+def test_what_the_prometheus_operator_reads_is_installed_where_it_is(release: Release):
+    for kind, plural in (("ServiceMonitor", "servicemonitors"), ("PrometheusRule", "prometheusrules")):
+        schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+        release.cluster.kubernetes.apply(
+            {
+                "apiVersion": "apiextensions.k8s.io/v1",
+                "kind": "CustomResourceDefinition",
+                "metadata": {"name": f"{plural}.monitoring.coreos.com"},
+                "spec": {
+                    "group": "monitoring.coreos.com",
+                    "scope": "Namespaced",
+                    "names": {"plural": plural, "singular": kind.lower(), "kind": kind},
+                    "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+                },
+            }
+        )
+    on = {f"metrics.{part}.enabled": True for part in ("serviceMonitor", "prometheusRule", "dashboard")}
+    eventually(lambda: release.cluster.kubernetes.get("/apis/monitoring.coreos.com/v1").ok)
+    release.upgrade(on)
+    listed = release.cluster.kubernetes.kubectl(
+        "-n", NAMESPACE, "get", "servicemonitors,prometheusrules,configmaps", "-l", MINE, "-o", "name"
+    )
+    assert len(listed.stdout.split()) == 3
+
+
+def test_a_release_that_is_not_confined_says_so(release: Release):
+    assert "WARNING" in release.upgrade({"confine.enabled": False})
