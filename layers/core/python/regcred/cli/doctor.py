@@ -16,6 +16,7 @@ from regcred.cli.session import Platform, Session, pass_session
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.definition import check_allowed, parse
+from regcred.vault.platform import Verb
 from regcred.vault.records import IndexEntry, ProjectPolicy, State
 from regcred.vault.store import Store
 
@@ -100,7 +101,8 @@ def _sign_in(tool: Platform) -> Finding:
 
 def _platform(tool: Platform) -> Iterator[Finding]:
     try:
-        actions = tool.plan()
+        # What is more than declared harms nobody, and 'regcred platform plan' tells it.
+        actions = [action for action in tool.plan() if action.verb is not Verb.DELETE]
     except RefusedError as error:
         yield Finding(Level.NOTE, "platform", f"can't be compared with your token: {error}")
         return

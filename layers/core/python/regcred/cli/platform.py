@@ -18,7 +18,7 @@ directory_option = click.option(
     "directory",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="The folder with platform.yaml and policies/; else what comes with Regcred.",
+    help="The folder with platform.yaml and policies/; else that of REGCRED_PLATFORM, or what comes with Regcred.",
 )
 
 

@@ -122,7 +122,8 @@ def platform(directory: Path | None) -> OwnPlatform:
     """The user's Vault beside a platform's declaration.
 
     Args:
-        directory: The folder with ``platform.yaml`` and ``policies/``; None for what comes with Regcred.
+        directory: The folder with ``platform.yaml`` and ``policies/``; None for the one that ``REGCRED_PLATFORM``
+            names, or else what comes with Regcred.
 
     Raises:
         MalformedError: see :func:`connection`; or names the file and field of the declaration.
@@ -133,8 +134,9 @@ def platform(directory: Path | None) -> OwnPlatform:
     from regcred.vault.platform import default_directory, load
 
     own = connection(os.environ, Path.home())
-    declared = load(directory or default_directory())
-    if directory is None and own.mount != declared.declaration.mount.path:
+    named = directory or Path(os.environ.get("REGCRED_PLATFORM", ""))
+    declared = load(named if named != Path() else default_directory())
+    if named == Path() and own.mount != declared.declaration.mount.path:
         mount = declared.declaration.mount.model_copy(update={"path": own.mount})
         declared = declared.with_declaration(mount=mount)
     return OwnPlatform(signed_in(own.server, TokenLogin(own.token)), declared)

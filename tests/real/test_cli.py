@@ -1,0 +1,392 @@
+"""The command line as a process, on OpenBao with the platform's own policies and on a Kubernetes API server."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from realparts.kubernetes import Kubernetes
+from realparts.stack import Stack
+from realparts.vault import Vault
+from regcred.cluster.dockerconfig import secret_body
+from regcred.reference import Reference
+from regcred.vault.http import Server
+from regcred.vault.kv2 import connect
+from regcred.vault.login import TokenLogin
+from regcred.vault.records import IndexEntry, State
+from regcred.vault.store import Store
+
+pytestmark = pytest.mark.real
+
+PASSWORD = f"upstream-{uuid.uuid4().hex}"
+UPSTREAM = json.dumps({"username": "puller", "password": PASSWORD})
+
+
+@dataclass
+class Person:
+    """Somebody at a shell: a Vault token with certain policies, a home, a kubeconfig."""
+
+    vault: Vault
+    token: str
+    home: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "VAULT_ADDR": self.vault.addr,
+            "VAULT_TOKEN": self.token,
+            **self.variables,
+        }
+
+    def __call__(self, line: str, *, stdin: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command(line),
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        assert PASSWORD not in done.stdout + done.stderr
+        return done
+
+
+def command(line: str) -> list[str]:
+    return [sys.executable, "-m", "regcred.cli", *line.split()]
+
+
+@pytest.fixture(scope="module")
+def project(vault_stack: Stack, tmp_path_factory) -> str:
+    """A project of its own, set up by an operator."""
+    name = f"p-{uuid.uuid4().hex[:8]}"
+    operator = Person(vault_stack.vault, vault_stack.vault.root_token, tmp_path_factory.mktemp("operator"))
+    operator("platform apply")
+    operator(f"project add {name} --host registry.example.com --cluster local")
+    return name
+
+
+@pytest.fixture
+def person(vault_stack: Stack, tmp_path: Path):
+    def with_policies(*policies: str, **variables: str) -> Person:
+        body = {"policies": list(policies), "ttl": "10m", "display_name": "ann"}
+        token = vault_stack.vault.call("POST", "auth/token/create", body)["auth"]["client_token"]
+        return Person(vault_stack.vault, token, tmp_path, variables)
+
+    return with_policies
+
+
+@pytest.fixture
+def admin(person, project) -> Person:
+    return person(f"regcred-admins-{project}", "default")
+
+
+@pytest.fixture
+def root(vault_stack: Stack, tmp_path: Path) -> Person:
+    return Person(vault_stack.vault, vault_stack.vault.root_token, tmp_path)
+
+
+@pytest.fixture
+def store(vault_stack: Stack) -> Store:
+    from pydantic import SecretStr
+
+    token = SecretStr(vault_stack.vault.root_token)
+    return Store(connect(Server(vault_stack.vault.addr), TokenLogin(lambda: token)))
+
+
+@pytest.fixture
+def definition(tmp_path: Path) -> Path:
+    path = tmp_path / "registry.yaml"
+    path.write_text("provider: basic\nhosts: [registry.example.com]\n")
+    return path
+
+
+def name() -> str:
+    return f"r-{uuid.uuid4().hex[:8]}"
+
+
+def test_a_project_admin_registers_a_registry_and_can_not_read_its_secret(admin, project, definition, store):
+    reference = Reference(project, name())
+    admin(f"registry add {reference} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM)
+    shown = json.loads(admin(f"registry show {reference} -o json").stdout)
+    assert shown["upstream_secret"] is True
+    assert store.upstream(reference).value["password"].get_secret_value() == PASSWORD
+    with pytest.raises(Exception, match="403"):
+        admin.vault.call("GET", f"regcred/data/upstream/{reference}", token=admin.token)
+    rows = admin(f"status {project}").stdout.splitlines()
+    assert any(str(reference) in row and "pending" in row for row in rows)
+    admin(f"registry remove {reference} --yes")
+    admin(f"registry show {reference}", code=4)
+
+
+def test_a_project_admin_may_not_touch_another_project(admin, definition):
+    done = admin(
+        f"registry add other/{name()} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM, code=3
+    )
+    assert done.stderr.startswith("regcred: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_project_admin_must_name_the_project(admin):
+    done = admin("status", code=3)
+    assert "regcred status PROJECT" in done.stderr
+
+
+def test_a_platform_admin_grants_and_a_project_admin_may_not(person, admin, project):
+    platform_admin = person("regcred-platform-admin", "default")
+    platform_admin(f"grant add --cluster local {project} shop")
+    granted = json.loads(platform_admin("grant list --cluster local -o json").stdout)
+    assert granted["clusters"]["local"]["grants"][project] == ["shop"]
+    admin(f"grant add --cluster local {project} mine", code=3)
+    platform_admin(f"grant remove --cluster local {project} --yes")
+
+
+def test_a_rotation_is_asked_for_waited_for_and_told(admin, root, project, definition, store):
+    """The rotate function acts while a project admin waits; here it is the verb, run by `--local` as root."""
+    reference = Reference(project, name())
+    admin(f"registry add {reference} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM)
+    waiting = subprocess.Popen(
+        command(f"rotate {reference} --timeout 50"),
+        env=admin.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1.5)
+    root(f"rotate {reference} --local")
+    out, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, err
+    assert f"{reference}: ok, version 1" in out
+    assert store.index(project).value.registries[reference.registry].state is State.OK
+    row = next(line for line in admin(f"status {reference}").stdout.splitlines() if str(reference) in line)
+    assert row.split()[1:4] == ["ok", "never", "1"]
+
+
+def test_a_failed_rotation_ends_with_what_failed(root, project, store, tmp_path):
+    reference = Reference(project, name())
+    file = tmp_path / "not-allowed.yaml"
+    file.write_text("provider: basic\nhosts: [registry.example.com]\n")
+    root(f"registry add {reference} -f {file} --secret-file - --no-wait", stdin=UPSTREAM)
+    store.change_project(project, lambda policy: policy.model_copy(update={"hosts": []}))
+    try:
+        done = root(f"rotate {reference} --local", code=3)
+    finally:
+        store.change_project(
+            project, lambda policy: policy.model_copy(update={"hosts": ["registry.example.com"]})
+        )
+    assert "registry.example.com is not allowed to this project" in done.stderr
+
+
+def test_at_a_terminal_it_asks_and_hides_the_secret(admin, project, store):
+    reference = Reference(project, name())
+    answers = ["basic", "registry.example.com", "n", "puller", PASSWORD]
+    shown, code = at_a_terminal(admin, f"registry add {reference} --no-wait", answers)
+    assert code == 0, shown
+    assert PASSWORD not in shown
+    assert store.upstream(reference).value["password"].get_secret_value() == PASSWORD
+
+
+def test_at_a_terminal_a_no_changes_nothing(admin, project, definition):
+    reference = Reference(project, name())
+    admin(f"registry add {reference} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM)
+    shown, code = at_a_terminal(admin, f"registry remove {reference}", ["n"])
+    assert (code, "nothing was done" in shown) == (1, True)
+    admin(f"registry show {reference}")
+
+
+def test_ctrl_c_while_waiting_is_one_line(admin, project, definition):
+    reference = Reference(project, name())
+    admin(f"registry add {reference} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM)
+    shown, code = at_a_terminal(admin, f"rotate {reference}", [], interrupt_after=2.0)
+    assert code == 130
+    assert "regcred: interrupted" in shown
+    assert "Traceback" not in shown
+
+
+def at_a_terminal(
+    person: Person, line: str, answers: list[str], *, interrupt_after: float = 0
+) -> tuple[str, int]:
+    """Run a command on a terminal of its own, type the answers one after the other, return what it showed."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execve(sys.executable, command(line), {**person.environment, "TERM": "xterm", "COLUMNS": "120"})
+    if interrupt_after:
+        threading.Timer(interrupt_after, lambda: os.write(terminal, b"\x03")).start()
+    shown, left = b"", list(answers)
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([terminal], [], [], 0.6)
+        if ready:
+            try:
+                chunk = os.read(terminal, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            shown += chunk
+        elif left:
+            os.write(terminal, f"{left.pop(0)}\n".encode())
+    _, status = os.waitpid(process, 0)
+    os.close(terminal)
+    return shown.decode(), os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.parametrize(
+    ("variables", "code", "told"),
+    [
+        ({"VAULT_TOKEN": "s.unknown"}, 3, "permission denied"),
+        ({"VAULT_ADDR": "http://127.0.0.1:9"}, 5, "http://127.0.0.1:9"),
+        ({"REGCRED_MOUNT": "nowhere"}, 3, "no such mount"),
+        ({"VAULT_NAMESPACE": "nowhere"}, 3, "namespace"),
+    ],
+)
+def test_what_keeps_it_from_vault_is_told_in_a_line(root, variables, code, told):
+    root.variables = variables
+    done = root("status", code=code)
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_sealed_vault_is_a_reason_to_try_again(root, vault_stack):
+    vault_stack.vault.seal()
+    try:
+        assert "sealed" in root("status", code=5).stderr
+    finally:
+        vault_stack.vault.unseal()
+
+
+def test_the_token_of_vault_login_is_found(root):
+    (root.home / ".vault-token").write_text(root.token)
+    root.variables = {"VAULT_TOKEN": ""}
+    root("project list")
+
+
+def test_the_platform_is_checked_and_doctor_repairs_who_may_read(root):
+    project = f"p-{uuid.uuid4().hex[:8]}"
+    root("platform apply")
+    root(f"project add {project} --host registry.example.com")
+    root(f"project add {project} --cluster c-9")
+    assert missing(root) == []
+    found = json.loads(root(f"doctor {project} -o json").stdout)["findings"]
+    assert {"level": "ok", "about": "platform", "text": "Vault is as declared"} in found
+    root.vault.call("DELETE", f"sys/policies/acl/regcred-readers-{project}")
+    assert missing(root) == [f"regcred-readers-{project}"]
+    root("platform check", code=1)
+    root(f"doctor {project} --repair")
+    assert missing(root) == []
+
+
+def missing(person: Person) -> list[str]:
+    """What Vault lacks of what is declared; what other tests have set up beside it is no matter."""
+    actions = json.loads(person("platform plan -o json").stdout)["actions"]
+    return [action["name"] for action in actions if action["verb"] != "delete"]
+
+
+@dataclass
+class Shop:
+    """A namespace with an annotated Deployment whose Pod was made by hand: no node runs here."""
+
+    kubernetes: Kubernetes
+    namespace: str
+    reference: Reference
+
+    def pod(self, *, reason: str = "", message: str = "") -> None:
+        state = {"waiting": {"reason": reason, "message": message}} if reason else {"running": {}}
+        status = {
+            "name": "app",
+            "image": "x",
+            "ready": False,
+            "restartCount": 0,
+            "state": state,
+            "imageID": "",
+        }
+        body = {"status": {"containerStatuses": [status]}}
+        path = f"/api/v1/namespaces/{self.namespace}/pods/shop/status"
+        self.kubernetes.request("PATCH", path, body, content_type="application/merge-patch+json")
+
+
+@pytest.fixture
+def shop(kubernetes_stack: Stack, project, store) -> Shop:
+    kubernetes = kubernetes_stack.kubernetes
+    reference = Reference(project, name())
+    store.merge_index(
+        project,
+        {
+            reference.registry: IndexEntry(
+                state=State.OK,
+                version=3,
+                hosts=["registry.example.com"],
+                expires_at=datetime.now(UTC) + timedelta(hours=6),
+                changed_at=datetime.now(UTC),
+            )
+        },
+    )
+    namespace = f"shop-{uuid.uuid4().hex[:8]}"
+    kubernetes.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    deadline = time.monotonic() + 20
+    while not kubernetes.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default").ok:
+        assert time.monotonic() < deadline, "no default ServiceAccount"
+        time.sleep(0.1)
+    pod = {
+        "metadata": {"name": "shop", "annotations": {"registry.regcred.dev/main": str(reference)}},
+        "spec": {"containers": [{"name": "app", "image": "registry.example.com/shop:1"}]},
+    }
+    kubernetes.request("POST", f"/api/v1/namespaces/{namespace}/pods", pod)
+    return Shop(kubernetes, namespace, reference)
+
+
+def test_explain_tells_a_namespace_without_a_grant_whom_to_ask(root, shop):
+    root.variables = {"KUBECONFIG": str(shop.kubernetes.kubeconfig)}
+    shop.pod(reason="ErrImagePull", message="401 Unauthorized")
+    text = root(f"explain pod {shop.namespace}/shop").stdout
+    assert f"regcred grant add --cluster local {shop.reference.project} {shop.namespace}" in text
+    assert "ErrImagePull: 401 Unauthorized" in text
+
+
+def test_explain_sees_the_secret_and_that_the_pod_does_not_name_it(root, shop, store):
+    root.variables = {"KUBECONFIG": str(shop.kubernetes.kubeconfig)}
+    root(f"grant add --cluster local {shop.reference.project} {shop.namespace}")
+    from pydantic import SecretStr
+
+    body = secret_body(
+        shop.reference, SecretStr(f'{{"auths":{{"x":"{PASSWORD}"}}}}'), version=3, expires_at=None
+    )
+    shop.kubernetes.apply(
+        json.loads(body.content)
+        | {"metadata": json.loads(body.content)["metadata"] | {"namespace": shop.namespace}}
+    )
+    found = json.loads(root(f"explain pod shop -n {shop.namespace} -o json").stdout)
+    (image,) = found["images"]
+    assert image["registry"] == str(shop.reference)
+    assert "in the namespace, version 3, but the Pod does not name it" in str(image["checks"])
+    assert "make a new one" in image["todo"]
+
+
+def test_explain_for_somebody_with_no_rights_in_the_cluster_is_refused_in_a_line(root, shop):
+    nobody = shop.kubernetes.kubeconfig_for("nobody")
+    root.variables = {"KUBECONFIG": str(nobody)}
+    done = root(f"explain pod {shop.namespace}/shop", code=3)
+    assert done.stderr.startswith("regcred: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_explain_without_a_kubeconfig_is_told_to_set_it(root):
+    root.variables = {"KUBECONFIG": "/nowhere"}
+    assert "KUBECONFIG" in root("explain pod a/b", code=2).stderr
