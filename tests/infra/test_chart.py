@@ -9,6 +9,8 @@ import yaml
 from helm import CHART, Object, helm, render, settings
 
 from realparts.build import binary
+from regcred.cluster.model import Mode
+from regcred.wiring.sync import TOKEN_FILE, SyncSettings
 
 KUSTOMIZE = CHART.parents[1] / "kustomize"
 
@@ -142,6 +144,43 @@ def test_no_environment_variable_holds_a_secret():
     ]
     assert all("value" in variable for variable in container["env"])
     assert not any(word in str(container["env"]).lower() for word in ("password", "secret_", 'vault_token"'))
+
+
+def test_the_sync_understands_every_variable_and_value():
+    values = {
+        "mode": "none",
+        "vault.namespace": "team",
+        "vault.caConfigMap": "ca",
+        "workloadKinds": ["argoproj.io/v1alpha1/rollouts/Rollout"],
+        "evictStuckPods": True,
+        "sync.pollSeconds": 45,
+        "sync.graceSeconds": 0,
+        "sync.maxRemovalShare": 0.5,
+        "sync.logLevel": "debug",
+        "metrics.port": 9090,
+    }
+    (container,) = one(render(values), "Deployment")["spec"]["template"]["spec"]["containers"]
+    env = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert {name.removeprefix("REGCRED_").lower() for name in env} <= set(SyncSettings.model_fields)
+    read = SyncSettings.load(env)
+    assert read.cluster == "test"
+    assert read.vault_addr == "https://vault.example.com:8200"
+    assert read.vault_auth_mount == "regcred-cluster-test"
+    assert str(read.vault_token_file) == TOKEN_FILE
+    assert read.mode is Mode.NONE
+    assert read.kinds()[-1].plural == "rollouts"
+    assert (read.evict_stuck_pods, read.poll_seconds, read.grace_seconds) == (True, 45, 0)
+    assert (read.max_removal_share, read.log_level, read.metrics_port) == (0.5, "debug", 9090)
+    assert read.vault_ca_file == "/etc/regcred/vault-ca/ca.crt"
+    (token,) = [mount for mount in container["volumeMounts"] if mount["name"] == "vault-token"]
+    assert TOKEN_FILE.startswith(token["mountPath"] + "/")
+
+
+def test_the_defaults_of_chart_and_sync_are_the_same():
+    (container,) = one(render(), "Deployment")["spec"]["template"]["spec"]["containers"]
+    env = {variable["name"]: variable["value"] for variable in container["env"]}
+    bare = SyncSettings.load({name: env[name] for name in ("REGCRED_CLUSTER", "REGCRED_VAULT_ADDR")})
+    assert SyncSettings.load(env) == bare.model_copy(update={"vault_auth_mount": "regcred-cluster-test"})
 
 
 def test_a_digest_wins_over_the_tag():

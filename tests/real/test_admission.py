@@ -387,6 +387,14 @@ def test_a_policy_that_fails_does_not_block_pods_or_workloads(cluster: Cluster, 
         cluster.install()
 
 
+def test_the_api_server_counts_what_the_policies_do(cluster: Cluster, namespace: str):
+    cluster.create(pod(namespace, annotations=ECR))
+    said = cluster.kubernetes.get("/metrics").text
+    counted = 'apiserver_mutating_admission_policy_check_total{error_type="no_error",policy="regcred-pods"'
+    assert counted in said
+    assert "apiserver_mutating_admission_policy_check_duration_seconds_bucket" in said
+
+
 # Where the policies apply
 
 

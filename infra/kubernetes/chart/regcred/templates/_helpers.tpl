@@ -196,7 +196,7 @@ volumes:
   value: /etc/regcred/vault-ca/{{ .Values.vault.caKey }}
 {{- end }}
 {{- with .Values.workloadKinds }}
-- name: REGCRED_KINDS
+- name: REGCRED_WORKLOAD_KINDS
   value: {{ join "," . | quote }}
 {{- end }}
 {{- if .Values.evictStuckPods }}
@@ -211,7 +211,7 @@ volumes:
   value: {{ .Values.sync.maxRemovalShare | quote }}
 - name: REGCRED_LOG_LEVEL
   value: {{ .Values.sync.logLevel | quote }}
-- name: REGCRED_PORT
+- name: REGCRED_METRICS_PORT
   value: {{ .Values.metrics.port | quote }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}

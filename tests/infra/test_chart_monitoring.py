@@ -1,0 +1,85 @@
+"""The alerts and the dashboard ask for metrics that exist, in PromQL that parses."""
+
+import json
+import re
+
+import promql_parser
+import pytest
+import yaml
+from helm import CHART, render
+
+from regcred.wiring.sync_metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX
+
+FILES = CHART / "files" / "monitoring"
+API_SERVER = {
+    "apiserver_mutating_admission_policy_check_total",
+    "apiserver_mutating_admission_policy_check_duration_seconds_bucket",
+}
+"""Seen on the real API server by tests/real/test_admission.py."""
+
+
+def rules() -> list[dict]:
+    (group,) = yaml.safe_load((FILES / "alerts.yaml").read_text())["groups"]
+    return group["rules"]
+
+
+def dashboard_queries() -> list[str]:
+    board = json.loads((FILES / "dashboard.json").read_text())
+    return [
+        target["expr"].replace("$__rate_interval", "5m")
+        for panel in board["panels"]
+        for target in panel["targets"]
+    ]
+
+
+def known_labels() -> dict[str, set[str]]:
+    known = {
+        PREFIX + name: set(labels) for about in (GAUGES, COUNTERS) for name, (_, labels) in about.items()
+    }
+    for name, (_, labels) in HISTOGRAMS.items():
+        known |= {f"{PREFIX}{name}_{part}": {*labels, "le"} for part in ("bucket", "count", "sum")}
+    return known | {name: {"policy", "error_type", "le"} for name in API_SERVER}
+
+
+@pytest.mark.parametrize("expression", [*(rule["expr"] for rule in rules()), *dashboard_queries()])
+def test_every_query_parses_and_asks_for_metrics_that_exist(expression: str):
+    promql_parser.parse(expression)
+    names = set(re.findall(r"\b(?:regcred|apiserver)_[a-z_]+", expression))
+    assert names <= known_labels().keys()
+    wanted = {
+        label.strip() for found in re.findall(r"by \(([^)]*)\)", expression) for label in found.split(",")
+    }
+    wanted |= set(re.findall(r"([a-z_]+)[!=]~?\"", expression))
+    assert wanted <= set().union(*(known_labels()[name] for name in names))
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_every_alert_says_what_happened_and_what_to_do(rule: dict):
+    assert rule["labels"]["severity"] in {"warning", "critical"}
+    assert set(rule["annotations"]) == {"summary", "description"}
+    used = set(re.findall(r"\$labels\.([a-z_]+)", str(rule["annotations"])))
+    kept = {
+        label.strip() for found in re.findall(r"by \(([^)]*)\)", rule["expr"]) for label in found.split(",")
+    }
+    assert used <= kept, "a label that the query drops would be empty in the text"
+
+
+def test_the_chart_ships_them_unchanged():
+    on = {f"metrics.{part}.enabled": True for part in ("serviceMonitor", "prometheusRule", "dashboard")}
+    objects = {item["kind"]: item for item in render(on)}
+    assert objects["PrometheusRule"]["spec"] == yaml.safe_load((FILES / "alerts.yaml").read_text())
+    assert objects["ConfigMap"]["data"]["regcred.json"] == (FILES / "dashboard.json").read_text()
+    assert (
+        objects["ServiceMonitor"]["spec"]["selector"]["matchLabels"].items()
+        <= objects["Service"]["metadata"]["labels"].items()
+    )
+
+
+def test_the_panels_do_not_overlap():
+    taken: set[tuple[int, int]] = set()
+    for panel in json.loads((FILES / "dashboard.json").read_text())["panels"]:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not taken & cells
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
