@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import hvac
 import pytest
 import requests
 from cryptography.hazmat.primitives import serialization
@@ -24,8 +23,16 @@ from realparts.state import State
 from realparts.vault import Vault, bao
 from regcred.vault.http import Server
 from regcred.vault.interface import KeyValue
-from regcred.vault.kv2 import connect
+from regcred.vault.kv2 import connect, signed_in
 from regcred.vault.login import TokenLogin
+from regcred.vault.platform import (
+    ClusterTrust,
+    LambdaTrust,
+    Platform,
+    apply_platform,
+    ensure_project,
+    load,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 RAFT = """
@@ -67,6 +74,7 @@ class Real:
     """A server that is set up as ``infra/vault`` says."""
 
     vault: Vault
+    platform: Platform
 
     @property
     def addr(self) -> str:
@@ -74,6 +82,16 @@ class Real:
 
     def as_token(self, token: str) -> KeyValue:
         return connect(Server(self.addr), TokenLogin(lambda: SecretStr(token)), sleep=short)
+
+    def client(self, token: str = "") -> hvac.Client:
+        """A client that may do everything, or what a token may."""
+        return signed_in(Server(self.addr), TokenLogin(lambda: SecretStr(token or self.vault.root_token)))
+
+    def reset(self) -> None:
+        """Set up what is declared and two projects, and nothing more."""
+        apply_platform(self.client(), self.platform, prune=True)
+        for project in ("payments", "search"):
+            ensure_project(self.client(), self.platform, project)
 
     def backend(self) -> Backend:
         def put(path: str, fields: Mapping[str, object]) -> None:
@@ -86,17 +104,6 @@ class Real:
             unseal=self.vault.unseal,
             restart=self.vault.restart,
         )
-
-
-@pytest.fixture(scope="session")
-def declared() -> ModuleType:
-    """``infra/vault/apply.py``."""
-    spec = importlib.util.spec_from_file_location("infra_vault_apply", ROOT / "infra" / "vault" / "apply.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass(frozen=True)
@@ -121,46 +128,41 @@ def keys() -> dict[str, Keys]:
     return {name: new_keys() for name in ("c1", "c2", "aws")}
 
 
-def _real(
-    directory: Path, binary: Path | None, declared: ModuleType, keys: dict[str, Keys]
-) -> Iterator[Real]:
+def _real(directory: Path, binary: Path | None, keys: dict[str, Keys]) -> Iterator[Real]:
     processes = Processes(directory)
     vault = Vault(processes, State(directory), binary=binary)
     vault.up()
     try:
-        declared.apply(
-            vault.addr,
-            vault.root_token,
-            clusters={
-                name: declared.ClusterTrust(public_keys=[keys[name].public_pem]) for name in ("c1", "c2")
-            },
-            lambda_trust=declared.LambdaTrust(
-                issuer="https://issuer.example.com",
-                audience="https://vault.example.com",
-                dispatch=["arn:aws:iam::123456789012:role/regcred-dispatch"],
-                rotate=["arn:aws:iam::123456789012:role/regcred-rotate"],
-                public_keys=[keys["aws"].public_pem],
-            ),
-            projects=("payments", "search"),
-        )
-        yield Real(vault)
+        real = Real(vault, declared(keys))
+        real.reset()
+        yield real
     finally:
         vault.down()
         processes.sweep()
 
 
-@pytest.fixture(scope="session")
-def openbao(
-    tmp_path_factory: pytest.TempPathFactory, declared: ModuleType, keys: dict[str, Keys]
-) -> Iterator[Real]:
-    yield from _real(tmp_path_factory.mktemp("openbao"), None, declared, keys)
+def declared(keys: dict[str, Keys]) -> Platform:
+    """What ``infra/vault`` declares, with two clusters and the Lambdas."""
+    return load(ROOT / "infra" / "vault").with_declaration(
+        clusters={name: ClusterTrust(public_keys=[keys[name].public_pem]) for name in ("c1", "c2")},
+        lambda_jwt=LambdaTrust(
+            issuer="https://issuer.example.com",
+            audience="https://vault.example.com",
+            dispatch=["arn:aws:iam::123456789012:role/regcred-dispatch"],
+            rotate=["arn:aws:iam::123456789012:role/regcred-rotate"],
+            public_keys=[keys["aws"].public_pem],
+        ),
+    )
 
 
 @pytest.fixture(scope="session")
-def hashicorp(
-    tmp_path_factory: pytest.TempPathFactory, declared: ModuleType, keys: dict[str, Keys]
-) -> Iterator[Real]:
-    yield from _real(tmp_path_factory.mktemp("hashicorp"), Path(os.environ["VAULT_BIN"]), declared, keys)
+def openbao(tmp_path_factory: pytest.TempPathFactory, keys: dict[str, Keys]) -> Iterator[Real]:
+    yield from _real(tmp_path_factory.mktemp("openbao"), None, keys)
+
+
+@pytest.fixture(scope="session")
+def hashicorp(tmp_path_factory: pytest.TempPathFactory, keys: dict[str, Keys]) -> Iterator[Real]:
+    yield from _real(tmp_path_factory.mktemp("hashicorp"), Path(os.environ["VAULT_BIN"]), keys)
 
 
 @pytest.fixture(scope="session")

@@ -117,7 +117,7 @@ def _store(vault: hvac.Client, platform: Platform) -> Store:
 
 
 def _readers(server: PlatformServer, vault: hvac.Client, platform: Platform) -> Mapping[str, Iterable[str]]:
-    if platform.declaration.mount.path not in server.mounts():
+    if not server.has_documents(platform.declaration.mount.path):
         return {}
     store = _store(vault, platform)
     found = ((project, store.project(project)) for project in store.project_policies())

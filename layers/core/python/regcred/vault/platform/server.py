@@ -45,9 +45,9 @@ class PlatformServer:
             resources += [Resource(kind, name) for name in self._list(path) if name.startswith(PREFIX)]
         return resources
 
-    def mounts(self) -> frozenset[str]:
-        """The paths of all secrets engines."""
-        return frozenset(self._mounts)
+    def has_documents(self, mount: str) -> bool:
+        """Whether the mount is there, and is one that can hold documents."""
+        return (self._mounts.get(mount) or {}).get("type") == "kv"
 
     def clusters(self) -> frozenset[str]:
         """The clusters that have an entity."""
@@ -116,7 +116,7 @@ class PlatformServer:
         kind, name = resource.kind, resource.name
         if kind in {Kind.METHOD_CONFIG, Kind.ROLE} and name.partition("/")[0] not in self._methods:
             return None
-        if kind is Kind.MOUNT_CONFIG and name not in self._mounts:
+        if kind is Kind.MOUNT_CONFIG and not self.has_documents(name):
             return None
         match kind:
             case Kind.MOUNT:
