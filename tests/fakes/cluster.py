@@ -112,7 +112,7 @@ class FakeCluster:
             if message.about.namespace == namespace
         ]
 
-    def forget_history(self) -> None:
+    async def forget_history(self) -> None:
         """Compact: watches from before now expire."""
         self._forgotten = self._version
 

@@ -28,7 +28,9 @@ from regcred.reference import Reference
 PAGE = 500
 """Objects per page: paging decides how much memory a list takes."""
 
-METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+JSON = "application/json"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 SILENCE = 180.0
 """Seconds without a byte after which a watch is dead; a healthy one brings a bookmark about every minute."""
 
@@ -83,19 +85,19 @@ class Kube:
             f"the list of {kind.plural} kept expiring while it was read; the API server is overloaded"
         )
 
-    def _form(self, kind: Kind, *, labelled: bool = False) -> str:
-        """Metadata alone wherever that tells all: half the bytes."""
-        bare = labelled or kind is NAMESPACE or (kind is POD and not self._whole_pods)
-        return METADATA if bare and kind is not SERVICE_ACCOUNT else "application/json"
+    def _bare(self, kind: Kind) -> bool:
+        """Whether metadata alone tells all of a kind: half the bytes."""
+        return kind is NAMESPACE or (kind is POD and not self._whole_pods)
 
     async def _pages(self, kind: Kind) -> Listing:
         query = f"limit={PAGE}" + (f"&fieldSelector={quote(UNFINISHED)}" if kind is POD else "")
+        accept = METADATA_LIST if self._bare(kind) else JSON
         items: list[Item] = []
         requests = 0
         token = ""
         while True:
             more = f"&continue={quote(token)}" if token else ""
-            page = await self._session.call("GET", kind.path(), query=query + more, accept=self._form(kind))
+            page = await self._session.call("GET", kind.path(), query=query + more, accept=accept)
             requests += 1
             found = (self._reducer.item(kind, obj) for obj in page.get("items") or ())
             items.extend(item for item in found if item is not None)
@@ -111,7 +113,7 @@ class Kube:
             query += f"&fieldSelector={quote(UNFINISHED)}"
         if labelled:
             query += f"&labelSelector={quote(f'{ANNOTATED}=true')}"
-        accept = self._form(kind, labelled=labelled)
+        accept = METADATA if labelled or self._bare(kind) else JSON
         response = await self._session.stream(kind.path(), query=query, accept=accept, silence=self._silence)
         async with Streamed(response) as stream:
             while lines := await self._read(stream, kind):

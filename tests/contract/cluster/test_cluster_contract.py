@@ -1,0 +1,226 @@
+"""What :class:`regcred.cluster.interface.Cluster` promises, held against the fake and the real API server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from fakes.sync_world import deployment, namespace, pod, until
+from pydantic import SecretStr
+
+from regcred.cluster.dockerconfig import secret_body
+from regcred.cluster.interface import ExpiredError, Message, NameTakenError
+from regcred.cluster.model import (
+    NAMESPACE,
+    POD,
+    SERVICE_ACCOUNT,
+    WORKLOADS,
+    Namespace,
+    ServiceAccount,
+    Workload,
+)
+from regcred.errors import MissingError
+from regcred.reference import Reference
+
+REF = Reference("payments", "ecr-prod")
+DEPLOYMENT = WORKLOADS[0]
+
+
+def body(password: str, version: int):
+    text = f'{{"auths":{{"registry.example.com":{{"auth":"{password}"}}}}}}'
+    return secret_body(REF, SecretStr(text), version=version, expires_at=None)
+
+
+async def workloads(cluster, kind, space: str) -> list[Workload]:
+    listing = await cluster.list(kind)
+    return [item for item in listing.items if item.namespace == space]
+
+
+async def test_a_list_keeps_what_asks_and_passes_over_what_does_not(cluster, space: str) -> None:
+    await cluster.create(
+        deployment(space, "asks", str(REF), template={"registry.regcred.dev/t": "payments/other"})
+    )
+    await cluster.create(deployment(space, "silent"))
+    [found] = await workloads(cluster, DEPLOYMENT, space)
+    assert (found.name, found.kind) == ("asks", DEPLOYMENT)
+    assert found.references == (REF, Reference("payments", "other"))
+    assert found.service_account == "default"
+    assert found.created.endswith("Z")
+
+
+async def test_namespaces_are_listed_whole(cluster, space: str) -> None:
+    listing = await cluster.list(NAMESPACE)
+    [found] = [item for item in listing.items if item.name == space]
+    assert isinstance(found, Namespace)
+    assert found.uid
+    assert found.request is None
+
+
+async def test_finished_pods_are_not_listed(cluster, space: str) -> None:
+    await cluster.create(pod(space, "runs", str(REF)))
+    done = await cluster.create(pod(space, "done", str(REF)))
+    await cluster.create({**done, "status": {"phase": "Succeeded"}})
+    assert [found.name for found in await workloads(cluster, POD, space)] == ["runs"]
+
+
+async def test_a_watch_brings_what_came_after_the_list(cluster, space: str) -> None:
+    listing = await cluster.list(DEPLOYMENT)
+    seen = []
+
+    async def follow() -> None:
+        async for change in cluster.watch(DEPLOYMENT, listing.resource_version, labelled=False):
+            if change.name and change.namespace == space:
+                seen.append((change.name, change.item and change.item.references))  # noqa: PERF401
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0.1)
+    await cluster.create(deployment(space, "web", str(REF)))
+    await cluster.create(deployment(space, "web"))
+    await cluster.create(deployment(space, "web", "payments/other"))
+    await until(lambda: ("web", (Reference("payments", "other"),)) in seen)
+    await cluster.remove("Deployment", space, "web")
+    await until(lambda: seen[-1] == ("web", None))
+    following.cancel()
+    asked = [references for _, references in seen]
+    assert asked[0] == (REF,)
+    assert None in asked[1:]
+    assert (Reference("payments", "other"),) in asked
+    assert asked[-1] is None
+
+
+async def test_a_labelled_watch_brings_only_what_was_admitted(cluster, space: str) -> None:
+    listing = await cluster.list(DEPLOYMENT)
+    names = []
+
+    async def follow() -> None:
+        async for change in cluster.watch(DEPLOYMENT, listing.resource_version, labelled=True):
+            if change.namespace == space and change.item:
+                names.append(change.name)
+                assert change.item.references == (REF,)
+                assert change.item.admitted
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0.1)
+    await cluster.create(deployment(space, "older", str(REF)))
+    await cluster.create(deployment(space, "admitted", str(REF), labels={"regcred.dev/annotated": "true"}))
+    await until(lambda: names)
+    following.cancel()
+    assert names == ["admitted"]
+
+
+async def test_a_watch_from_too_long_ago_has_expired(cluster, space: str) -> None:
+    await cluster.forget_history()
+    with pytest.raises(ExpiredError):
+        await anext(aiter(cluster.watch(DEPLOYMENT, "1", labelled=False)))
+
+
+async def test_a_secret_is_created_and_replaced_in_place(cluster, space: str) -> None:
+    await cluster.apply_secret(space, body("one", 1), first=True)
+    first = await cluster.secret(space, REF.secret_name)
+    assert first["type"] == "kubernetes.io/dockerconfigjson"
+    assert first["labels"] == {"app.kubernetes.io/managed-by": "regcred"}
+    assert first["annotations"]["regcred.dev/version"] == "1"
+    await cluster.apply_secret(space, body("two", 2), first=False)
+    second = await cluster.secret(space, REF.secret_name)
+    assert "two" in second["data"]
+    assert second["uid"] == first["uid"]
+
+
+async def test_a_first_projection_that_was_made_before_is_ours(cluster, space: str) -> None:
+    await cluster.apply_secret(space, body("one", 1), first=True)
+    await cluster.apply_secret(space, body("two", 2), first=True)
+    assert "two" in (await cluster.secret(space, REF.secret_name))["data"]
+
+
+async def test_a_refresh_of_a_secret_that_somebody_deleted_creates_it(cluster, space: str) -> None:
+    await cluster.apply_secret(space, body("one", 1), first=False)
+    assert "one" in (await cluster.secret(space, REF.secret_name))["data"]
+
+
+@pytest.mark.parametrize("labels", [{}, {"app.kubernetes.io/managed-by": "regcred"}])
+async def test_a_first_projection_leaves_a_foreign_secret_alone(
+    cluster, space: str, labels: dict[str, str]
+) -> None:
+    await cluster.create_secret(space, REF.secret_name, labels=labels)
+    with pytest.raises(NameTakenError, match=REF.secret_name):
+        await cluster.apply_secret(space, body("one", 1), first=True)
+    assert "theirs" in (await cluster.secret(space, REF.secret_name))["data"]
+
+
+async def test_a_foreign_secret_is_not_deleted(cluster, space: str) -> None:
+    await cluster.create_secret(space, REF.secret_name)
+    with pytest.raises(NameTakenError):
+        await cluster.delete_secret(space, REF)
+    assert await cluster.secret(space, REF.secret_name)
+
+
+async def test_our_secret_is_deleted_and_a_second_time_is_no_error(cluster, space: str) -> None:
+    await cluster.apply_secret(space, body("one", 1), first=True)
+    await cluster.delete_secret(space, REF)
+    assert await cluster.secret(space, REF.secret_name) is None
+    await cluster.delete_secret(space, REF)
+
+
+async def test_a_namespace_that_is_not_there_is_missing(cluster) -> None:
+    for first in (True, False):
+        with pytest.raises(MissingError):
+            await cluster.apply_secret("nowhere", body("one", 1), first=first)
+
+
+async def test_live_pods_name_their_pull_secrets(cluster, space: str) -> None:
+    await cluster.create(pod(space, "runs", pull_secrets=("a", REF.secret_name)))
+    done = await cluster.create(pod(space, "done", pull_secrets=("b",)))
+    await cluster.create({**done, "status": {"phase": "Failed"}})
+    [found] = await cluster.live_pods(space)
+    assert found.name == "runs"
+    assert found.pull_secrets == {"a", REF.secret_name}
+    assert not found.controlled
+
+
+async def test_pull_secrets_of_others_stay_in_order(cluster, space: str) -> None:
+    account = {
+        "kind": "ServiceAccount",
+        "metadata": {"name": "robot", "namespace": space},
+        "imagePullSecrets": [{"name": "zulu"}, {"name": "alpha"}],
+    }
+    await cluster.create(account)
+    names = ("regcred.b.b", "regcred.a.a")
+    assert await cluster.set_pull_secrets(space, "robot", add=names, remove=())
+    assert await cluster.account_pull_secrets(space, "robot") == [
+        "zulu",
+        "alpha",
+        "regcred.a.a",
+        "regcred.b.b",
+    ]
+    listing = await cluster.list(SERVICE_ACCOUNT)
+    assert ServiceAccount(space, "robot", ("regcred.a.a", "regcred.b.b")) in listing.items
+    assert not await cluster.set_pull_secrets(space, "robot", add=names, remove=())
+    assert await cluster.set_pull_secrets(space, "robot", add=(), remove=("regcred.a.a",))
+    assert await cluster.account_pull_secrets(space, "robot") == ["zulu", "alpha", "regcred.b.b"]
+
+
+async def test_a_missing_serviceaccount_is_missing(cluster, space: str) -> None:
+    with pytest.raises(MissingError):
+        await cluster.set_pull_secrets(space, "nobody", add=("regcred.a.a",), remove=())
+
+
+async def test_an_event_is_written_once(cluster, space: str) -> None:
+    await cluster.create(deployment(space, "web", str(REF)))
+    [about] = await workloads(cluster, DEPLOYMENT, space)
+    for _ in range(2):
+        await cluster.tell(Message(about, "NotGranted", "Namespace may not use it."))
+    assert await cluster.events(space) == [
+        ("NotGranted", f"Deployment {space}/web", "Namespace may not use it.")
+    ]
+
+
+async def test_an_event_about_a_namespace_can_be_written(cluster, space: str) -> None:
+    await cluster.create(namespace(space, annotations={"registry.regcred.dev/x": str(REF)}))
+    [found] = [item for item in (await cluster.list(NAMESPACE)).items if item.name == space]
+    assert found.request.references == (REF,)
+    await cluster.tell(Message(found.request, "NotGranted", f"Namespace {space} may not use it."))
+
+
+async def test_a_pod_can_be_evicted(cluster, space: str) -> None:
+    await cluster.create(pod(space, "stuck"))
+    assert await cluster.evict(space, "stuck")
