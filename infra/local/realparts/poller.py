@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import boto3
-import requests
+
+from .invocation import invoke
 
 
 def event_of(messages: list[dict[str, Any]], queue_url: str, region: str) -> dict[str, Any]:
@@ -63,9 +65,11 @@ def main() -> None:
         aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # The emulator dies if it is invoked while it still runs an invocation whose caller is gone: end between two rounds.
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     print(f"polling {config['queue_url']}", flush=True)
-    while True:
+    while not stopping.is_set():
         try:
             _round(sqs, config, environment["AWS_REGION"])
         except Exception as error:
@@ -82,12 +86,8 @@ def _round(sqs: Any, config: dict[str, Any], region: str) -> None:
     if not messages:
         time.sleep(0.2)
         return
-    session = requests.Session()
-    session.trust_env = False
-    reply = session.post(
-        config["function_url"], data=json.dumps(event_of(messages, url, region)), timeout=900
-    )
-    left = failed(reply.json() if reply.content else None, messages)
+    event = event_of(messages, url, region)
+    left = failed(invoke(config["function_url"], event, lock=Path(config["lock"])), messages)
     for message in messages:
         if message["MessageId"] not in left:
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])

@@ -55,14 +55,14 @@ class Registry:
         stored = self._state.part(PART)
         self.directory.mkdir(parents=True, exist_ok=True)
         authority = pki.Authority(self.directory / "pki", "regcred local registry")
-        upstream = f"http://127.0.0.1:{stored['upstream_port']}"
+        base = f"http://127.0.0.1:{stored['upstream_port']}"
         if not self._processes.pid("registry"):
             config = self.directory / "config.json"
             config.write_text(json.dumps(self._config(authority.certificate), indent=1))
             self._processes.start(
                 "registry",
                 [binary("registry"), "serve", config],
-                ready=lambda: requests.get(f"{upstream}/v2/", timeout=2).status_code == 401,
+                ready=lambda: requests.get(f"{base}/v2/", timeout=2).status_code == 401,
                 env={"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"},
             )
         if not self._processes.pid("registry-tokens"):
@@ -74,7 +74,7 @@ class Registry:
                     "realparts.token_server",
                     f"--port={stored['port']}",
                     f"--control-port={stored['control_port']}",
-                    f"--upstream={upstream}",
+                    f"--upstream={base}",
                     f"--directory={self.directory}",
                     f"--ecr-key={self.ecr_key}",
                 ],
@@ -178,6 +178,8 @@ class Registry:
             "--set-platform=" + _platform(),
             f"--label=repository={repository}",
         )
+        # Who verifies a login without naming a tag asks for this one.
+        self._crane("tag", reference, "latest")
         return reference
 
     def _crane(self, *args: str | Path) -> None:

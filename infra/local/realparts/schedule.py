@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import requests
+
+from .invocation import invoke
 
 
 def main() -> None:
@@ -37,26 +38,25 @@ def main() -> None:
             if time.time() >= due:
                 due = (time.time() // config["seconds"] + 1) * config["seconds"]
                 scheduled = dt.datetime.fromtimestamp(due - config["seconds"], dt.UTC)
-                _invoke(config["function_url"], {"time": scheduled.strftime("%Y-%m-%dT%H:%M:%SZ")})
-            _nudges(sqs, config["queue_url"], config["function_url"])
+                _invoke(config, {"time": scheduled.strftime("%Y-%m-%dT%H:%M:%SZ")})
+            _nudges(sqs, config)
         except Exception as error:
             print(f"the queue or the function could not be reached: {error}", flush=True)
             time.sleep(1)
 
 
-def _nudges(sqs: Any, queue: str, function: str) -> None:
+def _nudges(sqs: Any, config: dict[str, Any]) -> None:
+    queue = config["queue_url"]
     messages = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages", [])
     for message in messages:
         sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-        _invoke(function, json.loads(message["Body"])["detail"])
+        _invoke(config, json.loads(message["Body"])["detail"])
     if not messages:
         time.sleep(0.2)
 
 
-def _invoke(function: str, event: dict[str, Any]) -> None:
-    session = requests.Session()
-    session.trust_env = False
-    answer = session.post(function, data=json.dumps(event), timeout=300).json()
+def _invoke(config: dict[str, Any], event: dict[str, Any]) -> None:
+    answer = invoke(config["function_url"], event, lock=Path(config["lock"]))
     print(f"{json.dumps(event)}: {json.dumps(answer)[:300]}", flush=True)
 
 

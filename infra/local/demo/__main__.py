@@ -1,0 +1,286 @@
+"""`python -m demo`: registry → Lambda → Vault → namespace Secret → Pod, and back, with every server on the way real."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from realparts.build import BuildError
+from realparts.images import push_pause
+from realparts.procs import StartError
+from realparts.product import NAMESPACE, Product, wait_for
+from realparts.stack import Stack
+
+from .manifests import BASIC, BASIC_HOST, ECR, ECR_HOST, deployment
+from .narrator import Narrator
+
+TOKEN_SECONDS = 40
+"""How long the first ECR login of the demo lives; the real one lives 12 hours."""
+
+
+def main() -> int:
+    """Run the demo and return the exit code."""
+    stack = Stack(".local")
+    try:
+        _bring_up(stack)
+        Demo(stack).run()
+    except (BuildError, StartError, AssertionError) as error:
+        print(
+            f"\n{error}\nThe logs are in {stack.logs_dir}. `make down` takes everything away.",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. What was started is still up: `make down` takes it away.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _bring_up(stack: Stack) -> None:
+    print(
+        "Bringing up the real parts: OpenBao, Kubernetes with a kubelet, a registry, AWS stand-ins, the Lambda emulator."
+    )
+    stack.up()
+
+
+class Demo:
+    """The steps, in order; each leaves what the next one needs."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.product = Product(stack)
+        self.narrator = Narrator(stack.directory / "env.sh")
+        self.files = stack.directory / "demo"
+        self.has_node = "node" in stack.parts_up()
+
+    def run(self) -> None:
+        """Tell the whole story."""
+        self._prepare()
+        self._allow_the_project()
+        self._register()
+        self._install()
+        self._deploy()
+        self._outlive_the_first_token()
+        self._refuse_a_stranger()
+        self._remove()
+        self._go_on_by_hand()
+
+    def _prepare(self) -> None:
+        """What exists before Regcred comes: images in two private registries, a robot user, an IAM role, an empty cluster."""
+        self.files.mkdir(exist_ok=True)
+        kubernetes = self.stack.kubernetes
+        kubernetes.kubectl("delete", "namespace", "shop", "stranger", "--ignore-not-found", "--wait=true")
+        for repository in ("shop/web", "shop/tools"):
+            push_pause(self.stack.registry, repository)
+        self.password = self.stack.registry.add_user("shop-robot", pull=["shop/*"], hosts=[BASIC_HOST])
+        self.role = self.product.project_role("shop")
+        self.stack.aws.set_ecr_token_lifetime(TOKEN_SECONDS)
+        for name, text in {
+            "ecr.yaml": ECR,
+            "basic.yaml": BASIC,
+            "shop.yaml": deployment("shop"),
+            "stranger.yaml": deployment("stranger"),
+        }.items():
+            (self.files / name).write_text(text)
+
+    def _allow_the_project(self) -> None:
+        self.narrator.step(
+            "A platform admin allows a project what it may use",
+            """A project has an IAM role of its own, which rotate assumes before it fetches anything; and hosts, accounts and
+            clusters that it may use. Nothing else works for it.""",
+        )
+        self.narrator.run(
+            f"regcred project add shop --host {BASIC_HOST} --account {ECR_HOST.split('.')[0]} --cluster local --role-arn {self.role}"
+        )
+
+    def _register(self) -> None:
+        self.narrator.step(
+            "A project admin registers two private registries",
+            f"""Amazon ECR needs no stored secret. The plain registry does: a robot user's password, which goes to a path in Vault that
+            only rotate can read. Each write asks for a rotation: dispatch puts a message into the SQS queue, rotate runs in the Lambda
+            emulator, fetches, tries a pull, and writes to Vault. ECR logins live {TOKEN_SECONDS} s in this demo.""",
+        )
+        self.narrator.run(
+            f"regcred registry add shop/ecr --replace -f {self.files / 'ecr.yaml'}",
+            shown="regcred registry add shop/ecr -f ecr.yaml",
+        )
+        secret = json.dumps({"username": "shop-robot", "password": self.password})
+        self.narrator.run(
+            f"regcred registry add shop/basic --replace -f {self.files / 'basic.yaml'} --secret-file -",
+            stdin=secret,
+            shown="regcred registry add shop/basic -f basic.yaml --secret-file -     (the secret on standard input)",
+        )
+        self.first_token = self._stored("shop/ecr")
+
+    def _install(self) -> None:
+        self.narrator.step(
+            "Regcred is installed into the cluster, and a namespace is granted the project",
+            """The chart brings two admission policies (no webhook), the sync's narrow rights, and policies that confine its account to
+            Regcred's own Secrets. The sync runs here as a process with just those rights.""",
+        )
+        self.product.install_chart()
+        self.product.start_sync()
+        self.narrator.run(
+            f"kubectl auth can-i get secrets --as system:serviceaccount:{NAMESPACE}:regcred-sync -n shop",
+            succeeds=False,
+        )
+        self.narrator.run("regcred grant add --cluster local shop shop")
+        self.narrator.run("regcred annotation shop/ecr shop/basic")
+
+    def _deploy(self) -> None:
+        self.narrator.step(
+            "A developer deploys a workload with those annotations",
+            "Two containers, one image from each private registry, and no imagePullSecrets in the manifest.",
+        )
+        self.narrator.run(
+            f"kubectl create namespace shop && kubectl apply -f {self.files / 'shop.yaml'}",
+            shown="kubectl create namespace shop && kubectl apply -f shop.yaml",
+        )
+        self._wait_for_secrets()
+        self._wait_for_pull()
+        self.narrator.run(
+            "kubectl -n shop get secrets,pods -o wide", shown="kubectl -n shop get secrets,pods"
+        )
+        self.narrator.tell(
+            "Look at: two Secrets that nobody wrote by hand, and, where this machine runs a kubelet, a Pod with 2/2 containers Running."
+        )
+        self.narrator.run("regcred status")
+
+    def _outlive_the_first_token(self) -> None:
+        self.narrator.step(
+            "The first ECR token expires; pulls go on",
+            """At half of its life the login is replaced, in Vault and then in the namespace, with one PATCH. We ask for it now rather than
+            wait for the schedule, wait until the first token is dead, and pull again.""",
+        )
+        self.stack.aws.set_ecr_token_lifetime(12 * 3600)
+        self.narrator.run("regcred rotate shop/ecr")
+        version = self.product.regcred_json("status", "shop/ecr")
+        wait_for("the new version in the namespace", lambda: self._in_place(version), seconds=30)
+        self._wait_for_expiry()
+        self._pull_by_crane(self.first_token, works=False)
+        if self.has_node:
+            self.narrator.run("kubectl -n shop delete pod -l app=shop --wait=true")
+            self._wait_for_pull()
+            self.narrator.run("kubectl -n shop get pods")
+            self.narrator.tell(
+                "Look at: a new Pod, pulled after the first token had died (imagePullPolicy is Always)."
+            )
+        else:
+            self._pull_by_crane(self._stored("shop/ecr"), works=True)
+
+    def _refuse_a_stranger(self) -> None:
+        self.narrator.step(
+            "A namespace without a grant gets an Event and no Secret",
+            "The same Deployment, with the same annotations, in the namespace 'stranger'. An annotation alone grants nothing.",
+        )
+        self.narrator.run(
+            f"kubectl create namespace stranger && kubectl apply -f {self.files / 'stranger.yaml'}",
+            shown="kubectl create namespace stranger && kubectl apply -f stranger.yaml",
+        )
+        wait_for(
+            "an Event that says so",
+            lambda: "NotGranted" in self._kubectl("-n", "stranger", "get", "events"),
+            seconds=30,
+        )
+        self.narrator.run(
+            "kubectl -n stranger get events --field-selector reason=NotGranted -o custom-columns=REASON:.reason,ON:.regarding.name,NOTE:.note "
+            "2>/dev/null | grep -q NotGranted; kubectl -n stranger get events --field-selector reason=NotGranted; kubectl -n stranger get secrets",
+            shown="kubectl -n stranger get events --field-selector reason=NotGranted; kubectl -n stranger get secrets",
+        )
+
+    def _remove(self) -> None:
+        self.narrator.step(
+            "The workload goes, and so do its Secrets",
+            "Only on positive proof: a complete listing shows no workload that asks for them, and no unfinished Pod names them.",
+        )
+        self.narrator.run("kubectl -n shop delete deployment shop --wait=true")
+        wait_for(
+            "the Secrets gone",
+            lambda: "regcred." not in self._kubectl("-n", "shop", "get", "secrets", "-o", "name"),
+            seconds=60,
+        )
+        self.narrator.run("kubectl -n shop get secrets")
+
+    def _go_on_by_hand(self) -> None:
+        self.narrator.step("Go on by hand")
+        directory = self.stack.directory
+        name = directory.name
+        print(f"""
+   Everything is still up, and the sync goes on watching. In this folder:
+
+       source {name}/env.sh          # VAULT_ADDR, VAULT_TOKEN, KUBECONFIG, AWS_ENDPOINT_URL, and kubectl, crane, bao, regcred
+       kubectl apply -f {name}/demo/shop.yaml
+       regcred status
+       regcred explain deploy/shop -n shop
+       regcred revoke shop/basic
+       bao kv get -mount=regcred credentials/shop/_index
+       less {name}/logs/sync.log    # and the log of every other part beside it
+
+   `make down` stops everything; nothing survives it but the logs.
+""")
+
+    def _stored(self, reference: str) -> str:
+        """The password in force, as another tool that may read it would."""
+        answer = self.stack.vault.call("GET", f"regcred/data/credentials/{reference}")
+        return str(answer["data"]["data"]["password"])
+
+    def _in_place(self, wanted: object) -> bool:
+        secret = json.loads(self._kubectl("-n", "shop", "get", "secret", "regcred.shop.ecr", "-o", "json"))
+        stored = self.stack.vault.call("GET", "regcred/data/credentials/shop/ecr")["data"]
+        return bool(
+            secret["metadata"]["annotations"]["regcred.dev/version"] == str(stored["metadata"]["version"])
+            and wanted
+        )
+
+    def _wait_for_secrets(self) -> None:
+        names = {"secret/regcred.shop.ecr", "secret/regcred.shop.basic"}
+        wait_for(
+            "both Secrets",
+            lambda: names <= set(self._kubectl("-n", "shop", "get", "secrets", "-o", "name").split()),
+            seconds=30,
+        )
+
+    def _wait_for_pull(self) -> None:
+        if self.has_node:
+            self._kubectl(
+                "-n", "shop", "wait", "--for=condition=Available", "deployment/shop", "--timeout=120s"
+            )
+        else:
+            self._pull_by_crane(self._stored("shop/ecr"), works=True)
+
+    def _pull_by_crane(self, token: str, *, works: bool) -> None:
+        """Ask the registry for the manifest with a token, by a Docker configuration file as any client does."""
+        from realparts.pulling import manifest_status
+
+        status = manifest_status(self.stack, ECR_HOST, "shop/web", "1", "AWS", token)
+        self.narrator.tell(
+            f"The registry answers {status} to {'the new' if works else 'the first'} token: {'it pulls' if works else 'it is dead'}."
+        )
+        if (status == 200) is not works:
+            raise AssertionError(f"the registry answered {status}")
+
+    def _wait_for_expiry(self) -> None:
+        from realparts.pulling import manifest_status
+
+        began = datetime.now(UTC)
+        wait_for(
+            "the first token's expiry",
+            lambda: manifest_status(self.stack, ECR_HOST, "shop/web", "1", "AWS", self.first_token) == 401,
+            seconds=TOKEN_SECONDS + 20,
+        )
+        self.narrator.tell(
+            f"Waited {(datetime.now(UTC) - began).total_seconds():.0f} s for the first token to die."
+        )
+
+    def _kubectl(self, *args: str | Path) -> str:
+        return self.stack.kubernetes.kubectl(*args).stdout
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    code = main()
+    print(f"{'Done' if code == 0 else 'Ended'} after {time.monotonic() - began:.0f} s.")
+    sys.exit(code)

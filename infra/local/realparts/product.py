@@ -1,0 +1,199 @@
+"""Regcred itself on the real parts: its chart, its sync, its command line; what the demo and the end-to-end tests drive."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from .aws import ACCOUNT
+from .build import LOCAL, binary
+from .internet import python_environment
+from .pki import write_private
+from .procs import free_ports
+from .stack import Stack
+
+CLUSTER = "local"
+NAMESPACE = "regcred-system"
+ACCOUNT_NAME = "regcred-sync"
+CHART = LOCAL.parent / "kubernetes" / "chart" / "regcred"
+SYNC = LOCAL.parents[1] / "functions" / "sync" / "app.py"
+NEVER = "0 0 31 2 *"
+
+
+class Product:
+    """The handle. `instance` names the sync's process, for a second one in the same stack."""
+
+    def __init__(self, stack: Stack, *, instance: str = "sync") -> None:
+        self.stack = stack
+        self.instance = instance
+        self._directory = stack.directory / instance
+
+    @property
+    def log(self) -> Path:
+        """The sync's log."""
+        return self.stack.logs_dir / f"{self.instance}.log"
+
+    def regcred(
+        self, *args: str, stdin: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line as the local administrator and return what it printed.
+
+        Raises:
+            AssertionError: it failed and `check` is true; both its outputs are in the text.
+        """
+        done = subprocess.run(
+            [Path(sys.executable).parent / "regcred", *args],
+            input=stdin,
+            env={**python_environment(), **self.stack.environment()},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        if check and done.returncode:
+            raise AssertionError(
+                f"regcred {' '.join(args)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+            )
+        return done
+
+    def regcred_json(self, *args: str) -> Any:
+        """Run the command line with `-o json` and return the parsed answer."""
+        return json.loads(self.regcred(*args, "-o", "json").stdout)
+
+    def install_chart(self, *settings: str) -> None:
+        """Install or upgrade the chart: policies and RBAC; the sync runs as a process beside it.
+
+        Args:
+            settings: values as `helm --set` takes them.
+        """
+        values = [
+            f"cluster={CLUSTER}",
+            f"vault.address={self.stack.vault.addr}",
+            "kind=CronJob",
+            f"schedule={NEVER}",
+            *settings,
+        ]
+        self.helm(
+            "upgrade", "--install", "regcred", CHART, *(part for value in values for part in ("--set", value))
+        )
+
+    def helm(self, *args: str | Path) -> str:
+        """Run helm on the release's namespace and return what it printed.
+
+        Raises:
+            AssertionError: it failed.
+        """
+        home = self._directory / "helm"
+        home.mkdir(parents=True, exist_ok=True)
+        folders = {f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
+        done = subprocess.run(
+            [
+                binary("helm"),
+                *args,
+                "--namespace",
+                NAMESPACE,
+                "--create-namespace",
+                "--kubeconfig",
+                self.stack.kubernetes.kubeconfig,
+            ],
+            env={**os.environ, **folders},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise AssertionError(f"helm {' '.join(str(arg) for arg in args)}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def sync_environment(self, settings: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return what the chart gives the sync's container, with files of its ServiceAccount's tokens.
+
+        Args:
+            settings: `REGCRED_` variables to add or replace, without that prefix.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        kubernetes = self.stack.kubernetes
+        token = self._directory / "vault-token"
+        write_private(
+            token, kubernetes.service_account_token(NAMESPACE, ACCOUNT_NAME, audience="vault", seconds=86400)
+        )
+        values = {
+            "CLUSTER": CLUSTER,
+            "VAULT_ADDR": self.stack.vault.addr,
+            "VAULT_AUTH_MOUNT": f"regcred-cluster-{CLUSTER}",
+            "VAULT_TOKEN_FILE": str(token),
+            "GRACE_SECONDS": "2",
+            "POLL_SECONDS": "2",
+            "LOG_LEVEL": "debug",
+            "METRICS_PORT": str(free_ports(1)[0]),
+            **(settings or {}),
+        }
+        account = kubernetes.service_account_kubeconfig(NAMESPACE, ACCOUNT_NAME, seconds=86400)
+        return {"KUBECONFIG": str(account), **{f"REGCRED_{name}": value for name, value in values.items()}}
+
+    def start_sync(self, **settings: str) -> None:
+        """Start the sync's loop as a process with the rights of its ServiceAccount and nothing else, until it is ready."""
+        self.stop_sync()
+        environment = self.sync_environment(settings)
+        port = environment["REGCRED_METRICS_PORT"]
+        self.stack.processes.start(
+            self.instance,
+            [sys.executable, SYNC],
+            ready=lambda: _ready(port),
+            env={**python_environment(), **environment},
+        )
+
+    def stop_sync(self, *, grace: float = 5) -> None:
+        """End the sync; with no grace it is killed between whatever it was doing."""
+        self.stack.processes.stop(self.instance, grace=grace)
+
+    def sync_once(self, *args: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run the sync once, as the CronJob does, to its end and return what it printed; its log goes to the log folder too."""
+        done = subprocess.run(
+            [sys.executable, SYNC, "--once", *args],
+            env={**python_environment(), **self.sync_environment(settings)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        with self.log.open("a") as log:
+            log.write(done.stdout + done.stderr)
+        return done
+
+    def project_role(self, project: str, *, account: str = ACCOUNT) -> str:
+        """Make the project's own IAM role, as infra/aws makes it: trusted by rotate with the project as ExternalId and tag."""
+        arn = f"arn:aws:iam::{account}:role/regcred/{project}"
+        return self.stack.aws.add_role(
+            arn, trusted=self.stack.lambda_.role("rotate"), external_id=project, tags={"project": project}
+        )
+
+    def sweep(self) -> Any:
+        """Start dispatch now, as the schedule does every five minutes."""
+        return self.stack.lambda_.get("dispatch").invoke({})
+
+
+def _ready(port: str) -> bool:
+    return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2).ok
+
+
+def wait_for(what: str, check: Callable[[], Any], *, seconds: float = 60) -> Any:
+    """Return the first true answer of a check, asked five times a second.
+
+    Raises:
+        AssertionError: there was none in time; the text says what was waited for.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := check():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds:.0f} s: {what}")

@@ -1,0 +1,42 @@
+"""What a registry says to a credential: a pull without a node, over the local network as any client makes it."""
+
+from __future__ import annotations
+
+import requests
+
+from .stack import Stack
+
+ACCEPT = ", ".join(
+    (
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    )
+)
+
+
+def manifest_status(stack: Stack, host: str, repository: str, tag: str, username: str, password: str) -> int:
+    """Ask for an image's manifest as a container runtime does, and return the last HTTP status.
+
+    Basic authentication where the registry asks for it, else the token flow (OCI distribution, token authentication).
+    """
+    session = requests.Session()
+    session.trust_env = False
+    session.proxies = {"https": stack.internet.proxy_url}
+    session.verify = str(stack.internet.ca_bundle)
+    url = f"https://{host}/v2/{repository}/manifests/{tag}"
+    challenge = requests.utils.parse_dict_header(_challenge(session, url).removeprefix("Bearer "))
+    if "realm" not in challenge:
+        return session.get(url, headers={"Accept": ACCEPT}, auth=(username, password), timeout=20).status_code
+    scope = {"service": challenge.get("service", ""), "scope": f"repository:{repository}:pull"}
+    answer = session.get(challenge["realm"], params=scope, auth=(username, password), timeout=20)
+    if not answer.ok:
+        return answer.status_code
+    headers = {"Accept": ACCEPT, "Authorization": f"Bearer {answer.json()['token']}"}
+    return session.get(url, headers=headers, timeout=20).status_code
+
+
+def _challenge(session: requests.Session, url: str) -> str:
+    header = session.get(url, timeout=20).headers.get("WWW-Authenticate", "")
+    return header if header.startswith("Bearer ") else ""
