@@ -10,7 +10,7 @@ VAULT = {"REGCRED_VAULT_ADDR": "https://vault.example.com:8200", "REGCRED_VAULT_
 
 def test_only_what_has_no_default_must_be_set() -> None:
     settings = RotateSettings.load(VAULT | {"REGCRED_EVENT_BUS": "regcred", "REGCRED_VAULT_NAMESPACE": ""})
-    assert (settings.vault_auth, settings.auth_mount) == (VaultAuth.JWT, "jwt-aws")
+    assert (settings.vault_auth, settings.auth_mount) == (VaultAuth.JWT, "regcred-lambda")
     assert settings.lease.total_seconds() == 120
 
 

@@ -27,6 +27,10 @@ class VaultAuth(StrEnum):
     """By a signed GetCallerIdentity request; HashiCorp Vault's AWS auth method."""
 
 
+MOUNTS = {VaultAuth.JWT: "regcred-lambda", VaultAuth.AWS: "regcred-lambda-iam"}
+"""Where ``regcred platform apply`` mounts the auth methods of the functions."""
+
+
 def _divides_an_hour(minutes: int) -> int:
     if minutes < 1 or 60 % minutes:
         raise ValueError(
@@ -47,7 +51,7 @@ class Settings(BaseModel):
     """The KV v2 mount."""
     vault_auth: VaultAuth = VaultAuth.JWT
     vault_auth_mount: str = ""
-    """Where the auth method is mounted; empty: ``jwt-aws`` or ``aws`` by ``vault_auth``."""
+    """Where the auth method is mounted; empty: where ``regcred platform apply`` mounts it."""
     vault_role: str
     """The role to sign in to."""
     vault_audience: str = "vault"
@@ -64,7 +68,7 @@ class Settings(BaseModel):
     @property
     def auth_mount(self) -> str:
         """Where the auth method is mounted."""
-        return self.vault_auth_mount or {VaultAuth.JWT: "jwt-aws", VaultAuth.AWS: "aws"}[self.vault_auth]
+        return self.vault_auth_mount or MOUNTS[self.vault_auth]
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:

@@ -42,7 +42,7 @@ T = TypeVar("T")
 BATCH = 10
 """The most entries of one SendMessageBatch or PutEvents call."""
 
-SOURCE = "dev.regcred"
+SOURCE = "regcred"
 """The ``source`` of our events."""
 
 TOKEN_SECONDS = 300

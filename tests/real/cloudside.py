@@ -1,0 +1,158 @@
+"""The serverless side on real parts: dispatch and rotate under the Lambda emulator, between SQS, Vault and registries."""
+
+from __future__ import annotations
+
+import json
+import secrets as random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import SecretStr
+
+from realparts.aws import ACCOUNT, REGION
+from realparts.lambda_ import Function
+from realparts.stack import Stack
+from regcred.reference import Reference
+from regcred.vault.http import Server
+from regcred.vault.kv2 import connect
+from regcred.vault.login import TokenLogin
+from regcred.vault.records import Action, Definition, IndexEntry, ProjectPolicy, Request
+from regcred.vault.store import Store
+
+HOST = "registry.example.com"
+ECR_HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+
+
+@dataclass
+class CloudSide:
+    """Both functions, started; and what a project's admin and an operator do around them."""
+
+    stack: Stack
+    secrets: list[str] = field(default_factory=list)
+    mark: str = field(default_factory=lambda: random.token_hex(3))
+    """Ends the names of projects, so that a reused stack is like a fresh one."""
+
+    def __post_init__(self) -> None:
+        root = SecretStr(self.stack.vault.root_token)
+        self.store = Store(connect(Server(self.stack.vault.addr), TokenLogin(lambda: root)))
+        self.dispatch = self.start("dispatch", REGCRED_QUEUE_URL=self.stack.aws.queue_url)
+        self.rotate = self.start("rotate", REGCRED_EVENT_BUS="default")
+
+    def start(self, name: str, *, instance: str | None = None, **environment: str) -> Function:
+        """Start a function with the environment that template.yaml gives it."""
+        base = {
+            "REGCRED_VAULT_ADDR": self.stack.vault.addr,
+            "REGCRED_VAULT_ROLE": name,
+            "REGCRED_VAULT_AUTH": "jwt",
+            "REGCRED_VAULT_AUDIENCE": "vault",
+        }
+        return self.stack.lambda_.start(name, base | environment, instance=instance)
+
+    def stop(self) -> None:
+        """End the functions and the poller."""
+        for name in ("dispatch", "rotate"):
+            self.stack.lambda_.stop(name)
+
+    def project(
+        self, name: str, *, accounts: tuple[str, ...] = (ACCOUNT,), hosts: tuple[str, ...] = (HOST,)
+    ) -> str:
+        """Set up a project with a role of its own; its full name."""
+        name = f"{name}-{self.mark}"
+        arn = self.stack.aws.add_role(
+            f"arn:aws:iam::{ACCOUNT}:role/regcred/{name}",
+            trusted=self.stack.lambda_.role("rotate"),
+            external_id=name,
+            tags={"project": name},
+        )
+        policy = ProjectPolicy(accounts=list(accounts), hosts=list(hosts), role_arn=arn)
+        self.store.change_project(name, lambda _old: policy)
+        return name
+
+    def ecr(self, reference: str, **fields: Any) -> Reference:
+        """Register a private ECR."""
+        return self.define(reference, {"provider": "ecr", "regions": [REGION]} | fields)
+
+    def basic(self, reference: str, user: str, password: str, **fields: Any) -> Reference:
+        """Register a plain registry."""
+        parsed = self.define(reference, {"provider": "basic", "hosts": [HOST]} | fields)
+        upstream = {"username": SecretStr(user), "password": SecretStr(password)}
+        self.store.write_upstream(parsed, upstream, cas=self.store.upstream_version(parsed))
+        self.secrets.append(password)
+        return parsed
+
+    def define(self, reference: str, content: dict[str, Any]) -> Reference:
+        """Write a definition."""
+        parsed = Reference.parse(reference)
+        version = self.store.definition_version(parsed)
+        self.store.write_definition(parsed, Definition.model_validate(content), cas=version)
+        return parsed
+
+    def ask(self, reference: Reference, action: Action) -> None:
+        """Ask for something as a project's admin does."""
+        self.store.ask(reference, Request(action=action, asked_at=datetime.now(UTC)))
+
+    def entry(self, reference: Reference) -> IndexEntry | None:
+        """The registry's entry in its project's index."""
+        index = self.store.index(reference.project)
+        return index.value.registries.get(reference.registry) if index else None
+
+    def login(self, reference: Reference) -> tuple[str, str]:
+        """The user and password in force."""
+        stored = self.store.credential(reference)
+        assert stored, f"{reference} has no credential"
+        password = stored.value.password.get_secret_value()
+        self.secrets.append(password)
+        return stored.value.username, password
+
+    def sweep(self, **event: Any) -> dict[str, Any]:
+        """Invoke dispatch, as the schedule does."""
+        answer: dict[str, Any] = self.dispatch.invoke(event)
+        return answer
+
+    @contextmanager
+    def polling(self) -> Iterator[None]:
+        """Let the queue feed rotate meanwhile. The emulator runs one invocation at a time: invoke rotate not yourself."""
+        self.stack.lambda_.poll(self.rotate, batch_size=5)
+        try:
+            yield
+        finally:
+            self.stack.lambda_.stop_polling()
+
+    def message(self, project: str, **registries: str) -> dict[str, Any]:
+        """The event of one SQS message, for rotate."""
+        body = json.dumps({"project": project, "registries": registries})
+        return {
+            "Records": [
+                {
+                    "messageId": f"m-{time.monotonic_ns()}",
+                    "body": body,
+                    "attributes": {"MessageGroupId": project},
+                    "eventSource": "aws:sqs",
+                }
+            ]
+        }
+
+    def events(self) -> list[dict[str, Any]]:
+        """What came out of EventBridge since the last call."""
+        sqs = self.stack.aws.client("sqs")
+        found = []
+        url = self.stack.aws.events_url
+        while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+            for message in messages:
+                found.append(json.loads(message["Body"]))
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return found
+
+
+def wait_for(what: str, check: Callable[[], Any], *, seconds: float = 30) -> Any:
+    """The first true answer of a check."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := check():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds:.0f} s: {what}")

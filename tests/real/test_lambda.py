@@ -1,0 +1,229 @@
+"""dispatch → SQS → rotate → Vault → EventBridge, with the functions in the Lambda runtime interface emulator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+import requests
+from real.cloudside import ECR_HOST, HOST, CloudSide, wait_for
+
+from realparts.aws import OTHER_ACCOUNT
+from realparts.images import push_pause
+from realparts.stack import Stack
+from regcred.registry.verify import MANIFESTS
+from regcred.vault.records import Action, State
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def cloud(aws_stack: Stack) -> Iterator[CloudSide]:
+    push_pause(aws_stack.registry, "team/app")
+    side = CloudSide(aws_stack)
+    yield side
+    side.stop()
+    aws_stack.aws.clear_faults()
+
+
+def manifest(stack: Stack, host: str, login: tuple[str, str]) -> int:
+    """The status that a real registry answers a pull with."""
+    session = requests.Session()
+    session.trust_env = False
+    session.proxies = {"https": stack.internet.proxy_url}
+    session.verify = str(stack.internet.ca_bundle)
+    url = f"https://{host}/v2/team/app/manifests/1"
+    accept = {"Accept": MANIFESTS}
+    answer = session.get(url)
+    challenge = answer.headers["WWW-Authenticate"]
+    if challenge.lower().startswith("basic"):
+        return session.head(url, auth=login, headers=accept).status_code
+    realm = challenge.split('realm="')[1].split('"')[0]
+    scope = {"scope": "repository:team/app:pull", "service": challenge.split('service="')[1].split('"')[0]}
+    token = session.get(realm, params=scope, auth=login)
+    if token.status_code != 200:
+        return token.status_code
+    return session.head(
+        url, headers=accept | {"Authorization": f"Bearer {token.json()['token']}"}
+    ).status_code
+
+
+def test_the_whole_way_from_the_schedule_to_a_credential_that_pulls(cloud: CloudSide) -> None:
+    way = cloud.project("way")
+    password = cloud.stack.registry.add_user("way", pull=["team/*"])
+    ecr = cloud.ecr(f"{way}/ecr", probe="team/app:1")
+    plain = cloud.basic(f"{way}/plain", "way", password, probe="team/app:1")
+    cloud.events()
+    now = datetime.now(UTC).replace(microsecond=0).isoformat()
+    cloud.sweep(time=now)
+    cloud.sweep(time=now)
+    with cloud.polling():
+        wait_for("both rotated", lambda: cloud.entry(ecr) and cloud.entry(plain))
+    entries = [cloud.entry(reference) for reference in (ecr, plain)]
+    for entry in entries:
+        assert (entry.state, entry.version, entry.verified) == (State.OK, 1, "yes")
+    assert ECR_HOST in entries[0].hosts
+    assert manifest(cloud.stack, ECR_HOST, cloud.login(ecr)) == 200
+    assert manifest(cloud.stack, HOST, cloud.login(plain)) == 200
+    events = wait_for("events", cloud.events)
+    assert {(event["detail-type"], event["detail"]["registry"]) for event in events} == {
+        ("CredentialRotated", "ecr"),
+        ("CredentialRotated", "plain"),
+    }
+
+
+def test_a_role_of_another_project_is_not_served(cloud: CloudSide) -> None:
+    """The confused deputy: a definition, or a policy, that names somebody else's role or account."""
+    victim = cloud.project("victim")
+    thief = cloud.project("thief")
+    policy = cloud.store.project(thief).value.model_copy(
+        update={"role_arn": cloud.store.project(victim).value.role_arn}
+    )
+    cloud.store.change_project(thief, lambda _old: policy)
+    mine = cloud.ecr(f"{thief}/mine")
+    other = cloud.ecr(f"{thief}/other", account=OTHER_ACCOUNT)
+    cloud.rotate.invoke(cloud.message(thief, mine="new", other="new"))
+    assert cloud.entry(mine).error_kind == "refused"
+    assert "external id" in cloud.entry(mine).error
+    assert OTHER_ACCOUNT in cloud.entry(other).error
+    assert cloud.store.credential(mine) is None
+
+
+def test_a_mint_that_is_refused_keeps_the_last_good_credential(cloud: CloudSide) -> None:
+    keep = cloud.project("keep")
+    ecr = cloud.ecr(f"{keep}/ecr")
+    cloud.rotate.invoke(cloud.message(keep, ecr="new"))
+    before = cloud.login(ecr)
+    cloud.stack.aws.fault("GetAuthorizationToken", "refuse")
+    cloud.ask(ecr, Action.ROTATE)
+    cloud.events()
+    cloud.rotate.invoke(cloud.message(keep, ecr="asked"))
+    cloud.stack.aws.clear_faults()
+    entry = cloud.entry(ecr)
+    assert (entry.state, entry.version, entry.error_kind) == (State.FAILING, 1, "refused")
+    assert cloud.login(ecr) == before
+    assert [event["detail-type"] for event in wait_for("an event", cloud.events)] == ["CredentialFailing"]
+
+
+def test_two_rotates_at_once_mint_once(cloud: CloudSide) -> None:
+    twice = cloud.project("twice")
+    ecr = cloud.ecr(f"{twice}/ecr")
+    second = cloud.start("rotate", instance="rotate-2", REGCRED_EVENT_BUS="default")
+    cloud.stack.aws.fault("GetAuthorizationToken", "delay", seconds=1)
+    before = len(cloud.stack.aws.calls(operation="GetAuthorizationToken"))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda f: f.invoke(cloud.message(twice, ecr="new")), (cloud.rotate, second)))
+    cloud.stack.aws.clear_faults()
+    cloud.stack.lambda_.stop("rotate-2")
+    assert len(cloud.stack.aws.calls(operation="GetAuthorizationToken")) == before + 1
+    assert cloud.entry(ecr).version == 1
+
+
+def test_vault_sealed_in_the_middle_is_delivered_again_and_then_done(cloud: CloudSide) -> None:
+    sealed = cloud.project("sealed")
+    ecr = cloud.ecr(f"{sealed}/ecr")
+    message = cloud.message(sealed, ecr="new")
+    cloud.stack.aws.fault("GetAuthorizationToken", "delay", seconds=2)
+    assumed = len(cloud.stack.aws.calls(operation="AssumeRole"))
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(cloud.rotate.invoke, message)
+        wait_for(
+            "the mint to begin",
+            lambda: len(cloud.stack.aws.calls(operation="AssumeRole")) > assumed,
+            seconds=10,
+        )
+        cloud.stack.vault.seal()
+        answer = running.result()
+    cloud.stack.aws.clear_faults()
+    assert [item["itemIdentifier"] for item in answer["batchItemFailures"]] == [
+        message["Records"][0]["messageId"]
+    ]
+    with pytest.raises(Exception, match="sealed"):
+        cloud.sweep()
+    cloud.stack.vault.unseal()
+    assert cloud.store.credential(ecr) is None
+    rotation = cloud.store.rotation(ecr)
+    cloud.store.write_rotation(ecr, rotation.value.model_copy(update={"claim": None}), cas=rotation.version)
+    assert cloud.rotate.invoke(message) == {"batchItemFailures": []}
+    assert cloud.entry(ecr).state is State.OK
+
+
+def test_a_registry_that_is_removed_goes_and_says_so(cloud: CloudSide) -> None:
+    gone = cloud.project("gone")
+    ecr = cloud.ecr(f"{gone}/ecr")
+    cloud.rotate.invoke(cloud.message(gone, ecr="new"))
+    cloud.store.remove_definition(ecr)
+    cloud.events()
+    cloud.sweep(project=gone)
+    with cloud.polling():
+        wait_for("removal", lambda: cloud.entry(ecr).state is State.REMOVED)
+    assert cloud.store.credential(ecr) is None
+    assert [event["detail-type"] for event in wait_for("an event", cloud.events)] == ["CredentialRevoked"]
+
+
+@pytest.mark.parametrize("document", ["", "{", '{"registries": {"ecr": {"state": "no such state"}}}'])
+def test_an_index_that_cannot_be_understood_removes_nothing_and_stops_no_other_project(
+    cloud: CloudSide, document: str
+) -> None:
+    broken = cloud.project("broken")
+    whole = cloud.project("whole")
+    ecr, other = cloud.ecr(f"{broken}/ecr"), cloud.ecr(f"{whole}/ecr")
+    cloud.rotate.invoke(cloud.message(broken, ecr="new"))
+    good = cloud.store.index(broken)
+    kv = cloud.store._kv
+    kv.write(f"credentials/{broken}/_index", {"document": document}, cas=good.version)
+    cloud.ask(other, Action.ROTATE)
+    answer = cloud.sweep()
+    assert answer["unreadable"] == 1
+    assert cloud.login(ecr)
+    kv.write(f"credentials/{broken}/_index", good.value.fields(), cas=good.version + 1)
+
+
+def test_an_index_that_may_not_be_read_removes_nothing(cloud: CloudSide) -> None:
+    """403: the policy of dispatch lost the path."""
+    forbidden = cloud.project("forbidden")
+    ecr = cloud.ecr(f"{forbidden}/ecr")
+    cloud.rotate.invoke(cloud.message(forbidden, ecr="new"))
+    vault = cloud.stack.vault
+    policy = vault.call("GET", "sys/policies/acl/regcred-dispatch")["data"]["policy"]
+    denied = policy + f'\npath "regcred/data/credentials/{forbidden}/_index" {{ capabilities = ["deny"] }}\n'
+    vault.call("PUT", "sys/policies/acl/regcred-dispatch", {"policy": denied})
+    try:
+        assert cloud.sweep()["unreadable"] == 1
+    finally:
+        vault.call("PUT", "sys/policies/acl/regcred-dispatch", {"policy": policy})
+    assert cloud.entry(ecr).state is State.OK
+    assert cloud.login(ecr)
+
+
+def test_what_is_wrong_with_a_definition_is_one_line_in_the_index(cloud: CloudSide) -> None:
+    wrong = cloud.project("wrong")
+    field = cloud.define(f"{wrong}/ecr", {"provider": "ecr", "region": "eu-west-1"})
+    unknown = cloud.define(f"{wrong}/unknown", {"provider": "ercc"})
+    cloud.rotate.invoke(cloud.message(wrong, ecr="new", unknown="new"))
+    assert "region" in cloud.entry(field).error
+    assert "ercc" in cloud.entry(unknown).error
+    assert all("\n" not in cloud.entry(reference).error for reference in (field, unknown))
+
+
+def test_a_misconfigured_function_says_which_variable(cloud: CloudSide) -> None:
+    function = cloud.stack.lambda_.start(
+        "dispatch", {"REGCRED_VAULT_ROLE": "dispatch"}, instance="misconfigured"
+    )
+    with pytest.raises(Exception, match="REGCRED_VAULT_ADDR is not set"):
+        function.invoke({})
+    cloud.stack.lambda_.stop("misconfigured")
+
+
+def test_no_secret_is_in_what_the_functions_say(cloud: CloudSide) -> None:
+    said = "".join(function.log.read_text() for function in (cloud.dispatch, cloud.rotate))
+    assert '"rotated"' in said
+    for secret in set(cloud.secrets):
+        assert secret not in said
+    assert cloud.stack.vault.root_token not in said
+    for line in said.splitlines():
+        if line.startswith("{"):
+            json.loads(line)
