@@ -307,12 +307,11 @@ def merge(index: Index, updates: Mapping[str, IndexEntry]) -> Index:
 
 
 def newer(old: IndexEntry, new: IndexEntry) -> IndexEntry:
-    """Which of two entries of one registry holds, see :func:`merge`."""
-    if (new.version, new.changed_at) <= (old.version, old.changed_at):
-        return old
-    if new.version == old.version and old.state in FINAL and new.state not in FINAL and old.version:
-        new = new.model_copy(update={"state": old.state})
-    return old if same_outcome(old, new) else new
+    """Which of two entries of one registry holds, see :func:`merge`; the same whichever of them came first."""
+    behind, ahead = sorted((old, new), key=lambda entry: (entry.version, entry.changed_at))
+    if behind.version == ahead.version != 0 and behind.state in FINAL and ahead.state not in FINAL:
+        ahead = ahead.model_copy(update={"state": behind.state})
+    return old if same_outcome(old, ahead) else ahead
 
 
 def same_outcome(old: IndexEntry, new: IndexEntry) -> bool:

@@ -133,9 +133,12 @@ class Store:
         )
 
     def write_upstream(self, reference: Reference, fields: Mapping[str, SecretStr], *, cas: int) -> int:
-        """Write the upstream secret."""
+        """Write the upstream secret, and destroy the versions before."""
+        path = records.upstream_path(reference)
         plain = {name: value.get_secret_value() for name, value in fields.items()}
-        return self._kv.write(records.upstream_path(reference), plain, cas=cas)
+        version = self._kv.write(path, plain, cas=cas)
+        self._destroy_before(path, version)
+        return version
 
     def upstream_version(self, reference: Reference) -> int:
         """The version of the upstream secret, without reading it."""

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+import zlib
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from regcred.credential import Credential, Login
+from regcred.errors import ConflictError, MalformedError
+from regcred.reference import Reference
+from regcred.vault import records
+from regcred.vault.records import (
+    ClusterGrants,
+    CredentialRecord,
+    Index,
+    IndexEntry,
+    Placement,
+    ProjectPolicy,
+    Rotation,
+    Slot,
+    State,
+    Status,
+    merge,
+    release,
+    renew,
+    take,
+)
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+LEASE = timedelta(minutes=5)
+
+
+def entry(version: int, *, at: int = 0, state: State = State.OK, error: str = "") -> IndexEntry:
+    return IndexEntry(state=state, version=version, changed_at=NOW + timedelta(seconds=at), error=error)
+
+
+def merged(*entries: IndexEntry) -> IndexEntry:
+    index = Index()
+    for each in entries:
+        index = merge(index, {"r": each})
+    return index.registries["r"]
+
+
+def test_a_late_failure_never_hides_a_newer_success() -> None:
+    assert merged(entry(3, at=1), entry(2, at=9, state=State.FAILING)).state is State.OK
+
+
+def test_a_failure_after_the_success_shows() -> None:
+    failing = merged(entry(3, at=1), entry(3, at=2, state=State.FAILING, error="throttled"))
+    assert (failing.state, failing.error) == (State.FAILING, "throttled")
+
+
+@pytest.mark.parametrize("later", [State.FAILING, State.OK])
+def test_what_was_revoked_stays_so_until_a_newer_version(later: State) -> None:
+    revoked = entry(3, at=1, state=State.REVOKED)
+    after = merged(revoked, entry(3, at=2, state=later, error="mint refused"))
+    assert (after.state, after.error) == (State.REVOKED, "mint refused")
+    assert merged(revoked, entry(4, at=2)).state is State.OK
+
+
+def test_a_registry_that_is_registered_again_before_it_ever_worked_can_fail() -> None:
+    assert (
+        merged(entry(0, at=1, state=State.REMOVED), entry(0, at=2, state=State.FAILING)).state
+        is State.FAILING
+    )
+
+
+def test_a_merge_of_the_same_outcome_gives_back_the_same_object() -> None:
+    index = merge(Index(), {"r": entry(3)})
+    assert merge(index, {"r": entry(3, at=60)}) is index
+
+
+def test_a_removed_registry_leaves_the_index_after_ninety_days() -> None:
+    index = merge(Index(), {"gone": entry(3, state=State.REMOVED), "r": entry(1)})
+    day = 86_400
+    assert "gone" in merge(index, {"r": entry(2, at=89 * day)}).registries
+    assert "gone" not in merge(index, {"r": entry(2, at=91 * day)}).registries
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from([State.OK, State.FAILING, State.REVOKED])),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_the_order_in_which_writers_arrive_does_not_matter(outcomes: list[tuple[int, State]]) -> None:
+    entries = [entry(version, at=at, state=state) for at, (version, state) in enumerate(outcomes)]
+    newest = max(version for version, _ in outcomes)
+    of_newest = [state for version, state in outcomes if version == newest]
+    state = State.REVOKED if newest and State.REVOKED in of_newest else of_newest[-1]
+    for order in permutations(entries):
+        result = merged(*order)
+        assert (result.version, result.state) == (newest, state)
+
+
+def test_a_claim_is_taken_renewed_and_released() -> None:
+    held = take(Rotation(active=Slot.A), owner="one", now=NOW, lease=LEASE)
+    assert held.claim is not None
+    assert held.claim.lease_until == NOW + LEASE
+    assert held.active is Slot.A
+    with pytest.raises(ConflictError, match="holds the claim until"):
+        take(held, owner="two", now=NOW + LEASE - timedelta(seconds=1), lease=LEASE)
+    later = renew(held, owner="one", now=NOW + timedelta(minutes=4), lease=LEASE)
+    assert later.claim is not None
+    assert later.claim.lease_until == NOW + timedelta(minutes=9)
+    assert release(later, owner="one").claim is None
+
+
+def test_a_lease_that_ran_out_can_be_taken_over_and_the_loser_is_told() -> None:
+    held = take(Rotation(), owner="one", now=NOW, lease=LEASE)
+    taken = take(held, owner="two", now=NOW + LEASE, lease=LEASE)
+    with pytest.raises(ConflictError, match="lost"):
+        renew(taken, owner="one", now=NOW + LEASE, lease=LEASE)
+    assert release(taken, owner="one") is taken
+
+
+def test_slots_are_written_plainly_but_never_printed() -> None:
+    rotation = Rotation(slots={Slot.A: {"token": SecretStr("hunter2")}})
+    assert "hunter2" not in repr(rotation)
+    assert Rotation.parse(rotation.fields(), path="rotations/p/r") == rotation
+    assert "hunter2" in rotation.fields()["document"]
+
+
+def status(names: list[str], registries: int) -> Status:
+    uid = {name: f"{hash(name) & 0xFFFFFFFF:08x}" for name in names}
+    placement = Placement(
+        placed={7: uid, 6: {names[0]: "00000000"}},
+        unused_since=dict.fromkeys(names[::3], NOW),
+        refused=dict.fromkeys(names[::7], "not-granted"),
+    )
+    return Status(
+        written_at=NOW, registries={f"registry-{number}": placement for number in range(registries)}
+    )
+
+
+def test_a_ledger_of_ten_thousand_namespaces_takes_a_fifth_of_what_vault_takes() -> None:
+    whole = status([f"team-{number % 97}-service-{number:05d}" for number in range(10_000)], 8)
+    fields = whole.fields()
+    assert len(fields["document"]) < 1024 * 1024 / 5
+    assert Status.parse(fields, path="status/c/p") == whole
+
+
+def test_a_ledger_of_names_as_long_as_they_may_be_still_fits() -> None:
+    names = [f"{number:x}".rjust(5, "0") + f"{pow(7, number, 2**232):058x}" for number in range(10_000)]
+    whole = status(names, 8)
+    assert len(whole.fields()["document"]) < 1024 * 1024 * 0.8
+    assert Status.parse(whole.fields(), path="status/c/p") == whole
+
+
+_names = st.text("abc-", min_size=1, max_size=4)
+_placements = st.builds(
+    Placement,
+    placed=st.dictionaries(st.integers(0, 3), st.dictionaries(_names, st.text("01", min_size=0, max_size=2))),
+    unused_since=st.dictionaries(_names, st.sampled_from([NOW, NOW + timedelta(hours=1)])),
+    refused=st.dictionaries(_names, st.sampled_from(["clash", "not-granted"])),
+)
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(_names, _placements, max_size=2))
+def test_a_status_reads_back_as_it_was_written(registries: dict[str, Placement]) -> None:
+    whole = Status(written_at=NOW, registries=registries)
+    read = Status.parse(whole.fields(), path="status/c/p")
+    for name, placement in registries.items():
+        kept = {version: names for version, names in placement.placed.items() if names}
+        assert {v: n for v, n in read.registries[name].placed.items() if n} == kept
+        assert read.registries[name].unused_since == placement.unused_since
+        assert read.registries[name].refused == placement.refused
+
+
+def test_a_status_with_a_bomb_or_rubbish_is_refused_in_one_line() -> None:
+    bomb = b64encode(zlib.compress(b"a" * 64 * 1024 * 1024)).decode()
+    for ledger in (
+        bomb,
+        "!",
+        b64encode(b"x").decode(),
+        b64encode(zlib.compress(b'{"namespaces":["a"],"registries":{"r":{"placed":{"1":"ff"}}}}')).decode(),
+    ):
+        text = json.dumps({"written_at": NOW.isoformat(), "ledger": ledger})
+        with pytest.raises(MalformedError, match="status/c/p: it is not a status document"):
+            Status.parse({"document": text}, path="status/c/p")
+
+
+def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
+    exact = ClusterGrants(grants={"payments": ["team-a"]})
+    assert exact.allows("team-a", "payments")
+    assert not exact.allows("team-ab", "payments")
+    assert not exact.allows("team-a", "search")
+    globs = ClusterGrants(grants={"payments": ["team-*"]}, globs=True)
+    assert globs.allows("team-x", "payments")
+    assert not globs.allows("xteam-x", "payments")
+
+
+@pytest.mark.parametrize(
+    ("model", "document", "said"),
+    [
+        (ClusterGrants, {"grants": {"payments": ["team-*"]}}, "set globs to true"),
+        (ClusterGrants, {"grants": {"payments": ["Team"]}}, "'Team' is not the name of a namespace"),
+        (ClusterGrants, {"grants": {"Pay ments": []}}, "grants.Pay ments"),
+        (ClusterGrants, {"grant": {}}, "grant: Extra inputs are not permitted"),
+        (ProjectPolicy, {"hosts": ["https://registry.example.com"]}, "is not a host"),
+        (ProjectPolicy, {"role_arn": "arn:aws:iam::123456789012:role/admin"}, "role/regcred/<name>"),
+        (ProjectPolicy, {"clusters": ["Edge"]}, "clusters.0"),
+        (
+            Index,
+            {"registries": {"r": {"state": "lost", "changed_at": "2026-11-24T12:00:00Z"}}},
+            "registries.r.state",
+        ),
+    ],
+)
+def test_a_wrong_document_gets_one_line_with_path_and_field(
+    model: type[records.Record], document: object, said: str
+) -> None:
+    with pytest.raises(MalformedError) as caught:
+        model.parse({"document": json.dumps(document)}, path="some/path")
+    assert str(caught.value).startswith("some/path: ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fields", [{}, {"other": "x"}, {"document": ""}, {"document": "{"}])
+def test_a_document_that_is_empty_or_no_json_is_malformed_not_absent(fields: dict[str, str]) -> None:
+    for model in (Index, ClusterGrants, Status, Rotation):
+        with pytest.raises(MalformedError, match="some/path"):
+            model.parse(fields, path="some/path")
+
+
+def test_a_newer_writers_fields_are_passed_over_in_what_programs_write() -> None:
+    text = json.dumps(
+        {"registries": {"r": {**json.loads(entry(1).model_dump_json()), "novel": 1}}, "novel": 2}
+    )
+    assert Index.parse({"document": text}, path="x").registries["r"] == entry(1)
+
+
+CREDENTIAL = Credential(
+    provider="basic",
+    logins=(Login("robot", SecretStr("hunter2"), ("registry.example.com",)),),
+    issued_at=NOW,
+    expires_at=NOW + timedelta(hours=12),
+)
+
+
+def test_a_credential_reads_back_and_never_prints_its_secret() -> None:
+    record = CredentialRecord.of(CREDENTIAL, reference=Reference("payments", "hub"), fingerprint="f")
+    assert CredentialRecord.parse(record.fields(), path="credentials/payments/hub") == record
+    assert "hunter2" not in repr(record)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "not json", '{"auths":[]}'])
+def test_a_credential_without_a_docker_configuration_is_malformed_and_not_shown(text: str) -> None:
+    record = CredentialRecord.of(CREDENTIAL, reference=Reference("payments", "hub"), fingerprint="f")
+    with pytest.raises(MalformedError, match=r"\.dockerconfigjson") as caught:
+        CredentialRecord.parse(
+            {**record.fields(), ".dockerconfigjson": text}, path="credentials/payments/hub"
+        )
+    assert "hunter2" not in str(caught.value)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fakes.key_value import FakeKeyValue
+from pydantic import SecretStr
+
+from regcred.credential import Credential, Login
+from regcred.errors import ConflictError, RefusedError, TransientError
+from regcred.reference import Reference
+from regcred.vault.records import Action, CredentialRecord, IndexEntry, Request, State
+from regcred.vault.store import Store
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+REFERENCE = Reference("payments", "hub")
+
+
+@pytest.fixture
+def kv() -> FakeKeyValue:
+    return FakeKeyValue()
+
+
+@pytest.fixture
+def store(kv: FakeKeyValue) -> Store:
+    return Store(kv)
+
+
+def credential() -> CredentialRecord:
+    minted = Credential("basic", (Login("u", SecretStr("p"), ("h",)),), NOW)
+    return CredentialRecord.of(minted, reference=REFERENCE, fingerprint="f")
+
+
+def entry(version: int) -> IndexEntry:
+    return IndexEntry(state=State.OK, version=version, changed_at=NOW)
+
+
+def test_a_first_writer_in_between_is_merged_and_not_overwritten(kv: FakeKeyValue, store: Store) -> None:
+    other = Store(kv)
+    looks = []
+
+    def write_first(operation: str) -> None:
+        looks.append(operation)
+        if looks == ["read"]:
+            other.merge_index("payments", {"theirs": entry(1)})
+
+    kv.wait = write_first
+    store.merge_index("payments", {"ours": entry(1)})
+    index = store.index("payments")
+    assert index is not None
+    assert set(index.value.registries) == {"ours", "theirs"}
+
+
+def test_a_claim_taken_between_read_and_write_is_not_taken_twice(kv: FakeKeyValue, store: Store) -> None:
+    started = []
+
+    def claim_first(operation: str) -> None:
+        started.append(operation)
+        if len(started) == 1:
+            Store(kv).claim(REFERENCE, owner="other", now=NOW, lease=timedelta(minutes=5))
+
+    kv.wait = claim_first
+    with pytest.raises(ConflictError):
+        store.claim(REFERENCE, owner="ours", now=NOW, lease=timedelta(minutes=5))
+
+
+def test_the_credential_before_is_destroyed(kv: FakeKeyValue, store: Store) -> None:
+    for version in range(3):
+        assert store.write_credential(REFERENCE, credential(), cas=version) == version + 1
+    assert set(kv._entries[f"credentials/{REFERENCE}"].versions) == {3}
+
+
+def test_a_credential_that_was_written_counts_though_the_old_one_could_not_be_destroyed(
+    kv: FakeKeyValue, store: Store
+) -> None:
+    store.write_credential(REFERENCE, credential(), cas=0)
+    kv.faults["destroy", "credentials/"] = TransientError("sealed")
+    assert store.write_credential(REFERENCE, credential(), cas=1) == 2
+    kv.faults.clear()
+    store.write_credential(REFERENCE, credential(), cas=2)
+    assert set(kv._entries[f"credentials/{REFERENCE}"].versions) == {3}
+
+
+def test_a_missing_right_to_destroy_is_told(kv: FakeKeyValue, store: Store) -> None:
+    store.write_credential(REFERENCE, credential(), cas=0)
+    kv.faults["destroy", "credentials/"] = RefusedError("permission denied")
+    with pytest.raises(RefusedError):
+        store.write_credential(REFERENCE, credential(), cas=1)
+
+
+def test_an_old_upstream_secret_is_destroyed(kv: FakeKeyValue, store: Store) -> None:
+    store.write_upstream(REFERENCE, {"password": SecretStr("old")}, cas=0)
+    store.write_upstream(REFERENCE, {"password": SecretStr("new")}, cas=1)
+    assert set(kv._entries[f"upstream/{REFERENCE}"].versions) == {2}
+
+
+def test_a_request_that_came_meanwhile_is_not_taken_away(store: Store) -> None:
+    first = store.ask(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW))
+    store.ask(REFERENCE, Request(action=Action.REVOKE, asked_at=NOW))
+    store.answered(REFERENCE, first)
+    request = store.request(REFERENCE)
+    assert request is not None
+    assert request.value.action is Action.REVOKE
+    store.answered(REFERENCE, request.version)
+    assert store.requests("payments") == []
+
+
+def test_two_who_ask_at_once_are_both_heard(kv: FakeKeyValue, store: Store) -> None:
+    asked = []
+
+    def ask_first(operation: str) -> None:
+        asked.append(operation)
+        if asked == ["version", "write"]:
+            kv.wait = lambda _: None
+            Store(kv).ask(REFERENCE, Request(action=Action.VERIFY, asked_at=NOW))
+
+    kv.wait = ask_first
+    assert store.ask(REFERENCE, Request(action=Action.REVOKE, asked_at=NOW)) == 2
+
+
+def test_a_merge_gives_up_when_others_always_win_and_writes_nothing(kv: FakeKeyValue, store: Store) -> None:
+    kv.faults["write", "credentials/"] = ConflictError("others")
+    with pytest.raises(ConflictError, match="nothing was written"):
+        store.merge_index("payments", {"hub": entry(1)})
