@@ -22,6 +22,7 @@ import hvac
 import requests
 from pydantic import SecretStr
 from requests import codes
+from urllib3.exceptions import NewConnectionError
 
 from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError, TransientError
 
@@ -195,7 +196,8 @@ class VaultSession(requests.Session):
             raise TransientError(f"{where}: {self._server.addr} did not answer in time") from None
         except requests.ConnectionError as error:
             # Only a connection that could not be made proves that nothing was sent.
-            kind = _NotSentError if "NewConnectionError" in repr(error) else TransientError
+            reason = getattr(error.args[0] if error.args else None, "reason", None)
+            kind = _NotSentError if isinstance(reason, NewConnectionError) else TransientError
             raise kind(f"{where}: the connection to {self._server.addr} failed") from None
         except requests.RequestException as error:
             raise TransientError(f"{where}: no usable answer ({type(error).__name__})") from None

@@ -1,0 +1,327 @@
+"""How answers of Vault, OpenBao and what stands in front of them become typed errors, and what is tried again."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+import requests
+from pydantic import SecretStr
+from requests.adapters import BaseAdapter
+from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError, TransientError
+from regcred.vault import http
+from regcred.vault.http import Server, VaultSession, client
+from regcred.vault.kv2 import VaultKeyValue
+
+Answer = tuple[int, object, Mapping[str, str]] | Exception
+OK = (200, {"data": {"data": {"a": "b"}, "metadata": {"version": 1}}}, {})
+WRITTEN = (200, {"data": {"version": 2}}, {})
+CONFLICT = (400, {"errors": ["check-and-set parameter did not match the current version"]}, {})
+SEALED = (503, {"errors": ["Vault is sealed"]}, {})
+BEHIND = (429, {"errors": []}, {"Retry-After": "1"})
+
+UNREACHED = requests.ConnectionError(MaxRetryError(None, "/", NewConnectionError(None, "refused")))  # type: ignore[arg-type]
+
+
+@dataclass
+class Script(BaseAdapter):
+    """Gives prepared answers in turn, the last one for ever, and keeps what was sent."""
+
+    answers: list[Answer]
+    sent: list[requests.PreparedRequest] = field(default_factory=list)
+
+    def send(self, request: requests.PreparedRequest, **_: object) -> requests.Response:
+        self.sent.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        response = requests.Response()
+        response.status_code, body, headers = answer
+        response.headers.update(headers)
+        response._content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        response.url = str(request.url)
+        response.request = request
+        return response
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass
+class OneToken:
+    """A token, and perhaps another one after a refusal."""
+
+    values: list[str]
+
+    def token(self) -> SecretStr:
+        return SecretStr(self.values[0])
+
+    def refused(self, token: SecretStr) -> bool:
+        if len(self.values) > 1:
+            self.values.pop(0)
+            return True
+        return False
+
+
+@dataclass
+class Rig:
+    kv: VaultKeyValue
+    script: Script
+    slept: list[float]
+    clock: list[float]
+
+    @property
+    def sent(self) -> list[requests.PreparedRequest]:
+        return self.script.sent
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
+    monkeypatch.setattr(http.random, "uniform", lambda low, _: low)
+
+    def make(
+        *answers: Answer, tokens: list[str] | None = None, addr: str = "https://vault.example.com"
+    ) -> Rig:
+        slept: list[float] = []
+        clock = [0.0]
+        server = Server(addr)
+        session = VaultSession(
+            server, OneToken(tokens or ["s.token"]), sleep=slept.append, clock=lambda: clock[0]
+        )
+        script = Script(list(answers))
+        session.mount("https://", script)
+        session.mount("http://", script)
+        return Rig(VaultKeyValue(client(server, session)), script, slept, clock)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "said"),
+    [
+        ((400, {"errors": ["missing client token"]}, {}), MalformedError, "can't understand"),
+        ((401, {"errors": ["unauthorized"]}, {}), RefusedError, "permission denied"),
+        ((403, {"errors": ["permission denied"]}, {}), RefusedError, "permission denied"),
+        ((404, {"errors": ["no handler for route"]}, {}), RefusedError, "no such mount or namespace"),
+        ((404, {"errors": ["enterprise-only feature"]}, {}), RefusedError, "no such mount or namespace"),
+        ((404, "<html>not found</html>", {}), TransientError, "not one of Vault's"),
+        ((405, {"errors": ["unsupported operation"]}, {}), RefusedError, "does not know the request"),
+        ((412, {"errors": ["required index state not present"]}, {}), TransientError, "last write"),
+        ((413, "too big", {}), MalformedError, "too large"),
+        ((429, {"errors": ["rate limit quota exceeded"]}, {}), TransientError, "too many requests"),
+        ((472, {"errors": ["x"]}, {}), TransientError, "disaster-recovery"),
+        ((473, {"errors": ["x"]}, {}), TransientError, "performance standby"),
+        ((500, {"errors": ["internal error"]}, {}), TransientError, "status 500"),
+        ((500, {"errors": ["put failed due to value being too large"]}, {}), MalformedError, "too large"),
+        ((501, {"errors": ["not initialized"]}, {}), TransientError, "not initialised"),
+        ((502, "<html>bad gateway</html>", {}), TransientError, "status 502"),
+        (SEALED, TransientError, "sealed"),
+        ((503, "<html>no backend</html>", {}), TransientError, "status 503"),
+        ((504, "", {}), TransientError, "status 504"),
+        ((200, "<html>please sign in</html>", {}), TransientError, "not one of Vault's"),
+        ((200, "", {}), TransientError, "the answer lacks"),
+        ((200, {"hello": "world"}, {}), TransientError, "not one of Vault's"),
+        ((200, {"data": None}, {}), TransientError, "the answer lacks"),
+        (
+            requests.ConnectionError("s.token leaked?"),
+            TransientError,
+            "connection to https://vault.example.com failed",
+        ),
+        (requests.ReadTimeout("s.token leaked?"), TransientError, "did not answer in time"),
+        (requests.exceptions.SSLError("s.token leaked?"), RefusedError, "set the CA file"),
+        (requests.exceptions.ChunkedEncodingError("s.token leaked?"), TransientError, "no usable answer"),
+    ],
+)
+def test_each_failure_has_its_type_and_never_repeats_what_came_back(
+    rig: Callable[..., Rig], answer: Answer, error: type[RegcredError], said: str
+) -> None:
+    with pytest.raises(error, match=said) as caught:
+        rig(answer).kv.read("credentials/payments/hub")
+    text = str(caught.value)
+    assert "credentials/payments/hub" in text or "answer lacks" in text
+    for raw in ("<html>", "s.token", "missing client", "rate limit quota", "hello"):
+        assert raw not in text
+
+
+@pytest.mark.parametrize("answer", [SEALED, BEHIND, (500, {"errors": ["x"]}, {}), requests.ReadTimeout()])
+def test_reads_are_tried_again_ever_later_and_then_fail(rig: Callable[..., Rig], answer: Answer) -> None:
+    rigged = rig(answer)
+    with pytest.raises(TransientError):
+        rigged.kv.version("a/b")
+    assert len(rigged.sent) == http.ATTEMPTS
+    assert rigged.slept == sorted(rigged.slept)
+    assert all(wait >= http.FLOOR for wait in rigged.slept)
+
+
+def test_a_read_that_works_the_second_time_works(rig: Callable[..., Rig]) -> None:
+    rigged = rig(SEALED, OK)
+    found = rigged.kv.read("a/b")
+    assert found is not None
+    assert rigged.slept == [http.FLOOR]
+
+
+def test_retry_after_of_zero_has_a_floor_and_a_long_one_is_left_to_the_caller(
+    rig: Callable[..., Rig],
+) -> None:
+    limited = (429, {"errors": ["quota"]}, {"Retry-After": "0"})
+    rigged = rig(limited, OK)
+    rigged.kv.read("a/b")
+    assert rigged.slept == [http.FLOOR]
+
+    patient = rig((429, {"errors": ["quota"]}, {"Retry-After": "60"}))
+    with pytest.raises(TransientError) as caught:
+        patient.kv.read("a/b")
+    assert caught.value.retry_after is not None
+    assert caught.value.retry_after.total_seconds() == 60
+    assert patient.slept == []
+
+
+@pytest.mark.parametrize("answer", [(500, {"errors": ["x"]}, {}), requests.ReadTimeout(), (502, "", {})])
+def test_a_write_that_may_have_been_applied_is_not_repeated(rig: Callable[..., Rig], answer: Answer) -> None:
+    rigged = rig(answer, WRITTEN)
+    with pytest.raises(TransientError):
+        rigged.kv.write("a/b", {"a": "b"}, cas=1)
+    assert len(rigged.sent) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        SEALED,
+        (429, {"errors": ["quota"]}, {}),
+        requests.ConnectTimeout(),
+        UNREACHED,
+    ],
+)
+def test_a_write_that_was_surely_not_applied_is_repeated(rig: Callable[..., Rig], answer: Answer) -> None:
+    assert rig(answer, WRITTEN).kv.write("a/b", {"a": "b"}, cas=1) == 2
+
+
+def test_destroying_and_deleting_are_repeated(rig: Callable[..., Rig]) -> None:
+    rig((500, {"errors": ["x"]}, {}), (204, "", {})).kv.destroy("a/b", [1])
+    rig(requests.ReadTimeout(), (204, "", {})).kv.delete("a/b")
+
+
+def test_a_conflict_is_told_by_its_text_and_not_repeated(rig: Callable[..., Rig]) -> None:
+    rigged = rig(CONFLICT)
+    with pytest.raises(ConflictError):
+        rigged.kv.write("a/b", {"a": "b"}, cas=1)
+    assert len(rigged.sent) == 1
+
+
+def test_signs_in_once_more_after_403_and_no_more_than_once(rig: Callable[..., Rig]) -> None:
+    denied = (403, {"errors": ["permission denied"]}, {})
+    rigged = rig(denied, OK, tokens=["old", "new"])
+    assert rigged.kv.read("a/b") is not None
+    assert [request.headers["X-Vault-Token"] for request in rigged.sent] == ["old", "new"]
+
+    hopeless = rig(denied, tokens=["one", "two", "three"])
+    with pytest.raises(RefusedError, match="permission denied"):
+        hopeless.kv.read("a/b")
+    assert [request.headers["X-Vault-Token"] for request in hopeless.sent] == ["one", "two"]
+
+
+def index(position: int) -> dict[str, str]:
+    return {
+        "X-Vault-Index": b64encode(json.dumps({"cluster": "c", "value": str(position)}).encode()).decode()
+    }
+
+
+def test_asks_for_the_newest_state_it_has_seen_and_goes_to_the_leader_where_it_is_missing(
+    rig: Callable[..., Rig],
+) -> None:
+    rigged = rig((200, {"data": {"version": 2}}, index(37)), BEHIND, (*OK[:2], index(36)), OK)
+    rigged.kv.write("a/b", {"a": "b"}, cas=1)
+    rigged.kv.read("a/b")
+    rigged.kv.read("a/b")
+    assert "X-Vault-Index" not in rigged.sent[0].headers
+    assert rigged.sent[1].headers["X-Vault-Index"] == index(37)["X-Vault-Index"]
+    assert "X-Vault-Inconsistent" not in rigged.sent[1].headers
+    assert rigged.sent[2].headers["X-Vault-Inconsistent"] == "forward-active-node"
+    assert rigged.sent[3].headers["X-Vault-Index"] == index(37)["X-Vault-Index"]
+    assert rigged.slept == []
+
+
+def test_sends_no_index_to_a_server_that_gives_none(rig: Callable[..., Rig]) -> None:
+    rigged = rig(WRITTEN, OK, CONFLICT)
+    rigged.kv.write("a/b", {"a": "b"}, cas=1)
+    rigged.kv.read("a/b")
+    with pytest.raises(ConflictError):
+        rigged.kv.write("a/b", {"a": "b"}, cas=1)
+    assert not any("X-Vault-Index" in request.headers for request in rigged.sent)
+    assert rigged.slept == []
+
+
+def test_a_conflict_where_standbys_answer_waits_for_them(rig: Callable[..., Rig]) -> None:
+    rigged = rig((*OK[:2], index(1)), CONFLICT)
+    rigged.kv.read("a/b")
+    with pytest.raises(ConflictError):
+        rigged.kv.write("a/b", {"a": "b"}, cas=1)
+    assert rigged.slept == [http.REPLICATION]
+
+
+def test_an_index_of_another_life_of_the_server_is_forgotten(rig: Callable[..., Rig]) -> None:
+    wrong = (400, {"errors": ['failed to decode "X-Vault-Index"']}, {})
+    rigged = rig((*OK[:2], index(99)), wrong, (*OK[:2], index(2)), OK)
+    for _ in range(3):
+        rigged.kv.read("a/b")
+    assert rigged.sent[-1].headers["X-Vault-Index"] == index(2)["X-Vault-Index"]
+
+
+def test_an_old_index_is_not_asked_for_for_ever(rig: Callable[..., Rig]) -> None:
+    rigged = rig((*OK[:2], index(99)), (*OK[:2], index(2)))
+    rigged.kv.read("a/b")
+    rigged.clock[0] += http.INDEX_LIFE
+    rigged.kv.read("a/b")
+    rigged.kv.read("a/b")
+    assert "X-Vault-Index" not in rigged.sent[1].headers
+    assert rigged.sent[2].headers["X-Vault-Index"] == index(2)["X-Vault-Index"]
+
+
+def test_follows_the_leader_but_never_out_of_tls(rig: Callable[..., Rig]) -> None:
+    moved = (307, "", {"Location": "https://leader.example.com/v1/regcred/data/a/b"})
+    rigged = rig(moved, OK)
+    assert rigged.kv.read("a/b") is not None
+    assert rigged.sent[1].url == "https://leader.example.com/v1/regcred/data/a/b"
+
+    downgraded = rig((307, "", {"Location": "http://leader.example.com/v1/regcred/data/a/b"}), OK)
+    with pytest.raises(RefusedError, match="without TLS"):
+        downgraded.kv.read("a/b")
+    assert len(downgraded.sent) == 1
+
+
+def test_sends_no_password_of_the_netrc_file(
+    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    netrc = tmp_path / "netrc"  # type: ignore[operator]
+    netrc.write_text("machine vault.example.com login me password hunter2\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    rigged = rig(OK)
+    rigged.kv.read("a/b")
+    assert "Authorization" not in rigged.sent[0].headers
+
+
+@pytest.mark.parametrize("addr", ["", "vault.example.com", "ftp://vault", "https://user:hunter2@vault:8200"])
+def test_an_address_that_is_none_is_refused_without_its_password(addr: str) -> None:
+    with pytest.raises(MalformedError, match="https://host:port") as caught:
+        Server(addr)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_sends_namespace_and_reads_nothing_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", "from-environment")
+    monkeypatch.setenv("VAULT_ADDR", "https://elsewhere.example.com")
+    server = Server("https://vault.example.com/", namespace="team")
+    session = VaultSession(server, OneToken(["s.token"]))
+    script = Script([OK])
+    session.mount("https://", script)
+    VaultKeyValue(client(server, session)).read("a/b")
+    assert script.sent[0].url == "https://vault.example.com/v1/regcred/data/a/b"
+    assert script.sent[0].headers["X-Vault-Namespace"] == "team"
+    assert script.sent[0].headers["X-Vault-Token"] == "s.token"

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError, TransientError
+from regcred.vault.login import Token, TokenLogin, Tokens, cli_token, token_file
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+LIFE = timedelta(minutes=30)
+
+
+@dataclass
+class CountingLogin:
+    """Gives token 1, 2, 3, … unless it is told to fail."""
+
+    life: timedelta | None = LIFE
+    error: RegcredError | None = None
+    times: list[datetime] = field(default_factory=list)
+
+    def login(self, client: object, now: datetime) -> Token:
+        self.times.append(now)
+        if self.error:
+            raise self.error
+        return Token(SecretStr(str(len(self.times))), now, now + self.life if self.life else None)
+
+
+@dataclass
+class Clock:
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def login() -> CountingLogin:
+    return CountingLogin()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tokens(login: CountingLogin, clock: Clock) -> Tokens:
+    return Tokens(login, object(), clock)
+
+
+def test_signs_in_when_first_needed_and_keeps_the_token(
+    tokens: Tokens, login: CountingLogin, clock: Clock
+) -> None:
+    assert login.times == []
+    assert tokens.token().get_secret_value() == "1"
+    clock.now += LIFE * 0.6
+    assert tokens.token().get_secret_value() == "1"
+    assert len(login.times) == 1
+
+
+def test_signs_in_anew_before_the_token_expires(tokens: Tokens, clock: Clock) -> None:
+    tokens.token()
+    clock.now += LIFE * 0.7
+    assert tokens.token().get_secret_value() == "2"
+
+
+def test_a_token_that_still_lives_is_used_while_no_new_one_can_be_had(
+    tokens: Tokens, login: CountingLogin, clock: Clock
+) -> None:
+    tokens.token()
+    login.error = TransientError("STS can't be reached")
+    clock.now += LIFE * 0.7
+    for _ in range(3):
+        assert tokens.token().get_secret_value() == "1"
+    assert len(login.times) == 2, "it is not asked for at every request"
+    clock.now = NOW + LIFE
+    with pytest.raises(TransientError, match="STS"):
+        tokens.token()
+    login.error = None
+    assert tokens.token().get_secret_value() == "4"
+
+
+def test_a_refusal_of_an_older_token_signs_in_once_more(tokens: Tokens, clock: Clock) -> None:
+    first = tokens.token()
+    clock.now += timedelta(minutes=1)
+    assert tokens.refused(first)
+    assert tokens.token().get_secret_value() == "2"
+
+
+def test_a_refusal_of_a_fresh_token_is_a_missing_permission(tokens: Tokens, login: CountingLogin) -> None:
+    assert not tokens.refused(tokens.token())
+    assert len(login.times) == 1
+
+
+def test_a_refusal_of_a_token_that_was_replaced_meanwhile_uses_the_new_one(
+    tokens: Tokens, login: CountingLogin, clock: Clock
+) -> None:
+    first = tokens.token()
+    clock.now += timedelta(minutes=1)
+    assert tokens.refused(first)
+    assert tokens.refused(first)
+    assert len(login.times) == 2
+
+
+def test_a_persons_token_is_looked_up_again_and_gives_up_if_it_is_the_same(clock: Clock) -> None:
+    held = ["one"]
+    tokens = Tokens(TokenLogin(lambda: SecretStr(held[0])), object(), clock)
+    first = tokens.token()
+    assert not tokens.refused(first)
+    held[0] = "two"
+    assert tokens.refused(first)
+    assert tokens.token().get_secret_value() == "two"
+
+
+def test_a_first_sign_in_that_is_refused_is_told(tokens: Tokens, login: CountingLogin) -> None:
+    login.error = RefusedError("the sign-in was refused")
+    with pytest.raises(RefusedError):
+        tokens.token()
+
+
+def test_the_token_file_is_read_each_time_and_problems_are_named(tmp_path: Path) -> None:
+    read = token_file(tmp_path / "token")
+    with pytest.raises(MissingError, match="does the Pod project"):
+        read()
+    (tmp_path / "token").write_text(" \n")
+    with pytest.raises(MalformedError, match="is empty"):
+        read()
+    (tmp_path / "token").write_text("one\n")
+    assert read().get_secret_value() == "one"
+    (tmp_path / "token").write_text("two\n")
+    assert read().get_secret_value() == "two"
+
+
+def test_a_persons_token_is_found_where_the_commands_look(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="vault login"):
+        cli_token({}, tmp_path)()
+    (tmp_path / ".vault-token").write_text("of-file\n")
+    assert cli_token({}, tmp_path)().get_secret_value() == "of-file"
+    assert cli_token({"VAULT_TOKEN": "of-environment"}, tmp_path)().get_secret_value() == "of-environment"
+
+
+def test_tokens_are_not_printed() -> None:
+    assert "hunter2" not in repr(Token(SecretStr("hunter2"), NOW))

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from regcred.errors import MalformedError, MissingError
+from regcred.vault.platform.declaration import (
+    ClusterTrust,
+    LambdaIamTrust,
+    LambdaTrust,
+    Platform,
+    default_directory,
+    load,
+)
+from regcred.vault.platform.plan import Kind, Resource, Verb, desired, desired_project, plan
+
+PEM = "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----"
+ARN = "arn:aws:iam::123456789012:role/regcred-rotate"
+
+
+@pytest.fixture(scope="module")
+def platform() -> Platform:
+    return load(default_directory()).with_declaration(
+        clusters={"edge": ClusterTrust(public_keys=[PEM])},
+        lambda_jwt=LambdaTrust(
+            issuer="https://i", audience="a", dispatch=[ARN], rotate=[ARN], public_keys=[PEM]
+        ),
+        lambda_iam=LambdaIamTrust(server_id="vault", dispatch=[ARN], rotate=[ARN]),
+    )
+
+
+def test_a_plan_from_nothing_makes_all_in_an_order_that_works(platform: Platform) -> None:
+    wanted = desired(platform, {"payments": ["edge"]})
+    actions = plan({}, wanted)
+    assert {action.resource for action in actions} == set(wanted)
+    assert {action.verb for action in actions} == {Verb.CREATE}
+    kinds = [action.resource.kind for action in actions]
+    assert kinds == sorted(kinds, key=list(Kind).index)
+    assert kinds.index(Kind.POLICY) < kinds.index(Kind.GROUP)
+    assert kinds.index(Kind.ENTITY) < kinds.index(Kind.ALIAS) < kinds.index(Kind.GROUP)
+
+
+def test_a_plan_for_what_is_so_already_is_empty(platform: Platform) -> None:
+    wanted = desired(platform, {"payments": ["edge"]})
+    held = {resource: {**values, "accessor": "set by the server"} for resource, values in wanted.items()}
+    assert plan(held, wanted) == []
+
+
+def test_a_plan_names_what_differs_and_deletes_last(platform: Platform) -> None:
+    wanted = desired(platform, {"payments": ["edge"]})
+    held = dict(wanted)
+    group = Resource(Kind.GROUP, "regcred-readers-payments")
+    held[group] = {**held[group], "members": ["regcred-cluster-gone"]}
+    held[Resource(Kind.METHOD, "regcred-cluster-gone")] = {"type": "jwt"}
+    held[Resource(Kind.ENTITY, "regcred-cluster-gone")] = {}
+    assert [str(action) for action in plan(held, wanted)] == [
+        "update group regcred-readers-payments (members)",
+        "delete entity regcred-cluster-gone",
+        "delete sign-in method regcred-cluster-gone",
+    ]
+
+
+def test_policies_are_filled_in_and_templated_only_on_what_operators_set(platform: Platform) -> None:
+    for values in desired(platform, {"payments": []}).values():
+        policy = str(values.get("policy", ""))
+        assert "${" not in policy
+        assert "identity.entity.aliases" not in policy
+        assert "undelete" not in "".join(line for line in policy.splitlines() if not line.startswith("#"))
+
+
+def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) -> None:
+    names: list[str] = []
+    for project in ("a", "admins-a", "readers-a", "a-admins"):
+        names += [r.name for r in desired_project(platform, project, []) if r.kind is Kind.GROUP]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("clusters: {edge: {public_keys: []}}", "clusters.edge.public_keys"),
+        ("clusters: {edge: {public_keys: [secret-private-key]}}", "clusters.edge.public_keys.0"),
+        ("clusters: {Edge: {}}", "clusters.Edge"),
+        ("mount: {max_versions: 1}", "mount.max_versions"),
+        ("tokens: {ttl_seconds: 20m}", "tokens.ttl_seconds"),
+        ("lambda_jwt: {issuer: i, audience: a, dispatch: [x], rotate: [x]}", "lambda_jwt.dispatch.0"),
+        ("cluster: {}", "cluster: Extra inputs"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_declaration_gets_one_line_with_file_and_field(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "platform.yaml").write_text(text)
+    with pytest.raises(MalformedError) as caught:
+        load(tmp_path)
+    assert said in str(caught.value)
+    assert "platform.yaml" in str(caught.value)
+    assert "secret-private-key" not in str(caught.value)
+
+
+def test_a_folder_without_declaration_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"platform\.yaml can't be read"):
+        load(tmp_path)
