@@ -6,7 +6,7 @@ import asyncio
 import copy
 import json
 from base64 import b64decode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,9 @@ class FakeCluster:
     evicted: list[tuple[str, str]] = field(default_factory=list)
     hanging: set[tuple[str, ...]] = field(default_factory=set)
     """Calls that never come back, as when the process is killed in the middle."""
+
+    apply_seconds: float = 0.0
+    on_apply: Callable[[str], object] = lambda _: None
 
     def __post_init__(self) -> None:
         self._objects: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -161,7 +164,8 @@ class FakeCluster:
             await asyncio.Event().wait()
         if ("Namespace", "", namespace) not in self._objects:
             raise MissingError(f"there is no namespace {namespace}")
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.apply_seconds)
+        self.on_apply(namespace)
         old = self._secrets.get((namespace, body.name))
         if old is not None and old["owner"] != MANAGER:
             raise NameTakenError(f"Secret {namespace}/{body.name} exists and is not ours")

@@ -26,13 +26,16 @@ SOON_AFTER = timedelta(minutes=15)
 LONGEST_WAIT = timedelta(minutes=1)
 """The longest pause before a watch that fails is tried again."""
 
+LOOK = timedelta(seconds=0.02)
+"""How often is looked whether the first lists are there."""
+
 SHUTDOWN = 8.0
 """Seconds for what is under way when the process is asked to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often things are done that nothing asks for; all but the last two are shortened at random by up to a fifth."""
+    """How often things are done that nothing asks for; polls, reviews and lists are shortened at random by up to a fifth."""
 
     poll: timedelta = timedelta(seconds=30)
     """Looks at an index, one metadata read."""
@@ -48,6 +51,8 @@ class Pace:
     """Writes those in which something did."""
     save_late: timedelta = timedelta(seconds=5)
     """The same while writes to the cluster go on."""
+    first_lists: timedelta = timedelta(seconds=5)
+    """How long the first pass waits for a kind that can't be listed; it removes nothing without it."""
 
 
 class Loop:
@@ -158,11 +163,11 @@ class Loop:
                         version = ""
                         break
                 failures = 0
-            except ExpiredError:
-                version = ""
             except RegcredError as error:
                 failures += 1
-                if failures > 1 or isinstance(error, MissingError):
+                if isinstance(error, ExpiredError):
+                    version = ""
+                elif failures > 1 or isinstance(error, MissingError):
                     version = ""
                     self._doubt(kind, error)
                 await self._pause(kind, error, failures)
@@ -214,10 +219,10 @@ class Loop:
 
     async def _await_first_lists(self) -> None:
         """Wait for the first lists, so that a start is one pass; but not for a kind that can't be listed."""
-        for _ in range(100):
+        for _ in range(int(self._pace.first_lists / LOOK)):
             if self._engine.inventory.complete:
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(LOOK.total_seconds())
 
     async def _await_work(self) -> None:
         times = [self._review_at, self._engine.applier.next_retry() or self._review_at]
