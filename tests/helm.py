@@ -11,7 +11,11 @@ import yaml
 from realparts.build import binary
 
 CHART = Path(__file__).resolve().parents[1] / "infra" / "kubernetes" / "chart" / "regcred"
-REQUIRED = {"cluster": "test", "vault.address": "https://vault.example.com:8200"}
+REQUIRED = {
+    "cluster": "test",
+    "vault.address": "https://vault.example.com:8200",
+    "image.repository": "registry.example.com/regcred-sync",
+}
 """Values without a default."""
 
 Object = dict[str, Any]

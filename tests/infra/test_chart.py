@@ -52,6 +52,7 @@ def test_the_chart_passes_the_strict_linter():
         ({"kind": "DaemonSet"}, "/kind"),
         ({"workloadKinds": ["Rollout"]}, "/workloadKinds/0"),
         ({"sync.maxRemovalShare": 20}, "/sync/maxRemovalShare"),
+        ({"image.repository": ""}, "/image/repository"),
         ({"image.digest": "latest"}, "/image/digest"),
         ({"excludedNamespaces": "kube-system"}, "/excludedNamespaces"),
         ({"replicas": 2}, "replicas"),
@@ -188,7 +189,7 @@ def test_a_digest_wins_over_the_tag():
     (container,) = one(render({"image.tag": "1", "image.digest": digest}), "Deployment")["spec"]["template"][
         "spec"
     ]["containers"]
-    assert container["image"] == f"ghcr.io/regcred/regcred-sync@{digest}"
+    assert container["image"] == f"registry.example.com/regcred-sync@{digest}"
 
 
 @pytest.mark.parametrize(
@@ -236,3 +237,4 @@ def test_kustomize_builds(folder: str):
         assert env["REGCRED_CLUSTER"] == "edge-1"
         assert env["REGCRED_VAULT_AUTH_MOUNT"] == "regcred-cluster-edge-1"
         assert env["REGCRED_MODE"] == "admission"
+        assert container["image"] == "registry.corp.example/platform/regcred-sync:0.1.0"

@@ -16,7 +16,11 @@ HERE = Path(__file__).resolve().parent
 CHART = HERE.parent / "chart" / "regcred"
 NAMESPACE = "regcred-system"
 POLICIES = "admissionregistration.k8s.io/v1"
-VALUES = ("cluster=example", "vault.address=https://vault.example.com:8200")
+VALUES = (
+    "cluster=example",
+    "vault.address=https://vault.example.com:8200",
+    "image.repository=registry.example.com/regcred-sync",
+)
 """What an overlay must change; kustomize/example shows how."""
 HEADER = "# Rendered from the Helm chart by `make kustomize`; change the chart, not this file.\n"
 HELM_LABELS = ("helm.sh/chart", "app.kubernetes.io/managed-by")

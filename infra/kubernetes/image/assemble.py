@@ -1,0 +1,156 @@
+"""Make the image of the Dockerfile without Docker: debootstrap for the base, uv for the packages, crane to put them together.
+
+Needs root and Debian's debootstrap (installed where it is missing). The base is kept in the cache of the real parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from realparts.build import binary, cache, say
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+SUITE = "bookworm"
+PYTHON = "3.11"
+"""The Python of that suite; the packages are of the same lock as the Dockerfile's."""
+INCLUDE = ("ca-certificates", "python3")
+
+PACKAGES = "opt/regcred"
+APP = "app/app.py"
+USER = "65532:65532"
+WORKDIR = "/app"
+ENTRYPOINT = ("python3", f"/{APP}")
+ENVIRONMENT = {"PYTHONPATH": f"/{PACKAGES}", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def assemble(reference: str, *, docker_config: Path) -> None:
+    """Assemble the image and push it.
+
+    Args:
+        reference: `<registry>/<repository>:<tag>`.
+        docker_config: a folder with the `config.json` of a user who may push there.
+
+    Raises:
+        subprocess.CalledProcessError: a step failed; its `stderr` says why.
+    """
+    base = base_layer()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(docker_config),
+        "DOCKER_CONFIG": str(docker_config),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        app = _app_layer(Path(folder))
+        say(f"putting the sync's image together as {reference} ...")
+        _run(
+            [binary("crane"), "append", "--oci-empty-base", "-f", base, "-f", app, "-t", reference],
+            env=environment,
+        )
+        settings = [f"--env={name}={value}" for name, value in ENVIRONMENT.items()]
+        architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+        _run(
+            [
+                binary("crane"),
+                "mutate",
+                reference,
+                f"--tag={reference}",
+                f"--entrypoint={','.join(ENTRYPOINT)}",
+                f"--user={USER}",
+                f"--workdir={WORKDIR}",
+                f"--set-platform=linux/{architecture}",
+                *settings,
+            ],
+            env=environment,
+        )
+
+
+def base_layer() -> Path:
+    """Return the base as a tar archive, made at first use (about a minute)."""
+    named = hashlib.sha256(repr((SUITE, INCLUDE, platform.machine())).encode()).hexdigest()[:12]
+    target = cache() / "images" / f"{SUITE}-{named}.tar.gz"
+    if target.exists():
+        return target
+    _install_debootstrap()
+    say(f"making the base of the sync's image from Debian {SUITE} (about a minute the first time) ...")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        root = Path(folder) / "root"
+        _run(["debootstrap", "--variant=minbase", f"--include={','.join(INCLUDE)}", SUITE, root])
+        for path in (
+            "var/cache/apt",
+            "var/lib/apt/lists",
+            "var/log",
+            "usr/share/doc",
+            "usr/share/man",
+            "usr/share/locale",
+        ):
+            shutil.rmtree(root / path, ignore_errors=True)
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        _run(
+            [
+                "tar",
+                "--create",
+                "--gzip",
+                f"--file={unfinished}",
+                f"--directory={root}",
+                "--exclude=./dev/*",
+                ".",
+            ]
+        )
+        unfinished.rename(target)
+    return target
+
+
+def _app_layer(folder: Path) -> Path:
+    packages = folder / "root" / PACKAGES
+    packages.mkdir(parents=True)
+    _run(
+        [
+            sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
+            f"--python-version={PYTHON}", f"--target={packages}", f"--requirement={HERE / 'requirements.txt'}",
+        ]
+    )  # fmt: skip
+    shutil.copytree(
+        ROOT / "layers/core/python/regcred",
+        packages / "regcred",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    app = folder / "root" / APP
+    app.parent.mkdir()
+    shutil.copy(ROOT / "functions/sync/app.py", app)
+    _run([sys.executable, "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", packages])
+    archive = folder / "app.tar"
+    with tarfile.open(archive, "w") as tar:
+        for path in sorted((folder / "root").iterdir()):
+            tar.add(path, path.name, filter=_of_root)
+    return archive
+
+
+def _of_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Owned by root and readable by all, whatever it is here."""
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = "root"
+    entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+    return entry
+
+
+def _install_debootstrap() -> None:
+    if shutil.which("debootstrap"):
+        return
+    say("installing Debian's debootstrap (apt-get install debootstrap) ...")
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "debootstrap"]):
+        _run(command, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+
+
+def _run(command: Sequence[str | Path], *, env: dict[str, str] | None = None) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True, env=env)
