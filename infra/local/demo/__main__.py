@@ -268,7 +268,7 @@ class Demo:
         began = datetime.now(UTC)
         wait_for(
             "the first token's expiry",
-            lambda: manifest_status(self.stack, ECR_HOST, "shop/web", "1", "AWS", self.first_token) == 401,
+            lambda: manifest_status(self.stack, ECR_HOST, "shop/web", "1", "AWS", self.first_token) != 200,
             seconds=TOKEN_SECONDS + 20,
         )
         self.narrator.tell(

@@ -38,7 +38,7 @@ class Asked:
 
 
 def ask(session: Session, reference: Reference, action: Action) -> Asked:
-    """Write a request.
+    """Write a request, and nudge dispatch where the environment names its event bus.
 
     Raises:
         MissingError: there is no such registry.
@@ -49,6 +49,7 @@ def ask(session: Session, reference: Reference, action: Action) -> Asked:
     before = lookup.index(store, reference.project).registries.get(reference.registry)
     request = Request(action=action, asked_at=session.now())
     store.ask(reference, request)
+    session.nudge(reference.project)
     return Asked(reference, request, before)
 
 
