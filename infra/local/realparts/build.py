@@ -165,7 +165,7 @@ def _build(part: Part, position: str) -> None:
     jobs = str(min(os.cpu_count() or 2, int(os.environ.get("REGCRED_BUILD_JOBS", "99"))))
     for stale in target.parent.glob(f".{target.name}.*"):
         stale.unlink()
-    command = [
+    command: list[str | Path] = [
         go(),
         "build",
         "-p",
