@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.batch import SqsFifoPartialProcessor, process_partial_response
 
 from regcred.errors import RegcredError, TransientError
 from regcred.rotate import Done, Outcome
 from regcred.wiring import powertools
 from regcred.wiring.rotate import rotate
+from regcred.wiring.sqs import process_partially
 from regcred.work import Message
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 RESERVE = timedelta(seconds=25)
@@ -32,27 +32,30 @@ metrics = powertools.metrics("rotate")
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Rotate what the batch names. A message that failed is delivered again; those of other projects are done."""
     until = datetime.now(UTC) + timedelta(milliseconds=context.get_remaining_time_in_millis()) - RESERVE
-    # Groups are projects, which do not depend on each other: only the failed one's later messages are held back.
-    processor = SqsFifoPartialProcessor(skip_group_on_error=True)
-    processor.raise_on_entire_batch_failure = False
     outcomes: list[Outcome] = []
-    unreachable: list[TransientError] = []
+    unreachable = 0
 
-    def one(record: SQSRecord) -> None:
+    def handle(body: str, identifier: str) -> None:
+        nonlocal unreachable
         try:
-            owner = f"{context.aws_request_id}/{record.message_id}"
-            outcomes.extend(rotate().run(Message.parse(record.body), owner=owner, until=until))
+            owner = f"{context.aws_request_id}/{identifier}"
+            outcomes.extend(rotate().run(Message.parse(body), owner=owner, until=until))
         except RegcredError as error:
+            unreachable += isinstance(error, TransientError)
             logger.error("message failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - its line says all
-            if isinstance(error, TransientError):
-                unreachable.append(error)
+            raise
+        except Exception as error:
+            # Its text may hold anything: only its kind and place are told.
+            frame = extract_tb(error.__traceback__)[-1]
+            place = f"{frame.filename}:{frame.lineno}"
+            logger.error("message failed: a bug", error=type(error).__name__, at=place)  # noqa: TRY400
             raise
 
-    answer = process_partial_response(event=event, record_handler=one, processor=processor, context=context)
+    answer = process_partially(event, handle)
     _report(outcomes)
     metrics.add_metric("FailedMessages", MetricUnit.Count, len(answer["batchItemFailures"]))
-    metrics.add_metric("VaultUnreachable", MetricUnit.Count, len(unreachable))
-    return dict(answer)
+    metrics.add_metric("VaultUnreachable", MetricUnit.Count, unreachable)
+    return answer
 
 
 def _report(outcomes: list[Outcome]) -> None:
