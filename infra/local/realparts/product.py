@@ -79,6 +79,7 @@ class Product:
             f"vault.address={self.stack.vault.addr}",
             "kind=CronJob",
             f"schedule={NEVER}",
+            "image.repository=registry.example.com/regcred-sync",
             *settings,
         ]
         self.helm(
