@@ -105,6 +105,15 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
     ("answer", "error", "said"),
     [
         ((400, {"errors": ["missing client token"]}, {}), MalformedError, "can't understand"),
+        (
+            (
+                400,
+                {"errors": ["Upgrading from non-versioned to versioned data. This backend will be ..."]},
+                {},
+            ),
+            TransientError,
+            "the mount is starting",
+        ),
         ((401, {"errors": ["unauthorized"]}, {}), RefusedError, "permission denied"),
         ((403, {"errors": ["permission denied"]}, {}), RefusedError, "permission denied"),
         ((404, {"errors": ["no handler for route"]}, {}), RefusedError, "no such mount or namespace"),

@@ -28,8 +28,11 @@ def test_the_lambdas_sign_in_each_by_its_own_role(real: Real, keys: dict[str, Ke
     token = identities.web_identity_token(keys["aws"], identities.ROTATE)
     kv = identities.opened(real, identities.lambda_login("rotate", token))
     assert kv.version("upstream/payments/never") == 0
-    with pytest.raises(RefusedError, match="the sign-in was refused"):
+    with pytest.raises(RefusedError, match="its subject is not one of those"):
         identities.opened(real, identities.lambda_login("dispatch", token)).list("registries")
+    other = identities.web_identity_token(keys["aws"], identities.ROTATE, iss="https://other.example.com")
+    with pytest.raises(RefusedError, match="issuer"):
+        identities.opened(real, identities.lambda_login("rotate", other)).version("upstream/payments/never")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,7 @@ def test_a_method_that_is_not_there_is_refused(real: Real, keys: dict[str, Keys]
     login = JwtLogin(
         "regcred-cluster-c9", "sync", lambda: SecretStr(identities.service_account_token(keys["c1"]))
     )
-    with pytest.raises(RefusedError):
+    with pytest.raises(RefusedError, match="no such sign-in method"):
         identities.opened(real, login).version("platform/clusters/c9")
 
 

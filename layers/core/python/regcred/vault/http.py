@@ -44,6 +44,9 @@ INDEX_LIFE = 30.0
 _INDEX = "X-Vault-Index"
 _FORWARD = {"X-Vault-Inconsistent": "forward-active-node"}
 _CONFLICT = "check-and-set parameter did not match"
+_STARTING = (
+    "Upgrading from non-versioned"  # a KV v2 mount, for a moment after it was made or the server started
+)
 _TOO_LARGE = ("too large", "exceed")
 
 _REASONS = {
@@ -51,9 +54,11 @@ _REASONS = {
     "no known key successfully validated": "its signature fits none of the keys set there; were the keys rotated?",
     "token is expired": "it has expired; is the clock right?",
     "is not valid yet": "it is not valid yet; is the clock right?",
-    "aud": "its audience is not the one that the role wants",
-    "sub": "its subject is not the one that the role is bound to",
-    "iss": "its issuer is not the one set there",
+    "(aud)": "its audience is not the one that the role wants",
+    "(sub)": "its subject is not the one that the role is bound to",
+    'claim "sub"': "its subject is not one of those that the role is bound to",
+    "(iss)": "its issuer is not the one set there",
+    "permission denied": "there is no such sign-in method; apply the platform's declaration",
     "server id": "the server id header is missing or wrong",
 }
 """What is said of a refused sign-in, by a word of the server's answer; the first that fits."""
@@ -261,6 +266,8 @@ def _not_found(response: requests.Response, where: str) -> RegcredError | None:
 
 def _bad_write(response: requests.Response, where: str) -> RegcredError | None:
     text, status = _text(response), response.status_code
+    if status == codes.bad_request and _STARTING in text:
+        return _NotSentError(f"{where}: the mount is starting")
     if status == codes.bad_request and _CONFLICT in text:
         return ConflictError(f"{where}: somebody else wrote first; read it again and decide again")
     refused = status in {codes.bad_request, codes.internal_server_error} and any(
