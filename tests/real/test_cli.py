@@ -11,21 +11,24 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from realparts.kubernetes import Kubernetes
 from realparts.stack import Stack
 from realparts.vault import Vault
 from regcred.cluster.dockerconfig import secret_body
+from regcred.credential import Credential, Login
 from regcred.reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
-from regcred.vault.records import IndexEntry, State
+from regcred.vault.records import CredentialRecord, IndexEntry, State
 from regcred.vault.store import Store
 
 pytestmark = pytest.mark.real
@@ -105,8 +108,6 @@ def root(vault_stack: Stack, tmp_path: Path) -> Person:
 
 @pytest.fixture
 def store(vault_stack: Stack) -> Store:
-    from pydantic import SecretStr
-
     token = SecretStr(vault_stack.vault.root_token)
     return Store(connect(Server(vault_stack.vault.addr), TokenLogin(lambda: token)))
 
@@ -253,7 +254,7 @@ def at_a_terminal(
     [
         ({"VAULT_TOKEN": "s.unknown"}, 3, "permission denied"),
         ({"VAULT_ADDR": "http://127.0.0.1:9"}, 5, "http://127.0.0.1:9"),
-        ({"REGCRED_MOUNT": "nowhere"}, 3, "no such mount"),
+        ({"REGCRED_VAULT_MOUNT": "nowhere"}, 3, "no such mount"),
         ({"VAULT_NAMESPACE": "nowhere"}, 3, "namespace"),
     ],
 )
@@ -323,9 +324,15 @@ class Shop:
 
 
 @pytest.fixture
-def shop(kubernetes_stack: Stack, project, store) -> Shop:
+def shop(kubernetes_stack: Stack, project, store) -> Iterator[Shop]:
     kubernetes = kubernetes_stack.kubernetes
     reference = Reference(project, name())
+    credential = Credential(
+        "basic", (Login("puller", SecretStr(PASSWORD), ("registry.example.com",)),), datetime.now(UTC)
+    )
+    for _ in range(3):
+        record = CredentialRecord.of(credential, reference=reference, fingerprint=uuid.uuid4().hex[:16])
+        store.write_credential(reference, record, cas=store.credential_version(reference))
     store.merge_index(
         project,
         {
@@ -349,7 +356,8 @@ def shop(kubernetes_stack: Stack, project, store) -> Shop:
         "spec": {"containers": [{"name": "app", "image": "registry.example.com/shop:1"}]},
     }
     kubernetes.request("POST", f"/api/v1/namespaces/{namespace}/pods", pod)
-    return Shop(kubernetes, namespace, reference)
+    yield Shop(kubernetes, namespace, reference)
+    kubernetes.kubectl("delete", "namespace", namespace, "--timeout=60s", "--force", "--grace-period=0")
 
 
 def test_explain_tells_a_namespace_without_a_grant_whom_to_ask(root, shop):
@@ -363,8 +371,6 @@ def test_explain_tells_a_namespace_without_a_grant_whom_to_ask(root, shop):
 def test_explain_sees_the_secret_and_that_the_pod_does_not_name_it(root, shop, store):
     root.variables = {"KUBECONFIG": str(shop.kubernetes.kubeconfig)}
     root(f"grant add --cluster local {shop.reference.project} {shop.namespace}")
-    from pydantic import SecretStr
-
     body = secret_body(
         shop.reference, SecretStr(f'{{"auths":{{"x":"{PASSWORD}"}}}}'), version=3, expires_at=None
     )
@@ -377,6 +383,19 @@ def test_explain_sees_the_secret_and_that_the_pod_does_not_name_it(root, shop, s
     assert image["registry"] == str(shop.reference)
     assert "in the namespace, version 3, but the Pod does not name it" in str(image["checks"])
     assert "make a new one" in image["todo"]
+
+
+def test_sync_by_hand_shows_its_plan_then_places_the_secret(root, shop, store):
+    root.variables = {"KUBECONFIG": str(shop.kubernetes.kubeconfig)}
+    root(f"grant add --cluster local {shop.reference.project} {shop.namespace}")
+    line = f"create  {shop.namespace}/{shop.reference.secret_name} (version 3)"
+    assert line in root("sync --cluster local --dry-run").stdout
+    secret = f"/api/v1/namespaces/{shop.namespace}/secrets/{shop.reference.secret_name}"
+    assert shop.kubernetes.get(secret).status_code == 404
+    root("sync --cluster local --once")
+    assert shop.kubernetes.get(secret).ok
+    row = next(row for row in root("status").stdout.splitlines() if str(shop.reference) in row)
+    assert "local: 1 namespace" in row
 
 
 def test_explain_for_somebody_with_no_rights_in_the_cluster_is_refused_in_a_line(root, shop):

@@ -32,6 +32,7 @@ from regcred.vault.records import (
     IndexEntry,
     Placement,
     ProjectPolicy,
+    Request,
     State,
     Status,
 )
@@ -325,6 +326,14 @@ class TestGrant:
         payments("grant add --cluster c2 payments prod")
         assert "regcred project add payments --cluster c2" in payments.err
 
+    def test_namespaces_may_be_options_as_in_the_events_of_sync(self, payments):
+        payments("grant add payments --cluster c1 --namespace qa")
+        assert "qa" in payments.store.cluster("c1").value.grants["payments"]
+
+    def test_a_grant_to_nobody_is_refused(self, payments):
+        payments("grant add payments --cluster c1", code=2)
+        assert "NAMESPACE" in payments.last
+
     def test_globs_must_be_switched_on(self, payments):
         payments("grant add --cluster c1 payments team-*", code=2)
         assert "--allow-globs" in payments.last
@@ -442,6 +451,19 @@ class TestRotate:
         payments.while_waiting += [down, up]
         payments.answer(ECR, version=13)
         payments("rotate payments/ecr-prod")
+
+    def test_a_newer_request_of_somebody_else_is_waited_for(self, payments):
+        newer = Request(action=Action.VERIFY, asked_at=NOW + timedelta(seconds=1))
+        payments.while_waiting.append(lambda: payments.store.ask(ECR, newer))
+        payments.answer(ECR, version=13)
+        payments("rotate payments/ecr-prod")
+        assert "ok, version 13" in payments.out
+
+    def test_a_request_that_was_lost_is_asked_again(self, payments):
+        payments.while_waiting.append(lambda: payments.kv.delete("requests/payments/nexus"))
+        payments.answer(NEXUS, version=1)
+        payments("rotate payments/nexus")
+        assert "ok, version 1" in payments.out
 
     def test_without_permission_it_is_refused(self, payments):
         payments.kv.faults["write", "requests/"] = RefusedError("permission denied")
@@ -637,6 +659,42 @@ class TestRegistry:
         payments.kv.faults["delete", "upstream/"] = TransientError("Vault is sealed")
         payments("registry remove payments/nexus --yes", code=1)
         assert "the definition is removed, but the upstream secret is not" in payments.last
+
+
+class TestSync:
+    def run(self, cli, line, code=0, failures=()):
+        asked = []
+
+        def run_sync(given, context, way, say):
+            asked.append((given, context, way))
+            say("create  shop/regcred.payments.main (version 3)")
+            return failures
+
+        found = run(line.split(), Session(run_sync=run_sync))
+        cli.out, cli.err = cli.capture.readouterr()
+        assert found == code
+        return asked
+
+    def test_options_go_before_the_environment(self, cli):
+        asked = self.run(cli, "sync --cluster c1 --mode none --dry-run --context other")
+        assert asked == [({"REGCRED_CLUSTER": "c1", "REGCRED_MODE": "none"}, "other", "dry-run")]
+        assert cli.out == "create  shop/regcred.payments.main (version 3)\n"
+
+    def test_without_a_way_it_goes_on(self, cli):
+        assert self.run(cli, "sync --cluster c1")[0][2] == "loop"
+
+    def test_failures_are_counted_and_fail(self, cli):
+        self.run(cli, "sync --cluster c1 --once", code=1, failures=["x", "y"])
+        assert "2 failures" in cli.err
+
+    def test_the_cluster_must_be_named(self, cli, monkeypatch):
+        monkeypatch.delenv("REGCRED_CLUSTER", raising=False)
+        self.run(cli, "sync --once", code=2)
+        assert "--cluster" in cli.err
+
+    def test_the_brake_is_never_taken_off_for_good(self, cli):
+        self.run(cli, "sync --cluster c1 --confirm-removals", code=2)
+        assert "--dry-run" in cli.err
 
 
 CREATE = Step(Verb.CREATE, Resource(Kind.POLICY, "regcred-sync"), {})

@@ -61,6 +61,11 @@ class App(Root):
             "doctor": Lazy("regcred.cli.doctor", "doctor", "Check the whole of it, and say what to mend."),
         },
         "Running": {
+            "sync": Lazy(
+                "regcred.cli.sync",
+                "sync",
+                "Bring a cluster in line with Vault.",
+            ),
             "platform": Lazy(
                 "regcred.cli.platform", "platform", "Set up Vault: mount, policies, sign-in, groups."
             ),

@@ -53,15 +53,22 @@ def ask(session: Session, reference: Reference, action: Action) -> Asked:
     return Asked(reference, request, before)
 
 
-def wait(session: Session, asked: Asked, patience: timedelta) -> IndexEntry | None:
-    """Wait until the request was acted on, and return what the index says then.
+def wait(session: Session, asked: Asked, patience: timedelta) -> IndexEntry:
+    """Wait until what was asked for was done, and return what the index says then.
+
+    Where somebody else asks meanwhile, theirs is waited for: the newest request counts.
 
     Raises:
-        TransientError: it was not acted on in time; the request stays, and will be.
+        TransientError: it was not done in time; the request stays, and will be.
     """
     started = session.now()
     with _progress(asked, started) as tell:
-        while not _acted_on(session, asked):
+        while True:
+            if _taken_away(session, asked):
+                if entry := _entry(session, asked):
+                    return entry
+                # A request may be lost to another that was answered at the same moment (Store.answered).
+                session.store.ask(asked.reference, asked.request)
             now = session.now()
             if now - started > patience:
                 raise TransientError(
@@ -70,22 +77,24 @@ def wait(session: Session, asked: Asked, patience: timedelta) -> IndexEntry | No
                 )
             tell(now)
             session.sleep(EVERY)
+
+
+def _entry(session: Session, asked: Asked) -> IndexEntry | None:
     return lookup.index(session.store, asked.reference.project).registries.get(asked.reference.registry)
 
 
-def _acted_on(session: Session, asked: Asked) -> bool:
+def _taken_away(session: Session, asked: Asked) -> bool:
     try:
-        found = session.store.request(asked.reference)
+        if session.store.request(asked.reference) is None:
+            return True
+        return asked.request.action is Action.REVOKE and _revoked(session, asked)
     except TransientError:
         return False  # a wait of minutes outlives a restart of Vault
-    if found is None or found.value != asked.request:
-        return True
-    return asked.request.action is Action.REVOKE and _revoked(session, asked)
 
 
 def _revoked(session: Session, asked: Asked) -> bool:
     # Such a request stays while the vendor can't be reached, though the credential is already gone everywhere else.
-    entry = lookup.index(session.store, asked.reference.project).registries.get(asked.reference.registry)
+    entry = _entry(session, asked)
     return entry is not None and entry != asked.before and entry.state is State.REVOKED
 
 

@@ -17,6 +17,10 @@ from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.reference import check_label
 from regcred.vault.records import ClusterGrants
 
+namespace_option = click.option(
+    "--namespace", "-n", "more", multiple=True, metavar="NS", help="Another way to name a namespace."
+)
+
 
 @click.group(cls=Group)
 def grant() -> None:
@@ -34,15 +38,26 @@ def grant() -> None:
     help="Switch on, for this cluster, names with '*' that match many namespaces.",
 )
 @click.argument("project", type=PROJECT, metavar="P")
-@click.argument("namespaces", nargs=-1, required=True, metavar="NAMESPACE...")
+@click.argument("namespaces", nargs=-1, metavar="NAMESPACE...")
+@namespace_option
 @pass_session
-def add(session: Session, cluster: str, project: str, namespaces: Sequence[str], allow_globs: bool) -> None:
+def add(
+    session: Session,
+    cluster: str,
+    project: str,
+    namespaces: Sequence[str],
+    more: Sequence[str],
+    allow_globs: bool,
+) -> None:
     """Let namespaces use a project's registries.
 
     \b
     Example:
       regcred grant add --cluster c1 payments payments-prod payments-staging
     """
+    namespaces = (*namespaces, *more)
+    if not namespaces:
+        raise BadInputError("name at least one namespace: regcred grant add --cluster C P NAMESPACE")
     for namespace in namespaces:
         _check_namespace(namespace)
 
@@ -67,12 +82,16 @@ def add(session: Session, cluster: str, project: str, namespaces: Sequence[str],
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.argument("project", type=PROJECT, metavar="P")
 @click.argument("namespaces", nargs=-1, metavar="[NAMESPACE...]")
+@namespace_option
 @pass_session
-def remove(session: Session, cluster: str, project: str, namespaces: Sequence[str], yes: bool) -> None:
+def remove(
+    session: Session, cluster: str, project: str, namespaces: Sequence[str], more: Sequence[str], yes: bool
+) -> None:
     """Take a project away from namespaces; from all of the cluster's if none is named.
 
     Sync removes the Secrets there at once: images that are not on the node yet can no longer be pulled.
     """
+    namespaces = (*namespaces, *more)
     found = session.store.cluster(cluster)
     granted = found.value.grants.get(project, []) if found else []
     if not granted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from regcred.rotate import Rotate
     from regcred.vault.platform import Action
     from regcred.vault.store import Store
+    from regcred.wiring.cli_sync import Way
 
 
 def _own_store() -> Store:
@@ -82,10 +83,25 @@ def _own_platform(directory: Path | None) -> Platform:
     return platform(directory)
 
 
+def _nudge(project: str) -> bool:
+    from regcred.wiring.nudge import nudge
+
+    return nudge(project)
+
+
 def _rotate_here(store: Store) -> Rotate:
     from regcred.wiring.cli import rotate
 
     return rotate(store)
+
+
+def _run_sync(
+    given: Mapping[str, str], context: str | None, way: Way, say: Callable[[str], None]
+) -> Sequence[str]:
+    from regcred.wiring.cli_sync import run_sync
+
+    with user_input():
+        return run_sync(given, context, way, say)
 
 
 @dataclass(slots=False)
@@ -97,7 +113,11 @@ class Session:
     """Takes the kubeconfig's context, None for the current one."""
     open_platform: Callable[[Path | None], Platform] = _own_platform
     """Takes the folder of the declaration, None for what comes with Regcred."""
+    nudge: Callable[[str], bool] = _nudge
+    """Tells dispatch to look at a project now; False if nobody could be told."""
     rotate_here: Callable[[Store], Rotate] = _rotate_here
+    run_sync: Callable[[Mapping[str, str], str | None, Way, Callable[[str], None]], Sequence[str]] = _run_sync
+    """See :func:`regcred.wiring.cli_sync.run_sync`."""
     now: Callable[[], datetime] = _now
     sleep: Callable[[float], None] = time.sleep
 

@@ -37,7 +37,7 @@ def connection(environment: Mapping[str, str], home: Path) -> Connection:
     """Read the environment.
 
     Args:
-        environment: ``VAULT_ADDR``, ``VAULT_TOKEN``, ``VAULT_NAMESPACE``, ``VAULT_CACERT``, ``REGCRED_MOUNT``.
+        environment: ``VAULT_ADDR``, ``VAULT_TOKEN``, ``VAULT_NAMESPACE``, ``VAULT_CACERT``, ``REGCRED_VAULT_MOUNT``.
         home: Where the token file lies if ``VAULT_TOKEN`` is not set.
 
     Raises:
@@ -47,12 +47,7 @@ def connection(environment: Mapping[str, str], home: Path) -> Connection:
     from regcred.vault.kv2 import MOUNT
     from regcred.vault.login import cli_token
 
-    address = environment.get("VAULT_ADDR", "").strip().rstrip("/")
-    if not address:
-        raise MalformedError(
-            "VAULT_ADDR is not set; export VAULT_ADDR=https://vault.example.com:8200 (your Vault or OpenBao)",
-            field="VAULT_ADDR",
-        )
+    address = vault_address(environment)
     ca_file = environment.get("VAULT_CACERT", "")
     if ca_file and not Path(ca_file).is_file():
         raise MalformedError(f"VAULT_CACERT: there is no file {ca_file}", field="VAULT_CACERT")
@@ -65,7 +60,22 @@ def connection(environment: Mapping[str, str], home: Path) -> Connection:
         token()
     except MissingError as error:
         raise MalformedError(str(error), field="VAULT_TOKEN") from None
-    return Connection(server, token, environment.get("REGCRED_MOUNT", "").strip("/") or MOUNT)
+    return Connection(server, token, environment.get("REGCRED_VAULT_MOUNT", "").strip("/") or MOUNT)
+
+
+def vault_address(environment: Mapping[str, str]) -> str:
+    """Where Vault is.
+
+    Raises:
+        MalformedError: ``VAULT_ADDR`` is not set.
+    """
+    address = environment.get("VAULT_ADDR", "").strip().rstrip("/")
+    if not address:
+        raise MalformedError(
+            "VAULT_ADDR is not set; export VAULT_ADDR=https://vault.example.com:8200 (your Vault or OpenBao)",
+            field="VAULT_ADDR",
+        )
+    return address
 
 
 def store() -> Store:

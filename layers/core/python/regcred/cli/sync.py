@@ -1,0 +1,69 @@
+"""``regcred sync``: the in-cluster function, run by hand or as the image's command."""
+
+from __future__ import annotations
+
+import click
+
+from regcred.cli.failures import BadInputError, Failed
+from regcred.cli.output import plural, printable
+from regcred.cli.parameters import CLUSTER
+from regcred.cli.session import Session, pass_session
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Make one run and end, instead of going on.")
+@click.option("--dry-run", is_flag=True, help="Show what one run would do, and do nothing.")
+@click.option(
+    "--cluster",
+    type=CLUSTER,
+    metavar="C",
+    envvar="REGCRED_CLUSTER",
+    required=True,
+    help="The cluster's name in Regcred; else REGCRED_CLUSTER.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["admission", "serviceaccount", "none"]),
+    help="How Pods get the names of their Secrets; else REGCRED_MODE, or admission.",
+)
+@click.option("--confirm-removals", is_flag=True, help="Let this run remove more than the brake allows.")
+@click.option(
+    "--context", metavar="NAME", help="The kubeconfig's context; else the current one, or the Pod's account."
+)
+@pass_session
+def sync(
+    session: Session,
+    once: bool,
+    dry_run: bool,
+    cluster: str,
+    mode: str | None,
+    confirm_removals: bool,
+    context: str | None,
+) -> None:
+    """Bring a cluster in line with Vault.
+
+    It places, renews and removes Secrets. In a Pod it signs in to Vault with the Pod's own token; by hand with yours, as the other commands do. All other settings
+    are environment variables (docs/sync.md). The loop ends on Ctrl-C and SIGTERM; what it had begun, the next run ends.
+
+    \b
+    Examples:
+      regcred sync --cluster c1 --dry-run
+      regcred sync --cluster c1 --once
+    """
+    if confirm_removals and not (once or dry_run):
+        raise BadInputError("--confirm-removals: is for one run; add --once, after a look at --dry-run")
+    settings = {
+        "REGCRED_CLUSTER": cluster,
+        "REGCRED_MODE": mode,
+        "REGCRED_CONFIRM_REMOVALS": "true" if confirm_removals else None,
+    }
+    failures = session.run_sync(
+        {name: value for name, value in settings.items() if value},
+        context,
+        "dry-run" if dry_run else "once" if once else "loop",
+        lambda line: click.echo(printable(line)),
+    )
+    if failures:
+        raise Failed(
+            f"{plural(len(failures), 'failure')}; what could be done is done, and the rest stays as it was"
+        )
