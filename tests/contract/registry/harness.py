@@ -6,9 +6,23 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from fakes.vendors.aws import Aws
+from fakes.vendors.azure import AcrFederated, AcrPrefix
 from fakes.vendors.basic import BasicAuth, BasicOpaque, BasicToken
-from fakes.vendors.ecr import EcrByRole, EcrOwn
+from fakes.vendors.clouds import AlibabaFederated, AlibabaKey, DigitalOcean, TencentFederated, TencentKey
+from fakes.vendors.ecr import EcrByRole, EcrOwn, EcrPublic
+from fakes.vendors.federated import (
+    Cloudsmith,
+    GhcrApp,
+    JfrogAws,
+    JfrogOidc,
+    JfrogToken,
+    QuayFederated,
+    System,
+)
+from fakes.vendors.google import GarFederated, GarKey
 from fakes.vendors.network import Network
+from fakes.vendors.static import AcrToken, DockerHubStatic, GhcrToken, QuayStatic
+from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, Harbor, Nexus
 from fakes.vendors.vendor import PROJECT_ROLE, ProjectIdentity, Vendor
 from pydantic import SecretStr
 
@@ -21,7 +35,38 @@ from regcred.registry.verify import RegistryVerifier
 
 REFERENCE = Reference("payments", "main")
 
-VENDORS: tuple[type[Vendor], ...] = (BasicAuth, BasicToken, BasicOpaque, EcrByRole, EcrOwn)
+VENDORS: tuple[type[Vendor], ...] = (
+    AcrFederated,
+    AcrPrefix,
+    AcrToken,
+    AlibabaFederated,
+    AlibabaKey,
+    BasicAuth,
+    BasicOpaque,
+    BasicToken,
+    Cloudsmith,
+    DigitalOcean,
+    DockerHubOrganisation,
+    DockerHubStatic,
+    EcrByRole,
+    EcrOwn,
+    EcrPublic,
+    GarFederated,
+    GarKey,
+    GhcrApp,
+    GhcrToken,
+    Gitlab,
+    Harbor,
+    JfrogAws,
+    JfrogOidc,
+    JfrogToken,
+    Nexus,
+    QuayFederated,
+    QuayStatic,
+    System,
+    TencentFederated,
+    TencentKey,
+)
 
 
 def vendor_id(vendor: type[Vendor]) -> str:

@@ -59,7 +59,7 @@ def test_it_is_found_under_every_host_of_the_registry_and_no_other(bench: Bench)
 
 def test_the_keys_are_narrowed_to_the_definitions_repositories(bench: Bench) -> None:
     paths = {split_key(key)[1] for key in bench.mint().hosts}
-    assert paths == set(bench.definition.repositories or ("",))
+    assert paths == set(bench.definition.scopes() or ("",))
 
 
 @pytest.mark.parametrize("skew", SKEWS, ids=str)
@@ -80,7 +80,7 @@ def test_the_expiry_is_the_vendors_whatever_our_clock_says(
     assert bench.verify(credential).verdict is Verdict.CAN_PULL, "it died before its refresh"
 
 
-@vendors(that=lambda vendor: vendor.lifetime is not None)
+@vendors(that=lambda vendor: vendor.lifetime is not None and vendor.dies)
 def test_the_registry_refuses_it_once_it_has_expired(bench: Bench, network: Network) -> None:
     credential = bench.mint()
     network.clock.advance(bench.vendor.lifetime + timedelta(minutes=2))
@@ -88,7 +88,8 @@ def test_the_registry_refuses_it_once_it_has_expired(bench: Bench, network: Netw
 
 
 def test_two_mints_give_the_second_without_harm_to_the_first(bench: Bench) -> None:
-    first, second = bench.mint(), bench.mint()
+    first = bench.mint()
+    second = bench.mint(in_force=first.revocation_id)
     assert bench.verify(first).verdict is Verdict.CAN_PULL
     assert bench.verify(second).verdict is Verdict.CAN_PULL
 
@@ -162,7 +163,7 @@ def test_no_refusal_repeats_what_the_vendor_said_in_its_body(
         bench.mint()
     assert "s3cr3t" not in str(caught.value)
     assert caught.value.__cause__ is None, "a traceback would show the vendor's words"
-    assert caught.value.__suppress_context__
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 def test_no_secret_is_in_a_log_or_a_repr(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -170,11 +171,12 @@ def test_no_secret_is_in_a_log_or_a_repr(bench: Bench, caplog: pytest.LogCapture
     credential = bench.mint()
     bench.verify(credential)
     texts = [caplog.text, repr(credential), repr(bench.context()), repr(bench.definition)]
-    for secret in [*passwords(credential), *bench.vendor.upstream.values()]:
-        if len(secret) > 8:
-            assert not [text for text in texts if secret in text]
+    for secret in passwords(credential) | set(bench.vendor.upstream.values()) - {
+        bench.vendor.upstream.get("username")
+    }:
+        assert not [text for text in texts if secret in text]
 
 
-def passwords(credential: Credential) -> list[str]:
+def passwords(credential: Credential) -> set[str]:
     auths = json.loads(credential.dockerconfigjson().get_secret_value())["auths"]
-    return [value for entry in auths.values() for value in (entry["password"], entry["auth"])]
+    return {value for entry in auths.values() for value in (entry["password"], entry["auth"])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import hmac
 import json
@@ -55,6 +56,12 @@ class Role:
     actions: list[str] = field(default_factory=list)
 
 
+@functools.cache
+def signing_key() -> rsa.RSAPrivateKey:
+    """One RSA key for a whole run: making one takes long."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
 class Aws:
     """One AWS for all accounts."""
 
@@ -69,7 +76,7 @@ class Aws:
         self.ecr_push_ignores_session_policy = False
         """Whether session policies bind tokens is undocumented; this is the bad case."""
         self._role_of: dict[str, str] = {}
-        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.key = signing_key()
 
     def install(self, network: Network) -> None:
         for pattern in ("sts.*", "sts-fips.*"):
@@ -235,6 +242,10 @@ class Aws:
             and any(fnmatch.fnmatchcase(resource, p) for p in _listed(item["Resource"]))
             for item in policy["Statement"]
         )
+
+    def role_of(self, caller: str) -> str | None:
+        """The role of an access key; None for an error code of `authenticated`."""
+        return self._role_of.get(caller)
 
     def authenticated(self, request: Request, service: str) -> str:
         """The access key of the caller, or the error code."""

@@ -81,3 +81,39 @@ class EcrOwn(EcrByRole):
             "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn",
             "111122223333.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn",
         )
+
+
+class EcrPublic(Vendor):
+    provider = "ecr-public"
+    lifetime = timedelta(hours=12)
+    keyless = True
+    calls = r"POST (sts|api\.ecr-public)\."
+
+    def install(self) -> None:
+        self.aws.install(self.network)
+        actions = ["ecr-public:GetAuthorizationToken", "sts:GetServiceBearerToken"]
+        self.aws.roles[ROLE] = Role(ROLE, trusts=PROJECT_ROLE, external_id="payments", actions=actions)
+        registry = OciRegistry(
+            self.clock,
+            realm="https://public.ecr.aws/token/",
+            service="public.ecr.aws",
+            check=self.aws.public_login,
+            repositories=("alias/app",),
+        )
+        registry.install(self.network, "public.ecr.aws", "ecr-public.aws.com")
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return {
+            "provider": "ecr-public",
+            "role_arn": ROLE,
+            "repositories": ["alias/"],
+            "probe": "alias/app:1",
+        }
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return ("public.ecr.aws", "ecr-public.aws.com")
+
+    def widen(self) -> None:
+        self.aws.public_may_push = True

@@ -95,7 +95,7 @@ class OciRegistry:
         query = dict(request.query)
         if query.get("service") != self.service:
             return Response(400, {"errors": [{"code": "UNSUPPORTED"}]})
-        login = _basic(request)
+        login = basic_login(request)
         rights = self.rights(request.host, *login) if login else None
         if rights is None:
             return Response(401, {"errors": [{"code": "UNAUTHORIZED", "message": f"bad login {login}"}]})
@@ -144,7 +144,7 @@ class OciRegistry:
 
     def _actions(self, request: Request, repository: str) -> set[str] | None:
         if not self.realm:
-            login = _basic(request)
+            login = basic_login(request)
             rights = self.rights(request.host, *login) if login else None
             return None if rights is None else rights.actions(repository)
         scheme, _, token = request.header("Authorization").partition(" ")
@@ -187,7 +187,7 @@ class OciRegistry:
         return Response(204)
 
 
-def _basic(request: Request) -> tuple[str, str] | None:
+def basic_login(request: Request) -> tuple[str, str] | None:
     scheme, _, value = request.header("Authorization").partition(" ")
     if scheme != "Basic":
         return None

@@ -45,7 +45,10 @@ class Vendor(ABC):
     keyless: ClassVar[bool] = False
     calls: ClassVar[str] = ""
     """A regular expression over `METHOD host/path` of the requests that mint; empty: minting asks nobody."""
-    verifiable: ClassVar[bool] = True
+    dies: ClassVar[bool] = True
+    """Whether the vendor itself ends it at `lifetime`; else its own next turn does."""
+    keeps_tokens: ClassVar[bool] = False
+    """Whether it keeps named tokens, so that nothing may be left over."""
 
     def __init__(self, network: Network, aws: Aws) -> None:
         self.network = network

@@ -35,14 +35,15 @@ class Login:
     without scheme; a path ends in ``/`` so that ``team/`` does not match ``team2/``.
     """
 
-    username: str
+    username: str = field(repr=False)  # at DigitalOcean it is the token itself
     password: SecretStr
     hosts: tuple[str, ...]
 
     def __post_init__(self) -> None:
         if not self.username or ":" in self.username:
             raise MalformedError(
-                "the user name is empty or holds ':', which Basic authentication can't carry", field="username"
+                "the user name is empty or holds ':', which Basic authentication can't carry",
+                field="username",
             )
         if not self.password.get_secret_value():
             raise MalformedError("the password is empty", field="password")

@@ -22,6 +22,9 @@ POLICY_MAX = 2048
 CHAIN_SECONDS = 3600
 """Longest session of a role that was assumed by a role, in seconds (role chaining)."""
 
+CALLER_IDENTITY_URL = "https://sts.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15"
+"""What is signed as a proof of identity; whoever checks it sends it on to AWS."""
+
 _SESSION_NAME_MAX = 64
 
 _THROTTLED = frozenset(
@@ -180,3 +183,23 @@ def _client_error(error: ClientError, action: str, remedy: str) -> Exception:
     if code in _MISSING:
         return MissingError(f"{action}: AWS answered {code}; {remedy}")
     return RefusedError(f"{action}: AWS answered {code or status}; {remedy}")
+
+
+def signed_caller_identity(credentials: AwsCredentials) -> dict[str, str]:
+    """The headers of a signed ``GET sts:GetCallerIdentity``, which prove to somebody else who signed (SigV4)."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    _silence()
+    request = AWSRequest("GET", CALLER_IDENTITY_URL, headers={"Accept": "application/json"})
+    SigV4Auth(
+        Credentials(
+            credentials.access_key_id,
+            credentials.secret_access_key.get_secret_value(),
+            credentials.session_token.get_secret_value(),
+        ),
+        "sts",
+        "us-east-1",
+    ).add_auth(request)
+    return dict(request.headers.items())

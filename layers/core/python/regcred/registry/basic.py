@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from regcred.credential import Credential, Login
+from regcred.credential import Credential
 from regcred.registry.definition import BaseDefinition, Host, NonEmpty
 from regcred.registry.interface import MintContext, Revoked
-from regcred.registry.upstream import field_of
-
-USERNAME = "username"
-PASSWORD = "password"  # noqa: S105 - a field's name
+from regcred.registry.upstream import described, logins
 
 
 class BasicDefinition(BaseDefinition):
@@ -29,8 +26,8 @@ class BasicDefinition(BaseDefinition):
         return (*self.hosts, *self.realm_hosts)
 
     def upstream_fields(self) -> dict[str, str]:
-        """The login itself."""
-        return {USERNAME: "the user name", PASSWORD: "the password, or a pull-only token"}
+        """The login itself, and a second one while the first is replaced."""
+        return described("the user name", "the password, or a pull-only token")
 
     def realms(self) -> tuple[str, ...]:
         """The hosts of the registry's token service."""
@@ -49,11 +46,11 @@ class BasicProvider:
 
     def mint(self, definition: BasicDefinition, context: MintContext) -> Credential:
         """One login per host, so that each is verified by itself; it has no expiry."""
-        username = field_of(context, USERNAME).get_secret_value()
-        password = field_of(context, PASSWORD)
         return Credential(
             provider=self.name,
-            logins=tuple(Login(username, password, definition.keys([host])) for host in definition.hosts),
+            logins=tuple(
+                login for host in definition.hosts for login in logins(context, definition.keys([host]))
+            ),
             issued_at=context.now(),
         )
 

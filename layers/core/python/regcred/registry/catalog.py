@@ -25,8 +25,25 @@ GROUP = "regcred.providers"
 
 _BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
+        "acr": "regcred.registry.acr:AcrProvider",
+        "alibaba": "regcred.registry.alibaba:AlibabaProvider",
+        "artifactory": "regcred.registry.artifactory:ArtifactoryProvider",
         "basic": "regcred.registry.basic:BasicProvider",
+        "cloudsmith": "regcred.registry.cloudsmith:CloudsmithProvider",
+        "digitalocean": "regcred.registry.digitalocean:DigitalOceanProvider",
+        "dockerhub": "regcred.registry.dockerhub:DockerHubProvider",
         "ecr": "regcred.registry.ecr:EcrProvider",
+        "ecr-public": "regcred.registry.ecr_public:EcrPublicProvider",
+        "gar": "regcred.registry.gar:GarProvider",
+        "ghcr": "regcred.registry.ghcr:GhcrProvider",
+        "gitlab": "regcred.registry.gitlab:GitlabProvider",
+        "harbor": "regcred.registry.harbor:HarborProvider",
+        "mcr": "regcred.registry.public:McrProvider",
+        "nexus": "regcred.registry.nexus:NexusProvider",
+        "public": "regcred.registry.public:PublicProvider",
+        "quay": "regcred.registry.quay:QuayProvider",
+        "system": "regcred.registry.system:SystemProvider",
+        "tencent": "regcred.registry.tencent:TencentProvider",
     }
 )
 

@@ -23,6 +23,7 @@ _PORT_MAX = 65535
 _REPOSITORY = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+$-]{0,127}")
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/[\w+=,.@/-]{1,512}")
 _ACCOUNT = re.compile(r"\d{12}")
 
@@ -97,6 +98,18 @@ def _check_account(value: str) -> str:
     return value
 
 
+def _check_user(value: str) -> str:
+    if not _USER.fullmatch(value):
+        raise ValueError(f"{value!r} is not a name: letters, digits and . _ + $ - only")
+    return value
+
+
+def _check_digits(value: str) -> str:
+    if value and not value.isdigit():
+        raise ValueError(f"{value!r} is not a number")
+    return value
+
+
 def _check_nonempty(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
         raise ValueError("is empty; name at least one")
@@ -117,6 +130,12 @@ RoleArn = Annotated[str, AfterValidator(_check_role)]
 
 AccountId = Annotated[str, AfterValidator(_check_account)]
 """An AWS account id of 12 digits, or empty."""
+
+User = Annotated[str, AfterValidator(_check_user)]
+"""A user or robot name without characters that would change a URL or a Basic login."""
+
+Digits = Annotated[str, AfterValidator(_check_digits)]
+"""A number that is an identifier, as text; or empty."""
 
 NonEmpty = AfterValidator(_check_nonempty)
 """Marks a list that needs at least one item."""
@@ -146,6 +165,10 @@ class BaseDefinition(BaseModel):
         """The definition as a plain mapping, without defaults."""
         return self.model_dump(mode="json", exclude_defaults=True) | {"provider": self.provider}
 
+    def needs_credential(self) -> bool:
+        """Whether anything must be minted at all; a public registry says no."""
+        return True
+
     def typed_hosts(self) -> tuple[str, ...]:
         """The hosts that the owner typed, to be allowed to the project; vendors name the hosts of the others."""
         return ()
@@ -162,15 +185,17 @@ class BaseDefinition(BaseModel):
         """Hosts beside the registry's own that may ask for its credentials to hand out pull tokens."""
         return ()
 
+    def scopes(self) -> tuple[str, ...]:
+        """The repositories and prefixes that the credential is for; empty: the whole registry."""
+        return self.repositories
+
     def keys(self, hosts: Iterable[str]) -> tuple[str, ...]:
-        """The keys of the ``auths`` map for these hosts, narrowed to ``repositories``.
+        """The keys of the ``auths`` map for these hosts, narrowed to :meth:`scopes`.
 
         A key with a path is a plain string prefix to the kubelet: the key of one repository ``team/app`` is also
         tried for ``team/app2`` of the same host, and the registry refuses it there.
         """
-        return tuple(
-            f"{host}/{path}" if path else host for host in hosts for path in self.repositories or ("",)
-        )
+        return tuple(f"{host}/{path}" if path else host for host in hosts for path in self.scopes() or ("",))
 
 
 def parse(content: Mapping[str, Any], *, where: str) -> BaseDefinition:
@@ -290,11 +315,11 @@ def check_allowed(
 
 
 def _check_paths(definition: BaseDefinition, host: str, prefixes: Sequence[str]) -> None:
-    if not definition.repositories:
+    if not definition.scopes():
         raise RefusedError(
             f"this project may use only {', '.join(prefixes) or 'no path'} on {host}; name them under 'repositories'"
         )
-    for scope in definition.repositories:
+    for scope in definition.scopes():
         if not any(scope == prefix or scope.startswith(prefix.rstrip("/") + "/") for prefix in prefixes):
             raise RefusedError(f"path {scope} on {host} is not allowed to this project; {_ask('paths')}")
 

@@ -8,7 +8,7 @@ only, and a session policy narrows it to the definition's repositories.
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -80,10 +80,6 @@ class EcrDefinition(BaseDefinition):
     def scopes(self) -> tuple[str, ...]:
         """The repositories to pull: those named, and what the pull-through cache keeps. Empty: all."""
         return (*self.repositories, *self.pull_through) if self.repositories else ()
-
-    def keys(self, hosts: Iterable[str]) -> tuple[str, ...]:
-        """As in the base, with the pull-through cache's prefixes."""
-        return tuple(f"{host}/{path}" if path else host for host in hosts for path in self.scopes() or ("",))
 
     def registry_account(self) -> str:
         """The account whose hosts are meant, as far as the definition says it."""

@@ -92,6 +92,9 @@ class Journal(Protocol):
     def read(self) -> Slots:
         """What was saved last; empty slots if nothing was."""
 
+    def latest(self) -> Slots:
+        """What is saved now, by whomever; reading it does not renew the right to write."""
+
     def write(self, slots: Slots) -> None:
         """Save.
 

@@ -11,7 +11,8 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -82,6 +83,17 @@ class Answer:
                 f"{what} answered {self.status} with something that is no JSON object; check the address"
             )
         return value
+
+    def items(self, *, field: str, what: str) -> list[dict[str, Any]]:
+        """The body as a JSON list of objects that each have an ``id``.
+
+        Raises:
+            MalformedError: It is none; the text names ``field`` as what was listed.
+        """
+        try:
+            return identified(json.loads(self.body), field=field, what=what)
+        except ValueError:
+            raise MalformedError(f"{what} answered without a list of {field!r}", field=field) from None
 
     def code(self) -> str:
         """The vendor's own short error code, if the body names one where vendors do; never free text."""
@@ -195,6 +207,7 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
     Raises:
         TransientError: 408, 429 or 5xx.
         MissingError: 404 or 410.
+        MalformedError: Another success than expected: a proxy's page, most likely.
         RefusedError: Any other; the text holds the vendor's short code, never its body.
     """
     if answer.status in ok:
@@ -205,6 +218,10 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
         raise TransientError(f"{said}; it will be tried again", retry_after=retry_after(answer))
     if answer.status in {404, 410}:
         raise MissingError(f"{said}; {remedy}")
+    if answer.status < 300:  # noqa: PLR2004 - another kind of success than the contract's is no success
+        raise MalformedError(
+            f"{said}, which is not what the vendor's contract says; check the address and the proxy"
+        )
     raise RefusedError(f"{said}; {remedy}")
 
 
@@ -212,6 +229,14 @@ def retry_after(answer: Answer) -> timedelta | None:
     """How long the server asked to be left alone, if it said so in seconds (RFC 9110, section 10.2.3)."""
     seconds = answer.headers.get("Retry-After", "")
     return timedelta(seconds=int(seconds)) if seconds.isdigit() else None
+
+
+def server_time(answer: Answer) -> datetime | None:
+    """The vendor's own time of an answer (RFC 9110, section 6.6.1), to sign by where our clock is wrong."""
+    try:
+        return parsedate_to_datetime(answer.headers.get("Date", ""))
+    except ValueError:
+        return None
 
 
 def text_field(fields: Mapping[str, Any], *names: str, what: str) -> str:
@@ -227,3 +252,23 @@ def text_field(fields: Mapping[str, Any], *names: str, what: str) -> str:
     raise MalformedError(
         f"{what} answered without {names[0]!r}; check the address and the vendor's version", field=names[0]
     )
+
+
+def objects(fields: Mapping[str, Any], name: str, *, what: str = "the vendor") -> list[dict[str, Any]]:
+    """The objects of a list in an answer; each has an ``id``.
+
+    Raises:
+        MalformedError: It is no list of such objects.
+    """
+    return identified(fields.get(name), field=name, what=what)
+
+
+def identified(value: Any, *, field: str, what: str) -> list[dict[str, Any]]:
+    """A list of objects that each have an ``id``.
+
+    Raises:
+        MalformedError: It is none.
+    """
+    if isinstance(value, list) and all(isinstance(item, dict) and item.get("id") for item in value):
+        return value
+    raise MalformedError(f"{what} answered without a list of {field!r}", field=field)

@@ -8,12 +8,9 @@ counts each GET of a manifest as a pull.
 
 from __future__ import annotations
 
-import json
 import re
-from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from pydantic import SecretStr
@@ -23,6 +20,7 @@ from regcred.errors import RegcredError
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, split_image, split_key
 from regcred.registry.interface import Verdict, Verification
+from regcred.registry.tokens import claims
 from regcred.registry.transport import Answer, Basic, Bearer
 
 MANIFESTS = (
@@ -262,18 +260,8 @@ class _Visit:
 
 
 def _granted(token: SecretStr, repository: str) -> frozenset[str] | None:
-    """The actions on a repository that a token says of itself, or None if it can't be read (it is opaque).
-
-    The signature is not checked: this is what the registry's own token service sent over TLS.
-    """
-    parts = token.get_secret_value().split(".")
-    if len(parts) != 3:  # noqa: PLR2004 - header, payload and signature of a JWT
-        return None
-    try:
-        payload: Any = json.loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except ValueError:
-        return None
-    access = payload.get("access") if isinstance(payload, dict) else None
+    """The actions on a repository that a token says of itself, or None if it can't be read (it is opaque)."""
+    access = (claims(token) or {}).get("access")
     if not isinstance(access, list):
         return None
     return frozenset(

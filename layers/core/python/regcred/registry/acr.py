@@ -1,0 +1,222 @@
+"""Azure Container Registry: keyless by a federated assertion of the project's role, or a token's password.
+
+Contracts: https://learn.microsoft.com/azure/container-registry/container-registry-authentication and the registry's own
+token exchange (github.com/Azure/acr, docs/AAD-OAuth.md). The pull token names the repositories and is handed out as the
+password: it can't push whatever the identity may do.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, SecretStr, model_validator
+
+from regcred.credential import Credential, Login, earliest
+from regcred.errors import MalformedError, RefusedError, TransientError
+from regcred.registry import transport
+from regcred.registry.definition import BaseDefinition, NonEmpty
+from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.tokens import jwt_expiry
+from regcred.registry.upstream import described, logins
+
+TOKEN_USER = "00000000-0000-0000-0000-000000000000"  # noqa: S105 - a user's name
+AUDIENCE = "api://AzureADTokenExchange"
+SCOPE = "https://containerregistry.azure.net/.default"
+ASSERTION_LIFETIME = timedelta(minutes=10)
+AUTHORITIES = {
+    "azurecr.io": "https://login.microsoftonline.com",
+    "azurecr.cn": "https://login.chinacloudapi.cn",
+    "azurecr.us": "https://login.microsoftonline.us",
+}
+
+_HOST = re.compile(r"[a-z0-9]{5,50}(?:-[a-z0-9]+)?\.(azurecr\.(?:io|cn|us))")
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ENTRA_CODE = re.compile(r"AADSTS\d+")
+
+
+def _check_host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no registry of Azure; write its login server, as in example.azurecr.io"
+        )
+    return value
+
+
+def _check_guid(value: str) -> str:
+    if value and not _GUID.fullmatch(value):
+        raise ValueError(f"{value!r} is not a GUID in lower case, as in 00000000-1111-2222-3333-444444444444")
+    return value
+
+
+Guid = Annotated[str, AfterValidator(_check_guid)]
+
+
+class AcrDefinition(BaseDefinition):
+    """One or several registries of one tenant."""
+
+    provider: Literal["acr"]
+
+    hosts: Annotated[tuple[Annotated[str, AfterValidator(_check_host)], ...], NonEmpty]
+    """The login servers, as in [example.azurecr.io]."""
+
+    auth: Literal["federated", "token"] = "federated"
+    """'federated': keyless, by an Entra application that trusts the project's role. 'token': a repository token."""
+
+    tenant_id: Guid = ""
+    """The Entra tenant."""
+
+    client_id: Guid = ""
+    """The Entra application or managed identity that has the role AcrPull (on registries with repository
+    permissions by ABAC: Container Registry Repository Reader)."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> AcrDefinition:
+        if self.auth == "federated":
+            for field in ("tenant_id", "client_id"):
+                if not getattr(self, field):
+                    raise ValueError(f"{field}: is missing; 'auth: federated' needs it")
+            if len({_cloud(host) for host in self.hosts}) > 1:
+                raise ValueError("hosts: are of different Azure clouds; register one registry for each")
+        return self
+
+    def accounts(self) -> tuple[str, ...]:
+        """The Entra tenant."""
+        return (self.tenant_id,) if self.tenant_id else ()
+
+    def upstream_fields(self) -> dict[str, str]:
+        """A repository token's name and password, and a second one while the first is replaced."""
+        return described("the token's name", "its password1 or password2") if self.auth == "token" else {}
+
+    def exact(self) -> bool:
+        """Whether all repositories are named one by one, which a repository-scoped pull token needs."""
+        return bool(self.repositories) and not any(scope.endswith("/") for scope in self.repositories)
+
+
+class AcrProvider:
+    """Mints one login per registry."""
+
+    name = "acr"
+    model = AcrDefinition
+
+    def is_static(self, definition: AcrDefinition) -> bool:
+        """Only a repository token's password is."""
+        return definition.auth == "token"
+
+    def mint(self, definition: AcrDefinition, context: MintContext) -> Credential:
+        """Exchange the project's identity; see :class:`regcred.registry.interface.Provider`."""
+        if definition.auth == "token":
+            found = tuple(
+                login for host in definition.hosts for login in logins(context, definition.keys([host]))
+            )
+            return Credential(provider=self.name, logins=found, issued_at=context.now())
+        entra = _entra_token(definition, context)
+        minted = [_registry_token(definition, host, entra) for host in definition.hosts]
+        return Credential(
+            provider=self.name,
+            logins=tuple(login for login, _ in minted),
+            issued_at=context.now(),
+            expires_at=earliest(expires_at for _, expires_at in minted),
+        )
+
+    def revoke(self, definition: AcrDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+        """A registry token can't be ended early; a repository token's password is regenerated by its owner."""
+        return Revoked.UNSUPPORTED
+
+
+def _cloud(host: str) -> str:
+    match = _HOST.fullmatch(host)
+    assert match is not None  # noqa: S101 - the model has checked it
+    return match[1]
+
+
+def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
+    """An Entra access token of the application, for the project's signed identity."""
+    from azure.core.exceptions import AzureError, ClientAuthenticationError
+    from azure.identity import ClientAssertionCredential
+
+    what = f"Entra, asked for a token of {definition.client_id},"
+    remedy = (
+        f"give the application a federated credential for this project's role with audience {AUDIENCE}, "
+        "and check tenant_id and client_id"
+    )
+
+    def assertion() -> str:
+        return context.identity.web_identity_token(AUDIENCE, ASSERTION_LIFETIME).get_secret_value()
+
+    try:
+        with ClientAssertionCredential(
+            definition.tenant_id,
+            definition.client_id,
+            assertion,
+            authority=AUTHORITIES[_cloud(definition.hosts[0])],
+            disable_instance_discovery=True,
+            retry_total=1,
+            connection_timeout=transport.CONNECT_SECONDS,
+            read_timeout=transport.READ_SECONDS,
+        ) as credential:
+            return SecretStr(credential.get_token(SCOPE).token)
+    except ClientAuthenticationError as error:
+        raise _entra_refusal(error, what, remedy) from None
+    except AzureError as error:
+        raise TransientError(
+            f"{what} can't be reached ({type(error).__name__}); it will be tried again"
+        ) from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise MalformedError(
+            f"{what} answered with something that is no token; check the tenant and the proxy"
+        ) from None
+
+
+def _entra_refusal(error: Any, what: str, remedy: str) -> Exception:
+    """Entra's own code is kept; its text may quote what was sent."""
+    status = getattr(error.response, "status_code", 0) or 0
+    code = _ENTRA_CODE.search(str(error))
+    said = f"{what} was answered with {code[0] if code else status or 'a refusal'}"
+    if status == 429 or status >= 500:  # noqa: PLR2004 - HTTP's own classes
+        return TransientError(f"{said}; it will be tried again")
+    return RefusedError(f"{said}; {remedy}")
+
+
+def _registry_token(definition: AcrDefinition, host: str, entra: SecretStr) -> tuple[Login, datetime]:
+    """The registry's refresh token, or where all repositories are named the pull token that holds them alone."""
+    what = f"{host}, asked to exchange the token,"
+    remedy = f"give {definition.client_id} the role AcrPull on {host}"
+    token = _exchanged(
+        host,
+        "exchange",
+        [
+            ("grant_type", "access_token"),
+            ("service", host),
+            ("tenant", definition.tenant_id),
+            ("access_token", entra.get_secret_value()),
+        ],
+        "refresh_token",
+        what=what,
+        remedy=remedy,
+    )
+    if definition.exact():
+        scopes = [("scope", f"repository:{repository}:pull") for repository in definition.repositories]
+        token = _exchanged(
+            host,
+            "token",
+            [
+                ("grant_type", "refresh_token"),
+                ("service", host),
+                *scopes,
+                ("refresh_token", token.get_secret_value()),
+            ],
+            "access_token",
+            what=what,
+            remedy=remedy,
+        )
+    return Login(TOKEN_USER, token, definition.keys([host])), jwt_expiry(token, what=what)
+
+
+def _exchanged(
+    host: str, endpoint: str, form: list[tuple[str, str]], field: str, *, what: str, remedy: str
+) -> SecretStr:
+    answer = transport.send("POST", f"{transport.origin(host)}/oauth2/{endpoint}", form=form)
+    fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what)
+    return SecretStr(transport.text_field(fields, field, what=what))

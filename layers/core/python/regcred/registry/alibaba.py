@@ -1,0 +1,233 @@
+"""Alibaba Cloud Container Registry, Enterprise Edition: keyless by a RAM role, or by an access key.
+
+Contracts: ``cr:GetAuthorizationToken`` (2018-12-01), ``sts:AssumeRoleWithOIDC`` (2015-04-01) and signature V3
+(https://www.alibabacloud.com/help/en/sdk/product-overview/v3-request-structure-and-signature). A login has the rights of
+who asks for it, so the role or user may only pull; with a role it lives as long as the role's session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from regcred.credential import Credential, Login
+from regcred.registry import transport
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.tokens import at_timestamp
+from regcred.registry.transport import Answer
+from regcred.registry.upstream import field_of
+
+ALGORITHM = "ACS3-HMAC-SHA256"
+ASSERTION_LIFETIME = timedelta(minutes=10)
+AUDIENCE = "sts.aliyuncs.com"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
+_INSTANCE = re.compile(r"cri-[a-z0-9]+")
+_REGION = re.compile(r"[a-z]{2,6}-[a-z]+(-[a-z0-9]+)?")
+_ARN = re.compile(r"acs:ram::(\d+):(?:role|oidc-provider)/[A-Za-z0-9._-]+")
+
+
+def _check(pattern: re.Pattern[str], form: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if value and not pattern.fullmatch(value):
+            raise ValueError(f"{value!r} is not right; write it as in {form}")
+        return value
+
+    return AfterValidator(check)
+
+
+class AlibabaDefinition(BaseDefinition):
+    """One instance of the Enterprise Edition."""
+
+    provider: Literal["alibaba"]
+
+    region: Annotated[str, _check(_REGION, "eu-central-1")]
+    """The region of the instance."""
+
+    instance_id: Annotated[str, _check(_INSTANCE, "cri-0123456789abcdef")]
+    """The id of the instance."""
+
+    instance_name: Annotated[str, _check(_NAME, "example")]
+    """The name of the instance, the first part of its hosts."""
+
+    vpc: bool = False
+    """Whether images are also named by the host inside Alibaba's network (…-registry-vpc.…)."""
+
+    auth: Literal["federated", "key"] = "federated"
+    """'federated': keyless, by a RAM role that trusts the project's role. 'key': an access key of a RAM user."""
+
+    role_arn: Annotated[str, _check(_ARN, "acs:ram::1234567890123456:role/regcred-pull")] = ""
+    """The RAM role to assume."""
+
+    oidc_provider_arn: Annotated[str, _check(_ARN, "acs:ram::1234567890123456:oidc-provider/regcred")] = ""
+    """The OIDC identity provider in RAM that knows the project's issuer."""
+
+    session_seconds: int = Field(default=3600, ge=900, le=43200)
+    """How long the role's session, and with it the login, shall live."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> AlibabaDefinition:
+        if self.auth == "federated":
+            for field in ("role_arn", "oidc_provider_arn"):
+                if not getattr(self, field):
+                    raise ValueError(f"{field}: is missing; 'auth: federated' needs it")
+        return self
+
+    def accounts(self) -> tuple[str, ...]:
+        """The account of the role."""
+        match = _ARN.fullmatch(self.role_arn)
+        return (match[1],) if match else ()
+
+    def upstream_fields(self) -> dict[str, str]:
+        """The access key, where one is used."""
+        if self.auth == "federated":
+            return {}
+        return {"access_key_id": "a RAM user's access key id", "access_key_secret": "its secret"}
+
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts in image names."""
+        networks = ("registry", "registry-vpc") if self.vpc else ("registry",)
+        return tuple(f"{self.instance_name}-{network}.{self.region}.cr.aliyuncs.com" for network in networks)
+
+    def realms(self) -> tuple[str, ...]:
+        """Alibaba's token service for the region."""
+        return (f"dockerauth-ee.{self.region}.aliyuncs.com", f"dockerauth.{self.region}.aliyuncs.com")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """Who signs."""
+
+    id: str
+    secret: SecretStr
+    session_token: SecretStr | None = None
+
+
+class AlibabaProvider:
+    """Mints a temporary login."""
+
+    name = "alibaba"
+    model = AlibabaDefinition
+
+    def is_static(self, definition: AlibabaDefinition) -> bool:  # noqa: ARG002 - the interface's signature
+        """Never."""
+        return False
+
+    def mint(self, definition: AlibabaDefinition, context: MintContext) -> Credential:
+        """Fetch a login; see :class:`regcred.registry.interface.Provider`."""
+        key = _key(definition, context)
+        host = f"cr.{definition.region}.aliyuncs.com"
+        what = f"Alibaba Cloud, asked for a login of {definition.instance_id},"
+        query = (("InstanceId", definition.instance_id),)
+        headers = signed_headers(
+            key,
+            host=host,
+            action="GetAuthorizationToken",
+            version="2018-12-01",
+            query=query,
+            now=context.now(),
+        )
+        answer = transport.send("POST", f"https://{host}/", headers=headers, query=query)
+        remedy = "allow cr:GetAuthorizationToken and cr:PullRepository, and nothing that pushes"
+        fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what)
+        login = Login(
+            transport.text_field(fields, "TempUsername", what=what),
+            SecretStr(transport.text_field(fields, "AuthorizationToken", what=what)),
+            definition.keys(definition.hosts()),
+        )
+        return Credential(
+            provider=self.name,
+            logins=(login,),
+            issued_at=context.now(),
+            expires_at=at_timestamp(fields, "ExpireTime", what=what, unit=0.001),
+        )
+
+    def revoke(self, definition: AlibabaDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+        """Alibaba Cloud has no way to end a temporary login early."""
+        return Revoked.UNSUPPORTED
+
+
+def _key(definition: AlibabaDefinition, context: MintContext) -> AccessKey:
+    if definition.auth == "key":
+        key_id = field_of(context, "access_key_id").get_secret_value()
+        return AccessKey(key_id, field_of(context, "access_key_secret"))
+    what = f"Alibaba Cloud, asked to assume {definition.role_arn},"
+    remedy = f"let the role trust {definition.oidc_provider_arn} for this project's role"
+    fields = transport.expect(_assume(definition, context), what=what, remedy=remedy).fields(what=what)
+    found = fields.get("Credentials")
+    found = found if isinstance(found, dict) else {}
+    return AccessKey(
+        transport.text_field(found, "AccessKeyId", what=what),
+        SecretStr(transport.text_field(found, "AccessKeySecret", what=what)),
+        SecretStr(transport.text_field(found, "SecurityToken", what=what)),
+    )
+
+
+def _assume(definition: AlibabaDefinition, context: MintContext) -> Answer:
+    """The one call that needs no signature: the identity token proves who asks."""
+    return transport.send(
+        "POST",
+        "https://sts.aliyuncs.com/",
+        headers={
+            "x-acs-action": "AssumeRoleWithOIDC",
+            "x-acs-version": "2015-04-01",
+            "x-acs-date": context.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "x-acs-signature-nonce": secrets.token_hex(16),
+        },
+        form=[
+            ("OIDCProviderArn", definition.oidc_provider_arn),
+            ("RoleArn", definition.role_arn),
+            ("RoleSessionName", f"regcred-{context.reference.project}"[:64]),
+            ("DurationSeconds", str(definition.session_seconds)),
+            (
+                "OIDCToken",
+                context.identity.web_identity_token(AUDIENCE, ASSERTION_LIFETIME).get_secret_value(),
+            ),
+        ],
+    )
+
+
+def signed_headers(
+    key: AccessKey, *, host: str, action: str, version: str, query: tuple[tuple[str, str], ...], now: datetime
+) -> dict[str, str]:
+    """The headers of a request without a body, signed by signature V3."""
+    digest = hashlib.sha256(b"").hexdigest()
+    headers = {
+        "host": host,
+        "x-acs-action": action,
+        "x-acs-content-sha256": digest,
+        "x-acs-date": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "x-acs-signature-nonce": secrets.token_hex(16),
+        "x-acs-version": version,
+    }
+    if key.session_token is not None:
+        headers["x-acs-security-token"] = key.session_token.get_secret_value()
+    names = sorted(headers)
+    canonical = "\n".join(
+        [
+            "POST",
+            "/",
+            "&".join(
+                f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in sorted(query)
+            ),
+            *(f"{name}:{headers[name]}" for name in names),
+            "",
+            ";".join(names),
+            digest,
+        ]
+    )
+    to_sign = f"{ALGORITHM}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    signature = hmac.new(key.secret.get_secret_value().encode(), to_sign.encode(), "sha256").hexdigest()
+    headers["Authorization"] = (
+        f"{ALGORITHM} Credential={key.id},SignedHeaders={';'.join(names)},Signature={signature}"
+    )
+    return headers

@@ -1,0 +1,173 @@
+"""JFrog Artifactory: keyless by the project's AWS role or its signed identity token, or an administrator's token.
+
+Contracts: JFrog's own operator (github.com/jfrog/jfrog-registry-operator, internal/handler), the OIDC exchange of
+github.com/jfrog/setup-jfrog-cli, and https://docs.jfrog.com/administration/reference/createtoken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, model_validator
+
+from regcred.credential import Credential, Login
+from regcred.registry import aws, transport
+from regcred.registry.definition import BaseDefinition, Host, NonEmpty
+from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.tokens import after_seconds, claims
+from regcred.registry.transport import Answer, Bearer
+from regcred.registry.upstream import field_of
+
+ASSERTION_LIFETIME = timedelta(minutes=10)
+ADMIN_TOKEN = "token"  # noqa: S105 - a field's name
+
+
+class ArtifactoryDefinition(BaseDefinition):
+    """Docker repositories of one JFrog platform."""
+
+    provider: Literal["artifactory"]
+
+    platform: Host
+    """The host of the platform, which makes the tokens, as in example.jfrog.io."""
+
+    hosts: Annotated[tuple[Host, ...], NonEmpty]
+    """The hosts in image names: the platform's own (example.jfrog.io), one for each repository
+    (example-docker.jfrog.io, docker.example.com), or a port (example.com:8443)."""
+
+    auth: Literal["aws", "oidc", "token"] = "aws"
+    """'aws': keyless, by the project's IAM role. 'oidc': keyless, by its signed identity token. 'token': an
+    administrator's token in the upstream secret makes short-lived ones."""
+
+    oidc_provider: str = ""
+    """The name of the OIDC integration, for 'auth: oidc'."""
+
+    audience: str = ""
+    """The audience that the OIDC integration expects; empty: https:// and the platform."""
+
+    username: str = ""
+    """Whom the tokens are for, with 'auth: token'; need not exist as a user."""
+
+    groups: tuple[str, ...] = ()
+    """The groups whose rights the tokens have, with 'auth: token'; they should only read."""
+
+    lifetime_seconds: int = Field(default=21600, ge=600, le=31536000)
+    """How long a token shall live."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> ArtifactoryDefinition:
+        needs = {"aws": (), "oidc": ("oidc_provider",), "token": ("username", "groups")}[self.auth]
+        for field in needs:
+            if not getattr(self, field):
+                raise ValueError(f"{field}: is missing; 'auth: {self.auth}' needs it")
+        return self
+
+    def typed_hosts(self) -> tuple[str, ...]:
+        """The platform and the hosts in image names: all of them receive tokens."""
+        return tuple(dict.fromkeys((self.platform, *self.hosts)))
+
+    def realms(self) -> tuple[str, ...]:
+        """The platform may be the token service of its other hosts."""
+        return (self.platform,)
+
+    def upstream_fields(self) -> dict[str, str]:
+        """The administrator's token, where one is used."""
+        return {ADMIN_TOKEN: "an access token that may create tokens"} if self.auth == "token" else {}
+
+
+class ArtifactoryProvider:
+    """Mints one token for all hosts."""
+
+    name = "artifactory"
+    model = ArtifactoryDefinition
+
+    def is_static(self, definition: ArtifactoryDefinition) -> bool:  # noqa: ARG002 - the interface's signature
+        """Never."""
+        return False
+
+    def mint(self, definition: ArtifactoryDefinition, context: MintContext) -> Credential:
+        """Fetch a token; see :class:`regcred.registry.interface.Provider`."""
+        what = f"{definition.platform}, asked for a token,"
+        answer, remedy = _ASK[definition.auth](definition, context)
+        fields = transport.expect(answer, what=what, remedy=remedy, ok=(200, 201)).fields(what=what)
+        token = SecretStr(transport.text_field(fields, "access_token", what=what))
+        return Credential(
+            provider=self.name,
+            logins=(Login(_username(definition, fields, token), token, definition.keys(definition.hosts)),),
+            issued_at=context.now(),
+            expires_at=after_seconds(fields, "expires_in", now=context.now(), what=what),
+            revocation_id=str(fields.get("token_id") or ""),
+        )
+
+    def revoke(self, definition: ArtifactoryDefinition, revocation_id: str, context: MintContext) -> Revoked:
+        """Revoke the token by its id, which only an administrator's token can."""
+        if definition.auth != "token" or not revocation_id:
+            return Revoked.UNSUPPORTED
+        answer = transport.send(
+            "DELETE",
+            f"{_api(definition)}/tokens/{revocation_id}",
+            auth=Bearer(field_of(context, ADMIN_TOKEN)),
+        )
+        what = f"{definition.platform}, asked to revoke a token,"
+        transport.expect(answer, what=what, remedy="check the upstream secret's token", ok=(200, 204, 404))
+        return Revoked.YES
+
+
+def _api(definition: ArtifactoryDefinition) -> str:
+    return f"{transport.origin(definition.platform)}/access/api/v1"
+
+
+def _username(definition: ArtifactoryDefinition, fields: Mapping[str, Any], token: SecretStr) -> str:
+    """Who logs in: the answer's own, or the last part of the token's subject (``…/users/NAME``)."""
+    subject = str((claims(token) or {}).get("sub") or "")
+    return str(fields.get("username") or "") or definition.username or subject.rpartition("/")[2]
+
+
+def _by_aws(definition: ArtifactoryDefinition, context: MintContext) -> tuple[Answer, str]:
+    answer = transport.send(
+        "POST",
+        f"{_api(definition)}/aws/token",
+        headers=aws.signed_caller_identity(context.identity.aws()),
+        document={"expires_in": definition.lifetime_seconds},
+    )
+    return answer, "map this project's IAM role to a user: PUT /access/api/v1/aws/iam_role"
+
+
+def _by_oidc(definition: ArtifactoryDefinition, context: MintContext) -> tuple[Answer, str]:
+    audience = definition.audience or f"https://{definition.platform}"
+    answer = transport.send(
+        "POST",
+        f"{_api(definition)}/oidc/token",
+        document={
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+            "subject_token": context.identity.web_identity_token(
+                audience, ASSERTION_LIFETIME
+            ).get_secret_value(),
+            "provider_name": definition.oidc_provider,
+        },
+    )
+    return (
+        answer,
+        f"give the OIDC integration {definition.oidc_provider!r} an identity mapping for this project's role",
+    )
+
+
+def _by_token(definition: ArtifactoryDefinition, context: MintContext) -> tuple[Answer, str]:
+    answer = transport.send(
+        "POST",
+        f"{_api(definition)}/tokens",
+        auth=Bearer(field_of(context, ADMIN_TOKEN)),
+        document={
+            "username": definition.username,
+            "scope": f"applied-permissions/groups:{','.join(definition.groups)}",
+            "expires_in": definition.lifetime_seconds,
+            "refreshable": False,
+            "description": f"Pulls of {context.reference}, made by Regcred",
+        },
+    )
+    return answer, "check that the upstream secret's token may create tokens"
+
+
+_ASK = {"aws": _by_aws, "oidc": _by_oidc, "token": _by_token}

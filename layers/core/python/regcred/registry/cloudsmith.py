@@ -1,0 +1,96 @@
+"""Cloudsmith: keyless, a service account that trusts the project's role.
+
+Contract: ``POST https://api.cloudsmith.io/openid/{org}/`` with an OIDC token and a service's slug
+(https://docs.cloudsmith.com/authentication/openid-connect); user ``token``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, SecretStr
+
+from regcred.credential import Credential, Login
+from regcred.registry import transport
+from regcred.registry.definition import BaseDefinition, Host
+from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.tokens import jwt_expiry
+
+API = "https://api.cloudsmith.io"
+USERNAME = "token"
+HOST = "docker.cloudsmith.io"
+ASSERTION_LIFETIME = timedelta(minutes=10)
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+def _check_slug(value: str) -> str:
+    if not _SLUG.fullmatch(value):
+        raise ValueError(f"{value!r} is not a slug of Cloudsmith: letters, digits, '-' and '_'")
+    return value
+
+
+Slug = Annotated[str, AfterValidator(_check_slug)]
+
+
+class CloudsmithDefinition(BaseDefinition):
+    """What one service account of an organisation may read."""
+
+    provider: Literal["cloudsmith"]
+
+    organisation: Slug
+    """The organisation (namespace), the first part of the path in image names."""
+
+    service: Slug
+    """The slug of the service account, which may only read."""
+
+    host: Host = HOST
+    """The registry's host as it stands in image names; a custom domain where there is one."""
+
+    audience: str = API
+    """The audience of the identity token, as the OIDC provider settings of the organisation check it."""
+
+    def typed_hosts(self) -> tuple[str, ...]:
+        """A custom domain."""
+        return () if self.host == HOST else (self.host,)
+
+    def scopes(self) -> tuple[str, ...]:
+        """The repositories named, or the whole organisation: all organisations share one host."""
+        return self.repositories or ((f"{self.organisation.lower()}/",) if self.host == HOST else ())
+
+
+class CloudsmithProvider:
+    """Mints a token of the service account."""
+
+    name = "cloudsmith"
+    model = CloudsmithDefinition
+
+    def is_static(self, definition: CloudsmithDefinition) -> bool:  # noqa: ARG002 - the interface's signature
+        """Never."""
+        return False
+
+    def mint(self, definition: CloudsmithDefinition, context: MintContext) -> Credential:
+        """Exchange the project's identity; see :class:`regcred.registry.interface.Provider`."""
+        what = f"Cloudsmith, asked for a token of {definition.service},"
+        identity = context.identity.web_identity_token(definition.audience, ASSERTION_LIFETIME)
+        answer = transport.send(
+            "POST",
+            f"{API}/openid/{definition.organisation}/",
+            document={"oidc_token": identity.get_secret_value(), "service_slug": definition.service},
+        )
+        remedy = (
+            f"add an OIDC provider to the organisation that maps this project's role to {definition.service}"
+        )
+        fields = transport.expect(answer, what=what, remedy=remedy, ok=(200, 201)).fields(what=what)
+        token = SecretStr(transport.text_field(fields, "token", what=what))
+        return Credential(
+            provider=self.name,
+            logins=(Login(USERNAME, token, definition.keys([definition.host])),),
+            issued_at=context.now(),
+            expires_at=jwt_expiry(token, what=what),
+        )
+
+    def revoke(self, definition: CloudsmithDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+        """Cloudsmith has no way to end such a token early."""
+        return Revoked.UNSUPPORTED

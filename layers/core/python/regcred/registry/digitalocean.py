@@ -1,0 +1,110 @@
+"""DigitalOcean Container Registry: read-only credentials with an expiry, made by an API token.
+
+Contract: ``GET /v2/registries/{name}/docker-credentials``
+(https://docs.digitalocean.com/reference/api/reference/container-registries/). The answer names the host and no expiry:
+what was asked for is what they live.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from regcred.credential import Credential, Login
+from regcred.errors import MalformedError
+from regcred.registry import transport
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.transport import Bearer
+from regcred.registry.upstream import field_of
+
+API = "https://api.digitalocean.com/v2"
+API_TOKEN = "token"  # noqa: S105 - a field's name
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_HOST = re.compile(r"[a-z0-9.-]+\.digitalocean\.com")
+
+
+def _check_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is not a registry of DigitalOcean: lower-case letters, digits and '-'")
+    return value
+
+
+class DigitalOceanDefinition(BaseDefinition):
+    """One registry of DigitalOcean."""
+
+    provider: Literal["digitalocean"]
+
+    registry: Annotated[str, AfterValidator(_check_name)]
+    """The registry's name, the first part of the path in image names."""
+
+    lifetime_seconds: int = Field(default=43200, ge=600, le=2592000)
+    """How long a credential shall live."""
+
+    def upstream_fields(self) -> dict[str, str]:
+        """Who may read the registry."""
+        return {API_TOKEN: "an API token with the scope registry:read"}
+
+    def scopes(self) -> tuple[str, ...]:
+        """The repositories named, or the whole registry: all registries share one host."""
+        return self.repositories or (f"{self.registry}/",)
+
+    def realms(self) -> tuple[str, ...]:
+        """The API is the registry's token service."""
+        return ("api.digitalocean.com",)
+
+
+class DigitalOceanProvider:
+    """Mints a read-only login."""
+
+    name = "digitalocean"
+    model = DigitalOceanDefinition
+
+    def is_static(self, definition: DigitalOceanDefinition) -> bool:  # noqa: ARG002 - the interface's signature
+        """Never."""
+        return False
+
+    def mint(self, definition: DigitalOceanDefinition, context: MintContext) -> Credential:
+        """Fetch a login; see :class:`regcred.registry.interface.Provider`."""
+        what = f"DigitalOcean, asked for credentials of {definition.registry},"
+        issued_at = context.now()
+        answer = transport.send(
+            "GET",
+            f"{API}/registries/{definition.registry}/docker-credentials",
+            auth=Bearer(field_of(context, API_TOKEN)),
+            query=(("expiry_seconds", str(definition.lifetime_seconds)), ("read_write", "false")),
+        )
+        remedy = "check 'registry' and the upstream secret's token"
+        fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what)
+        return Credential(
+            provider=self.name,
+            logins=_logins(definition, fields, what=what),
+            issued_at=issued_at,
+            expires_at=issued_at + timedelta(seconds=definition.lifetime_seconds),
+        )
+
+    def revoke(self, definition: DigitalOceanDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+        """DigitalOcean ends such a credential only for who holds it."""
+        return Revoked.UNSUPPORTED
+
+
+def _logins(definition: DigitalOceanDefinition, fields: dict[str, Any], *, what: str) -> tuple[Login, ...]:
+    """One login for each host in a Docker configuration."""
+    auths = fields.get("auths")
+    try:
+        found = []
+        for host, entry in auths.items():  # type: ignore[union-attr]
+            username, password = b64decode(entry["auth"], validate=True).decode().split(":", 1)
+            if not _HOST.fullmatch(host):
+                raise ValueError(host)
+            found.append(Login(username, SecretStr(password), definition.keys([host])))
+    except (AttributeError, KeyError, TypeError, ValueError, binascii.Error):
+        raise MalformedError(f"{what} answered without usable 'auths'", field="auths") from None
+    if not found:
+        raise MalformedError(f"{what} answered with empty 'auths'", field="auths")
+    return tuple(found)

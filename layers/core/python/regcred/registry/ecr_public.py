@@ -1,0 +1,91 @@
+"""Amazon ECR Public: a login that lifts the limits of anonymous pulls.
+
+Contract: https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html. Its API answers in us-east-1
+of the commercial partition only; it names no hosts.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import SecretStr
+
+from regcred.credential import Credential, Login
+from regcred.errors import MalformedError
+from regcred.registry import aws
+from regcred.registry.definition import BaseDefinition, RoleArn
+from regcred.registry.interface import MintContext, Revoked
+
+HOSTS = ("public.ecr.aws", "ecr-public.aws.com")
+REGION = "us-east-1"
+_POLICY: dict[str, Any] = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": ["ecr-public:GetAuthorizationToken", "sts:GetServiceBearerToken"],
+            "Resource": "*",
+        }
+    ],
+}
+
+
+class EcrPublicDefinition(BaseDefinition):
+    """The one public registry of AWS."""
+
+    provider: Literal["ecr-public"]
+
+    role_arn: RoleArn = ""
+    """A role to assume from the project's own role. Empty: the project's own role."""
+
+    def accounts(self) -> tuple[str, ...]:
+        """The role's account."""
+        return (self.role_arn.split(":")[4],) if self.role_arn else ()
+
+    def realms(self) -> tuple[str, ...]:
+        """Both hosts share one token service."""
+        return HOSTS
+
+
+class EcrPublicProvider:
+    """Mints one login for both host names."""
+
+    name = "ecr-public"
+    model = EcrPublicDefinition
+
+    def is_static(self, definition: EcrPublicDefinition) -> bool:  # noqa: ARG002 - the interface's signature
+        """Never: a token lives 12 hours."""
+        return False
+
+    def mint(self, definition: EcrPublicDefinition, context: MintContext) -> Credential:
+        """Fetch a token; see :class:`regcred.registry.interface.Provider`."""
+        credentials = (
+            aws.assume(definition.role_arn, context, region=REGION, policy=_POLICY)
+            if definition.role_arn
+            else context.identity.aws()
+        )
+        client = aws.client("ecr-public", credentials, region=REGION)
+        who = definition.role_arn or "this project's role"
+        action = "ecr-public:GetAuthorizationToken"
+        with aws.translated(action, remedy=f"allow {who} {action} and sts:GetServiceBearerToken on '*'"):
+            answer = client.get_authorization_token()
+        try:
+            data = answer["authorizationData"]
+            username, password = b64decode(data["authorizationToken"]).decode().split(":", 1)
+            expires_at: datetime = data["expiresAt"]
+        except (KeyError, TypeError, ValueError):
+            raise MalformedError(
+                f"{action} answered without a usable authorizationData", field="authorizationData"
+            ) from None
+        return Credential(
+            provider=self.name,
+            logins=(Login(username, SecretStr(password), definition.keys(HOSTS)),),
+            issued_at=context.now(),
+            expires_at=expires_at,
+        )
+
+    def revoke(self, definition: EcrPublicDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+        """AWS has no way to end a token early."""
+        return Revoked.UNSUPPORTED

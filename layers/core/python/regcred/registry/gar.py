@@ -1,0 +1,232 @@
+"""Google Artifact Registry and gcr.io: workload identity federation from the project's AWS role, or a key as fall-back.
+
+Contracts: https://docs.cloud.google.com/iam/docs/workload-identity-federation-with-other-clouds (AWS),
+``projects.serviceAccounts.generateAccessToken``, and
+https://docs.cloud.google.com/artifact-registry/docs/docker/authentication. An access token can't be narrowed to
+repositories (credential access boundaries know Cloud Storage only), so the service account itself may only read.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from regcred.credential import Credential, Login
+from regcred.errors import MalformedError, TransientError
+from regcred.registry import transport
+from regcred.registry.definition import BaseDefinition, NonEmpty
+from regcred.registry.interface import Identity, MintContext, Revoked
+from regcred.registry.transport import Answer
+from regcred.registry.upstream import field_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from google.auth.aws import Credentials
+
+USERNAME = "oauth2accesstoken"
+KEY_USERNAME = "_json_key"
+KEY = "key"
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+LIFETIME_MAX = 43200
+"""12 hours, where the organisation policy allows more than one hour."""
+
+AWS_REGION = "us-east-1"
+"""The region whose STS the signed GetCallerIdentity names; any commercial one will do."""
+
+_HOST = re.compile(r"[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]{2,4}\.)?gcr\.io")
+_PROVIDER = re.compile(
+    r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}"
+)
+_SERVICE_ACCOUNT = re.compile(r"[a-z0-9-]{6,30}@([a-z0-9-]{6,30})\.iam\.gserviceaccount\.com")
+
+
+def _check_host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no host of Google; write LOCATION-docker.pkg.dev, gcr.io or eu.gcr.io"
+        )
+    return value
+
+
+def _check_provider(value: str) -> str:
+    if value and not _PROVIDER.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is not a workload identity provider; write "
+            "projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER"
+        )
+    return value
+
+
+def _check_service_account(value: str) -> str:
+    if value and not _SERVICE_ACCOUNT.fullmatch(value):
+        raise ValueError(f"{value!r} is not a service account; write NAME@PROJECT.iam.gserviceaccount.com")
+    return value
+
+
+class GarDefinition(BaseDefinition):
+    """Hosts of Google, read by one service account."""
+
+    provider: Literal["gar"]
+
+    hosts: Annotated[tuple[Annotated[str, AfterValidator(_check_host)], ...], NonEmpty]
+    """The hosts to pull from, as in [europe-west1-docker.pkg.dev, gcr.io]."""
+
+    auth: Literal["federated", "key"] = "federated"
+    """'federated': keyless, from the project's AWS role. 'key': a JSON key of the service account, long-lived."""
+
+    workload_identity_provider: Annotated[str, AfterValidator(_check_provider)] = ""
+    """The full name of the provider for AWS in the workload identity pool."""
+
+    service_account: Annotated[str, AfterValidator(_check_service_account)] = ""
+    """The service account to act as, which may only read."""
+
+    lifetime_seconds: int = Field(default=3600, ge=600, le=LIFETIME_MAX)
+    """How long a token shall live; above 3600 the organisation policy
+    iam.allowServiceAccountCredentialLifetimeExtension must name the service account."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> GarDefinition:
+        if self.auth == "federated":
+            for field in ("workload_identity_provider", "service_account"):
+                if not getattr(self, field):
+                    raise ValueError(f"{field}: is missing; 'auth: federated' needs it")
+        return self
+
+    def accounts(self) -> tuple[str, ...]:
+        """The service account's Google project."""
+        match = _SERVICE_ACCOUNT.fullmatch(self.service_account)
+        return (match[1],) if match else ()
+
+    def upstream_fields(self) -> dict[str, str]:
+        """The JSON key, where one is used."""
+        return {KEY: "the service account's JSON key, whole"} if self.auth == "key" else {}
+
+
+class GarProvider:
+    """Mints one access token for all hosts."""
+
+    name = "gar"
+    model = GarDefinition
+
+    def is_static(self, definition: GarDefinition) -> bool:
+        """Only a JSON key is."""
+        return definition.auth == "key"
+
+    def mint(self, definition: GarDefinition, context: MintContext) -> Credential:
+        """Fetch an access token, or hand out the key; see :class:`regcred.registry.interface.Provider`."""
+        keys = definition.keys(definition.hosts)
+        if definition.auth == "key":
+            login = Login(KEY_USERNAME, _one_line(field_of(context, KEY, document=True)), keys)
+            return Credential(provider=self.name, logins=(login,), issued_at=context.now())
+        token, expires_at = _access_token(definition, context.identity)
+        return Credential(
+            provider=self.name,
+            logins=(Login(USERNAME, token, keys),),
+            issued_at=context.now(),
+            expires_at=expires_at.replace(tzinfo=UTC),
+        )
+
+    def revoke(self, definition: GarDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+        """Google has no way to end a service account's access token early; a key is deleted by its owner."""
+        return Revoked.UNSUPPORTED
+
+
+def _one_line(key: SecretStr) -> SecretStr:
+    """The JSON key without its line ends, as Docker's configuration wants it."""
+    import json
+
+    try:
+        return SecretStr(json.dumps(json.loads(key.get_secret_value()), separators=(",", ":")))
+    except ValueError:
+        raise MalformedError(
+            "the upstream secret's field 'key' is no JSON; paste the key file whole", field=KEY
+        ) from None
+
+
+def _access_token(definition: GarDefinition, identity: Identity) -> tuple[SecretStr, Any]:
+    from google.auth.exceptions import GoogleAuthError, TransportError
+
+    what = f"Google, asked for a token of {definition.service_account},"
+    request = _Recorder()
+    credentials = _credentials(definition, identity)
+    reached = True
+    try:
+        credentials.refresh(request)
+        return SecretStr(str(credentials.token)), credentials.expiry
+    except TransportError:
+        reached = False
+    except (GoogleAuthError, ValueError, TypeError, AttributeError, KeyError):
+        # Raised anew below, outside of this block: these exceptions carry the vendor's whole answer.
+        pass
+    if not reached:
+        raise TransientError(f"{what} can't be reached; it will be tried again")
+    if request.last is not None:
+        transport.expect(request.last, what=what, remedy=_remedy(request.last_url, definition))
+    raise MalformedError(f"{what} answered with something that is no token")
+
+
+def _remedy(url: str, definition: GarDefinition) -> str:
+    if "iamcredentials" in url:
+        return (
+            f"grant the project's AWS role roles/iam.workloadIdentityUser on {definition.service_account}, "
+            "and enable iamcredentials.googleapis.com"
+        )
+    return f"check that {definition.workload_identity_provider} accepts the project's AWS role"
+
+
+def _credentials(definition: GarDefinition, identity: Identity) -> Credentials:
+    from google.auth import aws
+
+    class Supplier(aws.AwsSecurityCredentialsSupplier):  # type: ignore[misc]
+        def get_aws_security_credentials(self, context: Any, request: Any) -> Any:  # noqa: ARG002
+            found = identity.aws()
+            return aws.AwsSecurityCredentials(
+                found.access_key_id,
+                found.secret_access_key.get_secret_value(),
+                found.session_token.get_secret_value(),
+            )
+
+        def get_aws_region(self, context: Any, request: Any) -> str:  # noqa: ARG002
+            return AWS_REGION
+
+    return aws.Credentials(
+        audience=f"//iam.googleapis.com/{definition.workload_identity_provider}",
+        subject_token_type="urn:ietf:params:aws:token-type:aws4_request",  # noqa: S106 - a type's name
+        token_url="https://sts.googleapis.com/v1/token",  # noqa: S106 - an address
+        aws_security_credentials_supplier=Supplier(),
+        service_account_impersonation_url=(
+            "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/"
+            f"{definition.service_account}:generateAccessToken"
+        ),
+        service_account_impersonation_options={"token_lifetime_seconds": definition.lifetime_seconds},
+        scopes=[SCOPE],
+    )
+
+
+class _Recorder:
+    """google-auth's transport with our time-outs; remembers the last answer, whose status the exceptions lack."""
+
+    def __init__(self) -> None:
+        from google.auth.transport.requests import Request
+
+        self._request = Request()
+        self.last: Answer | None = None
+        self.last_url = ""
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> Any:
+        more["timeout"] = transport.READ_SECONDS
+        self.last, self.last_url = None, url
+        response = self._request(url, method=method, body=body, headers=headers, **more)
+        self.last = Answer(response.status, response.headers, response.data or b"")
+        return response

@@ -1,0 +1,124 @@
+"""The GitHub Container Registry: a classic token of a machine user; a GitHub App's token only where it can pull.
+
+Contracts: https://docs.github.com/packages/working-with-a-github-packages-registry and
+https://docs.github.com/rest/apps/apps (installation access tokens). An App's token signs in, but two public reports of
+2026 say that it pulls no private image (akuity/kargo#2391), so it needs a probe image that proves it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+from pydantic import SecretStr, model_validator
+
+from regcred.credential import Credential, Login
+from regcred.errors import MalformedError
+from regcred.registry import transport
+from regcred.registry.definition import BaseDefinition, Digits
+from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.tokens import at_time
+from regcred.registry.transport import Answer, Bearer
+from regcred.registry.upstream import described, field_of, logins
+
+HOSTS = ("ghcr.io",)
+API = "https://api.github.com"
+APP_USERNAME = "x-access-token"
+PRIVATE_KEY = "private_key"
+BACKDATED = timedelta(seconds=60)
+"""GitHub's own advice against clocks that go fast."""
+APP_JWT_LIFETIME = timedelta(minutes=9)
+"""GitHub takes at most ten minutes."""
+
+
+class GhcrDefinition(BaseDefinition):
+    """Images of GitHub users and organisations."""
+
+    provider: Literal["ghcr"]
+
+    auth: Literal["token", "app"] = "token"
+    """'token': a classic token with read:packages, of a machine user. 'app': a GitHub App's token, short-lived; works
+    only where the probe image proves that it can pull."""
+
+    app_id: Digits = ""
+    """The GitHub App's id, for 'auth: app'."""
+
+    installation_id: Digits = ""
+    """The id of its installation in the organisation, for 'auth: app'."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> GhcrDefinition:
+        if self.auth == "app":
+            for field in ("app_id", "installation_id", "probe"):
+                if not getattr(self, field):
+                    raise ValueError(f"{field}: is missing; 'auth: app' needs it")
+        return self
+
+    def upstream_fields(self) -> dict[str, str]:
+        """The machine user's login and a second one while the first is replaced, or the App's key."""
+        if self.auth == "app":
+            return {PRIVATE_KEY: "the App's private key (PEM), whole"}
+        return described("the machine user's name", "its classic token with read:packages alone")
+
+
+class GhcrProvider:
+    """Hands out the token, or mints one of the App."""
+
+    name = "ghcr"
+    model = GhcrDefinition
+
+    def is_static(self, definition: GhcrDefinition) -> bool:
+        """Unless it is an App's."""
+        return definition.auth == "token"
+
+    def mint(self, definition: GhcrDefinition, context: MintContext) -> Credential:
+        """See :class:`regcred.registry.interface.Provider`."""
+        keys = definition.keys(HOSTS)
+        if definition.auth == "token":
+            return Credential(provider=self.name, logins=logins(context, keys), issued_at=context.now())
+        what = "GitHub, asked for a token of the App,"
+        answer = _ask(definition, context, context.now())
+        theirs = transport.server_time(answer)
+        if answer.status == 401 and theirs is not None:  # noqa: PLR2004 - what a JWT by a wrong clock gets
+            answer = _ask(definition, context, theirs)
+        remedy = "check app_id, installation_id, the private key, and that the App may read packages"
+        fields = transport.expect(answer, what=what, remedy=remedy, ok=(201,)).fields(what=what)
+        token = SecretStr(transport.text_field(fields, "token", what=what))
+        return Credential(
+            provider=self.name,
+            logins=(Login(APP_USERNAME, token, keys),),
+            issued_at=context.now(),
+            expires_at=at_time(fields, "expires_at", what=what),
+        )
+
+    def revoke(self, definition: GhcrDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+        """GitHub ends an App's token only for who holds it, and a classic one only for its owner."""
+        return Revoked.UNSUPPORTED
+
+
+def _ask(definition: GhcrDefinition, context: MintContext, now: datetime) -> Answer:
+    return transport.send(
+        "POST",
+        f"{API}/app/installations/{definition.installation_id}/access_tokens",
+        auth=Bearer(_app_jwt(definition, context, now)),
+        headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"},
+        document={"permissions": {"packages": "read"}},
+    )
+
+
+def _app_jwt(definition: GhcrDefinition, context: MintContext, now: datetime) -> SecretStr:
+    try:
+        import jwt
+    except ImportError:
+        raise MalformedError(
+            "auth: 'app' needs the package PyJWT; install regcred[github]", field="auth"
+        ) from None
+    payload = {"iat": now - BACKDATED, "exp": now + APP_JWT_LIFETIME, "iss": definition.app_id}
+    key = field_of(context, PRIVATE_KEY, document=True).get_secret_value()
+    try:
+        return SecretStr(jwt.encode(payload, key, algorithm="RS256"))
+    except (ValueError, TypeError, jwt.PyJWTError):
+        raise MalformedError(
+            "the upstream secret's field 'private_key' is no RSA key in PEM; paste the App's key file whole",
+            field=PRIVATE_KEY,
+        ) from None

@@ -1,0 +1,110 @@
+"""Sonatype Nexus: two users whose passwords are renewed in turn.
+
+Contract: ``PUT /service/rest/v1/security/users/{userId}/change-password`` with a plain text
+(github.com/sonatype/nexus-public, UserApiResource), which needs ``nexus:*``. The Docker Bearer Token Realm must be on.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, model_validator
+
+from regcred.credential import Credential, Login
+from regcred.registry import transport
+from regcred.registry.definition import BaseDefinition, Host, NonEmpty, User
+from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.slots import lock_user, renew_user
+from regcred.registry.transport import Basic
+from regcred.registry.upstream import field_of
+
+
+class NexusDefinition(BaseDefinition):
+    """Docker repositories of one Nexus, read by two users in turn."""
+
+    provider: Literal["nexus"]
+
+    server: Host
+    """The host of Nexus itself, whose REST interface sets the passwords, as in nexus.example.com."""
+
+    hosts: Annotated[tuple[Host, ...], NonEmpty]
+    """The Docker connectors as they stand in image names, as in [nexus.example.com:8443]."""
+
+    users: Annotated[tuple[User, ...], NonEmpty]
+    """Two users that may only read, as in [pull-a, pull-b]; they belong to this registry alone."""
+
+    period_days: int = Field(default=7, ge=1, le=180)
+    """After how many days the next user's password is set; a password works for two periods."""
+
+    @model_validator(mode="after")
+    def _two_users(self) -> NexusDefinition:
+        if len(set(self.users)) != 2:  # noqa: PLR2004 - A and B
+            raise ValueError("users: must be two different users, as in [pull-a, pull-b]")
+        return self
+
+    def typed_hosts(self) -> tuple[str, ...]:
+        """Nexus and its connectors: all of them receive passwords."""
+        return tuple(dict.fromkeys((self.server, *self.hosts)))
+
+    def realms(self) -> tuple[str, ...]:
+        """Nexus behind a proxy may name its own host."""
+        return (self.server,)
+
+    def upstream_fields(self) -> dict[str, str]:
+        """Who may set passwords."""
+        return {"username": "an administrator's user name", "password": "the administrator's password"}
+
+    def pair(self) -> tuple[str, str]:
+        """The users of slot A and B."""
+        return self.users[0], self.users[1]
+
+
+class NexusProvider:
+    """Mints a login by setting a password."""
+
+    name = "nexus"
+    model = NexusDefinition
+
+    def is_static(self, definition: NexusDefinition) -> bool:  # noqa: ARG002 - the interface's signature
+        """Never: a password works for two periods."""
+        return False
+
+    def mint(self, definition: NexusDefinition, context: MintContext) -> Credential:
+        """Renew the user that is not in force; see :class:`regcred.registry.interface.Provider`."""
+        token = renew_user(_Users(definition, context), definition.pair(), context)
+        issued_at = context.now()
+        return Credential(
+            provider=self.name,
+            logins=(Login(token.username, token.secret, definition.keys(definition.hosts)),),
+            issued_at=issued_at,
+            # Its own next turn comes two periods from now; half of that is when the other user's turn is.
+            expires_at=issued_at + 2 * timedelta(days=definition.period_days),
+            revocation_id=token.id,
+        )
+
+    def revoke(self, definition: NexusDefinition, revocation_id: str, context: MintContext) -> Revoked:
+        """Give the user a password that nobody knows."""
+        lock_user(_Users(definition, context), definition.pair(), revocation_id)
+        return Revoked.YES
+
+
+class _Users:
+    """The users of Nexus."""
+
+    def __init__(self, definition: NexusDefinition, context: MintContext) -> None:
+        self._url = f"{transport.origin(definition.server)}/service/rest/v1/security/users"
+        self._server = definition.server
+        self._auth = Basic(field_of(context, "username").get_secret_value(), field_of(context, "password"))
+
+    def set_password(self, user: str, password: SecretStr) -> None:
+        """Set a user's password."""
+        answer = transport.send(
+            "PUT",
+            f"{self._url}/{user}/change-password",
+            auth=self._auth,
+            headers={"Content-Type": "text/plain"},
+            text=password,
+        )
+        remedy = f"check that the user {user} exists and that the upstream user is an administrator"
+        transport.expect(answer, what=f"{self._server}, asked to set a password,", remedy=remedy, ok=(204,))

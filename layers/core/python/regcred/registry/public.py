@@ -1,0 +1,67 @@
+"""Registries that need no credential: registered so that ``explain`` can say so instead of searching for one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NoReturn
+
+from regcred.errors import MissingError
+from regcred.registry.definition import BaseDefinition, Host, NonEmpty
+from regcred.registry.interface import MintContext, Revoked
+
+
+class PublicDefinition(BaseDefinition):
+    """Hosts whose images anybody can pull."""
+
+    provider: Literal["public"]
+
+    hosts: Annotated[tuple[Host, ...], NonEmpty]
+    """The registry's hosts as they stand in image names, as in [registry.k8s.io]."""
+
+    def needs_credential(self) -> bool:
+        """It does not."""
+        return False
+
+
+class McrDefinition(BaseDefinition):
+    """The Microsoft Container Registry."""
+
+    provider: Literal["mcr"]
+
+    hosts: Annotated[tuple[Host, ...], NonEmpty] = ("mcr.microsoft.com",)
+    """Its hosts as they stand in image names."""
+
+    def needs_credential(self) -> bool:
+        """It does not: https://mcr.microsoft.com is anonymous."""
+        return False
+
+
+class PublicProvider:
+    """Mints nothing."""
+
+    name = "public"
+    model: type[PublicDefinition | McrDefinition] = PublicDefinition
+
+    def is_static(self, definition: BaseDefinition) -> bool:  # noqa: ARG002 - the interface's signature
+        """There is nothing to renew."""
+        return True
+
+    def mint(self, definition: BaseDefinition, context: MintContext) -> NoReturn:  # noqa: ARG002
+        """There is nothing to mint.
+
+        Raises:
+            MissingError: Always; ask ``needs_credential`` of the definition first.
+        """
+        raise MissingError(
+            f"{context.reference} is public: it needs no credential, so workloads need no annotation for it"
+        )
+
+    def revoke(self, definition: BaseDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+        """There is nothing to end."""
+        return Revoked.UNSUPPORTED
+
+
+class McrProvider(PublicProvider):
+    """Mints nothing."""
+
+    name = "mcr"
+    model = McrDefinition

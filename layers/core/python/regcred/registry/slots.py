@@ -1,0 +1,164 @@
+"""A/B for upstreams whose secrets live until somebody replaces them: one mechanism for all vendors.
+
+Two slots take turns. A rotation renews the slot whose credential is *not* in force, so the one that clusters use works
+until it has been replaced everywhere: it dies at its own next turn, one period later. Every upstream change is saved in
+the journal before it is made. Who lost its claim notices at the next save, and takes back what it did.
+
+What makes a crash anywhere harmless: which slot is in force is not remembered but read from the credential in Vault
+(``context.in_force``), and what else carries our name upstream is left over, and removed at the next rotation.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from pydantic import SecretStr
+
+from regcred.errors import ConflictError
+from regcred.registry.interface import Journal, MintContext, SlotName, Slots
+
+_FAMILY_BYTES = 4
+_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a vendor answers when it creates a token."""
+
+    id: str
+    username: str
+    secret: SecretStr
+    expires_at: datetime | None
+
+
+class TokenVendor(Protocol):
+    """An upstream that holds any number of named tokens (robots, deploy tokens); it chooses their secrets.
+
+    Methods raise what :class:`regcred.registry.interface.Provider` raises.
+    """
+
+    def tokens(self) -> Mapping[str, str]:
+        """The names of all tokens, by id."""
+
+    def create(self, name: str) -> Token:
+        """Create a token that may pull what the definition says, and no more."""
+
+    def remove(self, token_id: str) -> None:
+        """Remove a token; no error if it is gone already."""
+
+
+class UserVendor(Protocol):
+    """An upstream with two users whose passwords can be set.
+
+    Methods raise what :class:`regcred.registry.interface.Provider` raises.
+    """
+
+    def set_password(self, user: str, password: SecretStr) -> None:
+        """Replace a user's password; the old one is refused at once."""
+
+
+class Forgetful:
+    """A journal for a provider that is called without one: nothing outlives the call."""
+
+    def __init__(self) -> None:
+        self._slots = Slots()
+
+    def read(self) -> Slots:
+        """What was written during this call."""
+        return self._slots
+
+    def latest(self) -> Slots:
+        """The same."""
+        return self._slots
+
+    def write(self, slots: Slots) -> None:
+        """Keep it in memory."""
+        self._slots = slots
+
+
+def renew_token(vendor: TokenVendor, context: MintContext) -> Token:
+    """Create a token in the slot that is not in force, and remove what was left of earlier ones there.
+
+    What is removed was listed *before* the claim was confirmed by a save, so nothing of somebody who takes over
+    meanwhile can be among it.
+
+    Raises:
+        ConflictError: Somebody else took over; what was created has been removed again.
+    """
+    journal = context.journal or Forgetful()
+    known = journal.read()
+    family = next((state["family"] for state in known.states.values()), "") or secrets.token_hex(
+        _FAMILY_BYTES
+    )
+    prefix = f"regcred-{context.reference.project}-{context.reference.registry}-{family}-"
+    left = [
+        id_ for id_, name in vendor.tokens().items() if name.startswith(prefix) and id_ != context.in_force
+    ]
+
+    target, active = _turn(known, context)
+    name = f"{prefix}{target}-{secrets.token_hex(_FAMILY_BYTES)}"
+    _save(journal, known, target, active, {"family": family, "name": name})
+    for token_id in left:
+        vendor.remove(token_id)
+    token = vendor.create(name)
+    try:
+        _save(journal, known, target, active, {"family": family, "name": name, "id": token.id})
+    except ConflictError:
+        vendor.remove(token.id)
+        raise
+    return token
+
+
+def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext) -> Token:
+    """Give the user of the slot that is not in force a new random password.
+
+    Raises:
+        ConflictError: Somebody else took over; the password that it set has been set again.
+    """
+    journal = context.journal or Forgetful()
+    known = journal.read()
+    target, active = _turn(known, context)
+    user = users[0] if target is SlotName.A else users[1]
+    password = secrets.token_urlsafe(_SECRET_BYTES)
+    state = {"id": f"{target}:{secrets.token_hex(_FAMILY_BYTES)}", "user": user, "password": password}
+    _save(journal, known, target, active, state)
+    vendor.set_password(user, SecretStr(password))
+    try:
+        _save(journal, known, target, active, state)
+    except ConflictError:
+        theirs = journal.latest().states.get(target, {})
+        if theirs.get("user") == user and theirs["password"] != password:
+            vendor.set_password(user, SecretStr(theirs["password"]))
+        raise
+    return Token(state["id"], user, SecretStr(password), None)
+
+
+def lock_user(vendor: UserVendor, users: tuple[str, str], revocation_id: str) -> None:
+    """Give the user of a revoked credential a password that nobody knows."""
+    user = users[1] if revocation_id.startswith(f"{SlotName.B}:") else users[0]
+    vendor.set_password(user, SecretStr(secrets.token_urlsafe(_SECRET_BYTES)))
+
+
+def _turn(known: Slots, context: MintContext) -> tuple[SlotName, SlotName | None]:
+    """Whose turn it is, and which slot is in force."""
+    active = next(
+        (
+            slot
+            for slot in SlotName
+            if context.in_force and known.states.get(slot, {}).get("id") == context.in_force
+        ),
+        None,
+    )
+    if active is None and context.in_force[:2] in {f"{slot}:" for slot in SlotName}:
+        active = SlotName(context.in_force[0])  # the journal was lost, but a user's slot is in its id
+    return (active.other if active else known.pending or SlotName.A), active
+
+
+def _save(
+    journal: Journal, known: Slots, target: SlotName, active: SlotName | None, state: Mapping[str, str]
+) -> None:
+    journal.write(Slots(states={**known.states, target: state}, active=active, pending=target))

@@ -1,0 +1,98 @@
+"""Regcred's own system registry: short-lived pull secrets, made by its token service for the project's own identity.
+
+Contract (the service is ours): ``POST /v1/credentials`` with the project's identity token as Bearer and
+``{"repositories": [...], "expires_in": seconds}`` answers 201 ``{"id", "username", "password", "expires_at"}``;
+``DELETE /v1/credentials/{id}`` ends one. The service knows the project by the token's subject, the project's IAM role.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from regcred.credential import Credential, Login
+from regcred.registry import transport
+from regcred.registry.definition import BaseDefinition, Host
+from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.tokens import at_time
+from regcred.registry.transport import Bearer
+
+ASSERTION_LIFETIME = timedelta(minutes=5)
+
+
+class SystemDefinition(BaseDefinition):
+    """The project's images in the system registry."""
+
+    provider: Literal["system"]
+
+    host: Host
+    """The system registry's host as it stands in image names."""
+
+    token_host: Host
+    """The host of its token service."""
+
+    lifetime_seconds: int = Field(default=43200, ge=600, le=86400)
+    """How long a pull secret shall live."""
+
+    def typed_hosts(self) -> tuple[str, ...]:
+        """The registry and its token service."""
+        return (self.host, self.token_host)
+
+    def realms(self) -> tuple[str, ...]:
+        """The token service."""
+        return (self.token_host,)
+
+
+class SystemProvider:
+    """Mints a pull secret."""
+
+    name = "system"
+    model = SystemDefinition
+
+    def is_static(self, definition: SystemDefinition) -> bool:  # noqa: ARG002 - the interface's signature
+        """Never."""
+        return False
+
+    def mint(self, definition: SystemDefinition, context: MintContext) -> Credential:
+        """Ask the token service; see :class:`regcred.registry.interface.Provider`."""
+        what = f"{definition.token_host}, asked for a pull secret,"
+        answer = transport.send(
+            "POST",
+            _url(definition),
+            auth=_identity(definition, context),
+            document={"repositories": list(definition.scopes()), "expires_in": definition.lifetime_seconds},
+        )
+        remedy = "let the system registry know this project's IAM role"
+        fields = transport.expect(answer, what=what, remedy=remedy, ok=(201,)).fields(what=what)
+        login = Login(
+            transport.text_field(fields, "username", what=what),
+            SecretStr(transport.text_field(fields, "password", what=what)),
+            definition.keys([definition.host]),
+        )
+        return Credential(
+            provider=self.name,
+            logins=(login,),
+            issued_at=context.now(),
+            expires_at=at_time(fields, "expires_at", what=what),
+            revocation_id=transport.text_field(fields, "id", what=what),
+        )
+
+    def revoke(self, definition: SystemDefinition, revocation_id: str, context: MintContext) -> Revoked:
+        """Delete the pull secret."""
+        answer = transport.send(
+            "DELETE", f"{_url(definition)}/{revocation_id}", auth=_identity(definition, context)
+        )
+        what = f"{definition.token_host}, asked to end a pull secret,"
+        transport.expect(answer, what=what, remedy="let it know this project's IAM role", ok=(200, 204, 404))
+        return Revoked.YES
+
+
+def _url(definition: SystemDefinition) -> str:
+    return f"{transport.origin(definition.token_host)}/v1/credentials"
+
+
+def _identity(definition: SystemDefinition, context: MintContext) -> Bearer:
+    audience = transport.origin(definition.token_host)
+    return Bearer(context.identity.web_identity_token(audience, ASSERTION_LIFETIME))

@@ -1,0 +1,276 @@
+"""Tencent Container Registry, Enterprise Edition: keyless by a CAM role, or by an API key.
+
+Contracts: ``tcr:CreateInstanceToken`` (https://www.tencentcloud.com/document/api/1051/45154),
+``sts:AssumeRoleWithWebIdentity`` (2018-08-13) and signature TC3-HMAC-SHA256. Errors come with status 200 and
+``Response.Error.Code``. A temporary login lives one hour; it has the rights of who asks for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, SecretStr, model_validator
+
+from regcred.credential import Credential, Login
+from regcred.errors import MalformedError, RefusedError, TransientError
+from regcred.registry import transport
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.tokens import at_timestamp
+from regcred.registry.transport import Answer
+from regcred.registry.upstream import field_of
+
+ALGORITHM = "TC3-HMAC-SHA256"
+ASSERTION_LIFETIME = timedelta(minutes=10)
+SESSION_SECONDS = 900
+"""The role is needed for one call."""
+
+_REGION = re.compile(r"[a-z]{2,4}-[a-z]+(-[a-z0-9]+)?")
+_INSTANCE = re.compile(r"tcr-[a-z0-9]+")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{3,48}")
+_ROLE = re.compile(r"qcs::cam::uin/(\d+):roleName/[A-Za-z0-9._-]+")
+_CODE_FORM = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,80}")
+_CLOCK = "AuthFailure.SignatureExpire"
+"""Tencent takes timestamps within five minutes of its own time."""
+_TRANSIENT = ("RequestLimitExceeded", "InternalError", "ServiceUnavailable")
+
+
+def _check(pattern: re.Pattern[str], form: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if value and not pattern.fullmatch(value):
+            raise ValueError(f"{value!r} is not right; write it as in {form}")
+        return value
+
+    return AfterValidator(check)
+
+
+class TencentDefinition(BaseDefinition):
+    """One instance of the Enterprise Edition."""
+
+    provider: Literal["tencent"]
+
+    region: Annotated[str, _check(_REGION, "eu-frankfurt")]
+    """The region of the instance."""
+
+    instance_id: Annotated[str, _check(_INSTANCE, "tcr-0123abcd")]
+    """The id of the instance."""
+
+    instance_name: Annotated[str, _check(_NAME, "example")]
+    """The name of the instance, the first part of its host."""
+
+    auth: Literal["federated", "key"] = "federated"
+    """'federated': keyless, by a CAM role that trusts the project's role. 'key': an API key of a sub-account."""
+
+    role_arn: Annotated[str, _check(_ROLE, "qcs::cam::uin/100000000001:roleName/regcred-pull")] = ""
+    """The CAM role to assume."""
+
+    identity_provider: str = ""
+    """The name of the OIDC identity provider in CAM that knows the project's issuer."""
+
+    audience: str = "regcred"
+    """The client id that the identity provider in CAM expects as audience."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> TencentDefinition:
+        if self.auth == "federated":
+            for field in ("role_arn", "identity_provider"):
+                if not getattr(self, field):
+                    raise ValueError(f"{field}: is missing; 'auth: federated' needs it")
+        return self
+
+    def accounts(self) -> tuple[str, ...]:
+        """The account of the role."""
+        match = _ROLE.fullmatch(self.role_arn)
+        return (match[1],) if match else ()
+
+    def upstream_fields(self) -> dict[str, str]:
+        """The API key, where one is used."""
+        if self.auth == "federated":
+            return {}
+        return {"secret_id": "a sub-account's SecretId", "secret_key": "its SecretKey"}
+
+    def hosts(self) -> tuple[str, ...]:
+        """The host in image names."""
+        return (f"{self.instance_name}.tencentcloudcr.com",)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """Who signs."""
+
+    id: str
+    secret: SecretStr
+    session_token: SecretStr | None = None
+
+
+class TencentProvider:
+    """Mints a temporary login."""
+
+    name = "tencent"
+    model = TencentDefinition
+
+    def is_static(self, definition: TencentDefinition) -> bool:  # noqa: ARG002 - the interface's signature
+        """Never."""
+        return False
+
+    def mint(self, definition: TencentDefinition, context: MintContext) -> Credential:
+        """Fetch a login; see :class:`regcred.registry.interface.Provider`."""
+        what = f"Tencent Cloud, asked for a login of {definition.instance_id},"
+        fields = _call(
+            "tcr",
+            "CreateInstanceToken",
+            "2019-09-24",
+            {"RegistryId": definition.instance_id, "TokenType": "temp"},
+            region=definition.region,
+            key=_key(definition, context),
+            now=context.now(),
+            what=what,
+            remedy="allow tcr:CreateInstanceToken and tcr:PullRepository, and nothing that pushes",
+        )
+        login = Login(
+            transport.text_field(fields, "Username", what=what),
+            SecretStr(transport.text_field(fields, "Token", what=what)),
+            definition.keys(definition.hosts()),
+        )
+        return Credential(
+            provider=self.name,
+            logins=(login,),
+            issued_at=context.now(),
+            expires_at=at_timestamp(fields, "ExpTime", what=what, unit=0.001),
+        )
+
+    def revoke(self, definition: TencentDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+        """Tencent Cloud ends long-term tokens only."""
+        return Revoked.UNSUPPORTED
+
+
+def _key(definition: TencentDefinition, context: MintContext) -> ApiKey:
+    if definition.auth == "key":
+        return ApiKey(field_of(context, "secret_id").get_secret_value(), field_of(context, "secret_key"))
+    what = f"Tencent Cloud, asked to assume {definition.role_arn},"
+    identity = context.identity.web_identity_token(definition.audience, ASSERTION_LIFETIME)
+    fields = _call(
+        "sts",
+        "AssumeRoleWithWebIdentity",
+        "2018-08-13",
+        {
+            "ProviderId": definition.identity_provider,
+            "WebIdentityToken": identity.get_secret_value(),
+            "RoleArn": definition.role_arn,
+            "RoleSessionName": f"regcred-{context.reference.project}"[:64],
+            "DurationSeconds": SESSION_SECONDS,
+        },
+        region=definition.region,
+        key=None,
+        now=context.now(),
+        what=what,
+        remedy=f"let the role trust the identity provider {definition.identity_provider!r} for this project's role",
+    )
+    found = fields.get("Credentials")
+    found = found if isinstance(found, dict) else {}
+    return ApiKey(
+        transport.text_field(found, "TmpSecretId", what=what),
+        SecretStr(transport.text_field(found, "TmpSecretKey", what=what)),
+        SecretStr(transport.text_field(found, "Token", what=what)),
+    )
+
+
+def _call(
+    service: str,
+    action: str,
+    version: str,
+    parameters: dict[str, Any],
+    *,
+    region: str,
+    key: ApiKey | None,
+    now: datetime,
+    what: str,
+    remedy: str,
+) -> dict[str, Any]:
+    """One call of Tencent's API; ``key`` None where the parameters themselves prove who asks."""
+    ask = partial(_ask, service, action, version, parameters, region=region, key=key)
+    answer = ask(now=now)
+    fields = _response(answer, what=what, remedy=remedy)
+    theirs = transport.server_time(answer)
+    if _code(fields) == _CLOCK and theirs is not None:
+        fields = _response(ask(now=theirs), what=what, remedy=remedy)
+    if "Error" in fields:
+        raise _refusal(_code(fields), what, remedy)
+    return fields
+
+
+def _ask(
+    service: str,
+    action: str,
+    version: str,
+    parameters: dict[str, Any],
+    *,
+    region: str,
+    key: ApiKey | None,
+    now: datetime,
+) -> Answer:
+    host = f"{service}.tencentcloudapi.com"
+    body = json.dumps(parameters, separators=(",", ":"))
+    headers = {
+        "Content-Type": "application/json; charset=utf-8",
+        "X-TC-Action": action,
+        "X-TC-Version": version,
+        "X-TC-Region": region,
+        "X-TC-Timestamp": str(int(now.timestamp())),
+        "Authorization": "SKIP" if key is None else authorization(key, service, host, body, now),
+    }
+    if key is not None and key.session_token is not None:
+        headers["X-TC-Token"] = key.session_token.get_secret_value()
+    return transport.send("POST", f"https://{host}/", headers=headers, text=SecretStr(body))
+
+
+def _response(answer: Answer, *, what: str, remedy: str) -> dict[str, Any]:
+    fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what).get("Response")
+    if not isinstance(fields, dict):
+        raise MalformedError(f"{what} answered without 'Response'", field="Response")
+    return fields
+
+
+def _code(fields: dict[str, Any]) -> str:
+    error = fields.get("Error")
+    return str(error.get("Code", "")) if isinstance(error, dict) else ""
+
+
+def _refusal(code: str, what: str, remedy: str) -> RefusedError | TransientError:
+    said = f"{what} was answered with {code if _CODE_FORM.fullmatch(code) else 'a refusal'}"
+    if code.startswith(_TRANSIENT):
+        return TransientError(f"{said}; it will be tried again")
+    return RefusedError(f"{said}; {remedy}")
+
+
+def authorization(key: ApiKey, service: str, host: str, body: str, now: datetime) -> str:
+    """The Authorization header of signature TC3-HMAC-SHA256."""
+    day = now.astimezone(UTC).strftime("%Y-%m-%d")
+    signed = "content-type;host"
+    canonical = "\n".join(
+        [
+            "POST",
+            "/",
+            "",
+            "content-type:application/json; charset=utf-8",
+            f"host:{host}",
+            "",
+            signed,
+            hashlib.sha256(body.encode()).hexdigest(),
+        ]
+    )
+    scope = f"{day}/{service}/tc3_request"
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    to_sign = f"{ALGORITHM}\n{int(now.timestamp())}\n{scope}\n{digest}"
+    secret = f"TC3{key.secret.get_secret_value()}".encode()
+    for part in (day, service, "tc3_request"):
+        secret = hmac.digest(secret, part.encode(), "sha256")
+    signature = hmac.new(secret, to_sign.encode(), "sha256").hexdigest()
+    return f"{ALGORITHM} Credential={key.id}/{scope}, SignedHeaders={signed}, Signature={signature}"

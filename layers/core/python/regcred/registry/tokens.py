@@ -1,0 +1,86 @@
+"""Reads what vendors say of a token's life; nothing here checks a signature, since the vendor itself sent it over TLS."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import SecretStr
+
+from regcred.errors import MalformedError
+
+_JWT_PARTS = 3
+
+
+def claims(token: SecretStr) -> dict[str, Any] | None:
+    """The payload of a JWT (RFC 7519), or None if the token is none."""
+    parts = token.get_secret_value().split(".")
+    if len(parts) != _JWT_PARTS:
+        return None
+    try:
+        payload = json.loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return None
+    return payload if isinstance(payload, dict) else None
+
+
+def jwt_expiry(token: SecretStr, *, what: str) -> datetime:
+    """The ``exp`` of a JWT.
+
+    Raises:
+        MalformedError: It is no JWT, or says no expiry.
+    """
+    expiry = (claims(token) or {}).get("exp")
+    if isinstance(expiry, int | float) and not isinstance(expiry, bool):
+        return datetime.fromtimestamp(expiry, UTC)
+    raise MalformedError(f"{what} answered a token that says no expiry ('exp')", field="exp")
+
+
+def after_seconds(fields: Mapping[str, Any], name: str, *, now: datetime, what: str) -> datetime:
+    """The expiry that a field gives as seconds from now.
+
+    Raises:
+        MalformedError: It is missing or no positive number.
+    """
+    seconds = fields.get(name)
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
+        return now + timedelta(seconds=seconds)
+    raise MalformedError(f"{what} answered without {name!r} in seconds", field=name)
+
+
+def at_timestamp(fields: Mapping[str, Any], name: str, *, what: str, unit: float = 1.0) -> datetime:
+    """The expiry that a field gives as a Unix timestamp.
+
+    Args:
+        fields: The answer.
+        name: The field.
+        what: Whose answer it is, for the error text.
+        unit: Seconds per unit: 0.001 where the vendor counts milliseconds.
+
+    Raises:
+        MalformedError: It is missing, no number, or out of range.
+    """
+    value = fields.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        try:
+            return datetime.fromtimestamp(value * unit, UTC)
+        except (ValueError, OverflowError, OSError):
+            pass
+    raise MalformedError(f"{what} answered without {name!r} as a timestamp", field=name)
+
+
+def at_time(fields: Mapping[str, Any], name: str, *, what: str) -> datetime:
+    """The expiry that a field gives as RFC 3339 text, or as a date (its end, UTC).
+
+    Raises:
+        MalformedError: It is missing or neither.
+    """
+    value = fields.get(name)
+    try:
+        found = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise MalformedError(f"{what} answered without {name!r} as a time", field=name) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

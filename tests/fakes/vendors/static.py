@@ -1,0 +1,101 @@
+"""Registries whose own tokens are handed out as they are, once or twice: ACR tokens, GHCR, Quay robots, Docker Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from fakes.vendors.oci import OciRegistry, Rights
+from fakes.vendors.vendor import Vendor
+
+
+class Static(Vendor):
+    """A registry with two logins, since its owner is replacing one."""
+
+    host: ClassVar[str]
+    realm: ClassVar[str]
+    service: ClassVar[str]
+    fields: ClassVar[dict[str, Any]] = {}
+    readable: ClassVar[bool] = True
+    repository = "team/app"
+    username = "puller"
+
+    def install(self) -> None:
+        self.registry = OciRegistry(
+            self.clock,
+            realm=self.realm,
+            service=self.service,
+            readable=self.readable,
+            repositories=(self.repository,),
+        )
+        self.registry.install(self.network, self.host, self.realm.split("/")[2])
+        if self.realm.split("/")[2] != self.host:
+            self.network.add(self.realm.split("/")[2], self.registry.token)
+        self.first = self.registry.logins[self.username, "static secret A"] = Rights()
+        self.registry.logins[f"{self.username}-b", "static secret B"] = Rights()
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return {
+            "provider": self.provider,
+            "repositories": ["team/"],
+            "probe": f"{self.repository}:1",
+            **self.fields,
+        }
+
+    @property
+    def upstream(self) -> Mapping[str, str]:
+        return {
+            "username": self.username,
+            "password": "static secret A",
+            "username_2": f"{self.username}-b",
+            "password_2": "static secret B",
+        }
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return (self.host,)
+
+    def widen(self) -> None:
+        self.first.push.append("*")
+
+
+class AcrToken(Static):
+    provider = "acr"
+    variant = "token"
+    host = "example.azurecr.io"
+    realm = "https://example.azurecr.io/oauth2/token"
+    service = "example.azurecr.io"
+    fields: ClassVar[dict[str, Any]] = {"auth": "token", "hosts": ["example.azurecr.io"]}
+
+
+class GhcrToken(Static):
+    provider = "ghcr"
+    variant = "token"
+    host = "ghcr.io"
+    realm = "https://ghcr.io/token"
+    service = "ghcr.io"
+    readable = False
+
+
+class QuayStatic(Static):
+    provider = "quay"
+    variant = "static"
+    host = "quay.io"
+    realm = "https://quay.io/v2/auth"
+    service = "quay.io"
+    fields: ClassVar[dict[str, Any]] = {"auth": "static"}
+    username = "team+puller"
+
+
+class DockerHubStatic(Static):
+    provider = "dockerhub"
+    variant = "static"
+    host = "registry-1.docker.io"
+    realm = "https://auth.docker.io/token"
+    service = "registry.docker.io"
+    fields: ClassVar[dict[str, Any]] = {"auth": "static"}
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return ("docker.io", "index.docker.io", "registry-1.docker.io")
