@@ -5,6 +5,7 @@ Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import random
@@ -73,12 +74,14 @@ class Kube:
         self._instance = instance
         self._silence = silence
         self._whole_pods = whole_pods
+        self._listing = asyncio.Semaphore(1)
 
     async def list(self, kind: Kind) -> Listing:
         """See :meth:`Cluster.list`."""
         for _ in range(ATTEMPTS):
             try:
-                return await self._pages(kind)
+                async with self._listing:  # one page in memory at a time
+                    return await self._pages(kind)
             except ExpiredError:
                 continue
         raise TransientError(
@@ -101,9 +104,11 @@ class Kube:
             requests += 1
             found = (self._reducer.item(kind, obj) for obj in page.get("items") or ())
             items.extend(item for item in found if item is not None)
-            token = page["metadata"].get("continue") or ""
+            metadata = page.pop("metadata")
+            del page, found
+            token = metadata.get("continue") or ""
             if not token:
-                return Listing(items, str(page["metadata"]["resourceVersion"]), requests)
+                return Listing(items, str(metadata["resourceVersion"]), requests)
 
     async def watch(self, kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
         """See :meth:`Cluster.watch`."""

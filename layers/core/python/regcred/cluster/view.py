@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -100,5 +100,5 @@ class View:
     places: Mapping[str, Mapping[Reference, Place]]
     """The ledger: by namespace, what is in place or refused."""
     rules: Rules
-    busy: Collection[tuple[str, Reference]] = ()
+    busy: Container[tuple[str, Reference]] = ()
     """What is being written, or waits to be tried again."""

@@ -132,10 +132,9 @@ class Applier:
         """Whether nothing is queued or under way but Events."""
         return not self._in_flight and self._writes.empty()
 
-    def busy(self) -> set[Key]:
-        """What is being written, or waits to be tried again; a plan leaves it alone."""
-        now = self._clock()
-        return self._in_flight | {key for key, at in self._retry_at.items() if at > now}
+    def __contains__(self, key: object) -> bool:
+        """Whether this is being written, or waits to be tried again; a plan leaves it alone."""
+        return key in self._in_flight or key in self._retry_at
 
     def waited(self) -> set[str]:
         """The namespaces of those that have waited long enough, each told once."""

@@ -175,6 +175,7 @@ class Engine:
     async def reconcile(self, scope: Iterable[str] | None = None, *, dry_run: bool = False) -> Plan:
         """Make a plan for all namespaces, or those of ``scope``, and queue its actions unless ``dry_run``."""
         started = time.monotonic()
+        self.touch(self.applier.waited())
         names = None if scope is None else set(scope)
         asked = {reference.project for name in names or () for reference in self._asked(name)}
         unread = (self.projects_in_use() if names is None else asked) - self.sources.projects.keys()
@@ -186,7 +187,7 @@ class Engine:
             projects=self.sources.projects,
             places=self.ledger.places,
             rules=self.options.rules,
-            busy=self.applier.busy(),
+            busy=self.applier,
         )
         plan = make_plan(view, names)
         if not dry_run:
@@ -250,8 +251,7 @@ class Engine:
     def _after(self, action: Action, error: RegcredError | None) -> None:
         if isinstance(action, Tell):
             return
-        settled = isinstance(action, Project) and self.options.rules.mode is Mode.ADMISSION
-        if error is not None or not settled:
+        if error is not None or self._goes_on(action):
             self.touch((action.namespace,))
         if error is None and isinstance(action, SetAccount):
             self._rename(action.namespace, action.account, add=action.add, remove=action.remove)
@@ -265,6 +265,14 @@ class Engine:
                     tell = Tell(workload, REASON_OF[Why.CLASH], note, action.reference, Why.CLASH)
                     if self._is_news(tell):
                         self.applier.submit([tell])
+
+    def _goes_on(self, action: Action) -> bool:
+        """Whether something may be left to do after a success: a Secret that is there can be named in ServiceAccounts."""
+        if not isinstance(action, Project):
+            return True
+        namespace = self.inventory.namespaces.get(action.namespace)
+        mode = (namespace.mode if namespace else None) or self.options.rules.mode
+        return mode is Mode.SERVICEACCOUNT
 
     def _rename(
         self, namespace: str, account: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -40,6 +41,7 @@ class Ledger:
         self._versions: dict[str, int] = {}
         self._dirty: set[str] = set()
         self._count = 0
+        self._saving = asyncio.Lock()
 
     @property
     def dirty(self) -> bool:
@@ -108,6 +110,10 @@ class Ledger:
 
     async def save(self) -> bool:
         """Write what changed; say whether all of it is in Vault now. A failure leaves it marked."""
+        async with self._saving:
+            return await self._save()
+
+    async def _save(self) -> bool:
         dirty, self._dirty = self._dirty, set()
         statuses = self._statuses(dirty)
         for project in sorted(dirty):
