@@ -281,15 +281,11 @@ class _Held:
 
     def read(self) -> Slots:
         """What was saved last."""
-        saved = self._rotation
-        return Slots(
-            states={
-                slot.value: {name: value.get_secret_value() for name, value in fields.items()}
-                for slot, fields in saved.slots.items()
-            },
-            active=SlotName(saved.active.value) if saved.active else None,
-            pending=SlotName(saved.pending.value) if saved.pending else None,
-        )
+        return _slots(self._rotation)
+
+    def latest(self) -> Slots:
+        """What is saved now, by whomever."""
+        return _slots(self._store.rotation(self._reference).value)
 
     def write(self, slots: Slots) -> None:
         """Save slots; raises ConflictError if the claim was lost."""
@@ -317,6 +313,18 @@ class _Held:
         rotation = self._rotation.model_copy(update=dict(changes))
         self._version = self._store.write_rotation(self._reference, rotation, cas=self._version)
         self._rotation = rotation
+
+
+def _slots(saved: Rotation) -> Slots:
+    """A rotation record's slots as the registry place knows them."""
+    return Slots(
+        states={
+            slot.value: {name: value.get_secret_value() for name, value in fields.items()}
+            for slot, fields in saved.slots.items()
+        },
+        active=SlotName(saved.active.value) if saved.active else None,
+        pending=SlotName(saved.pending.value) if saved.pending else None,
+    )
 
 
 @dataclass(slots=True)
