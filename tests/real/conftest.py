@@ -18,3 +18,4 @@ def cluster(stack: Stack) -> Iterator[Cluster]:
     installed = cluster.install()
     yield cluster
     cluster.remove(installed)
+    cluster.clean()

@@ -35,6 +35,7 @@ class Cluster:
 
     def __init__(self, kubernetes: Kubernetes) -> None:
         self.kubernetes = kubernetes
+        self._namespaces: list[str] = []
 
     def create(self, item: Object, *, query: str = "") -> Object:
         path = KINDS[item["kind"]].format(item["metadata"].get("namespace"))
@@ -67,8 +68,15 @@ class Cluster:
         name = f"t-{uuid.uuid4().hex[:8]}"
         metadata = {"name": name, "labels": labels or {}, "annotations": annotations or {}}
         self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self._namespaces.append(name)
         eventually(lambda: self.kubernetes.get(f"/api/v1/namespaces/{name}/serviceaccounts/default").ok)
         return name
+
+    def clean(self) -> None:
+        """Delete the namespaces that were made here: a node takes 110 Pods."""
+        for name in self._namespaces:
+            self.kubernetes.request("DELETE", f"/api/v1/namespaces/{name}")
+        self._namespaces.clear()
 
     def install(self, values: dict[str, Any] | None = None, *, chart: Path | None = None) -> list[Object]:
         """Apply the chart's policies and RBAC and wait until they are in force."""

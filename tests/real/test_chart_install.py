@@ -49,7 +49,7 @@ class Release:
 
 
 @pytest.fixture(scope="module")
-def bare(stack: Stack) -> Cluster:
+def bare(stack: Stack) -> Iterator[Cluster]:
     """A control plane with a namespace for the chart that takes only restricted Pods."""
     stack.up(["kubernetes"])
     cluster = Cluster(stack.kubernetes)
@@ -58,7 +58,9 @@ def bare(stack: Stack) -> Cluster:
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": restricted}}
     )
     eventually(lambda: stack.kubernetes.get(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default").ok)
-    return cluster
+    yield cluster
+    cluster.clean()
+    stack.kubernetes.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
 @pytest.fixture
