@@ -64,6 +64,7 @@ kustomize: install ## Render the Helm chart into infra/kubernetes/kustomize
 lock: install ## Lock all dependencies anew, with hashes
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	$(LOCK) layers/deps/requirements.in -c requirements/dev.txt -o layers/deps/requirements.txt
+	$(LOCK) layers/deps/requirements-aws.in -c requirements/dev.txt -o layers/deps/requirements-aws.txt
 	$(LOCK) pyproject.toml --extra sync -c requirements/dev.txt -o infra/kubernetes/image/requirements.txt
 	$(LOCK) requirements/sam.in -o requirements/sam.txt
 	$(LOCK) infra/local/lambda-runtime.in -o infra/local/lambda-runtime.txt

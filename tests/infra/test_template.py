@@ -1,0 +1,87 @@
+"""template.yaml and infra/aws, as SAM and CloudFormation see them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from infra.conftest import ROOT, Sam, python313
+
+LAYER_MAX = 32_000_000
+"""The most that the layer of third-party packages may have, zipped, in bytes."""
+
+
+def test_sam_finds_nothing_wrong(sam: Sam) -> None:
+    result = sam("validate", "--lint", "--template", ROOT / "template.yaml")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["template.yaml", "infra/aws/project-role.yaml", "infra/aws/ecr-pull-role.yaml"]
+)
+def test_cfn_lint_finds_nothing_wrong(name: str) -> None:
+    linter = Path(sys.executable).with_name("cfn-lint")
+    result = subprocess.run(
+        [linter, "--include-checks", "I", "--", ROOT / name], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.fixture(scope="module")
+def built(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `sam build` made."""
+    target = tmp_path_factory.mktemp("sam") / "build"
+    result = sam("build", "--build-dir", target, "--cache-dir", target.parent / "cache")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return target
+
+
+def zipped(folder: Path) -> int:
+    """The size of a layer as SAM packages it."""
+    archive = Path(shutil.make_archive(str(folder.parent / f"{folder.name}-layer"), "zip", folder))
+    size = archive.stat().st_size
+    archive.unlink()
+    return size
+
+
+def test_the_layers_are_for_lambdas_processor_and_python(built: Path) -> None:
+    extensions = [path.name for path in (built / "DepsLayer").rglob("*.so")]
+    assert extensions
+    assert all("aarch64" in name or "abi3" in name for name in extensions)
+    assert (built / "CoreLayer/python/regcred/rotate.py").exists()
+    assert not list((built / "CoreLayer").rglob("tests"))
+    if python313():
+        assert (built / "CoreLayer/python/regcred/__pycache__/rotate.cpython-313.pyc").exists()
+        assert (built / "DepsLayer/python/boto3/__pycache__/session.cpython-313.pyc").exists()
+    assert not [path for path in built.rglob("*.pyc") if "cpython-313" not in path.name]
+
+
+def test_the_layer_of_all_vendors_stays_small(built: Path) -> None:
+    size = zipped(built / "DepsLayer")
+    print(f"deps layer, all vendors: {size / 1e6:.1f} MB zipped")
+    assert size <= LAYER_MAX
+
+
+def test_the_layer_for_aws_alone_is_smaller(sam: Sam, tmp_path: Path) -> None:
+    result = sam(
+        "build",
+        "DepsLayer",
+        "--build-dir",
+        tmp_path / "build",
+        "--cache-dir",
+        tmp_path,
+        REGCRED_VENDORS="aws",
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    size = zipped(tmp_path / "build/DepsLayer")
+    print(f"deps layer, AWS alone: {size / 1e6:.1f} MB zipped")
+    assert size < LAYER_MAX * 0.8
+    assert not (tmp_path / "build/DepsLayer/python/azure").exists()
+
+
+def test_functions_hold_their_handler_and_nothing_else(built: Path) -> None:
+    for name in ("Dispatch", "Rotate"):
+        assert [path.name for path in (built / name).iterdir()] == ["app.py"]
