@@ -21,8 +21,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Cheap tests first, and the search of all logs after everything that writes one."""
     order = ["unit", "infra", "contract", "edges", "real"]
     folders = {item: item.path.relative_to(ROOT / "tests").parts[0] for item in items}
-    items.sort(key=lambda item: (item.originalname == LAST if isinstance(item, pytest.Function) else False,
-                                 order.index(folders[item]) if folders[item] in order else len(order)))
+    items.sort(
+        key=lambda item: (
+            item.originalname == LAST if isinstance(item, pytest.Function) else False,
+            order.index(folders[item]) if folders[item] in order else len(order),
+        )
+    )
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ class Narrator:
             check=False,
         )
         for line in done.stdout.splitlines():
-            print(f"     {line}"[: WIDTH + 60])
+            print(textwrap.fill(line, 160, initial_indent="     ", subsequent_indent="         ") or "")
         if (done.returncode == 0) is not succeeds:
             raise SystemExit(
                 f"\nThis was not expected (exit code {done.returncode}). The logs are in {self._environment.parent / 'logs'}."

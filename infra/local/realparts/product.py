@@ -83,7 +83,12 @@ class Product:
             *settings,
         ]
         self.helm(
-            "upgrade", "--install", "regcred", CHART, *(part for value in values for part in ("--set", value))
+            "upgrade",
+            "--install",
+            "--create-namespace",
+            "regcred",
+            CHART,
+            *(part for value in values for part in ("--set", value)),
         )
 
     def helm(self, *args: str | Path) -> str:
@@ -101,7 +106,6 @@ class Product:
                 *args,
                 "--namespace",
                 NAMESPACE,
-                "--create-namespace",
                 "--kubeconfig",
                 self.stack.kubernetes.kubeconfig,
             ],

@@ -1,0 +1,357 @@
+"""The whole way, every server on it real: registry → Lambda → Vault → namespace Secret → a Pod that the kubelet starts."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from realparts.aws import ACCOUNT, REGION
+from realparts.images import push_pause
+from realparts.product import NAMESPACE, Product, wait_for
+from realparts.pulling import manifest_status
+from realparts.stack import Stack
+
+pytestmark = [pytest.mark.real, pytest.mark.node, pytest.mark.timeout(600)]
+
+PROJECT = "e2e"
+ECR_HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+BASIC_HOST = "registry.example.com"
+
+
+@dataclass
+class World:
+    """Regcred at work between the real parts, and what users do around it."""
+
+    product: Product
+    stack: Stack
+    namespaces: list[str] = field(default_factory=list)
+
+    def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> str:
+        done = self.stack.kubernetes.kubectl(*args, stdin=stdin, check=check)
+        return done.stdout + done.stderr
+
+    def namespace(self, name: str, *, granted: bool = True) -> str:
+        self.kubectl("create", "namespace", name)
+        self.namespaces.append(name)
+        if granted:
+            self.product.regcred("grant", "add", "--cluster", "local", PROJECT, name)
+        return name
+
+    def register_ecr(self, name: str, *, seconds: float = 43200) -> str:
+        self.stack.aws.set_ecr_token_lifetime(seconds)
+        definition = {"provider": "ecr", "account": ACCOUNT, "regions": [REGION], "probe": "e2e/web:1"}
+        reference = f"{PROJECT}/{name}"
+        self.product.regcred("registry", "add", reference, "-f", "-", stdin=json.dumps(definition))
+        return reference
+
+    def register_basic(self, name: str, tmp_path: Any) -> str:
+        password = self.stack.registry.add_user(f"robot-{name}", pull=["e2e/*"], hosts=[BASIC_HOST])
+        secret = tmp_path / "secret.json"
+        secret.write_text(json.dumps({"username": f"robot-{name}", "password": password}))
+        definition = {"provider": "basic", "hosts": [BASIC_HOST], "probe": "e2e/tools:1"}
+        reference = f"{PROJECT}/{name}"
+        self.product.regcred(
+            "registry",
+            "add",
+            reference,
+            "-f",
+            "-",
+            "--secret-file",
+            str(secret),
+            stdin=json.dumps(definition),
+        )
+        return reference
+
+    def deploy(self, namespace: str, name: str, images: list[str], references: list[str]) -> None:
+        annotations = {f"registry.regcred.dev/r{n}": reference for n, reference in enumerate(references)}
+        containers = [
+            {"name": f"c{n}", "image": image, "imagePullPolicy": "Always"} for n, image in enumerate(images)
+        ]
+        self.stack.kubernetes.apply(
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": name, "namespace": namespace, "annotations": annotations},
+                "spec": {
+                    "selector": {"matchLabels": {"app": name}},
+                    "strategy": {"type": "Recreate"},
+                    "template": {
+                        "metadata": {"labels": {"app": name}},
+                        "spec": {
+                            "hostNetwork": True,
+                            "terminationGracePeriodSeconds": 0,
+                            "containers": containers,
+                        },
+                    },
+                },
+            }
+        )
+
+    def secrets(self, namespace: str) -> dict[str, dict[str, Any]]:
+        items = json.loads(self.kubectl("-n", namespace, "get", "secrets", "-o", "json"))["items"]
+        return {item["metadata"]["name"]: item for item in items}
+
+    def pods(self, namespace: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = json.loads(self.kubectl("-n", namespace, "get", "pods", "-o", "json"))[
+            "items"
+        ]
+        return [item for item in items if "deletionTimestamp" not in item["metadata"]]
+
+    def runs(self, namespace: str) -> bool:
+        """Whether there is a Pod and all containers of all Pods run."""
+        found = [
+            status.get("state", {})
+            for pod in self.pods(namespace)
+            for status in pod["status"].get("containerStatuses", [])
+        ]
+        return bool(found) and all("running" in state for state in found)
+
+    def refusals(self, namespace: str) -> list[str]:
+        """What the kubelet says of containers whose pull was refused."""
+        waiting = [
+            status["state"].get("waiting", {})
+            for pod in self.pods(namespace)
+            for status in pod["status"].get("containerStatuses", [])
+        ]
+        return [
+            state.get("message", "")
+            for state in waiting
+            if state.get("reason") in {"ErrImagePull", "ImagePullBackOff"}
+        ]
+
+    def new_pods(self, namespace: str) -> None:
+        """Make the workloads' Pods anew; their images must be pulled again."""
+        self.kubectl("-n", namespace, "delete", "pods", "--all", "--wait=true")
+
+    def entry(self, reference: str) -> dict[str, Any]:
+        (row,) = self.product.regcred_json("status", reference)["registries"]
+        entry: dict[str, Any] = row
+        return entry
+
+    def password(self, reference: str) -> str:
+        data = self.stack.vault.call("GET", f"regcred/data/credentials/{reference}")["data"]["data"]
+        return str(data["password"])
+
+    def events(self, namespace: str) -> str:
+        return self.kubectl("-n", namespace, "get", "events", "-o", "wide")
+
+
+@pytest.fixture(scope="module")
+def world(whole_stack: Stack) -> Iterator[World]:
+    stack = whole_stack
+    product = Product(stack, instance="sync-e2e")
+    world = World(product, stack)
+    wait_for("an earlier release gone", lambda: "Terminating" not in world.kubectl("get", "ns"), seconds=120)
+    role = product.project_role(PROJECT)
+    product.regcred(
+        "project",
+        "add",
+        PROJECT,
+        "--host",
+        BASIC_HOST,
+        "--account",
+        ACCOUNT,
+        "--cluster",
+        "local",
+        "--role-arn",
+        role,
+    )
+    for repository in ("e2e/web", "e2e/tools"):
+        push_pause(stack.registry, repository)
+    product.install_chart()
+    product.start_sync()
+    yield world
+    product.stop_sync()
+    stack.aws.clear_faults()
+    stack.aws.set_ecr_token_lifetime(43200)
+    world.kubectl("delete", "namespace", *world.namespaces, "--ignore-not-found", "--wait=false")
+    product.helm("uninstall", "regcred", "--ignore-not-found")
+    world.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+
+
+def image(host: str, name: str) -> str:
+    return f"{host}/e2e/{name}:1"
+
+
+def test_one_pod_pulls_from_two_private_registries(world, tmp_path):
+    ecr, basic = world.register_ecr("two-ecr"), world.register_basic("two-basic", tmp_path)
+    namespace = world.namespace("e2e-two")
+    world.deploy(namespace, "app", [image(ECR_HOST, "web"), image(BASIC_HOST, "tools")], [ecr, basic])
+    wait_for("both containers running", lambda: world.runs(namespace), seconds=90)
+    assert set(world.secrets(namespace)) >= {"regcred.e2e.two-ecr", "regcred.e2e.two-basic"}
+    (pod,) = world.pods(namespace)
+    assert pod["spec"]["imagePullSecrets"] == [
+        {"name": "regcred.e2e.two-basic"},
+        {"name": "regcred.e2e.two-ecr"},
+    ]
+
+
+def test_without_a_grant_there_is_no_secret_no_pull_and_an_event_that_says_why(world):
+    ecr = world.register_ecr("ungranted")
+    namespace = world.namespace("e2e-ungranted", granted=False)
+    world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
+    wait_for("the kubelet's refusal", lambda: world.refusals(namespace), seconds=60)
+    told = wait_for(
+        "an Event", lambda: "NotGranted" in (text := world.events(namespace)) and text, seconds=30
+    )
+    assert "Namespace e2e-ungranted may not use project e2e" in told
+    assert world.secrets(namespace) == {}
+
+
+def test_a_workload_without_the_annotation_is_refused_beside_one_that_has_it(world):
+    ecr = world.register_ecr("beside")
+    namespace = world.namespace("e2e-beside")
+    world.deploy(namespace, "with", [image(ECR_HOST, "web")], [ecr])
+    wait_for("the annotated one running", lambda: world.runs(namespace), seconds=90)
+    world.deploy(namespace, "without", [image(ECR_HOST, "web")], [])
+    (message,) = wait_for("the other refused", lambda: world.refusals(namespace), seconds=60)
+    assert "pull" in message
+
+
+def test_a_pod_that_was_there_before_its_secret_heals_by_itself(world):
+    namespace = world.namespace("e2e-early")
+    world.deploy(namespace, "app", [image(ECR_HOST, "web")], [f"{PROJECT}/early"])
+    wait_for("the kubelet's refusal", lambda: world.refusals(namespace), seconds=60)
+    (before,) = world.pods(namespace)
+    world.register_ecr("early")
+    wait_for("the same Pod running", lambda: world.runs(namespace), seconds=120)
+    (after,) = world.pods(namespace)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+def test_a_pull_goes_on_after_the_first_token_has_expired_and_the_dead_token_is_refused(world):
+    ecr = world.register_ecr("renewed", seconds=25)
+    first = world.password(ecr)
+    namespace = world.namespace("e2e-renewed")
+    world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
+    wait_for("a first pull", lambda: world.runs(namespace), seconds=60)
+    uid = world.secrets(namespace)["regcred.e2e.renewed"]["metadata"]["uid"]
+    world.stack.aws.set_ecr_token_lifetime(43200)
+    world.product.regcred("rotate", ecr)
+    assert world.password(ecr) != first
+    wait_for("the first token's end", lambda: pull(world, first) != 200, seconds=60)
+    world.new_pods(namespace)
+    wait_for("a pull with the second token", lambda: world.runs(namespace), seconds=90)
+    assert world.secrets(namespace)["regcred.e2e.renewed"]["metadata"]["uid"] == uid, (
+        "the Secret was made anew"
+    )
+
+
+def test_an_expired_credential_is_refused_and_pulls_heal_when_minting_does(world):
+    ecr = world.register_ecr("expired", seconds=20)
+    namespace = world.namespace("e2e-expired")
+    world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
+    wait_for("a first pull", lambda: world.runs(namespace), seconds=60)
+    world.stack.aws.fault("GetAuthorizationToken", "refuse")
+    try:
+        token = world.password(ecr)
+        wait_for("its end", lambda: pull(world, token) != 200, seconds=60)
+        world.new_pods(namespace)
+        wait_for("the kubelet's refusal", lambda: world.refusals(namespace), seconds=60)
+        failed = world.product.regcred("rotate", ecr, check=False)
+        assert failed.returncode != 0
+        assert "stays in force" in failed.stderr
+        assert "regcred.e2e.expired" in world.secrets(namespace), "a failed mint took the Secret away"
+    finally:
+        world.stack.aws.clear_faults()
+        world.stack.aws.set_ecr_token_lifetime(43200)
+    world.product.regcred("rotate", ecr)
+    wait_for("the Pod running again", lambda: world.runs(namespace), seconds=120)
+
+
+def test_a_refused_mint_leaves_the_last_good_credential_everywhere(world):
+    ecr = world.register_ecr("kept")
+    namespace = world.namespace("e2e-kept")
+    world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
+    wait_for("a first pull", lambda: world.runs(namespace), seconds=60)
+    before, data = world.password(ecr), world.secrets(namespace)["regcred.e2e.kept"]["data"]
+    world.stack.aws.fault("GetAuthorizationToken", "refuse")
+    try:
+        failed = world.product.regcred("rotate", ecr, check=False)
+        assert failed.returncode == 3, failed.stderr
+        assert world.entry(ecr)["state"] == "failing"
+        assert world.password(ecr) == before
+        time.sleep(3)  # longer than a poll of the sync: nothing may come of it
+        assert world.secrets(namespace)["regcred.e2e.kept"]["data"] == data
+        world.new_pods(namespace)
+        wait_for("pulls going on", lambda: world.runs(namespace), seconds=60)
+    finally:
+        world.stack.aws.clear_faults()
+    world.product.regcred("rotate", ecr)
+    assert world.entry(ecr)["state"] == "ok"
+
+
+def test_a_removed_registry_leaves_the_clusters(world):
+    ecr = world.register_ecr("removed")
+    namespace = world.namespace("e2e-removed")
+    world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
+    wait_for("the Secret", lambda: "regcred.e2e.removed" in world.secrets(namespace))
+    world.product.regcred("registry", "remove", ecr, "--yes")
+    world.product.sweep()
+    wait_for("the Secret gone", lambda: "regcred.e2e.removed" not in world.secrets(namespace), seconds=60)
+
+
+def test_a_revoked_static_credential_leaves_the_clusters_at_once(world, tmp_path):
+    basic = world.register_basic("leaked", tmp_path)
+    namespace = world.namespace("e2e-leaked")
+    world.deploy(namespace, "app", [image(BASIC_HOST, "tools")], [basic])
+    wait_for("a first pull", lambda: world.runs(namespace), seconds=60)
+    world.product.regcred("revoke", basic, "--yes")
+    wait_for("the Secret gone", lambda: "regcred.e2e.leaked" not in world.secrets(namespace), seconds=30)
+    world.new_pods(namespace)
+    wait_for("the kubelet's refusal", lambda: world.refusals(namespace), seconds=60)
+
+
+def test_the_secrets_go_with_the_workload_and_stay_while_a_pod_names_them(world):
+    ecr = world.register_ecr("gone")
+    namespace = world.namespace("e2e-gone")
+    world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
+    wait_for("a first pull", lambda: world.runs(namespace), seconds=60)
+    world.kubectl("-n", namespace, "delete", "deployment", "app", "--cascade=orphan")
+    world.kubectl("-n", namespace, "delete", "replicaset", "--all", "--cascade=orphan")
+    time.sleep(6)  # longer than the grace and a poll: the orphaned Pod still names the Secret
+    assert "regcred.e2e.gone" in world.secrets(namespace)
+    world.new_pods(namespace)
+    wait_for("the Secret gone", lambda: "regcred.e2e.gone" not in world.secrets(namespace), seconds=60)
+
+
+def test_the_api_server_may_restart_under_the_sync(world):
+    ecr = world.register_ecr("restarted")
+    namespace = world.namespace("e2e-restarted")
+    world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
+    wait_for("the Secret", lambda: "regcred.e2e.restarted" in world.secrets(namespace))
+    world.stack.kubernetes.restart_apiserver(down_for=3)
+    world.product.regcred("rotate", ecr)
+    version = str(world.entry(ecr)["version"])
+
+    def in_place() -> bool:
+        annotations = world.secrets(namespace)["regcred.e2e.restarted"]["metadata"]["annotations"]
+        return bool(annotations["regcred.dev/version"] == version)
+
+    wait_for("the new version in place", in_place, seconds=60)
+    world.deploy(namespace, "second", [image(ECR_HOST, "web")], [ecr])
+    wait_for("both running", lambda: len(world.pods(namespace)) == 2 and world.runs(namespace), seconds=90)
+
+
+def test_vault_may_be_sealed_under_the_sync(world):
+    ecr = world.register_ecr("sealed")
+    first, second = world.namespace("e2e-sealed-1"), world.namespace("e2e-sealed-2")
+    world.deploy(first, "app", [image(ECR_HOST, "web")], [ecr])
+    wait_for("the Secret", lambda: "regcred.e2e.sealed" in world.secrets(first))
+    world.stack.vault.seal()
+    try:
+        world.deploy(second, "app", [image(ECR_HOST, "web")], [ecr])
+        time.sleep(5)  # polls that fail: nothing may be taken away
+        assert "regcred.e2e.sealed" in world.secrets(first)
+    finally:
+        world.stack.vault.unseal()
+    wait_for("the second one running", lambda: world.runs(second), seconds=120)
+    assert world.runs(first)
+
+
+def pull(world: World, token: str) -> int:
+    """What the registry answers to an ECR token."""
+    return manifest_status(world.stack, ECR_HOST, "e2e/web", "1", "AWS", token)
