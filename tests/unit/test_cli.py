@@ -560,6 +560,20 @@ class TestRegistryAdd:
         assert "'username'" in payments.last
         assert SECRET not in payments.err
 
+    def test_a_secret_of_one_field_may_be_the_file_itself(self, payments, tmp_path):
+        key = json.dumps({"type": "service_account", "private_key": SECRET})
+        file = definition_file(tmp_path, "provider: gar\nhosts: [europe-west1-docker.pkg.dev]\nauth: key\n")
+        secret = definition_file(tmp_path, key + "\n", "key.json")
+        payments(f"registry add payments/new -f {file} --secret-file {secret} --no-wait")
+        upstream = payments.store.upstream(Reference("payments", "new")).value
+        assert {name: value.get_secret_value() for name, value in upstream.items()} == {"key": key}
+
+    def test_a_second_login_may_be_given_for_the_time_of_a_change(self, payments, tmp_path):
+        both = {"username": "a", "password": SECRET, "username_2": "b", "password_2": SECRET}
+        secret = definition_file(tmp_path, json.dumps(both), "s.json")
+        payments(f"registry set-secret payments/nexus --secret-file {secret} --no-wait")
+        assert set(payments.store.upstream(NEXUS).value) == set(both)
+
     def test_without_a_terminal_the_missing_secret_is_named(self, payments, tmp_path):
         payments(f"registry add payments/new -f {definition_file(tmp_path, BASIC)}", code=2)
         assert "--secret-file" in payments.last

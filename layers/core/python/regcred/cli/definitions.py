@@ -17,22 +17,43 @@ from regcred.errors import MalformedError
 from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition, parse
 
+AUTH = "auth"
+"""The field by which a provider that knows several ways to sign in is told which."""
 
-def read(path: str, *, kind: str = "definition") -> dict[str, Any]:
-    """Read a file of YAML or JSON; ``-`` is standard input.
+
+def read(path: str) -> dict[str, Any]:
+    """Read a definition from a file of YAML or JSON; ``-`` is standard input.
 
     Raises:
         BadInputError: names the file, the line and what is wrong; never repeats the text.
     """
+    where, text = read_text(path, kind="definition")
+    return fields_of(text, where, kind="definition")
+
+
+def read_text(path: str, *, kind: str) -> tuple[str, str]:
+    """Read a file; return what to call it in errors, and its text.
+
+    Raises:
+        BadInputError: it can't be read.
+    """
     where = "standard input" if path == "-" else path
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+        return where, sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
     except UnicodeDecodeError:
         raise BadInputError(f"{where}: is no text in UTF-8; write the {kind} as YAML or JSON") from None
     except OSError as error:
         raise BadInputError(
             f"{where}: can't be read: {(error.strerror or 'unknown error').lower()}"
         ) from None
+
+
+def fields_of(text: str, where: str, *, kind: str) -> dict[str, Any]:
+    """Read fields from YAML or JSON.
+
+    Raises:
+        BadInputError: see :func:`read`.
+    """
     content = _json(text, where) if text.lstrip().startswith("{") else _yaml(text, where)
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise BadInputError(f"{where}: holds no {kind}; write its fields, as in 'name: value'")
@@ -88,9 +109,9 @@ def typed(content: Mapping[str, Any], where: str) -> BaseDefinition:
 
 
 def summary(provider: str) -> str:
-    """What a provider's definition is for, in a line."""
-    text = catalog.definition_model(provider).__doc__ or ""
-    return text.strip().splitlines()[0].rstrip(".") if text.strip() else ""
+    """What a provider is for, in a line: the first of its module."""
+    module = sys.modules[catalog.definition_model(provider).__module__]
+    return (module.__doc__ or "").strip().partition("\n")[0].rstrip(".").replace("``", "'")
 
 
 def template(provider: str) -> str:
@@ -130,33 +151,44 @@ def _default(field: FieldInfo) -> str:
 
 
 def ask(where: str) -> BaseDefinition:
-    """Ask for the provider and for each field that it needs; an answer that is wrong is asked for again."""
+    """Ask for the provider and for each field that it needs; an answer that is wrong is asked for again.
+
+    Where a provider knows several ways to sign in, its first is offered, which is the keyless one.
+    """
     names = catalog.names()
-    click.echo(f"Which kind of registry is it? One of: {', '.join(names)}", err=True)
+    click.echo("Which kind of registry is it?", err=True)
+    for name in names:
+        click.echo(f"  {name:<13} {summary(name)}", err=True)
     provider = click.prompt("provider", type=click.Choice(names), show_choices=False, err=True)
     content: dict[str, Any] = {"provider": provider}
-    fields = {
-        name: field
-        for name, field in catalog.definition_model(provider).model_fields.items()
-        if name != "provider"
-    }
-    needed = {name: field for name, field in fields.items() if field.is_required()}
-    optional = {name: field for name, field in fields.items() if name not in needed}
-    for name, field in needed.items():
-        _ask_field(content, name, field, where)
-    if click.confirm(f"\nThere are optional fields: {', '.join(optional)}. Set any?", err=True):
+    fields = dict(catalog.definition_model(provider).model_fields)
+    del fields["provider"]
+    for name in [*(name for name, field in fields.items() if field.is_required()), *({AUTH} & fields.keys())]:
+        _ask_field(content, name, fields.pop(name), where)
+    while (name := _needed(content, where)) in fields:
+        _ask_field(content, name, fields.pop(name), where)
+    if fields and click.confirm(f"\nThere are optional fields: {', '.join(fields)}. Set any?", err=True):
         click.echo("Enter leaves a field as it is.", err=True)
-        for name, field in optional.items():
+        for name, field in fields.items():
             _ask_field(content, name, field, where)
     return typed(content, where)
+
+
+def _needed(content: Mapping[str, Any], where: str) -> str:
+    """The field that is missing now that the others are known; empty if none is."""
+    try:
+        parse(content, where=where)
+    except MalformedError as error:
+        return str(error).removeprefix(f"{where}: ").partition(":")[0]
+    return ""
 
 
 def _ask_field(content: dict[str, Any], name: str, field: FieldInfo, where: str) -> None:
     many = "tuple" in str(field.annotation)
     click.echo(f"\n{_description(field)}{' Separate several by spaces.' if many else ''}", err=True)
-    default = None if field.is_required() else ""
+    default = None if field.is_required() else str(field.default) if name == AUTH else ""
     while True:
-        answer = str(click.prompt(name, default=default, show_default=False, err=True)).strip()
+        answer = str(click.prompt(name, default=default, show_default=name == AUTH, err=True)).strip()
         if not answer:
             return
         content[name] = re.split(r"[\s,]+", answer.strip("[] ")) if many else answer

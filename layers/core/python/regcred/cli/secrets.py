@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from regcred.cli import definitions
 from regcred.cli.failures import BadInputError
 from regcred.cli.prompts import interactive
+from regcred.registry.upstream import SECOND
 
 
 def read(wanted: Mapping[str, str], file: str | None) -> dict[str, SecretStr]:
@@ -18,7 +19,8 @@ def read(wanted: Mapping[str, str], file: str | None) -> dict[str, SecretStr]:
 
     Args:
         wanted: What the definition needs, each with a line for people.
-        file: A file of YAML or JSON with these fields, ``-`` for standard input, None to ask.
+        file: A file of YAML or JSON with these fields, or of the only field's value as it lies; ``-`` for standard
+            input, None to ask.
 
     Raises:
         BadInputError: names the field that is missing or not known; never a value.
@@ -31,17 +33,35 @@ def read(wanted: Mapping[str, str], file: str | None) -> dict[str, SecretStr]:
 
 
 def _from_file(wanted: Mapping[str, str], file: str) -> dict[str, SecretStr]:
-    found = definitions.read(file, kind="upstream secret")
-    where = "standard input" if file == "-" else file
+    where, text = definitions.read_text(file, kind="upstream secret")
+    if len(wanted) == 1 and (whole := _whole(wanted, text, where)):
+        return whole
+    found = definitions.fields_of(text, where, kind="upstream secret")
     for name in found:
-        if name not in wanted:
+        if name.removesuffix(SECOND) not in wanted:
             raise BadInputError(
                 f"{where}: {name!r} is no field of this secret; its fields are {', '.join(wanted)}"
             )
     for name, meaning in wanted.items():
-        if not isinstance(found.get(name), str) or not found[name]:
-            raise BadInputError(f"{where}: the field {name!r} is missing or no text ({meaning})")
-    return {name: SecretStr(found[name]) for name in wanted}
+        if not found.get(name):
+            raise BadInputError(f"{where}: the field {name!r} is missing ({meaning})")
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise BadInputError(f"{where}: the field {name!r} is no text; put it in quotes")
+    return {name: SecretStr(value) for name, value in found.items()}
+
+
+def _whole(wanted: Mapping[str, str], text: str, where: str) -> dict[str, SecretStr] | None:
+    """The only field, where the file is its value as it lies (a token, a JSON key) and no mapping that names it."""
+    (name,) = wanted
+    try:
+        if name in definitions.fields_of(text, where, kind="upstream secret"):
+            return None
+    except BadInputError:
+        pass
+    if not text.strip():
+        raise BadInputError(f"{where}: is empty; it must hold {wanted[name]}")
+    return {name: SecretStr(text.strip())}
 
 
 def _from_prompts(wanted: Mapping[str, str]) -> dict[str, SecretStr]:
@@ -51,10 +71,14 @@ def _from_prompts(wanted: Mapping[str, str]) -> dict[str, SecretStr]:
             " --secret-file FILE with these fields as YAML or JSON ('-' for standard input)"
         )
     click.echo("\nThe upstream secret goes to Vault, where only the rotate function can read it.", err=True)
-    return {
-        name: SecretStr(click.prompt(f"{name} ({meaning})", hide_input=_hidden(name), err=True).strip())
-        for name, meaning in wanted.items()
-    }
+    return {name: _prompted(name, meaning) for name, meaning in wanted.items()}
+
+
+def _prompted(name: str, meaning: str) -> SecretStr:
+    value = str(click.prompt(f"{name} ({meaning})", hide_input=_hidden(name), err=True)).strip()
+    if value == "{":
+        raise BadInputError(f"{name}: is a file of several lines; give it by --secret-file FILE")
+    return SecretStr(value)
 
 
 def _hidden(name: str) -> bool:
