@@ -431,7 +431,46 @@ def test_a_cluster_in_another_mode_admits_only_the_namespaces_that_chose_it(clus
         cluster.install()
 
 
+# GitOps tools
+
+
+@pytest.mark.parametrize("kind", UPDATABLE)
+@pytest.mark.parametrize(
+    "flags", [(), ("--server-side", "--field-manager=flux")], ids=["three-way", "server-side"]
+)
+def test_gitops_tools_see_no_difference_to_what_they_applied(
+    cluster: Cluster, fresh: str, kind: str, flags: tuple[str, ...]
+):
+    """Argo CD compares by a three-way merge or by a dry run of server-side apply, Flux by the latter; so does kubectl."""
+    item = workload(kind, fresh, own=ECR, template=QUAY)
+    cluster.kubernetes.kubectl("apply", *flags, "-f", "-", stdin=yaml.safe_dump(item))
+    same = cluster.kubernetes.kubectl("diff", *flags, "-f", "-", stdin=yaml.safe_dump(item), check=False)
+    assert (same.returncode, same.stdout) == (0, "")
+    del item["metadata"]["annotations"]
+    other = cluster.kubernetes.kubectl("diff", *flags, "-f", "-", stdin=yaml.safe_dump(item), check=False)
+    assert other.returncode == 1
+    cluster.kubernetes.kubectl("apply", *flags, "-f", "-", stdin=yaml.safe_dump(item))
+    left = cluster.get(kind, fresh, "app")
+    assert (references(left), inherited(left)) == ("core/quay", None)
+
+
 # With the real controllers
+
+
+def test_the_first_pod_of_a_custom_serviceaccount_names_a_secret_that_does_not_exist_yet(
+    cluster: Cluster, fresh: str
+):
+    """The kubelet tries again until it is there; nobody has to delete the Pod."""
+    account_body = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "own", "namespace": fresh},
+    }
+    item = workload("Deployment", fresh, own=ECR)
+    item["spec"]["template"]["spec"]["serviceAccountName"] = "own"
+    cluster.kubernetes.apply(account_body, item)
+    (made,) = eventually(lambda: cluster.items("Pod", fresh))
+    assert secret_names(made) == ["regcred.payments.ecr-prod"]
 
 
 def test_a_deployments_pods_get_the_secrets(cluster: Cluster, fresh: str):
