@@ -67,4 +67,5 @@ lock: install ## Lock all dependencies anew, with hashes
 	$(LOCK) layers/deps/requirements-aws.in -c requirements/dev.txt -o layers/deps/requirements-aws.txt
 	$(LOCK) pyproject.toml --extra sync -c requirements/dev.txt -o infra/kubernetes/image/requirements.txt
 	$(LOCK) requirements/sam.in -o requirements/sam.txt
+	$(LOCK) requirements/checkov.in -o requirements/checkov.txt
 	$(LOCK) infra/local/lambda-runtime.in -o infra/local/lambda-runtime.txt

@@ -31,14 +31,12 @@ def python313() -> Path | None:
     return None
 
 
-@pytest.fixture(scope="session")
-def sam_program() -> Path:
-    """The SAM CLI, in an environment of its own in the cache: it pins a boto3 that is not ours."""
-    lock = ROOT / "requirements/sam.txt"
+def program(name: str, lock: Path) -> Path:
+    """A program that pins what we don't, in an environment of its own in the cache."""
     digest = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    target = cache() / "python" / f"sam-{digest}"
-    if not (target / "bin/sam").exists():
-        say("installing the SAM CLI (half a minute) ...")
+    target = cache() / "python" / f"{lock.stem}-{digest}"
+    if not (target / ".complete").exists():
+        say(f"installing {name} (half a minute) ...")
         shutil.rmtree(target, ignore_errors=True)
         subprocess.run([BIN / "uv", "venv", "--quiet", "--python", sys.executable, target], check=True)
         install = [
@@ -52,7 +50,20 @@ def sam_program() -> Path:
             lock,
         ]
         subprocess.run(install, check=True)
-    return target / "bin/sam"
+        (target / ".complete").touch()
+    return target / "bin" / name
+
+
+@pytest.fixture(scope="session")
+def sam_program() -> Path:
+    """The SAM CLI."""
+    return program("sam", ROOT / "requirements/sam.txt")
+
+
+@pytest.fixture(scope="session")
+def checkov_program() -> Path:
+    """The policy scanner."""
+    return program("checkov", ROOT / "requirements/checkov.txt")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,16 @@ def test_cfn_lint_finds_nothing_wrong(name: str) -> None:
         [linter, "--include-checks", "I", "--", ROOT / name], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stdout
+
+
+def test_the_policy_scanner_finds_nothing_but_what_the_template_argues_for(checkov_program: Path) -> None:
+    files = ["template.yaml", "infra/aws/project-role.yaml", "infra/aws/ecr-pull-role.yaml"]
+    command = [checkov_program, "--framework", "cloudformation", "--output", "json", "--quiet", "-f", *files]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    report = json.loads(result.stdout)
+    failed = [f"{check['check_id']} {check['resource']}" for check in report["results"]["failed_checks"]]
+    assert failed == []
+    assert report["summary"]["passed"] > 30
 
 
 @pytest.fixture(scope="module")
