@@ -525,6 +525,11 @@ class TestRegistryAdd:
             == "111122223333"
         )
 
+    def test_a_public_registry_is_written_and_nothing_is_fetched(self, payments, tmp_path):
+        payments(f"registry add payments/mcr -f {definition_file(tmp_path, 'provider: mcr')}")
+        assert "is public" in payments.err
+        assert payments.store.request(Reference("payments", "mcr")) is None
+
     @pytest.mark.parametrize(
         ("text", "named"),
         [

@@ -206,6 +206,14 @@ def test_a_public_image_that_was_pulled_needs_nothing(scene):
     assert "nothing to do" in scene.todo
 
 
+def test_a_registry_that_is_registered_as_public_is_called_so(scene):
+    public = Reference("payments", "mcr")
+    Store(scene.kv).write_definition(public, Definition(provider="mcr"), cas=0)
+    scene.annotations, scene.names_secret, scene.image = {}, False, "mcr.microsoft.com/dotnet:8"
+    assert "payments/mcr says that mcr.microsoft.com is public: no credential is needed" in scene()
+    assert "nothing to do" in scene.todo
+
+
 def test_a_typo_in_the_annotation_is_named(scene):
     scene.annotations, scene.names_secret = {"registry.regcred.dev/x": "payments/ecr-pord"}, False
     failing(scene)()

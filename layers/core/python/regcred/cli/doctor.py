@@ -20,8 +20,8 @@ from regcred.vault.platform import Verb
 from regcred.vault.records import IndexEntry, ProjectPolicy, State
 from regcred.vault.store import Store
 
-SILENT = timedelta(hours=2)
-"""Sync writes its status on change and as a heartbeat, at least hourly; older than this, it does not run."""
+SILENT = timedelta(hours=1)
+"""Sync writes its status on change, and every ten minutes as a heartbeat; older than this, it does not run."""
 
 WAITING = timedelta(minutes=15)
 """Dispatch looks every five minutes; a request that is older is not being looked at."""

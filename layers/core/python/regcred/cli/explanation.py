@@ -92,6 +92,8 @@ class World:
     known: Mapping[Reference, Known]
     others: Mapping[Reference, IndexEntry] = field(default_factory=dict)
     """Registries that it could ask for."""
+    public: Mapping[Reference, Sequence[str]] = field(default_factory=dict)
+    """Registries that need no credential, with their hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,10 @@ def _serves(known: Known | None, image: Image) -> bool:
 
 def _unserved(image: Image, subject: Subject, world: World) -> Answer:
     host, _ = split_image(image.name)
+    public = next((reference for reference, hosts in world.public.items() if host in hosts), None)
+    if public:
+        said = Line("registry", f"{public} says that {host} is public: no credential is needed", good=True)
+        return Answer(image, (said, _kubelet(image, subject)), _after_public(image))
     lines = (
         Line("registry", f"no annotation of this workload names a registry for {host}", image.pulled or None),
         _kubelet(image, subject),
@@ -202,6 +208,14 @@ def _unserved(image: Image, subject: Subject, world: World) -> Answer:
             f"if {host} needs a login, register it (regcred registry add) and annotate the workload",
         )
     return Answer(image, lines)
+
+
+def _after_public(image: Image) -> str:
+    if image.reason not in PULL_FAILURES:
+        return ""
+    if _says(image, _REFUSALS):
+        return "this image is not public, or does not exist: check its name, or register its registry with a login"
+    return "check the image's name and tag, and whether the node reaches the registry"
 
 
 def _granted(known: Known, subject: Subject, world: World) -> Line:

@@ -72,6 +72,11 @@ def add(
     _check_allowed(store, reference, definition)
     upstream = _upstream(store, reference, definition, secret_file, replace=replace)
     _write(store, reference, definition, upstream, version=version)
+    if not definition.needs_credential():
+        say(
+            f"{reference}: is written. It is public: there is nothing to fetch, and workloads need no annotation for it"
+        )
+        return
     say(
         f"{reference}: the definition is written; fetching a first credential"
         if wait
