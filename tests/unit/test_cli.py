@@ -410,6 +410,14 @@ class TestStatus:
         payments("status payments/ecr-pord", code=4)
         assert "did you mean payments/ecr-prod?" in payments.last
 
+    def test_on_a_terminal_text_from_vault_is_text_and_no_markup(self, payments, monkeypatch):
+        payments.store.write_definition(
+            NEXUS, Definition(provider="basic", hosts=["x"], description="[red]x[/]"), cas=1
+        )
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        monkeypatch.setenv("COLUMNS", "200")
+        assert "[red]x[/]" in payments("registry list")
+
     def test_control_characters_from_vault_do_not_reach_the_terminal(self, payments):
         payments.index(NEXUS, state=State.FAILING, version=0, error="\x1b]0;owned\x07")
         payments("status")

@@ -294,6 +294,20 @@ def test_a_developer_without_vault_permissions_still_gets_an_answer(scene):
     assert "rollout restart" in scene.todo
 
 
+def test_without_a_sign_in_to_vault_the_cluster_alone_is_looked_at(scene, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:9")
+    monkeypatch.delenv("VAULT_TOKEN", raising=False)
+    scene._build()
+    assert (
+        run(["explain", "pod", "prod/shop-1-a"], Session(open_cluster=lambda _: scene.api, now=lambda: NOW))
+        == 0
+    )
+    shown = scene.capture.readouterr()
+    assert "not signed in to Vault" in shown.err
+    assert "in the namespace, version 12" in shown.out
+
+
 def test_a_user_who_may_not_read_secrets_is_told_what_sync_reported(scene):
     scene.api.forbidden.append(SECRET)
     assert "in the namespace, version 12" in scene()

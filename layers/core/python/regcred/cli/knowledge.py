@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from regcred.cli.explanation import Held, Known
+from regcred.cli.failures import BadInputError
 from regcred.cli.output import say
 from regcred.cli.session import Session
 from regcred.errors import MalformedError, RefusedError, RegcredError
@@ -91,7 +92,11 @@ class VaultView:
         if not os.environ.get("VAULT_ADDR") and self.session.is_own:
             self._say("VAULT_ADDR is not set, so grants and registries were not looked up in Vault")
             return None
-        return self.session.store
+        try:
+            return self.session.store
+        except BadInputError as error:
+            self._say(f"grants and registries were not looked up in Vault: {error}")
+            return None
 
     def _index(self, project: str) -> dict[str, IndexEntry] | None:
         if project not in self._projects:
@@ -104,7 +109,7 @@ class VaultView:
             return None
         try:
             found = store.index(project)
-        except (RefusedError, MalformedError) as error:
+        except RegcredError as error:
             self._say(f"project {project} can't be read in Vault: {error}")
             return None
         self._find_cluster(store, project)
