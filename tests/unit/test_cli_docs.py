@@ -10,6 +10,7 @@ import click
 
 from regcred.cli.app import app
 from regcred.cli.failures import ExitCode
+from regcred.wiring.sync import SyncSettings
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 HEADING = "## Commands\n"
@@ -23,6 +24,11 @@ def test_the_document_shows_what_help_shows():
 def test_every_exit_code_is_documented():
     listed = re.findall(r"^\| (\d+) \|", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE)
     assert [int(code) for code in listed] == sorted(ExitCode)
+
+
+def test_every_setting_of_sync_is_documented():
+    listed = set(re.findall(r"`(REGCRED_[A-Z_]+)`", DOCUMENT.read_text("utf-8")))
+    assert {f"REGCRED_{name.upper()}" for name in SyncSettings.model_fields} - listed == set()
 
 
 def test_every_command_that_is_shown_as_an_example_exists():

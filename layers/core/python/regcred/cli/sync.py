@@ -43,7 +43,7 @@ def sync(
     """Bring a cluster in line with Vault.
 
     It places, renews and removes Secrets. In a Pod it signs in to Vault with the Pod's own token; by hand with yours, as the other commands do. All other settings
-    are environment variables (docs/sync.md). The loop ends on Ctrl-C and SIGTERM; what it had begun, the next run ends.
+    are environment variables (docs/cli.md). The loop ends on Ctrl-C and SIGTERM; what it had begun, the next run ends.
 
     \b
     Examples:
