@@ -354,4 +354,4 @@ def test_vault_may_be_sealed_under_the_sync(world):
 
 def pull(world: World, token: str) -> int:
     """What the registry answers to an ECR token."""
-    return manifest_status(world.stack, ECR_HOST, "e2e/web", "1", "AWS", token)
+    return manifest_status(world.stack, f"{ECR_HOST}/e2e/web:1", "AWS", token)

@@ -12,10 +12,13 @@ from realparts.build import BuildError
 from realparts.images import push_pause
 from realparts.procs import StartError
 from realparts.product import NAMESPACE, Product, wait_for
+from realparts.pulling import manifest_status
 from realparts.stack import Stack
 
 from .manifests import BASIC, BASIC_HOST, ECR, ECR_HOST, deployment
 from .narrator import Narrator
+
+WEB = f"{ECR_HOST}/shop/web:1"
 
 TOKEN_SECONDS = 40
 """How long the first ECR login of the demo lives; the real one lives 12 hours."""
@@ -253,9 +256,7 @@ class Demo:
 
     def _pull_by_crane(self, token: str, *, works: bool) -> None:
         """Ask the registry for the manifest with a token, by a Docker configuration file as any client does."""
-        from realparts.pulling import manifest_status
-
-        status = manifest_status(self.stack, ECR_HOST, "shop/web", "1", "AWS", token)
+        status = manifest_status(self.stack, WEB, "AWS", token)
         self.narrator.tell(
             f"The registry answers {status} to {'the new' if works else 'the first'} token: {'it pulls' if works else 'it is dead'}."
         )
@@ -263,12 +264,10 @@ class Demo:
             raise AssertionError(f"the registry answered {status}")
 
     def _wait_for_expiry(self) -> None:
-        from realparts.pulling import manifest_status
-
         began = datetime.now(UTC)
         wait_for(
             "the first token's expiry",
-            lambda: manifest_status(self.stack, ECR_HOST, "shop/web", "1", "AWS", self.first_token) != 200,
+            lambda: manifest_status(self.stack, WEB, "AWS", self.first_token) != 200,
             seconds=TOKEN_SECONDS + 20,
         )
         self.narrator.tell(

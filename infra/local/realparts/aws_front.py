@@ -41,6 +41,7 @@ from . import pki
 from .aws_policy import allowed, malformed, partition, registry_domain
 from .ecr_token import EcrToken
 from .serving import serve
+from .used_secrets import remember
 
 MAX_SKEW_SECONDS = 300
 _AUTHORIZATION = re.compile(
@@ -365,6 +366,7 @@ class Front:
         )
         self._callers[session.access_key] = session
         self._save()
+        remember(self._directory.parent, session.secret, session.token)
         return session
 
     def _get_caller_identity(self, call: Call) -> web.Response:
@@ -413,6 +415,7 @@ class Front:
         }
         key = self._rsa if algorithm == "RS256" else self._ec
         token = jwt.encode(claims, key, algorithm=algorithm, headers={"kid": algorithm.lower()})
+        remember(self._directory.parent, token)
         return _xml("GetWebIdentityToken", {"WebIdentityToken": token, "Expiration": _iso(now + seconds)})
 
     def _well_known(self, request: web.Request) -> web.Response | None:
@@ -465,7 +468,9 @@ class Front:
             issued_at=now,
             expires_at=now + float(self._settings["ecr_token_seconds"]),
         )
-        login = base64.b64encode(f"AWS:{token.sealed(self._ecr_key)}".encode()).decode()
+        password = token.sealed(self._ecr_key)
+        remember(self._directory.parent, password)
+        login = base64.b64encode(f"AWS:{password}".encode()).decode()
         accounts = call.body.get("registryIds") or [caller.account]
         domain = registry_domain(call.region)
         data = [

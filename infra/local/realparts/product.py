@@ -58,6 +58,8 @@ class Product:
             check=False,
             timeout=600,
         )
+        with (self.stack.logs_dir / "cli.log").open("a") as log:
+            log.write(f"regcred {' '.join(args)}\n{done.stdout}{done.stderr}")
         if check and done.returncode:
             raise AssertionError(
                 f"regcred {' '.join(args)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"

@@ -6,21 +6,28 @@ import requests
 
 from .stack import Stack
 
-ACCEPT = ", ".join(
-    (
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-    )
+MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
 )
+ACCEPT = {"Accept": ", ".join(MANIFESTS)}
 
 
-def manifest_status(stack: Stack, host: str, repository: str, tag: str, username: str, password: str) -> int:
+def manifest_status(stack: Stack, image: str, username: str, password: str) -> int:
     """Ask for an image's manifest as a container runtime does, and return the last HTTP status.
+
+    Args:
+        stack: whose registry it is.
+        image: `host/repository:tag`.
+        username: who asks.
+        password: with which credential.
 
     Basic authentication where the registry asks for it, else the token flow (OCI distribution, token authentication).
     """
+    host, _, name = image.partition("/")
+    repository, _, tag = name.rpartition(":")
     session = requests.Session()
     session.trust_env = False
     session.proxies = {"https": stack.internet.proxy_url}
@@ -28,12 +35,12 @@ def manifest_status(stack: Stack, host: str, repository: str, tag: str, username
     url = f"https://{host}/v2/{repository}/manifests/{tag}"
     challenge = requests.utils.parse_dict_header(_challenge(session, url).removeprefix("Bearer "))
     if "realm" not in challenge:
-        return session.get(url, headers={"Accept": ACCEPT}, auth=(username, password), timeout=20).status_code
+        return session.get(url, headers=ACCEPT, auth=(username, password), timeout=20).status_code
     scope = {"service": challenge.get("service", ""), "scope": f"repository:{repository}:pull"}
     answer = session.get(challenge["realm"], params=scope, auth=(username, password), timeout=20)
     if not answer.ok:
         return answer.status_code
-    headers = {"Accept": ACCEPT, "Authorization": f"Bearer {answer.json()['token']}"}
+    headers = {**ACCEPT, "Authorization": f"Bearer {answer.json()['token']}"}
     return session.get(url, headers=headers, timeout=20).status_code
 
 

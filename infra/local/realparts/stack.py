@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from . import used_secrets
 from .aws import ACCOUNT, BUS, OTHER_ACCOUNT, Aws
 from .build import PARTS as BINARIES
 from .build import build, say
@@ -160,7 +161,7 @@ class Stack:
             self._state.clear()
             for folder in (self.processes.pids, self.directory / "bin"):
                 shutil.rmtree(folder, ignore_errors=True)
-            for name in ("env.sh", "ecr-token.key"):
+            for name in ("env.sh", "ecr-token.key", used_secrets.FILE):
                 (self.directory / name).unlink(missing_ok=True)
 
     def push_image(self, repository: str, *, tag: str = "1") -> None:
@@ -180,6 +181,18 @@ class Stack:
         trusted = self.lambda_.role("rotate")
         arn = f"arn:aws:iam::{account}:role/regcred/{project}"
         return self.aws.add_role(arn, trusted=trusted, external_id=project, tags={"project": project}, **role)
+
+    def remember_secret(self, value: str) -> str:
+        """Add a secret that a test made up to what no log may show, and return it."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        used_secrets.remember(self.directory, value)
+        return value
+
+    def used_secrets(self) -> set[str]:
+        """Return every secret that was used so far: made up by tests or stand-ins, or the Vault's own."""
+        stored = self._state.part("vault")
+        own = {str(stored[name]) for name in ("root_token", "unseal_key") if name in stored}
+        return used_secrets.used(self.directory) | own
 
     def environment(self) -> dict[str, str]:
         """Return the variables of `env.sh`: what a person, or a program, needs to drive the parts that are up."""

@@ -35,6 +35,7 @@ from . import pki
 from .aws_policy import allowed, ecr_host, partition
 from .ecr_token import EcrToken, InvalidTokenError
 from .serving import serve
+from .used_secrets import remember
 
 SERVICE = "regcred-local"
 ISSUER = "regcred-local-token-server"
@@ -334,6 +335,7 @@ class TokenServer:
             "access": access,
         }
         token = jwt.encode(claims, self._key, algorithm="ES256", headers={"x5c": self._x5c})
+        remember(self._directory.parent, token)
         issued = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
         # The specification wants at least 60 here, however short the token's own life is.
         return {"token": token, "access_token": token, "expires_in": ACCESS_SECONDS, "issued_at": issued}
@@ -344,6 +346,7 @@ class TokenServer:
         """Create or replace a user."""
         body = await request.json()
         name = request.match_info["name"]
+        remember(self._directory.parent, body["password"])
         self.accounts.users[name] = User(name=name, password_sha256=hashed(body.pop("password")), **body)
         self.accounts.save()
         return web.json_response({})

@@ -1,0 +1,29 @@
+"""What the logs of a whole run must not show. The search comes last (tests/conftest.py), after everything that writes one."""
+
+import pytest
+
+from realparts import used_secrets
+
+pytestmark = pytest.mark.real
+
+
+@pytest.mark.parametrize("form", ["as it is", "in a dockerconfigjson's auth", "in base64 of a document"])
+def test_a_secret_is_found_in_every_form_that_a_log_could_give_it(form):
+    import base64
+
+    secret = "corr3ct-horse/battery+staple"
+    text = {
+        "as it is": secret,
+        "in a dockerconfigjson's auth": base64.b64encode(f"robot:{secret}".encode()).decode(),
+        "in base64 of a document": base64.b64encode(f'{{"password":"{secret}"}}'.encode()).decode(),
+    }[form]
+    assert list(used_secrets.leaks(f"level=info msg={text} more".encode(), {secret}))
+    assert not list(used_secrets.leaks(b"level=info msg=nothing of it", {secret}))
+
+
+def test_no_secret_is_in_any_log(stack):
+    """Every process's output, the audit logs of Vault and Kubernetes, and what the command line printed."""
+    secrets = stack.used_secrets()
+    logs = sorted(path for path in stack.logs_dir.rglob("*") if path.is_file())
+    found = {path.name: list(used_secrets.leaks(path.read_bytes(), secrets)) for path in logs}
+    assert {name: what for name, what in found.items() if what} == {}
