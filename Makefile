@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 export PYTHONPATH := infra/local
+# A shell that has read env.sh of the local parts has their proxy; installing goes past it.
+ifdef REGCRED_LOCAL
+unexport HTTPS_PROXY https_proxy SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
+endif
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
        --custom-compile-command 'make lock' --quiet
 
