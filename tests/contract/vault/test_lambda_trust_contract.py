@@ -1,0 +1,156 @@
+"""The Lambdas' sign-in as AWS offers it: keys fetched from the issuer, and on HashiCorp Vault a signed request."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import boto3
+import jwt
+import pytest
+import requests
+import trustme
+from pydantic import SecretStr
+
+from realparts.procs import Processes, free_ports
+from regcred.errors import RefusedError
+from regcred.vault.http import Server
+from regcred.vault.kv2 import connect
+from regcred.vault.login import AwsIamLogin, AwsKeys
+from regcred.vault.platform import LambdaIamTrust, LambdaTrust, apply_platform, plan_platform
+
+from . import identities
+from .conftest import Keys, Real, new_keys, short
+
+
+@dataclass
+class Issuer:
+    """Serves a key set over TLS, as the issuer of an AWS account does."""
+
+    url: str
+    ca_pem: str
+    keys: list[Keys] = field(default_factory=list)
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    authority = trustme.CA()
+    issuer = Issuer("", authority.cert_pem.bytes().decode())
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            jwks = [
+                {
+                    **jwt.algorithms.RSAAlgorithm.to_jwk(keys.private.public_key(), as_dict=True),
+                    "kid": str(at),
+                }
+                for at, keys in enumerate(issuer.keys)
+            ]
+            body = json.dumps({"keys": jwks}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    issuer.url = f"https://127.0.0.1:{server.server_address[1]}"
+    yield issuer
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_issuers_keys_are_fetched_and_the_platform_stays_as_declared(real: Real, issuer: Issuer) -> None:
+    signer = new_keys()
+    issuer.keys = [signer]
+    trust = LambdaTrust(
+        issuer=issuer.url,
+        audience="vault",
+        dispatch=[identities.DISPATCH],
+        rotate=[identities.ROTATE, f"{identities.ROTATE}-canary"],
+        jwks_url=f"{issuer.url}/.well-known/jwks.json",
+        jwks_ca_pem=issuer.ca_pem,
+    )
+    platform = real.platform.with_declaration(lambda_jwt=trust)
+    try:
+        apply_platform(real.client(), platform)
+        assert [str(action) for action in plan_platform(real.client(), platform) if action.changed] == []
+        for role in trust.rotate:
+            token = identities.web_identity_token(signer, role, iss=issuer.url, aud="vault")
+            kv = identities.opened(real, identities.lambda_login("rotate", token))
+            assert kv.version("upstream/payments/never") == 0
+        forged = identities.web_identity_token(new_keys(), identities.ROTATE, iss=issuer.url, aud="vault")
+        with pytest.raises(RefusedError, match="the sign-in was refused"):
+            identities.opened(real, identities.lambda_login("rotate", forged)).version(
+                "upstream/payments/never"
+            )
+    finally:
+        real.reset()
+
+
+@pytest.mark.skipif(
+    not os.environ.get("VAULT_BIN"),
+    reason="VAULT_BIN names no binary of HashiCorp Vault, and OpenBao has no AWS sign-in; a stand-in was tried",
+)
+def test_a_function_signs_in_to_hashicorp_vault_by_its_iam_role(
+    hashicorp: Real, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    (port,) = free_ports(1)
+    moto = f"http://127.0.0.1:{port}"
+    processes = Processes(tmp_path)
+    processes.start(
+        "moto",
+        [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)],
+        ready=lambda: requests.get(f"{moto}/moto-api/", timeout=2).ok,
+    )
+    try:
+        iam, sts = (boto3.client(name, region_name="us-east-1", endpoint_url=moto) for name in ("iam", "sts"))
+        arns = {
+            name: iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+            for name in ("dispatch", "rotate")
+        }
+        platform = hashicorp.platform.with_declaration(
+            lambda_iam=LambdaIamTrust(
+                server_id="vault.lab",
+                dispatch=[arns["dispatch"]],
+                rotate=[arns["rotate"]],
+                sts_endpoint=moto,
+                sts_region="us-east-1",
+                iam_endpoint=moto,
+                resolve_unique_ids=False,
+            )
+        )
+        apply_platform(hashicorp.client(), platform)
+        assert [str(action) for action in plan_platform(hashicorp.client(), platform) if action.changed] == []
+
+        session = sts.assume_role(RoleArn=arns["rotate"], RoleSessionName="function")["Credentials"]
+        keys = AwsKeys(
+            session["AccessKeyId"], SecretStr(session["SecretAccessKey"]), SecretStr(session["SessionToken"])
+        )
+
+        def version(role: str, server_id: str) -> int:
+            login = AwsIamLogin("regcred-lambda-iam", role, lambda: keys, server_id=server_id)
+            return connect(Server(hashicorp.addr), login, sleep=short).version("rotations/payments/never")
+
+        assert version("rotate", "vault.lab") == 0
+        for role, server_id in (("dispatch", "vault.lab"), ("rotate", ""), ("rotate", "elsewhere")):
+            with pytest.raises(RefusedError, match="the sign-in was refused"):
+                version(role, server_id)
+    finally:
+        processes.sweep()
+        hashicorp.reset()
