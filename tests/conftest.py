@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from realparts.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
 
 BUS = "REGCRED_EVENT_BUS"
 """The variable that names the bus; without it nobody is nudged and dispatch looks at its next interval."""
@@ -27,7 +31,7 @@ def nudge(project: str) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
     quick = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
-    entry = {
+    entry: PutEventsRequestEntryTypeDef = {
         "EventBusName": bus,
         "Source": "regcred.cli",
         "DetailType": "SweepRequested",
