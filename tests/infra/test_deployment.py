@@ -1,0 +1,191 @@
+"""The template, translated by SAM's own translator and created on moto's CloudFormation."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from infra.conftest import ROOT
+from moto import mock_aws
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+REGION = "eu-central-1"
+BUCKET = "deployment"
+VAULT = "https://vault.example.com:8200"
+
+
+def translated() -> dict[str, Any]:
+    """What CloudFormation gets: SAM's resources expanded, code in a bucket as `sam deploy` puts it there."""
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    for resource in template["Resources"].values():
+        for field in ("CodeUri", "ContentUri"):
+            if field in resource["Properties"]:
+                resource["Properties"][field] = f"s3://{BUCKET}/code.zip"
+    parameters = {
+        name: given["Default"] for name, given in template["Parameters"].items() if "Default" in given
+    }
+    session = boto3.Session(region_name=REGION)
+    result = Translator({}, Parser(), boto_session=session).translate(
+        template, parameters | {"VaultAddress": VAULT}
+    )
+    # moto makes an object of a Ref to a bus; CloudFormation makes its name, which is the parameter Name.
+    assert result["Resources"]["Bus"]["Properties"]["Name"] == {"Ref": "Name"}
+    plain: dict[str, Any] = json.loads(json.dumps(result).replace('{"Ref": "Bus"}', '{"Ref": "Name"}'))
+    for resource in plain["Resources"].values():
+        if resource["Type"] == "AWS::Events::Rule":
+            resource["DependsOn"] = ["Bus"]
+    return plain
+
+
+@pytest.fixture(scope="module")
+def aws(request: pytest.FixtureRequest) -> Iterator[boto3.Session]:
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "HTTPS_PROXY", "https_proxy"):
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        session = boto3.Session(region_name=REGION)
+        s3 = session.client("s3")
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            archive.writestr("app.py", "")
+        s3.put_object(Bucket=BUCKET, Key="code.zip", Body=code.getvalue())
+        yield session
+
+
+@pytest.fixture(scope="module")
+def outputs(aws: boto3.Session) -> dict[str, str]:
+    """The outputs of the created stack."""
+    cloudformation = aws.client("cloudformation")
+    cloudformation.create_stack(
+        StackName="regcred",
+        TemplateBody=json.dumps(translated()),
+        Parameters=[{"ParameterKey": "VaultAddress", "ParameterValue": VAULT}],
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+    stack = cloudformation.describe_stacks(StackName="regcred")["Stacks"][0]
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def test_the_roles_have_the_names_that_vault_binds(outputs: dict[str, str]) -> None:
+    assert outputs["DispatchRoleArn"].endswith(":role/regcred-dispatch")
+    assert outputs["RotateRoleArn"].endswith(":role/regcred-rotate")
+
+
+def test_the_queue_keeps_order_by_project_and_hands_failures_to_the_dead_letters(
+    aws: boto3.Session, outputs: dict[str, str]
+) -> None:
+    attributes = aws.client("sqs").get_queue_attributes(QueueUrl=outputs["QueueUrl"], AttributeNames=["All"])[
+        "Attributes"
+    ]
+    assert attributes["FifoQueue"] == "true"
+    assert json.loads(attributes["RedrivePolicy"])["maxReceiveCount"] in (3, "3")
+    function = aws.client("lambda").get_function_configuration(FunctionName="regcred-rotate")
+    assert int(attributes["VisibilityTimeout"]) >= 6 * function["Timeout"]
+
+
+def test_the_functions_get_what_their_settings_ask_for(aws: boto3.Session, outputs: dict[str, str]) -> None:
+    from regcred.settings import DispatchSettings, RotateSettings
+
+    for name, model in (("dispatch", DispatchSettings), ("rotate", RotateSettings)):
+        function = aws.client("lambda").get_function_configuration(FunctionName=f"regcred-{name}")
+        environment = function["Environment"]["Variables"]
+        settings = model.load(environment)
+        assert (settings.vault_addr, settings.vault_role, settings.vault_audience) == (VAULT, name, VAULT)
+        known = {f"REGCRED_{field.upper()}" for field in model.model_fields}
+        assert {key for key in environment if key.startswith("REGCRED_")} <= known
+        assert function["Runtime"] == "python3.13"
+
+
+def test_functions_and_layers_are_of_one_processor() -> None:
+    resources = translated()["Resources"].values()
+    functions = [item["Properties"] for item in resources if item["Type"] == "AWS::Lambda::Function"]
+    layers = [item["Properties"] for item in resources if item["Type"] == "AWS::Lambda::LayerVersion"]
+    assert [function["Architectures"] for function in functions] == [["arm64"], ["arm64"]]
+    assert [layer["CompatibleArchitectures"] for layer in layers] == [["arm64"], ["arm64"]]
+
+
+def test_the_lease_outlives_the_function(aws: boto3.Session, outputs: dict[str, str]) -> None:
+    from regcred.settings import RotateSettings
+
+    function = aws.client("lambda").get_function_configuration(FunctionName="regcred-rotate")
+    lease = RotateSettings.load(function["Environment"]["Variables"]).lease_seconds
+    assert lease >= 2 * function["Timeout"]
+
+
+def test_the_schedule_hands_over_the_time_it_is_for(outputs: dict[str, str]) -> None:
+    resources = translated()["Resources"].values()
+    schedule = next(item["Properties"] for item in resources if item["Type"] == "AWS::Scheduler::Schedule")
+    assert json.loads(schedule["Target"]["Input"]) == {"time": "<aws.scheduler.scheduled-time>"}
+    assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
+
+
+def test_the_event_source_reports_partial_failures_and_is_bounded() -> None:
+    resources = translated()["Resources"].values()
+    source = next(
+        item["Properties"] for item in resources if item["Type"] == "AWS::Lambda::EventSourceMapping"
+    )
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "MaximumConcurrency"}}
+
+
+@pytest.mark.parametrize("name", ["project-role", "ecr-pull-role"])
+def test_the_shipped_roles_are_created_and_pull_only(aws: boto3.Session, name: str) -> None:
+    text = (ROOT / f"infra/aws/{name}.yaml").read_text()
+    given = {
+        "project-role": {
+            "Project": "payments",
+            "RotateRoleArn": "arn:aws:iam::123456789012:role/regcred-rotate",
+            "Repositories": f"arn:aws:ecr:{REGION}:123456789012:repository/payments/*",
+        },
+        "ecr-pull-role": {
+            "Project": "payments",
+            "ProjectRoleArn": "arn:aws:iam::123456789012:role/regcred/regcred-payments",
+        },
+    }[name]
+    cloudformation = aws.client("cloudformation")
+    cloudformation.create_stack(
+        StackName=name,
+        TemplateBody=text,
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+    role = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["Outputs"][0]["OutputValue"]
+    path = "role/regcred/" if name == "project-role" else "role/regcred-pull/"
+    assert path in role
+    actions = set(_actions(yaml.load(text, Loader=_Loader)))
+    assert not {action for action in actions if action.startswith("ecr:")} - {
+        "ecr:GetAuthorizationToken",
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:BatchGetImage",
+        "ecr:GetDownloadUrlForLayer",
+    }
+    assert not {action for action in actions if "*" in action}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short tags, which are of no interest here."""
+
+
+_Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+def _actions(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "Action":
+                yield from [value] if isinstance(value, str) else value
+            else:
+                yield from _actions(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _actions(item)
