@@ -79,7 +79,10 @@ def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("clusters: {edge: {public_keys: []}}", "clusters.edge.public_keys"),
+        (
+            "clusters: {edge: {public_keys: []}}",
+            "clusters.edge: Value error, set either public_keys or jwks_url",
+        ),
         ("clusters: {edge: {public_keys: [secret-private-key]}}", "clusters.edge.public_keys.0"),
         ("clusters: {Edge: {}}", "clusters.Edge"),
         ("mount: {max_versions: 1}", "mount.max_versions"),

@@ -51,6 +51,7 @@ path "identity/group/name/regcred-*" {
   capabilities = ["read", "update"]
   allowed_parameters = {
     "member_entity_ids" = []
+    "member_group_ids"  = []
   }
 }
 

@@ -53,11 +53,29 @@ class Quotas(_Part):
     sign_ins_per_second: int = Field(default=100, ge=1)
 
 
-class ClusterTrust(_Part):
-    """Whom to take for the sync of a cluster: a ServiceAccount, by tokens that the cluster's API server signs."""
+class _Keys(_Part):
+    """Where the keys come from that JWTs are checked with: given, or fetched from the issuer."""
 
-    public_keys: list[_Pem] = Field(min_length=1)
-    """Of the API server's service-account keys, PEM; old and new while they are rotated."""
+    public_keys: list[_Pem] = []
+    """PEM; old and new while they are rotated."""
+    jwks_url: str = ""
+    """Where Vault fetches them itself, if it can reach the issuer."""
+    jwks_ca_pem: str = ""
+    """The authority of that address, if it is a private one."""
+
+    @model_validator(mode="after")
+    def _one_source_of_keys(self) -> Self:
+        if bool(self.public_keys) == bool(self.jwks_url):
+            raise ValueError("set either public_keys or jwks_url")
+        return self
+
+
+class ClusterTrust(_Keys):
+    """Whom to take for the sync of a cluster: a ServiceAccount, by tokens that the cluster's API server signs.
+
+    The keys are those of the API server for service accounts; behind NAT they are given, not fetched.
+    """
+
     namespace: str = "regcred-system"
     service_account: str = "regcred-sync"
     audience: str = "vault"
@@ -70,22 +88,13 @@ class ClusterTrust(_Part):
         return f"system:serviceaccount:{self.namespace}:{self.service_account}"
 
 
-class LambdaTrust(_Part):
+class LambdaTrust(_Keys):
     """Whom to take for dispatch and for rotate, by JWTs of AWS STS GetWebIdentityToken; the subject is the role's ARN."""
 
     issuer: str
     audience: str
     dispatch: list[_RoleArn] = Field(min_length=1)
     rotate: list[_RoleArn] = Field(min_length=1)
-    public_keys: list[_Pem] = []
-    jwks_url: str = ""
-    jwks_ca_pem: str = ""
-
-    @model_validator(mode="after")
-    def _one_source_of_keys(self) -> Self:
-        if bool(self.public_keys) == bool(self.jwks_url):
-            raise ValueError("set either public_keys or jwks_url")
-        return self
 
 
 class LambdaIamTrust(_Part):

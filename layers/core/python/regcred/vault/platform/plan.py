@@ -10,6 +10,7 @@ from typing import Any
 from regcred.vault.platform.declaration import (
     POLICIES,
     PROJECT_POLICIES,
+    ClusterTrust,
     LambdaIamTrust,
     LambdaTrust,
     Platform,
@@ -156,7 +157,7 @@ def desired_cluster(platform: Platform, cluster: str) -> State:
             "type": "jwt",
             "description": f"sync of the cluster {cluster} (Regcred)",
         },
-        Resource(Kind.METHOD_CONFIG, name): _jwt_config(keys=trust.public_keys, issuer=trust.issuer),
+        Resource(Kind.METHOD_CONFIG, name): _jwt_config(trust),
         Resource(Kind.ROLE, f"{name}/{SYNC_ROLE}"): role,
         Resource(Kind.ENTITY, name): {"metadata": {"cluster": cluster}},
         Resource(Kind.ALIAS, name): {"method": name, "name": trust.subject},
@@ -185,12 +186,9 @@ def _base(platform: Platform) -> State:
 
 
 def _lambda_jwt(platform: Platform, trust: LambdaTrust) -> State:
-    config = _jwt_config(
-        keys=trust.public_keys, issuer=trust.issuer, jwks_url=trust.jwks_url, jwks_ca_pem=trust.jwks_ca_pem
-    )
     state: dict[Resource, Mapping[str, Any]] = {
         Resource(Kind.METHOD, LAMBDA_JWT): {"type": "jwt", "description": "dispatch and rotate (Regcred)"},
-        Resource(Kind.METHOD_CONFIG, LAMBDA_JWT): config,
+        Resource(Kind.METHOD_CONFIG, LAMBDA_JWT): _jwt_config(trust),
         **_sign_in_quota(platform, LAMBDA_JWT),
     }
     for role, subjects in (("dispatch", trust.dispatch), ("rotate", trust.rotate)):
@@ -221,12 +219,12 @@ def _lambda_iam(platform: Platform, trust: LambdaIamTrust) -> State:
     return state
 
 
-def _jwt_config(*, keys: list[str], issuer: str, jwks_url: str = "", jwks_ca_pem: str = "") -> dict[str, Any]:
+def _jwt_config(trust: ClusterTrust | LambdaTrust) -> dict[str, Any]:
     return {
-        "jwt_validation_pubkeys": [key.strip() for key in keys],
-        "bound_issuer": issuer,
-        "jwks_url": jwks_url,
-        "jwks_ca_pem": jwks_ca_pem,
+        "jwt_validation_pubkeys": [key.strip() for key in trust.public_keys],
+        "bound_issuer": trust.issuer,
+        "jwks_url": trust.jwks_url,
+        "jwks_ca_pem": trust.jwks_ca_pem,
     }
 
 
