@@ -1,0 +1,209 @@
+"""A/B: a crash at each step, and a second rotation at each step, leave a working credential and nothing upstream."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from contract.registry.harness import Bench, vendor_id
+from fakes.vendors.aws import Aws
+from fakes.vendors.network import CutError, Network, Request, Response
+from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, Harbor, Nexus, TokenKeeper
+from fakes.vendors.vendor import Vendor
+
+from regcred.credential import Credential
+from regcred.errors import ConflictError, RegcredError
+from regcred.registry.interface import Revoked, Slots, Verdict
+
+IN_TURN: tuple[type[Vendor], ...] = (DockerHubOrganisation, Gitlab, Harbor, Nexus)
+ONE_OF_EACH_KIND: tuple[type[Vendor], ...] = (Harbor, Nexus)
+STEPS = range(14)
+"""More than any vendor's rotation has: a step that does not exist changes nothing. The unit tests go through every
+combination in memory; here the same goes through the vendor's own API."""
+
+
+class CrashError(Exception):
+    """The process ends here."""
+
+
+@dataclass
+class Vault:
+    """The two documents of one registry, by check-and-set."""
+
+    slots: Slots = field(default_factory=Slots)
+    rotation: int = 0
+    credential: Credential | None = None
+    version: int = 0
+
+
+class Held:
+    """A claim on the rotation document, which is a write of it."""
+
+    def __init__(self, vault: Vault, step: Callable[[], None]) -> None:
+        vault.rotation += 1
+        self._vault, self._version, self._slots, self._step = vault, vault.rotation, vault.slots, step
+
+    def read(self) -> Slots:
+        return self._slots
+
+    def latest(self) -> Slots:
+        return self._vault.slots
+
+    def write(self, slots: Slots) -> None:
+        self._step()
+        if self._vault.rotation != self._version:
+            raise ConflictError("somebody else took over")
+        self._vault.slots = self._slots = slots
+        self._vault.rotation = self._version = self._version + 1
+        self._step()
+
+
+class Turns:
+    """Rotations of one registry, which can be disturbed at one of their steps."""
+
+    def __init__(self, bench: Bench, network: Network) -> None:
+        self.bench = bench
+        self.vault = Vault()
+        self._network = network
+        self._countdown = -1
+        self._disturb: Callable[[], None] = lambda: None
+
+    def disturb(self, at: int, how: Callable[[], None]) -> None:
+        """Do this at that step, counted over journal writes and requests upstream, before and after each."""
+        self._countdown, self._disturb = at, how
+
+    def disturbed(self, at: int, how: Callable[[], None]) -> None:
+        """A rotation, disturbed at that step."""
+        self.disturb(at, how)
+        with contextlib.suppress(CrashError, RegcredError):
+            self.rotate()
+        self._countdown = -1
+
+    def step(self) -> None:
+        self._countdown -= 1
+        if self._countdown == -1:
+            self._disturb()
+
+    def upstream(self, request: Request, answer: Callable[[Request], Response]) -> Response:
+        try:
+            self.step()
+            response = answer(request)
+            self.step()
+        except CrashError:
+            raise CutError from None
+        return response
+
+    def rotate(self) -> None:
+        vault = self.vault
+        held, version = Held(vault, self.step), vault.version
+        in_force = vault.credential.revocation_id if vault.credential else ""
+        credential = self.bench.mint(in_force=in_force, journal=held)
+        if vault.version != version:
+            raise ConflictError("somebody else wrote a credential")
+        vault.credential, vault.version = credential, version + 1
+
+    def works(self) -> bool:
+        """Whether the vendor accepts what is in force; asked without a request, since requests are steps."""
+        if self.vault.credential is None:
+            return True
+        (login,) = self.vault.credential.logins
+        check: Callable[..., object] = self.bench.vendor.check  # type: ignore[attr-defined]
+        return check("", login.username, login.password.get_secret_value()) is not None
+
+
+@pytest.fixture(params=IN_TURN, ids=vendor_id)
+def turns(
+    request: pytest.FixtureRequest, network: Network, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> Turns:
+    vendor: Vendor = request.param(network, aws)
+    found = Turns(Bench(vendor), network)
+    answer = network.answer
+    api = {"hub.docker.com", "gitlab.com", "harbor.example.com", "nexus.example.com"}
+
+    def watched(asked: Request) -> Response:
+        minting = asked.host in api and not asked.path.startswith(
+            ("/v2/team", "/v2/token", "/jwt", "/service/token")
+        )
+        return found.upstream(asked, answer) if minting and asked.path != "/v2/" else answer(asked)
+
+    monkeypatch.setattr(network, "answer", watched)
+    return found
+
+
+def nothing_left_over(turns: Turns) -> None:
+    vendor = turns.bench.vendor
+    if isinstance(vendor, TokenKeeper):
+        assert len(vendor.kept) <= 2, sorted(item.name for item in vendor.kept.values())
+
+
+def test_the_slots_take_turns_and_the_old_one_lives_until_its_own(turns: Turns) -> None:
+    seen: list[Credential] = []
+    for _ in range(5):
+        turns.rotate()
+        assert turns.vault.credential is not None
+        seen.append(turns.vault.credential)
+        verdicts = [turns.bench.verify(item).verdict for item in seen]
+        assert verdicts[-2:] == [Verdict.CAN_PULL] * min(2, len(seen))
+        assert set(verdicts[:-2]) <= {Verdict.REFUSED}
+        nothing_left_over(turns)
+
+
+ONE_OF_EACH = pytest.mark.parametrize("turns", ONE_OF_EACH_KIND, ids=vendor_id, indirect=True)
+
+
+@ONE_OF_EACH
+@pytest.mark.parametrize("step", STEPS)
+def test_a_crash_at_any_step_leaves_a_working_credential_and_nothing_upstream(
+    turns: Turns, step: int
+) -> None:
+    turns.rotate()
+    turns.rotate()
+
+    def crash() -> None:
+        raise CrashError
+
+    turns.disturbed(step, crash)
+    assert turns.works(), "the crash broke what clusters use"
+    turns.rotate()
+    assert turns.works()
+    nothing_left_over(turns)
+
+
+@ONE_OF_EACH
+@pytest.mark.parametrize("step", STEPS)
+def test_a_second_rotation_at_any_step_leaves_a_working_credential_and_nothing_upstream(
+    turns: Turns, step: int
+) -> None:
+    turns.rotate()
+    turns.rotate()
+    turns.disturbed(step, turns.rotate)
+    assert turns.works(), "one of the two broke what the other had written"
+    turns.rotate()
+    assert turns.works()
+    nothing_left_over(turns)
+
+
+def test_a_revoked_credential_dies_and_the_next_one_works(turns: Turns) -> None:
+    turns.rotate()
+    turns.rotate()
+    revoked = turns.vault.credential
+    assert revoked is not None
+    assert turns.bench.revoke(revoked) is Revoked.YES
+    assert turns.bench.verify(revoked).verdict is Verdict.REFUSED
+    turns.vault.credential = None
+    turns.rotate()
+    assert turns.works()
+    nothing_left_over(turns)
+
+
+def test_tokens_of_others_are_left_alone(turns: Turns) -> None:
+    vendor = turns.bench.vendor
+    if not isinstance(vendor, TokenKeeper):
+        return
+    vendor.keep("4711", "somebody-else's", "other", vendor.clock.time() + 9999, ["*"])
+    vendor.keep("4712", "regcred-payments-main-0badf00d-a-1", "twin", vendor.clock.time() + 9999, ["*"])
+    for _ in range(3):
+        turns.rotate()
+    assert {"4711", "4712"} <= set(vendor.kept), "another installation's tokens, or a person's"

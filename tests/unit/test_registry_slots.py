@@ -1,0 +1,289 @@
+"""A/B in memory: a crash at each step, and a second rotation at each step."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from regcred.errors import ConflictError, RegcredError, TransientError
+from regcred.reference import Reference
+from regcred.registry.interface import MintContext, SlotName, Slots
+from regcred.registry.slots import Token, lock_user, renew_token, renew_user
+
+USERS = ("pull-a", "pull-b")
+STEPS = range(16)
+"""More than a rotation has: a step that does not exist changes nothing."""
+
+
+class CrashError(Exception):
+    """The process ends here."""
+
+
+@dataclass
+class World:
+    """Vault's documents of one registry, and the disturbance of one step."""
+
+    slots: Slots = field(default_factory=Slots)
+    rotation: int = 0
+    in_force: Token | None = None
+    version: int = 0
+    countdown: int = -1
+    disturb: Callable[[], None] = lambda: None
+
+    def step(self) -> None:
+        self.countdown -= 1
+        if self.countdown == -1:
+            self.disturb()
+
+    def disturbed(self, at: int, how: Callable[[], None], rotation: Callable[[], None]) -> None:
+        self.countdown, self.disturb = at, how
+        try:
+            with contextlib.suppress(CrashError, RegcredError):
+                rotation()
+        finally:
+            self.countdown = -1
+
+
+class Held:
+    """A claim: by check-and-set on the rotation document."""
+
+    def __init__(self, world: World) -> None:
+        world.rotation += 1
+        self._world, self._version, self._slots = world, world.rotation, world.slots
+
+    def read(self) -> Slots:
+        return self._slots
+
+    def latest(self) -> Slots:
+        return self._world.slots
+
+    def write(self, slots: Slots) -> None:
+        self._world.step()
+        if self._world.rotation != self._version:
+            raise ConflictError("somebody else took over")
+        self._world.slots = self._slots = slots
+        self._world.rotation = self._version = self._version + 1
+        self._world.step()
+
+
+class Tokens:
+    """Keeps named tokens."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.kept: dict[str, tuple[str, str]] = {"1": ("a-person's", "x")}
+
+    def tokens(self) -> Mapping[str, str]:
+        self.world.step()
+        found = {token_id: name for token_id, (name, _) in self.kept.items()}
+        self.world.step()
+        return found
+
+    def create(self, name: str) -> Token:
+        self.world.step()
+        token = Token(secrets.token_hex(4), "puller", SecretStr(secrets.token_hex(8)), None)
+        self.kept[token.id] = (name, token.secret.get_secret_value())
+        self.world.step()
+        return token
+
+    def remove(self, token_id: str) -> None:
+        self.world.step()
+        self.kept.pop(token_id, None)
+        self.world.step()
+
+    def accepts(self, token: Token) -> bool:
+        return self.kept.get(token.id, ("", ""))[1] == token.secret.get_secret_value()
+
+    def leftovers(self) -> int:
+        return len(self.kept) - 1
+
+
+class Users:
+    """Has two users."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.passwords = dict.fromkeys(USERS, "old")
+
+    def set_password(self, user: str, password: SecretStr) -> None:
+        self.world.step()
+        self.passwords[user] = password.get_secret_value()
+        self.world.step()
+
+    def accepts(self, token: Token) -> bool:
+        return self.passwords[token.username] == token.secret.get_secret_value()
+
+    def leftovers(self) -> int:
+        return 0
+
+
+def context(world: World, held: Held | None) -> MintContext:
+    return MintContext(
+        reference=Reference("payments", "main"),
+        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        identity=None,  # type: ignore[arg-type]
+        upstream={},
+        in_force=world.in_force.id if world.in_force else "",
+        journal=held,
+    )
+
+
+@dataclass
+class Turns:
+    world: World
+    vendor: Any
+
+    def rotate(self) -> None:
+        held, version = Held(self.world), self.world.version
+        ask = context(self.world, held)
+        token = (
+            renew_token(self.vendor, ask)
+            if isinstance(self.vendor, Tokens)
+            else renew_user(self.vendor, USERS, ask)
+        )
+        self.world.step()
+        if self.world.version != version:
+            raise ConflictError("somebody else wrote a credential")
+        self.world.in_force, self.world.version = token, version + 1
+
+    def works(self) -> bool:
+        return self.world.in_force is None or self.vendor.accepts(self.world.in_force)
+
+
+@pytest.fixture(params=[Tokens, Users], ids=["tokens", "users"])
+def turns(request: pytest.FixtureRequest) -> Turns:
+    world = World()
+    return Turns(world, request.param(world))
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_crash_at_any_step_leaves_a_working_credential_and_nothing_upstream(
+    turns: Turns, step: int, before: int
+) -> None:
+    for _ in range(before):
+        turns.rotate()
+
+    def crash() -> None:
+        raise CrashError
+
+    turns.world.disturbed(step, crash, turns.rotate)
+    assert turns.works(), "the crash broke what clusters use"
+    for _ in range(2):
+        turns.rotate()
+        assert turns.works()
+        assert turns.vendor.leftovers() <= 2
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_second_rotation_at_any_step_leaves_a_working_credential_and_nothing_upstream(
+    turns: Turns, step: int, before: int
+) -> None:
+    for _ in range(before):
+        turns.rotate()
+    turns.world.disturbed(step, turns.rotate, turns.rotate)
+    assert turns.world.in_force is not None
+    assert turns.works(), "one of the two broke what the other had written"
+    turns.rotate()
+    assert turns.works()
+    assert turns.vendor.leftovers() <= 2
+
+
+@pytest.mark.parametrize("first", STEPS)
+@pytest.mark.parametrize("then", STEPS)
+def test_one_that_lost_its_claim_and_crashes_leaves_nothing_for_long(
+    turns: Turns, first: int, then: int
+) -> None:
+    turns.rotate()
+    turns.rotate()
+
+    def crash() -> None:
+        raise CrashError
+
+    def overtaken() -> None:
+        turns.rotate()
+        turns.world.countdown, turns.world.disturb = then, crash
+
+    turns.world.disturbed(first, overtaken, turns.rotate)
+    turns.rotate()
+    turns.rotate()
+    assert turns.works()
+    assert turns.vendor.leftovers() <= 2
+
+
+def test_the_one_before_works_until_its_own_turn(turns: Turns) -> None:
+    turns.rotate()
+    first = turns.world.in_force
+    assert first is not None
+    turns.rotate()
+    assert turns.vendor.accepts(first), "clusters may still use it"
+    turns.rotate()
+    assert not turns.vendor.accepts(first)
+
+
+def test_an_upstream_that_fails_keeps_what_is_in_force(turns: Turns) -> None:
+    turns.rotate()
+
+    def fail() -> None:
+        raise TransientError("no answer")
+
+    for step in STEPS:
+        turns.world.disturbed(step, fail, turns.rotate)
+        assert turns.works()
+
+
+def test_a_lost_journal_does_not_touch_what_is_in_force(turns: Turns) -> None:
+    for _ in range(2):
+        turns.rotate()
+        turns.world.slots = Slots()
+        turns.rotate()
+        assert turns.works()
+
+
+def test_without_a_journal_a_token_is_still_made(turns: Turns) -> None:
+    ask = context(turns.world, None)
+    vendor = turns.vendor
+    token = renew_token(vendor, ask) if isinstance(vendor, Tokens) else renew_user(vendor, USERS, ask)
+    assert vendor.accepts(token)
+
+
+def test_a_revoked_user_is_locked_and_the_other_is_not() -> None:
+    world = World()
+    turns = Turns(world, Users(world))
+    turns.rotate()
+    first = world.in_force
+    turns.rotate()
+    assert first is not None
+    assert world.in_force is not None
+    lock_user(turns.vendor, USERS, first.id)
+    assert not turns.vendor.accepts(first)
+    assert turns.works()
+
+
+def test_a_person_s_tokens_are_left_alone() -> None:
+    world = World()
+    turns = Turns(world, Tokens(world))
+    for _ in range(4):
+        turns.rotate()
+    assert "1" in turns.vendor.kept
+
+
+def test_the_secret_of_a_user_is_saved_before_it_is_set() -> None:
+    world = World()
+    turns = Turns(world, Users(world))
+
+    def crash() -> None:
+        raise CrashError
+
+    world.disturbed(2, crash, turns.rotate)
+    assert turns.vendor.passwords == dict.fromkeys(USERS, "old")
+    assert world.slots.pending is SlotName.A
+    assert world.slots.states[SlotName.A]["password"]
