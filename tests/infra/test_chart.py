@@ -1,5 +1,6 @@
 """The Helm chart, linted and rendered by the real helm, and its Kustomize form; no cluster is needed."""
 
+import re
 import runpy
 import subprocess
 from typing import Any
@@ -238,3 +239,28 @@ def test_kustomize_builds(folder: str):
         assert env["REGCRED_VAULT_AUTH_MOUNT"] == "regcred-cluster-edge-1"
         assert env["REGCRED_MODE"] == "admission"
         assert container["image"] == "registry.corp.example/platform/regcred-sync:0.1.0"
+
+
+# The README
+
+
+def test_the_readme_names_only_values_that_exist():
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    text = (CHART / "README.md").read_text()
+    table = text[text.index("## Values") : text.index("The Deployment has one replica")]
+    named = re.findall(
+        r"`([a-zA-Z]+(?:\.[a-zA-Z]+)*)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))
+    )
+    assert len(named) > 10
+    for path in [*named, *re.findall(r"`?([a-z][a-zA-Z]+(?:\.[a-zA-Z]+)+)=(?:true|false)", text)]:
+        found: Any = values
+        for key in path.split("."):
+            assert key in found, f"{path} is in README.md, not in values.yaml"
+            found = found[key]
+
+
+def test_the_readme_tells_the_rights_as_they_are():
+    text = (CHART / "README.md").read_text()
+    assert "| Secrets | create, update, delete:" in text
+    assert rights(render())["secrets"] == ["create", "update", "delete"]
+    assert rights(render())["events"] == ["create"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from helm import Object, of_group, render
+from helm import CHART, Object, of_group, render
 
 from realparts.kubernetes import Kubernetes
 
@@ -78,9 +78,9 @@ class Cluster:
             self.kubernetes.request("DELETE", f"/api/v1/namespaces/{name}")
         self._namespaces.clear()
 
-    def install(self, values: dict[str, Any] | None = None, *, chart: Path | None = None) -> list[Object]:
+    def install(self, values: dict[str, Any] | None = None, *, chart: Path = CHART) -> list[Object]:
         """Apply the chart's policies and RBAC and wait until they are in force."""
-        rendered = render(values, **({"chart": chart} if chart else {}))
+        rendered = render(values, chart=chart)
         objects = [
             *of_group(rendered, POLICIES, RBAC),
             *(item for item in rendered if item["kind"] == "ServiceAccount"),

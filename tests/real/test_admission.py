@@ -5,6 +5,7 @@ import random
 import shutil
 import string
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -325,7 +326,7 @@ def test_a_name_that_is_there_already_is_not_added_again(cluster: Cluster, fresh
     assert secret_names(by_itself) == ["regcred.payments.ecr-prod"]
 
 
-def account(namespace: str, secrets: list[str]) -> dict:
+def account(namespace: str, secrets: list[str]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -360,6 +361,18 @@ def test_an_update_of_a_pod_changes_nothing_of_ours(cluster: Cluster, namespace:
     updated = cluster.annotate("Pod", namespace, "later", {**ECR})
     assert secret_names(updated) == []
     assert references(updated) is None
+
+
+def test_a_serviceaccount_that_allows_only_listed_secrets_needs_another_mode(cluster: Cluster):
+    """kubernetes.io/enforce-mountable-secrets (deprecated since 1.32) refuses names that the ServiceAccount does not list."""
+    admitted, listed = cluster.namespace(), cluster.namespace(labels={"regcred.dev/mode": "serviceaccount"})
+    for there in (admitted, listed):
+        strict = account(there, ["own"])
+        strict["metadata"]["annotations"] = {"kubernetes.io/enforce-mountable-secrets": "true"}
+        cluster.create(strict)
+    with pytest.raises(requests.HTTPError, match="does not reference that imagePullSecret"):
+        cluster.create(pod(admitted, annotations=ECR, account="puller"))
+    assert secret_names(cluster.create(pod(listed, annotations=ECR, account="puller"))) == ["own"]
 
 
 def test_thousands_of_annotations_do_not_block_a_pod(cluster: Cluster, namespace: str):
@@ -521,7 +534,7 @@ def test_a_new_revision_of_an_old_deployment_makes_one_replicaset(cluster: Clust
     assert len(cluster.items("ReplicaSet", fresh)) <= 2
 
 
-def settled(cluster: Cluster, namespace: str) -> dict | None:
+def settled(cluster: Cluster, namespace: str) -> dict[str, Any] | None:
     found = cluster.get("Deployment", namespace, "app")
     status = found.get("status", {})
     return (
@@ -583,7 +596,7 @@ def test_custom_kinds_with_a_pod_template_are_admitted_alike(cluster: Cluster, r
         "spec": {"template": {"spec": {"containers": []}}},
     }
 
-    def admitted() -> dict | None:
+    def admitted() -> dict[str, Any] | None:
         try:
             created = cluster.create(item, query="?dryRun=All")
         except requests.HTTPError:

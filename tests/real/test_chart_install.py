@@ -43,6 +43,11 @@ class Release:
             "uninstall", "regcred", "--namespace", NAMESPACE, "--ignore-not-found", kubeconfig=self.kubeconfig
         )
 
+    def gone(self) -> None:
+        """Uninstall, and wait until its Pods have ended."""
+        self.uninstall()
+        eventually(lambda: not self.cluster.items("Pod", NAMESPACE), timeout=60)
+
     def objects(self) -> list[str]:
         listed = self.cluster.kubernetes.kubectl("get", f"{KINDS},{POLICIES}", "-A", "-l", MINE, "-o", "name")
         return listed.stdout.split()
@@ -66,9 +71,9 @@ def bare(stack: Stack) -> Iterator[Cluster]:
 @pytest.fixture
 def release(bare: Cluster) -> Iterator[Release]:
     release = Release(bare)
-    release.uninstall()
+    release.gone()
     yield release
-    release.uninstall()
+    release.gone()
 
 
 def test_it_installs_and_uninstalls_without_a_trace(release: Release):
