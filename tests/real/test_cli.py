@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -396,6 +397,27 @@ def test_sync_by_hand_shows_its_plan_then_places_the_secret(root, shop, store):
     assert shop.kubernetes.get(secret).ok
     row = next(row for row in root("status").stdout.splitlines() if str(shop.reference) in row)
     assert "local: 1 namespace" in row
+
+
+def test_sync_as_a_loop_places_what_is_granted_and_ends_on_ctrl_c(root, shop):
+    root.variables = {"KUBECONFIG": str(shop.kubernetes.kubeconfig), "REGCRED_METRICS_PORT": "0"}
+    loop = subprocess.Popen(
+        command("sync --cluster local"), env=root.environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        root(f"grant add --cluster local {shop.reference.project} {shop.namespace}")
+        secret = f"/api/v1/namespaces/{shop.namespace}/secrets/{shop.reference.secret_name}"
+        deadline = time.monotonic() + 60
+        while not shop.kubernetes.get(secret).ok:
+            assert time.monotonic() < deadline, "no Secret"
+            time.sleep(0.5)
+        loop.send_signal(signal.SIGINT)
+        _, err = loop.communicate(timeout=20)
+    finally:
+        loop.kill()
+    assert loop.returncode == 0, err
+    assert "Traceback" not in err
+    assert PASSWORD not in err
 
 
 def test_explain_for_somebody_with_no_rights_in_the_cluster_is_refused_in_a_line(root, shop):

@@ -85,6 +85,7 @@ class Cli:
     platform: FakePlatform = field(default_factory=FakePlatform)
     now: datetime = NOW
     while_waiting: list = field(default_factory=list)
+    nudged: list = field(default_factory=list)
     out: str = ""
     err: str = ""
 
@@ -96,6 +97,7 @@ class Cli:
         session = Session(
             open_store=lambda: self.store,
             open_platform=lambda _: self.platform,
+            nudge=self._nudge,
             now=lambda: self.now,
             sleep=self._sleep,
         )
@@ -113,6 +115,12 @@ class Cli:
     @property
     def last(self) -> str:
         return self.err.splitlines()[-1]
+
+    def _nudge(self, project: str) -> bool:
+        # The request must be in Vault before dispatch is told to look.
+        assert self.store.requests(project)
+        self.nudged.append(project)
+        return True
 
     def _sleep(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -440,8 +448,9 @@ class TestRotate:
         payments("rotate payments/ecr-prod", code=3)
         assert "no such role; version 12 stays in force" in payments.last
 
-    def test_without_waiting_the_request_is_in_vault(self, payments):
+    def test_without_waiting_the_request_is_in_vault_and_dispatch_is_told(self, payments):
         payments("rotate payments/ecr-prod --no-wait")
+        assert payments.nudged == ["payments"]
         assert payments.store.request(ECR).value.action is Action.ROTATE
 
     def test_patience_ends_with_the_request_still_there(self, payments):

@@ -35,9 +35,11 @@ class Asked:
     reference: Reference
     request: Request
     before: IndexEntry | None
+    nudged: bool = False
+    """Whether dispatch was told, so that it does not wait for its next interval."""
 
 
-def ask(session: Session, reference: Reference, action: Action) -> Asked:
+def ask(session: Session, reference: Reference, action: Action, *, nudge: bool = True) -> Asked:
     """Write a request, and nudge dispatch where the environment names its event bus.
 
     Raises:
@@ -49,8 +51,7 @@ def ask(session: Session, reference: Reference, action: Action) -> Asked:
     before = lookup.index(store, reference.project).registries.get(reference.registry)
     request = Request(action=action, asked_at=session.now())
     store.ask(reference, request)
-    session.nudge(reference.project)
-    return Asked(reference, request, before)
+    return Asked(reference, request, before, nudged=nudge and session.nudge(reference.project))
 
 
 def wait(session: Session, asked: Asked, patience: timedelta) -> IndexEntry:
@@ -106,7 +107,7 @@ def _progress(asked: Asked, started: datetime) -> Iterator[Callable[[datetime], 
     if sys.stderr.isatty():
         from rich.console import Console
 
-        text = "dispatch looks every 5 minutes"
+        text = "dispatch was told" if asked.nudged else "dispatch looks every 5 minutes"
         with Console(stderr=True, highlight=False).status(text) as status:
             yield lambda now: status.update(f"{text}; waiting for {duration(now - started)}")
         return

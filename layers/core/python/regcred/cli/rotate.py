@@ -54,7 +54,7 @@ def _here(session: Session, reference: Reference) -> None:
     from regcred.rotate import Done
     from regcred.work import Message, Reason
 
-    asked = asking.ask(session, reference, Action.ROTATE)
+    asked = asking.ask(session, reference, Action.ROTATE, nudge=False)
     message = Message(project=reference.project, registries={reference.registry: Reason.ASKED})
     (outcome,) = session.rotate_here(session.store).run(message, owner=f"cli/{uuid4().hex}")
     if outcome.done is Done.BUSY:
