@@ -133,7 +133,9 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
         ((503, "<html>no backend</html>", {}), TransientError, "status 503"),
         ((504, "", {}), TransientError, "status 504"),
         ((200, "<html>please sign in</html>", {}), TransientError, "not one of Vault's"),
-        ((200, "", {}), TransientError, "the answer lacks"),
+        ((200, "", {}), TransientError, "not one of Vault's"),
+        ((302, "", {"Location": "https://sso.example.com/"}), TransientError, "not one of Vault's"),
+        ((307, "", {}), TransientError, "not one of Vault's"),
         ((200, {"hello": "world"}, {}), TransientError, "not one of Vault's"),
         ((200, {"data": None}, {}), TransientError, "the answer lacks"),
         (
@@ -142,7 +144,8 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
             "connection to https://vault.example.com failed",
         ),
         (requests.ReadTimeout("s.token leaked?"), TransientError, "did not answer in time"),
-        (requests.exceptions.SSLError("s.token leaked?"), RefusedError, "set the CA file"),
+        (requests.exceptions.SSLError("CERTIFICATE_VERIFY_FAILED s.token"), RefusedError, "set the CA file"),
+        (requests.exceptions.SSLError("EOF s.token leaked?"), TransientError, "TLS connection"),
         (requests.exceptions.ChunkedEncodingError("s.token leaked?"), TransientError, "no usable answer"),
     ],
 )
@@ -214,6 +217,15 @@ def test_a_write_that_was_surely_not_applied_is_repeated(rig: Callable[..., Rig]
 def test_destroying_and_deleting_are_repeated(rig: Callable[..., Rig]) -> None:
     rig((500, {"errors": ["x"]}, {}), (204, "", {})).kv.destroy("a/b", [1])
     rig(requests.ReadTimeout(), (204, "", {})).kv.delete("a/b")
+
+
+def test_a_proxys_polite_answer_is_no_success(rig: Callable[..., Rig]) -> None:
+    for answer in ((200, "", {}), (302, "", {"Location": "https://sso.example.com/"}), (200, "<html>", {})):
+        for act in (lambda kv: kv.destroy("a/b", [1]), lambda kv: kv.delete("a/b")):
+            rigged = rig(answer)
+            with pytest.raises(TransientError, match="not one of Vault's"):
+                act(rigged.kv)
+            assert {str(request.url).split("/")[2] for request in rigged.sent} == {"vault.example.com"}
 
 
 def test_a_conflict_is_told_by_its_text_and_not_repeated(rig: Callable[..., Rig]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 import threading
 import time
 from base64 import b64decode
@@ -22,6 +23,7 @@ import hvac
 import requests
 from pydantic import SecretStr
 from requests import codes
+from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 
 from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError, TransientError
@@ -41,6 +43,10 @@ REPLICATION = 0.25
 INDEX_LIFE = 30.0
 """How long a state that we have seen is asked for of a standby, in seconds; replication takes milliseconds."""
 
+THREADS = 32
+"""How many connections are kept open, one per thread that asks at the same time."""
+
+_MOVED = {codes.temporary_redirect, codes.permanent_redirect}
 _INDEX = "X-Vault-Index"
 _FORWARD = {"X-Vault-Inconsistent": "forward-active-node"}
 _CONFLICT = "check-and-set parameter did not match"
@@ -114,6 +120,8 @@ class VaultSession(requests.Session):
     ) -> None:
         super().__init__()
         self.auth = _no_netrc
+        self.mount("https://", HTTPAdapter(pool_maxsize=THREADS))
+        self.mount("http://", HTTPAdapter(pool_maxsize=THREADS))
         self._server = server
         self._tokens = tokens
         self._sleep = sleep
@@ -156,7 +164,7 @@ class VaultSession(requests.Session):
     ) -> requests.Response:
         where = f"Vault: {method} {urlsplit(url).path}"
         response = self._transport(method, url, headers, kwargs, where)
-        if response.is_redirect:
+        if response.status_code in _MOVED and "Location" in response.headers:
             response = self._transport(method, self._leader(url, response, where), headers, kwargs, where)
         if response.status_code == codes.too_many_requests and _INDEX in headers and _errors(response) == []:
             # A standby of OpenBao has not yet seen what we have; HashiCorp Vault never gets here, it knows no such header.
@@ -189,7 +197,9 @@ class VaultSession(requests.Session):
     ) -> requests.Response:
         try:
             return super().request(method, url, headers=dict(headers), **kwargs)
-        except requests.exceptions.SSLError:
+        except requests.exceptions.SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" not in repr(error):
+                raise TransientError(f"{where}: the TLS connection to {self._server.addr} failed") from None
             raise RefusedError(
                 f"{where}: the certificate of {self._server.addr} is not trusted; set the CA file of its authority"
             ) from None
@@ -232,7 +242,7 @@ def failure(response: requests.Response, where: str) -> RegcredError | None:  # 
         where: Beginning of the error text: which request it was.
     """
     status, errors = response.status_code, _errors(response)
-    if response.ok:
+    if status < codes.bad_request:
         return None if _is_answer(response) else TransientError(f"{where}: {_STRANGE}")
     if status == codes.not_found:
         return _not_found(response, where)
@@ -339,8 +349,8 @@ def _text(response: requests.Response) -> str:
 
 
 def _is_answer(response: requests.Response) -> bool:
-    if response.status_code == codes.no_content or not response.content:
-        return response.ok
+    if response.status_code == codes.no_content:
+        return True
     body = _json(response)
     return body is not None and ("request_id" in body or "data" in body or "auth" in body)
 
@@ -351,19 +361,32 @@ def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def client(server: Server, session: VaultSession) -> hvac.Client:
-    """Make an hvac client over our session; it reads nothing from the environment."""
+    """Make an hvac client over our session; it reads nothing from the environment.
+
+    Raises:
+        MalformedError: the CA file can't be read, or holds no certificate.
+    """
+    session.verify = _authority(server.ca_file)
     return hvac.Client(
         url=server.addr.rstrip("/"),
         token="",
-        verify=server.ca_file or True,
+        verify=session.verify,
         timeout=server.timeout,
         allow_redirects=False,
-        session=_verified(session, server),
+        session=session,
         namespace=server.namespace or None,
         strict_http=True,
     )
 
 
-def _verified(session: VaultSession, server: Server) -> VaultSession:
-    session.verify = server.ca_file or True
-    return session
+def _authority(ca_file: str) -> str | bool:
+    if not ca_file:
+        return True
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
+    except OSError as error:
+        raise MalformedError(
+            f"the CA file {ca_file} can't be used ({type(error).__name__}); it must hold PEM certificates",
+            field="ca_file",
+        ) from None
+    return ca_file

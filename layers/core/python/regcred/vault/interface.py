@@ -19,8 +19,14 @@ class KeyValue(Protocol):
     """One KV v2 mount. Paths are relative to it (``credentials/payments/ecr-prod``).
 
     All methods raise:
-        TransientError: the server can't be reached, is sealed, throttles, or answers 5xx.
-        RefusedError: permission denied (also for an invalid token, after one new sign-in).
+        TransientError: the server can't be reached, is sealed, throttles, answers 5xx, or what answers is not Vault.
+            Requests that may be repeated were tried again already.
+        RefusedError: permission denied (also for an invalid token, after one new sign-in); no such mount or namespace;
+            the sign-in itself was refused.
+        MissingError, MalformedError: there is nothing to sign in with.
+
+    Who reads after a write of its own sees at least that state, whichever node answers. A ConflictError comes late enough
+    for standbys to have caught up.
     Contract: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2
     """
 
@@ -42,6 +48,7 @@ class KeyValue(Protocol):
 
         Raises:
             ConflictError: the newest version is another. Nothing was written.
+            MalformedError: a value is not a string, or the document is too large. Nothing was written.
         """
 
     def destroy(self, path: str, versions: Sequence[int]) -> None:
