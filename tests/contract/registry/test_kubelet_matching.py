@@ -1,0 +1,186 @@
+"""What is minted is found by the kubelet's own code for every image of the registry, and for no other host."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from contract.registry.harness import VENDORS, Bench, vendor_id
+from fakes.vendors.aws import Aws
+from fakes.vendors.network import Network
+from fakes.vendors.vendor import Vendor
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from realparts.build import binary
+from regcred.credential import Credential, Login
+from regcred.registry import ecr_hosts
+from regcred.registry.definition import BaseDefinition, parse
+from regcred.registry.ecr import EcrDefinition
+
+
+class Kubelet:
+    """The kubelet's keyring, over one process that lives as long as the tests."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def users(self, *credentials: Credential, images: list[str]) -> list[list[str]]:
+        """The users that it would try for each image, in order."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        secrets = [item.dockerconfigjson().get_secret_value() for item in credentials]
+        self._process.stdin.write(json.dumps({"secrets": secrets, "images": images}) + "\n")
+        self._process.stdin.flush()
+        found: list[list[str]] = json.loads(self._process.stdout.readline())["users"]
+        return found
+
+
+@pytest.fixture(scope="session")
+def kubelet() -> Iterator[Kubelet]:
+    process = subprocess.Popen([binary("keyring")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    yield Kubelet(process)
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(timeout=10)
+
+
+label = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+host = st.tuples(st.lists(label, min_size=2, max_size=4), st.sampled_from(["", ":5000", ":443"])).map(
+    lambda parts: ".".join(parts[0]) + parts[1]
+)
+path = st.lists(st.from_regex(r"[a-z0-9]+([._-][a-z0-9]+)?", fullmatch=True), min_size=1, max_size=3).map(
+    "/".join
+)
+scope = st.tuples(path, st.sampled_from(["", "/"])).map("".join)
+region = st.sampled_from(
+    [
+        "eu-central-1",
+        "us-east-1",
+        "us-gov-west-1",
+        "cn-north-1",
+        "us-iso-east-1",
+        "us-isob-east-1",
+        "eusc-de-east-1",
+    ]
+)
+account = st.from_regex(r"[0-9]{12}", fullmatch=True)
+
+
+def minted(definition: BaseDefinition, hosts: tuple[str, ...]) -> Credential:
+    return Credential(
+        provider=definition.provider,
+        logins=(Login("puller", SecretStr("secret"), definition.keys(hosts)),),
+        issued_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def images(definition: BaseDefinition, name: str) -> list[str]:
+    """Images that the definition covers, at this host."""
+    scopes = definition.scopes() or ("any/thing",)
+    return [f"{name}/{item}app:1" if item.endswith("/") else f"{name}/{item}:1" for item in scopes]
+
+
+def strangers(name: str) -> list[str]:
+    """Hosts that look like this one."""
+    bare, _, port = name.partition(":")
+    first, _, rest = bare.partition(".")
+    found = [
+        f"x{bare}",
+        f"{bare}.evil.net",
+        f"evil.{bare}",
+        f"{first}x.{rest}",
+        f"{bare}:{int(port or 0) + 1}",
+    ]
+    return found + ([bare] if port else [f"{bare}:443"])
+
+
+def check(kubelet: Kubelet, definition: BaseDefinition, hosts: tuple[str, ...]) -> None:
+    credential = minted(definition, hosts)
+    asked = [image for name in hosts for image in images(definition, name)]
+    assert all(users and set(users) == {"puller"} for users in kubelet.users(credential, images=asked))
+    others = [other for name in hosts for other in strangers(name) if other not in hosts]
+    asked = [image for name in others for image in images(definition, name)]
+    assert kubelet.users(credential, images=asked) == [[] for _ in asked]
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    hosts=st.lists(host, min_size=1, max_size=3, unique=True), scopes=st.lists(scope, max_size=3, unique=True)
+)
+def test_any_basic_definition_is_found_at_its_hosts_and_at_no_other(
+    kubelet: Kubelet, hosts: list[str], scopes: list[str]
+) -> None:
+    definition = parse({"provider": "basic", "hosts": hosts, "repositories": scopes}, where="here")
+    check(kubelet, definition, tuple(hosts))
+
+
+@settings(deadline=None, max_examples=150)
+@given(account=account, region=region, scopes=st.lists(scope, max_size=3, unique=True))
+def test_any_ecr_definition_is_found_at_every_alias_and_at_no_other(
+    kubelet: Kubelet, account: str, region: str, scopes: list[str]
+) -> None:
+    content = {"provider": "ecr", "regions": [region], "account": account, "repositories": scopes}
+    definition = parse(content, where="here")
+    assert isinstance(definition, EcrDefinition)
+    check(kubelet, definition, ecr_hosts.hosts(account, region, frozenset(definition.endpoints)))
+
+
+@settings(deadline=None, max_examples=150)
+@given(host=host, scope=scope, other=path)
+def test_a_prefix_is_not_found_for_repositories_outside_of_it(
+    kubelet: Kubelet, host: str, scope: str, other: str
+) -> None:
+    assume(not other.startswith(scope))
+    definition = parse({"provider": "basic", "hosts": [host], "repositories": [scope]}, where="here")
+    assert kubelet.users(minted(definition, (host,)), images=[f"{host}/{other}:1"]) == [[]]
+
+
+@pytest.mark.parametrize("vendor", VENDORS, ids=vendor_id)
+def test_each_vendors_credential_is_found_at_its_hosts(
+    kubelet: Kubelet, vendor: type[Vendor], network: Network, aws: Aws
+) -> None:
+    bench = Bench(vendor(network, aws))
+    credential = bench.mint()
+    users = {login.username for login in credential.logins}
+    asked = [image for name in bench.vendor.hosts for image in images(bench.definition, name)]
+    assert all(found and set(found) <= users for found in kubelet.users(credential, images=asked))
+    others = [
+        image for name in ("registry.evil.net", "localhost:5000") for image in images(bench.definition, name)
+    ]
+    assert kubelet.users(credential, images=others) == [[] for _ in others]
+
+
+def test_both_logins_of_a_static_registry_are_tried_while_one_is_replaced(kubelet: Kubelet) -> None:
+    logins = tuple(Login(name, SecretStr(name), ("registry.example.com/team/",)) for name in ("old", "new"))
+    credential = Credential(provider="basic", logins=logins, issued_at=datetime(2026, 1, 1, tzinfo=UTC))
+    (found,) = kubelet.users(credential, images=["registry.example.com/team/app:1"])
+    assert sorted(found) == ["new", "old"]
+
+
+def test_docker_hubs_short_names_are_found(kubelet: Kubelet) -> None:
+    definition = parse({"provider": "dockerhub", "auth": "static", "repositories": ["team/"]}, where="here")
+    credential = minted(definition, ("docker.io", "index.docker.io"))
+    assert kubelet.users(credential, images=["team/app:1", "docker.io/team/app", "other/app", "alpine"]) == [
+        ["puller"],
+        ["puller"],
+        [],
+        [],
+    ]
+
+
+def test_two_projects_on_one_host_do_not_get_in_each_others_way(kubelet: Kubelet) -> None:
+    host = "registry.example.com"
+    both = [
+        Credential(
+            provider="basic",
+            logins=(Login(name, SecretStr(name), (f"{host}/{name}/",)),),
+            issued_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+        for name in ("team", "team2")
+    ]
+    assert kubelet.users(*both, images=[f"{host}/team/app", f"{host}/team2/app"]) == [["team"], ["team2"]]
