@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
 import os
 import shlex
 import shutil
@@ -14,6 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import yaml
+from pydantic import SecretStr
+
+from regcred.vault.http import Server
+from regcred.vault.kv2 import signed_in
+from regcred.vault.login import TokenLogin
+from regcred.vault.platform import apply_platform, load
 
 from . import used_secrets
 from .aws import ACCOUNT, BUS, OTHER_ACCOUNT, Aws
@@ -161,6 +168,7 @@ class Stack:
             self._state.clear()
             for folder in (self.processes.pids, self.directory / "bin"):
                 shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(self.platform, ignore_errors=True)
             for name in ("env.sh", "ecr-token.key", used_secrets.FILE):
                 (self.directory / name).unlink(missing_ok=True)
 
@@ -201,6 +209,7 @@ class Stack:
         if "vault" in up:
             token = {"VAULT_TOKEN": self.vault.root_token, "BAO_TOKEN": self.vault.root_token}
             values |= {"VAULT_ADDR": self.vault.addr, "BAO_ADDR": self.vault.addr, **token}
+            values |= {"REGCRED_PLATFORM": str(self.platform)}
         if "kubernetes" in up:
             values |= {"KUBECONFIG": str(self.kubernetes.kubeconfig)}
         if "registry" in up:
@@ -233,32 +242,41 @@ class Stack:
         if (seconds := time.monotonic() - began) > 0.5:
             say(f"started {what} ({seconds:.0f} s)")
 
+    @property
+    def platform(self) -> Path:
+        """The declaration of this stack's Vault, as `regcred platform` reads it (REGCRED_PLATFORM)."""
+        return self.directory / "platform"
+
     def _apply_platform(self) -> None:
-        """Apply the Vault side of Regcred from infra/vault: the mount, policies, groups and sign-in."""
-        up = self.parts_up()
-        if "vault" not in up or not (ROOT / "infra/vault/apply.py").exists():
+        """Set Vault up by the declaration in infra/vault, with this cluster and these functions in it."""
+        if "vault" not in self.parts_up():
             return
-        for path in (str(ROOT), str(ROOT / "layers/core/python")):
-            if path not in sys.path:
-                sys.path.append(path)
-        platform: Any = importlib.import_module("infra.vault.apply")
-        clusters, lambda_trust = {}, None
+        self._write_declaration()
+        vault = signed_in(Server(self.vault.addr), TokenLogin(lambda: SecretStr(self.vault.root_token)))
+        apply_platform(vault, load(self.platform))
+
+    def _write_declaration(self) -> None:
+        up = self.parts_up()
+        shutil.rmtree(self.platform, ignore_errors=True)
+        shutil.copytree(ROOT / "infra" / "vault" / "policies", self.platform / "policies")
+        declaration = yaml.safe_load((ROOT / "infra" / "vault" / "platform.yaml").read_text())
         if "kubernetes" in up:
-            cluster = self.kubernetes
-            clusters["local"] = platform.ClusterTrust(
-                issuer=cluster.service_account_issuer, public_keys=[cluster.service_account_public_key]
-            )
+            trust = {
+                "issuer": self.kubernetes.service_account_issuer,
+                "public_keys": [self.kubernetes.service_account_public_key],
+            }
+            declaration["clusters"] = {"local": trust}
         if "aws" in up:
             issuer = self.aws.web_identity_issuer()
-            lambda_trust = platform.LambdaTrust(
-                issuer=issuer,
-                audience=AUDIENCE,
-                dispatch=[self.lambda_.role("dispatch")],
-                rotate=[self.lambda_.role("rotate")],
-                jwks_url=f"{issuer}/.well-known/jwks.json",
-                jwks_ca_pem=self.internet.certificate.read_text(),
-            )
-        platform.apply(self.vault.addr, self.vault.root_token, clusters=clusters, lambda_trust=lambda_trust)
+            declaration["lambda_jwt"] = {
+                "issuer": issuer,
+                "audience": AUDIENCE,
+                "dispatch": [self.lambda_.role("dispatch")],
+                "rotate": [self.lambda_.role("rotate")],
+                "jwks_url": f"{issuer}/.well-known/jwks.json",
+                "jwks_ca_pem": self.internet.certificate.read_text(),
+            }
+        (self.platform / "platform.yaml").write_text(yaml.safe_dump(declaration, sort_keys=False))
 
     def _write_environment(self) -> None:
         tools = self.directory / "bin"
