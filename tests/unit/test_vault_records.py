@@ -71,6 +71,12 @@ def test_a_registry_that_is_registered_again_before_it_ever_worked_can_fail() ->
     )
 
 
+def test_an_older_report_than_a_repetition_counts_until_the_next_attempt() -> None:
+    late = entry(3, at=1, state=State.FAILING)
+    assert merged(entry(3), entry(3, at=2), late).state is State.FAILING
+    assert merged(entry(3), entry(3, at=2), late, entry(3, at=3)).state is State.OK
+
+
 def test_a_merge_of_the_same_outcome_gives_back_the_same_object() -> None:
     index = merge(Index(), {"r": entry(3)})
     assert merge(index, {"r": entry(3, at=60)}) is index
@@ -91,8 +97,13 @@ def test_a_removed_registry_leaves_the_index_after_ninety_days() -> None:
         max_size=4,
     )
 )
-def test_the_order_in_which_writers_arrive_does_not_matter(outcomes: list[tuple[int, State]]) -> None:
-    entries = [entry(version, at=at, state=state) for at, (version, state) in enumerate(outcomes)]
+def test_the_order_in_which_writers_of_different_outcomes_arrive_does_not_matter(
+    outcomes: list[tuple[int, State]],
+) -> None:
+    entries = [
+        entry(version, at=at, state=state, error=f"outcome {at}")
+        for at, (version, state) in enumerate(outcomes)
+    ]
     newest = max(version for version, _ in outcomes)
     of_newest = [state for version, state in outcomes if version == newest]
     state = State.REVOKED if newest and State.REVOKED in of_newest else of_newest[-1]

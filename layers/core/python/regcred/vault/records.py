@@ -289,6 +289,9 @@ def merge(index: Index, updates: Mapping[str, IndexEntry]) -> Index:
     Monotonic by credential version, then by ``changed_at``: a late failure never hides a newer success, in
     whatever order writers arrive. A revoked or removed version stays so, whoever reports what of it later; only the
     error and the next attempt of such a report are taken over.
+
+    An outcome that only repeats what is told already is not written, so its time is not remembered: a report that is
+    older than the repetition, but newer than what is told, still counts. The next attempt corrects it.
     """
     entries = dict(index.registries)
     for name, new in updates.items():
