@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regcred.errors import MalformedError, RefusedError
@@ -170,6 +170,7 @@ def test_patterns_of_allowed_hosts_match_as_the_kubelet_does(
     assert host_matches(pattern, host) is matches
 
 
+@settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(
         st.text(max_size=12), st.one_of(st.text(max_size=30), st.integers(), st.lists(st.text(max_size=9)))

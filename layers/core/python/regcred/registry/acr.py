@@ -19,6 +19,7 @@ from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, NonEmpty
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
+from regcred.registry.trust import Asker, document
 from regcred.registry.upstream import described, logins
 
 TOKEN_USER = "00000000-0000-0000-0000-000000000000"  # noqa: S105 - a user's name
@@ -84,6 +85,28 @@ class AcrDefinition(BaseDefinition):
     def accounts(self) -> tuple[str, ...]:
         """The Entra tenant."""
         return (self.tenant_id,) if self.tenant_id else ()
+
+    def trust(self, asker: Asker) -> str:
+        """The application's federated credential, and its role on each registry."""
+        if self.auth == "token":
+            return ""
+        federated = document(
+            {
+                "name": f"regcred-{asker.project}",
+                "issuer": asker.issuer_or_name,
+                "subject": asker.role_arn,
+                "audiences": [AUDIENCE],
+            }
+        )
+        roles = "\n".join(
+            f"az role assignment create --assignee {self.client_id} --role AcrPull "
+            f"--scope $(az acr show --name {host.partition('.')[0]} --query id --output tsv)"
+            for host in self.hosts
+        )
+        return f"""az ad app federated-credential create --id {self.client_id} --parameters '{federated}'
+{roles}
+# On a registry with repository permissions by ABAC: the role "Container Registry Repository Reader" instead.
+{asker.issuer_note()}"""
 
     def upstream_fields(self) -> dict[str, str]:
         """A repository token's name and password, and a second one while the first is replaced."""

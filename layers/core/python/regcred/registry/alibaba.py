@@ -24,12 +24,19 @@ from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer
+from regcred.registry.trust import Asker, document
 from regcred.registry.upstream import field_of
 
 ALGORITHM = "ACS3-HMAC-SHA256"
 ASSERTION_LIFETIME = timedelta(minutes=10)
 AUDIENCE = "sts.aliyuncs.com"
 
+_PERMISSIONS = {
+    "Version": "1",
+    "Statement": [
+        {"Effect": "Allow", "Action": ["cr:GetAuthorizationToken", "cr:PullRepository"], "Resource": "*"}
+    ],
+}
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 _INSTANCE = re.compile(r"cri-[a-z0-9]+")
 _REGION = re.compile(r"[a-z]{2,6}-[a-z]+(-[a-z0-9]+)?")
@@ -86,6 +93,31 @@ class AlibabaDefinition(BaseDefinition):
         """The account of the role."""
         match = _ARN.fullmatch(self.role_arn)
         return (match[1],) if match else ()
+
+    def trust(self, asker: Asker) -> str:
+        """The role's trust in the OIDC provider, and its permissions."""
+        if self.auth == "key":
+            return ""
+        condition = {"oidc:iss": asker.issuer_or_name, "oidc:aud": AUDIENCE, "oidc:sub": asker.role_arn}
+        trusted = {
+            "Version": "1",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Action": "sts:AssumeRole",
+                    "Principal": {"Federated": [self.oidc_provider_arn]},
+                    "Condition": {"StringEquals": condition},
+                }
+            ],
+        }
+        return f"""OIDC provider {self.oidc_provider_arn}: issuer {asker.issuer_or_name}, client id {AUDIENCE}.
+
+Trust policy of {self.role_arn}:
+{document(trusted)}
+
+Its permissions:
+{document(_PERMISSIONS)}
+{asker.issuer_note()}"""
 
     def upstream_fields(self) -> dict[str, str]:
         """The access key, where one is used."""

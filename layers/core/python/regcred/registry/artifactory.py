@@ -18,6 +18,7 @@ from regcred.registry.definition import BaseDefinition, Host, NonEmpty
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import after_seconds, claims
 from regcred.registry.transport import Answer, Bearer
+from regcred.registry.trust import Asker, document
 from regcred.registry.upstream import field_of
 
 ASSERTION_LIFETIME = timedelta(minutes=10)
@@ -70,6 +71,37 @@ class ArtifactoryDefinition(BaseDefinition):
     def realms(self) -> tuple[str, ...]:
         """The platform may be the token service of its other hosts."""
         return (self.platform,)
+
+    def trust(self, asker: Asker) -> str:
+        """The mapping of the project's role to a user."""
+        api = f"https://{self.platform}/access/api/v1"
+        curl = "curl --fail --header 'Content-Type: application/json' --header \"Authorization: Bearer $ADMIN_TOKEN\""
+        if self.auth == "aws":
+            body = document({"username": "PULL_USER", "iam_role": asker.role_arn})
+            return f"{curl} --request PUT {api}/aws/iam_role --data '{body}'\n# PULL_USER: a user that may only read.\n"
+        if self.auth == "token":
+            return ""
+        audience = self.audience or f"https://{self.platform}"
+        provider = {
+            "name": self.oidc_provider,
+            "issuer_url": asker.issuer_or_name,
+            "provider_type": "Generic OpenID Connect",
+            "audience": audience,
+        }
+        mapping = {
+            "name": f"regcred-{asker.project}",
+            "priority": 1,
+            "claims": {"sub": asker.role_arn},
+            "token_spec": {
+                "username": "PULL_USER",
+                "scope": "applied-permissions/user",
+                "expires_in": self.lifetime_seconds,
+            },
+        }
+        return f"""{curl} --request POST {api}/oidc --data '{document(provider)}'
+{curl} --request POST {api}/oidc/{self.oidc_provider}/identity_mappings --data '{document(mapping)}'
+# PULL_USER: a user that may only read.
+{asker.issuer_note()}"""
 
     def upstream_fields(self) -> dict[str, str]:
         """The administrator's token, where one is used."""

@@ -17,6 +17,7 @@ from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
+from regcred.registry.trust import Asker, document
 
 API = "https://api.cloudsmith.io"
 USERNAME = "token"
@@ -54,6 +55,22 @@ class CloudsmithDefinition(BaseDefinition):
     def typed_hosts(self) -> tuple[str, ...]:
         """A custom domain."""
         return () if self.host == HOST else (self.host,)
+
+    def trust(self, asker: Asker) -> str:
+        """The organisation's OIDC provider for the service account."""
+        body = document(
+            {
+                "name": f"regcred-{asker.project}",
+                "enabled": True,
+                "provider_url": asker.issuer_or_name,
+                "service_accounts": [self.service],
+                "claims": {"sub": asker.role_arn, "aud": self.audience},
+            }
+        )
+        return f"""curl --fail --request POST {API}/orgs/{self.organisation}/openid-connect/ \\
+  --header 'Content-Type: application/json' --header "X-Api-Key: $ORGANISATION_ADMIN_KEY" --data '{body}'
+# The service account {self.service} may only read.
+{asker.issuer_note()}"""
 
     def scopes(self) -> tuple[str, ...]:
         """The repositories named, or the whole organisation: all organisations share one host."""

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from regcred.errors import MalformedError, RefusedError
 from regcred.registry.catalog import definition_model
+from regcred.registry.trust import Asker
 
 _HOST_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _PORT_MAX = 65535
@@ -180,6 +181,10 @@ class BaseDefinition(BaseModel):
     def upstream_fields(self) -> dict[str, str]:
         """The fields of the upstream secret that it needs, each with a line for people; empty: it is keyless."""
         return {}
+
+    def trust(self, asker: Asker) -> str:  # noqa: ARG002 - for those that need it
+        """What the other side must configure for this project's role, ready to paste; empty where it is not keyless."""
+        return ""
 
     def realms(self) -> tuple[str, ...]:
         """Hosts beside the registry's own that may ask for its credentials to hand out pull tokens."""

@@ -21,6 +21,7 @@ from regcred.registry import aws, ecr_hosts
 from regcred.registry.definition import AccountId, BaseDefinition, NonEmpty, RoleArn, Scope
 from regcred.registry.ecr_hosts import Endpoint
 from regcred.registry.interface import AwsCredentials, MintContext, Revoked
+from regcred.registry.trust import Asker, assume_role_policy, document
 
 _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
 
@@ -80,6 +81,25 @@ class EcrDefinition(BaseDefinition):
     def scopes(self) -> tuple[str, ...]:
         """The repositories to pull: those named, and what the pull-through cache keeps. Empty: all."""
         return (*self.repositories, *self.pull_through) if self.repositories else ()
+
+    def trust(self, asker: Asker) -> str:
+        """The role's trust and permissions, or the permissions that the project's own role needs."""
+        account = self.registry_account() or asker.account
+        partition = asker.partition
+        policy = document({"Version": "2012-10-17", "Statement": list(_statements(self, partition, account))})
+        if not self.role_arn:
+            text = f"Give {asker.role_arn} these permissions:\n{policy}\n"
+            if account != asker.account:
+                text += (
+                    f"\nand let it in by the policy of each repository in account {account}:\n"
+                    + document(_repository_policy(asker))
+                    + "\n"
+                )
+            return text
+        return (
+            f"Trust policy of {self.role_arn}:\n{document(assume_role_policy(asker))}\n\n"
+            f"Its permissions (pull only; a session policy narrows, but does not replace them):\n{policy}\n"
+        )
 
     def registry_account(self) -> str:
         """The account whose hosts are meant, as far as the definition says it."""
@@ -162,15 +182,24 @@ def _answered_account(proxy_endpoint: str, region: str) -> str:
 
 def session_policy(definition: EcrDefinition) -> dict[str, Any]:
     """The session policy that narrows a role to pulling the definition's repositories."""
-    return {"Version": "2012-10-17", "Statement": list(_statements(definition))}
+    partition = definition.role_arn.split(":")[1]
+    statements = _statements(definition, partition, definition.registry_account())
+    return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def _statements(definition: EcrDefinition) -> Iterator[dict[str, Any]]:
+def _repository_policy(asker: Asker) -> dict[str, Any]:
+    return {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"AWS": asker.role_arn}, "Action": _PULL}],
+    }
+
+
+def _statements(definition: EcrDefinition, partition: str, account: str) -> Iterator[dict[str, Any]]:
     yield {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"}
     yield {
         "Effect": "Allow",
         "Action": _PULL,
-        "Resource": _resources(definition, definition.scopes() or ("",)),
+        "Resource": _resources(partition, account, definition.scopes() or ("",)),
     }
     if definition.pull_through:
         actions = [
@@ -180,14 +209,13 @@ def _statements(definition: EcrDefinition) -> Iterator[dict[str, Any]]:
         yield {
             "Effect": "Allow",
             "Action": actions,
-            "Resource": _resources(definition, definition.pull_through),
+            "Resource": _resources(partition, account, definition.pull_through),
         }
 
 
-def _resources(definition: EcrDefinition, scopes: tuple[str, ...]) -> list[str]:
+def _resources(partition: str, account: str, scopes: tuple[str, ...]) -> list[str]:
     """ARNs of repositories in any region: a region of its own for each would not fit into a session policy."""
-    partition = definition.role_arn.split(":")[1]
-    prefix = f"arn:{partition}:ecr:*:{definition.registry_account()}:repository/"
+    prefix = f"arn:{partition}:ecr:*:{account}:repository/"
     return [
         f"{prefix}{scope}*" if not scope or scope.endswith("/") else f"{prefix}{scope}" for scope in scopes
     ]

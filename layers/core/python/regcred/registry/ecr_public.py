@@ -17,6 +17,7 @@ from regcred.errors import MalformedError
 from regcred.registry import aws
 from regcred.registry.definition import BaseDefinition, RoleArn
 from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.trust import Asker, assume_role_policy, document
 
 HOSTS = ("public.ecr.aws", "ecr-public.aws.com")
 REGION = "us-east-1"
@@ -43,6 +44,15 @@ class EcrPublicDefinition(BaseDefinition):
     def accounts(self) -> tuple[str, ...]:
         """The role's account."""
         return (self.role_arn.split(":")[4],) if self.role_arn else ()
+
+    def trust(self, asker: Asker) -> str:
+        """The role's trust and permissions, or the permissions that the project's own role needs."""
+        if not self.role_arn:
+            return f"Give {asker.role_arn} these permissions:\n{document(_POLICY)}\n"
+        return (
+            f"Trust policy of {self.role_arn}:\n{document(assume_role_policy(asker))}\n\n"
+            f"Its permissions:\n{document(_POLICY)}\n"
+        )
 
     def realms(self) -> tuple[str, ...]:
         """Both hosts share one token service."""

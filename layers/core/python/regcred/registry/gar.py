@@ -20,6 +20,7 @@ from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, NonEmpty
 from regcred.registry.interface import Identity, MintContext, Revoked
 from regcred.registry.transport import Answer
+from regcred.registry.trust import Asker
 from regcred.registry.upstream import field_of
 
 if TYPE_CHECKING:
@@ -100,6 +101,31 @@ class GarDefinition(BaseDefinition):
         """The service account's Google project."""
         match = _SERVICE_ACCOUNT.fullmatch(self.service_account)
         return (match[1],) if match else ()
+
+    def trust(self, asker: Asker) -> str:
+        """The pool, its provider for the project's AWS account, and what binds the one role to the service account."""
+        if self.auth == "key":
+            return ""
+        _, number, _, _, _, pool, _, name = self.workload_identity_provider.split("/")
+        project = self.accounts()[0]
+        condition = f"attribute.aws_role == '{asker.assumed_role_arn}'"
+        member = (
+            f"principalSet://iam.googleapis.com/projects/{number}/locations/global/workloadIdentityPools/{pool}"
+            f"/attribute.aws_role/{asker.assumed_role_arn}"
+        )
+        return f"""# Google's default mapping for AWS gives attribute.aws_role: the assumed role, whatever the session's name.
+gcloud iam workload-identity-pools create {pool} --project={number} --location=global
+gcloud iam workload-identity-pools providers create-aws {name} --project={number} --location=global \\
+  --workload-identity-pool={pool} --account-id={asker.account} \\
+  --attribute-condition="{condition}"
+gcloud services enable iamcredentials.googleapis.com sts.googleapis.com --project={project}
+gcloud iam service-accounts add-iam-policy-binding {self.service_account} --project={project} \\
+  --role=roles/iam.workloadIdentityUser \\
+  --member="{member}"
+# The service account itself may only read; repeat for each repository:
+gcloud artifacts repositories add-iam-policy-binding REPOSITORY --location=LOCATION --project={project} \\
+  --role=roles/artifactregistry.reader --member="serviceAccount:{self.service_account}"
+"""
 
     def upstream_fields(self) -> dict[str, str]:
         """The JSON key, where one is used."""

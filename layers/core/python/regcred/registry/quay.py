@@ -6,6 +6,7 @@ Contract: keyless robot federation, ``GET /oauth2/federation/robot/token``
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -18,6 +19,7 @@ from regcred.registry.definition import BaseDefinition, Host
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
 from regcred.registry.transport import Basic
+from regcred.registry.trust import Asker
 from regcred.registry.upstream import described, logins
 
 ASSERTION_LIFETIME = timedelta(minutes=10)
@@ -56,6 +58,18 @@ class QuayDefinition(BaseDefinition):
     def typed_hosts(self) -> tuple[str, ...]:
         """The registry."""
         return (self.host,)
+
+    def trust(self, asker: Asker) -> str:
+        """The robot's federation."""
+        if self.auth == "static":
+            return ""
+        organisation, _, robot = self.robot.partition("+")
+        url = f"https://{self.host}/api/v1/organization/{organisation}/robots/{robot}/federation"
+        body = json.dumps([{"issuer": asker.issuer_or_name, "subject": asker.role_arn}])
+        return f"""curl --fail --request POST {url} --header 'Content-Type: application/json' \\
+  --header "Authorization: Bearer $ORGANISATION_ADMIN_TOKEN" --data '{body}'
+# The robot may only read the repositories it is for.
+{asker.issuer_note()}"""
 
     def upstream_fields(self) -> dict[str, str]:
         """The robot's login and a second one while the first is replaced, where it is static."""

@@ -18,6 +18,7 @@ from regcred.registry.definition import BaseDefinition, Host
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Bearer
+from regcred.registry.trust import Asker, document
 
 ASSERTION_LIFETIME = timedelta(minutes=5)
 
@@ -39,6 +40,14 @@ class SystemDefinition(BaseDefinition):
     def typed_hosts(self) -> tuple[str, ...]:
         """The registry and its token service."""
         return (self.host, self.token_host)
+
+    def trust(self, asker: Asker) -> str:
+        """What its token service must know."""
+        return (
+            f"The token service {self.token_host} must know this project:\n"
+            + document({"project": asker.project, "issuer": asker.issuer_or_name, "subject": asker.role_arn})
+            + f"\n{asker.issuer_note()}"
+        )
 
     def realms(self) -> tuple[str, ...]:
         """The token service."""

@@ -25,6 +25,7 @@ from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer
+from regcred.registry.trust import Asker, document
 from regcred.registry.upstream import field_of
 
 ALGORITHM = "TC3-HMAC-SHA256"
@@ -32,6 +33,12 @@ ASSERTION_LIFETIME = timedelta(minutes=10)
 SESSION_SECONDS = 900
 """The role is needed for one call."""
 
+_PERMISSIONS = {
+    "version": "2.0",
+    "statement": [
+        {"effect": "allow", "action": ["tcr:CreateInstanceToken", "tcr:PullRepository"], "resource": "*"}
+    ],
+}
 _REGION = re.compile(r"[a-z]{2,4}-[a-z]+(-[a-z0-9]+)?")
 _INSTANCE = re.compile(r"tcr-[a-z0-9]+")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{3,48}")
@@ -89,6 +96,33 @@ class TencentDefinition(BaseDefinition):
         """The account of the role."""
         match = _ROLE.fullmatch(self.role_arn)
         return (match[1],) if match else ()
+
+    def trust(self, asker: Asker) -> str:
+        """The role's trust in the identity provider, and its permissions."""
+        if self.auth == "key":
+            return ""
+        uin = self.accounts()[0]
+        provider = f"qcs::cam::uin/{uin}:oidc-provider/{self.identity_provider}"
+        condition = {"oidc:iss": asker.issuer_or_name, "oidc:aud": self.audience, "oidc:sub": asker.role_arn}
+        trusted = {
+            "version": "2.0",
+            "statement": [
+                {
+                    "action": "name/sts:AssumeRoleWithWebIdentity",
+                    "effect": "allow",
+                    "principal": {"federated": [provider]},
+                    "condition": {"string_equal": condition},
+                }
+            ],
+        }
+        return f"""Identity provider {provider}: issuer {asker.issuer_or_name}, client id {self.audience}.
+
+Trust policy of {self.role_arn}:
+{document(trusted)}
+
+Its permissions:
+{document(_PERMISSIONS)}
+{asker.issuer_note()}"""
 
     def upstream_fields(self) -> dict[str, str]:
         """The API key, where one is used."""

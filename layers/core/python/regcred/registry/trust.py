@@ -1,0 +1,84 @@
+"""What the other side must configure so that it trusts a project's role: texts to paste, one for each keyless provider.
+
+A definition knows its own (``BaseDefinition.trust``); this file holds what they share. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ISSUER_UNKNOWN = "ISSUER"
+"""Stands in a text for the issuer where it is not known."""
+
+ISSUER_HOW = (
+    "ISSUER is the issuer of your AWS account: switch it on once by "
+    "'aws iam enable-outbound-web-identity-federation', and read it by "
+    "'aws iam get-outbound-web-identity-federation-info'."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Whom the other side is to trust.
+
+    Args:
+        project: The project, which is also the external id.
+        role_arn: The project's own IAM role.
+        issuer: The issuer of the AWS account's signed identity tokens, or empty if it is not known.
+    """
+
+    project: str
+    role_arn: str
+    issuer: str = ""
+
+    @property
+    def issuer_or_name(self) -> str:
+        """The issuer, or the word that stands for it."""
+        return self.issuer or ISSUER_UNKNOWN
+
+    @property
+    def account(self) -> str:
+        """The AWS account of the role."""
+        return self.role_arn.split(":")[4]
+
+    @property
+    def role_name(self) -> str:
+        """The role's name without its path."""
+        return self.role_arn.rpartition("/")[2]
+
+    @property
+    def partition(self) -> str:
+        """The AWS partition of the role."""
+        return self.role_arn.split(":")[1]
+
+    @property
+    def assumed_role_arn(self) -> str:
+        """How STS names the role once it is assumed, without its path and session."""
+        return f"arn:{self.partition}:sts::{self.account}:assumed-role/{self.role_name}"
+
+    def issuer_note(self) -> str:
+        """How to find the issuer, where it is not known."""
+        return "" if self.issuer else f"\n{ISSUER_HOW}\n"
+
+
+def document(value: Mapping[str, Any]) -> str:
+    """A JSON document to paste."""
+    return json.dumps(value, indent=2)
+
+
+def assume_role_policy(asker: Asker) -> dict[str, Any]:
+    """The trust policy of a role that the project's role may assume, with the project as external id."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": asker.role_arn},
+                "Action": "sts:AssumeRole",
+                "Condition": {"StringEquals": {"sts:ExternalId": asker.project}},
+            }
+        ],
+    }

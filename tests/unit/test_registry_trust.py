@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from regcred.registry.definition import parse
+from regcred.registry.trust import Asker
+
+ASKER = Asker("payments", "arn:aws:iam::111122223333:role/regcred/payments", "https://issuer.example.net")
+ROLE = "arn:aws:iam::444455556666:role/regcred/pull"
+GUID = "11111111-2222-3333-4444-555555555555"
+
+KEYLESS = [
+    {"provider": "ecr", "regions": ["eu-central-1"], "role_arn": ROLE, "repositories": ["team/"]},
+    {"provider": "ecr", "regions": ["eu-central-1"], "account": "444455556666"},
+    {"provider": "ecr-public", "role_arn": ROLE},
+    {"provider": "ecr-public"},
+    {
+        "provider": "gar",
+        "hosts": ["gcr.io"],
+        "workload_identity_provider": "projects/1/locations/global/workloadIdentityPools/regcred/providers/aws-main",
+        "service_account": "puller@example-project.iam.gserviceaccount.com",
+    },
+    {"provider": "acr", "hosts": ["example.azurecr.io"], "tenant_id": GUID, "client_id": GUID},
+    {"provider": "artifactory", "platform": "example.jfrog.io", "hosts": ["example.jfrog.io"]},
+    {
+        "provider": "artifactory",
+        "platform": "example.jfrog.io",
+        "hosts": ["example.jfrog.io"],
+        "auth": "oidc",
+        "oidc_provider": "regcred",
+    },
+    {"provider": "quay", "robot": "team+puller"},
+    {"provider": "cloudsmith", "organisation": "team", "service": "puller"},
+    {
+        "provider": "alibaba",
+        "region": "eu-central-1",
+        "instance_id": "cri-0123",
+        "instance_name": "example",
+        "role_arn": "acs:ram::1:role/pull",
+        "oidc_provider_arn": "acs:ram::1:oidc-provider/regcred",
+    },
+    {
+        "provider": "tencent",
+        "region": "eu-frankfurt",
+        "instance_id": "tcr-0123",
+        "instance_name": "example",
+        "role_arn": "qcs::cam::uin/1:roleName/pull",
+        "identity_provider": "regcred",
+    },
+    {"provider": "system", "host": "images.example.com", "token_host": "tokens.example.com"},
+]
+
+
+def name(content: dict[str, object]) -> str:
+    return f"{content['provider']}-{content.get('auth', '')}"
+
+
+@pytest.mark.parametrize("content", KEYLESS, ids=name)
+def test_a_keyless_definition_says_what_binds_it_to_the_one_role(content: dict[str, object]) -> None:
+    definition = parse(content, where="here")
+    assert definition.upstream_fields() == {}
+    text = definition.trust(ASKER)
+    assert ASKER.role_arn in text or ASKER.assumed_role_arn in text
+    for block in re.findall(r"^\{$.*?^\}$", text, flags=re.MULTILINE | re.DOTALL):
+        json.loads(block)
+
+
+@pytest.mark.parametrize("content", KEYLESS, ids=name)
+def test_an_unknown_issuer_is_said_to_be_unknown_and_how_to_find_it(content: dict[str, object]) -> None:
+    text = parse(content, where="here").trust(Asker("payments", ASKER.role_arn))
+    assert ("ISSUER" in text) == ("get-outbound-web-identity-federation-info" in text)
+
+
+def test_a_role_is_bound_by_the_project_as_external_id() -> None:
+    assert '"sts:ExternalId": "payments"' in parse(KEYLESS[0], where="here").trust(ASKER)
+
+
+def test_another_accounts_registry_without_a_role_needs_a_repository_policy() -> None:
+    assert "policy of each repository in account 444455556666" in parse(KEYLESS[1], where="here").trust(ASKER)
+
+
+def test_a_static_registry_needs_no_trust() -> None:
+    assert parse({"provider": "basic", "hosts": ["registry.example.com"]}, where="here").trust(ASKER) == ""
