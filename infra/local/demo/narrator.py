@@ -34,14 +34,14 @@ class Narrator:
             flush=True,
         )
 
-    def run(self, command: str, *, stdin: str = "", shown: str = "", succeeds: bool = True) -> str:
+    def run(self, command: str, *, stdin: str = "", shown: str = "", succeeds: bool | None = True) -> str:
         """Show a command, run it, show its output, and return it.
 
         Args:
             command: what to run, by bash.
             stdin: its standard input; never shown.
             shown: what to show instead, where the command is longer than its meaning.
-            succeeds: whether it must, or must not.
+            succeeds: whether it must, or must not; None where both are right.
 
         Raises:
             SystemExit: it ended otherwise.
@@ -57,7 +57,7 @@ class Narrator:
         )
         for line in done.stdout.splitlines():
             print(textwrap.fill(line, 160, initial_indent="     ", subsequent_indent="         ") or "")
-        if (done.returncode == 0) is not succeeds:
+        if succeeds is not None and (done.returncode == 0) is not succeeds:
             raise SystemExit(
                 f"\nThis was not expected (exit code {done.returncode}). The logs are in {self._environment.parent / 'logs'}."
             )
