@@ -2,78 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
 import yaml
-from infra.conftest import ROOT
-from moto import mock_aws
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-from samtranslator.yaml_helper import yaml_parse
-
-REGION = "eu-central-1"
-BUCKET = "deployment"
-VAULT = "https://vault.example.com:8200"
-
-
-def translated() -> dict[str, Any]:
-    """What CloudFormation gets: SAM's resources expanded, code in a bucket as `sam deploy` puts it there."""
-    template = yaml_parse((ROOT / "template.yaml").read_text())
-    for resource in template["Resources"].values():
-        for field in ("CodeUri", "ContentUri"):
-            if field in resource["Properties"]:
-                resource["Properties"][field] = f"s3://{BUCKET}/code.zip"
-    parameters = {
-        name: given["Default"] for name, given in template["Parameters"].items() if "Default" in given
-    }
-    session = boto3.Session(region_name=REGION)
-    result = Translator({}, Parser(), boto_session=session).translate(
-        template, parameters | {"VaultAddress": VAULT}
-    )
-    # moto makes an object of a Ref to a bus; CloudFormation makes its name, which is the parameter Name.
-    assert result["Resources"]["Bus"]["Properties"]["Name"] == {"Ref": "Name"}
-    plain: dict[str, Any] = json.loads(json.dumps(result).replace('{"Ref": "Bus"}', '{"Ref": "Name"}'))
-    for resource in plain["Resources"].values():
-        if resource["Type"] == "AWS::Events::Rule":
-            resource["DependsOn"] = ["Bus"]
-    return plain
+from infra.deployment import REGION, ROOT, VAULT, deploy, fake_account, translated
 
 
 @pytest.fixture(scope="module")
-def aws(request: pytest.FixtureRequest) -> Iterator[boto3.Session]:
-    with pytest.MonkeyPatch.context() as patch, mock_aws():
-        for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "HTTPS_PROXY", "https_proxy"):
-            patch.delenv(name, raising=False)
-        patch.setenv("AWS_DEFAULT_REGION", REGION)
-        session = boto3.Session(region_name=REGION)
-        s3 = session.client("s3")
-        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as archive:
-            archive.writestr("app.py", "")
-        s3.put_object(Bucket=BUCKET, Key="code.zip", Body=code.getvalue())
+def aws() -> Iterator[boto3.Session]:
+    with fake_account() as session:
         yield session
 
 
 @pytest.fixture(scope="module")
 def outputs(aws: boto3.Session) -> dict[str, str]:
     """The outputs of the created stack."""
-    cloudformation = aws.client("cloudformation")
-    cloudformation.create_stack(
-        StackName="regcred",
-        TemplateBody=json.dumps(translated()),
-        Parameters=[{"ParameterKey": "VaultAddress", "ParameterValue": VAULT}],
-        Capabilities=["CAPABILITY_NAMED_IAM"],
-    )
-    stack = cloudformation.describe_stacks(StackName="regcred")["Stacks"][0]
-    assert stack["StackStatus"] == "CREATE_COMPLETE"
-    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    return deploy(aws)
 
 
 def test_the_roles_have_the_names_that_vault_binds(outputs: dict[str, str]) -> None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from infra.deployment import function_policies
 from pydantic import SecretStr
 
-from realparts.aws import ACCOUNT, REGION
+from realparts.aws import ACCOUNT, QUEUE, REGION
 from realparts.lambda_ import Function
-from realparts.stack import Stack
+from realparts.stack import AUDIENCE, Stack
 from regcred.reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
@@ -39,23 +40,34 @@ class CloudSide:
     def __post_init__(self) -> None:
         root = SecretStr(self.stack.vault.root_token)
         self.store = Store(connect(Server(self.stack.vault.addr), TokenLogin(lambda: root)))
-        self.dispatch = self.start("dispatch", REGCRED_QUEUE_URL=self.stack.aws.queue_url)
-        self.rotate = self.start("rotate", REGCRED_EVENT_BUS="default")
+        self.policies = self._policies()
+        # Those of `make up` would take our messages.
+        self.others = bool(self.stack.processes.pid("lambda-rotate"))
+        for name in ("schedule", "poller"):
+            self.stack.lambda_.stop_polling(name)
+        self.dispatch, self.rotate = self.start("dispatch"), self.start("rotate")
 
-    def start(self, name: str, *, instance: str | None = None, **environment: str) -> Function:
-        """Start a function with the environment that template.yaml gives it."""
-        base = {
-            "REGCRED_VAULT_ADDR": self.stack.vault.addr,
-            "REGCRED_VAULT_ROLE": name,
-            "REGCRED_VAULT_AUTH": "jwt",
-            "REGCRED_VAULT_AUDIENCE": "vault",
-        }
-        return self.stack.lambda_.start(name, base | environment, instance=instance)
+    def start(self, name: str, *, instance: str = "") -> Function:
+        """Start a function with the environment and the policy that template.yaml gives it."""
+        return self.stack.lambda_.start(
+            name,
+            self.stack.function_environment(name),
+            instance=instance or f"cloud-{name}",
+            policy=self.policies[name],
+        )
 
     def stop(self) -> None:
-        """End the functions and the poller."""
-        for name in ("dispatch", "rotate"):
+        """End the functions."""
+        for name in ("cloud-dispatch", "cloud-rotate"):
             self.stack.lambda_.stop(name)
+        if self.others:
+            self.stack.start_functions()
+
+    def _policies(self) -> dict[str, Any]:
+        """The policies that template.yaml gives the functions, for the name of the local queue."""
+        text = json.dumps(function_policies(REGION, VaultAudience=AUDIENCE))
+        found: dict[str, Any] = json.loads(text.replace("regcred-rotate.fifo", QUEUE))
+        return found
 
     def project(
         self, name: str, *, accounts: tuple[str, ...] = (ACCOUNT,), hosts: tuple[str, ...] = (HOST,)

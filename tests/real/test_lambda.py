@@ -11,7 +11,7 @@ import pytest
 import requests
 from real.cloudside import ECR_HOST, HOST, CloudSide, wait_for
 
-from realparts.aws import OTHER_ACCOUNT
+from realparts.aws import ACCOUNT, OTHER_ACCOUNT
 from realparts.images import push_pause
 from realparts.stack import Stack
 from regcred.registry.verify import MANIFESTS
@@ -111,7 +111,7 @@ def test_a_mint_that_is_refused_keeps_the_last_good_credential(cloud: CloudSide)
 def test_two_rotates_at_once_mint_once(cloud: CloudSide) -> None:
     twice = cloud.project("twice")
     ecr = cloud.ecr(f"{twice}/ecr")
-    second = cloud.start("rotate", instance="rotate-2", REGCRED_EVENT_BUS="default")
+    second = cloud.start("rotate", instance="rotate-2")
     cloud.stack.aws.fault("GetAuthorizationToken", "delay", seconds=1)
     before = len(cloud.stack.aws.calls(operation="GetAuthorizationToken"))
     with ThreadPoolExecutor() as pool:
@@ -216,6 +216,39 @@ def test_a_misconfigured_function_says_which_variable(cloud: CloudSide) -> None:
     with pytest.raises(Exception, match="REGCRED_VAULT_ADDR is not set"):
         function.invoke({})
     cloud.stack.lambda_.stop("misconfigured")
+
+
+LAMBDAS_OWN = {
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+}
+"""What Lambda itself does by the function's role: write its log and poll its queue."""
+
+IMPLIED = {
+    "sqs:SendMessageBatch": {"sqs:SendMessage"},
+    "sts:AssumeRole": {"sts:AssumeRole", "sts:TagSession"},
+}
+"""Calls that are allowed by another name, or need a second action (a role assumed with session tags)."""
+
+
+@pytest.mark.parametrize("name", ["dispatch", "rotate"])
+def test_a_function_may_do_what_it_did_in_all_these_tests_and_nothing_else(
+    cloud: CloudSide, name: str
+) -> None:
+    """It ran under the template's own policy, so no less; every action of that was used, so no more."""
+    caller = f"arn:aws:sts::{ACCOUNT}:assumed-role/regcred-{name}/regcred-{name}"
+    calls = {f"{call['service']}:{call['operation']}" for call in cloud.stack.aws.calls(caller=caller)}
+    used = {action for call in calls for action in IMPLIED.get(call, {call})}
+    statements = cloud.policies[name]["Statement"]
+    allowed = {action for item in statements for action in _listed(item["Action"])}
+    assert used == allowed - LAMBDAS_OWN
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def test_no_secret_is_in_what_the_functions_say(cloud: CloudSide) -> None:

@@ -148,6 +148,8 @@ class Front:
             if (operation := self._own(call)) is not None:
                 answer: web.StreamResponse = operation(call)
             else:
+                for action, resource in _needed(call):
+                    _require(call, action, resource, {})
                 answer = await self._pass_on(request, body)
         except AwsError as error:
             self._record(
@@ -561,6 +563,20 @@ def issuer(account: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _needed(call: Call) -> list[tuple[str, str]]:
+    """The actions and resources that the caller's policies must allow, for what moto answers without looking at them."""
+    match call.service, call.operation:
+        case "sqs", _:
+            account, name = call.body.get("QueueUrl", "/*/*").rsplit("/", 2)[1:]
+            action = call.operation.removesuffix("Batch")
+            return [(f"sqs:{action}", f"arn:aws:sqs:{call.region}:{account}:{name}")]
+        case "events", "PutEvents":
+            buses = {entry.get("EventBusName", "default").split("/")[-1] for entry in call.body["Entries"]}
+            where = f"arn:aws:events:{call.region}:{call.caller.account}:event-bus"
+            return [("events:PutEvents", f"{where}/{bus}") for bus in sorted(buses)]
+    return [(f"{call.service}:{call.operation}", "*")]
 
 
 def _require(call: Call, action: str, resource: str, context: dict[str, str]) -> None:

@@ -103,6 +103,7 @@ class Lambda:
         folder: Path | None = None,
         instance: str | None = None,
         handler: str = "app.handler",
+        policy: Mapping[str, Any] | None = None,
         timeout_seconds: int = 60,
     ) -> Function:
         """Start `functions/<name>` and return its handle. One that runs already under that instance is replaced.
@@ -114,6 +115,7 @@ class Lambda:
             folder: the function's folder, when it is not `functions/<name>`.
             instance: names the process, for a second one of the same function.
             handler: module and function.
+            policy: what the execution role may do; all that Regcred's functions ever need when None.
             timeout_seconds: the function's Timeout.
         """
         process = f"lambda-{instance or name}"
@@ -123,7 +125,7 @@ class Lambda:
         runtime = python_packages("lambda-runtime", LOCAL / "lambda-runtime.txt")
         function = folder or ROOT / "functions" / name
         role = self.role(name)
-        self._aws.add_role(role, trust=_LAMBDA_TRUST, policy=_EXECUTION, max_session_seconds=43200)
+        self._aws.add_role(role, trust=_LAMBDA_TRUST, policy=dict(policy or _EXECUTION), max_session_seconds=43200)
         path = [function, *self.layers(), runtime]
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
