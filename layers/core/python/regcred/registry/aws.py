@@ -106,7 +106,7 @@ def assume(
     sts = client("sts", context.identity.aws(), region=region, fips=fips)
     trust = (
         f"check that the trust policy of {role_arn} names this project's role and the external id "
-        f"{context.reference.project!r}"
+        f"{context.reference.project!r}, and that the project's role may sts:AssumeRole it"
     )
     with translated(f"assuming {role_arn}", remedy=trust):
         answer = sts.assume_role(**arguments)["Credentials"]

@@ -21,7 +21,7 @@ from regcred.registry import aws, ecr_hosts
 from regcred.registry.definition import AccountId, BaseDefinition, NonEmpty, RoleArn, Scope
 from regcred.registry.ecr_hosts import Endpoint
 from regcred.registry.interface import AwsCredentials, MintContext, Revoked
-from regcred.registry.trust import Asker, assume_role_policy, document
+from regcred.registry.trust import Asker, document, role_to_assume
 
 _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
 
@@ -86,9 +86,9 @@ class EcrDefinition(BaseDefinition):
         """The role's trust and permissions, or the permissions that the project's own role needs."""
         account = self.registry_account() or asker.account
         partition = asker.partition
-        policy = document({"Version": "2012-10-17", "Statement": list(_statements(self, partition, account))})
+        policy = {"Version": "2012-10-17", "Statement": list(_statements(self, partition, account))}
         if not self.role_arn:
-            text = f"Give {asker.role_arn} these permissions:\n{policy}\n"
+            text = f"Give {asker.role_arn} these permissions (pull only):\n{document(policy)}\n"
             if account != asker.account:
                 text += (
                     f"\nand let it in by the policy of each repository in account {account}:\n"
@@ -96,10 +96,7 @@ class EcrDefinition(BaseDefinition):
                     + "\n"
                 )
             return text
-        return (
-            f"Trust policy of {self.role_arn}:\n{document(assume_role_policy(asker))}\n\n"
-            f"Its permissions (pull only; a session policy narrows, but does not replace them):\n{policy}\n"
-        )
+        return role_to_assume(asker, self.role_arn, policy)
 
     def registry_account(self) -> str:
         """The account whose hosts are meant, as far as the definition says it."""

@@ -17,7 +17,7 @@ from regcred.errors import MalformedError
 from regcred.registry import aws
 from regcred.registry.definition import BaseDefinition, RoleArn
 from regcred.registry.interface import MintContext, Revoked
-from regcred.registry.trust import Asker, assume_role_policy, document
+from regcred.registry.trust import Asker, document, role_to_assume
 
 HOSTS = ("public.ecr.aws", "ecr-public.aws.com")
 REGION = "us-east-1"
@@ -49,10 +49,7 @@ class EcrPublicDefinition(BaseDefinition):
         """The role's trust and permissions, or the permissions that the project's own role needs."""
         if not self.role_arn:
             return f"Give {asker.role_arn} these permissions:\n{document(_POLICY)}\n"
-        return (
-            f"Trust policy of {self.role_arn}:\n{document(assume_role_policy(asker))}\n\n"
-            f"Its permissions:\n{document(_POLICY)}\n"
-        )
+        return role_to_assume(asker, self.role_arn, _POLICY)
 
     def realms(self) -> tuple[str, ...]:
         """Both hosts share one token service."""

@@ -82,3 +82,20 @@ def assume_role_policy(asker: Asker) -> dict[str, Any]:
             }
         ],
     }
+
+
+def role_to_assume(asker: Asker, role_arn: str, permissions: Mapping[str, Any]) -> str:
+    """All that lets the project's role assume a role in another account: AWS asks both sides."""
+    may = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role_arn}],
+    }
+    return f"""Trust policy of {role_arn}:
+{document(assume_role_policy(asker))}
+
+Its permissions:
+{document(permissions)}
+
+Permissions of {asker.role_arn}:
+{document(may)}
+"""

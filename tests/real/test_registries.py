@@ -1,0 +1,236 @@
+"""What providers mint, checked and pulled through a real Distribution registry by a real client (crane)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contract.registry.harness import Bench, vendor_id
+from fakes.vendors import basic, federated, static, tokens
+from fakes.vendors.aws import Aws
+from fakes.vendors.basic import BasicToken
+from fakes.vendors.distribution import distribution
+from fakes.vendors.federated import System
+from fakes.vendors.network import Network
+from fakes.vendors.static import GhcrToken
+from fakes.vendors.tokens import Gitlab, Harbor
+from fakes.vendors.vendor import Vendor
+from pydantic import SecretStr
+
+from realparts.aws import ACCOUNT, OTHER_ACCOUNT
+from realparts.build import binary
+from realparts.images import push_pause
+from realparts.stack import Stack
+from regcred.credential import Credential
+from regcred.reference import Reference
+from regcred.registry.catalog import provider_for
+from regcred.registry.definition import parse
+from regcred.registry.interface import Identity, MintContext, Verdict, Verification
+from regcred.registry.verify import RegistryVerifier
+from regcred.wiring.aws import ProjectIdentity
+
+HOST = "registry.example.com"
+ROTATE = f"arn:aws:iam::{ACCOUNT}:role/regcred-rotate"
+PROJECT = f"arn:aws:iam::{ACCOUNT}:role/regcred/payments"
+PULL = f"arn:aws:iam::{OTHER_ACCOUNT}:role/regcred/pull"
+ECR = {"provider": "ecr", "regions": ["eu-central-1"], "probe": "team/app:1"}
+
+
+@pytest.fixture(scope="module")
+def registries(stack: Stack) -> Stack:
+    stack.up(["registry", "aws"])
+    push_pause(stack.registry, "team/app")
+    return stack
+
+
+@pytest.fixture
+def internet(registries: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    for name, value in registries.internet.environment.items():
+        monkeypatch.setenv(name, value)
+    return registries
+
+
+def minted(
+    content: Mapping[str, Any], *, upstream: Mapping[str, str] | None = None, identity: Identity | None = None
+) -> Credential:
+    definition = parse(content, where="here")
+    context = MintContext(
+        reference=Reference("payments", "main"),
+        now=lambda: datetime.now(UTC),
+        identity=identity,  # type: ignore[arg-type]
+        upstream={name: SecretStr(value) for name, value in (upstream or {}).items()},
+    )
+    return provider_for(definition.provider).mint(definition, context)
+
+
+def verified(content: Mapping[str, Any], credential: Credential) -> Verification:
+    return RegistryVerifier().verify(parse(content, where="here"), credential)
+
+
+def pulls(
+    credential: Credential, image: str, folder: Path, environment: Mapping[str, str] | None = None
+) -> bool:
+    """Whether a real client pulls the image with what is minted."""
+    (folder / "config.json").write_text(credential.dockerconfigjson().get_secret_value())
+    environment = {**os.environ, **(environment or {}), "DOCKER_CONFIG": str(folder), "HOME": str(folder)}
+    done = subprocess.run(
+        [binary("crane"), "pull", image, str(folder / "image.tar")],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+def basic_definition(**more: Any) -> dict[str, Any]:
+    return {"provider": "basic", "hosts": [HOST], "probe": "team/app:1", **more}
+
+
+def test_a_basic_login_pulls_until_it_is_revoked(internet: Stack, tmp_path: Path) -> None:
+    password = internet.registry.add_user("puller", pull=["team/*"])
+    credential = minted(basic_definition(), upstream={"username": "puller", "password": password})
+    assert verified(basic_definition(), credential).verdict is Verdict.CAN_PULL
+    assert pulls(credential, f"{HOST}/team/app:1", tmp_path)
+    internet.registry.revoke_user("puller")
+    assert verified(basic_definition(), credential).verdict is Verdict.REFUSED
+    assert not pulls(credential, f"{HOST}/team/app:1", tmp_path)
+
+
+def test_a_basic_login_that_may_push_is_found_out(internet: Stack) -> None:
+    password = internet.registry.add_user("pusher", push=["team/*"])
+    credential = minted(basic_definition(), upstream={"username": "pusher", "password": password})
+    verification = verified(basic_definition(), credential)
+    assert verification.verdict is Verdict.CAN_PUSH, verification.detail
+
+
+def test_a_login_for_other_repositories_is_refused(internet: Stack) -> None:
+    password = internet.registry.add_user("stranger", pull=["other/*"])
+    credential = minted(basic_definition(), upstream={"username": "stranger", "password": password})
+    assert verified(basic_definition(), credential).verdict is Verdict.REFUSED
+
+
+def test_an_image_that_is_not_there_and_a_throttle_prove_nothing(internet: Stack) -> None:
+    password = internet.registry.add_user("puller", pull=["team/*"])
+    credential = minted(basic_definition(), upstream={"username": "puller", "password": password})
+    absent = basic_definition(probe="team/app:absent")
+    assert verified(absent, credential).verdict is Verdict.INCONCLUSIVE
+    internet.registry.throttle(HOST, 60)
+    try:
+        assert verified(basic_definition(), credential).verdict is Verdict.INCONCLUSIVE
+    finally:
+        internet.registry.throttle(HOST, 0)
+
+
+@pytest.fixture
+def project(internet: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProjectIdentity]:
+    """The project's identity as the Lambda has it: rotate's role assumes the project's."""
+    aws = internet.aws
+    aws.add_role(ROTATE)
+    may = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": PULL}],
+    }
+    aws.add_role(PROJECT, trusted=ROTATE, external_id="payments", tags={"project": "payments"}, policy=may)
+    aws.add_role(PULL, trusted=PROJECT, external_id="payments")
+    for name, value in aws.session_environment(ROTATE, "rotate").items():
+        monkeypatch.setenv(name, value)
+    yield ProjectIdentity("payments", PROJECT)
+    aws.set_ecr_token_lifetime(43200)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        f"{OTHER_ACCOUNT}.dkr.ecr.eu-central-1.amazonaws.com",
+        f"{OTHER_ACCOUNT}.dkr-ecr.eu-central-1.on.aws",
+    ],
+)
+def test_ecr_of_another_account_is_pulled_from_by_each_host_name(
+    project: ProjectIdentity, tmp_path: Path, host: str
+) -> None:
+    content = {**ECR, "role_arn": PULL, "repositories": ["team/"]}
+    credential = minted(content, identity=project)
+    verification = verified(content, credential)
+    assert verification.verdict is Verdict.CAN_PULL, verification.detail
+    # crane knows no keys with a path, which only narrow what the kubelet sends where.
+    whole = minted({**ECR, "role_arn": PULL}, identity=project)
+    assert pulls(whole, f"{host}/team/app:1", tmp_path)
+
+
+def test_an_ecr_login_dies_at_the_time_it_says(
+    internet: Stack, project: ProjectIdentity, tmp_path: Path
+) -> None:
+    internet.aws.set_ecr_token_lifetime(3)
+    credential = minted({**ECR, "role_arn": PULL}, identity=project)
+    assert credential.expires_at is not None
+    assert verified(ECR, credential).verdict is Verdict.CAN_PULL
+    time.sleep(max(0.0, (credential.expires_at - datetime.now(UTC)).total_seconds()) + 0.5)
+    assert verified(ECR, credential).verdict is Verdict.REFUSED
+    assert not pulls(credential, f"{OTHER_ACCOUNT}.dkr.ecr.eu-central-1.amazonaws.com/team/app:1", tmp_path)
+
+
+def test_a_role_that_may_push_is_narrowed_by_the_session_policy(
+    internet: Stack, project: ProjectIdentity
+) -> None:
+    everything = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "ecr:*", "Resource": "*"}],
+    }
+    internet.aws.add_role(PULL, trusted=PROJECT, external_id="payments", policy=everything)
+    content = {**ECR, "role_arn": PULL, "repositories": ["team/"]}
+    verification = verified(content, minted(content, identity=project))
+    assert verification.verdict is Verdict.CAN_PULL, verification.detail
+
+
+def test_an_own_ecr_registry_with_a_role_that_may_push_is_found_out(
+    internet: Stack, project: ProjectIdentity
+) -> None:
+    everything = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "ecr:*", "Resource": "*"}],
+    }
+    trust = {"trusted": ROTATE, "external_id": "payments", "tags": {"project": "payments"}}
+    internet.aws.add_role(PROJECT, policy=everything, **trust)
+    verification = verified(ECR, minted(ECR, identity=project))
+    assert verification.verdict is Verdict.CAN_PUSH, verification.detail
+
+
+@pytest.fixture
+def vendor(
+    request: pytest.FixtureRequest, registries: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Vendor]:
+    network = Network(tmp_path)
+    for name, value in network.environment.items():
+        monkeypatch.setenv(name, value)
+    for module in (basic, federated, static, tokens):
+        monkeypatch.setattr(module, "OciRegistry", distribution(registries.registry))
+    yield request.param(network, Aws(network.clock))
+    network.close()
+
+
+@pytest.mark.parametrize(
+    "vendor", [BasicToken, GhcrToken, Gitlab, Harbor, System], ids=vendor_id, indirect=True
+)
+def test_what_each_vendor_gives_pulls_through_a_real_registry(vendor: Vendor, tmp_path: Path) -> None:
+    bench = Bench(vendor)
+    credential = bench.mint()
+    verification = bench.verify(credential)
+    assert verification.verdict is Verdict.CAN_PULL, verification.detail
+    whole = Credential(
+        provider=credential.provider,
+        logins=tuple(
+            type(login)(login.username, login.password, tuple(key.partition("/")[0] for key in login.hosts))
+            for login in credential.logins[:1]
+        ),
+        issued_at=credential.issued_at,
+    )
+    assert pulls(whole, f"{vendor.hosts[0]}/team/app:1", tmp_path)
+    if vendor.revocable:
+        bench.revoke(credential)
+        assert bench.verify(credential).verdict is Verdict.REFUSED
