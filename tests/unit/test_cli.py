@@ -542,6 +542,22 @@ class TestRegistryAdd:
             == "111122223333"
         )
 
+    def test_a_keyless_registry_says_what_the_other_side_must_trust(self, payments, tmp_path):
+        file = definition_file(tmp_path, "provider: quay\nrobot: team+puller\n")
+        role = "arn:aws:iam::111122223333:role/regcred/payments"
+        payments(
+            f"registry trust payments/new -f {file} --role-arn {role} --issuer https://issuer.example.net"
+        )
+        assert role in payments.out
+        assert "https://issuer.example.net" in payments.out
+
+    def test_a_registry_with_a_stored_secret_says_that_it_needs_no_trust(self, payments, tmp_path):
+        file = definition_file(tmp_path, BASIC)
+        payments(
+            f"registry trust payments/new -f {file} --role-arn arn:aws:iam::111122223333:role/regcred/payments"
+        )
+        assert "is not keyless" in payments.err
+
     def test_a_public_registry_is_written_and_nothing_is_fetched(self, payments, tmp_path):
         payments(f"registry add payments/mcr -f {definition_file(tmp_path, 'provider: mcr')}")
         assert "is public" in payments.err

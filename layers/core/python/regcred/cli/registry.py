@@ -20,6 +20,7 @@ from regcred.errors import ConflictError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition, check_allowed, parse
+from regcred.registry.trust import Asker
 from regcred.vault.records import Action, Definition, IndexEntry
 from regcred.vault.store import Store
 
@@ -77,6 +78,10 @@ def add(
             f"{reference}: is written. It is public: there is nothing to fetch, and workloads need no annotation for it"
         )
         return
+    if not definition.upstream_fields():
+        say(
+            f"{reference} is keyless: 'regcred registry trust {reference}' prints what the vendor's side must configure"
+        )
     say(
         f"{reference}: the definition is written; fetching a first credential"
         if wait
@@ -109,6 +114,45 @@ def set_secret(
     store.write_upstream(reference, upstream, cas=store.upstream_version(reference))
     say(f"{reference}: the new upstream secret is written")
     ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
+
+
+@registry.command(short_help="Print what the vendor's side must configure.")
+@click.argument("reference", metavar="P/R", type=REFERENCE)
+@click.option(
+    "-f", "--file", metavar="FILE", help="A definition that is not written yet; '-' is standard input."
+)
+@click.option("--role-arn", metavar="ARN", help="The project's IAM role; without it, the one in Vault.")
+@click.option("--issuer", metavar="URL", default="", help="The issuer of the AWS account's identity tokens.")
+@pass_session
+def trust(
+    session: Session, reference: Reference, file: str | None, role_arn: str | None, issuer: str
+) -> None:
+    """Print what the vendor's side must configure to trust this project's role, ready to paste.
+
+    A keyless registry stores no secret: the vendor trusts the project's own IAM role, and nobody else's.
+
+    \b
+    Examples:
+      regcred registry trust payments/gar
+      regcred registry trust payments/gar -f gar.yaml --issuer https://0f1e.tokens.sts.global.api.aws
+    """
+    store = session.store
+    definition = _definition(file) if file else _parsed(lookup.definition(store, reference).value, reference)
+    role = role_arn or _project_role(store, reference)
+    if text := definition.trust(Asker(reference.project, role, issuer)):
+        click.echo(text, nl=False)
+    else:
+        say(f"{reference} is not keyless: its upstream secret is all that the vendor asks for")
+
+
+def _project_role(store: Store, reference: Reference) -> str:
+    found = store.project(reference.project)
+    if found is None or not found.value.role_arn:
+        raise BadInputError(
+            f"project {reference.project} has no IAM role of its own; name it by --role-arn, or let a platform admin "
+            f"set it: regcred project add {reference.project} --role-arn ARN"
+        )
+    return found.value.role_arn
 
 
 @registry.command()
