@@ -45,13 +45,14 @@ class Mount:
 
     kv: KeyValue
     clock: Any = field(default_factory=Clock)
+    cluster: str = CLUSTER
 
     def __post_init__(self) -> None:
         self.store = Store(self.kv)
 
     def grant(self, grants: dict[str, list[str]], *, globs: bool = False) -> None:
-        cas = self.store.cluster_version(CLUSTER)
-        self.store.write_cluster(CLUSTER, ClusterGrants(grants=grants, globs=globs), cas=cas)
+        cas = self.store.cluster_version(self.cluster)
+        self.store.write_cluster(self.cluster, ClusterGrants(grants=grants, globs=globs), cas=cas)
 
     def mint(
         self, reference: str, password: str = "s3cret-one", *, lifetime: timedelta | None = LIFETIME
@@ -84,14 +85,14 @@ class Mount:
     def placed(self, reference: str) -> dict[int, set[str]]:
         """What the ledger says is in place: by version, the namespaces."""
         ref = Reference.parse(reference)
-        status = self.store.status(CLUSTER, ref.project)
+        status = self.store.status(self.cluster, ref.project)
         placement = status.value.registries.get(ref.registry) if status else None
         return {version: set(names) for version, names in placement.placed.items()} if placement else {}
 
     def refused(self, reference: str) -> dict[str, str]:
         """What the ledger says is refused."""
         ref = Reference.parse(reference)
-        status = self.store.status(CLUSTER, ref.project)
+        status = self.store.status(self.cluster, ref.project)
         placement = status.value.registries.get(ref.registry) if status else None
         return dict(placement.refused) if placement else {}
 

@@ -160,13 +160,12 @@ class _NamespacePlan:
                 self._remove(reference, verdict.why)
         elif verdict.version is not None:
             self._provide(reference, place, verdict.version)
+            self._note_health(reference, place, workloads)
         if not verdict.remove and place.version:
             self._warn_of_expiry(reference, workloads)
         return verdict.why is None and bool(place.version)
 
     def _provide(self, reference: Reference, place: Place, version: int) -> None:
-        if place.unused_since or (place.refused and place.refused != Why.CLASH):
-            self.draft.notes.append(Note(self.namespace.name, reference))
         if self._is_busy(reference):
             return
         project = Project(self.namespace.name, self.namespace.uid, reference, version, place.version)
@@ -174,6 +173,13 @@ class _NamespacePlan:
             self.draft.firsts.append(project)
         elif self._is_newer(reference, version, project.old or 0):
             self.draft.refreshes.append(project)
+
+    def _note_health(self, reference: Reference, place: Place, workloads: list[Workload]) -> None:
+        """Clear what was noted while it could not be provided; note what still keeps Pods from using it."""
+        older = self._mode is Mode.ADMISSION and any(not workload.admitted for workload in workloads)
+        refused = Why.RESTART if older else None
+        if place.refused != Why.CLASH and (place.unused_since or place.refused != (refused or "")):
+            self.draft.notes.append(Note(self.namespace.name, reference, refused=refused))
 
     def _is_newer(self, reference: Reference, version: int, placed: int) -> bool:
         """Whether to write; a lower version in the index is a stale read unless Vault is known to have been rewound."""
@@ -243,10 +249,10 @@ class _NamespacePlan:
         self.draft.tells += [
             Tell(workload, Reason.MALFORMED, f"{line}.", topic=line) for line in workload.malformed
         ]
-        unseen = workload.references and not workload.admitted
-        if unseen and self._mode is Mode.ADMISSION:
+        if workload.references and not workload.admitted and self._mode is Mode.ADMISSION:
             note = restart_needed(workload.kind.name, workload.name, self.namespace.name)
-            self.draft.tells.append(Tell(workload, Reason.RESTART_NEEDED, note))
+            tell = Tell(workload, Reason.RESTART_NEEDED, note, workload.references[0], Why.RESTART)
+            self.draft.tells.append(tell)
 
     def _warn_of_expiry(self, reference: Reference, workloads: list[Workload]) -> None:
         registry = self._registry(reference)

@@ -21,6 +21,8 @@ class Why(StrEnum):
     REMOVED = "removed"
     CLASH = "clash"
     """A Secret of our name that is not ours."""
+    RESTART = "restart-needed"
+    """It is projected, but a workload is older than the admission policies: its Pods don't name the Secret."""
     UNNEEDED = "unneeded"
 
 
@@ -45,6 +47,7 @@ REASON_OF = {
     Why.REVOKED: Reason.REVOKED,
     Why.REMOVED: Reason.NO_SUCH_REGISTRY,
     Why.CLASH: Reason.NAME_TAKEN,
+    Why.RESTART: Reason.RESTART_NEEDED,
 }
 
 

@@ -203,7 +203,7 @@ class Applier:
     async def _project(self, action: Project) -> None:
         body = await self._sources.body(action.reference, action.version)
         await self._cluster.apply_secret(action.namespace, body, first=action.first)
-        self._ledger.put(action.namespace, action.reference, Place(body.version, action.short_uid))
+        self._ledger.enter(action.namespace, action.reference, body.version, action.short_uid)
         self.report.created += action.first
         self.report.updated += not action.first
         self._meter.count("secrets_written_total", kind="first" if action.first else "refresh")

@@ -209,7 +209,7 @@ class Engine:
                 actions.append(action)
         firsts = [action for action in actions if isinstance(action, Project) and action.first]
         for first in firsts:
-            self.ledger.put(first.namespace, first.reference, Place(0, first.short_uid))
+            self.ledger.enter(first.namespace, first.reference, 0, first.short_uid)
         if firsts:
             await self._write_ahead()
         self.applier.submit(actions)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from regcred.cluster.annotations import parse
 from regcred.cluster.model import Place
+from regcred.cluster.words import Why
 from regcred.errors import ConflictError, MalformedError, RegcredError
 from regcred.reference import Reference
 from regcred.sync.desk import Clock, Meter, VaultThreads, log
@@ -93,6 +94,12 @@ class Ledger:
             return
         self._set(namespace, reference, place)
         self._dirty.add(reference.project)
+
+    def enter(self, namespace: str, reference: Reference, version: int, uid: str) -> None:
+        """Enter a version that is in place, or (0) about to be; that its workloads must restart stays noted."""
+        old = self.place(namespace, reference)
+        refused = old.refused if old and old.refused == Why.RESTART else ""
+        self.put(namespace, reference, Place(version, uid, refused=refused))
 
     def _set(self, namespace: str, reference: Reference, place: Place | None) -> None:
         places = self.places.setdefault(namespace, {})

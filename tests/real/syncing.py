@@ -1,0 +1,137 @@
+"""The sync as a process of its own, with the chart's account and rights, signed in to OpenBao by that account's JWT."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+from fakes.sync_world import Mount
+from pydantic import SecretStr
+from real.controlplane import Cluster
+
+from realparts.procs import free_ports
+from realparts.stack import Stack
+from regcred.sync.desk import utc_now
+from regcred.vault.http import Server
+from regcred.vault.kv2 import connect
+from regcred.vault.login import TokenLogin
+from regcred.vault.records import ProjectPolicy
+
+ROOT = Path(__file__).resolve().parents[2]
+ACCOUNT = ("regcred-system", "regcred-sync")
+CLUSTER = "local"
+
+
+def mount_of(stack: Stack) -> Mount:
+    """The mount as admins and rotate write it."""
+    token = SecretStr(stack.vault.root_token)
+    return Mount(connect(Server(stack.vault.addr), TokenLogin(lambda: token)), utc_now, CLUSTER)
+
+
+def allow_project(stack: Stack, mount: Mount, project: str) -> None:
+    """Let the cluster's identity read a project, as a platform admin does."""
+    mount.store.change_project(project, lambda _: ProjectPolicy(clusters=[CLUSTER]))
+    stack.up(["vault", "kubernetes"])
+
+
+class SyncProcess:
+    """``functions/sync/app.py`` with its settings; its log stays after it has ended."""
+
+    def __init__(self, stack: Stack, cluster: Cluster, folder: Path, **settings: str) -> None:
+        self.cluster = cluster
+        self.log = folder / "sync.log"
+        self._token = folder / "vault-token"
+        (self.port,) = free_ports(1)
+        kubernetes = stack.kubernetes
+        self._token.write_text(kubernetes.service_account_token(*ACCOUNT, audience="vault"))
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "KUBECONFIG": str(kubernetes.service_account_kubeconfig(*ACCOUNT)),
+            "REGCRED_CLUSTER": CLUSTER,
+            "REGCRED_VAULT_ADDR": stack.vault.addr,
+            "REGCRED_VAULT_TOKEN_FILE": str(self._token),
+            "REGCRED_METRICS_PORT": str(self.port),
+            "REGCRED_POLL_SECONDS": "1",
+            "REGCRED_GRACE_SECONDS": "0",
+            **settings,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start it; without arguments the loop."""
+        with self.log.open("ab") as log:
+            command = [sys.executable, ROOT / "functions/sync/app.py", *arguments]
+            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+        return self.process
+
+    def once(self, *arguments: str) -> tuple[int, str]:
+        """One run; its exit code and what it said."""
+        command = [sys.executable, ROOT / "functions/sync/app.py", "--once", *arguments]
+        done = subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def kill(self) -> None:
+        """End it as a lost node does."""
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            assert self.process.wait(20) == 0
+        self.process = None
+
+    def ready(self) -> bool:
+        """What its readiness probe says."""
+        try:
+            return requests.get(f"http://127.0.0.1:{self.port}/readyz", timeout=2).ok
+        except requests.ConnectionError:
+            return False
+
+    def metric(self, line: str) -> float:
+        """The value of a series of /metrics, as ``name{label="value"}``; 0 if there is none."""
+        text = requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=2).text
+        found = [entry.rpartition(" ")[2] for entry in text.splitlines() if entry.startswith(f"{line} ")]
+        return float(found[0]) if found else 0.0
+
+
+class Audit:
+    """What the API server's audit log says that the account has asked for since this was made."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._log = stack.kubernetes.audit_log
+        self._from = self._log.stat().st_size
+
+    def requests(self, *verbs: str) -> list[tuple[str, str, int]]:
+        """Verb, resource and answer of each request that has been answered."""
+        user = "system:serviceaccount:" + ":".join(ACCOUNT)
+        with self._log.open("rb") as log:
+            log.seek(self._from)
+            entries = [json.loads(line) for line in log.read().splitlines() if user.encode() in line]
+        return [
+            (entry["verb"], entry.get("objectRef", {}).get("resource", ""), entry["responseStatus"]["code"])
+            for entry in entries
+            if entry["user"]["username"] == user and entry["stage"] != "RequestReceived"
+            if not verbs or entry["verb"] in verbs
+        ]
+
+
+def eventually(check: Callable[[], Any], *, timeout: float = 30) -> Any:
+    """Ask until the answer is true, and return it."""
+    deadline = time.monotonic() + timeout
+    while not (answer := check()):
+        assert time.monotonic() < deadline, f"not true after {timeout} s"
+        time.sleep(0.05)
+    return answer

@@ -1,0 +1,351 @@
+"""*sync* as it runs in a cluster, against a real API server and a real OpenBao, when things go wrong around it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from fakes.sync_world import Mount
+from real.controlplane import Cluster, pod, secret_names, workload
+from real.syncing import CLUSTER, Audit, SyncProcess, allow_project, eventually, mount_of
+
+from realparts.stack import Stack
+from regcred.vault.records import State
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+
+
+class World:
+    """A project of its own for each test, granted to namespaces of its own."""
+
+    def __init__(self, stack: Stack, cluster: Cluster, mount: Mount, folder: Path) -> None:
+        self.stack, self.cluster, self.mount, self.folder = stack, cluster, mount, folder
+        self.project = f"p-{uuid.uuid4().hex[:8]}"
+        self.ref = f"{self.project}/main"
+        self.name = f"regcred.{self.project}.main"
+        self.spaces: list[str] = []
+        self.syncs: list[SyncProcess] = []
+
+    def sync(self, **settings: str) -> SyncProcess:
+        sync = SyncProcess(self.stack, self.cluster, self.folder, **settings)
+        self.syncs.append(sync)
+        return sync
+
+    def running(self, **settings: str) -> SyncProcess:
+        sync = self.sync(**settings)
+        sync.start()
+        eventually(sync.ready)
+        return sync
+
+    def namespace(self, *, workload_too: bool = True, granted: bool = True, **more: Any) -> str:
+        space = self.cluster.namespace(**more)
+        if granted:
+            self.spaces.append(space)
+            self.grant()
+        if workload_too:
+            self.annotate(space)
+        return space
+
+    def grant(self, grants: dict[str, list[str]] | None = None) -> None:
+        self.mount.grant({self.project: self.spaces} if grants is None else grants)
+
+    def annotate(self, space: str, name: str = "app", **more: Any) -> None:
+        self.cluster.create(
+            workload("Deployment", space, name, own={"registry.regcred.dev/main": self.ref}, **more)
+        )
+
+    def mint(self, password: str) -> int:
+        return self.mount.mint(self.ref, password)
+
+    def password(self, space: str) -> str | None:
+        answer = self.stack.kubernetes.get(f"/api/v1/namespaces/{space}/secrets/{self.name}")
+        if answer.status_code == requests.codes.not_found:
+            return None
+        auths = b64decode(answer.json()["data"][".dockerconfigjson"]).decode()
+        return auths.split('"password":"')[1].split('"')[0]
+
+    def events(self, space: str) -> list[tuple[str, str]]:
+        found = self.stack.kubernetes.request("GET", f"/apis/events.k8s.io/v1/namespaces/{space}/events")[
+            "items"
+        ]
+        return [
+            (event["reason"], event["note"])
+            for event in found
+            if event.get("reportingController") == "regcred.dev/sync"
+        ]
+
+    def placed(self) -> dict[int, set[str]]:
+        return self.mount.placed(self.ref)
+
+
+@pytest.fixture
+def world(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator[World]:
+    mount = mount_of(kubernetes_stack)
+    world = World(kubernetes_stack, cluster, mount, tmp_path)
+    allow_project(kubernetes_stack, mount, world.project)
+    world.mint("s3cret-one")
+    yield world
+    for sync in world.syncs:
+        if sync.process:
+            sync.kill()
+    # What is left would count for the brake of the next test.
+    mount.grant({})
+    mount.kv.delete(f"status/{CLUSTER}/{world.project}")
+    cluster.clean()
+
+
+def test_a_workload_gets_its_secret_and_loses_it_again_and_nothing_is_denied(world: World) -> None:
+    audit = Audit(world.stack)
+    sync = world.running()
+    space = world.namespace()
+    eventually(lambda: world.password(space) == "s3cret-one")
+    world.mint("s3cret-two")
+    eventually(lambda: world.password(space) == "s3cret-two")
+    world.cluster.kubernetes.kubectl("-n", space, "delete", "deployment", "app", "--cascade=foreground")
+    eventually(lambda: world.password(space) is None)
+    sync.stop()
+    assert [entry for entry in audit.requests() if entry[2] in {401, 403}] == []
+    assert "s3cret" not in sync.log.read_text()
+
+
+def test_a_restart_at_rest_writes_nothing_and_reads_a_page_a_kind(world: World) -> None:
+    space = world.namespace()
+    sync = world.running()
+    eventually(lambda: world.placed() == {1: {space}})
+    sync.stop()
+    audit = Audit(world.stack)
+    sync = world.running()
+    time.sleep(3)
+    assert audit.requests("create", "update", "delete", "patch") == []
+    assert len(audit.requests("list")) <= 10
+    before = len(audit.requests())
+    time.sleep(3)
+    assert len(audit.requests()) == before, "at rest nothing is asked but the watches"
+
+
+def test_the_dry_run_says_what_it_would_do(world: World) -> None:
+    space = world.namespace()
+    code, said = world.sync().once("--dry-run")
+    assert (code, f"create  {space}/{world.name} (version 1)" in said) == (0, True)
+    assert world.password(space) is None
+    assert world.placed() == {}
+
+
+def test_without_a_grant_there_is_an_event_with_the_remedy_and_no_secret(world: World) -> None:
+    world.running()
+    space = world.namespace(granted=False)
+    [(reason, note)] = eventually(lambda: world.events(space))
+    assert reason == "NotGranted"
+    assert f"regcred grant add {world.project} --cluster local --namespace {space}" in note
+    assert world.password(space) is None
+
+
+def test_vault_sealed_in_the_middle_keeps_everything_and_catches_up(world: World) -> None:
+    sync = world.running()
+    space = world.namespace()
+    eventually(lambda: world.password(space))
+    world.stack.vault.seal()
+    try:
+        eventually(lambda: sync.metric(f'regcred_vault_document_known{{document="{world.project}"}}') == 0)
+        world.cluster.kubernetes.kubectl("-n", space, "delete", "deployment", "app", "--cascade=foreground")
+        world.annotate(space, "second")
+        time.sleep(2)
+        assert world.password(space) == "s3cret-one"
+        assert sync.metric(
+            f'regcred_credential_expiry_timestamp_seconds{{project="{world.project}",registry="main"}}'
+        )
+    finally:
+        world.stack.vault.unseal()
+    world.mint("s3cret-two")
+    eventually(lambda: world.password(space) == "s3cret-two")
+
+
+def test_the_api_server_may_restart(world: World) -> None:
+    sync = world.running()
+    first = world.namespace()
+    eventually(lambda: world.password(first))
+    world.stack.kubernetes.restart_apiserver(down_for=2)
+    second = world.namespace()
+    eventually(lambda: world.password(second), timeout=60)
+    world.mint("s3cret-two")
+    eventually(lambda: (world.password(first), world.password(second)) == ("s3cret-two", "s3cret-two"))
+    eventually(sync.ready)
+
+
+def test_killed_between_two_writes_it_goes_on_where_it_was_and_knows_all_it_has_made(world: World) -> None:
+    spaces = [world.namespace() for _ in range(25)]
+    sync = world.sync()
+    sync.start()
+    eventually(lambda: any(world.password(space) for space in spaces))
+    sync.kill()
+    made = {space for space in spaces if world.password(space)}
+    known = {space for names in world.placed().values() for space in names}
+    assert made <= known, "every Secret was entered in the ledger before it was made"
+    sync = world.running()
+    eventually(lambda: all(world.password(space) for space in spaces))
+    eventually(lambda: world.placed() == {1: set(spaces)})
+
+
+def test_a_workload_that_goes_while_sync_is_dead_leaves_no_secret_behind(world: World) -> None:
+    space = world.namespace()
+    sync = world.sync()
+    sync.start()
+    eventually(lambda: world.password(space))
+    sync.kill()
+    world.cluster.kubernetes.kubectl("-n", space, "delete", "deployment", "app", "--cascade=foreground")
+    world.running()
+    eventually(lambda: world.password(space) is None)
+
+
+def test_a_removed_registry_goes(world: World) -> None:
+    world.running()
+    space = world.namespace()
+    eventually(lambda: world.password(space))
+    world.mount.index(world.ref, state=State.REMOVED, version=1)
+    eventually(lambda: world.password(space) is None)
+    assert "NoSuchRegistry" in [reason for reason, _ in eventually(lambda: world.events(space))]
+
+
+def _forbid(world: World) -> None:
+    world.mount.store.change_project(world.project, lambda old: old.model_copy(update={"clusters": []}))
+    world.stack.up(["vault", "kubernetes"])
+
+
+def _empty(world: World) -> None:
+    path = f"credentials/{world.project}/_index"
+    world.mount.kv.write(path, {"document": ""}, cas=world.mount.kv.version(path))
+
+
+def _break(world: World) -> None:
+    path = f"credentials/{world.project}/_index"
+    world.mount.kv.write(path, {"document": '{"registries":'}, cas=world.mount.kv.version(path))
+
+
+def _lose(world: World) -> None:
+    world.mount.kv.delete(f"credentials/{world.project}/_index")
+
+
+@pytest.mark.parametrize("harm", [_forbid, _empty, _break, _lose])
+def test_an_index_that_cannot_be_read_removes_nothing_and_raises_the_alarm(world: World, harm: Any) -> None:
+    sync = world.running()
+    space = world.namespace()
+    eventually(lambda: world.password(space))
+    known = f'regcred_vault_document_known{{document="{world.project}"}}'
+    assert sync.metric(known) == 1
+    harm(world)
+    eventually(lambda: sync.metric(known) == 0)
+    time.sleep(2)
+    assert world.password(space) == "s3cret-one"
+    sync.stop()
+    code, said = world.sync().once()
+    assert code == 1
+    assert world.project in said
+    assert world.password(space) == "s3cret-one"
+
+
+def test_grants_emptied_by_accident_meet_the_brake_until_confirmed(world: World) -> None:
+    spaces = [world.namespace() for _ in range(8)]
+    sync = world.running()
+    eventually(lambda: all(world.password(space) for space in spaces))
+    world.grant({})
+    eventually(lambda: sync.metric("regcred_removals_held") == 8)
+    assert all(world.password(space) for space in spaces)
+    sync.stop()
+    code, said = world.sync().once()
+    assert code == 1
+    assert "8 of 8 Secrets would be removed at once" in said
+    assert all(world.password(space) for space in spaces)
+    code, _ = world.sync().once("--confirm-removals")
+    assert code == 0
+    assert not any(world.password(space) for space in spaces)
+
+
+def test_a_secret_of_the_same_name_is_left_to_its_owner(world: World) -> None:
+    space = world.namespace(workload_too=False)
+    world.cluster.kubernetes.kubectl(
+        "-n", space, "create", "secret", "docker-registry", world.name,
+        "--docker-server=theirs.example.com", "--docker-username=they", "--docker-password=theirs",
+    )  # fmt: skip
+    world.running()
+    world.annotate(space)
+    [(_, note)] = eventually(
+        lambda: [entry for entry in world.events(space) if entry[0] == "SecretNameTaken"]
+    )
+    assert world.name in note
+    assert world.password(space) == "theirs"
+    eventually(lambda: world.placed() == {})
+
+
+def test_serviceaccount_mode_keeps_the_entries_of_others_in_order(world: World) -> None:
+    world.cluster.install({"serviceAccountMode.allowed": True})
+    try:
+        space = world.namespace(workload_too=False, labels={"regcred.dev/mode": "serviceaccount"})
+        account = {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "robot", "namespace": space},
+            "imagePullSecrets": [{"name": "zulu"}, {"name": "alpha"}],
+        }
+        world.cluster.create(account)
+        world.running()
+        item = workload("Deployment", space, template={"registry.regcred.dev/main": world.ref})
+        item["spec"]["template"]["spec"]["serviceAccountName"] = "robot"
+        world.cluster.create(item)
+
+        def names() -> list[str]:
+            found = world.cluster.get("ServiceAccount", space, "robot")
+            return [entry["name"] for entry in found["imagePullSecrets"]]
+
+        eventually(lambda: names() == ["zulu", "alpha", world.name], timeout=90)
+        assert world.password(space)
+        late = world.cluster.create(pod(space, "late", account="robot"))
+        assert secret_names(late) == ["zulu", "alpha", world.name]
+        world.cluster.kubernetes.kubectl("-n", space, "delete", "pod", "late", "--now")
+        world.cluster.kubernetes.kubectl("-n", space, "delete", "deployment", "app", "--cascade=foreground")
+        eventually(lambda: names() == ["zulu", "alpha"])
+        eventually(lambda: world.password(space) is None, timeout=60)
+    finally:
+        world.cluster.install()
+
+
+def test_a_pod_that_was_created_before_its_secret_names_it_and_finds_it(world: World) -> None:
+    space = world.namespace(workload_too=False)
+    early = world.cluster.create(pod(space, "early", annotations={"registry.regcred.dev/main": world.ref}))
+    assert secret_names(early) == [world.name]
+    assert world.password(space) is None
+    world.running()
+    eventually(lambda: world.password(space) == "s3cret-one")
+
+
+def test_a_workload_older_than_the_policies_is_told_to_restart_and_has_its_secret_ready(world: World) -> None:
+    space = world.namespace(workload_too=False)
+    with world.cluster.without_policies():
+        world.annotate(space)
+    world.running()
+    eventually(lambda: world.password(space))
+    [(reason, note)] = eventually(lambda: world.events(space))
+    assert reason == "RestartNeeded"
+    assert f"kubectl -n {space} rollout restart deployment/app" in note
+
+
+def test_malformed_annotations_of_a_template_are_told(world: World) -> None:
+    world.running()
+    space = world.namespace(workload_too=False)
+    world.cluster.create(workload("Deployment", space, template={"registry.regcred.dev/main": "a/b/c"}))
+    [(reason, note)] = eventually(lambda: world.events(space))
+    assert reason == "MalformedReference"
+    assert "registry.regcred.dev/main" in note
+
+
+def test_bad_settings_get_one_line(world: World) -> None:
+    code, said = world.sync(REGCRED_MODE="webhook", REGCRED_GRACE_SECONDS="soon").once()
+    assert code == 2
+    assert said.count("\n") == 1
+    assert "REGCRED_MODE" in said
+    assert "REGCRED_GRACE_SECONDS" in said
