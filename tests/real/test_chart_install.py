@@ -169,3 +169,21 @@ def test_what_the_prometheus_operator_reads_is_installed_where_it_is(release: Re
 
 def test_a_release_that_is_not_confined_says_so(release: Release):
     assert "WARNING" in release.upgrade({"confine.enabled": False})
+
+
+def test_the_kustomize_example_installs_the_same(release: Release):
+    kubernetes = release.cluster.kubernetes
+    example = CHART.parents[1] / "kustomize" / "example"
+    try:
+        kubernetes.kubectl("apply", "-k", example)
+        release.cluster.wait_until_in_force()
+        (made,) = eventually(lambda: release.cluster.items("Pod", "regcred-system"))
+        env = {item["name"]: item.get("value") for item in made["spec"]["containers"][0]["env"]}
+        assert env["REGCRED_CLUSTER"] == "edge-1"
+        there = release.cluster.namespace()
+        assert secret_names(release.cluster.create(pod(there, annotations=ECR))) == [
+            "regcred.payments.ecr-prod"
+        ]
+    finally:
+        kubernetes.kubectl("delete", "-k", example, "--ignore-not-found", check=False)
+        release.cluster.wait_until_in_force(active=False)

@@ -1,6 +1,7 @@
 """The sync as a Pod on the real node: its image assembled, its chart installed, its token signing in to OpenBao."""
 
 import json
+import os
 import subprocess
 import uuid
 from base64 import b64decode
@@ -42,6 +43,54 @@ class Installed:
     cluster: Cluster
     store: Store
     port: int
+    values: dict[str, Any]
+
+    def upgrade(self, **values: Any) -> None:
+        """Install the chart, or upgrade it to other values (`__` stands for a dot)."""
+        given = self.values | {name.replace("__", "."): value for name, value in values.items()}
+        config = self.stack.kubernetes.kubeconfig
+        flags = ("--namespace", NAMESPACE, *settings(given))
+        done = helm("upgrade", "--install", "regcred", CHART, *flags, kubeconfig=config, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def denied(self) -> list[dict[str, Any]]:
+        """What the API server has denied to the sync's present Pod."""
+        codes = {401, 403, 422}
+        return [
+            entry for entry in self.requests_of_sync() if entry.get("responseStatus", {}).get("code") in codes
+        ]
+
+    def registry(self) -> tuple[Reference, str]:
+        """A project of its own with one registry, and the password that a Pod pulls `private/app` with."""
+        reference = Reference(f"payments-{uuid.uuid4().hex[:6]}", "local")
+        self.stack.push_image("private/app")
+        password = self.stack.registry.add_user("puller", pull=["private/*"])
+        hosts = [self.stack.registry.host]
+        self.store.change_project(reference.project, lambda _: ProjectPolicy(hosts=hosts, clusters=[CLUSTER]))
+        self.stack.up(["vault", "kubernetes", "registry", "node"])  # derives the groups in Vault from it
+        self.publish(reference, password)
+        return reference, password
+
+    def deploy(self, reference: Reference) -> str:
+        """A Deployment that pulls with it in a namespace of its own that may; returns the namespace."""
+        there = self.cluster.namespace()
+        self.grant(reference.project, there)
+        item = workload("Deployment", there, own={"registry.regcred.dev/app": str(reference)})
+        spec = item["spec"]["template"]["spec"]
+        spec["hostNetwork"] = True
+        spec["containers"][0]["image"] = f"{self.stack.registry.host}/private/app:1"
+        self.cluster.create(item)
+        return there
+
+    def running(self, namespace: str) -> dict[str, Any]:
+        """The Pod in a namespace, once it runs."""
+
+        def running() -> dict[str, Any] | None:
+            pods = self.cluster.items("Pod", namespace)
+            return next((pod for pod in pods if pod["status"]["phase"] == "Running"), None)
+
+        found: dict[str, Any] = eventually(running, timeout=90)
+        return found
 
     def pod(self) -> dict[str, Any]:
         """The sync's Pod, once it is ready."""
@@ -77,10 +126,10 @@ class Installed:
             if entry["user"].get("extra", {}).get("authentication.kubernetes.io/pod-name") == [name]
         ]
 
-    def publish(self, reference: Reference, *, user: str, password: str) -> None:
+    def publish(self, reference: Reference, password: str) -> None:
         """Put a credential into Vault, as rotate does."""
         now = datetime.now(UTC).replace(microsecond=0)
-        login = Login(user, SecretStr(password), (self.stack.registry.host,))
+        login = Login("puller", SecretStr(password), (self.stack.registry.host,))
         fingerprint = uuid.uuid4().hex
         record = CredentialRecord.of(
             Credential("basic", (login,), now), reference=reference, fingerprint=fingerprint
@@ -122,8 +171,6 @@ def assemble_with(folder: Path, reference: str) -> None:
 
 @pytest.fixture(scope="module")
 def node_stack(stack: Stack) -> Stack:
-    import os
-
     reason = stack.node.impossible()
     if reason and os.environ.get("CI") != "true":
         pytest.skip(f"no node can run here: {reason}")
@@ -162,13 +209,8 @@ def installed(node_stack: Stack, image: str) -> Iterator[Installed]:
             {"name": "KUBERNETES_SERVICE_PORT", "value": api[2]},
         ],
     }
-    config = stack.kubernetes.kubeconfig
-    flags = ("--namespace", NAMESPACE)
-    done = helm(
-        "upgrade", "--install", "regcred", CHART, *flags, *settings(values), kubeconfig=config, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found = Installed(stack, cluster, store, port)
+    found = Installed(stack, cluster, store, port, values)
+    found.upgrade()
     try:
         cluster.wait_until_in_force()
         yield found
@@ -178,7 +220,8 @@ def installed(node_stack: Stack, image: str) -> Iterator[Installed]:
             found.log(),
             sep="\n",
         )
-        helm("uninstall", "regcred", *flags, "--ignore-not-found", kubeconfig=config)
+        config = stack.kubernetes.kubeconfig
+        helm("uninstall", "regcred", "--namespace", NAMESPACE, "--ignore-not-found", kubeconfig=config)
         cluster.clean()
         stack.kubernetes.kubectl("delete", "namespace", NAMESPACE)
 
@@ -195,28 +238,9 @@ def test_the_sync_becomes_ready_as_a_restricted_pod(installed: Installed):
 def test_an_annotated_deployment_pulls_with_the_projected_secret(installed: Installed):
     stack, cluster = installed.stack, installed.cluster
     installed.pod()
-    reference = Reference(f"payments-{uuid.uuid4().hex[:4]}", "local")
-    stack.push_image("private/app")
-    password = stack.registry.add_user("puller", pull=["private/*"])
-    installed.store.change_project(
-        reference.project, lambda _: ProjectPolicy(hosts=[stack.registry.host], clusters=[CLUSTER])
-    )
-    platform_applied(stack)
-    installed.publish(reference, user="puller", password=password)
-    there = cluster.namespace()
-    installed.grant(reference.project, there)
-
-    item = workload("Deployment", there, own={"registry.regcred.dev/app": str(reference)})
-    spec = item["spec"]["template"]["spec"]
-    spec["hostNetwork"] = True
-    spec["containers"][0]["image"] = f"{stack.registry.host}/private/app:1"
-    cluster.create(item)
-
-    def running() -> dict[str, Any] | None:
-        pods = cluster.items("Pod", there)
-        return pods[0] if pods and pods[0]["status"]["phase"] == "Running" else None
-
-    pod = eventually(running, timeout=90)
+    reference, password = installed.registry()
+    there = installed.deploy(reference)
+    pod = installed.running(there)
     assert secret_names(pod) == [reference.secret_name]
     secret = cluster.get("Secret", there, reference.secret_name)
     assert secret["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "regcred"}
@@ -224,33 +248,33 @@ def test_an_annotated_deployment_pulls_with_the_projected_secret(installed: Inst
     assert auths[stack.registry.host]["password"] == password
     assert stack.registry.pulls(user="puller", outcome="accepted")
 
-    second = stack.registry.add_user("puller", pull=["private/*"])
-    installed.publish(reference, user="puller", password=second)
-
-    def renewed() -> bool:
-        data = cluster.get("Secret", there, reference.secret_name)["data"]
-        return second in b64decode(data[".dockerconfigjson"]).decode()
-
-    eventually(renewed)
+    renewed = stack.registry.add_user("puller", pull=["private/*"])
+    installed.publish(reference, renewed)
+    eventually(lambda: renewed in decoded(cluster.get("Secret", there, reference.secret_name)))
+    assert cluster.get("Secret", there, reference.secret_name)["metadata"]["uid"] == secret["metadata"]["uid"]
 
     cluster.kubernetes.kubectl("-n", there, "delete", "deployment", "app", "--cascade=foreground")
     eventually(lambda: not cluster.items("Secret", there), timeout=60)
 
     log = installed.log()
+    assert log
     assert password not in log
-    assert second not in log
+    assert renewed not in log
+
+
+def decoded(secret: dict[str, Any]) -> str:
+    return b64decode(secret["data"][".dockerconfigjson"]).decode()
 
 
 def test_nothing_that_the_sync_asked_for_was_denied(installed: Installed):
     """Runs after the work above; the audit log is the API server's own word."""
-    asked = installed.requests_of_sync()
-    assert {("create", "secrets"), ("update", "secrets"), ("delete", "secrets")} <= {
-        (entry["verb"], entry["objectRef"]["resource"]) for entry in asked if "objectRef" in entry
-    }
-    denied = [entry for entry in asked if entry.get("responseStatus", {}).get("code") in {401, 403, 422}]
-    assert denied == []
-    read = [entry for entry in asked if entry.get("objectRef", {}).get("resource") == "secrets"]
-    assert {entry["verb"] for entry in read} == {"create", "update", "delete"}
+    asked = [
+        (entry["verb"], entry["objectRef"]["resource"])
+        for entry in installed.requests_of_sync()
+        if "objectRef" in entry
+    ]
+    assert {verb for verb, resource in asked if resource == "secrets"} == {"create", "update", "delete"}
+    assert installed.denied() == []
 
 
 def test_helm_test_passes(installed: Installed):
@@ -262,9 +286,37 @@ def test_helm_test_passes(installed: Installed):
     assert "nothing to do" in installed.log("regcred-sync-test")
 
 
-def platform_applied(stack: Stack) -> None:
-    """Derive the groups in Vault from what the platform admins wrote, as `regcred doctor --repair` does."""
-    stack.up(["vault", "kubernetes", "registry", "node"])
+def test_in_serviceaccount_mode_pods_get_the_secret_from_their_account(installed: Installed):
+    cluster = installed.cluster
+    reference, _ = installed.registry()
+    installed.upgrade(mode="serviceaccount")
+    eventually(lambda: "serviceaccount" in str(installed.pod()["spec"]["containers"][0]["env"]), timeout=60)
+    there = installed.deploy(reference)
+
+    def attached() -> bool:
+        account = cluster.get("ServiceAccount", there, "default")
+        return account.get("imagePullSecrets") == [{"name": reference.secret_name}]
+
+    eventually(attached)
+    cluster.kubernetes.kubectl("-n", there, "rollout", "restart", "deployment", "app")
+    assert secret_names(installed.running(there)) == [reference.secret_name]
+    assert installed.denied() == []
+
+
+def test_as_a_cronjob_it_runs_once_and_ends(installed: Installed):
+    cluster = installed.cluster
+    reference, _ = installed.registry()
+    installed.upgrade(kind="CronJob", schedule="0 0 1 1 *")
+    cluster.wait_until_in_force()
+    there = installed.deploy(reference)
+    cluster.kubernetes.kubectl(
+        "-n", NAMESPACE, "create", "job", "--from=cronjob/regcred-sync", "regcred-sync-now"
+    )
+    eventually(
+        lambda: cluster.get("Job", NAMESPACE, "regcred-sync-now").get("status", {}).get("succeeded") == 1,
+        timeout=60,
+    )
+    assert secret_names(installed.running(there)) == [reference.secret_name]
 
 
 def test_the_dockerfile_says_the_same_as_the_assembly():
