@@ -21,6 +21,7 @@ from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
 from regcred.registry.trust import Asker, document
 from regcred.registry.upstream import described, logins
+from regcred.registry.vendors import needed
 
 TOKEN_USER = "00000000-0000-0000-0000-000000000000"  # noqa: S105 - a user's name
 AUDIENCE = "api://AzureADTokenExchange"
@@ -156,8 +157,9 @@ def _cloud(host: str) -> str:
 
 def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
     """An Entra access token of the application, for the project's signed identity."""
-    from azure.core.exceptions import AzureError, ClientAuthenticationError
-    from azure.identity import ClientAssertionCredential
+    with needed("azure-identity", extra="azure"):
+        from azure.core.exceptions import AzureError, ClientAuthenticationError
+        from azure.identity import ClientAssertionCredential
 
     what = f"Entra, asked for a token of {definition.client_id},"
     remedy = (

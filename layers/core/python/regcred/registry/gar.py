@@ -22,6 +22,7 @@ from regcred.registry.interface import Identity, MintContext, Revoked
 from regcred.registry.transport import Answer
 from regcred.registry.trust import Asker
 from regcred.registry.upstream import field_of
+from regcred.registry.vendors import needed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -174,7 +175,8 @@ def _one_line(key: SecretStr) -> SecretStr:
 
 
 def _access_token(definition: GarDefinition, identity: Identity) -> tuple[SecretStr, Any]:
-    from google.auth.exceptions import GoogleAuthError, TransportError
+    with needed("google-auth", extra="google"):
+        from google.auth.exceptions import GoogleAuthError, TransportError
 
     what = f"Google, asked for a token of {definition.service_account},"
     request = _Recorder()

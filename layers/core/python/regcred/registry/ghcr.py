@@ -20,6 +20,7 @@ from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Answer, Bearer
 from regcred.registry.upstream import described, field_of, logins
+from regcred.registry.vendors import needed
 
 HOSTS = ("ghcr.io",)
 API = "https://api.github.com"
@@ -107,12 +108,8 @@ def _ask(definition: GhcrDefinition, context: MintContext, now: datetime) -> Ans
 
 
 def _app_jwt(definition: GhcrDefinition, context: MintContext, now: datetime) -> SecretStr:
-    try:
+    with needed("PyJWT", extra="github", field="auth"):
         import jwt
-    except ImportError:
-        raise MalformedError(
-            "auth: 'app' needs the package PyJWT; install regcred[github]", field="auth"
-        ) from None
     payload = {"iat": now - BACKDATED, "exp": now + APP_JWT_LIFETIME, "iss": definition.app_id}
     key = field_of(context, PRIVATE_KEY, document=True).get_secret_value()
     try:
