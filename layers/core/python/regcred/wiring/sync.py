@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from regcred.cluster.interface import Cluster
 from regcred.cluster.model import WORKLOADS, Kind, Mode, custom_kind
@@ -23,11 +23,12 @@ from regcred.cluster.view import Rules
 from regcred.errors import MalformedError, RegcredError
 from regcred.reference import check_label
 from regcred.sync import Engine, Loop, Options, Pace, Report, run_once
-from regcred.sync.desk import Meter, Unmeasured, log
+from regcred.sync.desk import Meter, Unmeasured, log, utc_now
 from regcred.vault.store import Store
 
 if TYPE_CHECKING:
     from regcred.cluster.session import Session
+    from regcred.vault.http import Server
     from regcred.vault.login import Login
 
 PREFIX = "REGCRED_"
@@ -124,20 +125,56 @@ def _malformed(error: ValidationError) -> MalformedError:
     return MalformedError("; ".join(problems), field=PREFIX + str(error.errors()[0]["loc"][0]).upper())
 
 
+def vault_server(settings: SyncSettings) -> Server:
+    """Where Vault is.
+
+    Raises:
+        MalformedError: the address is wrong.
+    """
+    from regcred.vault.http import Server
+
+    return Server(settings.vault_addr, namespace=settings.vault_namespace, ca_file=settings.vault_ca_file)
+
+
+def cluster_login(settings: SyncSettings) -> Login:
+    """The sign-in as the cluster, by the projected ServiceAccount token."""
+    from regcred.vault.login import JwtLogin, token_file
+
+    mount = settings.vault_auth_mount or f"regcred-cluster-{settings.cluster}"
+    return JwtLogin(mount, settings.vault_role, token_file(settings.vault_token_file))
+
+
 def open_store(settings: SyncSettings, login: Login | None = None) -> Store:
     """The mount, signed in to as the cluster, or as ``login`` says.
 
     Raises:
         MalformedError: the address or the CA file is wrong.
     """
-    from regcred.vault.http import Server
     from regcred.vault.kv2 import connect
-    from regcred.vault.login import JwtLogin, token_file
 
-    server = Server(settings.vault_addr, namespace=settings.vault_namespace, ca_file=settings.vault_ca_file)
-    mount = settings.vault_auth_mount or f"regcred-cluster-{settings.cluster}"
-    login = login or JwtLogin(mount, settings.vault_role, token_file(settings.vault_token_file))
-    return Store(connect(server, login, mount=settings.vault_mount))
+    return Store(
+        connect(vault_server(settings), login or cluster_login(settings), mount=settings.vault_mount)
+    )
+
+
+def vault_changes(settings: SyncSettings, meter: Meter, login: Login | None = None) -> AsyncIterator[str]:
+    """Vault's own events, where the server has them."""
+    from regcred.vault.events import changes
+    from regcred.vault.http import VaultSession, client
+    from regcred.vault.login import Tokens
+
+    server = vault_server(settings)
+    anonymous = client(server, VaultSession(server))
+    tokens = Tokens(login or cluster_login(settings), anonymous, utc_now)
+
+    async def token() -> SecretStr:
+        return await asyncio.to_thread(tokens.token)
+
+    def told(state: str) -> None:
+        log(logging.INFO, "subscription to Vault's events", state=state)
+        meter.set("vault_events_connected", state == "connected")
+
+    return changes(server, token, mount=settings.vault_mount, told=told)
 
 
 @asynccontextmanager
@@ -241,7 +278,7 @@ async def sync_forever(
     store = open_store(settings, login)
     async with open_cluster(settings, metrics, context=context) as cluster:
         engine = Engine(cluster, store, settings.options(), meter=metrics)
-        loop = Loop(engine, settings.pace())
+        loop = Loop(engine, settings.pace(), changes=lambda: vault_changes(settings, metrics, login))
         running = asyncio.ensure_future(loop.run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)

@@ -19,6 +19,7 @@ GAUGES = {
     "removals_held": ("Removals that the brake holds until they are confirmed.", ()),
     "secrets_in_place": ("Secrets that the ledger counts.", ()),
     "vault_document_known": ("1 if the grants, or a project's index, could be read.", ("document",)),
+    "vault_events_connected": ("1 if Vault tells of changes by itself; 0 where there is only the poll.", ()),
     "watch_heartbeat_timestamp_seconds": (
         "When a watch last brought anything, a bookmark at least.",
         ("kind",),

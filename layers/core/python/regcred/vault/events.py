@@ -1,0 +1,125 @@
+"""Vault's own events over a WebSocket: which documents of the mount were written. HashiCorp Vault Enterprise only.
+
+Vault CE and OpenBao refuse the handshake (404; 403 without a policy on the path): then there is only the poll.
+Contract: https://developer.hashicorp.com/vault/docs/concepts/events
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import aiohttp
+from pydantic import SecretStr
+
+from regcred.errors import RegcredError
+from regcred.vault.http import Server
+
+PATH = "/v1/sys/events/subscribe/kv-v2%2F*?json=true"
+"""All events of KV v2: writes, deletions, destructions and changes of metadata are types of their own."""
+
+EVERYTHING = ""
+"""Yielded instead of a path when anything may have been missed."""
+
+REFUSED = frozenset({403, 404})
+"""The answers to the handshake of servers that have no events, or none for us."""
+
+PING = 30.0
+"""Seconds between pings; a connection that does not answer them is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait before another connection, shortened at random by up to a half."""
+
+    first: timedelta = timedelta(seconds=1)
+    """After a connection that broke; doubled each time until one is made."""
+    longest: timedelta = timedelta(minutes=2)
+    refused: timedelta = timedelta(hours=1)
+    """After a refusal: the server has no events; it may be replaced one day."""
+
+
+async def changes(
+    server: Server,
+    token: Callable[[], Awaitable[SecretStr]],
+    *,
+    mount: str,
+    patience: Patience = Patience(),
+    told: Callable[[str], None] = lambda _: None,
+) -> AsyncIterator[str]:
+    """Yield the paths of documents of a mount as they change, and :data:`EVERYTHING` after each connection. Never ends.
+
+    Args:
+        server: Where Vault is.
+        token: Gives the token for a new connection; is called for each.
+        mount: The KV v2 mount.
+        patience: How long to wait between connections.
+        told: Is told why there is no connection: ``refused``, ``broken``; or ``connected``.
+    """
+    wait = patience.first
+    async with aiohttp.ClientSession(trust_env=True) as http:
+        while True:
+            try:
+                async with await _connect(http, server, await token()) as socket:
+                    wait = patience.first
+                    told("connected")
+                    yield EVERYTHING
+                    async for message in socket:
+                        if message.type is aiohttp.WSMsgType.TEXT and (
+                            path := changed_path(message.data, mount)
+                        ):
+                            yield path
+                told("broken")
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status in REFUSED:
+                    told("refused")
+                    await _pause(patience.refused)
+                    continue
+                told("broken")
+            except (aiohttp.ClientError, OSError, TimeoutError, RegcredError):
+                told("broken")
+            await _pause(wait)
+            wait = min(wait * 2, patience.longest)
+
+
+async def _connect(
+    http: aiohttp.ClientSession, server: Server, token: SecretStr
+) -> aiohttp.ClientWebSocketResponse:
+    headers = {"X-Vault-Token": token.get_secret_value()}
+    if server.namespace:
+        headers["X-Vault-Namespace"] = server.namespace
+    trust = ssl.create_default_context(cafile=server.ca_file) if server.ca_file else True
+    return await http.ws_connect(
+        f"{server.addr.rstrip('/')}{PATH}", headers=headers, heartbeat=PING, ssl=trust
+    )
+
+
+async def _pause(span: timedelta) -> None:
+    await asyncio.sleep(span.total_seconds() * random.uniform(0.5, 1))  # noqa: S311 - spreads load, guards nothing
+
+
+def changed_path(message: str | bytes, mount: str) -> str | None:
+    """The path of the document that an event is about, relative to the mount; None if it is of another mount or unreadable.
+
+    Args:
+        message: The event, a CloudEvent in JSON.
+        mount: The KV v2 mount.
+    """
+    try:
+        data = json.loads(message)["data"]
+        metadata = data["event"]["metadata"]
+        path = metadata.get("data_path") or metadata["path"]
+        where = str(data["plugin_info"]["mount_path"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if not isinstance(path, str) or where.strip("/") != mount.strip("/"):
+        return None
+    inner = path.removeprefix(f"{mount.strip('/')}/")
+    for kind in ("data/", "metadata/", "destroy/", "delete/", "undelete/"):
+        inner = inner.removeprefix(kind)
+    return inner
