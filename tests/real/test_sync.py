@@ -142,7 +142,7 @@ def test_without_a_grant_there_is_an_event_with_the_remedy_and_no_secret(world: 
     space = world.namespace(granted=False)
     [(reason, note)] = eventually(lambda: world.events(space))
     assert reason == "NotGranted"
-    assert f"regcred grant add {world.project} --cluster local --namespace {space}" in note
+    assert f"regcred grant add --cluster local {world.project} {space}" in note
     assert world.password(space) is None
 
 

@@ -108,7 +108,7 @@ async def test_without_a_grant_there_is_an_event_and_no_secret(world: World) -> 
     assert await world.password("other") is None
     [(reason, about, note)] = await world.cluster.events("other")
     assert (reason, about) == ("NotGranted", "Deployment other/web")
-    assert "regcred grant add payments --cluster c1 --namespace other" in note
+    assert "regcred grant add --cluster c1 payments other" in note
     assert world.mount.refused(REF) == {"other": "not-granted"}
 
 

@@ -55,7 +55,7 @@ _REFUSALS = {
     Why.NOT_GRANTED: (
         "Namespace {namespace} may not use project {project} in cluster {cluster}, so no pull credential for {reference} "
         "is placed here. A platform admin can grant it: "
-        "regcred grant add {project} --cluster {cluster} --namespace {namespace}"
+        "regcred grant add --cluster {cluster} {project} {namespace}"
     ),
     Why.NO_SUCH_REGISTRY: (
         "Project {project} has no registry named {registry}. Check the annotation, or register it: "
