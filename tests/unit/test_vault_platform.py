@@ -81,7 +81,7 @@ def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) 
     [
         (
             "clusters: {edge: {public_keys: []}}",
-            "clusters.edge: Value error, set either public_keys or jwks_url",
+            "clusters.edge: set either public_keys or jwks_url",
         ),
         ("clusters: {edge: {public_keys: [secret-private-key]}}", "clusters.edge.public_keys.0"),
         ("clusters: {Edge: {}}", "clusters.Edge"),

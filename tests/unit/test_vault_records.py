@@ -213,11 +213,23 @@ def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
 @pytest.mark.parametrize(
     ("model", "document", "said"),
     [
-        (ClusterGrants, {"grants": {"payments": ["team-*"]}}, "set globs to true"),
-        (ClusterGrants, {"grants": {"payments": ["Team"]}}, "'Team' is not the name of a namespace"),
+        (
+            ClusterGrants,
+            {"grants": {"payments": ["team-*"]}},
+            "path: grants.payments: 'team-*' is a glob; name the namespace, or set globs to true",
+        ),
+        (
+            ClusterGrants,
+            {"grants": {"payments": ["Team"]}},
+            "path: grants.payments: 'Team' is not the name of a namespace",
+        ),
         (ClusterGrants, {"grants": {"Pay ments": []}}, "grants.Pay ments"),
         (ClusterGrants, {"grant": {}}, "grant: Extra inputs are not permitted"),
-        (ProjectPolicy, {"hosts": ["https://registry.example.com"]}, "is not a host"),
+        (
+            ProjectPolicy,
+            {"hosts": ["https://registry.example.com"]},
+            "path: hosts: 'https://registry.example.com' is not a host",
+        ),
         (ProjectPolicy, {"role_arn": "arn:aws:iam::123456789012:role/admin"}, "role/regcred/<name>"),
         (ProjectPolicy, {"clusters": ["Edge"]}, "clusters.0"),
         (

@@ -118,11 +118,19 @@ class Record(BaseModel):
 def malformed(error: ValidationError, *, where: str) -> MalformedError:
     """Turn pydantic's error into one line that names each wrong field; values are never repeated."""
     problems = [
-        (".".join(str(part) for part in item["loc"]) or "the document", item["msg"])
+        _problem(".".join(str(part) for part in item["loc"]), str(item["msg"]))
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     text = "; ".join(f"{field}: {message}" for field, message in problems)
     return MalformedError(f"{where}: {text}", field=problems[0][0])
+
+
+def _problem(field: str, message: str) -> tuple[str, str]:
+    """The field and what is wrong with it, without pydantic's preface; a check of the whole document names the field itself."""
+    ours = message.removeprefix("Value error, ")
+    if not field and ours != message:
+        field, _, ours = ours.partition(": ")
+    return field or "the document", ours
 
 
 class Declared(Record):
