@@ -58,27 +58,70 @@ def make_plan(view: View, scope: Iterable[str] | None = None) -> Plan:
     draft = _Draft()
     everything = scope is None
     names = sorted({*view.inventory.namespaces, *view.places}) if scope is None else sorted(set(scope))
+    steady = _steady(view)
     for name in names:
-        _plan_namespace(view, name, draft, everything=everything)
-    in_place = sum(place.version is not None for places in view.places.values() for place in places.values())
-    allowed, held = _brake(view, draft.removals, in_place)
+        _plan_namespace(view, name, draft, steady, everything=everything)
+    allowed, held = _brake(view, draft.removals)
     actions = (*draft.notes, *draft.firsts, *draft.accounts, *draft.refreshes, *allowed, *draft.tells)
-    return Plan(actions, tuple(held), in_place)
+    return Plan(actions, tuple(held), view.in_place)
 
 
-def _brake(view: View, removals: list[Remove], in_place: int) -> tuple[list[Remove], list[Remove]]:
+def _brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove]]:
     """Hold all removals but revocations if they are too many; a revoked credential is dead, so its Secret helps nobody."""
     weighed = [removal for removal in removals if removal.why is not Why.REVOKED]
-    limit = max(view.rules.removals_allowed, view.rules.max_removal_share * in_place)
+    limit = max(view.rules.removals_allowed, view.rules.max_removal_share * view.in_place)
     if view.rules.removals_confirmed or len(weighed) <= limit:
         return removals, []
     return [removal for removal in removals if removal.why is Why.REVOKED], weighed
 
 
-def _plan_namespace(view: View, name: str, draft: _Draft, *, everything: bool) -> None:
+def _steady(view: View) -> dict[Reference, int]:
+    """The registries of which nothing is to be done but to have this version in place."""
+    return {
+        Reference(project, name): registry.version
+        for project, known in view.projects.items()
+        for name, registry in known.registries.items()
+        if registry.state not in GONE and registry.version and not is_expiring(registry, view.now)
+    }
+
+
+def is_expiring(registry: Registry, now: datetime) -> bool:
+    """Whether a renewal is so late that the owners of workloads should know."""
+    if registry.expires_at is None:
+        return False
+    refresh_at = registry.refresh_at or registry.expires_at - 2 * WARN_BEFORE
+    return now >= refresh_at + (registry.expires_at - refresh_at) / 2
+
+
+def _is_settled(
+    view: View, namespace: Namespace, places: Mapping[Reference, Place], steady: Mapping[Reference, int]
+) -> bool:
+    """Whether there is plainly nothing to do in a namespace. Nearly all are so nearly always: this decides the speed."""
+    mode = namespace.mode or view.rules.mode
+    if mode is Mode.SERVICEACCOUNT or view.grants.knowledge is not Knowledge.KNOWN:
+        return False
+    uid = namespace.uid[:UID_DIGITS]
+    wanted: set[Reference] = set()
+    for workload in view.inventory.requests(namespace.name):
+        if workload.malformed or not (workload.admitted or mode is Mode.NONE):
+            return False
+        wanted.update(workload.references)
+    return len(wanted) == len(places) and all(
+        reference in places
+        and places[reference] == Place(steady.get(reference, 0) or None, uid)
+        and view.grants.allow(reference.project, namespace.name)
+        for reference in wanted
+    )
+
+
+def _plan_namespace(
+    view: View, name: str, draft: _Draft, steady: Mapping[Reference, int], *, everything: bool
+) -> None:
     namespace = view.inventory.namespaces.get(name)
     places = view.places.get(name, {})
     if namespace is not None and not namespace.terminating:
+        if _is_settled(view, namespace, places, steady):
+            return
         _NamespacePlan(view, namespace, places, draft, everything=everything).make()
     elif namespace is None and view.inventory.complete:
         draft.notes += [Note(name, reference, forget=True) for reference in places]
@@ -258,8 +301,7 @@ class _NamespacePlan:
         registry = self._registry(reference)
         if not self.everything or registry is None or registry.expires_at is None:
             return
-        refresh_at = registry.refresh_at or registry.expires_at - 2 * WARN_BEFORE
-        if self.view.now >= refresh_at + (registry.expires_at - refresh_at) / 2:
+        if is_expiring(registry, self.view.now):
             note = expiring(reference, registry.expires_at, self.view.now, registry.error)
             topic = registry.expires_at.isoformat()
             self.draft.tells += [

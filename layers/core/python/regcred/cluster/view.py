@@ -100,5 +100,7 @@ class View:
     places: Mapping[str, Mapping[Reference, Place]]
     """The ledger: by namespace, what is in place or refused."""
     rules: Rules
+    in_place: int = 0
+    """How many Secrets are in place, for the brake."""
     busy: Container[tuple[str, Reference]] = ()
     """What is being written, or waits to be tried again."""

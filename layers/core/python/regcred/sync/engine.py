@@ -187,6 +187,7 @@ class Engine:
             projects=self.sources.projects,
             places=self.ledger.places,
             rules=self.options.rules,
+            in_place=self.ledger.in_place,
             busy=self.applier,
         )
         plan = make_plan(view, names)
