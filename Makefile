@@ -60,6 +60,10 @@ unit: install ## Run the tests that need no server (seconds)
 test: lint ## Run all tests, on real parts
 	@$(BIN)/pytest
 
+.PHONY: bench
+bench: install ## Measure everything against its floor, on real parts (ONLY=sync for one part)
+	@PYTHONPATH=infra/local:tests $(BIN)/python -m bench $(ONLY)
+
 .PHONY: kustomize
 kustomize: install ## Render the Helm chart into infra/kubernetes/kustomize
 	@$(BIN)/python infra/kubernetes/kustomize/render.py "$$($(BIN)/python -c 'from realparts.build import binary; print(binary("helm"))')"

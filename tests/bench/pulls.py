@@ -1,0 +1,109 @@
+"""The real node: whether the first pull of a new namespace's first Pod finds the Secret in place."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+from typing import Any
+
+from pydantic import SecretStr
+
+from bench.api import Api
+from bench.table import Table, median
+from bench.world import MAIN, Sync, World, deployment, namespace
+from realparts.product import Product
+from realparts.stack import Stack
+from regcred.credential import Credential, Login
+from regcred.sync.desk import utc_now
+from regcred.vault.records import CredentialRecord, State
+
+PODS = 50
+GOAL = 0.98
+BACK_OFF = 10.0
+"""The kubelet's first back-off of a failed pull, in seconds."""
+
+
+async def pulls(stack: Stack, table: Table) -> None:
+    """New namespaces, all at once, each with an annotated Deployment whose image needs the credential."""
+    parts = ["vault", "kubernetes", "registry", "node"]
+    await asyncio.to_thread(stack.up, parts)
+    product = Product(stack)
+    await asyncio.to_thread(product.install_chart)
+    async with Api.open(stack) as api:
+        here = World(stack, api, product)
+        here.allow(MAIN.project, parts=parts)
+        await asyncio.to_thread(_publish, here)
+        spaces = [f"pulls-{number:02d}" for number in range(PODS)]
+        here.mount.grant({MAIN.project: spaces})
+        sync = Sync(here)
+        sync.start()
+        await asyncio.sleep(5)
+        image = f"{stack.registry.host}/private/app:1"
+        await asyncio.gather(*(_deploy(api, space, image) for space in spaces))
+        found = [await _running(api, space) for space in spaces]
+        failures = await _failures(api)
+        sync.stop()
+    good = sum(space not in failures for space in spaces) / PODS
+    took = [seconds for seconds, _ in found]
+    late = [seconds for seconds, space in found if space in failures]
+    table.add(
+        f"{PODS} new namespaces with a Deployment each: Pods whose first pull succeeds",
+        goal=f">= {GOAL:.0%}",
+        ours=f"{good:.0%}",
+        holds=good >= GOAL,
+    )
+    table.add(
+        "the others run",
+        goal="within the kubelet's first back-off",
+        ours=", ".join(f"{seconds:.0f} s after they were made" for seconds in late) or "there are none",
+        holds=all(seconds <= BACK_OFF + median(took) for seconds in late),
+    )
+    table.note(
+        f"from the Pod's creation until it runs: median {median(took):.1f} s, longest {max(took):.1f} s"
+    )
+
+
+def _publish(here: World) -> None:
+    registry = here.stack.registry
+    here.stack.push_image("private/app")
+    password = here.stack.remember_secret(registry.add_user("puller", pull=["private/*"]))
+    now = utc_now()
+    login = Login("puller", SecretStr(password), (registry.host,))
+    record = CredentialRecord.of(Credential("basic", (login,), now), reference=MAIN, fingerprint="bench")
+    here.mount.store.write_credential(MAIN, record, cas=0)
+    here.mount.index(str(MAIN), state=State.OK, version=1)
+
+
+async def _deploy(api: Api, space: str, image: str) -> None:
+    item = deployment(space, (MAIN,))
+    spec = item["spec"]["template"]["spec"]
+    item["spec"]["replicas"] = 1
+    spec |= {"hostNetwork": True, "terminationGracePeriodSeconds": 0}
+    spec["containers"][0] |= {"image": image, "imagePullPolicy": "Always"}
+    await api.send("POST", "/api/v1/namespaces", namespace(space))
+    await api.send("POST", f"/apis/apps/v1/namespaces/{space}/deployments", item)
+
+
+async def _running(api: Api, space: str, wait: float = 180) -> tuple[float, str]:
+    """Seconds from a Pod's creation until its container runs (by the server's clocks, whole seconds)."""
+    deadline = time.monotonic() + wait
+    while time.monotonic() < deadline:
+        for pod in (await api.send("GET", f"/api/v1/namespaces/{space}/pods"))["items"]:
+            for container in pod["status"].get("containerStatuses", ()):
+                if running := container["state"].get("running"):
+                    created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+                    return (datetime.fromisoformat(running["startedAt"]) - created).total_seconds(), space
+        await asyncio.sleep(0.5)
+    raise RuntimeError(f"the Pod in {space} does not run after {wait:.0f} s")
+
+
+async def _failures(api: Api) -> set[str]:
+    """The namespaces of Pods that have an Event about a failed pull."""
+    events: list[dict[str, Any]] = (await api.send("GET", "/api/v1/events"))["items"]
+    return {
+        event["involvedObject"]["namespace"]
+        for event in events
+        if event["involvedObject"]["kind"] == "Pod"
+        if event["reason"] in {"Failed", "BackOff"} and "pull" in event["message"]
+    }

@@ -1,0 +1,89 @@
+"""The table that a benchmark prints: goal, floor, ours, ratio, whether it holds."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line."""
+
+    what: str
+    goal: str
+    floor: str
+    ours: str
+    ratio: float | None
+    holds: bool | None
+    """None for a figure without a goal."""
+
+
+@dataclass
+class Table:
+    """Rows, printed as they come and once more at the end."""
+
+    title: str
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        what: str,
+        *,
+        goal: str = "",
+        floor: Any = "",
+        ours: Any,
+        ratio: float | None = None,
+        holds: bool | None = None,
+    ) -> None:
+        """Add a line and show it."""
+        row = Row(what, goal, str(floor), str(ours), ratio, holds)
+        self.rows.append(row)
+        say(
+            f"  {_verdict(row):5} {what}: {ours}"
+            + (f" (floor {floor})" if floor else "")
+            + (f", ratio {ratio:.2f}" if ratio else "")
+        )
+
+    def note(self, text: str) -> None:
+        """Add a remark below the table, and show it."""
+        self.notes.append(text)
+        say(f"        {text}")
+
+    @property
+    def held(self) -> bool:
+        """Whether every goal holds."""
+        return all(row.holds is not False for row in self.rows)
+
+    def text(self) -> str:
+        """The table in Markdown."""
+        lines = ["| what | goal | floor | ours | ratio | holds |", "|---|---|---|---|---|---|"]
+        for row in self.rows:
+            ratio = f"{row.ratio:.2f}" if row.ratio else ""
+            lines.append(
+                f"| {row.what} | {row.goal} | {row.floor} | {row.ours} | {ratio} | {_verdict(row)} |"
+            )
+        return "\n".join([f"### {self.title}", "", *lines, "", *(f"- {note}" for note in self.notes), ""])
+
+
+def _verdict(row: Row) -> str:
+    return {True: "yes", False: "NO", None: ""}[row.holds]
+
+
+def say(text: str) -> None:
+    """Print at once."""
+    print(text, flush=True)
+    sys.stdout.flush()
+
+
+def median(values: list[float]) -> float:
+    """The middle value."""
+    return percentile(values, 0.5)
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The smallest value that so large a share of all does not exceed (nearest rank)."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
