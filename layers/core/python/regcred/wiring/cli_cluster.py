@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from regcred.cluster.session import Session
 from regcred.errors import MalformedError
+from regcred.wiring.kubeconfig import usable
 
 
 class OwnCluster:
@@ -22,23 +23,20 @@ class OwnCluster:
 
     def __init__(self, context: str | None) -> None:
         from kubernetes.aio import client, config
-        from kubernetes.aio.config.config_exception import ConfigException
 
         self._runner = asyncio.Runner()
         configuration = client.Configuration()
         try:
-            self._runner.run(config.load_kube_config(context=context, client_configuration=configuration))
-            contexts, current = config.list_kube_config_contexts()
-        except ConfigException as error:
+            with usable(context):
+                self._runner.run(config.load_kube_config(context=context, client_configuration=configuration))
+                contexts, current = config.list_kube_config_contexts()
+        except MalformedError:
             self._runner.close()
-            wanted = f"context {context!r} in it" if context else "a current context"
-            raise MalformedError(
-                f"no kubeconfig with {wanted} was found ({type(error).__name__}); set KUBECONFIG, or name a --context",
-                field="KUBECONFIG",
-            ) from None
+            raise
         chosen = next((entry for entry in contexts if entry["name"] == context), current)
         self.namespace: str = chosen["context"].get("namespace") or "default"
         self._configuration = configuration
+        self._context = context
         self._session: Session | None = None
 
     def __enter__(self) -> Self:
@@ -57,5 +55,6 @@ class OwnCluster:
 
     async def _get(self, path: str, query: str, accept: str) -> dict[str, Any]:
         if self._session is None:
-            self._session = Session(self._configuration)
+            with usable(self._context):
+                self._session = Session(self._configuration)
         return await self._session.call("GET", path, query=query, accept=accept)

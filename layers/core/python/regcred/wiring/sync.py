@@ -25,6 +25,7 @@ from regcred.reference import check_label
 from regcred.sync import Engine, Loop, Options, Pace, Report, run_once
 from regcred.sync.desk import Meter, Unmeasured, log, utc_now
 from regcred.vault.store import Store
+from regcred.wiring.kubeconfig import usable
 
 if TYPE_CHECKING:
     from regcred.cluster.session import Session
@@ -208,18 +209,6 @@ async def _session(meter: Meter, context: str | None) -> Session:
     from regcred.cluster.session import Session
 
     configuration = Configuration()
-    try:
-        if context is None and "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            await config.load_kube_config(
-                context=context, client_configuration=configuration, persist_config=False
-            )
-    except config.ConfigException as error:
-        raise MalformedError(
-            f"no usable kubeconfig was found ({error}); set KUBECONFIG, or run in a cluster",
-            field="KUBECONFIG",
-        ) from None
 
     def count(verb: str, path: str, status: int, seconds: float) -> None:
         resource = resource_of(path)
@@ -227,7 +216,14 @@ async def _session(meter: Meter, context: str | None) -> Session:
         if verb != "WATCH":
             meter.time("kubernetes_request_seconds", seconds, verb=verb)
 
-    return Session(configuration, count=count)
+    with usable(context):
+        if context is None and "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            await config.load_kube_config(
+                context=context, client_configuration=configuration, persist_config=False
+            )
+        return Session(configuration, count=count)
 
 
 def resource_of(path: str) -> str:

@@ -1,0 +1,67 @@
+"""A kubeconfig that is missing or broken in any way is told in one line, without what it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from kubernetes.aio import config
+from kubernetes.aio.client import Configuration
+
+from regcred.cluster.session import Session
+from regcred.errors import MalformedError
+from regcred.wiring.kubeconfig import usable
+
+
+def kubeconfig(**cluster: str) -> bytes:
+    return json.dumps(
+        {
+            "current-context": "a",
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+            "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1", **cluster}}],
+            "users": [{"name": "a", "user": {"token": "hunter2"}}],
+        }
+    ).encode()
+
+
+async def open_by(file: Path, context: str | None) -> None:
+    configuration = Configuration()
+    with usable(context):
+        await config.load_kube_config(str(file), context=context, client_configuration=configuration)
+        session = Session(configuration)
+    await session.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "context", "said"),
+    [
+        (b"", None, "it is none"),
+        (b"\xff\xfe\x00", None, "it is none"),
+        (b"a: [hunter2", None, "it is none"),
+        (b"- hunter2", None, "it is none"),
+        (b"{}", None, "current-context"),
+        (kubeconfig(), "other", "the context 'other'"),
+        (kubeconfig(**{"certificate-authority": "/nowhere/ca.pem"}), None, "/nowhere/ca.pem"),
+        (kubeconfig(**{"certificate-authority-data": b64encode(b"hunter2").decode()}), None, "broken"),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_used_gets_one_line(
+    tmp_path: Path, content: bytes, context: str | None, said: str
+) -> None:
+    file = tmp_path / "config"
+    file.write_bytes(content)
+    with pytest.raises(MalformedError) as caught:
+        asyncio.run(open_by(file, context))
+    line = str(caught.value)
+    assert said in line
+    assert "set KUBECONFIG" in line
+    assert "hunter2" not in line
+
+
+def test_a_good_one_opens_a_session(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_bytes(kubeconfig())
+    asyncio.run(open_by(file, None))
