@@ -158,7 +158,9 @@ def payments(cli) -> Cli:
     store = cli.store
     store.write_project(
         "payments",
-        ProjectPolicy(hosts=["registry.example.com"], accounts=["111122223333"], clusters=["c1"]),
+        ProjectPolicy(
+            hosts=["registry.example.com", "*.pkg.dev"], accounts=["111122223333"], clusters=["c1"]
+        ),
         cas=0,
     )
     store.write_cluster("c1", ClusterGrants(grants={"payments": ["prod", "staging"]}), cas=0)

@@ -183,3 +183,26 @@ def test_no_input_gives_anything_but_a_definition_or_one_line(content: dict[str,
         except MalformedError as error:
             one_line = "\n" not in str(error)
             assert one_line
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"provider": "dockerhub", "auth": "static", "repositories": ["team/"]},
+        {"provider": "ghcr", "repositories": ["team/"]},
+        {"provider": "digitalocean", "registry": "example"},
+        {"provider": "gar", "auth": "key", "hosts": ["gcr.io"]},
+    ],
+    ids=lambda content: content["provider"],
+)
+def test_a_shared_host_must_be_allowed_where_no_identity_binds_the_login(content: dict[str, object]) -> None:
+    definition = parse(content, where="here")
+    with pytest.raises(RefusedError, match="not allowed to this project"):
+        check_allowed(definition, hosts=[], paths={}, accounts=[])
+    check_allowed(definition, hosts=definition.typed_hosts(), paths={}, accounts=[])
+
+
+def test_a_project_can_be_confined_to_its_part_of_a_shared_host() -> None:
+    definition = parse({"provider": "dockerhub", "auth": "static", "repositories": ["other/"]}, where="here")
+    with pytest.raises(RefusedError, match="path other/ on docker.io"):
+        check_allowed(definition, hosts=["docker.io"], paths={"docker.io": ["team/"]}, accounts=[])

@@ -179,6 +179,7 @@ class _Proxy(socketserver.ThreadingTCPServer):
 
 class _Tunnel(socketserver.StreamRequestHandler):
     server: _Proxy
+    disable_nagle_algorithm = True  # headers and body are two writes; the second would wait 40 ms for an ACK
 
     def handle(self) -> None:
         request = self.rfile.readline(4096).decode("latin-1").split()
@@ -204,6 +205,7 @@ class _Tunnel(socketserver.StreamRequestHandler):
 
 
 class _Http(BaseHTTPRequestHandler):
+    wbufsize = -1
     protocol_version = "HTTP/1.1"
     server: Any
 

@@ -109,6 +109,10 @@ class AcrDefinition(BaseDefinition):
 # On a registry with repository permissions by ABAC: the role "Container Registry Repository Reader" instead.
 {asker.issuer_note()}"""
 
+    def typed_hosts(self) -> tuple[str, ...]:
+        """The login servers: the exchanged identity is sent to them."""
+        return self.hosts
+
     def upstream_fields(self) -> dict[str, str]:
         """A repository token's name and password, and a second one while the first is replaced."""
         return described("the token's name", "its password1 or password2") if self.auth == "token" else {}

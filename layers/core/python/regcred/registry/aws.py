@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
@@ -24,6 +25,9 @@ CHAIN_SECONDS = 3600
 
 CALLER_IDENTITY_URL = "https://sts.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15"
 """What is signed as a proof of identity; whoever checks it sends it on to AWS."""
+
+_CREATING = Lock()
+"""botocore's default session is not safe for several threads that create clients; the clients are."""
 
 _SESSION_NAME_MAX = 64
 
@@ -51,21 +55,22 @@ def client(
     from botocore.config import Config
 
     _silence()
-    return boto3.client(
-        service,
-        region_name=region,
-        aws_access_key_id=credentials.access_key_id,
-        aws_secret_access_key=credentials.secret_access_key.get_secret_value(),
-        aws_session_token=credentials.session_token.get_secret_value(),
-        config=Config(
-            connect_timeout=5,
-            read_timeout=15,
-            retries={"mode": "standard", "total_max_attempts": 2},
-            use_fips_endpoint=fips or None,
-            use_dualstack_endpoint=dual_stack or None,
-            user_agent_extra="regcred",
-        ),
-    )
+    with _CREATING:
+        return boto3.client(
+            service,
+            region_name=region,
+            aws_access_key_id=credentials.access_key_id,
+            aws_secret_access_key=credentials.secret_access_key.get_secret_value(),
+            aws_session_token=credentials.session_token.get_secret_value(),
+            config=Config(
+                connect_timeout=5,
+                read_timeout=15,
+                retries={"mode": "standard", "total_max_attempts": 2},
+                use_fips_endpoint=fips or None,
+                use_dualstack_endpoint=dual_stack or None,
+                user_agent_extra="regcred",
+            ),
+        )
 
 
 def _silence() -> None:

@@ -171,7 +171,10 @@ class BaseDefinition(BaseModel):
         return True
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """The hosts that the owner typed, to be allowed to the project; vendors name the hosts of the others."""
+        """The hosts that must be allowed to the project: typed ones, and shared ones where no identity binds the login.
+
+        A federated login is bound by the vendor to the project's own role, whatever the definition names.
+        """
         return ()
 
     def accounts(self) -> tuple[str, ...]:

@@ -46,6 +46,10 @@ class DigitalOceanDefinition(BaseDefinition):
     lifetime_seconds: int = Field(default=43200, ge=600, le=2592000)
     """How long a credential shall live."""
 
+    def typed_hosts(self) -> tuple[str, ...]:
+        """DigitalOcean's registry, which many projects share: its paths are allowed to a project, or all of it."""
+        return ("registry.digitalocean.com",)
+
     def upstream_fields(self) -> dict[str, str]:
         """Who may read the registry."""
         return {API_TOKEN: "an API token with the scope registry:read"}

@@ -68,6 +68,10 @@ class DockerHubDefinition(BaseDefinition):
             )
         return self
 
+    def typed_hosts(self) -> tuple[str, ...]:
+        """Docker Hub, which many projects share: its paths are allowed to a project, or all of it."""
+        return HOSTS[:1]
+
     def upstream_fields(self) -> dict[str, str]:
         """Who may make tokens, or the static login."""
         if self.auth == "static":

@@ -128,6 +128,10 @@ gcloud artifacts repositories add-iam-policy-binding REPOSITORY --location=LOCAT
   --role=roles/artifactregistry.reader --member="serviceAccount:{self.service_account}"
 """
 
+    def typed_hosts(self) -> tuple[str, ...]:
+        """The hosts, where a key is used: no identity then binds it to the project."""
+        return self.hosts if self.auth == "key" else ()
+
     def upstream_fields(self) -> dict[str, str]:
         """The JSON key, where one is used."""
         return {KEY: "the service account's JSON key, whole"} if self.auth == "key" else {}

@@ -55,6 +55,10 @@ class GhcrDefinition(BaseDefinition):
                     raise ValueError(f"{field}: is missing; 'auth: app' needs it")
         return self
 
+    def typed_hosts(self) -> tuple[str, ...]:
+        """GitHub's registry, which many projects share: its paths are allowed to a project, or all of it."""
+        return HOSTS
+
     def upstream_fields(self) -> dict[str, str]:
         """The machine user's login and a second one while the first is replaced, or the App's key."""
         if self.auth == "app":

@@ -124,6 +124,10 @@ Its permissions:
 {document(_PERMISSIONS)}
 {asker.issuer_note()}"""
 
+    def typed_hosts(self) -> tuple[str, ...]:
+        """The instance's hosts, where a key is used: no identity then binds it to the project."""
+        return self.hosts() if self.auth == "key" else ()
+
     def upstream_fields(self) -> dict[str, str]:
         """The API key, where one is used."""
         if self.auth == "federated":

@@ -141,7 +141,7 @@ class _Visit:
         if challenge.scheme != "bearer" or not challenge.realm:
             return self._result(Verdict.INCONCLUSIVE, "its 401 asks for neither Basic nor a Bearer token")
         realm = urlsplit(challenge.realm)
-        if realm.netloc not in self._realms:
+        if realm.netloc.removesuffix(":443") not in self._realms:
             return self._result(
                 Verdict.INCONCLUSIVE,
                 f"it sends logins to {realm.netloc or 'nowhere'}, which is not allowed; if that is its token service, "
