@@ -277,7 +277,7 @@ class TestProject:
     def test_what_is_taken_away_is_gone_and_the_rest_stays(self, payments):
         payments("project remove payments --host registry.example.com")
         shown = payments.json("project show payments -o json")
-        assert (shown["hosts"], shown["clusters"]) == ([], ["c1"])
+        assert (shown["hosts"], shown["clusters"]) == (["*.pkg.dev"], ["c1"])
 
     def test_taking_away_what_is_not_there_says_what_is(self, payments):
         payments("project remove payments --host registry.exmaple.com", code=4)

@@ -204,5 +204,5 @@ def test_a_shared_host_must_be_allowed_where_no_identity_binds_the_login(content
 
 def test_a_project_can_be_confined_to_its_part_of_a_shared_host() -> None:
     definition = parse({"provider": "dockerhub", "auth": "static", "repositories": ["other/"]}, where="here")
-    with pytest.raises(RefusedError, match="path other/ on docker.io"):
+    with pytest.raises(RefusedError, match=r"path other/ on docker\.io"):
         check_allowed(definition, hosts=["docker.io"], paths={"docker.io": ["team/"]}, accounts=[])
