@@ -328,7 +328,19 @@ def test_sends_no_password_of_the_netrc_file(
     assert "Authorization" not in rigged.sent[0].headers
 
 
-@pytest.mark.parametrize("addr", ["", "vault.example.com", "ftp://vault", "https://user:hunter2@vault:8200"])
+@pytest.mark.parametrize(
+    "addr",
+    [
+        "",
+        "vault.example.com",
+        "ftp://vault",
+        "https://user:hunter2@vault:8200",
+        "https://user:hunter2@[::1",
+        "https://vault:http",
+        "https://vault:99999",
+        "https://vault:0",
+    ],
+)
 def test_an_address_that_is_none_is_refused_without_its_password(addr: str) -> None:
     with pytest.raises(MalformedError, match="https://host:port") as caught:
         Server(addr)

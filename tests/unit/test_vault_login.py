@@ -143,5 +143,12 @@ def test_a_persons_token_is_found_where_the_commands_look(tmp_path: Path) -> Non
     assert cli_token({"VAULT_TOKEN": "of-environment"}, tmp_path)().get_secret_value() == "of-environment"
 
 
+@pytest.mark.parametrize("text", ["hunter2\nhunter2", "hunter2 hunter2", "hünter2", "\x7fhunter2"])
+def test_a_text_that_no_header_can_carry_is_no_token(tmp_path: Path, text: str) -> None:
+    with pytest.raises(MalformedError, match="VAULT_TOKEN") as caught:
+        cli_token({"VAULT_TOKEN": text}, tmp_path)()
+    assert "nter2" not in str(caught.value)
+
+
 def test_tokens_are_not_printed() -> None:
     assert "hunter2" not in repr(Token(SecretStr("hunter2"), NOW))

@@ -84,10 +84,14 @@ class Server:
     """Seconds to connect, and between two bytes of the answer."""
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.addr)
-        if url.scheme not in {"http", "https"} or not url.hostname or url.username is not None:
+        try:
+            url = urlsplit(self.addr)
+            good = url.scheme in {"http", "https"} and url.hostname and url.username is None and url.port != 0
+        except ValueError:  # brackets that are left open; a port that is no number, or too large
+            good = False
+        if not good:
             raise MalformedError(
-                f"the address of Vault {url.netloc.rpartition('@')[2] or self.addr[:80]!r} is not a URL; "
+                f"the address of Vault {self.addr.rpartition('@')[2][:80]!r} is not a URL; "
                 "write https://host:port without user or password",
                 field="addr",
             )

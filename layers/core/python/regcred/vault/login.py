@@ -163,7 +163,7 @@ def token_file(path: Path) -> Callable[[], SecretStr]:
 def cli_token(environ: Mapping[str, str], home: Path) -> Callable[[], SecretStr]:
     """A callable that finds a person's token where the ``vault`` and ``bao`` commands look: VAULT_TOKEN, ~/.vault-token.
 
-    The callable raises MissingError if there is none; token helpers are not asked.
+    The callable raises MissingError if there is none, MalformedError if it can't be one; token helpers are not asked.
     """
 
     def find() -> SecretStr:
@@ -174,6 +174,12 @@ def cli_token(environ: Mapping[str, str], home: Path) -> Callable[[], SecretStr]
         if not text:
             raise MissingError(
                 "you are not signed in to Vault; run 'vault login' or 'bao login', or set VAULT_TOKEN"
+            )
+        if not (text.isascii() and text.isprintable()) or " " in text:
+            raise MalformedError(
+                "the Vault token holds characters that no token has; set VAULT_TOKEN anew, or run 'vault login' or "
+                "'bao login'",
+                field="VAULT_TOKEN",
             )
         return SecretStr(text)
 
