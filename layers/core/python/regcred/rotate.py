@@ -226,8 +226,9 @@ def next_attempt(
     """When a failing registry is tried again.
 
     The wait doubles with each failure up to a cap, shortened by a jitter that the reference decides. Where the
-    credential's life is known, no wait is longer than an eighth of it: a vendor that is back for a quarter of the
-    life before the expiry is met, sweeps of five minutes included. A vendor's Retry-After goes before all.
+    credential's life is known, no wait is longer than a sixteenth of it, or an eighth where somebody must mend it: a
+    vendor that is back for a quarter of the life before the expiry is met, sweeps of five minutes and a lost message
+    included. A vendor's Retry-After goes before all.
 
     Args:
         error: What went wrong; transient ones are tried again sooner.
@@ -240,7 +241,7 @@ def next_attempt(
     doubled: int = 2 ** min(attempts - 1, 16)
     wait = min(FIRST_WAIT[transient] * doubled, LONGEST_WAIT[transient])
     if entry and entry.expires_at and entry.refresh_at:
-        wait = min(wait, (entry.expires_at - entry.refresh_at) / 4)
+        wait = min(wait, (entry.expires_at - entry.refresh_at) / (8 if transient else 4))
     wait -= jitter(f"{reference}#{attempts}", wait * WAIT_JITTER)
     asked = error.retry_after if isinstance(error, TransientError) else None
     if asked:
