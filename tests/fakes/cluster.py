@@ -47,6 +47,10 @@ class FakeCluster:
         self._forgotten = 0
         self._changed = asyncio.Condition()
 
+    def keep_stuck_pods(self) -> None:
+        """Have stuck Pods reported, as where eviction is switched on."""
+        self._reducer = Reducer(self.kinds, stuck_pods=True)
+
     # What a user does.
 
     async def create(self, obj: dict[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class Mount:
 
 def options(mode: Mode = Mode.NONE, *, grace: timedelta = timedelta(0), **more: Any) -> Options:
     rules = {"cluster": CLUSTER, "mode": mode, "grace": grace}
-    wide = {name: more.pop(name) for name in ("kinds", "evict_stuck_pods", "concurrency") if name in more}
+    wide = {name: more.pop(name) for name in ("kinds", "concurrency") if name in more}
     return Options(rules=Rules(**{**rules, **more}), **wide)
 
 

@@ -499,6 +499,45 @@ async def test_a_namespace_chooses_another_mode_by_its_label(world: World) -> No
     assert await world.cluster.account_pull_secrets("shop", "default") == []
 
 
+def stuck_pod(space: str, name: str, *, account: str = "default", pull_secrets: tuple[str, ...] = ()) -> dict:
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "1", "controller": True}
+    obj = pod(space, name, pull_secrets=pull_secrets, ownerReferences=[owner])
+    obj["spec"]["serviceAccountName"] = account
+    obj["status"] = {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+    return obj
+
+
+async def test_pods_that_are_stuck_for_want_of_the_name_are_evicted_where_that_is_wanted(
+    world: World,
+) -> None:
+    world.options = options(Mode.SERVICEACCOUNT)
+    world.cluster.keep_stuck_pods()
+    await world.cluster.create(stuck_pod("shop", "older"))
+    await world.cluster.create(stuck_pod("shop", "has-it", pull_secrets=(NAME,)))
+    await world.cluster.create(stuck_pod("shop", "other-account", account="robot"))
+    report = await world.sync()
+    assert world.cluster.evicted == [("shop", "older")]
+    assert report.evicted == 1
+
+
+async def test_stuck_pods_are_left_alone_unless_asked(world: World) -> None:
+    world.options = options(Mode.SERVICEACCOUNT)
+    await world.cluster.create(stuck_pod("shop", "older"))
+    await world.sync()
+    assert world.cluster.evicted == []
+
+
+# Repair
+
+
+async def test_a_repair_brings_back_what_somebody_deleted(world: World) -> None:
+    await world.sync()
+    await world.cluster.remove_secret("shop", NAME)
+    assert str(await world.sync()) == "nothing to do"
+    assert str(await world.sync(repair=True)) == "1 repaired"
+    assert await world.password("shop") == "s3cret-one"
+
+
 # Admission
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -258,3 +259,11 @@ async def test_a_pod_created_before_its_secret_gets_it(world: World) -> None:
         await world.until_password("shop")
         await world.cluster.create(pod("late", "early", REF, pull_secrets=(NAME,)))
         await world.until_password("late")
+
+
+async def test_all_that_is_in_place_is_written_again_now_and_then(world: World) -> None:
+    pace = replace(QUICK, repair=timedelta(seconds=0.2), repair_step=timedelta(seconds=0.01))
+    async with world.running(pace):
+        await world.until_password("shop")
+        await world.cluster.remove_secret("shop", NAME)
+        await world.until_password("shop")

@@ -12,7 +12,7 @@ from regcred.reference import Reference
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """Put a credential where none is known to be, or a newer one where an older one is (``old``)."""
+    """Put a credential where none is known to be, a newer one where an older one is (``old``), or the same once more."""
 
     namespace: str
     uid: str
@@ -33,6 +33,8 @@ class Project:
     def __str__(self) -> str:
         if self.first:
             return f"create  {self.namespace}/{self.reference.secret_name} (version {self.version})"
+        if self.old == self.version:
+            return f"repair  {self.namespace}/{self.reference.secret_name} (version {self.version})"
         return f"update  {self.namespace}/{self.reference.secret_name} (version {self.old} -> {self.version})"
 
 
@@ -73,6 +75,17 @@ class SetAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class Evict:
+    """Evict a Pod that is stuck for want of Secrets that its ServiceAccount names by now."""
+
+    namespace: str
+    pod: str
+
+    def __str__(self) -> str:
+        return f"evict   {self.namespace}/{self.pod} (it was created before its ServiceAccount named its pull Secrets)"
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Write an Event on a workload."""
 
@@ -109,7 +122,7 @@ class Note:
         return f"note    {what} is needed"
 
 
-Action = Project | Remove | SetAccount | Tell | Note
+Action = Project | Remove | SetAccount | Evict | Tell | Note
 
 
 @dataclass(frozen=True, slots=True)

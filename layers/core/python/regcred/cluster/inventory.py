@@ -3,30 +3,64 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Generic, TypeVar
 
 from regcred.cluster.model import (
     NAMESPACE,
+    POD,
     SERVICE_ACCOUNT,
     Item,
     Kind,
     Mode,
     Namespace,
     ServiceAccount,
+    StuckPod,
     Workload,
 )
 
+T = TypeVar("T")
+Name = tuple[Kind, str]
+"""What names an object within its namespace."""
+
+
+class _Table(Generic[T]):
+    """Items by namespace; a namespace without any takes no room."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[Name, T]] = {}
+
+    def put(self, namespace: str, name: Name, item: T) -> bool:
+        """Keep an item; say whether that changed anything."""
+        row = self.rows.setdefault(namespace, {})
+        changed = row.get(name) != item
+        row[name] = item
+        return changed
+
+    def drop(self, namespace: str, name: Name) -> bool:
+        """Drop an item; say whether it was there."""
+        row = self.rows.get(namespace, {})
+        gone = row.pop(name, None) is not None
+        if gone and not row:
+            del self.rows[namespace]
+        return gone
+
+    def names(self, kind: Kind) -> list[tuple[str, str]]:
+        """Namespace and name of all items of a kind."""
+        return [(namespace, name) for namespace, row in self.rows.items() for of, name in row if of == kind]
+
 
 class Inventory:
-    """Namespaces, annotated workloads and, where they are watched, ServiceAccounts.
+    """Namespaces, annotated workloads and, where they are watched, ServiceAccounts and stuck Pods.
 
     Every change returns the names of the namespaces that it touched.
     """
 
     def __init__(self, kinds: Iterable[Kind]) -> None:
         self.namespaces: dict[str, Namespace] = {}
-        self.workloads: dict[str, dict[tuple[Kind, str], Workload]] = {}
-        self.accounts: dict[str, dict[str, ServiceAccount]] = {}
+        self._workloads: _Table[Workload] = _Table()
+        self._accounts: _Table[ServiceAccount] = _Table()
+        self._stuck: _Table[StuckPod] = _Table()
         self._awaited = {*kinds, NAMESPACE}
         self._modes: Counter[Mode | None] = Counter()
 
@@ -51,9 +85,9 @@ class Inventory:
 
     def replace(self, kind: Kind, items: Iterable[Item]) -> set[str]:
         """Take a complete list of a kind."""
-        new = {_key(item): item for item in items}
+        new = {(item.namespace, item.name): item for item in items}
         touched: set[str] = set()
-        for namespace, name in self._keys(kind):
+        for namespace, name in self._names(kind):
             if (namespace, name) not in new:
                 touched |= self.drop(kind, namespace, name)
         for item in new.values():
@@ -63,23 +97,25 @@ class Inventory:
 
     def put(self, item: Item) -> set[str]:
         """Take a new or changed item."""
-        namespace, name = _key(item)
         if isinstance(item, Namespace):
-            old: Item | None = self.namespaces.get(name)
-            if isinstance(old, Namespace):
-                self._modes[old.mode] -= 1
-            self._modes[item.mode] += 1
-            self.namespaces[name] = item
-            namespace = name
-        elif isinstance(item, ServiceAccount):
-            accounts = self.accounts.setdefault(namespace, {})
-            old = accounts.get(name)
-            accounts[name] = item
+            return self._put_namespace(item)
+        if isinstance(item, ServiceAccount):
+            changed = self._accounts.put(item.namespace, (SERVICE_ACCOUNT, item.name), item)
+        elif isinstance(item, StuckPod):
+            changed = self._stuck.put(item.namespace, (POD, item.name), item)
+            changed |= self._workloads.drop(item.namespace, (POD, item.name))
         else:
-            workloads = self.workloads.setdefault(namespace, {})
-            old = workloads.get((item.kind, name))
-            workloads[item.kind, name] = item
-        return set() if old == item else {namespace}
+            changed = self._workloads.put(item.namespace, (item.kind, item.name), item)
+            changed |= self._stuck.drop(item.namespace, (item.kind, item.name))
+        return {item.namespace} if changed else set()
+
+    def _put_namespace(self, item: Namespace) -> set[str]:
+        old = self.namespaces.get(item.name)
+        if old is not None:
+            self._modes[old.mode] -= 1
+        self._modes[item.mode] += 1
+        self.namespaces[item.name] = item
+        return set() if old == item else {item.name}
 
     def drop(self, kind: Kind, namespace: str, name: str) -> set[str]:
         """Take note that an object is gone, or asks for nothing any longer."""
@@ -89,39 +125,32 @@ class Inventory:
                 return set()
             self._modes[itself.mode] -= 1
             return {name}
-        if kind is SERVICE_ACCOUNT:
-            gone: Item | None = self.accounts.get(namespace, {}).pop(name, None)
-            _prune(self.accounts, namespace)
-        else:
-            gone = self.workloads.get(namespace, {}).pop((kind, name), None)
-            _prune(self.workloads, namespace)
-        return {namespace} if gone else set()
+        tables = (self._workloads, self._accounts, self._stuck)
+        gone = [table.drop(namespace, (kind, name)) for table in tables]
+        return {namespace} if any(gone) else set()
+
+    def asking(self) -> set[str]:
+        """The namespaces that may hold requests."""
+        return {*self._workloads.rows, *self.namespaces}
 
     def requests(self, namespace: str) -> list[Workload]:
         """All that asks for something in a namespace, the Namespace itself included."""
-        found = list(self.workloads.get(namespace, {}).values())
+        found = list(self._workloads.rows.get(namespace, {}).values())
         itself = self.namespaces.get(namespace)
         return [*found, itself.request] if itself and itself.request else found
 
-    def _keys(self, kind: Kind) -> list[tuple[str, str]]:
+    def accounts(self, namespace: str) -> Mapping[str, ServiceAccount]:
+        """The ServiceAccounts of a namespace, sorted by name."""
+        row = self._accounts.rows.get(namespace, {})
+        return {name: row[kind, name] for kind, name in sorted(row, key=lambda name: name[1])}
+
+    def stuck_pods(self, namespace: str) -> list[StuckPod]:
+        """The Pods of a namespace whose images can't be pulled, sorted by name."""
+        return sorted(self._stuck.rows.get(namespace, {}).values(), key=lambda pod: pod.name)
+
+    def _names(self, kind: Kind) -> list[tuple[str, str]]:
         if kind is NAMESPACE:
             return [("", name) for name in self.namespaces]
-        if kind is SERVICE_ACCOUNT:
-            return [(namespace, name) for namespace, accounts in self.accounts.items() for name in accounts]
         return [
-            (namespace, name)
-            for namespace, workloads in self.workloads.items()
-            for of, name in workloads
-            if of == kind
+            name for table in (self._workloads, self._accounts, self._stuck) for name in table.names(kind)
         ]
-
-
-def _key(item: Item) -> tuple[str, str]:
-    return ("", item.name) if isinstance(item, Namespace) else (item.namespace, item.name)
-
-
-def _prune(
-    of: dict[str, dict[tuple[Kind, str], Workload]] | dict[str, dict[str, ServiceAccount]], namespace: str
-) -> None:
-    if not of.get(namespace, True):
-        del of[namespace]

@@ -129,6 +129,11 @@ class Namespace:
     """Its own annotations, which count for every Pod in it."""
     terminating: bool = False
 
+    @property
+    def namespace(self) -> str:
+        """None: it is not in one."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccount:
@@ -139,7 +144,17 @@ class ServiceAccount:
     ours: tuple[str, ...] = ()
 
 
-Item = Namespace | Workload | ServiceAccount
+@dataclass(frozen=True, slots=True)
+class StuckPod:
+    """A Pod that a controller made and whose image can't be pulled; kept only where stuck Pods are evicted."""
+
+    namespace: str
+    name: str
+    service_account: str
+    pull_secrets: frozenset[str]
+
+
+Item = Namespace | Workload | ServiceAccount | StuckPod
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from regcred.cluster.actions import Action, Note, Plan, Project, Remove, SetAccount, Tell
+from regcred.cluster.actions import Action, Evict, Note, Plan, Project, Remove, SetAccount, Tell
 from regcred.cluster.annotations import reference_of
 from regcred.cluster.model import NAMESPACE, UID_DIGITS, Mode, Namespace, Place, Workload
 from regcred.cluster.view import UNREAD, Knowledge, Registry, RegistryState, View
@@ -265,8 +265,8 @@ class _NamespacePlan:
     def _remove(self, reference: Reference, why: Why) -> None:
         if not self.everything or self._is_busy(reference):
             return
-        accounts = self.view.inventory.accounts.get(self.namespace.name, {})
-        naming = sorted(name for name, account in accounts.items() if reference.secret_name in account.ours)
+        accounts = self.view.inventory.accounts(self.namespace.name)
+        naming = [name for name, account in accounts.items() if reference.secret_name in account.ours]
         self.draft.removals.append(Remove(self.namespace.name, reference, why, tuple(naming)))
 
     def _plan_accounts(self, wanted: Mapping[Reference, list[Workload]], kept: set[Reference]) -> None:
@@ -280,13 +280,22 @@ class _NamespacePlan:
                 elif workload.service_account:
                     by_account.setdefault(workload.service_account, set()).add(reference.secret_name)
         tied = {reference.secret_name for reference in self.places.keys() - kept}
-        for name, account in sorted(self.view.inventory.accounts.get(self.namespace.name, {}).items()):
+        for name, account in self.view.inventory.accounts(self.namespace.name).items():
             want = by_account.get(name, set()) | everywhere
             have = set(account.ours)
             surplus = sorted(other for other in have - want - tied if reference_of(other))
             if want - have or surplus:
                 change = SetAccount(self.namespace.name, name, tuple(sorted(want - have)), tuple(surplus))
                 self.draft.accounts.append(change)
+            elif want:
+                self._evict_stuck(name, want)
+
+    def _evict_stuck(self, account: str, names: set[str]) -> None:
+        """The names are in the ServiceAccount: a Pod that lacks them is older, and only another one can have them."""
+        for pod in self.view.inventory.stuck_pods(self.namespace.name):
+            is_older = pod.service_account == account and names - pod.pull_secrets
+            if is_older and (self.namespace.name, pod.name) not in self.view.busy:
+                self.draft.accounts.append(Evict(self.namespace.name, pod.name))
 
     def _tell_about_itself(self, workload: Workload) -> None:
         self.draft.tells += [

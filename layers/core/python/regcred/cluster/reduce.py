@@ -17,6 +17,7 @@ from regcred.cluster.model import (
     Mode,
     Namespace,
     ServiceAccount,
+    StuckPod,
     Workload,
 )
 
@@ -35,9 +36,11 @@ class Reducer:
     Args:
         kinds: All kinds whose annotated objects count as workloads. What a controller of one of these kinds made is
             left out, since the controller itself is seen.
+        stuck_pods: Keep Pods whose images can't be pulled as well; Pods must be read whole then.
     """
 
-    def __init__(self, kinds: Iterable[Kind]) -> None:
+    def __init__(self, kinds: Iterable[Kind], *, stuck_pods: bool = False) -> None:
+        self._stuck_pods = stuck_pods
         self._controllers = {(kind.group, kind.name) for kind in kinds}
 
     def item(self, kind: Kind, obj: Json) -> Item | None:
@@ -46,6 +49,8 @@ class Reducer:
             return namespace(obj)
         if kind is SERVICE_ACCOUNT:
             return service_account(obj)
+        if kind is POD and self._stuck_pods and (stuck := stuck_pod(obj)):
+            return stuck
         return self.workload(kind, obj)
 
     def workload(self, kind: Kind, obj: Json) -> Workload | None:
@@ -126,6 +131,14 @@ def live_pod(obj: Json) -> LivePod:
         stuck=bool(waiting & STUCK),
         controlled=any(owner.get("controller") for owner in obj["metadata"].get("ownerReferences") or ()),
     )
+
+
+def stuck_pod(obj: Json) -> StuckPod | None:
+    """What to keep of a Pod that is stuck and whose controller would make another one; None of all others."""
+    pod = live_pod(obj)
+    if not (pod.stuck and pod.controlled) or obj["metadata"].get("deletionTimestamp"):
+        return None
+    return StuckPod(sys.intern(obj["metadata"]["namespace"]), pod.name, pod.service_account, pod.pull_secrets)
 
 
 def _service_account_name(spec: Json) -> str:

@@ -102,5 +102,5 @@ class View:
     rules: Rules
     in_place: int = 0
     """How many Secrets are in place, for the brake."""
-    busy: Container[tuple[str, Reference]] = ()
-    """What is being written, or waits to be tried again."""
+    busy: Container[tuple[str, Reference | str]] = ()
+    """What is being written, or waits to be tried again: a namespace and a reference, or the name of a Pod."""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
-from regcred.cluster.actions import Action, Project, Remove, SetAccount, Tell
+from regcred.cluster.actions import Action, Evict, Note, Project, Remove, SetAccount, Tell
 from regcred.cluster.interface import Cluster, Message, NameTakenError
 from regcred.cluster.model import Place
 from regcred.cluster.words import Why
@@ -38,7 +38,11 @@ CLASH_AGAIN = timedelta(minutes=10)
 LOOK_AGAIN = timedelta(seconds=30)
 """How long after a look at live Pods the next look is worth its request, however short the grace."""
 
-Key = tuple[str, Reference]
+FAILURES_KEPT = 1000
+"""How many failures a report lists at most."""
+
+Key = tuple[str, Reference | str]
+"""What an action is about: a namespace and a reference, or the name of a Pod."""
 
 
 @dataclass(slots=True)
@@ -47,8 +51,10 @@ class Report:
 
     created: int = 0
     updated: int = 0
+    repaired: int = 0
     removed: int = 0
     attached: int = 0
+    evicted: int = 0
     told: int = 0
     deferred: int = 0
     """Removals put off because a live Pod names the Secret."""
@@ -58,8 +64,10 @@ class Report:
         done = {
             "created": self.created,
             "updated": self.updated,
+            "repaired": self.repaired,
             "removed": self.removed,
             "ServiceAccounts changed": self.attached,
+            "Pods evicted": self.evicted,
             "Events": self.told,
             "put off for live Pods": self.deferred,
             "failed": len(self.failures),
@@ -156,8 +164,8 @@ class Applier:
             else:
                 self._number += 1
                 self._writes.put_nowait(_Job(rank(action), self._number, action))
-                if isinstance(action, Project | Remove):
-                    self._in_flight.add((action.namespace, action.reference))
+                if key := key_of(action):
+                    self._in_flight.add(key)
 
     async def drain(self) -> None:
         """Wait until all that was queued is done."""
@@ -199,14 +207,18 @@ class Applier:
                 action.namespace, action.account, add=action.add, remove=action.remove
             )
             self.report.attached += changed
+        elif isinstance(action, Evict):
+            await self._evict(action)
 
     async def _project(self, action: Project) -> None:
         body = await self._sources.body(action.reference, action.version)
         await self._cluster.apply_secret(action.namespace, body, first=action.first)
         self._ledger.enter(action.namespace, action.reference, body.version, action.short_uid)
-        self.report.created += action.first
-        self.report.updated += not action.first
-        self._meter.count("secrets_written_total", kind="first" if action.first else "refresh")
+        kind = "first" if action.first else "repair" if action.old == body.version else "refresh"
+        self.report.created += kind == "first"
+        self.report.updated += kind == "refresh"
+        self.report.repaired += kind == "repair"
+        self._meter.count("secrets_written_total", kind=kind)
 
     async def _remove(self, action: Remove) -> None:
         place = self._ledger.place(action.namespace, action.reference)
@@ -232,29 +244,38 @@ class Applier:
         self.report.removed += 1
         self._meter.count("secrets_removed_total", why=action.why)
 
+    async def _evict(self, action: Evict) -> None:
+        evicted = await self._cluster.evict(action.namespace, action.pod)
+        self._retry_at[action.namespace, action.pod] = self._clock() + LOOK_AGAIN
+        self.report.evicted += evicted
+        self._meter.count("pods_evicted_total", outcome="evicted" if evicted else "put-off")
+
     def _settle(self, action: Action, error: RegcredError | None) -> None:
-        if isinstance(action, Project | Remove):
-            key = (action.namespace, action.reference)
+        key = key_of(action)
+        if key:
             self._in_flight.discard(key)
             if error is None:
                 self._failed.pop(key, None)
-            elif isinstance(error, MissingError):
+        if isinstance(error, MissingError):
+            error = None  # what it was about is gone, and so is the task
+            if isinstance(action, Project | Remove):
                 self._ledger.put(action.namespace, action.reference, None)
-                error = None
-            elif isinstance(error, NameTakenError):
-                self._ledger.put(action.namespace, action.reference, Place(refused=Why.CLASH))
-                self._retry_at[key] = self._clock() + CLASH_AGAIN
-            else:
-                self._failed[key] = self._failed.get(key, 0) + 1
-                delay = min(AGAIN * 2 ** min(self._failed[key] + 2, 12), LONGEST)
-                self._retry_at[key] = self._clock() + jittered(delay)
-        elif isinstance(error, MissingError):
-            error = None
+        elif isinstance(error, NameTakenError) and isinstance(action, Project | Remove):
+            self._ledger.put(action.namespace, action.reference, Place(refused=Why.CLASH))
+            self._put_off(key, CLASH_AGAIN)
+        elif error is not None and key:
+            self._failed[key] = self._failed.get(key, 0) + 1
+            self._put_off(key, jittered(min(AGAIN * 2 ** min(self._failed[key] + 2, 12), LONGEST)))
         if error is not None:
-            self.report.failures.append(f"{str(action).split()[0]} {_where(action)}: {error}")
+            if len(self.report.failures) < FAILURES_KEPT:
+                self.report.failures.append(f"{str(action).split()[0]} {_where(action)}: {error}")
             self._meter.count("writes_failed_total", kind=error.kind)
             log(logging.WARNING, "a write failed", action=str(action), problem=str(error), kind=error.kind)
         self._touched(action, error)
+
+    def _put_off(self, key: Key | None, span: timedelta) -> None:
+        if key:
+            self._retry_at[key] = self._clock() + span
 
     async def _speak(self) -> None:
         while True:
@@ -290,7 +311,20 @@ def rank(action: Action) -> int:
     return 1 if isinstance(action, SetAccount) else 3
 
 
-def _where(action: Action) -> str:
+def key_of(action: Action) -> Key | None:
+    """What must not be acted on twice at a time."""
     if isinstance(action, Project | Remove):
-        return f"{action.namespace}/{action.reference.secret_name}"
-    return f"{action.namespace}/{action.account}" if isinstance(action, SetAccount) else str(action)
+        return action.namespace, action.reference
+    return (action.namespace, action.pod) if isinstance(action, Evict) else None
+
+
+def _where(action: Action) -> str:
+    match action:
+        case Project() | Remove():
+            return f"{action.namespace}/{action.reference.secret_name}"
+        case SetAccount():
+            return f"{action.namespace}/{action.account}"
+        case Evict():
+            return f"{action.namespace}/{action.pod}"
+        case Tell() | Note():
+            return str(action)

@@ -16,11 +16,11 @@ from regcred.cluster.interface import Cluster, NameTakenError
 from regcred.cluster.inventory import Inventory
 from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, Place
 from regcred.cluster.plan import make_plan
-from regcred.cluster.view import Knowledge, Rules, View
+from regcred.cluster.view import RegistryState, Rules, View
 from regcred.cluster.words import REASON_OF, Why, refusal
 from regcred.errors import MissingError, RegcredError
 from regcred.reference import Reference
-from regcred.sync.applier import CONCURRENCY, Applier, Report
+from regcred.sync.applier import CONCURRENCY, Applier
 from regcred.sync.desk import Clock, Meter, Unmeasured, VaultThreads, log, utc_now
 from regcred.sync.ledger import Ledger
 from regcred.sync.sources import Sources
@@ -29,9 +29,6 @@ from regcred.vault.store import Store
 WRITE_AHEAD = 2.0
 """Seconds that a first projection waits for the ledger; after that it goes on, and the ledger follows."""
 
-ROUNDS = 5
-"""How many passes a single run may take to settle (a ServiceAccount is changed after its Secret is there)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -39,7 +36,6 @@ class Options:
 
     rules: Rules
     kinds: tuple[Kind, ...] = WORKLOADS
-    evict_stuck_pods: bool = False
     concurrency: int = CONCURRENCY
 
 
@@ -152,9 +148,7 @@ class Engine:
     def projects_in_use(self) -> set[str]:
         """The projects that are in place, or asked for where they are granted."""
         asked = {
-            reference.project
-            for namespace in {*self.inventory.workloads, *self.inventory.namespaces}
-            for reference in self._asked(namespace)
+            reference.project for namespace in self.inventory.asking() for reference in self._asked(namespace)
         }
         return asked | self.ledger.projects()
 
@@ -222,6 +216,30 @@ class Engine:
         if not done:
             log(logging.WARNING, "Vault is slow: projecting before the ledger is written")
 
+    def repairs(self) -> list[Project]:
+        """An action for each Secret that is in place, to write again what it should be: undoes what others did to it."""
+        return [
+            Project(namespace, itself.uid, reference, place.version, old=place.version)
+            for namespace, places in self.ledger.places.items()
+            if (itself := self.inventory.namespaces.get(namespace)) and not itself.terminating
+            for reference, place in places.items()
+            if place.version and (namespace, reference) not in self.applier
+        ]
+
+    def is_in_place(self, action: Project) -> bool:
+        """Whether a repair is still of use when its turn comes."""
+        place = self.ledger.place(action.namespace, action.reference)
+        known = self.sources.projects.get(action.reference.project)
+        registry = known.registries.get(action.reference.registry) if known else None
+        return (
+            place is not None
+            and place.version == action.version
+            and registry is not None
+            and registry.version == action.version
+            and registry.state in {RegistryState.OK, RegistryState.FAILING}
+            and (action.namespace, action.reference) not in self.applier
+        )
+
     def _note(self, note: Note) -> None:
         old = self.ledger.place(note.namespace, note.reference) or Place()
         if note.forget:
@@ -279,7 +297,7 @@ class Engine:
         self, namespace: str, account: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
     ) -> None:
         """Take note of what was just written to a ServiceAccount; its watch confirms it later."""
-        known = self.inventory.accounts.get(namespace, {}).get(account)
+        known = self.inventory.accounts(namespace).get(account)
         if known is not None:
             ours = {*known.ours, *add} - set(remove)
             self.inventory.put(replace(known, ours=tuple(sorted(ours))))
@@ -306,49 +324,3 @@ class Engine:
             self.meter.set("removals_held", self._braked)
             if plan.held:
                 log(logging.ERROR, plan.brake(), held=[str(action) for action in plan.held[:20]])
-
-
-async def run_once(
-    cluster: Cluster,
-    store: Store,
-    options: Options,
-    *,
-    dry_run: bool = False,
-    clock: Clock = utc_now,
-    meter: Meter | None = None,
-) -> tuple[Plan, Report]:
-    """Bring a cluster in line once: observe, plan, apply, until nothing is left to do.
-
-    Args:
-        cluster: The cluster's API.
-        store: The ``regcred/`` mount.
-        options: The settings.
-        dry_run: Only make the plan; nothing is written, neither in the cluster nor in Vault.
-        clock: Tells the time.
-        meter: Measures.
-
-    Returns:
-        The first plan, and what was done.
-
-    Raises:
-        RegcredError: the ledger or a kind of object can't be read, so that nothing can be planned.
-    """
-    async with Engine(cluster, store, options, clock=clock, meter=meter) as engine:
-        await asyncio.gather(engine.load(), *(engine.list_kind(kind) for kind in engine.kinds()))
-        if SERVICE_ACCOUNT in engine.kinds() and options.rules.mode is not Mode.SERVICEACCOUNT:
-            await engine.list_kind(SERVICE_ACCOUNT)
-        plan = await engine.reconcile(dry_run=dry_run)
-        if dry_run:
-            return plan, engine.applier.report
-        latest = plan
-        for _ in range(ROUNDS):
-            await engine.applier.drain()
-            if not any(not isinstance(action, Tell) for action in latest.actions):
-                break
-            latest = await engine.reconcile()
-        await engine.applier.drain()
-        if engine.sources.grants.knowledge is not Knowledge.KNOWN or engine.sources.problems:
-            engine.applier.report.failures += engine.sources.problems.values()
-        if not await engine.ledger.save():
-            engine.applier.report.failures.append("the ledger could not be written; it is at the next run")
-        return plan, engine.applier.report

@@ -51,6 +51,10 @@ class Pace:
     """Writes those in which something did."""
     save_late: timedelta = timedelta(seconds=5)
     """The same while writes to the cluster go on."""
+    repair: timedelta = timedelta(hours=6)
+    """Writes all that is in place once more, to undo what others did to it."""
+    repair_step: timedelta = timedelta(seconds=0.1)
+    """The pause between two of these writes."""
     first_lists: timedelta = timedelta(seconds=5)
     """How long the first pass waits for a kind that can't be listed; it removes nothing without it."""
 
@@ -99,6 +103,7 @@ class Loop:
                     self._start(self._pass())
                     self._start(self._poll())
                     self._start(self._save())
+                    self._start(self._repair())
                     if self._changes:
                         self._start(self._listen(self._changes))
             finally:
@@ -237,6 +242,15 @@ class Loop:
         """Have the next pass look at everything."""
         self._review_at = self._engine.clock()
         self._engine.awake.set()
+
+    async def _repair(self) -> None:
+        """Write again what is in place, slowly, and never soon after a start: a restart at rest writes nothing."""
+        while True:
+            await asyncio.sleep(jittered(self._pace.repair, 0.2).total_seconds())
+            for action in self._engine.repairs():
+                if self._engine.is_in_place(action):
+                    self._engine.applier.submit([action])
+                await asyncio.sleep(self._pace.repair_step.total_seconds())
 
     # Vault
 

@@ -109,7 +109,7 @@ class SyncSettings(BaseModel):
             max_removal_share=self.max_removal_share,
             removals_confirmed=self.confirm_removals,
         )
-        return Options(rules, self.kinds(), evict_stuck_pods=self.evict_stuck_pods)
+        return Options(rules, self.kinds())
 
     def pace(self) -> Pace:
         """How often the loop does things."""
@@ -194,9 +194,9 @@ async def open_cluster(
     try:
         yield Kube(
             session,
-            Reducer(settings.kinds()),
+            Reducer(settings.kinds(), stuck_pods=settings.evict_stuck_pods),
             instance=os.environ.get("HOSTNAME") or socket.gethostname(),
-            whole_pods=settings.mode is Mode.SERVICEACCOUNT,
+            whole_pods=settings.mode is Mode.SERVICEACCOUNT or settings.evict_stuck_pods,
         )
     finally:
         await session.close()
@@ -237,6 +237,7 @@ async def sync_once(
     settings: SyncSettings,
     *,
     dry_run: bool = False,
+    repair: bool = False,
     say: Callable[[str], None] = print,
     login: Login | None = None,
     context: str | None = None,
@@ -248,7 +249,7 @@ async def sync_once(
     """
     store = open_store(settings, login)
     async with open_cluster(settings, Unmeasured(), context=context) as cluster:
-        plan, report = await run_once(cluster, store, settings.options(), dry_run=dry_run)
+        plan, report = await run_once(cluster, store, settings.options(), dry_run=dry_run, repair=repair)
     for line in plan.lines() if dry_run else [str(report), *report.failures]:
         say(line)
     if dry_run and not plan.lines():
@@ -287,14 +288,14 @@ async def sync_forever(
 
 
 def main(arguments: list[str], environment: Mapping[str, str]) -> int:
-    """The function's entry: ``[--once] [--dry-run] [--confirm-removals]``.
+    """The function's entry: ``[--once] [--dry-run] [--repair] [--confirm-removals]``.
 
     Returns:
         0 if all is in line, 1 if something failed or was held back, 2 if the settings are wrong.
     """
     from regcred.wiring.sync_log import set_up_logging
 
-    known = {"--once", "--dry-run", "--confirm-removals"}
+    known = {"--once", "--dry-run", "--repair", "--confirm-removals"}
     if unknown := [argument for argument in arguments if argument not in known]:
         sys.stderr.write(f"unknown argument {unknown[0]!r}; known are {', '.join(sorted(known))}\n")
         return 2
@@ -303,8 +304,9 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
         set_up_logging(settings.log_level)
         if "--confirm-removals" in arguments:
             settings = settings.model_copy(update={"confirm_removals": True})
-        if "--once" in arguments or "--dry-run" in arguments:
-            report = asyncio.run(sync_once(settings, dry_run="--dry-run" in arguments))
+        if {"--once", "--dry-run", "--repair"} & set(arguments):
+            once = sync_once(settings, dry_run="--dry-run" in arguments, repair="--repair" in arguments)
+            report = asyncio.run(once)
             return 1 if report.failures else 0
         asyncio.run(sync_forever(settings))
     except MalformedError as error:

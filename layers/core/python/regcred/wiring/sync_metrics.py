@@ -33,6 +33,7 @@ COUNTERS = {
         ("verb", "resource", "code"),
     ),
     "ledger_writes_total": ("Writes of status documents.", ("project", "outcome")),
+    "pods_evicted_total": ("Stuck Pods that were evicted, or left to a disruption budget.", ("outcome",)),
     "secrets_removed_total": ("Secrets taken away.", ("why",)),
     "secrets_written_total": ("Secrets put in place or renewed.", ("kind",)),
     "vault_credential_reads_total": ("Credentials read from Vault.", ("project",)),

@@ -1,0 +1,65 @@
+"""One run of sync, as a CronJob or a person asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from regcred.cluster.actions import Plan, Tell
+from regcred.cluster.interface import Cluster
+from regcred.cluster.model import SERVICE_ACCOUNT, Mode
+from regcred.sync.applier import Report
+from regcred.sync.desk import Clock, Meter, utc_now
+from regcred.sync.engine import Engine, Options
+from regcred.vault.store import Store
+
+ROUNDS = 5
+"""How many passes a run may take to settle (a ServiceAccount is changed after its Secret is there)."""
+
+
+async def run_once(
+    cluster: Cluster,
+    store: Store,
+    options: Options,
+    *,
+    dry_run: bool = False,
+    repair: bool = False,
+    clock: Clock = utc_now,
+    meter: Meter | None = None,
+) -> tuple[Plan, Report]:
+    """Bring a cluster in line once: observe, plan, apply, until nothing is left to do.
+
+    Args:
+        cluster: The cluster's API.
+        store: The ``regcred/`` mount.
+        options: The settings.
+        dry_run: Only make the plan; nothing is written, neither in the cluster nor in Vault.
+        repair: Write all that is in place once more, which undoes what others did to our Secrets.
+        clock: Tells the time.
+        meter: Measures.
+
+    Returns:
+        The first plan, and what was done.
+
+    Raises:
+        RegcredError: the ledger or a kind of object can't be read, so that nothing can be planned.
+    """
+    async with Engine(cluster, store, options, clock=clock, meter=meter) as engine:
+        await asyncio.gather(engine.load(), *(engine.list_kind(kind) for kind in engine.kinds()))
+        if SERVICE_ACCOUNT in engine.kinds() and options.rules.mode is not Mode.SERVICEACCOUNT:
+            await engine.list_kind(SERVICE_ACCOUNT)
+        plan = await engine.reconcile(dry_run=dry_run)
+        if dry_run:
+            return plan, engine.applier.report
+        latest = plan
+        for _ in range(ROUNDS):
+            await engine.applier.drain()
+            if not any(not isinstance(action, Tell) for action in latest.actions):
+                break
+            latest = await engine.reconcile()
+        if repair:
+            engine.applier.submit(action for action in engine.repairs() if engine.is_in_place(action))
+        await engine.applier.drain()
+        engine.applier.report.failures += engine.sources.problems.values()
+        if not await engine.ledger.save():
+            engine.applier.report.failures.append("the ledger could not be written; it is at the next run")
+        return plan, engine.applier.report
