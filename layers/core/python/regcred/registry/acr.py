@@ -11,12 +11,12 @@ import re
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, SecretStr, model_validator
+from pydantic import SecretStr, model_validator
 
 from regcred.credential import Credential, Login, earliest
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, NonEmpty
+from regcred.registry.definition import BaseDefinition, NonEmpty, require, written
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
 from regcred.registry.trust import Asker, document
@@ -34,25 +34,11 @@ AUTHORITIES = {
 }
 
 _HOST = re.compile(r"[a-z0-9]{5,50}(?:-[a-z0-9]+)?\.(azurecr\.(?:io|cn|us))")
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ENTRA_CODE = re.compile(r"AADSTS\d+")
 
 
-def _check_host(value: str) -> str:
-    if not _HOST.fullmatch(value):
-        raise ValueError(
-            f"{value!r} is no registry of Azure; write its login server, as in example.azurecr.io"
-        )
-    return value
-
-
-def _check_guid(value: str) -> str:
-    if value and not _GUID.fullmatch(value):
-        raise ValueError(f"{value!r} is not a GUID in lower case, as in 00000000-1111-2222-3333-444444444444")
-    return value
-
-
-Guid = Annotated[str, AfterValidator(_check_guid)]
+Guid = Annotated[str, written(_GUID, "a GUID in lower case, as in 00000000-1111-2222-3333-444444444444")]
 
 
 class AcrDefinition(BaseDefinition):
@@ -60,7 +46,18 @@ class AcrDefinition(BaseDefinition):
 
     provider: Literal["acr"]
 
-    hosts: Annotated[tuple[Annotated[str, AfterValidator(_check_host)], ...], NonEmpty]
+    hosts: Annotated[
+        tuple[
+            Annotated[
+                str,
+                written(
+                    _HOST.pattern, "a registry of Azure; write its login server, as in example.azurecr.io"
+                ),
+            ],
+            ...,
+        ],
+        NonEmpty,
+    ]
     """The login servers, as in [example.azurecr.io]."""
 
     auth: Literal["federated", "token"] = "federated"
@@ -76,9 +73,7 @@ class AcrDefinition(BaseDefinition):
     @model_validator(mode="after")
     def _complete(self) -> AcrDefinition:
         if self.auth == "federated":
-            for field in ("tenant_id", "client_id"):
-                if not getattr(self, field):
-                    raise ValueError(f"{field}: is missing; 'auth: federated' needs it")
+            require(self, "tenant_id", "client_id", by="auth: federated")
             if len({_cloud(host) for host in self.hosts}) > 1:
                 raise ValueError("hosts: are of different Azure clouds; register one registry for each")
         return self

@@ -16,11 +16,11 @@ from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition
+from regcred.registry.definition import BaseDefinition, require, written
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer
@@ -43,27 +43,20 @@ _REGION = re.compile(r"[a-z]{2,6}-[a-z]+(-[a-z0-9]+)?")
 _ARN = re.compile(r"acs:ram::(\d+):(?:role|oidc-provider)/[A-Za-z0-9._-]+")
 
 
-def _check(pattern: re.Pattern[str], form: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if value and not pattern.fullmatch(value):
-            raise ValueError(f"{value!r} is not right; write it as in {form}")
-        return value
-
-    return AfterValidator(check)
-
-
 class AlibabaDefinition(BaseDefinition):
     """One instance of the Enterprise Edition."""
 
     provider: Literal["alibaba"]
 
-    region: Annotated[str, _check(_REGION, "eu-central-1")]
+    region: Annotated[str, written(_REGION.pattern, "of the right form; write it as in eu-central-1")]
     """The region of the instance."""
 
-    instance_id: Annotated[str, _check(_INSTANCE, "cri-0123456789abcdef")]
+    instance_id: Annotated[
+        str, written(_INSTANCE.pattern, "of the right form; write it as in cri-0123456789abcdef")
+    ]
     """The id of the instance."""
 
-    instance_name: Annotated[str, _check(_NAME, "example")]
+    instance_name: Annotated[str, written(_NAME.pattern, "of the right form; write it as in example")]
     """The name of the instance, the first part of its hosts."""
 
     vpc: bool = False
@@ -72,10 +65,20 @@ class AlibabaDefinition(BaseDefinition):
     auth: Literal["federated", "key"] = "federated"
     """'federated': keyless, by a RAM role that trusts the project's role. 'key': an access key of a RAM user."""
 
-    role_arn: Annotated[str, _check(_ARN, "acs:ram::1234567890123456:role/regcred-pull")] = ""
+    role_arn: Annotated[
+        str,
+        written(
+            _ARN.pattern, "of the right form; write it as in acs:ram::1234567890123456:role/regcred-pull"
+        ),
+    ] = ""
     """The RAM role to assume."""
 
-    oidc_provider_arn: Annotated[str, _check(_ARN, "acs:ram::1234567890123456:oidc-provider/regcred")] = ""
+    oidc_provider_arn: Annotated[
+        str,
+        written(
+            _ARN.pattern, "of the right form; write it as in acs:ram::1234567890123456:oidc-provider/regcred"
+        ),
+    ] = ""
     """The OIDC identity provider in RAM that knows the project's issuer."""
 
     session_seconds: int = Field(default=3600, ge=900, le=43200)
@@ -84,9 +87,7 @@ class AlibabaDefinition(BaseDefinition):
     @model_validator(mode="after")
     def _complete(self) -> AlibabaDefinition:
         if self.auth == "federated":
-            for field in ("role_arn", "oidc_provider_arn"):
-                if not getattr(self, field):
-                    raise ValueError(f"{field}: is missing; 'auth: federated' needs it")
+            require(self, "role_arn", "oidc_provider_arn", by="auth: federated")
         return self
 
     def accounts(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.registry import aws, transport
-from regcred.registry.definition import BaseDefinition, Host, NonEmpty
+from regcred.registry.definition import BaseDefinition, Host, NonEmpty, require
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import after_seconds, claims
 from regcred.registry.transport import Answer, Bearer
@@ -59,9 +59,7 @@ class ArtifactoryDefinition(BaseDefinition):
     @model_validator(mode="after")
     def _complete(self) -> ArtifactoryDefinition:
         needs = {"aws": (), "oidc": ("oidc_provider",), "token": ("username", "groups")}[self.auth]
-        for field in needs:
-            if not getattr(self, field):
-                raise ValueError(f"{field}: is missing; 'auth: {self.auth}' needs it")
+        require(self, *needs, by=f"auth: {self.auth}")
         return self
 
     def typed_hosts(self) -> tuple[str, ...]:

@@ -6,15 +6,14 @@ Contract: ``POST https://api.cloudsmith.io/openid/{org}/`` with an OIDC token an
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Host
+from regcred.registry.definition import BaseDefinition, Host, written
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
 from regcred.registry.trust import Asker, document
@@ -23,16 +22,11 @@ API = "https://api.cloudsmith.io"
 USERNAME = "token"
 HOST = "docker.cloudsmith.io"
 ASSERTION_LIFETIME = timedelta(minutes=10)
-_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
-def _check_slug(value: str) -> str:
-    if not _SLUG.fullmatch(value):
-        raise ValueError(f"{value!r} is not a slug of Cloudsmith: letters, digits, '-' and '_'")
-    return value
-
-
-Slug = Annotated[str, AfterValidator(_check_slug)]
+Slug = Annotated[
+    str, written(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", "a slug of Cloudsmith: letters, digits, '-' and '_'")
+]
 
 
 class CloudsmithDefinition(BaseDefinition):

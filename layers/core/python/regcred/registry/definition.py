@@ -24,9 +24,7 @@ _PORT_MAX = 65535
 _REPOSITORY = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+$-]{0,127}")
-_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/[\w+=,.@/-]{1,512}")
-_ACCOUNT = re.compile(r"\d{12}")
+ROLE_ARN = r"arn:aws[a-z-]*:iam::(\d{12}):role/[\w+=,.@/-]{1,512}"
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1"})
 """Hosts without TLS: the same that container runtimes treat so."""
@@ -44,7 +42,7 @@ def _check_host(value: str) -> str:
     if value != value.strip() or value != value.lower():
         raise ValueError(f"{value!r} has capital letters or white space; write {value.strip().lower()!r}")
     name, colon, port = value.partition(":")
-    if colon and not (port.isdigit() and 0 < int(port) <= _PORT_MAX):
+    if colon and not (port.isascii() and port.isdecimal() and 0 < int(port) <= _PORT_MAX):
         raise ValueError(
             f"{value!r} has no valid port after ':'; use 1 to {_PORT_MAX}, as in registry.example.com:5000"
         )
@@ -69,45 +67,9 @@ def _check_scope(value: str) -> str:
     )
 
 
-def _check_repository(value: str) -> str:
-    if _REPOSITORY.fullmatch(value):
-        return value
-    raise ValueError(
-        f"{value!r} is not one repository; write it as in team/app, in lower case, without host and tag"
-    )
-
-
 def _check_probe(value: str) -> str:
     if value:
         split_image(value)
-    return value
-
-
-def _check_role(value: str) -> str:
-    if value and not _ROLE_ARN.fullmatch(value):
-        raise ValueError(
-            f"{value!r} is not the ARN of an IAM role, as in arn:aws:iam::123456789012:role/regcred/pull"
-        )
-    return value
-
-
-def _check_account(value: str) -> str:
-    if value and not _ACCOUNT.fullmatch(value):
-        raise ValueError(
-            f"{value!r} is not an AWS account id: 12 digits, in quotes so that YAML keeps leading zeros"
-        )
-    return value
-
-
-def _check_user(value: str) -> str:
-    if not _USER.fullmatch(value):
-        raise ValueError(f"{value!r} is not a name: letters, digits and . _ + $ - only")
-    return value
-
-
-def _check_digits(value: str) -> str:
-    if value and not value.isdigit():
-        raise ValueError(f"{value!r} is not a number")
     return value
 
 
@@ -117,25 +79,56 @@ def _check_nonempty(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def written(pattern: str, what: str) -> AfterValidator:
+    """Marks a text that must have one form.
+
+    Args:
+        pattern: A regular expression for the whole text.
+        what: What it is and how it is written, for the error text ("a project of Harbor, as in team").
+    """
+    form = re.compile(pattern, re.ASCII)
+
+    def check(value: str) -> str:
+        if not form.fullmatch(value):
+            raise ValueError(f"{value!r} is not {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+def require(definition: BaseModel, *fields: str, by: str) -> None:
+    """Check that fields are given which another one asks for.
+
+    Raises:
+        ValueError: Names the first that is not.
+    """
+    for field in fields:
+        if not getattr(definition, field):
+            raise ValueError(f"{field}: is missing; {by!r} needs it")
+
+
 Host = Annotated[str, AfterValidator(_check_host)]
 """``registry.example.com`` or ``registry.example.com:5000``: lower case, no scheme, no path, no pattern."""
 
 Scope = Annotated[str, AfterValidator(_check_scope)]
 """One repository (``team/app``), or a prefix of repositories that ends in ``/`` (``team/``)."""
 
-Repository = Annotated[str, AfterValidator(_check_repository)]
-"""One repository, ``team/app``."""
-
-RoleArn = Annotated[str, AfterValidator(_check_role)]
+RoleArn = Annotated[
+    str, written(ROLE_ARN, "the ARN of an IAM role, as in arn:aws:iam::123456789012:role/regcred/pull")
+]
 """The ARN of an IAM role, or empty."""
 
-AccountId = Annotated[str, AfterValidator(_check_account)]
+AccountId = Annotated[
+    str, written(r"\d{12}", "an AWS account id: 12 digits, in quotes so that YAML keeps leading zeros")
+]
 """An AWS account id of 12 digits, or empty."""
 
-User = Annotated[str, AfterValidator(_check_user)]
+User = Annotated[
+    str, written(r"[A-Za-z0-9][A-Za-z0-9._+$-]{0,127}", "a name: letters, digits and . _ + $ - only")
+]
 """A user or robot name without characters that would change a URL or a Basic login."""
 
-Digits = Annotated[str, AfterValidator(_check_digits)]
+Digits = Annotated[str, written(r"\d+", "a number")]
 """A number that is an identifier, as text; or empty."""
 
 NonEmpty = AfterValidator(_check_nonempty)

@@ -13,26 +13,19 @@ from base64 import b64decode
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition
+from regcred.registry.definition import BaseDefinition, written
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.transport import Bearer
 from regcred.registry.upstream import field_of
 
 API = "https://api.digitalocean.com/v2"
 API_TOKEN = "token"  # noqa: S105 - a field's name
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _HOST = re.compile(r"[a-z0-9.-]+\.digitalocean\.com")
-
-
-def _check_name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError(f"{value!r} is not a registry of DigitalOcean: lower-case letters, digits and '-'")
-    return value
 
 
 class DigitalOceanDefinition(BaseDefinition):
@@ -40,7 +33,10 @@ class DigitalOceanDefinition(BaseDefinition):
 
     provider: Literal["digitalocean"]
 
-    registry: Annotated[str, AfterValidator(_check_name)]
+    registry: Annotated[
+        str,
+        written(r"[a-z0-9][a-z0-9-]{0,62}", "a registry of DigitalOcean: lower-case letters, digits and '-'"),
+    ]
     """The registry's name, the first part of the path in image names."""
 
     lifetime_seconds: int = Field(default=43200, ge=600, le=2592000)

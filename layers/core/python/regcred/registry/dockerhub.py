@@ -7,16 +7,15 @@ limit of pulls.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition
+from regcred.registry.definition import BaseDefinition, require, written
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.slots import Token, renew_token
 from regcred.registry.tokens import at_time
@@ -29,14 +28,6 @@ REPOSITORIES_MAX = 50
 """The most repositories that one token can name."""
 PAGE = 100
 
-_ORGANISATION = re.compile(r"[a-z0-9]{2,30}")
-
-
-def _check_organisation(value: str) -> str:
-    if value and not _ORGANISATION.fullmatch(value):
-        raise ValueError(f"{value!r} is not an organisation of Docker Hub: lower-case letters and digits")
-    return value
-
 
 class DockerHubDefinition(BaseDefinition):
     """An organisation's repositories, or whatever one static token reaches."""
@@ -46,7 +37,9 @@ class DockerHubDefinition(BaseDefinition):
     auth: Literal["organisation", "static"] = "organisation"
     """'organisation': short-lived tokens of an organisation (plans Team and Business). 'static': your own token."""
 
-    organisation: Annotated[str, AfterValidator(_check_organisation)] = ""
+    organisation: Annotated[
+        str, written(r"[a-z0-9]{2,30}", "an organisation of Docker Hub: lower-case letters and digits")
+    ] = ""
     """The organisation whose tokens are made; it is also the user name of the login."""
 
     lifetime_days: int = Field(default=14, ge=2, le=365)
@@ -56,8 +49,7 @@ class DockerHubDefinition(BaseDefinition):
     def _complete(self) -> DockerHubDefinition:
         if self.auth == "static":
             return self
-        if not self.organisation:
-            raise ValueError("organisation: is missing; 'auth: organisation' needs it")
+        require(self, "organisation", by="auth: organisation")
         if not self.repositories or any(scope.endswith("/") for scope in self.repositories):
             raise ValueError(
                 "repositories: name each one, as in [team/app]; a token of an organisation takes no prefix"

@@ -36,14 +36,14 @@ class Partition:
 
 
 PARTITIONS = (
-    Partition("aws-cn", re.compile(r"cn-[a-z]+-\d"), "amazonaws.com.cn", "on.amazonwebservices.com.cn"),
-    Partition("aws-us-gov", re.compile(r"us-gov-[a-z]+-\d"), "amazonaws.com", "on.aws"),
-    Partition("aws-iso", re.compile(r"us-iso-[a-z]+-\d"), "c2s.ic.gov"),
-    Partition("aws-iso-b", re.compile(r"us-isob-[a-z]+-\d"), "sc2s.sgov.gov"),
-    Partition("aws-iso-e", re.compile(r"eu-isoe-[a-z]+-\d"), "cloud.adc-e.uk"),
-    Partition("aws-iso-f", re.compile(r"(us|eu)-isof-[a-z]+-\d"), "csp.hci.ic.gov"),
-    Partition("aws-eusc", re.compile(r"eusc-[a-z]+-[a-z]+-\d"), "amazonaws.eu"),
-    Partition("aws", re.compile(r"[a-z]{2}-[a-z]+-\d"), "amazonaws.com", "on.aws"),
+    Partition("aws-cn", re.compile(r"cn-[a-z]+-[0-9]"), "amazonaws.com.cn", "on.amazonwebservices.com.cn"),
+    Partition("aws-us-gov", re.compile(r"us-gov-[a-z]+-[0-9]"), "amazonaws.com", "on.aws"),
+    Partition("aws-iso", re.compile(r"us-iso-[a-z]+-[0-9]"), "c2s.ic.gov"),
+    Partition("aws-iso-b", re.compile(r"us-isob-[a-z]+-[0-9]"), "sc2s.sgov.gov"),
+    Partition("aws-iso-e", re.compile(r"eu-isoe-[a-z]+-[0-9]"), "cloud.adc-e.uk"),
+    Partition("aws-iso-f", re.compile(r"(us|eu)-isof-[a-z]+-[0-9]"), "csp.hci.ic.gov"),
+    Partition("aws-eusc", re.compile(r"eusc-[a-z]+-[a-z]+-[0-9]"), "amazonaws.eu"),
+    Partition("aws", re.compile(r"[a-z]{2}-[a-z]+-[0-9]"), "amazonaws.com", "on.aws"),
 )
 
 FIPS_REGIONS = frozenset(
@@ -58,7 +58,7 @@ _SUFFIXES = "|".join(
         reverse=True,
     )
 )
-_HOST = re.compile(rf"(\d{{12}})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:{_SUFFIXES})")
+_HOST = re.compile(rf"([0-9]{{12}})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:{_SUFFIXES})")
 
 
 def partition_of(region: str) -> Partition | None:

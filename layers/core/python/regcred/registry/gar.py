@@ -12,12 +12,12 @@ import re
 from datetime import UTC
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError, TransientError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, NonEmpty
+from regcred.registry.definition import BaseDefinition, NonEmpty, require, written
 from regcred.registry.interface import Identity, MintContext, Revoked
 from regcred.registry.transport import Answer
 from regcred.registry.trust import Asker
@@ -39,34 +39,9 @@ LIFETIME_MAX = 43200
 AWS_REGION = "us-east-1"
 """The region whose STS the signed GetCallerIdentity names; any commercial one will do."""
 
-_HOST = re.compile(r"[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]{2,4}\.)?gcr\.io")
-_PROVIDER = re.compile(
-    r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}"
-)
+_HOST = r"[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]{2,4}\.)?gcr\.io"
+_PROVIDER = r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}"
 _SERVICE_ACCOUNT = re.compile(r"[a-z0-9-]{6,30}@([a-z0-9-]{6,30})\.iam\.gserviceaccount\.com")
-
-
-def _check_host(value: str) -> str:
-    if not _HOST.fullmatch(value):
-        raise ValueError(
-            f"{value!r} is no host of Google; write LOCATION-docker.pkg.dev, gcr.io or eu.gcr.io"
-        )
-    return value
-
-
-def _check_provider(value: str) -> str:
-    if value and not _PROVIDER.fullmatch(value):
-        raise ValueError(
-            f"{value!r} is not a workload identity provider; write "
-            "projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER"
-        )
-    return value
-
-
-def _check_service_account(value: str) -> str:
-    if value and not _SERVICE_ACCOUNT.fullmatch(value):
-        raise ValueError(f"{value!r} is not a service account; write NAME@PROJECT.iam.gserviceaccount.com")
-    return value
 
 
 class GarDefinition(BaseDefinition):
@@ -74,16 +49,34 @@ class GarDefinition(BaseDefinition):
 
     provider: Literal["gar"]
 
-    hosts: Annotated[tuple[Annotated[str, AfterValidator(_check_host)], ...], NonEmpty]
+    hosts: Annotated[
+        tuple[
+            Annotated[
+                str, written(_HOST, "a host of Google; write LOCATION-docker.pkg.dev, gcr.io or eu.gcr.io")
+            ],
+            ...,
+        ],
+        NonEmpty,
+    ]
     """The hosts to pull from, as in [europe-west1-docker.pkg.dev, gcr.io]."""
 
     auth: Literal["federated", "key"] = "federated"
     """'federated': keyless, from the project's AWS role. 'key': a JSON key of the service account, long-lived."""
 
-    workload_identity_provider: Annotated[str, AfterValidator(_check_provider)] = ""
+    workload_identity_provider: Annotated[
+        str,
+        written(
+            _PROVIDER,
+            "a workload identity provider; write "
+            "projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER",
+        ),
+    ] = ""
     """The full name of the provider for AWS in the workload identity pool."""
 
-    service_account: Annotated[str, AfterValidator(_check_service_account)] = ""
+    service_account: Annotated[
+        str,
+        written(_SERVICE_ACCOUNT.pattern, "a service account; write NAME@PROJECT.iam.gserviceaccount.com"),
+    ] = ""
     """The service account to act as, which may only read."""
 
     lifetime_seconds: int = Field(default=3600, ge=600, le=LIFETIME_MAX)
@@ -93,9 +86,7 @@ class GarDefinition(BaseDefinition):
     @model_validator(mode="after")
     def _complete(self) -> GarDefinition:
         if self.auth == "federated":
-            for field in ("workload_identity_provider", "service_account"):
-                if not getattr(self, field):
-                    raise ValueError(f"{field}: is missing; 'auth: federated' needs it")
+            require(self, "workload_identity_provider", "service_account", by="auth: federated")
         return self
 
     def accounts(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pydantic import SecretStr, model_validator
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Digits
+from regcred.registry.definition import BaseDefinition, Digits, require
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Answer, Bearer
@@ -50,9 +50,7 @@ class GhcrDefinition(BaseDefinition):
     @model_validator(mode="after")
     def _complete(self) -> GhcrDefinition:
         if self.auth == "app":
-            for field in ("app_id", "installation_id", "probe"):
-                if not getattr(self, field):
-                    raise ValueError(f"{field}: is missing; 'auth: app' needs it")
+            require(self, "app_id", "installation_id", "probe", by="auth: app")
         return self
 
     def typed_hosts(self) -> tuple[str, ...]:

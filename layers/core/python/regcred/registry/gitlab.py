@@ -6,17 +6,16 @@ using a rotated one ends the whole family.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Host
+from regcred.registry.definition import BaseDefinition, Host, written
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.slots import Token, renew_token
 from regcred.registry.tokens import at_time
@@ -26,16 +25,10 @@ from regcred.registry.upstream import field_of
 API_TOKEN = "token"  # noqa: S105 - a field's name
 PAGE = 100
 
-_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*")
 
-
-def _check_path(value: str) -> str:
-    if value and not _PATH.fullmatch(value):
-        raise ValueError(f"{value!r} is not a path of GitLab, as in group/subgroup")
-    return value
-
-
-Path = Annotated[str, AfterValidator(_check_path)]
+Path = Annotated[
+    str, written(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*", "a path of GitLab, as in group/subgroup")
+]
 
 
 class GitlabDefinition(BaseDefinition):

@@ -6,16 +6,15 @@ refreshed, since that cuts the old one at once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Host
+from regcred.registry.definition import BaseDefinition, Host, written
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.slots import Token, renew_token
 from regcred.registry.tokens import at_timestamp
@@ -23,13 +22,6 @@ from regcred.registry.transport import Answer, Basic
 from regcred.registry.upstream import field_of
 
 PAGE = 100
-_PROJECT = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
-
-
-def _check_project(value: str) -> str:
-    if not _PROJECT.fullmatch(value):
-        raise ValueError(f"{value!r} is not a project of Harbor: lower-case letters, digits and . _ -")
-    return value
 
 
 class HarborDefinition(BaseDefinition):
@@ -40,7 +32,10 @@ class HarborDefinition(BaseDefinition):
     host: Host
     """Harbor's host, as it stands in image names."""
 
-    harbor_project: Annotated[str, AfterValidator(_check_project)]
+    harbor_project: Annotated[
+        str,
+        written(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", "a project of Harbor: lower-case letters, digits and . _ -"),
+    ]
     """The project of Harbor whose images to pull."""
 
     lifetime_days: int = Field(default=14, ge=2, le=365)

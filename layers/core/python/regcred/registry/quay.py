@@ -7,15 +7,14 @@ Contract: keyless robot federation, ``GET /oauth2/federation/robot/token``
 from __future__ import annotations
 
 import json
-import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, SecretStr, model_validator
+from pydantic import SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Host
+from regcred.registry.definition import BaseDefinition, Host, require, written
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
 from regcred.registry.transport import Basic
@@ -23,13 +22,6 @@ from regcred.registry.trust import Asker
 from regcred.registry.upstream import described, logins
 
 ASSERTION_LIFETIME = timedelta(minutes=10)
-_ROBOT = re.compile(r"[a-z0-9][a-z0-9_.-]*\+[a-z0-9][a-z0-9_]*")
-
-
-def _check_robot(value: str) -> str:
-    if value and not _ROBOT.fullmatch(value):
-        raise ValueError(f"{value!r} is not a robot's name, as in organisation+robot")
-    return value
 
 
 class QuayDefinition(BaseDefinition):
@@ -43,7 +35,9 @@ class QuayDefinition(BaseDefinition):
     auth: Literal["federated", "static"] = "federated"
     """'federated': keyless, the robot trusts the project's role. 'static': the robot's own token."""
 
-    robot: Annotated[str, AfterValidator(_check_robot)] = ""
+    robot: Annotated[
+        str, written(r"[a-z0-9][a-z0-9_.-]*\+[a-z0-9][a-z0-9_]*", "a robot's name, as in organisation+robot")
+    ] = ""
     """The robot, as in organisation+robot, for 'auth: federated'."""
 
     audience: str = ""
@@ -51,8 +45,8 @@ class QuayDefinition(BaseDefinition):
 
     @model_validator(mode="after")
     def _complete(self) -> QuayDefinition:
-        if self.auth == "federated" and not self.robot:
-            raise ValueError("robot: is missing; 'auth: federated' needs it")
+        if self.auth == "federated":
+            require(self, "robot", by="auth: federated")
         return self
 
     def typed_hosts(self) -> tuple[str, ...]:

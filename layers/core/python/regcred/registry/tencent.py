@@ -16,12 +16,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, SecretStr, model_validator
+from pydantic import SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition
+from regcred.registry.definition import BaseDefinition, require, written
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer
@@ -49,33 +49,30 @@ _CLOCK = "AuthFailure.SignatureExpire"
 _TRANSIENT = ("RequestLimitExceeded", "InternalError", "ServiceUnavailable")
 
 
-def _check(pattern: re.Pattern[str], form: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if value and not pattern.fullmatch(value):
-            raise ValueError(f"{value!r} is not right; write it as in {form}")
-        return value
-
-    return AfterValidator(check)
-
-
 class TencentDefinition(BaseDefinition):
     """One instance of the Enterprise Edition."""
 
     provider: Literal["tencent"]
 
-    region: Annotated[str, _check(_REGION, "eu-frankfurt")]
+    region: Annotated[str, written(_REGION.pattern, "of the right form; write it as in eu-frankfurt")]
     """The region of the instance."""
 
-    instance_id: Annotated[str, _check(_INSTANCE, "tcr-0123abcd")]
+    instance_id: Annotated[str, written(_INSTANCE.pattern, "of the right form; write it as in tcr-0123abcd")]
     """The id of the instance."""
 
-    instance_name: Annotated[str, _check(_NAME, "example")]
+    instance_name: Annotated[str, written(_NAME.pattern, "of the right form; write it as in example")]
     """The name of the instance, the first part of its host."""
 
     auth: Literal["federated", "key"] = "federated"
     """'federated': keyless, by a CAM role that trusts the project's role. 'key': an API key of a sub-account."""
 
-    role_arn: Annotated[str, _check(_ROLE, "qcs::cam::uin/100000000001:roleName/regcred-pull")] = ""
+    role_arn: Annotated[
+        str,
+        written(
+            _ROLE.pattern,
+            "of the right form; write it as in qcs::cam::uin/100000000001:roleName/regcred-pull",
+        ),
+    ] = ""
     """The CAM role to assume."""
 
     identity_provider: str = ""
@@ -87,9 +84,7 @@ class TencentDefinition(BaseDefinition):
     @model_validator(mode="after")
     def _complete(self) -> TencentDefinition:
         if self.auth == "federated":
-            for field in ("role_arn", "identity_provider"):
-                if not getattr(self, field):
-                    raise ValueError(f"{field}: is missing; 'auth: federated' needs it")
+            require(self, "role_arn", "identity_provider", by="auth: federated")
         return self
 
     def accounts(self) -> tuple[str, ...]:

@@ -228,7 +228,7 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
 def retry_after(answer: Answer) -> timedelta | None:
     """How long the server asked to be left alone, if it said so in seconds (RFC 9110, section 10.2.3)."""
     seconds = answer.headers.get("Retry-After", "")
-    return timedelta(seconds=int(seconds)) if seconds.isdigit() else None
+    return timedelta(seconds=int(seconds)) if seconds.isdecimal() else None
 
 
 def server_time(answer: Answer) -> datetime | None:
