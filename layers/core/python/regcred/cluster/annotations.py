@@ -72,7 +72,7 @@ def _asked(pairs: tuple[tuple[str, str], ...]) -> Asked:
             try:
                 references.add(parse(text))
             except MalformedError as error:
-                malformed.append(f"annotation {key}: {error}")
+                malformed.append(" ".join(f"annotation {key}: {error}".split()))
     return Asked(tuple(sorted(references)), tuple(malformed))
 
 

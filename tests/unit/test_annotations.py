@@ -1,0 +1,79 @@
+"""How requests are read from annotations."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regcred.cluster.annotations import NOTHING, REFERENCES, asked, reference_of
+from regcred.errors import MalformedError
+from regcred.reference import Reference
+
+KEY = "registry.regcred.dev/"
+A, B = Reference("a", "x"), Reference("b", "y")
+LABELS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
+
+
+def test_several_keys_are_several_references_sorted_and_each_once() -> None:
+    own = {f"{KEY}main": "b/y", f"{KEY}sidecar": "a/x", f"{KEY}again": "b/y", "other/annotation": "a/z"}
+    assert asked(own).references == (A, B)
+
+
+def test_a_template_and_its_workload_are_merged() -> None:
+    assert asked({f"{KEY}m": "a/x"}, {f"{KEY}m": "b/y"}).references == (A, B)
+
+
+def test_what_admission_gathered_counts_as_well() -> None:
+    assert asked({REFERENCES: "a/x,b/y"}).references == (A, B)
+
+
+@pytest.mark.parametrize(
+    "annotations", [None, {}, {"registry.regcred.dev": "a/x"}, {"regcred.dev/other": "a/x"}]
+)
+def test_other_annotations_ask_for_nothing(annotations: dict[str, str] | None) -> None:
+    assert asked(annotations) is NOTHING
+
+
+@pytest.mark.parametrize("value", ["a", "a/b/c", "A/b", "a/b ", "/b", "a/", "", "a.b/c", "a/" + "x" * 64])
+def test_a_malformed_value_is_named_with_its_key_and_spoils_no_other(value: str) -> None:
+    found = asked({f"{KEY}bad": value, f"{KEY}good": "a/x"})
+    assert found.references == (A,)
+    [line] = found.malformed
+    assert line.startswith(f"annotation {KEY}bad: ")
+    assert "payments/ecr-prod" in line
+
+
+@given(LABELS, LABELS)
+def test_a_secret_name_leads_back_to_its_reference(project: str, registry: str) -> None:
+    reference = Reference(project, registry)
+    assert reference_of(reference.secret_name) == reference
+
+
+@given(st.tuples(LABELS, LABELS), st.tuples(LABELS, LABELS))
+def test_no_two_references_share_a_secret_name(one: tuple[str, str], other: tuple[str, str]) -> None:
+    same = Reference(*one).secret_name == Reference(*other).secret_name
+    assert same == (one == other)
+
+
+@pytest.mark.parametrize(
+    "name", ["regcred.a", "regcred.a.b.c", "other.a.b", "regcred..b", "regcred.A.b", "zulu"]
+)
+def test_names_of_others_lead_to_none(name: str) -> None:
+    assert reference_of(name) is None
+
+
+@given(st.dictionaries(st.text(max_size=80), st.text(max_size=300), max_size=8))
+def test_no_annotations_whatever_break_the_reader(annotations: dict[str, str]) -> None:
+    keyed = {f"{KEY}{key}": value for key, value in annotations.items()}
+    found = asked(annotations, keyed)
+    assert len(found.references) + len(found.malformed) <= 2 * len(annotations) + sum(
+        value.count(",") for value in annotations.values()
+    )
+    for line in found.malformed:
+        assert "\n" not in line
+
+
+def test_a_malformed_reference_is_an_error_where_one_is_required() -> None:
+    with pytest.raises(MalformedError):
+        Reference.parse("a/b/c")

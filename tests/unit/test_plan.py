@@ -1,0 +1,221 @@
+"""The plan, as a pure function: whatever is observed, some things never happen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regcred.cluster.actions import Note, Project, Remove, SetAccount, Tell
+from regcred.cluster.inventory import Inventory
+from regcred.cluster.model import WORKLOADS, Mode, Namespace, Place, ServiceAccount, Workload
+from regcred.cluster.plan import make_plan
+from regcred.cluster.view import Grants, Knowledge, Registry, RegistryState, Rules, View
+from regcred.cluster.view import Project as Known
+from regcred.cluster.words import Why
+from regcred.reference import Reference
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+DEPLOYMENT = WORKLOADS[0]
+REFS = [Reference("p", "a"), Reference("p", "b"), Reference("q", "a")]
+SPACES = [f"ns-{n}" for n in range(4)]
+UID = "12345678-0000"
+
+
+def view(
+    *,
+    wanted: Mapping[str, tuple[Reference, ...]],
+    places: Mapping[str, Mapping[Reference, Place]] | None = None,
+    grants: Grants | None = None,
+    projects: Mapping[str, Known] | None = None,
+    complete: bool = True,
+    busy: frozenset = frozenset(),
+    **rules,
+) -> View:
+    inventory = Inventory(WORKLOADS)
+    for kind in WORKLOADS if complete else ():
+        inventory.replace(kind, [])
+    inventory.replace(DEPLOYMENT, [])
+    from regcred.cluster.model import NAMESPACE
+
+    inventory.replace(NAMESPACE, [Namespace(name, UID) for name in SPACES])
+    for space, references in wanted.items():
+        if references:
+            inventory.put(
+                Workload(
+                    DEPLOYMENT,
+                    space,
+                    "web",
+                    f"u-{space}",
+                    references,
+                    (),
+                    "default",
+                    True,
+                    "2026-01-01T00:00:00Z",
+                )
+            )
+        inventory.put(ServiceAccount(space, "default"))
+    everywhere = Grants(Knowledge.KNOWN, {"p": frozenset(SPACES), "q": frozenset(SPACES)})
+    ok = Known(Knowledge.KNOWN, {"a": Registry(RegistryState.OK, 3), "b": Registry(RegistryState.OK, 5)})
+    held = places or {}
+    return View(
+        now=NOW,
+        inventory=inventory,
+        grants=grants or everywhere,
+        projects=projects if projects is not None else {"p": ok, "q": ok},
+        places=held,
+        rules=Rules(**{"cluster": "c1", "mode": Mode.NONE, "grace": timedelta(0)} | rules),
+        in_place=sum(place.version is not None for row in held.values() for place in row.values()),
+        busy=busy,
+    )
+
+
+def of(kind: type, seen: View, scope=None) -> list:
+    return [action for action in make_plan(seen, scope).actions if isinstance(action, kind)]
+
+
+PLACES = st.builds(
+    Place,
+    st.sampled_from([None, 0, 1, 3, 5]),
+    st.sampled_from([UID[:8], "ffffffff"]),
+    st.sampled_from(["", "2026-11-24T11:00:00+00:00"]),
+    st.sampled_from(["", "not-granted", "clash"]),
+).filter(lambda place: place != Place())
+LEDGERS = st.dictionaries(st.sampled_from(SPACES), st.dictionaries(st.sampled_from(REFS), PLACES, min_size=1))
+WANTED = st.dictionaries(st.sampled_from(SPACES), st.lists(st.sampled_from(REFS), unique=True).map(tuple))
+REGISTRIES = st.builds(Registry, st.sampled_from(RegistryState), st.sampled_from([0, 3, 5]))
+KNOWN = st.builds(Known, st.sampled_from(Knowledge), st.dictionaries(st.sampled_from(["a", "b"]), REGISTRIES))
+PROJECTS = st.dictionaries(st.sampled_from(["p", "q"]), KNOWN)
+GRANTS = st.builds(
+    Grants,
+    st.sampled_from(Knowledge),
+    st.dictionaries(st.sampled_from(["p", "q"]), st.frozensets(st.sampled_from(SPACES))),
+)
+
+
+@settings(max_examples=300)
+@given(WANTED, LEDGERS, GRANTS, PROJECTS, st.booleans(), st.sampled_from(Mode))
+def test_a_removal_always_has_a_positive_proof(wanted, places, grants, projects, complete, mode) -> None:
+    seen = view(wanted=wanted, places=places, grants=grants, projects=projects, complete=complete, mode=mode)
+    plan = make_plan(seen)
+    for removal in [action for action in (*plan.actions, *plan.held) if isinstance(action, Remove)]:
+        registry = projects.get(removal.reference.project, Known(Knowledge.ABSENT)).registries.get(
+            removal.reference.registry
+        )
+        asked_for = removal.reference in wanted.get(removal.namespace, ())
+        match removal.why:
+            case Why.NOT_GRANTED:
+                assert grants.knowledge is Knowledge.KNOWN
+                assert not grants.allow(removal.reference.project, removal.namespace)
+            case Why.REVOKED | Why.REMOVED:
+                assert registry.state.value == removal.why.value
+            case _:
+                assert removal.why is Why.UNNEEDED
+                assert complete
+                assert not asked_for
+
+
+@settings(max_examples=300)
+@given(WANTED, LEDGERS, GRANTS, PROJECTS, st.booleans())
+def test_nothing_is_projected_that_is_not_granted_and_known(
+    wanted, places, grants, projects, complete
+) -> None:
+    seen = view(wanted=wanted, places=places, grants=grants, projects=projects, complete=complete)
+    for action in of(Project, seen):
+        registry = projects[action.reference.project].registries[action.reference.registry]
+        assert action.version == registry.version > 0
+        assert registry.state in {RegistryState.OK, RegistryState.FAILING}
+        assert action.reference in wanted[action.namespace]
+        if action.first:
+            assert grants.allow(action.reference.project, action.namespace)
+
+
+@given(WANTED, LEDGERS, GRANTS, PROJECTS)
+def test_a_plan_of_some_namespaces_removes_nothing_and_touches_no_other(
+    wanted, places, grants, projects
+) -> None:
+    seen = view(wanted=wanted, places=places, grants=grants, projects=projects)
+    plan = make_plan(seen, ["ns-1"])
+    assert not plan.held
+    for action in plan.actions:
+        assert not isinstance(action, Remove)
+        assert (action.about.namespace if isinstance(action, Tell) else action.namespace) == "ns-1"
+
+
+@given(WANTED, LEDGERS, GRANTS, PROJECTS)
+def test_what_is_busy_is_left_alone(wanted, places, grants, projects) -> None:
+    busy = frozenset((space, reference) for space in SPACES for reference in REFS)
+    seen = view(wanted=wanted, places=places, grants=grants, projects=projects, busy=busy)
+    assert of(Project, seen) == []
+    assert of(Remove, seen) == []
+
+
+@given(WANTED)
+def test_a_plan_that_was_carried_out_is_followed_by_an_empty_one(wanted) -> None:
+    firsts = of(Project, view(wanted=wanted))
+    places: dict[str, dict[Reference, Place]] = {}
+    for action in firsts:
+        places.setdefault(action.namespace, {})[action.reference] = Place(action.version, action.short_uid)
+    assert make_plan(view(wanted=wanted, places=places)).actions == ()
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_the_brake_holds_all_or_none(kept: int, lost: int) -> None:
+    places = {"ns-0": {Reference("p", f"k{n}"): Place(3, UID[:8]) for n in range(kept)}}
+    places["ns-0"] |= {Reference("q", f"l{n}"): Place(3, UID[:8]) for n in range(lost)}
+    registries = {f"k{n}": Registry(RegistryState.OK, 3) for n in range(kept)}
+    others = {f"l{n}": Registry(RegistryState.OK, 3) for n in range(lost)}
+    seen = view(
+        wanted={"ns-0": tuple(places["ns-0"])},
+        places=places,
+        projects={"p": Known(Knowledge.KNOWN, registries), "q": Known(Knowledge.KNOWN, others)},
+        grants=Grants(Knowledge.KNOWN, {"p": frozenset(SPACES)}),
+    )
+    plan = make_plan(seen)
+    removals = [action for action in plan.actions if isinstance(action, Remove)]
+    passes = lost <= max(5, 0.2 * (kept + lost))
+    assert (len(removals), len(plan.held)) == ((lost, 0) if passes else (0, lost))
+
+
+def test_first_projections_come_before_refreshes_and_those_before_removals() -> None:
+    places = {
+        "ns-0": {REFS[0]: Place(1, UID[:8])},
+        "ns-1": {REFS[1]: Place(5, UID[:8], "2026-11-24T11:00:00+00:00")},
+    }
+    wanted = {"ns-0": (REFS[0],), "ns-2": (REFS[0],)}
+    actions = make_plan(view(wanted=wanted, places=places)).actions
+    kinds = [(type(action), getattr(action, "first", None)) for action in actions]
+    assert kinds == [(Project, True), (Project, False), (Remove, None)]
+
+
+def test_a_glob_grants_only_what_it_matches() -> None:
+    grants = Grants(Knowledge.KNOWN, {}, {"p": ("ns-[!x]", "team-*")})
+    assert grants.allow("p", "team-a")
+    assert not grants.allow("p", "other")
+    assert not grants.allow("q", "team-a")
+
+
+def test_a_serviceaccount_gets_only_what_is_in_place() -> None:
+    wanted = {"ns-0": (REFS[0], REFS[1])}
+    places = {"ns-0": {REFS[0]: Place(3, UID[:8])}}
+    seen = view(wanted=wanted, places=places, mode=Mode.SERVICEACCOUNT)
+    assert of(SetAccount, seen) == [SetAccount("ns-0", "default", (REFS[0].secret_name,))]
+
+
+def test_every_action_says_what_it_does_in_one_line() -> None:
+    places = {"ns-1": {REFS[1]: Place(5, UID[:8])}, "gone": {REFS[0]: Place(3, UID[:8])}}
+    wanted = {"ns-0": (REFS[0],), "ns-2": (Reference("p", "nope"),)}
+    lines = make_plan(view(wanted=wanted, places=places)).lines()
+    assert "create  ns-0/regcred.p.a (version 3)" in lines
+    assert "forget  gone/regcred.p.a (its namespace is gone)" in lines
+    assert "delete  ns-1/regcred.p.b (unneeded), unless a live Pod names it" in lines
+    assert any(line.startswith("tell    Deployment ns-2/web: NoSuchRegistry: ") for line in lines)
+    assert not [line for line in lines if "\n" in line]
+
+
+def test_a_note_is_all_that_happens_within_the_grace() -> None:
+    places = {"ns-1": {REFS[1]: Place(5, UID[:8])}}
+    plan = make_plan(view(wanted={}, places=places, grace=timedelta(minutes=10)))
+    assert plan.actions == (Note("ns-1", REFS[1], unused_since=NOW),)
