@@ -142,6 +142,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(whole_stack: Stack) -> Iterator[World]:
     stack = whole_stack
+    stack.start_functions()
     product = Product(stack, instance="sync-e2e")
     world = World(product, stack)
     wait_for("an earlier release gone", lambda: "Terminating" not in world.kubectl("get", "ns"), seconds=120)
@@ -165,6 +166,7 @@ def world(whole_stack: Stack) -> Iterator[World]:
     product.start_sync()
     yield world
     product.stop_sync()
+    stack.stop_functions()
     stack.aws.clear_faults()
     stack.aws.set_ecr_token_lifetime(43200)
     world.kubectl("delete", "namespace", *world.namespaces, "--ignore-not-found", "--wait=false")

@@ -137,6 +137,13 @@ class Stack:
         self.lambda_.poll(rotate, batch_size=5)
         self.lambda_.schedule(dispatch, seconds=60)
 
+    def stop_functions(self) -> None:
+        """End what `start_functions` has started."""
+        for name in ("schedule", "poller"):
+            self.lambda_.stop_polling(name)
+        for name in ("dispatch", "rotate"):
+            self.lambda_.stop(name)
+
     def function_environment(self, name: str) -> dict[str, str]:
         """Return a function's environment variables, as template.yaml sets them."""
         own = {
