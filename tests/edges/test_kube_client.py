@@ -1,0 +1,365 @@
+"""The client of the Kubernetes API against a server that misbehaves: what an outage, a throttle or a proxy looks like."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes.aio.client import Configuration
+from pydantic import SecretStr
+
+from regcred.cluster.dockerconfig import secret_body
+from regcred.cluster.interface import ExpiredError, NameTakenError, SilentError
+from regcred.cluster.kube import Kube
+from regcred.cluster.model import NAMESPACE, POD, WORKLOADS
+from regcred.cluster.reduce import Reducer
+from regcred.cluster.session import Session
+from regcred.errors import ConflictError, MissingError, RefusedError, RegcredError, TransientError
+from regcred.reference import Reference
+
+REF = Reference("payments", "ecr-prod")
+BODY = secret_body(REF, SecretStr('{"auths":{"r":{"auth":"TOPSECRET"}}}'), version=1, expires_at=None)
+DEPLOYMENT = WORKLOADS[0]
+Handler = Callable[[web.Request], Any]
+
+
+class Server:
+    """Answers with what a test queued; what it was asked is kept."""
+
+    def __init__(self) -> None:
+        self.answers: list[Handler | tuple[int, Any]] = []
+        self.asked: list[web.Request] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        await request.read()
+        self.asked.append(request)
+        answer = self.answers.pop(0)
+        if callable(answer):
+            return await answer(request)
+        status, body = answer
+        return web.json_response(body, status=status)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    server = Server()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", server.answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield server
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def kube(server: Server) -> AsyncIterator[Kube]:
+    configuration = Configuration(host=server.url)
+    configuration.api_key["BearerToken"] = "bearer one"
+    session = Session(configuration)
+    yield Kube(session, Reducer(WORKLOADS), instance="test", silence=0.2)
+    await session.close()
+
+
+def failure(status: int, message: str = "", reason: str = "") -> tuple[int, dict[str, Any]]:
+    return status, {
+        "kind": "Status",
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": status,
+    }
+
+
+def page(*names: str, token: str = "", version: str = "7") -> tuple[int, dict[str, Any]]:
+    items = [
+        {
+            "metadata": {
+                "name": name,
+                "namespace": "shop",
+                "uid": name,
+                "annotations": {"registry.regcred.dev/x": str(REF)},
+            }
+        }
+        for name in names
+    ]
+    return 200, {"metadata": {"resourceVersion": version, "continue": token}, "items": items}
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, RefusedError),
+        (403, RefusedError),
+        (404, MissingError),
+        (409, ConflictError),
+        (429, TransientError),
+        (500, TransientError),
+        (503, TransientError),
+        (504, TransientError),
+    ],
+)
+async def test_an_answer_is_an_error_by_its_type(
+    kube: Kube, server: Server, status: int, error: type[RegcredError]
+) -> None:
+    server.answers = [failure(status, "why")]
+    with pytest.raises(error, match=f"answered {status} to GET /api/v1/namespaces"):
+        await kube.list(NAMESPACE)
+
+
+async def test_a_throttle_says_for_how_long(kube: Kube, server: Server) -> None:
+    async def throttled(_: web.Request) -> web.Response:
+        return web.json_response({}, status=429, headers={"Retry-After": "3"})
+
+    server.answers = [throttled]
+    with pytest.raises(TransientError) as raised:
+        await kube.list(NAMESPACE)
+    assert raised.value.retry_after == timedelta(seconds=3)
+
+
+async def test_what_a_proxy_says_is_not_repeated(kube: Kube, server: Server) -> None:
+    async def proxy(_: web.Request) -> web.Response:
+        return web.Response(text="<html>TOPSECRET</html>", status=502)
+
+    server.answers = [proxy]
+    with pytest.raises(TransientError) as raised:
+        await kube.list(NAMESPACE)
+    assert "TOPSECRET" not in str(raised.value)
+
+
+async def test_something_that_is_no_api_server_is_told(kube: Kube, server: Server) -> None:
+    async def page_of_words(_: web.Request) -> web.Response:
+        return web.Response(text="welcome")
+
+    server.answers = [page_of_words]
+    with pytest.raises(TransientError, match="is this a Kubernetes API server"):
+        await kube.list(NAMESPACE)
+
+
+async def test_no_connection_is_transient(kube: Kube) -> None:
+    kube._session._base = "http://127.0.0.1:1"
+    with pytest.raises(TransientError, match="can't be reached"):
+        await kube.list(NAMESPACE)
+
+
+async def test_a_long_list_is_read_by_pages(kube: Kube, server: Server) -> None:
+    server.answers = [page("a", token="next=="), page("b", version="9")]
+    listing = await kube.list(DEPLOYMENT)
+    assert [item.name for item in listing.items] == ["a", "b"]
+    assert (listing.resource_version, listing.requests) == ("9", 2)
+    assert [request.query.get("continue") for request in server.asked] == [None, "next=="]
+    assert {request.query["limit"] for request in server.asked} == {"500"}
+
+
+async def test_a_list_that_expires_between_two_pages_begins_anew(kube: Kube, server: Server) -> None:
+    server.answers = [page("a", token="t"), failure(410, reason="Expired"), page("a"), page("never")]
+    listing = await kube.list(DEPLOYMENT)
+    assert [item.name for item in listing.items] == ["a"]
+
+
+async def test_a_list_that_always_expires_is_given_up(kube: Kube, server: Server) -> None:
+    server.answers = [failure(410)] * 4
+    with pytest.raises(TransientError, match="kept expiring"):
+        await kube.list(DEPLOYMENT)
+
+
+async def test_pods_are_read_as_metadata_and_only_unfinished_ones(kube: Kube, server: Server) -> None:
+    server.answers = [page("a")]
+    await kube.list(POD)
+    [asked] = server.asked
+    assert "PartialObjectMetadataList" in asked.headers["Accept"]
+    assert asked.query["fieldSelector"] == "status.phase!=Succeeded,status.phase!=Failed"
+
+
+# Watches
+
+
+def stream(*lines: dict[str, Any] | bytes, hold: float = 0.0) -> Handler:
+    async def send(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for line in lines:
+            await response.write(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(hold)
+        return response
+
+    return send
+
+
+def added(name: str, version: str, **annotations: str) -> dict[str, Any]:
+    metadata = {
+        "name": name,
+        "namespace": "shop",
+        "uid": "u",
+        "resourceVersion": version,
+        "annotations": annotations,
+    }
+    return {"type": "ADDED", "object": {"metadata": metadata}}
+
+
+async def collect(kube: Kube, **how: Any) -> list[tuple[str, str]]:
+    return [
+        (change.name, change.resource_version)
+        async for change in kube.watch(DEPLOYMENT, "5", **({"labelled": False} | how))
+    ]
+
+
+async def test_a_watch_ends_when_the_server_ends_it_and_bookmarks_move_it_on(
+    kube: Kube, server: Server
+) -> None:
+    bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}}
+    server.answers = [stream(added("a", "6"), bookmark)]
+    assert await collect(kube) == [("a", "6"), ("", "9")]
+    [asked] = server.asked
+    assert asked.query["resourceVersion"] == "5"
+    assert asked.query["allowWatchBookmarks"] == "true"
+
+
+async def test_a_message_may_come_in_pieces_and_two_in_one(kube: Kube, server: Server) -> None:
+    text = json.dumps(added("a", "6")).encode()
+    two = json.dumps(added("b", "7")).encode() + b"\n" + json.dumps(added("c", "8")).encode() + b"\n"
+    server.answers = [stream(text[:20], text[20:] + b"\n" + two)]
+    assert await collect(kube) == [("a", "6"), ("b", "7"), ("c", "8")]
+
+
+async def test_a_message_of_many_megabytes_is_read(kube: Kube, server: Server) -> None:
+    big = added("a", "6", note="x" * 3_000_000)
+    server.answers = [stream(big)]
+    assert await collect(kube) == [("a", "6")]
+
+
+async def test_a_silent_watch_is_given_up(kube: Kube, server: Server) -> None:
+    server.answers = [stream(added("a", "6"), hold=2)]
+    with pytest.raises(SilentError, match="sent nothing"):
+        await collect(kube)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        failure(410),
+        stream({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}),
+    ],
+)
+async def test_an_expired_watch_says_so(kube: Kube, server: Server, answer: Any) -> None:
+    server.answers = [answer]
+    with pytest.raises(ExpiredError):
+        await collect(kube)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [{"type": "ERROR", "object": {"kind": "Status", "code": 500, "reason": "InternalError"}}],
+        [b'{"type": "ADDED", "object"\n'],
+        [b"[]\n"],
+    ],
+)
+async def test_a_broken_message_ends_the_watch_as_a_failure(
+    kube: Kube, server: Server, lines: list[Any]
+) -> None:
+    server.answers = [stream(*lines)]
+    with pytest.raises(TransientError):
+        await collect(kube)
+
+
+async def test_a_labelled_object_without_a_request_is_read_whole_once(kube: Kube, server: Server) -> None:
+    whole = {
+        "metadata": {
+            "name": "a",
+            "namespace": "shop",
+            "uid": "u",
+            "labels": {"regcred.dev/annotated": "true"},
+        },
+        "spec": {"template": {"metadata": {"annotations": {"registry.regcred.dev/x": "a/b/c"}}, "spec": {}}},
+    }
+    server.answers = [stream(added("a", "6")), (200, whole)]
+    changes = [change async for change in kube.watch(DEPLOYMENT, "5", labelled=True)]
+    assert changes[0].item.malformed
+    assert server.asked[0].query["labelSelector"] == "regcred.dev/annotated=true"
+    assert server.asked[1].path == "/apis/apps/v1/namespaces/shop/deployments/a"
+
+
+# Secrets
+
+
+async def test_a_refusal_of_the_policy_is_a_name_clash(kube: Kube, server: Server) -> None:
+    message = (
+        "secrets \"x\" is forbidden: ValidatingAdmissionPolicy 'regcred-sync-secrets' with binding 'b' denied request: "
+        "Secret shop/x is not Regcred's (no label) and was left alone"
+    )
+    server.answers = [failure(409), failure(422, message)]
+    with pytest.raises(NameTakenError):
+        await kube.apply_secret("shop", BODY, first=True)
+    assert [request.method for request in server.asked] == ["POST", "PUT"]
+
+
+async def test_a_namespace_that_is_being_deleted_is_missing(kube: Kube, server: Server) -> None:
+    server.answers = [failure(403, 'secrets "x" is forbidden: ... because it is being terminated')]
+    with pytest.raises(MissingError):
+        await kube.apply_secret("shop", BODY, first=True)
+
+
+async def test_what_the_server_says_of_a_secret_is_not_repeated(kube: Kube, server: Server) -> None:
+    echo = ' "" is invalid: patch: Invalid value: {"data":{".dockerconfigjson":"TOPSECRET"}}'
+    for status in (400, 409, 422, 500):
+        server.answers = [failure(status, echo)] * 2
+        with pytest.raises(RegcredError) as raised:
+            await kube.apply_secret("shop", BODY, first=True)
+        assert "TOPSECRET" not in str(raised.value)
+
+
+async def test_a_refresh_is_one_request(kube: Kube, server: Server) -> None:
+    server.answers = [(200, {"metadata": {}})]
+    await kube.apply_secret("shop", BODY, first=False)
+    [asked] = server.asked
+    assert (asked.method, asked.path) == ("PUT", "/api/v1/namespaces/shop/secrets/regcred.payments.ecr-prod")
+
+
+async def test_a_deletion_names_the_secret_that_was_proven_ours(kube: Kube, server: Server) -> None:
+    ours = {"metadata": {"uid": "u-1", "managedFields": [{"manager": "regcred", "fieldsV1": {"f:type": {}}}]}}
+    deleted: list[Any] = []
+
+    async def delete(request: web.Request) -> web.Response:
+        deleted.append(await request.json())
+        return web.json_response({})
+
+    server.answers = [(200, ours), delete]
+    await kube.delete_secret("shop", REF)
+    assert server.asked[0].query["dryRun"] == "All"
+    assert deleted == [{"preconditions": {"uid": "u-1"}, "propagationPolicy": "Background"}]
+
+
+async def test_a_serviceaccount_that_others_write_is_read_again(kube: Kube, server: Server) -> None:
+    account = {"metadata": {"name": "robot", "resourceVersion": "1"}, "imagePullSecrets": [{"name": "zulu"}]}
+    server.answers = [(200, account), failure(409), (200, account), (200, account)]
+    assert await kube.set_pull_secrets("shop", "robot", add=["regcred.a.b"], remove=[])
+    assert [request.method for request in server.asked] == ["GET", "PUT", "GET", "PUT"]
+
+
+# Sign-in
+
+
+async def test_a_renewed_token_is_used(kube: Kube, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regcred.cluster.session.SIGN_IN_AGAIN", 0.0)
+    server.answers = [page(), page()]
+    await kube.list(NAMESPACE)
+    kube._session._configuration.api_key["BearerToken"] = "bearer two"
+    await kube.list(NAMESPACE)
+    assert [request.headers["Authorization"] for request in server.asked] == ["bearer one", "bearer two"]
+
+
+async def test_a_disruption_budget_puts_an_eviction_off(kube: Kube, server: Server) -> None:
+    server.answers = [
+        failure(429, "Cannot evict pod as it would violate the pod's disruption budget."),
+        failure(404),
+    ]
+    assert not await kube.evict("shop", "web-1")
+    assert not await kube.evict("shop", "web-1")
