@@ -42,11 +42,11 @@ def allow_project(stack: Stack, mount: Mount, project: str) -> None:
 
 
 class SyncProcess:
-    """``functions/sync/app.py`` with its settings; its log stays after it has ended."""
+    """``functions/sync/app.py`` with its settings; all that it says stays among the stack's logs, as ``folder``'s name."""
 
     def __init__(self, stack: Stack, cluster: Cluster, folder: Path, **settings: str) -> None:
         self.cluster = cluster
-        self.log = folder / "sync.log"
+        self.log = stack.logs_dir / f"{folder.name}.log"
         self._token = folder / "vault-token"
         (self.port,) = free_ports(1)
         kubernetes = stack.kubernetes
@@ -78,6 +78,8 @@ class SyncProcess:
         done = subprocess.run(
             command, env=self._environment, capture_output=True, text=True, check=False, timeout=60
         )
+        with self.log.open("a") as log:
+            log.write(done.stdout + done.stderr)
         return done.returncode, done.stdout + done.stderr
 
     def kill(self) -> None:

@@ -22,7 +22,6 @@ from pydantic import SecretStr
 
 from realparts.kubernetes import Kubernetes
 from realparts.stack import Stack
-from realparts.vault import Vault
 from regcred.cluster.dockerconfig import secret_body
 from regcred.credential import Credential, Login
 from regcred.reference import Reference
@@ -40,9 +39,9 @@ UPSTREAM = json.dumps({"username": "puller", "password": PASSWORD})
 
 @dataclass
 class Person:
-    """Somebody at a shell: a Vault token with certain policies, a home, a kubeconfig."""
+    """Somebody at a shell: a Vault token with certain policies, a home, a kubeconfig. What they see stays in a log."""
 
-    vault: Vault
+    stack: Stack
     token: str
     home: Path
     variables: dict[str, str] = field(default_factory=dict)
@@ -52,7 +51,7 @@ class Person:
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
-            "VAULT_ADDR": self.vault.addr,
+            "VAULT_ADDR": self.stack.vault.addr,
             "VAULT_TOKEN": self.token,
             **self.variables,
         }
@@ -67,6 +66,8 @@ class Person:
             check=False,
             timeout=60,
         )
+        with (self.stack.logs_dir / "cli.log").open("a") as log:
+            log.write(f"regcred {line}\n{done.stdout}{done.stderr}")
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
         assert PASSWORD not in done.stdout + done.stderr
@@ -81,7 +82,8 @@ def command(line: str) -> list[str]:
 def project(vault_stack: Stack, tmp_path_factory) -> str:
     """A project of its own, set up by an operator."""
     name = f"p-{uuid.uuid4().hex[:8]}"
-    operator = Person(vault_stack.vault, vault_stack.vault.root_token, tmp_path_factory.mktemp("operator"))
+    operator = Person(vault_stack, vault_stack.vault.root_token, tmp_path_factory.mktemp("operator"))
+    vault_stack.remember_secret(PASSWORD)
     operator("platform apply")
     operator(f"project add {name} --host registry.example.com --cluster local")
     return name
@@ -92,7 +94,7 @@ def person(vault_stack: Stack, tmp_path: Path):
     def with_policies(*policies: str, **variables: str) -> Person:
         body = {"policies": list(policies), "ttl": "10m", "display_name": "ann"}
         token = vault_stack.vault.call("POST", "auth/token/create", body)["auth"]["client_token"]
-        return Person(vault_stack.vault, token, tmp_path, variables)
+        return Person(vault_stack, token, tmp_path, variables)
 
     return with_policies
 
@@ -104,7 +106,7 @@ def admin(person, project) -> Person:
 
 @pytest.fixture
 def root(vault_stack: Stack, tmp_path: Path) -> Person:
-    return Person(vault_stack.vault, vault_stack.vault.root_token, tmp_path)
+    return Person(vault_stack, vault_stack.vault.root_token, tmp_path)
 
 
 @pytest.fixture
@@ -131,7 +133,7 @@ def test_a_project_admin_registers_a_registry_and_can_not_read_its_secret(admin,
     assert shown["upstream_secret"] is True
     assert store.upstream(reference).value["password"].get_secret_value() == PASSWORD
     with pytest.raises(Exception, match="403"):
-        admin.vault.call("GET", f"regcred/data/upstream/{reference}", token=admin.token)
+        admin.stack.vault.call("GET", f"regcred/data/upstream/{reference}", token=admin.token)
     rows = admin(f"status {project}").stdout.splitlines()
     assert any(str(reference) in row and "pending" in row for row in rows)
     admin(f"registry remove {reference} --yes")
@@ -288,7 +290,7 @@ def test_the_platform_is_checked_and_doctor_repairs_who_may_read(root):
     assert missing(root) == []
     found = json.loads(root(f"doctor {project} -o json").stdout)["findings"]
     assert {"level": "ok", "about": "platform", "text": "Vault is as declared"} in found
-    root.vault.call("DELETE", f"sys/policies/acl/regcred-readers-{project}")
+    root.stack.vault.call("DELETE", f"sys/policies/acl/regcred-readers-{project}")
     assert missing(root) == [f"regcred-readers-{project}"]
     root("platform check", code=1)
     root(f"doctor {project} --repair")

@@ -1,5 +1,7 @@
 """What the logs of a whole run must not show. The search comes last (tests/conftest.py), after everything that writes one."""
 
+import os
+
 import pytest
 
 from realparts import used_secrets
@@ -25,5 +27,6 @@ def test_no_secret_is_in_any_log(stack):
     """Every process's output, the audit logs of Vault and Kubernetes, and what the command line printed."""
     secrets = stack.used_secrets()
     logs = sorted(path for path in stack.logs_dir.rglob("*") if path.is_file())
+    assert (secrets and logs) or os.environ.get("CI") != "true", "there is nothing to search"
     found = {path.name: list(used_secrets.leaks(path.read_bytes(), secrets)) for path in logs}
     assert {name: what for name, what in found.items() if what} == {}

@@ -61,7 +61,7 @@ class World:
         )
 
     def mint(self, password: str) -> int:
-        return self.mount.mint(self.ref, password)
+        return self.mount.mint(self.ref, self.stack.remember_secret(password))
 
     def password(self, space: str) -> str | None:
         answer = self.stack.kubernetes.get(f"/api/v1/namespaces/{space}/secrets/{self.name}")

@@ -220,6 +220,8 @@ def installed(node_stack: Stack, image: str) -> Iterator[Installed]:
             found.log(),
             sep="\n",
         )
+        # The kubelet deletes it with the Pod, before all logs are searched for secrets.
+        (stack.logs_dir / "sync-pod.log").write_text(found.log())
         config = stack.kubernetes.kubeconfig
         helm("uninstall", "regcred", "--namespace", NAMESPACE, "--ignore-not-found", kubeconfig=config)
         cluster.clean()
