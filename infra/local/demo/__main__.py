@@ -161,8 +161,7 @@ class Demo:
         )
         self.stack.aws.set_ecr_token_lifetime(12 * 3600)
         self.narrator.run("regcred rotate shop/ecr")
-        version = self.product.regcred_json("status", "shop/ecr")
-        wait_for("the new version in the namespace", lambda: self._in_place(version), seconds=30)
+        wait_for("the new version in the namespace", self._in_place, seconds=30)
         self._wait_for_expiry()
         self._pull_by_crane(self.first_token, works=False)
         if self.has_node:
@@ -229,12 +228,12 @@ class Demo:
         answer = self.stack.vault.call("GET", f"regcred/data/credentials/{reference}")
         return str(answer["data"]["data"]["password"])
 
-    def _in_place(self, wanted: object) -> bool:
+    def _in_place(self) -> bool:
+        """Whether the namespace has the version that Vault has."""
         secret = json.loads(self._kubectl("-n", "shop", "get", "secret", "regcred.shop.ecr", "-o", "json"))
         stored = self.stack.vault.call("GET", "regcred/data/credentials/shop/ecr")["data"]
         return bool(
             secret["metadata"]["annotations"]["regcred.dev/version"] == str(stored["metadata"]["version"])
-            and wanted
         )
 
     def _wait_for_secrets(self) -> None:
