@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -247,10 +246,3 @@ def test_a_restart_in_the_middle_passes(single: Backend, folder: str) -> None:
     single.restart()
     assert kv.version(f"{folder}/r") == 1
     assert kv.write(f"{folder}/r", {"a": "2"}, cas=1) == 2
-
-
-def test_hashicorp_vault_was_tried_too() -> None:
-    if not os.environ.get("VAULT_BIN"):
-        pytest.skip(
-            "VAULT_BIN names no binary of HashiCorp Vault, so the contract ran on OpenBao and the fake alone"
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import ssl
 import sys
 import threading
@@ -101,10 +100,7 @@ def test_the_issuers_keys_are_fetched_and_the_platform_stays_as_declared(real: R
         real.reset()
 
 
-@pytest.mark.skipif(
-    not os.environ.get("VAULT_BIN"),
-    reason="VAULT_BIN names no binary of HashiCorp Vault, and OpenBao has no AWS sign-in; a stand-in was tried",
-)
+@pytest.mark.hashicorp
 def test_a_function_signs_in_to_hashicorp_vault_by_its_iam_role(
     hashicorp: Real, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
