@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regcred.cluster.annotations import NOTHING, REFERENCES, asked, reference_of
 from regcred.errors import MalformedError
 from regcred.reference import Reference
 
+CALM = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KEY = "registry.regcred.dev/"
 A, B = Reference("a", "x"), Reference("b", "y")
 LABELS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
@@ -44,12 +45,14 @@ def test_a_malformed_value_is_named_with_its_key_and_spoils_no_other(value: str)
     assert "payments/ecr-prod" in line
 
 
+@CALM
 @given(LABELS, LABELS)
 def test_a_secret_name_leads_back_to_its_reference(project: str, registry: str) -> None:
     reference = Reference(project, registry)
     assert reference_of(reference.secret_name) == reference
 
 
+@CALM
 @given(st.tuples(LABELS, LABELS), st.tuples(LABELS, LABELS))
 def test_no_two_references_share_a_secret_name(one: tuple[str, str], other: tuple[str, str]) -> None:
     same = Reference(*one).secret_name == Reference(*other).secret_name
@@ -63,6 +66,7 @@ def test_names_of_others_lead_to_none(name: str) -> None:
     assert reference_of(name) is None
 
 
+@CALM
 @given(st.dictionaries(st.text(max_size=80), st.text(max_size=300), max_size=8))
 def test_no_annotations_whatever_break_the_reader(annotations: dict[str, str]) -> None:
     keyed = {f"{KEY}{key}": value for key, value in annotations.items()}

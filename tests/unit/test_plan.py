@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regcred.cluster.actions import Note, Project, Remove, SetAccount, Tell
@@ -19,6 +19,7 @@ from regcred.reference import Reference
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DEPLOYMENT = WORKLOADS[0]
+CALM = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 REFS = [Reference("p", "a"), Reference("p", "b"), Reference("q", "a")]
 SPACES = [f"ns-{n}" for n in range(4)]
 UID = "12345678-0000"
@@ -95,7 +96,7 @@ GRANTS = st.builds(
 )
 
 
-@settings(max_examples=300)
+@CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS, st.booleans(), st.sampled_from(Mode))
 def test_a_removal_always_has_a_positive_proof(wanted, places, grants, projects, complete, mode) -> None:
     seen = view(wanted=wanted, places=places, grants=grants, projects=projects, complete=complete, mode=mode)
@@ -117,7 +118,7 @@ def test_a_removal_always_has_a_positive_proof(wanted, places, grants, projects,
                 assert not asked_for
 
 
-@settings(max_examples=300)
+@CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS, st.booleans())
 def test_nothing_is_projected_that_is_not_granted_and_known(
     wanted, places, grants, projects, complete
@@ -132,6 +133,7 @@ def test_nothing_is_projected_that_is_not_granted_and_known(
             assert grants.allow(action.reference.project, action.namespace)
 
 
+@CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS)
 def test_a_plan_of_some_namespaces_removes_nothing_and_touches_no_other(
     wanted, places, grants, projects
@@ -144,6 +146,7 @@ def test_a_plan_of_some_namespaces_removes_nothing_and_touches_no_other(
         assert (action.about.namespace if isinstance(action, Tell) else action.namespace) == "ns-1"
 
 
+@CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS)
 def test_what_is_busy_is_left_alone(wanted, places, grants, projects) -> None:
     busy = frozenset((space, reference) for space in SPACES for reference in REFS)
@@ -152,6 +155,7 @@ def test_what_is_busy_is_left_alone(wanted, places, grants, projects) -> None:
     assert of(Remove, seen) == []
 
 
+@CALM
 @given(WANTED)
 def test_a_plan_that_was_carried_out_is_followed_by_an_empty_one(wanted) -> None:
     firsts = of(Project, view(wanted=wanted))
@@ -161,6 +165,7 @@ def test_a_plan_that_was_carried_out_is_followed_by_an_empty_one(wanted) -> None
     assert make_plan(view(wanted=wanted, places=places)).actions == ()
 
 
+@CALM
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_the_brake_holds_all_or_none(kept: int, lost: int) -> None:
     places = {"ns-0": {Reference("p", f"k{n}"): Place(3, UID[:8]) for n in range(kept)}}

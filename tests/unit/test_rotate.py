@@ -105,6 +105,15 @@ def test_refresh_comes_at_half_of_the_life_or_a_tenth_earlier(rotated: World) ->
     assert timedelta(hours=5.4) <= after <= timedelta(hours=6)
 
 
+def test_a_public_registry_is_in_order_without_a_credential(world: World) -> None:
+    world.define(PROD, provider="public")
+    assert world.one(Reason.NEW) is Done.UNCHANGED
+    entry = world.entry()
+    assert (entry.state, entry.version, entry.error) == (State.OK, 0, "")
+    assert "needs no credential" in entry.warning
+    assert world.provider.contexts == []
+
+
 def test_a_message_that_comes_twice_mints_once(rotated: World) -> None:
     assert rotated.one() is Done.DROPPED
     assert len(rotated.provider.contexts) == 1

@@ -12,7 +12,7 @@ from fakes.sync_world import CLUSTER, Clock, Mount, deployment, namespace, optio
 
 from regcred.cluster.model import Mode
 from regcred.errors import RefusedError, TransientError
-from regcred.sync import Options, Report, run_once
+from regcred.sync import Engine, Options, Report, run_once
 from regcred.vault.records import State
 
 REF = "payments/ecr-prod"
@@ -442,6 +442,21 @@ async def test_a_stale_index_does_not_bring_an_older_credential_back(world: Worl
     assert world.cluster.writes() == []
 
 
+async def test_stale_grants_take_nothing_away(world: World) -> None:
+    world.mount.grant({"payments": ["shop"], "other": []})
+    async with Engine(world.cluster, world.mount.store, world.options, clock=world.clock) as engine:
+        await engine.load()
+        assert engine.sources.grants.allow("payments", "shop")
+        world.kv._entries[GRANTS].versions[1] = {"document": '{"grants": {}}'}
+        newest, world.kv._entries[GRANTS].newest = world.kv._entries[GRANTS].newest, 1
+        assert not await engine.sources.look_at_grants()
+        assert engine.sources.grants.allow("payments", "shop")
+        world.clock.move(minutes=6)
+        assert await engine.sources.look_at_grants()  # it stays so: Vault was restored
+        assert not engine.sources.grants.allow("payments", "shop")
+        world.kv._entries[GRANTS].newest = newest
+
+
 # ServiceAccounts
 
 
@@ -550,6 +565,22 @@ async def test_a_workload_older_than_the_policies_gets_its_secret_and_is_told_to
     [(reason, _, note)] = await world.cluster.events("shop")
     assert reason == "RestartNeeded"
     assert "kubectl -n shop rollout restart deployment/web" in note
+
+
+async def test_nobody_is_told_to_restart_where_no_policy_is(world: World) -> None:
+    world.options = options(Mode.ADMISSION, excluded=frozenset({"shop"}))
+    await world.sync()
+    assert await world.password("shop")
+    assert await world.cluster.events("shop") == []
+
+
+async def test_a_label_that_names_no_mode_is_told(world: World) -> None:
+    await world.cluster.create(namespace("shop", labels={"regcred.dev/mode": "webhook"}))
+    await world.sync()
+    [note] = [
+        note for reason, _, note in await world.cluster.events("shop") if reason == "MalformedReference"
+    ]
+    assert "label regcred.dev/mode: 'webhook' is none of admission, none, serviceaccount" in note
 
 
 async def test_an_admitted_workload_is_not_told_to_restart(world: World) -> None:

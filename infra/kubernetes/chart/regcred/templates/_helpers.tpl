@@ -199,6 +199,8 @@ volumes:
 - name: REGCRED_WORKLOAD_KINDS
   value: {{ join "," . | quote }}
 {{- end }}
+- name: REGCRED_EXCLUDED_NAMESPACES
+  value: {{ append .Values.excludedNamespaces .Release.Namespace | uniq | sortAlpha | join "," | quote }}
 {{- if .Values.evictStuckPods }}
 - name: REGCRED_EVICT_STUCK_PODS
   value: "true"

@@ -97,7 +97,7 @@ def _is_settled(
     view: View, namespace: Namespace, places: Mapping[Reference, Place], steady: Mapping[Reference, int]
 ) -> bool:
     """Whether there is plainly nothing to do in a namespace. Nearly all are so nearly always: this decides the speed."""
-    mode = namespace.mode or view.rules.mode
+    mode = view.rules.mode_of(namespace)
     if mode is Mode.SERVICEACCOUNT or view.grants.knowledge is not Knowledge.KNOWN:
         return False
     uid = namespace.uid[:UID_DIGITS]
@@ -181,7 +181,7 @@ class _NamespacePlan:
 
     @property
     def _mode(self) -> Mode:
-        return self.namespace.mode or self.view.rules.mode
+        return self.view.rules.mode_of(self.namespace)
 
     def _current(self, place: Place) -> Place:
         """What is in place in this namespace, and not in one of the same name before it."""

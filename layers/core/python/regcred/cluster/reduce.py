@@ -89,16 +89,19 @@ def namespace(obj: Json) -> Namespace:
     metadata = obj["metadata"]
     name = sys.intern(metadata["name"])
     found = asked(metadata.get("annotations"))
+    label = (metadata.get("labels") or {}).get(MODE)
+    malformed = found.malformed if _mode(label) or not label else (*found.malformed, _wrong_mode(label))
     request = None
-    if found.references or found.malformed:
+    if found.references or malformed:
         created = metadata.get("creationTimestamp") or ""
+        uid = metadata["uid"]
         request = Workload(
-            NAMESPACE, name, name, metadata["uid"], found.references, found.malformed, "", True, created
+            NAMESPACE, name, name, uid, found.references, malformed, "", admitted=True, created=created
         )
     return Namespace(
         name=name,
         uid=metadata["uid"],
-        mode=_mode((metadata.get("labels") or {}).get(MODE)),
+        mode=_mode(label),
         request=request,
         terminating=bool(metadata.get("deletionTimestamp")),
     )
@@ -154,3 +157,7 @@ def _at(obj: Json, path: tuple[str, ...]) -> Json | None:
 
 def _mode(text: str | None) -> Mode | None:
     return Mode(text) if text in set(Mode) else None
+
+
+def _wrong_mode(text: str) -> str:
+    return f"label {MODE}: {text!r} is none of {', '.join(sorted(Mode))}; the cluster's mode is used"

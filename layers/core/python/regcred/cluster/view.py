@@ -9,7 +9,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from regcred.cluster.inventory import Inventory
-from regcred.cluster.model import Mode, Place
+from regcred.cluster.model import Mode, Namespace, Place
 from regcred.reference import Reference
 
 
@@ -19,6 +19,8 @@ class Rules:
 
     cluster: str
     mode: Mode = Mode.ADMISSION
+    excluded: frozenset[str] = frozenset()
+    """Namespaces that no admission policy touches: unless their label says otherwise, only Secrets are made there."""
     grace: timedelta = timedelta(minutes=10)
     """How long a Secret must be unneeded before it is removed."""
     max_removal_share: float = 0.2
@@ -27,6 +29,12 @@ class Rules:
     """The brake never holds this many removals or fewer."""
     removals_confirmed: bool = False
     """Whether somebody has said that the brake may be passed."""
+
+    def mode_of(self, namespace: Namespace) -> Mode:
+        """How Pods of a namespace get the names of their Secrets."""
+        if namespace.mode is None and namespace.name in self.excluded and self.mode is Mode.ADMISSION:
+            return Mode.NONE
+        return namespace.mode or self.mode
 
 
 class Knowledge(StrEnum):

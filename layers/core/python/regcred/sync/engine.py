@@ -161,6 +161,14 @@ class Engine:
             if grants.allow(reference.project, namespace)
         }
 
+    def tidy(self) -> None:
+        """Forget what was told to owners of workloads that are gone."""
+        for key, said in list(self._told.items()):
+            uids = {workload.uid for workload in self.inventory.requests(key[0])}
+            self._told[key] = {entry for entry in said if entry[0] in uids}
+            if not self._told[key]:
+                del self._told[key]
+
     def drop_unused_projects(self) -> None:
         """Stop polling projects that nothing uses any longer."""
         for project in self.sources.projects.keys() - self.projects_in_use():
@@ -243,6 +251,7 @@ class Engine:
     def _note(self, note: Note) -> None:
         old = self.ledger.place(note.namespace, note.reference) or Place()
         if note.forget:
+            self._told.pop((note.namespace, note.reference), None)
             self.ledger.put(note.namespace, note.reference, None)
             return
         since = note.unused_since.isoformat() if note.unused_since else ""
@@ -290,8 +299,7 @@ class Engine:
         if not isinstance(action, Project):
             return True
         namespace = self.inventory.namespaces.get(action.namespace)
-        mode = (namespace.mode if namespace else None) or self.options.rules.mode
-        return mode is Mode.SERVICEACCOUNT
+        return namespace is not None and self.options.rules.mode_of(namespace) is Mode.SERVICEACCOUNT
 
     def _rename(
         self, namespace: str, account: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()

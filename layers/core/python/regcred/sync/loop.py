@@ -104,6 +104,7 @@ class Loop:
                     self._start(self._poll())
                     self._start(self._save())
                     self._start(self._repair())
+                    self._start(self._tidy())
                     if self._changes:
                         self._start(self._listen(self._changes))
             finally:
@@ -242,6 +243,11 @@ class Loop:
         """Have the next pass look at everything."""
         self._review_at = self._engine.clock()
         self._engine.awake.set()
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(self._pace.relist.total_seconds())
+            self._engine.tidy()
 
     async def _repair(self) -> None:
         """Write again what is in place, slowly, and never soon after a start: a restart at rest writes nothing."""

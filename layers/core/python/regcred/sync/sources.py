@@ -45,6 +45,7 @@ class Sources:
         self._reading: dict[Reference, asyncio.Future[SecretBody]] = {}
         self._highest: dict[Reference, int] = {}
         self._behind: dict[Reference, datetime] = {}
+        self._grants_behind: datetime | None = None
 
     async def look_at_grants(self) -> bool:
         """Poll the grants; say whether they changed."""
@@ -62,10 +63,21 @@ class Sources:
                 self.grants = Grants(Knowledge.ABSENT)
                 return True
             return False
+        if self._grants_are_stale(found.version):
+            return False
         self._settle("grants")
         self._versions[""] = found.version
         old, self.grants = self.grants, grants_of(found.value)
         return old != self.grants
+
+    def _grants_are_stale(self, version: int) -> bool:
+        """Whether a standby has answered from the past: a grant of then must not be taken for a withdrawal now."""
+        if version >= self._versions.get("", 0):
+            self._grants_behind = None
+            return False
+        now = self._clock()
+        self._grants_behind = self._grants_behind or now
+        return now - self._grants_behind < BEHIND_FOR
 
     async def look_at(self, project: str) -> bool:
         """Poll a project's index; say whether anything changed."""
@@ -202,6 +214,6 @@ def registry_of(entry: IndexEntry, *, rewound: bool = False) -> Registry:
         version=entry.version,
         expires_at=entry.expires_at,
         refresh_at=entry.refresh_at,
-        error=entry.error,
+        error=entry.error or (entry.warning if entry.version == 0 else ""),
         rewound=rewound,
     )

@@ -62,6 +62,8 @@ class SyncSettings(BaseModel):
     mode: Mode = Mode.ADMISSION
     workload_kinds: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
     """Custom workload kinds, ``<group>/<version>/<plural>/<Kind>``, by white space or commas."""
+    excluded_namespaces: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
+    """Namespaces that the admission policies leave alone."""
     evict_stuck_pods: bool = False
     grace_seconds: float = Field(default=600, ge=0)
     """How long a Secret must be unneeded before it is removed."""
@@ -105,6 +107,7 @@ class SyncSettings(BaseModel):
         rules = Rules(
             cluster=self.cluster,
             mode=self.mode,
+            excluded=frozenset(self.excluded_namespaces),
             grace=timedelta(seconds=self.grace_seconds),
             max_removal_share=self.max_removal_share,
             removals_confirmed=self.confirm_removals,
