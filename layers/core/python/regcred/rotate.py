@@ -525,6 +525,8 @@ class _Batch:
             raise  # Vault's trouble, not the vendor's
         except RegcredError as error:
             return self._failed(seen, error, answered=answered)
+        if not definition.needs_credential():
+            return self._public(seen, definition, answered=answered)
         try:
             with self.verb.bound(vendor(definition)):
                 credential = provider.mint(definition, context)
@@ -553,6 +555,18 @@ class _Batch:
             event=Announced.ROTATED if changed else None,
             answered=answered,
         )
+
+    def _public(self, seen: Seen, definition: BaseDefinition, *, answered: int) -> _Result:
+        """The entry of a registry that anybody can pull from: in order, with nothing to hand out."""
+        entry = IndexEntry(
+            state=State.OK,
+            version=seen.version,
+            provider=definition.provider,
+            definition_version=seen.definition_version,
+            warning="it is public and needs no credential, so workloads need no annotation for it",
+            changed_at=self._later(seen),
+        )
+        return _Result(_outcome(seen, Done.UNCHANGED), entry=entry, answered=answered)
 
     def _provider(self, seen: Seen) -> tuple[BaseDefinition, Provider[Any]]:
         if seen.definition is None:
