@@ -130,7 +130,7 @@ def _plan_namespace(
 def decide(view: View, namespace: Namespace, reference: Reference, place: Place) -> Verdict:
     """What shall become of a reference in a namespace that asks for it."""
     grants = view.grants
-    if grants.knowledge is Knowledge.UNREADABLE and place.version is None:
+    if grants.knowledge is Knowledge.UNREADABLE and not place.version:
         return Verdict(why=Why.UNREADABLE, detail="the grants of this cluster can't be read")
     if grants.knowledge is not Knowledge.UNREADABLE and not grants.allow(reference.project, namespace.name):
         return Verdict(why=Why.NOT_GRANTED, remove=grants.knowledge is Knowledge.KNOWN)
