@@ -170,6 +170,15 @@ async def test_a_registry_without_a_credential_yet_is_told_with_the_reason(world
     assert "the role may not be assumed" in note
 
 
+async def test_a_public_registry_is_told_to_need_nothing(world: World) -> None:
+    world.mount.index("payments/public", state=State.OK)
+    await world.cluster.create(deployment("shop", "open", "payments/public"))
+    await world.sync()
+    [message] = [message for message in world.cluster.messages if message.reason == "NotNeeded"]
+    assert not message.warning
+    assert "is public" in message.note
+
+
 async def test_a_registry_that_is_failing_keeps_its_last_good_credential(world: World) -> None:
     await world.sync()
     world.mount.index(REF, state=State.FAILING, version=1, error="throttled")

@@ -141,7 +141,8 @@ def decide(view: View, namespace: Namespace, reference: Reference, place: Place)
     if registry.state in GONE:
         return Verdict(why=GONE[registry.state], remove=True)
     if registry.version == 0:
-        return Verdict(why=Why.NOT_READY, detail=registry.error)
+        why = Why.PUBLIC if registry.state is RegistryState.OK else Why.NOT_READY
+        return Verdict(why=why, detail=registry.error)
     return Verdict(version=registry.version)
 
 

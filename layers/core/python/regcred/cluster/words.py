@@ -15,6 +15,8 @@ class Why(StrEnum):
     NO_SUCH_REGISTRY = "no-such-registry"
     NOT_READY = "not-ready"
     """The registry exists, but has no credential yet."""
+    PUBLIC = "public"
+    """Anybody can pull from it: there is no credential to place."""
     UNREADABLE = "unreadable"
     """Vault doesn't let us know."""
     REVOKED = "revoked"
@@ -32,6 +34,7 @@ class Reason(StrEnum):
     NOT_GRANTED = "NotGranted"
     NO_SUCH_REGISTRY = "NoSuchRegistry"
     NOT_READY = "NotReady"
+    NOT_NEEDED = "NotNeeded"
     MALFORMED = "MalformedReference"
     EXPIRING = "CredentialExpiring"
     REVOKED = "CredentialRevoked"
@@ -43,6 +46,7 @@ REASON_OF = {
     Why.NOT_GRANTED: Reason.NOT_GRANTED,
     Why.NO_SUCH_REGISTRY: Reason.NO_SUCH_REGISTRY,
     Why.NOT_READY: Reason.NOT_READY,
+    Why.PUBLIC: Reason.NOT_NEEDED,
     Why.UNREADABLE: Reason.NOT_READY,
     Why.REVOKED: Reason.REVOKED,
     Why.REMOVED: Reason.NO_SUCH_REGISTRY,
@@ -62,6 +66,7 @@ _REFUSALS = {
         "regcred registry add {reference}"
     ),
     Why.NOT_READY: "Registry {reference} has no credential yet; it is placed here as soon as it is minted. {detail}",
+    Why.PUBLIC: "Registry {reference} is public and needs no credential. Remove the annotation.",
     Why.UNREADABLE: "Project {project} can't be read in Vault, so no pull credential for {reference} is placed here yet. {detail}",
     Why.REVOKED: (
         "The credential of {reference} was revoked by its project; its Secret is taken away and comes back with the next "

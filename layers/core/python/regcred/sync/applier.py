@@ -13,7 +13,7 @@ from typing import Self
 from regcred.cluster.actions import Action, Evict, Note, Project, Remove, SetAccount, Tell
 from regcred.cluster.interface import Cluster, Message, NameTakenError
 from regcred.cluster.model import Place
-from regcred.cluster.words import Why
+from regcred.cluster.words import Reason, Why
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.sync.desk import Clock, Meter, jittered, log
@@ -282,7 +282,9 @@ class Applier:
             tell = await self._events.get()
             try:
                 await self._await_allowance()
-                await self._cluster.tell(Message(tell.about, tell.reason, tell.note))
+                await self._cluster.tell(
+                    Message(tell.about, tell.reason, tell.note, warning=tell.reason is not Reason.NOT_NEEDED)
+                )
                 self.report.told += 1
                 self._meter.count("events_total", reason=tell.reason)
             except RegcredError as error:
