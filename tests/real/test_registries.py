@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from contract.registry.harness import Bench, vendor_id
 from fakes.vendors import basic, federated, static, tokens
 from fakes.vendors.aws import Aws
 from fakes.vendors.basic import BasicToken
 from fakes.vendors.distribution import distribution
-from fakes.vendors.federated import System
+from fakes.vendors.federated import Cloudsmith, JfrogOidc, QuayFederated, System
 from fakes.vendors.network import Network
 from fakes.vendors.static import GhcrToken
 from fakes.vendors.tokens import Gitlab, Harbor
@@ -234,3 +235,40 @@ def test_what_each_vendor_gives_pulls_through_a_real_registry(vendor: Vendor, tm
     if vendor.revocable:
         bench.revoke(credential)
         assert bench.verify(credential).verdict is Verdict.REFUSED
+
+
+class StsIssuer:
+    """What a vendor knows of the project's issuer: its keys."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+
+    def check_identity_token(self, token: str, *, audience: str, subject: str) -> bool:
+        """Whether the token is the project role's, for this audience."""
+        key, _ = self._stack.aws.web_identity_public_keys
+        issuer = self._stack.aws.web_identity_issuer()
+        try:
+            claims = jwt.decode(token, key, algorithms=["RS256"], audience=audience, issuer=issuer)
+        except jwt.PyJWTError:
+            return False
+        return bool(claims["sub"] == PROJECT)
+
+
+@pytest.mark.parametrize("vendor", [QuayFederated, Cloudsmith, JfrogOidc, System], ids=vendor_id)
+def test_a_vendor_accepts_the_identity_that_sts_signs_for_the_projects_role(
+    vendor: type[Vendor],
+    project: ProjectIdentity,
+    internet: Stack,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = Network(tmp_path)
+    may = [{"Effect": "Allow", "Action": "sts:GetWebIdentityToken", "Resource": "*"}]
+    trust = {"trusted": ROTATE, "external_id": "payments", "tags": {"project": "payments"}}
+    internet.aws.add_role(PROJECT, policy={"Version": "2012-10-17", "Statement": may}, **trust)
+    for name, value in network.environment.items():
+        monkeypatch.setenv(name, value)
+    made = vendor(network, StsIssuer(internet))  # type: ignore[arg-type]
+    credential = minted(made.definition, identity=project)
+    assert verified(made.definition, credential).verdict is Verdict.CAN_PULL
+    network.close()

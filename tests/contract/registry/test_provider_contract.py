@@ -180,3 +180,10 @@ def test_no_secret_is_in_a_log_or_a_repr(bench: Bench, caplog: pytest.LogCapture
 def passwords(credential: Credential) -> set[str]:
     auths = json.loads(credential.dockerconfigjson().get_secret_value())["auths"]
     return {value for entry in auths.values() for value in (entry["password"], entry["auth"])}
+
+
+@vendors(that=lambda vendor: vendor.provider in {"ecr", "ecr-public"})
+def test_a_clock_that_aws_does_not_take_is_named_as_the_reason(bench: Bench, network: Network) -> None:
+    network.clock.advance(timedelta(minutes=10))
+    with pytest.raises(RefusedError, match="clock"):
+        bench.mint()

@@ -102,7 +102,7 @@ class AcrDefinition(BaseDefinition):
         return f"""az ad app federated-credential create --id {self.client_id} --parameters '{federated}'
 {roles}
 # On a registry with repository permissions by ABAC: the role "Container Registry Repository Reader" instead.
-{asker.issuer_note()}"""
+{asker.identity_note(AUDIENCE)}"""
 
     def typed_hosts(self) -> tuple[str, ...]:
         """The login servers: the exchanged identity is sent to them."""

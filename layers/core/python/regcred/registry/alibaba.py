@@ -118,7 +118,7 @@ Trust policy of {self.role_arn}:
 
 Its permissions:
 {document(_PERMISSIONS)}
-{asker.issuer_note()}"""
+{asker.identity_note(AUDIENCE)}"""
 
     def typed_hosts(self) -> tuple[str, ...]:
         """The instance's hosts, where a key is used: no identity then binds it to the project."""

@@ -99,7 +99,7 @@ class ArtifactoryDefinition(BaseDefinition):
         return f"""{curl} --request POST {api}/oidc --data '{document(provider)}'
 {curl} --request POST {api}/oidc/{self.oidc_provider}/identity_mappings --data '{document(mapping)}'
 # PULL_USER: a user that may only read.
-{asker.issuer_note()}"""
+{asker.identity_note(audience)}"""
 
     def upstream_fields(self) -> dict[str, str]:
         """The administrator's token, where one is used."""

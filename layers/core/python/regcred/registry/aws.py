@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,9 @@ CALLER_IDENTITY_URL = "https://sts.amazonaws.com/?Action=GetCallerIdentity&Versi
 _CREATING = Lock()
 """botocore's default session is not safe for several threads that create clients; the clients are."""
 
+_SURROUNDINGS = ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
+"""The environment that a client keeps from when it was made."""
+
 _SESSION_NAME_MAX = 64
 
 _THROTTLED = frozenset(
@@ -50,27 +55,44 @@ _MISSING = frozenset({"RepositoryNotFoundException", "RegistryNotFoundException"
 def client(
     service: Any, credentials: AwsCredentials, *, region: str, fips: bool = False, dual_stack: bool = False
 ) -> Any:
-    """A client of one service in one region; AWS_ENDPOINT_URL is honoured as botocore documents it."""
+    """A client of one service in one region; AWS_ENDPOINT_URL is honoured as botocore documents it.
+
+    Making one takes longer than a call, so those of a session are kept; they are safe for threads.
+    """
+    with _CREATING:
+        surroundings = tuple(os.environ.get(name, "") for name in _SURROUNDINGS)
+        return _client(service, credentials, region, fips, dual_stack, surroundings)
+
+
+@lru_cache(maxsize=64)
+def _client(
+    service: Any,
+    credentials: AwsCredentials,
+    region: str,
+    fips: bool,  # noqa: FBT001 - a cache's key
+    dual_stack: bool,  # noqa: FBT001
+    surroundings: tuple[str, ...],  # noqa: ARG001 - the key again: what botocore reads when a client is made
+) -> Any:
     import boto3
     from botocore.config import Config
 
     _silence()
-    with _CREATING:
-        return boto3.client(
-            service,
-            region_name=region,
-            aws_access_key_id=credentials.access_key_id,
-            aws_secret_access_key=credentials.secret_access_key.get_secret_value(),
-            aws_session_token=credentials.session_token.get_secret_value(),
-            config=Config(
-                connect_timeout=5,
-                read_timeout=15,
-                retries={"mode": "standard", "total_max_attempts": 2},
-                use_fips_endpoint=fips or None,
-                use_dualstack_endpoint=dual_stack or None,
-                user_agent_extra="regcred",
-            ),
-        )
+    return boto3.client(
+        service,
+        region_name=region,
+        aws_access_key_id=credentials.access_key_id,
+        aws_secret_access_key=credentials.secret_access_key.get_secret_value(),
+        aws_session_token=credentials.session_token.get_secret_value(),
+        config=Config(
+            connect_timeout=5,
+            read_timeout=15,
+            retries={"mode": "standard", "total_max_attempts": 2},
+            max_pool_connections=32,
+            use_fips_endpoint=fips or None,
+            use_dualstack_endpoint=dual_stack or None,
+            user_agent_extra="regcred",
+        ),
+    )
 
 
 def _silence() -> None:

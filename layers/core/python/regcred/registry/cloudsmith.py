@@ -64,7 +64,7 @@ class CloudsmithDefinition(BaseDefinition):
         return f"""curl --fail --request POST {API}/orgs/{self.organisation}/openid-connect/ \\
   --header 'Content-Type: application/json' --header "X-Api-Key: $ORGANISATION_ADMIN_KEY" --data '{body}'
 # The service account {self.service} may only read.
-{asker.issuer_note()}"""
+{asker.identity_note(self.audience)}"""
 
     def scopes(self) -> tuple[str, ...]:
         """The repositories named, or the whole organisation: all organisations share one host."""

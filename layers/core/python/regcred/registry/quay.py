@@ -58,12 +58,13 @@ class QuayDefinition(BaseDefinition):
         if self.auth == "static":
             return ""
         organisation, _, robot = self.robot.partition("+")
+        audience = self.audience or f"https://{self.host}"
         url = f"https://{self.host}/api/v1/organization/{organisation}/robots/{robot}/federation"
         body = json.dumps([{"issuer": asker.issuer_or_name, "subject": asker.role_arn}])
         return f"""curl --fail --request POST {url} --header 'Content-Type: application/json' \\
   --header "Authorization: Bearer $ORGANISATION_ADMIN_TOKEN" --data '{body}'
 # The robot may only read the repositories it is for.
-{asker.issuer_note()}"""
+{asker.identity_note(audience)}"""
 
     def upstream_fields(self) -> dict[str, str]:
         """The robot's login and a second one while the first is replaced, where it is static."""

@@ -43,10 +43,11 @@ class SystemDefinition(BaseDefinition):
 
     def trust(self, asker: Asker) -> str:
         """What its token service must know."""
+        audience = f"https://{self.token_host}"
         return (
             f"The token service {self.token_host} must know this project:\n"
             + document({"project": asker.project, "issuer": asker.issuer_or_name, "subject": asker.role_arn})
-            + f"\n{asker.issuer_note()}"
+            + f"\n{asker.identity_note(audience)}"
         )
 
     def realms(self) -> tuple[str, ...]:

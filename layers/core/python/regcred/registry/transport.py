@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,10 +23,13 @@ from regcred.errors import MalformedError, MissingError, RefusedError, Transient
 from regcred.registry.definition import LOCAL_HOSTS
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest
+    from requests import PreparedRequest, Session
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
+IDLE_SECONDS = 60.0
+"""How long a connection may be idle and still be used."""
+
 BODY_MAX = 1024 * 1024
 """The most that is read of an answer, in bytes; vendors' answers have a few kB."""
 
@@ -160,19 +164,18 @@ def send(
             f"{parts.scheme}://{parts.netloc} is not https; registries and vendors are called over TLS"
         )
     try:
-        with requests.Session() as session:
-            response = session.request(
-                method,
-                url,
-                params=list(query) or None,
-                headers={"User-Agent": "regcred", "Accept": "application/json", **(headers or {})},
-                data=text.get_secret_value().encode() if text else list(form or ()) or None,
-                json=document,
-                auth=_authorize(auth),
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
-                allow_redirects=False,
-                stream=True,
-            )
+        with _session().request(
+            method,
+            url,
+            params=list(query) or None,
+            headers={"User-Agent": "regcred", "Accept": "application/json", **(headers or {})},
+            data=text.get_secret_value().encode() if text else list(form or ()) or None,
+            json=document,
+            auth=_authorize(auth),
+            timeout=(CONNECT_SECONDS, READ_SECONDS),
+            allow_redirects=False,
+            stream=True,
+        ) as response:
             body = response.raw.read(BODY_MAX, decode_content=True) if method != "HEAD" else b""
             return Answer(response.status_code, response.headers, body or b"")
     except requests.exceptions.SSLError:
@@ -184,6 +187,47 @@ def send(
         raise TransientError(f"{parts.netloc} did not answer in time") from None
     except (requests.RequestException, OSError) as error:
         raise TransientError(f"{parts.netloc} can't be reached ({type(error).__name__})") from None
+
+
+def _session() -> Session:
+    """One session for all: reading a bundle of certificates takes longer than a request, and connections are kept.
+
+    It keeps no cookies. Connections that were idle for long are closed first: whatever lies between may have forgotten
+    them without a word while a Lambda slept.
+    """
+    with _KEPT_LOCK:
+        now = time.monotonic()
+        if _kept and now - _kept[0].used > IDLE_SECONDS:
+            _kept.pop().session.close()
+        if not _kept:
+            _kept.append(_Kept(_new_session()))
+        _kept[0].used = now
+        return _kept[0].session
+
+
+@dataclass(slots=True)
+class _Kept:
+    session: Session
+    used: float = 0.0
+
+
+_kept: list[_Kept] = []
+"""The session, once there is one."""
+
+_KEPT_LOCK = Lock()
+
+
+def _new_session() -> Session:
+    from http.cookiejar import DefaultCookiePolicy
+
+    import requests
+
+    from regcred.registry.adapter import OneContextAdapter
+
+    session = requests.Session()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.mount("https://", OneContextAdapter(pool_maxsize=32))
+    return session
 
 
 def _authorize(auth: Basic | Bearer | None) -> Callable[[PreparedRequest], PreparedRequest]:

@@ -59,9 +59,25 @@ class Asker:
         """How STS names the role once it is assumed, without its path and session."""
         return f"arn:{self.partition}:sts::{self.account}:assumed-role/{self.role_name}"
 
-    def issuer_note(self) -> str:
-        """How to find the issuer, where it is not known."""
-        return "" if self.issuer else f"\n{ISSUER_HOW}\n"
+    def identity_note(self, audience: str) -> str:
+        """What lets the project's role sign its identity, and how to find the issuer where it is not known.
+
+        Args:
+            audience: Whom the token is for.
+        """
+        may = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Action": "sts:GetWebIdentityToken",
+                    "Resource": "*",
+                    "Condition": {"ForAllValues:StringEquals": {"sts:IdentityTokenAudience": audience}},
+                }
+            ],
+        }
+        issuer = "" if self.issuer else f"{ISSUER_HOW}\n"
+        return f"\nPermissions of {self.role_arn}, to sign its identity (the parameter Audiences of infra/aws/project-role.yaml):\n{document(may)}\n{issuer}"
 
 
 def document(value: Mapping[str, Any]) -> str:
