@@ -413,6 +413,30 @@ def test_verify_of_a_refused_credential_leads_to_a_new_one(rotated: World) -> No
     assert rotated.one() is Done.ROTATED
 
 
+def test_a_bug_in_a_check_stops_no_other_registry(rotated: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def verify(*_: object) -> None:
+        raise KeyError("hunter2")
+
+    rotated.ask(Action.VERIFY)
+    monkeypatch.setattr(rotated.verifier, "verify", verify)
+    assert rotated.one(Reason.ASKED) is Done.FAILING
+    assert "hunter2" not in rotated.entry().error
+    assert rotated.password() == "s3cr3t-1"
+
+
+@pytest.mark.parametrize("ending", [Action.REVOKE, None])
+def test_a_credential_that_cannot_be_read_is_destroyed_when_it_ends(
+    rotated: World, ending: Action | None
+) -> None:
+    rotated.kv.write(credential_path(PROD), {"password": "hunter2"}, cas=1)
+    if ending:
+        rotated.ask(ending)
+    else:
+        rotated.store.remove_definition(PROD)
+    rotated.one(Reason.ASKED)
+    assert not rotated.kv._entries[credential_path(PROD)].versions, "an older version is left as well"
+
+
 def test_revoke_ends_it_at_the_vendor_in_vault_and_in_the_index(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
     assert rotated.one(Reason.ASKED) is Done.REVOKED
@@ -531,6 +555,18 @@ def test_a_token_that_the_vendor_made_earlier_is_not_asked_for_each_sweep(world:
     world.provider = Cached(life=timedelta(hours=1))
     world.run(Reason.NEW)
     assert world.entry().refresh_at == world.clock() + timedelta(minutes=30)
+
+
+def test_a_vendor_that_hands_out_the_same_token_again_is_not_asked_each_sweep(rotated: World) -> None:
+    first = rotated.store.credential(PROD)
+    assert first
+    left = first.value.expires_at - rotated.clock.tick(hours=6)
+    rotated.provider.password = lambda _number: "s3cr3t-1"
+    rotated.provider.life = left
+    assert rotated.one() is Done.UNCHANGED
+    assert rotated.entry().version == 1
+    rotated.clock.tick(minutes=5)
+    assert rotated.one() is Done.DROPPED
 
 
 def test_waits_double_up_to_a_cap_and_differ_by_reference() -> None:

@@ -601,7 +601,7 @@ class _Batch:
         )
         record = _refresh_ahead(record, now=self.verb.now())
         if stored and same and stored.expires_at == record.expires_at:
-            return stored, seen.version
+            return stored.model_copy(update={"refresh_at": record.refresh_at}), seen.version
         return record, self.verb.store.write_credential(seen.reference, record, cas=seen.version)
 
     def _failed(self, seen: Seen, error: RegcredError, *, answered: int = 0) -> _Result:
@@ -627,6 +627,8 @@ class _Batch:
             verified, warning = judge(verification, static=provider.is_static(definition))
         except RegcredError as error:
             return self._failed(seen, error, answered=answered)
+        except Exception as error:  # noqa: BLE001 - see _mint
+            return self._failed(seen, _unexpected(error, seen), answered=answered)
         entry = seen.entry.model_copy(
             update={"verified": verified, "warning": warning, "changed_at": self._later(seen)}
         )
@@ -670,7 +672,7 @@ class _Batch:
                 "changed_at": now,
             }
         )
-        if not again and seen.stored:
+        if not again and seen.version:
             self.verb.store.destroy_credential(seen.reference, seen.version)
         first = seen.entry is None or seen.entry.state is not State.REVOKED
         return _Result(
@@ -701,7 +703,7 @@ class _Batch:
 
     def _remove(self, seen: Seen) -> _Result:
         """Take a registry out of force whose definition is gone; the numbering of its credential goes on."""
-        if seen.stored:
+        if seen.version:
             self.verb.store.destroy_credential(seen.reference, seen.version)
         base = seen.entry or IndexEntry(state=State.REMOVED, changed_at=self.verb.now())
         entry = IndexEntry(

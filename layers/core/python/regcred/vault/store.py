@@ -229,8 +229,10 @@ class Store:
         return version
 
     def destroy_credential(self, reference: Reference, version: int) -> None:
-        """Destroy a credential; the numbering goes on, so that a later one is newer."""
-        self._kv.destroy(records.credential_path(reference), [version])
+        """Destroy a credential, with what may be left of those before; the numbering goes on, so that a later one is newer."""
+        self._kv.destroy(
+            records.credential_path(reference), range(max(1, version - OLD_VERSIONS), version + 1)
+        )
 
     def index(self, project: str) -> Versioned[Index] | None:
         """A project's index."""
