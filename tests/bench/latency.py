@@ -11,6 +11,8 @@ from bench.world import World, deployment, namespace
 from regcred.reference import Reference
 
 MOST = 1000
+AT_ONCE = 40
+"""At most during one refresh."""
 APART = 0.04
 """Seconds between two newcomers while a refresh runs."""
 
@@ -50,7 +52,7 @@ class Newcomers:
         """The same, one after the other from when a refresh has begun until it has ended."""
         await refresh.some()
         tasks = []
-        while not refresh.complete:
+        while not refresh.complete and len(tasks) < AT_ONCE:
             tasks.append(asyncio.create_task(self.one(secret, version, references, labels)))
             await asyncio.sleep(APART)
         await refresh.all()
