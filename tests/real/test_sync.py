@@ -343,6 +343,93 @@ def test_malformed_annotations_of_a_template_are_told(world: World) -> None:
     assert "registry.regcred.dev/main" in note
 
 
+@pytest.fixture
+def rollouts(world: World) -> Iterator[str]:
+    """A kind of workload that Kubernetes doesn't know, and the chart installed for it."""
+    kind = "argoproj.io/v1alpha1/rollouts/Rollout"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    crd = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "rollouts.argoproj.io"},
+        "spec": {
+            "group": "argoproj.io",
+            "scope": "Namespaced",
+            "names": {"plural": "rollouts", "singular": "rollout", "kind": "Rollout"},
+            "versions": [
+                {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+            ],
+        },
+    }
+    kubernetes = world.cluster.kubernetes
+    kubernetes.apply(crd)
+    kubernetes.kubectl("wait", "--for=condition=Established", "crd/rollouts.argoproj.io")
+    world.cluster.install({"workloadKinds": [kind]})
+    yield kind
+    kubernetes.kubectl("delete", "crd", "rollouts.argoproj.io")
+    world.cluster.install()
+
+
+def test_a_kind_of_workload_that_the_user_adds_is_followed(world: World, rollouts: str) -> None:
+    world.running(REGCRED_WORKLOAD_KINDS=rollouts)
+    space = world.namespace(workload_too=False)
+    metadata = {"name": "app", "namespace": space}
+    template = {
+        "metadata": {"annotations": {"registry.regcred.dev/main": world.ref}},
+        "spec": {"containers": []},
+    }
+    rollout = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Rollout",
+        "metadata": metadata,
+        "spec": {"template": template},
+    }
+    world.cluster.create(rollout)
+    eventually(lambda: world.password(space))
+    world.cluster.kubernetes.kubectl("-n", space, "delete", "rollout", "app")
+    eventually(lambda: world.password(space) is None)
+
+
+def test_a_kind_that_is_not_served_stops_nothing(world: World) -> None:
+    kind = "example.com/v1/widgets/Widget"
+    world.cluster.install({"workloadKinds": [kind]})
+    sync = world.running(REGCRED_WORKLOAD_KINDS=kind)
+    space = world.namespace()
+    eventually(lambda: world.password(space))
+    assert "not served" in sync.log.read_text()
+    world.cluster.install()
+
+
+def test_a_pod_that_is_stuck_for_want_of_the_name_is_evicted_where_that_is_wanted(world: World) -> None:
+    world.cluster.install({"serviceAccountMode.allowed": True, "evictStuckPods": True})
+    try:
+        space = world.namespace(workload_too=False, labels={"regcred.dev/mode": "serviceaccount"})
+        item = workload("ReplicaSet", space, template={"registry.regcred.dev/main": world.ref})
+        world.cluster.create(item | {"spec": {**item["spec"], "replicas": 1}})
+        [old] = eventually(lambda: world.cluster.items("Pod", space))
+        assert secret_names(old) == []
+        path = f"/api/v1/namespaces/{space}/pods/{old['metadata']['name']}/status"
+        waiting = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
+        waiting["state"] = {"waiting": {"reason": "ImagePullBackOff"}}
+        world.stack.kubernetes.request(
+            "PATCH",
+            path,
+            {"status": {"containerStatuses": [waiting]}},
+            content_type="application/merge-patch+json",
+        )
+        world.running(REGCRED_EVICT_STUCK_PODS="true")
+
+        def replaced() -> bool:
+            pods = [
+                pod for pod in world.cluster.items("Pod", space) if "deletionTimestamp" not in pod["metadata"]
+            ]
+            return any(secret_names(pod) == [world.name] for pod in pods)
+
+        eventually(replaced, timeout=60)
+    finally:
+        world.cluster.install()
+
+
 def test_bad_settings_get_one_line(world: World) -> None:
     code, said = world.sync(REGCRED_MODE="webhook", REGCRED_GRACE_SECONDS="soon").once()
     assert code == 2
