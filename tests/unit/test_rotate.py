@@ -114,6 +114,16 @@ def test_a_public_registry_is_in_order_without_a_credential(world: World) -> Non
     assert world.provider.contexts == []
 
 
+def test_a_registry_that_becomes_public_loses_its_credential(rotated: World) -> None:
+    rotated.define(PROD, provider="public")
+    assert rotated.one(Reason.EDITED) is Done.UNCHANGED
+    assert rotated.store.credential(PROD) is None
+    assert (rotated.entry().state, rotated.entry().version) == (State.REMOVED, 1)
+    assert rotated.announcer.events[-1].announced is Announced.REVOKED
+    rotated.clock.tick(minutes=5)
+    assert rotated.one() is Done.DROPPED
+
+
 def test_a_message_that_comes_twice_mints_once(rotated: World) -> None:
     assert rotated.one() is Done.DROPPED
     assert len(rotated.provider.contexts) == 1

@@ -557,16 +557,25 @@ class _Batch:
         )
 
     def _public(self, seen: Seen, definition: BaseDefinition, *, answered: int) -> _Result:
-        """The entry of a registry that anybody can pull from: in order, with nothing to hand out."""
+        """The entry of a registry that anybody can pull from: in order, with nothing to hand out.
+
+        What was minted before it was defined as public is taken out of force: nobody would end it or renew it, and a
+        public registry refuses a dead login.
+        """
+        now = self._later(seen)
+        if seen.version:
+            self.verb.store.destroy_credential(seen.reference, seen.version)
         entry = IndexEntry(
-            state=State.OK,
+            state=State.REMOVED if seen.version else State.OK,
             version=seen.version,
             provider=definition.provider,
             definition_version=seen.definition_version,
             warning="it is public and needs no credential, so workloads need no annotation for it",
-            changed_at=self._later(seen),
+            next_attempt_at=now + LONGEST_WAIT[False] if seen.version else None,
+            changed_at=now,
         )
-        return _Result(_outcome(seen, Done.UNCHANGED), entry=entry, answered=answered)
+        event = Announced.REVOKED if seen.stored else None
+        return _Result(_outcome(seen, Done.UNCHANGED), entry=entry, event=event, answered=answered)
 
     def _provider(self, seen: Seen) -> tuple[BaseDefinition, Provider[Any]]:
         if seen.definition is None:
