@@ -118,6 +118,9 @@ class Kubernetes:
                 "kubernetes.default.svc.cluster.local",
             ),
         )
+        client, client_key = self._authority.issue(
+            "kubelet-client", user="kube-apiserver", groups=("system:masters",)
+        )
         signing_key = self.directory / "pki" / "service-account.key"
         flags = {
             "bind-address": "127.0.0.1",
@@ -126,6 +129,9 @@ class Kubernetes:
             "tls-cert-file": certificate,
             "tls-private-key-file": key,
             "client-ca-file": self.ca,
+            "kubelet-client-certificate": client,
+            "kubelet-client-key": client_key,
+            "kubelet-preferred-address-types": "InternalIP",
             "etcd-servers": f"http://127.0.0.1:{self._stored['etcd_port']}",
             "authorization-mode": "Node,RBAC",
             "service-account-issuer": ISSUER,

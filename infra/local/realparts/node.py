@@ -256,12 +256,24 @@ password = "{self._pull_password}"
                 f"--root-dir={self.directory}/kubelet",
                 f"--cert-dir={self.directory}/kubelet-pki",
                 f"--hostname-override={self.name}",
-                "--node-ip=127.0.0.1",
+                # The kubelet takes no loopback address for itself; what a cloud provider would tell it, _tell_address does.
+                "--cloud-provider=external",
             ],
             ready=self._registered,
             env={"PATH": _PATH, "HOME": str(self.directory)},
             timeout=90,
         )
+        self._tell_address()
+
+    def _tell_address(self) -> None:
+        """Say where the kubelet listens, so that `kubectl logs` and `kubectl exec` find it."""
+        path = f"/api/v1/nodes/{self.name}"
+        merge = "application/merge-patch+json"
+        addresses = [{"type": "InternalIP", "address": "127.0.0.1"}]
+        self._kubernetes.request(
+            "PATCH", f"{path}/status", {"status": {"addresses": addresses}}, content_type=merge
+        )
+        self._kubernetes.request("PATCH", path, {"spec": {"taints": None}}, content_type=merge)
 
     def _kubelet_config(self) -> dict[str, Any]:
         stored = self._state.part(PART)
