@@ -25,9 +25,9 @@ class OneContextAdapter(HTTPAdapter):
 
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    ) -> Any:
         """See the base class, which documents this way to bring a context of one's own."""
-        host, settings = super().build_connection_pool_key_attributes(request, verify, cert)
+        host, settings = map(dict, super().build_connection_pool_key_attributes(request, verify, cert))
         for name in ("ca_certs", "ca_cert_dir"):
             settings.pop(name, None)
         settings["ssl_context"] = _context(verify if isinstance(verify, str) else certifi.where())

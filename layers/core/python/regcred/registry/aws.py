@@ -61,17 +61,18 @@ def client(
     """
     with _CREATING:
         surroundings = tuple(os.environ.get(name, "") for name in _SURROUNDINGS)
-        return _client(service, credentials, region, fips, dual_stack, surroundings)
+        return _client(service, credentials, surroundings, region=region, fips=fips, dual_stack=dual_stack)
 
 
 @lru_cache(maxsize=64)
 def _client(
     service: Any,
     credentials: AwsCredentials,
+    surroundings: tuple[str, ...],  # noqa: ARG001 - the cache's key: what botocore reads when a client is made
+    *,
     region: str,
-    fips: bool,  # noqa: FBT001 - a cache's key
-    dual_stack: bool,  # noqa: FBT001
-    surroundings: tuple[str, ...],  # noqa: ARG001 - the key again: what botocore reads when a client is made
+    fips: bool,
+    dual_stack: bool,
 ) -> Any:
     import boto3
     from botocore.config import Config

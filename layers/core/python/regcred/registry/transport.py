@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -157,6 +158,7 @@ def send(
         MalformedError: The URL would send a secret in the clear.
     """
     import requests
+    from urllib3.exceptions import HTTPError, TimeoutError  # noqa: A004 - what a body that breaks off raises
 
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOCAL_HOSTS):
@@ -183,9 +185,9 @@ def send(
             f"{parts.netloc} shows a certificate that is not trusted here; if its authority is private, "
             "name it in REQUESTS_CA_BUNDLE"
         ) from None
-    except requests.Timeout:
+    except (requests.Timeout, TimeoutError):
         raise TransientError(f"{parts.netloc} did not answer in time") from None
-    except (requests.RequestException, OSError) as error:
+    except (requests.RequestException, HTTPError, OSError) as error:
         raise TransientError(f"{parts.netloc} can't be reached ({type(error).__name__})") from None
 
 
