@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.metrics import MetricUnit
 
 from regcred.errors import RegcredError, TransientError
-from regcred.rotate import Done, Outcome
+from regcred.rotate import Done, Outcome, OutOfTimeError
 from regcred.wiring import powertools
 from regcred.wiring.rotate import rotate
 from regcred.wiring.sqs import process_partially
@@ -41,7 +41,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             owner = f"{context.aws_request_id}/{identifier}"
             outcomes.extend(rotate().run(Message.parse(body), owner=owner, until=until))
         except RegcredError as error:
-            unreachable += isinstance(error, TransientError)
+            unreachable += isinstance(error, TransientError) and not isinstance(error, OutOfTimeError)
             logger.error("message failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - its line says all
             raise
         except Exception as error:

@@ -7,7 +7,7 @@ import pytest
 
 from regcred.errors import TransientError
 from regcred.reference import Reference
-from regcred.rotate import Done, Outcome
+from regcred.rotate import Done, Outcome, OutOfTimeError
 from regcred.work import Message
 
 
@@ -80,6 +80,12 @@ def test_a_message_that_is_none_of_ours_fails_and_is_named_in_one_line(invoke, c
 def test_a_bug_shows_no_secret_in_the_log(invoke, capsys) -> None:
     assert failed(invoke(FakeRotate({"a": KeyError("password=hunter2hunter2")}), record(1, "a"))) == ["m1"]
     assert "hunter2" not in capsys.readouterr().out
+
+
+def test_a_run_that_is_out_of_time_does_not_look_like_a_vault_that_is_away(invoke, capsys) -> None:
+    assert failed(invoke(FakeRotate({"a": OutOfTimeError("no time was left")}), record(1, "a"))) == ["m1"]
+    metrics = json.loads(next(line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line))
+    assert (metrics["FailedMessages"], metrics["VaultUnreachable"]) == ([1.0], [0.0])
 
 
 def test_metrics_count_outcomes_without_a_dimension_per_registry(invoke, capsys) -> None:

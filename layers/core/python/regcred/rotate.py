@@ -118,6 +118,10 @@ class Announcer(Protocol):
         """
 
 
+class OutOfTimeError(TransientError):
+    """A run must end before all of its message was begun; nothing is wrong with Vault."""
+
+
 class Done(StrEnum):
     """What became of one registry of a message."""
 
@@ -459,7 +463,7 @@ class _Batch:
         """Do what one registry needs. Raises RegcredError only for Vault and for time that ran out."""
         now = self.verb.now()
         if self.until and now >= self.until:
-            raise TransientError(f"{reference}: no time was left in this run; it comes again")
+            raise OutOfTimeError(f"{reference}: no time was left in this run; it comes again")
         seen = self._see(reference, rotation, entry, reason)
         task = decide(seen, reason, now=now)
         if task is Task.NOTHING:
