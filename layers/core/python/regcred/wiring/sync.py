@@ -174,9 +174,13 @@ def vault_changes(settings: SyncSettings, meter: Meter, login: Login | None = No
     async def token() -> SecretStr:
         return await asyncio.to_thread(tokens.token)
 
+    states = [""]
+
     def told(state: str) -> None:
-        log(logging.INFO, "subscription to Vault's events", state=state)
-        meter.set("vault_events_connected", state == "connected")
+        if state != states[0]:
+            log(logging.INFO, "subscription to Vault's events", state=state)
+            meter.set("vault_events_connected", state == "connected")
+        states[0] = state
 
     return changes(server, token, mount=settings.vault_mount, told=told)
 
