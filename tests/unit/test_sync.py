@@ -11,7 +11,7 @@ from fakes.key_value import FakeKeyValue
 from fakes.sync_world import CLUSTER, Clock, Mount, deployment, namespace, options, password_in, pod, until
 
 from regcred.cluster.model import Mode
-from regcred.errors import RefusedError, TransientError
+from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.sync import Engine, Options, Report, run_once
 from regcred.vault.records import State
 
@@ -61,6 +61,15 @@ async def test_a_granted_annotated_workload_gets_its_secret(world: World) -> Non
     assert secret["annotations"]["regcred.dev/version"] == "1"
     assert secret["annotations"]["argocd.argoproj.io/sync-options"] == "Prune=false"
     assert password_in(secret) == "s3cret-one"
+    assert world.mount.placed(REF) == {1: {"shop"}}
+
+
+async def test_nothing_to_sign_in_with_is_not_taken_for_a_namespace_that_is_gone(world: World) -> None:
+    await world.sync()
+    world.mount.mint(REF, "s3cret-two")
+    world.kv.faults["read", "credentials/payments/ecr-prod"] = MissingError("the token file can't be read")
+    report = await world.sync()
+    assert any("the token file can't be read" in line for line in report.failures)
     assert world.mount.placed(REF) == {1: {"shop"}}
 
 

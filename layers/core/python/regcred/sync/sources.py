@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from regcred.cluster.dockerconfig import SecretBody, secret_body
 from regcred.cluster.view import UNREAD, Grants, Knowledge, Project, Registry, RegistryState
-from regcred.errors import RegcredError, TransientError
+from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.sync.desk import Clock, Meter, VaultThreads, log
 from regcred.vault.records import ClusterGrants, Index, IndexEntry
@@ -131,7 +131,11 @@ class Sources:
         return await asyncio.shield(reading)
 
     async def _read_body(self, reference: Reference, version: int) -> SecretBody:
-        found = await self._vault(self._store.credential, reference)
+        try:
+            found = await self._vault(self._store.credential, reference)
+        except MissingError as error:
+            # There is nothing to sign in with; to who writes, it would look as if the namespace were gone.
+            raise TransientError(str(error)) from None
         self._meter.count("vault_credential_reads_total", project=reference.project)
         if found is None or (found.version < version and not self._rewound(reference)):
             have = f"version {found.version}" if found else "none"
