@@ -63,6 +63,8 @@ class Reducer:
             return None
         if (own and MIRROR_POD in own) or self._is_controlled(metadata):
             return None
+        if "namespace" not in metadata:
+            return None  # a custom kind of the whole cluster: there is no namespace to place a Secret in
         pod_spec = (obj if kind is POD else template or {}).get("spec") or {}
         return Workload(
             kind=kind,
