@@ -175,7 +175,8 @@ class Kube:
             except MissingError:
                 pass
         try:
-            await self._session.call("POST", _SECRETS.path(namespace), query=_WRITTEN_BY, body=body.content)
+            path = _SECRETS.path(namespace)
+            await self._session.call("POST", path, query=_WRITTEN_BY, body=body.content, accept=METADATA)
         except ConflictError:
             await self._prove_ours(namespace, body.reference)
             await self._put(namespace, body)
@@ -188,7 +189,7 @@ class Kube:
         query = _WRITTEN_BY + ("&dryRun=All" if dry_run else "")
         path = _SECRETS.path(namespace, body.name)
         try:
-            return await self._session.call("PUT", path, query=query, body=body.content)
+            return await self._session.call("PUT", path, query=query, body=body.content, accept=METADATA)
         except (MalformedError, RefusedError) as error:
             if NOT_OURS in str(error) or isinstance(error, MalformedError):
                 raise NameTakenError(f"Secret {namespace}/{body.name} exists and is not ours") from None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
@@ -70,8 +71,9 @@ class Session:
             ssl=RESTClientObject(configuration).ssl_context, limit=connections + 32
         )
         self._http = aiohttp.ClientSession(
-            connector=connector, timeout=TIMEOUT, trust_env=True, read_bufsize=STREAM_LIMIT
+            connector=connector, timeout=TIMEOUT, trust_env=False, read_bufsize=STREAM_LIMIT
         )
+        self._route = _route(configuration, self._base)
         self._sign_in: dict[str, str] = {}
         self._signed_in_at = float("-inf")
         self._count = count
@@ -99,7 +101,7 @@ class Session:
         try:
             headers = {**await self._headers(), "Accept": accept, "Content-Type": "application/json"}
             url = self._url(path, query)
-            async with self._http.request(verb, url, data=body, headers=headers) as response:
+            async with self._http.request(verb, url, data=body, headers=headers, **self._route) as response:
                 status = response.status
                 content = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -123,7 +125,9 @@ class Session:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
         try:
             headers = {**await self._headers(), "Accept": accept}
-            response = await self._http.get(self._url(path, query), headers=headers, timeout=timeout)
+            response = await self._http.get(
+                self._url(path, query), headers=headers, timeout=timeout, **self._route
+            )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unreachable(self._base, error) from None
         if self._count:
@@ -146,6 +150,19 @@ class Session:
             self._sign_in["User-Agent"] = "regcred-sync"
             self._signed_in_at = now
         return self._sign_in
+
+
+def _route(configuration: Configuration, base: str) -> dict[str, Any]:
+    """The proxy, if the kubeconfig or the environment names one, and the name in the server's certificate.
+
+    Looked up once: aiohttp's own ``trust_env`` asks a thread for both the proxy and a ``.netrc`` at every request.
+    """
+    url = URL(base)
+    proxy = configuration.proxy or (
+        None if not url.host or proxy_bypass(url.host) else getproxies().get(url.scheme)
+    )
+    route = {"proxy": proxy, "server_hostname": configuration.tls_server_name}
+    return {name: value for name, value in route.items() if value}
 
 
 def error_of(verb: str, path: str, status: int, content: bytes, retry_after: str | None) -> RegcredError:
