@@ -191,7 +191,8 @@ class Kube:
         try:
             return await self._session.call("PUT", path, query=query, body=body.content, accept=METADATA)
         except (MalformedError, RefusedError) as error:
-            if NOT_OURS in str(error) or isinstance(error, MalformedError):
+            # 422 without our policy's words: the type of a Secret can't change. A 400 is another webhook's refusal.
+            if NOT_OURS in str(error) or "answered 422" in str(error):
                 raise NameTakenError(f"Secret {namespace}/{body.name} exists and is not ours") from None
             raise
 
