@@ -92,6 +92,60 @@ def test_a_registry_out_of_reach_proves_nothing() -> None:
     assert "did not answer in time" in verification.detail
 
 
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (401, Verdict.CAN_PULL),
+        (403, Verdict.CAN_PULL),
+        (404, Verdict.CAN_PULL),
+        (405, Verdict.CAN_PULL),
+        (429, Verdict.INCONCLUSIVE),
+        (500, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_only_a_refused_upload_shows_that_it_can_not_push(status: int, verdict: Verdict) -> None:
+    upload = f"POST https://{HOST}/v2/team/app/blobs/uploads/"
+    verification = verified(basic_registry(answer(200), **{upload: answer(status)}))
+    assert verification.verdict is verdict, verification.detail
+
+
+class TokenService(Registry):
+    """Gives a token to pull, and answers as told when it is asked for one to push."""
+
+    def __init__(self, push: Answer) -> None:
+        self.push = push
+        header = {"WWW-Authenticate": f'Bearer realm="https://{HOST}/token",service="r"'}
+        super().__init__(
+            {
+                f"GET https://{HOST}/v2/": Answer(401, header, b""),
+                f"GET https://{HOST}/token": answer(200, b'{"token": "opaque"}'),
+                f"HEAD https://{HOST}/v2/team/app/manifests/1": answer(200),
+            }
+        )
+
+    def __call__(self, method: str, url: str, *, auth: Any = None, **more: Any) -> Answer:
+        scopes = [value for name, value in more.get("query", ()) if name == "scope"]
+        return (
+            self.push
+            if scopes == ["repository:team/app:pull,push"]
+            else super().__call__(method, url, auth=auth)
+        )
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (401, Verdict.CAN_PULL),
+        (403, Verdict.CAN_PULL),
+        (429, Verdict.INCONCLUSIVE),
+        (503, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_only_a_refused_token_shows_that_it_can_not_push(status: int, verdict: Verdict) -> None:
+    verification = verified(TokenService(answer(status)))
+    assert verification.verdict is verdict, verification.detail
+
+
 def test_an_upload_that_begins_is_ended_and_means_push() -> None:
     upload = f"https://{HOST}/v2/team/app/blobs/uploads/7"
     registry = basic_registry(

@@ -46,6 +46,8 @@ VENDOR_REALMS: Mapping[str, str] = {
 
 _PARAMETER = re.compile(r'([a-zA-Z]+)="([^"]*)"')
 _REFUSED = frozenset({401, 403})
+_NO_UPLOAD = frozenset({401, 403, 404, 405})
+"""A repository that can be pulled and is not found to be pushed to is hidden from who may not push."""
 _WIDER = frozenset({"push", "delete", "*"})
 
 Send = Callable[..., Answer]
@@ -94,23 +96,14 @@ class RegistryVerifier:
     def _login(self, definition: BaseDefinition, login: Login) -> Verification:
         result = Verification(Verdict.INCONCLUSIVE, "no host to ask")
         for host in dict.fromkeys(split_key(key)[0] for key in login.hosts):
+            visit = _Visit(self._send, host, Basic(login.username, login.password), definition.realms())
             try:
-                result = self._host(definition, host, login)
+                result = visit.verify(definition.probe)
             except RegcredError as error:
                 result = Verification(Verdict.INCONCLUSIVE, f"{host}: {error}")
-            if result.verdict is not Verdict.INCONCLUSIVE:
+            if visit.taken or result.verdict is not Verdict.INCONCLUSIVE:
                 return result
         return result
-
-    def _host(self, definition: BaseDefinition, host: str, login: Login) -> Verification:
-        visit = _Visit(self._send, host, Basic(login.username, login.password), definition.realms())
-        challenge = visit.challenge()
-        if isinstance(challenge, Verification):
-            return challenge
-        if not definition.probe:
-            return visit.without_probe(challenge)
-        repository, reference = split_image(definition.probe)
-        return visit.with_probe(challenge, repository, reference)
 
 
 _SEVERITY = {Verdict.CAN_PULL: 0, Verdict.INCONCLUSIVE: 1, Verdict.CAN_PUSH: 2, Verdict.REFUSED: 3}
@@ -120,12 +113,24 @@ class _Visit:
     """One login at one host."""
 
     def __init__(self, send: Send, host: str, login: Basic, realms: Iterable[str]) -> None:
+        self.taken = False
+        """Whether the login was taken: without an image to pull, no other host can tell more."""
         self._send = send
         self._host = host
         self._login = login
         self._api_host = API_HOSTS.get(host, host)
         self._api = transport.origin(self._api_host)
         self._realms = {self._api_host, *realms} | {VENDOR_REALMS.get(self._api_host, self._api_host)}
+
+    def verify(self, probe: str) -> Verification:
+        """Ask all that can be asked here, with an image to pull if there is one."""
+        challenge = self.challenge()
+        if isinstance(challenge, Verification):
+            return challenge
+        if not probe:
+            return self.without_probe(challenge)
+        repository, reference = split_image(probe)
+        return self.with_probe(challenge, repository, reference)
 
     def challenge(self) -> Challenge | Verification:
         answer = self._send("GET", f"{self._api}/v2/")
@@ -156,6 +161,7 @@ class _Visit:
             return self._result(Verdict.REFUSED, f"the login was refused with {answer.status}")
         if answer.status != 200:  # noqa: PLR2004 - OK
             return self._unclear("the login", answer)
+        self.taken = True
         return self._result(
             Verdict.INCONCLUSIVE,
             "the login was taken; name an image in 'probe' to check that it pulls and can't push",
@@ -187,7 +193,11 @@ class _Visit:
         """Whether it may push too: by what the token says of itself, or else by beginning an upload and ending it."""
         auth = self._auth(challenge, repository, "pull,push")
         if isinstance(auth, Verification):
-            return self._result(Verdict.CAN_PULL, f"{image} can be pulled; a token to push was refused")
+            if auth.verdict is Verdict.REFUSED:
+                return self._result(Verdict.CAN_PULL, f"{image} can be pulled; a token to push was refused")
+            return Verification(
+                auth.verdict, f"{auth.detail}, so whether {image} can be pushed too is not known"
+            )
         granted = _granted(auth.token, repository) if isinstance(auth, Bearer) else None
         if granted is not None:
             wider = sorted(granted & _WIDER)
@@ -206,11 +216,12 @@ class _Visit:
             return self._result(
                 Verdict.CAN_PUSH, f"{image} can be pulled, but an upload could be begun too (it was ended)"
             )
-        if answer.status in {401, 403, 405}:
+        if answer.status in _NO_UPLOAD:
             return self._result(Verdict.CAN_PULL, f"{image} can be pulled; beginning an upload was refused")
         return self._result(
-            Verdict.CAN_PULL,
-            f"{image} can be pulled; whether it can push is not known (an upload: {answer.status})",
+            Verdict.INCONCLUSIVE,
+            f"{image} can be pulled, but whether it can be pushed too is not known: beginning an upload was answered "
+            f"with {answer.status}",
         )
 
     def _cancel(self, auth: Basic | Bearer, location: str) -> None:
