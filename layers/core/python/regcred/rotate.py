@@ -316,7 +316,9 @@ class _Held:
 
     def _write(self, changes: Mapping[str, Any]) -> None:
         rotation = self._rotation.model_copy(update=dict(changes))
-        self._version = self._store.write_rotation(self._reference, rotation, cas=self._version)
+        self._version = self._store.write_rotation(
+            self._reference, rotation, cas=self._version, slots_changed="slots" in changes
+        )
         self._rotation = rotation
 
 
@@ -479,7 +481,6 @@ class _Batch:
         self, reference: Reference, rotation: Versioned[Rotation], entry: IndexEntry | None, reason: Reason
     ) -> Seen:
         store = self.verb.store
-        version = store.definition_version(reference)
         definition = _or_malformed(lambda: store.definition(reference))
         request = _or_malformed(lambda: store.request(reference)) if reason is Reason.ASKED else None
         stored = _or_malformed(lambda: store.credential(reference))
@@ -492,17 +493,26 @@ class _Batch:
             rotation=rotation,
             entry=entry,
             definition=definition.value if isinstance(definition, Versioned) else definition,
-            definition_version=version,
+            definition_version=self._definition_version(reference, definition),
             request=request if isinstance(request, Versioned) else None,
             stored=usable,
             version=usable.version if usable else store.credential_version(reference),
         )
 
+    def _definition_version(
+        self, reference: Reference, definition: Versioned[Definition] | MalformedError | None
+    ) -> int:
+        if isinstance(definition, Versioned):
+            return definition.version
+        return self.verb.store.definition_version(reference) if definition else 0
+
     def _claim(self, seen: Seen, *, now: datetime) -> _Held | None:
         """Take the claim, or None if somebody else has it or was faster."""
         try:
             claimed = records.take(seen.rotation.value, owner=self.owner, now=now, lease=self.verb.lease)
-            version = self.verb.store.write_rotation(seen.reference, claimed, cas=seen.rotation.version)
+            version = self.verb.store.write_rotation(
+                seen.reference, claimed, cas=seen.rotation.version, slots_changed=False
+            )
         except ConflictError:
             return None
         return _Held(self.verb.store, seen.reference, claimed, version)

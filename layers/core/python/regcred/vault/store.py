@@ -175,11 +175,22 @@ class Store:
         found = self._current(records.rotation_path(reference), Rotation)
         return Versioned(found.value or Rotation(), found.version)
 
-    def write_rotation(self, reference: Reference, rotation: Rotation, *, cas: int) -> int:
-        """Save the claim and the slots, and destroy the versions before, which may hold an old upstream secret."""
+    def write_rotation(
+        self, reference: Reference, rotation: Rotation, *, cas: int, slots_changed: bool = True
+    ) -> int:
+        """Save the claim and the slots, and destroy the versions before, which may hold an old upstream secret.
+
+        Args:
+            reference: The registry.
+            rotation: What to save.
+            cas: The version that it was read at.
+            slots_changed: False where only the claim changes: the version before then holds nothing that this one
+                does not, and the mount keeps no more than two.
+        """
         path = records.rotation_path(reference)
         version = self._kv.write(path, rotation.fields(), cas=cas)
-        self._destroy_before(path, version)
+        if slots_changed:
+            self._destroy_before(path, version)
         return version
 
     def claim(
