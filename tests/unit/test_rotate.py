@@ -547,6 +547,23 @@ def test_a_provider_saves_its_slots_under_the_claim(world: World) -> None:
     assert kept.slots["a"]["secret"].get_secret_value() == "n3w"
 
 
+def test_a_claim_lost_while_slots_are_saved_is_no_failure_of_the_vendor(rotated: World) -> None:
+    class Slow(FakeProvider):
+        def mint(self, definition, context):
+            rotated.clock.tick(minutes=3)  # longer than the lease
+            rotated.provider = FakeProvider()
+            others.append(rotated.run(Reason.DUE, owner="other")[0].done)
+            context.journal.write(Slots(states={"a": {"secret": "n3w"}}, active=SlotName.A))
+            return super().mint(definition, context)
+
+    others: list[Done] = []
+    rotated.clock.tick(hours=6)
+    rotated.provider = Slow()
+    assert rotated.one(Reason.DUE) is Done.BUSY
+    assert others == [Done.ROTATED]
+    assert rotated.entry().state is State.OK
+
+
 def test_no_registry_is_started_after_the_time_is_up(world: World) -> None:
     message = Message(project="payments", registries={"prod": Reason.NEW})
     with pytest.raises(TransientError, match="no time"):

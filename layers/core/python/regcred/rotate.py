@@ -546,6 +546,8 @@ class _Batch:
                 credential = provider.mint(definition, context)
             verification = self.verb.verifier.verify(definition, credential)
             verified, warning = judge(verification, static=provider.is_static(definition))
+        except ConflictError:  # the claim was lost to another run, whose outcome counts
+            return _Result(_outcome(seen, Done.BUSY))
         except RegcredError as error:
             return self._failed(seen, error, answered=answered)
         except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
