@@ -30,7 +30,7 @@ async def main(config: dict) -> None:
     authority = base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
     headers = {
         "Authorization": "Bearer " + config["users"][0]["user"]["token"],
-        "Accept": "application/json",
+        "Accept": METADATA,
         "Content-Type": "application/json",
         "User-Agent": "regcred-floor",
     }
@@ -71,14 +71,13 @@ async def write(http: aiohttp.ClientSession, server: str, order: dict) -> dict:
 
 async def react(http: aiohttp.ClientSession, server: str, order: dict) -> None:
     body = order["body"].encode()
-    headers = {"Accept": METADATA}
 
     async def post(namespace: str) -> None:
         async with http.post(server + PATH.format(namespace) + QUERY, data=body) as response:
             await response.read()
 
     tasks = set()
-    async with http.get(server + WATCH, headers=headers) as response:
+    async with http.get(server + WATCH) as response:
         say({"reacting": time.time()})
         async for line in response.content:
             event = json.loads(line)
