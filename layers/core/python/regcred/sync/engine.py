@@ -214,6 +214,7 @@ class Engine:
         for first in firsts:
             self.ledger.enter(first.namespace, first.reference, 0, first.short_uid)
         if firsts:
+            self.sources.fetch({(first.reference, first.version) for first in firsts})
             await self._write_ahead()
         self.applier.submit(actions)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from regcred.cluster.dockerconfig import SecretBody, secret_body
@@ -112,23 +112,40 @@ class Sources:
             reference: body for reference, body in self._bodies.items() if reference.project != project
         }
 
+    def fetch(self, wanted: Iterable[tuple[Reference, int]]) -> None:
+        """Begin to read credentials that will be asked for; what goes wrong is told to whoever asks."""
+        for reference, version in wanted:
+            if self._fitting(reference, version) is None and reference not in self._reading:
+                self._begin(reference, version)
+
     async def body(self, reference: Reference, version: int) -> SecretBody:
         """The Secret of a credential at ``version`` or newer; read from Vault once, however many ask for it.
 
         Raises:
             RegcredError: the credential can't be read, or Vault answers with an older one.
         """
+        body = self._fitting(reference, version)
+        if body is None:
+            body = await asyncio.shield(self._reading.get(reference) or self._begin(reference, version))
+        return body
+
+    def _fitting(self, reference: Reference, version: int) -> SecretBody | None:
         body = self._bodies.get(reference)
-        if body is not None and (
-            body.version == version or (body.version > version and not self._rewound(reference))
-        ):
+        if body is None or body.version == version:
             return body
-        reading = self._reading.get(reference)
-        if reading is None:
-            reading = asyncio.ensure_future(self._read_body(reference, version))
-            self._reading[reference] = reading
-            reading.add_done_callback(lambda _: self._reading.pop(reference, None))
-        return await asyncio.shield(reading)
+        return body if body.version > version and not self._rewound(reference) else None
+
+    def _begin(self, reference: Reference, version: int) -> asyncio.Future[SecretBody]:
+        reading = asyncio.ensure_future(self._read_body(reference, version))
+        self._reading[reference] = reading
+
+        def done(finished: asyncio.Future[SecretBody]) -> None:
+            self._reading.pop(reference, None)
+            if not finished.cancelled():
+                finished.exception()  # whoever waits for it has it; nobody may be
+
+        reading.add_done_callback(done)
+        return reading
 
     async def _read_body(self, reference: Reference, version: int) -> SecretBody:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 INFLATED_MAX = 16 * 1024 * 1024
@@ -32,7 +32,7 @@ def pack(text: str) -> str:
     status = json.loads(text)
     registries = status.get("registries", {})
     lines = _lines(registries)
-    bit = {line: 1 << at for at, line in enumerate(lines)}
+    bit = {line: at for at, line in enumerate(lines)}
     first = {name: bit[name, uid] for name, uid in reversed(lines)}
     table = [f"{name} {uid}".rstrip() for name, uid in lines]
     sets = {
@@ -92,14 +92,24 @@ def _lines(registries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Li
 
 
 def _placed_sets(placed: Mapping[str, Mapping[str, str]], bit: Mapping[Line, int]) -> dict[str, str]:
-    return {version: f"{sum(bit[line] for line in names.items()):x}" for version, names in placed.items()}
+    return {version: _set(bit[line] for line in names.items()) for version, names in placed.items()}
 
 
 def _keyed_sets(keys: Mapping[str, str], first: Mapping[str, int]) -> dict[str, str]:
-    sets: dict[str, int] = {}
+    sets: dict[str, list[int]] = {}
     for name, key in keys.items():
-        sets[key] = sets.get(key, 0) | first[name]
-    return {key: f"{bits:x}" for key, bits in sets.items()}
+        sets.setdefault(key, []).append(first[name])
+    return {key: _set(bits) for key, bits in sets.items()}
+
+
+def _set(bits: Iterable[int]) -> str:
+    """The number with these bits set, in hexadecimal; linear, unlike a sum of numbers as long as the set."""
+    octets = bytearray()
+    for bit in sorted(bits):
+        octet, place = divmod(bit, 8)
+        octets.extend(bytes(octet + 1 - len(octets)))
+        octets[octet] |= 1 << place
+    return f"{int.from_bytes(octets, 'little'):x}"
 
 
 def _placed(sets: Mapping[str, str], lines: list[Line]) -> dict[str, dict[str, str]]:
