@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from regcred.errors import ConflictError, RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.registry.interface import MintContext, SlotName, Slots
-from regcred.registry.slots import Token, lock_user, renew_token, renew_user
+from regcred.registry.slots import Token, end_tokens, lock_users, renew_token, renew_user
 
 USERS = ("pull-a", "pull-b")
 STEPS = range(16)
@@ -255,17 +255,32 @@ def test_without_a_journal_a_token_is_still_made(turns: Turns) -> None:
     assert vendor.accepts(token)
 
 
-def test_a_revoked_user_is_locked_and_the_other_is_not() -> None:
-    world = World()
-    turns = Turns(world, Users(world))
+def test_revoking_ends_the_one_before_as_well(turns: Turns) -> None:
     turns.rotate()
-    first = world.in_force
+    first = turns.world.in_force
     turns.rotate()
+    second = turns.world.in_force
     assert first is not None
-    assert world.in_force is not None
-    lock_user(turns.vendor, USERS, first.id)
+    assert second is not None
+    if isinstance(turns.vendor, Tokens):
+        end_tokens(turns.vendor, second.id, context(turns.world, Held(turns.world)))
+    else:
+        lock_users(turns.vendor, USERS)
     assert not turns.vendor.accepts(first)
+    assert not turns.vendor.accepts(second)
+    turns.world.in_force = None
+    turns.rotate()
     assert turns.works()
+    assert turns.vendor.leftovers() <= 2
+
+
+def test_revoking_without_a_journal_ends_that_token_alone() -> None:
+    world = World()
+    turns = Turns(world, Tokens(world))
+    turns.rotate()
+    assert world.in_force is not None
+    end_tokens(turns.vendor, world.in_force.id, context(world, None))
+    assert list(turns.vendor.kept) == ["1"]
 
 
 def test_a_person_s_tokens_are_left_alone() -> None:

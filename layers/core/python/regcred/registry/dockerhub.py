@@ -17,7 +17,7 @@ from regcred.credential import Credential, Login
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, require, written
 from regcred.registry.interface import MintContext, Revoked
-from regcred.registry.slots import Token, renew_token
+from regcred.registry.slots import Token, end_tokens, renew_token
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Bearer
 from regcred.registry.upstream import described, field_of, logins
@@ -99,10 +99,10 @@ class DockerHubProvider:
         )
 
     def revoke(self, definition: DockerHubDefinition, revocation_id: str, context: MintContext) -> Revoked:
-        """Delete the token; a static one is deleted by its owner."""
+        """Delete the token and the one before it; a static one is deleted by its owner."""
         if definition.auth == "static":
             return Revoked.UNSUPPORTED
-        _Organisation(definition, context).remove(revocation_id)
+        end_tokens(_Organisation(definition, context), revocation_id, context)
         return Revoked.YES
 
 

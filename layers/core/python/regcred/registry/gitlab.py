@@ -17,7 +17,7 @@ from regcred.credential import Credential, Login
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, written
 from regcred.registry.interface import MintContext, Revoked
-from regcred.registry.slots import Token, renew_token
+from regcred.registry.slots import Token, end_tokens, renew_token
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Answer, Bearer
 from regcred.registry.upstream import field_of
@@ -92,8 +92,8 @@ class GitlabProvider:
         )
 
     def revoke(self, definition: GitlabDefinition, revocation_id: str, context: MintContext) -> Revoked:
-        """Delete the deploy token."""
-        _DeployTokens(definition, context).remove(revocation_id)
+        """Delete the deploy token and the one before it."""
+        end_tokens(_DeployTokens(definition, context), revocation_id, context)
         return Revoked.YES
 
 

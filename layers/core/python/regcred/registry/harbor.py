@@ -16,7 +16,7 @@ from regcred.errors import MalformedError
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, written
 from regcred.registry.interface import MintContext, Revoked
-from regcred.registry.slots import Token, renew_token
+from regcred.registry.slots import Token, end_tokens, renew_token
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer, Basic
 from regcred.registry.upstream import field_of
@@ -76,8 +76,8 @@ class HarborProvider:
         )
 
     def revoke(self, definition: HarborDefinition, revocation_id: str, context: MintContext) -> Revoked:
-        """Delete the robot."""
-        _Robots(definition, context).remove(revocation_id)
+        """Delete the robot and the one before it."""
+        end_tokens(_Robots(definition, context), revocation_id, context)
         return Revoked.YES
 
 

@@ -15,7 +15,7 @@ from regcred.credential import Credential, Login
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, NonEmpty, User
 from regcred.registry.interface import MintContext, Revoked
-from regcred.registry.slots import lock_user, renew_user
+from regcred.registry.slots import lock_users, renew_user
 from regcred.registry.transport import Basic
 from regcred.registry.upstream import field_of
 
@@ -83,9 +83,9 @@ class NexusProvider:
             revocation_id=token.id,
         )
 
-    def revoke(self, definition: NexusDefinition, revocation_id: str, context: MintContext) -> Revoked:
-        """Give the user a password that nobody knows."""
-        lock_user(_Users(definition, context), definition.pair(), revocation_id)
+    def revoke(self, definition: NexusDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+        """Give both users passwords that nobody knows."""
+        lock_users(_Users(definition, context), definition.pair())
         return Revoked.YES
 
 

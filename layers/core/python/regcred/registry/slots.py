@@ -91,10 +91,8 @@ def renew_token(vendor: TokenVendor, context: MintContext) -> Token:
     """
     journal = context.journal or Forgetful()
     known = journal.read()
-    family = next((state["family"] for state in known.states.values()), "") or secrets.token_hex(
-        _FAMILY_BYTES
-    )
-    prefix = f"regcred-{context.reference.project}-{context.reference.registry}-{family}-"
+    family = _family(known) or secrets.token_hex(_FAMILY_BYTES)
+    prefix = _prefix(context, family)
     left = [
         id_ for id_, name in vendor.tokens().items() if name.startswith(prefix) and id_ != context.in_force
     ]
@@ -137,10 +135,33 @@ def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext)
     return Token(state["id"], user, SecretStr(password), None)
 
 
-def lock_user(vendor: UserVendor, users: tuple[str, str], revocation_id: str) -> None:
-    """Give the user of a revoked credential a password that nobody knows."""
-    user = users[1] if revocation_id.startswith(f"{SlotName.B}:") else users[0]
-    vendor.set_password(user, SecretStr(secrets.token_urlsafe(_SECRET_BYTES)))
+def end_tokens(vendor: TokenVendor, revocation_id: str, context: MintContext) -> None:
+    """Remove a revoked token, and the one before it, which clusters had and which may have leaked as well."""
+    known = (context.journal or Forgetful()).read()
+    ours = {revocation_id}
+    if family := _family(known):
+        ours |= {
+            token_id
+            for token_id, name in vendor.tokens().items()
+            if name.startswith(_prefix(context, family))
+        }
+    for token_id in sorted(ours):
+        vendor.remove(token_id)
+
+
+def lock_users(vendor: UserVendor, users: tuple[str, str]) -> None:
+    """Give both users passwords that nobody knows: clusters had the one before as well."""
+    for user in users:
+        vendor.set_password(user, SecretStr(secrets.token_urlsafe(_SECRET_BYTES)))
+
+
+def _family(known: Slots) -> str:
+    """What marks this registry's own tokens upstream, or empty before the first."""
+    return next((state["family"] for state in known.states.values() if "family" in state), "")
+
+
+def _prefix(context: MintContext, family: str) -> str:
+    return f"regcred-{context.reference.project}-{context.reference.registry}-{family}-"
 
 
 def _turn(known: Slots, context: MintContext) -> tuple[SlotName, SlotName | None]:

@@ -1,0 +1,134 @@
+"""The verb rotate over real providers and the real verifier: slots through Vault's own documents."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from contract.registry.harness import REFERENCE, vendor_id
+from fakes.cloud import FakeAnnouncer
+from fakes.key_value import FakeKeyValue
+from fakes.vendors.aws import Aws
+from fakes.vendors.network import Network, status
+from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, Harbor, Nexus, TokenKeeper
+from fakes.vendors.vendor import ProjectIdentity, Vendor
+from pydantic import SecretStr
+
+from regcred.registry.catalog import provider_for
+from regcred.registry.interface import Identity
+from regcred.registry.verify import RegistryVerifier
+from regcred.rotate import Done, Rotate
+from regcred.vault.records import Action, Definition, ProjectPolicy, Request, State
+from regcred.vault.store import Store
+from regcred.work import Message, Reason
+
+
+class Identities:
+    def __init__(self, aws: Aws) -> None:
+        self._aws = aws
+
+    def of(self, project: str, policy: ProjectPolicy) -> Identity:
+        return ProjectIdentity(self._aws)
+
+
+class World:
+    """One registry at one vendor, rotated by the verb."""
+
+    def __init__(self, vendor: Vendor) -> None:
+        self.vendor = vendor
+        self.store = Store(FakeKeyValue())
+        self.now = vendor.clock.now
+        self.verb = Rotate(
+            store=self.store,
+            provider_for=provider_for,
+            identities=Identities(vendor.aws),
+            verifier=RegistryVerifier(),
+            announcer=FakeAnnouncer(),
+            now=self.now,
+        )
+        hosts = ["docker.io", "gitlab.com", "registry.gitlab.com", "*.example.com", "*.example.com:8443"]
+        self.store.write_project("payments", ProjectPolicy(hosts=hosts), cas=0)
+        upstream = {name: SecretStr(value) for name, value in vendor.upstream.items()}
+        self.store.write_upstream(REFERENCE, upstream, cas=0)
+        self.store.write_definition(REFERENCE, Definition.model_validate(vendor.definition), cas=0)
+
+    def run(self, reason: Reason = Reason.DUE) -> Done:
+        (outcome,) = self.verb.run(Message(project="payments", registries={"main": reason}), owner="me")
+        return outcome.done
+
+    def due(self) -> Done:
+        """The next rotation, when its time has come."""
+        entry = self.entry
+        when: datetime | None = entry.next_attempt_at if entry.state is State.FAILING else entry.refresh_at
+        assert when is not None
+        self.vendor.clock.advance(when - self.now() + timedelta(seconds=1))
+        return self.run()
+
+    @property
+    def entry(self):
+        index = self.store.index("payments")
+        assert index is not None
+        return index.value.registries["main"]
+
+    def accepted(self) -> bool:
+        stored = self.store.credential(REFERENCE)
+        assert stored is not None
+        check = self.vendor.check  # type: ignore[attr-defined]
+        return check("", stored.value.username, stored.value.password.get_secret_value()) is not None
+
+    def ask(self, action: Action) -> None:
+        self.store.ask(REFERENCE, Request(action=action, asked_at=self.now()))
+
+
+@pytest.fixture(params=[DockerHubOrganisation, Gitlab, Harbor, Nexus], ids=vendor_id)
+def world(request: pytest.FixtureRequest, network: Network, aws: Aws) -> World:
+    return World(request.param(network, aws))
+
+
+def test_rotations_take_turns_through_vaults_documents(world: World) -> None:
+    assert world.run(Reason.NEW) is Done.ROTATED, world.entry.error
+    for version in (2, 3, 4):
+        assert world.due() is Done.ROTATED, world.entry.error
+        assert (world.entry.state, world.entry.version, world.entry.verified) == (State.OK, version, "yes")
+        assert world.accepted()
+    if isinstance(world.vendor, TokenKeeper):
+        assert len(world.vendor.kept) == 2
+
+
+def test_a_vendor_that_fails_keeps_what_is_in_force_and_leaves_nothing(
+    world: World, network: Network
+) -> None:
+    world.run(Reason.NEW)
+    for _ in range(3):
+        network.fail(world.vendor.calls, status(503), times=1)
+        assert world.due() is Done.FAILING
+        assert world.accepted()
+    assert world.due() is Done.ROTATED, world.entry.error
+    assert world.accepted()
+    if isinstance(world.vendor, TokenKeeper):
+        assert len(world.vendor.kept) <= 2
+
+
+def test_what_may_push_is_not_written_and_the_last_good_one_stays(world: World) -> None:
+    world.run(Reason.NEW)
+    world.vendor.widen()
+    assert world.due() is Done.FAILING
+    assert "push" in world.entry.error
+    assert world.entry.version == 1
+    assert world.accepted()
+
+
+def test_revoking_ends_all_upstream_and_a_rotation_starts_anew(world: World) -> None:
+    world.run(Reason.NEW)
+    world.due()
+    before = world.store.credential(REFERENCE)
+    assert before is not None
+    world.ask(Action.REVOKE)
+    assert world.run(Reason.ASKED) is Done.REVOKED
+    check = world.vendor.check  # type: ignore[attr-defined]
+    assert check("", before.value.username, before.value.password.get_secret_value()) is None
+    if isinstance(world.vendor, TokenKeeper):
+        assert world.vendor.kept == {}
+    world.ask(Action.ROTATE)
+    assert world.run(Reason.ASKED) is Done.ROTATED, world.entry.error
+    assert world.accepted()
