@@ -146,6 +146,8 @@ class GarKey(GarFederated):
             "type": "service_account",
             "private_key": "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\n",
         }
+        self.second = {**self.key, "private_key_id": "second"}
+        self.registry.logins["_json_key", json.dumps(self.second, separators=(",", ":"))] = Rights()
         compact = json.dumps(self.key, separators=(",", ":"))
         self.rights = self.registry.logins["_json_key", compact] = Rights()
 
@@ -155,7 +157,7 @@ class GarKey(GarFederated):
 
     @property
     def upstream(self) -> Mapping[str, str]:
-        return {"key": json.dumps(self.key, indent=2) + "\n"}
+        return {"key": json.dumps(self.key, indent=2) + "\n", "key_2": json.dumps(self.second)}
 
     def widen(self) -> None:
         self.rights.push.append("*")

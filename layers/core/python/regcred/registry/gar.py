@@ -21,7 +21,7 @@ from regcred.registry.definition import BaseDefinition, NonEmpty, require, writt
 from regcred.registry.interface import Identity, MintContext, Revoked
 from regcred.registry.transport import Answer
 from regcred.registry.trust import Asker
-from regcred.registry.upstream import field_of
+from regcred.registry.upstream import SECOND, field_of
 from regcred.registry.vendors import needed
 
 if TYPE_CHECKING:
@@ -142,8 +142,9 @@ class GarProvider:
         """Fetch an access token, or hand out the key; see :class:`regcred.registry.interface.Provider`."""
         keys = definition.keys(definition.hosts)
         if definition.auth == "key":
-            login = Login(KEY_USERNAME, _one_line(field_of(context, KEY, document=True)), keys)
-            return Credential(provider=self.name, logins=(login,), issued_at=context.now())
+            names = [name for name in (KEY, f"{KEY}{SECOND}") if name == KEY or name in context.upstream]
+            logins = tuple(Login(KEY_USERNAME, _one_line(context, name), keys) for name in names)
+            return Credential(provider=self.name, logins=logins, issued_at=context.now())
         token, expires_at = _access_token(definition, context.identity)
         return Credential(
             provider=self.name,
@@ -157,15 +158,16 @@ class GarProvider:
         return Revoked.UNSUPPORTED
 
 
-def _one_line(key: SecretStr) -> SecretStr:
-    """The JSON key without its line ends, as Docker's configuration wants it."""
+def _one_line(context: MintContext, name: str) -> SecretStr:
+    """A JSON key without its line ends, as Docker's configuration wants it."""
     import json
 
+    key = field_of(context, name, document=True).get_secret_value()
     try:
-        return SecretStr(json.dumps(json.loads(key.get_secret_value()), separators=(",", ":")))
+        return SecretStr(json.dumps(json.loads(key), separators=(",", ":")))
     except ValueError:
         raise MalformedError(
-            "the upstream secret's field 'key' is no JSON; paste the key file whole", field=KEY
+            f"the upstream secret's field {name!r} is no JSON; paste the key file whole", field=name
         ) from None
 
 
