@@ -90,7 +90,7 @@ def written(pattern: str, what: str) -> AfterValidator:
 
     def check(value: str) -> str:
         if not form.fullmatch(value):
-            raise ValueError(f"{value!r} is not {what}")
+            raise ValueError(f"{value[:80]!r} is not {what}")
         return value
 
     return AfterValidator(check)
