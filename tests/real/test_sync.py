@@ -6,6 +6,7 @@ import time
 import uuid
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -261,8 +262,8 @@ def test_grants_emptied_by_accident_meet_the_brake_until_confirmed(world: World)
     assert code == 1
     assert "8 of 8 Secrets would be removed at once" in said
     assert all(world.password(space) for space in spaces)
-    code, _ = world.sync().once("--confirm-removals")
-    assert code == 0
+    code, said = world.sync().once("--confirm-removals")
+    assert code == 0, said
     assert not any(world.password(space) for space in spaces)
 
 
@@ -384,7 +385,13 @@ def test_a_kind_of_workload_that_the_user_adds_is_followed(world: World, rollout
         "metadata": metadata,
         "spec": {"template": template},
     }
-    world.cluster.create(rollout)
+
+    def created() -> bool:
+        with suppress(requests.HTTPError):  # a new kind is not there at once
+            return bool(world.cluster.create(rollout))
+        return False
+
+    eventually(created)
     eventually(lambda: world.password(space))
     world.cluster.kubernetes.kubectl("-n", space, "delete", "rollout", "app")
     eventually(lambda: world.password(space) is None)

@@ -129,6 +129,14 @@ async def test_a_refusal_is_not_repeated_after_a_restart(world: World) -> None:
     assert world.cluster.writes() == []
 
 
+async def test_a_project_that_is_granted_to_nobody_leaves_no_trace_in_vault(world: World) -> None:
+    await world.cluster.create(deployment("shop", "web", "made-up/name"))
+    for _ in range(2):
+        await world.sync()
+        assert not [call for call in world.kv.calls if "made-up" in call[1]]
+    assert [reason for reason, _, _ in await world.cluster.events("shop")] == ["NotGranted"]
+
+
 async def test_another_workload_with_the_same_refusal_is_told_too(world: World) -> None:
     await world.cluster.create(namespace("other"))
     await world.cluster.create(deployment("other", "web", REF))

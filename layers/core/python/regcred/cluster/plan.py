@@ -220,7 +220,8 @@ class _NamespacePlan:
 
     def _note_health(self, reference: Reference, place: Place, workloads: list[Workload]) -> None:
         """Clear what was noted while it could not be provided; note what still keeps Pods from using it."""
-        older = self._mode is Mode.ADMISSION and any(not workload.admitted for workload in workloads)
+        older = [workload for workload in workloads if self._mode is Mode.ADMISSION and not workload.admitted]
+        self.draft.tells += [self._restart(workload, reference) for workload in older]
         refused = Why.RESTART if older else None
         if place.refused != Why.CLASH and (place.unused_since or place.refused != (refused or "")):
             self.draft.notes.append(Note(self.namespace.name, reference, refused=refused))
@@ -302,10 +303,10 @@ class _NamespacePlan:
         self.draft.tells += [
             Tell(workload, Reason.MALFORMED, f"{line}.", topic=line) for line in workload.malformed
         ]
-        if workload.references and not workload.admitted and self._mode is Mode.ADMISSION:
-            note = restart_needed(workload.kind.name, workload.name, self.namespace.name)
-            tell = Tell(workload, Reason.RESTART_NEEDED, note, workload.references[0], Why.RESTART)
-            self.draft.tells.append(tell)
+
+    def _restart(self, workload: Workload, reference: Reference) -> Tell:
+        note = restart_needed(workload.kind.name, workload.name, self.namespace.name)
+        return Tell(workload, Reason.RESTART_NEEDED, note, reference, Why.RESTART)
 
     def _warn_of_expiry(self, reference: Reference, workloads: list[Workload]) -> None:
         registry = self._registry(reference)

@@ -55,6 +55,10 @@ class Grants:
     exact: Mapping[str, frozenset[str]] = field(default_factory=dict)
     globs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def name(self, project: str) -> bool:
+        """Whether a project is granted to anybody here."""
+        return project in self.exact or project in self.globs
+
     def allow(self, project: str, namespace: str) -> bool:
         """Whether a namespace may use a project."""
         return namespace in self.exact.get(project, ()) or any(

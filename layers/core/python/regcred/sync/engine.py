@@ -255,6 +255,8 @@ class Engine:
             self._told.pop((note.namespace, note.reference), None)
             self.ledger.put(note.namespace, note.reference, None)
             return
+        if old.version is None and not self.sources.grants.name(note.reference.project):
+            return  # anybody can write any name into an annotation: that must not make documents in Vault
         since = note.unused_since.isoformat() if note.unused_since else ""
         new = Place(
             old.version, old.uid, since or (old.unused_since if note.refused else ""), note.refused or ""

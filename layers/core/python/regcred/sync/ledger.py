@@ -55,8 +55,13 @@ class Ledger:
         return self._count
 
     def projects(self) -> set[str]:
-        """The projects that have entries."""
-        return {reference.project for places in self.places.values() for reference in places}
+        """The projects of which something is in place."""
+        return {
+            reference.project
+            for places in self.places.values()
+            for reference, place in places.items()
+            if place.version is not None
+        }
 
     async def load(self) -> None:
         """Read the documents of all projects.
