@@ -16,6 +16,7 @@ from regcred.cli.failures import BadInputError
 from regcred.errors import MalformedError
 from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition, parse
+from regcred.registry.descriptions import descriptions
 
 AUTH = "auth"
 """The field by which a provider that knows several ways to sign in is told which."""
@@ -124,7 +125,7 @@ def template(provider: str) -> str:
     lines = [f"# {summary(provider)}.", f"provider: {provider}"]
     for name, field in sorted(fields, key=lambda item: not item[1].is_required()):
         if name != "provider":
-            hint = _description(field)
+            hint = _description(provider, name)
             lines += [
                 "",
                 *([f"# {hint}"] if hint else []),
@@ -133,8 +134,9 @@ def template(provider: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _description(field: FieldInfo) -> str:
-    return " ".join((field.description or "").replace("``", "").split())
+def _description(provider: str, field: str) -> str:
+    text = descriptions(catalog.definition_model(provider)).get(field, "")
+    return " ".join(text.replace("``", "").split())
 
 
 def _default(field: FieldInfo) -> str:
@@ -185,7 +187,8 @@ def _needed(content: Mapping[str, Any], where: str) -> str:
 
 def _ask_field(content: dict[str, Any], name: str, field: FieldInfo, where: str) -> None:
     many = "tuple" in str(field.annotation)
-    click.echo(f"\n{_description(field)}{' Separate several by spaces.' if many else ''}", err=True)
+    what = _description(content["provider"], name)
+    click.echo(f"\n{what}{' Separate several by spaces.' if many else ''}", err=True)
     default = None if field.is_required() else str(field.default) if name == AUTH else ""
     while True:
         answer = str(click.prompt(name, default=default, show_default=name == AUTH, err=True)).strip()

@@ -141,7 +141,7 @@ Probe = Annotated[str, AfterValidator(_check_probe)]
 class BaseDefinition(BaseModel):
     """The fields that every provider's definition has."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     provider: str
     """Which provider mints for it; decides the other fields."""
@@ -235,10 +235,10 @@ def _problem(item: Mapping[str, Any], model: type[BaseDefinition]) -> tuple[str,
     if item["type"] == "extra_forbidden":
         return field, f"{field}: is not a field of this provider{_near(field, model.model_fields)}"
     if item["type"] == "missing":
-        described = model.model_fields.get(field)
-        return field, f"{field}: is missing" + (
-            f"; {described.description}" if described and described.description else ""
-        )
+        from regcred.registry.descriptions import descriptions
+
+        described = descriptions(model).get(field)
+        return field, f"{field}: is missing" + (f"; {described}" if described else "")
     if item["type"] in {"tuple_type", "list_type"}:
         return field, f"{field}: must be a list, as in [a, b], also for one"
     if item["type"] == "string_type":
