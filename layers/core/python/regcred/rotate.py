@@ -541,6 +541,18 @@ class _Batch:
             return self._failed(seen, error, answered=answered)
         if not definition.needs_credential():
             return self._public(seen, definition, answered=answered)
+        return self._renew(seen, definition, provider, context, answered=answered)
+
+    def _renew(
+        self,
+        seen: Seen,
+        definition: BaseDefinition,
+        provider: Provider[Any],
+        context: MintContext,
+        *,
+        answered: int,
+    ) -> _Result:
+        """Mint, verify, write."""
         try:
             with self.verb.bound(vendor(definition)):
                 credential = provider.mint(definition, context)
