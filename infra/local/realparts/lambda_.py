@@ -125,7 +125,9 @@ class Lambda:
         runtime = python_packages("lambda-runtime", LOCAL / "lambda-runtime.txt")
         function = folder or ROOT / "functions" / name
         role = self.role(name)
-        self._aws.add_role(role, trust=_LAMBDA_TRUST, policy=dict(policy or _EXECUTION), max_session_seconds=43200)
+        self._aws.add_role(
+            role, trust=_LAMBDA_TRUST, policy=dict(policy or _EXECUTION), max_session_seconds=43200
+        )
         path = [function, *self.layers(), runtime]
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
