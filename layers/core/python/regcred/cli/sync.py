@@ -28,6 +28,9 @@ from regcred.cli.session import Session, pass_session
 )
 @click.option("--confirm-removals", is_flag=True, help="Let this run remove more than the brake allows.")
 @click.option(
+    "--repair", is_flag=True, help="Write all that is in place once more, to undo what others did to it."
+)
+@click.option(
     "--context", metavar="NAME", help="The kubeconfig's context; else the current one, or the Pod's account."
 )
 @pass_session
@@ -38,6 +41,7 @@ def sync(
     cluster: str,
     mode: str | None,
     confirm_removals: bool,
+    repair: bool,
     context: str | None,
 ) -> None:
     """Bring a cluster in line with Vault.
@@ -52,10 +56,13 @@ def sync(
     """
     if confirm_removals and not (once or dry_run):
         raise BadInputError("--confirm-removals: is for one run; add --once, after a look at --dry-run")
+    if repair and not once:
+        raise BadInputError("--repair: is for one run; add --once")
     settings = {
         "REGCRED_CLUSTER": cluster,
         "REGCRED_MODE": mode,
         "REGCRED_CONFIRM_REMOVALS": "true" if confirm_removals else None,
+        "REGCRED_REPAIR": "true" if repair else None,
     }
     failures = session.run_sync(
         {name: value for name, value in settings.items() if value},

@@ -70,6 +70,8 @@ class SyncSettings(BaseModel):
     max_removal_share: float = Field(default=0.2, ge=0, le=1)
     """The brake: a run that would remove more than this share of what is in place removes nothing."""
     confirm_removals: bool = False
+    repair: bool = False
+    """One run only: write all that is in place once more."""
     poll_seconds: float = Field(default=30, ge=1)
     """How often the index of a project in use is asked for."""
     relist_seconds: float = Field(default=3600, ge=60)
@@ -244,7 +246,6 @@ async def sync_once(
     settings: SyncSettings,
     *,
     dry_run: bool = False,
-    repair: bool = False,
     say: Callable[[str], None] = print,
     login: Login | None = None,
     context: str | None = None,
@@ -256,7 +257,9 @@ async def sync_once(
     """
     store = open_store(settings, login)
     async with open_cluster(settings, Unmeasured(), context=context) as cluster:
-        plan, report = await run_once(cluster, store, settings.options(), dry_run=dry_run, repair=repair)
+        plan, report = await run_once(
+            cluster, store, settings.options(), dry_run=dry_run, repair=settings.repair
+        )
     for line in plan.lines() if dry_run else [str(report), *report.failures]:
         say(line)
     if dry_run and not plan.lines():
@@ -309,11 +312,14 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
     try:
         settings = SyncSettings.load(environment)
         set_up_logging(settings.log_level)
-        if "--confirm-removals" in arguments:
-            settings = settings.model_copy(update={"confirm_removals": True})
+        settings = settings.model_copy(
+            update={
+                "confirm_removals": settings.confirm_removals or "--confirm-removals" in arguments,
+                "repair": settings.repair or "--repair" in arguments,
+            }
+        )
         if {"--once", "--dry-run", "--repair"} & set(arguments):
-            once = sync_once(settings, dry_run="--dry-run" in arguments, repair="--repair" in arguments)
-            report = asyncio.run(once)
+            report = asyncio.run(sync_once(settings, dry_run="--dry-run" in arguments))
             return 1 if report.failures else 0
         asyncio.run(sync_forever(settings))
     except MalformedError as error:
