@@ -20,8 +20,8 @@ from regcred.sync.desk import Clock, Meter, jittered, log
 from regcred.sync.ledger import Ledger
 from regcred.sync.sources import Sources
 
-CONCURRENCY = 32
-"""Writes in flight; more gains nothing, since the API server is the limit."""
+CONCURRENCY = 16
+"""Writes in flight; more gains nothing, since the API server is the limit, and what Pods wait for queues behind them there."""
 
 TELLERS = 2
 EVENTS_PER_SECOND = 20.0

@@ -18,6 +18,7 @@ INFLATED_MAX = 16 * 1024 * 1024
 """Largest ledger that is unpacked, in bytes: its writer is another party, and compression can be abused."""
 
 _NO_UID = ""
+_ONE = ord("1")
 
 
 def pack(text: str) -> str:
@@ -43,7 +44,7 @@ def pack(text: str) -> str:
         for registry, placement in registries.items()
     }
     inner = json.dumps({"namespaces": table, "registries": sets}, separators=(",", ":"))
-    packed = b64encode(zlib.compress(inner.encode(), 9)).decode()
+    packed = b64encode(zlib.compress(inner.encode())).decode()
     return json.dumps({"written_at": status["written_at"], "ledger": packed}, separators=(",", ":"))
 
 
@@ -104,12 +105,11 @@ def _keyed_sets(keys: Mapping[str, str], first: Mapping[str, int]) -> dict[str, 
 
 def _set(bits: Iterable[int]) -> str:
     """The number with these bits set, in hexadecimal; linear, unlike a sum of numbers as long as the set."""
-    octets = bytearray()
-    for bit in sorted(bits):
-        octet, place = divmod(bit, 8)
-        octets.extend(bytes(octet + 1 - len(octets)))
-        octets[octet] |= 1 << place
-    return f"{int.from_bytes(octets, 'little'):x}"
+    ones = list(bits)
+    digits = bytearray(b"0") * (max(ones, default=0) + 1)
+    for bit in ones:
+        digits[~bit] = _ONE
+    return f"{int(digits, 2):x}"
 
 
 def _placed(sets: Mapping[str, str], lines: list[Line]) -> dict[str, dict[str, str]]:
