@@ -361,7 +361,7 @@ class Rotate:
     now: Callable[[], datetime]
     workers: int = 16
     """Registries of a message that are rotated side by side."""
-    per_vendor: int = 8
+    per_vendor: int = 10
     """Of these, those of one vendor and host."""
     lease: timedelta = timedelta(minutes=2)
     """How long a claim holds if its owner dies; longer than a run may take."""
@@ -404,8 +404,9 @@ class Rotate:
             )
             results = list(done.values())
             self._record(message.project, results)
+            announcing = pool.submit(self._announce, results)
             list(pool.map(self._settle, results))
-        self._announce(results)
+            announcing.result()
         for error in (*broken, *failed):
             raise error
         return [result.outcome for result in results]

@@ -115,7 +115,7 @@ class RotateSettings(Settings):
     """The name of the EventBridge bus to announce at."""
     workers: int = Field(default=16, ge=1, le=64)
     """Registries of a message that are rotated side by side."""
-    per_vendor: int = Field(default=8, ge=1, le=64)
+    per_vendor: int = Field(default=10, ge=1, le=64)
     """Of these, those of one vendor and host."""
     lease_seconds: int = Field(default=120, ge=10)
     """How long a claim holds if its owner dies; longer than the function's time-out."""

@@ -1,7 +1,8 @@
 """The real classes on AWS: Vault sign-in, the queue, the event bus, the projects' identities.
 
 Clients are made when they are first used and kept over warm invocations. boto3 itself is imported here, since every
-invocation needs it and Lambda's init phase is where it costs least; nothing else happens at import.
+invocation needs it and Lambda's init phase is where it costs least; nothing else happens at import. Of the verbs, only what
+its function needs is loaded.
 """
 
 from __future__ import annotations
@@ -20,11 +21,9 @@ import boto3
 from botocore.config import Config
 from pydantic import SecretStr
 
-from regcred.dispatch import Envelope
 from regcred.errors import MissingError, TransientError
 from regcred.registry import aws
 from regcred.registry.interface import AwsCredentials
-from regcred.rotate import Event
 from regcred.settings import Settings, VaultAuth
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
@@ -36,6 +35,9 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
+
+    from regcred.dispatch import Envelope
+    from regcred.rotate import Event
 
 T = TypeVar("T")
 
