@@ -1,0 +1,276 @@
+"""`python -m bench.rotate`: rotate in the Lambda runtime emulator, next to the floor of what it must import and call.
+
+Cold starts are taken in turn with the floor's, on layers with bytecode as `sam build` makes them, as processor time, since nothing
+is waited for; a ratio is the median of the rounds' ratios. What a warm rotation adds to its network calls is processor time too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import json
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from real.cloudside import CloudSide
+
+from bench.table import Table, median, say
+from realparts.lambda_ import Function
+from realparts.stack import Stack
+from regcred.vault.records import Index, index_path
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYER_MAX = 32.0
+BUS = "bench"
+"""A bus without rules: moto delivers to targets before it answers, 30 ms an event; EventBridge does not."""
+
+OTHERS = ("azure", "google", "msal", "cryptography", "kubernetes", "aiohttp", "yaml", "click")
+"""Packages that an AWS-only rotation has no use for."""
+
+CLIENTS = """
+import boto3
+for service in ("ecr", "sts"):
+    boto3.client(service)
+"""
+
+FLOOR = """
+import time
+began = time.process_time()
+import hvac
+from pydantic import BaseModel, SecretStr
+{clients}
+ready = time.process_time() - began
+
+def handler(event, context):
+    return {{"ready": ready}}
+"""
+
+OURS = """
+import importlib.util, sys, time
+began = time.process_time()
+spec = importlib.util.spec_from_file_location("rotate_app", {app!r})
+app = importlib.util.module_from_spec(spec)
+sys.modules["rotate_app"] = app
+spec.loader.exec_module(app)
+app.rotate()
+{clients}
+ready = time.process_time() - began
+
+import http.client, resource, threading
+from urllib3.connectionpool import HTTPConnectionPool
+
+lock, network = threading.Lock(), 0.0
+
+def timed(owner, name):
+    call = getattr(owner, name)
+    def measured(*args, **kwargs):
+        global network
+        start = time.thread_time()
+        try:
+            return call(*args, **kwargs)
+        finally:
+            with lock:
+                network += time.thread_time() - start
+    setattr(owner, name, measured)
+
+timed(HTTPConnectionPool, "urlopen")
+timed(http.client.HTTPResponse, "read")
+
+def handler(event, context):
+    global network
+    network, start, used = 0.0, time.perf_counter(), time.process_time()
+    answer = app.handler(event, context) if event else None
+    return {{
+        "ready": ready,
+        "answer": answer,
+        "seconds": time.perf_counter() - start,
+        "own": time.process_time() - used - network,
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "loaded": sorted({{name.partition(".")[0] for name in sys.modules}}),
+    }}
+"""
+
+
+class Bench:
+    """A stack, layers with bytecode, and functions that measure themselves."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.stack = stack
+        self.folder = folder
+        self.side = CloudSide(stack)
+        stack.aws.client("events").create_event_bus(Name=BUS)
+        compiled = []
+        for number, layer in enumerate(stack.lambda_.layers()):
+            target = folder / f"layer-{number}"
+            shutil.copytree(layer, target, ignore=shutil.ignore_patterns("__pycache__"))
+            compileall.compile_dir(
+                target, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+            )
+            compiled.append(target)
+        stack.lambda_.layers = lambda: compiled  # type: ignore[method-assign]
+
+    def start(self, name: str, source: str) -> Function:
+        """Start a function of this source, with rotate's environment and policy."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        text = source.format(clients=CLIENTS, app=str(ROOT / "functions/rotate/app.py"))
+        (folder / "app.py").write_text(text)
+        policy = json.dumps(self.side.policies["rotate"]).replace("event-bus/regcred", f"event-bus/{BUS}")
+        return self.stack.lambda_.start(
+            "rotate",
+            self.stack.function_environment("rotate") | {"REGCRED_EVENT_BUS": BUS},
+            folder=folder,
+            instance=f"bench-{name}",
+            policy=json.loads(policy),
+        )
+
+    def ready(self, name: str, source: str) -> float:
+        """Processor seconds from the first import until ready, in a fresh process."""
+        answer = self.start(name, source).invoke({})
+        self.stack.lambda_.stop(f"bench-{name}")
+        return float(answer["ready"])
+
+
+def cold_starts(bench: Bench, table: Table, rounds: int) -> None:
+    """What rotate takes to be ready, against the imports it can't do without."""
+    bench.ready("floor", FLOOR)
+    bench.ready("ours", OURS)
+    pairs = [(bench.ready("floor", FLOOR), bench.ready("ours", OURS)) for _ in range(rounds)]
+    ratio = median([ours / floor for floor, ours in pairs])
+    table.add(
+        "rotate: import to ready, ECR only",
+        goal="<= 1.3 x floor",
+        floor=f"{median([floor for floor, _ in pairs]) * 1000:.0f} ms",
+        ours=f"{median([ours for _, ours in pairs]) * 1000:.0f} ms",
+        ratio=ratio,
+        holds=ratio <= 1.3,
+    )
+
+
+def warm_rotations(bench: Bench, table: Table, rounds: int) -> None:
+    """What a rotation adds to its calls, what ten at once take, and the memory of it all."""
+    side = bench.side
+    project = side.project("bench")
+    names = [f"ecr-{number}" for number in range(10)]
+    for name in names:
+        side.ecr(f"{project}/{name}")
+    function = bench.start("ours", OURS)
+
+    def rotate(count: int) -> dict[str, Any]:
+        make_due(side, project)
+        answer: dict[str, Any] = function.invoke(
+            side.message(project, **dict.fromkeys(names[:count], "due"))
+        )
+        assert answer["answer"] == {"batchItemFailures": []}
+        return answer
+
+    first = rotate(10)
+    extra = [rotate(1)["own"] * 1000 for _ in range(rounds)]
+    table.add(
+        "one warm rotation, over the sum of its network calls",
+        goal="<= 15 ms",
+        ours=f"{median(extra):.1f} ms",
+        holds=median(extra) <= 15,
+    )
+    bench.stack.aws.fault("GetAuthorizationToken", "delay", seconds=0.2)
+    try:
+        pairs = [(rotate(1)["seconds"], rotate(10)["seconds"]) for _ in range(rounds)]
+    finally:
+        bench.stack.aws.clear_faults()
+    one, ten = (
+        min(one for one, _ in pairs),
+        min(ten for _, ten in pairs),
+    )  # whoever else uses the machine only adds
+    table.add(
+        "a project of 10 registries due, vendors at 200 ms",
+        goal="<= 1.5 x one",
+        floor=f"{one * 1000:.0f} ms",
+        ours=f"{ten * 1000:.0f} ms",
+        ratio=ten / one,
+        holds=ten / one <= 1.5,
+    )
+    last = rotate(10)
+    table.add(
+        "memory of rotate, peak",
+        goal="<= 128 MB",
+        ours=f"{last['megabytes']:.0f} MB",
+        holds=last["megabytes"] <= 128,
+    )
+    loaded = sorted(set(OTHERS) & set(first["loaded"]))
+    table.add(
+        "packages of other vendors loaded", goal="none", ours=", ".join(loaded) or "none", holds=not loaded
+    )
+    bench.stack.lambda_.stop("bench-ours")
+
+
+def make_due(side: CloudSide, project: str) -> None:
+    """Let the refresh time of all registries of a project have come."""
+    found = side.store.index(project)
+    if found:
+        now = datetime.now(UTC)
+        entries = found.value.registries.items()
+        due = Index(
+            registries={name: entry.model_copy(update={"refresh_at": now}) for name, entry in entries}
+        )
+        side.store._kv.write(index_path(project), due.fields(), cas=found.version)
+
+
+def sizes(table: Table, folder: Path) -> None:
+    """The layer of third-party packages, zipped as SAM does, for all vendors and for AWS alone."""
+    for flavour, what in (("", "all vendors"), ("aws", "AWS alone")):
+        target = folder / f"deps-{flavour}"
+        target.mkdir()
+        environment = os.environ | {
+            "REGCRED_VENDORS": flavour,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        command = ["make", "--silent", "-C", ROOT / "layers", "build-DepsLayer", f"ARTIFACTS_DIR={target}"]
+        subprocess.run(command, env=environment, check=True)
+        size = Path(shutil.make_archive(str(target), "zip", target)).stat().st_size / 1e6
+        with_bytecode = any(target.rglob("*.pyc"))
+        table.add(
+            f"deps layer zipped, {what}"
+            + ("" if with_bytecode else " (without bytecode: no Python 3.13 here)"),
+            goal="" if flavour else f"<= {LAYER_MAX:.0f} MB",
+            ours=f"{size:.1f} MB",
+            holds=None if flavour else size <= LAYER_MAX,
+        )
+
+
+@contextmanager
+def bench() -> Iterator[Bench]:
+    """A stack of its own, down again afterwards."""
+    with tempfile.TemporaryDirectory(prefix="regcred-bench-") as name:
+        stack = Stack(Path(name) / "stack")
+        try:
+            say(f"up: {', '.join(stack.up(['vault', 'aws', 'registry', 'lambda']))}")
+            yield Bench(stack, Path(name))
+        finally:
+            stack.down()
+
+
+def main() -> int:
+    """Measure; 0 if every goal holds."""
+    parser = argparse.ArgumentParser(prog="python -m bench.rotate", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9, help="how often each is measured")
+    options = parser.parse_args()
+    table = Table("Rotate in the Lambda emulator")
+    with bench() as here:
+        sizes(table, here.folder)
+        cold_starts(here, table, options.rounds)
+        warm_rotations(here, table, options.rounds)
+    say("\n" + table.text())
+    return 0 if table.held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
