@@ -94,13 +94,13 @@ class Api:
             watching.cancel()
 
     async def _watch(self, arrivals: Arrivals) -> None:
+        """Begun again from where it was whenever the server ends it, as it does with readers that fall behind."""
         query = "watch=1&labelSelector=app.kubernetes.io/managed-by%3Dregcred"
         while True:
             url = f"{self.server}/api/v1/secrets?{query}&resourceVersion={arrivals.version}"
             try:
                 async with self._http.get(url, headers={"Accept": METADATA}) as response:
                     await arrivals.follow(response)
-                say("        the observer's watch ended and is begun again")
             except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
                 say(f"        the observer's watch broke off and is begun again: {error!r}")
 
