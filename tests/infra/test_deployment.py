@@ -48,7 +48,7 @@ def test_the_functions_get_what_their_settings_ask_for(aws: boto3.Session, outpu
         function = aws.client("lambda").get_function_configuration(FunctionName=f"regcred-{name}")
         environment = function["Environment"]["Variables"]
         settings = model.load(environment)
-        assert (settings.vault_addr, settings.vault_role, settings.vault_audience) == (VAULT, name, VAULT)
+        assert (settings.vault_addr, settings.vault_role, settings.vault_audience) == (VAULT, name, "vault")
         known = {f"REGCRED_{field.upper()}" for field in model.model_fields}
         assert {key for key in environment if key.startswith("REGCRED_")} <= known
         assert function["Runtime"] == "python3.13"
