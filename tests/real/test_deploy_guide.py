@@ -1,0 +1,76 @@
+"""The commands of docs/deploy.md, as they stand there, against the local parts: all but those that need an AWS account or a cluster."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from realparts.aws import ACCOUNT, BUS, REGION
+from realparts.internet import python_environment
+from realparts.stack import Stack
+
+ROOT = Path(__file__).resolve().parents[2]
+ELSEWHERE = ("aws ", "sam ", "helm ", "kubectl ", "vault login")
+"""What the account, the cluster's own tests and tests/infra stand for."""
+
+pytestmark = pytest.mark.real
+
+
+def commands() -> list[str]:
+    """The guide's indented lines, continued lines and here-documents joined."""
+    blocks = re.findall(r"(?:^    .*\n)+", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE)
+    found: list[str] = []
+    for block in blocks:
+        text = re.sub(r"\\\n\s*", "", re.sub(r"^    ", "", block, flags=re.MULTILINE))
+        found += _here(text) if "<<" in text else text.splitlines()
+    return [re.split(r"\s{3,}(?:☁|#)", line)[0].strip() for line in found if line.strip()]
+
+
+def _here(text: str) -> list[str]:
+    document, rest = text.split("\nEND\n", 1)
+    return [f"{document}\nEND\n", *rest.splitlines()]
+
+
+@pytest.fixture
+def serving(aws_stack: Stack) -> Iterator[Stack]:
+    aws_stack.push_image("payments/shop", tag="1.0")
+    aws_stack.aws.add_role(
+        f"arn:aws:iam::{ACCOUNT}:role/regcred/regcred-payments",
+        trusted=aws_stack.lambda_.role("rotate"),
+        external_id="payments",
+        tags={"project": "payments"},
+    )
+    running = aws_stack.processes.pid("lambda-rotate")
+    aws_stack.start_functions()
+    yield aws_stack
+    if not running:
+        aws_stack.stop_functions()
+
+
+def test_every_command_of_the_guide_that_can_run_here_does(serving: Stack, tmp_path: Path) -> None:
+    environment = python_environment() | serving.environment()
+    environment |= {"REGCRED_EVENT_BUS": BUS, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    ran = []
+    for command in commands():
+        if command.startswith((*ELSEWHERE, "export ")):
+            continue
+        here = command.replace("eu-central-1", REGION).replace("--cluster c1", "--cluster local")
+        done = subprocess.run(
+            here,
+            shell=True,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
+        assert done.returncode == 0, f"{here}\n{done.stdout}{done.stderr}"
+        ran.append(command.split()[1])
+    assert ran == ["platform", "platform", "project", ">", "registry", "grant", "annotation", "status"]
