@@ -108,6 +108,19 @@ def test_a_mint_that_is_refused_keeps_the_last_good_credential(cloud: CloudSide)
     assert [event["detail-type"] for event in wait_for("an event", cloud.events)] == ["CredentialFailing"]
 
 
+def test_a_warm_function_keeps_its_vault_token_and_its_projects_session(cloud: CloudSide) -> None:
+    warm = cloud.project("warm")
+    ecr = cloud.ecr(f"{warm}/ecr")
+    cloud.rotate.invoke(cloud.message(warm, ecr="new"))
+    asked = {
+        name: len(cloud.stack.aws.calls(operation=name)) for name in ("GetWebIdentityToken", "AssumeRole")
+    }
+    cloud.ask(ecr, Action.ROTATE)
+    cloud.rotate.invoke(cloud.message(warm, ecr="asked"))
+    assert cloud.entry(ecr).version == 2
+    assert {name: len(cloud.stack.aws.calls(operation=name)) for name in asked} == asked
+
+
 def test_two_rotates_at_once_mint_once(cloud: CloudSide) -> None:
     twice = cloud.project("twice")
     ecr = cloud.ecr(f"{twice}/ecr")

@@ -1,0 +1,170 @@
+"""The classes that talk to AWS, with botocore's stubber, which checks the shapes of requests and answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.stub import ANY, Stubber
+
+from regcred.dispatch import Envelope
+from regcred.errors import MissingError, RefusedError, TransientError
+from regcred.reference import Reference
+from regcred.rotate import Announced, Event
+from regcred.settings import RotateSettings
+from regcred.vault.login import AwsIamLogin, JwtLogin
+from regcred.vault.records import IndexEntry, ProjectPolicy, State
+from regcred.wiring import aws
+from regcred.work import Message, Reason
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+ROLE = "arn:aws:iam::123456789012:role/regcred/payments"
+QUEUE = "https://sqs.eu-central-1.amazonaws.com/123456789012/regcred-rotate.fifo"
+
+
+@pytest.fixture
+def stubbed(monkeypatch: pytest.MonkeyPatch):
+    """Stub a service's client; all that was expected must have been asked."""
+    stubbers = []
+
+    def stub(service: str) -> Stubber:
+        keys = {"aws_access_key_id": "AKIA", "aws_secret_access_key": "s3cr3t"}
+        client = boto3.client(service, region_name="eu-central-1", **keys)
+        stubber = Stubber(client)
+        stubber.activate()
+        stubbers.append(stubber)
+        monkeypatch.setattr(aws, "own_client", lambda _service: client)
+        return stubber
+
+    yield stub
+    for stubber in stubbers:
+        stubber.assert_no_pending_responses()
+
+
+def envelopes(count: int) -> list[Envelope]:
+    return [
+        Envelope(Message(project="payments", registries={f"r{number}": Reason.DUE}), f"id-{number}")
+        for number in range(count)
+    ]
+
+
+def test_messages_go_in_batches_of_ten_grouped_by_project(stubbed) -> None:
+    sqs = stubbed("sqs")
+    for size in (10, 2):
+        entry = {"Id": ANY, "MessageBody": ANY, "MessageGroupId": "payments", "MessageDeduplicationId": ANY}
+        sqs.add_response(
+            "send_message_batch",
+            {"Successful": [], "Failed": []},
+            {"QueueUrl": QUEUE, "Entries": [entry] * size},
+        )
+    aws.SqsQueue(QUEUE).send(envelopes(12))
+
+
+def test_messages_that_the_queue_did_not_take_are_counted(stubbed) -> None:
+    failed = {"Id": "1", "SenderFault": False, "Code": "InternalError"}
+    stubbed("sqs").add_response("send_message_batch", {"Successful": [], "Failed": [failed]})
+    with pytest.raises(TransientError, match="1 of 2"):
+        aws.SqsQueue(QUEUE).send(envelopes(2))
+
+
+def test_a_queue_that_refuses_says_which_right_is_missing(stubbed) -> None:
+    stubbed("sqs").add_client_error("send_message_batch", "AccessDenied", http_status_code=403)
+    with pytest.raises(RefusedError, match="sqs:SendMessage"):
+        aws.SqsQueue(QUEUE).send(envelopes(1))
+
+
+def event() -> Event:
+    entry = IndexEntry(state=State.OK, version=3, fingerprint="f1ng3r", provider="ecr", changed_at=NOW)
+    return Event(Announced.ROTATED, Reference("payments", "prod"), entry)
+
+
+def test_an_event_tells_the_index_entry_without_the_fingerprint(stubbed) -> None:
+    detail = aws.detail(event())
+    assert detail == {
+        "project": "payments",
+        "registry": "prod",
+        "state": "ok",
+        "version": 3,
+        "provider": "ecr",
+        "changed_at": "2026-11-24T12:00:00Z",
+    }
+    entry = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
+    stubbed("events").add_response("put_events", entry)
+    with pytest.raises(TransientError, match="1 of 1"):
+        aws.EventBus("regcred").announce([event()])
+
+
+def test_a_project_is_assumed_with_its_name_once_while_its_session_lasts(stubbed) -> None:
+    sts = stubbed("sts")
+    keys = {"AccessKeyId": "ASIAASIAASIAASIA", "SecretAccessKey": "s3cr3t", "SessionToken": "t0ken"}
+    for life in (timedelta(minutes=1), timedelta(hours=1)):
+        sts.add_response(
+            "assume_role",
+            {"Credentials": keys | {"Expiration": datetime.now(UTC) + life}},
+            {
+                "RoleArn": ROLE,
+                "RoleSessionName": "regcred-payments",
+                "ExternalId": "payments",
+                "Tags": [{"Key": "project", "Value": "payments"}],
+            },
+        )
+    identities = aws.ProjectIdentities()
+    policy = ProjectPolicy(role_arn=ROLE)
+    found = [identities.of("payments", policy).aws() for _ in range(3)]
+    assert found[1] is found[2]
+    assert "s3cr3t" not in repr(found)
+
+
+def test_a_project_without_role_is_told_whom_to_ask() -> None:
+    with pytest.raises(MissingError, match="platform/projects/payments"):
+        aws.ProjectIdentities().of("payments", ProjectPolicy()).aws()
+
+
+def settings(**given: str) -> RotateSettings:
+    base = {"VAULT_ADDR": "https://vault.example.com", "VAULT_ROLE": "rotate", "EVENT_BUS": "regcred"}
+    return RotateSettings.load({f"REGCRED_{name}": value for name, value in (base | given).items()})
+
+
+def test_the_sign_in_is_by_jwt_or_by_iam() -> None:
+    by_jwt = aws.vault_login(settings())
+    assert isinstance(by_jwt, JwtLogin)
+    assert (by_jwt.mount, by_jwt.role) == ("regcred-lambda", "rotate")
+    by_iam = aws.vault_login(settings(VAULT_AUTH="aws", VAULT_SERVER_ID="vault.example.com"))
+    assert isinstance(by_iam, AwsIamLogin)
+    assert (by_iam.mount, by_iam.server_id) == ("regcred-lambda-iam", "vault.example.com")
+
+
+def test_federation_that_is_switched_off_says_how_to_switch_it_on(stubbed) -> None:
+    code = "OutboundWebIdentityFederationDisabledException"
+    stubbed("sts").add_client_error("get_web_identity_token", code, http_status_code=403)
+    with pytest.raises(RefusedError, match="switch on outbound web identity federation"):
+        aws.own_jwt("vault")
+
+
+def test_the_certificates_of_a_private_authority_become_a_file() -> None:
+    path = Path(aws._ca_file(settings(VAULT_CA_PEM="-----BEGIN CERTIFICATE-----")))
+    assert path.read_text() == "-----BEGIN CERTIFICATE-----"
+    assert aws._ca_file(settings(VAULT_CA_FILE="/opt/ca.pem")) == "/opt/ca.pem"
+
+
+@pytest.mark.parametrize("name", ["dispatch", "rotate"])
+def test_importing_a_function_connects_to_nobody_and_starts_nothing(name: str) -> None:
+    """A snapshot of it (SnapStart) is restored many times: no connection and no thread may be in it."""
+    root = Path(__file__).resolve().parents[2]
+    script = f"""
+import os, sys
+started, watched = set(), ("socket.connect", "socket.getaddrinfo", "subprocess.Popen")
+sys.addaudithook(lambda event, arguments: started.add(event) if event in watched else None)
+sys.path.insert(0, {str(root / "functions" / name)!r})
+import app
+import threading
+assert threading.active_count() == 1
+assert not started, started
+assert not {{"azure", "google.auth", "kubernetes", "yaml", "asyncio"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
