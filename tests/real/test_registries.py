@@ -107,7 +107,17 @@ def test_a_basic_login_that_may_push_is_found_out(internet: Stack) -> None:
     password = internet.registry.add_user("pusher", push=["team/*"])
     credential = minted(basic_definition(), upstream={"username": "pusher", "password": password})
     verification = verified(basic_definition(), credential)
-    assert verification.verdict is Verdict.CAN_PUSH, verification.detail
+    assert verification.verdict is Verdict.WIDER, verification.detail
+
+
+def test_a_basic_login_for_more_than_the_repositories_is_found_out(internet: Stack) -> None:
+    content = basic_definition(repositories=["team/"])
+    narrow = internet.registry.add_user("puller", pull=["team/*"])
+    credential = minted(content, upstream={"username": "puller", "password": narrow})
+    assert verified(content, credential).verdict is Verdict.CAN_PULL
+    wide = internet.registry.add_user("reader", pull=["*"])
+    verification = verified(content, minted(content, upstream={"username": "reader", "password": wide}))
+    assert verification.verdict is Verdict.WIDER, verification.detail
 
 
 def test_a_login_for_other_repositories_is_refused(internet: Stack) -> None:
@@ -199,7 +209,7 @@ def test_an_own_ecr_registry_with_a_role_that_may_push_is_found_out(
     trust = {"trusted": ROTATE, "external_id": "payments", "tags": {"project": "payments"}}
     internet.aws.add_role(PROJECT, policy=everything, **trust)
     verification = verified(ECR, minted(ECR, identity=project))
-    assert verification.verdict is Verdict.CAN_PUSH, verification.detail
+    assert verification.verdict is Verdict.WIDER, verification.detail
 
 
 @pytest.fixture

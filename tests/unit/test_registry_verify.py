@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import jwt
 import pytest
 from pydantic import SecretStr
 
@@ -146,6 +148,74 @@ def test_only_a_refused_token_shows_that_it_can_not_push(status: int, verdict: V
     assert verification.verdict is verdict, verification.detail
 
 
+class Scoped(TokenService):
+    """Its pull tokens say what they are for; answers as told to who asks for more than the probe."""
+
+    def __init__(self, outside: Answer) -> None:
+        super().__init__(
+            push=answer(200, token({"type": "repository", "name": "team/app", "actions": ["pull"]}))
+        )
+        self.outside = outside
+        self.more: list[list[str]] = []
+
+    def __call__(self, method: str, url: str, *, auth: Any = None, **more: Any) -> Answer:
+        scopes = [value for name, value in more.get("query", ()) if name == "scope"]
+        if "registry:catalog:*" not in scopes:
+            return super().__call__(method, url, auth=auth, **more)
+        self.more.append(scopes)
+        return self.outside
+
+
+def token(*access: dict[str, Any]) -> bytes:
+    return json.dumps({"token": jwt.encode({"access": access}, "k" * 32, algorithm="HS256")}).encode()
+
+
+CATALOG = {"type": "registry", "name": "catalog", "actions": ["*"]}
+OUTSIDE = {"type": "repository", "name": "regcred-not-asked-for/app", "actions": ["pull"]}
+
+
+@pytest.mark.parametrize(
+    ("outside", "verdict", "said"),
+    [
+        (answer(200, token(OUTSIDE)), Verdict.WIDER, "repository:regcred-not-asked-for/app too"),
+        (answer(200, token(CATALOG)), Verdict.WIDER, "registry:catalog too"),
+        (answer(200, token(OUTSIDE | {"actions": []})), Verdict.CAN_PULL, "nor is anything outside"),
+        (answer(200, token()), Verdict.CAN_PULL, "nor is anything outside"),
+        (answer(403), Verdict.CAN_PULL, "nor is anything outside"),
+        (answer(400), Verdict.CAN_PULL, "can't be told"),
+        (answer(200, b'{"token": "opaque"}'), Verdict.CAN_PULL, "can't be told"),
+        (answer(429), Verdict.INCONCLUSIVE, "429"),
+        (answer(503), Verdict.INCONCLUSIVE, "503"),
+    ],
+)
+def test_a_token_for_more_than_the_repositories_is_wider(
+    outside: Answer, verdict: Verdict, said: str
+) -> None:
+    registry = Scoped(outside)
+    verification = verified(registry, repositories=["team/"])
+    assert verification.verdict is verdict, verification.detail
+    assert said in verification.detail
+    assert registry.more == [["repository:regcred-not-asked-for/app:pull", "registry:catalog:*"]]
+
+
+def test_what_is_asked_for_outside_of_the_repositories_is_in_none_of_them() -> None:
+    registry = Scoped(answer(200, token()))
+    verified(registry, repositories=["team/", "regcred-not-asked-for/"])
+    assert registry.more[0][0] == "repository:regcred-not-asked-for-x/app:pull"
+
+
+def test_where_no_repositories_are_named_nothing_else_is_asked_for() -> None:
+    registry = Scoped(answer(200, token(OUTSIDE)))
+    assert verified(registry).verdict is Verdict.CAN_PULL
+    assert registry.more == []
+
+
+def test_a_registry_with_basic_logins_is_not_asked_for_other_repositories() -> None:
+    verification = verified(basic_registry(answer(200)), repositories=["team/"])
+    assert verification.verdict is Verdict.CAN_PULL
+    assert "can't be told" in verification.detail
+
+
 def test_an_upload_that_begins_is_ended_and_means_push() -> None:
     upload = f"https://{HOST}/v2/team/app/blobs/uploads/7"
     registry = basic_registry(
@@ -157,7 +227,7 @@ def test_an_upload_that_begins_is_ended_and_means_push() -> None:
             f"DELETE {upload}": answer(204),
         },
     )
-    assert verified(registry).verdict is Verdict.CAN_PUSH
+    assert verified(registry).verdict is Verdict.WIDER
     assert registry.asked[-1] == f"DELETE {upload}"
 
 
@@ -170,7 +240,7 @@ def test_an_upload_that_goes_elsewhere_gets_no_password() -> None:
             )
         },
     )
-    assert verified(registry).verdict is Verdict.CAN_PUSH
+    assert verified(registry).verdict is Verdict.WIDER
     assert not [url for url in registry.trusted if HOST not in url]
 
 

@@ -228,8 +228,8 @@ def test_an_edit_is_tried_at_once_in_spite_of_the_back_off(rotated: World) -> No
         (Verdict.INCONCLUSIVE, True, Done.ROTATED),
         (Verdict.REFUSED, False, Done.FAILING),
         (Verdict.REFUSED, True, Done.FAILING),
-        (Verdict.CAN_PUSH, False, Done.FAILING),
-        (Verdict.CAN_PUSH, True, Done.ROTATED),
+        (Verdict.WIDER, False, Done.FAILING),
+        (Verdict.WIDER, True, Done.ROTATED),
     ],
 )
 def test_verdicts(world: World, verdict: Verdict, static: bool, done: Done) -> None:  # noqa: FBT001
@@ -241,7 +241,7 @@ def test_verdicts(world: World, verdict: Verdict, static: bool, done: Done) -> N
     entry = world.entry()
     if verdict is Verdict.INCONCLUSIVE:
         assert entry.verified == "unknown"
-    assert bool(entry.warning) is (written and verdict is Verdict.CAN_PUSH)
+    assert bool(entry.warning) is (written and verdict is Verdict.WIDER)
 
 
 def test_a_static_credential_that_is_unchanged_is_not_written_again(world: World) -> None:

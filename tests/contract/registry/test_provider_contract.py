@@ -10,7 +10,11 @@ from datetime import timedelta
 import pytest
 from contract.registry.harness import REFERENCE, VENDORS, Bench, skewed, vendor_id
 from fakes.vendors.aws import Aws
+from fakes.vendors.basic import BasicToken
+from fakes.vendors.clouds import AlibabaKey, TencentKey
+from fakes.vendors.federated import JfrogOidc, QuayFederated
 from fakes.vendors.network import Network, cut, status
+from fakes.vendors.static import QuayStatic
 from fakes.vendors.vendor import OTHER_ROLE, Vendor
 
 from regcred.credential import Credential
@@ -27,6 +31,9 @@ def vendors(*, that: Callable[[type[Vendor]], bool]) -> pytest.MarkDecorator:
         "vendor", [item for item in VENDORS if that(item)], ids=vendor_id, indirect=True
     )
 
+
+READABLE = (AlibabaKey, BasicToken, JfrogOidc, QuayFederated, QuayStatic, TencentKey)
+"""Those whose pull tokens say what they are for, where nothing but rights at the vendor limits what is minted."""
 
 MINTING = vendors(that=lambda vendor: bool(vendor.calls))
 
@@ -50,7 +57,17 @@ def test_what_is_minted_can_pull_and_nothing_else(bench: Bench) -> None:
 def test_a_credential_that_may_push_is_found_out(bench: Bench) -> None:
     bench.vendor.widen()
     verification = bench.verify(bench.mint())
-    assert verification.verdict is Verdict.CAN_PUSH, verification.detail
+    assert verification.verdict is Verdict.WIDER, verification.detail
+
+
+@vendors(that=lambda vendor: vendor in READABLE)
+def test_a_credential_for_other_repositories_is_found_out(bench: Bench) -> None:
+    credential = bench.mint()
+    for rights in bench.vendor.registry.logins.values():  # type: ignore[attr-defined]
+        rights.pull.append("*")
+    verification = bench.verify(credential)
+    assert verification.verdict is Verdict.WIDER, verification.detail
+    assert "outside of 'repositories'" in verification.detail
 
 
 def test_it_is_found_under_every_host_of_the_registry_and_no_other(bench: Bench) -> None:

@@ -225,7 +225,7 @@ class Aws:
         expires_at = self.public_tokens.get(password)
         if username != "AWS" or expires_at is None:
             return None
-        return Rights(push=["*"] if self.public_may_push else [], expires_at=expires_at)
+        return Rights(pull=["*"], push=["*"] if self.public_may_push else [], expires_at=expires_at)
 
     # IAM.
 

@@ -147,7 +147,7 @@ class AcrFederated(Vendor):
         if claims := self._claims(password, "access"):
             return Rights(pull=claims["access"], push=["*"] if self.may_push else [])
         if self._claims(password, "refresh"):
-            return Rights(push=["*"] if self.may_push else [])
+            return Rights(push=["*"] if self.may_push else [])  # its role has a condition on team/
         return None
 
 

@@ -52,6 +52,7 @@ class BasicToken(BasicAuth):
             "provider": "basic",
             "hosts": [self.host],
             "realm_hosts": ["auth.example.com"],
+            "repositories": ["team/"],
             "probe": "team/app:1",
         }
 

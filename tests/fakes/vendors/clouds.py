@@ -355,7 +355,9 @@ class DigitalOcean(Vendor):
         assert query["read_write"] == "false"
         token = f"dop_v1_{secrets.token_hex(32)}"
         rights = Rights(
-            push=["*"] if self.may_push else [], expires_at=self.clock.time() + int(query["expiry_seconds"])
+            pull=["example/*"],
+            push=["*"] if self.may_push else [],
+            expires_at=self.clock.time() + int(query["expiry_seconds"]),
         )
         self.registry.logins[token, token] = rights
         auth = b64encode(f"{token}:{token}".encode()).decode()

@@ -46,7 +46,7 @@ class Minting(Vendor):
             {"exp": expires_at, "jti": secrets.token_hex(8), **claims}, _KEY, algorithm="HS256"
         )
         self.registry.logins[username, token] = Rights(
-            pull=pull or ["*"], push=["*"] if self.may_push else [], expires_at=expires_at
+            pull=pull or ["team/*"], push=["*"] if self.may_push else [], expires_at=expires_at
         )
         return token
 

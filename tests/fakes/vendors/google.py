@@ -124,7 +124,7 @@ class GarFederated(Vendor):
             return Response(400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "no"}})
         access = secrets.token_urlsafe(60)
         expires_at = int(self.clock.time()) + lifetime
-        rights = Rights(push=["*"] if self.may_push else [], expires_at=expires_at)
+        rights = Rights(pull=["*"], push=["*"] if self.may_push else [], expires_at=expires_at)
         self.registry.logins["oauth2accesstoken", access] = rights
         expire_time = datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return Response(200, {"accessToken": access, "expireTime": expire_time})
@@ -147,9 +147,9 @@ class GarKey(GarFederated):
             "private_key": "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\n",
         }
         self.second = {**self.key, "private_key_id": "second"}
-        self.registry.logins["_json_key", json.dumps(self.second, separators=(",", ":"))] = Rights()
+        self.registry.logins["_json_key", json.dumps(self.second, separators=(",", ":"))] = Rights(pull=["*"])
         compact = json.dumps(self.key, separators=(",", ":"))
-        self.rights = self.registry.logins["_json_key", compact] = Rights()
+        self.rights = self.registry.logins["_json_key", compact] = Rights(pull=["*"])
 
     @property
     def definition(self) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ _ACCEPTED = {
 class Rights:
     """What a login may do; patterns of repositories."""
 
-    pull: list[str] = field(default_factory=lambda: ["*"])
+    pull: list[str] = field(default_factory=lambda: ["team/*"])
     push: list[str] = field(default_factory=list)
     expires_at: float | None = None
 

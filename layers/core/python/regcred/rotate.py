@@ -263,12 +263,12 @@ def judge(verification: Verification, *, static: bool) -> tuple[Verified, str]:
     match verification.verdict:
         case Verdict.REFUSED:
             raise RefusedError(f"the registry refuses the credential: {verification.detail}")
-        case Verdict.CAN_PUSH if not static:
+        case Verdict.WIDER if not static:
             raise RefusedError(
-                f"the credential is wider than pull: {verification.detail}; take push rights from what mints it"
+                f"the credential is wider than asked: {verification.detail}; narrow the rights of what mints it"
             )
-        case Verdict.CAN_PUSH:
-            return Verified.YES, f"{verification.detail}; use an upstream secret that can only pull"
+        case Verdict.WIDER:
+            return Verified.YES, f"{verification.detail}; use an upstream secret for this pull alone"
         case Verdict.INCONCLUSIVE:
             return Verified.UNKNOWN, ""
         case Verdict.CAN_PULL:

@@ -190,6 +190,10 @@ class BaseDefinition(BaseModel):
         """The repositories and prefixes that the credential is for; empty: the whole registry."""
         return self.repositories
 
+    def limits(self) -> tuple[str, ...]:
+        """The repositories and prefixes outside of which the credential must reach nothing; empty: nothing is checked."""
+        return self.scopes() if self.repositories else ()
+
     def keys(self, hosts: Iterable[str]) -> tuple[str, ...]:
         """The keys of the ``auths`` map for these hosts, narrowed to :meth:`scopes`.
 

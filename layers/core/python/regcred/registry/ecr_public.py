@@ -55,6 +55,10 @@ class EcrPublicDefinition(BaseDefinition):
         """Both hosts share one token service."""
         return HOSTS
 
+    def limits(self) -> tuple[str, ...]:
+        """None: whoever signs in, and whoever does not, can pull all that is public."""
+        return ()
+
 
 class EcrPublicProvider:
     """Mints one login for both host names."""

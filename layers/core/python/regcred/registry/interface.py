@@ -142,8 +142,8 @@ class Verdict(StrEnum):
     """What the registry itself said of a credential."""
 
     CAN_PULL = "can-pull"
-    CAN_PUSH = "can-push"
-    """It pulls, but may push too: wider than asked."""
+    WIDER = "wider"
+    """It pulls, but may do more than was asked: push, or reach other repositories."""
     REFUSED = "refused"
     INCONCLUSIVE = "inconclusive"
     """A 404, a 429, no probe image, or the registry out of reach: proves nothing."""

@@ -1,4 +1,4 @@
-"""Asks registries whether a credential works: can it pull, and can it do more than pull?
+"""Asks registries whether a credential works: can it pull, and can it do more than was asked?
 
 Contracts: the OCI distribution specification (``GET /v2/``, manifests, blob uploads) and Docker's token authentication
 (https://distribution.github.io/distribution/spec/auth/token/). A token alone proves nothing, since a realm answers
@@ -49,6 +49,9 @@ _REFUSED = frozenset({401, 403})
 _NO_UPLOAD = frozenset({401, 403, 404, 405})
 """A repository that can be pulled and is not found to be pushed to is hidden from who may not push."""
 _WIDER = frozenset({"push", "delete", "*"})
+_OUTSIDE = "regcred-not-asked-for"
+_CATALOG = ("registry", "catalog", "*")
+_UNTOLD = "whether it reaches more than 'repositories' can't be told here"
 
 Send = Callable[..., Answer]
 
@@ -96,9 +99,9 @@ class RegistryVerifier:
     def _login(self, definition: BaseDefinition, login: Login) -> Verification:
         result = Verification(Verdict.INCONCLUSIVE, "no host to ask")
         for host in dict.fromkeys(split_key(key)[0] for key in login.hosts):
-            visit = _Visit(self._send, host, Basic(login.username, login.password), definition.realms())
+            visit = _Visit(self._send, host, Basic(login.username, login.password), definition)
             try:
-                result = visit.verify(definition.probe)
+                result = visit.verify()
             except RegcredError as error:
                 result = Verification(Verdict.INCONCLUSIVE, f"{host}: {error}")
             if visit.taken or result.verdict is not Verdict.INCONCLUSIVE:
@@ -106,30 +109,33 @@ class RegistryVerifier:
         return result
 
 
-_SEVERITY = {Verdict.CAN_PULL: 0, Verdict.INCONCLUSIVE: 1, Verdict.CAN_PUSH: 2, Verdict.REFUSED: 3}
+_SEVERITY = {Verdict.CAN_PULL: 0, Verdict.INCONCLUSIVE: 1, Verdict.WIDER: 2, Verdict.REFUSED: 3}
 
 
 class _Visit:
     """One login at one host."""
 
-    def __init__(self, send: Send, host: str, login: Basic, realms: Iterable[str]) -> None:
+    def __init__(self, send: Send, host: str, login: Basic, definition: BaseDefinition) -> None:
         self.taken = False
         """Whether the login was taken: without an image to pull, no other host can tell more."""
         self._send = send
         self._host = host
         self._login = login
+        self._definition = definition
         self._api_host = API_HOSTS.get(host, host)
         self._api = transport.origin(self._api_host)
-        self._realms = {self._api_host, *realms} | {VENDOR_REALMS.get(self._api_host, self._api_host)}
+        self._realms = {self._api_host, *definition.realms()} | {
+            VENDOR_REALMS.get(self._api_host, self._api_host)
+        }
 
-    def verify(self, probe: str) -> Verification:
+    def verify(self) -> Verification:
         """Ask all that can be asked here, with an image to pull if there is one."""
         challenge = self.challenge()
         if isinstance(challenge, Verification):
             return challenge
-        if not probe:
+        if not self._definition.probe:
             return self.without_probe(challenge)
-        repository, reference = split_image(probe)
+        repository, reference = split_image(self._definition.probe)
         return self.with_probe(challenge, repository, reference)
 
     def challenge(self) -> Challenge | Verification:
@@ -194,19 +200,19 @@ class _Visit:
         auth = self._auth(challenge, repository, "pull,push")
         if isinstance(auth, Verification):
             if auth.verdict is Verdict.REFUSED:
-                return self._result(Verdict.CAN_PULL, f"{image} can be pulled; a token to push was refused")
+                return self._scope(challenge, f"{image} can be pulled; a token to push was refused")
             return Verification(
                 auth.verdict, f"{auth.detail}, so whether {image} can be pushed too is not known"
             )
-        granted = _granted(auth.token, repository) if isinstance(auth, Bearer) else None
+        granted = _granted(auth.token, "repository", repository) if isinstance(auth, Bearer) else None
         if granted is not None:
             wider = sorted(granted & _WIDER)
             if wider:
                 return self._result(
-                    Verdict.CAN_PUSH,
+                    Verdict.WIDER,
                     f"{image} can be pulled, but the token is granted {', '.join(wider)} too",
                 )
-            return self._result(Verdict.CAN_PULL, f"{image} can be pulled; push is not granted")
+            return self._scope(challenge, f"{image} can be pulled; push is not granted")
         return self._upload(auth, repository, image)
 
     def _upload(self, auth: Basic | Bearer, repository: str, image: str) -> Verification:
@@ -214,15 +220,48 @@ class _Visit:
         if answer.status in {201, 202}:
             self._cancel(auth, answer.headers.get("Location", ""))
             return self._result(
-                Verdict.CAN_PUSH, f"{image} can be pulled, but an upload could be begun too (it was ended)"
+                Verdict.WIDER, f"{image} can be pulled, but an upload could be begun too (it was ended)"
             )
         if answer.status in _NO_UPLOAD:
-            return self._result(Verdict.CAN_PULL, f"{image} can be pulled; beginning an upload was refused")
+            untold = f"; {_UNTOLD}" if self._definition.limits() else ""
+            return self._result(
+                Verdict.CAN_PULL, f"{image} can be pulled; beginning an upload was refused{untold}"
+            )
         return self._result(
             Verdict.INCONCLUSIVE,
             f"{image} can be pulled, but whether it can be pushed too is not known: beginning an upload was answered "
             f"with {answer.status}",
         )
+
+    def _scope(self, challenge: Challenge, found: str) -> Verification:
+        """Whether it reaches more than the definition's repositories: by what a token says that asks for more.
+
+        A repository that is not there shows a login for the whole registry; one for a few other repositories stays
+        unseen. Where no repositories are named, nothing is asked.
+        """
+        limits = self._definition.limits()
+        if not limits:
+            return self._result(Verdict.CAN_PULL, found)
+        asked = (("repository", _outside(limits), "pull"), _CATALOG)
+        answer = self._token_answer(challenge, tuple(("scope", ":".join(scope)) for scope in asked))
+        if answer.status in _REFUSED:
+            return self._result(Verdict.CAN_PULL, f"{found}; nor is anything outside of 'repositories'")
+        if answer.status == 429 or answer.status >= 500:  # noqa: PLR2004 - HTTP's own classes
+            return self._result(
+                Verdict.INCONCLUSIVE,
+                f"{found}; {_UNTOLD}: the token service answered {answer.status}",
+            )
+        token = self._token(answer) if answer.status == 200 else None  # noqa: PLR2004 - OK
+        granted = {name: _granted(token, kind, name) if token else None for kind, name, _ in asked}
+        if None in granted.values():
+            return self._result(Verdict.CAN_PULL, f"{found}; {_UNTOLD}")
+        wider = [f"{kind}:{name}" for kind, name, _ in asked if granted[name]]
+        if wider:
+            return self._result(
+                Verdict.WIDER,
+                f"{found}, but the token is granted {' and '.join(wider)} too, outside of 'repositories'",
+            )
+        return self._result(Verdict.CAN_PULL, f"{found}; nor is anything outside of 'repositories'")
 
     def _cancel(self, auth: Basic | Bearer, location: str) -> None:
         """End an upload that was begun; registries also end it by themselves, so a failure does not matter."""
@@ -241,13 +280,16 @@ class _Visit:
             return self._result(Verdict.REFUSED, f"its token service refused the login with {answer.status}")
         if answer.status != 200:  # noqa: PLR2004 - OK
             return self._unclear("its token service", answer)
+        return Bearer(self._token(answer))
+
+    def _token(self, answer: Answer) -> SecretStr:
         token = transport.text_field(
             answer.fields(what=f"{self._host}'s token service"),
             "token",
             "access_token",
             what="its token service",
         )
-        return Bearer(SecretStr(token))
+        return SecretStr(token)
 
     def _token_answer(self, challenge: Challenge, scope: tuple[tuple[str, str], ...]) -> Answer:
         service = (("service", challenge.service),) if challenge.service else ()
@@ -270,14 +312,23 @@ class _Visit:
         return Verification(verdict, f"{self._host}: {detail}")
 
 
-def _granted(token: SecretStr, repository: str) -> frozenset[str] | None:
-    """The actions on a repository that a token says of itself, or None if it can't be read (it is opaque)."""
+def _outside(scopes: Iterable[str]) -> str:
+    """A repository that is none of these and lies in no prefix: its first part is that of none of them."""
+    taken = {scope.partition("/")[0] for scope in scopes}
+    name = _OUTSIDE
+    while name in taken:
+        name += "-x"
+    return f"{name}/app"
+
+
+def _granted(token: SecretStr, kind: str, name: str) -> frozenset[str] | None:
+    """The actions on a resource that a token says of itself, or None if it can't be read (it is opaque)."""
     access = (claims(token) or {}).get("access")
     if not isinstance(access, list):
         return None
     return frozenset(
         str(action)
         for item in access
-        if isinstance(item, dict) and item.get("type") == "repository" and item.get("name") == repository
+        if isinstance(item, dict) and item.get("type") == kind and item.get("name") == name
         for action in item.get("actions") or ()
     )

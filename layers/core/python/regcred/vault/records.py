@@ -267,7 +267,7 @@ class IndexEntry(Record):
     """The version of ``registries/P/R`` that was last acted on."""
     verified: Verified = Verified.UNKNOWN
     warning: str = ""
-    """What verification found that does not stop a static credential (it can push)."""
+    """What verification found that does not stop a static credential (it can do more than was asked)."""
     error: str = ""
     error_kind: str = ""
     failing_since: AwareDatetime | None = None
