@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from bench.audit import WRITES, only
+from bench.events import front
 from bench.latency import Newcomers
 from bench.polls import polls
 from bench.pulls import pulls
@@ -121,6 +122,7 @@ class Core:
             await self._rotations()
             await self._new_workloads()
             self._keep_peak()
+            await self._event_delay()
         await self.floor.stop()
         self.sync.stop()
         self.table.add(
@@ -262,6 +264,24 @@ class Core:
             goal="one write a namespace, O(1) others; one read of the credential",
             ours=f"{writes} writes, {requests.total()} others; {credentials} credential read, {reads.total() - credentials} other Vault requests",
             holds=writes == self.count and requests.total() <= 2 and credentials == 1,
+        )
+
+    async def _event_delay(self) -> None:
+        """How soon sync learns by an event of Vault's, while it polls too seldom to find out by itself."""
+        self.sync.stop()
+        delays = []
+        async with front(self.world.stack.vault.addr) as vault:
+            self.sync.start(VAULT_ADDR=vault.addr, POLL_SECONDS="300")
+            await asyncio.sleep(5)
+            for _ in range(self.rounds):
+                version = self.world.mount.store.credential_version(MAIN) + 1
+                awaited = self.arrivals.expect(MAIN.secret_name, version, self.world.spaces)
+                _, delay = await self.world.rotate()
+                await vault.told(INDEX.replace("metadata", "data", 1))
+                await awaited.all()
+                delays.append(delay())
+        self.table.note(
+            f"told by an event of Vault's (replayed), sync learned of a rotation after {median(delays) * 1000:.0f} ms"
         )
 
     # New workloads
