@@ -11,6 +11,9 @@ import pytest
 import yaml
 from infra.deployment import REGION, ROOT, VAULT, deploy, fake_account, translated
 
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
+"""moto leaves out what its CloudFormation does not know; cfn-lint has checked that."""
+
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[boto3.Session]:
