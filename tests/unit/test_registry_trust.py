@@ -82,5 +82,14 @@ def test_another_accounts_registry_without_a_role_needs_a_repository_policy() ->
     assert "policy of each repository in account 444455556666" in parse(KEYLESS[1], where="here").trust(ASKER)
 
 
+@pytest.mark.parametrize(("repositories", "said"), [(["team/"], True), (["team/app"], False), ([], False)])
+def test_a_prefix_at_azure_needs_a_role_that_is_narrowed_to_it(
+    repositories: list[str], *, said: bool
+) -> None:
+    acr = {"provider": "acr", "hosts": ["example.azurecr.io"], "tenant_id": GUID, "client_id": GUID}
+    text = parse({**acr, "repositories": repositories}, where="here").trust(ASKER)
+    assert ("condition on the repositories' names" in text) is said
+
+
 def test_a_static_registry_needs_no_trust() -> None:
     assert parse({"provider": "basic", "hosts": ["registry.example.com"]}, where="here").trust(ASKER) == ""

@@ -99,10 +99,16 @@ class AcrDefinition(BaseDefinition):
             f"--scope $(az acr show --name {host.partition('.')[0]} --query id --output tsv)"
             for host in self.hosts
         )
+        narrow = (
+            "# With a prefix in 'repositories' it must be that role, with a condition on the repositories' names: AcrPull "
+            "reaches the\n# whole registry, which is refused as wider than asked. Or name each repository.\n"
+            if self.repositories and not self.exact()
+            else ""
+        )
         return f"""az ad app federated-credential create --id {self.client_id} --parameters '{federated}'
 {roles}
 # On a registry with repository permissions by ABAC: the role "Container Registry Repository Reader" instead.
-{asker.identity_note(AUDIENCE)}"""
+{narrow}{asker.identity_note(AUDIENCE)}"""
 
     def typed_hosts(self) -> tuple[str, ...]:
         """The login servers: the exchanged identity is sent to them."""

@@ -220,7 +220,8 @@ class _Visit:
         if answer.status in {201, 202}:
             self._cancel(auth, answer.headers.get("Location", ""))
             return self._result(
-                Verdict.WIDER, f"{image} can be pulled, but an upload could be begun too (it was ended)"
+                Verdict.WIDER,
+                f"{image} can be pulled, but pushed too: an upload could be begun (it was ended)",
             )
         if answer.status in _NO_UPLOAD:
             untold = f"; {_UNTOLD}" if self._definition.limits() else ""
