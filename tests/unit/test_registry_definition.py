@@ -206,3 +206,33 @@ def test_a_project_can_be_confined_to_its_part_of_a_shared_host() -> None:
     definition = parse({"provider": "dockerhub", "auth": "static", "repositories": ["other/"]}, where="here")
     with pytest.raises(RefusedError, match=r"path other/ on docker\.io"):
         check_allowed(definition, hosts=["docker.io"], paths={"docker.io": ["team/"]}, accounts=[])
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({"provider": "basic", "hosts": ["registry.example.com"], "repositories": ["team/"]}, "probe"),
+        ({"provider": "harbor", "host": "registry.example.com", "harbor_project": "team"}, "probe"),
+    ],
+)
+def test_a_probe_that_the_credential_is_not_for_can_never_be_pulled(
+    content: dict[str, object], named: str
+) -> None:
+    parse({**content, "probe": "team/app:1"}, where="here")
+    with pytest.raises(MalformedError, match="probe: 'team2/app:1' is in none of team/") as caught:
+        parse({**content, "probe": "team2/app:1"}, where="here")
+    assert caught.value.field == named
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"provider": "harbor", "host": "registry.example.com", "harbor_project": "team"},
+        {"provider": "digitalocean", "registry": "team"},
+        {"provider": "dockerhub", "organisation": "team"},
+    ],
+)
+def test_repositories_that_the_vendors_token_can_not_hold_are_refused(content: dict[str, object]) -> None:
+    parse({**content, "repositories": ["team/app"]}, where="here")
+    with pytest.raises(MalformedError, match="repositories: 'other/app' is not in team/"):
+        parse({**content, "repositories": ["other/app"]}, where="here")

@@ -11,9 +11,9 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from regcred.errors import MalformedError, RefusedError
 from regcred.registry.catalog import definition_model
@@ -155,6 +155,15 @@ class BaseDefinition(BaseModel):
     repositories: tuple[Scope, ...] = ()
     """What the credential is for: repositories (``team/app``) or prefixes (``team/``). Empty: the whole registry."""
 
+    @model_validator(mode="after")
+    def _probe_inside(self) -> Self:
+        scopes = self.scopes()
+        if self.probe and scopes and not inside(split_image(self.probe)[0], scopes):
+            raise ValueError(
+                f"probe: {self.probe!r} is in none of {', '.join(scopes)}; name an image that the credential is for"
+            )
+        return self
+
     def content(self) -> dict[str, Any]:
         """The definition as a plain mapping, without defaults."""
         return self.model_dump(mode="json", exclude_defaults=True) | {"provider": self.provider}
@@ -282,6 +291,22 @@ def split_image(image: str) -> tuple[str, str]:
     raise ValueError(
         f"{image!r} is not an image without host; write it as in team/app:1.0 or team/app@sha256:…"
     )
+
+
+def inside(scope: str, scopes: Iterable[str]) -> bool:
+    """Whether a repository or prefix is one of these, or lies in one of their prefixes."""
+    return any(scope == other or (other.endswith("/") and scope.startswith(other)) for other in scopes)
+
+
+def require_inside(definition: BaseDefinition, prefix: str, *, by: str) -> None:
+    """Check that all repositories are in what a vendor's token can hold.
+
+    Raises:
+        ValueError: Names the first that is not.
+    """
+    for scope in definition.repositories:
+        if not inside(scope, [prefix]):
+            raise ValueError(f"repositories: {scope!r} is not in {prefix}, so no token of {by!r} can pull it")
 
 
 def split_key(key: str) -> tuple[str, str]:

@@ -11,14 +11,14 @@ import binascii
 import re
 from base64 import b64decode
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, written
+from regcred.registry.definition import BaseDefinition, require_inside, written
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.transport import Bearer
 from regcred.registry.upstream import field_of
@@ -41,6 +41,11 @@ class DigitalOceanDefinition(BaseDefinition):
 
     lifetime_seconds: int = Field(default=43200, ge=600, le=2592000)
     """How long a credential shall live."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        require_inside(self, f"{self.registry}/", by="registry")
+        return self
 
     def typed_hosts(self) -> tuple[str, ...]:
         """DigitalOcean's registry, which many projects share: its paths are allowed to a project, or all of it."""

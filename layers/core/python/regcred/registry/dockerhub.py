@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, require, written
+from regcred.registry.definition import BaseDefinition, require, require_inside, written
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.slots import Token, end_tokens, renew_token
 from regcred.registry.tokens import at_time
@@ -58,6 +58,7 @@ class DockerHubDefinition(BaseDefinition):
             raise ValueError(
                 f"repositories: are {len(self.repositories)}; one token takes {REPOSITORIES_MAX}"
             )
+        require_inside(self, f"{self.organisation}/", by="organisation")
         return self
 
     def typed_hosts(self) -> tuple[str, ...]:

@@ -7,14 +7,14 @@ refreshed, since that cuts the old one at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Host, written
+from regcred.registry.definition import BaseDefinition, Host, require_inside, written
 from regcred.registry.interface import MintContext, Revoked
 from regcred.registry.slots import Token, end_tokens, renew_token
 from regcred.registry.tokens import at_timestamp
@@ -40,6 +40,11 @@ class HarborDefinition(BaseDefinition):
 
     lifetime_days: int = Field(default=14, ge=2, le=365)
     """How long a robot shall live, in days; it is renewed at half of that."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        require_inside(self, f"{self.harbor_project}/", by="harbor_project")
+        return self
 
     def typed_hosts(self) -> tuple[str, ...]:
         """Harbor."""
