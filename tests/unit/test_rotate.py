@@ -547,6 +547,33 @@ def test_a_provider_saves_its_slots_under_the_claim(world: World) -> None:
     assert kept.slots["a"]["secret"].get_secret_value() == "n3w"
 
 
+def test_a_minted_credential_that_is_too_wide_is_ended_at_the_vendor(rotated: World) -> None:
+    rotated.clock.tick(hours=6)
+    rotated.verifier.verdict = Verdict.WIDER
+    assert rotated.one(Reason.DUE) is Done.FAILING
+    assert rotated.provider.revocations == ["token-2"], "the one in force is token-1"
+    assert rotated.password() == "s3cr3t-1"
+
+
+def test_a_refused_one_that_can_not_be_ended_still_fails_for_what_it_was_refused(rotated: World) -> None:
+    rotated.clock.tick(hours=6)
+    rotated.verifier.verdict = Verdict.REFUSED
+    rotated.provider.revoked = TransientError("the vendor is away")
+    assert rotated.run(Reason.DUE)[0].error_kind == "refused"
+
+
+def test_a_slot_that_is_refused_is_left_to_its_next_turn(world: World) -> None:
+    class OneSlot(FakeProvider):
+        def mint(self, definition, context):
+            context.journal.write(Slots(states={"a": {"secret": "n3w"}}, active=SlotName.A))
+            return super().mint(definition, context)
+
+    world.provider = OneSlot()
+    world.verifier.verdict = Verdict.WIDER
+    assert world.one(Reason.NEW) is Done.FAILING
+    assert world.provider.revocations == []
+
+
 def test_a_claim_lost_while_slots_are_saved_is_no_failure_of_the_vendor(rotated: World) -> None:
     class Slow(FakeProvider):
         def mint(self, definition, context):

@@ -557,8 +557,7 @@ class _Batch:
         try:
             with self.verb.bound(vendor(definition)):
                 credential = provider.mint(definition, context)
-            verification = self.verb.verifier.verify(definition, credential)
-            verified, warning = judge(verification, static=provider.is_static(definition))
+            verified, warning = self._judged(definition, provider, credential, context)
         except ConflictError:  # the claim was lost to another run, whose outcome counts
             return _Result(_outcome(seen, Done.BUSY))
         except RegcredError as error:
@@ -584,6 +583,33 @@ class _Batch:
             event=Announced.ROTATED if changed else None,
             answered=answered,
         )
+
+    def _judged(
+        self,
+        definition: BaseDefinition,
+        provider: Provider[Any],
+        credential: Credential,
+        context: MintContext,
+    ) -> tuple[Verified, str]:
+        """See :func:`judge`; a minted credential that must not be written is ended at the vendor, so that none pile up there."""
+        verification = self.verb.verifier.verify(definition, credential)
+        try:
+            return judge(verification, static=provider.is_static(definition))
+        except RefusedError:
+            in_turn = context.journal is not None and bool(
+                context.journal.read().states
+            )  # a slot is renewed by its next turn
+            if credential.revocation_id and not in_turn:
+                self._discard(definition, provider, credential.revocation_id, context)
+            raise
+
+    def _discard(
+        self, definition: BaseDefinition, provider: Provider[Any], revocation_id: str, context: MintContext
+    ) -> None:
+        try:
+            provider.revoke(definition, revocation_id, context)
+        except RegcredError as error:
+            log.warning("%s: the refused credential could not be ended: %s", context.reference, error)
 
     def _public(self, seen: Seen, definition: BaseDefinition, *, answered: int) -> _Result:
         """The entry of a registry that anybody can pull from: in order, with nothing to hand out.
