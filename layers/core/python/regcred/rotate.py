@@ -596,10 +596,8 @@ class _Batch:
         try:
             return judge(verification, static=provider.is_static(definition))
         except RefusedError:
-            in_turn = context.journal is not None and bool(
-                context.journal.read().states
-            )  # a slot is renewed by its next turn
-            if credential.revocation_id and not in_turn:
+            slots = context.journal.read().states if context.journal else {}
+            if credential.revocation_id and not slots:  # a slot is renewed by its next turn
                 self._discard(definition, provider, credential.revocation_id, context)
             raise
 
