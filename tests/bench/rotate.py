@@ -167,9 +167,7 @@ def warm_rotations(bench: Bench, table: Table, rounds: int) -> None:
 
     def rotate(count: int) -> dict[str, Any]:
         make_due(side, project)
-        answer: dict[str, Any] = function.invoke(
-            side.message(project, **dict.fromkeys(names[:count], "due"))
-        )
+        answer: dict[str, Any] = function.invoke(side.message(project, **dict.fromkeys(names[:count], "due")))
         assert answer["answer"] == {"batchItemFailures": []}
         return answer
 
