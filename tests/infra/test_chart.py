@@ -182,7 +182,11 @@ def test_the_defaults_of_chart_and_sync_are_the_same():
     (container,) = one(render(), "Deployment")["spec"]["template"]["spec"]["containers"]
     env = {variable["name"]: variable["value"] for variable in container["env"]}
     bare = SyncSettings.load({name: env[name] for name in ("REGCRED_CLUSTER", "REGCRED_VAULT_ADDR")})
-    assert SyncSettings.load(env) == bare.model_copy(update={"vault_auth_mount": "regcred-cluster-test"})
+    of_chart = {
+        "vault_auth_mount": "regcred-cluster-test",
+        "excluded_namespaces": ("kube-node-lease", "kube-public", "kube-system", "regcred-system"),
+    }
+    assert SyncSettings.load(env) == bare.model_copy(update=of_chart)
 
 
 def test_a_digest_wins_over_the_tag():

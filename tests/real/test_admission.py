@@ -457,8 +457,12 @@ def test_gitops_tools_see_no_difference_to_what_they_applied(
     """Argo CD compares by a three-way merge or by a dry run of server-side apply, Flux by the latter; so does kubectl."""
     item = workload(kind, fresh, own=ECR, template=QUAY)
     cluster.kubernetes.kubectl("apply", *flags, "-f", "-", stdin=yaml.safe_dump(item))
-    same = cluster.kubernetes.kubectl("diff", *flags, "-f", "-", stdin=yaml.safe_dump(item), check=False)
-    assert (same.returncode, same.stdout) == (0, "")
+
+    def same() -> bool:
+        done = cluster.kubernetes.kubectl("diff", *flags, "-f", "-", stdin=yaml.safe_dump(item), check=False)
+        return (done.returncode, done.stdout) == (0, "")
+
+    eventually(same, timeout=15)  # a controller that writes its status meanwhile shows up once
     del item["metadata"]["annotations"]
     other = cluster.kubernetes.kubectl("diff", *flags, "-f", "-", stdin=yaml.safe_dump(item), check=False)
     assert other.returncode == 1
