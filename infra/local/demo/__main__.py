@@ -47,6 +47,7 @@ def _bring_up(stack: Stack) -> None:
         "Bringing up the real parts: OpenBao, Kubernetes with a kubelet, a registry, AWS stand-ins, the Lambda emulator."
     )
     stack.up()
+    stack.start_functions()
 
 
 class Demo:

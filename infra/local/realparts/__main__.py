@@ -91,9 +91,8 @@ def _run(stack: Stack, args: argparse.Namespace) -> int:
 def _up(stack: Stack, parts: list[str] | None) -> int:
     before = set(stack.parts_up())
     up = stack.up(parts)
-    if {"vault", "lambda"} <= set(up) and "schedule" not in stack.processes.running():
+    if {"vault", "lambda"} <= set(up):
         stack.start_functions()
-        say("started dispatch (every minute, and at a nudge) and rotate")
     if before.issuperset(up):
         say("Already up; nothing to do.")
     else:

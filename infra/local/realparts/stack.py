@@ -131,11 +131,14 @@ class Stack:
         return self.parts_up()
 
     def start_functions(self) -> None:
-        """Start dispatch and rotate as in template.yaml, with the queue's poller and a sweep every minute."""
+        """Start dispatch and rotate as in template.yaml, with the queue's poller and a sweep every minute, if they do not run."""
+        if "schedule" in self.processes.running():
+            return
         dispatch = self.lambda_.start("dispatch", self.function_environment("dispatch"))
         rotate = self.lambda_.start("rotate", self.function_environment("rotate"))
         self.lambda_.poll(rotate, batch_size=5)
         self.lambda_.schedule(dispatch, seconds=60)
+        say("started dispatch (every minute, and at a nudge) and rotate")
 
     def stop_functions(self) -> None:
         """End what `start_functions` has started."""
