@@ -146,7 +146,7 @@ def world(whole_stack: Stack) -> Iterator[World]:
     product = Product(stack, instance="sync-e2e")
     world = World(product, stack)
     wait_for("an earlier release gone", lambda: "Terminating" not in world.kubectl("get", "ns"), seconds=120)
-    role = product.project_role(PROJECT)
+    role = stack.project_role(PROJECT)
     product.regcred(
         "project",
         "add",

@@ -80,7 +80,7 @@ class Demo:
         for repository in ("shop/web", "shop/tools"):
             push_pause(self.stack.registry, repository)
         self.password = self.stack.registry.add_user("shop-robot", pull=["shop/*"], hosts=[BASIC_HOST])
-        self.role = self.product.project_role("shop")
+        self.role = self.stack.project_role("shop")
         self.stack.aws.set_ecr_token_lifetime(TOKEN_SECONDS)
         for name, text in {
             "ecr.yaml": ECR,

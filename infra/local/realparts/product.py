@@ -13,7 +13,6 @@ from typing import Any
 
 import requests
 
-from .aws import ACCOUNT
 from .build import LOCAL, binary
 from .internet import python_environment
 from .pki import write_private
@@ -175,13 +174,6 @@ class Product:
         with self.log.open("a") as log:
             log.write(done.stdout + done.stderr)
         return done
-
-    def project_role(self, project: str, *, account: str = ACCOUNT) -> str:
-        """Make the project's own IAM role, as infra/aws makes it: trusted by rotate with the project as ExternalId and tag."""
-        arn = f"arn:aws:iam::{account}:role/regcred/{project}"
-        return self.stack.aws.add_role(
-            arn, trusted=self.stack.lambda_.role("rotate"), external_id=project, tags={"project": project}
-        )
 
     def sweep(self) -> Any:
         """Start dispatch now, as the schedule does every five minutes."""
