@@ -413,7 +413,8 @@ def test_a_pod_that_is_stuck_for_want_of_the_name_is_evicted_where_that_is_wante
     try:
         space = world.namespace(workload_too=False, labels={"regcred.dev/mode": "serviceaccount"})
         item = workload("ReplicaSet", space, template={"registry.regcred.dev/main": world.ref})
-        world.cluster.create(item | {"spec": {**item["spec"], "replicas": 1}})
+        item["spec"]["template"]["spec"]["schedulerName"] = "nobody"  # a kubelet would undo the status
+        world.cluster.create(item)
         [old] = eventually(lambda: world.cluster.items("Pod", space))
         assert secret_names(old) == []
         path = f"/api/v1/namespaces/{space}/pods/{old['metadata']['name']}/status"

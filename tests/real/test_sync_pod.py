@@ -71,10 +71,11 @@ class Installed:
         self.publish(reference, password)
         return reference, password
 
-    def deploy(self, reference: Reference) -> str:
-        """A Deployment that pulls with it in a namespace of its own that may; returns the namespace."""
+    def deploy(self, reference: Reference, *, granted: bool = True) -> str:
+        """A Deployment that pulls with it in a namespace of its own, which may; returns the namespace."""
         there = self.cluster.namespace()
-        self.grant(reference.project, there)
+        if granted:
+            self.grant(reference.project, there)
         item = workload("Deployment", there, own={"registry.regcred.dev/app": str(reference)})
         spec = item["spec"]["template"]["spec"]
         spec["hostNetwork"] = True
@@ -280,13 +281,15 @@ def test_nothing_that_the_sync_asked_for_was_denied(installed: Installed):
 
 
 def test_helm_test_passes(installed: Installed):
+    installed.deploy(installed.registry()[0], granted=False)
     answer = helm(
         "test", "regcred", "--namespace", NAMESPACE, "--timeout", "120s",
         kubeconfig=installed.stack.kubernetes.kubeconfig, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stdout + answer.stderr
     said = installed.log("regcred-sync-test")
-    assert "nothing to do" in said or "refuse" in said, "the dry run prints its plan"
+    assert "tell    Deployment" in said, "the dry run prints its plan"
+    assert "NotGranted" in said
 
 
 def test_in_serviceaccount_mode_pods_get_the_secret_from_their_account(installed: Installed):
@@ -303,6 +306,28 @@ def test_in_serviceaccount_mode_pods_get_the_secret_from_their_account(installed
     eventually(attached)
     cluster.kubernetes.kubectl("-n", there, "rollout", "restart", "deployment", "app")
     assert secret_names(installed.running(there)) == [reference.secret_name]
+    assert installed.denied() == []
+
+
+def test_a_pod_that_is_stuck_in_image_pull_back_off_is_evicted_and_the_next_one_runs(installed: Installed):
+    cluster = installed.cluster
+    reference, _ = installed.registry()
+    installed.upgrade(mode="serviceaccount", evictStuckPods=True)
+    eventually(lambda: "EVICT_STUCK_PODS" in str(installed.pod()["spec"]["containers"][0]["env"]), timeout=60)
+    there = installed.deploy(reference, granted=False)
+
+    def stuck() -> str | None:
+        for pod in cluster.items("Pod", there):
+            for status in pod["status"].get("containerStatuses", []):
+                if status["state"].get("waiting", {}).get("reason") in {"ErrImagePull", "ImagePullBackOff"}:
+                    return str(pod["metadata"]["uid"])
+        return None
+
+    old = eventually(stuck, timeout=60)
+    installed.grant(reference.project, there)
+    pod = installed.running(there)
+    assert pod["metadata"]["uid"] != old
+    assert secret_names(pod) == [reference.secret_name]
     assert installed.denied() == []
 
 
