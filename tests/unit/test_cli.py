@@ -671,7 +671,7 @@ class TestTemplate:
         every = "".join(
             line.removeprefix("#") if re.match("#[a-z_]+:", line) else line for line in text.splitlines(True)
         )
-        definitions.typed(definitions.read(str(definition_file(tmp_path, every))), "template")
+        definitions.from_file(str(definition_file(tmp_path, every)))
 
     def test_an_unknown_provider_is_refused_with_those_there_are(self, cli):
         cli("registry template nexsus", code=2)

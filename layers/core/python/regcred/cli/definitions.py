@@ -22,14 +22,14 @@ AUTH = "auth"
 """The field by which a provider that knows several ways to sign in is told which."""
 
 
-def read(path: str) -> dict[str, Any]:
+def from_file(path: str) -> BaseDefinition:
     """Read a definition from a file of YAML or JSON; ``-`` is standard input.
 
     Raises:
-        BadInputError: names the file, the line and what is wrong; never repeats the text.
+        BadInputError: names the file and the line, or each wrong field; never repeats the text.
     """
     where, text = read_text(path, kind="definition")
-    return fields_of(text, where, kind="definition")
+    return typed(fields_of(text, where, kind="definition"), where)
 
 
 def read_text(path: str, *, kind: str) -> tuple[str, str]:
@@ -53,7 +53,7 @@ def fields_of(text: str, where: str, *, kind: str) -> dict[str, Any]:
     """Read fields from YAML or JSON.
 
     Raises:
-        BadInputError: see :func:`read`.
+        BadInputError: see :func:`from_file`.
     """
     content = _json(text, where) if text.lstrip().startswith("{") else _yaml(text, where)
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):

@@ -7,7 +7,8 @@ from difflib import get_close_matches
 
 from regcred.errors import MissingError, RefusedError, RegcredError
 from regcred.reference import Reference
-from regcred.vault.records import Definition, Index
+from regcred.registry.definition import BaseDefinition, parse
+from regcred.vault.records import Definition, Index, registry_path
 from regcred.vault.store import Store, Versioned
 
 
@@ -21,6 +22,24 @@ def definition(store: Store, reference: Reference) -> Versioned[Definition]:
     if found is None:
         raise no_such_registry(store, reference)
     return found
+
+
+def typed_definition(store: Store, reference: Reference) -> BaseDefinition:
+    """A registry's definition with the type that its provider gives it.
+
+    Raises:
+        MissingError: see :func:`definition`.
+        MalformedError: names each field that is wrong.
+    """
+    return parse(definition(store, reference).value.content(), where=registry_path(reference))
+
+
+def has_upstream(store: Store, reference: Reference) -> bool | None:
+    """Whether the upstream secret is written; None where the token may not tell."""
+    try:
+        return store.upstream_version(reference) > 0
+    except RefusedError:
+        return None
 
 
 def no_such_registry(store: Store, reference: Reference) -> MissingError:

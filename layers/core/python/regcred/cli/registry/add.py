@@ -1,0 +1,175 @@
+"""``regcred registry add`` and ``set-secret``: what they write is tried by a first rotation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+from pydantic import SecretStr
+
+from regcred.cli import definitions, lookup, secrets
+from regcred.cli.failures import BadInputError
+from regcred.cli.output import say
+from regcred.cli.parameters import REFERENCE
+from regcred.cli.prompts import interactive
+from regcred.cli.rotate import ask, timeout_option, wait_option
+from regcred.cli.session import Session, pass_session
+from regcred.errors import ConflictError, RefusedError, RegcredError
+from regcred.reference import Reference
+from regcred.registry.definition import BaseDefinition, check_allowed
+from regcred.vault.records import Action, Definition
+from regcred.vault.store import Store
+
+
+@click.command(short_help="Add a registry: from a file, or by asking.")
+@click.argument("reference", metavar="P/R", type=REFERENCE)
+@click.option("-f", "--file", metavar="FILE", help="The definition as YAML or JSON; '-' is standard input.")
+@click.option(
+    "--secret-file",
+    metavar="FILE",
+    help="The upstream secret's fields as YAML or JSON; '-' is standard input.",
+)
+@click.option("--replace", is_flag=True, help="Replace the definition of a registry that exists.")
+@wait_option
+@timeout_option
+@pass_session
+def add(
+    session: Session,
+    reference: Reference,
+    file: str | None,
+    secret_file: str | None,
+    replace: bool,
+    wait: bool,
+    timeout: int,
+) -> None:
+    """Add a registry: from a file, or by asking for what is needed.
+
+    Where the registry can be reached without any stored secret (keyless), none is asked for. Where one is unavoidable, it is
+    asked for without showing it, or read from --secret-file; it is never taken from the command line. The definition is
+    checked, written, and then a first credential is fetched and tried.
+
+    \b
+    Examples:
+      regcred registry add payments/ecr-prod
+      regcred registry add payments/ecr-prod -f ecr.yaml
+      regcred registry add payments/nexus -f nexus.yaml --secret-file - < secret.json
+    """
+    secrets.check_source(secret_file, definition=file)
+    store = session.store
+    version = _version_to_replace(store, reference, replace=replace)
+    definition = definitions.from_file(file) if file else _asked()
+    _check_allowed(store, reference, definition)
+    upstream = _upstream(store, reference, definition, secret_file, replace=replace)
+    _write(store, reference, definition, upstream, version=version)
+    if not definition.needs_credential():
+        say(
+            f"{reference}: is written. It is public: there is nothing to fetch, and workloads need no annotation for it"
+        )
+        return
+    if not definition.upstream_fields():
+        say(
+            f"{reference} is keyless: 'regcred registry trust {reference}' prints what the vendor's side must configure"
+        )
+    say(
+        f"{reference}: the definition is written; fetching a first credential"
+        if wait
+        else f"{reference}: is written"
+    )
+    ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
+    say(
+        f"next: let a namespace use it ('regcred grant add'), and annotate a workload ('regcred annotation {reference}')"
+    )
+
+
+def _version_to_replace(store: Store, reference: Reference, *, replace: bool) -> int:
+    found = store.definition(reference)
+    if found and not replace:
+        raise BadInputError(
+            f"{reference} exists already; change it with --replace, or see 'regcred registry show {reference}'"
+        )
+    return found.version if found else store.definition_version(reference)
+
+
+def _asked() -> BaseDefinition:
+    if not interactive():
+        raise BadInputError(
+            "there is no terminal to ask on: give the definition by -f FILE ('-' for standard input)"
+        )
+    return definitions.ask("definition")
+
+
+def _check_allowed(store: Store, reference: Reference, definition: BaseDefinition) -> None:
+    try:
+        found = store.project(reference.project)
+    except RefusedError:
+        say(f"note: your token may not read what {reference.project} may use; rotate will check it")
+        return
+    if found is None:
+        raise RefusedError(
+            f"there is no project {reference.project}; a platform admin makes it: regcred project add {reference.project}"
+        )
+    policy = found.value
+    check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
+
+
+def _upstream(
+    store: Store, reference: Reference, definition: BaseDefinition, file: str | None, *, replace: bool
+) -> dict[str, SecretStr]:
+    wanted = definition.upstream_fields()
+    if wanted and replace and not file and lookup.has_upstream(store, reference):
+        say(f"{reference}: keeps its upstream secret; 'regcred registry set-secret {reference}' changes it")
+        return {}
+    return secrets.read(wanted, file)
+
+
+def _write(
+    store: Store,
+    reference: Reference,
+    definition: BaseDefinition,
+    upstream: Mapping[str, SecretStr],
+    *,
+    version: int,
+) -> None:
+    """Upstream first: a definition whose secret is missing would fail at once."""
+    if upstream:
+        try:
+            store.write_upstream(reference, upstream, cas=store.upstream_version(reference))
+        except RegcredError as error:
+            raise type(error)(f"{reference}: nothing was written: {error}") from None
+    try:
+        store.write_definition(reference, Definition.model_validate(definition.content()), cas=version)
+    except ConflictError:
+        raise ConflictError(
+            f"{reference}: {_written(upstream)}; somebody else has just written the definition"
+        ) from None
+    except RegcredError as error:
+        raise type(error)(f"{reference}: {_written(upstream)}: {error}") from None
+
+
+def _written(upstream: Mapping[str, SecretStr]) -> str:
+    if upstream:
+        return "the upstream secret was written, the definition was not; run the command again"
+    return "nothing was written"
+
+
+@click.command(name="set-secret", short_help="Give a registry a new upstream secret.")
+@click.argument("reference", metavar="P/R", type=REFERENCE)
+@click.option("--secret-file", metavar="FILE", help="Its fields as YAML or JSON; '-' is standard input.")
+@wait_option
+@timeout_option
+@pass_session
+def set_secret(
+    session: Session, reference: Reference, secret_file: str | None, wait: bool, timeout: int
+) -> None:
+    """Give a registry a new upstream secret, and fetch a credential with it."""
+    store = session.store
+    definition = lookup.typed_definition(store, reference)
+    secrets.check_source(secret_file)
+    upstream = secrets.read(definition.upstream_fields(), secret_file)
+    if not upstream:
+        raise BadInputError(
+            f"{reference} is keyless: provider {definition.provider} needs no upstream secret as defined"
+        )
+    store.write_upstream(reference, upstream, cas=store.upstream_version(reference))
+    say(f"{reference}: the new upstream secret is written")
+    ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout)

@@ -1,0 +1,41 @@
+"""``regcred registry remove``."""
+
+from __future__ import annotations
+
+import click
+
+from regcred.cli import lookup
+from regcred.cli.failures import Failed, describe
+from regcred.cli.output import say
+from regcred.cli.parameters import REFERENCE
+from regcred.cli.prompts import confirm
+from regcred.cli.session import Session, pass_session
+from regcred.errors import RegcredError
+from regcred.reference import Reference
+
+
+@click.command(short_help="Remove its definition and its upstream secret.")
+@click.argument("reference", metavar="P/R", type=REFERENCE)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@pass_session
+def remove(session: Session, reference: Reference, yes: bool) -> None:
+    """Remove a registry: its definition and its upstream secret.
+
+    The credential is then destroyed in Vault and its Secrets are removed from every cluster, within minutes. The vendor is
+    not asked to end it; to be sure of that, 'regcred revoke P/R' first.
+    """
+    lookup.definition(session.store, reference)
+    if not yes:
+        confirm(f"Remove {reference}? Workloads that name it can't pull its images any more.")
+    try:
+        session.store.remove_definition(reference)
+    except RegcredError as error:
+        if session.store.definition(reference) is not None:
+            raise
+        line, _ = describe(error)
+        raise Failed(
+            f"{reference}: the definition is removed, but the upstream secret is not: {line}"
+        ) from None
+    say(
+        f"{reference}: removed; its credential and its Secrets go within minutes ('regcred status {reference.project}')"
+    )

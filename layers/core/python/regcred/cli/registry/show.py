@@ -1,0 +1,139 @@
+"""``regcred registry list`` and ``show``: the definitions, and what is known of their credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from regcred.cli import lookup
+from regcred.cli.output import (
+    expires_in,
+    output_option,
+    print_json,
+    print_table,
+    printable,
+    say,
+    time_text,
+)
+from regcred.cli.parameters import PROJECT, REFERENCE
+from regcred.cli.session import Session, pass_session
+from regcred.reference import Reference
+from regcred.vault.records import IndexEntry
+
+
+@click.command(name="list", short_help="List registries.")
+@click.argument("projects", metavar="[P]...", type=PROJECT, nargs=-1)
+@output_option
+@pass_session
+def list_(session: Session, projects: Sequence[str], as_json: bool) -> None:
+    """List registries: of the projects that are named, or of all that you may see."""
+    store = session.store
+    rows = [
+        (Reference(project, name), lookup.index(store, project).registries.get(name))
+        for project in lookup.projects(store, projects, "regcred registry list")
+        for name in store.registries(project)
+    ]
+    found = [
+        (reference, definition.value, entry)
+        for reference, entry in rows
+        if (definition := store.definition(reference))
+    ]
+    if as_json:
+        print_json(
+            {
+                "registries": [
+                    {"registry": str(reference), "state": _state(entry), "definition": definition.content()}
+                    for reference, definition, entry in found
+                ]
+            }
+        )
+        return
+    if not found:
+        say("there are no registries yet; add one: regcred registry add PROJECT/REGISTRY")
+        return
+    print_table(
+        ["registry", "provider", "state", "hosts", "description"],
+        [
+            [
+                str(reference),
+                definition.provider,
+                _state(entry),
+                _few(entry.hosts if entry else []),
+                str(definition.content().get("description", "")),
+            ]
+            for reference, definition, entry in found
+        ],
+    )
+
+
+def _few(hosts: Sequence[str]) -> str:
+    more = len(hosts) - 1
+    return "" if not hosts else hosts[0] + (f" (+{more})" if more else "")
+
+
+@click.command(short_help="Show a definition and what is known of its credential.")
+@click.argument("reference", metavar="P/R", type=REFERENCE)
+@output_option
+@pass_session
+def show(session: Session, reference: Reference, as_json: bool) -> None:
+    """Show a registry's definition and what is known of its credential. Secrets are never shown."""
+    import yaml
+
+    store = session.store
+    found = lookup.definition(store, reference)
+    entry = lookup.index(store, reference.project).registries.get(reference.registry)
+    secret = lookup.has_upstream(store, reference)
+    if as_json:
+        print_json(
+            {
+                "registry": str(reference),
+                "definition": found.value.content(),
+                "definition_version": found.version,
+                "upstream_secret": secret,
+                "secret_name": reference.secret_name,
+                "credential": _entry_json(entry),
+            }
+        )
+        return
+    click.echo(f"# {reference}, definition version {found.version}")
+    click.echo(yaml.safe_dump(found.value.content(), sort_keys=False, allow_unicode=True), nl=False)
+    click.echo("")
+    _show_line(
+        "upstream secret", {True: "written", False: "none", None: "unknown (your token may not tell)"}[secret]
+    )
+    _show_line("state", _state(entry))
+    if entry and entry.version:
+        _show_line("credential", f"version {entry.version}, pulls tried: {entry.verified}")
+        _show_line("expires in", expires_in(entry.expires_at, session.now()))
+        _show_line("hosts", ", ".join(entry.hosts))
+    if entry and entry.error:
+        _show_line("error", entry.error)
+    if entry and entry.warning:
+        _show_line("warning", entry.warning)
+    _show_line("Secret's name", reference.secret_name)
+
+
+def _show_line(name: str, value: str) -> None:
+    click.echo(f"{name:<17}{printable(value)}")
+
+
+def _entry_json(entry: IndexEntry | None) -> dict[str, Any] | None:
+    if entry is None:
+        return None
+    return {
+        "state": entry.state,
+        "version": entry.version,
+        "hosts": entry.hosts,
+        "verified": entry.verified,
+        "issued_for_definition_version": entry.definition_version,
+        "expires_at": time_text(entry.expires_at),
+        "refresh_at": time_text(entry.refresh_at),
+        "error": entry.error,
+        "warning": entry.warning,
+    }
+
+
+def _state(entry: IndexEntry | None) -> str:
+    return entry.state if entry else "pending"

@@ -1,0 +1,53 @@
+"""``regcred registry trust``: what the vendor's side must configure."""
+
+from __future__ import annotations
+
+import click
+
+from regcred.cli import definitions, lookup
+from regcred.cli.failures import BadInputError
+from regcred.cli.output import say
+from regcred.cli.parameters import REFERENCE
+from regcred.cli.session import Session, pass_session
+from regcred.reference import Reference
+from regcred.registry.trust import Asker
+from regcred.vault.store import Store
+
+
+@click.command(short_help="Print what the vendor's side must configure.")
+@click.argument("reference", metavar="P/R", type=REFERENCE)
+@click.option(
+    "-f", "--file", metavar="FILE", help="A definition that is not written yet; '-' is standard input."
+)
+@click.option("--role-arn", metavar="ARN", help="The project's IAM role; without it, the one in Vault.")
+@click.option("--issuer", metavar="URL", default="", help="The issuer of the AWS account's identity tokens.")
+@pass_session
+def trust(
+    session: Session, reference: Reference, file: str | None, role_arn: str | None, issuer: str
+) -> None:
+    """Print what the vendor's side must configure to trust this project's role, ready to paste.
+
+    A keyless registry stores no secret: the vendor trusts the project's own IAM role, and nobody else's.
+
+    \b
+    Examples:
+      regcred registry trust payments/gar
+      regcred registry trust payments/gar -f gar.yaml --issuer https://0f1e.tokens.sts.global.api.aws
+    """
+    store = session.store
+    definition = definitions.from_file(file) if file else lookup.typed_definition(store, reference)
+    role = role_arn or _project_role(store, reference)
+    if text := definition.trust(Asker(reference.project, role, issuer)):
+        click.echo(text, nl=False)
+    else:
+        say(f"{reference} is not keyless: its upstream secret is all that the vendor asks for")
+
+
+def _project_role(store: Store, reference: Reference) -> str:
+    found = store.project(reference.project)
+    if found is None or not found.value.role_arn:
+        raise BadInputError(
+            f"project {reference.project} has no IAM role of its own; name it by --role-arn, or let a platform admin "
+            f"set it: regcred project add {reference.project} --role-arn ARN"
+        )
+    return found.value.role_arn

@@ -1,0 +1,21 @@
+"""``regcred registry verify``: asking for the credential in force to be tried."""
+
+from __future__ import annotations
+
+import click
+
+from regcred.cli.parameters import REFERENCE
+from regcred.cli.rotate import ask, timeout_option, wait_option
+from regcred.cli.session import Session, pass_session
+from regcred.reference import Reference
+from regcred.vault.records import Action
+
+
+@click.command(short_help="Try the credential against the registry itself.")
+@click.argument("reference", metavar="P/R", type=REFERENCE)
+@wait_option
+@timeout_option
+@pass_session
+def verify(session: Session, reference: Reference, wait: bool, timeout: int) -> None:
+    """Try the credential that is in force against the registry itself: it must pull, and must not push."""
+    ask(session, reference, Action.VERIFY, wait=wait, timeout=timeout)
