@@ -25,7 +25,7 @@ from fakes.key_value import FakeKeyValue
 from pydantic import SecretStr
 
 import regcred.dispatch
-import regcred.rotate
+import regcred.rotate.verb
 from bench.table import say
 from regcred.credential import Credential, Login
 from regcred.dispatch import Dispatch, Envelope, Sweep
@@ -420,7 +420,7 @@ class Inline:
 @contextmanager
 def inline() -> Iterator[None]:
     """Let dispatch and rotate work without threads."""
-    modules = (regcred.dispatch, regcred.rotate)
+    modules = (regcred.dispatch, regcred.rotate.verb)
     for module in modules:
         module.ThreadPoolExecutor = Inline  # type: ignore[attr-defined]
     try:

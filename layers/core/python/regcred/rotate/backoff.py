@@ -1,0 +1,52 @@
+"""When a failing registry is tried again. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from regcred.credential import jitter
+from regcred.errors import RegcredError, TransientError
+from regcred.reference import Reference
+from regcred.vault.records import IndexEntry
+
+FIRST_WAIT = {True: timedelta(minutes=1), False: timedelta(minutes=10)}
+"""The wait after a first failure: one that may pass by itself (True), or one that somebody has to mend (False)."""
+
+LONGEST_WAIT = {True: timedelta(minutes=30), False: timedelta(hours=6)}
+"""The cap of the waits, which double with each failure."""
+
+LONGEST_RETRY_AFTER = timedelta(hours=24)
+"""A vendor that asks to be left alone for longer is asked again after this."""
+
+WAIT_JITTER = 0.2
+"""The largest share by which a wait is shortened, so that an outage does not end in a stampede."""
+
+
+def next_attempt(
+    error: RegcredError, *, attempts: int, reference: Reference, entry: IndexEntry | None, now: datetime
+) -> datetime:
+    """When a failing registry is tried again.
+
+    The wait doubles with each failure up to a cap, shortened by a jitter that the reference decides. Where the
+    credential's life is known, no wait is longer than a sixteenth of it, or an eighth where somebody must mend it: a
+    vendor that is back for a quarter of the life before the expiry is met, sweeps of five minutes and a lost message
+    included. A vendor's Retry-After goes before all.
+
+    Args:
+        error: What went wrong; transient ones are tried again sooner.
+        attempts: Failures in a row, this one included.
+        reference: The registry.
+        entry: Its entry, for the life of its last good credential.
+        now: The time of the failure.
+    """
+    transient = isinstance(error, TransientError)
+    doubled: int = 2 ** min(attempts - 1, 16)
+    wait = min(FIRST_WAIT[transient] * doubled, LONGEST_WAIT[transient])
+    if entry and entry.expires_at and entry.refresh_at:
+        wait = min(wait, (entry.expires_at - entry.refresh_at) / (8 if transient else 4))
+    wait -= jitter(f"{reference}#{attempts}", wait * WAIT_JITTER)
+    asked = error.retry_after if isinstance(error, TransientError) else None
+    if asked:
+        asked = min(asked, LONGEST_RETRY_AFTER)
+        wait = max(wait, asked + jitter(f"{reference}#{attempts}", asked * WAIT_JITTER))
+    return now + wait

@@ -1,0 +1,113 @@
+"""The registries of one message: each is seen, claimed, and acted on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from regcred.errors import ConflictError, MalformedError
+from regcred.reference import Reference
+from regcred.rotate.claim import Held
+from regcred.rotate.decide import Seen, Task, decide
+from regcred.rotate.mint import mint
+from regcred.rotate.outcome import Done, OutOfTimeError, Result
+from regcred.rotate.revoke import remove, revoke
+from regcred.rotate.turn import Tools, Turn, outcome
+from regcred.rotate.upkeep import repair, verify
+from regcred.vault import records
+from regcred.vault.records import Definition, IndexEntry, ProjectPolicy, Rotation
+from regcred.vault.store import Versioned
+from regcred.work import Reason
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ACTS: dict[Task, Callable[[Turn], Result]] = {
+    Task.MINT: mint,
+    Task.VERIFY: verify,
+    Task.REVOKE: revoke,
+    Task.REMOVE: remove,
+    Task.REPAIR: repair,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the registries of one message have in common."""
+
+    tools: Tools
+    policy: ProjectPolicy
+    owner: str
+    lease: timedelta
+    until: datetime | None
+
+    def handle(
+        self, reference: Reference, rotation: Versioned[Rotation], entry: IndexEntry | None, reason: Reason
+    ) -> Result:
+        """Do what one registry needs. Raises RegcredError only for Vault and for time that ran out."""
+        now = self.tools.now()
+        if self.until and now >= self.until:
+            raise OutOfTimeError(f"{reference}: no time was left in this run; it comes again")
+        seen = self._see(reference, rotation, entry, reason)
+        task = decide(seen, reason, now=now)
+        if task is Task.NOTHING:
+            return Result(outcome(seen, Done.DROPPED))
+        held = self._claim(seen, now=now)
+        if held is None:
+            return Result(outcome(seen, Done.BUSY))
+        result = ACTS[task](Turn(self.tools, self.policy, seen, held))
+        result.held = held
+        return result
+
+    def _see(
+        self, reference: Reference, rotation: Versioned[Rotation], entry: IndexEntry | None, reason: Reason
+    ) -> Seen:
+        store = self.tools.store
+        definition = _or_malformed(lambda: store.definition(reference))
+        request = _or_malformed(lambda: store.request(reference)) if reason is Reason.ASKED else None
+        stored = _or_malformed(lambda: store.credential(reference))
+        for found in (request, stored):
+            if isinstance(found, MalformedError):
+                log.warning("left aside: %s", found)
+        usable = stored if isinstance(stored, Versioned) else None
+        return Seen(
+            reference=reference,
+            rotation=rotation,
+            entry=entry,
+            definition=definition.value if isinstance(definition, Versioned) else definition,
+            definition_version=self._definition_version(reference, definition),
+            request=request if isinstance(request, Versioned) else None,
+            stored=usable,
+            version=usable.version if usable else store.credential_version(reference),
+        )
+
+    def _definition_version(
+        self, reference: Reference, definition: Versioned[Definition] | MalformedError | None
+    ) -> int:
+        if isinstance(definition, Versioned):
+            return definition.version
+        return self.tools.store.definition_version(reference) if definition else 0
+
+    def _claim(self, seen: Seen, *, now: datetime) -> Held | None:
+        """Take the claim, or None if somebody else has it or was faster."""
+        store = self.tools.store
+        try:
+            claimed = records.take(seen.rotation.value, owner=self.owner, now=now, lease=self.lease)
+            version = store.write_rotation(
+                seen.reference, claimed, cas=seen.rotation.version, slots_changed=False
+            )
+        except ConflictError:
+            return None
+        return Held(store, seen.reference, claimed, version)
+
+
+def _or_malformed(read: Callable[[], T]) -> T | MalformedError:
+    """What is read, or why it can't be understood: one broken document must not stop a project."""
+    try:
+        return read()
+    except MalformedError as error:
+        return error

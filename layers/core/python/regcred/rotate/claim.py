@@ -1,0 +1,76 @@
+"""The claim on a registry while a run acts on it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from regcred.errors import ConflictError
+from regcred.reference import Reference
+from regcred.registry.interface import SlotName, Slots
+from regcred.vault.records import Rotation, Slot
+from regcred.vault.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Held:
+    """A claim that we hold, and the slots kept beside it: the :class:`~regcred.registry.interface.Journal` of A/B providers."""
+
+    def __init__(self, store: Store, reference: Reference, rotation: Rotation, version: int) -> None:
+        self._store = store
+        self._reference = reference
+        self._rotation = rotation
+        self._version = version
+
+    def read(self) -> Slots:
+        """What was saved last."""
+        return _slots(self._rotation)
+
+    def latest(self) -> Slots:
+        """What is saved now, by whomever."""
+        return _slots(self._store.rotation(self._reference).value)
+
+    def write(self, slots: Slots) -> None:
+        """Save slots; raises ConflictError if the claim was lost."""
+        self._write(
+            {
+                "slots": {
+                    Slot(slot): {name: SecretStr(value) for name, value in fields.items()}
+                    for slot, fields in slots.states.items()
+                },
+                "active": Slot(slots.active.value) if slots.active else None,
+                "pending": Slot(slots.pending.value) if slots.pending else None,
+            }
+        )
+
+    def release(self) -> None:
+        """Give the claim back."""
+        try:
+            self._write({"claim": None})
+        except ConflictError:
+            log.warning(
+                "%s: the claim ran out before it was released; is the lease too short?", self._reference
+            )
+
+    def _write(self, changes: Mapping[str, Any]) -> None:
+        rotation = self._rotation.model_copy(update=dict(changes))
+        self._version = self._store.write_rotation(
+            self._reference, rotation, cas=self._version, slots_changed="slots" in changes
+        )
+        self._rotation = rotation
+
+
+def _slots(saved: Rotation) -> Slots:
+    """A rotation record's slots as the registry place knows them."""
+    return Slots(
+        states={
+            slot.value: {name: value.get_secret_value() for name, value in fields.items()}
+            for slot, fields in saved.slots.items()
+        },
+        active=SlotName(saved.active.value) if saved.active else None,
+        pending=SlotName(saved.pending.value) if saved.pending else None,
+    )

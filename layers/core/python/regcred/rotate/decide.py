@@ -1,0 +1,121 @@
+"""What a registry needs, and what a verdict on its credential means. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from regcred.credential import Verified
+from regcred.errors import MalformedError, RefusedError
+from regcred.reference import Reference
+from regcred.registry.interface import Verdict, Verification
+from regcred.vault.records import (
+    Action,
+    CredentialRecord,
+    Definition,
+    IndexEntry,
+    Request,
+    Rotation,
+    State,
+)
+from regcred.vault.store import Versioned
+from regcred.work import Reason, due, edited, is_static
+
+
+class Task(StrEnum):
+    """What a registry needs, as of now."""
+
+    MINT = "mint"
+    VERIFY = "verify"
+    REVOKE = "revoke"
+    REMOVE = "remove"
+    REPAIR = "repair"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What Vault says of one registry, read after its claim."""
+
+    reference: Reference
+    rotation: Versioned[Rotation]
+    entry: IndexEntry | None
+    definition: Definition | MalformedError | None
+    """The definition, or why it can't be read, or None if it is known to be gone."""
+    definition_version: int
+    request: Versioned[Request] | None
+    stored: Versioned[CredentialRecord] | None
+    version: int
+    """The newest version of the credential, also when that was destroyed."""
+
+    @property
+    def provider(self) -> str:
+        """The provider's name, as far as it is known."""
+        if isinstance(self.definition, Definition):
+            return self.definition.provider
+        return self.entry.provider if self.entry else ""
+
+    @property
+    def asked(self) -> int:
+        """The version of the request, or 0 if nothing is asked for."""
+        return self.request.version if self.request else 0
+
+
+def decide(seen: Seen, reason: Reason, *, now: datetime) -> Task:
+    """What is to be done about a registry, whatever the message said when it was sent."""
+    entry = seen.entry
+    if seen.definition is None:
+        gone = entry is None or entry.state is State.REMOVED
+        return Task.NOTHING if gone and seen.stored is None else Task.REMOVE
+    if seen.request is not None:
+        return _asked(seen.request.value, entry, now=now)
+    if seen.stored and seen.version > (entry.version if entry else 0) and _alive(seen.stored.value, now=now):
+        return Task.REPAIR
+    if due(entry, now=now) or (entry and edited(entry, seen.definition_version)):
+        return Task.MINT
+    if reason is Reason.CHECK and entry and is_static(entry):
+        return Task.MINT
+    return Task.NOTHING
+
+
+def _asked(request: Request, entry: IndexEntry | None, *, now: datetime) -> Task:
+    if entry and entry.state is State.REVOKED and _tried_since(request, entry, now=now):
+        return Task.NOTHING
+    if request.action is Action.REVOKE:
+        return Task.REVOKE
+    return Task.VERIFY if request.action is Action.VERIFY else Task.MINT
+
+
+def _tried_since(request: Request, entry: IndexEntry, *, now: datetime) -> bool:
+    """Whether a request was acted on without success, and its next attempt is yet to come."""
+    return (
+        request.asked_at <= entry.changed_at
+        and entry.next_attempt_at is not None
+        and entry.next_attempt_at > now
+    )
+
+
+def _alive(record: CredentialRecord, *, now: datetime) -> bool:
+    return record.expires_at is None or record.expires_at > now
+
+
+def judge(verification: Verification, *, static: bool) -> tuple[Verified, str]:
+    """What a verdict means for a credential: how far it is verified, and a warning.
+
+    Raises:
+        RefusedError: the credential must not be written.
+    """
+    match verification.verdict:
+        case Verdict.REFUSED:
+            raise RefusedError(f"the registry refuses the credential: {verification.detail}")
+        case Verdict.WIDER if not static:
+            raise RefusedError(
+                f"the credential is wider than asked: {verification.detail}; narrow the rights of what mints it"
+            )
+        case Verdict.WIDER:
+            return Verified.YES, f"{verification.detail}; use an upstream secret for this pull alone"
+        case Verdict.INCONCLUSIVE:
+            return Verified.UNKNOWN, ""
+        case Verdict.CAN_PULL:
+            return Verified.YES, ""

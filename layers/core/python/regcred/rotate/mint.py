@@ -1,0 +1,121 @@
+"""Mint a credential, verify it, and put it in force."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Any
+
+from regcred.credential import Credential, Verified
+from regcred.errors import ConflictError, RefusedError, RegcredError, TransientError
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.interface import MintContext, Provider
+from regcred.rotate import entries
+from regcred.rotate.decide import judge
+from regcred.rotate.outcome import Announced, Done, Result
+from regcred.rotate.turn import Turn
+from regcred.vault.records import CredentialRecord
+
+log = logging.getLogger(__name__)
+
+
+def mint(turn: Turn) -> Result:
+    """Renew a registry's credential; a vendor's failure is an outcome, Vault's is raised."""
+    answered = turn.seen.asked
+    try:
+        definition, provider = turn.provider()
+        context = turn.context(definition)
+    except TransientError:
+        raise  # Vault's trouble, not the vendor's
+    except RegcredError as error:
+        return turn.failed(error, answered=answered)
+    if not definition.needs_credential():
+        return _public(turn, definition)
+    try:
+        with turn.tools.bounds.at(definition):
+            credential = provider.mint(definition, context)
+        verified, warning = _judged(turn, definition, provider, credential, context)
+    except ConflictError:  # the claim was lost to another run, whose outcome counts
+        return turn.result(Done.BUSY)
+    except RegcredError as error:
+        return turn.failed(error, answered=answered)
+    except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
+        return turn.failed(turn.unexpected(error), answered=answered)
+    return _put_in_force(turn, credential, verified, warning)
+
+
+def _public(turn: Turn, definition: BaseDefinition) -> Result:
+    """A registry that anybody can pull from: in order, with nothing to hand out.
+
+    What was minted before it was defined as public is taken out of force: nobody would end it or renew it, and a
+    public registry refuses a dead login.
+    """
+    seen = turn.seen
+    if seen.version:
+        turn.tools.store.destroy_credential(seen.reference, seen.version)
+    entry = entries.public(seen, definition.provider, now=turn.now())
+    event = Announced.REVOKED if seen.stored else None
+    return turn.result(Done.UNCHANGED, entry, event=event, answered=seen.asked)
+
+
+def _judged(
+    turn: Turn,
+    definition: BaseDefinition,
+    provider: Provider[Any],
+    credential: Credential,
+    context: MintContext,
+) -> tuple[Verified, str]:
+    """See :func:`judge`; a minted credential that must not be written is ended at the vendor, so that none pile up there."""
+    verification = turn.tools.verifier.verify(definition, credential)
+    try:
+        return judge(verification, static=provider.is_static(definition))
+    except RefusedError:
+        slots = context.journal.read().states if context.journal else {}
+        if credential.revocation_id and not slots:  # a slot is renewed by its next turn
+            _discard(definition, provider, credential.revocation_id, context)
+        raise
+
+
+def _discard(
+    definition: BaseDefinition, provider: Provider[Any], revocation_id: str, context: MintContext
+) -> None:
+    try:
+        provider.revoke(definition, revocation_id, context)
+    except RegcredError as error:
+        log.warning("%s: the refused credential could not be ended: %s", context.reference, error)
+
+
+def _put_in_force(turn: Turn, credential: Credential, verified: Verified, warning: str) -> Result:
+    seen = turn.seen
+    try:
+        record, version = _write(turn, credential)
+    except ConflictError:
+        return turn.result(Done.BUSY)
+    entry = entries.in_force(
+        record,
+        version=version,
+        definition_version=seen.definition_version,
+        verified=verified,
+        warning=warning,
+        now=turn.now(),
+    )
+    if version == seen.version:
+        return turn.result(Done.UNCHANGED, entry, answered=seen.asked)
+    return turn.result(Done.ROTATED, entry, event=Announced.ROTATED, answered=seen.asked)
+
+
+def _write(turn: Turn, credential: Credential) -> tuple[CredentialRecord, int]:
+    """Put a credential in force unless it is the one that is; its record and version either way."""
+    seen, tools = turn.seen, turn.tools
+    stored = seen.stored.value if seen.stored else None
+    same = stored is not None and stored.dockerconfigjson == credential.dockerconfigjson()
+    record = CredentialRecord.of(
+        credential,
+        reference=seen.reference,
+        fingerprint=stored.fingerprint if stored and same else secrets.token_hex(8),
+        definition_version=seen.definition_version,
+    )
+    record = entries.refresh_ahead(record, now=tools.now())
+    if stored and same and stored.expires_at == record.expires_at:
+        return stored.model_copy(update={"refresh_at": record.refresh_at}), seen.version
+    return record, tools.store.write_credential(seen.reference, record, cas=seen.version)

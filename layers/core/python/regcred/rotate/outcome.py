@@ -1,0 +1,89 @@
+"""What a run did, and what it tells others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from regcred.errors import TransientError
+from regcred.reference import Reference
+from regcred.rotate.claim import Held
+from regcred.vault.records import IndexEntry
+
+
+class Announced(StrEnum):
+    """The events that others can subscribe to."""
+
+    ROTATED = "CredentialRotated"
+    FAILING = "CredentialFailing"
+    REVOKED = "CredentialRevoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, from the index entry it tells of: no secret in it."""
+
+    announced: Announced
+    reference: Reference
+    entry: IndexEntry
+
+
+class Announcer(Protocol):
+    """Tells others what happened."""
+
+    def announce(self, events: Sequence[Event]) -> None:
+        """Emit the events.
+
+        Raises:
+            RegcredError: some or all were not taken.
+        """
+
+
+class OutOfTimeError(TransientError):
+    """A run must end before all of its message was begun; nothing is wrong with Vault."""
+
+
+class Done(StrEnum):
+    """What became of one registry of a message."""
+
+    ROTATED = "rotated"
+    UNCHANGED = "unchanged"
+    """A static credential is still what its upstream says; nothing was written."""
+    VERIFIED = "verified"
+    FAILING = "failing"
+    REVOKED = "revoked"
+    REMOVED = "removed"
+    REPAIRED = "repaired"
+    """The index was behind the credential after a crash; nothing was minted."""
+    DROPPED = "dropped"
+    """No longer due."""
+    BUSY = "busy"
+    """Somebody else holds the claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was done about one registry, for the log and the metrics."""
+
+    reference: Reference
+    done: Done
+    provider: str = ""
+    version: int = 0
+    error: str = ""
+    error_kind: str = ""
+
+
+@dataclass(slots=True)
+class Result:
+    """What one registry adds to its message's outcome: applied together, index first."""
+
+    outcome: Outcome
+    entry: IndexEntry | None = None
+    event: Announced | None = None
+    answered: int = 0
+    """The version of the request that was acted on, or 0."""
+    held: Held | None = None
+    forget: bool = False
+    """Whether the rotation document goes as well."""

@@ -1,0 +1,60 @@
+"""Take a credential out of force: because it was asked for, or because its registry is gone."""
+
+from __future__ import annotations
+
+from regcred.errors import RegcredError, TransientError
+from regcred.registry.interface import Revoked
+from regcred.rotate import entries
+from regcred.rotate.outcome import Announced, Done, Result
+from regcred.rotate.turn import Turn
+from regcred.vault.records import State
+
+
+def revoke(turn: Turn) -> Result:
+    """Take a credential out of force, now; and end it at the vendor, where that can be done.
+
+    Clusters remove it as soon as the index says so. If the vendor is out of reach, the request and the record
+    (whose id the vendor wants) stay, and the vendor is asked again later.
+    """
+    seen = turn.seen
+    note, again = _revoke_upstream(turn)
+    entry = entries.revoked(seen, note, again, now=turn.now())
+    if not again and seen.version:
+        turn.tools.store.destroy_credential(seen.reference, seen.version)
+    first = seen.entry is None or seen.entry.state is not State.REVOKED
+    return turn.result(
+        Done.REVOKED,
+        entry,
+        event=Announced.REVOKED if first else None,
+        answered=0 if again else seen.asked,
+        error=again,
+    )
+
+
+def _revoke_upstream(turn: Turn) -> tuple[str, TransientError | None]:
+    """Ask the vendor to end the credential: a note for people, and an error if it is worth asking again."""
+    if turn.seen.stored is None:
+        return "", None
+    try:
+        definition, provider = turn.provider()
+        revoked = provider.revoke(definition, turn.seen.stored.value.revocation_id, turn.context(definition))
+    except TransientError as error:
+        return f"removed here; the vendor could not be asked to revoke it: {error}", error
+    except RegcredError as error:
+        return f"removed here; the vendor did not revoke it: {error}", None
+    except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
+        return f"removed here; the vendor did not revoke it: {turn.unexpected(error)}", None
+    if revoked is Revoked.YES:
+        return "", None
+    return "removed here; the vendor has no way to revoke it early: change it there", None
+
+
+def remove(turn: Turn) -> Result:
+    """Take a registry out of force whose definition is gone; the numbering of its credential goes on."""
+    seen = turn.seen
+    if seen.version:
+        turn.tools.store.destroy_credential(seen.reference, seen.version)
+    entry = entries.removed(seen, now=turn.now())
+    result = turn.result(Done.REMOVED, entry, event=Announced.REVOKED, answered=seen.asked)
+    result.forget = True
+    return result

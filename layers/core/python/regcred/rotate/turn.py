@@ -1,0 +1,151 @@
+"""One registry's turn: what is known of it, the claim on it, and what acting on it takes."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import BoundedSemaphore, Lock
+from typing import Any, Protocol
+
+from regcred.errors import MalformedError, MissingError, RegcredError
+from regcred.registry.definition import BaseDefinition, check_allowed, parse
+from regcred.registry.interface import Identity, MintContext, Provider, Verifier
+from regcred.rotate import entries
+from regcred.rotate.claim import Held
+from regcred.rotate.decide import Seen
+from regcred.rotate.outcome import Announced, Done, Outcome, Result
+from regcred.vault import records
+from regcred.vault.records import IndexEntry, ProjectPolicy, State
+from regcred.vault.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Identities(Protocol):
+    """Gives each project its own identity; that of another can't be had."""
+
+    def of(self, project: str, policy: ProjectPolicy) -> Identity:
+        """The identity of a project; calls nobody yet."""
+
+
+class Bounds:
+    """How many mints may go on side by side at one vendor and host, whatever the message."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bounds: dict[str, BoundedSemaphore] = {}
+        self._lock = Lock()
+
+    def at(self, definition: BaseDefinition) -> BoundedSemaphore:
+        """The bound where this registry is minted: its provider, and the hosts or accounts where vendors count."""
+        vendor = " ".join((definition.provider, *definition.typed_hosts(), *definition.accounts()))
+        with self._lock:
+            return self._bounds.setdefault(vendor, BoundedSemaphore(self._limit))
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What acting on a registry takes, over interfaces."""
+
+    store: Store
+    provider_for: Callable[[str], Provider[Any]]
+    """The provider of a name; raises MalformedError if there is none."""
+    identities: Identities
+    verifier: Verifier
+    now: Callable[[], datetime]
+    bounds: Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What an act works with."""
+
+    tools: Tools
+    policy: ProjectPolicy
+    seen: Seen
+    held: Held
+
+    def now(self) -> datetime:
+        """Now, yet after what the entry tells: the claim makes us the newest, whatever the clocks say."""
+        now, entry = self.tools.now(), self.seen.entry
+        return max(now, entry.changed_at + timedelta(microseconds=1)) if entry else now
+
+    def provider(self) -> tuple[BaseDefinition, Provider[Any]]:
+        """The typed definition, allowed to the project, and who mints it.
+
+        Raises:
+            RegcredError: the definition can't be read, or the project may not use what it names.
+        """
+        seen = self.seen
+        if seen.definition is None:
+            raise MissingError(f"{seen.reference} has no definition")
+        if isinstance(seen.definition, MalformedError):
+            raise seen.definition
+        definition = parse(seen.definition.content(), where=records.registry_path(seen.reference))
+        policy = self.policy
+        check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
+        return definition, self.tools.provider_for(definition.provider)
+
+    def context(self, definition: BaseDefinition) -> MintContext:
+        """What the provider works with; reads the upstream secret where there is one.
+
+        Raises:
+            RegcredError: Vault's.
+        """
+        seen, tools = self.seen, self.tools
+        upstream = tools.store.upstream(seen.reference) if definition.upstream_fields() else None
+        return MintContext(
+            reference=seen.reference,
+            now=tools.now,
+            identity=tools.identities.of(seen.reference.project, self.policy),
+            upstream=upstream.value if upstream else {},
+            in_force=seen.stored.value.revocation_id if seen.stored else "",
+            journal=self.held,
+        )
+
+    def result(
+        self,
+        done: Done,
+        entry: IndexEntry | None = None,
+        *,
+        event: Announced | None = None,
+        answered: int = 0,
+        error: RegcredError | None = None,
+    ) -> Result:
+        """What this turn came to."""
+        version = entry.version if entry else 0
+        return Result(outcome(self.seen, done, version=version, error=error), entry, event, answered)
+
+    def failed(self, error: RegcredError, *, answered: int = 0) -> Result:
+        """Record a failure beside the last good credential, which stays in force.
+
+        What was asked for is then left to the back-off; but a revoked registry has none, so its request stays.
+        """
+        if self.seen.entry and self.seen.entry.state is State.REVOKED:
+            answered = 0
+        entry = entries.failing(self.seen, error, now=self.now())
+        return self.result(Done.FAILING, entry, event=Announced.FAILING, answered=answered, error=error)
+
+    def unexpected(self, error: Exception) -> RegcredError:
+        """An error of no type of ours: its text may hold anything, so only its kind and place are told."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        name, seen = type(error).__name__, self.seen
+        log.error("%s: unexpected %s at %s:%s", seen.reference, name, place.filename, place.lineno)
+        return RegcredError(
+            f"provider {seen.provider}: unexpected {name}; this is a bug, see the log of rotate"
+        )
+
+
+def outcome(seen: Seen, done: Done, *, version: int = 0, error: RegcredError | None = None) -> Outcome:
+    """What was done about a registry, for the log and the metrics."""
+    return Outcome(
+        reference=seen.reference,
+        done=done,
+        provider=seen.provider,
+        version=version or (seen.entry.version if seen.entry else 0),
+        error=str(error) if error else "",
+        error_kind=error.kind if error else "",
+    )

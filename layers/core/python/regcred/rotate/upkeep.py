@@ -1,0 +1,64 @@
+"""Acts that mint nothing: check the credential in force, and let the index tell of one that it missed."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+
+from pydantic import SecretStr
+
+from regcred.credential import Credential, Login
+from regcred.errors import RegcredError
+from regcred.rotate import entries
+from regcred.rotate.decide import judge
+from regcred.rotate.outcome import Announced, Done, Result
+from regcred.rotate.turn import Turn
+from regcred.vault.records import CredentialRecord
+
+
+def verify(turn: Turn) -> Result:
+    """Check the credential that is in force; one that the registry refuses will be minted anew."""
+    seen, answered = turn.seen, turn.seen.asked
+    if seen.entry is None or seen.stored is None:
+        return turn.result(Done.DROPPED, answered=answered)
+    try:
+        definition, provider = turn.provider()
+        verification = turn.tools.verifier.verify(definition, as_minted(seen.stored.value))
+        verified, warning = judge(verification, static=provider.is_static(definition))
+    except RegcredError as error:
+        return turn.failed(error, answered=answered)
+    except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
+        return turn.failed(turn.unexpected(error), answered=answered)
+    changes = {"verified": verified, "warning": warning, "changed_at": turn.now()}
+    return turn.result(Done.VERIFIED, seen.entry.model_copy(update=changes), answered=answered)
+
+
+def repair(turn: Turn) -> Result:
+    """Let the index tell of a credential that was written before a crash."""
+    seen = turn.seen
+    assert seen.stored  # noqa: S101 - decide() repairs only what is stored
+    record = seen.stored.value
+    entry = entries.in_force(
+        record, version=seen.version, definition_version=record.definition_version, now=turn.now()
+    )
+    return turn.result(Done.REPAIRED, entry, event=Announced.ROTATED)
+
+
+def as_minted(record: CredentialRecord) -> Credential:
+    """The credential as it was before it became a record.
+
+    The hosts of a minted login are aliases of one registry, where one answer is enough; of a static one, each counts.
+    """
+    auths: Mapping[str, Mapping[str, str]] = json.loads(record.dockerconfigjson.get_secret_value())["auths"]
+    hosts: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for host, login in auths.items():
+        alone = () if record.expires_at else (host,)
+        hosts[login["username"], login["password"], *alone].append(host.removeprefix("https://"))
+    return Credential(
+        provider=record.provider,
+        logins=tuple(Login(key[0], SecretStr(key[1]), tuple(names)) for key, names in hosts.items()),
+        issued_at=record.issued_at,
+        expires_at=record.expires_at,
+        revocation_id=record.revocation_id,
+    )
