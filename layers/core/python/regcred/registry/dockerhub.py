@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from regcred.credential import Credential, Login
+from regcred.credential import Credential
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, require, require_inside, written
 from regcred.registry.interface import MintContext, Revoked
@@ -91,13 +91,7 @@ class DockerHubProvider:
         if definition.auth == "static":
             return Credential(provider=self.name, logins=logins(context, keys), issued_at=context.now())
         token = renew_token(_Organisation(definition, context), context)
-        return Credential(
-            provider=self.name,
-            logins=(Login(token.username, token.secret, keys),),
-            issued_at=context.now(),
-            expires_at=token.expires_at,
-            revocation_id=token.id,
-        )
+        return token.credential(provider=self.name, keys=keys, issued_at=context.now())
 
     def revoke(self, definition: DockerHubDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """Delete the token and the one before it; a static one is deleted by its owner."""

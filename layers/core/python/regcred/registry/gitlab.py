@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pydantic import Field, SecretStr, model_validator
 
-from regcred.credential import Credential, Login
+from regcred.credential import Credential
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, written
 from regcred.registry.interface import MintContext, Revoked
@@ -22,9 +22,7 @@ from regcred.registry.tokens import at_time
 from regcred.registry.transport import Answer, Bearer
 from regcred.registry.upstream import field_of
 
-API_TOKEN = "token"  # noqa: S105 - a field's name
 PAGE = 100
-
 
 Path = Annotated[
     str, written(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*", "a path of GitLab, as in group/subgroup")
@@ -67,7 +65,7 @@ class GitlabDefinition(BaseDefinition):
 
     def upstream_fields(self) -> dict[str, str]:
         """Who may make deploy tokens."""
-        return {API_TOKEN: "an access token with the scope api, of an owner or maintainer"}
+        return {"token": "an access token with the scope api, of an owner or maintainer"}
 
 
 class GitlabProvider:
@@ -83,13 +81,8 @@ class GitlabProvider:
     def mint(self, definition: GitlabDefinition, context: MintContext) -> Credential:
         """Renew the slot that is not in force; see :class:`regcred.registry.interface.Provider`."""
         token = renew_token(_DeployTokens(definition, context), context)
-        return Credential(
-            provider=self.name,
-            logins=(Login(token.username, token.secret, definition.keys([definition.host])),),
-            issued_at=context.now(),
-            expires_at=token.expires_at,
-            revocation_id=token.id,
-        )
+        keys = definition.keys([definition.host])
+        return token.credential(provider=self.name, keys=keys, issued_at=context.now())
 
     def revoke(self, definition: GitlabDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """Delete the deploy token and the one before it."""
@@ -107,7 +100,7 @@ class _DeployTokens:
         )
         self._definition = definition
         self._context = context
-        self._auth = Bearer(field_of(context, API_TOKEN))
+        self._auth = Bearer(field_of(context, "token"))
 
     def tokens(self) -> Mapping[str, str]:
         """All deploy tokens that are active, page by page."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from regcred.credential import Credential, Login
+from regcred.credential import Credential
 from regcred.errors import MalformedError
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, require_inside, written
@@ -72,13 +72,8 @@ class HarborProvider:
     def mint(self, definition: HarborDefinition, context: MintContext) -> Credential:
         """Renew the slot that is not in force; see :class:`regcred.registry.interface.Provider`."""
         token = renew_token(_Robots(definition, context), context)
-        return Credential(
-            provider=self.name,
-            logins=(Login(token.username, token.secret, definition.keys([definition.host])),),
-            issued_at=context.now(),
-            expires_at=token.expires_at,
-            revocation_id=token.id,
-        )
+        keys = definition.keys([definition.host])
+        return token.credential(provider=self.name, keys=keys, issued_at=context.now())
 
     def revoke(self, definition: HarborDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """Delete the robot and the one before it."""

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
+from regcred.credential import Credential, Login
 from regcred.errors import ConflictError
 from regcred.registry.interface import Journal, MintContext, SlotName, Slots
 
@@ -33,6 +34,22 @@ class Token:
     username: str
     secret: SecretStr
     expires_at: datetime | None
+
+    def credential(self, *, provider: str, keys: tuple[str, ...], issued_at: datetime) -> Credential:
+        """The credential that logs in with it.
+
+        Args:
+            provider: The name of its provider.
+            keys: The keys of the ``auths`` map.
+            issued_at: Since when it is valid.
+        """
+        return Credential(
+            provider=provider,
+            logins=(Login(self.username, self.secret, keys),),
+            issued_at=issued_at,
+            expires_at=self.expires_at,
+            revocation_id=self.id,
+        )
 
 
 class TokenVendor(Protocol):
