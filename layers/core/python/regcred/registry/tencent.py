@@ -11,9 +11,9 @@ import hashlib
 import hmac
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import SecretStr, model_validator
@@ -156,17 +156,16 @@ class TencentProvider:
     def mint(self, definition: TencentDefinition, context: MintContext) -> Credential:
         """Fetch a login; see :class:`regcred.registry.interface.Provider`."""
         what = f"Tencent Cloud, asked for a login of {definition.instance_id},"
-        fields = _call(
-            "tcr",
-            "CreateInstanceToken",
-            "2019-09-24",
-            {"RegistryId": definition.instance_id, "TokenType": "temp"},
+        call = _Call(
+            service="tcr",
+            action="CreateInstanceToken",
+            version="2019-09-24",
+            parameters={"RegistryId": definition.instance_id, "TokenType": "temp"},
             region=definition.region,
             key=_key(definition, context),
-            now=context.now(),
-            what=what,
-            remedy="allow tcr:CreateInstanceToken and tcr:PullRepository, and nothing that pushes",
         )
+        remedy = "allow tcr:CreateInstanceToken and tcr:PullRepository, and nothing that pushes"
+        fields = _response(call, now=context.now(), what=what, remedy=remedy)
         login = Login(
             transport.text_field(fields, "Username", what=what),
             SecretStr(transport.text_field(fields, "Token", what=what)),
@@ -189,11 +188,11 @@ def _key(definition: TencentDefinition, context: MintContext) -> ApiKey:
         return ApiKey(field_of(context, "secret_id").get_secret_value(), field_of(context, "secret_key"))
     what = f"Tencent Cloud, asked to assume {definition.role_arn},"
     identity = context.identity.web_identity_token(definition.audience, ASSERTION_LIFETIME)
-    fields = _call(
-        "sts",
-        "AssumeRoleWithWebIdentity",
-        "2018-08-13",
-        {
+    call = _Call(
+        service="sts",
+        action="AssumeRoleWithWebIdentity",
+        version="2018-08-13",
+        parameters={
             "ProviderId": definition.identity_provider,
             "WebIdentityToken": identity.get_secret_value(),
             "RoleArn": definition.role_arn,
@@ -202,10 +201,11 @@ def _key(definition: TencentDefinition, context: MintContext) -> ApiKey:
         },
         region=definition.region,
         key=None,
-        now=context.now(),
-        what=what,
-        remedy=f"let the role trust the identity provider {definition.identity_provider!r} for this project's role",
     )
+    remedy = (
+        f"let the role trust the identity provider {definition.identity_provider!r} for this project's role"
+    )
+    fields = _response(call, now=context.now(), what=what, remedy=remedy)
     found = fields.get("Credentials")
     found = found if isinstance(found, dict) else {}
     return ApiKey(
@@ -215,56 +215,48 @@ def _key(definition: TencentDefinition, context: MintContext) -> ApiKey:
     )
 
 
-def _call(
-    service: str,
-    action: str,
-    version: str,
-    parameters: dict[str, Any],
-    *,
-    region: str,
-    key: ApiKey | None,
-    now: datetime,
-    what: str,
-    remedy: str,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Call:
     """One call of Tencent's API; ``key`` None where the parameters themselves prove who asks."""
-    ask = partial(_ask, service, action, version, parameters, region=region, key=key)
-    answer = ask(now=now)
-    fields = _response(answer, what=what, remedy=remedy)
+
+    service: str
+    action: str
+    version: str
+    parameters: Mapping[str, Any] = field(repr=False)
+    region: str
+    key: ApiKey | None
+
+    def send(self, now: datetime) -> Answer:
+        """Sign it by this time, and send it."""
+        host = f"{self.service}.tencentcloudapi.com"
+        body = json.dumps(self.parameters, separators=(",", ":"))
+        key = self.key
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "X-TC-Action": self.action,
+            "X-TC-Version": self.version,
+            "X-TC-Region": self.region,
+            "X-TC-Timestamp": str(int(now.timestamp())),
+            "Authorization": "SKIP" if key is None else authorization(key, self.service, host, body, now),
+        }
+        if key is not None and key.session_token is not None:
+            headers["X-TC-Token"] = key.session_token.get_secret_value()
+        return transport.send("POST", f"https://{host}/", headers=headers, text=SecretStr(body))
+
+
+def _response(call: _Call, *, now: datetime, what: str, remedy: str) -> dict[str, Any]:
+    """What Tencent responds, asked a second time by its own clock where ours is wrong."""
+    answer = call.send(now)
+    fields = _fields(answer, what=what, remedy=remedy)
     theirs = transport.server_time(answer)
     if _code(fields) == _CLOCK and theirs is not None:
-        fields = _response(ask(now=theirs), what=what, remedy=remedy)
+        fields = _fields(call.send(theirs), what=what, remedy=remedy)
     if "Error" in fields:
         raise _refusal(_code(fields), what, remedy)
     return fields
 
 
-def _ask(
-    service: str,
-    action: str,
-    version: str,
-    parameters: dict[str, Any],
-    *,
-    region: str,
-    key: ApiKey | None,
-    now: datetime,
-) -> Answer:
-    host = f"{service}.tencentcloudapi.com"
-    body = json.dumps(parameters, separators=(",", ":"))
-    headers = {
-        "Content-Type": "application/json; charset=utf-8",
-        "X-TC-Action": action,
-        "X-TC-Version": version,
-        "X-TC-Region": region,
-        "X-TC-Timestamp": str(int(now.timestamp())),
-        "Authorization": "SKIP" if key is None else authorization(key, service, host, body, now),
-    }
-    if key is not None and key.session_token is not None:
-        headers["X-TC-Token"] = key.session_token.get_secret_value()
-    return transport.send("POST", f"https://{host}/", headers=headers, text=SecretStr(body))
-
-
-def _response(answer: Answer, *, what: str, remedy: str) -> dict[str, Any]:
+def _fields(answer: Answer, *, what: str, remedy: str) -> dict[str, Any]:
     fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what).get("Response")
     if not isinstance(fields, dict):
         raise MalformedError(f"{what} answered without 'Response'", field="Response")
