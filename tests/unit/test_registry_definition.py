@@ -10,6 +10,7 @@ from regcred.registry.definition import check_allowed, host_matches, parse, spli
 
 BASIC = {"provider": "basic", "hosts": ["registry.example.com"]}
 ECR = {"provider": "ecr", "regions": ["eu-central-1"]}
+NEXUS = {"provider": "nexus", "server": "nexus.example.com", "hosts": ["nexus.example.com:8443"]}
 
 
 def refusal(content: dict[str, object]) -> MalformedError:
@@ -53,6 +54,8 @@ def refusal(content: dict[str, object]) -> MalformedError:
         ({**ECR, "role_arn": "arn:aws-cn:iam::123456789012:role/x"}, "role_arn", "another AWS partition"),
         ({**ECR, "endpoints": ["ipv6"]}, "endpoints[0]", "'standard', 'dual-stack'"),
         ({**ECR, "create_repositories": True}, "create_repositories", "needs 'pull_through'"),
+        ({**NEXUS, "users": ["pull-a", "pull-a"]}, "users", "two different users"),
+        ({**NEXUS, "users": ["pull-a", "pull-a", "pull-b"]}, "users", "two different users"),
     ],
 )
 def test_a_mistake_gives_one_line_with_field_and_remedy(

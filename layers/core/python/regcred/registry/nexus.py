@@ -39,9 +39,10 @@ class NexusDefinition(BaseDefinition):
 
     @model_validator(mode="after")
     def _two_users(self) -> NexusDefinition:
-        if len(set(self.users)) != 2:  # noqa: PLR2004 - A and B
-            raise ValueError("users: must be two different users, as in [pull-a, pull-b]")
-        return self
+        match self.users:
+            case [one, other] if one != other:
+                return self
+        raise ValueError("users: must be two different users, as in [pull-a, pull-b]")
 
     def typed_hosts(self) -> tuple[str, ...]:
         """Nexus and its connectors: all of them receive passwords."""
