@@ -59,14 +59,13 @@ class Reference:
         Raises:
             MalformedError: If it has any other form; the text says why and shows the form.
         """
-        parts = text.split("/")
-        if len(parts) != 2:  # noqa: PLR2004 - the two parts of the form below
+        if text.count("/") != 1:
             raise MalformedError(
                 f"reference {text[:140]!r} is not of the form <project>/<registry>, as in payments/ecr-prod",
                 field="reference",
             )
         try:
-            return cls(*parts)
+            return cls(*text.split("/"))
         except MalformedError as error:
             raise MalformedError(
                 f"reference {text[:140]!r}: {error}; write <project>/<registry>, as in payments/ecr-prod",

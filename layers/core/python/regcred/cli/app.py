@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -26,7 +26,7 @@ First steps (README.md tells the whole way):
 class App(Root):
     """``regcred`` itself."""
 
-    sections = {  # noqa: RUF012 - never changed; ClassVar would clash with the base's annotation
+    sections: Mapping[str, Mapping[str, Lazy]] = {
         "Registries": {
             "registry": Lazy(
                 "regcred.cli.registry", "registry", "Add, list, show, verify and remove registries."

@@ -84,14 +84,19 @@ def target(what: Sequence[str]) -> tuple[Kind, str, str]:
         BadInputError: It is of no such form, or of a kind that has no Pods.
     """
     parts = [part for text in what for part in text.split("/")]
-    if not 2 <= len(parts) <= 3 or not all(parts):  # noqa: PLR2004 - kind, namespace, name
-        raise BadInputError("name one Pod or workload: 'pod NS/NAME', or 'deploy/NAME -n NS'")
-    kind = KINDS.get(parts[0].lower())
+    match parts:
+        case [word, name] if all(parts):
+            namespace = ""
+        case [word, namespace, name] if all(parts):
+            pass
+        case _:
+            raise BadInputError("name one Pod or workload: 'pod NS/NAME', or 'deploy/NAME -n NS'")
+    kind = KINDS.get(word.lower())
     if kind is None:
         raise BadInputError(
-            f"{parts[0]}: is no kind that has Pods; use one of {', '.join(sorted({k.name for k in WORKLOADS}))}"
+            f"{word}: is no kind that has Pods; use one of {', '.join(sorted({k.name for k in WORKLOADS}))}"
         )
-    return kind, parts[1] if len(parts) == 3 else "", parts[-1]  # noqa: PLR2004
+    return kind, namespace, name
 
 
 def _print(subject: Subject, world: World, answers: Sequence[Answer]) -> None:

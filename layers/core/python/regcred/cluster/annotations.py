@@ -92,10 +92,10 @@ def parse(text: str) -> Reference:
 
 def reference_of(secret_name: str) -> Reference | None:
     """The reference whose Secret has this name, or None if the name is not of our form."""
-    parts = secret_name.split(".")
-    if len(parts) != 3 or not secret_name.startswith(SECRET_PREFIX):  # noqa: PLR2004 - regcred.<project>.<registry>
+    before, _, rest = secret_name.partition(SECRET_PREFIX)
+    if before or rest.count(".") != 1:
         return None
     try:
-        return parse(f"{parts[1]}/{parts[2]}")
+        return parse(rest.replace(".", "/"))
     except MalformedError:
         return None

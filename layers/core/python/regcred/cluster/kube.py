@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -140,7 +141,7 @@ class Kube:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             raise TransientError(f"the watch of {kind.plural} broke off in the middle of a message") from None
         if event["type"] == "ERROR":
-            if obj.get("code") == 410:  # noqa: PLR2004 - HTTP Gone
+            if obj.get("code") == HTTPStatus.GONE:
                 raise ExpiredError(f"the watch of {kind.plural} has expired")
             raise TransientError(f"the watch of {kind.plural} failed: {obj.get('reason')}")
         metadata = obj["metadata"]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.request import getproxies, proxy_bypass
 
@@ -109,7 +110,7 @@ class Session:
         finally:
             if self._count:
                 self._count(verb, path, status, time.monotonic() - started)
-        if status >= 400:  # noqa: PLR2004 - HTTP errors
+        if status >= HTTPStatus.BAD_REQUEST:
             raise error_of(verb, path, status, content, response.headers.get("Retry-After"))
         return _json(content, path)
 
@@ -132,7 +133,7 @@ class Session:
             raise unreachable(self._base, error) from None
         if self._count:
             self._count("WATCH", path, response.status, 0.0)
-        if response.status >= 400:  # noqa: PLR2004 - HTTP errors
+        if response.status >= HTTPStatus.BAD_REQUEST:
             content = await response.read()
             raise error_of("WATCH", path, response.status, content, response.headers.get("Retry-After"))
         return response

@@ -117,9 +117,8 @@ def restart_needed(kind: str, name: str, namespace: str) -> str:
 
 def duration(span: timedelta) -> str:
     """A time span as a person says it, to the nearest sensible unit."""
-    minutes = int(span.total_seconds() // 60)
-    if minutes < 1:
+    if span < timedelta(minutes=1):
         return f"{max(int(span.total_seconds()), 0)} s"
-    if minutes < 120:  # noqa: PLR2004 - two hours
-        return f"{minutes} min"
-    return f"{minutes // 60} h"
+    if span < timedelta(hours=2):
+        return f"{span // timedelta(minutes=1)} min"
+    return f"{span // timedelta(hours=1)} h"

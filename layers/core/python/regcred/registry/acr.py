@@ -33,7 +33,7 @@ AUTHORITIES = {
     "azurecr.us": "https://login.microsoftonline.us",
 }
 
-_HOST = re.compile(r"[a-z0-9]{5,50}(?:-[a-z0-9]+)?\.(azurecr\.(?:io|cn|us))")
+_HOST = re.compile(r"[a-z0-9]{5,50}(?:-[a-z0-9]+)?\.azurecr\.(?:io|cn|us)")
 _GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ENTRA_CODE = re.compile(r"AADSTS\d+")
 
@@ -155,9 +155,7 @@ class AcrProvider:
 
 
 def _cloud(host: str) -> str:
-    match = _HOST.fullmatch(host)
-    assert match is not None  # noqa: S101 - the model has checked it
-    return match[1]
+    return host.partition(".")[2]
 
 
 def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
@@ -204,7 +202,7 @@ def _entra_refusal(error: Any, what: str, remedy: str) -> Exception:
     status = getattr(error.response, "status_code", 0) or 0
     code = _ENTRA_CODE.search(str(error))
     said = f"{what} was answered with {code[0] if code else status or 'a refusal'}"
-    if status == 429 or status >= 500:  # noqa: PLR2004 - HTTP's own classes
+    if transport.passing(status):
         return TransientError(f"{said}; it will be tried again")
     return RefusedError(f"{said}; {remedy}")
 

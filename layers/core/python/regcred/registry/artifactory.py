@@ -22,7 +22,6 @@ from regcred.registry.trust import Asker, document
 from regcred.registry.upstream import field_of
 
 ASSERTION_LIFETIME = timedelta(minutes=10)
-ADMIN_TOKEN = "token"  # noqa: S105 - a field's name
 
 
 class ArtifactoryDefinition(BaseDefinition):
@@ -103,7 +102,7 @@ class ArtifactoryDefinition(BaseDefinition):
 
     def upstream_fields(self) -> dict[str, str]:
         """The administrator's token, where one is used."""
-        return {ADMIN_TOKEN: "an access token that may create tokens"} if self.auth == "token" else {}
+        return {"token": "an access token that may create tokens"} if self.auth == "token" else {}
 
 
 class ArtifactoryProvider:
@@ -137,7 +136,7 @@ class ArtifactoryProvider:
         answer = transport.send(
             "DELETE",
             f"{_api(definition)}/tokens/{revocation_id}",
-            auth=Bearer(field_of(context, ADMIN_TOKEN)),
+            auth=Bearer(field_of(context, "token")),
         )
         what = f"{definition.platform}, asked to revoke a token,"
         transport.expect(answer, what=what, remedy="check the upstream secret's token", ok=(200, 204, 404))
@@ -188,7 +187,7 @@ def _by_token(definition: ArtifactoryDefinition, context: MintContext) -> tuple[
     answer = transport.send(
         "POST",
         f"{_api(definition)}/tokens",
-        auth=Bearer(field_of(context, ADMIN_TOKEN)),
+        auth=Bearer(field_of(context, "token")),
         document={
             "username": definition.username,
             "scope": f"applied-permissions/groups:{','.join(definition.groups)}",

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -202,7 +203,8 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
 def _client_error(error: ClientError, action: str, remedy: str) -> Exception:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _THROTTLED or status >= 500 or status == 429:  # noqa: PLR2004 - HTTP's own classes
+    throttled = code in _THROTTLED or status == HTTPStatus.TOO_MANY_REQUESTS
+    if throttled or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return TransientError(f"{action}: AWS answered {code or status}; it will be tried again")
     if code in _CLOCK:
         return RefusedError(f"{action}: AWS answered {code}; check that the clock is right")

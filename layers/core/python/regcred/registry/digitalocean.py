@@ -24,7 +24,6 @@ from regcred.registry.transport import Bearer
 from regcred.registry.upstream import field_of
 
 API = "https://api.digitalocean.com/v2"
-API_TOKEN = "token"  # noqa: S105 - a field's name
 _HOST = re.compile(r"[a-z0-9.-]+\.digitalocean\.com")
 
 
@@ -53,7 +52,7 @@ class DigitalOceanDefinition(BaseDefinition):
 
     def upstream_fields(self) -> dict[str, str]:
         """Who may read the registry."""
-        return {API_TOKEN: "an API token with the scope registry:read"}
+        return {"token": "an API token with the scope registry:read"}
 
     def scopes(self) -> tuple[str, ...]:
         """The repositories named, or the whole registry: all registries share one host."""
@@ -81,7 +80,7 @@ class DigitalOceanProvider:
         answer = transport.send(
             "GET",
             f"{API}/registries/{definition.registry}/docker-credentials",
-            auth=Bearer(field_of(context, API_TOKEN)),
+            auth=Bearer(field_of(context, "token")),
             query=(("expiry_seconds", str(definition.lifetime_seconds)), ("read_write", "false")),
         )
         remedy = "check 'registry' and the upstream secret's token"
@@ -100,10 +99,9 @@ class DigitalOceanProvider:
 
 def _logins(definition: DigitalOceanDefinition, fields: dict[str, Any], *, what: str) -> tuple[Login, ...]:
     """One login for each host in a Docker configuration."""
-    auths = fields.get("auths")
     try:
         found = []
-        for host, entry in auths.items():  # type: ignore[union-attr]
+        for host, entry in fields["auths"].items():
             username, password = b64decode(entry["auth"], validate=True).decode().split(":", 1)
             if not _HOST.fullmatch(host):
                 raise ValueError(host)

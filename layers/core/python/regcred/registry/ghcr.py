@@ -8,6 +8,7 @@ https://docs.github.com/rest/apps/apps (installation access tokens). An App's to
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Literal
 
 from pydantic import SecretStr, model_validator
@@ -82,7 +83,9 @@ class GhcrProvider:
         what = "GitHub, asked for a token of the App,"
         answer = _ask(definition, context, context.now())
         theirs = transport.server_time(answer)
-        if answer.status == 401 and theirs is not None:  # noqa: PLR2004 - what a JWT by a wrong clock gets
+        if (
+            answer.status == HTTPStatus.UNAUTHORIZED and theirs is not None
+        ):  # what a JWT by a wrong clock gets
             answer = _ask(definition, context, theirs)
         remedy = "check app_id, installation_id, the private key, and that the App may read packages"
         fields = transport.expect(answer, what=what, remedy=remedy, ok=(201,)).fields(what=what)

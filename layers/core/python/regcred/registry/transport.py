@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -158,7 +159,7 @@ def send(
         MalformedError: The URL would send a secret in the clear.
     """
     import requests
-    from urllib3.exceptions import HTTPError, TimeoutError  # noqa: A004 - what a body that breaks off raises
+    import urllib3.exceptions
 
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOCAL_HOSTS):
@@ -185,9 +186,9 @@ def send(
             f"{parts.netloc} shows a certificate that is not trusted here; if its authority is private, "
             "name it in REQUESTS_CA_BUNDLE"
         ) from None
-    except (requests.Timeout, TimeoutError):
+    except (requests.Timeout, urllib3.exceptions.TimeoutError):
         raise TransientError(f"{parts.netloc} did not answer in time") from None
-    except (requests.RequestException, HTTPError, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise TransientError(f"{parts.netloc} can't be reached ({type(error).__name__})") from None
 
 
@@ -260,15 +261,20 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
         return answer
     code = answer.code()
     said = f"{what} was answered with {answer.status}" + (f" {code}" if code else "")
-    if answer.status in {408, 425, 429} or answer.status >= 500:  # noqa: PLR2004 - HTTP's own classes
+    if answer.status in {408, 425} or passing(answer.status):
         raise TransientError(f"{said}; it will be tried again", retry_after=retry_after(answer))
     if answer.status in {404, 410}:
         raise MissingError(f"{said}; {remedy}")
-    if answer.status < 300:  # noqa: PLR2004 - another kind of success than the contract's is no success
+    if answer.status < HTTPStatus.MULTIPLE_CHOICES:  # another success than the contract's is no success
         raise MalformedError(
             f"{said}, which is not what the vendor's contract says; check the address and the proxy"
         )
     raise RefusedError(f"{said}; {remedy}")
+
+
+def passing(status: int) -> bool:
+    """Whether a status says that the same may work later: 429 or 5xx."""
+    return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def retry_after(answer: Answer) -> timedelta | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
 from pydantic import SecretStr
@@ -140,11 +141,11 @@ class _Visit:
 
     def challenge(self) -> Challenge | Verification:
         answer = self._send("GET", f"{self._api}/v2/")
-        if answer.status == 200:  # noqa: PLR2004 - OK
+        if answer.status == HTTPStatus.OK:
             return self._result(
                 Verdict.INCONCLUSIVE, "it asks for no login, so nothing shows whether this one is good"
             )
-        if answer.status != 401:  # noqa: PLR2004 - Unauthorized
+        if answer.status != HTTPStatus.UNAUTHORIZED:
             return self._unclear("GET /v2/", answer)
         challenge = Challenge.parse(answer.headers.get("WWW-Authenticate", ""))
         if challenge.scheme == "basic":
@@ -165,7 +166,7 @@ class _Visit:
         answer = self._token_answer(challenge, ()) if challenge.realm else self._get_base(self._login)
         if answer.status in _REFUSED:
             return self._result(Verdict.REFUSED, f"the login was refused with {answer.status}")
-        if answer.status != 200:  # noqa: PLR2004 - OK
+        if answer.status != HTTPStatus.OK:
             return self._unclear("the login", answer)
         self.taken = True
         return self._result(
@@ -186,12 +187,12 @@ class _Visit:
         )
         if answer.status in _REFUSED:
             return self._result(Verdict.REFUSED, f"pulling {image} was refused with {answer.status}")
-        if answer.status == 404:  # noqa: PLR2004 - Not Found
+        if answer.status == HTTPStatus.NOT_FOUND:
             return self._result(
                 Verdict.INCONCLUSIVE,
                 f"{image} was not found, which some registries also say of what they hide; check 'probe'",
             )
-        if answer.status != 200:  # noqa: PLR2004 - OK
+        if answer.status != HTTPStatus.OK:
             return self._unclear(f"pulling {image}", answer)
         return self._push(challenge, repository, image)
 
@@ -247,12 +248,12 @@ class _Visit:
         answer = self._token_answer(challenge, tuple(("scope", ":".join(scope)) for scope in asked))
         if answer.status in _REFUSED:
             return self._result(Verdict.CAN_PULL, f"{found}; nor is anything outside of 'repositories'")
-        if answer.status == 429 or answer.status >= 500:  # noqa: PLR2004 - HTTP's own classes
+        if transport.passing(answer.status):
             return self._result(
                 Verdict.INCONCLUSIVE,
                 f"{found}; {_UNTOLD}: the token service answered {answer.status}",
             )
-        token = self._token(answer) if answer.status == 200 else None  # noqa: PLR2004 - OK
+        token = self._token(answer) if answer.status == HTTPStatus.OK else None
         granted = {name: _granted(token, kind, name) if token else None for kind, name, _ in asked}
         if None in granted.values():
             return self._result(Verdict.CAN_PULL, f"{found}; {_UNTOLD}")
@@ -279,7 +280,7 @@ class _Visit:
         answer = self._token_answer(challenge, (("scope", f"repository:{repository}:{actions}"),))
         if answer.status in _REFUSED:
             return self._result(Verdict.REFUSED, f"its token service refused the login with {answer.status}")
-        if answer.status != 200:  # noqa: PLR2004 - OK
+        if answer.status != HTTPStatus.OK:
             return self._unclear("its token service", answer)
         return Bearer(self._token(answer))
 
@@ -302,7 +303,9 @@ class _Visit:
     def _unclear(self, what: str, answer: Answer) -> Verification:
         reason = {429: "it limits requests for now", 404: "there is no registry API"}.get(
             answer.status,
-            "a redirect is not followed" if 300 <= answer.status < 400 else "",  # noqa: PLR2004 - 3xx
+            "a redirect is not followed"
+            if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST
+            else "",
         )
         return self._result(
             Verdict.INCONCLUSIVE,

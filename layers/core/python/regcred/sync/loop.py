@@ -327,9 +327,9 @@ class Loop:
 
 def documents_of(path: str, cluster: str) -> set[str]:
     """The polled document that a changed path of the mount belongs to: a project's name, or :data:`GRANTS`."""
-    parts = path.split("/")
-    if parts[-3:] == ["platform", "clusters", cluster]:
-        return {GRANTS}
-    if len(parts) >= 3 and parts[-3] == "credentials" and parts[-1] == "_index":  # noqa: PLR2004 - credentials/P/_index
-        return {parts[-2]}
+    match path.split("/"):
+        case [*_, "platform", "clusters", name] if name == cluster:
+            return {GRANTS}
+        case [*_, "credentials", project, "_index"]:
+            return {project}
     return set()

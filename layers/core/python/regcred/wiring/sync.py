@@ -239,7 +239,10 @@ def resource_of(path: str) -> str:
     """The resource in an API path, without names: ``/api/v1/namespaces/shop/pods`` is ``pods``."""
     parts = path.strip("/").split("/")
     rest = parts[2:] if parts[0] == "api" else parts[3:]
-    return rest[2] if rest[:1] == ["namespaces"] and len(rest) > 2 else rest[0]  # noqa: PLR2004 - namespaces/<name>/<resource>
+    match rest:
+        case ["namespaces", _, resource, *_]:
+            return resource
+    return rest[0]
 
 
 async def sync_once(

@@ -30,10 +30,10 @@ async def serve(loop: Loop, metrics: Metrics, *, port: int, host: str = "") -> A
         return
 
     async def healthz(_: web.Request) -> web.Response:
-        return _answer(loop.alive, "passes are being made", "no pass was made for too long")
+        return _answer("passes are being made", "no pass was made for too long", well=loop.alive)
 
     async def readyz(_: web.Request) -> web.Response:
-        return _answer(loop.ready, "ready", "Vault, or a kind of workload, has not been read yet")
+        return _answer("ready", "Vault, or a kind of workload, has not been read yet", well=loop.ready)
 
     async def show(_: web.Request) -> web.Response:
         return web.Response(
@@ -57,5 +57,5 @@ async def serve(loop: Loop, metrics: Metrics, *, port: int, host: str = "") -> A
         await runner.cleanup()
 
 
-def _answer(well: bool, good: str, bad: str) -> web.Response:  # noqa: FBT001 - a predicate
+def _answer(good: str, bad: str, *, well: bool) -> web.Response:
     return web.Response(text=f"{good if well else bad}\n", status=200 if well else 503)

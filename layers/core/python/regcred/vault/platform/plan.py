@@ -139,7 +139,8 @@ def desired_project(platform: Platform, project: str, readers: Iterable[str]) ->
         state[Resource(Kind.POLICY, name)] = {"policy": platform.policy(policy, project=project)}
         state[Resource(Kind.GROUP, name)] = {"policies": [name]}
     members = sorted(f"{CLUSTER}{cluster}" for cluster in readers)
-    state[Resource(Kind.GROUP, project_group(project, "project-reader"))] |= {"members": members}  # type: ignore[operator]
+    readers_group = Resource(Kind.GROUP, project_group(project, "project-reader"))
+    state[readers_group] = {**state[readers_group], "members": members}
     return state
 
 
