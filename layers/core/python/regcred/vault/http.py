@@ -40,6 +40,9 @@ PATIENCE = 5.0
 REPLICATION = 0.25
 """How long a conflict waits where a standby may have answered the read before it, in seconds."""
 
+IDLE = 60.0
+"""How long connections may be idle and still be used, in seconds: a check-and-set write over one that was forgotten is lost."""
+
 INDEX_LIFE = 30.0
 """How long a state that we have seen is asked for of a standby, in seconds; replication takes milliseconds."""
 
@@ -131,6 +134,7 @@ class VaultSession(requests.Session):
         self._sleep = sleep
         self._clock = clock
         self._lock = threading.Lock()
+        self._used = clock()
         self._index = ("", 0.0)
         self._standbys = True  # until an answer without an index shows that there are none
 
@@ -199,6 +203,7 @@ class VaultSession(requests.Session):
     def _transport(
         self, method: str, url: str, headers: Mapping[str, str], kwargs: Mapping[str, Any], where: str
     ) -> requests.Response:
+        self._close_idle()
         try:
             return super().request(method, url, headers=dict(headers), **kwargs)
         except requests.exceptions.SSLError as error:
@@ -220,6 +225,14 @@ class VaultSession(requests.Session):
             raise kind(f"{where}: the connection to {self._server.addr} failed") from None
         except requests.RequestException as error:
             raise TransientError(f"{where}: no usable answer ({type(error).__name__})") from None
+
+    def _close_idle(self) -> None:
+        """Close connections that a Lambda has slept over: whatever lies between may have forgotten them without a word."""
+        with self._lock:
+            now = self._clock()
+            if now - self._used >= IDLE:
+                self.close()
+            self._used = now
 
     def _leader(self, url: str, response: requests.Response, where: str) -> str:
         target = urljoin(url, response.headers["Location"])

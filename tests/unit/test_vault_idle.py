@@ -1,0 +1,68 @@
+"""A Lambda sleeps between two invocations; what lies between it and Vault may forget its connections without a word."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from regcred.vault import http
+from regcred.vault.http import Server, VaultSession, client
+from regcred.vault.kv2 import VaultKeyValue
+
+ANSWER = b'{"request_id": "1", "data": {"version": 2, "data": {"a": "b"}, "metadata": {"version": 1}}}'
+
+
+class Forgetful(BaseHTTPRequestHandler):
+    """Answers one request of each connection and resets it at the next, as a load balancer that has forgotten it."""
+
+    protocol_version = "HTTP/1.1"
+    asked = False
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.asked:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            return
+        self.asked = True
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(ANSWER)))
+        self.end_headers()
+        self.wfile.write(ANSWER)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Forgetful)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_write_after_a_long_sleep_goes_over_a_connection_of_its_own(address: str) -> None:
+    clock = Clock()
+    server = Server(address)
+    session = VaultSession(server, sleep=clock.slept.append, clock=lambda: clock.now)
+    kv = VaultKeyValue(client(server, session))
+    kv.read("rotations/payments/prod")
+    clock.now += http.IDLE
+    assert kv.write("rotations/payments/prod", {"document": "{}"}, cas=1) == 2
+    assert clock.slept == []
