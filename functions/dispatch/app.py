@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from regcred.dispatch import Report, Sweep
 from regcred.errors import RegcredError, TransientError
-from regcred.vault.records import malformed
+from regcred.vault.records.document import malformed
 from regcred.wiring import powertools
 from regcred.wiring.dispatch import dispatch
 

@@ -34,7 +34,9 @@ from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import MintContext, Revoked
 from regcred.rotate import Done, Rotate
-from regcred.vault.records import Definition, Index, IndexEntry, ProjectPolicy, index_path
+from regcred.vault.records.declared import Definition, ProjectPolicy
+from regcred.vault.records.index import Index, IndexEntry
+from regcred.vault.records.paths import index_path
 from regcred.vault.store import Store
 
 START = datetime(2026, 11, 2, tzinfo=UTC)

@@ -18,7 +18,7 @@ from regcred.sync.desk import utc_now
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
-from regcred.vault.records import State
+from regcred.vault.records.index import State
 
 CLUSTERS = 1000
 PROJECTS = 20

@@ -16,7 +16,8 @@ from realparts.product import Product
 from realparts.stack import Stack
 from regcred.credential import Credential, Login
 from regcred.sync.desk import utc_now
-from regcred.vault.records import CredentialRecord, State
+from regcred.vault.records.credential import CredentialRecord
+from regcred.vault.records.index import State
 
 PODS = 50
 GOAL = 0.98

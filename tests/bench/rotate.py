@@ -26,7 +26,8 @@ from real.cloudside import CloudSide
 from bench.table import Table, median, say
 from realparts.lambda_ import Function
 from realparts.stack import Stack
-from regcred.vault.records import Index, index_path
+from regcred.vault.records.index import Index
+from regcred.vault.records.paths import index_path
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYER_MAX = 32.0

@@ -28,7 +28,7 @@ from regcred.sync.desk import utc_now
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
-from regcred.vault.records import ProjectPolicy
+from regcred.vault.records.declared import ProjectPolicy
 
 PROJECT = "bench"
 MAIN = Reference(PROJECT, "main")

@@ -17,7 +17,8 @@ from regcred.reference import Reference
 from regcred.rotate import Announced, Event
 from regcred.settings import RotateSettings
 from regcred.vault.login import AwsIamLogin, JwtLogin
-from regcred.vault.records import IndexEntry, ProjectPolicy, State
+from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.index import IndexEntry, State
 from regcred.wiring import aws
 from regcred.work import Message, Reason
 

@@ -16,7 +16,7 @@ from regcred.errors import MissingError, RegcredError
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import AwsCredentials, MintContext, Revoked, Verdict, Verification
 from regcred.rotate import Event
-from regcred.vault.records import ProjectPolicy
+from regcred.vault.records.declared import ProjectPolicy
 
 
 @dataclass

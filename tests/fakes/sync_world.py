@@ -18,7 +18,9 @@ from regcred.credential import Credential, Login
 from regcred.reference import Reference
 from regcred.sync import Options
 from regcred.vault.interface import KeyValue
-from regcred.vault.records import ClusterGrants, CredentialRecord, Index, IndexEntry, State
+from regcred.vault.records.credential import CredentialRecord
+from regcred.vault.records.declared import ClusterGrants
+from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.store import Store
 
 CLUSTER = "c1"

@@ -21,7 +21,8 @@ from regcred.reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
-from regcred.vault.records import Action, Definition, IndexEntry, ProjectPolicy, Request
+from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
+from regcred.vault.records.index import IndexEntry
 from regcred.vault.store import Store
 
 HOST = "registry.example.com"

@@ -22,7 +22,7 @@ from regcred.sync.desk import utc_now
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
-from regcred.vault.records import ProjectPolicy
+from regcred.vault.records.declared import ProjectPolicy
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = ("regcred-system", "regcred-sync")

@@ -28,7 +28,8 @@ from regcred.reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
-from regcred.vault.records import CredentialRecord, IndexEntry, State
+from regcred.vault.records.credential import CredentialRecord
+from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
 
 pytestmark = pytest.mark.real

@@ -15,7 +15,8 @@ from realparts.aws import ACCOUNT, OTHER_ACCOUNT
 from realparts.images import push_pause
 from realparts.stack import Stack
 from regcred.registry.verify import MANIFESTS
-from regcred.vault.records import Action, State
+from regcred.vault.records.declared import Action
+from regcred.vault.records.index import State
 
 pytestmark = pytest.mark.real
 

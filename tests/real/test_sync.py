@@ -17,7 +17,7 @@ from real.controlplane import Cluster, pod, secret_names, workload
 from real.syncing import CLUSTER, Audit, SyncProcess, allow_project, eventually, mount_of
 
 from realparts.stack import Stack
-from regcred.vault.records import State
+from regcred.vault.records.index import State
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 

@@ -25,7 +25,9 @@ from regcred.reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
-from regcred.vault.records import ClusterGrants, CredentialRecord, IndexEntry, ProjectPolicy, State
+from regcred.vault.records.credential import CredentialRecord
+from regcred.vault.records.declared import ClusterGrants, ProjectPolicy
+from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
 
 pytestmark = [pytest.mark.real, pytest.mark.node, pytest.mark.timeout(600)]

@@ -25,17 +25,9 @@ from regcred.reference import Reference
 from regcred.vault.platform import Action as Step
 from regcred.vault.platform import Verb
 from regcred.vault.platform.plan import Kind, Resource
-from regcred.vault.records import (
-    Action,
-    ClusterGrants,
-    Definition,
-    IndexEntry,
-    Placement,
-    ProjectPolicy,
-    Request,
-    State,
-    Status,
-)
+from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy, Request
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -15,15 +15,9 @@ from regcred.cli.explanation import serves, split_image
 from regcred.cli.session import Session
 from regcred.errors import RefusedError
 from regcred.reference import Reference
-from regcred.vault.records import (
-    ClusterGrants,
-    Definition,
-    IndexEntry,
-    Placement,
-    ProjectPolicy,
-    State,
-    Status,
-)
+from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from regcred.dispatch import Dispatch, Observed, Sweep, health, plan
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.reference import Reference
-from regcred.vault.records import Action, Definition, Index, IndexEntry, Request, State, index_path
+from regcred.vault.records.declared import Action, Definition, Request
+from regcred.vault.records.index import Index, IndexEntry, State
+from regcred.vault.records.paths import index_path
 from regcred.vault.store import Store
 from regcred.work import Message, Reason
 

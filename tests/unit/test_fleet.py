@@ -67,7 +67,7 @@ class _Idle:
 
 
 def _entry():
-    from regcred.vault.records import IndexEntry, State
+    from regcred.vault.records.index import IndexEntry, State
 
     half = timedelta(minutes=30)
     return IndexEntry(

@@ -13,18 +13,9 @@ from regcred.errors import MalformedError, RefusedError, RegcredError, Transient
 from regcred.reference import Reference
 from regcred.registry.interface import Revoked, SlotName, Slots, Verdict
 from regcred.rotate import Announced, Done, Outcome, Rotate, next_attempt
-from regcred.vault.records import (
-    Action,
-    Definition,
-    IndexEntry,
-    ProjectPolicy,
-    Request,
-    State,
-    credential_path,
-    index_path,
-    request_path,
-    rotation_path,
-)
+from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.paths import credential_path, index_path, request_path, rotation_path
 from regcred.vault.store import Store
 from regcred.work import Message, Reason
 

@@ -13,7 +13,7 @@ from fakes.sync_world import CLUSTER, Clock, Mount, deployment, namespace, optio
 from regcred.cluster.model import Mode
 from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.sync import Engine, Options, Report, run_once
-from regcred.vault.records import State
+from regcred.vault.records.index import State
 
 REF = "payments/ecr-prod"
 NAME = "regcred.payments.ecr-prod"

@@ -19,7 +19,7 @@ from regcred.errors import RefusedError, TransientError
 from regcred.sync import Engine, Loop, Pace
 from regcred.sync.desk import utc_now
 from regcred.sync.loop import GRANTS, documents_of
-from regcred.vault.records import State
+from regcred.vault.records.index import State
 
 REF = "payments/ecr-prod"
 NAME = "regcred.payments.ecr-prod"

@@ -14,23 +14,12 @@ from pydantic import SecretStr
 from regcred.credential import Credential, Login
 from regcred.errors import ConflictError, MalformedError
 from regcred.reference import Reference
-from regcred.vault import records
-from regcred.vault.records import (
-    ClusterGrants,
-    CredentialRecord,
-    Index,
-    IndexEntry,
-    Placement,
-    ProjectPolicy,
-    Rotation,
-    Slot,
-    State,
-    Status,
-    merge,
-    release,
-    renew,
-    take,
-)
+from regcred.vault.records.credential import CredentialRecord
+from regcred.vault.records.declared import ClusterGrants, ProjectPolicy
+from regcred.vault.records.document import Record
+from regcred.vault.records.index import Index, IndexEntry, State, merge
+from regcred.vault.records.rotation import Rotation, Slot, release, renew, take
+from regcred.vault.records.status import Placement, Status
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LEASE = timedelta(minutes=5)
@@ -240,7 +229,7 @@ def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
     ],
 )
 def test_a_wrong_document_gets_one_line_with_path_and_field(
-    model: type[records.Record], document: object, said: str
+    model: type[Record], document: object, said: str
 ) -> None:
     with pytest.raises(MalformedError) as caught:
         model.parse({"document": json.dumps(document)}, path="some/path")

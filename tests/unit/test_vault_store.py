@@ -9,7 +9,9 @@ from pydantic import SecretStr
 from regcred.credential import Credential, Login
 from regcred.errors import ConflictError, RefusedError, TransientError
 from regcred.reference import Reference
-from regcred.vault.records import Action, CredentialRecord, IndexEntry, Request, State
+from regcred.vault.records.credential import CredentialRecord
+from regcred.vault.records.declared import Action, Request
+from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -18,7 +18,8 @@ from regcred.registry.catalog import provider_for
 from regcred.registry.interface import Identity
 from regcred.registry.verify import RegistryVerifier
 from regcred.rotate import Done, Rotate
-from regcred.vault.records import Action, Definition, ProjectPolicy, Request, State
+from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
+from regcred.vault.records.index import State
 from regcred.vault.store import Store
 from regcred.work import Message, Reason
 

@@ -12,7 +12,8 @@ import pytest
 from regcred.errors import ConflictError, MalformedError, TransientError
 from regcred.reference import Reference
 from regcred.vault.interface import KeyValue
-from regcred.vault.records import IndexEntry, Placement, State, Status
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 
 from .conftest import Backend

@@ -17,7 +17,7 @@ from regcred.vault.platform import (
     ensure_project,
     plan_platform,
 )
-from regcred.vault.records import ProjectPolicy
+from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.store import Store
 
 from . import identities

@@ -10,7 +10,7 @@ import requests
 
 from regcred.errors import RefusedError
 from regcred.vault.platform import ensure_project
-from regcred.vault.records import ProjectPolicy
+from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.store import Store
 
 from . import identities

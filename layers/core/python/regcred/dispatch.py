@@ -17,7 +17,7 @@ from typing import Protocol
 
 from regcred.errors import MalformedError, RegcredError
 from regcred.reference import Reference
-from regcred.vault.records import Index, IndexEntry, State
+from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.store import Store
 from regcred.work import Message, Reason, due, edited, is_static, last_quarter
 

@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from regcred.vault.records import IndexEntry, Label, State, malformed
+from regcred.vault.records.document import Label, malformed
+from regcred.vault.records.index import IndexEntry, State
 
 
 class Reason(StrEnum):

@@ -16,7 +16,8 @@ from regcred.cli.output import duration, say
 from regcred.cli.session import Session
 from regcred.errors import RefusedError, TransientError
 from regcred.reference import Reference
-from regcred.vault.records import Action, IndexEntry, Request, State
+from regcred.vault.records.declared import Action, Request
+from regcred.vault.records.index import IndexEntry, State
 
 EVERY = 1.0
 """Seconds between two looks."""

@@ -17,7 +17,8 @@ from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.definition import check_allowed, parse
 from regcred.vault.platform import Verb
-from regcred.vault.records import IndexEntry, ProjectPolicy, State
+from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
 
 SILENT = timedelta(hours=1)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from regcred.cli.output import expires_in
 from regcred.reference import Reference
 from regcred.registry.definition import host_matches, split_key
-from regcred.vault.records import IndexEntry, State
+from regcred.vault.records.index import IndexEntry, State
 
 DOCKER_HUB = "docker.io"
 _HUB_ALIASES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})

@@ -15,7 +15,7 @@ from regcred.cli.session import Session, pass_session
 from regcred.cli.validation import valid
 from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.reference import check_label
-from regcred.vault.records import ClusterGrants
+from regcred.vault.records.declared import ClusterGrants
 
 namespace_option = click.option(
     "--namespace", "-n", "more", multiple=True, metavar="NS", help="Another way to name a namespace."

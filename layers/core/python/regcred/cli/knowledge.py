@@ -14,7 +14,7 @@ from regcred.cli.session import Session
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.definition import parse
-from regcred.vault.records import IndexEntry
+from regcred.vault.records.index import IndexEntry
 from regcred.vault.store import Store
 
 

@@ -8,7 +8,9 @@ from difflib import get_close_matches
 from regcred.errors import MissingError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition, parse
-from regcred.vault.records import Definition, Index, registry_path
+from regcred.vault.records.declared import Definition
+from regcred.vault.records.index import Index
+from regcred.vault.records.paths import registry_path
 from regcred.vault.store import Store, Versioned
 
 

@@ -14,7 +14,7 @@ from regcred.cli.parameters import CLUSTER, PROJECT
 from regcred.cli.session import Session, pass_session
 from regcred.cli.validation import valid
 from regcred.errors import MissingError, RefusedError
-from regcred.vault.records import ProjectPolicy
+from regcred.vault.records.declared import ProjectPolicy
 
 F = TypeVar("F", bound=Callable[..., Any])
 

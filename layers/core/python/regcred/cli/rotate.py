@@ -14,7 +14,7 @@ from regcred.cli.prompts import confirm
 from regcred.cli.session import Session, pass_session
 from regcred.errors import ConflictError
 from regcred.reference import Reference
-from regcred.vault.records import Action
+from regcred.vault.records.declared import Action
 
 wait_option = click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait for the outcome, or only ask."

@@ -24,7 +24,8 @@ from regcred.cli.output import (
 from regcred.cli.session import Session, pass_session
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference, check_label
-from regcred.vault.records import IndexEntry, Placement, State, Status
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 
 PENDING = "pending"

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from regcred.cli.failures import user_input
-from regcred.vault.records import Record, malformed
+from regcred.vault.records.document import Record, malformed
 
 R = TypeVar("R", bound=Record)
 

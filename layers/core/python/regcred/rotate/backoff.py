@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from regcred.credential import jitter
 from regcred.errors import RegcredError, TransientError
 from regcred.reference import Reference
-from regcred.vault.records import IndexEntry
+from regcred.vault.records.index import IndexEntry
 
 FIRST_WAIT = {True: timedelta(minutes=1), False: timedelta(minutes=10)}
 """The wait after a first failure: one that may pass by itself (True), or one that somebody has to mend (False)."""

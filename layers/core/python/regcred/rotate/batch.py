@@ -17,8 +17,9 @@ from regcred.rotate.outcome import Done, OutOfTimeError, Result
 from regcred.rotate.revoke import remove, revoke
 from regcred.rotate.turn import Tools, Turn, outcome
 from regcred.rotate.upkeep import repair, verify
-from regcred.vault import records
-from regcred.vault.records import Definition, IndexEntry, ProjectPolicy, Rotation
+from regcred.vault.records.declared import Definition, ProjectPolicy
+from regcred.vault.records.index import IndexEntry
+from regcred.vault.records.rotation import Rotation, take
 from regcred.vault.store import Versioned
 from regcred.work import Reason
 
@@ -96,7 +97,7 @@ class Batch:
         """Take the claim, or None if somebody else has it or was faster."""
         store = self.tools.store
         try:
-            claimed = records.take(seen.rotation.value, owner=self.owner, now=now, lease=self.lease)
+            claimed = take(seen.rotation.value, owner=self.owner, now=now, lease=self.lease)
             version = store.write_rotation(
                 seen.reference, claimed, cas=seen.rotation.version, slots_changed=False
             )

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from regcred.errors import ConflictError
 from regcred.reference import Reference
 from regcred.registry.interface import SlotName, Slots
-from regcred.vault.records import Rotation, Slot
+from regcred.vault.records.rotation import Rotation, Slot
 from regcred.vault.store import Store
 
 log = logging.getLogger(__name__)

@@ -10,15 +10,10 @@ from regcred.credential import Verified
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference
 from regcred.registry.interface import Verdict, Verification
-from regcred.vault.records import (
-    Action,
-    CredentialRecord,
-    Definition,
-    IndexEntry,
-    Request,
-    Rotation,
-    State,
-)
+from regcred.vault.records.credential import CredentialRecord
+from regcred.vault.records.declared import Action, Definition, Request
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.rotation import Rotation
 from regcred.vault.store import Versioned
 from regcred.work import Reason, due, edited, is_static
 

@@ -8,7 +8,8 @@ from regcred.credential import Verified
 from regcred.errors import RegcredError, TransientError
 from regcred.rotate.backoff import LONGEST_WAIT, next_attempt
 from regcred.rotate.decide import Seen
-from regcred.vault.records import CredentialRecord, IndexEntry, State
+from regcred.vault.records.credential import CredentialRecord
+from regcred.vault.records.index import IndexEntry, State
 
 
 def in_force(

@@ -14,7 +14,7 @@ from regcred.rotate import entries
 from regcred.rotate.decide import judge
 from regcred.rotate.outcome import Announced, Done, Result
 from regcred.rotate.turn import Turn
-from regcred.vault.records import CredentialRecord
+from regcred.vault.records.credential import CredentialRecord
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from regcred.errors import TransientError
 from regcred.reference import Reference
 from regcred.rotate.claim import Held
-from regcred.vault.records import IndexEntry
+from regcred.vault.records.index import IndexEntry
 
 
 class Announced(StrEnum):

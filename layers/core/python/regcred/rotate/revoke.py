@@ -7,7 +7,7 @@ from regcred.registry.interface import Revoked
 from regcred.rotate import entries
 from regcred.rotate.outcome import Announced, Done, Result
 from regcred.rotate.turn import Turn
-from regcred.vault.records import State
+from regcred.vault.records.index import State
 
 
 def revoke(turn: Turn) -> Result:

@@ -17,8 +17,9 @@ from regcred.rotate import entries
 from regcred.rotate.claim import Held
 from regcred.rotate.decide import Seen
 from regcred.rotate.outcome import Announced, Done, Outcome, Result
-from regcred.vault import records
-from regcred.vault.records import IndexEntry, ProjectPolicy, State
+from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.paths import registry_path
 from regcred.vault.store import Store
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Turn:
             raise MissingError(f"{seen.reference} has no definition")
         if isinstance(seen.definition, MalformedError):
             raise seen.definition
-        definition = parse(seen.definition.content(), where=records.registry_path(seen.reference))
+        definition = parse(seen.definition.content(), where=registry_path(seen.reference))
         policy = self.policy
         check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
         return definition, self.tools.provider_for(definition.provider)

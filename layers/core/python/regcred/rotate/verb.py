@@ -14,7 +14,7 @@ from regcred.registry.interface import Provider, Verifier
 from regcred.rotate.batch import Batch
 from regcred.rotate.outcome import Announcer, Event, Outcome, Result
 from regcred.rotate.turn import Bounds, Identities, Tools
-from regcred.vault.records import ProjectPolicy
+from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.store import Store
 from regcred.work import Message
 

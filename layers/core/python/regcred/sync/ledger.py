@@ -13,7 +13,7 @@ from regcred.cluster.words import Why
 from regcred.errors import ConflictError, MalformedError, RegcredError
 from regcred.reference import Reference
 from regcred.sync.desk import Clock, Meter, VaultThreads, log
-from regcred.vault.records import Placement, Status
+from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 
 EMPTY: Mapping[Reference, Place] = {}

@@ -12,7 +12,8 @@ from regcred.cluster.view import UNREAD, Grants, Knowledge, Project, Registry, R
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.sync.desk import Clock, Meter, VaultThreads, log
-from regcred.vault.records import ClusterGrants, Index, IndexEntry
+from regcred.vault.records.declared import ClusterGrants
+from regcred.vault.records.index import Index, IndexEntry
 from regcred.vault.store import Store
 
 BEHIND_FOR = timedelta(minutes=5)

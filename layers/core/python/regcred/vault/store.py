@@ -12,20 +12,24 @@ from pydantic import SecretStr
 
 from regcred.errors import ConflictError, TransientError
 from regcred.reference import Reference, check_label
-from regcred.vault import records
 from regcred.vault.interface import KeyValue
-from regcred.vault.records import (
-    ClusterGrants,
-    CredentialRecord,
-    Definition,
-    Index,
-    IndexEntry,
-    ProjectPolicy,
-    Record,
-    Request,
-    Rotation,
-    Status,
+from regcred.vault.records.credential import CredentialRecord
+from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy, Request
+from regcred.vault.records.document import Record
+from regcred.vault.records.index import Index, IndexEntry, merge
+from regcred.vault.records.paths import (
+    cluster_path,
+    credential_path,
+    index_path,
+    project_path,
+    registry_path,
+    request_path,
+    rotation_path,
+    status_path,
+    upstream_path,
 )
+from regcred.vault.records.rotation import Rotation, release, take
+from regcred.vault.records.status import Status
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -69,7 +73,7 @@ class Store:
 
     def project(self, project: str) -> Versioned[ProjectPolicy] | None:
         """What a project may use."""
-        return self._record(records.project_path(project), ProjectPolicy)
+        return self._record(project_path(project), ProjectPolicy)
 
     def project_policies(self) -> list[str]:
         """The names of all projects that platform admins have set."""
@@ -79,53 +83,53 @@ class Store:
         self, project: str, change: Callable[[ProjectPolicy | None], ProjectPolicy]
     ) -> ProjectPolicy:
         """Change what a project may use, also while others do; ``change`` may be called more than once."""
-        return self._update(records.project_path(project), ProjectPolicy, change)
+        return self._update(project_path(project), ProjectPolicy, change)
 
     def write_project(self, project: str, policy: ProjectPolicy, *, cas: int) -> int:
         """Say what a project may use."""
-        return self._kv.write(records.project_path(project), policy.fields(), cas=cas)
+        return self._kv.write(project_path(project), policy.fields(), cas=cas)
 
     def cluster(self, cluster: str) -> Versioned[ClusterGrants] | None:
         """The grants of a cluster."""
-        return self._record(records.cluster_path(cluster), ClusterGrants)
+        return self._record(cluster_path(cluster), ClusterGrants)
 
     def cluster_version(self, cluster: str) -> int:
         """The version of a cluster's grants, to poll."""
-        return self._kv.version(records.cluster_path(cluster))
+        return self._kv.version(cluster_path(cluster))
 
     def change_cluster(
         self, cluster: str, change: Callable[[ClusterGrants | None], ClusterGrants]
     ) -> ClusterGrants:
         """Change the grants of a cluster, also while others do; ``change`` may be called more than once."""
-        return self._update(records.cluster_path(cluster), ClusterGrants, change)
+        return self._update(cluster_path(cluster), ClusterGrants, change)
 
     def write_cluster(self, cluster: str, grants: ClusterGrants, *, cas: int) -> int:
         """Set the grants of a cluster."""
-        return self._kv.write(records.cluster_path(cluster), grants.fields(), cas=cas)
+        return self._kv.write(cluster_path(cluster), grants.fields(), cas=cas)
 
     def definition(self, reference: Reference) -> Versioned[Definition] | None:
         """A registry's definition as it was written."""
-        return self._record(records.registry_path(reference), Definition)
+        return self._record(registry_path(reference), Definition)
 
     def definition_version(self, reference: Reference) -> int:
         """The version of a registry's definition."""
-        return self._kv.version(records.registry_path(reference))
+        return self._kv.version(registry_path(reference))
 
     def write_definition(self, reference: Reference, definition: Definition, *, cas: int) -> int:
         """Write a registry's definition."""
-        return self._kv.write(records.registry_path(reference), definition.fields(), cas=cas)
+        return self._kv.write(registry_path(reference), definition.fields(), cas=cas)
 
     def remove_definition(self, reference: Reference) -> None:
         """Remove a registry: its definition and upstream secret; rotate does the rest at its next sweep.
 
         A definition that is written again starts at version 1, so who writes it also asks for a rotation.
         """
-        self._kv.delete(records.registry_path(reference))
-        self._kv.delete(records.upstream_path(reference))
+        self._kv.delete(registry_path(reference))
+        self._kv.delete(upstream_path(reference))
 
     def upstream(self, reference: Reference) -> Versioned[dict[str, SecretStr]] | None:
         """The upstream secret's fields."""
-        document = self._kv.read(records.upstream_path(reference))
+        document = self._kv.read(upstream_path(reference))
         if document is None:
             return None
         return Versioned(
@@ -134,7 +138,7 @@ class Store:
 
     def write_upstream(self, reference: Reference, fields: Mapping[str, SecretStr], *, cas: int) -> int:
         """Write the upstream secret, and destroy the versions before."""
-        path = records.upstream_path(reference)
+        path = upstream_path(reference)
         plain = {name: value.get_secret_value() for name, value in fields.items()}
         version = self._kv.write(path, plain, cas=cas)
         self._destroy_before(path, version)
@@ -142,11 +146,11 @@ class Store:
 
     def upstream_version(self, reference: Reference) -> int:
         """The version of the upstream secret, without reading it."""
-        return self._kv.version(records.upstream_path(reference))
+        return self._kv.version(upstream_path(reference))
 
     def request(self, reference: Reference) -> Versioned[Request] | None:
         """What was asked for."""
-        return self._record(records.request_path(reference), Request)
+        return self._record(request_path(reference), Request)
 
     def ask(self, reference: Reference, request: Request) -> int:
         """Ask for something; the write is the authority. The newest request counts.
@@ -154,7 +158,7 @@ class Store:
         Raises:
             ConflictError: others asked every time; theirs stands.
         """
-        path = records.request_path(reference)
+        path = request_path(reference)
         for _ in range(CAS_ATTEMPTS):
             with suppress(ConflictError):
                 return self._kv.write(path, request.fields(), cas=self._kv.version(path))
@@ -166,13 +170,13 @@ class Store:
         KV v2 can't delete on condition: a request that arrives within the last round trip is taken away unanswered,
         so who asks waits for the outcome in the index, and asks again without one.
         """
-        path = records.request_path(reference)
+        path = request_path(reference)
         if self._kv.version(path) == version:
             self._kv.delete(path)
 
     def rotation(self, reference: Reference) -> Versioned[Rotation]:
         """The claim and the slots; an empty one at the current version where there is none."""
-        found = self._current(records.rotation_path(reference), Rotation)
+        found = self._current(rotation_path(reference), Rotation)
         return Versioned(found.value or Rotation(), found.version)
 
     def write_rotation(
@@ -187,7 +191,7 @@ class Store:
             slots_changed: False where only the claim changes: the version before then holds nothing that this one
                 does not, and the mount keeps no more than two.
         """
-        path = records.rotation_path(reference)
+        path = rotation_path(reference)
         version = self._kv.write(path, rotation.fields(), cas=cas)
         if slots_changed:
             self._destroy_before(path, version)
@@ -196,13 +200,13 @@ class Store:
     def claim(
         self, reference: Reference, *, owner: str, now: datetime, lease: timedelta
     ) -> Versioned[Rotation]:
-        """Claim a registry's rotation, see :func:`records.take`; also renews the owner's own claim.
+        """Claim a registry's rotation, see :func:`take`; also renews the owner's own claim.
 
         Raises:
             ConflictError: another owner holds it, or was quicker.
         """
         found = self.rotation(reference)
-        taken = records.take(found.value, owner=owner, now=now, lease=lease)
+        taken = take(found.value, owner=owner, now=now, lease=lease)
         return Versioned(taken, self.write_rotation(reference, taken, cas=found.version))
 
     def release(self, reference: Reference, *, owner: str) -> None:
@@ -212,17 +216,17 @@ class Store:
             ConflictError: another owner took over at this moment; nothing was written.
         """
         found = self.rotation(reference)
-        released = records.release(found.value, owner=owner)
+        released = release(found.value, owner=owner)
         if released is not found.value:
             self.write_rotation(reference, released, cas=found.version)
 
     def remove_rotation(self, reference: Reference) -> None:
         """Forget the claim and the slots of a registry that is gone."""
-        self._kv.delete(records.rotation_path(reference))
+        self._kv.delete(rotation_path(reference))
 
     def credential(self, reference: Reference) -> Versioned[CredentialRecord] | None:
         """The credential that is in force."""
-        path = records.credential_path(reference)
+        path = credential_path(reference)
         document = self._kv.read(path)
         if document is None:
             return None
@@ -230,41 +234,39 @@ class Store:
 
     def credential_version(self, reference: Reference) -> int:
         """The version of the credential, also when it was destroyed; 0 if there never was one."""
-        return self._kv.version(records.credential_path(reference))
+        return self._kv.version(credential_path(reference))
 
     def write_credential(self, reference: Reference, record: CredentialRecord, *, cas: int) -> int:
         """Put a new credential in force, and destroy the versions before."""
-        path = records.credential_path(reference)
+        path = credential_path(reference)
         version = self._kv.write(path, record.fields(), cas=cas)
         self._destroy_before(path, version)
         return version
 
     def destroy_credential(self, reference: Reference, version: int) -> None:
         """Destroy a credential, with what may be left of those before; the numbering goes on, so that a later one is newer."""
-        self._kv.destroy(
-            records.credential_path(reference), range(max(1, version - OLD_VERSIONS), version + 1)
-        )
+        self._kv.destroy(credential_path(reference), range(max(1, version - OLD_VERSIONS), version + 1))
 
     def index(self, project: str) -> Versioned[Index] | None:
         """A project's index."""
-        return self._record(records.index_path(project), Index)
+        return self._record(index_path(project), Index)
 
     def index_version(self, project: str) -> int:
         """The version of a project's index, to poll."""
-        return self._kv.version(records.index_path(project))
+        return self._kv.version(index_path(project))
 
     def merge_index(self, project: str, updates: Mapping[str, IndexEntry]) -> Index:
-        """Merge entries into a project's index (monotonic, see :func:`records.merge`); write only if it changed.
+        """Merge entries into a project's index (monotonic, see :func:`merge`); write only if it changed.
 
         Raises:
             ConflictError: other writers won every time; nothing was written.
         """
-        path = records.index_path(project)
-        return self._update(path, Index, lambda old: records.merge(old or Index(), updates))
+        path = index_path(project)
+        return self._update(path, Index, lambda old: merge(old or Index(), updates))
 
     def status(self, cluster: str, project: str) -> Versioned[Status] | None:
         """What is in place in a cluster, and its ledger."""
-        return self._record(records.status_path(cluster, project), Status)
+        return self._record(status_path(cluster, project), Status)
 
     def status_projects(self, cluster: str) -> list[str]:
         """The names of all projects that have something in place in a cluster."""
@@ -273,11 +275,11 @@ class Store:
 
     def status_version(self, cluster: str, project: str) -> int:
         """The version of a status document."""
-        return self._kv.version(records.status_path(cluster, project))
+        return self._kv.version(status_path(cluster, project))
 
     def write_status(self, cluster: str, project: str, status: Status, *, cas: int) -> int:
         """Write what is in place."""
-        return self._kv.write(records.status_path(cluster, project), status.fields(), cas=cas)
+        return self._kv.write(status_path(cluster, project), status.fields(), cas=cas)
 
     def clusters(self) -> list[str]:
         """The names of all clusters that have grants."""

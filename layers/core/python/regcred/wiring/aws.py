@@ -28,7 +28,7 @@ from regcred.settings import Settings, VaultAuth
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import AwsIamLogin, AwsKeys, JwtLogin, Login
-from regcred.vault.records import ProjectPolicy
+from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.store import Store
 
 if TYPE_CHECKING:

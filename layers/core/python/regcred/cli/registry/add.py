@@ -17,7 +17,7 @@ from regcred.cli.session import Session, pass_session
 from regcred.errors import ConflictError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition, check_allowed
-from regcred.vault.records import Action, Definition
+from regcred.vault.records.declared import Action, Definition
 from regcred.vault.store import Store
 
 

@@ -20,7 +20,7 @@ from regcred.cli.output import (
 from regcred.cli.parameters import PROJECT, REFERENCE
 from regcred.cli.session import Session, pass_session
 from regcred.reference import Reference
-from regcred.vault.records import IndexEntry
+from regcred.vault.records.index import IndexEntry
 
 
 @click.command(name="list", short_help="List registries.")

@@ -8,7 +8,7 @@ from regcred.cli.parameters import REFERENCE
 from regcred.cli.rotate import ask, timeout_option, wait_option
 from regcred.cli.session import Session, pass_session
 from regcred.reference import Reference
-from regcred.vault.records import Action
+from regcred.vault.records.declared import Action
 
 
 @click.command(short_help="Try the credential against the registry itself.")

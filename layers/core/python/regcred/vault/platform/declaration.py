@@ -14,7 +14,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from regcred.errors import MalformedError, MissingError
-from regcred.vault.records import Label, malformed
+from regcred.vault.records.document import Label, malformed
 
 POLICIES = ("dispatch", "platform-admin", "platform-operator", "rotate", "sync")
 """Policies that exist once."""

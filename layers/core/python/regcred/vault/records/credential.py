@@ -1,0 +1,101 @@
+"""The credential as it lies in Vault, ready to project: flat string fields, read by other tools too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from regcred.credential import Credential
+from regcred.reference import Reference
+from regcred.vault.records.document import malformed
+
+
+class CredentialRecord(BaseModel):
+    """``credentials/P/R``: flat string fields, so that any other tool can project it as it lies.
+
+    ``username``, ``password`` are those of the first login; ``.dockerconfigjson`` holds all.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    dockerconfigjson: SecretStr = Field(alias=".dockerconfigjson")
+    username: str
+    password: SecretStr
+    hosts: str
+    """All keys of the auths map, joined by ``,``."""
+    provider: str
+    fingerprint: str
+    issued_at: AwareDatetime
+    expires_at: AwareDatetime | None = None
+    refresh_at: AwareDatetime | None = None
+    revocation_id: str = Field(default="", repr=False)
+    definition_version: int = 0
+    """The version of ``registries/P/R`` that it was minted for: lets an index be repaired after a crash."""
+
+    @field_validator("dockerconfigjson")
+    @classmethod
+    def _is_a_docker_config(cls, text: SecretStr) -> SecretStr:
+        try:
+            parsed = json.loads(text.get_secret_value())
+        except ValueError:
+            parsed = None
+        if not isinstance(parsed, dict) or not isinstance(parsed.get("auths"), dict):
+            raise ValueError("is not a Docker configuration: a JSON object with the key 'auths'")  # noqa: TRY004 - pydantic's contract
+        return text
+
+    @classmethod
+    def of(
+        cls, credential: Credential, *, reference: Reference, fingerprint: str, definition_version: int = 0
+    ) -> CredentialRecord:
+        """The record of a freshly minted credential."""
+        first = credential.logins[0]
+        return cls.model_validate(
+            {
+                ".dockerconfigjson": credential.dockerconfigjson(),
+                "username": first.username,
+                "password": first.password,
+                "hosts": ",".join(credential.hosts),
+                "provider": credential.provider,
+                "fingerprint": fingerprint,
+                "issued_at": credential.issued_at,
+                "expires_at": credential.expires_at,
+                "refresh_at": credential.refresh_at(reference),
+                "revocation_id": credential.revocation_id,
+                "definition_version": definition_version,
+            }
+        )
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, str], *, path: str) -> CredentialRecord:
+        """Read the record; empty strings stand for absent times.
+
+        Raises:
+            MalformedError: names the field and what is wrong with it, never its value.
+        """
+        try:
+            return cls.model_validate({name: value for name, value in fields.items() if value})
+        except ValidationError as error:
+            raise malformed(error, where=path) from None
+
+    def fields(self) -> dict[str, str]:
+        """The string fields to write. This is where the secret is unwrapped: call it on the last line."""
+        return {
+            ".dockerconfigjson": self.dockerconfigjson.get_secret_value(),
+            "username": self.username,
+            "password": self.password.get_secret_value(),
+            "hosts": self.hosts,
+            "provider": self.provider,
+            "fingerprint": self.fingerprint,
+            "issued_at": _text(self.issued_at),
+            "expires_at": _text(self.expires_at),
+            "refresh_at": _text(self.refresh_at),
+            "revocation_id": self.revocation_id,
+            "definition_version": str(self.definition_version),
+        }
+
+
+def _text(time: datetime | None) -> str:
+    return "" if time is None else time.isoformat()

@@ -1,0 +1,108 @@
+"""The documents that people write: what is allowed, how a registry is reached, and what shall be done now."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Any, Self
+
+from pydantic import AwareDatetime, ConfigDict, field_validator, model_validator
+
+from regcred.reference import LABEL_MAX
+from regcred.vault.records.document import DOCUMENT, Declared, Label, Record
+
+_GLOB = re.compile(r"[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?")
+_ROLE_ARN = re.compile(r"arn:aws[-a-z]*:iam::[0-9]{12}:role/regcred/[\w+=,.@/-]+")
+
+
+class ProjectPolicy(Declared):
+    """``platform/projects/P``: what a project may use. Empty lists allow nothing of that kind."""
+
+    hosts: list[str] = []
+    """Registry hosts that a definition may type (``registry.example.com:5000``, ``*.jfrog.io``: one glob per label)."""
+    paths: dict[str, list[str]] = {}
+    """By host, the repository path prefixes allowed there; a host not named here is allowed whole."""
+    accounts: list[str] = []
+    """Cloud accounts: AWS account ids, Google project ids, Azure tenant ids."""
+    clusters: list[Label] = []
+    """Clusters whose Vault identity may read this project's credentials."""
+    role_arn: str = ""
+    """The project's own IAM role (path ``/regcred/``) that rotate assumes before each federated call."""
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts_are_hosts(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if not host or "/" in host or host != host.strip().lower():
+                raise ValueError(
+                    f"{host[:80]!r} is not a host; write host[:port] in lower case, without scheme or path"
+                )
+        return hosts
+
+    @field_validator("role_arn")
+    @classmethod
+    def _role_is_under_our_path(cls, arn: str) -> str:
+        if arn and not _ROLE_ARN.fullmatch(arn):
+            raise ValueError(
+                "write arn:aws:iam::<account id>:role/regcred/<name>; rotate may assume no other role"
+            )
+        return arn
+
+
+class ClusterGrants(Declared):
+    """``platform/clusters/C``: which namespaces may use which projects."""
+
+    grants: dict[Label, list[str]] = {}
+    """By project, the namespaces: exact names, or globs (``team-a-*``) if ``globs`` is on."""
+    globs: bool = False
+
+    @model_validator(mode="after")
+    def _namespaces_are_names(self) -> Self:
+        for project, namespaces in self.grants.items():
+            for name in namespaces:
+                if "*" in name and not self.globs:
+                    raise ValueError(
+                        f"grants.{project}: {name[:80]!r} is a glob; name the namespace, or set globs to true"
+                    )
+                if len(name) > LABEL_MAX or not _GLOB.fullmatch(name):
+                    raise ValueError(f"grants.{project}: {name[:80]!r} is not the name of a namespace")
+        return self
+
+    def allows(self, namespace: str, project: str) -> bool:
+        """Whether a namespace may use a project. ``*`` stands for any characters, and only where ``globs`` is on."""
+        return any(
+            name == namespace or (self.globs and fnmatchcase(namespace, name))
+            for name in self.grants.get(project, ())
+        )
+
+
+class Action(StrEnum):
+    """What a user can ask for."""
+
+    ROTATE = "rotate"
+    VERIFY = "verify"
+    REVOKE = "revoke"
+
+
+class Request(Declared):
+    """``requests/P/R``: written by a user with the user's own token; that write is the authority."""
+
+    action: Action
+    asked_at: AwareDatetime
+
+
+class Definition(Record):
+    """``registries/P/R``: kept as given; ``regcred.registry.definition`` gives it its type by ``provider``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    provider: str
+
+    def content(self) -> dict[str, Any]:
+        """The definition as a plain mapping."""
+        return self.model_dump(mode="json")
+
+    def fields(self) -> dict[str, str]:
+        """The document to write, whole: a definition has no defaults to leave out here."""
+        return {DOCUMENT: self.model_dump_json()}

@@ -1,0 +1,74 @@
+"""What the documents of the mount have in common: one JSON text in one field, read into a model.
+
+OpenBao refuses secrets of more than 500 keys, and audit logs hash strings but show numbers and key names. The credential
+and the upstream secret alone are no such documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from regcred.errors import MalformedError
+
+DOCUMENT = "document"
+"""The one field of a JSON document."""
+
+Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+
+
+class Record(BaseModel):
+    """A JSON document that Regcred writes. Unknown fields are passed over, so that a newer writer can be upgraded first."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, str], *, path: str) -> Self:
+        """Read a record from a document's fields.
+
+        Args:
+            fields: What the store returned.
+            path: Where it was read, for the error text.
+
+        Raises:
+            MalformedError: names the field and what is wrong with it, never its value.
+        """
+        text = fields.get(DOCUMENT)
+        if text is None:
+            raise MalformedError(
+                f"{path}: the field {DOCUMENT!r} with a JSON text is missing", field=DOCUMENT
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise malformed(error, where=path) from None
+
+    def fields(self) -> dict[str, str]:
+        """The document to write. Fields at their defaults are left out to keep large documents small."""
+        return {DOCUMENT: self.model_dump_json(exclude_defaults=True)}
+
+
+class Declared(Record):
+    """A JSON document that people write. Unknown fields are refused: a misspelt one must not be a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def malformed(error: ValidationError, *, where: str) -> MalformedError:
+    """Turn pydantic's error into one line that names each wrong field; values are never repeated."""
+    problems = [
+        _problem(".".join(str(part) for part in item["loc"]), str(item["msg"]))
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    text = "; ".join(f"{field}: {message}" for field, message in problems)
+    return MalformedError(f"{where}: {text}", field=problems[0][0])
+
+
+def _problem(field: str, message: str) -> tuple[str, str]:
+    """The field and what is wrong with it, without pydantic's preface; a check of the whole document names the field itself."""
+    ours = message.removeprefix("Value error, ")
+    if not field and ours != message:
+        field, _, ours = ours.partition(": ")
+    return field or "the document", ours

@@ -1,0 +1,85 @@
+"""Who may rotate a registry now, and what is known of its two slots."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import AwareDatetime, SecretStr, field_serializer
+
+from regcred.errors import ConflictError
+from regcred.vault.records.document import Record
+
+
+class Claim(Record):
+    """Who is rotating this registry now; another may take over when the lease has run out."""
+
+    owner: str
+    lease_until: AwareDatetime
+
+
+class Slot(StrEnum):
+    """The two slots of a static upstream that is rotated in turn."""
+
+    A = "a"
+    B = "b"
+
+
+class Rotation(Record):
+    """``rotations/P/R``: the claim, and for A/B upstreams the slots and every change before it is made."""
+
+    claim: Claim | None = None
+    active: Slot | None = None
+    slots: dict[Slot, dict[str, SecretStr]] = {}
+    """By slot, what the provider needs to use and to renew it (its user or token id, its secret)."""
+    pending: Slot | None = None
+    """The slot whose saved secret may or may not have been set upstream yet."""
+
+    @field_serializer("slots", when_used="json")
+    def _unwrap(self, slots: dict[Slot, dict[str, SecretStr]]) -> dict[str, dict[str, str]]:
+        return {
+            slot: {name: text.get_secret_value() for name, text in held.items()}
+            for slot, held in slots.items()
+        }
+
+
+def take(rotation: Rotation, *, owner: str, now: datetime, lease: timedelta) -> Rotation:
+    """The rotation claimed by ``owner`` until ``now + lease``; also renews the owner's own claim.
+
+    Pure: write the answer with the version that ``rotation`` was read at, and the claim holds only if that succeeds.
+
+    Args:
+        rotation: What was read.
+        owner: Who claims; different for every invocation (a Lambda request id).
+        now: The time, aware.
+        lease: For how long; longer than the invocation may run, or renewed within it.
+
+    Raises:
+        ConflictError: Another owner's lease still runs.
+    """
+    held = rotation.claim
+    if held is not None and held.owner != owner and held.lease_until > now:
+        raise ConflictError(
+            f"another rotation holds the claim until {held.lease_until.isoformat(timespec='seconds')}; leave it to that one"
+        )
+    return rotation.model_copy(update={"claim": Claim(owner=owner, lease_until=now + lease)})
+
+
+def renew(rotation: Rotation, *, owner: str, now: datetime, lease: timedelta) -> Rotation:
+    """The rotation with the owner's lease prolonged to ``now + lease``, even a lease that has run out untaken.
+
+    Raises:
+        ConflictError: The claim is not ``owner``'s any more: it must stop at once.
+    """
+    if rotation.claim is None or rotation.claim.owner != owner:
+        raise ConflictError(
+            "the claim was lost to another rotation; stop here and leave the rest to that one"
+        )
+    return take(rotation, owner=owner, now=now, lease=lease)
+
+
+def release(rotation: Rotation, *, owner: str) -> Rotation:
+    """The rotation without the owner's claim; the same object if the claim is not (any more) the owner's."""
+    if rotation.claim is None or rotation.claim.owner != owner:
+        return rotation
+    return rotation.model_copy(update={"claim": None})

@@ -1,0 +1,54 @@
+"""What a cluster's sync says of a project: what it has put where, and what it refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import AwareDatetime, ValidationError
+
+from regcred.errors import MalformedError
+from regcred.vault.records import ledger
+from regcred.vault.records.document import DOCUMENT, Record, malformed
+
+
+class Placement(Record):
+    """The ledger of one reference in one cluster: what sync has put where."""
+
+    placed: dict[int, dict[str, str]] = {}
+    """By credential version (0: about to be written), the namespaces and the first 8 digits of each one's uid."""
+    unused_since: dict[str, AwareDatetime] = {}
+    """By namespace, since when no annotated workload has needed it (the grace starts here)."""
+    refused: dict[str, str] = {}
+    """By namespace, why the reference is not projected there (``not-granted``, ``no-such-registry``, ``clash``, …)."""
+
+
+class Status(Record):
+    """``status/C/P``: written by the sync of C on change and as a heartbeat.
+
+    In memory it names each namespace wherever it occurs; what is written names each once, see :mod:`regcred.vault.records.ledger`.
+    """
+
+    written_at: AwareDatetime
+    registries: dict[str, Placement] = {}
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, str], *, path: str) -> Self:
+        """Read a status, see :meth:`Record.parse`."""
+        text = fields.get(DOCUMENT)
+        if text is None:
+            raise MalformedError(
+                f"{path}: the field {DOCUMENT!r} with a JSON text is missing", field=DOCUMENT
+            )
+        try:
+            return cls.model_validate_json(ledger.unpack(text))
+        except ValidationError as error:
+            raise malformed(error, where=path) from None
+        except ValueError as error:
+            raise MalformedError(
+                f"{path}: {error}; sync rewrites it at its next change", field=DOCUMENT
+            ) from None
+
+    def fields(self) -> dict[str, str]:
+        """The document to write, compact: 10,000 namespaces times several registries stay far under Vault's 1 MiB."""
+        return {DOCUMENT: ledger.pack(self.model_dump_json(exclude_defaults=True))}
