@@ -302,3 +302,11 @@ def test_the_secret_of_a_user_is_saved_before_it_is_set() -> None:
     assert turns.vendor.passwords == dict.fromkeys(USERS, "old")
     assert world.slots.pending is SlotName.A
     assert world.slots.states[SlotName.A]["password"]
+
+
+def test_revoking_leaves_a_token_alone_that_only_has_the_same_id() -> None:
+    """A definition was changed to another server, where the id is that of a person's token."""
+    world = World()
+    vendor = Tokens(world)
+    end_tokens(vendor, "1", context(world, None))
+    assert list(vendor.kept) == ["1"]

@@ -153,17 +153,15 @@ def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext)
 
 
 def end_tokens(vendor: TokenVendor, revocation_id: str, context: MintContext) -> None:
-    """Remove a revoked token, and the one before it, which clusters had and which may have leaked as well."""
-    known = (context.journal or Forgetful()).read()
-    ours = {revocation_id}
-    if family := _family(known):
-        ours |= {
-            token_id
-            for token_id, name in vendor.tokens().items()
-            if name.startswith(_prefix(context, family))
-        }
-    for token_id in sorted(ours):
-        vendor.remove(token_id)
+    """Remove a revoked token, and the one before it, which clusters had and which may have leaked as well.
+
+    Only what carries our name: since a definition was changed, the id may be that of somebody else's token elsewhere.
+    """
+    family = _family((context.journal or Forgetful()).read())
+    for token_id, name in sorted(vendor.tokens().items()):
+        revoked = token_id == revocation_id and name.startswith(_prefix(context))
+        if revoked or (family and name.startswith(_prefix(context, family))):
+            vendor.remove(token_id)
 
 
 def lock_users(vendor: UserVendor, users: tuple[str, str]) -> None:
@@ -177,8 +175,9 @@ def _family(known: Slots) -> str:
     return next((state["family"] for state in known.states.values() if "family" in state), "")
 
 
-def _prefix(context: MintContext, family: str) -> str:
-    return f"regcred-{context.reference.project}-{context.reference.registry}-{family}-"
+def _prefix(context: MintContext, family: str = "") -> str:
+    ours = f"regcred-{context.reference.project}-{context.reference.registry}-"
+    return f"{ours}{family}-" if family else ours
 
 
 def _turn(known: Slots, context: MintContext) -> tuple[SlotName, SlotName | None]:
