@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from regcred.errors import TransientError
+from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.registry import transport
+from regcred.registry.transport import Answer, Bearer
 
 
 class Breaking(BaseHTTPRequestHandler):
@@ -28,14 +33,28 @@ class Breaking(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def origin() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Breaking)
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler], closed: Event | None = None) -> Iterator[str]:
+    class Server(ThreadingHTTPServer):
+        def shutdown_request(self, request: Any) -> None:
+            super().shutdown_request(request)
+            if closed:
+                closed.set()
+
+    server = Server(("127.0.0.1", 0), handler)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def origin() -> Iterator[str]:
+    with serving(Breaking) as address:
+        yield address
 
 
 @pytest.mark.parametrize("path", ["/short", "/encoded"])
@@ -48,3 +67,78 @@ def test_a_good_body_is_read_after_a_broken_one(origin: str) -> None:
     with pytest.raises(TransientError):
         transport.send("GET", f"{origin}/short")
     assert transport.send("GET", f"{origin}/good").fields(what="the test") == {"a": 1}
+
+
+class Closing(BaseHTTPRequestHandler):
+    """Keeps a connection for one answer, and closes it a moment later without a word."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 0.1
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_kept_connection_that_the_server_has_closed_is_not_used() -> None:
+    closed = Event()
+    with serving(Closing, closed) as origin:
+        for _ in range(3):
+            assert transport.send("GET", origin).status == 200
+            assert closed.wait(5)
+            closed.clear()
+
+
+@pytest.mark.parametrize("secret", ["tok\nen", "t\u00f6k\u2192en", "tok\ren"])
+def test_a_token_that_no_header_can_carry_is_said_without_it(origin: str, secret: str) -> None:
+    with pytest.raises(MalformedError, match="upstream secret") as caught:
+        transport.send("GET", f"{origin}/good", auth=Bearer(SecretStr(secret)))
+    with pytest.raises(MalformedError, match="upstream secret"):
+        transport.send("GET", f"{origin}/good", headers={"X-Token": secret})
+    assert "tok" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("answer", "wait"),
+    [
+        (Answer(403, {"X-RateLimit-Remaining": "0"}, b""), None),
+        (Answer(403, {"Retry-After": "60"}, b""), timedelta(seconds=60)),
+        (Answer(400, {}, b'{"Code": "Throttling.User", "Message": "x"}'), None),
+        (Answer(429, {"Retry-After": "9" * 5000}, b""), None),
+        (Answer(429, {"Retry-After": "9" * 30}, b""), None),
+        (Answer(503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b""), None),
+    ],
+)
+def test_a_limit_of_requests_is_passing_however_the_vendor_says_it(
+    answer: Answer, wait: timedelta | None
+) -> None:
+    with pytest.raises(TransientError) as caught:
+        transport.expect(answer, what="the vendor", remedy="check it")
+    assert caught.value.retry_after == wait
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(403, {"X-RateLimit-Remaining": "4999"}, b""),
+        Answer(400, {}, b'{"Code": "InvalidParameter"}'),
+    ],
+)
+def test_another_refusal_is_no_limit(answer: Answer) -> None:
+    with pytest.raises(RefusedError):
+        transport.expect(answer, what="the vendor", remedy="check it")
+
+
+def test_an_answer_nested_without_end_is_no_json() -> None:
+    answer = Answer(400, {}, b"[" * 100_000)
+    assert answer.code() == ""
+    with pytest.raises(MalformedError, match="JSON"):
+        answer.fields(what="the vendor")
+    with pytest.raises(MalformedError, match="robots"):
+        answer.items(field="robots", what="the vendor")

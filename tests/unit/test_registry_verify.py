@@ -324,9 +324,44 @@ def test_docker_hub_is_asked_where_its_api_answers() -> None:
         ('Bearer realm="https://a/t",service="s",scope="x"', Challenge("bearer", "https://a/t", "s")),
         ('bearer Realm="https://a/t", Service="s"', Challenge("bearer", "https://a/t", "s")),
         ('Basic realm="a, b"', Challenge("basic", "a, b", "")),
+        ('Bearer realm="https://a/t",service="s", Basic realm="b"', Challenge("bearer", "https://a/t", "s")),
+        ("Bearer realm=https://a/t, service=s", Challenge("bearer", "https://a/t", "s")),
         ("Negotiate", Challenge("negotiate")),
         ("", Challenge("")),
     ],
 )
 def test_challenges_are_read(header: str, challenge: Challenge) -> None:
     assert Challenge.parse(header) == challenge
+
+
+@pytest.mark.parametrize("realm", ["https://[x/t", "https://]", f"https://[{HOST}]/t"])
+def test_a_realm_that_is_no_address_proves_nothing(realm: str) -> None:
+    header = {"WWW-Authenticate": f'Bearer realm="{realm}",service="r"'}
+    registry = Registry({f"GET https://{HOST}/v2/": Answer(401, header, b"")})
+    assert verified(registry).verdict is Verdict.INCONCLUSIVE
+    assert registry.trusted == []
+
+
+def test_a_realm_in_capital_letters_is_the_same_host() -> None:
+    service = TokenService(answer(403))
+    header = {"WWW-Authenticate": f'Bearer realm="https://{HOST.upper()}/token"'}
+    service.answers[f"GET https://{HOST}/v2/"] = Answer(401, header, b"")
+    service.answers[f"GET https://{HOST.upper()}/token"] = answer(200, b'{"token": "opaque"}')
+    assert verified(service).verdict is Verdict.CAN_PULL
+
+
+def test_an_upload_whose_place_is_no_address_still_means_push() -> None:
+    upload = f"POST https://{HOST}/v2/team/app/blobs/uploads/"
+    registry = basic_registry(answer(200), **{upload: answer(202, Location="https://[x/")})
+    assert verified(registry).verdict is Verdict.WIDER
+
+
+def test_a_token_whose_actions_are_no_list_grants_none() -> None:
+    odd = answer(200, token({"type": "repository", "name": "team/app", "actions": 5}))
+    assert verified(TokenService(odd)).verdict is Verdict.CAN_PULL
+
+
+def test_an_answer_nested_without_end_proves_nothing() -> None:
+    service = TokenService(answer(403))
+    service.answers[f"GET https://{HOST}/token"] = answer(200, b"[" * 100_000)
+    assert verified(service).verdict is Verdict.INCONCLUSIVE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ def claims(token: SecretStr) -> dict[str, Any] | None:
         return None
     try:
         payload = json.loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return payload if isinstance(payload, dict) else None
 
@@ -33,10 +34,10 @@ def jwt_expiry(token: SecretStr, *, what: str) -> datetime:
     Raises:
         MalformedError: It is no JWT, or says no expiry.
     """
-    expiry = (claims(token) or {}).get("exp")
-    if isinstance(expiry, int | float) and not isinstance(expiry, bool):
-        return datetime.fromtimestamp(expiry, UTC)
-    raise MalformedError(f"{what} answered a token that says no expiry ('exp')", field="exp")
+    try:
+        return at_timestamp(claims(token) or {}, "exp", what=what)
+    except MalformedError:
+        raise MalformedError(f"{what} answered a token that says no expiry ('exp')", field="exp") from None
 
 
 def after_seconds(fields: Mapping[str, Any], name: str, *, now: datetime, what: str) -> datetime:
@@ -47,7 +48,8 @@ def after_seconds(fields: Mapping[str, Any], name: str, *, now: datetime, what: 
     """
     seconds = fields.get(name)
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
-        return now + timedelta(seconds=seconds)
+        with suppress(OverflowError):
+            return now + timedelta(seconds=seconds)
     raise MalformedError(f"{what} answered without {name!r} in seconds", field=name)
 
 
@@ -65,15 +67,13 @@ def at_timestamp(fields: Mapping[str, Any], name: str, *, what: str, unit: float
     """
     value = fields.get(name)
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        try:
+        with suppress(ValueError, OverflowError, OSError):
             return datetime.fromtimestamp(value * unit, UTC)
-        except (ValueError, OverflowError, OSError):
-            pass
     raise MalformedError(f"{what} answered without {name!r} as a timestamp", field=name)
 
 
 def at_time(fields: Mapping[str, Any], name: str, *, what: str) -> datetime:
-    """The expiry that a field gives as RFC 3339 text, or as a date (its end, UTC).
+    """The expiry that a field gives as RFC 3339 text, or as a date (its beginning, UTC: earlier is safe).
 
     Raises:
         MalformedError: It is missing or neither.

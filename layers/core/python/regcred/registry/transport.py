@@ -36,6 +36,7 @@ BODY_MAX = 1024 * 1024
 """The most that is read of an answer, in bytes; vendors' answers have a few kB."""
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
+_SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,7 @@ class Answer:
         Raises:
             MalformedError: It is none.
         """
-        try:
-            value = json.loads(self.body)
-        except ValueError:
-            value = None
+        value = self._json()
         if not isinstance(value, dict):
             raise MalformedError(
                 f"{what} answered {self.status} with something that is no JSON object; check the address"
@@ -96,18 +94,17 @@ class Answer:
         Raises:
             MalformedError: It is none; the text names ``field`` as what was listed.
         """
-        try:
-            return identified(json.loads(self.body), field=field, what=what)
-        except ValueError:
-            raise MalformedError(f"{what} answered without a list of {field!r}", field=field) from None
+        return identified(self._json(), field=field, what=what)
 
     def code(self) -> str:
         """The vendor's own short error code, if the body names one where vendors do; never free text."""
+        return next((code for code in _codes(self._json()) if _CODE.fullmatch(code)), "")
+
+    def _json(self) -> Any:
         try:
-            value = json.loads(self.body)
-        except ValueError:
-            return ""
-        return next((code for code in _codes(value) if _CODE.fullmatch(code)), "")
+            return json.loads(self.body)
+        except (ValueError, RecursionError):  # the latter where it is nested without end
+            return None
 
 
 def _codes(value: Any) -> list[str]:
@@ -156,7 +153,7 @@ def send(
 
     Raises:
         TransientError: No answer: no name, no connection, no trusted certificate, a time-out.
-        MalformedError: The URL would send a secret in the clear.
+        MalformedError: The URL would send a secret in the clear, or a secret is none that a header can carry.
     """
     import requests
     import urllib3.exceptions
@@ -188,8 +185,19 @@ def send(
         ) from None
     except (requests.Timeout, urllib3.exceptions.TimeoutError):
         raise TransientError(f"{parts.netloc} did not answer in time") from None
+    except requests.exceptions.InvalidHeader:
+        raise _unsendable(parts.netloc) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise TransientError(f"{parts.netloc} can't be reached ({type(error).__name__})") from None
+    except ValueError:  # http.client's own, whose text repeats the value
+        raise _unsendable(parts.netloc) from None
+
+
+def _unsendable(host: str) -> MalformedError:
+    return MalformedError(
+        f"{host}: what proves who asks holds a line end, or a character that a header can't carry; "
+        "write the upstream secret again"
+    )
 
 
 def _session() -> Session:
@@ -252,7 +260,7 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
         ok: The statuses of success.
 
     Raises:
-        TransientError: 408, 429 or 5xx.
+        TransientError: 408, 429 or 5xx, and what vendors say instead of 429.
         MissingError: 404 or 410.
         MalformedError: Another success than expected: a proxy's page, most likely.
         RefusedError: Any other; the text holds the vendor's short code, never its body.
@@ -261,7 +269,7 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
         return answer
     code = answer.code()
     said = f"{what} was answered with {answer.status}" + (f" {code}" if code else "")
-    if answer.status in {408, 425} or passing(answer.status):
+    if answer.status in {408, 425} or passing(answer.status) or _limited(answer):
         raise TransientError(f"{said}; it will be tried again", retry_after=retry_after(answer))
     if answer.status in {404, 410}:
         raise MissingError(f"{said}; {remedy}")
@@ -277,10 +285,21 @@ def passing(status: int) -> bool:
     return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
+def _limited(answer: Answer) -> bool:
+    """Whether a refusal is a limit of requests.
+
+    GitHub's is a 403 with one of two headers (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api),
+    Alibaba Cloud's a 400 with a code that begins with ``Throttling``.
+    """
+    if answer.status == HTTPStatus.FORBIDDEN:
+        return answer.headers.get("X-RateLimit-Remaining") == "0" or "Retry-After" in answer.headers
+    return answer.status == HTTPStatus.BAD_REQUEST and answer.code().startswith("Throttling")
+
+
 def retry_after(answer: Answer) -> timedelta | None:
     """How long the server asked to be left alone, if it said so in seconds (RFC 9110, section 10.2.3)."""
     seconds = answer.headers.get("Retry-After", "")
-    return timedelta(seconds=int(seconds)) if seconds.isdecimal() else None
+    return timedelta(seconds=int(seconds)) if _SECONDS.fullmatch(seconds) else None
 
 
 def server_time(answer: Answer) -> datetime | None:

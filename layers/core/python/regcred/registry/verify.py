@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
@@ -45,7 +46,7 @@ VENDOR_REALMS: Mapping[str, str] = {
 }
 """Token services of vendors that lie on another host than their registry."""
 
-_PARAMETER = re.compile(r'([a-zA-Z]+)="([^"]*)"')
+_PARAMETER = re.compile(r'([a-zA-Z]+)=(?:"([^"]*)"|([^\s,"]+))')
 _REFUSED = frozenset({401, 403})
 _NO_UPLOAD = frozenset({401, 403, 404, 405})
 """A repository that can be pulled and is not found to be pushed to is hidden from who may not push."""
@@ -67,9 +68,14 @@ class Challenge:
 
     @classmethod
     def parse(cls, header: str) -> Challenge:
-        """Read a WWW-Authenticate header (RFC 9110, section 11.6.1). An unknown scheme is kept as it is."""
+        """Read a WWW-Authenticate header (RFC 9110, section 11.6.1). An unknown scheme is kept as it is.
+
+        Of several challenges the first counts.
+        """
         scheme, _, rest = header.strip().partition(" ")
-        parameters = {name.lower(): value for name, value in _PARAMETER.findall(rest)}
+        parameters: dict[str, str] = {}
+        for name, quoted, bare in _PARAMETER.findall(rest):
+            parameters.setdefault(name.lower(), quoted or bare)
         return cls(scheme.lower(), parameters.get("realm", ""), parameters.get("service", ""))
 
 
@@ -152,11 +158,11 @@ class _Visit:
             return Challenge("basic")  # its realm is a text for people, no address
         if challenge.scheme != "bearer" or not challenge.realm:
             return self._result(Verdict.INCONCLUSIVE, "its 401 asks for neither Basic nor a Bearer token")
-        realm = urlsplit(challenge.realm)
-        if realm.netloc.removesuffix(":443") not in self._realms:
+        realm = _netloc(challenge.realm)
+        if realm not in self._realms:
             return self._result(
                 Verdict.INCONCLUSIVE,
-                f"it sends logins to {realm.netloc or 'nowhere'}, which is not allowed; if that is its token service, "
+                f"it sends logins to {realm or 'nowhere'}, which is not allowed; if that is its token service, "
                 "name it in 'realm_hosts'",
             )
         return challenge
@@ -267,12 +273,10 @@ class _Visit:
 
     def _cancel(self, auth: Basic | Bearer, location: str) -> None:
         """End an upload that was begun; registries also end it by themselves, so a failure does not matter."""
-        url = urljoin(f"{self._api}/", location)
-        if location and urlsplit(url).netloc == self._api_host:
-            try:
+        with suppress(ValueError, RegcredError):
+            url = urljoin(f"{self._api}/", location)
+            if location and urlsplit(url).netloc == self._api_host:
                 self._send("DELETE", url, auth=auth)
-            except RegcredError:
-                return
 
     def _auth(self, challenge: Challenge, repository: str, actions: str) -> Basic | Bearer | Verification:
         if not challenge.realm:
@@ -316,6 +320,14 @@ class _Visit:
         return Verification(verdict, f"{self._host}: {detail}")
 
 
+def _netloc(url: str) -> str:
+    """Host and port of an address, as it is typed in definitions; empty if it is none."""
+    try:
+        return urlsplit(url).netloc.lower().removesuffix(":443")
+    except ValueError:
+        return ""
+
+
 def _outside(scopes: Iterable[str]) -> str:
     """A repository that is none of these and lies in no prefix: its first part is that of none of them."""
     taken = {scope.partition("/")[0] for scope in scopes}
@@ -334,5 +346,6 @@ def _granted(token: SecretStr, kind: str, name: str) -> frozenset[str] | None:
         str(action)
         for item in access
         if isinstance(item, dict) and item.get("type") == kind and item.get("name") == name
-        for action in item.get("actions") or ()
+        if isinstance(item.get("actions"), list)
+        for action in item["actions"]
     )

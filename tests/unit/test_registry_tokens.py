@@ -1,0 +1,57 @@
+"""What vendors say of a token's life, however odd, is a time or one clear line."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from regcred.errors import MalformedError
+from regcred.registry import tokens
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ODD = [None, True, "soon", 0, -5, 10**15, 10**400, float("inf"), float("nan"), [1], {}]
+
+
+def jwt(payload: Any) -> SecretStr:
+    body = urlsafe_b64encode(json.dumps(payload).encode()).decode().rstrip("=")
+    return SecretStr(f"e30.{body}.x")
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_an_expiry_that_is_no_time_names_its_field(value: Any) -> None:
+    with pytest.raises(MalformedError) as caught:
+        tokens.jwt_expiry(jwt({"exp": value}), what="the vendor")
+    assert caught.value.field == "exp"
+    for read in (
+        lambda: tokens.after_seconds({"life": value}, "life", now=NOW, what="the vendor"),
+        lambda: tokens.at_timestamp({"life": value}, "life", what="the vendor"),
+        lambda: tokens.at_time({"life": value}, "life", what="the vendor"),
+    ):
+        with pytest.raises(MalformedError) as caught:
+            read()
+        assert caught.value.field == "life"
+
+
+def test_good_expiries_are_read() -> None:
+    later = NOW + timedelta(hours=1)
+    stamp = later.timestamp()
+    assert tokens.jwt_expiry(jwt({"exp": stamp}), what="x") == later
+    assert tokens.after_seconds({"life": 3600}, "life", now=NOW, what="x") == later
+    assert tokens.at_timestamp({"life": stamp * 1000}, "life", what="x", unit=0.001) == later
+    assert tokens.at_time({"life": "2026-01-01T01:00:00.000Z"}, "life", what="x") == later
+    assert tokens.at_time({"life": "2026-01-01"}, "life", what="x") == NOW
+
+
+@pytest.mark.parametrize("text", ["", "a.b", "a.%.c", "a.W10.c", f"a.{'W' * 100_000}.c", "a.b.c.d"])
+def test_what_is_no_jwt_has_no_claims(text: str) -> None:
+    assert tokens.claims(SecretStr(text)) is None
+
+
+def test_a_jwt_nested_without_end_has_no_claims() -> None:
+    body = urlsafe_b64encode(b"[" * 100_000).decode().rstrip("=")
+    assert tokens.claims(SecretStr(f"a.{body}.c")) is None
