@@ -22,8 +22,9 @@ def refusal(content: dict[str, object]) -> MalformedError:
 @pytest.mark.parametrize(
     ("content", "field", "hint"),
     [
-        ({}, "provider", "name the kind of registry"),
-        ({"provider": 7}, "provider", "name the kind of registry"),
+        ({}, "provider", "is missing; name the kind of registry"),
+        ({"provider": 7}, "provider", "is no text; name the kind of registry"),
+        ({"provider": ["ecr"]}, "provider", "is no text; name the kind of registry"),
         ({"provider": "ecs"}, "provider", "did you mean 'ecr'? the providers are"),
         (
             {**BASIC, "hosts": ["https://registry.example.com"]},

@@ -224,9 +224,9 @@ def parse(content: Mapping[str, Any], *, where: str) -> BaseDefinition:
     """
     name = content.get("provider")
     if not isinstance(name, str) or not name:
+        wrong = "is no text" if name else "is missing"
         raise MalformedError(
-            f"{where}: provider: is missing; name the kind of registry, as in 'provider: ecr'",
-            field="provider",
+            f"{where}: provider: {wrong}; name the kind of registry, as in 'provider: ecr'", field="provider"
         )
     try:
         model = definition_model(name)
