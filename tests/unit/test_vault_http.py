@@ -126,6 +126,8 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
         ((472, {"errors": ["x"]}, {}), TransientError, "disaster-recovery"),
         ((473, {"errors": ["x"]}, {}), TransientError, "performance standby"),
         ((500, {"errors": ["internal error"]}, {}), TransientError, "status 500"),
+        ((500, {"errors": ["context deadline exceeded"]}, {}), TransientError, "status 500"),
+        ((500, {"errors": ["value exceeds 524288 byte limit"]}, {}), MalformedError, "too large"),
         ((500, {"errors": ["put failed due to value being too large"]}, {}), MalformedError, "too large"),
         ((501, {"errors": ["not initialized"]}, {}), TransientError, "not initialised"),
         ((502, "<html>bad gateway</html>", {}), TransientError, "status 502"),

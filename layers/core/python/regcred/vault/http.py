@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import ssl
 import threading
 import time
@@ -56,7 +57,13 @@ _CONFLICT = "check-and-set parameter did not match"
 _STARTING = (
     "Upgrading from non-versioned"  # a KV v2 mount, for a moment after it was made or the server started
 )
-_TOO_LARGE = ("too large", "exceed")
+_TOO_LARGE = (
+    "too large",
+    "exceeds",
+    "exceeded maximum",
+    "exceeded the maximum",
+)  # but not "deadline exceeded"
+_SECONDS = re.compile(r"[0-9]{1,9}")
 
 _REASONS = {
     "could not be found": "the role does not exist there; apply the platform's declaration",
@@ -340,7 +347,7 @@ def _wait(attempt: int, asked: timedelta | None) -> float:
 
 def _retry_after(response: requests.Response) -> timedelta | None:
     seconds = response.headers.get("Retry-After", "")
-    return timedelta(seconds=int(seconds)) if seconds.isdecimal() else None
+    return timedelta(seconds=int(seconds)) if _SECONDS.fullmatch(seconds) else None
 
 
 def _reason(text: str) -> str:
