@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import ANY, Stubber
 
 from regcred.dispatch import Envelope
@@ -78,6 +85,13 @@ def test_a_queue_that_refuses_says_which_right_is_missing(stubbed) -> None:
         aws.SqsQueue(QUEUE).send(envelopes(1))
 
 
+@pytest.mark.parametrize("code", ["RequestThrottled", "ThrottledException", "SlowDown", "KmsThrottled"])
+def test_a_throttle_is_no_missing_right(stubbed, code: str) -> None:
+    stubbed("sqs").add_client_error("send_message_batch", code, http_status_code=403)
+    with pytest.raises(TransientError, match=code):
+        aws.SqsQueue(QUEUE).send(envelopes(1))
+
+
 def event() -> Event:
     entry = IndexEntry(state=State.OK, version=3, fingerprint="f1ng3r", provider="ecr", changed_at=NOW)
     return Event(Announced.ROTATED, Reference("payments", "prod"), entry)
@@ -123,6 +137,86 @@ def test_a_project_is_assumed_with_its_name_once_while_its_session_lasts(stubbed
 def test_a_project_without_role_is_told_whom_to_ask() -> None:
     with pytest.raises(MissingError, match="platform/projects/payments"):
         aws.ProjectIdentities().of("payments", ProjectPolicy()).aws()
+
+
+def test_registries_that_wait_for_their_projects_role_share_one_failure() -> None:
+    """Else each would wait for STS in turn, where no way leads to it, until the function is ended without a word."""
+    asked: list[str] = []
+    waiting = threading.Barrier(9)
+
+    def assume_role(RoleArn: str, **_: Any) -> NoReturn:  # noqa: N803 - as boto3 calls it
+        asked.append(RoleArn)
+        threading.Event().wait(0.2)
+        raise ConnectTimeoutError(endpoint_url="https://sts.eu-central-1.amazonaws.com")
+
+    identity = aws.ProjectIdentity("payments", ROLE)
+    identity.__dict__["_sts"] = SimpleNamespace(assume_role=assume_role)
+
+    def ask() -> None:
+        waiting.wait()
+        with pytest.raises(TransientError, match="ConnectTimeoutError"):
+            identity.aws()
+
+    with ThreadPoolExecutor(9) as pool:
+        for done in [pool.submit(ask) for _ in range(9)]:
+            done.result()
+    assert asked == [ROLE]
+    with pytest.raises(TransientError):
+        identity.aws()
+    assert len(asked) == 2
+
+
+def test_tokens_of_a_project_need_one_client_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    until = datetime.now(UTC) + timedelta(hours=1)
+    keys = {"AccessKeyId": "ASIAASIAASIAASIA", "SecretAccessKey": "s3cr3t", "SessionToken": "t0ken"}
+
+    def own_client(service: str) -> Any:
+        made.append(service)
+        return SimpleNamespace(
+            meta=SimpleNamespace(region_name="eu-central-1"),
+            assume_role=lambda **_: {"Credentials": keys | {"Expiration": until}},
+        )
+
+    monkeypatch.setattr(aws, "own_client", own_client)
+    signed = SimpleNamespace(get_web_identity_token=lambda **_: {"WebIdentityToken": "ey"})
+    monkeypatch.setattr(aws.aws, "client", lambda *_args, **_kwargs: signed)
+    identity = aws.ProjectIdentity("payments", ROLE)
+    for _ in range(3):
+        identity.web_identity_token("api://AzureADTokenExchange", timedelta(minutes=5))
+    assert made == ["sts"]
+
+
+def test_a_service_that_does_not_answer_is_given_up_while_the_function_can_still_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    config = aws.own_client("sts").meta.config
+    assert (config.connect_timeout + config.read_timeout) * config.retries["total_max_attempts"] <= 25
+
+
+def test_a_projects_keys_are_in_no_log_whatever_its_level(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """botocore logs whole answers at level DEBUG, which Lambda's own log settings can switch on for all loggers."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "ours")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    for name in ("botocore.parsers", "botocore.endpoint", "botocore.auth", "botocore.hooks"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
+    caplog.set_level(logging.DEBUG)
+    until = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    body = f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
+<AccessKeyId>ASIAASIAASIAASIA</AccessKeyId><SecretAccessKey>s3cr3t-of-the-project</SecretAccessKey>
+<SessionToken>t0ken-of-the-project</SessionToken><Expiration>{until}</Expiration>
+</Credentials></AssumeRoleResult></AssumeRoleResponse>"""
+    raw = SimpleNamespace(stream=lambda **_: iter([body.encode()]))
+    answer = AWSResponse("https://sts.eu-central-1.amazonaws.com/", 200, {"content-type": "text/xml"}, raw)
+    client = aws.own_client("sts")
+    client.meta.events.register("before-send.sts", lambda **_: answer)
+    monkeypatch.setattr(aws, "own_client", lambda _service: client)
+    assert aws.ProjectIdentity("payments", ROLE).aws().access_key_id == "ASIAASIAASIAASIA"
+    assert "of-the-project" not in caplog.text
 
 
 def settings(**given: str) -> RotateSettings:

@@ -29,7 +29,7 @@ CHAIN_SECONDS = 3600
 CALLER_IDENTITY_URL = "https://sts.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15"
 """What is signed as a proof of identity; whoever checks it sends it on to AWS."""
 
-_CREATING = Lock()
+CREATING = Lock()
 """botocore's default session is not safe for several threads that create clients; the clients are."""
 
 _SURROUNDINGS = ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
@@ -37,15 +37,27 @@ _SURROUNDINGS = ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "HTTPS_PROXY", "https_prox
 
 _SESSION_NAME_MAX = 64
 
-_THROTTLED = frozenset(
+_PASSING = frozenset(
     {
-        "ThrottlingException",
-        "Throttling",
-        "RequestLimitExceeded",
-        "TooManyRequestsException",
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "KmsThrottled",
         "LimitExceededException",
+        "PriorRequestNotComplete",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
     }
 )
+"""Throttles and time-outs: some come with the status of a refusal (botocore.retries.standard; SQS's own for KMS)."""
+
 _CLOCK = frozenset(
     {"RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "InvalidSignatureException"}
 )
@@ -60,7 +72,7 @@ def client(
 
     Making one takes longer than a call, so those of a session are kept; they are safe for threads.
     """
-    with _CREATING:
+    with CREATING:
         surroundings = tuple(os.environ.get(name, "") for name in _SURROUNDINGS)
         return _client(service, credentials, surroundings, region=region, fips=fips, dual_stack=dual_stack)
 
@@ -78,7 +90,7 @@ def _client(
     import boto3
     from botocore.config import Config
 
-    _silence()
+    silence()
     return boto3.client(
         service,
         region_name=region,
@@ -97,7 +109,7 @@ def _client(
     )
 
 
-def _silence() -> None:
+def silence() -> None:
     """Botocore writes whole answers, tokens and all, at level DEBUG, whatever level the root logger has."""
     for name in ("botocore.endpoint", "botocore.parsers", "botocore.auth", "botocore.hooks"):
         logging.getLogger(name).setLevel(logging.INFO)
@@ -203,7 +215,7 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
 def _client_error(error: ClientError, action: str, remedy: str) -> Exception:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    throttled = code in _THROTTLED or status == HTTPStatus.TOO_MANY_REQUESTS
+    throttled = code in _PASSING or status == HTTPStatus.TOO_MANY_REQUESTS
     if throttled or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return TransientError(f"{action}: AWS answered {code or status}; it will be tried again")
     if code in _CLOCK:
@@ -221,7 +233,7 @@ def signed_caller_identity(credentials: AwsCredentials) -> dict[str, str]:
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    _silence()
+    silence()
     request = AWSRequest("GET", CALLER_IDENTITY_URL, headers={"Accept": "application/json"})
     SigV4Auth(
         Credentials(

@@ -21,7 +21,7 @@ import boto3
 from botocore.config import Config
 from pydantic import SecretStr
 
-from regcred.errors import MissingError, TransientError
+from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.registry import aws
 from regcred.registry.interface import AwsCredentials
 from regcred.settings import Settings, VaultAuth
@@ -63,9 +63,14 @@ def utc_now() -> datetime:
 
 
 def own_client(service: Any) -> Any:
-    """A client with the function's own role, in the function's region."""
-    config = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "max_attempts": 4})
-    return boto3.client(service, config=config)
+    """A client with the function's own role, in the function's region.
+
+    It gives up after 24 seconds and its pauses: while the function can still say what did not answer.
+    """
+    config = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
+    aws.silence()
+    with aws.CREATING:
+        return boto3.client(service, config=config)
 
 
 def store(settings: Settings) -> Store:
@@ -226,18 +231,32 @@ class ProjectIdentity:
     project: str
     role_arn: str
     _credentials: AwsCredentials | None = field(default=None, repr=False)
+    _failed: tuple[datetime, RegcredError] | None = field(default=None, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
+    @cached_property
+    def _sts(self) -> STSClient:
+        """With the function's own role; made by the first who holds the lock."""
+        client: STSClient = own_client("sts")
+        return client
+
     def aws(self) -> AwsCredentials:
-        """See :class:`Identity`."""
+        """See :class:`Identity`. Who waited while another asked in vain is told the same, and asks no more."""
+        since = utc_now()
         with self._lock:
+            if self._failed and self._failed[0] >= since:
+                raise self._failed[1]
             if self._credentials is None or self._credentials.expires_at - EARLY <= utc_now():
-                self._credentials = self._assume()
+                try:
+                    self._credentials = self._assume()
+                except RegcredError as error:
+                    self._failed = (utc_now(), error)
+                    raise
             return self._credentials
 
     def web_identity_token(self, audience: str, lifetime: timedelta) -> SecretStr:
         """See :class:`Identity`."""
-        sts = aws.client("sts", self.aws(), region=own_client("sts").meta.region_name)
+        sts = aws.client("sts", self.aws(), region=self._sts.meta.region_name)
         return _jwt(sts, audience, lifetime, who=self.role_arn)
 
     def _assume(self) -> AwsCredentials:
@@ -247,9 +266,8 @@ class ProjectIdentity:
                 f"platform/projects/{self.project}"
             )
         remedy = f"check that its trust policy names rotate's role, the external id {self.project!r} and sts:TagSession"
-        sts: STSClient = own_client("sts")
         with aws.translated(f"assuming {self.role_arn}", remedy=remedy):
-            answer = sts.assume_role(
+            answer = self._sts.assume_role(
                 RoleArn=self.role_arn,
                 RoleSessionName=f"regcred-{self.project}"[:64],
                 ExternalId=self.project,
