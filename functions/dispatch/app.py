@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from regcred.dispatch import Report, Sweep
+from regcred.dispatch import QueueError, Report, Sweep
 from regcred.errors import RegcredError, TransientError
 from regcred.vault.records.document import malformed
 from regcred.wiring import powertools
@@ -40,9 +40,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  #
         at = trigger.time or datetime.now(UTC).replace(microsecond=0)
         report = wired.verb.run(Sweep(at, wired.settings.interval), only=trigger.project)
     except RegcredError as error:
-        metrics.add_metric("VaultUnreachable", MetricUnit.Count, int(isinstance(error, TransientError)))
+        metrics.add_metric("VaultUnreachable", MetricUnit.Count, int(_vault_is_away(error)))
         logger.error("sweep failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - its line says all
         raise
+    except Exception as error:  # noqa: BLE001 - its text may hold anything, and the runtime prints what is raised
+        told = powertools.bug(error)
+        logger.error("sweep failed: a bug", **told)  # noqa: TRY400 - see above
+        raise RegcredError(f"unexpected {told['error']} at {told['at']}; this is a bug") from None
     _report(report, whole=trigger.project is None)
     return {"projects": report.projects, "messages": report.messages, "unreadable": len(report.unreadable)}
 
@@ -54,14 +58,19 @@ def _trigger(event: dict[str, Any]) -> Trigger:
         raise malformed(error, where="dispatch event") from None
 
 
+def _vault_is_away(error: RegcredError) -> bool:
+    return isinstance(error, TransientError) and not isinstance(error, QueueError)
+
+
 def _report(report: Report, *, whole: bool) -> None:
     for name, error in report.unreadable.items():
         logger.error("not readable", where=name, error=str(error), error_kind=error.kind)
     metrics.add_metric("Messages", MetricUnit.Count, report.messages)
     metrics.add_metric("Dispatched", MetricUnit.Count, sum(report.reasons.values()))
-    metrics.add_metric("Unreadable", MetricUnit.Count, len(report.unreadable))
-    if whole:
-        metrics.add_metric("VaultUnreachable", MetricUnit.Count, 0)
+    if whole:  # a part of the fleet would make an alarm believe that all is well
+        away = any(_vault_is_away(error) for error in report.unreadable.values())
+        metrics.add_metric("VaultUnreachable", MetricUnit.Count, int(away))
+        metrics.add_metric("Unreadable", MetricUnit.Count, len(report.unreadable))
         metrics.add_metric("Registries", MetricUnit.Count, report.health.registries)
         metrics.add_metric("FailingRegistries", MetricUnit.Count, report.health.failing)
         metrics.add_metric("LastQuarter", MetricUnit.Count, report.health.last_quarter)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit
@@ -45,10 +44,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             logger.error("message failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - its line says all
             raise
         except Exception as error:
-            # Its text may hold anything: only its kind and place are told.
-            frame = extract_tb(error.__traceback__)[-1]
-            place = f"{frame.filename}:{frame.lineno}"
-            logger.error("message failed: a bug", error=type(error).__name__, at=place)  # noqa: TRY400
+            logger.error("message failed: a bug", **powertools.bug(error))  # noqa: TRY400 - its text may hold anything
             raise
 
     answer = process_partially(event, handle)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from regcred.dispatch import Health, Report, Sweep
-from regcred.errors import MalformedError, RefusedError, TransientError
+from regcred.dispatch import Health, QueueError, Report, Sweep
+from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
 from regcred.work import Reason
 
 
@@ -76,6 +76,36 @@ def test_what_could_not_be_read_is_logged_by_name_and_counted(invoke, capsys) ->
         [2.0],
         [0.0],
     )
+
+
+def test_a_nudge_does_not_hide_what_a_sweep_could_not_read(invoke, capsys) -> None:
+    """The alarm looks at the least of a period: a nudge counts one project, and would end it."""
+    invoke(FakeDispatch(), {"project": "payments"})
+    metrics = next(line for line in lines(capsys) if "_aws" in line)
+    assert "Unreadable" not in metrics
+    assert metrics["Dispatched"] == [3.0]
+
+
+def test_a_vault_that_fails_in_the_middle_of_a_sweep_counts_as_away(invoke, capsys) -> None:
+    invoke(FakeDispatch(unreadable={"a": TransientError("too many requests")}), {})
+    metrics = next(line for line in lines(capsys) if "_aws" in line)
+    assert metrics["VaultUnreachable"] == [1.0]
+
+
+def test_a_queue_that_fails_does_not_look_like_a_vault_that_is_away(invoke, capsys) -> None:
+    with pytest.raises(TransientError):
+        invoke(FakeDispatch(error=QueueError("SQS did not take 2 of 3 messages")), {})
+    metrics = next(line for line in lines(capsys) if "_aws" in line)
+    assert metrics["VaultUnreachable"] == [0.0]
+
+
+def test_a_bug_shows_no_secret_in_the_log_nor_in_what_the_runtime_prints(invoke, capsys) -> None:
+    with pytest.raises(RegcredError, match="KeyError") as caught:
+        invoke(FakeDispatch(error=KeyError("password=hunter2hunter2")), {})
+    assert caught.value.__suppress_context__
+    shown = str(caught.value) + capsys.readouterr().out
+    assert "hunter2" not in shown
+    assert "test_dispatch_handler.py" in shown
 
 
 def test_a_vault_that_is_away_is_an_error_and_a_metric(invoke, capsys) -> None:

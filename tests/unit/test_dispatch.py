@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from fakes.key_value import FakeKeyValue
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regcred.dispatch import Dispatch, Observed, Sweep, health, plan
+from regcred.dispatch import Dispatch, Envelope, Observed, QueueError, Sweep, health, plan
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.vault.records.declared import Action, Definition, Request
@@ -168,6 +169,16 @@ def test_a_request_is_sent_in_the_next_sweep(world: World) -> None:
     world.store.ask(Reference("a", "r"), Request(action=Action.ROTATE, asked_at=NOW))
     world.verb.run(SWEEP)
     assert world.queue.reasons() == {"a/r": Reason.ASKED}
+
+
+def test_messages_that_were_not_taken_are_told_from_a_vault_that_is_away(world: World) -> None:
+    class Full:
+        def send(self, _: Sequence[Envelope]) -> None:
+            raise TransientError("SQS did not take 1 of 1 messages")
+
+    world.define("a/r")
+    with pytest.raises(QueueError, match="1 of 1"):
+        Dispatch(world.store, Full()).run(SWEEP)
 
 
 @pytest.mark.parametrize("broken", [None, RefusedError("403"), TransientError("timeout")])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from regcred.errors import MalformedError, RegcredError
+from regcred.errors import MalformedError, RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.store import Store
@@ -101,6 +101,10 @@ def _reason(name: str, observed: Observed, sweep: Sweep) -> Reason | None:
     if is_static(entry) and sweep.meets(Reference(observed.project, name), STATIC_EVERY):
         return Reason.CHECK
     return None
+
+
+class QueueError(TransientError):
+    """Messages were not taken; nothing is wrong with Vault, and the next sweep sends them again."""
 
 
 class Queue(Protocol):
@@ -199,7 +203,8 @@ class Dispatch:
                 is decided from Vault alone.
 
         Raises:
-            RegcredError: the projects could not be listed, or messages not sent.
+            QueueError: messages were not taken.
+            RegcredError: the projects could not be listed, or we may not send.
         """
         projects = [only] if only else self.store.projects()
         read: dict[str, Observed] = {}
@@ -220,7 +225,7 @@ class Dispatch:
             envelope for name in wanted for envelope in envelopes(name, wanted[name], sweep, chunk=self.chunk)
         ]
         if sealed:
-            self.queue.send(sealed)
+            self._send(sealed)
         return Report(
             projects=len(projects),
             messages=len(sealed),
@@ -231,6 +236,12 @@ class Dispatch:
             ),
             unreadable=unreadable,
         )
+
+    def _send(self, sealed: Sequence[Envelope]) -> None:
+        try:
+            self.queue.send(sealed)
+        except TransientError as error:
+            raise QueueError(str(error), retry_after=error.retry_after) from None
 
     def _observe(self, project: str, sweep: Sweep, *, all_of_them: bool) -> Observed:
         """Read one project; its index before its lists, so that a registry just added is never taken for gone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from traceback import extract_tb
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
@@ -40,3 +41,9 @@ def logger(service: str) -> Logger:
 def metrics(service: str) -> Metrics:
     """The function's metrics, written as one log line per invocation (embedded metric format)."""
     return Metrics(namespace=NAMESPACE, service=service)
+
+
+def bug(error: Exception) -> dict[str, str]:
+    """What may be told of an error of no type of ours: its kind and place. Its text may hold anything."""
+    place = extract_tb(error.__traceback__)[-1]
+    return {"error": type(error).__name__, "at": f"{place.filename}:{place.lineno}"}
