@@ -97,3 +97,10 @@ def test_metrics_count_outcomes_without_a_dimension_per_registry(invoke, capsys)
         [1.0],
     )
     assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+
+
+def test_two_installations_in_one_account_have_metrics_of_their_own(invoke, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "staging-rotate")
+    invoke(FakeRotate(), record(1, "a"))
+    metrics = json.loads(next(line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line))
+    assert metrics["service"] == "staging-rotate"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,6 +88,37 @@ def test_the_event_source_reports_partial_failures_and_is_bounded() -> None:
     )
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "MaximumConcurrency"}}
+
+
+def alarms() -> dict[str, dict[str, Any]]:
+    resources = translated()["Resources"].items()
+    return {key: item["Properties"] for key, item in resources if item["Type"] == "AWS::CloudWatch::Alarm"}
+
+
+def test_alarms_look_at_their_own_installation_alone() -> None:
+    """Name tells several installations in one account apart; the sweep of one must not hush the alarm of another."""
+    text = json.dumps(list(alarms().values()))
+    services = re.findall(r'"Name": "service", "Value": (\S+ \S+?\})', text)
+    assert len(services) > 6
+    assert set(services) == {'{"Ref": "Dispatch"}', '{"Ref": "Rotate"}'}
+    body = translated()["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    assert set(re.findall(r'"service", "(.*?)"', body)) == {"${Dispatch}"}
+
+
+def test_alarms_ask_for_metrics_that_the_functions_emit() -> None:
+    sources = [(ROOT / f"functions/{name}/app.py").read_text() for name in ("dispatch", "rotate")]
+    emitted = set(re.findall(r'add_metric\(\s*"(\w+)"', "".join(sources)))
+    text = json.dumps(list(alarms().values()))
+    asked = set(re.findall(r'"MetricName": "(\w+)"', text))
+    assert asked - emitted == {"ApproximateNumberOfMessagesVisible", "Throttles"}
+
+
+def test_work_that_comes_back_once_is_no_hour_in_which_nothing_was_rotated() -> None:
+    """A message that failed is away for six minutes; one look at an hour would take the first of them for the whole."""
+    alarm = alarms()["NothingRotated"]
+    periods = {metric["MetricStat"]["Period"] for metric in alarm["Metrics"] if "MetricStat" in metric}
+    assert alarm["EvaluationPeriods"] > 1
+    assert {alarm["EvaluationPeriods"] * period for period in periods} == {3600}
 
 
 @pytest.mark.parametrize("name", ["project-role", "ecr-pull-role"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from traceback import extract_tb
 
@@ -39,8 +40,12 @@ def logger(service: str) -> Logger:
 
 
 def metrics(service: str) -> Metrics:
-    """The function's metrics, written as one log line per invocation (embedded metric format)."""
-    return Metrics(namespace=NAMESPACE, service=service)
+    """The function's metrics, written as one log line per invocation (embedded metric format).
+
+    Their one dimension is the name under which the function was deployed: several installations in one account differ
+    in it, and an alarm of one must not be hushed by another.
+    """
+    return Metrics(namespace=NAMESPACE, service=os.environ.get("AWS_LAMBDA_FUNCTION_NAME", service))
 
 
 def bug(error: Exception) -> dict[str, str]:
