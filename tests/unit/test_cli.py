@@ -34,6 +34,7 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ECR = Reference("payments", "ecr-prod")
 NEXUS = Reference("payments", "nexus")
 SECRET = "hunter2-upstream"
+ARN = "arn:aws:iam::111122223333:role/regcred/payments"
 
 
 @dataclass
@@ -188,6 +189,20 @@ class TestHelp:
         assert "did you mean" in cli.last
         assert meant in cli.last
 
+    @pytest.mark.parametrize(
+        ("line", "named"),
+        [
+            ("rotate payments/x --timeout 0", "--timeout: 0 is not in the range"),
+            ("rotate payments/x --timeout " + "9" * 30, "--timeout: 9"),
+            ("rotate payments/x --timeout soon", "--timeout: 'soon'"),
+            ("status -o yaml", "--output: 'yaml'"),
+            ("grant list --cluster C1", "--cluster: cluster 'C1' has capital letters"),
+        ],
+    )
+    def test_a_wrong_option_is_named(self, cli, line, named):
+        cli(line, code=2)
+        assert named in cli.last
+
     def test_a_word_like_no_command_points_to_the_help(self, cli):
         cli("frobnicate", code=2)
         assert cli.last == "regcred: no such command 'frobnicate' (see 'regcred --help')"
@@ -274,6 +289,32 @@ class TestProject:
     def test_taking_away_what_is_not_there_says_what_is(self, payments):
         payments("project remove payments --host registry.exmaple.com", code=4)
         assert "registry.example.com" in payments.last
+
+    @pytest.mark.parametrize(
+        ("option", "said"),
+        [
+            ("--path https://registry.example.com/team", "'https:' is not a host"),
+            ("--path Registry.example.com/team", "'Registry.example.com' is not a host"),
+            ("--path registry.example.com/*", "'*' of registry.example.com is not a path"),
+            ("--path registry.example.com//team", "'/team' of registry.example.com is not a path"),
+            ("--host user:hunter2@registry.example.com", "hosts: a host holds '@'"),
+            ("--host registry.example.com:x", "hosts: 'registry.example.com:x' is not a host"),
+        ],
+    )
+    def test_a_host_or_path_that_would_limit_nothing_is_refused(self, cli, option, said):
+        cli(f"project add payments {option}", code=2)
+        assert said in cli.last
+        assert "hunter2" not in cli.last
+        assert cli.kv.paths() == []
+
+    def test_a_host_whose_last_path_is_taken_away_is_not_allowed_whole(self, cli):
+        cli("project add payments --host registry.example.com --path registry.example.com/team/")
+        cli("project remove payments --path registry.example.com/team/")
+        assert "nothing of registry.example.com may be used now" in cli.err
+        assert cli.json("project show payments -o json")["paths"] == {"registry.example.com": []}
+        assert "none" in cli("project show payments")
+        cli("project remove payments --host registry.example.com")
+        assert cli.json("project show payments -o json")["paths"] == {}
 
     def test_a_url_is_no_host(self, cli):
         cli("project add payments --host https://registry.example.com/team", code=2)
@@ -552,6 +593,23 @@ class TestRegistryAdd:
         )
         assert "is not keyless" in payments.err
 
+    @pytest.mark.parametrize(
+        ("definition", "said"), [(BASIC, "is not keyless"), ("provider: mcr\n", "is public")]
+    )
+    def test_what_needs_no_trust_asks_for_no_role(self, payments, tmp_path, definition, said):
+        payments(f"registry trust payments/new -f {definition_file(tmp_path, definition)}")
+        assert said in payments.err
+
+    @pytest.mark.parametrize(
+        "option",
+        ["--role-arn puller", "--role-arn arn:aws:iam::1:role/x", f"--role-arn {ARN} --issuer example.net"],
+    )
+    def test_whom_to_trust_is_checked_before_it_is_printed(self, payments, tmp_path, option):
+        file = definition_file(tmp_path, "provider: quay\nrobot: team+puller\n")
+        payments(f"registry trust payments/new -f {file} {option}", code=2)
+        assert option.split()[-2] in payments.last
+        assert payments.out == ""
+
     def test_a_public_registry_is_written_and_nothing_is_fetched(self, payments, tmp_path):
         payments(f"registry add payments/mcr -f {definition_file(tmp_path, 'provider: mcr')}")
         assert "is public" in payments.err
@@ -567,6 +625,11 @@ class TestRegistryAdd:
             ("provider: basic\nhosts: [https://registry.example.com]\n", "hosts[0]"),
             ("provider: basic\nhosts: [registry.example.com]\npassword: x\n", "password"),
             ("", "fields"),
+            ("provider: !!int basic\n", "does not fit its tag"),
+            ("provider: !!timestamp basic\n", "does not fit its tag"),
+            ("[" * 5000, "nested too deep"),
+            ('{"a":' * 5000, "nested too deep"),
+            ('{"provider": 5}', "provider: is no text"),
         ],
     )
     def test_a_wrong_file_is_refused_by_line_or_field(self, payments, tmp_path, text, named):
@@ -779,6 +842,24 @@ class TestPlatform:
         cli("platform plan", code=3)
 
 
+class TestWhatOthersWroteByHand:
+    """A document that is broken, or lies where none belongs, hides no other."""
+
+    @pytest.mark.parametrize(
+        "command", ["status", "status payments", "registry list", "registry list -o json"]
+    )
+    def test_a_name_that_is_no_registry_s_is_left_out_with_a_word(self, payments, command):
+        payments.kv.write("registries/payments/ECR_Prod", {"document": '{"provider": "ecr"}'}, cas=0)
+        payments.kv.write("registries/Other/x", {"document": '{"provider": "ecr"}'}, cas=0)
+        assert "payments/ecr-prod" in payments(command)
+        assert "payments/ECR_Prod is left out" in payments.err
+
+    def test_a_broken_definition_is_left_out_of_the_list_with_a_word(self, payments):
+        payments.kv.write("registries/payments/broken", {"document": "{"}, cas=0)
+        assert "payments/ecr-prod" in payments("registry list")
+        assert "payments/broken is left out" in payments.err
+
+
 class TestDoctor:
     def test_all_well_is_said(self, payments):
         payments.kv.write("upstream/payments/nexus", {"username": "u", "password": SECRET}, cas=0)
@@ -803,6 +884,12 @@ class TestDoctor:
         payments.index(ECR, **{"version": 13, **entry})
         payments("doctor payments", code=1)
         assert told in payments.out
+
+    def test_a_name_that_is_no_registry_s_is_a_problem_and_hides_no_other(self, payments):
+        payments.kv.write("registries/payments/ECR_Prod", {"document": '{"provider": "ecr"}'}, cas=0)
+        payments("doctor payments", code=1)
+        assert "payments/ECR_Prod" in payments.out
+        assert "payments/ecr-prod" in payments.out
 
     def test_a_missing_upstream_secret_is_a_problem(self, payments):
         payments("doctor payments", code=1)

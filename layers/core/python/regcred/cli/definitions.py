@@ -64,6 +64,8 @@ def fields_of(text: str, where: str, *, kind: str) -> dict[str, Any]:
 def _json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
+    except RecursionError:
+        raise BadInputError(f"{where}: is nested too deep") from None
     except ValueError as error:
         at = (
             f"line {error.lineno}, column {error.colno}: {error.msg}"
@@ -95,6 +97,17 @@ def _yaml(text: str, where: str) -> Any:
         raise BadInputError(f"{where}: {at}{error.problem or 'is not YAML'}") from None
     except yaml.YAMLError:
         raise BadInputError(f"{where}: holds characters that YAML does not allow") from None
+    except RecursionError:
+        raise BadInputError(f"{where}: is nested too deep") from None
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+    ):  # PyYAML's constructors, where a tag does not fit its value
+        raise BadInputError(
+            f"{where}: a value does not fit its tag; write plain values, without '!!'"
+        ) from None
 
 
 def typed(content: Mapping[str, Any], where: str) -> BaseDefinition:

@@ -145,7 +145,16 @@ def _project(session: Session, project: str) -> Iterator[Finding]:
         )
         return
     for name in store.registries(project):
-        yield from _registry(store, Reference(project, name), entries.get(name), policy, now)
+        try:
+            reference = Reference(project, name)
+        except MalformedError as error:
+            yield Finding(
+                Level.PROBLEM,
+                f"{project}/{name}",
+                f"can be no registry, so nobody serves it: {error}; delete it in Vault",
+            )
+            continue
+        yield from _registry(store, reference, entries.get(name), policy, now)
     for cluster in policy.clusters if policy else ():
         yield from _cluster(store, cluster, project, now)
 

@@ -81,8 +81,9 @@ def describe(error: BaseException) -> tuple[str, ExitCode]:
 def _usage(error: click.UsageError) -> str:
     text = error.format_message()
     if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
-        # Our messages name the value and what is wrong with it; click's preface would only hide that.
-        text = error.message
+        # Our messages name the value and what is wrong with it; of click's preface only the option's name is wanted.
+        option = max(error.param.opts, key=len) if isinstance(error.param, click.Option) else ""
+        text = f"{option}: {error.message}" if option else error.message
     command = error.ctx.command_path if error.ctx else "regcred"
     line = _line(text).rstrip(".")
     if not isinstance(error, BadInputError):

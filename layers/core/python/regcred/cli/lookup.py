@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from regcred.errors import MissingError, RefusedError, RegcredError
-from regcred.reference import Reference
+from regcred.cli.output import say
+from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError
+from regcred.reference import Reference, check_label
 from regcred.registry.definition import BaseDefinition, parse
 from regcred.vault.records.declared import Definition
 from regcred.vault.records.index import Index
@@ -73,11 +74,27 @@ def projects(store: Store, named: Iterable[str], command: str) -> list[str]:
     if chosen := list(named):
         return chosen
     try:
-        return store.projects()
+        return [name for name in store.projects() if not _odd(f"project {name}", name)]
     except RefusedError as error:
         raise RefusedError(
             f"{error}. If you may see some projects only, name one: {command} PROJECT"
         ) from None
+
+
+def registries(store: Store, project: str) -> list[Reference]:
+    """A project's registries. A name that can be none's, written by hand, is told and left out."""
+    return [
+        Reference(project, name) for name in store.registries(project) if not _odd(f"{project}/{name}", name)
+    ]
+
+
+def _odd(what: str, name: str) -> bool:
+    try:
+        check_label(name, field="its name")
+    except MalformedError as error:
+        say(f"note: {what} is left out: {error}")
+        return True
+    return False
 
 
 def index(store: Store, project: str) -> Index:

@@ -104,7 +104,7 @@ def remove(session: Session, /, project: str, **what: Sequence[str]) -> None:
     """Take something away from a project.
 
     Registries that need it fail at their next rotation; credentials in force stay until they expire. To end one at once,
-    revoke it.
+    revoke it. A host whose last path is taken away is not allowed whole by that: nothing of it may be used then.
     """
     if not any(what.values()):
         raise BadInputError("nothing to take away: give --host, --path, --account or --cluster")
@@ -115,14 +115,18 @@ def remove(session: Session, /, project: str, **what: Sequence[str]) -> None:
         return old.model_copy(
             update={
                 "hosts": _without(old.hosts, what["hosts"], "host", project),
-                "paths": _paths_without(old.paths, what["paths"], project),
+                "paths": _paths_without(old.paths, what["paths"], project, hosts=what["hosts"]),
                 "accounts": _without(old.accounts, what["accounts"], "account", project),
                 "clusters": _without(old.clusters, what["clusters"], "cluster", project),
             }
         )
 
-    session.store.change_project(project, change)
+    left = session.store.change_project(project, change)
     say(f"project {project} is set; 'regcred project show {project}' shows it")
+    for host in sorted({host for host, _ in map(_split, what["paths"]) if left.paths.get(host) == []}):
+        say(
+            f"note: nothing of {host} may be used now; to allow it whole, take the host away and add it again"
+        )
     if what["clusters"]:
         _ensure(session, project)
 
@@ -169,7 +173,7 @@ def show(session: Session, project: str, as_json: bool) -> None:
         f"hosts     {', '.join(policy.hosts) or '- (only registries whose hosts come from the vendor)'}"
     )
     for host, prefixes in policy.paths.items():
-        click.echo(f"paths     {host}: {', '.join(prefixes)}")
+        click.echo(f"paths     {host}: {', '.join(prefixes) or '- (none, so nothing of it)'}")
     click.echo(f"accounts  {', '.join(policy.accounts) or '-'}")
     click.echo(f"clusters  {', '.join(policy.clusters) or '- (no cluster may read its credentials)'}")
     click.echo(f"IAM role  {policy.role_arn or '-'}")
@@ -227,9 +231,17 @@ def _paths_with(old: Mapping[str, Sequence[str]], new: Iterable[str]) -> dict[st
 
 
 def _paths_without(
-    old: Mapping[str, Sequence[str]], gone: Iterable[str], project: str
+    old: Mapping[str, Sequence[str]], gone: Iterable[str], project: str, *, hosts: Sequence[str]
 ) -> dict[str, list[str]]:
+    """The paths that are left. Without its last one a host would be allowed whole, so it stays limited, to nothing.
+
+    Args:
+        old: What there was.
+        gone: What is taken away.
+        project: For the error text.
+        hosts: The hosts that are taken away as well.
+    """
     paths = {host: list(prefixes) for host, prefixes in old.items()}
     for host, prefix in map(_split, gone):
         paths[host] = _without(paths.get(host, []), [prefix], f"path under {host}", project)
-    return {host: prefixes for host, prefixes in paths.items() if prefixes}
+    return {host: prefixes for host, prefixes in paths.items() if prefixes or host not in hosts}

@@ -21,7 +21,7 @@ wait_option = click.option(
 )
 timeout_option = click.option(
     "--timeout",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=86400),
     default=int(asking.PATIENCE.total_seconds()),
     show_default=True,
     metavar="SECONDS",

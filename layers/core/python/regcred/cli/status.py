@@ -117,7 +117,7 @@ def _about(text: str) -> Reference | str:
 def rows_of(store: Store, project: str) -> list[Row]:
     """All registries of a project, also those that are only in its index any more."""
     entries = lookup.index(store, project).registries
-    names = sorted({*store.registries(project), *entries})
+    names = sorted({*(found.registry for found in lookup.registries(store, project)), *entries})
     places = _statuses(store, project)
     return [
         Row(

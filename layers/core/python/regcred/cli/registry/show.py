@@ -19,8 +19,11 @@ from regcred.cli.output import (
 )
 from regcred.cli.parameters import PROJECT, REFERENCE
 from regcred.cli.session import Session, pass_session
+from regcred.errors import MalformedError
 from regcred.reference import Reference
+from regcred.vault.records.declared import Definition
 from regcred.vault.records.index import IndexEntry
+from regcred.vault.store import Store, Versioned
 
 
 @click.command(name="list", short_help="List registries.")
@@ -31,14 +34,15 @@ def list_(session: Session, projects: Sequence[str], as_json: bool) -> None:
     """List registries: of the projects that are named, or of all that you may see."""
     store = session.store
     rows = [
-        (Reference(project, name), lookup.index(store, project).registries.get(name))
+        (reference, entries.get(reference.registry))
         for project in lookup.projects(store, projects, "regcred registry list")
-        for name in store.registries(project)
+        for entries in [lookup.index(store, project).registries]
+        for reference in lookup.registries(store, project)
     ]
     found = [
         (reference, definition.value, entry)
         for reference, entry in rows
-        if (definition := store.definition(reference))
+        if (definition := _readable(store, reference))
     ]
     if as_json:
         print_json(
@@ -66,6 +70,15 @@ def list_(session: Session, projects: Sequence[str], as_json: bool) -> None:
             for reference, definition, entry in found
         ],
     )
+
+
+def _readable(store: Store, reference: Reference) -> Versioned[Definition] | None:
+    """A definition; one that is gone is passed over, and so is a broken one, with a word."""
+    try:
+        return store.definition(reference)
+    except MalformedError as error:
+        say(f"note: {reference} is left out: {error}")
+        return None
 
 
 def _few(hosts: Sequence[str]) -> str:

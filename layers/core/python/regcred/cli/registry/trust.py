@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from regcred.cli import definitions, lookup
@@ -10,8 +12,11 @@ from regcred.cli.output import say
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.session import Session, pass_session
 from regcred.reference import Reference
+from regcred.registry.definition import ROLE_ARN
 from regcred.registry.trust import Asker
 from regcred.vault.store import Store
+
+_ISSUER = re.compile(r"""https://[^\s'"]+""")
 
 
 @click.command(short_help="Print what the vendor's side must configure.")
@@ -36,11 +41,30 @@ def trust(
     """
     store = session.store
     definition = definitions.from_file(file) if file else lookup.typed_definition(store, reference)
-    role = role_arn or _project_role(store, reference)
-    if text := definition.trust(Asker(reference.project, role, issuer)):
-        click.echo(text, nl=False)
-    else:
+    if not definition.needs_credential():
+        say(f"{reference} is public: there is nothing to configure")
+        return
+    if definition.upstream_fields():
         say(f"{reference} is not keyless: its upstream secret is all that the vendor asks for")
+        return
+    role = _role(role_arn) if role_arn else _project_role(store, reference)
+    click.echo(definition.trust(Asker(reference.project, role, _issuer(issuer))), nl=False)
+
+
+def _role(arn: str) -> str:
+    if not re.fullmatch(ROLE_ARN, arn, re.ASCII):
+        raise BadInputError(
+            f"--role-arn {arn[:120]}: is not the ARN of an IAM role; write arn:aws:iam::<account id>:role/regcred/<name>"
+        )
+    return arn
+
+
+def _issuer(url: str) -> str:
+    if url and not _ISSUER.fullmatch(url):
+        raise BadInputError(
+            f"--issuer {url[:80]}: is no issuer; write it as in https://0f1e.tokens.sts.global.api.aws"
+        )
+    return url
 
 
 def _project_role(store: Store, reference: Reference) -> str:

@@ -13,6 +13,9 @@ from regcred.reference import LABEL_MAX
 from regcred.vault.records.document import DOCUMENT, Declared, Label, Record
 
 _GLOB = re.compile(r"[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?")
+_HOST_LABEL = r"[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?"
+_HOST = re.compile(rf"{_HOST_LABEL}(\.{_HOST_LABEL})*(:[1-9][0-9]{{0,4}})?")
+_PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*/?")
 _ROLE_ARN = re.compile(r"arn:aws[-a-z]*:iam::[0-9]{12}:role/regcred/[\w+=,.@/-]+")
 
 
@@ -34,11 +37,20 @@ class ProjectPolicy(Declared):
     @classmethod
     def _hosts_are_hosts(cls, hosts: list[str]) -> list[str]:
         for host in hosts:
-            if not host or "/" in host or host != host.strip().lower():
-                raise ValueError(
-                    f"{host[:80]!r} is not a host; write host[:port] in lower case, without scheme or path"
-                )
+            _check_host(host)
         return hosts
+
+    @field_validator("paths")
+    @classmethod
+    def _paths_limit_hosts(cls, paths: dict[str, list[str]]) -> dict[str, list[str]]:
+        for host, prefixes in paths.items():
+            _check_host(host)  # one that is misspelt would limit nothing
+            for prefix in prefixes:
+                if not _PREFIX.fullmatch(prefix):
+                    raise ValueError(
+                        f"{prefix[:80]!r} of {host} is not a path; write it as in team/ or team/app, without '*'"
+                    )
+        return paths
 
     @field_validator("role_arn")
     @classmethod
@@ -48,6 +60,15 @@ class ProjectPolicy(Declared):
                 "write arn:aws:iam::<account id>:role/regcred/<name>; rotate may assume no other role"
             )
         return arn
+
+
+def _check_host(host: str) -> None:
+    if "@" in host:
+        raise ValueError("a host holds '@'; a user name or password never belongs here")
+    if not _HOST.fullmatch(host):
+        raise ValueError(
+            f"{host[:80]!r} is not a host; write host[:port] in lower case, without scheme or path"
+        )
 
 
 class ClusterGrants(Declared):
