@@ -12,6 +12,8 @@ import pytest
 import yaml
 from infra.deployment import REGION, ROOT, VAULT, deploy, fake_account, translated
 
+from realparts.aws_policy import allowed
+
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 """moto leaves out what its CloudFormation does not know; cfn-lint has checked that."""
 
@@ -153,6 +155,51 @@ def test_the_shipped_roles_are_created_and_pull_only(aws: boto3.Session, name: s
         "ecr:GetDownloadUrlForLayer",
     }
     assert not {action for action in actions if "*" in action}
+
+
+CALLERS = {
+    "project-role": ("RotateRoleArn", "arn:aws:iam::123456789012:role/regcred-rotate"),
+    "ecr-pull-role": ("ProjectRoleArn", "arn:aws:iam::123456789012:role/regcred/regcred-trusting"),
+}
+"""By template, the parameter that names who may assume its role, and a value."""
+
+
+@pytest.fixture(scope="module")
+def trusts(aws: boto3.Session) -> dict[str, Any]:
+    """By template, the trust policy of its role for the project `trusting`."""
+    for name, (parameter, caller) in CALLERS.items():
+        given = {"Project": "trusting", parameter: caller}
+        aws.client("cloudformation").create_stack(
+            StackName=f"{name}-trusting",
+            TemplateBody=(ROOT / f"infra/aws/{name}.yaml").read_text(),
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+    iam = aws.client("iam")
+    roles = {"project-role": "regcred-trusting", "ecr-pull-role": "regcred-pull-trusting"}
+    return {
+        name: iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"] for name, role in roles.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [("project-role", "aws:RequestTag/project"), ("ecr-pull-role", "aws:PrincipalTag/project")],
+)
+def test_the_shipped_roles_trust_one_caller_with_the_projects_external_id_and_tag(
+    trusts: dict[str, Any], name: str, tag: str
+) -> None:
+    caller = CALLERS[name][1]
+    good = {"sts:ExternalId": "trusting", tag: "trusting", "aws:TagKeys": "project"}
+
+    def may(by: str, context: dict[str, str]) -> bool:
+        return allowed([trusts[name]], "sts:AssumeRole", "*", context, by)
+
+    assert may(caller, good)
+    assert not may(caller.replace("role/", "role/another-"), good)
+    for key in ("sts:ExternalId", tag):
+        assert not may(caller, good | {key: "payments"})
+        assert not may(caller, {name: value for name, value in good.items() if name != key})
 
 
 class _Loader(yaml.SafeLoader):
