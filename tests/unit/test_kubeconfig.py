@@ -61,6 +61,32 @@ def test_a_kubeconfig_that_cannot_be_used_gets_one_line(
     assert "hunter2" not in line
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["/nowhere/get-token"], "/nowhere/get-token"),
+        (["sh", "-c", "echo hunter2; echo hunter2 >&2; exit 3"], "process returned 3"),
+        (["sh", "-c", "echo hunter2"], "failed to decode"),
+        (["sh", "-c", "echo '{}'"], "missing key"),
+    ],
+)
+def test_a_command_that_gives_no_login_gets_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: list[str], said: str
+) -> None:
+    content = json.loads(kubeconfig())
+    asked = {"apiVersion": "client.authentication.k8s.io/v1", "command": command[0], "args": command[1:]}
+    content["users"][0]["user"] = {"exec": asked}
+    file = tmp_path / "config"
+    file.write_text(json.dumps(content))
+    with pytest.raises(MalformedError) as caught:
+        asyncio.run(open_by(file, None))
+    line = str(caught.value)
+    assert said in line
+    assert "run it by hand" in line
+    assert "hunter2" not in line
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_good_one_opens_a_session(tmp_path: Path) -> None:
     file = tmp_path / "config"
     file.write_bytes(kubeconfig())

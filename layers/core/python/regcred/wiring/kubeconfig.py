@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,9 +24,13 @@ def usable(context: str | None) -> Iterator[None]:
 
     # Its warning that there is no file would be a second line.
     logging.getLogger("kubernetes.aio.config").setLevel(logging.ERROR)
+    log, overheard = logging.getLogger("kubernetes.aio.config.kube_config"), _Overheard()
     wanted = f"the context {context!r}" if context else "a current context"
+    log.addFilter(overheard)
     try:
         yield
+        if overheard.said:
+            raise ConfigException(f"its user's command failed: {overheard.said}: run it by hand")
     except Exception as error:  # noqa: BLE001 - see above
         reason = f"{type(error).__name__}; it is none, or a file that it names is broken"
         if isinstance(error, ConfigException):
@@ -34,3 +39,18 @@ def usable(context: str | None) -> Iterator[None]:
             f"no kubeconfig with {wanted} can be used ({reason}); set KUBECONFIG, or name a --context",
             field="KUBECONFIG",
         ) from None
+    finally:
+        log.removeFilter(overheard)
+
+
+class _Overheard(logging.Filter):
+    """Keeps an error back that the library only logs: a user's ``exec`` command that fails. It would go on without a login."""
+
+    said = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep it, without what the command itself wrote."""
+        if record.levelno < logging.ERROR:
+            return True
+        self.said = re.split(r"\. b['\"]", record.getMessage().removeprefix("exec: "))[0][:200]
+        return False
