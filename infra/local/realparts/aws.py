@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import requests
 
-from . import pki
-from .aws_front import issuer
+from . import journal
+from .aws_front.web_identity import issuer, public_keys
+from .control import control
 from .internet import Internet, python_environment
 from .procs import Processes, free_ports, listening
 from .registry import ecr_key
@@ -119,7 +119,7 @@ class Aws:
                     "realparts.aws_front",
                     f"--port={stored['port']}",
                     f"--control-port={stored['control_port']}",
-                    f"--moto=http://127.0.0.1:{stored['moto_port']}",
+                    f"--upstream=http://127.0.0.1:{stored['moto_port']}",
                     f"--directory={self.directory}",
                     f"--ecr-key={ecr_key(self._processes.directory)}",
                 ],
@@ -235,12 +235,7 @@ class Aws:
 
         Only those are returned whose values equal the given ones.
         """
-        try:
-            lines = (self.directory / "events.jsonl").read_text().splitlines()
-        except FileNotFoundError:
-            return []
-        events = [json.loads(line) for line in lines]
-        return [event for event in events if all(event.get(key) == value for key, value in wanted.items())]
+        return journal.read(self.directory, **wanted)
 
     def web_identity_issuer(self, account: str = ACCOUNT) -> str:
         """Return the `iss` of an account's GetWebIdentityToken tokens."""
@@ -249,10 +244,7 @@ class Aws:
     @property
     def web_identity_public_keys(self) -> list[str]:
         """The PEMs that those tokens are checked with: RS256, then ES384."""
-        return [
-            pki.public_pem(pki.rsa_key(self.directory / "web-identity-rs256.key")),
-            pki.public_pem(pki.ec384_key(self.directory / "web-identity-es384.key")),
-        ]
+        return public_keys(self.directory)
 
     @property
     def _stored(self) -> dict[str, Any]:
@@ -278,13 +270,7 @@ class Aws:
         self._state.update(PART, queue_url=queue, dead_letter_url=dead, events_url=copies, nudges_url=nudges)
 
     def _control(self, method: str, path: str, body: dict[str, Any]) -> Any:
-        session = requests.Session()
-        session.trust_env = False
-        url = f"http://127.0.0.1:{self._stored['control_port']}/{path}"
-        answer = session.request(method, url, json=body, timeout=10)
-        if not answer.ok:
-            raise ValueError(f"{method} {path}: {answer.text[:300]}")
-        return answer.json()
+        return control(self._stored["control_port"], method, path, body)
 
 
 def _queue_arn(name: str) -> str:

@@ -14,12 +14,13 @@ from typing import Any
 
 import requests
 
-from . import pki
+from . import journal, pki
 from .build import binary
+from .control import control
 from .internet import Internet, python_environment
 from .procs import Processes, free_ports, listening
 from .state import State
-from .token_server import ISSUER, SERVICE
+from .token_server.access import ISSUER, SERVICE
 
 PART = "registry"
 # The host names under which the one registry is reached through the local internet.
@@ -153,12 +154,7 @@ class Registry:
         event also `scope` and `access`; a request event `method`, `path`, `repository`, `reference`, `status`,
         `agent`. Only those are returned whose values equal the given ones.
         """
-        try:
-            lines = (self.directory / "events.jsonl").read_text().splitlines()
-        except FileNotFoundError:
-            return []
-        events = [json.loads(line) for line in lines]
-        return [event for event in events if all(event.get(key) == value for key, value in wanted.items())]
+        return journal.read(self.directory, **wanted)
 
     def pulls(self, **wanted: Any) -> list[dict[str, Any]]:
         """Return the requests for manifests, refused ones too, as `events` does: who asked for which image, and when."""
@@ -199,10 +195,7 @@ class Registry:
             raise RuntimeError(f"crane {args[0]}: {result.stderr.strip()}")
 
     def _control(self, method: str, path: str, body: dict[str, Any]) -> None:
-        url = f"http://127.0.0.1:{self._state.part(PART)['control_port']}/{path}"
-        session = requests.Session()
-        session.trust_env = False
-        session.request(method, url, json=body, timeout=10).raise_for_status()
+        control(self._state.part(PART)["control_port"], method, path, body)
 
     def _config(self, root: Path) -> dict[str, Any]:
         # The format is YAML, and JSON is YAML.

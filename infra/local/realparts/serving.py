@@ -1,21 +1,67 @@
-"""Run an asyncio server until SIGTERM."""
+"""What the stand-ins in front of a real server have in common: two ports, the way to that server, an end at SIGTERM."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import signal
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+UPSTREAM = web.AppKey("upstream", aiohttp.ClientSession)
+"""A session with the real server; answers come as they are, compressed ones too."""
 
 
-def serve(start: Coroutine[Any, Any, None]) -> None:
-    """Run `start`, which starts servers and returns, and then wait for SIGTERM or SIGINT."""
+def arguments() -> argparse.Namespace:
+    """Parse a stand-in's command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True, help="the public port")
+    parser.add_argument("--control-port", type=int, required=True, help="the port for this machine's tests")
+    parser.add_argument("--upstream", required=True, help="the real server's URL")
+    parser.add_argument("--directory", type=Path, required=True, help="where it keeps its state")
+    parser.add_argument("--ecr-key", type=Path, required=True, help="the file with the key of `AWS:` logins")
+    return parser.parse_args()
 
-    async def run() -> None:
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await start
-        await stop.wait()
 
-    asyncio.run(run())
+def public_application(handlers: Mapping[str, Handler], *, largest_body: int) -> web.Application:
+    """Return an application with an `UPSTREAM` session.
+
+    Args:
+        handlers: path to handler of every method; the first that matches answers.
+        largest_body: bytes.
+    """
+    application = web.Application(client_max_size=largest_body)
+    for path, handler in handlers.items():
+        application.router.add_route("*", path, handler)
+    application.cleanup_ctx.append(_upstream)
+    return application
+
+
+def serve(applications: Mapping[int, web.Application]) -> None:
+    """Serve each application on its port of 127.0.0.1 until SIGTERM or SIGINT."""
+    asyncio.run(_serve(applications))
+
+
+async def _serve(applications: Mapping[int, web.Application]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runners = []
+    for port, application in applications.items():
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        runners.append(runner)
+    await stop.wait()
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def _upstream(application: web.Application) -> AsyncIterator[None]:
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        application[UPSTREAM] = session
+        yield

@@ -1,0 +1,37 @@
+"""Calls that fail on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from .answers import AwsError, access_denied
+from .signature import Call
+
+
+@dataclass
+class Faults:
+    """Per operation: its `kind`, how many `times` it is left, and `seconds` for a delay."""
+
+    by_operation: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    async def apply(self, call: Call) -> None:
+        """Let a call fail, or wait, if its operation has a fault left.
+
+        Raises:
+            AwsError: it fails.
+        """
+        fault = self.by_operation.get(call.operation)
+        if fault is None or fault["times"] <= 0:
+            return
+        fault["times"] -= 1
+        match fault["kind"]:
+            case "throttle":
+                raise AwsError("ThrottlingException", "Rate exceeded", query="Throttling")
+            case "refuse":
+                raise access_denied(call.caller.arn, f"{call.service}:{call.operation}")
+            case "error":
+                raise AwsError("ServerException", "an internal error", query="InternalFailure", status=500)
+            case "delay":
+                await asyncio.sleep(float(fault["seconds"]))
