@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +55,25 @@ def test_a_package_that_is_broken_is_named_with_the_remedy(third_party: Any) -> 
         parse({"provider": "elsewhere"}, where="here")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("raise RuntimeError", "can't be loaded .*RuntimeError; reinstall"),
+        ("class Provider:\n  name = 'elsewhere'", "is no provider: it lacks model, mint, revoke"),
+        ("class Provider", "can't be loaded .*reinstall"),
+    ],
+)
+def test_a_package_that_is_no_provider_is_named_with_the_remedy(
+    third_party: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, said: str
+) -> None:
+    (tmp_path / "regcred_elsewhere.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "regcred_elsewhere", raising=False)
+    third_party("regcred_elsewhere:Provider")
+    with pytest.raises(MalformedError, match=said):
+        parse({"provider": "elsewhere"}, where="here")
+
+
 def test_another_package_can_not_take_the_place_of_a_provider_of_ours(
     third_party: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,4 +99,4 @@ def test_a_vendors_package_that_was_left_out_is_named_with_the_remedy() -> None:
         pytest.raises(MalformedError, match=r"needs google-auth.* install regcred\[google\]"),
         needed("google-auth", extra="google"),
     ):
-        import regcred_has_no_such_package  # noqa: F401
+        import_module("regcred_has_no_such_package")

@@ -76,19 +76,35 @@ def definition_model(name: str) -> type[BaseDefinition]:
     return cast("type[BaseDefinition]", _provider_class(name).model)
 
 
+_PARTS = ("name", "model", "mint", "revoke")
+"""What a provider has, see :class:`regcred.registry.interface.Provider`."""
+
+
+def _loaded(name: str, entry: EntryPoint) -> Any:
+    try:
+        found = entry.load()
+    except Exception as error:  # noqa: BLE001 - a package of others' may raise anything when it is imported
+        raise MalformedError(
+            f"provider {name!r} can't be loaded from {entry.value!r}: {error or type(error).__name__}; "
+            "reinstall its package",
+            field="provider",
+        ) from None
+    if lacking := [part for part in _PARTS if not hasattr(found, part)]:
+        raise MalformedError(
+            f"provider {name!r} of {entry.value!r} is no provider: it lacks {', '.join(lacking)}; "
+            "take another version of its package",
+            field="provider",
+        )
+    return found
+
+
 @cache
 def _provider_class(name: str) -> Any:
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")
         return getattr(import_module(module), attribute)
     if entry := _third_party().get(name):
-        try:
-            return entry.load()
-        except (ImportError, AttributeError) as error:
-            raise MalformedError(
-                f"provider {name!r} can't be loaded from {entry.value!r}: {error}; reinstall its package",
-                field="provider",
-            ) from None
+        return _loaded(name, entry)
     close = difflib.get_close_matches(name, names(), n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise MalformedError(
