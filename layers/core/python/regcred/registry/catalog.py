@@ -85,7 +85,7 @@ def _loaded(name: str, entry: EntryPoint) -> Any:
         found = entry.load()
     except Exception as error:  # noqa: BLE001 - a package of others' may raise anything when it is imported
         raise MalformedError(
-            f"provider {name!r} can't be loaded from {entry.value!r}: {error or type(error).__name__}; "
+            f"provider {name!r} can't be loaded from {entry.value!r}: {str(error) or type(error).__name__}; "
             "reinstall its package",
             field="provider",
         ) from None
