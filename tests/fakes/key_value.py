@@ -58,7 +58,7 @@ class FakeKeyValue:
                 raise ConflictError(f"{path}: is at version {newest}, not {cas}")
             entry = self._entries.setdefault(path, _Entry())
             entry.newest += 1
-            entry.versions[entry.newest] = dict(fields)
+            entry.versions = {entry.newest: dict(fields)}
             return entry.newest
 
     def destroy(self, path: str, versions: Sequence[int]) -> None:

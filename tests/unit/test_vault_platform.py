@@ -85,7 +85,7 @@ def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) 
         ),
         ("clusters: {edge: {public_keys: [secret-private-key]}}", "clusters.edge.public_keys.0"),
         ("clusters: {Edge: {}}", "clusters.Edge"),
-        ("mount: {max_versions: 1}", "mount.max_versions"),
+        ("mount: {max_versions: 2}", "mount.max_versions: Extra inputs"),
         ("tokens: {ttl_seconds: 20m}", "tokens.ttl_seconds"),
         ("lambda_jwt: {issuer: i, audience: a, dispatch: [x], rotate: [x]}", "lambda_jwt.dispatch.0"),
         ("cluster: {}", "cluster: Extra inputs"),

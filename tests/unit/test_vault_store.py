@@ -7,7 +7,7 @@ from fakes.key_value import FakeKeyValue
 from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
-from regcred.errors import ConflictError, RefusedError, TransientError
+from regcred.errors import ConflictError
 from regcred.reference import Reference
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.declared import Action, Request
@@ -66,36 +66,6 @@ def test_a_claim_taken_between_read_and_write_is_not_taken_twice(kv: FakeKeyValu
         store.claim(REFERENCE, owner="ours", now=NOW, lease=timedelta(minutes=5))
 
 
-def test_the_credential_before_is_destroyed(kv: FakeKeyValue, store: Store) -> None:
-    for version in range(3):
-        assert store.write_credential(REFERENCE, credential(), cas=version) == version + 1
-    assert set(kv._entries[f"credentials/{REFERENCE}"].versions) == {3}
-
-
-def test_a_credential_that_was_written_counts_though_the_old_one_could_not_be_destroyed(
-    kv: FakeKeyValue, store: Store
-) -> None:
-    store.write_credential(REFERENCE, credential(), cas=0)
-    kv.faults["destroy", "credentials/"] = TransientError("sealed")
-    assert store.write_credential(REFERENCE, credential(), cas=1) == 2
-    kv.faults.clear()
-    store.write_credential(REFERENCE, credential(), cas=2)
-    assert set(kv._entries[f"credentials/{REFERENCE}"].versions) == {3}
-
-
-def test_a_missing_right_to_destroy_is_told(kv: FakeKeyValue, store: Store) -> None:
-    store.write_credential(REFERENCE, credential(), cas=0)
-    kv.faults["destroy", "credentials/"] = RefusedError("permission denied")
-    with pytest.raises(RefusedError):
-        store.write_credential(REFERENCE, credential(), cas=1)
-
-
-def test_an_old_upstream_secret_is_destroyed(kv: FakeKeyValue, store: Store) -> None:
-    store.write_upstream(REFERENCE, {"password": SecretStr("old")}, cas=0)
-    store.write_upstream(REFERENCE, {"password": SecretStr("new")}, cas=1)
-    assert set(kv._entries[f"upstream/{REFERENCE}"].versions) == {2}
-
-
 def test_a_request_that_came_meanwhile_is_not_taken_away(store: Store) -> None:
     first = store.ask(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW))
     store.ask(REFERENCE, Request(action=Action.REVOKE, asked_at=NOW))
@@ -124,3 +94,17 @@ def test_a_merge_gives_up_when_others_always_win_and_writes_nothing(kv: FakeKeyV
     kv.faults["write", "credentials/"] = ConflictError("others")
     with pytest.raises(ConflictError, match="nothing was written"):
         store.merge_index("payments", {"hub": entry(1)})
+
+
+def test_an_index_that_was_read_before_saves_a_read_and_hides_no_other_writer(
+    kv: FakeKeyValue, store: Store
+) -> None:
+    store.merge_index("payments", {"a": entry(1)})
+    seen = store.index("payments")
+    kv.calls.clear()
+    store.merge_index("payments", {"b": entry(1)}, seen=seen)
+    assert [operation for operation, _ in kv.calls] == ["write"]
+    store.merge_index("payments", {"c": entry(1)}, seen=seen)
+    found = store.index("payments")
+    assert found is not None
+    assert set(found.value.registries) == {"a", "b", "c"}

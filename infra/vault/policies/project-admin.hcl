@@ -21,10 +21,6 @@ path "${mount}/metadata/upstream/${project}/*" {
   capabilities = ["read", "delete"]
 }
 
-path "${mount}/destroy/upstream/${project}/*" {
-  capabilities = ["update"]
-}
-
 path "${mount}/data/requests/${project}/*" {
   capabilities = ["create", "update", "read"]
 }

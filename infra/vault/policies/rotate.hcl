@@ -39,10 +39,6 @@ path "${mount}/metadata/rotations/*" {
   capabilities = ["read", "delete"]
 }
 
-path "${mount}/destroy/rotations/*" {
-  capabilities = ["update"]
-}
-
 path "${mount}/data/credentials/*" {
   capabilities = ["create", "update", "read"]
 }

@@ -69,7 +69,7 @@ ROTATE = {
     ],
     "version": ["registries/*", "upstream/*", "requests/*", "rotations/*", "credentials/*"],
     "write": ["rotations/*", "credentials/*"],
-    "destroy": ["rotations/*", "credentials/*"],
+    "destroy": ["credentials/*"],
     "delete": ["requests/*", "rotations/*"],
 }
 PROJECT_ADMIN = {
@@ -88,7 +88,6 @@ PROJECT_ADMIN = {
         "status/*/payments",
     ],
     "write": ["registries/payments/*", "upstream/payments/*", "requests/payments/*"],
-    "destroy": ["upstream/payments/*"],
     "delete": ["registries/payments/*", "upstream/payments/*"],
     "list": ["registries/payments"],
 }
@@ -252,6 +251,15 @@ def test_a_destroyed_credential_cannot_be_brought_back_even_by_root(real: Real) 
     kv.destroy("credentials/payments/leaked", [version])
     real.vault.call("POST", "regcred/undelete/credentials/payments/leaked", {"versions": [version]})
     assert kv.read("credentials/payments/leaked") is None
+
+
+def test_a_written_over_secret_cannot_be_brought_back_even_by_root(real: Real) -> None:
+    kv = real.as_token(real.vault.root_token)
+    old = kv.write("upstream/payments/old", {"password": "p"}, cas=kv.version("upstream/payments/old"))
+    kv.write("upstream/payments/old", {"password": "q"}, cas=old)
+    real.vault.call("POST", "regcred/undelete/upstream/payments/old", {"versions": [old]})
+    with pytest.raises(requests.HTTPError, match="404"):
+        real.vault.call("GET", f"regcred/data/upstream/payments/old?version={old}")
 
 
 def test_a_cluster_that_loses_a_project_loses_it_at_once(real: Real, token_of: Callable[[str], str]) -> None:

@@ -98,9 +98,7 @@ class Batch:
         store = self.tools.store
         try:
             claimed = take(seen.rotation.value, owner=self.owner, now=now, lease=self.lease)
-            version = store.write_rotation(
-                seen.reference, claimed, cas=seen.rotation.version, slots_changed=False
-            )
+            version = store.write_rotation(seen.reference, claimed, cas=seen.rotation.version)
         except ConflictError:
             return None
         return Held(store, seen.reference, claimed, version)

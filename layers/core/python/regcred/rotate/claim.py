@@ -58,9 +58,7 @@ class Held:
 
     def _write(self, changes: Mapping[str, Any]) -> None:
         rotation = self._rotation.model_copy(update=dict(changes))
-        self._version = self._store.write_rotation(
-            self._reference, rotation, cas=self._version, slots_changed="slots" in changes
-        )
+        self._version = self._store.write_rotation(self._reference, rotation, cas=self._version)
         self._rotation = rotation
 
 

@@ -15,7 +15,8 @@ from regcred.rotate.batch import Batch
 from regcred.rotate.outcome import Announcer, Event, Outcome, Result
 from regcred.rotate.turn import Bounds, Identities, Tools
 from regcred.vault.records.declared import ProjectPolicy
-from regcred.vault.store import Store
+from regcred.vault.records.index import Index
+from regcred.vault.store import Store, Versioned
 from regcred.work import Message
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class Rotate:
                 }
             )
             results = list(done.values())
-            self._record(project, results)
+            self._record(project, results, index)
             announcing = pool.submit(self._announce, results)
             list(pool.map(self._settle, results))
             announcing.result()
@@ -102,10 +103,10 @@ class Rotate:
             raise error
         return [result.outcome for result in results]
 
-    def _record(self, project: str, results: Sequence[Result]) -> None:
+    def _record(self, project: str, results: Sequence[Result], index: Versioned[Index] | None) -> None:
         updates = {result.outcome.reference.registry: result.entry for result in results if result.entry}
         if updates:
-            self._store.merge_index(project, updates)
+            self._store.merge_index(project, updates, seen=index)
 
     def _settle(self, result: Result) -> None:
         """Answer the request, then release the claim: both only once the index tells of the outcome."""

@@ -46,6 +46,8 @@ class KeyValue(Protocol):
     def write(self, path: str, fields: Mapping[str, str], *, cas: int) -> int:
         """Write a new version if the newest is still ``cas`` (0: never written); return its number.
 
+        The version before is gone for good with that: the mount keeps one.
+
         Raises:
             ConflictError: the newest version is another. Nothing was written.
             MalformedError: a value is not a string, or the document is too large. Nothing was written.

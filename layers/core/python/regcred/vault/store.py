@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from pydantic import SecretStr
 
-from regcred.errors import ConflictError, TransientError
+from regcred.errors import ConflictError
 from regcred.reference import Reference, check_label
 from regcred.vault.interface import KeyValue
 from regcred.vault.records.credential import CredentialRecord
@@ -36,9 +36,6 @@ R = TypeVar("R", bound=Record)
 
 CAS_ATTEMPTS = 8
 """How often a merge is tried against other writers before it gives up."""
-
-OLD_VERSIONS = 3
-"""How many versions before a new one are destroyed: one, and what an interrupted write may have left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +134,10 @@ class Store:
         )
 
     def write_upstream(self, reference: Reference, fields: Mapping[str, SecretStr], *, cas: int) -> int:
-        """Write the upstream secret, and destroy the versions before."""
+        """Write the upstream secret; the version before is gone with that."""
         path = upstream_path(reference)
         plain = {name: value.get_secret_value() for name, value in fields.items()}
-        version = self._kv.write(path, plain, cas=cas)
-        self._destroy_before(path, version)
-        return version
+        return self._kv.write(path, plain, cas=cas)
 
     def upstream_version(self, reference: Reference) -> int:
         """The version of the upstream secret, without reading it."""
@@ -179,23 +174,9 @@ class Store:
         found = self._current(rotation_path(reference), Rotation)
         return Versioned(found.value or Rotation(), found.version)
 
-    def write_rotation(
-        self, reference: Reference, rotation: Rotation, *, cas: int, slots_changed: bool = True
-    ) -> int:
-        """Save the claim and the slots, and destroy the versions before, which may hold an old upstream secret.
-
-        Args:
-            reference: The registry.
-            rotation: What to save.
-            cas: The version that it was read at.
-            slots_changed: False where only the claim changes: the version before then holds nothing that this one
-                does not, and the mount keeps no more than two.
-        """
-        path = rotation_path(reference)
-        version = self._kv.write(path, rotation.fields(), cas=cas)
-        if slots_changed:
-            self._destroy_before(path, version)
-        return version
+    def write_rotation(self, reference: Reference, rotation: Rotation, *, cas: int) -> int:
+        """Save the claim and the slots; ``cas`` is the version that the rotation was read at."""
+        return self._kv.write(rotation_path(reference), rotation.fields(), cas=cas)
 
     def claim(
         self, reference: Reference, *, owner: str, now: datetime, lease: timedelta
@@ -237,15 +218,13 @@ class Store:
         return self._kv.version(credential_path(reference))
 
     def write_credential(self, reference: Reference, record: CredentialRecord, *, cas: int) -> int:
-        """Put a new credential in force, and destroy the versions before."""
+        """Put a new credential in force; the version before is gone with that."""
         path = credential_path(reference)
-        version = self._kv.write(path, record.fields(), cas=cas)
-        self._destroy_before(path, version)
-        return version
+        return self._kv.write(path, record.fields(), cas=cas)
 
     def destroy_credential(self, reference: Reference, version: int) -> None:
-        """Destroy a credential, with what may be left of those before; the numbering goes on, so that a later one is newer."""
-        self._kv.destroy(credential_path(reference), range(max(1, version - OLD_VERSIONS), version + 1))
+        """Destroy a credential; the numbering goes on, so that a later one is newer."""
+        self._kv.destroy(credential_path(reference), [version])
 
     def index(self, project: str) -> Versioned[Index] | None:
         """A project's index."""
@@ -255,14 +234,22 @@ class Store:
         """The version of a project's index, to poll."""
         return self._kv.version(index_path(project))
 
-    def merge_index(self, project: str, updates: Mapping[str, IndexEntry]) -> Index:
+    def merge_index(
+        self, project: str, updates: Mapping[str, IndexEntry], *, seen: Versioned[Index] | None = None
+    ) -> Index:
         """Merge entries into a project's index (monotonic, see :func:`merge`); write only if it changed.
+
+        Args:
+            project: The project.
+            updates: The entries, by registry.
+            seen: The index as it was read before, to save a read if nobody has written since.
 
         Raises:
             ConflictError: other writers won every time; nothing was written.
         """
         path = index_path(project)
-        return self._update(path, Index, lambda old: merge(old or Index(), updates))
+        found: Versioned[Index | None] | None = Versioned(seen.value, seen.version) if seen else None
+        return self._update(path, Index, lambda old: merge(old or Index(), updates), found)
 
     def status(self, cluster: str, project: str) -> Versioned[Status] | None:
         """What is in place in a cluster, and its ledger."""
@@ -302,22 +289,22 @@ class Store:
             return Versioned(None, version)
         return Versioned(model.parse(document.fields, path=path), document.version)
 
-    def _update(self, path: str, model: type[R], change: Callable[[R | None], R]) -> R:
+    def _update(
+        self,
+        path: str,
+        model: type[R],
+        change: Callable[[R | None], R],
+        found: Versioned[R | None] | None = None,
+    ) -> R:
         for _ in range(CAS_ATTEMPTS):
-            found = self._current(path, model)
+            found = found or self._current(path, model)
             new = change(found.value)
             if new == found.value:
                 return new
             try:
                 self._kv.write(path, new.fields(), cas=found.version)
             except ConflictError:
+                found = None
                 continue
             return new
         raise ConflictError(f"{path}: others kept writing first; nothing was written, try again")
-
-    def _destroy_before(self, path: str, version: int) -> None:
-        old = range(max(1, version - OLD_VERSIONS), version)
-        if old:
-            # The new version is written: a failure here must not look like one of the write. The next write makes up for it.
-            with suppress(TransientError):
-                self._kv.destroy(path, list(old))

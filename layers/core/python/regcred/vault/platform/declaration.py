@@ -37,7 +37,6 @@ class MountSettings(_Part):
     """The KV v2 mount."""
 
     path: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9/]*[a-z0-9]$")] = "regcred"
-    max_versions: int = Field(default=2, ge=2, le=10)
 
 
 class TokenSettings(_Part):

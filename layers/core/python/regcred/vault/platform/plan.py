@@ -171,7 +171,7 @@ def _base(platform: Platform) -> State:
     mount = declaration.mount
     state: dict[Resource, Mapping[str, Any]] = {
         Resource(Kind.MOUNT, mount.path): {"type": "kv", "options": {"version": "2"}},
-        Resource(Kind.MOUNT_CONFIG, mount.path): {"max_versions": mount.max_versions, "cas_required": True},
+        Resource(Kind.MOUNT_CONFIG, mount.path): {"max_versions": 1, "cas_required": True},
         Resource(Kind.QUOTA, f"{PREFIX}requests"): {
             "path": f"{mount.path}/",
             "rate": declaration.quotas.requests_per_second,
