@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+from bench.cost import ALARM_METRICS, METRICS
 from infra.deployment import REGION, ROOT, VAULT, deploy, fake_account, translated
 
 from realparts.aws_policy import allowed
@@ -113,6 +114,12 @@ def test_alarms_ask_for_metrics_that_the_functions_emit() -> None:
     text = json.dumps(list(alarms().values()))
     asked = set(re.findall(r'"MetricName": "(\w+)"', text))
     assert asked - emitted == {"ApproximateNumberOfMessagesVisible", "Throttles"}
+
+
+def test_the_bill_counts_the_metrics_there_are() -> None:
+    texts = [(ROOT / f"functions/{name}/app.py").read_text() for name in ("dispatch", "rotate")]
+    assert sum(len(set(re.findall(r'add_metric\(\s*"(\w+)"', text))) for text in texts) == METRICS
+    assert json.dumps(list(alarms().values())).count('"MetricName"') == ALARM_METRICS
 
 
 def test_work_that_comes_back_once_is_no_hour_in_which_nothing_was_rotated() -> None:

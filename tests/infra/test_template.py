@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,28 @@ LAYER_MAX = 32_000_000
 def test_sam_finds_nothing_wrong(sam: Sam) -> None:
     result = sam("validate", "--lint", "--template", ROOT / "template.yaml")
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_private_authority_is_handed_over_as_the_guide_says(sam_program: Path, tmp_path: Path) -> None:
+    """By SAM's own reader of parameters, which splits what is not quoted at spaces."""
+    written = re.search(r'`("VaultCaCertificate=.*?)`', (ROOT / "docs/deploy.md").read_text())
+    assert written
+    pem = "-----BEGIN CERTIFICATE-----\nMIIC/zCCAeegAwIBAgI=\n-----END CERTIFICATE-----"
+    (tmp_path / "ca.pem").write_text(f"{pem}\n")
+    read = (
+        "import sys; from samcli.cli.types import CfnParameterOverridesType as Parameters; "
+        "print(Parameters().convert((sys.argv[1],), None, None)['VaultCaCertificate'])"
+    )
+    command = f'{sam_program.with_name("python")} -c "$READ" {written[1]}'
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "READ": read},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.rstrip("\n") == pem, done.stderr
 
 
 @pytest.mark.parametrize(
