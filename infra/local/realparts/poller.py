@@ -6,17 +6,9 @@ stays and comes back after the queue's visibility timeout, until the queue's red
 
 from __future__ import annotations
 
-import json
-import signal
-import sys
-import threading
-import time
-from pathlib import Path
 from typing import Any
 
-import boto3
-
-from .invocation import invoke
+from .trigger import Trigger
 
 
 def event_of(messages: list[dict[str, Any]], queue_url: str, region: str) -> dict[str, Any]:
@@ -56,41 +48,19 @@ def failed(answer: Any, messages: list[dict[str, Any]]) -> set[str]:
 
 def main() -> None:
     """Run `python -m realparts.poller CONFIG`."""
-    config = json.loads(Path(sys.argv[1]).read_text())
-    environment = config["environment"]
-    sqs = boto3.client(
-        "sqs",
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        region_name=environment["AWS_REGION"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-    )
-    # The emulator dies if it is invoked while it still runs an invocation whose caller is gone: end between two rounds.
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    print(f"polling {config['queue_url']}", flush=True)
-    while not stopping.is_set():
-        try:
-            _round(sqs, config, environment["AWS_REGION"])
-        except Exception as error:
-            print(f"the queue or the function could not be reached: {error}", flush=True)
-            time.sleep(1)
+    trigger = Trigger.of_command_line()
+    trigger.run(lambda: _round(trigger), doing=f"polling {trigger.queue_url}")
 
 
-def _round(sqs: Any, config: dict[str, Any], region: str) -> None:
-    url = config["queue_url"]
-    answer = sqs.receive_message(
-        QueueUrl=url, MaxNumberOfMessages=config["batch_size"], WaitTimeSeconds=1, AttributeNames=["All"]
-    )
-    messages = answer.get("Messages", [])
+def _round(trigger: Trigger) -> None:
+    messages = trigger.receive(at_most=trigger.config["batch_size"])
     if not messages:
-        time.sleep(0.2)
         return
-    event = event_of(messages, url, region)
-    left = failed(invoke(config["function_url"], event, lock=Path(config["lock"])), messages)
+    event = event_of(messages, trigger.queue_url, trigger.region)
+    left = failed(trigger.invoke(event), messages)
     for message in messages:
         if message["MessageId"] not in left:
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            trigger.delete(message)
     print(f"{len(messages)} messages, {len(left)} failed", flush=True)
 
 
