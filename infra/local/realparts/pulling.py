@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.request import parse_http_list, parse_keqv_list
+
 import requests
 
 from .stack import Stack
@@ -33,7 +35,7 @@ def manifest_status(stack: Stack, image: str, username: str, password: str) -> i
     session.proxies = {"https": stack.internet.proxy_url}
     session.verify = str(stack.internet.ca_bundle)
     url = f"https://{host}/v2/{repository}/manifests/{tag}"
-    challenge = requests.utils.parse_dict_header(_challenge(session, url).removeprefix("Bearer "))
+    challenge = parse_keqv_list(parse_http_list(_challenge(session, url).removeprefix("Bearer ")))
     if "realm" not in challenge:
         return session.get(url, headers=ACCEPT, auth=(username, password), timeout=20).status_code
     scope = {"service": challenge.get("service", ""), "scope": f"repository:{repository}:pull"}
