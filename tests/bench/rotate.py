@@ -1,7 +1,8 @@
 """`python -m bench.rotate`: rotate in the Lambda runtime emulator, next to the floor of what it must import and call.
 
 Cold starts are taken in turn with the floor's, on layers with bytecode as `sam build` makes them, as processor time, since nothing
-is waited for; a ratio is the median of the rounds' ratios. What a warm rotation adds to its network calls is processor time too.
+is waited for; a ratio is the median of the rounds' ratios. What a warm rotation adds to its network calls is the time on the clock
+in which no call is under way.
 """
 
 from __future__ import annotations
@@ -66,35 +67,41 @@ app.rotate()
 {clients}
 ready = time.process_time() - began
 
-import http.client, resource, threading
+import http.client, resource
 from urllib3.connectionpool import HTTPConnectionPool
 
-lock, network = threading.Lock(), 0.0
+calls = []
 
 def timed(owner, name):
     call = getattr(owner, name)
     def measured(*args, **kwargs):
-        global network
-        start = time.thread_time()
+        start = time.perf_counter()
         try:
             return call(*args, **kwargs)
         finally:
-            with lock:
-                network += time.thread_time() - start
+            calls.append((start, time.perf_counter()))
     setattr(owner, name, measured)
+
+def under_way():
+    total = last = 0.0
+    for start, end in sorted(calls):
+        total += max(0.0, end - max(start, last))
+        last = max(last, end)
+    return total
 
 timed(HTTPConnectionPool, "urlopen")
 timed(http.client.HTTPResponse, "read")
 
 def handler(event, context):
-    global network
-    network, start, used = 0.0, time.perf_counter(), time.process_time()
+    calls.clear()
+    start = time.perf_counter()
     answer = app.handler(event, context) if event else None
+    seconds = time.perf_counter() - start
     return {{
         "ready": ready,
         "answer": answer,
-        "seconds": time.perf_counter() - start,
-        "own": time.process_time() - used - network,
+        "seconds": seconds,
+        "own": seconds - under_way(),
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "loaded": sorted({{name.partition(".")[0] for name in sys.modules}}),
     }}
