@@ -306,6 +306,24 @@ def test_one_refused_login_of_several_refuses_the_whole() -> None:
     assert "other.example.com" in verification.detail
 
 
+def test_many_hosts_out_of_reach_prove_nothing_while_the_function_still_runs() -> None:
+    """Five regions of four host names each, in a network without a way to any: 5 s until each connection is given up."""
+    clock = [0.0]
+
+    def send(*_: object, **__: object) -> Answer:
+        clock[0] += 5
+        raise TransientError("no connection")
+
+    logins = tuple(
+        Login("AWS", SecretStr("t"), tuple(f"h{kind}.r{region}.example.com" for kind in range(4)))
+        for region in range(5)
+    )
+    many = Credential(provider="ecr", logins=logins, issued_at=credential().issued_at)
+    verification = RegistryVerifier(send, clock=lambda: clock[0]).verify(definition(**PROBE), many)
+    assert verification.verdict is Verdict.INCONCLUSIVE
+    assert clock[0] <= 15
+
+
 def test_this_machine_is_asked_without_tls_as_container_runtimes_do() -> None:
     registry = Registry({"GET http://127.0.0.1:5000/v2/": answer(200)})
     RegistryVerifier(registry).verify(definition(**PROBE), credential("127.0.0.1:5000"))

@@ -9,6 +9,7 @@ counts each GET of a manifest as a pull.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,6 +46,9 @@ VENDOR_REALMS: Mapping[str, str] = {
     "registry.digitalocean.com": "api.digitalocean.com",
 }
 """Token services of vendors that lie on another host than their registry."""
+
+PATIENCE = 10.0
+"""No further host is asked after this, in seconds: rotate, which ends after a minute, must still write what was minted."""
 
 _PARAMETER = re.compile(r'([a-zA-Z]+)=(?:"([^"]*)"|([^\s,"]+))')
 _REFUSED = frozenset({401, 403})
@@ -84,10 +88,12 @@ class RegistryVerifier:
 
     Args:
         send: How to send a request; see :func:`regcred.registry.transport.send`.
+        clock: The time in seconds, from any beginning.
     """
 
-    def __init__(self, send: Send = transport.send) -> None:
+    def __init__(self, send: Send = transport.send, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._send = send
+        self._clock = clock
 
     def verify(self, definition: BaseDefinition, credential: Credential) -> Verification:
         """Try each login at its hosts in turn until one of them answers for certain.
@@ -95,7 +101,8 @@ class RegistryVerifier:
         A login's hosts are aliases of one registry, so one certain answer is enough; an alias that this network can't
         reach (dual stack, FIPS) does not matter then. Never raises for what a registry answers.
         """
-        found = [self._login(definition, login) for login in credential.logins]
+        until = self._clock() + PATIENCE
+        found = [self._login(definition, login, until) for login in credential.logins]
         worst = max(found, key=lambda item: _SEVERITY[item.verdict])
         if worst.verdict is Verdict.INCONCLUSIVE or len(found) == 1:
             return worst
@@ -103,9 +110,11 @@ class RegistryVerifier:
             worst.verdict, "; ".join(item.detail for item in found if item.verdict is worst.verdict)
         )
 
-    def _login(self, definition: BaseDefinition, login: Login) -> Verification:
-        result = Verification(Verdict.INCONCLUSIVE, "no host to ask")
+    def _login(self, definition: BaseDefinition, login: Login, until: float) -> Verification:
+        result = Verification(Verdict.INCONCLUSIVE, "no time was left to ask a host")
         for host in dict.fromkeys(split_key(key)[0] for key in login.hosts):
+            if self._clock() >= until:
+                return result
             visit = _Visit(self._send, host, Basic(login.username, login.password), definition)
             try:
                 result = visit.verify()
