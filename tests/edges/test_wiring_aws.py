@@ -246,6 +246,13 @@ def test_the_certificates_of_a_private_authority_become_a_file() -> None:
     assert aws._ca_file(settings(VAULT_CA_FILE="/opt/ca.pem")) == "/opt/ca.pem"
 
 
+def test_a_comment_above_a_certificate_may_be_in_any_language() -> None:
+    path = Path(
+        aws._ca_file(settings(VAULT_CA_PEM="Zertifizierungsstelle für Müller\n-----BEGIN CERTIFICATE-----"))
+    )
+    assert path.read_text("utf-8").startswith("Zertifizierungsstelle für")
+
+
 @pytest.mark.parametrize("name", ["dispatch", "rotate"])
 def test_importing_a_function_connects_to_nobody_and_starts_nothing(name: str) -> None:
     """A snapshot of it (SnapStart) is restored many times: no connection and no thread may be in it."""

@@ -97,7 +97,7 @@ def _ca_file(settings: Settings) -> str:
     if settings.vault_ca_file or not settings.vault_ca_pem:
         return settings.vault_ca_file
     path = Path(tempfile.gettempdir()) / "regcred-vault-ca.pem"
-    path.write_text(settings.vault_ca_pem, "ascii")
+    path.write_text(settings.vault_ca_pem, "utf-8")
     return str(path)
 
 
