@@ -46,9 +46,6 @@ class FakeProvider:
     """Runs in the middle of a mint: what others do at the same time."""
     password: Callable[[int], str] = field(default=lambda number: f"s3cr3t-{number}")
 
-    def is_static(self, definition: BaseDefinition) -> bool:
-        return self.life is None
-
     def mint(self, definition: BaseDefinition, context: MintContext) -> Credential:
         self.contexts.append(context)
         self.meanwhile()

@@ -72,6 +72,11 @@ class Credential:
             raise MalformedError("the credential had expired when it was issued", field="expires_at")
 
     @property
+    def is_static(self) -> bool:
+        """Whether it is the upstream secret itself, which never expires."""
+        return self.expires_at is None
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """All keys of the ``auths`` map, sorted."""
         return tuple(sorted({host for login in self.logins for host in login.hosts}))

@@ -129,10 +129,6 @@ class AcrProvider:
     name = "acr"
     model = AcrDefinition
 
-    def is_static(self, definition: AcrDefinition) -> bool:
-        """Only a repository token's password is."""
-        return definition.auth == "token"
-
     def mint(self, definition: AcrDefinition, context: MintContext) -> Credential:
         """Exchange the project's identity; see :class:`regcred.registry.interface.Provider`."""
         if definition.auth == "token":

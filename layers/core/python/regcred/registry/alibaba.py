@@ -155,10 +155,6 @@ class AlibabaProvider:
     name = "alibaba"
     model = AlibabaDefinition
 
-    def is_static(self, definition: AlibabaDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """Never."""
-        return False
-
     def mint(self, definition: AlibabaDefinition, context: MintContext) -> Credential:
         """Fetch a login; see :class:`regcred.registry.interface.Provider`."""
         key = _key(definition, context)

@@ -111,10 +111,6 @@ class ArtifactoryProvider:
     name = "artifactory"
     model = ArtifactoryDefinition
 
-    def is_static(self, definition: ArtifactoryDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """Never."""
-        return False
-
     def mint(self, definition: ArtifactoryDefinition, context: MintContext) -> Credential:
         """Fetch a token; see :class:`regcred.registry.interface.Provider`."""
         what = f"{definition.platform}, asked for a token,"

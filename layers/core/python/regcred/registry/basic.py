@@ -40,10 +40,6 @@ class BasicProvider:
     name = "basic"
     model = BasicDefinition
 
-    def is_static(self, definition: BasicDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """Always."""
-        return True
-
     def mint(self, definition: BasicDefinition, context: MintContext) -> Credential:
         """One login per host, so that each is verified by itself; it has no expiry."""
         return Credential(

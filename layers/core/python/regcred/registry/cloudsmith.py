@@ -77,10 +77,6 @@ class CloudsmithProvider:
     name = "cloudsmith"
     model = CloudsmithDefinition
 
-    def is_static(self, definition: CloudsmithDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """Never."""
-        return False
-
     def mint(self, definition: CloudsmithDefinition, context: MintContext) -> Credential:
         """Exchange the project's identity; see :class:`regcred.registry.interface.Provider`."""
         what = f"Cloudsmith, asked for a token of {definition.service},"

@@ -69,10 +69,6 @@ class DigitalOceanProvider:
     name = "digitalocean"
     model = DigitalOceanDefinition
 
-    def is_static(self, definition: DigitalOceanDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """Never."""
-        return False
-
     def mint(self, definition: DigitalOceanDefinition, context: MintContext) -> Credential:
         """Fetch a login; see :class:`regcred.registry.interface.Provider`."""
         what = f"DigitalOcean, asked for credentials of {definition.registry},"

@@ -81,10 +81,6 @@ class DockerHubProvider:
     name = "dockerhub"
     model = DockerHubDefinition
 
-    def is_static(self, definition: DockerHubDefinition) -> bool:
-        """Only the user's own token is."""
-        return definition.auth == "static"
-
     def mint(self, definition: DockerHubDefinition, context: MintContext) -> Credential:
         """Renew the slot that is not in force; see :class:`regcred.registry.interface.Provider`."""
         keys = definition.keys(HOSTS)

@@ -109,10 +109,6 @@ class EcrProvider:
     name = "ecr"
     model = EcrDefinition
 
-    def is_static(self, definition: EcrDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """Never: a token lives 12 hours."""
-        return False
-
     def mint(self, definition: EcrDefinition, context: MintContext) -> Credential:
         """Fetch a token in each region; see :class:`regcred.registry.interface.Provider`."""
         credentials = self._credentials(definition, context)

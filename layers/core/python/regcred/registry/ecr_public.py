@@ -66,10 +66,6 @@ class EcrPublicProvider:
     name = "ecr-public"
     model = EcrPublicDefinition
 
-    def is_static(self, definition: EcrPublicDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """Never: a token lives 12 hours."""
-        return False
-
     def mint(self, definition: EcrPublicDefinition, context: MintContext) -> Credential:
         """Fetch a token; see :class:`regcred.registry.interface.Provider`."""
         credentials = (

@@ -134,10 +134,6 @@ class GarProvider:
     name = "gar"
     model = GarDefinition
 
-    def is_static(self, definition: GarDefinition) -> bool:
-        """Only a JSON key is."""
-        return definition.auth == "key"
-
     def mint(self, definition: GarDefinition, context: MintContext) -> Credential:
         """Fetch an access token, or hand out the key; see :class:`regcred.registry.interface.Provider`."""
         keys = definition.keys(definition.hosts)

@@ -71,10 +71,6 @@ class GhcrProvider:
     name = "ghcr"
     model = GhcrDefinition
 
-    def is_static(self, definition: GhcrDefinition) -> bool:
-        """Unless it is an App's."""
-        return definition.auth == "token"
-
     def mint(self, definition: GhcrDefinition, context: MintContext) -> Credential:
         """See :class:`regcred.registry.interface.Provider`."""
         keys = definition.keys(HOSTS)

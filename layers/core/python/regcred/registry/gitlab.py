@@ -74,10 +74,6 @@ class GitlabProvider:
     name = "gitlab"
     model = GitlabDefinition
 
-    def is_static(self, definition: GitlabDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """Never."""
-        return False
-
     def mint(self, definition: GitlabDefinition, context: MintContext) -> Credential:
         """Renew the slot that is not in force; see :class:`regcred.registry.interface.Provider`."""
         token = renew_token(_DeployTokens(definition, context), context)

@@ -65,10 +65,6 @@ class HarborProvider:
     name = "harbor"
     model = HarborDefinition
 
-    def is_static(self, definition: HarborDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """Never."""
-        return False
-
     def mint(self, definition: HarborDefinition, context: MintContext) -> Credential:
         """Renew the slot that is not in force; see :class:`regcred.registry.interface.Provider`."""
         token = renew_token(_Robots(definition, context), context)

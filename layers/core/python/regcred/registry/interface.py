@@ -128,11 +128,11 @@ class Provider(Protocol, Generic[DefinitionT_contra]):
     name: ClassVar[str]
     model: ClassVar[type[BaseDefinition]]
 
-    def is_static(self, definition: DefinitionT_contra) -> bool:
-        """Whether it hands out the upstream secret itself: checked a few times a day instead of minted anew."""
-
     def mint(self, definition: DefinitionT_contra, context: MintContext) -> Credential:
-        """Fetch a new credential; its hosts and expiry come from the vendor's answer."""
+        """Fetch a new credential; its hosts and expiry come from the vendor's answer.
+
+        One without an expiry is the upstream secret itself: it is checked a few times a day instead of minted anew.
+        """
 
     def revoke(self, definition: DefinitionT_contra, revocation_id: str, context: MintContext) -> Revoked:
         """End a credential early, where the vendor can."""

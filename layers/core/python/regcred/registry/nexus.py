@@ -67,10 +67,6 @@ class NexusProvider:
     name = "nexus"
     model = NexusDefinition
 
-    def is_static(self, definition: NexusDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """Never: a password works for two periods."""
-        return False
-
     def mint(self, definition: NexusDefinition, context: MintContext) -> Credential:
         """Renew the user that is not in force; see :class:`regcred.registry.interface.Provider`."""
         token = renew_user(_Users(definition, context), definition.pair(), context)

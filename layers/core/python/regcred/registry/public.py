@@ -41,10 +41,6 @@ class PublicProvider:
     name = "public"
     model: type[PublicDefinition | McrDefinition] = PublicDefinition
 
-    def is_static(self, definition: BaseDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """There is nothing to renew."""
-        return True
-
     def mint(self, definition: BaseDefinition, context: MintContext) -> NoReturn:  # noqa: ARG002
         """There is nothing to mint.
 

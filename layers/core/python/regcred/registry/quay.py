@@ -81,10 +81,6 @@ class QuayProvider:
     name = "quay"
     model = QuayDefinition
 
-    def is_static(self, definition: QuayDefinition) -> bool:
-        """Only a robot's own token is."""
-        return definition.auth == "static"
-
     def mint(self, definition: QuayDefinition, context: MintContext) -> Credential:
         """Exchange the project's identity; see :class:`regcred.registry.interface.Provider`."""
         keys = definition.keys([definition.host])

@@ -61,10 +61,6 @@ class SystemProvider:
     name = "system"
     model = SystemDefinition
 
-    def is_static(self, definition: SystemDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """Never."""
-        return False
-
     def mint(self, definition: SystemDefinition, context: MintContext) -> Credential:
         """Ask the token service; see :class:`regcred.registry.interface.Provider`."""
         what = f"{definition.token_host}, asked for a pull secret,"

@@ -149,10 +149,6 @@ class TencentProvider:
     name = "tencent"
     model = TencentDefinition
 
-    def is_static(self, definition: TencentDefinition) -> bool:  # noqa: ARG002 - the interface's signature
-        """Never."""
-        return False
-
     def mint(self, definition: TencentDefinition, context: MintContext) -> Credential:
         """Fetch a login; see :class:`regcred.registry.interface.Provider`."""
         what = f"Tencent Cloud, asked for a login of {definition.instance_id},"

@@ -68,7 +68,7 @@ def _judged(
     """See :func:`judge`; a minted credential that must not be written is ended at the vendor, so that none pile up there."""
     verification = turn.tools.verifier.verify(definition, credential)
     try:
-        return judge(verification, static=provider.is_static(definition))
+        return judge(verification, static=credential.is_static)
     except RefusedError:
         slots = context.journal.read().states if context.journal else {}
         if credential.revocation_id and not slots:  # a slot is renewed by its next turn

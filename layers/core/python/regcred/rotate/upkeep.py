@@ -23,9 +23,10 @@ def verify(turn: Turn) -> Result:
     if seen.entry is None or seen.stored is None:
         return turn.result(Done.DROPPED, answered=answered)
     try:
-        definition, provider = turn.provider()
-        verification = turn.tools.verifier.verify(definition, as_minted(seen.stored.value))
-        verified, warning = judge(verification, static=provider.is_static(definition))
+        definition, _ = turn.provider()
+        credential = as_minted(seen.stored.value)
+        verification = turn.tools.verifier.verify(definition, credential)
+        verified, warning = judge(verification, static=credential.is_static)
     except RegcredError as error:
         return turn.failed(error, answered=answered)
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
