@@ -56,7 +56,7 @@ class Root(Group):
         """All names, in the order of the help."""
         return [name for section in self.sections.values() for name in section]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """Load a command."""
         lazy = next((section[cmd_name] for section in self.sections.values() if cmd_name in section), None)
         if lazy is None:

@@ -184,7 +184,7 @@ class AlibabaProvider:
             expires_at=at_timestamp(fields, "ExpireTime", what=what, unit=0.001),
         )
 
-    def revoke(self, definition: AlibabaDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+    def revoke(self, definition: AlibabaDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """Alibaba Cloud has no way to end a temporary login early."""
         return Revoked.UNSUPPORTED
 

@@ -50,6 +50,6 @@ class BasicProvider:
             issued_at=context.now(),
         )
 
-    def revoke(self, definition: BasicDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+    def revoke(self, definition: BasicDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """The owner ends it at the registry and writes a new one; nothing here can."""
         return Revoked.UNSUPPORTED

@@ -98,6 +98,6 @@ class CloudsmithProvider:
             expires_at=jwt_expiry(token, what=what),
         )
 
-    def revoke(self, definition: CloudsmithDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+    def revoke(self, definition: CloudsmithDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """Cloudsmith has no way to end such a token early."""
         return Revoked.UNSUPPORTED

@@ -187,7 +187,7 @@ class BaseDefinition(BaseModel):
         """The fields of the upstream secret that it needs, each with a line for people; empty: it is keyless."""
         return {}
 
-    def trust(self, asker: Asker) -> str:  # noqa: ARG002 - for those that need it
+    def trust(self, asker: Asker) -> str:
         """What the other side must configure for this project's role, ready to paste; empty where it is not keyless."""
         return ""
 

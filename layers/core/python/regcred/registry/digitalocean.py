@@ -88,7 +88,7 @@ class DigitalOceanProvider:
             expires_at=issued_at + timedelta(seconds=definition.lifetime_seconds),
         )
 
-    def revoke(self, definition: DigitalOceanDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+    def revoke(self, definition: DigitalOceanDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """DigitalOcean ends such a credential only for who holds it."""
         return Revoked.UNSUPPORTED
 

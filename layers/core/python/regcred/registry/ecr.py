@@ -120,7 +120,7 @@ class EcrProvider:
             expires_at=earliest(expires_at for _, expires_at in tokens),
         )
 
-    def revoke(self, definition: EcrDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+    def revoke(self, definition: EcrDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """AWS has no way to end a token early (aws/containers-roadmap#936)."""
         return Revoked.UNSUPPORTED
 

@@ -93,6 +93,6 @@ class EcrPublicProvider:
             expires_at=expires_at,
         )
 
-    def revoke(self, definition: EcrPublicDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+    def revoke(self, definition: EcrPublicDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """AWS has no way to end a token early."""
         return Revoked.UNSUPPORTED

@@ -149,7 +149,7 @@ class GarProvider:
             expires_at=expires_at.replace(tzinfo=UTC),
         )
 
-    def revoke(self, definition: GarDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+    def revoke(self, definition: GarDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """Google has no way to end a service account's access token early; a key is deleted by its owner."""
         return Revoked.UNSUPPORTED
 
@@ -202,8 +202,8 @@ def _remedy(url: str, definition: GarDefinition) -> str:
 def _credentials(definition: GarDefinition, identity: Identity) -> Credentials:
     from google.auth import aws
 
-    class Supplier(aws.AwsSecurityCredentialsSupplier):  # type: ignore[misc]
-        def get_aws_security_credentials(self, context: Any, request: Any) -> Any:  # noqa: ARG002
+    class Supplier(aws.AwsSecurityCredentialsSupplier):  # type: ignore[misc] # it comes untyped
+        def get_aws_security_credentials(self, context: Any, request: Any) -> Any:
             found = identity.aws()
             return aws.AwsSecurityCredentials(
                 found.access_key_id,
@@ -211,7 +211,7 @@ def _credentials(definition: GarDefinition, identity: Identity) -> Credentials:
                 found.session_token.get_secret_value(),
             )
 
-        def get_aws_region(self, context: Any, request: Any) -> str:  # noqa: ARG002
+        def get_aws_region(self, context: Any, request: Any) -> str:
             return AWS_REGION
 
     return aws.Credentials(

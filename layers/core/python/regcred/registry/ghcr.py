@@ -93,7 +93,7 @@ class GhcrProvider:
             expires_at=at_time(fields, "expires_at", what=what),
         )
 
-    def revoke(self, definition: GhcrDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+    def revoke(self, definition: GhcrDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """GitHub ends an App's token only for who holds it, and a classic one only for its owner."""
         return Revoked.UNSUPPORTED
 

@@ -80,7 +80,7 @@ class NexusProvider:
             revocation_id=token.id,
         )
 
-    def revoke(self, definition: NexusDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+    def revoke(self, definition: NexusDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """Give both users passwords that nobody knows."""
         lock_users(_Users(definition, context), definition.pair())
         return Revoked.YES

@@ -41,7 +41,7 @@ class PublicProvider:
     name = "public"
     model: type[PublicDefinition | McrDefinition] = PublicDefinition
 
-    def mint(self, definition: BaseDefinition, context: MintContext) -> NoReturn:  # noqa: ARG002
+    def mint(self, definition: BaseDefinition, context: MintContext) -> NoReturn:
         """There is nothing to mint.
 
         Raises:
@@ -51,7 +51,7 @@ class PublicProvider:
             f"{context.reference} is public: it needs no credential, so workloads need no annotation for it"
         )
 
-    def revoke(self, definition: BaseDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+    def revoke(self, definition: BaseDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """There is nothing to end."""
         return Revoked.UNSUPPORTED
 

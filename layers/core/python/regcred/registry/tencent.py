@@ -174,7 +174,7 @@ class TencentProvider:
             expires_at=at_timestamp(fields, "ExpTime", what=what, unit=0.001),
         )
 
-    def revoke(self, definition: TencentDefinition, revocation_id: str, context: MintContext) -> Revoked:  # noqa: ARG002
+    def revoke(self, definition: TencentDefinition, revocation_id: str, context: MintContext) -> Revoked:
         """Tencent Cloud ends long-term tokens only."""
         return Revoked.UNSUPPORTED
 
