@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import requests
@@ -34,9 +35,11 @@ class Script(BaseAdapter):
 
     answers: list[Answer]
     sent: list[requests.PreparedRequest] = field(default_factory=list)
+    proxies: list[Mapping[str, str]] = field(default_factory=list)
 
-    def send(self, request: requests.PreparedRequest, **_: object) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:
         self.sent.append(request)
+        self.proxies.append(how["proxies"])
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -360,3 +363,17 @@ def test_sends_namespace_and_reads_nothing_from_the_environment(monkeypatch: pyt
     assert script.sent[0].url == "https://vault.example.com/v1/regcred/data/a/b"
     assert script.sent[0].headers["X-Vault-Namespace"] == "team"
     assert script.sent[0].headers["X-Vault-Token"] == "s.token"
+
+
+def test_the_environments_proxy_is_used_and_asked_for_once_a_server(
+    rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
+    monkeypatch.setenv("NO_PROXY", "leader.example.com")
+    moved = (307, "", {"Location": "https://leader.example.com/v1/regcred/data/a/b"})
+    found = rig(OK, moved, OK)
+    found.kv.read("a/b")
+    monkeypatch.delenv("HTTPS_PROXY")
+    found.kv.read("a/b")
+    through = [used.get("https") for used in found.script.proxies]
+    assert through == ["http://proxy.example.com:3128", "http://proxy.example.com:3128", None]

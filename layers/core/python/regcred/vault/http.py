@@ -144,6 +144,7 @@ class VaultSession(requests.Session):
         self._used = clock()
         self._index = ("", 0.0)
         self._standbys = True  # until an answer without an index shows that there are none
+        self._surroundings: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     def request(  # type: ignore[override] # hvac passes all but these two by keyword
         self, method: str, url: str, headers: Mapping[str, str] | None = None, **kwargs: Any
@@ -164,6 +165,16 @@ class VaultSession(requests.Session):
                     raise
                 self._sleep(wait)
                 attempt += 1
+
+    def merge_environment_settings(  # type: ignore[override] # the stubs name more types than hvac sends
+        self, url: str, *given: Any
+    ) -> dict[str, Any]:
+        """The proxy and the authorities for a server, looked up once: requests asks the environment at every request."""
+        parts = urlsplit(url)
+        server = (parts.scheme, parts.netloc)
+        if server not in self._surroundings:
+            self._surroundings[server] = super().merge_environment_settings(url, *given)
+        return dict(self._surroundings[server])
 
     def _headers(self, given: Mapping[str, str] | None, token: SecretStr | None) -> dict[str, str]:
         headers = dict(given or {})
