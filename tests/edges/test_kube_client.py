@@ -260,6 +260,9 @@ async def test_an_expired_watch_says_so(kube: Kube, server: Server, answer: Any)
         [{"type": "ERROR", "object": {"kind": "Status", "code": 500, "reason": "InternalError"}}],
         [b'{"type": "ADDED", "object"\n'],
         [b"[]\n"],
+        [{"object": {}}],
+        [{"type": "ADDED", "object": {}}],
+        [{"type": "ADDED", "object": 5}],
     ],
 )
 async def test_a_broken_message_ends_the_watch_as_a_failure(
@@ -363,3 +366,25 @@ async def test_a_disruption_budget_puts_an_eviction_off(kube: Kube, server: Serv
     ]
     assert not await kube.evict("shop", "web-1")
     assert not await kube.evict("shop", "web-1")
+
+
+async def test_a_refusal_that_breaks_off_is_a_failure_of_the_watch(kube: Kube, server: Server) -> None:
+    async def torn(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=503, headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b"{")
+        request.transport.close()
+        return response
+
+    server.answers = [torn]
+    with pytest.raises(TransientError, match="can't be reached"):
+        async for _ in kube.watch(DEPLOYMENT, "5", labelled=False):
+            pass
+
+
+async def test_a_labelled_pod_is_never_read_whole(kube: Kube, server: Server) -> None:
+    """It has no template that could hold a request, and sync has no right to get Pods."""
+    server.answers = [stream(added("web-1", "6"))]
+    [change] = [change async for change in kube.watch(POD, "5", labelled=True)]
+    assert change.item is None
+    assert len(server.asked) == 1

@@ -52,10 +52,11 @@ def asked(*annotations: Mapping[str, str] | None) -> Asked:
     """Read the requests of an object from its own annotations and those of its pod template.
 
     Args:
-        annotations: One mapping of annotations each, or None where there are none.
+        annotations: One mapping of annotations each, or None where there are none. A value that is no text (in the template
+            of a custom object, which nothing may check) is read as what it prints as.
     """
     pairs = [
-        (key, value)
+        (key, str(value))
         for mapping in annotations
         for key, value in (mapping or {}).items()
         if key.startswith(REQUEST_PREFIX) or key == REFERENCES

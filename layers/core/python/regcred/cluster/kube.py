@@ -18,10 +18,10 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from regcred.cluster.annotations import ANNOTATED, MANAGER, SECRET_PREFIX
+from regcred.cluster.annotations import ANNOTATED, MANAGER, reference_of
 from regcred.cluster.dockerconfig import SecretBody, ownership_probe
 from regcred.cluster.interface import Change, ExpiredError, Listing, Message, NameTakenError, SilentError
-from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, Item, Kind, LivePod, Namespace
+from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, Item, Kind, LivePod
 from regcred.cluster.reduce import UNFINISHED, Reducer, live_pod, pull_secrets
 from regcred.cluster.session import Session, Streamed, unreachable
 from regcred.errors import ConflictError, MalformedError, MissingError, RefusedError, TransientError
@@ -41,6 +41,9 @@ WATCH_SECONDS = (540, 600)
 
 ATTEMPTS = 4
 """How often a list that expires while it is paged, or a ServiceAccount that others write, is tried again."""
+
+NOTE_BYTES = 1024
+"""The longest note of an Event."""
 
 NOT_OURS = "is not Regcred's"
 """What the policy in infra/kubernetes says of a Secret of our name that is somebody else's."""
@@ -137,24 +140,22 @@ class Kube:
     async def _change(self, kind: Kind, line: bytes, *, labelled: bool) -> Change:
         try:
             event = orjson.loads(line)
-            obj = event["object"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            raise TransientError(f"the watch of {kind.plural} broke off in the middle of a message") from None
-        if event["type"] == "ERROR":
-            if obj.get("code") == HTTPStatus.GONE:
-                raise ExpiredError(f"the watch of {kind.plural} has expired")
-            raise TransientError(f"the watch of {kind.plural} failed: {obj.get('reason')}")
-        metadata = obj["metadata"]
-        version = str(metadata["resourceVersion"])
-        if event["type"] == "BOOKMARK":
+            what, obj = event["type"], event["object"]
+            if what == "ERROR":
+                raise _ended_by(kind, obj)
+            metadata = obj["metadata"]
+            version = str(metadata["resourceVersion"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            raise TransientError(f"the watch of {kind.plural} brought something that is no message") from None
+        if what == "BOOKMARK":
             return Change(version)
-        item = None if event["type"] == "DELETED" else await self._item(kind, obj, labelled=labelled)
+        item = None if what == "DELETED" else await self._item(kind, obj, labelled=labelled)
         return Change(version, metadata.get("namespace", ""), metadata["name"], item)
 
     async def _item(self, kind: Kind, obj: dict[str, Any], *, labelled: bool) -> Item | None:
         """What to keep; a labelled object whose metadata asks for nothing has only malformed requests in its template."""
         item = self._reducer.item(kind, obj)
-        if item is not None or not labelled or isinstance(item, Namespace):
+        if item is not None or not labelled or not kind.template:
             return item
         try:
             whole = await self._session.call(
@@ -287,9 +288,16 @@ class Kube:
         return True
 
 
+def _ended_by(kind: Kind, status: dict[str, Any]) -> ExpiredError | TransientError:
+    """The error for a watch that the server ends by a Status."""
+    if status.get("code") == HTTPStatus.GONE:
+        return ExpiredError(f"the watch of {kind.plural} has expired")
+    return TransientError(f"the watch of {kind.plural} failed: {status.get('reason')}")
+
+
 def merge_pull_secrets(old: Sequence[str], *, add: Sequence[str], remove: Sequence[str]) -> list[str]:
     """A ServiceAccount's list with our names changed: others' entries first and in their order, ours after, sorted."""
-    ours = {name for name in old if name.startswith(SECRET_PREFIX)}
+    ours = {name for name in old if reference_of(name)}
     wanted = (ours - set(remove)) | set(add)
     if wanted == ours:
         return list(old)
@@ -304,7 +312,7 @@ def event_body(message: Message, namespace: str, *, instance: str, now: datetime
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{about.name[:200]}.{hashlib.sha256(said.encode()).hexdigest()[:16]}",
+            "name": f"{about.name[:200].rstrip('-.')}.{hashlib.sha256(said.encode()).hexdigest()[:16]}",
             "namespace": namespace,
         },
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
@@ -313,7 +321,7 @@ def event_body(message: Message, namespace: str, *, instance: str, now: datetime
         "action": "Project",
         "reason": message.reason,
         "type": "Warning" if message.warning else "Normal",
-        "note": message.note[:1000],
+        "note": message.note.encode()[:NOTE_BYTES].decode(errors="ignore"),
         "regarding": {
             "apiVersion": about.kind.api_version,
             "kind": about.kind.name,

@@ -58,14 +58,14 @@ class Reducer:
         metadata = obj["metadata"]
         own = metadata.get("annotations")
         template = _at(obj, kind.template) if kind.template else None
-        found = asked(own, ((template or {}).get("metadata") or {}).get("annotations"))
+        found = asked(own, _at(template or {}, ("metadata", "annotations")))
         if not found.references and not found.malformed:
             return None
         if (own and MIRROR_POD in own) or self._is_controlled(metadata):
             return None
         if "namespace" not in metadata:
             return None  # a custom kind of the whole cluster: there is no namespace to place a Secret in
-        pod_spec = (obj if kind is POD else template or {}).get("spec") or {}
+        pod_spec = _at(obj if kind is POD else template or {}, ("spec",))
         return Workload(
             kind=kind,
             namespace=sys.intern(metadata["namespace"]),
@@ -151,6 +151,7 @@ def _service_account_name(spec: Json) -> str:
 
 
 def _at(obj: Json, path: tuple[str, ...]) -> Json | None:
+    """The mapping at a path; None if there is none, since a custom object may be of any shape."""
     found: Any = obj
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None

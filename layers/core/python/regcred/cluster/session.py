@@ -129,12 +129,12 @@ class Session:
             response = await self._http.get(
                 self._url(path, query), headers=headers, timeout=timeout, **self._route
             )
+            content = b"" if response.status < HTTPStatus.BAD_REQUEST else await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unreachable(self._base, error) from None
         if self._count:
             self._count("WATCH", path, response.status, 0.0)
         if response.status >= HTTPStatus.BAD_REQUEST:
-            content = await response.read()
             raise error_of("WATCH", path, response.status, content, response.headers.get("Retry-After"))
         return response
 
