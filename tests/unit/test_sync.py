@@ -10,7 +10,7 @@ from fakes.cluster import FakeCluster
 from fakes.key_value import FakeKeyValue
 from fakes.sync_world import CLUSTER, Clock, Mount, deployment, namespace, options, password_in, pod, until
 
-from regcred.cluster.model import Mode
+from regcred.cluster.model import WORKLOADS, Mode, custom_kind
 from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.sync import Engine, Options, Report, run_once
 from regcred.vault.records.index import State
@@ -351,6 +351,19 @@ async def test_a_list_that_fails_stops_the_run_before_it_plans(world: World) -> 
     with pytest.raises(RefusedError, match="cronjobs"):
         await world.sync()
     assert await world.password("shop")
+
+
+async def test_a_configured_kind_that_is_not_served_stops_nothing_else(world: World) -> None:
+    rollout = custom_kind("argoproj.io/v1alpha1/rollouts/Rollout")
+    report = await world.sync(options=options(kinds=(*WORKLOADS, rollout)))
+    assert str(report) == "1 created"
+    assert await world.password("shop")
+
+
+async def test_a_dry_run_says_what_could_not_be_known(world: World) -> None:
+    world.kv.faults["version", "platform/clusters"] = RefusedError("permission denied")
+    report = await world.sync(dry_run=True)
+    assert report.failures == ["permission denied"]
 
 
 async def test_emptied_grants_meet_the_brake(world: World) -> None:

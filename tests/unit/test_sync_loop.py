@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,13 +14,14 @@ from fakes.cluster import FakeCluster
 from fakes.key_value import FakeKeyValue
 from fakes.sync_world import Mount, deployment, namespace, options, password_in, pod, until
 
-from regcred.cluster.interface import ExpiredError, SilentError
-from regcred.cluster.model import Mode
+from regcred.cluster.interface import Change, ExpiredError, Listing, SilentError
+from regcred.cluster.model import SERVICE_ACCOUNT, Kind, Mode
 from regcred.errors import RefusedError, TransientError
-from regcred.sync import Engine, Loop, Pace
+from regcred.sync import Engine, Loop, Pace, run_once
 from regcred.sync.desk import utc_now
 from regcred.sync.loop import GRANTS, documents_of
 from regcred.vault.records.index import State
+from regcred.wiring.sync_metrics import Metrics
 
 REF = "payments/ecr-prod"
 NAME = "regcred.payments.ecr-prod"
@@ -41,8 +43,8 @@ class World:
 
     @asynccontextmanager
     async def running(self, pace: Pace = QUICK, **how) -> AsyncIterator[Loop]:
-        changes = how.pop("changes", None)
-        engine = Engine(self.cluster, self.mount.store, options(self.mode, **how))
+        changes, meter = how.pop("changes", None), how.pop("meter", None)
+        engine = Engine(self.cluster, self.mount.store, options(self.mode, **how), meter=meter)
         loop = Loop(engine, pace, changes=changes)
         task = asyncio.create_task(loop.run())
         try:
@@ -267,3 +269,194 @@ async def test_all_that_is_in_place_is_written_again_now_and_then(world: World) 
         await world.until_password("shop")
         await world.cluster.remove_secret("shop", NAME)
         await world.until_password("shop")
+
+
+async def test_a_serviceaccount_that_may_not_be_changed_is_not_asked_for_all_the_time(world: World) -> None:
+    world.mode = Mode.SERVICEACCOUNT
+    world.cluster.faults["account", "shop"] = RefusedError("denied by a policy")
+    async with world.running():
+        await world.until_password("shop")
+        await asyncio.sleep(0.5)
+        assert world.cluster.calls.count(("account", "shop", "default")) <= 2
+        world.cluster.faults.clear()
+        await until(
+            lambda: world.cluster._objects["ServiceAccount", "shop", "default"].get("imagePullSecrets")
+        )
+
+
+async def test_a_watch_that_ends_at_once_is_not_begun_all_the_time(world: World) -> None:
+    """As behind a proxy that answers for an API server which is gone."""
+
+    async def ended(kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
+        world.cluster.calls.append(("watch", kind.name))
+        for change in ():
+            yield change
+
+    world.cluster.watch = ended
+    async with world.running():
+        await world.until_password("shop")
+        await asyncio.sleep(0.5)
+        assert world.cluster.calls.count(("watch", "CronJob")) <= 4
+
+
+async def test_a_refusal_that_ended_is_told_again_when_it_returns(world: World) -> None:
+    world.mount.grant({"payments": ["late"]})
+    async with world.running():
+        await until(lambda: world.events() == ["NotGranted"])
+        await until(lambda: world.mount.refused(REF) == {"shop": "not-granted"})
+    async with world.running():
+        world.mount.grant({"payments": ["late", "shop"]})
+        await world.until_password("shop")
+        world.cluster.calls.clear()
+        world.mount.grant({"payments": ["late"]})
+        await world.until_password("shop", None)
+        await until(lambda: ("tell", "shop", "NotGranted") in world.cluster.calls)
+
+
+async def test_removals_that_a_person_confirmed_are_known_to_the_loop(world: World) -> None:
+    names = [f"team-{n}" for n in range(10)]
+    for name in names:
+        await world.cluster.create(namespace(name))
+        await world.cluster.create(deployment(name, "web", REF))
+    world.mount.grant({"payments": names})
+    metrics = Metrics()
+    async with world.running(meter=metrics):
+        await until(lambda: world.mount.placed(REF) == {1: set(names)})
+        world.mount.grant({})
+        await until(lambda: "regcred_removals_held 10.0" in metrics.text().decode())
+        confirmed = options(world.mode, removals_confirmed=True)
+        _, report = await run_once(world.cluster, world.mount.store, confirmed)
+        assert report.removed == 10
+        await until(lambda: "regcred_removals_held 0.0" in metrics.text().decode())
+        assert world.mount.placed(REF) == {}
+        world.mount.grant({"payments": names})
+        for name in names:
+            await world.until_password(name)
+
+
+async def test_owners_that_are_still_to_be_told_do_not_keep_the_ledger_from_being_written_at_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regcred.sync.loop.SHUTDOWN", 0.2)
+
+    async def hanging(_: object) -> None:
+        await asyncio.Event().wait()
+
+    world.cluster.tell = hanging
+    await world.cluster.create(namespace("other"))
+    await world.cluster.create(deployment("other", "web", REF))
+    async with world.running(Pace(save=timedelta(hours=1))):
+        await world.until_password("shop")
+    assert world.mount.placed(REF) == {1: {"shop"}}
+
+
+async def test_an_event_that_an_outage_swallowed_is_written_after_it(world: World) -> None:
+    world.mount.grant({})
+    world.cluster.faults["tell",] = TransientError("the API server restarts")
+    async with world.running():
+        await until(lambda: ("tell", "shop", "NotGranted") in world.cluster.calls)
+        world.cluster.faults.clear()
+        await until(lambda: world.events() == ["NotGranted"])
+
+
+async def test_it_is_alive_while_it_waits_for_vault_at_the_start(world: World) -> None:
+    """A restart would not bring Vault back."""
+    world.kv.faults["list", "status"] = TransientError("sealed")
+    async with world.running() as loop:
+        await asyncio.sleep(0.05)
+        loop._passed_at -= 3600
+        await until(lambda: loop.alive)
+
+
+@pytest.mark.parametrize("late", [0.1, 0.5])
+async def test_a_name_goes_from_a_serviceaccount_though_those_are_listed_late(
+    world: World, late: float
+) -> None:
+    """0.1 s: within the wait for the first lists; 0.5 s: after it, when the revoked Secret has gone already."""
+    world.mode = Mode.SERVICEACCOUNT
+    async with world.running():
+        await until(
+            lambda: world.cluster._objects["ServiceAccount", "shop", "default"].get("imagePullSecrets")
+        )
+    world.mount.index(REF, state=State.REVOKED, version=1)
+    list_now = world.cluster.list
+
+    async def list_late(kind: Kind) -> Listing:
+        if kind is SERVICE_ACCOUNT:
+            await asyncio.sleep(late)
+        return await list_now(kind)
+
+    world.cluster.list = list_late
+    world.cluster.calls.clear()
+    async with world.running():
+        await world.until_password("shop", None)
+        await until(
+            lambda: not world.cluster._objects["ServiceAccount", "shop", "default"].get("imagePullSecrets")
+        )
+    if late < QUICK.first_lists.total_seconds():
+        assert [call[0] for call in world.cluster.writes()][:2] == ["account", "delete"]
+
+
+async def test_a_secret_that_is_merely_unneeded_stays_until_the_serviceaccounts_are_known(
+    world: World,
+) -> None:
+    world.mode = Mode.SERVICEACCOUNT
+    async with world.running():
+        await until(
+            lambda: world.cluster._objects["ServiceAccount", "shop", "default"].get("imagePullSecrets")
+        )
+    await world.cluster.remove("Deployment", "shop", "web")
+    world.cluster.faults["list", "ServiceAccount"] = TransientError("the API server is busy")
+    async with world.running():
+        await asyncio.sleep(0.8)
+        assert password_in(await world.cluster.secret("shop", NAME)) == "s3cret-one"
+        world.cluster.faults.clear()
+        await world.until_password("shop", None)
+    assert await world.cluster.account_pull_secrets("shop", "default") == []
+
+
+async def test_a_project_that_nobody_uses_any_longer_raises_no_alarm(world: World) -> None:
+    metrics = Metrics()
+    known = 'regcred_vault_document_known{document="payments"}'
+    async with world.running(meter=metrics):
+        await world.until_password("shop")
+        assert f"{known} 1.0" in metrics.text().decode()
+        world.kv.faults["version", "credentials/payments"] = RefusedError("permission denied")
+        await until(lambda: f"{known} 0.0" in metrics.text().decode())
+        world.mount.grant({"other": ["shop"]})
+        await world.until_password("shop", None)
+        await until(lambda: known not in metrics.text().decode())
+
+
+async def test_only_the_expiry_of_what_is_in_place_is_counted_down(world: World) -> None:
+    metrics = Metrics()
+    expiry = "regcred_credential_expiry_timestamp_seconds{"
+    world.mount.mint("payments/nobody-uses-it")
+    async with world.running(meter=metrics):
+        await until(lambda: f'{expiry}project="payments",registry="ecr-prod"' in metrics.text().decode())
+        assert "nobody-uses-it" not in metrics.text().decode()
+        world.mount.index(REF, state=State.REVOKED, version=1, expires_at=utc_now() + timedelta(hours=1))
+        await until(lambda: expiry not in metrics.text().decode())
+
+
+async def test_a_watch_that_never_brings_anything_is_seen_to_be_silent(world: World) -> None:
+    metrics = Metrics()
+    async with world.running(meter=metrics):
+        await world.until_password("shop")
+        assert 'regcred_watch_heartbeat_timestamp_seconds{kind="CronJob"}' in metrics.text().decode()
+
+
+async def test_a_ledger_whose_writing_was_broken_off_is_written_at_the_end(world: World) -> None:
+    write, tries = world.kv.write, []
+
+    def broken_off(path: str, fields: dict[str, str], *, cas: int) -> int:
+        tries.append(path)
+        if len(tries) == 2:  # the first is the entry before the projection
+            time.sleep(0.2)
+            raise TransientError("the connection was lost")
+        return write(path, fields, cas=cas)
+
+    world.kv.write = broken_off
+    async with world.running():
+        await until(lambda: len(tries) == 2)
+    assert world.mount.placed(REF) == {1: {"shop"}}

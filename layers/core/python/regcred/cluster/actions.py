@@ -150,5 +150,10 @@ class Plan:
         )
 
 
+def account_key(account: str) -> str:
+    """What stands for a ServiceAccount among what is busy; no Pod can have such a name."""
+    return f"serviceaccount {account}"
+
+
 def _accounts(names: tuple[str, ...]) -> str:
     return f"ServiceAccount {', '.join(names)}"

@@ -63,6 +63,8 @@ class Inventory:
         self._stuck: _Table[StuckPod] = _Table()
         self._awaited = {*kinds, NAMESPACE}
         self._modes: Counter[Mode | None] = Counter()
+        self.accounts_known = False
+        """Whether ServiceAccounts have been listed: only then is it known which of them name a Secret."""
 
     @property
     def complete(self) -> bool:
@@ -93,6 +95,7 @@ class Inventory:
         for item in new.values():
             touched |= self.put(item)
         self._awaited.discard(kind)
+        self.accounts_known |= kind is SERVICE_ACCOUNT
         return touched
 
     def put(self, item: Item) -> set[str]:

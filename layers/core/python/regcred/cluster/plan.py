@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from regcred.cluster.actions import Action, Evict, Note, Plan, Project, Remove, SetAccount, Tell
+from regcred.cluster.actions import Action, Evict, Note, Plan, Project, Remove, SetAccount, Tell, account_key
 from regcred.cluster.annotations import reference_of
 from regcred.cluster.model import NAMESPACE, UID_DIGITS, Mode, Namespace, Place, Workload
 from regcred.cluster.view import UNREAD, Knowledge, Registry, RegistryState, View
@@ -261,8 +261,12 @@ class _NamespacePlan:
         since = datetime.fromisoformat(current.unused_since) if current.unused_since else now
         if not current.unused_since:
             self.draft.notes.append(Note(self.namespace.name, reference, unused_since=now))
-        if now >= since + self.view.rules.grace:
+        if now >= since + self.view.rules.grace and self._can_be_detached():
             self._remove(reference, Why.UNNEEDED)
+
+    def _can_be_detached(self) -> bool:
+        """Whether it is known which ServiceAccounts name the Secret; it does no harm there while that is found out."""
+        return self._mode is not Mode.SERVICEACCOUNT or self.view.inventory.accounts_known
 
     def _remove(self, reference: Reference, why: Why) -> None:
         if not self.everything or self._is_busy(reference):
@@ -281,8 +285,14 @@ class _NamespacePlan:
                     everywhere.add(reference.secret_name)
                 elif workload.service_account:
                     by_account.setdefault(workload.service_account, set()).add(reference.secret_name)
-        tied = {reference.secret_name for reference in self.places.keys() - kept}
+        tied = {
+            reference.secret_name
+            for reference, place in self.places.items()
+            if reference not in kept and place.version is not None
+        }
         for name, account in self.view.inventory.accounts(self.namespace.name).items():
+            if (self.namespace.name, account_key(name)) in self.view.busy:
+                continue
             want = by_account.get(name, set()) | everywhere
             have = set(account.ours)
             surplus = sorted(other for other in have - want - tied if reference_of(other))

@@ -115,4 +115,5 @@ class View:
     in_place: int = 0
     """How many Secrets are in place, for the brake."""
     busy: Container[tuple[str, Reference | str]] = ()
-    """What is being written, or waits to be tried again: a namespace and a reference, or the name of a Pod."""
+    """What is being written, or waits to be tried again: a namespace and a reference, the name of a Pod, or
+    :func:`regcred.cluster.actions.account_key`."""

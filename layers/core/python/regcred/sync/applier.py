@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Self
 
-from regcred.cluster.actions import Action, Evict, Note, Project, Remove, SetAccount, Tell
+from regcred.cluster.actions import Action, Evict, Note, Project, Remove, SetAccount, Tell, account_key
 from regcred.cluster.interface import Cluster, Message, NameTakenError
 from regcred.cluster.model import Place
 from regcred.cluster.words import Reason, Why
@@ -42,7 +43,7 @@ FAILURES_KEPT = 1000
 """How many failures a report lists at most."""
 
 Key = tuple[str, Reference | str]
-"""What an action is about: a namespace and a reference, or the name of a Pod."""
+"""What an action is about: a namespace and a reference, the name of a Pod, or what stands for a ServiceAccount."""
 
 
 @dataclass(slots=True)
@@ -169,15 +170,19 @@ class Applier:
 
     async def drain(self) -> None:
         """Wait until all that was queued is done."""
-        await self._writes.join()
+        await self.drain_writes()
         await self._events.join()
+
+    async def drain_writes(self) -> None:
+        """The same, but for Events, which may have to wait for their turn."""
+        await self._writes.join()
 
     async def _work(self) -> None:
         while True:
             action = (await self._writes.get()).action
             error: RegcredError | None = None
             try:
-                await self._try(action)
+                await self._try(partial(self._do, action))
             except RegcredError as failure:
                 error = failure
             except Exception as failure:  # noqa: BLE001 - one action that fails oddly must not end its worker
@@ -185,10 +190,10 @@ class Applier:
             self._settle(action, error)
             self._writes.task_done()
 
-    async def _try(self, action: Action) -> None:
+    async def _try(self, do: Callable[[], Awaitable[None]]) -> None:
         for attempt in range(1, TRIES + 1):
             try:
-                await self._do(action)
+                await do()
             except TransientError as error:
                 if attempt == TRIES:
                     raise
@@ -252,15 +257,15 @@ class Applier:
 
     def _settle(self, action: Action, error: RegcredError | None) -> None:
         key = key_of(action)
-        if key:
-            self._in_flight.discard(key)
-            if error is None:
-                self._failed.pop(key, None)
         if isinstance(error, MissingError):
             error = None  # what it was about is gone, and so is the task
             if isinstance(action, Project | Remove):
                 self._ledger.put(action.namespace, action.reference, None)
-        elif isinstance(error, NameTakenError) and isinstance(action, Project | Remove):
+        if key:
+            self._in_flight.discard(key)
+            if error is None:
+                self._failed.pop(key, None)
+        if isinstance(error, NameTakenError) and isinstance(action, Project | Remove):
             self._ledger.put(action.namespace, action.reference, Place(refused=Why.CLASH))
             self._put_off(key, CLASH_AGAIN)
         elif error is not None and key:
@@ -280,22 +285,23 @@ class Applier:
     async def _speak(self) -> None:
         while True:
             tell = await self._events.get()
+            message = Message(
+                tell.about, tell.reason, tell.note, warning=tell.reason is not Reason.NOT_NEEDED
+            )
+            problem = ""
             try:
                 await self._await_allowance()
-                await self._cluster.tell(
-                    Message(tell.about, tell.reason, tell.note, warning=tell.reason is not Reason.NOT_NEEDED)
-                )
+                await self._try(partial(self._cluster.tell, message))
                 self.report.told += 1
                 self._meter.count("events_total", reason=tell.reason)
             except RegcredError as error:
-                log(
-                    logging.WARNING,
-                    "an Event could not be written",
-                    about=str(tell.about),
-                    problem=str(error),
-                )
+                problem = str(error)
+            except Exception as error:  # noqa: BLE001 - one Event that fails oddly must not end who writes them
+                problem = f"an internal error ({type(error).__name__}); please report it"
             finally:
                 self._events.task_done()
+            if problem:
+                log(logging.WARNING, "an Event could not be written", about=str(tell.about), problem=problem)
 
     async def _await_allowance(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -315,9 +321,15 @@ def rank(action: Action) -> int:
 
 def key_of(action: Action) -> Key | None:
     """What must not be acted on twice at a time."""
-    if isinstance(action, Project | Remove):
-        return action.namespace, action.reference
-    return (action.namespace, action.pod) if isinstance(action, Evict) else None
+    match action:
+        case Project() | Remove():
+            return action.namespace, action.reference
+        case SetAccount():
+            return action.namespace, account_key(action.account)
+        case Evict():
+            return action.namespace, action.pod
+        case Tell() | Note():
+            return None
 
 
 def _where(action: Action) -> str:

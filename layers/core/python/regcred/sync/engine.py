@@ -15,7 +15,7 @@ from regcred.cluster.actions import Action, Note, Plan, Project, Remove, SetAcco
 from regcred.cluster.interface import Cluster, NameTakenError
 from regcred.cluster.inventory import Inventory
 from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, Place
-from regcred.cluster.plan import make_plan
+from regcred.cluster.plan import GONE, make_plan
 from regcred.cluster.view import RegistryState, Rules, View
 from regcred.cluster.words import REASON_OF, Why, refusal
 from regcred.errors import MissingError, RegcredError
@@ -194,6 +194,8 @@ class Engine:
         )
         plan = make_plan(view, names)
         if not dry_run:
+            # Somebody may have confirmed what is held by a run of their own: a conflict at the next write shows it.
+            self.ledger.touch({removal.reference.project for removal in plan.held})
             await self._carry_out(plan)
             if names is None:
                 self._watch_brake(plan)
@@ -252,7 +254,7 @@ class Engine:
     def _note(self, note: Note) -> None:
         old = self.ledger.place(note.namespace, note.reference) or Place()
         if note.forget:
-            self._told.pop((note.namespace, note.reference), None)
+            self._say_anew(note)
             self.ledger.put(note.namespace, note.reference, None)
             return
         if old.version is None and not self.sources.grants.name(note.reference.project):
@@ -262,8 +264,13 @@ class Engine:
             old.version, old.uid, since or (old.unused_since if note.refused else ""), note.refused or ""
         )
         if old.refused != new.refused:
-            self._told.pop((note.namespace, note.reference), None)
+            self._say_anew(note)
         self.ledger.put(note.namespace, note.reference, new if new != Place() else None)
+
+    def _say_anew(self, note: Note) -> None:
+        """Have owners told again what they were told of a reference before it changed."""
+        self._told.pop((note.namespace, note.reference), None)
+        self._heard -= {(note.namespace, note.reference, str(why)) for why in Why}
 
     def _is_news(self, tell: Tell) -> bool:
         """Whether the owner has not been told; a restart repeats nothing that the ledger knows of."""
@@ -315,11 +322,17 @@ class Engine:
 
     def _measure(self) -> None:
         """Tell the meter how things stand; the countdown goes on though Vault be out of reach."""
+        in_place = {
+            reference
+            for places in self.ledger.places.values()
+            for reference, place in places.items()
+            if place.version
+        }
         expiries = [
             ({"project": project, "registry": name}, registry.expires_at.timestamp())
             for project, known in self.sources.projects.items()
             for name, registry in known.registries.items()
-            if registry.expires_at
+            if registry.expires_at and registry.state not in GONE and Reference(project, name) in in_place
         ]
         refused = Counter(
             place.refused for places in self.ledger.places.values() for place in places.values()

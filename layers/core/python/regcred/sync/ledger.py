@@ -16,7 +16,11 @@ from regcred.sync.desk import Clock, Meter, VaultThreads, log
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 
+Key = tuple[str, Reference]
+"""What an entry is about: a namespace and a reference."""
+
 EMPTY: Mapping[Reference, Place] = {}
+UNCHANGED: Mapping[Key, Place | None] = {}
 
 
 class Ledger:
@@ -41,6 +45,8 @@ class Ledger:
         """By project, when its document was last written, by whichever sync."""
         self._versions: dict[str, int] = {}
         self._dirty: set[str] = set()
+        self._changed: dict[Key, Place | None] = {}
+        """What was changed here since it was last written, and what it was then."""
         self._count = 0
         self._saving = asyncio.Lock()
 
@@ -74,7 +80,8 @@ class Ledger:
         for project in await self._vault(self._store.status_projects, self._cluster):
             await self._load_project(project)
 
-    async def _load_project(self, project: str) -> None:
+    async def _load_project(self, project: str, *, changed: Mapping[Key, Place | None] = UNCHANGED) -> None:
+        """Read a project's document and take over what it says, but for what was ``changed`` here (from what it was)."""
         try:
             found = await self._vault(self._store.status, self._cluster, project)
         except MalformedError as error:
@@ -84,10 +91,30 @@ class Ledger:
             self._versions[project] = await self._vault(self._store.status_version, self._cluster, project)
             return
         self._versions[project] = found.version
+        last = self.written_at.get(project)
         self.written_at[project] = found.value.written_at
-        for reference, namespace, place in entries(project, found.value):
-            if reference not in self.places.get(namespace, EMPTY):
-                self._set(namespace, reference, place)
+        theirs = {(name, reference): place for reference, name, place in entries(project, found.value)}
+        kept = {key for key, old in changed.items() if self._is_ours(key, old, theirs.get(key))}
+        if last is None or found.value.written_at > last:
+            for key in self._keys(project) - theirs.keys() - kept:
+                self._set(*key, None)
+        else:  # it is what a restored Vault has: what is known here is in place all the same
+            kept |= self._keys(project)
+        for key in theirs.keys() - kept:
+            self._set(*key, theirs[key])
+
+    def _is_ours(self, key: Key, old: Place | None, theirs: Place | None) -> bool:
+        """Whether our change of an entry stands: a note of ours is no match for a Secret that they made or removed."""
+        before = _version(old)
+        return _version(self.place(*key)) != before or _version(theirs) == before
+
+    def _keys(self, project: str) -> set[Key]:
+        return {
+            (namespace, reference)
+            for namespace, places in self.places.items()
+            for reference in places
+            if reference.project == project
+        }
 
     def place(self, namespace: str, reference: Reference) -> Place | None:
         """What is known of a reference in a namespace."""
@@ -95,10 +122,12 @@ class Ledger:
 
     def put(self, namespace: str, reference: Reference, place: Place | None) -> None:
         """Enter what is in place; None drops the entry."""
-        if self.place(namespace, reference) == place:
+        old = self.place(namespace, reference)
+        if old == place:
             return
         self._set(namespace, reference, place)
         self._dirty.add(reference.project)
+        self._changed.setdefault((namespace, reference), old)
 
     def enter(self, namespace: str, reference: Reference, version: int, uid: str) -> None:
         """Enter a version that is in place, or (0) about to be; that its workloads must restart stays noted."""
@@ -127,23 +156,36 @@ class Ledger:
 
     async def _save(self) -> bool:
         dirty, self._dirty = self._dirty, set()
+        changed, self._changed = self._changed, {}
         statuses = self._statuses(dirty)
-        for project in sorted(dirty):
-            try:
-                await self._write(project, statuses[project])
-            except RegcredError as error:
-                self._dirty.add(project)
-                self._meter.count("ledger_writes_total", project=project, outcome=error.kind)
-                log(logging.WARNING, "the ledger could not be written", project=project, problem=str(error))
+        unwritten = set(dirty)
+        try:
+            for project in sorted(dirty):
+                if await self._is_written(project, statuses[project], changed):
+                    unwritten.discard(project)
+        finally:  # also where the process is asked to end in the middle
+            self._dirty |= unwritten
+            # What was written last is what it was then.
+            self._changed |= {key: old for key, old in changed.items() if key[1].project in unwritten}
         return not self._dirty
 
-    async def _write(self, project: str, status: Status) -> None:
+    async def _is_written(self, project: str, status: Status, changed: Mapping[Key, Place | None]) -> bool:
+        try:
+            await self._write(project, status, changed)
+        except RegcredError as error:
+            self._meter.count("ledger_writes_total", project=project, outcome=error.kind)
+            log(logging.WARNING, "the ledger could not be written", project=project, problem=str(error))
+            return False
+        return True
+
+    async def _write(self, project: str, status: Status, changed: Mapping[Key, Place | None]) -> None:
         cas = self._versions.get(project, 0)
         try:
             version = await self._vault(self._store.write_status, self._cluster, project, status, cas=cas)
         except ConflictError:
-            # Another sync of this cluster wrote (a rolling update): what it entered is kept.
-            await self._load_project(project)
+            # Another sync of this cluster wrote (a person's, by hand): what it entered and dropped counts, but for what
+            # was changed here since.
+            await self._load_project(project, changed={**self._changed, **changed})
             merged = self._statuses({project})[project]
             cas = self._versions[project]
             version = await self._vault(self._store.write_status, self._cluster, project, merged, cas=cas)
@@ -167,6 +209,10 @@ class Ledger:
         for reference, placement in drafts.items():
             statuses[reference.project].registries[reference.registry] = placement
         return statuses
+
+
+def _version(place: Place | None) -> int | None:
+    return place.version if place else None
 
 
 def _enter(placement: Placement, namespace: str, place: Place) -> None:

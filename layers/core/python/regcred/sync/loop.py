@@ -13,7 +13,7 @@ from typing import Any
 from regcred.cluster.actions import Note
 from regcred.cluster.interface import Change, ExpiredError
 from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, Kind, Mode
-from regcred.errors import MissingError, RegcredError
+from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.sync.desk import jittered, log
 from regcred.sync.engine import Engine
 
@@ -23,6 +23,9 @@ GRANTS = ""
 SOON_AFTER = timedelta(minutes=15)
 """How long after its refresh time a credential is looked for closely: dispatch runs every few minutes."""
 
+SHORTEST_WATCH = 1.0
+"""Seconds; a watch that ends sooner and has brought nothing has failed, though it does not say so."""
+
 LONGEST_WAIT = timedelta(minutes=1)
 """The longest pause before a watch that fails is tried again."""
 
@@ -30,7 +33,7 @@ LOOK = timedelta(seconds=0.02)
 """How often is looked whether the first lists are there."""
 
 SHUTDOWN = 8.0
-"""Seconds for what is under way when the process is asked to end."""
+"""Seconds for what is under way when the process is asked to end, and as many for the ledger after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Loop:
         self._poll_at: dict[str, datetime] = {}
         self._poll_now = asyncio.Event()
         self._followed: set[Kind] = set()
+        self._beating: set[Kind] = set()
         self._passed_at = time.monotonic()
 
     @property
@@ -89,7 +93,7 @@ class Loop:
 
     @property
     def alive(self) -> bool:
-        """Whether passes are being made (at least one a review, with much room)."""
+        """Whether passes are being made (at least one a review, with much room), or Vault is waited for at the start."""
         return time.monotonic() - self._passed_at < 5 * self._pace.review.total_seconds() + 60
 
     async def run(self) -> None:
@@ -114,12 +118,12 @@ class Loop:
         self._tasks.create_task(task)
 
     async def _finish(self) -> None:
-        try:
-            async with asyncio.timeout(SHUTDOWN):
-                await self._engine.applier.drain()
-                await self._engine.ledger.save()
-        except TimeoutError:
-            log(logging.WARNING, "ended before all was written; the next start makes up for it")
+        for finish in (self._engine.applier.drain_writes, self._engine.ledger.save):
+            try:
+                async with asyncio.timeout(SHUTDOWN):
+                    await finish()
+            except TimeoutError:
+                log(logging.WARNING, "ended before all was written; the next start makes up for it")
 
     async def _load(self) -> None:
         wait = timedelta(seconds=1)
@@ -129,6 +133,7 @@ class Loop:
                 break
             except RegcredError as error:
                 log(logging.ERROR, "Vault can't be read yet; nothing is done until it is", problem=str(error))
+                self._passed_at = time.monotonic()
             await asyncio.sleep(jittered(wait).total_seconds())
             wait = min(wait * 2, LONGEST_WAIT)
         self._loaded.set()
@@ -159,10 +164,11 @@ class Loop:
                 if not version or self._engine.clock() - listed_at > relist:
                     version = await self._engine.list_kind(kind)
                     listed_at = self._engine.clock()
+                    self._begin_to_beat(kind)
                     if kind is NAMESPACE:
                         self._follow_all()
                 labelled = self._labelled(kind)
-                async for change in self._engine.cluster.watch(kind, version, labelled=labelled):
+                async for change in self._watch(kind, version, labelled=labelled):
                     version, failures = change.resource_version, 0
                     self._take(kind, change)
                     if labelled != self._labelled(kind):
@@ -177,6 +183,14 @@ class Loop:
                     version = ""
                     self._doubt(kind, error)
                 await self._pause(kind, error, failures)
+
+    async def _watch(self, kind: Kind, version: str, *, labelled: bool) -> AsyncIterator[Change]:
+        begun, brought = time.monotonic(), False
+        async for change in self._engine.cluster.watch(kind, version, labelled=labelled):
+            brought = True
+            yield change
+        if not brought and time.monotonic() - begun < SHORTEST_WATCH:
+            raise TransientError(f"the watch of {kind.plural} ended as soon as it had begun")
 
     def _doubt(self, kind: Kind, error: RegcredError) -> None:
         if not (kind.custom and isinstance(error, MissingError)):
@@ -196,6 +210,15 @@ class Loop:
                 self._follow_all()
         elif change.name:
             self._engine.touch(inventory.drop(kind, change.namespace, change.name))
+        self._beat(kind)
+
+    def _begin_to_beat(self, kind: Kind) -> None:
+        """Begin the series of a kind, so that a watch which never brings anything is seen to be silent."""
+        if kind not in self._beating:
+            self._beating.add(kind)
+            self._beat(kind)
+
+    def _beat(self, kind: Kind) -> None:
         self._engine.meter.set("watch_heartbeat_timestamp_seconds", time.time(), kind=kind.name)
 
     # Passes
@@ -225,8 +248,10 @@ class Loop:
 
     async def _await_first_lists(self) -> None:
         """Wait for the first lists, so that a start is one pass; but not for a kind that can't be listed."""
+        inventory = self._engine.inventory
         for _ in range(int(self._pace.first_lists / LOOK)):
-            if self._engine.inventory.complete:
+            accounts = SERVICE_ACCOUNT not in self._engine.kinds() or inventory.accounts_known
+            if inventory.complete and accounts:
                 return
             await asyncio.sleep(LOOK.total_seconds())
 

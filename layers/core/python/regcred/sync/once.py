@@ -6,7 +6,8 @@ import asyncio
 
 from regcred.cluster.actions import Plan, Tell
 from regcred.cluster.interface import Cluster
-from regcred.cluster.model import SERVICE_ACCOUNT, Mode
+from regcred.cluster.model import SERVICE_ACCOUNT, Kind, Mode
+from regcred.errors import MissingError
 from regcred.sync.applier import Report
 from regcred.sync.desk import Clock, Meter, utc_now
 from regcred.sync.engine import Engine, Options
@@ -44,11 +45,12 @@ async def run_once(
         RegcredError: the ledger or a kind of object can't be read, so that nothing can be planned.
     """
     async with Engine(cluster, store, options, clock=clock, meter=meter) as engine:
-        await asyncio.gather(engine.load(), *(engine.list_kind(kind) for kind in engine.kinds()))
+        await asyncio.gather(engine.load(), *(_list(engine, kind) for kind in engine.kinds()))
         if SERVICE_ACCOUNT in engine.kinds() and options.rules.mode is not Mode.SERVICEACCOUNT:
             await engine.list_kind(SERVICE_ACCOUNT)
         plan = await engine.reconcile(dry_run=dry_run)
         if dry_run:
+            engine.applier.report.failures += engine.sources.problems.values()
             return plan, engine.applier.report
         latest = plan
         for _ in range(ROUNDS):
@@ -63,3 +65,12 @@ async def run_once(
         if not await engine.ledger.save():
             engine.applier.report.failures.append("the ledger could not be written; it is at the next run")
         return plan, engine.applier.report
+
+
+async def _list(engine: Engine, kind: Kind) -> None:
+    """List a kind; one that the user has configured and this cluster does not serve has no objects."""
+    try:
+        await engine.list_kind(kind)
+    except MissingError:
+        if not kind.custom:
+            raise

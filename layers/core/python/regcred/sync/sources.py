@@ -41,6 +41,7 @@ class Sources:
         self.projects: dict[str, Project] = {}
         self.problems: dict[str, str] = {}
         """By document (``grants`` or a project), why it can't be known now."""
+        self._readable: dict[str, bool] = {}
         self._versions: dict[str, int] = {}
         self._bodies: dict[Reference, SecretBody] = {}
         self._reading: dict[Reference, asyncio.Future[SecretBody]] = {}
@@ -108,6 +109,10 @@ class Sources:
         """Drop all of a project that is not in use any longer."""
         self.projects.pop(project, None)
         self.problems.pop(project, None)
+        self._readable.pop(project, None)
+        self._meter.replace(
+            "vault_document_known", [({"document": name}, known) for name, known in self._readable.items()]
+        )
         self._versions.pop(project, None)
         self._bodies = {
             reference: body for reference, body in self._bodies.items() if reference.project != project
@@ -203,7 +208,7 @@ class Sources:
     def _settle(self, name: str) -> bool:
         if self.problems.pop(name, None):
             log(logging.INFO, "Vault can be read again", document=name)
-        self._meter.set("vault_document_known", 1, document=name)
+        self._measure(name, readable=True)
         return False
 
     def _trouble(self, name: str, problem: object) -> None:
@@ -215,7 +220,11 @@ class Sources:
                 problem=str(problem),
             )
         self.problems[name] = str(problem)
-        self._meter.set("vault_document_known", 0, document=name)
+        self._measure(name, readable=False)
+
+    def _measure(self, name: str, *, readable: bool) -> None:
+        self._readable[name] = readable
+        self._meter.set("vault_document_known", readable, document=name)
 
 
 def grants_of(record: ClusterGrants) -> Grants:
