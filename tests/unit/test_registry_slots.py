@@ -6,7 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from regcred.errors import ConflictError, RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.registry.interface import MintContext, SlotName, Slots
-from regcred.registry.slots import Token, end_tokens, lock_users, renew_token, renew_user
+from regcred.registry.slots import OVERLAP, Token, end_tokens, lock_users, renew_token, renew_user
 
 USERS = ("pull-a", "pull-b")
 STEPS = range(16)
@@ -34,6 +34,7 @@ class World:
     rotation: int = 0
     in_force: Token | None = None
     version: int = 0
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     countdown: int = -1
     disturb: Callable[[], None] = lambda: None
 
@@ -127,7 +128,7 @@ class Users:
 def context(world: World, held: Held | None) -> MintContext:
     return MintContext(
         reference=Reference("payments", "main"),
-        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        now=lambda: world.now,
         identity=None,  # type: ignore[arg-type]
         upstream={},
         in_force=world.in_force.id if world.in_force else "",
@@ -140,7 +141,8 @@ class Turns:
     world: World
     vendor: Any
 
-    def rotate(self) -> None:
+    def rotate(self, *, after: timedelta = timedelta(days=1)) -> None:
+        self.world.now += after
         held, version = Held(self.world), self.world.version
         ask = context(self.world, held)
         token = (
@@ -310,3 +312,60 @@ def test_revoking_leaves_a_token_alone_that_only_has_the_same_id() -> None:
     vendor = Tokens(world)
     end_tokens(vendor, "1", context(world, None))
     assert list(vendor.kept) == ["1"]
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def test_a_token_works_on_while_clusters_learn_of_the_next_however_often_it_is_renewed() -> None:
+    world = World()
+    turns = Turns(world, Tokens(world))
+    seen = []
+    for _ in range(4):
+        turns.rotate(after=MINUTE)
+        assert world.in_force is not None
+        seen.append(world.in_force)
+    assert all(map(turns.vendor.accepts, seen))
+    turns.rotate(after=OVERLAP)
+    assert [turns.vendor.accepts(token) for token in seen] == [False, False, False, True]
+    turns.rotate()
+    assert turns.vendor.leftovers() == 2
+
+
+def test_a_password_is_not_replaced_while_clusters_learn_of_the_next() -> None:
+    world = World()
+    turns = Turns(world, Users(world))
+    turns.rotate()
+    first = world.in_force
+    turns.rotate(after=MINUTE)
+    second = world.in_force
+    with pytest.raises(TransientError, match="clusters may still use") as caught:
+        turns.rotate(after=MINUTE)
+    assert caught.value.retry_after == OVERLAP - MINUTE
+    assert turns.vendor.accepts(first)
+    assert world.in_force is second
+    turns.rotate(after=OVERLAP)
+    assert not turns.vendor.accepts(first)
+    assert turns.works()
+
+
+def test_after_a_revocation_the_next_password_does_not_wait() -> None:
+    world = World()
+    turns = Turns(world, Users(world))
+    turns.rotate()
+    turns.rotate()
+    lock_users(turns.vendor, USERS)
+    world.in_force = None
+    turns.rotate(after=MINUTE)
+    assert turns.works()
+
+
+def test_a_credential_that_was_lost_in_vault_works_on_in_clusters(turns: Turns) -> None:
+    turns.rotate()
+    turns.rotate()
+    used = turns.world.in_force
+    assert used is not None
+    turns.world.in_force = None
+    turns.rotate()
+    assert turns.vendor.accepts(used)
+    assert turns.works()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 from contract.registry.harness import Bench, vendor_id
@@ -96,6 +97,7 @@ class Turns:
         return response
 
     def rotate(self) -> None:
+        self.bench.vendor.clock.advance(timedelta(hours=1))
         vault = self.vault
         held, version = Held(vault, self.step), vault.version
         in_force = vault.credential.revocation_id if vault.credential else ""

@@ -10,18 +10,25 @@ What makes a crash anywhere harmless: which slot is in force is not remembered b
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Protocol
 
 from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
-from regcred.errors import ConflictError
+from regcred.errors import ConflictError, TransientError
 from regcred.registry.interface import Journal, MintContext, SlotName, Slots
 
+OVERLAP = timedelta(minutes=10)
+"""How long a credential must work yet once the next one is in force, however soon another is asked for: clusters look every half
+minute, and what they have begun to pull takes its time."""
+
+_NAME = re.compile(r"[ab]-([0-9a-f]{1,16})-[0-9a-f]+")
 _FAMILY_BYTES = 4
 _SECRET_BYTES = 32
 
@@ -98,7 +105,7 @@ class Forgetful:
 
 
 def renew_token(vendor: TokenVendor, context: MintContext) -> Token:
-    """Create a token in the slot that is not in force, and remove what was left of earlier ones there.
+    """Create a token in the slot that is not in force, and remove earlier ones that nobody uses any more.
 
     What is removed was listed *before* the claim was confirmed by a save, so nothing of somebody who takes over
     meanwhile can be among it.
@@ -110,12 +117,16 @@ def renew_token(vendor: TokenVendor, context: MintContext) -> Token:
     known = journal.read()
     family = _family(known) or secrets.token_hex(_FAMILY_BYTES)
     prefix = _prefix(context, family)
-    left = [
-        id_ for id_, name in vendor.tokens().items() if name.startswith(prefix) and id_ != context.in_force
-    ]
-
+    left = _left_over(
+        {
+            id_: _made_at(name.removeprefix(prefix))
+            for id_, name in vendor.tokens().items()
+            if name.startswith(prefix)
+        },
+        context,
+    )
     target, active = _turn(known, context)
-    name = f"{prefix}{target}-{secrets.token_hex(_FAMILY_BYTES)}"
+    name = f"{prefix}{target}-{_stamp(context)}-{secrets.token_hex(_FAMILY_BYTES)}"
     _save(journal, known, target, active, {"family": family, "name": name})
     for token_id in left:
         vendor.remove(token_id)
@@ -132,14 +143,21 @@ def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext)
     """Give the user of the slot that is not in force a new random password.
 
     Raises:
+        TransientError: That user's last one was replaced only now, and clusters may still use it.
         ConflictError: Somebody else took over; the password that it set has been set again.
     """
     journal = context.journal or Forgetful()
     known = journal.read()
     target, active = _turn(known, context)
     user = users[0] if target is SlotName.A else users[1]
+    _wait_for_clusters(known, target, active, context)
     password = secrets.token_urlsafe(_SECRET_BYTES)
-    state = {"id": f"{target}:{secrets.token_hex(_FAMILY_BYTES)}", "user": user, "password": password}
+    state = {
+        "id": f"{target}:{secrets.token_hex(_FAMILY_BYTES)}",
+        "user": user,
+        "password": password,
+        "at": _stamp(context),
+    }
     _save(journal, known, target, active, state)
     vendor.set_password(user, SecretStr(password))
     try:
@@ -192,7 +210,51 @@ def _turn(known: Slots, context: MintContext) -> tuple[SlotName, SlotName | None
     )
     if active is None and context.in_force[:2] in {f"{slot}:" for slot in SlotName}:
         active = SlotName(context.in_force[0])  # the journal was lost, but a user's slot is in its id
-    return (active.other if active else known.pending or SlotName.A), active
+    if active:
+        return active.other, active
+    if (
+        known.pending and not context.in_force
+    ):  # if the credential was lost, the last one that was made may be in use
+        return known.pending.other, None
+    return known.pending or SlotName.A, None
+
+
+def _stamp(context: MintContext) -> str:
+    """The time, as it stands in names and states."""
+    return f"{int(context.now().timestamp()):x}"
+
+
+def _made_at(rest: str) -> int:
+    """When a token was made, in seconds since 1970, by its name after the prefix; 0 if it does not say."""
+    made = _NAME.fullmatch(rest)
+    return int(made[1], 16) if made else 0
+
+
+def _left_over(made: Mapping[str, int], context: MintContext) -> list[str]:
+    """The tokens that nobody uses any more: all but the one in force, and those that another replaced only now.
+
+    Args:
+        made: By id, when each of ours was made.
+        context: What is in force; if nothing is known to be, it may be the newest.
+    """
+    since = (context.now() - OVERLAP).timestamp()
+    ordered = sorted(made, key=made.__getitem__)
+    replaced = dict(pairwise(ordered))
+    used = {context.in_force or ordered[-1]} if ordered else set()
+    return [token for token in ordered if token not in used and made.get(replaced.get(token, ""), 0) <= since]
+
+
+def _wait_for_clusters(known: Slots, target: SlotName, active: SlotName | None, context: MintContext) -> None:
+    if active is None or target not in known.states:
+        return
+    age = context.now().timestamp() - int(known.states.get(active, {}).get("at", "0"), 16)
+    left = OVERLAP.total_seconds() - age
+    if left > 0:
+        raise TransientError(
+            f"the other user's password is {int(age / 60)} minutes old, and clusters may still use this one's; "
+            f"it is renewed after {OVERLAP.total_seconds() / 60:.0f} minutes",
+            retry_after=timedelta(seconds=left),
+        )
 
 
 def _save(
