@@ -52,6 +52,11 @@ class Seen:
         return self.entry.provider if self.entry else ""
 
     @property
+    def told(self) -> int:
+        """The newest version that anybody was told of: after a deletion of the metadata the numbering began anew."""
+        return max(self.version, self.entry.version if self.entry else 0)
+
+    @property
     def asked(self) -> int:
         """The version of the request, or 0 if nothing is asked for."""
         return self.request.version if self.request else 0

@@ -61,12 +61,12 @@ def failing(seen: Seen, error: RegcredError, *, now: datetime) -> IndexEntry:
 def public(seen: Seen, provider: str, *, now: datetime) -> IndexEntry:
     """Anybody can pull from it; a credential that was in force is no longer."""
     return IndexEntry(
-        state=State.REMOVED if seen.version else State.OK,
-        version=seen.version,
+        state=State.REMOVED if seen.told else State.OK,
+        version=seen.told,
         provider=provider,
         definition_version=seen.definition_version,
         warning="it is public and needs no credential, so workloads need no annotation for it",
-        next_attempt_at=now + LONGEST_WAIT[False] if seen.version else None,
+        next_attempt_at=now + LONGEST_WAIT[False] if seen.told else None,
         changed_at=now,
     )
 
@@ -85,7 +85,7 @@ def revoked(seen: Seen, note: str, again: TransientError | None, *, now: datetim
     return base.model_copy(
         update={
             "state": State.REVOKED,
-            "version": seen.version,
+            "version": seen.told,
             "error": note,
             "error_kind": again.kind if again else "",
             "failing_since": None,
@@ -102,7 +102,7 @@ def removed(seen: Seen, *, now: datetime) -> IndexEntry:
     base = seen.entry or IndexEntry(state=State.REMOVED, changed_at=now)
     return IndexEntry(
         state=State.REMOVED,
-        version=seen.version,
+        version=seen.told,
         fingerprint=base.fingerprint,
         provider=base.provider,
         hosts=base.hosts,

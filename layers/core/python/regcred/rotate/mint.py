@@ -118,4 +118,5 @@ def _write(turn: Turn, credential: Credential) -> tuple[CredentialRecord, int]:
     record = entries.refresh_ahead(record, now=tools.now())
     if stored and same and stored.expires_at == record.expires_at:
         return stored.model_copy(update={"refresh_at": record.refresh_at}), seen.version
-    return record, tools.store.write_credential(seen.reference, record, cas=seen.version)
+    version = tools.store.write_credential(seen.reference, record, cas=seen.version, above=seen.told)
+    return record, version

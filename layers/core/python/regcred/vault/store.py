@@ -217,10 +217,23 @@ class Store:
         """The version of the credential, also when it was destroyed; 0 if there never was one."""
         return self._kv.version(credential_path(reference))
 
-    def write_credential(self, reference: Reference, record: CredentialRecord, *, cas: int) -> int:
-        """Put a new credential in force; the version before is gone with that."""
+    def write_credential(
+        self, reference: Reference, record: CredentialRecord, *, cas: int, above: int = 0
+    ) -> int:
+        """Put a new credential in force; the version before is gone with that.
+
+        Args:
+            reference: The registry.
+            record: The credential.
+            cas: The version that is in force.
+            above: What readers have been told of. Where the numbering began anew, since somebody deleted the metadata, it is
+                brought past this version: readers take only what is newer for new.
+        """
         path = credential_path(reference)
-        return self._kv.write(path, record.fields(), cas=cas)
+        version = self._kv.write(path, record.fields(), cas=cas)
+        while version <= above:
+            version = self._kv.write(path, record.fields(), cas=version)
+        return version
 
     def destroy_credential(self, reference: Reference, version: int) -> None:
         """Destroy a credential; the numbering goes on, so that a later one is newer."""
