@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nodes import need_node
 
 from realparts.stack import Stack
 
@@ -77,12 +78,7 @@ def aws_stack(stack: Stack) -> Stack:
 
 @pytest.fixture(scope="session")
 def whole_stack(stack: Stack) -> Stack:
-    """The stack with everything up, the node too.
-
-    Skips where no kubelet can run (no root, no cgroups), but for CI=true, where that is a failure.
-    """
-    reason = stack.node.impossible()
-    if reason and os.environ.get("CI") != "true":
-        pytest.skip(f"no node can run here: {reason}")
+    """The stack with everything up, the node too."""
+    need_node(stack)
     stack.up(["vault", "kubernetes", "aws", "registry", "lambda", "node"])
     return stack

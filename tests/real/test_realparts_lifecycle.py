@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from nodes import need_node
 
 from realparts.procs import STACK_MARK
 from realparts.stack import Stack
@@ -102,8 +103,7 @@ def test_down_takes_away_what_a_broken_up_has_left(directory: Path, number: sign
 @pytest.mark.node
 def test_a_node_leaves_nothing_even_when_its_runtime_was_killed(directory: Path) -> None:
     stack = Stack(directory)
-    if (reason := stack.node.impossible()) and os.environ.get("CI") != "true":
-        pytest.skip(f"no node can run here: {reason}")
+    need_node(stack)
     stack.up(["node"])
     container = {"name": "app", "image": f"{stack.registry.host}/local/pause:1"}
     stack.kubernetes.apply(
