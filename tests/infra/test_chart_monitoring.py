@@ -15,7 +15,7 @@ API_SERVER = {
     "apiserver_mutating_admission_policy_check_total",
     "apiserver_mutating_admission_policy_check_duration_seconds_bucket",
 }
-"""Seen on the real API server by tests/real/test_admission.py."""
+"""Seen on the real API server by tests/real/admission."""
 
 
 def rules() -> list[dict]:

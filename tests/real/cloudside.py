@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets as random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -135,6 +135,15 @@ class CloudSide:
         finally:
             self.stack.lambda_.stop_polling()
 
+    @contextmanager
+    def fault(self, operation: str, kind: str, *, seconds: float = 0) -> Iterator[None]:
+        """Let AWS's calls of an operation fail meanwhile, as :meth:`realparts.aws.Aws.fault` does."""
+        self.stack.aws.fault(operation, kind, seconds=seconds)
+        try:
+            yield
+        finally:
+            self.stack.aws.clear_faults()
+
     def message(self, project: str, **registries: str) -> dict[str, Any]:
         """The event of one SQS message, for rotate."""
         body = json.dumps({"project": project, "registries": registries})
@@ -159,13 +168,3 @@ class CloudSide:
                 found.append(json.loads(message["Body"]))
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         return found
-
-
-def wait_for(what: str, check: Callable[[], Any], *, seconds: float = 30) -> Any:
-    """The first true answer of a check."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := check():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"not within {seconds:.0f} s: {what}")

@@ -12,6 +12,8 @@ import requests
 from helm import CHART, Object, of_group, render
 
 from realparts.kubernetes import Kubernetes
+from realparts.stack import Stack
+from realparts.waiting import eventually
 
 POLICIES = "admissionregistration.k8s.io"
 RBAC = "rbac.authorization.k8s.io"
@@ -127,6 +129,21 @@ class Cluster:
         return Caller(self.kubernetes.server, str(self.kubernetes.ca), token)
 
 
+@contextlib.contextmanager
+def with_chart(stack: Stack) -> Iterator[Cluster]:
+    """The stack's control plane with the chart's policies and RBAC at their default values; afterwards without."""
+    stack.up(["kubernetes"])
+    cluster = Cluster(stack.kubernetes)
+    if not stack.kubernetes.get("/api/v1/namespaces/regcred-system").ok:
+        cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "regcred-system"}})
+    installed = cluster.install()
+    try:
+        yield cluster
+    finally:
+        cluster.remove(installed)
+        cluster.clean()
+
+
 class Caller:
     """Somebody who signs in by a token; answers are returned whatever they say."""
 
@@ -144,17 +161,6 @@ class Caller:
         return self._session.request(
             method, self._server + path, json=body, headers={"Content-Type": content_type}, timeout=10
         )
-
-
-def eventually(check: Any, *, timeout: float = 30) -> Any:
-    """Ask until the answer is true, and return it; an HTTP error counts as not yet."""
-    deadline = time.monotonic() + timeout
-    while True:
-        with contextlib.suppress(requests.HTTPError):
-            if answer := check():
-                return answer
-        assert time.monotonic() < deadline, f"not true after {timeout} s"
-        time.sleep(0.1)
 
 
 CONTAINER = {"name": "main", "image": "registry.example.com/app:1"}

@@ -6,10 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import requests
 from fakes.sync_world import Mount
@@ -128,12 +125,3 @@ class Audit:
             if entry["user"]["username"] == user and entry["stage"] != "RequestReceived"
             if not verbs or entry["verb"] in verbs
         ]
-
-
-def eventually(check: Callable[[], Any], *, timeout: float = 30) -> Any:
-    """Ask until the answer is true, and return it."""
-    deadline = time.monotonic() + timeout
-    while not (answer := check()):
-        assert time.monotonic() < deadline, f"not true after {timeout} s"
-        time.sleep(0.05)
-    return answer

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import yaml
 from helm import CHART, helm, settings
-from real.controlplane import Cluster, eventually, label, pod, references, secret_names, workload
+from real.controlplane import Cluster, label, pod, references, secret_names, workload
 
 from realparts.stack import Stack
+from realparts.waiting import eventually
 
 pytestmark = pytest.mark.real
 
@@ -46,7 +47,7 @@ class Release:
     def gone(self) -> None:
         """Uninstall, and wait until its Pods have ended."""
         self.uninstall()
-        eventually(lambda: not self.cluster.items("Pod", NAMESPACE), timeout=60)
+        eventually(lambda: not self.cluster.items("Pod", NAMESPACE))
 
     def objects(self) -> list[str]:
         listed = self.cluster.kubernetes.kubectl("get", f"{KINDS},{POLICIES}", "-A", "-l", MINE, "-o", "name")

@@ -10,9 +10,10 @@ import pytest
 
 from realparts.aws import ACCOUNT, REGION
 from realparts.images import push_pause
-from realparts.product import NAMESPACE, Product, wait_for
+from realparts.product import NAMESPACE, Product
 from realparts.pulling import manifest_status
 from realparts.stack import Stack
+from realparts.waiting import eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.node, pytest.mark.timeout(600)]
 
@@ -145,7 +146,9 @@ def world(whole_stack: Stack) -> Iterator[World]:
     stack.start_functions()
     product = Product(stack, instance="sync-e2e")
     world = World(product, stack)
-    wait_for("an earlier release gone", lambda: "Terminating" not in world.kubectl("get", "ns"), seconds=120)
+    eventually(
+        lambda: "Terminating" not in world.kubectl("get", "ns"), what="an earlier release gone", seconds=120
+    )
     role = stack.project_role(PROJECT)
     product.regcred(
         "project",
@@ -182,7 +185,7 @@ def test_one_pod_pulls_from_two_private_registries(world, tmp_path):
     ecr, basic = world.register_ecr("two-ecr"), world.register_basic("two-basic", tmp_path)
     namespace = world.namespace("e2e-two")
     world.deploy(namespace, "app", [image(ECR_HOST, "web"), image(BASIC_HOST, "tools")], [ecr, basic])
-    wait_for("both containers running", lambda: world.runs(namespace), seconds=90)
+    eventually(lambda: world.runs(namespace), what="both containers running", seconds=90)
     assert set(world.secrets(namespace)) >= {"regcred.e2e.two-ecr", "regcred.e2e.two-basic"}
     (pod,) = world.pods(namespace)
     assert pod["spec"]["imagePullSecrets"] == [
@@ -195,9 +198,9 @@ def test_without_a_grant_there_is_no_secret_no_pull_and_an_event_that_says_why(w
     ecr = world.register_ecr("ungranted")
     namespace = world.namespace("e2e-ungranted", granted=False)
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
-    wait_for("the kubelet's refusal", lambda: world.refusals(namespace), seconds=60)
-    told = wait_for(
-        "an Event", lambda: "NotGranted" in (text := world.events(namespace)) and text, seconds=30
+    eventually(lambda: world.refusals(namespace), what="the kubelet's refusal")
+    told = eventually(
+        lambda: "NotGranted" in (text := world.events(namespace)) and text, what="an Event", seconds=30
     )
     assert "Namespace e2e-ungranted may not use project e2e" in told
     assert world.secrets(namespace) == {}
@@ -207,19 +210,19 @@ def test_a_workload_without_the_annotation_is_refused_beside_one_that_has_it(wor
     ecr = world.register_ecr("beside")
     namespace = world.namespace("e2e-beside")
     world.deploy(namespace, "with", [image(ECR_HOST, "web")], [ecr])
-    wait_for("the annotated one running", lambda: world.runs(namespace), seconds=90)
+    eventually(lambda: world.runs(namespace), what="the annotated one running", seconds=90)
     world.deploy(namespace, "without", [image(ECR_HOST, "web")], [])
-    (message,) = wait_for("the other refused", lambda: world.refusals(namespace), seconds=60)
+    (message,) = eventually(lambda: world.refusals(namespace), what="the other refused")
     assert "pull" in message
 
 
 def test_a_pod_that_was_there_before_its_secret_heals_by_itself(world):
     namespace = world.namespace("e2e-early")
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [f"{PROJECT}/early"])
-    wait_for("the kubelet's refusal", lambda: world.refusals(namespace), seconds=60)
+    eventually(lambda: world.refusals(namespace), what="the kubelet's refusal")
     (before,) = world.pods(namespace)
     world.register_ecr("early")
-    wait_for("the same Pod running", lambda: world.runs(namespace), seconds=120)
+    eventually(lambda: world.runs(namespace), what="the same Pod running", seconds=120)
     (after,) = world.pods(namespace)
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
 
@@ -229,14 +232,14 @@ def test_a_pull_goes_on_after_the_first_token_has_expired_and_the_dead_token_is_
     first = world.password(ecr)
     namespace = world.namespace("e2e-renewed")
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
-    wait_for("a first pull", lambda: world.runs(namespace), seconds=60)
+    eventually(lambda: world.runs(namespace), what="a first pull")
     uid = world.secrets(namespace)["regcred.e2e.renewed"]["metadata"]["uid"]
     world.stack.aws.set_ecr_token_lifetime(43200)
     world.product.regcred("rotate", ecr)
     assert world.password(ecr) != first
-    wait_for("the first token's end", lambda: pull(world, first) != 200, seconds=60)
+    eventually(lambda: pull(world, first) != 200, what="the first token's end")
     world.new_pods(namespace)
-    wait_for("a pull with the second token", lambda: world.runs(namespace), seconds=90)
+    eventually(lambda: world.runs(namespace), what="a pull with the second token", seconds=90)
     assert world.secrets(namespace)["regcred.e2e.renewed"]["metadata"]["uid"] == uid, (
         "the Secret was made anew"
     )
@@ -246,13 +249,13 @@ def test_an_expired_credential_is_refused_and_pulls_heal_when_minting_does(world
     ecr = world.register_ecr("expired", seconds=20)
     namespace = world.namespace("e2e-expired")
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
-    wait_for("a first pull", lambda: world.runs(namespace), seconds=60)
+    eventually(lambda: world.runs(namespace), what="a first pull")
     world.stack.aws.fault("GetAuthorizationToken", "refuse")
     try:
         token = world.password(ecr)
-        wait_for("its end", lambda: pull(world, token) != 200, seconds=60)
+        eventually(lambda: pull(world, token) != 200, what="its end")
         world.new_pods(namespace)
-        wait_for("the kubelet's refusal", lambda: world.refusals(namespace), seconds=60)
+        eventually(lambda: world.refusals(namespace), what="the kubelet's refusal")
         failed = world.product.regcred("rotate", ecr, check=False)
         assert failed.returncode != 0
         assert "stays in force" in failed.stderr
@@ -261,14 +264,14 @@ def test_an_expired_credential_is_refused_and_pulls_heal_when_minting_does(world
         world.stack.aws.clear_faults()
         world.stack.aws.set_ecr_token_lifetime(43200)
     world.product.regcred("rotate", ecr)
-    wait_for("the Pod running again", lambda: world.runs(namespace), seconds=120)
+    eventually(lambda: world.runs(namespace), what="the Pod running again", seconds=120)
 
 
 def test_a_refused_mint_leaves_the_last_good_credential_everywhere(world):
     ecr = world.register_ecr("kept")
     namespace = world.namespace("e2e-kept")
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
-    wait_for("a first pull", lambda: world.runs(namespace), seconds=60)
+    eventually(lambda: world.runs(namespace), what="a first pull")
     before, data = world.password(ecr), world.secrets(namespace)["regcred.e2e.kept"]["data"]
     world.stack.aws.fault("GetAuthorizationToken", "refuse")
     try:
@@ -279,7 +282,7 @@ def test_a_refused_mint_leaves_the_last_good_credential_everywhere(world):
         time.sleep(3)  # longer than a poll of the sync: nothing may come of it
         assert world.secrets(namespace)["regcred.e2e.kept"]["data"] == data
         world.new_pods(namespace)
-        wait_for("pulls going on", lambda: world.runs(namespace), seconds=60)
+        eventually(lambda: world.runs(namespace), what="pulls going on")
     finally:
         world.stack.aws.clear_faults()
     world.product.regcred("rotate", ecr)
@@ -290,41 +293,43 @@ def test_a_removed_registry_leaves_the_clusters(world):
     ecr = world.register_ecr("removed")
     namespace = world.namespace("e2e-removed")
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
-    wait_for("the Secret", lambda: "regcred.e2e.removed" in world.secrets(namespace))
+    eventually(lambda: "regcred.e2e.removed" in world.secrets(namespace), what="the Secret")
     world.product.regcred("registry", "remove", ecr, "--yes")
     world.product.sweep()
-    wait_for("the Secret gone", lambda: "regcred.e2e.removed" not in world.secrets(namespace), seconds=60)
+    eventually(lambda: "regcred.e2e.removed" not in world.secrets(namespace), what="the Secret gone")
 
 
 def test_a_revoked_static_credential_leaves_the_clusters_at_once(world, tmp_path):
     basic = world.register_basic("leaked", tmp_path)
     namespace = world.namespace("e2e-leaked")
     world.deploy(namespace, "app", [image(BASIC_HOST, "tools")], [basic])
-    wait_for("a first pull", lambda: world.runs(namespace), seconds=60)
+    eventually(lambda: world.runs(namespace), what="a first pull")
     world.product.regcred("revoke", basic, "--yes")
-    wait_for("the Secret gone", lambda: "regcred.e2e.leaked" not in world.secrets(namespace), seconds=30)
+    eventually(
+        lambda: "regcred.e2e.leaked" not in world.secrets(namespace), what="the Secret gone", seconds=30
+    )
     world.new_pods(namespace)
-    wait_for("the kubelet's refusal", lambda: world.refusals(namespace), seconds=60)
+    eventually(lambda: world.refusals(namespace), what="the kubelet's refusal")
 
 
 def test_the_secrets_go_with_the_workload_and_stay_while_a_pod_names_them(world):
     ecr = world.register_ecr("gone")
     namespace = world.namespace("e2e-gone")
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
-    wait_for("a first pull", lambda: world.runs(namespace), seconds=60)
+    eventually(lambda: world.runs(namespace), what="a first pull")
     world.kubectl("-n", namespace, "delete", "deployment", "app", "--cascade=orphan")
     world.kubectl("-n", namespace, "delete", "replicaset", "--all", "--cascade=orphan")
     time.sleep(6)  # longer than the grace and a poll: the orphaned Pod still names the Secret
     assert "regcred.e2e.gone" in world.secrets(namespace)
     world.new_pods(namespace)
-    wait_for("the Secret gone", lambda: "regcred.e2e.gone" not in world.secrets(namespace), seconds=60)
+    eventually(lambda: "regcred.e2e.gone" not in world.secrets(namespace), what="the Secret gone")
 
 
 def test_the_api_server_may_restart_under_the_sync(world):
     ecr = world.register_ecr("restarted")
     namespace = world.namespace("e2e-restarted")
     world.deploy(namespace, "app", [image(ECR_HOST, "web")], [ecr])
-    wait_for("the Secret", lambda: "regcred.e2e.restarted" in world.secrets(namespace))
+    eventually(lambda: "regcred.e2e.restarted" in world.secrets(namespace), what="the Secret")
     world.stack.kubernetes.restart_apiserver(down_for=3)
     world.product.regcred("rotate", ecr)
     version = str(world.entry(ecr)["version"])
@@ -333,16 +338,18 @@ def test_the_api_server_may_restart_under_the_sync(world):
         annotations = world.secrets(namespace)["regcred.e2e.restarted"]["metadata"]["annotations"]
         return bool(annotations["regcred.dev/version"] == version)
 
-    wait_for("the new version in place", in_place, seconds=60)
+    eventually(in_place, what="the new version in place")
     world.deploy(namespace, "second", [image(ECR_HOST, "web")], [ecr])
-    wait_for("both running", lambda: len(world.pods(namespace)) == 2 and world.runs(namespace), seconds=90)
+    eventually(
+        lambda: len(world.pods(namespace)) == 2 and world.runs(namespace), what="both running", seconds=90
+    )
 
 
 def test_vault_may_be_sealed_under_the_sync(world):
     ecr = world.register_ecr("sealed")
     first, second = world.namespace("e2e-sealed-1"), world.namespace("e2e-sealed-2")
     world.deploy(first, "app", [image(ECR_HOST, "web")], [ecr])
-    wait_for("the Secret", lambda: "regcred.e2e.sealed" in world.secrets(first))
+    eventually(lambda: "regcred.e2e.sealed" in world.secrets(first), what="the Secret")
     world.stack.vault.seal()
     try:
         world.deploy(second, "app", [image(ECR_HOST, "web")], [ecr])
@@ -350,7 +357,7 @@ def test_vault_may_be_sealed_under_the_sync(world):
         assert "regcred.e2e.sealed" in world.secrets(first)
     finally:
         world.stack.vault.unseal()
-    wait_for("the second one running", lambda: world.runs(second), seconds=120)
+    eventually(lambda: world.runs(second), what="the second one running", seconds=120)
     assert world.runs(first)
 
 

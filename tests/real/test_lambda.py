@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
-import requests
-from real.cloudside import ECR_HOST, HOST, CloudSide, wait_for
+from real.cloudside import ECR_HOST, HOST, CloudSide
 
 from realparts.aws import ACCOUNT, OTHER_ACCOUNT
 from realparts.images import push_pause
+from realparts.pulling import manifest_status
 from realparts.stack import Stack
-from regcred.registry.verify import MANIFESTS
+from realparts.waiting import eventually
 from regcred.vault.records.declared import Action
 from regcred.vault.records.index import State
 
@@ -27,29 +27,11 @@ def cloud(aws_stack: Stack) -> Iterator[CloudSide]:
     side = CloudSide(aws_stack)
     yield side
     side.stop()
-    aws_stack.aws.clear_faults()
 
 
-def manifest(stack: Stack, host: str, login: tuple[str, str]) -> int:
+def pull(cloud: CloudSide, host: str, login: tuple[str, str]) -> int:
     """The status that a real registry answers a pull with."""
-    session = requests.Session()
-    session.trust_env = False
-    session.proxies = {"https": stack.internet.proxy_url}
-    session.verify = str(stack.internet.ca_bundle)
-    url = f"https://{host}/v2/team/app/manifests/1"
-    accept = {"Accept": MANIFESTS}
-    answer = session.get(url)
-    challenge = answer.headers["WWW-Authenticate"]
-    if challenge.lower().startswith("basic"):
-        return session.head(url, auth=login, headers=accept).status_code
-    realm = challenge.split('realm="')[1].split('"')[0]
-    scope = {"scope": "repository:team/app:pull", "service": challenge.split('service="')[1].split('"')[0]}
-    token = session.get(realm, params=scope, auth=login)
-    if token.status_code != 200:
-        return token.status_code
-    return session.head(
-        url, headers=accept | {"Authorization": f"Bearer {token.json()['token']}"}
-    ).status_code
+    return manifest_status(cloud.stack, f"{host}/team/app:1", *login)
 
 
 def test_the_whole_way_from_the_schedule_to_a_credential_that_pulls(cloud: CloudSide) -> None:
@@ -62,14 +44,14 @@ def test_the_whole_way_from_the_schedule_to_a_credential_that_pulls(cloud: Cloud
     cloud.sweep(time=now)
     cloud.sweep(time=now)
     with cloud.polling():
-        wait_for("both rotated", lambda: cloud.entry(ecr) and cloud.entry(plain))
+        eventually(lambda: cloud.entry(ecr) and cloud.entry(plain), what="both rotated")
     entries = [cloud.entry(reference) for reference in (ecr, plain)]
     for entry in entries:
         assert (entry.state, entry.version, entry.verified) == (State.OK, 1, "yes")
     assert ECR_HOST in entries[0].hosts
-    assert manifest(cloud.stack, ECR_HOST, cloud.login(ecr)) == 200
-    assert manifest(cloud.stack, HOST, cloud.login(plain)) == 200
-    events = wait_for("events", cloud.events)
+    assert pull(cloud, ECR_HOST, cloud.login(ecr)) == 200
+    assert pull(cloud, HOST, cloud.login(plain)) == 200
+    events = eventually(cloud.events, what="events")
     assert {(event["detail-type"], event["detail"]["registry"]) for event in events} == {
         ("CredentialRotated", "ecr"),
         ("CredentialRotated", "plain"),
@@ -98,15 +80,16 @@ def test_a_mint_that_is_refused_keeps_the_last_good_credential(cloud: CloudSide)
     ecr = cloud.ecr(f"{keep}/ecr")
     cloud.rotate.invoke(cloud.message(keep, ecr="new"))
     before = cloud.login(ecr)
-    cloud.stack.aws.fault("GetAuthorizationToken", "refuse")
     cloud.ask(ecr, Action.ROTATE)
     cloud.events()
-    cloud.rotate.invoke(cloud.message(keep, ecr="asked"))
-    cloud.stack.aws.clear_faults()
+    with cloud.fault("GetAuthorizationToken", "refuse"):
+        cloud.rotate.invoke(cloud.message(keep, ecr="asked"))
     entry = cloud.entry(ecr)
     assert (entry.state, entry.version, entry.error_kind) == (State.FAILING, 1, "refused")
     assert cloud.login(ecr) == before
-    assert [event["detail-type"] for event in wait_for("an event", cloud.events)] == ["CredentialFailing"]
+    assert [event["detail-type"] for event in eventually(cloud.events, what="an event")] == [
+        "CredentialFailing"
+    ]
 
 
 def test_a_warm_function_keeps_its_vault_token_and_its_projects_session(cloud: CloudSide) -> None:
@@ -126,11 +109,9 @@ def test_two_rotates_at_once_mint_once(cloud: CloudSide) -> None:
     twice = cloud.project("twice")
     ecr = cloud.ecr(f"{twice}/ecr")
     second = cloud.start("rotate", instance="rotate-2")
-    cloud.stack.aws.fault("GetAuthorizationToken", "delay", seconds=1)
     before = len(cloud.stack.aws.calls(operation="GetAuthorizationToken"))
-    with ThreadPoolExecutor() as pool:
+    with cloud.fault("GetAuthorizationToken", "delay", seconds=1), ThreadPoolExecutor() as pool:
         list(pool.map(lambda f: f.invoke(cloud.message(twice, ecr="new")), (cloud.rotate, second)))
-    cloud.stack.aws.clear_faults()
     cloud.stack.lambda_.stop("rotate-2")
     assert len(cloud.stack.aws.calls(operation="GetAuthorizationToken")) == before + 1
     assert cloud.entry(ecr).version == 1
@@ -140,24 +121,24 @@ def test_vault_sealed_in_the_middle_is_delivered_again_and_then_done(cloud: Clou
     sealed = cloud.project("sealed")
     ecr = cloud.ecr(f"{sealed}/ecr")
     message = cloud.message(sealed, ecr="new")
-    cloud.stack.aws.fault("GetAuthorizationToken", "delay", seconds=2)
     assumed = len(cloud.stack.aws.calls(operation="AssumeRole"))
-    with ThreadPoolExecutor() as pool:
+    with cloud.fault("GetAuthorizationToken", "delay", seconds=2), ThreadPoolExecutor() as pool:
         running = pool.submit(cloud.rotate.invoke, message)
-        wait_for(
-            "the mint to begin",
+        eventually(
             lambda: len(cloud.stack.aws.calls(operation="AssumeRole")) > assumed,
+            what="the mint to begin",
             seconds=10,
         )
         cloud.stack.vault.seal()
-        answer = running.result()
-    cloud.stack.aws.clear_faults()
+        try:
+            answer = running.result()
+            with pytest.raises(Exception, match="sealed"):
+                cloud.sweep()
+        finally:
+            cloud.stack.vault.unseal()
     assert [item["itemIdentifier"] for item in answer["batchItemFailures"]] == [
         message["Records"][0]["messageId"]
     ]
-    with pytest.raises(Exception, match="sealed"):
-        cloud.sweep()
-    cloud.stack.vault.unseal()
     assert cloud.store.credential(ecr) is None
     rotation = cloud.store.rotation(ecr)
     cloud.store.write_rotation(ecr, rotation.value.model_copy(update={"claim": None}), cas=rotation.version)
@@ -173,9 +154,11 @@ def test_a_registry_that_is_removed_goes_and_says_so(cloud: CloudSide) -> None:
     cloud.events()
     cloud.sweep(project=gone)
     with cloud.polling():
-        wait_for("removal", lambda: cloud.entry(ecr).state is State.REMOVED)
+        eventually(lambda: cloud.entry(ecr).state is State.REMOVED, what="removal")
     assert cloud.store.credential(ecr) is None
-    assert [event["detail-type"] for event in wait_for("an event", cloud.events)] == ["CredentialRevoked"]
+    assert [event["detail-type"] for event in eventually(cloud.events, what="an event")] == [
+        "CredentialRevoked"
+    ]
 
 
 @pytest.mark.parametrize("document", ["", "{", '{"registries": {"ecr": {"state": "no such state"}}}'])
@@ -190,10 +173,11 @@ def test_an_index_that_cannot_be_understood_removes_nothing_and_stops_no_other_p
     kv = cloud.store._kv
     kv.write(f"credentials/{broken}/_index", {"document": document}, cas=good.version)
     cloud.ask(other, Action.ROTATE)
-    answer = cloud.sweep()
-    assert answer["unreadable"] == 1
-    assert cloud.login(ecr)
-    kv.write(f"credentials/{broken}/_index", good.value.fields(), cas=good.version + 1)
+    try:
+        assert cloud.sweep()["unreadable"] == 1
+        assert cloud.login(ecr)
+    finally:
+        kv.write(f"credentials/{broken}/_index", good.value.fields(), cas=good.version + 1)
 
 
 def test_an_index_that_may_not_be_read_removes_nothing(cloud: CloudSide) -> None:

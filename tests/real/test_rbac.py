@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import requests
-from real.controlplane import Caller, Cluster, eventually, pod, workload
+from real.controlplane import Caller, Cluster, pod, workload
+
+from realparts.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -14,9 +14,10 @@ import pytest
 import requests
 from fakes.sync_world import Mount
 from real.controlplane import Cluster, pod, secret_names, workload
-from real.syncing import CLUSTER, Audit, SyncProcess, allow_project, eventually, mount_of
+from real.syncing import CLUSTER, Audit, SyncProcess, allow_project, mount_of
 
 from realparts.stack import Stack
+from realparts.waiting import eventually
 from regcred.vault.records.index import State
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
@@ -174,7 +175,7 @@ def test_the_api_server_may_restart(world: World) -> None:
     eventually(lambda: world.password(first))
     world.stack.kubernetes.restart_apiserver(down_for=2)
     second = world.namespace()
-    eventually(lambda: world.password(second), timeout=60)
+    eventually(lambda: world.password(second))
     world.mint("s3cret-two")
     eventually(lambda: (world.password(first), world.password(second)) == ("s3cret-two", "s3cret-two"))
     eventually(sync.ready)
@@ -304,14 +305,14 @@ def test_serviceaccount_mode_keeps_the_entries_of_others_in_order(world: World) 
             found = world.cluster.get("ServiceAccount", space, "robot")
             return [entry["name"] for entry in found["imagePullSecrets"]]
 
-        eventually(lambda: names() == ["zulu", "alpha", world.name], timeout=90)
+        eventually(lambda: names() == ["zulu", "alpha", world.name], seconds=90)
         assert world.password(space)
         late = world.cluster.create(pod(space, "late", account="robot"))
         assert secret_names(late) == ["zulu", "alpha", world.name]
         world.cluster.kubernetes.kubectl("-n", space, "delete", "pod", "late", "--now")
         world.cluster.kubernetes.kubectl("-n", space, "delete", "deployment", "app", "--cascade=foreground")
         eventually(lambda: names() == ["zulu", "alpha"])
-        eventually(lambda: world.password(space) is None, timeout=60)
+        eventually(lambda: world.password(space) is None)
     finally:
         world.cluster.install()
 
@@ -434,7 +435,7 @@ def test_a_pod_that_is_stuck_for_want_of_the_name_is_evicted_where_that_is_wante
             ]
             return any(secret_names(pod) == [world.name] for pod in pods)
 
-        eventually(replaced, timeout=60)
+        eventually(replaced)
     finally:
         world.cluster.install()
 

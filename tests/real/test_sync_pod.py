@@ -1,7 +1,6 @@
 """The sync as a Pod on the real node: its image assembled, its chart installed, its token signing in to OpenBao."""
 
 import json
-import os
 import subprocess
 import uuid
 from base64 import b64decode
@@ -15,11 +14,13 @@ from typing import Any
 import pytest
 import requests
 from helm import CHART, REQUIRED, helm, settings
+from nodes import need_node
 from pydantic import SecretStr
-from real.controlplane import Cluster, eventually, secret_names, workload
+from real.controlplane import Cluster, secret_names, workload
 
 from realparts.procs import free_ports
 from realparts.stack import Stack
+from realparts.waiting import eventually
 from regcred.credential import Credential, Login, Verified
 from regcred.reference import Reference
 from regcred.vault.http import Server
@@ -92,7 +93,7 @@ class Installed:
             pods = self.cluster.items("Pod", namespace)
             return next((pod for pod in pods if pod["status"]["phase"] == "Running"), None)
 
-        found: dict[str, Any] = eventually(running, timeout=90)
+        found: dict[str, Any] = eventually(running, seconds=90)
         return found
 
     def pod(self) -> dict[str, Any]:
@@ -110,7 +111,7 @@ class Installed:
                     return pod
             return None
 
-        found: dict[str, Any] = eventually(ready, timeout=120)
+        found: dict[str, Any] = eventually(ready, seconds=120)
         return found
 
     def log(self, pod: str = "regcred-sync") -> str:
@@ -174,9 +175,7 @@ def assemble_with(folder: Path, reference: str) -> None:
 
 @pytest.fixture(scope="module")
 def node_stack(stack: Stack) -> Stack:
-    reason = stack.node.impossible()
-    if reason and os.environ.get("CI") != "true":
-        pytest.skip(f"no node can run here: {reason}")
+    need_node(stack)
     stack.up(["vault", "kubernetes", "registry", "node"])
     return stack
 
@@ -259,7 +258,7 @@ def test_an_annotated_deployment_pulls_with_the_projected_secret(installed: Inst
     assert cluster.get("Secret", there, reference.secret_name)["metadata"]["uid"] == secret["metadata"]["uid"]
 
     cluster.kubernetes.kubectl("-n", there, "delete", "deployment", "app", "--cascade=foreground")
-    eventually(lambda: not cluster.items("Secret", there), timeout=60)
+    eventually(lambda: not cluster.items("Secret", there))
 
     log = installed.log()
     assert log
@@ -298,7 +297,7 @@ def test_in_serviceaccount_mode_pods_get_the_secret_from_their_account(installed
     cluster = installed.cluster
     reference, _ = installed.registry()
     installed.upgrade(mode="serviceaccount")
-    eventually(lambda: "serviceaccount" in str(installed.pod()["spec"]["containers"][0]["env"]), timeout=60)
+    eventually(lambda: "serviceaccount" in str(installed.pod()["spec"]["containers"][0]["env"]))
     there = installed.deploy(reference)
 
     def attached() -> bool:
@@ -315,7 +314,7 @@ def test_a_pod_that_is_stuck_in_image_pull_back_off_is_evicted_and_the_next_one_
     cluster = installed.cluster
     reference, _ = installed.registry()
     installed.upgrade(mode="serviceaccount", evictStuckPods=True)
-    eventually(lambda: "EVICT_STUCK_PODS" in str(installed.pod()["spec"]["containers"][0]["env"]), timeout=60)
+    eventually(lambda: "EVICT_STUCK_PODS" in str(installed.pod()["spec"]["containers"][0]["env"]))
     there = installed.deploy(reference, granted=False)
 
     def stuck() -> str | None:
@@ -325,7 +324,7 @@ def test_a_pod_that_is_stuck_in_image_pull_back_off_is_evicted_and_the_next_one_
                     return str(pod["metadata"]["uid"])
         return None
 
-    old = eventually(stuck, timeout=60)
+    old = eventually(stuck)
     installed.grant(reference.project, there)
     pod = installed.running(there)
     assert pod["metadata"]["uid"] != old
@@ -344,7 +343,6 @@ def test_as_a_cronjob_it_runs_once_and_ends(installed: Installed):
     )
     eventually(
         lambda: cluster.get("Job", NAMESPACE, "regcred-sync-now").get("status", {}).get("succeeded") == 1,
-        timeout=60,
     )
     assert secret_names(installed.running(there)) == [reference.secret_name]
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from realparts.build import BuildError
 from realparts.images import push_pause
 from realparts.procs import StartError
-from realparts.product import NAMESPACE, Product, wait_for
+from realparts.product import NAMESPACE, Product
 from realparts.pulling import manifest_status
 from realparts.stack import Stack
+from realparts.waiting import eventually
 
 from .manifests import BASIC, BASIC_HOST, ECR, ECR_HOST, deployment
 from .narrator import Narrator
@@ -162,7 +163,7 @@ class Demo:
         )
         self.stack.aws.set_ecr_token_lifetime(12 * 3600)
         self.narrator.run("regcred rotate shop/ecr")
-        wait_for("the new version in the namespace", self._in_place, seconds=30)
+        eventually(self._in_place, what="the new version in the namespace", seconds=30)
         self._wait_for_expiry()
         self._pull_by_crane(self.first_token, works=False)
         if self.has_node:
@@ -184,9 +185,9 @@ class Demo:
             f"kubectl create namespace stranger && kubectl apply -f {self.files / 'stranger.yaml'}",
             shown="kubectl create namespace stranger && kubectl apply -f stranger.yaml",
         )
-        wait_for(
-            "an Event that says so",
+        eventually(
             lambda: "NotGranted" in self._kubectl("-n", "stranger", "get", "events"),
+            what="an Event that says so",
             seconds=30,
         )
         self.narrator.run("kubectl -n stranger get events --field-selector reason=NotGranted")
@@ -199,10 +200,9 @@ class Demo:
             "Only on positive proof: a complete listing shows no workload that asks for them, and no unfinished Pod names them.",
         )
         self.narrator.run("kubectl -n shop delete deployment shop --wait=true")
-        wait_for(
-            "the Secrets gone",
+        eventually(
             lambda: "regcred." not in self._kubectl("-n", "shop", "get", "secrets", "-o", "name"),
-            seconds=60,
+            what="the Secrets gone",
         )
         self.narrator.run("kubectl -n shop get secrets")
 
@@ -239,9 +239,9 @@ class Demo:
 
     def _wait_for_secrets(self) -> None:
         names = {"secret/regcred.shop.ecr", "secret/regcred.shop.basic"}
-        wait_for(
-            "both Secrets",
+        eventually(
             lambda: names <= set(self._kubectl("-n", "shop", "get", "secrets", "-o", "name").split()),
+            what="both Secrets",
             seconds=30,
         )
 
@@ -264,9 +264,9 @@ class Demo:
 
     def _wait_for_expiry(self) -> None:
         began = datetime.now(UTC)
-        wait_for(
-            "the first token's expiry",
+        eventually(
             lambda: manifest_status(self.stack, WEB, "AWS", self.first_token) != 200,
+            what="the first token's expiry",
             seconds=TOKEN_SECONDS + 20,
         )
         self.narrator.tell(

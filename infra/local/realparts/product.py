@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,17 +181,3 @@ class Product:
 
 def _ready(port: str) -> bool:
     return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2).ok
-
-
-def wait_for(what: str, check: Callable[[], Any], *, seconds: float = 60) -> Any:
-    """Return the first true answer of a check, asked five times a second.
-
-    Raises:
-        AssertionError: there was none in time; the text says what was waited for.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := check():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"not within {seconds:.0f} s: {what}")
