@@ -27,8 +27,10 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[FakeCluster |
 
 
 @pytest.fixture
-async def space(cluster: FakeCluster | RealCluster) -> str:
-    """A namespace that no other test uses; it stays, since deleting one takes seconds."""
+async def space(cluster: FakeCluster | RealCluster) -> AsyncIterator[str]:
+    """A namespace that no other test uses; nobody waits until a real one is gone, which takes seconds."""
     name = f"contract-{time.time_ns() // 1000}-{next(_COUNT)}"
     await cluster.create(namespace(name))
-    return name
+    yield name
+    if isinstance(cluster, RealCluster):
+        await cluster.start_removing_namespace(name)

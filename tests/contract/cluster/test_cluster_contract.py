@@ -67,10 +67,13 @@ async def test_a_watch_brings_what_came_after_the_list(cluster, space: str) -> N
     listing = await cluster.list(DEPLOYMENT)
     seen = []
 
+    def note(change) -> None:
+        if change.name and change.namespace == space:
+            seen.append((change.name, change.item and change.item.references))
+
     async def follow() -> None:
         async for change in cluster.watch(DEPLOYMENT, listing.resource_version, labelled=False):
-            if change.name and change.namespace == space:
-                seen.append((change.name, change.item and change.item.references))  # noqa: PERF401
+            note(change)
 
     following = asyncio.create_task(follow())
     await asyncio.sleep(0.1)
