@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,22 @@ from regcred.registry.trust import Asker
 ASKER = Asker("payments", "arn:aws:iam::111122223333:role/regcred/payments", "https://issuer.example.net")
 ROLE = "arn:aws:iam::444455556666:role/regcred/pull"
 GUID = "11111111-2222-3333-4444-555555555555"
+ALIBABA = {
+    "provider": "alibaba",
+    "region": "eu-central-1",
+    "instance_id": "cri-0123",
+    "instance_name": "example",
+    "role_arn": "acs:ram::1:role/pull",
+    "oidc_provider_arn": "acs:ram::1:oidc-provider/regcred",
+}
+TENCENT = {
+    "provider": "tencent",
+    "region": "eu-frankfurt",
+    "instance_id": "tcr-0123",
+    "instance_name": "example",
+    "role_arn": "qcs::cam::uin/1:roleName/pull",
+    "identity_provider": "regcred",
+}
 
 KEYLESS = [
     {"provider": "ecr", "regions": ["eu-central-1"], "role_arn": ROLE, "repositories": ["team/"]},
@@ -34,22 +51,8 @@ KEYLESS = [
     },
     {"provider": "quay", "robot": "team+puller"},
     {"provider": "cloudsmith", "organisation": "team", "service": "puller"},
-    {
-        "provider": "alibaba",
-        "region": "eu-central-1",
-        "instance_id": "cri-0123",
-        "instance_name": "example",
-        "role_arn": "acs:ram::1:role/pull",
-        "oidc_provider_arn": "acs:ram::1:oidc-provider/regcred",
-    },
-    {
-        "provider": "tencent",
-        "region": "eu-frankfurt",
-        "instance_id": "tcr-0123",
-        "instance_name": "example",
-        "role_arn": "qcs::cam::uin/1:roleName/pull",
-        "identity_provider": "regcred",
-    },
+    ALIBABA,
+    TENCENT,
     {"provider": "system", "host": "images.example.com", "token_host": "tokens.example.com"},
 ]
 
@@ -89,6 +92,39 @@ def test_a_prefix_at_azure_needs_a_role_that_is_narrowed_to_it(
     acr = {"provider": "acr", "hosts": ["example.azurecr.io"], "tenant_id": GUID, "client_id": GUID}
     text = parse({**acr, "repositories": repositories}, where="here").trust(ASKER)
     assert ("condition on the repositories' names" in text) is said
+
+
+@pytest.mark.parametrize(
+    ("repositories", "there"),
+    [
+        (["team/", "shared/base"], ["cri-0123/team/*", "cri-0123/shared/base"]),
+        ([], ["cri-0123/*"]),
+    ],
+)
+def test_a_role_at_alibaba_pulls_the_repositories_alone(repositories: list[str], there: list[str]) -> None:
+    text = parse({**ALIBABA, "repositories": repositories}, where="here").trust(ASKER)
+    (statement,) = statements_about(text, "cr:PullRepository")
+    assert statement["Resource"] == [f"acs:cr:eu-central-1:*:repository/{path}" for path in there]
+
+
+@pytest.mark.parametrize(
+    ("repositories", "there"),
+    [
+        (["team/", "shared/base"], ["tcr-0123/team/*", "tcr-0123/shared/base", "tcr-0123/shared/base/*"]),
+        ([], ["tcr-0123/*"]),
+    ],
+)
+def test_a_role_at_tencent_pulls_the_repositories_alone(repositories: list[str], there: list[str]) -> None:
+    text = parse({**TENCENT, "repositories": repositories}, where="here").trust(ASKER)
+    (statement,) = statements_about(text, "tcr:PullRepository")
+    assert statement["resource"] == [f"qcs::tcr:::repository/{path}" for path in there]
+
+
+def statements_about(text: str, action: str) -> list[dict[str, Any]]:
+    blocks = re.findall(r"^\{$.*?^\}$", text, flags=re.MULTILINE | re.DOTALL)
+    found = [json.loads(block) for block in blocks]
+    every = [item for block in found for item in block.get("Statement", block.get("statement", ()))]
+    return [item for item in every if action in (item.get("Action") or item.get("action"))]
 
 
 def test_a_static_registry_needs_no_trust() -> None:

@@ -13,7 +13,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr, model_validator
@@ -31,12 +31,6 @@ ALGORITHM = "ACS3-HMAC-SHA256"
 ASSERTION_LIFETIME = timedelta(minutes=10)
 AUDIENCE = "sts.aliyuncs.com"
 
-_PERMISSIONS = {
-    "Version": "1",
-    "Statement": [
-        {"Effect": "Allow", "Action": ["cr:GetAuthorizationToken", "cr:PullRepository"], "Resource": "*"}
-    ],
-}
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 _INSTANCE = re.compile(r"cri-[a-z0-9]+")
 _REGION = re.compile(r"[a-z]{2,6}-[a-z]+(-[a-z0-9]+)?")
@@ -117,8 +111,20 @@ Trust policy of {self.role_arn}:
 {document(trusted)}
 
 Its permissions:
-{document(_PERMISSIONS)}
+{document(self._permissions())}
 {asker.identity_note(AUDIENCE)}"""
+
+    def _permissions(self) -> dict[str, Any]:
+        """Pull only, of the repositories alone (https://www.alibabacloud.com/help/doc-detail/144948.htm)."""
+        instance = f"acs:cr:{self.region}:*:repository/{self.instance_id}"
+        pulled = [f"{instance}/{scope}{'*' if scope.endswith('/') else ''}" for scope in self.scopes()]
+        return {
+            "Version": "1",
+            "Statement": [
+                {"Effect": "Allow", "Action": "cr:GetAuthorizationToken", "Resource": "*"},
+                {"Effect": "Allow", "Action": "cr:PullRepository", "Resource": pulled or [f"{instance}/*"]},
+            ],
+        }
 
     def typed_hosts(self) -> tuple[str, ...]:
         """The instance's hosts, where a key is used: no identity then binds it to the project."""

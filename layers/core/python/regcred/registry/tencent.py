@@ -33,12 +33,6 @@ ASSERTION_LIFETIME = timedelta(minutes=10)
 SESSION_SECONDS = 900
 """The role is needed for one call."""
 
-_PERMISSIONS = {
-    "version": "2.0",
-    "statement": [
-        {"effect": "allow", "action": ["tcr:CreateInstanceToken", "tcr:PullRepository"], "resource": "*"}
-    ],
-}
 _REGION = re.compile(r"[a-z]{2,4}-[a-z]+(-[a-z0-9]+)?")
 _INSTANCE = re.compile(r"tcr-[a-z0-9]+")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{3,48}")
@@ -116,8 +110,28 @@ Trust policy of {self.role_arn}:
 {document(trusted)}
 
 Its permissions:
-{document(_PERMISSIONS)}
+{document(self._permissions())}
 {asker.identity_note(self.audience)}"""
+
+    def _permissions(self) -> dict[str, Any]:
+        """Pull only, of the repositories alone (https://www.tencentcloud.com/document/product/598/57160)."""
+        instance = f"qcs::tcr:::repository/{self.instance_id}"
+        pulled = [
+            f"{instance}/{path}"
+            for scope in self.scopes()
+            for path in ([f"{scope}*"] if scope.endswith("/") else [scope, f"{scope}/*"])
+        ]
+        return {
+            "version": "2.0",
+            "statement": [
+                {"effect": "allow", "action": ["tcr:CreateInstanceToken"], "resource": ["*"]},
+                {
+                    "effect": "allow",
+                    "action": ["tcr:PullRepository"],
+                    "resource": pulled or [f"{instance}/*"],
+                },
+            ],
+        }
 
     def typed_hosts(self) -> tuple[str, ...]:
         """The instance's hosts, where a key is used: no identity then binds it to the project."""
