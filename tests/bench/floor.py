@@ -42,12 +42,13 @@ async def main(config: dict) -> None:
             lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
         )
         say({"ready": time.time()})
+        reacting = set()
         while line := await reader.readline():
             order = json.loads(line)
             if order["do"] == "write":
                 say(await write(http, server, order))
             else:
-                reacting = asyncio.create_task(react(http, server, order))  # noqa: F841, RUF006 - lives as long as we do
+                reacting.add(asyncio.create_task(react(http, server, order)))
 
 
 async def write(http: aiohttp.ClientSession, server: str, order: dict) -> dict:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from bench.fleet import KINDS, START, Fleet, Kind
+from bench.fleet.simulation import Fleet
+from bench.fleet.time import START
+from bench.fleet.vendors import KINDS, Kind
 
 
 @pytest.fixture(scope="module")

@@ -187,7 +187,9 @@ def standby(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
             )
             addrs.append(addr)
         token = _form_raft(*addrs)
-        kv = lambda: connect(Server(addrs[1]), TokenLogin(lambda: SecretStr(token)))  # noqa: E731
+
+        def open_second() -> KeyValue:
+            return connect(Server(addrs[1]), TokenLogin(lambda: SecretStr(token)))
 
         def put(path: str, fields: Mapping[str, object]) -> None:
             headers = {"X-Vault-Token": token}
@@ -199,7 +201,7 @@ def standby(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
                 lambda: requests.get(f"{addrs[1]}/v1/regcred/data/{path}", headers=headers, timeout=10).ok,
             )
 
-        yield Backend(open=kv, put=put, seal=_not_here, unseal=_not_here, restart=_not_here)
+        yield Backend(open=open_second, put=put, seal=_not_here, unseal=_not_here, restart=_not_here)
     finally:
         processes.stop("n2")
         processes.stop("n1")

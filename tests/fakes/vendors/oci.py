@@ -117,18 +117,25 @@ class OciRegistry:
         granted = sorted(set(actions.split(",")) & rights.actions(name))
         return [{"type": kind, "name": name, "actions": granted}] if granted else []
 
-    def api(self, request: Request) -> Response:  # noqa: PLR0911 - the specification's cases
+    def api(self, request: Request) -> Response:
         match = re.fullmatch(
             r"/v2/(?:(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<rest>.*))?", request.path
         )
         if match is None:
             return Response(404, {"errors": [{"code": "NOT_FOUND"}]})
         repository = match["repository"] or ""
+        if refused := self._refused(request, repository):
+            return refused
+        if not repository:
+            return Response(200, {})
+        return self._manifest(request) if match["kind"] == "manifests" else self._upload(request, repository)
+
+    def _refused(self, request: Request, repository: str) -> Response | None:
         actions = self._actions(request, repository)
         if actions is None:
             return self._unauthorized(repository)
         if not repository:
-            return Response(200, {})
+            return None
         needed = "pull" if request.method in {"HEAD", "GET"} else "push"
         if needed not in actions:
             return (
@@ -138,9 +145,7 @@ class OciRegistry:
             )
         if repository not in self.repositories:
             return Response(404, {"errors": [{"code": "NAME_UNKNOWN"}]})
-        if match["kind"] == "manifests":
-            return self._manifest(request)
-        return self._upload(request, repository)
+        return None
 
     def _actions(self, request: Request, repository: str) -> set[str] | None:
         if not self.realm:

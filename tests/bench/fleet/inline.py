@@ -1,0 +1,49 @@
+"""Thread pools that use no threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, Self
+from unittest.mock import patch
+
+import regcred.dispatch
+import regcred.rotate.verb
+from regcred.errors import RegcredError
+
+
+class Inline:
+    """Runs at once what a pool would run in threads: the same every time, and quicker where nothing waits."""
+
+    def __init__(self, *, max_workers: int) -> None:
+        del max_workers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return
+
+    def submit(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
+        """A future that is done."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(call(*args, **kwargs))
+        except RegcredError as error:
+            future.set_exception(error)
+        return future
+
+    def map(self, call: Callable[..., Any], *items: Iterable[Any]) -> list[Any]:
+        """All results."""
+        return list(map(call, *items))
+
+
+@contextmanager
+def inline() -> Iterator[None]:
+    """Let dispatch and rotate work without threads."""
+    with (
+        patch.object(regcred.dispatch, "ThreadPoolExecutor", Inline),
+        patch.object(regcred.rotate.verb, "ThreadPoolExecutor", Inline),
+    ):
+        yield
