@@ -124,7 +124,7 @@ class Bench:
                 target, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
             )
             compiled.append(target)
-        stack.lambda_.layers = lambda: compiled  # type: ignore[method-assign]
+        stack.lambda_.layers = lambda: compiled
 
     def start(self, name: str, source: str) -> Function:
         """Start a function of this source, with rotate's environment and policy."""

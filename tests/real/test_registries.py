@@ -64,7 +64,7 @@ def minted(
     context = MintContext(
         reference=Reference("payments", "main"),
         now=lambda: datetime.now(UTC),
-        identity=identity,  # type: ignore[arg-type]
+        identity=identity,
         upstream={name: SecretStr(value) for name, value in (upstream or {}).items()},
     )
     return provider_for(definition.provider).mint(definition, context)
@@ -278,7 +278,7 @@ def test_a_vendor_accepts_the_identity_that_sts_signs_for_the_projects_role(
     internet.aws.add_role(PROJECT, policy={"Version": "2012-10-17", "Statement": may}, **trust)
     for name, value in network.environment.items():
         monkeypatch.setenv(name, value)
-    made = vendor(network, StsIssuer(internet))  # type: ignore[arg-type]
+    made = vendor(network, StsIssuer(internet))
     credential = minted(made.definition, identity=project)
     assert verified(made.definition, credential).verdict is Verdict.CAN_PULL
     network.close()

@@ -77,7 +77,7 @@ ROLE = {
 
 
 def test_the_session_policy_names_pull_actions_on_the_repositories_and_no_other() -> None:
-    policy = session_policy(parse({**ROLE, "repositories": ["team/", "base"]}, where="here"))  # type: ignore[arg-type]
+    policy = session_policy(parse({**ROLE, "repositories": ["team/", "base"]}, where="here"))
     login, pull = policy["Statement"]
     assert login == {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"}
     assert pull["Resource"] == [
@@ -89,10 +89,10 @@ def test_the_session_policy_names_pull_actions_on_the_repositories_and_no_other(
 
 def test_a_pull_through_cache_may_import_and_create_only_where_asked() -> None:
     content = {**ROLE, "pull_through": ["docker-hub/"]}
-    cached = session_policy(parse(content, where="here"))["Statement"][-1]  # type: ignore[arg-type]
+    cached = session_policy(parse(content, where="here"))["Statement"][-1]
     assert cached["Action"] == ["ecr:BatchImportUpstreamImage"]
     assert cached["Resource"] == ["arn:aws:ecr:*:123456789012:repository/docker-hub/*"]
-    created = session_policy(parse({**content, "create_repositories": True}, where="here"))["Statement"][-1]  # type: ignore[arg-type]
+    created = session_policy(parse({**content, "create_repositories": True}, where="here"))["Statement"][-1]
     assert "ecr:CreateRepository" in created["Action"]
 
 
@@ -103,5 +103,5 @@ def test_a_session_policy_that_aws_would_refuse_is_refused_with_the_remedy() -> 
         {**ROLE, "repositories": [f"team-{number}/application" for number in range(60)]}, where="here"
     )
     with pytest.raises(MalformedError, match=r"AWS takes 2048; name fewer") as caught:
-        compact(session_policy(many))  # type: ignore[arg-type]
+        compact(session_policy(many))
     assert caught.value.field == "repositories"

@@ -129,7 +129,7 @@ def context(world: World, held: Held | None) -> MintContext:
     return MintContext(
         reference=Reference("payments", "main"),
         now=lambda: world.now,
-        identity=None,  # type: ignore[arg-type]
+        identity=None,
         upstream={},
         in_force=world.in_force.id if world.in_force else "",
         journal=held,

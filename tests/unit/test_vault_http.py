@@ -26,7 +26,7 @@ CONFLICT = (400, {"errors": ["check-and-set parameter did not match the current 
 SEALED = (503, {"errors": ["Vault is sealed"]}, {})
 BEHIND = (429, {"errors": []}, {"Retry-After": "1"})
 
-UNREACHED = requests.ConnectionError(MaxRetryError(None, "/", NewConnectionError(None, "refused")))  # type: ignore[arg-type]
+UNREACHED = requests.ConnectionError(MaxRetryError(None, "/", NewConnectionError(None, "refused")))
 
 
 @dataclass
@@ -324,7 +324,7 @@ def test_follows_the_leader_but_never_out_of_tls(rig: Callable[..., Rig]) -> Non
 def test_sends_no_password_of_the_netrc_file(
     rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
-    netrc = tmp_path / "netrc"  # type: ignore[operator]
+    netrc = tmp_path / "netrc"
     netrc.write_text("machine vault.example.com login me password hunter2\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))

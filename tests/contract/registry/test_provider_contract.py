@@ -63,7 +63,7 @@ def test_a_credential_that_may_push_is_found_out(bench: Bench) -> None:
 @vendors(that=lambda vendor: vendor in READABLE)
 def test_a_credential_for_other_repositories_is_found_out(bench: Bench) -> None:
     credential = bench.mint()
-    for rights in bench.vendor.registry.logins.values():  # type: ignore[attr-defined]
+    for rights in bench.vendor.registry.logins.values():
         rights.pull.append("*")
     verification = bench.verify(credential)
     assert verification.verdict is Verdict.WIDER, verification.detail

@@ -74,7 +74,7 @@ class World:
     def accepted(self) -> bool:
         stored = self.store.credential(REFERENCE)
         assert stored is not None
-        check = self.vendor.check  # type: ignore[attr-defined]
+        check = self.vendor.check
         return check("", stored.value.username, stored.value.password.get_secret_value()) is not None
 
     def ask(self, action: Action) -> None:
@@ -126,7 +126,7 @@ def test_revoking_ends_all_upstream_and_a_rotation_starts_anew(world: World) -> 
     assert before is not None
     world.ask(Action.REVOKE)
     assert world.run(Reason.ASKED) is Done.REVOKED
-    check = world.vendor.check  # type: ignore[attr-defined]
+    check = world.vendor.check
     assert check("", before.value.username, before.value.password.get_secret_value()) is None
     if isinstance(world.vendor, TokenKeeper):
         assert world.vendor.kept == {}

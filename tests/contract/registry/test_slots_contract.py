@@ -111,7 +111,7 @@ class Turns:
         if self.vault.credential is None:
             return True
         (login,) = self.vault.credential.logins
-        check: Callable[..., object] = self.bench.vendor.check  # type: ignore[attr-defined]
+        check: Callable[..., object] = self.bench.vendor.check
         return check("", login.username, login.password.get_secret_value()) is not None
 
 

@@ -29,7 +29,7 @@ def sign_in(vault: VaultIam, **changes: object) -> Token:
         "keys": lambda: KEYS,
         "server_id": "vault.example.com",
     }
-    return AwsIamLogin(**{**given, **changes}).login(client(server, session), datetime.now(UTC))  # type: ignore[arg-type]
+    return AwsIamLogin(**{**given, **changes}).login(client(server, session), datetime.now(UTC))
 
 
 @pytest.fixture

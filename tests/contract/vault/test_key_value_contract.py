@@ -106,7 +106,7 @@ def test_a_value_that_is_no_string_is_named_and_not_shown(backend: Backend, fold
 
 def test_writes_no_value_that_is_no_string(kv: KeyValue, folder: str) -> None:
     with pytest.raises(MalformedError, match="count"):
-        kv.write(f"{folder}/r", {"count": 3}, cas=0)  # type: ignore[dict-item]
+        kv.write(f"{folder}/r", {"count": 3}, cas=0)
     assert kv.version(f"{folder}/r") == 0
 
 

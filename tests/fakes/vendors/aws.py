@@ -178,7 +178,7 @@ class Aws:
             return _json_error(400, "UnknownOperationException")
         if not self.may(caller, "ecr:GetAuthorizationToken", "*"):
             return _json_error(400, "AccessDeniedException")
-        region = _AUTHORIZATION.match(request.header("Authorization"))["region"]  # type: ignore[index]
+        region = _AUTHORIZATION.match(request.header("Authorization"))["region"]
         session = self.sessions[caller]
         password = secrets.token_urlsafe(60)
         expires_at = self.clock.time() + self.ecr_lifetime.total_seconds()

@@ -263,7 +263,7 @@ class System(Minting):
             return Response(401, {"error": "unknown_project"})
         if request.method == "DELETE":
             found = self.ids.pop(request.path.rpartition("/")[2], None)
-            self.registry.logins.pop(found, None)  # type: ignore[arg-type]
+            self.registry.logins.pop(found, None)
             return Response(204 if found else 404)
         body = request.document
         secret, secret_id = secrets.token_urlsafe(32), secrets.token_hex(8)
