@@ -19,7 +19,7 @@ from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import ANY, Stubber
 
 from regcred.dispatch import Envelope
-from regcred.errors import MissingError, RefusedError, TransientError
+from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.rotate import Announced, Event
 from regcred.settings import RotateSettings
@@ -137,6 +137,21 @@ def test_a_project_is_assumed_with_its_name_once_while_its_session_lasts(stubbed
 def test_a_project_without_role_is_told_whom_to_ask() -> None:
     with pytest.raises(MissingError, match="platform/projects/payments"):
         aws.ProjectIdentities().of("payments", ProjectPolicy()).aws()
+
+
+def test_a_project_whose_name_is_no_external_id_is_told_so() -> None:
+    """STS takes external ids of 2 characters and more; botocore checks it before anything is sent."""
+    with pytest.raises(MalformedError, match="a longer name"):
+        aws.ProjectIdentities().of("p", ProjectPolicy(role_arn=ROLE)).aws()
+
+
+def test_input_that_aws_would_not_take_is_no_passing_failure() -> None:
+    client = boto3.client("sts", region_name="eu-central-1")
+    with (
+        pytest.raises(MalformedError, match="RoleArn, ExternalId"),
+        aws.aws.translated("assuming", remedy="-"),
+    ):
+        client.assume_role(RoleArn="short", RoleSessionName="regcred", ExternalId="p")
 
 
 def test_registries_that_wait_for_their_projects_role_share_one_failure() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -36,6 +37,9 @@ _SURROUNDINGS = ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "HTTPS_PROXY", "https_prox
 """The environment that a client keeps from when it was made."""
 
 _SESSION_NAME_MAX = 64
+
+_PARAMETER = re.compile(r"parameter (\w[\w.\[\]]*), value")
+"""How botocore names what it refuses; the value behind it may be anything."""
 
 _PASSING = frozenset(
     {
@@ -192,15 +196,20 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
         TransientError: A throttle, a 5xx, no connection, a time-out.
         RefusedError: A missing permission, a refused identity, a clock that is wrong.
         MissingError: What was asked for does not exist.
-        MalformedError: The answer is not AWS's.
+        MalformedError: The input is none that AWS takes, or the answer is not AWS's.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
     from botocore.parsers import ResponseParserError
 
     try:
         yield
     except ClientError as error:
         raise _client_error(error, action, remedy) from None
+    except ParamValidationError as error:  # raised before anything is sent
+        names = ", ".join(_PARAMETER.findall(str(error)))
+        raise MalformedError(
+            f"{action}: AWS takes no such {names or 'input'}; check the definition"
+        ) from None
     except (BotoCoreError, ResponseParserError) as error:
         raise TransientError(
             f"{action}: no answer from AWS ({type(error).__name__}); it will be tried again"

@@ -21,7 +21,7 @@ import boto3
 from botocore.config import Config
 from pydantic import SecretStr
 
-from regcred.errors import MissingError, RegcredError, TransientError
+from regcred.errors import MalformedError, MissingError, RegcredError, TransientError
 from regcred.registry import aws
 from regcred.registry.interface import AwsCredentials
 from regcred.settings import Settings, VaultAuth
@@ -52,6 +52,9 @@ TOKEN_SECONDS = 300
 
 EARLY = timedelta(minutes=5)
 """A role's session is replaced this long before it ends."""
+
+EXTERNAL_ID_MIN = 2
+"""The shortest external id in characters (STS AssumeRole)."""
 
 ALGORITHM = "RS256"
 """How STS signs JWTs; every party that takes JWTs of AWS knows it (Azure knows no other of the two)."""
@@ -264,6 +267,11 @@ class ProjectIdentity:
             raise MissingError(
                 f"project {self.project} has no IAM role of its own; ask a platform admin to set 'role_arn' in "
                 f"platform/projects/{self.project}"
+            )
+        if len(self.project) < EXTERNAL_ID_MIN:
+            raise MalformedError(
+                f"project {self.project}: AWS takes no external id of one character; give the project a longer name",
+                field="project",
             )
         remedy = f"check that its trust policy names rotate's role, the external id {self.project!r} and sts:TagSession"
         with aws.translated(f"assuming {self.role_arn}", remedy=remedy):
