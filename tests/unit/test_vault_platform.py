@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,33 @@ def test_a_wrong_declaration_gets_one_line_with_file_and_field(tmp_path: Path, t
 def test_a_folder_without_declaration_is_told(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"platform\.yaml can't be read"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("platform.yaml", b"quotas: !!int x", "platform.yaml: is not YAML"),
+        ("platform.yaml", b"[" * 5000, "platform.yaml: is not YAML"),
+        ("platform.yaml", b"\xff\xfe", "platform.yaml: is no text in UTF-8"),
+        ("policies/rotate.hcl", b"\xff\xfe", "rotate.hcl: is no text in UTF-8"),
+        ("policies/rotate.hcl", b'path "${mont}/x" {}', r"rotate.hcl: \$\{mont\} can't be filled in"),
+        (
+            "policies/rotate.hcl",
+            b'path "${project}/x" {}',
+            r"rotate.hcl: \$\{project\} can't be filled in",
+        ),
+        (
+            "policies/rotate.hcl",
+            b'path "$/x" {}',
+            r"rotate.hcl: can't be filled in; write \$\{mount\}, and \$\$",
+        ),
+    ],
+)
+def test_a_broken_file_is_named_before_anything_is_done(
+    tmp_path: Path, file: str, content: bytes, said: str
+) -> None:
+    folder = tmp_path / "vault"
+    shutil.copytree(default_directory(), folder)
+    (folder / file).write_bytes(content)
+    with pytest.raises(MalformedError, match=said):
+        load(folder)

@@ -160,14 +160,30 @@ def load(directory: Path) -> Platform:
     path = directory / "platform.yaml"
     try:
         content = yaml.safe_load(_text(path)) or {}
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        # All but the first are what PyYAML's constructors do where a tag does not fit its value, or nothing ends.
         raise MalformedError(f"{path}: is not YAML", field="platform.yaml") from None
     try:
         declaration = Declaration.model_validate(content)
     except ValidationError as error:
         raise malformed(error, where=str(path)) from None
     names = (*POLICIES, *PROJECT_POLICIES)
-    return Platform(declaration, {name: _text(directory / "policies" / f"{name}.hcl") for name in names})
+    return Platform(declaration, {name: _policy(directory / "policies" / f"{name}.hcl") for name in names})
+
+
+def _policy(path: Path) -> str:
+    """A policy's text. What it leaves to fill in is checked here, before anything is written."""
+    text = _text(path)
+    template = Template(text)
+    known = {"mount", "project"} if path.stem in PROJECT_POLICIES else {"mount"}
+    strange = sorted(set(template.get_identifiers()) - known) if template.is_valid() else ["…"]
+    if strange:
+        raise MalformedError(
+            f"{path}: ${{{strange[0]}}} can't be filled in; write {' or '.join(f'${{{name}}}' for name in sorted(known))},"
+            " and $$ for a dollar sign",
+            field=path.name,
+        )
+    return text
 
 
 def _text(path: Path) -> str:
@@ -177,3 +193,5 @@ def _text(path: Path) -> str:
         raise MissingError(
             f"{path} can't be read; give the folder that holds platform.yaml and policies/"
         ) from None
+    except UnicodeDecodeError:
+        raise MalformedError(f"{path}: is no text in UTF-8", field=path.name) from None
