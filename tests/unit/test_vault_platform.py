@@ -123,7 +123,7 @@ def test_a_folder_without_declaration_is_told(tmp_path: Path) -> None:
         (
             "policies/rotate.hcl",
             b'path "$/x" {}',
-            r"rotate.hcl: can't be filled in; write \$\{mount\}, and \$\$",
+            r"rotate.hcl: .* can't be filled in; write \$\{mount\}, and \$\$",
         ),
     ],
 )
