@@ -130,6 +130,15 @@ def test_work_that_comes_back_once_is_no_hour_in_which_nothing_was_rotated() -> 
     assert {alarm["EvaluationPeriods"] * period for period in periods} == {3600}
 
 
+def test_a_project_whose_vendor_hangs_takes_no_other_projects_time() -> None:
+    """A function that is ended fails its whole batch, and what is late in it comes back after six minutes only."""
+    resources = translated()["Resources"].values()
+    source = next(
+        item["Properties"] for item in resources if item["Type"] == "AWS::Lambda::EventSourceMapping"
+    )
+    assert source["BatchSize"] == 1
+
+
 @pytest.mark.parametrize("name", ["project-role", "ecr-pull-role"])
 def test_the_shipped_roles_are_created_and_pull_only(aws: boto3.Session, name: str) -> None:
     text = (ROOT / f"infra/aws/{name}.yaml").read_text()
