@@ -88,7 +88,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            raise _malformed(error) from None
+            raise malformed(error, remedy="set it in the function's environment (template.yaml)") from None
 
 
 class DispatchSettings(Settings):
@@ -126,13 +126,19 @@ class RotateSettings(Settings):
         return timedelta(seconds=self.lease_seconds)
 
 
-def _malformed(error: ValidationError) -> MalformedError:
+def malformed(error: ValidationError, *, remedy: str = "") -> MalformedError:
+    """Turn pydantic's error into one line that names each wrong variable; values are never repeated.
+
+    Args:
+        error: What a model of settings raised.
+        remedy: What to do, where that is the same for all of them.
+    """
     problems = []
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         name = PREFIX + str(item["loc"][0]).upper()
         message = str(item["msg"]).removeprefix("Value error, ")
         problems.append(f"{name} is not set" if item["type"] == "missing" else f"{name}: {message}")
     return MalformedError(
-        "; ".join(problems) + "; set it in the function's environment (template.yaml)",
+        "; ".join([*problems, remedy] if remedy else problems),
         field=PREFIX + str(error.errors()[0]["loc"][0]).upper(),
     )

@@ -22,6 +22,7 @@ from regcred.cluster.model import WORKLOADS, Kind, Mode, custom_kind
 from regcred.cluster.view import Rules
 from regcred.errors import MalformedError, RegcredError
 from regcred.reference import check_label
+from regcred.settings import PREFIX, malformed
 from regcred.sync import Engine, Loop, Options, Pace, Report, run_once
 from regcred.sync.desk import Meter, Unmeasured, log, utc_now
 from regcred.vault.store import Store
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from regcred.cluster.session import Session
     from regcred.vault.http import Server
     from regcred.vault.login import Login
-
-PREFIX = "REGCRED_"
 
 TOKEN_FILE = "/var/run/secrets/regcred/vault-token"  # noqa: S105 - where the chart projects it
 """The projected ServiceAccount token that signs in to Vault."""
@@ -95,7 +94,7 @@ class SyncSettings(BaseModel):
         try:
             settings = cls.model_validate({name: value for name, value in given.items() if value})
         except ValidationError as error:
-            raise _malformed(error) from None
+            raise malformed(error) from None
         check_label(settings.cluster, field=f"{PREFIX}CLUSTER")
         settings.kinds()
         return settings
@@ -121,14 +120,6 @@ class SyncSettings(BaseModel):
         return replace(
             Pace(), poll=timedelta(seconds=self.poll_seconds), relist=timedelta(seconds=self.relist_seconds)
         )
-
-
-def _malformed(error: ValidationError) -> MalformedError:
-    problems = []
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        name = PREFIX + str(item["loc"][0]).upper()
-        problems.append(f"{name} is not set" if item["type"] == "missing" else f"{name}: {item['msg']}")
-    return MalformedError("; ".join(problems), field=PREFIX + str(error.errors()[0]["loc"][0]).upper())
 
 
 def vault_server(settings: SyncSettings) -> Server:
