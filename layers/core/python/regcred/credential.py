@@ -15,6 +15,9 @@ from pydantic import SecretStr
 from regcred.errors import MalformedError
 from regcred.reference import Reference
 
+CONFIG_MAX = 900_000
+"""Largest Docker configuration in bytes: Kubernetes takes Secrets, and Vault documents, of 1 MiB."""
+
 JITTER_SHARE = 0.1
 """The largest share of the half life by which a refresh is brought forward."""
 
@@ -50,6 +53,12 @@ class Login:
         if not self.hosts:
             raise MalformedError("a login needs at least one host", field="hosts")
 
+    @property
+    def size(self) -> int:
+        """About how many bytes one of its keys takes in the ``auths`` map: the login is in it twice, once in base64."""
+        login = len(self.username) + len(self.password.get_secret_value())
+        return login + login * 4 // 3 + 150
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -70,6 +79,13 @@ class Credential:
             raise MalformedError("a credential needs at least one login", field="logins")
         if self.expires_at is not None and self.expires_at <= self.issued_at:
             raise MalformedError("the credential had expired when it was issued", field="expires_at")
+        size = sum(len(login.hosts) * login.size for login in self.logins)
+        if size > CONFIG_MAX:
+            raise MalformedError(
+                f"the Secret for {sum(len(login.hosts) for login in self.logins)} keys would have some {size // 1000} kB, "
+                f"and {CONFIG_MAX // 1000} fit; name fewer hosts, regions or endpoints, or prefixes instead of repositories",
+                field="repositories",
+            )
 
     @property
     def is_static(self) -> bool:

@@ -43,7 +43,7 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 class Basic:
     """A user name and a password, sent as Basic authentication."""
 
-    username: str
+    username: str = field(repr=False)  # at DigitalOcean it is the token itself
     password: SecretStr
 
     def header(self) -> str:

@@ -22,7 +22,8 @@ class CredentialRecord(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     dockerconfigjson: SecretStr = Field(alias=".dockerconfigjson")
-    username: str
+    username: str = Field(repr=False)
+    """At DigitalOcean it is the token itself."""
     password: SecretStr
     hosts: str
     """All keys of the auths map, joined by ``,``."""
