@@ -577,6 +577,15 @@ class TestRegistryAdd:
             == "111122223333"
         )
 
+    def test_a_keyless_registry_is_added_with_what_the_other_side_must_trust(self, payments, tmp_path):
+        file = definition_file(tmp_path, "provider: ecr\nregions: [eu-central-1]\naccount: 111122223333\n")
+        payments(f"registry add payments/other -f {file} --no-wait")
+        assert "'regcred registry trust payments/other' prints" in payments.err
+        payments(f"project add payments --role-arn {ARN}")
+        payments(f"registry add payments/other -f {file} --no-wait --replace")
+        assert f"Give {ARN} these permissions" in payments.err
+        assert "ecr:BatchGetImage" in payments.err
+
     def test_a_keyless_registry_says_what_the_other_side_must_trust(self, payments, tmp_path):
         file = definition_file(tmp_path, "provider: quay\nrobot: team+puller\n")
         role = "arn:aws:iam::111122223333:role/regcred/payments"

@@ -17,7 +17,8 @@ from regcred.cli.session import Session, pass_session
 from regcred.errors import ConflictError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition, check_allowed
-from regcred.vault.records.declared import Action, Definition
+from regcred.registry.trust import Asker
+from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.store import Store
 
 
@@ -58,7 +59,7 @@ def add(
     store = session.store
     version = _version_to_replace(store, reference, replace=replace)
     definition = definitions.from_file(file) if file else _asked()
-    _check_allowed(store, reference, definition)
+    policy = _check_allowed(store, reference, definition)
     upstream = _upstream(store, reference, definition, secret_file, replace=replace)
     _write(store, reference, definition, upstream, version=version)
     if not definition.needs_credential():
@@ -67,9 +68,7 @@ def add(
         )
         return
     if not definition.upstream_fields():
-        say(
-            f"{reference} is keyless: 'regcred registry trust {reference}' prints what the vendor's side must configure"
-        )
+        _tell_trust(reference, definition, policy)
     say(
         f"{reference}: the definition is written; fetching a first credential"
         if wait
@@ -98,18 +97,34 @@ def _asked() -> BaseDefinition:
     return definitions.ask("definition")
 
 
-def _check_allowed(store: Store, reference: Reference, definition: BaseDefinition) -> None:
+def _check_allowed(store: Store, reference: Reference, definition: BaseDefinition) -> ProjectPolicy | None:
+    """What the project may use, if the user may know it."""
     try:
         found = store.project(reference.project)
     except RefusedError:
         say(f"note: your token may not read what {reference.project} may use; rotate will check it")
-        return
+        return None
     if found is None:
         raise RefusedError(
             f"there is no project {reference.project}; a platform admin makes it: regcred project add {reference.project}"
         )
     policy = found.value
     check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
+    return policy
+
+
+def _tell_trust(reference: Reference, definition: BaseDefinition, policy: ProjectPolicy | None) -> None:
+    """What the vendor's side must configure before a first credential can be fetched."""
+    if policy is None or not policy.role_arn:
+        say(
+            f"{reference} is keyless: 'regcred registry trust {reference}' prints what the vendor's side must configure"
+        )
+        return
+    say(f"{reference} is keyless; the vendor's side must trust {policy.role_arn}:")
+    click.echo(f"\n{definition.trust(Asker(reference.project, policy.role_arn))}", err=True)
+    say(
+        f"until that is done, fetching is refused and tried again ('regcred registry trust {reference}' shows it anew)"
+    )
 
 
 def _upstream(
