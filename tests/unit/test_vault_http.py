@@ -344,12 +344,21 @@ def test_sends_no_password_of_the_netrc_file(
         "https://vault:http",
         "https://vault:99999",
         "https://vault:0",
+        "https://vault example.com",
+        "https://vault..example.com",
     ],
 )
 def test_an_address_that_is_none_is_refused_without_its_password(addr: str) -> None:
     with pytest.raises(MalformedError, match="https://host:port") as caught:
         Server(addr)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("namespace", ["team\npayments", "team payments", "t\u00e9am", "\u2192"])
+def test_a_namespace_that_is_none_is_refused(namespace: str) -> None:
+    with pytest.raises(MalformedError, match="the namespace") as caught:
+        Server("https://vault.example.com", namespace=namespace)
+    assert caught.value.field == "namespace"
 
 
 def test_sends_namespace_and_reads_nothing_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,8 @@ _TOO_LARGE = (
     "exceeded maximum",
     "exceeded the maximum",
 )  # but not "deadline exceeded"
+_HOST = re.compile(r"[^\s.]+(\.[^\s.]+)*\.?")
+_NAMESPACE = re.compile(r"[!-~]*")
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
 _REASONS = {
@@ -96,7 +98,12 @@ class Server:
     def __post_init__(self) -> None:
         try:
             url = urlsplit(self.addr)
-            good = url.scheme in {"http", "https"} and url.hostname and url.username is None and url.port != 0
+            good = (
+                url.scheme in {"http", "https"}
+                and url.username is None
+                and url.port != 0
+                and _HOST.fullmatch(url.hostname or "")
+            )
         except ValueError:  # brackets that are left open; a port that is no number, or too large
             good = False
         if not good:
@@ -104,6 +111,11 @@ class Server:
                 f"the address of Vault {self.addr.rpartition('@')[2][:80]!r} is not a URL; "
                 "write https://host:port without user or password",
                 field="addr",
+            )
+        if not _NAMESPACE.fullmatch(self.namespace):
+            raise MalformedError(
+                f"the namespace {self.namespace[:80]!r} holds what no namespace has; write it as in team/payments",
+                field="namespace",
             )
 
 

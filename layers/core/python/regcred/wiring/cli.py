@@ -54,7 +54,8 @@ def connection(environment: Mapping[str, str], home: Path) -> Connection:
     try:
         server = Server(address, namespace=environment.get("VAULT_NAMESPACE", ""), ca_file=ca_file)
     except MalformedError as error:
-        raise MalformedError(f"VAULT_ADDR: {error}", field="VAULT_ADDR") from None
+        name = "VAULT_NAMESPACE" if error.field == "namespace" else "VAULT_ADDR"
+        raise MalformedError(f"{name}: {error}", field=name) from None
     token = cli_token(environment, home)
     try:
         token()
