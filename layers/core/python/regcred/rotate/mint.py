@@ -7,7 +7,7 @@ import secrets
 from typing import Any
 
 from regcred.credential import Credential, Verified
-from regcred.errors import ConflictError, RefusedError, RegcredError, TransientError
+from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError, TransientError
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import MintContext, Provider
 from regcred.rotate import entries
@@ -91,6 +91,8 @@ def _put_in_force(turn: Turn, credential: Credential, verified: Verified, warnin
         record, version = _write(turn, credential)
     except ConflictError:
         return turn.result(Done.BUSY)
+    except MalformedError as error:  # Vault can't take it, now or later
+        return turn.failed(error, answered=seen.asked)
     entry = entries.in_force(
         record,
         version=version,
