@@ -914,6 +914,12 @@ class TestDoctor:
         payments("doctor payments", code=1)
         assert "sync was last heard of 4h ago" in payments.out
 
+    def test_a_request_that_nobody_can_read_is_a_problem(self, payments):
+        payments.kv.write("requests/payments/ecr-prod", {"document": '{"action": "rotat"}'}, cas=0)
+        payments("doctor payments", code=1)
+        assert "action" in payments.out
+        assert "regcred rotate payments/ecr-prod" in payments.out
+
     def test_a_request_that_nobody_takes_is_a_problem(self, payments):
         payments("rotate payments/ecr-prod --no-wait")
         payments.now = NOW + timedelta(minutes=30)

@@ -210,6 +210,13 @@ def _credential(reference: Reference, entry: IndexEntry | None, now: datetime) -
 def _request(store: Store, reference: Reference, now: datetime) -> Iterator[Finding]:
     try:
         found = store.request(reference)
+    except MalformedError as error:
+        yield Finding(
+            Level.PROBLEM,
+            str(reference),
+            f"{error}; it is never acted on: ask again ('regcred rotate {reference}')",
+        )
+        return
     except RegcredError:
         return
     if found and now - found.value.asked_at > WAITING:
