@@ -45,9 +45,9 @@ def add(
 ) -> None:
     """Add a registry: from a file, or by asking for what is needed.
 
-    Where the registry can be reached without any stored secret (keyless), none is asked for. Where one is unavoidable, it is
-    asked for without showing it, or read from --secret-file; it is never taken from the command line. The definition is
-    checked, written, and then a first credential is fetched and tried.
+    Where the registry can be reached without any stored secret (keyless), none is asked for, and what the vendor's side must
+    trust is printed. Where one is unavoidable, it is asked for without showing it, or read from --secret-file; it is never taken
+    from the command line. The definition is checked, written, and then a first credential is fetched and tried.
 
     \b
     Examples:
