@@ -199,7 +199,13 @@ def test_a_digest_wins_over_the_tag():
 
 @pytest.mark.parametrize(
     ("address", "port"),
-    [("https://v.example.com", 443), ("http://v.example.com", 80), ("https://v.example.com:8200", 8200)],
+    [
+        ("https://v.example.com", 443),
+        ("http://v.example.com", 80),
+        ("https://v.example.com:8200", 8200),
+        ("https://[fd00::1]", 443),
+        ("https://[fd00::1]:8200", 8200),
+    ],
 )
 def test_the_network_policy_lets_the_sync_reach_its_vault(address: str, port: int):
     policy = one(render({"vault.address": address}), "NetworkPolicy")["spec"]
@@ -209,6 +215,49 @@ def test_the_network_policy_lets_the_sync_reach_its_vault(address: str, port: in
         policy["podSelector"]["matchLabels"].items()
         <= one(render(), "Deployment")["spec"]["template"]["metadata"]["labels"].items()
     )
+
+
+def test_the_network_policy_lets_other_ports_through_that_are_named():
+    policy = one(render({"networkPolicy.otherPorts": [3128, 443]}), "NetworkPolicy")["spec"]
+    assert [entry["port"] for entry in policy["egress"][1]["ports"]] == [443, 6443, 8200, 3128]
+    assert {entry["port"] for entry in policy["egress"][0]["ports"]} == {53, 5353}  # OpenShift's Pods: 5353
+
+
+def test_names_that_look_like_numbers_stay_text():
+    """YAML reads 123, 1e3 and true as something else, which the API server refuses."""
+    values = {
+        "nameOverride": "77",
+        "serviceAccount.name": "1e3",
+        "vault.audience": "123",
+        "vault.caConfigMap": "0x10",
+        "priorityClassName": "true",
+        "imagePullSecrets": ["10"],
+        "metrics.serviceMonitor.enabled": True,
+        "metrics.prometheusRule.enabled": True,
+    }
+    rendered = helm("template", "123", CHART, "--namespace", "456", *settings(values)).stdout
+    objects = [item for item in yaml.safe_load_all(rendered) if item]
+    for item in objects:
+        metadata = item["metadata"]
+        texts = [metadata["name"], metadata.get("namespace", ""), *metadata["labels"].values()]
+        assert [text for text in texts if not isinstance(text, str)] == []
+    pod_spec = one(objects, "Deployment", "77")["spec"]["template"]["spec"]
+    assert (pod_spec["serviceAccountName"], pod_spec["priorityClassName"]) == ("1e3", "true")
+    assert pod_spec["imagePullSecrets"] == [{"name": "10"}]
+    token, ca = pod_spec["volumes"]
+    assert token["projected"]["sources"][0]["serviceAccountToken"]["audience"] == "123"
+    assert ca["configMap"]["name"] == "0x10"
+
+
+def test_every_policy_on_workloads_covers_the_custom_kinds():
+    objects = render({"workloadKinds": ["argoproj.io/v1alpha1/rollouts/Rollout"]})
+    for kind, name in (
+        ("MutatingAdmissionPolicy", "regcred-workloads"),
+        ("MutatingAdmissionPolicy", "regcred-templates"),
+        ("ValidatingAdmissionPolicy", "regcred-warnings"),
+    ):
+        rules = one(objects, kind, name)["spec"]["matchConstraints"]["resourceRules"]
+        assert ["rollouts"] in [rule["resources"] for rule in rules], name
 
 
 def test_the_chart_is_of_the_packages_version():

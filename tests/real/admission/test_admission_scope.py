@@ -69,7 +69,14 @@ def rollouts(cluster: Cluster):
         },
     }
     cluster.kubernetes.apply(crd)
-    cluster.install({"workloadKinds": ["argoproj.io/v1alpha1/rollouts/Rollout"]})
+    cluster.install(
+        {
+            "workloadKinds": [
+                "argoproj.io/v1alpha1/rollouts/Rollout",
+                "serving.knative.dev/v1/services/Service",
+            ]
+        }
+    )
     yield
     cluster.install()
     cluster.kubernetes.request(
@@ -98,3 +105,48 @@ def test_custom_kinds_with_a_pod_template_are_admitted_alike(cluster: Cluster, r
         "payments/ecr-prod",
         "payments/ecr-prod",
     )
+
+
+def template_failures(cluster: Cluster) -> list[str]:
+    said = cluster.kubernetes.get("/metrics").text
+    counted = "apiserver_mutating_admission_policy_check_total{"
+    return [
+        line
+        for line in said.splitlines()
+        if line.startswith(counted) and 'policy="regcred-templates"' in line and "no_error" not in line
+    ]
+
+
+def test_a_custom_workload_without_a_template_of_its_own_is_marked_without_a_failure(
+    cluster: Cluster, rollouts: None, fresh: str
+):
+    """A Rollout may refer to a Deployment's template by `workloadRef`."""
+    item = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Rollout",
+        "metadata": {"namespace": fresh, "name": "by-reference", "annotations": ECR},
+        "spec": {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "app"}},
+    }
+    before = template_failures(cluster)
+
+    def admitted() -> dict[str, Any] | None:
+        created = cluster.create(item, query="?dryRun=All")
+        return created if references(created) else None
+
+    created = eventually(admitted)
+    assert created["spec"] == item["spec"]
+    assert template_failures(cluster) == before
+
+
+def test_what_a_custom_workload_handed_down_stays_in_the_deployment_made_of_it(
+    cluster: Cluster, rollouts: None, fresh: str
+):
+    """Knative makes a Deployment of a Service by way of a Revision, and undoes what is changed in its template."""
+    item = workload("Deployment", fresh, template={"regcred.dev/inherited": "payments/ecr-prod"})
+    owner = {"apiVersion": "serving.knative.dev/v1", "kind": "Revision", "name": "app-1", "uid": "u-1"}
+    item["metadata"]["ownerReferences"] = [{**owner, "controller": True}]
+
+    def kept() -> bool:
+        return inherited(cluster.create(item, query="?dryRun=All")) == "payments/ecr-prod"
+
+    eventually(kept, seconds=10)

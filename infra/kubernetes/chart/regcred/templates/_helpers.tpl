@@ -13,7 +13,7 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "regcred.serviceAccoun
 
 {{- define "regcred.selectorLabels" -}}
 app.kubernetes.io/name: regcred
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: sync
 {{- end -}}
 
@@ -74,14 +74,14 @@ app.kubernetes.io/part-of: regcred
 
 {{- define "regcred.vaultPort" -}}
 {{- $url := urlParse .Values.vault.address -}}
-{{- $parts := splitList ":" $url.host -}}
-{{- if gt (len $parts) 1 -}}{{ last $parts }}{{- else if eq $url.scheme "http" -}}80{{- else -}}443{{- end -}}
+{{- $port := regexFind ":[0-9]+$" $url.host -}}
+{{- if $port -}}{{ trimPrefix ":" $port }}{{- else if eq $url.scheme "http" -}}80{{- else -}}443{{- end -}}
 {{- end -}}
 
 {{/* The Pod of the Deployment, of the CronJob and of the test. Arguments: root, args, server (whether it serves HTTP), restart. */}}
 {{- define "regcred.podSpec" -}}
 {{- $ := .root -}}
-serviceAccountName: {{ include "regcred.serviceAccount" $ }}
+serviceAccountName: {{ include "regcred.serviceAccount" $ | quote }}
 automountServiceAccountToken: true
 enableServiceLinks: false
 restartPolicy: {{ .restart }}
@@ -89,7 +89,7 @@ terminationGracePeriodSeconds: 30
 {{- with $.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- if $.Values.hostNetwork }}
@@ -97,7 +97,7 @@ hostNetwork: true
 dnsPolicy: ClusterFirstWithHostNet
 {{- end }}
 {{- with $.Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $.Values.nodeSelector }}
 nodeSelector:
@@ -120,7 +120,7 @@ securityContext:
     type: RuntimeDefault
 containers:
   - name: sync
-    image: {{ include "regcred.image" $ }}
+    image: {{ include "regcred.image" $ | quote }}
     imagePullPolicy: {{ $.Values.image.pullPolicy }}
     {{- with .args }}
     args: {{ toJson . }}
@@ -162,12 +162,12 @@ volumes:
       sources:
         - serviceAccountToken:
             path: vault-token
-            audience: {{ $.Values.vault.audience }}
+            audience: {{ $.Values.vault.audience | quote }}
             expirationSeconds: {{ int $.Values.vault.tokenSeconds }}
   {{- if $.Values.vault.caConfigMap }}
   - name: vault-ca
     configMap:
-      name: {{ $.Values.vault.caConfigMap }}
+      name: {{ $.Values.vault.caConfigMap | quote }}
   {{- end }}
 {{- end -}}
 
@@ -193,7 +193,7 @@ volumes:
 {{- end }}
 {{- if .Values.vault.caConfigMap }}
 - name: REGCRED_VAULT_CA_FILE
-  value: /etc/regcred/vault-ca/{{ .Values.vault.caKey }}
+  value: {{ printf "/etc/regcred/vault-ca/%s" .Values.vault.caKey | quote }}
 {{- end }}
 {{- with .Values.workloadKinds }}
 - name: REGCRED_WORKLOAD_KINDS
