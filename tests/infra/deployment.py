@@ -68,16 +68,16 @@ def fake_account(region: str = REGION) -> Iterator[boto3.Session]:
 
 
 def deploy(session: boto3.Session, **parameters: str) -> dict[str, str]:
-    """Create the stack; its outputs."""
-    given = {"VaultAddress": VAULT} | parameters
+    """Create the stack, under the name that its parameter Name says; its outputs."""
+    given = {"Name": "regcred", "VaultAddress": VAULT} | parameters
     cloudformation = session.client("cloudformation")
     cloudformation.create_stack(
-        StackName="regcred",
+        StackName=given["Name"],
         TemplateBody=json.dumps(translated()),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
         Capabilities=["CAPABILITY_NAMED_IAM"],
     )
-    stack = cloudformation.describe_stacks(StackName="regcred")["Stacks"][0]
+    stack = cloudformation.describe_stacks(StackName=given["Name"])["Stacks"][0]
     assert stack["StackStatus"] == "CREATE_COMPLETE"
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 

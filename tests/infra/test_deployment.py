@@ -130,6 +130,23 @@ def test_work_that_comes_back_once_is_no_hour_in_which_nothing_was_rotated() -> 
     assert {alarm["EvaluationPeriods"] * period for period in periods} == {3600}
 
 
+def test_the_functions_trust_a_bundle_of_certificates_that_a_layer_of_ones_own_brings(
+    aws: boto3.Session,
+) -> None:
+    """What an error of a registry with a private authority asks for: REQUESTS_CA_BUNDLE."""
+    layer = f"arn:aws:lambda:{REGION}:123456789012:layer:certificates:3"
+    deploy(aws, Name="private", CaBundleLayerArn=layer, CaBundle="/opt/all.pem")
+    for name in ("dispatch", "rotate"):
+        function = aws.client("lambda").get_function_configuration(FunctionName=f"private-{name}")
+        assert function["Environment"]["Variables"]["REQUESTS_CA_BUNDLE"] == "/opt/all.pem"
+    # moto leaves a function's layers out.
+    functions = [i for i in translated()["Resources"].values() if i["Type"] == "AWS::Lambda::Function"]
+    for item in functions:
+        condition, with_bundle, without = item["Properties"]["Layers"]["Fn::If"]
+        assert condition == "HasCaBundleLayer"
+        assert with_bundle == [*without, {"Ref": "CaBundleLayerArn"}]
+
+
 def test_a_project_whose_vendor_hangs_takes_no_other_projects_time() -> None:
     """A function that is ended fails its whole batch, and what is late in it comes back after six minutes only."""
     resources = translated()["Resources"].values()
