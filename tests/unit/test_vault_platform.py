@@ -86,10 +86,10 @@ def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) 
         ),
         ("clusters: {edge: {public_keys: [secret-private-key]}}", "clusters.edge.public_keys.0"),
         ("clusters: {Edge: {}}", "clusters.Edge"),
-        ("mount: {max_versions: 2}", "mount.max_versions: Extra inputs"),
+        ("mount: {max_versions: 2}", "mount.max_versions: is no field of this document"),
         ("tokens: {ttl_seconds: 20m}", "tokens.ttl_seconds"),
         ("lambda_jwt: {issuer: i, audience: a, dispatch: [x], rotate: [x]}", "lambda_jwt.dispatch.0"),
-        ("cluster: {}", "cluster: Extra inputs"),
+        ("cluster: {}", "cluster: is no field of this document"),
         ("a: [", "is not YAML"),
     ],
 )

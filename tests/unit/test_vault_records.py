@@ -213,14 +213,16 @@ def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
             "path: grants.payments: 'Team' is not the name of a namespace",
         ),
         (ClusterGrants, {"grants": {"Pay ments": []}}, "grants.Pay ments"),
-        (ClusterGrants, {"grant": {}}, "grant: Extra inputs are not permitted"),
+        (ClusterGrants, {"grant": {}}, "grant: is no field of this document; correct its name"),
         (
             ProjectPolicy,
             {"hosts": ["https://registry.example.com"]},
             "path: hosts: 'https://registry.example.com' is not a host",
         ),
         (ProjectPolicy, {"role_arn": "arn:aws:iam::123456789012:role/admin"}, "role/regcred/<name>"),
-        (ProjectPolicy, {"clusters": ["Edge"]}, "clusters.0"),
+        (ProjectPolicy, {"clusters": ["Edge"]}, "clusters.0: is not a name: write a-z, 0-9 and '-'"),
+        (ProjectPolicy, {"clusters": ["e" * 64]}, "clusters.0: is not a name"),
+        (ProjectPolicy, {"clusters": ["edge\n"]}, "clusters.0: is not a name"),
         (
             Index,
             {"registries": {"r": {"state": "lost", "changed_at": "2026-11-24T12:00:00Z"}}},

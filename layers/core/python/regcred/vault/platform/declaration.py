@@ -14,7 +14,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from regcred.errors import MalformedError, MissingError
-from regcred.vault.records.document import Label, malformed
+from regcred.vault.records.document import Label, malformed, written
 
 POLICIES = ("dispatch", "platform-admin", "platform-operator", "rotate", "sync")
 """Policies that exist once."""
@@ -24,9 +24,19 @@ PROJECT_POLICIES = ("project-admin", "project-reader")
 
 _Pem = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, pattern=r"^-----BEGIN (RSA )?PUBLIC KEY-----[\s\S]+-----END"),
+    StringConstraints(strip_whitespace=True),
+    written(
+        r"-----BEGIN (RSA )?PUBLIC KEY-----[\s\S]+-----END[\s\S]*",
+        "a public key in PEM; paste it whole, with the lines '-----BEGIN PUBLIC KEY-----' and '-----END PUBLIC KEY-----'",
+    ),
 ]
-_RoleArn = Annotated[str, StringConstraints(pattern=r"^arn:aws[-a-z]*:iam::[0-9]{12}:role/.+$")]
+_RoleArn = Annotated[
+    str,
+    written(
+        r"arn:aws[-a-z]*:iam::[0-9]{12}:role/.+",
+        "the ARN of a role; write it as in arn:aws:iam::123456789012:role/regcred-rotate",
+    ),
+]
 
 
 class _Part(BaseModel):
@@ -36,7 +46,9 @@ class _Part(BaseModel):
 class MountSettings(_Part):
     """The KV v2 mount."""
 
-    path: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9/]*[a-z0-9]$")] = "regcred"
+    path: Annotated[str, written(r"[a-z0-9][-a-z0-9/]*[a-z0-9]", "a path; write it as in regcred")] = (
+        "regcred"
+    )
 
 
 class TokenSettings(_Part):

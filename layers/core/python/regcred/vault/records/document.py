@@ -6,17 +6,41 @@ and the upstream secret alone are no such documents.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from regcred.errors import MalformedError
 
 DOCUMENT = "document"
 """The one field of a JSON document."""
 
-Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+
+def written(pattern: str, what: str) -> AfterValidator:
+    """Marks a text that must have one form.
+
+    Args:
+        pattern: A regular expression for the whole text.
+        what: What it is and how it is written, for the error text.
+    """
+    form = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not form.fullmatch(value):
+            raise ValueError(f"is not {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+Label = Annotated[
+    str,
+    written(
+        r"(?=.{1,63}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?", "a name: write a-z, 0-9 and '-', 63 of them at most"
+    ),
+]
 
 
 class Record(BaseModel):
@@ -56,10 +80,20 @@ class Declared(Record):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_WORDS = {
+    "extra_forbidden": "is no field of this document; correct its name, or take it out",
+    "missing": "is missing",
+}
+"""By pydantic's type of an error, what is said instead of its own words."""
+
+
 def malformed(error: ValidationError, *, where: str) -> MalformedError:
     """Turn pydantic's error into one line that names each wrong field; values are never repeated."""
     problems = [
-        _problem(".".join(str(part) for part in item["loc"]), str(item["msg"]))
+        _problem(
+            ".".join(str(part) for part in item["loc"] if part != "[key]"),
+            _WORDS.get(item["type"], str(item["msg"])),
+        )
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     text = "; ".join(f"{field}: {message}" for field, message in problems)
