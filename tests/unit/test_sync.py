@@ -360,10 +360,26 @@ async def test_a_configured_kind_that_is_not_served_stops_nothing_else(world: Wo
     assert await world.password("shop")
 
 
+async def test_a_label_for_a_mode_that_is_not_allowed_stops_no_other_namespace(world: World) -> None:
+    world.options = options(Mode.ADMISSION)
+    await world.cluster.create(namespace("own-way", labels={"regcred.dev/mode": "serviceaccount"}))
+    world.cluster.faults["list", "ServiceAccount"] = RefusedError("serviceaccounts is forbidden")
+    report = await world.sync()
+    assert await world.password("shop")
+    assert report.failures == ["a namespace chose the mode serviceaccount, but serviceaccounts is forbidden"]
+
+
 async def test_a_dry_run_says_what_could_not_be_known(world: World) -> None:
     world.kv.faults["version", "platform/clusters"] = RefusedError("permission denied")
     report = await world.sync(dry_run=True)
     assert report.failures == ["permission denied"]
+
+
+async def test_a_project_without_an_index_is_no_failure_of_a_dry_run(world: World) -> None:
+    """Else one tenant's annotation would fail `helm test` for the whole cluster."""
+    world.mount.grant({"payments": ["shop"], "empty": ["shop"]})
+    await world.cluster.create(deployment("shop", "other", "empty/registry"))
+    assert (await world.sync(dry_run=True)).failures == []
 
 
 async def test_emptied_grants_meet_the_brake(world: World) -> None:

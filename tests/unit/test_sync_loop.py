@@ -460,3 +460,29 @@ async def test_a_ledger_whose_writing_was_broken_off_is_written_at_the_end(world
     async with world.running():
         await until(lambda: len(tries) == 2)
     assert world.mount.placed(REF) == {1: {"shop"}}
+
+
+async def test_a_label_for_a_mode_that_is_not_allowed_does_not_have_everything_read_whole(
+    world: World,
+) -> None:
+    world.mode = Mode.ADMISSION
+    watched: list[bool] = []
+    watch = world.cluster.watch
+
+    def watching(kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
+        watched.extend([labelled] if kind.name == "Deployment" else [])
+        return watch(kind, resource_version, labelled=labelled)
+
+    world.cluster.watch = watching
+    world.cluster.faults["list", "ServiceAccount"] = RefusedError("serviceaccounts is forbidden")
+    async with world.running() as loop:
+        await world.until_password("shop")
+        await world.cluster.create(namespace("own-way", labels={"regcred.dev/mode": "serviceaccount"}))
+        await until(lambda: ("list", "ServiceAccount") in world.cluster.calls)
+        await world.cluster.create(deployment("shop", "another"))
+        await asyncio.sleep(0.2)
+        assert watched == [True]
+        world.cluster.faults.clear()  # it is allowed now
+        await until(lambda: loop._engine.inventory.accounts_known)
+        await world.cluster.create(deployment("shop", "a-third"))
+        await until(lambda: watched == [True, False])

@@ -71,6 +71,9 @@ def sync(
         lambda line: click.echo(printable(line)),
     )
     if failures:
-        raise Failed(
-            f"{plural(len(failures), 'failure')}; what could be done is done, and the rest stays as it was"
+        so = (
+            "the plan is made without what could not be read"
+            if dry_run
+            else "what could be done is done, and the rest stays as it was"
         )
+        raise Failed(f"{plural(len(failures), 'failure')}; {so}")

@@ -151,7 +151,8 @@ class Loop:
         """Whether a watch of labelled metadata tells all; in serviceaccount mode the pod template is needed."""
         if kind in {NAMESPACE, SERVICE_ACCOUNT}:
             return False
-        accounts = self._engine.inventory.chosen(Mode.SERVICEACCOUNT)
+        inventory = self._engine.inventory
+        accounts = inventory.chosen(Mode.SERVICEACCOUNT) and inventory.accounts_known
         return self._engine.options.rules.mode is Mode.ADMISSION and not accounts
 
     async def _follow(self, kind: Kind) -> None:

@@ -7,7 +7,7 @@ import asyncio
 from regcred.cluster.actions import Plan, Tell
 from regcred.cluster.interface import Cluster
 from regcred.cluster.model import SERVICE_ACCOUNT, Kind, Mode
-from regcred.errors import MissingError
+from regcred.errors import MissingError, RefusedError
 from regcred.sync.applier import Report
 from regcred.sync.desk import Clock, Meter, utc_now
 from regcred.sync.engine import Engine, Options
@@ -47,10 +47,10 @@ async def run_once(
     async with Engine(cluster, store, options, clock=clock, meter=meter) as engine:
         await asyncio.gather(engine.load(), *(_list(engine, kind) for kind in engine.kinds()))
         if SERVICE_ACCOUNT in engine.kinds() and options.rules.mode is not Mode.SERVICEACCOUNT:
-            await engine.list_kind(SERVICE_ACCOUNT)
+            await _list_accounts(engine)
         plan = await engine.reconcile(dry_run=dry_run)
         if dry_run:
-            engine.applier.report.failures += engine.sources.problems.values()
+            engine.applier.report.failures += engine.sources.unreadable()
             return plan, engine.applier.report
         latest = plan
         for _ in range(ROUNDS):
@@ -74,3 +74,13 @@ async def _list(engine: Engine, kind: Kind) -> None:
     except MissingError:
         if not kind.custom:
             raise
+
+
+async def _list_accounts(engine: Engine) -> None:
+    """List ServiceAccounts for the namespaces that chose that mode; where it is not allowed, they alone go without."""
+    try:
+        await engine.list_kind(SERVICE_ACCOUNT)
+    except RefusedError as error:
+        engine.applier.report.failures.append(
+            f"a namespace chose the mode {Mode.SERVICEACCOUNT}, but {error}"
+        )

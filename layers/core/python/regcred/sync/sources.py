@@ -49,6 +49,14 @@ class Sources:
         self._behind: dict[Reference, datetime] = {}
         self._grants_behind: datetime | None = None
 
+    def unreadable(self) -> list[str]:
+        """Why the grants can't be known, or an index can't be read; one that was never written is no failure of ours."""
+        return [
+            problem
+            for name, problem in self.problems.items()
+            if name not in self.projects or self.projects[name].knowledge is Knowledge.UNREADABLE
+        ]
+
     async def look_at_grants(self) -> bool:
         """Poll the grants; say whether they changed."""
         try:

@@ -254,10 +254,9 @@ async def sync_once(
         plan, report = await run_once(
             cluster, store, settings.options(), dry_run=dry_run, repair=settings.repair
         )
-    for line in plan.lines() if dry_run else [str(report), *report.failures]:
+    done = (plan.lines() or ["nothing to do"]) if dry_run else [str(report)]
+    for line in (*done, *report.failures):
         say(line)
-    if dry_run and not plan.lines():
-        say("nothing to do")
     if plan.held and not dry_run:
         say(plan.brake())
         report.failures.append(plan.brake())
