@@ -35,9 +35,14 @@ def _revoke_upstream(turn: Turn) -> tuple[str, TransientError | None]:
     """Ask the vendor to end the credential: a note for people, and an error if it is worth asking again."""
     if turn.seen.stored is None:
         return "", None
+    record = turn.seen.stored.value
     try:
         definition, provider = turn.provider()
-        revoked = provider.revoke(definition, turn.seen.stored.value.revocation_id, turn.context(definition))
+        if record.provider != definition.provider:  # to another vendor its id says nothing, or is another's
+            raise RegcredError(
+                f"provider {record.provider} made it, which the definition no longer names; end it there"
+            )
+        revoked = provider.revoke(definition, record.revocation_id, turn.context(definition))
     except TransientError as error:
         return f"removed here; the vendor could not be asked to revoke it: {error}", error
     except RegcredError as error:
@@ -46,7 +51,9 @@ def _revoke_upstream(turn: Turn) -> tuple[str, TransientError | None]:
         return f"removed here; the vendor did not revoke it: {turn.unexpected(error)}", None
     if revoked is Revoked.YES:
         return "", None
-    return "removed here; the vendor has no way to revoke it early: change it there", None
+    until = record.expires_at and record.expires_at.isoformat(timespec="minutes")
+    left = f"it works until {until}" if until else "change it there"
+    return f"removed here; the vendor has no way to revoke it early: {left}", None
 
 
 def remove(turn: Turn) -> Result:
