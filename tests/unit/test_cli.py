@@ -863,6 +863,14 @@ class TestWhatOthersWroteByHand:
         assert "payments/ecr-prod" in payments(command)
         assert "payments/ECR_Prod is left out" in payments.err
 
+    def test_a_broken_index_fails_and_hides_no_other_project(self, payments):
+        payments.kv.write("credentials/other/_index", {"document": "{"}, cas=0)
+        assert "payments/ecr-prod" in payments("status", code=1)
+        assert "credentials/other/_index" in payments.last
+        payments("status other/main", code=1)
+        assert "credentials/other/_index" in payments.last
+        assert "no registries yet" not in payments.err
+
     def test_a_broken_definition_is_left_out_of_the_list_with_a_word(self, payments):
         payments.kv.write("registries/payments/broken", {"document": "{"}, cas=0)
         assert "payments/ecr-prod" in payments("registry list")

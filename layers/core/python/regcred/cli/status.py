@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from regcred.cli import lookup
+from regcred.cli.failures import Failed
 from regcred.cli.output import (
     duration,
     expires_in,
@@ -81,20 +82,37 @@ def status(session: Session, about: Sequence[str], as_json: bool) -> None:
     store = session.store
     wanted = [_about(text) for text in about]
     names = sorted({item.project if isinstance(item, Reference) else item for item in wanted})
-    rows = [
-        row for project in lookup.projects(store, names, "regcred status") for row in rows_of(store, project)
-    ]
+    rows, broken = _all_rows(store, lookup.projects(store, names, "regcred status"))
     if wanted:
         rows = [row for row in rows if row.reference in wanted or row.reference.project in wanted]
         for item in wanted:
-            if isinstance(item, Reference) and not any(row.reference == item for row in rows):
+            if isinstance(item, Reference) and not broken and not any(row.reference == item for row in rows):
                 raise lookup.no_such_registry(store, item)
     now = session.now()
     if as_json:
         print_json({"registries": [_json(row) for row in rows]})
-        return
-    # A removed registry stays in the index for months, as proof for clusters that were cut off: old news to a person.
-    rows = [row for row in rows if row.state != State.REMOVED or row.where or row.reference in wanted]
+    elif rows or not broken:
+        # A removed registry stays in the index for months, as proof for clusters that were cut off: old news to a person.
+        _print(
+            [row for row in rows if row.state != State.REMOVED or row.where or row.reference in wanted], now
+        )
+    if broken:
+        raise Failed("; ".join(map(str, broken)))
+
+
+def _all_rows(store: Store, projects: Sequence[str]) -> tuple[list[Row], list[MalformedError]]:
+    """The registries of all projects, and what is wrong with those whose index can't be read: it hides no other's."""
+    rows: list[Row] = []
+    broken: list[MalformedError] = []
+    for project in projects:
+        try:
+            rows += rows_of(store, project)
+        except MalformedError as error:
+            broken.append(error)
+    return rows, broken
+
+
+def _print(rows: Sequence[Row], now: datetime) -> None:
     if not rows:
         say("there are no registries yet; add one: regcred registry add PROJECT/REGISTRY")
         return
