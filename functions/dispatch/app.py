@@ -44,6 +44,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  #
         logger.error("sweep failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - its line says all
         raise
     except Exception as error:  # noqa: BLE001 - its text may hold anything, and the runtime prints what is raised
+        metrics.add_metric("VaultUnreachable", MetricUnit.Count, 0)
         told = powertools.bug(error)
         logger.error("sweep failed: a bug", **told)  # noqa: TRY400 - see above
         raise RegcredError(f"unexpected {told['error']} at {told['at']}; this is a bug") from None
