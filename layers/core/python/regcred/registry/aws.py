@@ -185,6 +185,38 @@ def compact(policy: dict[str, Any]) -> str:
 
 
 @contextmanager
+def own_setup() -> Iterator[None]:
+    """Say what is missing to ask AWS at all: a function has it from Lambda, a person must bring it.
+
+    Raises:
+        MissingError: There is no region, or there are no credentials of one's own.
+    """
+    from botocore.exceptions import (
+        NoCredentialsError,
+        NoRegionError,
+        PartialCredentialsError,
+        ProfileNotFound,
+        SSOError,
+        TokenRetrievalError,
+    )
+
+    try:
+        yield
+    except NoRegionError:
+        raise MissingError("there is no AWS region to ask in; set AWS_DEFAULT_REGION") from None
+    except (
+        NoCredentialsError,
+        PartialCredentialsError,
+        ProfileNotFound,
+        SSOError,
+        TokenRetrievalError,
+    ) as error:
+        raise MissingError(
+            f"there are no AWS credentials to ask with ({type(error).__name__}); sign in to AWS, or run under an IAM role"
+        ) from None
+
+
+@contextmanager
 def translated(action: str, *, remedy: str) -> Iterator[None]:
     """Turn what botocore raises into the types of regcred.errors, once.
 
@@ -195,14 +227,15 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
     Raises:
         TransientError: A throttle, a 5xx, no connection, a time-out.
         RefusedError: A missing permission, a refused identity, a clock that is wrong.
-        MissingError: What was asked for does not exist.
+        MissingError: What was asked for does not exist; see also :func:`own_setup`.
         MalformedError: The input is none that AWS takes, or the answer is not AWS's.
     """
     from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
     from botocore.parsers import ResponseParserError
 
     try:
-        yield
+        with own_setup():
+            yield
     except ClientError as error:
         raise _client_error(error, action, remedy) from None
     except ParamValidationError as error:  # raised before anything is sent

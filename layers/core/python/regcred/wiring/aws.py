@@ -72,7 +72,7 @@ def own_client(service: Any) -> Any:
     """
     config = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
     aws.silence()
-    with aws.CREATING:
+    with aws.CREATING, aws.own_setup():
         return boto3.client(service, config=config)
 
 

@@ -1,0 +1,50 @@
+"""AWS by hand (``regcred rotate --local``), where no region or no credentials are set."""
+
+from __future__ import annotations
+
+import os
+
+import boto3
+import pytest
+
+from regcred.errors import MissingError
+from regcred.vault.records.declared import ProjectPolicy
+from regcred.wiring import aws
+
+POLICY = ProjectPolicy(role_arn="arn:aws:iam::123456789012:role/regcred/payments")
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment that says nothing of AWS."""
+    for name in os.environ:
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    return monkeypatch
+
+
+def assume() -> None:
+    aws.ProjectIdentities().of("payments", POLICY).aws()
+
+
+def test_a_region_that_is_not_set_is_said_with_the_remedy(bare: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MissingError, match="set AWS_DEFAULT_REGION"):
+        aws.own_client("events")
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [({}, "NoCredentialsError"), ({"AWS_PROFILE": "nobody"}, "ProfileNotFound")],
+)
+def test_credentials_that_are_not_there_are_said_with_the_remedy(
+    bare: pytest.MonkeyPatch, more: dict[str, str], what: str
+) -> None:
+    bare.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    for name, value in more.items():
+        bare.setenv(name, value)
+    with pytest.raises(MissingError, match=rf"no AWS credentials .*{what}.*sign in"):
+        assume()
