@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from regcred.errors import MalformedError
@@ -142,6 +142,8 @@ class ServiceAccount:
     namespace: str
     name: str
     ours: tuple[str, ...] = ()
+    written_at: str = field(default="", compare=False)
+    """When sync last wrote it, RFC 3339 in UTC; empty if it never has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,8 @@ class StuckPod:
     name: str
     service_account: str
     pull_secrets: frozenset[str]
+    created: str = ""
+    """Its creationTimestamp, RFC 3339 in UTC."""
 
 
 Item = Namespace | Workload | ServiceAccount | StuckPod

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from regcred.cluster.actions import Action, Evict, Note, Plan, Project, Remove, SetAccount, Tell, account_key
 from regcred.cluster.annotations import reference_of
-from regcred.cluster.model import NAMESPACE, UID_DIGITS, Mode, Namespace, Place, Workload
+from regcred.cluster.model import NAMESPACE, UID_DIGITS, Mode, Namespace, Place, ServiceAccount, Workload
 from regcred.cluster.view import UNREAD, Knowledge, Registry, RegistryState, View
 from regcred.cluster.view import Project as ProjectView
 from regcred.cluster.words import REASON_OF, Reason, Why, expiring, refusal, restart_needed
@@ -21,6 +21,9 @@ from regcred.reference import Reference
 NOTHING = Place()
 GONE = {RegistryState.REVOKED: Why.REVOKED, RegistryState.REMOVED: Why.REMOVED}
 """The states of a registry that are positive proof for a removal."""
+SEEN_WITHIN = timedelta(seconds=10)
+"""How long the API server may give new Pods the list that a ServiceAccount had before."""
+
 WARN_BEFORE = timedelta(hours=1)
 """How long before its end a credential without a refresh time is warned about."""
 
@@ -300,13 +303,19 @@ class _NamespacePlan:
                 change = SetAccount(self.namespace.name, name, tuple(sorted(want - have)), tuple(surplus))
                 self.draft.accounts.append(change)
             elif want:
-                self._evict_stuck(name, want)
+                self._evict_stuck(account, want)
 
-    def _evict_stuck(self, account: str, names: set[str]) -> None:
-        """The names are in the ServiceAccount: a Pod that lacks them is older, and only another one can have them."""
+    def _evict_stuck(self, account: ServiceAccount, names: set[str]) -> None:
+        """The names are in the ServiceAccount: of the Pods that lack them, only another than an older one can have them.
+
+        A Pod that is younger has a list of its own, which a ServiceAccount's never joins; so would have the next.
+        """
+        if not account.written_at:
+            return
+        until = f"{datetime.fromisoformat(account.written_at) + SEEN_WITHIN:%Y-%m-%dT%H:%M:%SZ}"
         for pod in self.view.inventory.stuck_pods(self.namespace.name):
-            is_older = pod.service_account == account and names - pod.pull_secrets
-            if is_older and (self.namespace.name, pod.name) not in self.view.busy:
+            lacks = pod.service_account == account.name and names - pod.pull_secrets
+            if lacks and pod.created <= until and (self.namespace.name, pod.name) not in self.view.busy:
                 self.draft.accounts.append(Evict(self.namespace.name, pod.name))
 
     def _tell_about_itself(self, workload: Workload) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from regcred.cluster.annotations import ANNOTATED, MIRROR_POD, MODE, SECRET_PREFIX, asked
+from regcred.cluster.annotations import ANNOTATED, MANAGER, MIRROR_POD, MODE, SECRET_PREFIX, asked
 from regcred.cluster.model import (
     NAMESPACE,
     POD,
@@ -113,7 +113,14 @@ def service_account(obj: Json) -> ServiceAccount:
     """What to keep of a ServiceAccount: only the names of our form."""
     metadata = obj["metadata"]
     names = tuple(name for name in pull_secrets(obj) if name.startswith(SECRET_PREFIX))
-    return ServiceAccount(sys.intern(metadata["namespace"]), sys.intern(metadata["name"]), names)
+    written_at = [
+        entry.get("time") or ""
+        for entry in metadata.get("managedFields") or ()
+        if entry.get("manager") == MANAGER
+    ]
+    return ServiceAccount(
+        sys.intern(metadata["namespace"]), sys.intern(metadata["name"]), names, max(written_at, default="")
+    )
 
 
 def pull_secrets(obj: Json) -> list[str]:
@@ -143,7 +150,13 @@ def stuck_pod(obj: Json) -> StuckPod | None:
     pod = live_pod(obj)
     if not (pod.stuck and pod.controlled) or obj["metadata"].get("deletionTimestamp"):
         return None
-    return StuckPod(sys.intern(obj["metadata"]["namespace"]), pod.name, pod.service_account, pod.pull_secrets)
+    return StuckPod(
+        sys.intern(obj["metadata"]["namespace"]),
+        pod.name,
+        pod.service_account,
+        pod.pull_secrets,
+        obj["metadata"].get("creationTimestamp") or "",
+    )
 
 
 def _service_account_name(spec: Json) -> str:

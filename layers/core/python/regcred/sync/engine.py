@@ -318,7 +318,8 @@ class Engine:
         known = self.inventory.accounts(namespace).get(account)
         if known is not None:
             ours = {*known.ours, *add} - set(remove)
-            self.inventory.put(replace(known, ours=tuple(sorted(ours))))
+            now = f"{self.clock():%Y-%m-%dT%H:%M:%SZ}"
+            self.inventory.put(replace(known, ours=tuple(sorted(ours)), written_at=now))
 
     def _measure(self) -> None:
         """Tell the meter how things stand; the countdown goes on though Vault be out of reach."""
