@@ -31,7 +31,8 @@ class FakeClusterApi:
         if path in self.objects:
             return self.objects[path]
         if path.rsplit("/", 1)[-1] in {"pods", "events"}:
-            return {"items": [obj for obj in self._below(path) if _selected(obj, query)]}
+            found = [obj for obj in self._below(path) if _selected(obj, query)]
+            return {"items": found[: int(parse_qs(query).get("limit", ["500"])[0])]}
         raise MissingError(f"the API server answered 404 to GET {path}")
 
     def _below(self, path: str) -> list[dict[str, Any]]:
@@ -42,4 +43,7 @@ def _selected(obj: dict[str, Any], query: str) -> bool:
     selector = parse_qs(query).get("labelSelector", [""])[0]
     wanted = dict(pair.split("=", 1) for pair in selector.split(",") if pair)
     labels = obj["metadata"].get("labels") or {}
-    return all(labels.get(key) == value for key, value in wanted.items())
+    field, _, value = parse_qs(query).get("fieldSelector", [""])[0].partition("=")
+    return all(labels.get(key) == value for key, value in wanted.items()) and (
+        not field or obj.get(field) == value
+    )

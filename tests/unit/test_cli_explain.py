@@ -318,6 +318,20 @@ def test_events_of_sync_are_shown(scene):
     assert "NotGranted: Namespace prod may not use project payments" in scene()
 
 
+def test_events_of_sync_are_found_among_thousands_of_others(scene):
+    events = "/api/v1/namespaces/prod/events"
+    for number in range(600):
+        scene.api.objects[f"{events}/a{number}"] = {"metadata": {}, "reportingComponent": "kubelet"}
+    scene.api.objects[f"{events}/ours"] = {
+        "metadata": {},
+        "involvedObject": {"uid": "d1"},
+        "reportingComponent": "regcred.dev/sync",
+        "reason": "NotGranted",
+        "message": "no grant",
+    }
+    assert "NotGranted: no grant" in scene()
+
+
 def test_json_is_for_programs(scene):
     found = json.loads(scene("explain pod prod/shop-1-a -o json"))
     assert found["images"][0]["registry"] == "payments/ecr-prod"

@@ -12,7 +12,14 @@ from urllib.parse import urlencode
 from regcred.cli.explanation import Held, Image, Known, Subject, World
 from regcred.cli.knowledge import VaultView
 from regcred.cli.session import Cluster, Session
-from regcred.cluster.annotations import REQUEST_PREFIX, SECRET_EXPIRES, SECRET_VERSION, asked, reference_of
+from regcred.cluster.annotations import (
+    REPORTER,
+    REQUEST_PREFIX,
+    SECRET_EXPIRES,
+    SECRET_VERSION,
+    asked,
+    reference_of,
+)
 from regcred.cluster.model import POD, WORKLOADS, Kind
 from regcred.errors import MissingError, RefusedError
 from regcred.reference import Reference
@@ -143,19 +150,12 @@ def _image(container: Json, status: Json) -> Image:
 def _told(api: Cluster, chain: Sequence[tuple[Kind, Json]], namespace: str) -> list[str]:
     """What sync said by Events of the objects, newest last, each once."""
     uids = {obj["metadata"]["uid"] for _, obj in chain if obj["metadata"].get("uid")}
+    query = urlencode({"fieldSelector": f"reportingComponent={REPORTER}", "limit": 500})
     try:
-        events = (
-            api.get(f"/api/v1/namespaces/{namespace}/events", urlencode({"limit": 500})).get("items") or []
-        )
+        events = api.get(f"/api/v1/namespaces/{namespace}/events", query).get("items") or []
     except (RefusedError, MissingError):
         return []
-    ours = [
-        event
-        for event in events
-        if (event.get("involvedObject") or {}).get("uid") in uids
-        and "regcred"
-        in str(event.get("reportingComponent") or (event.get("source") or {}).get("component") or "")
-    ]
+    ours = [event for event in events if (event.get("involvedObject") or {}).get("uid") in uids]
     return list(dict.fromkeys(f"{event.get('reason')}: {event.get('message')}" for event in ours))
 
 

@@ -33,6 +33,9 @@ SECRET_VERSION = "regcred.dev/version"  # noqa: S105 - a name
 SECRET_EXPIRES = "regcred.dev/expires-at"  # noqa: S105 - a name
 """Annotations of our Secrets, for people who run ``kubectl describe``."""
 
+REPORTER = "regcred.dev/sync"
+"""The ``reportingController`` of the Events that sync writes."""
+
 MIRROR_POD = "kubernetes.io/config.mirror"
 """On Pods that the kubelet made of a static manifest; they can't use Secrets."""
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from regcred.cluster.annotations import ANNOTATED, MANAGER, reference_of
+from regcred.cluster.annotations import ANNOTATED, MANAGER, REPORTER, reference_of
 from regcred.cluster.dockerconfig import SecretBody, ownership_probe
 from regcred.cluster.interface import Change, ExpiredError, Listing, Message, NameTakenError, SilentError
 from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, Item, Kind, LivePod
@@ -316,7 +316,7 @@ def event_body(message: Message, namespace: str, *, instance: str, now: datetime
             "namespace": namespace,
         },
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "reportingController": "regcred.dev/sync",
+        "reportingController": REPORTER,
         "reportingInstance": instance,
         "action": "Project",
         "reason": message.reason,
