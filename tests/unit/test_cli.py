@@ -639,6 +639,7 @@ class TestRegistryAdd:
             ("[" * 5000, "nested too deep"),
             ('{"a":' * 5000, "nested too deep"),
             ('{"provider": 5}', "provider: is no text"),
+            ('{"provider": "mcr", "description": "\\ud800"}', "half of a character"),
         ],
     )
     def test_a_wrong_file_is_refused_by_line_or_field(self, payments, tmp_path, text, named):
@@ -862,6 +863,27 @@ class TestWhatOthersWroteByHand:
         payments.kv.write("registries/Other/x", {"document": '{"provider": "ecr"}'}, cas=0)
         assert "payments/ecr-prod" in payments(command)
         assert "payments/ECR_Prod is left out" in payments.err
+
+    def test_a_broken_definition_can_be_replaced_revoked_and_removed(self, payments, tmp_path):
+        payments.kv.write("registries/payments/broken", {"document": "{"}, cas=0)
+        payments("revoke payments/broken --yes --no-wait")
+        file = definition_file(tmp_path, "provider: mcr\n")
+        payments(f"registry add payments/broken -f {file}", code=2)
+        assert "--replace" in payments.last
+        payments(f"registry add payments/broken -f {file} --replace")
+        assert payments.store.definition(Reference("payments", "broken")).value.provider == "mcr"
+        payments.kv.put("registries/payments/broken", {"document": "{"})
+        payments("registry remove payments/broken --yes")
+        assert "registries/payments/broken" not in payments.kv.paths()
+
+    def test_a_broken_project_or_cluster_is_left_out_of_the_list_with_a_word(self, payments):
+        payments.kv.write("platform/projects/other", {"document": '{"hosts": "x"}'}, cas=0)
+        payments.kv.write("platform/clusters/other", {"document": '{"grants": 5}'}, cas=0)
+        assert "payments" in payments("project list")
+        assert "project other is left out" in payments.err
+        assert "payments" in payments("grant list")
+        assert "cluster other is left out" in payments.err
+        payments("grant list --cluster other", code=1)
 
     def test_a_broken_index_fails_and_hides_no_other_project(self, payments):
         payments.kv.write("credentials/other/_index", {"document": "{"}, cas=0)

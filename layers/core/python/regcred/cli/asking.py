@@ -48,7 +48,7 @@ def ask(session: Session, reference: Reference, action: Action, *, nudge: bool =
         RefusedError: the token may not ask for this project.
     """
     store = session.store
-    lookup.definition(store, reference)
+    lookup.check_exists(store, reference)
     before = lookup.index(store, reference.project).registries.get(reference.registry)
     request = Request(action=action, asked_at=session.now())
     store.ask(reference, request)

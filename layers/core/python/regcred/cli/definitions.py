@@ -63,7 +63,13 @@ def fields_of(text: str, where: str, *, kind: str) -> dict[str, Any]:
 
 def _json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()
+        return content
+    except UnicodeEncodeError:
+        raise BadInputError(
+            f"{where}: holds half of a character (an escape \\ud800 to \\udfff alone)"
+        ) from None
     except RecursionError:
         raise BadInputError(f"{where}: is nested too deep") from None
     except ValueError as error:

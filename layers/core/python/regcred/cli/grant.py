@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import click
 
+from regcred.cli import lookup
 from regcred.cli.failures import BadInputError
 from regcred.cli.groups import Group
 from regcred.cli.output import output_option, plural, print_json, print_table, say
@@ -125,8 +127,16 @@ def remove(
 @pass_session
 def list_(session: Session, cluster: str | None, as_json: bool) -> None:
     """List what is granted."""
-    names = [cluster] if cluster else session.store.clusters()
-    found = {name: grants.value for name in names if (grants := session.store.cluster(name))}
+    store = session.store
+    if cluster:
+        only = store.cluster(cluster)
+        found = {cluster: only.value} if only else {}
+    else:
+        read = {
+            name: lookup.readable(partial(store.cluster, name), f"cluster {name}")
+            for name in store.clusters()
+        }
+        found = {name: grants.value for name, grants in read.items() if grants}
     if as_json:
         print_json({"clusters": {name: grants.model_dump(mode="json") for name, grants in found.items()}})
         return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
+from typing import TypeVar
 
 from regcred.cli.output import say
 from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError
@@ -13,6 +15,8 @@ from regcred.vault.records.declared import Definition
 from regcred.vault.records.index import Index
 from regcred.vault.records.paths import registry_path
 from regcred.vault.store import Store, Versioned
+
+R = TypeVar("R")
 
 
 def definition(store: Store, reference: Reference) -> Versioned[Definition]:
@@ -25,6 +29,16 @@ def definition(store: Store, reference: Reference) -> Versioned[Definition]:
     if found is None:
         raise no_such_registry(store, reference)
     return found
+
+
+def check_exists(store: Store, reference: Reference) -> None:
+    """Check that there is such a registry, be its definition good or broken: a broken one can be replaced, revoked and removed.
+
+    Raises:
+        MissingError: see :func:`definition`.
+    """
+    with suppress(MalformedError):
+        definition(store, reference)
 
 
 def typed_definition(store: Store, reference: Reference) -> BaseDefinition:
@@ -95,6 +109,15 @@ def _odd(what: str, name: str) -> bool:
         say(f"note: {what} is left out: {error}")
         return True
     return False
+
+
+def readable(read: Callable[[], Versioned[R] | None], what: str) -> Versioned[R] | None:
+    """What is read of one thing of a list; None if it is gone, or broken: that is told, and hides no other."""
+    try:
+        return read()
+    except MalformedError as error:
+        say(f"note: {what} is left out: {error}")
+        return None
 
 
 def index(store: Store, project: str) -> Index:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import click
 
+from regcred.cli import lookup
 from regcred.cli.failures import BadInputError
 from regcred.cli.groups import Group
 from regcred.cli.output import output_option, print_json, print_table, say
@@ -136,7 +138,11 @@ def remove(session: Session, /, project: str, **what: Sequence[str]) -> None:
 @pass_session
 def list_(session: Session, as_json: bool) -> None:
     """List the projects."""
-    policies = {name: session.store.project(name) for name in session.store.project_policies()}
+    store = session.store
+    policies = {
+        name: lookup.readable(partial(store.project, name), f"project {name}")
+        for name in store.project_policies()
+    }
     found = {name: policy.value for name, policy in policies.items() if policy}
     if as_json:
         print_json({"projects": {name: _content(policy) for name, policy in found.items()}})

@@ -77,7 +77,7 @@ def revoke(session: Session, reference: Reference, yes: bool, wait: bool, timeou
     This is for a leak. The vendor is asked to revoke it where it can (ECR and Google can't: there the credential dies when it expires), it is
     destroyed in Vault, and every cluster removes its Secrets. Nothing new is fetched until 'regcred rotate P/R'.
     """
-    lookup.definition(session.store, reference)
+    lookup.check_exists(session.store, reference)
     if not yes:
         confirm(
             f"Revoke {reference}? Pods that pull with it{_where(session, reference)} can't pull any more."

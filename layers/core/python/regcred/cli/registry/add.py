@@ -14,7 +14,7 @@ from regcred.cli.parameters import REFERENCE
 from regcred.cli.prompts import interactive
 from regcred.cli.rotate import ask, timeout_option, wait_option
 from regcred.cli.session import Session, pass_session
-from regcred.errors import ConflictError, RefusedError, RegcredError
+from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition, check_allowed
 from regcred.registry.trust import Asker
@@ -81,12 +81,16 @@ def add(
 
 
 def _version_to_replace(store: Store, reference: Reference, *, replace: bool) -> int:
-    found = store.definition(reference)
-    if found and not replace:
+    try:
+        found = store.definition(reference)
+        version = found.version if found else 0
+    except MalformedError:  # a broken one is there to be replaced
+        version = store.definition_version(reference)
+    if version and not replace:
         raise BadInputError(
             f"{reference} exists already; change it with --replace, or see 'regcred registry show {reference}'"
         )
-    return found.version if found else store.definition_version(reference)
+    return version or store.definition_version(reference)
 
 
 def _asked() -> BaseDefinition:

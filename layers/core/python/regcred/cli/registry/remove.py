@@ -24,13 +24,13 @@ def remove(session: Session, reference: Reference, yes: bool) -> None:
     The credential is then destroyed in Vault and its Secrets are removed from every cluster, within minutes. The vendor is
     not asked to end it; to be sure of that, 'regcred revoke P/R' first.
     """
-    lookup.definition(session.store, reference)
+    lookup.check_exists(session.store, reference)
     if not yes:
         confirm(f"Remove {reference}? Workloads that name it can't pull its images any more.")
     try:
         session.store.remove_definition(reference)
     except RegcredError as error:
-        if session.store.definition(reference) is not None:
+        if session.store.definition_version(reference):
             raise
         line, _ = describe(error)
         raise Failed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -19,11 +20,8 @@ from regcred.cli.output import (
 )
 from regcred.cli.parameters import PROJECT, REFERENCE
 from regcred.cli.session import Session, pass_session
-from regcred.errors import MalformedError
 from regcred.reference import Reference
-from regcred.vault.records.declared import Definition
 from regcred.vault.records.index import IndexEntry
-from regcred.vault.store import Store, Versioned
 
 
 @click.command(name="list", short_help="List registries.")
@@ -42,7 +40,7 @@ def list_(session: Session, projects: Sequence[str], as_json: bool) -> None:
     found = [
         (reference, definition.value, entry)
         for reference, entry in rows
-        if (definition := _readable(store, reference))
+        if (definition := lookup.readable(partial(store.definition, reference), str(reference)))
     ]
     if as_json:
         print_json(
@@ -70,15 +68,6 @@ def list_(session: Session, projects: Sequence[str], as_json: bool) -> None:
             for reference, definition, entry in found
         ],
     )
-
-
-def _readable(store: Store, reference: Reference) -> Versioned[Definition] | None:
-    """A definition; one that is gone is passed over, and so is a broken one, with a word."""
-    try:
-        return store.definition(reference)
-    except MalformedError as error:
-        say(f"note: {reference} is left out: {error}")
-        return None
 
 
 def _few(hosts: Sequence[str]) -> str:
