@@ -10,13 +10,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from fakes.cluster import FakeCluster
+from fakes.cluster import KINDS, FakeCluster
 from fakes.key_value import FakeKeyValue
 from fakes.sync_world import Mount, deployment, namespace, options, password_in, pod, until
 
 from regcred.cluster.interface import Change, ExpiredError, Listing, SilentError
-from regcred.cluster.model import SERVICE_ACCOUNT, Kind, Mode
-from regcred.errors import RefusedError, TransientError
+from regcred.cluster.model import SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, custom_kind
+from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.sync import Engine, Loop, Pace, run_once
 from regcred.sync.desk import utc_now
 from regcred.sync.loop import GRANTS, documents_of
@@ -486,3 +486,25 @@ async def test_a_label_for_a_mode_that_is_not_allowed_does_not_have_everything_r
         await until(lambda: loop._engine.inventory.accounts_known)
         await world.cluster.create(deployment("shop", "a-third"))
         await until(lambda: watched == [True, False])
+
+
+async def test_a_custom_kind_that_is_not_served_any_longer_proves_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when an upgrade of its definition drops the version that is configured; the objects are still there."""
+    rollout = custom_kind("argoproj.io/v1alpha1/rollouts/Rollout")
+    monkeypatch.setitem(KINDS, "Rollout", rollout)
+    world.cluster = FakeCluster((*WORKLOADS, rollout))
+    await world.cluster.create(namespace("shop"))
+    await world.cluster.create(deployment("shop", "web", REF) | {"kind": "Rollout"})
+    async with world.running(kinds=(*WORKLOADS, rollout)) as loop:
+        await world.until_password("shop")
+        monkeypatch.delitem(KINDS, "Rollout")
+        for call in ("watching", "watch"):
+            world.cluster.faults[call, "Rollout"] = MissingError(
+                "the server could not find the requested resource"
+            )
+        await world.cluster.create(namespace("wakes-the-watch"))
+        await until(lambda: not loop.ready)
+        await asyncio.sleep(0.5)
+        assert password_in(await world.cluster.secret("shop", NAME)) == "s3cret-one"

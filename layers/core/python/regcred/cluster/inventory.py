@@ -80,6 +80,10 @@ class Inventory:
         """Whether any namespace has chosen this mode by its label."""
         return self._modes[mode] > 0
 
+    def holds(self, kind: Kind) -> bool:
+        """Whether any object of a kind asks for something."""
+        return bool(self._workloads.names(kind))
+
     def doubt(self, kind: Kind) -> None:
         """Say that what is known of a kind may have gone stale; it counts again after the next :meth:`replace`."""
         if kind is not SERVICE_ACCOUNT:

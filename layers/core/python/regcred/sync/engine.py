@@ -18,7 +18,7 @@ from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, M
 from regcred.cluster.plan import GONE, make_plan
 from regcred.cluster.view import RegistryState, Rules, View
 from regcred.cluster.words import REASON_OF, Why, refusal
-from regcred.errors import MissingError, RegcredError
+from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.sync.applier import CONCURRENCY, Applier
 from regcred.sync.desk import Clock, Meter, Unmeasured, VaultThreads, log, utc_now
@@ -121,6 +121,12 @@ class Engine:
         except MissingError:
             if not kind.custom:
                 raise
+            if self.inventory.holds(kind):
+                # Another version may be served now: that says nothing of the workloads.
+                raise TransientError(
+                    f"{kind.api_version} {kind.plural} are not served any longer; the workloads that were seen count "
+                    "until a restart"
+                ) from None
             log(logging.WARNING, "a configured kind is not served by this cluster", workload=kind.name)
             self.touch(self.inventory.replace(kind, []))
             raise
