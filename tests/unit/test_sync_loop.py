@@ -508,3 +508,12 @@ async def test_a_custom_kind_that_is_not_served_any_longer_proves_nothing(
         await until(lambda: not loop.ready)
         await asyncio.sleep(0.5)
         assert password_in(await world.cluster.secret("shop", NAME)) == "s3cret-one"
+
+
+async def test_a_project_may_be_named_grants(world: World) -> None:
+    metrics = Metrics()
+    world.mount.grant({"payments": ["shop"], "grants": ["shop"]})
+    await world.cluster.create(deployment("shop", "other", "grants/registry"))
+    async with world.running(meter=metrics):
+        await until(lambda: 'regcred_vault_document_known{document="grants"} 0.0' in metrics.text().decode())
+        assert 'regcred_vault_document_known{document="platform/clusters/c1"} 1.0' in metrics.text().decode()

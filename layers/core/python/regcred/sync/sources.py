@@ -37,10 +37,11 @@ class Sources:
         self._vault = vault
         self._clock = clock
         self._meter = meter
+        self._grants_path = f"platform/clusters/{cluster}"
         self.grants = Grants()
         self.projects: dict[str, Project] = {}
         self.problems: dict[str, str] = {}
-        """By document (``grants`` or a project), why it can't be known now."""
+        """By document (the grants' path, or a project), why it can't be known now."""
         self._readable: dict[str, bool] = {}
         self._versions: dict[str, int] = {}
         self._bodies: dict[Reference, SecretBody] = {}
@@ -62,20 +63,20 @@ class Sources:
         try:
             version = await self._vault(self._store.cluster_version, self._cluster)
             if version and version == self._versions.get(""):
-                return self._settle("grants")
+                return self._settle(self._grants_path)
             found = await self._vault(self._store.cluster, self._cluster) if version else None
         except RegcredError as error:
-            self._trouble("grants", error)
+            self._trouble(self._grants_path, error)
             return False
         if found is None:
-            self._trouble("grants", f"there is no document platform/clusters/{self._cluster}")
+            self._trouble(self._grants_path, f"there is no document {self._grants_path}")
             if self.grants.knowledge is Knowledge.UNREADABLE:
                 self.grants = Grants(Knowledge.ABSENT)
                 return True
             return False
         if self._grants_are_stale(found.version):
             return False
-        self._settle("grants")
+        self._settle(self._grants_path)
         self._versions[""] = found.version
         old, self.grants = self.grants, grants_of(found.value)
         return old != self.grants
