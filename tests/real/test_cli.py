@@ -22,6 +22,7 @@ from pydantic import SecretStr
 
 from realparts.kubernetes import Kubernetes
 from realparts.stack import Stack
+from realparts.waiting import eventually
 from regcred.cluster.dockerconfig import secret_body
 from regcred.credential import Credential, Login
 from regcred.reference import Reference
@@ -351,10 +352,8 @@ def shop(kubernetes_stack: Stack, project, store) -> Iterator[Shop]:
     )
     namespace = f"shop-{uuid.uuid4().hex[:8]}"
     kubernetes.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
-    deadline = time.monotonic() + 20
-    while not kubernetes.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default").ok:
-        assert time.monotonic() < deadline, "no default ServiceAccount"
-        time.sleep(0.1)
+    account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
+    eventually(lambda: kubernetes.get(account).ok, what="a default ServiceAccount")
     pod = {
         "metadata": {"name": "shop", "annotations": {"registry.regcred.dev/main": str(reference)}},
         "spec": {"containers": [{"name": "app", "image": "registry.example.com/shop:1"}]},
@@ -410,10 +409,7 @@ def test_sync_as_a_loop_places_what_is_granted_and_ends_on_ctrl_c(root, shop):
     try:
         root(f"grant add --cluster local {shop.reference.project} {shop.namespace}")
         secret = f"/api/v1/namespaces/{shop.namespace}/secrets/{shop.reference.secret_name}"
-        deadline = time.monotonic() + 60
-        while not shop.kubernetes.get(secret).ok:
-            assert time.monotonic() < deadline, "no Secret"
-            time.sleep(0.5)
+        eventually(lambda: shop.kubernetes.get(secret).ok, what="the Secret")
         loop.send_signal(signal.SIGINT)
         _, err = loop.communicate(timeout=20)
     finally:

@@ -29,5 +29,5 @@ def eventually(check: Callable[[], Any], *, what: str = "", seconds: float = 60)
         except requests.HTTPError as error:
             refused = f"; the last answer: {error}"
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s{what and f': {what}'}{refused}")
+            raise AssertionError(f"not within {seconds:g} s{what and f': {what}'}{refused}")
         time.sleep(0.1)
