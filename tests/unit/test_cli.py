@@ -504,6 +504,16 @@ class TestRotate:
         payments.answer(ECR, version=13)
         payments("rotate payments/ecr-prod")
 
+    def test_waiting_outlives_a_restart_of_vault_after_the_answer(self, payments):
+        def answered():
+            payments.index(ECR, version=13)
+            payments.kv.delete("requests/payments/ecr-prod")
+            payments.kv.faults["read", "credentials/payments/_index"] = TransientError("sealed")
+
+        payments.while_waiting += [answered, payments.kv.faults.clear]
+        payments("rotate payments/ecr-prod")
+        assert "ok, version 13" in payments.out
+
     def test_a_newer_request_of_somebody_else_is_waited_for(self, payments):
         newer = Request(action=Action.VERIFY, asked_at=NOW + timedelta(seconds=1))
         payments.while_waiting.append(lambda: payments.store.ask(ECR, newer))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,7 +14,7 @@ from regcred.cli import lookup
 from regcred.cli.failures import Failed
 from regcred.cli.output import duration, say
 from regcred.cli.session import Session
-from regcred.errors import RefusedError, TransientError
+from regcred.errors import ConflictError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.vault.records.declared import Action, Request
 from regcred.vault.records.index import IndexEntry, State
@@ -66,11 +66,13 @@ def wait(session: Session, asked: Asked, patience: timedelta) -> IndexEntry:
     started = session.now()
     with _progress(asked, started) as tell:
         while True:
-            if _taken_away(session, asked):
-                if entry := _entry(session, asked):
-                    return entry
-                # A request may be lost to another that was answered at the same moment (Store.answered).
-                session.store.ask(asked.reference, asked.request)
+            # A wait of minutes outlives a restart of Vault, and others who ask for the same.
+            with suppress(TransientError, ConflictError):
+                if _taken_away(session, asked):
+                    if entry := _entry(session, asked):
+                        return entry
+                    # A request may be lost to another that was answered at the same moment (Store.answered).
+                    session.store.ask(asked.reference, asked.request)
             now = session.now()
             if now - started > patience:
                 raise TransientError(
@@ -86,12 +88,9 @@ def _entry(session: Session, asked: Asked) -> IndexEntry | None:
 
 
 def _taken_away(session: Session, asked: Asked) -> bool:
-    try:
-        if session.store.request(asked.reference) is None:
-            return True
-        return asked.request.action is Action.REVOKE and _revoked(session, asked)
-    except TransientError:
-        return False  # a wait of minutes outlives a restart of Vault
+    if session.store.request(asked.reference) is None:
+        return True
+    return asked.request.action is Action.REVOKE and _revoked(session, asked)
 
 
 def _revoked(session: Session, asked: Asked) -> bool:
