@@ -38,7 +38,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         nonlocal unreachable
         try:
             owner = f"{context.aws_request_id}/{identifier}"
-            outcomes.extend(rotate().run(Message.parse(body), owner=owner, until=until))
+            done = rotate().run(Message.parse(body), owner=owner, until=until)
+            outcomes.extend(done.outcomes)
+            if done.errors:
+                raise done.errors[0]
         except RegcredError as error:
             unreachable += isinstance(error, TransientError) and not isinstance(error, OutOfTimeError)
             logger.error("message failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - its line says all

@@ -5,25 +5,27 @@ from typing import Any
 
 import pytest
 
-from regcred.errors import TransientError
+from regcred.errors import RegcredError, TransientError
 from regcred.reference import Reference
-from regcred.rotate import Done, Outcome, OutOfTimeError
+from regcred.rotate import Done, Outcome, OutOfTimeError, Report
 from regcred.work import Message
 
 
 class FakeRotate:
     def __init__(self, failing: dict[str, Exception] | None = None) -> None:
         self.failing = failing or {}
+        self.errors: list[RegcredError] = []
         self.calls: list[tuple[str, str]] = []
 
-    def run(self, message: Message, *, owner: str, until: Any) -> list[Outcome]:
+    def run(self, message: Message, *, owner: str, until: Any) -> Report:
         self.calls.append((message.project, owner))
         if message.project in self.failing:
             raise self.failing[message.project]
-        return [
+        outcomes = [
             Outcome(Reference(message.project, name), Done.ROTATED, provider="ecr", version=2)
             for name in message.registries
         ]
+        return Report(outcomes, self.errors)
 
 
 def record(number: int, project: str, body: str | None = None) -> dict[str, Any]:
@@ -80,6 +82,14 @@ def test_a_message_that_is_none_of_ours_fails_and_is_named_in_one_line(invoke, c
 def test_a_bug_shows_no_secret_in_the_log(invoke, capsys) -> None:
     assert failed(invoke(FakeRotate({"a": KeyError("password=hunter2hunter2")}), record(1, "a"))) == ["m1"]
     assert "hunter2" not in capsys.readouterr().out
+
+
+def test_what_was_done_is_told_though_the_message_comes_again_for_the_rest(invoke, capsys) -> None:
+    verb = FakeRotate()
+    verb.errors = [TransientError("Vault is sealed")]
+    assert failed(invoke(verb, record(1, "a"))) == ["m1"]
+    metrics = json.loads(next(line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line))
+    assert (metrics["Rotated"], metrics["VaultUnreachable"]) == ([1.0], [1.0])
 
 
 def test_a_run_that_is_out_of_time_does_not_look_like_a_vault_that_is_away(invoke, capsys) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import pairwise
 from threading import Thread
+from typing import Any
 
 import pytest
 from fakes.cloud import Clock, FakeAnnouncer, FakeIdentities, FakeProvider, FakeVerifier
@@ -26,7 +27,7 @@ PROD = Reference("payments", "prod")
 class World:
     """Rotate over fakes, with one registry ``payments/prod`` whose fake vendor mints for 12 hours."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.clock = Clock()
         self.kv = FakeKeyValue()
         self.store = Store(self.kv)
@@ -40,6 +41,7 @@ class World:
             verifier=self.verifier,
             announcer=self.announcer,
             now=self.clock,
+            **settings,
         )
         self.store.write_project("payments", ProjectPolicy(hosts=[HOST]), cas=0)
         self.define(PROD)
@@ -51,7 +53,10 @@ class World:
 
     def run(self, reason: Reason = Reason.DUE, *names: str, owner: str = "me") -> list[Outcome]:
         registries = dict.fromkeys(names or ("prod",), reason)
-        return self.verb.run(Message(project="payments", registries=registries), owner=owner)
+        report = self.verb.run(Message(project="payments", registries=registries), owner=owner)
+        for error in report.errors:
+            raise error
+        return report.outcomes
 
     def one(self, reason: Reason = Reason.DUE) -> Done:
         return self.run(reason)[0].done
@@ -584,8 +589,8 @@ def test_a_claim_lost_while_slots_are_saved_is_no_failure_of_the_vendor(rotated:
 
 def test_no_registry_is_started_after_the_time_is_up(world: World) -> None:
     message = Message(project="payments", registries={"prod": Reason.NEW})
-    with pytest.raises(TransientError, match="no time"):
-        world.verb.run(message, owner="me", until=world.clock())
+    (error,) = world.verb.run(message, owner="me", until=world.clock()).errors
+    assert "no time" in str(error)
     assert not world.provider.contexts
 
 
@@ -650,3 +655,13 @@ def test_retry_after_goes_before_the_back_off() -> None:
     error = TransientError("429", retry_after=timedelta(hours=2))
     wait = next_attempt(error, attempts=1, reference=PROD, entry=None, now=now) - now
     assert timedelta(hours=2) <= wait <= timedelta(hours=2.4)
+
+
+def test_what_was_asked_of_a_registry_ends_with_it(rotated: World) -> None:
+    rotated.ask(Action.REVOKE)
+    rotated.store.remove_definition(PROD)
+    assert rotated.one(Reason.DUE) is Done.REMOVED
+    assert rotated.store.requests("payments") == []
+    rotated.ask(Action.REVOKE)
+    assert rotated.one(Reason.ASKED) is Done.DROPPED
+    assert rotated.store.requests("payments") == []

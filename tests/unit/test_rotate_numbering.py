@@ -42,7 +42,11 @@ class World:
         self.kv.delete(credential_path(PROD))
 
     def run(self, reason: Reason) -> Done:
-        return self.verb.run(Message(project="payments", registries={"prod": reason}), owner="me")[0].done
+        return (
+            self.verb.run(Message(project="payments", registries={"prod": reason}), owner="me")
+            .outcomes[0]
+            .done
+        )
 
     def ask(self, action: Action) -> None:
         self.store.ask(PROD, Request(action=action, asked_at=self.clock()))

@@ -42,7 +42,11 @@ class World:
         self.store.write_definition(MAIN, Definition.model_validate(content), cas=version)
 
     def run(self, reason: Reason) -> Done:
-        return self.verb.run(Message(project="payments", registries={"main": reason}), owner="me")[0].done
+        return (
+            self.verb.run(Message(project="payments", registries={"main": reason}), owner="me")
+            .outcomes[0]
+            .done
+        )
 
     def revoke(self) -> IndexEntry:
         self.store.ask(MAIN, Request(action=Action.REVOKE, asked_at=self.clock()))

@@ -33,9 +33,15 @@ def test_it_is_told_once_and_backed_off_from_while_others_go_on() -> None:
         store.write_definition(Reference("payments", name), definition, cas=0)
     kv.faults["write", "credentials/payments/large"] = MalformedError("the document is too large")
     message = Message(project="payments", registries={"large": Reason.NEW, "main": Reason.NEW})
-    assert [outcome.done for outcome in verb.run(message, owner="me")] == [Done.FAILING, Done.ROTATED]
+    assert [outcome.done for outcome in verb.run(message, owner="me").outcomes] == [
+        Done.FAILING,
+        Done.ROTATED,
+    ]
     index = store.index("payments")
     assert index is not None
     assert index.value.registries["large"].state is State.FAILING
     assert "too large" in index.value.registries["large"].error
-    assert [outcome.done for outcome in verb.run(message, owner="me")] == [Done.DROPPED, Done.DROPPED]
+    assert [outcome.done for outcome in verb.run(message, owner="me").outcomes] == [
+        Done.DROPPED,
+        Done.DROPPED,
+    ]

@@ -54,8 +54,10 @@ class World:
         self.store.write_definition(REFERENCE, Definition.model_validate(vendor.definition), cas=0)
 
     def run(self, reason: Reason = Reason.DUE) -> Done:
-        (outcome,) = self.verb.run(Message(project="payments", registries={"main": reason}), owner="me")
-        return outcome.done
+        report = self.verb.run(Message(project="payments", registries={"main": reason}), owner="me")
+        for error in report.errors:
+            raise error
+        return report.outcomes[0].done
 
     def due(self) -> Done:
         """The next rotation, when its time has come."""

@@ -86,7 +86,7 @@ def document(value: Mapping[str, Any]) -> str:
 
 
 def assume_role_policy(asker: Asker) -> dict[str, Any]:
-    """The trust policy of a role that the project's role may assume, with the project as external id."""
+    """The trust policy of a role that the project's role may assume, with the project as external id and as its tag."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -94,7 +94,12 @@ def assume_role_policy(asker: Asker) -> dict[str, Any]:
                 "Effect": "Allow",
                 "Principal": {"AWS": asker.role_arn},
                 "Action": "sts:AssumeRole",
-                "Condition": {"StringEquals": {"sts:ExternalId": asker.project}},
+                "Condition": {
+                    "StringEquals": {
+                        "sts:ExternalId": asker.project,
+                        "aws:PrincipalTag/project": asker.project,
+                    }
+                },
             }
         ],
     }

@@ -16,7 +16,7 @@ registry, :mod:`~regcred.rotate.decide` says what it needs, and :mod:`~regcred.r
 """
 
 from regcred.rotate.backoff import next_attempt
-from regcred.rotate.outcome import Announced, Announcer, Done, Event, Outcome, OutOfTimeError
+from regcred.rotate.outcome import Announced, Announcer, Done, Event, Outcome, OutOfTimeError, Report
 from regcred.rotate.turn import Identities
 from regcred.rotate.verb import Rotate
 
@@ -28,6 +28,7 @@ __all__ = [
     "Identities",
     "OutOfTimeError",
     "Outcome",
+    "Report",
     "Rotate",
     "next_attempt",
 ]

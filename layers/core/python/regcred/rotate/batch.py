@@ -56,7 +56,8 @@ class Batch:
         seen = self._see(reference, rotation, entry, reason)
         task = decide(seen, reason, now=now)
         if task is Task.NOTHING:
-            return Result(outcome(seen, Done.DROPPED))
+            answered = seen.asked if seen.definition is None else 0  # nothing can come of it any more
+            return Result(outcome(seen, Done.DROPPED), answered=answered)
         held = self._claim(seen, now=now)
         if held is None:
             return Result(outcome(seen, Done.BUSY))
@@ -69,7 +70,11 @@ class Batch:
     ) -> Seen:
         store = self.tools.store
         definition = _or_malformed(lambda: store.definition(reference))
-        request = _or_malformed(lambda: store.request(reference)) if reason is Reason.ASKED else None
+        ends = (
+            definition is None
+        )  # what was asked for ends with it, and must not meet another of the same name
+        asked = reason is Reason.ASKED or ends
+        request = _or_malformed(lambda: store.request(reference)) if asked else None
         stored = _or_malformed(lambda: store.credential(reference))
         for found in (request, stored):
             if isinstance(found, MalformedError):

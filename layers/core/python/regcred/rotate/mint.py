@@ -25,11 +25,12 @@ def mint(turn: Turn) -> Result:
     try:
         definition, provider = turn.provider()
         context = turn.context(definition)
+        needed = definition.needs_credential()
     except TransientError:
         raise  # Vault's trouble, not the vendor's
-    except RegcredError as error:
-        return turn.failed(error, answered=answered)
-    if not definition.needs_credential():
+    except Exception as error:  # noqa: BLE001 - one definition's bug must not stop the others' registries
+        return turn.failed(turn.typed(error), answered=answered)
+    if not needed:
         return _public(turn, definition)
     try:
         with turn.tools.bounds.at(definition):
@@ -37,10 +38,8 @@ def mint(turn: Turn) -> Result:
         verified, warning = _judged(turn, definition, provider, credential, context)
     except ConflictError:  # the claim was lost to another run, whose outcome counts
         return turn.result(Done.BUSY)
-    except RegcredError as error:
-        return turn.failed(error, answered=answered)
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
-        return turn.failed(turn.unexpected(error), answered=answered)
+        return turn.failed(turn.typed(error), answered=answered)
     return _put_in_force(turn, credential, verified, warning)
 
 

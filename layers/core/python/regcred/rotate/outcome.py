@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from regcred.errors import TransientError
+from regcred.errors import RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.rotate.claim import Held
 from regcred.vault.records.index import IndexEntry
@@ -73,6 +73,16 @@ class Outcome:
     version: int = 0
     error: str = ""
     error_kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run came to."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    """What became of each registry that was handled; a vendor's failure is an outcome, recorded in the index."""
+    errors: list[RegcredError] = field(default_factory=list)
+    """Why others were not: Vault could not be used, or time ran out. The message is to be delivered again for them."""
 
 
 @dataclass(slots=True)

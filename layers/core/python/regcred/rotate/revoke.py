@@ -45,10 +45,8 @@ def _revoke_upstream(turn: Turn) -> tuple[str, TransientError | None]:
         revoked = provider.revoke(definition, record.revocation_id, turn.context(definition))
     except TransientError as error:
         return f"removed here; the vendor could not be asked to revoke it: {error}", error
-    except RegcredError as error:
-        return f"removed here; the vendor did not revoke it: {error}", None
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
-        return f"removed here; the vendor did not revoke it: {turn.unexpected(error)}", None
+        return f"removed here; the vendor did not revoke it: {turn.typed(error)}", None
     if revoked is Revoked.YES:
         return "", None
     until = record.expires_at and record.expires_at.isoformat(timespec="minutes")

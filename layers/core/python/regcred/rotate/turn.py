@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import BoundedSemaphore, Lock
@@ -32,19 +34,41 @@ class Identities(Protocol):
         """The identity of a project; calls nobody yet."""
 
 
-class Bounds:
-    """How many mints may go on side by side at one vendor and host, whatever the message."""
+PER_SECOND = 20
+"""Mints that are begun at one vendor and host in any second: what ECR takes of one account."""
 
-    def __init__(self, limit: int) -> None:
+
+class Bounds:
+    """How many mints may go on side by side, and begin in a second, at one vendor and host, whatever the message."""
+
+    def __init__(self, limit: int, *, now: Callable[[], datetime], sleep: Callable[[float], None]) -> None:
         self._limit = limit
-        self._bounds: dict[str, BoundedSemaphore] = {}
+        self._now = now
+        self._sleep = sleep
+        self._places: dict[str, BoundedSemaphore] = {}
+        self._begun: dict[str, deque[datetime]] = {}
         self._lock = Lock()
 
-    def at(self, definition: BaseDefinition) -> BoundedSemaphore:
-        """The bound where this registry is minted: its provider, and the hosts or accounts where vendors count."""
+    @contextmanager
+    def at(self, definition: BaseDefinition) -> Iterator[None]:
+        """Wait for a place where this registry is minted: its provider, and the hosts or accounts where vendors count."""
         vendor = " ".join((definition.provider, *definition.typed_hosts(), *definition.accounts()))
         with self._lock:
-            return self._bounds.setdefault(vendor, BoundedSemaphore(self._limit))
+            places = self._places.setdefault(vendor, BoundedSemaphore(self._limit))
+        with places:
+            if delay := self._delay(vendor):
+                self._sleep(delay)
+            yield
+
+    def _delay(self, vendor: str) -> float:
+        """How long to wait, in seconds, so that no second sees more than it may; it counts as begun then."""
+        with self._lock:
+            begun = self._begun.setdefault(vendor, deque(maxlen=PER_SECOND))
+            start = now = self._now()
+            if len(begun) == PER_SECOND:
+                start = max(now, begun[0] + timedelta(seconds=1))
+            begun.append(start)
+        return (start - now).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +154,10 @@ class Turn:
         entry = entries.failing(self.seen, error, now=self.now())
         return self.result(Done.FAILING, entry, event=Announced.FAILING, answered=answered, error=error)
 
-    def unexpected(self, error: Exception) -> RegcredError:
-        """An error of no type of ours: its text may hold anything, so only its kind and place are told."""
+    def typed(self, error: Exception) -> RegcredError:
+        """An error as one of our types. The text of any other may hold anything, so only its kind and place are told."""
+        if isinstance(error, RegcredError):
+            return error
         place = traceback.extract_tb(error.__traceback__)[-1]
         name, seen = type(error).__name__, self.seen
         log.error("%s: unexpected %s at %s:%s", seen.reference, name, place.filename, place.lineno)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
-from regcred.errors import RegcredError
 from regcred.rotate import entries
 from regcred.rotate.decide import judge
 from regcred.rotate.outcome import Announced, Done, Result
@@ -27,10 +26,8 @@ def verify(turn: Turn) -> Result:
         credential = as_minted(seen.stored.value)
         verification = turn.tools.verifier.verify(definition, credential)
         verified, warning = judge(verification, static=credential.is_static)
-    except RegcredError as error:
-        return turn.failed(error, answered=answered)
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
-        return turn.failed(turn.unexpected(error), answered=answered)
+        return turn.failed(turn.typed(error), answered=answered)
     changes = {"verified": verified, "warning": warning, "changed_at": turn.now()}
     return turn.result(Done.VERIFIED, seen.entry.model_copy(update=changes), answered=answered)
 

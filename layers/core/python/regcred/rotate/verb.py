@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from regcred.errors import RegcredError
 from regcred.reference import Reference
 from regcred.registry.interface import Provider, Verifier
 from regcred.rotate.batch import Batch
-from regcred.rotate.outcome import Announcer, Event, Outcome, Result
+from regcred.rotate.outcome import Announcer, Event, Report, Result
 from regcred.rotate.turn import Bounds, Identities, Tools
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index
@@ -22,6 +23,11 @@ from regcred.work import Message
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+STRAGGLING = timedelta(seconds=10)
+"""Who is not done by then is recorded apart: a registry whose vendor hangs, until the function is ended perhaps, must not keep
+the new credentials of the others from the index and so from the clusters."""
 
 
 class Rotate:
@@ -39,6 +45,8 @@ class Rotate:
         workers: int = 16,
         per_vendor: int = 10,
         lease: timedelta = timedelta(minutes=2),
+        straggling: timedelta = STRAGGLING,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Make it; calls nobody yet.
 
@@ -52,14 +60,18 @@ class Rotate:
             workers: Registries of a message that are rotated side by side.
             per_vendor: Of these, those of one vendor and host.
             lease: How long a claim holds if its owner dies; longer than a run may take.
+            straggling: See :data:`STRAGGLING`.
+            sleep: Waits for some seconds.
         """
-        self._tools = Tools(store, provider_for, identities, verifier, now, Bounds(per_vendor))
+        bounds = Bounds(per_vendor, now=now, sleep=sleep)
+        self._tools = Tools(store, provider_for, identities, verifier, now, bounds)
         self._store = store
         self._announcer = announcer
         self._workers = workers
         self._lease = lease
+        self._straggling = straggling
 
-    def run(self, message: Message, *, owner: str, until: datetime | None = None) -> list[Outcome]:
+    def run(self, message: Message, *, owner: str, until: datetime | None = None) -> Report:
         """Do what the message's registries need.
 
         Args:
@@ -68,40 +80,53 @@ class Rotate:
             until: Start no further registry after this.
 
         Returns:
-            What became of each registry; a vendor's failure is an outcome, recorded in the index.
+            What became of each registry, and what kept others from being done.
 
         Raises:
-            RegcredError: Vault could not be used, or time ran out; what was done is recorded, and the message
-                is to be delivered again for the rest.
+            RegcredError: Vault could not be used at all; nothing was done, and the message is to be delivered again.
         """
         store, project = self._store, message.project
         references = [Reference(project, name) for name in sorted(message.registries)]
         with ThreadPoolExecutor(max_workers=min(self._workers, len(references))) as pool:
-            rotations, broken = _gather({name: pool.submit(store.rotation, name) for name in references})
+            rotations, errors = _gather({name: pool.submit(store.rotation, name) for name in references})
             index = store.index(project)
             policy = store.project(project)
             batch = Batch(self._tools, policy.value if policy else ProjectPolicy(), owner, self._lease, until)
             entries = index.value.registries if index else {}
-            done, failed = _gather(
-                {
-                    reference: pool.submit(
-                        batch.handle,
-                        reference,
-                        rotation,
-                        entries.get(reference.registry),
-                        message.registries[reference.registry],
-                    )
-                    for reference, rotation in rotations.items()
-                }
-            )
-            results = list(done.values())
-            self._record(project, results, index)
-            announcing = pool.submit(self._announce, results)
-            list(pool.map(self._settle, results))
-            announcing.result()
-        for error in (*broken, *failed):
-            raise error
-        return [result.outcome for result in results]
+            turns = {
+                reference: pool.submit(
+                    batch.handle,
+                    reference,
+                    rotation,
+                    entries.get(reference.registry),
+                    message.registries[reference.registry],
+                )
+                for reference, rotation in rotations.items()
+            }
+            report = Report(errors=errors)
+            soon = wait(turns.values(), timeout=self._straggling.total_seconds()).done
+            for seen, part in (
+                (index, {name: turn for name, turn in turns.items() if turn in soon}),
+                (None, {name: turn for name, turn in turns.items() if turn not in soon}),
+            ):
+                results, errors = _gather(part)
+                report.errors.extend(errors)
+                try:
+                    self._finish(pool, project, list(results.values()), seen)
+                except RegcredError as error:
+                    report.errors.append(error)
+                else:
+                    report.outcomes.extend(result.outcome for result in results.values())
+        return report
+
+    def _finish(
+        self, pool: Executor, project: str, results: Sequence[Result], index: Versioned[Index] | None
+    ) -> None:
+        """Let the index tell of the outcomes; then announce them, answer requests and release claims."""
+        self._record(project, results, index)
+        announcing = pool.submit(self._announce, results)
+        list(pool.map(self._settle, results))
+        announcing.result()
 
     def _record(self, project: str, results: Sequence[Result], index: Versioned[Index] | None) -> None:
         updates = {result.outcome.reference.registry: result.entry for result in results if result.entry}

@@ -180,9 +180,14 @@ class EventBus:
 
     def announce(self, events: Sequence[Event]) -> None:
         """See :class:`Announcer`."""
-        failed = sum(self._put(part) for part in _parts(events))
+        failed, why = 0, ""
+        for part in _parts(events):
+            try:
+                failed += self._put(part)
+            except RegcredError as error:  # the parts after it may fare better
+                failed, why = failed + len(part), f": {error}"
         if failed:
-            raise TransientError(f"EventBridge did not take {failed} of {len(events)} events")
+            raise TransientError(f"EventBridge did not take {failed} of {len(events)} events{why}")
 
     def _put(self, part: Sequence[Event]) -> int:
         with aws.translated("announcing", remedy="allow the function's role events:PutEvents on the bus"):

@@ -1,0 +1,116 @@
+"""What one registry of a message, or one vendor, may do to the others."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from fakes.cloud import Clock
+from unit.test_rotate import HOST, PROD, World
+
+from regcred.errors import TransientError
+from regcred.reference import Reference
+from regcred.registry.definition import BaseDefinition, parse
+from regcred.rotate import Done, turn
+from regcred.vault.records.paths import registry_path
+from regcred.work import Message, Reason
+
+OTHER = Reference("payments", "other")
+BOTH = Message(project="payments", registries={"other": Reason.NEW, "prod": Reason.NEW})
+
+
+@pytest.fixture
+def world() -> World:
+    world = World(straggling=timedelta(seconds=0.1))
+    world.define(OTHER)
+    return world
+
+
+def test_a_vendor_that_hangs_keeps_no_others_credential_from_the_index(world: World) -> None:
+    mint, end = world.provider.mint, Event()
+
+    def hang(definition: Any, context: Any) -> Any:
+        if context.reference == OTHER:
+            end.wait(10)
+        return mint(definition, context)
+
+    world.provider.mint = hang  # type: ignore[method-assign]
+    announced = Event()
+    world.announcer.announce = lambda _: announced.set()  # type: ignore[method-assign]
+    running = Thread(target=world.verb.run, args=(BOTH,), kwargs={"owner": "me"})
+    running.start()
+    try:
+        assert announced.wait(10)
+        assert names(world) == ["prod"]
+    finally:
+        end.set()
+        running.join()
+    assert names(world) == ["other", "prod"]
+
+
+def names(world: World) -> list[str]:
+    index = world.store.index("payments")
+    return sorted(index.value.registries) if index else []
+
+
+def test_a_definition_that_trips_a_bug_stops_no_other_registry(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trip(content: dict[str, Any], *, where: str) -> BaseDefinition:
+        if where == registry_path(OTHER):
+            raise KeyError("s3cr3t")
+        return parse(content, where=where)
+
+    monkeypatch.setattr(turn, "parse", trip)
+    report = world.verb.run(BOTH, owner="me")
+    assert [outcome.done for outcome in report.outcomes] == [Done.FAILING, Done.ROTATED]
+    assert "s3cr3t" not in world.entry("other").error
+
+
+def test_what_was_done_is_told_though_another_registry_could_not_be_read(world: World) -> None:
+    world.kv.faults["read", registry_path(OTHER)] = TransientError("timeout")
+    report = world.verb.run(BOTH, owner="me")
+    assert [(outcome.reference, outcome.done) for outcome in report.outcomes] == [(PROD, Done.ROTATED)]
+    assert [str(error) for error in report.errors] == ["timeout"]
+
+
+def test_an_index_that_cannot_be_written_is_told_and_repaired_by_the_next_delivery(world: World) -> None:
+    world.kv.faults["write", "credentials/payments/_index"] = TransientError("sealed")
+    report = world.verb.run(BOTH, owner="me")
+    assert (report.outcomes, [str(error) for error in report.errors]) == ([], ["sealed"])
+    world.kv.faults.clear()
+    world.clock.tick(minutes=6)
+    again = world.verb.run(BOTH, owner="you")
+    assert [outcome.done for outcome in again.outcomes] == [Done.REPAIRED, Done.REPAIRED]
+
+
+def test_no_more_than_twenty_begin_at_a_vendor_in_any_second() -> None:
+    clock, begun = Clock(), []
+
+    def sleep(seconds: float) -> None:
+        clock.tick(seconds=seconds)
+
+    bounds = turn.Bounds(10, now=clock, sleep=sleep)
+    definition = parse({"provider": "basic", "hosts": [HOST]}, where="")
+    for _ in range(100):
+        with bounds.at(definition):
+            begun.append(clock())
+    assert begun[19] == begun[0], "what fits into a second waits for nothing"
+    assert all(within_a_second(begun, start) <= 20 for start in begun)
+    assert begun[-1] - begun[0] == timedelta(seconds=4)
+
+
+def within_a_second(begun: list[datetime], start: datetime) -> int:
+    return sum(start <= time < start + timedelta(seconds=1) for time in begun)
+
+
+def test_two_vendors_do_not_wait_for_each_other() -> None:
+    slept: list[float] = []
+    bounds = turn.Bounds(10, now=Clock(), sleep=slept.append)
+    for host in (HOST, "other.example.com"):
+        for _ in range(20):
+            with bounds.at(parse({"provider": "basic", "hosts": [host]}, where="")):
+                pass
+    assert slept == []
