@@ -159,8 +159,8 @@ def test_registries_that_wait_for_their_projects_role_share_one_failure() -> Non
     asked: list[str] = []
     waiting = threading.Barrier(9)
 
-    def assume_role(RoleArn: str, **_: Any) -> NoReturn:  # noqa: N803 - as boto3 calls it
-        asked.append(RoleArn)
+    def assume_role(**call: Any) -> NoReturn:
+        asked.append(call["RoleArn"])
         threading.Event().wait(0.2)
         raise ConnectTimeoutError(endpoint_url="https://sts.eu-central-1.amazonaws.com")
 
