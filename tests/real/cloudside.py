@@ -129,7 +129,7 @@ class CloudSide:
     @contextmanager
     def polling(self) -> Iterator[None]:
         """Let the queue feed rotate meanwhile. The emulator runs one invocation at a time: invoke rotate not yourself."""
-        self.stack.lambda_.poll(self.rotate, batch_size=5)
+        self.stack.lambda_.poll(self.rotate, batch_size=1)
         try:
             yield
         finally:

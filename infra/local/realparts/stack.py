@@ -136,7 +136,7 @@ class Stack:
             return
         dispatch = self.lambda_.start("dispatch", self.function_environment("dispatch"))
         rotate = self.lambda_.start("rotate", self.function_environment("rotate"))
-        self.lambda_.poll(rotate, batch_size=5)
+        self.lambda_.poll(rotate, batch_size=1)
         self.lambda_.schedule(dispatch, seconds=60)
         say("started dispatch (every minute, and at a nudge) and rotate")
 
