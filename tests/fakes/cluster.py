@@ -8,7 +8,6 @@ import json
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from regcred.cluster.annotations import ANNOTATED, MANAGED_BY, MANAGER
@@ -212,9 +211,7 @@ class FakeCluster:
         new = merge_pull_secrets(pull_secrets(obj), add=add, remove=remove)
         if new == pull_secrets(obj):
             return False
-        entry = {"manager": MANAGER, "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-        metadata = {**obj["metadata"], "managedFields": [entry]}
-        await self.create({**obj, "metadata": metadata, "imagePullSecrets": [{"name": name} for name in new]})
+        await self.create({**obj, "imagePullSecrets": [{"name": name} for name in new]})
         return True
 
     async def tell(self, message: Message) -> None:

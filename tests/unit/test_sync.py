@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from fakes.cluster import FakeCluster
@@ -588,22 +588,6 @@ async def test_pods_that_are_stuck_for_want_of_the_name_are_evicted_where_that_i
     report = await world.sync()
     assert world.cluster.evicted == [("shop", "older")]
     assert report.evicted == 1
-
-
-async def test_a_pod_with_a_list_of_its_own_is_not_evicted_again_and_again(world: World) -> None:
-    """The list of a ServiceAccount never joins it, so the Pod that comes after lacks the name as well."""
-    world.options = options(Mode.SERVICEACCOUNT)
-    world.cluster.keep_stuck_pods()
-    await world.sync()
-    own = stuck_pod("shop", "own-list", pull_secrets=("theirs",))
-    own["metadata"]["creationTimestamp"] = f"{datetime.now(UTC) + timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
-    await world.cluster.create(own)
-    await world.sync()
-    assert world.cluster.evicted == []
-    own["metadata"] |= {"name": "before", "creationTimestamp": "2026-01-01T00:00:00Z"}
-    await world.cluster.create(own)
-    await world.sync()
-    assert world.cluster.evicted == [("shop", "before")]
 
 
 async def test_stuck_pods_are_left_alone_unless_asked(world: World) -> None:

@@ -517,3 +517,24 @@ async def test_a_project_may_be_named_grants(world: World) -> None:
     async with world.running(meter=metrics):
         await until(lambda: 'regcred_vault_document_known{document="grants"} 0.0' in metrics.text().decode())
         assert 'regcred_vault_document_known{document="platform/clusters/c1"} 1.0' in metrics.text().decode()
+
+
+async def test_a_pod_with_a_list_of_its_own_is_not_evicted_again_and_again(world: World) -> None:
+    """The list of a ServiceAccount never joins it, so the Pod that comes after lacks the name as well."""
+    world.mode = Mode.SERVICEACCOUNT
+    world.cluster.keep_stuck_pods()
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "1", "controller": True}
+    own = pod("shop", "first", pull_secrets=("theirs",), ownerReferences=[owner])
+    own["status"] = {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+    await world.cluster.create(own)
+    async with world.running():
+        await until(lambda: world.cluster.evicted == [("shop", "first")])
+        await world.cluster.remove("Pod", "shop", "first")
+        own["metadata"] |= {"name": "older", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        await world.cluster.create(own)
+        await until(lambda: world.cluster.evicted == [("shop", "first"), ("shop", "older")])
+        later = utc_now() + timedelta(minutes=1)
+        own["metadata"] |= {"name": "next", "creationTimestamp": f"{later:%Y-%m-%dT%H:%M:%SZ}"}
+        await world.cluster.create(own)
+        await asyncio.sleep(0.5)
+        assert len(world.cluster.evicted) == 2

@@ -80,6 +80,8 @@ class Evict:
 
     namespace: str
     pod: str
+    account: str
+    """Its ServiceAccount."""
 
     def __str__(self) -> str:
         return f"evict   {self.namespace}/{self.pod} (it was created before its ServiceAccount named its pull Secrets)"

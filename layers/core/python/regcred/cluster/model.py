@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from regcred.errors import MalformedError
@@ -142,8 +142,6 @@ class ServiceAccount:
     namespace: str
     name: str
     ours: tuple[str, ...] = ()
-    written_at: str = field(default="", compare=False)
-    """When sync last wrote it, RFC 3339 in UTC; empty if it never has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from regcred.cluster.actions import Action, Evict, Note, Plan, Project, Remove, SetAccount, Tell, account_key
 from regcred.cluster.annotations import reference_of
-from regcred.cluster.model import NAMESPACE, UID_DIGITS, Mode, Namespace, Place, ServiceAccount, Workload
+from regcred.cluster.model import NAMESPACE, UID_DIGITS, Mode, Namespace, Place, Workload
 from regcred.cluster.view import UNREAD, Knowledge, Registry, RegistryState, View
 from regcred.cluster.view import Project as ProjectView
 from regcred.cluster.words import REASON_OF, Reason, Why, expiring, refusal, restart_needed
@@ -303,20 +303,21 @@ class _NamespacePlan:
                 change = SetAccount(self.namespace.name, name, tuple(sorted(want - have)), tuple(surplus))
                 self.draft.accounts.append(change)
             elif want:
-                self._evict_stuck(account, want)
+                self._evict_stuck(name, want)
 
-    def _evict_stuck(self, account: ServiceAccount, names: set[str]) -> None:
+    def _evict_stuck(self, account: str, names: set[str]) -> None:
         """The names are in the ServiceAccount: of the Pods that lack them, only another than an older one can have them.
 
-        A Pod that is younger has a list of its own, which a ServiceAccount's never joins; so would have the next.
+        One that is younger than the first eviction has a list of its own, which a ServiceAccount's never joins; so would
+        have the next.
         """
-        if not account.written_at:
-            return
-        until = f"{datetime.fromisoformat(account.written_at) + SEEN_WITHIN:%Y-%m-%dT%H:%M:%SZ}"
+        since = self.view.evicting.get((self.namespace.name, account))
+        until = f"{since + SEEN_WITHIN:%Y-%m-%dT%H:%M:%SZ}" if since else ""
         for pod in self.view.inventory.stuck_pods(self.namespace.name):
-            lacks = pod.service_account == account.name and names - pod.pull_secrets
-            if lacks and pod.created <= until and (self.namespace.name, pod.name) not in self.view.busy:
-                self.draft.accounts.append(Evict(self.namespace.name, pod.name))
+            lacks = pod.service_account == account and names - pod.pull_secrets
+            is_older = not until or pod.created <= until
+            if lacks and is_older and (self.namespace.name, pod.name) not in self.view.busy:
+                self.draft.accounts.append(Evict(self.namespace.name, pod.name, account))
 
     def _tell_about_itself(self, workload: Workload) -> None:
         self.draft.tells += [

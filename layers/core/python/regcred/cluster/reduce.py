@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from regcred.cluster.annotations import ANNOTATED, MANAGER, MIRROR_POD, MODE, SECRET_PREFIX, asked
+from regcred.cluster.annotations import ANNOTATED, MIRROR_POD, MODE, SECRET_PREFIX, asked
 from regcred.cluster.model import (
     NAMESPACE,
     POD,
@@ -113,14 +113,7 @@ def service_account(obj: Json) -> ServiceAccount:
     """What to keep of a ServiceAccount: only the names of our form."""
     metadata = obj["metadata"]
     names = tuple(name for name in pull_secrets(obj) if name.startswith(SECRET_PREFIX))
-    written_at = [
-        entry.get("time") or ""
-        for entry in metadata.get("managedFields") or ()
-        if entry.get("manager") == MANAGER
-    ]
-    return ServiceAccount(
-        sys.intern(metadata["namespace"]), sys.intern(metadata["name"]), names, max(written_at, default="")
-    )
+    return ServiceAccount(sys.intern(metadata["namespace"]), sys.intern(metadata["name"]), names)
 
 
 def pull_secrets(obj: Json) -> list[str]:

@@ -112,6 +112,8 @@ class View:
     places: Mapping[str, Mapping[Reference, Place]]
     """The ledger: by namespace, what is in place or refused."""
     rules: Rules
+    evicting: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
+    """By namespace and ServiceAccount, when the first stuck Pod was evicted since its names changed."""
     in_place: int = 0
     """How many Secrets are in place, for the brake."""
     busy: Container[tuple[str, Reference | str]] = ()

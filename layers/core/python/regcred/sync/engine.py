@@ -8,10 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from regcred.cluster.actions import Action, Note, Plan, Project, Remove, SetAccount, Tell
+from regcred.cluster.actions import Action, Evict, Note, Plan, Project, Remove, SetAccount, Tell
 from regcred.cluster.interface import Cluster, NameTakenError
 from regcred.cluster.inventory import Inventory
 from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, Place
@@ -83,6 +84,7 @@ class Engine:
         )
         self._told: dict[tuple[str, Reference | None], set[tuple[str, str, str]]] = {}
         self._heard: set[tuple[str, Reference, str]] = set()
+        self._evicting: dict[tuple[str, str], datetime] = {}
         self._braked = 0
 
     async def __aenter__(self) -> Self:
@@ -197,6 +199,7 @@ class Engine:
             rules=self.options.rules,
             in_place=self.ledger.in_place,
             busy=self.applier,
+            evicting=self._evicting,
         )
         plan = make_plan(view, names)
         if not dry_run:
@@ -218,6 +221,8 @@ class Engine:
                 self._note(action)
             elif not isinstance(action, Tell) or self._is_news(action):
                 actions.append(action)
+            if isinstance(action, Evict):
+                self._evicting.setdefault((action.namespace, action.account), self.clock())
         firsts = [action for action in actions if isinstance(action, Project) and action.first]
         for first in firsts:
             self.ledger.enter(first.namespace, first.reference, 0, first.short_uid)
@@ -298,6 +303,7 @@ class Engine:
         if error is not None or self._goes_on(action):
             self.touch((action.namespace,))
         if error is None and isinstance(action, SetAccount):
+            self._evicting.pop((action.namespace, action.account), None)
             self._rename(action.namespace, action.account, add=action.add, remove=action.remove)
         if error is None and isinstance(action, Remove):
             for account in action.accounts:
@@ -324,8 +330,7 @@ class Engine:
         known = self.inventory.accounts(namespace).get(account)
         if known is not None:
             ours = {*known.ours, *add} - set(remove)
-            now = f"{self.clock():%Y-%m-%dT%H:%M:%SZ}"
-            self.inventory.put(replace(known, ours=tuple(sorted(ours)), written_at=now))
+            self.inventory.put(replace(known, ours=tuple(sorted(ours))))
 
     def _measure(self) -> None:
         """Tell the meter how things stand; the countdown goes on though Vault be out of reach."""
