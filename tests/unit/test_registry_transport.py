@@ -42,7 +42,7 @@ def serving(handler: type[BaseHTTPRequestHandler], closed: Event | None = None) 
                 closed.set()
 
     server = Server(("127.0.0.1", 0), handler)
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
