@@ -150,6 +150,7 @@ def pod(
         "kind": "Pod",
         "metadata": {"name": name, "namespace": space, "annotations": annotations, **metadata},
         "spec": {
+            "schedulerName": "nobody",  # on a node, a kubelet would undo a status that a test sets
             "containers": [{"name": "app", "image": "registry.example.com/app:1"}],
             "imagePullSecrets": [{"name": secret} for secret in pull_secrets],
         },

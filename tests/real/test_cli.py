@@ -307,7 +307,7 @@ def missing(person: Person) -> list[str]:
 
 @dataclass
 class Shop:
-    """A namespace with an annotated Deployment whose Pod was made by hand: no node runs here."""
+    """A namespace with an annotated Pod whose status is set by hand: its scheduler is nobody, so no node takes it."""
 
     kubernetes: Kubernetes
     namespace: str
@@ -356,7 +356,10 @@ def shop(kubernetes_stack: Stack, project, store) -> Iterator[Shop]:
     eventually(lambda: kubernetes.get(account).ok, what="a default ServiceAccount")
     pod = {
         "metadata": {"name": "shop", "annotations": {"registry.regcred.dev/main": str(reference)}},
-        "spec": {"containers": [{"name": "app", "image": "registry.example.com/shop:1"}]},
+        "spec": {
+            "schedulerName": "nobody",
+            "containers": [{"name": "app", "image": "registry.example.com/shop:1"}],
+        },
     }
     kubernetes.request("POST", f"/api/v1/namespaces/{namespace}/pods", pod)
     yield Shop(kubernetes, namespace, reference)
