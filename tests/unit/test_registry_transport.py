@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -69,6 +71,61 @@ def test_a_good_body_is_read_after_a_broken_one(origin: str) -> None:
     assert transport.send("GET", f"{origin}/good").fields(what="the test") == {"a": 1}
 
 
+class Trickling(BaseHTTPRequestHandler):
+    """Sends a body a byte at a time, for much longer than anybody should wait."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        if self.path == "/encoded":
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        head = b"\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\x03" if self.path == "/encoded" else b""
+        gone = Event()
+        with suppress(OSError):
+            self.wfile.write(head)
+            for _ in range(60):
+                self.wfile.write(b"a")
+                gone.wait(0.05)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("path", ["/plain", "/encoded"])
+def test_a_body_that_comes_a_byte_at_a_time_is_given_up(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "BODY_SECONDS", 0.2)
+    began = time.monotonic()
+    with serving(Trickling) as origin, pytest.raises(TransientError, match=r"127\.0\.0\.1:\d+ did not send"):
+        transport.send("GET", origin + path)
+    assert time.monotonic() - began < 1.5
+
+
+class Encoded(BaseHTTPRequestHandler):
+    """Sends a body that gzip makes much smaller, in chunks."""
+
+    protocol_version = "HTTP/1.1"
+    text = b'{"a": "' + b"x" * 100_000 + b'"}'
+
+    def do_GET(self) -> None:
+        body = gzip.compress(self.text if self.path == "/good" else b" " * (4 * transport.BODY_MAX))
+        self.send_response(200)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for part in (body[:10], body[10:]):
+            self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_an_encoded_body_is_decoded_and_cut_where_it_grows_without_end() -> None:
+    with serving(Encoded) as origin:
+        assert transport.send("GET", f"{origin}/good").body == Encoded.text
+        assert len(transport.send("GET", f"{origin}/bomb").body) == transport.BODY_MAX
+
+
 class Closing(BaseHTTPRequestHandler):
     """Keeps a connection for one answer, and closes it a moment later without a word."""
 
@@ -104,6 +161,11 @@ def test_a_token_that_no_header_can_carry_is_said_without_it(origin: str, secret
     assert caught.value.__suppress_context__
 
 
+NOW = {"Date": "Wed, 21 Oct 2026 07:28:00 GMT"}
+RESET = {"X-RateLimit-Reset": "1792567740"}
+"""A minute later."""
+
+
 @pytest.mark.parametrize(
     ("answer", "wait"),
     [
@@ -113,6 +175,18 @@ def test_a_token_that_no_header_can_carry_is_said_without_it(origin: str, secret
         (Answer(429, {"Retry-After": "9" * 5000}, b""), None),
         (Answer(429, {"Retry-After": "9" * 30}, b""), None),
         (Answer(503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b""), None),
+        (Answer(503, NOW | {"Retry-After": "Wed, 21 Oct 2026 07:30:00 GMT"}, b""), timedelta(minutes=2)),
+        (Answer(503, NOW | {"Retry-After": "Wed, 21 Oct 2026 07:30:00 -0000"}, b""), timedelta(minutes=2)),
+        (Answer(503, NOW | {"Retry-After": "Wed, 21 Oct 2026 07:27:00 GMT"}, b""), None),
+        (Answer(503, NOW | {"Retry-After": "tomorrow"}, b""), None),
+        (Answer(403, NOW | RESET | {"X-RateLimit-Remaining": "0"}, b""), timedelta(minutes=1)),
+        (Answer(429, NOW | RESET, b""), timedelta(minutes=1)),
+        (Answer(429, NOW | RESET | {"Retry-After": "5"}, b""), timedelta(seconds=5)),
+        (Answer(429, NOW | RESET | {"X-RateLimit-Remaining": "12"}, b""), None),
+        (Answer(429, NOW | {"X-RateLimit-Reset": "60"}, b""), None),
+        (Answer(429, NOW | {"X-RateLimit-Reset": "9" * 13}, b""), None),
+        (Answer(429, RESET, b""), None),
+        (Answer(503, NOW | RESET, b""), None),
     ],
 )
 def test_a_limit_of_requests_is_passing_however_the_vendor_says_it(

@@ -12,9 +12,10 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,10 +26,15 @@ from regcred.errors import MalformedError, MissingError, RefusedError, Transient
 from regcred.registry.definition import LOCAL_HOSTS
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Session
+    from requests import PreparedRequest, Response, Session
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
+"""How long the next bytes of an answer may take."""
+
+BODY_SECONDS = 30.0
+"""How long a body may take in all, however steadily its bytes come."""
+
 IDLE_SECONDS = 60.0
 """How long a connection may be idle and still be used."""
 
@@ -36,7 +42,7 @@ BODY_MAX = 1024 * 1024
 """The most that is read of an answer, in bytes; vendors' answers have a few kB."""
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
-_SECONDS = re.compile(r"[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +182,8 @@ def send(
             allow_redirects=False,
             stream=True,
         ) as response:
-            body = response.raw.read(BODY_MAX, decode_content=True) if method != "HEAD" else b""
-            return Answer(response.status_code, response.headers, body or b"")
+            body = _body(response, parts.netloc) if method != "HEAD" else b""
+            return Answer(response.status_code, response.headers, body)
     except requests.exceptions.SSLError:
         raise TransientError(
             f"{parts.netloc} shows a certificate that is not trusted here; if its authority is private, "
@@ -191,6 +197,22 @@ def send(
         raise TransientError(f"{parts.netloc} can't be reached ({type(error).__name__})") from None
     except ValueError:  # http.client's own, whose text repeats the value
         raise _unsendable(parts.netloc) from None
+
+
+def _body(response: Response, host: str) -> bytes:
+    """The body as it was before its encoding for the way, cut at :data:`BODY_MAX`."""
+    from urllib3 import HTTPResponse
+
+    until = time.monotonic() + BODY_SECONDS
+    sent = bytearray()
+    # Whatever has come, and not decoded yet: a decoder goes on reading by itself until it has something to give.
+    while part := response.raw.read1(BODY_MAX - len(sent), decode_content=False):
+        sent += part
+        if time.monotonic() > until:
+            raise TransientError(f"{host} did not send its whole answer in {BODY_SECONDS:.0f} seconds")
+    encoding = {"Content-Encoding": response.headers.get("Content-Encoding", "")}
+    encoded = HTTPResponse(BytesIO(sent), headers=encoding, preload_content=False)
+    return encoded.read(BODY_MAX, decode_content=True)
 
 
 def _unsendable(host: str) -> MalformedError:
@@ -297,17 +319,41 @@ def _limited(answer: Answer) -> bool:
 
 
 def retry_after(answer: Answer) -> timedelta | None:
-    """How long the server asked to be left alone, if it said so in seconds (RFC 9110, section 10.2.3)."""
-    seconds = answer.headers.get("Retry-After", "")
-    return timedelta(seconds=int(seconds)) if _SECONDS.fullmatch(seconds) else None
+    """How long the server asked to be left alone, by its own clock; None if it did not say so.
+
+    It says so in seconds or as a date (RFC 9110, section 10.2.3), or by when its limit of requests ends, in seconds since
+    1970 (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api).
+    """
+    asked = answer.headers.get("Retry-After", "")
+    if _SECONDS.fullmatch(asked):
+        return timedelta(seconds=int(asked))
+    now, until = server_time(answer), _date(asked) or _limit_ends(answer)
+    return until - now if now and until and until > now else None
+
+
+def _limit_ends(answer: Answer) -> datetime | None:
+    limited = answer.status in {HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
+    reset = answer.headers.get("X-RateLimit-Reset", "")
+    if (
+        not limited
+        or answer.headers.get("X-RateLimit-Remaining", "0") != "0"
+        or not _SECONDS.fullmatch(reset)
+    ):
+        return None
+    return datetime.fromtimestamp(int(reset), UTC)
 
 
 def server_time(answer: Answer) -> datetime | None:
     """The vendor's own time of an answer (RFC 9110, section 6.6.1), to sign by where our clock is wrong."""
+    return _date(answer.headers.get("Date", ""))
+
+
+def _date(text: str) -> datetime | None:
     try:
-        return parsedate_to_datetime(answer.headers.get("Date", ""))
+        date = parsedate_to_datetime(text)
     except ValueError:
         return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def text_field(fields: Mapping[str, Any], *names: str, what: str) -> str:
