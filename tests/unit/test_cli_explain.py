@@ -45,11 +45,13 @@ class Scene:
     grants: list[str] = field(default_factory=lambda: ["prod"])
     entry: dict = field(default_factory=dict)
     no_vault: bool = False
+    built: bool = False
     out: str = ""
     err: str = ""
 
     def __call__(self, line: str = "explain pod prod/shop-1-a", code: int = 0) -> str:
-        self._build()
+        if not self.built:
+            self._build()
         if self.no_vault:
             self.kv.faults |= {
                 (operation, ""): RefusedError("permission denied")
@@ -73,6 +75,7 @@ class Scene:
         return line
 
     def _build(self) -> None:
+        self.built = True
         store = Store(self.kv)
         store.write_project("payments", ProjectPolicy(clusters=["c1"]), cas=0)
         store.write_cluster("c1", ClusterGrants(grants={"payments": self.grants}), cas=0)
@@ -278,6 +281,51 @@ def test_a_back_off_is_no_reason_to_worry(scene):
 def test_a_workload_is_explained_by_its_pod(scene):
     failing(scene)("explain deploy/shop -n prod")
     assert "Pod prod/shop-1-a (Deployment shop)" in scene.out
+
+
+ROLLOUT = "argoproj.io/v1alpha1/rollouts/Rollout"
+
+
+def of_a_rollout(scene: Scene) -> Scene:
+    """The Deployment is a Rollout of the same form; what its controller writes names another version of it."""
+    scene._build()
+    rollout = scene.api.objects.pop("/apis/apps/v1/namespaces/prod/deployments/shop")
+    scene.api.objects["/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/shop"] = rollout
+    replicas = scene.api.objects["/apis/apps/v1/namespaces/prod/replicasets/shop-1"]
+    replicas["metadata"]["ownerReferences"][0] |= {"apiVersion": "argoproj.io/v1beta1", "kind": "Rollout"}
+    return scene
+
+
+@pytest.mark.parametrize("way", ["flag", "variable"])
+def test_the_annotation_is_found_on_a_custom_workload_that_sync_is_told_of(scene, way, monkeypatch):
+    of_a_rollout(scene)
+    assert "on Rollout" not in scene()
+    if way == "variable":
+        monkeypatch.setenv("REGCRED_WORKLOAD_KINDS", f"example.com/v1/widgets/Widget, {ROLLOUT}")
+    flag = f" --workload-kind {ROLLOUT}" if way == "flag" else ""
+    text = scene(f"explain pod prod/shop-1-a{flag}")
+    assert "Pod prod/shop-1-a (Rollout shop), cluster c1" in text
+    assert "payments/ecr-prod (annotation registry.regcred.dev/x on Rollout shop)" in text
+    assert "Pod prod/shop-1-a (Rollout shop)" in scene(f"explain rollout/shop -n prod{flag}")
+
+
+@pytest.mark.parametrize(
+    "spec", [{"template": ["x"]}, {"template": {"spec": {"containers": [{"image": "busybox"}]}}}]
+)
+def test_a_custom_workload_of_any_shape_is_explained(scene, spec):
+    of_a_rollout(scene)
+    del scene.api.objects["/api/v1/namespaces/prod/pods/shop-1-a"]
+    scene.api.objects["/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/shop"]["spec"] = {
+        "template": ["x"]
+    }
+    assert "Rollout prod/shop" in scene(f"explain rollout/shop -n prod --workload-kind {ROLLOUT}")
+
+
+def test_a_wrong_or_unknown_kind_is_told_with_the_form(scene):
+    scene("explain rollout/shop -n prod", code=2)
+    assert "--workload-kind" in scene.err
+    scene("explain rollout/shop -n prod --workload-kind rollouts", code=2)
+    assert "argoproj.io/v1alpha1/rollouts/Rollout" in scene.err
 
 
 def test_a_developer_without_vault_permissions_still_gets_an_answer(scene):

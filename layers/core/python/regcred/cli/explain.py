@@ -12,6 +12,7 @@ from regcred.cli.explanation import Answer, Subject, World
 from regcred.cli.failures import BadInputError
 from regcred.cli.observation import look, world_of
 from regcred.cli.output import output_option, print_json, printable
+from regcred.cli.parameters import WORKLOAD_KIND
 from regcred.cli.session import Session, pass_session
 from regcred.cluster.model import WORKLOADS, Kind
 
@@ -25,11 +26,6 @@ SHORT = {
 }
 """kubectl's short names."""
 
-KINDS = {
-    **{alias: kind for kind in WORKLOADS for alias in (kind.name.lower(), kind.plural)},
-    **{short: kind for kind in WORKLOADS for short, name in SHORT.items() if name == kind.name},
-}
-
 
 @click.command()
 @click.argument("what", nargs=-1, required=True, metavar="KIND [NS/]NAME")
@@ -41,6 +37,14 @@ KINDS = {
     envvar="REGCRED_CLUSTER",
     help="The cluster's name in Regcred, if it can't be told.",
 )
+@click.option(
+    "--workload-kind",
+    "custom",
+    type=WORKLOAD_KIND,
+    multiple=True,
+    envvar="REGCRED_WORKLOAD_KINDS",
+    help="A custom kind that has Pods, as sync is told, such as argoproj.io/v1alpha1/rollouts/Rollout; may be repeated.",
+)
 @output_option
 @pass_session
 def explain(
@@ -49,6 +53,7 @@ def explain(
     namespace: str | None,
     context: str | None,
     cluster: str | None,
+    custom: Sequence[Kind],
     as_json: bool,
 ) -> None:
     """Explain why a Pod or a workload does or does not pull.
@@ -61,11 +66,13 @@ def explain(
     Examples:
       regcred explain pod shop/web-7d9f
       regcred explain deploy/web -n shop
+      regcred explain rollout/web --workload-kind argoproj.io/v1alpha1/rollouts/Rollout
     """
-    kind, named_namespace, name = target(what)
+    kinds = (*WORKLOADS, *custom)
+    kind, named_namespace, name = target(what, kinds)
     with session.open_cluster(context) as api:
         namespace = named_namespace or namespace or api.namespace
-        subject, sources = look(api, kind, namespace, name)
+        subject, sources = look(api, kind, namespace, name, kinds)
         world = world_of(session, api, subject, sources, cluster)
     answers = explanation.explain(subject, world, session.now())
     if as_json:
@@ -74,8 +81,12 @@ def explain(
     _print(subject, world, answers)
 
 
-def target(what: Sequence[str]) -> tuple[Kind, str, str]:
+def target(what: Sequence[str], kinds: Sequence[Kind] = WORKLOADS) -> tuple[Kind, str, str]:
     """Read ``pod NS/NAME``, ``deploy/NAME``, ``pod NAME``.
+
+    Args:
+        what: The words of the command line.
+        kinds: All kinds that have Pods.
 
     Returns:
         The kind, the namespace (empty if it is not named), and the name.
@@ -91,10 +102,12 @@ def target(what: Sequence[str]) -> tuple[Kind, str, str]:
             pass
         case _:
             raise BadInputError("name one Pod or workload: 'pod NS/NAME', or 'deploy/NAME -n NS'")
-    kind = KINDS.get(word.lower())
+    full = SHORT.get(word.lower(), word).lower()
+    kind = next((kind for kind in kinds if full in (kind.name.lower(), kind.plural)), None)
     if kind is None:
         raise BadInputError(
-            f"{word}: is no kind that has Pods; use one of {', '.join(sorted({k.name for k in WORKLOADS}))}"
+            f"{word}: is no kind that has Pods; use one of {', '.join(sorted({k.name for k in kinds}))}, "
+            "or tell another by --workload-kind"
         )
     return kind, namespace, name
 

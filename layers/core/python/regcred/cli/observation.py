@@ -21,6 +21,7 @@ from regcred.cluster.annotations import (
     reference_of,
 )
 from regcred.cluster.model import POD, WORKLOADS, Kind
+from regcred.cluster.reduce import mapping_at
 from regcred.errors import MissingError, RefusedError
 from regcred.reference import Reference
 
@@ -38,17 +39,30 @@ class Source:
     annotations: Mapping[str, str]
 
 
-def look(api: Cluster, kind: Kind, namespace: str, name: str) -> tuple[Subject, list[Source]]:
-    """The Pod to explain (the one of the workload that fares worst), and where its annotations may be."""
+def look(
+    api: Cluster, kind: Kind, namespace: str, name: str, kinds: Sequence[Kind] = WORKLOADS
+) -> tuple[Subject, list[Source]]:
+    """The Pod to explain (the one of the workload that fares worst), and where its annotations may be.
+
+    Args:
+        api: The cluster.
+        kind: The kind of what is asked about.
+        namespace: Where it is.
+        name: Its name.
+        kinds: The kinds of workloads that may be above a Pod.
+
+    Raises:
+        MissingError: there is no such object.
+    """
     try:
         found = api.get(kind.path(namespace, name))
     except MissingError:
         raise MissingError(f"there is no {kind.name} {name} in namespace {namespace}") from None
     chain: list[tuple[Kind, Json]] = [(kind, found)]
     if kind is not POD and (pod := _worst_pod(api, found, namespace)):
-        chain = [(POD, pod), *_owners(api, pod, namespace)]
+        chain = [(POD, pod), *_owners(api, pod, namespace, kinds)]
     elif kind is POD:
-        chain += _owners(api, found, namespace)
+        chain += _owners(api, found, namespace, kinds)
     sources = [source for kind, obj in chain for source in _sources(kind, obj)]
     with suppress(RefusedError, MissingError):
         space = api.get(f"/api/v1/namespaces/{namespace}")
@@ -56,22 +70,21 @@ def look(api: Cluster, kind: Kind, namespace: str, name: str) -> tuple[Subject, 
     return _subject(chain, namespace, _told(api, chain, namespace)), sources
 
 
-def _owners(api: Cluster, obj: Json, namespace: str) -> list[tuple[Kind, Json]]:
+def _owners(api: Cluster, obj: Json, namespace: str, kinds: Sequence[Kind]) -> list[tuple[Kind, Json]]:
     """The controllers above an object, nearest first, as far as they can be read."""
     owner = next((ref for ref in obj["metadata"].get("ownerReferences") or () if ref.get("controller")), None)
     if owner is None:
         return []
-    kind = next(
-        (kind for kind in WORKLOADS if (kind.api_version, kind.name) == (owner["apiVersion"], owner["kind"])),
-        None,
-    )
+    # By group alone, as sync does: the controller of a custom kind may have written another version of it.
+    whose = (owner["apiVersion"].rpartition("/")[0], owner["kind"])
+    kind = next((kind for kind in kinds if (kind.group, kind.name) == whose), None)
     if kind is None:
         return []
     try:
         above = api.get(kind.path(namespace, owner["name"]))
     except (RefusedError, MissingError):
         return [(kind, {"metadata": {"name": owner["name"]}})]
-    return [(kind, above), *_owners(api, above, namespace)]
+    return [(kind, above), *_owners(api, above, namespace, kinds)]
 
 
 def _worst_pod(api: Cluster, workload: Json, namespace: str) -> Json | None:
@@ -91,25 +104,15 @@ def _worst_pod(api: Cluster, workload: Json, namespace: str) -> Json | None:
 def _sources(kind: Kind, obj: Json) -> list[Source]:
     name = obj["metadata"]["name"]
     found = [Source(f"{kind.name} {name}", obj["metadata"].get("annotations") or {})]
-    template: Any = obj
-    for part in kind.template:
-        template = (template or {}).get(part)
-    if kind.template and template:
-        found.append(
-            Source(
-                f"the pod template of {kind.name} {name}",
-                (template.get("metadata") or {}).get("annotations") or {},
-            )
-        )
+    if kind.template and (template := mapping_at(obj, kind.template)):
+        annotations = mapping_at(template, ("metadata", "annotations")) or {}
+        found.append(Source(f"the pod template of {kind.name} {name}", annotations))
     return found
 
 
 def _subject(chain: Sequence[tuple[Kind, Json]], namespace: str, told: Sequence[str]) -> Subject:
     kind, obj = chain[0]
-    spec: Any = obj
-    for part in kind.template:
-        spec = (spec or {}).get(part)
-    spec = (spec or {}).get("spec") or {}
+    spec = mapping_at(obj, (*kind.template, "spec")) or {}
     top = chain[-1] if len(chain) > 1 else None
     return Subject(
         kind=kind.name,
@@ -130,7 +133,7 @@ def _images(pod: Json) -> list[Image]:
         for entry in status.get(group) or ()
     }
     return [
-        _image(container, statuses.get(container["name"]) or {})
+        _image(container, statuses.get(container.get("name")) or {})
         for group in ("initContainers", "containers", "ephemeralContainers")
         for container in spec.get(group) or ()
     ]
@@ -139,7 +142,7 @@ def _images(pod: Json) -> list[Image]:
 def _image(container: Json, status: Json) -> Image:
     waiting = (status.get("state") or {}).get("waiting") or {}
     return Image(
-        container=container["name"],
+        container=container.get("name") or "without a name",  # as Knative allows in its pod template
         name=container.get("image") or "",
         pulled=bool(status.get("imageID")),
         reason=str(waiting.get("reason") or ""),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
+from regcred.cluster.model import Kind, custom_kind
 from regcred.errors import MalformedError
 from regcred.reference import Reference, check_label
 
@@ -37,7 +40,27 @@ class LabelType(click.ParamType[str]):
             self.fail(str(error), param, ctx)
 
 
+class WorkloadKindType(click.ParamType[Kind]):
+    """``<group>/<version>/<plural>/<Kind>[:<template path>]``; in a variable more of them, by white space or commas."""
+
+    name = "KIND"
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """The texts in a variable, as sync reads it."""
+        return rv.replace(",", " ").split()
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Kind:
+        """Read a kind, or say what is wrong with it."""
+        if isinstance(value, Kind):
+            return value
+        try:
+            return custom_kind(str(value))
+        except MalformedError as error:
+            self.fail(str(error), param, ctx)
+
+
 REFERENCE = ReferenceType()
 PROJECT = LabelType("project")
 CLUSTER = LabelType("cluster")
 NAMESPACE = LabelType("namespace")
+WORKLOAD_KIND = WorkloadKindType()

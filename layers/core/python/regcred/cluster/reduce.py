@@ -57,15 +57,15 @@ class Reducer:
         """What to keep of a workload, read from the object or from its metadata alone."""
         metadata = obj["metadata"]
         own = metadata.get("annotations")
-        template = _at(obj, kind.template) if kind.template else None
-        found = asked(own, _at(template or {}, ("metadata", "annotations")))
+        template = mapping_at(obj, kind.template) if kind.template else None
+        found = asked(own, mapping_at(template or {}, ("metadata", "annotations")))
         if not found.references and not found.malformed:
             return None
         if (own and MIRROR_POD in own) or self._is_controlled(metadata):
             return None
         if "namespace" not in metadata:
             return None  # a custom kind of the whole cluster: there is no namespace to place a Secret in
-        pod_spec = _at(obj if kind is POD else template or {}, ("spec",))
+        pod_spec = mapping_at(obj if kind is POD else template or {}, ("spec",))
         return Workload(
             kind=kind,
             namespace=sys.intern(metadata["namespace"]),
@@ -156,7 +156,7 @@ def _service_account_name(spec: Json) -> str:
     return str(spec.get("serviceAccountName") or spec.get("serviceAccount") or "default")
 
 
-def _at(obj: Json, path: tuple[str, ...]) -> Json | None:
+def mapping_at(obj: Json, path: tuple[str, ...]) -> Json | None:
     """The mapping at a path; None if there is none, since a custom object may be of any shape."""
     found: Any = obj
     for part in path:
