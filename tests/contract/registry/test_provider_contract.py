@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from contract.registry.harness import REFERENCE, VENDORS, Bench, skewed, vendor_id
@@ -13,8 +14,9 @@ from fakes.vendors.aws import Aws
 from fakes.vendors.basic import BasicToken
 from fakes.vendors.clouds import AlibabaKey, TencentKey
 from fakes.vendors.federated import JfrogOidc, QuayFederated
-from fakes.vendors.network import Network, cut, status
+from fakes.vendors.network import Network, Request, Response, cut, status
 from fakes.vendors.static import QuayStatic
+from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, Harbor
 from fakes.vendors.vendor import OTHER_ROLE, Vendor
 
 from regcred.credential import Credential
@@ -204,3 +206,37 @@ def test_a_clock_that_aws_does_not_take_is_named_as_the_reason(bench: Bench, net
     network.clock.advance(timedelta(minutes=10))
     with pytest.raises(RefusedError, match="clock"):
         bench.mint()
+
+
+ENDLESS: dict[type[Vendor], tuple[str, Any, dict[str, str]]] = {
+    DockerHubOrganisation: (
+        "/v2/orgs/team/access-tokens",
+        {"results": [{"id": "1"}], "next": "https://elsewhere.example.com/v2/orgs/team/access-tokens?page=2"},
+        {},
+    ),
+    Gitlab: ("/deploy_tokens", [{"id": 1}], {"X-Next-Page": "2"}),
+    Harbor: ("/robots", [{"id": 1}] * 100, {}),
+}
+"""By vendor, where it lists its tokens, and a page that is never the last."""
+
+
+@vendors(that=lambda vendor: vendor in ENDLESS)
+def test_a_list_without_end_is_given_up(
+    bench: Bench, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, page, headers = ENDLESS[type(bench.vendor)]
+    answer = network.answer
+    hosts: list[str] = []
+
+    def endless(request: Request) -> Response:
+        if request.method != "GET" or not request.path.endswith(path):
+            return answer(request)
+        hosts.append(request.host)
+        assert len(hosts) <= 1000, "asked without end"
+        return Response(200, page, headers)
+
+    monkeypatch.setattr(network, "answer", endless)
+    with pytest.raises(MalformedError, match="and more to come; check the address"):
+        bench.mint()
+    assert len(hosts) == 100
+    assert len(set(hosts)) == 1

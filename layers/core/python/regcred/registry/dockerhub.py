@@ -123,16 +123,15 @@ class _Organisation:
     def tokens(self) -> Mapping[str, str]:
         """All tokens of the organisation, page by page."""
         found: dict[str, str] = {}
-        page = 1
-        while True:
+        for page in transport.pages("Docker Hub, listing tokens,"):
             query = (("page", str(page)), ("page_size", str(PAGE)))
             fields = self._call("GET", self._url, "listing tokens", query=query).fields(what="Docker Hub")
             found |= {
                 str(item["id"]): str(item.get("label", "")) for item in transport.objects(fields, "results")
             }
             if not fields.get("next"):
-                return found
-            page += 1
+                break
+        return found
 
     def create(self, name: str) -> Token:
         """Create a token that pulls the named repositories."""

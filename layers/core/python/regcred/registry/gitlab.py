@@ -101,14 +101,13 @@ class _DeployTokens:
     def tokens(self) -> Mapping[str, str]:
         """All deploy tokens that are active, page by page."""
         found: dict[str, str] = {}
-        page = "1"
-        while page:
-            answer = self._call(
-                "GET", self._url, "listing deploy tokens", query=(("page", page), ("per_page", str(PAGE)))
-            )
+        for page in transport.pages(f"{self._definition.server}, listing deploy tokens,"):
+            query = (("page", str(page)), ("per_page", str(PAGE)))
+            answer = self._call("GET", self._url, "listing deploy tokens", query=query)
             items = answer.items(field="deploy_tokens", what=self._definition.server)
             found |= {str(item["id"]): str(item.get("name", "")) for item in items if not item.get("revoked")}
-            page = answer.headers.get("X-Next-Page", "")
+            if not answer.headers.get("X-Next-Page"):
+                break
         return found
 
     def create(self, name: str) -> Token:

@@ -90,8 +90,7 @@ class _Robots:
         """All robots of the project, page by page; without the prefix that Harbor gives their names."""
         found: dict[str, str] = {}
         query = f"Level=project,ProjectID={self._project_id()}"
-        page = 1
-        while True:
+        for page in transport.pages(f"{self._definition.host}, listing robots,"):
             answer = self._call(
                 "GET",
                 "robots",
@@ -101,8 +100,8 @@ class _Robots:
             items = answer.items(field="robots", what=self._definition.host)
             found |= {str(item["id"]): str(item.get("name", "")).rpartition("+")[2] for item in items}
             if len(items) < PAGE:
-                return found
-            page += 1
+                break
+        return found
 
     def _project_id(self) -> int:
         project = self._definition.harbor_project

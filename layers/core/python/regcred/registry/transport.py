@@ -10,7 +10,7 @@ import json
 import re
 import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -40,6 +40,9 @@ IDLE_SECONDS = 60.0
 
 BODY_MAX = 1024 * 1024
 """The most that is read of an answer, in bytes; vendors' answers have a few kB."""
+
+PAGES_MAX = 100
+"""The most pages that are read of one list; of tokens that is a hundred times what vendors allow."""
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
 _SECONDS = re.compile(r"[0-9]{1,10}")
@@ -300,6 +303,21 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
             f"{said}, which is not what the vendor's contract says; check the address and the proxy"
         )
     raise RefusedError(f"{said}; {remedy}")
+
+
+def pages(what: str) -> Iterator[int]:
+    """The numbers of a list's pages, from 1. Pages are asked for by number, at the address that the first was asked of.
+
+    Args:
+        what: Who lists what, for the error text ("Docker Hub, listing tokens,").
+
+    Raises:
+        MalformedError: The list has not ended after :data:`PAGES_MAX`.
+    """
+    yield from range(1, PAGES_MAX + 1)
+    raise MalformedError(
+        f"{what} answered with {PAGES_MAX} pages and more to come; check the address and the vendor's version"
+    )
 
 
 def passing(status: int) -> bool:
