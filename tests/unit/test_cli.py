@@ -564,6 +564,7 @@ def definition_file(tmp_path, text: str, name: str = "r.yaml"):
 
 
 BASIC = "provider: basic\nhosts: [registry.example.com]\n"
+GITLAB = "provider: gitlab\ngroup: team\nserver: registry.example.com\nhost: registry.example.com\n"
 UPSTREAM = json.dumps({"username": "puller", "password": SECRET})
 
 
@@ -642,6 +643,12 @@ class TestRegistryAdd:
             ("- a\n- b\n", "fields"),
             ("provider: bsaic\n", "did you mean 'basic'"),
             ("provider: basic\nhosts: [https://registry.example.com]\n", "hosts[0]"),
+            (
+                "provider: basic\nhosts: [a.example.com]\nhosts: [b.example.com]\n",
+                "line 3: 'hosts' is there twice",
+            ),
+            ('{"provider": "basic", "hosts": ["a"], "hosts": ["b"]}', "'hosts' is there twice"),
+            ("provider: basic\nhosts: [{a: 1, b: 2, a: 3}]\n", "line 2: 'a' is there twice"),
             ("provider: basic\nhosts: [registry.example.com]\npassword: x\n", "password"),
             ("", "fields"),
             ("provider: !!int basic\n", "does not fit its tag"),
@@ -682,6 +689,37 @@ class TestRegistryAdd:
         payments(f"registry add payments/new -f {file} --secret-file {secret} --no-wait")
         upstream = payments.store.upstream(Reference("payments", "new")).value
         assert {name: value.get_secret_value() for name, value in upstream.items()} == {"key": key}
+
+    @pytest.mark.parametrize(
+        ("text", "named"),
+        [
+            (f"tokn: {SECRET}\n", "'tokn' is no field of this secret; its fields are token"),
+            (json.dumps({"tokn": SECRET}), "'tokn' is no field of this secret; its fields are token"),
+            (json.dumps({"type": "service_account", "private_key": SECRET}), "its fields are token"),
+            (f"token: x\ntoken: {SECRET}\n", "'token' is there twice"),
+            (f'{{"token": "x", "token": "{SECRET}"}}', "'token' is there twice"),
+            (f'{{"token": "{SECRET}"', "line 1"),
+            ("{}", "'token' is missing"),
+            (" \n", "is empty"),
+        ],
+    )
+    def test_a_file_of_fields_is_never_taken_for_the_only_field_itself(self, payments, tmp_path, text, named):
+        file = definition_file(tmp_path, GITLAB)
+        secret = definition_file(tmp_path, text, "s.yaml")
+        payments(f"registry add payments/new -f {file} --secret-file {secret} --no-wait", code=2)
+        assert named in payments.last
+        assert SECRET not in payments.err
+        assert payments.store.upstream_version(Reference("payments", "new")) == 0
+
+    @pytest.mark.parametrize(
+        "text", [SECRET, f"@{SECRET}", f"!{SECRET}", f"-----BEGIN X-----\n{SECRET}=\n-----END X-----"]
+    )
+    def test_a_token_or_a_pem_key_may_be_the_file_itself(self, payments, tmp_path, text):
+        file = definition_file(tmp_path, GITLAB)
+        secret = definition_file(tmp_path, f"{text}\n", "token")
+        payments(f"registry add payments/new -f {file} --secret-file {secret} --no-wait")
+        upstream = payments.store.upstream(Reference("payments", "new")).value
+        assert upstream["token"].get_secret_value() == text
 
     def test_a_second_login_may_be_given_for_the_time_of_a_change(self, payments, tmp_path):
         both = {"username": "a", "password": SECRET, "username_2": "b", "password_2": SECRET}

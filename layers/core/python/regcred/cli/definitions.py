@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from regcred.registry.descriptions import descriptions
 
 AUTH = "auth"
 """The field by which a provider that knows several ways to sign in is told which."""
+
+
+class NoFieldsError(BadInputError):
+    """The text is no mapping of names to values at all, so it may be a value as it lies."""
 
 
 def from_file(path: str) -> BaseDefinition:
@@ -53,17 +58,23 @@ def fields_of(text: str, where: str, *, kind: str) -> dict[str, Any]:
     """Read fields from YAML or JSON.
 
     Raises:
-        BadInputError: see :func:`from_file`.
+        BadInputError: see :func:`from_file`; a field that is there twice is named too.
+        NoFieldsError: it holds no fields.
     """
     content = _json(text, where) if text.lstrip().startswith("{") else _yaml(text, where)
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise BadInputError(f"{where}: holds no {kind}; write its fields, as in 'name: value'")
+        raise NoFieldsError(f"{where}: holds no {kind}; write its fields, as in 'name: value'")
     return content
 
 
 def _json(text: str, where: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if (name := _repeated(name for name, _ in pairs)) is not None:
+            raise BadInputError(f"{where}: {_TWICE.format(name)}")
+        return dict(pairs)
+
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=once)
         json.dumps(content, ensure_ascii=False).encode()
         return content
     except UnicodeEncodeError:
@@ -85,7 +96,15 @@ def _yaml(text: str, where: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Reads numbers and dates as text: an account id with leading zeros is no number."""
+        """Reads numbers and dates as text: an account id with leading zeros is no number. Each key may be there once."""
+
+        def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+            node = super().compose_mapping_node(anchor)
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if (name := _repeated(key.value for key in keys)) is not None:
+                line = [key for key in keys if key.value == name][1].start_mark.line + 1
+                raise BadInputError(f"{where}: line {line}: {_TWICE.format(name)}")
+            return node
 
     Loader.yaml_implicit_resolvers = {
         first: [
@@ -100,20 +119,28 @@ def _yaml(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise BadInputError(f"{where}: {at}{error.problem or 'is not YAML'}") from None
+        raise NoFieldsError(f"{where}: {at}{error.problem or 'is not YAML'}") from None
     except yaml.YAMLError:
-        raise BadInputError(f"{where}: holds characters that YAML does not allow") from None
+        raise NoFieldsError(f"{where}: holds characters that YAML does not allow") from None
     except RecursionError:
-        raise BadInputError(f"{where}: is nested too deep") from None
+        raise NoFieldsError(f"{where}: is nested too deep") from None
     except (
         ValueError,
         TypeError,
         AttributeError,
         KeyError,
     ):  # PyYAML's constructors, where a tag does not fit its value
-        raise BadInputError(
+        raise NoFieldsError(
             f"{where}: a value does not fit its tag; write plain values, without '!!'"
         ) from None
+
+
+_TWICE = "{!r} is there twice; keep the one that is meant"
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    """The first name that is there more than once."""
+    return next((name for name, times in Counter(names).items() if times > 1), None)
 
 
 def typed(content: Mapping[str, Any], where: str) -> BaseDefinition:

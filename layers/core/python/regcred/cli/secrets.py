@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from regcred.cli import definitions
 from regcred.cli.failures import BadInputError
 from regcred.cli.prompts import interactive
-from regcred.registry.upstream import SECOND
+from regcred.registry.upstream import JSON_KEY, PRIVATE_PART, SECOND
 
 
 def read(wanted: Mapping[str, str], file: str | None) -> dict[str, SecretStr]:
@@ -52,16 +52,16 @@ def _from_file(wanted: Mapping[str, str], file: str) -> dict[str, SecretStr]:
 
 
 def _whole(wanted: Mapping[str, str], text: str, where: str) -> dict[str, SecretStr] | None:
-    """The only field, where the file is its value as it lies (a token, a JSON key) and no mapping that names it."""
+    """The only field, where the file is its value as it lies: a token, a PEM or JSON key, but no other mapping."""
     (name,) = wanted
-    try:
-        if name in definitions.fields_of(text, where, kind="upstream secret"):
-            return None
-    except BadInputError:
-        pass
     if not text.strip():
         raise BadInputError(f"{where}: is empty; it must hold {wanted[name]}")
-    return {name: SecretStr(text.strip())}
+    try:
+        found = definitions.fields_of(text, where, kind="upstream secret")
+    except definitions.NoFieldsError:
+        return {name: SecretStr(text.strip())}
+    whole = name == JSON_KEY and JSON_KEY not in found and PRIVATE_PART in found
+    return {name: SecretStr(text.strip())} if whole else None
 
 
 def _from_prompts(wanted: Mapping[str, str]) -> dict[str, SecretStr]:

@@ -21,7 +21,7 @@ from regcred.registry.definition import BaseDefinition, NonEmpty, require, writt
 from regcred.registry.interface import Identity, MintContext, Revoked
 from regcred.registry.transport import Answer
 from regcred.registry.trust import Asker
-from regcred.registry.upstream import SECOND, field_of
+from regcred.registry.upstream import JSON_KEY, SECOND, field_of
 from regcred.registry.vendors import needed
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 USERNAME = "oauth2accesstoken"
 KEY_USERNAME = "_json_key"
-KEY = "key"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LIFETIME_MAX = 43200
 """12 hours, where the organisation policy allows more than one hour."""
@@ -125,7 +124,7 @@ gcloud artifacts repositories add-iam-policy-binding REPOSITORY --location=LOCAT
 
     def upstream_fields(self) -> dict[str, str]:
         """The JSON key, where one is used."""
-        return {KEY: "the service account's JSON key, whole"} if self.auth == "key" else {}
+        return {JSON_KEY: "the service account's JSON key, whole"} if self.auth == "key" else {}
 
 
 class GarProvider:
@@ -138,7 +137,11 @@ class GarProvider:
         """Fetch an access token, or hand out the key; see :class:`regcred.registry.interface.Provider`."""
         keys = definition.keys(definition.hosts)
         if definition.auth == "key":
-            names = [name for name in (KEY, f"{KEY}{SECOND}") if name == KEY or name in context.upstream]
+            names = [
+                name
+                for name in (JSON_KEY, f"{JSON_KEY}{SECOND}")
+                if name == JSON_KEY or name in context.upstream
+            ]
             logins = tuple(Login(KEY_USERNAME, _one_line(context, name), keys) for name in names)
             return Credential(provider=self.name, logins=logins, issued_at=context.now())
         token, expires_at = _access_token(definition, context.identity)

@@ -17,6 +17,12 @@ PASSWORD = "password"  # noqa: S105 - a field's name
 SECOND = "_2"
 """What the fields of a second login end with."""
 
+JSON_KEY = "key"
+"""The field of a key that is itself a mapping, as Google's are."""
+
+PRIVATE_PART = "private_key"
+"""What such a mapping holds."""
+
 
 def described(username: str, password: str) -> dict[str, str]:
     """The fields of a static login, each with a line for people."""
