@@ -80,6 +80,25 @@ def test_serviceaccounts_are_touched_only_where_that_mode_can_be_chosen():
     assert rights(render({"serviceAccountMode.allowed": True}))["serviceaccounts"] == account
 
 
+@pytest.mark.parametrize(
+    ("values", "modes"),
+    [
+        ({}, {Mode.ADMISSION, Mode.NONE}),
+        ({"serviceAccountMode.allowed": True}, set(Mode)),
+        ({"mode": "serviceaccount"}, set(Mode)),
+        (
+            {"mode": "serviceaccount", "admissionPolicies.enabled": False},
+            {Mode.SERVICEACCOUNT, Mode.NONE},
+        ),
+        ({"mode": "none", "admissionPolicies.enabled": False}, {Mode.NONE}),
+    ],
+)
+def test_the_sync_is_told_which_modes_a_namespace_can_choose(values: dict[str, Any], modes: set[Mode]):
+    (container,) = one(render(values), "Deployment")["spec"]["template"]["spec"]["containers"]
+    env = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert SyncSettings.load(env).options().rules.allowed == modes
+
+
 def test_eviction_is_opted_into():
     assert "pods/eviction" not in rights(render())
     assert rights(render({"evictStuckPods": True}))["pods/eviction"] == ["create"]
@@ -184,6 +203,7 @@ def test_the_defaults_of_chart_and_sync_are_the_same():
     bare = SyncSettings.load({name: env[name] for name in ("REGCRED_CLUSTER", "REGCRED_VAULT_ADDR")})
     of_chart = {
         "vault_auth_mount": "regcred-cluster-test",
+        "allowed_modes": (Mode.ADMISSION, Mode.NONE),
         "excluded_namespaces": ("kube-node-lease", "kube-public", "kube-system", "regcred-system"),
     }
     assert SyncSettings.load(env) == bare.model_copy(update=of_chart)

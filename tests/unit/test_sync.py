@@ -638,6 +638,42 @@ async def test_a_label_that_names_no_mode_is_told(world: World) -> None:
     assert "label regcred.dev/mode: 'webhook' is none of admission, none, serviceaccount" in note
 
 
+@pytest.mark.parametrize(
+    ("mode", "own", "value"),
+    [
+        (Mode.ADMISSION, Mode.SERVICEACCOUNT, "serviceAccountMode.allowed=true"),
+        (Mode.SERVICEACCOUNT, Mode.ADMISSION, "admissionPolicies.enabled=true"),
+    ],
+)
+async def test_a_mode_that_is_not_allowed_in_the_cluster_is_told_to_the_owner_of_the_workload(
+    world: World, mode: Mode, own: Mode, value: str
+) -> None:
+    world.options = options(mode, allowed=frozenset({mode, Mode.NONE}))
+    await world.cluster.create(namespace("shop", labels={"regcred.dev/mode": own}))
+    if mode is Mode.ADMISSION:
+        world.cluster.faults["list", "ServiceAccount"] = RefusedError("serviceaccounts is forbidden")
+    report = await world.sync()
+    assert report.failures == []
+    assert await world.password("shop"), "the Secret is made all the same"
+    [(reason, about, note)] = await world.cluster.events("shop")
+    assert (reason, about) == ("ModeNotAllowed", "Deployment shop/web")
+    assert (
+        f"chooses mode {own} by its label regcred.dev/mode, which is not allowed in cluster {CLUSTER}" in note
+    )
+    assert "kubectl label namespace shop regcred.dev/mode-" in note
+    assert value in note
+    assert str(await world.sync()) == "1 Events", "a restart says it again, and the API server drops the copy"
+
+
+async def test_the_clusters_own_mode_and_none_are_told_to_nobody(world: World) -> None:
+    world.options = options(Mode.SERVICEACCOUNT, allowed=frozenset({Mode.NONE}))
+    await world.cluster.create(namespace("shop", labels={"regcred.dev/mode": "serviceaccount"}))
+    await world.sync()
+    await world.cluster.create(namespace("shop", labels={"regcred.dev/mode": "none"}))
+    await world.sync()
+    assert await world.cluster.events("shop") == []
+
+
 async def test_an_admitted_workload_is_not_told_to_restart(world: World) -> None:
     world.options = options(Mode.ADMISSION)
     await world.cluster.create(deployment("shop", "web", REF, labels={"regcred.dev/annotated": "true"}))

@@ -39,6 +39,12 @@ def test_custom_kinds_are_a_list() -> None:
     ]
 
 
+def test_every_mode_may_be_chosen_unless_the_allowed_ones_are_named() -> None:
+    assert SyncSettings.load(WELL).options().rules.allowed == set(Mode)
+    rules = SyncSettings.load({**WELL, "REGCRED_ALLOWED_MODES": "none"}).options().rules
+    assert [mode for mode in Mode if rules.allows(mode)] == [Mode.ADMISSION, Mode.NONE]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -46,6 +52,7 @@ def test_custom_kinds_are_a_list() -> None:
         ("REGCRED_CLUSTER", ""),
         ("REGCRED_VAULT_ADDR", "vault.example.com"),
         ("REGCRED_MODE", "webhook"),
+        ("REGCRED_ALLOWED_MODES", "none,webhook"),
         ("REGCRED_GRACE_SECONDS", "-1"),
         ("REGCRED_MAX_REMOVAL_SHARE", "20"),
         ("REGCRED_POLL_SECONDS", "often"),

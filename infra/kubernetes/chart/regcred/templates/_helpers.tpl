@@ -30,6 +30,13 @@ app.kubernetes.io/part-of: regcred
 {{- if or (eq .Values.mode "serviceaccount") .Values.serviceAccountMode.allowed -}}true{{- end -}}
 {{- end -}}
 
+{{/* The modes that a namespace can choose. */}}
+{{- define "regcred.allowedModes" -}}
+{{- if .Values.admissionPolicies.enabled }}admission,{{ end -}}
+{{- if include "regcred.serviceAccountMode" . }}serviceaccount,{{ end -}}
+none
+{{- end -}}
+
 {{/* Custom workload kinds as a list of {group, version, plural, kind}. */}}
 {{- define "regcred.workloadKinds" -}}
 {{- $kinds := list -}}
@@ -177,6 +184,8 @@ volumes:
   value: {{ .Values.cluster | quote }}
 - name: REGCRED_MODE
   value: {{ .Values.mode }}
+- name: REGCRED_ALLOWED_MODES
+  value: {{ include "regcred.allowedModes" . | quote }}
 - name: REGCRED_VAULT_ADDR
   value: {{ .Values.vault.address | quote }}
 - name: REGCRED_VAULT_MOUNT

@@ -15,7 +15,7 @@ from regcred.cluster.annotations import reference_of
 from regcred.cluster.model import NAMESPACE, UID_DIGITS, Mode, Namespace, Place, Workload
 from regcred.cluster.view import UNREAD, Knowledge, Registry, RegistryState, View
 from regcred.cluster.view import Project as ProjectView
-from regcred.cluster.words import REASON_OF, Reason, Why, expiring, refusal, restart_needed
+from regcred.cluster.words import REASON_OF, Reason, Why, expiring, mode_not_allowed, refusal, restart_needed
 from regcred.reference import Reference
 
 NOTHING = Place()
@@ -100,6 +100,8 @@ def _is_settled(
     view: View, namespace: Namespace, places: Mapping[Reference, Place], steady: Mapping[Reference, int]
 ) -> bool:
     """Whether there is plainly nothing to do in a namespace. Nearly all are so nearly always: this decides the speed."""
+    if namespace.mode and not view.rules.allows(namespace.mode):
+        return False
     mode = view.rules.mode_of(namespace)
     if mode is Mode.SERVICEACCOUNT or view.grants.knowledge is not Knowledge.KNOWN:
         return False
@@ -323,6 +325,10 @@ class _NamespacePlan:
         self.draft.tells += [
             Tell(workload, Reason.MALFORMED, f"{line}.", topic=line) for line in workload.malformed
         ]
+        mode, rules = self.namespace.mode, self.view.rules
+        if workload.references and mode and not rules.allows(mode):
+            note = mode_not_allowed(mode, self.namespace.name, cluster=rules.cluster, usual=rules.mode)
+            self.draft.tells.append(Tell(workload, Reason.MODE_NOT_ALLOWED, note, topic=mode))
 
     def _restart(self, workload: Workload, reference: Reference) -> Tell:
         note = restart_needed(workload.kind.name, workload.name, self.namespace.name)

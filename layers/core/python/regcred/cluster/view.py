@@ -19,6 +19,8 @@ class Rules:
 
     cluster: str
     mode: Mode = Mode.ADMISSION
+    allowed: frozenset[Mode] = frozenset(Mode)
+    """What a namespace may choose by its label besides the cluster's mode: what the chart has set up."""
     excluded: frozenset[str] = frozenset()
     """Namespaces that no admission policy touches: unless their label says otherwise, only Secrets are made there."""
     grace: timedelta = timedelta(minutes=10)
@@ -30,8 +32,14 @@ class Rules:
     removals_confirmed: bool = False
     """Whether somebody has said that the brake may be passed."""
 
+    def allows(self, mode: Mode) -> bool:
+        """Whether a namespace may be in a mode."""
+        return mode is self.mode or mode in self.allowed
+
     def mode_of(self, namespace: Namespace) -> Mode:
-        """How Pods of a namespace get the names of their Secrets."""
+        """How Pods of a namespace get the names of their Secrets; not at all if it chose a mode that is not allowed."""
+        if namespace.mode and not self.allows(namespace.mode):
+            return Mode.NONE
         if namespace.mode is None and namespace.name in self.excluded and self.mode is Mode.ADMISSION:
             return Mode.NONE
         return namespace.mode or self.mode

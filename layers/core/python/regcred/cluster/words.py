@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from regcred.cluster.annotations import MODE
+from regcred.cluster.model import Mode
 from regcred.reference import Reference
 
 
@@ -40,6 +42,7 @@ class Reason(StrEnum):
     REVOKED = "CredentialRevoked"
     RESTART_NEEDED = "RestartNeeded"
     NAME_TAKEN = "SecretNameTaken"
+    MODE_NOT_ALLOWED = "ModeNotAllowed"
 
 
 REASON_OF = {
@@ -112,6 +115,23 @@ def restart_needed(kind: str, name: str, namespace: str) -> str:
     return (
         f"{kind} {name} was annotated before the admission policy was in place, so its Pods don't name their pull "
         f"Secrets. {remedy}"
+    )
+
+
+_ALLOWED_BY = {
+    Mode.ADMISSION: "admissionPolicies.enabled=true",
+    Mode.SERVICEACCOUNT: "serviceAccountMode.allowed=true",
+    Mode.NONE: "mode=none",
+}
+"""The value of the chart that makes a mode possible."""
+
+
+def mode_not_allowed(mode: Mode, namespace: str, *, cluster: str, usual: Mode) -> str:
+    """For the owner of a workload in a namespace whose label names a mode that its cluster is not set up for."""
+    return (
+        f"Namespace {namespace} chooses mode {mode} by its label {MODE}, which is not allowed in cluster {cluster}: pull Secrets "
+        f"are placed here, but Pods don't get their names. Remove the label to be in mode {usual}, as others are: "
+        f"kubectl label namespace {namespace} {MODE}- . A platform admin can allow it in the chart: {_ALLOWED_BY[mode]}"
     )
 
 

@@ -145,7 +145,8 @@ class Engine:
     def kinds(self) -> tuple[Kind, ...]:
         """All kinds that are listed: workloads, Namespaces and, where a mode needs them, ServiceAccounts."""
         mode = Mode.SERVICEACCOUNT
-        accounts = self.options.rules.mode is mode or self.inventory.chosen(mode)
+        rules = self.options.rules
+        accounts = rules.mode is mode or (rules.allows(mode) and self.inventory.chosen(mode))
         return (NAMESPACE, *self.options.kinds, *((SERVICE_ACCOUNT,) if accounts else ()))
 
     async def look_at_projects(self, projects: Iterable[str]) -> bool:

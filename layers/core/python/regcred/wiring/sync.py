@@ -59,6 +59,8 @@ class SyncSettings(BaseModel):
     """The JWT to sign in with, read anew at each sign-in."""
     vault_ca_file: str = ""
     mode: Mode = Mode.ADMISSION
+    allowed_modes: Annotated[tuple[Mode, ...], BeforeValidator(_words)] = tuple(Mode)
+    """What a namespace may choose by its label besides ``mode``; every mode unless given."""
     workload_kinds: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
     """Custom workload kinds, ``<group>/<version>/<plural>/<Kind>``, by white space or commas."""
     excluded_namespaces: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
@@ -108,6 +110,7 @@ class SyncSettings(BaseModel):
         rules = Rules(
             cluster=self.cluster,
             mode=self.mode,
+            allowed=frozenset(self.allowed_modes),
             excluded=frozenset(self.excluded_namespaces),
             grace=timedelta(seconds=self.grace_seconds),
             max_removal_share=self.max_removal_share,
