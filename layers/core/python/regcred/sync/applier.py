@@ -20,6 +20,7 @@ from regcred.reference import Reference
 from regcred.sync.desk import Clock, Meter, jittered, log
 from regcred.sync.ledger import Ledger
 from regcred.sync.sources import Sources
+from regcred.sync.turns import Turns
 
 CONCURRENCY = 16
 """Writes in flight; more gains nothing, since the API server is the limit, and what Pods wait for queues behind them there."""
@@ -28,6 +29,8 @@ TELLERS = 2
 EVENTS_PER_SECOND = 20.0
 """Events are for people: at most this many a second, after a burst."""
 EVENTS_BURST = 100
+EVENTS_WAITING = 1000
+"""Of each namespace at most; the oldest is dropped for a newer one."""
 
 TRIES = 3
 """How often a write is tried at once before it waits for its turn again."""
@@ -114,7 +117,7 @@ class Applier:
         self._touched = touched
         self._concurrency = concurrency
         self._writes: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
-        self._events: asyncio.Queue[Tell] = asyncio.Queue()
+        self._events: Turns[Tell] = Turns(lambda tell: tell.about.namespace, limit=EVENTS_WAITING)
         self._number = 0
         self._in_flight: set[Key] = set()
         self._retry_at: dict[Key, datetime] = {}
@@ -161,7 +164,8 @@ class Applier:
         """Queue actions; what is in flight already must not be among them."""
         for action in actions:
             if isinstance(action, Tell):
-                self._events.put_nowait(action)
+                if self._events.add(action):
+                    self._meter.count("events_dropped_total")
             else:
                 self._number += 1
                 self._writes.put_nowait(_Job(rank(action), self._number, action))

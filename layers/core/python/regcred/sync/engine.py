@@ -18,7 +18,7 @@ from regcred.cluster.inventory import Inventory
 from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, Place
 from regcred.cluster.plan import GONE, make_plan
 from regcred.cluster.view import RegistryState, Rules, View
-from regcred.cluster.words import REASON_OF, Why, refusal
+from regcred.cluster.words import REASON_OF, Reason, Why, refusal
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.sync.applier import CONCURRENCY, Applier
@@ -171,10 +171,14 @@ class Engine:
         }
 
     def tidy(self) -> None:
-        """Forget what was told to owners of workloads that are gone."""
+        """Forget what was told to owners of workloads that are gone, and of annotations that are malformed no longer."""
         for key, said in list(self._told.items()):
-            uids = {workload.uid for workload in self.inventory.requests(key[0])}
-            self._told[key] = {entry for entry in said if entry[0] in uids}
+            malformed = {workload.uid: workload.malformed for workload in self.inventory.requests(key[0])}
+            self._told[key] = {
+                (uid, reason, topic)
+                for uid, reason, topic in said
+                if uid in malformed and (reason != Reason.MALFORMED or topic in malformed[uid])
+            }
             if not self._told[key]:
                 del self._told[key]
 

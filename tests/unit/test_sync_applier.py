@@ -1,0 +1,94 @@
+"""Who is told first when much is to be told, and what is kept of it."""
+
+from __future__ import annotations
+
+import pytest
+from fakes.cluster import FakeCluster
+from fakes.key_value import FakeKeyValue
+from fakes.sync_world import Clock, Mount, deployment, namespace, options
+
+from regcred.cluster.actions import Tell
+from regcred.cluster.model import WORKLOADS, Workload
+from regcred.cluster.words import Reason
+from regcred.sync import Engine
+from regcred.sync.applier import EVENTS_WAITING
+from regcred.sync.desk import Unmeasured
+from regcred.sync.turns import Turns
+
+DEPLOYMENT = WORKLOADS[0]
+
+
+class Counted(Unmeasured):
+    def __init__(self) -> None:
+        self.dropped = 0
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        self.dropped += int(amount) if name == "events_dropped_total" else 0
+
+
+@pytest.fixture
+def meter() -> Counted:
+    return Counted()
+
+
+@pytest.fixture
+def engine(meter: Counted) -> Engine:
+    clock = Clock()
+    return Engine(FakeCluster(), Mount(FakeKeyValue(), clock).store, options(), clock=clock, meter=meter)
+
+
+def tell(space: str, note: str) -> Tell:
+    about = Workload(DEPLOYMENT, space, "web", f"u-{space}", ())
+    return Tell(about, Reason.MALFORMED, note, topic=note)
+
+
+async def test_a_namespace_that_churns_malformed_annotations_delays_the_events_of_no_other(
+    engine: Engine,
+) -> None:
+    async with engine:
+        engine.applier.submit(tell("noisy", f"line {number}") for number in range(90))
+        engine.applier.submit([tell("calm", "one"), tell("quiet", "two")])
+        await engine.applier.drain()
+    told = [message.about.namespace for message in engine.cluster.messages]
+    assert {told.index("calm"), told.index("quiet")} <= {1, 2, 3, 4}
+    assert len(told) == 92
+
+
+async def test_of_one_namespace_only_so_many_events_wait_and_the_newest_stay(
+    engine: Engine, meter: Counted
+) -> None:
+    engine.applier.submit(tell("noisy", f"line {number}") for number in range(EVENTS_WAITING + 5))
+    engine.applier.submit([tell("calm", "one")])
+    assert meter.dropped == 5
+
+
+async def test_turns_are_taken_oldest_first_and_joined_when_all_are_done() -> None:
+    turns: Turns[str] = Turns(lambda item: item[0], limit=3)
+    dropped = [item for item in ("a1", "a2", "b1", "a3", "a4", "b2") if turns.add(item)]
+    assert (dropped, turns.qsize()) == (["a4"], 5)
+    taken = []
+    while not turns.empty():
+        taken.append(turns.get_nowait())
+        turns.task_done()
+    assert taken == ["a2", "b1", "a3", "b2", "a4"]
+    await turns.join()
+
+
+async def test_what_was_told_of_annotations_that_have_changed_is_forgotten(engine: Engine) -> None:
+    cluster = engine.cluster
+    await cluster.create(namespace("noisy"))
+    async with engine:
+        await engine.load()
+        for number in range(5):
+            await cluster.create(deployment("noisy", "web", f"Wrong/{number}"))
+            for kind in engine.kinds():
+                await engine.list_kind(kind)
+            await engine.reconcile()
+        engine.tidy()
+        await engine.reconcile()
+        await engine.applier.drain()
+    assert len([call for call in cluster.calls if call[0] == "tell"]) == 5, (
+        "what is malformed still is told once"
+    )
+    [said] = engine._told.values()
+    assert len(said) == 1
