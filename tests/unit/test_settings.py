@@ -19,7 +19,7 @@ def test_only_what_has_no_default_must_be_set() -> None:
     [
         ({"REGCRED_VAULT_ADDR": ""}, "REGCRED_VAULT_ADDR is not set"),
         ({"REGCRED_VAULT_ADDR": "vault:8200"}, "REGCRED_VAULT_ADDR"),
-        ({"REGCRED_VAULT_AUTH": "token"}, "REGCRED_VAULT_AUTH: Input should be 'jwt' or 'aws'"),
+        ({"REGCRED_VAULT_AUTH": "token"}, "REGCRED_VAULT_AUTH: must be 'jwt' or 'aws'"),
         ({"REGCRED_INTERVAL_MINUTES": "7"}, "REGCRED_INTERVAL_MINUTES: must divide an hour"),
         ({"REGCRED_CHUNK": "many"}, "REGCRED_CHUNK"),
         ({"REGCRED_QUEUE_URL": "https://sqs/queue"}, "REGCRED_QUEUE_URL"),

@@ -91,6 +91,27 @@ def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) 
         ("lambda_jwt: {issuer: i, audience: a, dispatch: [x], rotate: [x]}", "lambda_jwt.dispatch.0"),
         ("cluster: {}", "cluster: is no field of this document"),
         ("a: [", "is not YAML"),
+        ("clusters: [edge]", "clusters: must be a mapping, as in {name: value}"),
+        ("- clusters", "the document: must be a mapping, as in {name: value}"),
+        (
+            "clusters: {edge: {public_keys: x}}",
+            "clusters.edge.public_keys: must be a list, as in [a, b], also for one",
+        ),
+        (
+            "clusters: {edge: {namespace: 5}}",
+            "clusters.edge.namespace: must be a text; put a number in quotes",
+        ),
+        ("tokens: {ttl_seconds: 20}", "tokens.ttl_seconds: must be 60 at least"),
+        ("tokens: {ttl_seconds: 200000}", "tokens.ttl_seconds: must be 86400 at most"),
+        ("tokens: {ttl_seconds: 60.5}", "tokens.ttl_seconds: must be a whole number"),
+        (
+            "lambda_jwt: {issuer: i, audience: a, dispatch: [], rotate: []}",
+            "lambda_jwt.dispatch: must hold 1 at least",
+        ),
+        (
+            "lambda_iam: {server_id: s, dispatch: [], rotate: [], resolve_unique_ids: maybe}",
+            "lambda_iam.resolve_unique_ids: must be true or false",
+        ),
     ],
 )
 def test_a_wrong_declaration_gets_one_line_with_file_and_field(tmp_path: Path, text: str, said: str) -> None:

@@ -15,7 +15,7 @@ from regcred.credential import Credential, Login
 from regcred.errors import ConflictError, MalformedError
 from regcred.reference import Reference
 from regcred.vault.records.credential import CredentialRecord
-from regcred.vault.records.declared import ClusterGrants, ProjectPolicy
+from regcred.vault.records.declared import ClusterGrants, ProjectPolicy, Request
 from regcred.vault.records.document import Record
 from regcred.vault.records.index import Index, IndexEntry, State, merge
 from regcred.vault.records.rotation import Rotation, Slot, release, renew, take
@@ -223,6 +223,37 @@ def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
         (ProjectPolicy, {"clusters": ["Edge"]}, "clusters.0: is not a name: write a-z, 0-9 and '-'"),
         (ProjectPolicy, {"clusters": ["e" * 64]}, "clusters.0: is not a name"),
         (ProjectPolicy, {"clusters": ["edge\n"]}, "clusters.0: is not a name"),
+        (ProjectPolicy, [], "path: the document: must be a mapping, as in {name: value}"),
+        (
+            ProjectPolicy,
+            {"hosts": "a.example.com"},
+            "path: hosts: must be a list, as in [a, b], also for one",
+        ),
+        (ProjectPolicy, {"accounts": [5]}, "path: accounts.0: must be a text; put a number in quotes"),
+        (ProjectPolicy, {"paths": []}, "path: paths: must be a mapping, as in {name: value}"),
+        (ClusterGrants, {"globs": "maybe"}, "path: globs: must be true or false"),
+        (ClusterGrants, {"globs": []}, "path: globs: must be true or false"),
+        (
+            Request,
+            {"action": "renew", "asked_at": "2026-11-24T12:00:00Z"},
+            "path: action: must be 'rotate', 'verify' or 'revoke'",
+        ),
+        (Request, {"action": "rotate"}, "path: asked_at: is missing"),
+        (
+            Request,
+            {"action": "rotate", "asked_at": "now"},
+            "path: asked_at: must be a time with its zone, as in",
+        ),
+        (
+            Request,
+            {"action": "rotate", "asked_at": []},
+            "path: asked_at: must be a time with its zone, as in",
+        ),
+        (
+            Request,
+            {"action": "rotate", "asked_at": "2026-11-24T12:00:00"},
+            "path: asked_at: must be a time with its zone, as in 2026-01-31T12:00:00Z",
+        ),
         (
             Index,
             {"registries": {"r": {"state": "lost", "changed_at": "2026-11-24T12:00:00Z"}}},
@@ -245,6 +276,13 @@ def test_a_document_that_is_empty_or_no_json_is_malformed_not_absent(fields: dic
     for model in (Index, ClusterGrants, Status, Rotation):
         with pytest.raises(MalformedError, match="some/path"):
             model.parse(fields, path="some/path")
+
+
+def test_a_document_that_is_no_json_is_told_as_such() -> None:
+    with pytest.raises(
+        MalformedError, match=r"path: the document: is no JSON \(.*line 1 column 10\); write it"
+    ):
+        ProjectPolicy.parse({"document": '{"hosts":x}'}, path="path")
 
 
 def test_a_newer_writers_fields_are_passed_over_in_what_programs_write() -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from regcred.errors import MalformedError
+from regcred.wording import worded
 
 PREFIX = "REGCRED_"
 """All settings are environment variables of this prefix."""
@@ -134,10 +135,11 @@ def malformed(error: ValidationError, *, remedy: str = "") -> MalformedError:
         remedy: What to do, where that is the same for all of them.
     """
     problems = []
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
+    for item in error.errors(include_url=False, include_input=False):
         name = PREFIX + str(item["loc"][0]).upper()
-        message = str(item["msg"]).removeprefix("Value error, ")
-        problems.append(f"{name} is not set" if item["type"] == "missing" else f"{name}: {message}")
+        problems.append(
+            f"{name} is not set" if item["type"] == "missing" else f"{name}: {worded(dict(item))}"
+        )
     return MalformedError(
         "; ".join([*problems, remedy] if remedy else problems),
         field=PREFIX + str(error.errors()[0]["loc"][0]).upper(),

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 from regcred.errors import MalformedError, RefusedError
 from regcred.registry.catalog import definition_model
 from regcred.registry.trust import Asker
+from regcred.wording import worded
 
 _HOST_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _PORT_MAX = 65535
@@ -252,11 +253,7 @@ def _problem(item: Mapping[str, Any], model: type[BaseDefinition]) -> tuple[str,
 
         described = descriptions(model).get(field)
         return field, f"{field}: is missing" + (f"; {described}" if described else "")
-    if item["type"] in {"tuple_type", "list_type"}:
-        return field, f"{field}: must be a list, as in [a, b], also for one"
-    if item["type"] == "string_type":
-        return field, f"{field}: must be a text; put a number in quotes"
-    message = str(item["msg"]).removeprefix("Value error, ")
+    message = worded(item)
     if not field:
         return message.partition(":")[0], message
     return field, f"{field}: {message[:1].lower()}{message[1:]}"

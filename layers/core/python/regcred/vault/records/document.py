@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from regcred.errors import MalformedError
+from regcred.wording import worded
 
 DOCUMENT = "document"
 """The one field of a JSON document."""
@@ -80,29 +81,17 @@ class Declared(Record):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-_WORDS = {
-    "extra_forbidden": "is no field of this document; correct its name, or take it out",
-    "missing": "is missing",
-}
-"""By pydantic's type of an error, what is said instead of its own words."""
-
-
 def malformed(error: ValidationError, *, where: str) -> MalformedError:
     """Turn pydantic's error into one line that names each wrong field; values are never repeated."""
-    problems = [
-        _problem(
-            ".".join(str(part) for part in item["loc"] if part != "[key]"),
-            _WORDS.get(item["type"], str(item["msg"])),
-        )
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+    problems = [_problem(dict(item)) for item in error.errors(include_url=False, include_input=False)]
     text = "; ".join(f"{field}: {message}" for field, message in problems)
     return MalformedError(f"{where}: {text}", field=problems[0][0])
 
 
-def _problem(field: str, message: str) -> tuple[str, str]:
-    """The field and what is wrong with it, without pydantic's preface; a check of the whole document names the field itself."""
-    ours = message.removeprefix("Value error, ")
-    if not field and ours != message:
-        field, _, ours = ours.partition(": ")
-    return field or "the document", ours
+def _problem(item: Mapping[str, Any]) -> tuple[str, str]:
+    """The field and what is wrong with it; a check of the whole document names the field itself."""
+    field = ".".join(str(part) for part in item["loc"] if part != "[key]")
+    message = worded(item)
+    if not field and item["type"] == "value_error":
+        field, _, message = message.partition(": ")
+    return field or "the document", message
