@@ -317,6 +317,30 @@ def test_serviceaccount_mode_keeps_the_entries_of_others_in_order(world: World) 
         world.cluster.install()
 
 
+def test_the_serviceaccount_of_a_bare_pod_is_known_in_a_namespace_that_chose_that_mode(world: World) -> None:
+    world.cluster.install({"serviceAccountMode.allowed": True})
+    try:
+        space = world.namespace(workload_too=False, labels={"regcred.dev/mode": "serviceaccount"})
+        about = {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "robot", "namespace": space},
+        }
+        world.cluster.create(about)
+        asks = {"registry.regcred.dev/main": world.ref}
+        world.cluster.create(pod(space, "bare", account="robot", annotations=asks))
+        world.running()
+
+        def named() -> bool:
+            return {"name": world.name} in world.cluster.get("ServiceAccount", space, "robot").get(
+                "imagePullSecrets", []
+            )
+
+        eventually(named, seconds=90)
+    finally:
+        world.cluster.install()
+
+
 def test_a_pod_that_was_created_before_its_secret_names_it_and_finds_it(world: World) -> None:
     space = world.namespace(workload_too=False)
     early = world.cluster.create(pod(space, "early", annotations={"registry.regcred.dev/main": world.ref}))

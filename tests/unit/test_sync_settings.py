@@ -46,6 +46,19 @@ def test_every_mode_may_be_chosen_unless_the_allowed_ones_are_named() -> None:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        {"REGCRED_ALLOWED_MODES": "admission,serviceaccount,none"},
+        {"REGCRED_ALLOWED_MODES": "none", "REGCRED_MODE": "serviceaccount"},
+        {"REGCRED_ALLOWED_MODES": "none", "REGCRED_EVICT_STUCK_PODS": "true"},
+    ],
+)
+def test_pods_are_read_whole_where_their_serviceaccount_or_state_may_matter(given: dict[str, str]) -> None:
+    assert SyncSettings.load({**WELL, **given}).whole_pods
+    assert not SyncSettings.load({**WELL, "REGCRED_ALLOWED_MODES": "admission,none"}).whole_pods
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("REGCRED_CLUSTER", "C1"),

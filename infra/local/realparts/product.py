@@ -132,6 +132,7 @@ class Product:
         )
         values = {
             "CLUSTER": CLUSTER,
+            "ALLOWED_MODES": "admission,none",
             "VAULT_ADDR": self.stack.vault.addr,
             "VAULT_AUTH_MOUNT": f"regcred-cluster-{CLUSTER}",
             "VAULT_TOKEN_FILE": str(token),

@@ -105,6 +105,11 @@ class SyncSettings(BaseModel):
         """All workload kinds."""
         return (*WORKLOADS, *(custom_kind(text) for text in self.workload_kinds))
 
+    @property
+    def whole_pods(self) -> bool:
+        """Whether bare Pods are read whole: their metadata tells neither their ServiceAccount nor whether they are stuck."""
+        return self.evict_stuck_pods or self.options().rules.allows(Mode.SERVICEACCOUNT)
+
     def options(self) -> Options:
         """What the engine is told."""
         rules = Rules(
@@ -199,7 +204,7 @@ async def open_cluster(
             session,
             Reducer(settings.kinds(), stuck_pods=settings.evict_stuck_pods),
             instance=os.environ.get("HOSTNAME") or socket.gethostname(),
-            whole_pods=settings.mode is Mode.SERVICEACCOUNT or settings.evict_stuck_pods,
+            whole_pods=settings.whole_pods,
         )
     finally:
         await session.close()
