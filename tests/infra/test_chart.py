@@ -11,7 +11,7 @@ from helm import CHART, Object, helm, render, settings
 
 from realparts.build import binary
 from regcred.cluster.model import Mode
-from regcred.wiring.sync import TOKEN_FILE, SyncSettings
+from regcred.wiring.sync_settings import TOKEN_FILE, SyncSettings
 
 KUSTOMIZE = CHART.parents[1] / "kustomize"
 

@@ -11,10 +11,11 @@ import pytest
 
 from regcred.cluster.model import Mode, custom_kind
 from regcred.errors import MalformedError
-from regcred.wiring.sync import SyncSettings, main, resource_of
+from regcred.wiring.sync import main, resource_of
 from regcred.wiring.sync_log import JsonFormatter
 from regcred.wiring.sync_metrics import Metrics
 from regcred.wiring.sync_server import serve
+from regcred.wiring.sync_settings import SyncSettings
 
 WELL = {"REGCRED_CLUSTER": "c1", "REGCRED_VAULT_ADDR": "https://vault.example.com:8200"}
 

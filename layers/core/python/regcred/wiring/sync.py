@@ -1,4 +1,4 @@
-"""Joins sync to the real cluster and the real Vault: settings, sign-in, the process around the loop."""
+"""Joins sync to the real cluster and the real Vault: sign-in, the process around the loop."""
 
 from __future__ import annotations
 
@@ -10,124 +10,22 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import SecretStr
 
 from regcred.cluster.interface import Cluster
-from regcred.cluster.model import WORKLOADS, Kind, Mode, custom_kind
-from regcred.cluster.view import Rules
 from regcred.errors import MalformedError, RegcredError
-from regcred.reference import check_label
-from regcred.settings import PREFIX, malformed
-from regcred.sync import Engine, Loop, Options, Pace, Report, run_once
+from regcred.sync import Engine, Loop, Report, run_once
 from regcred.sync.desk import Meter, Unmeasured, log, utc_now
 from regcred.vault.store import Store
 from regcred.wiring.kubeconfig import usable
+from regcred.wiring.sync_settings import SyncSettings
 
 if TYPE_CHECKING:
     from regcred.cluster.session import Session
     from regcred.vault.http import Server
     from regcred.vault.login import Login
-
-TOKEN_FILE = "/var/run/secrets/regcred/vault-token"  # noqa: S105 - where the chart projects it
-"""The projected ServiceAccount token that signs in to Vault."""
-
-
-def _words(value: Any) -> Any:
-    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
-
-
-class SyncSettings(BaseModel):
-    """What sync is told by its environment: each field is the variable ``REGCRED_<FIELD>``. No secret is among them."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    cluster: str
-    """The cluster's name in Vault, a DNS label."""
-    vault_addr: str = Field(pattern=r"^https?://")
-    """The address of Vault or OpenBao; ``VAULT_ADDR`` counts as well."""
-    vault_namespace: str = ""
-    vault_mount: str = "regcred"
-    vault_auth_mount: str = ""
-    """The cluster's own JWT sign-in method; ``regcred-cluster-<cluster>`` unless given."""
-    vault_role: str = "sync"
-    vault_token_file: Path = Path(TOKEN_FILE)
-    """The JWT to sign in with, read anew at each sign-in."""
-    vault_ca_file: str = ""
-    mode: Mode = Mode.ADMISSION
-    allowed_modes: Annotated[tuple[Mode, ...], BeforeValidator(_words)] = tuple(Mode)
-    """What a namespace may choose by its label besides ``mode``; every mode unless given."""
-    workload_kinds: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
-    """Custom workload kinds, ``<group>/<version>/<plural>/<Kind>``, by white space or commas."""
-    excluded_namespaces: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
-    """Namespaces that the admission policies leave alone."""
-    evict_stuck_pods: bool = False
-    grace_seconds: float = Field(default=600, ge=0)
-    """How long a Secret must be unneeded before it is removed."""
-    max_removal_share: float = Field(default=0.2, ge=0, le=1)
-    """The brake: a run that would remove more than this share of what is in place removes nothing."""
-    confirm_removals: bool = False
-    repair: bool = False
-    """One run only: write all that is in place once more."""
-    poll_seconds: float = Field(default=30, ge=1)
-    """How often the index of a project in use is asked for."""
-    relist_seconds: float = Field(default=3600, ge=60)
-    """How often each kind is listed whole."""
-    metrics_port: int = Field(default=8080, ge=0, le=65535)
-    """Where /metrics, /healthz and /readyz are served; 0 for nowhere."""
-    log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$")
-
-    @classmethod
-    def load(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings.
-
-        Args:
-            environment: Such as ``os.environ``. Empty variables count as not set.
-
-        Raises:
-            MalformedError: names each variable that is missing or wrong, and what it must be.
-        """
-        given = {name: environment.get(PREFIX + name.upper()) for name in cls.model_fields}
-        given["vault_addr"] = given["vault_addr"] or environment.get("VAULT_ADDR")
-        try:
-            settings = cls.model_validate({name: value for name, value in given.items() if value})
-        except ValidationError as error:
-            raise malformed(error) from None
-        check_label(settings.cluster, field=f"{PREFIX}CLUSTER")
-        settings.kinds()
-        return settings
-
-    def kinds(self) -> tuple[Kind, ...]:
-        """All workload kinds."""
-        return (*WORKLOADS, *(custom_kind(text) for text in self.workload_kinds))
-
-    @property
-    def whole_pods(self) -> bool:
-        """Whether bare Pods are read whole: their metadata tells neither their ServiceAccount nor whether they are stuck."""
-        return self.evict_stuck_pods or self.options().rules.allows(Mode.SERVICEACCOUNT)
-
-    def options(self) -> Options:
-        """What the engine is told."""
-        rules = Rules(
-            cluster=self.cluster,
-            mode=self.mode,
-            allowed=frozenset(self.allowed_modes),
-            excluded=frozenset(self.excluded_namespaces),
-            grace=timedelta(seconds=self.grace_seconds),
-            max_removal_share=self.max_removal_share,
-            removals_confirmed=self.confirm_removals,
-        )
-        return Options(rules, self.kinds())
-
-    def pace(self) -> Pace:
-        """How often the loop does things."""
-        return replace(
-            Pace(), poll=timedelta(seconds=self.poll_seconds), relist=timedelta(seconds=self.relist_seconds)
-        )
 
 
 def vault_server(settings: SyncSettings) -> Server:
