@@ -933,6 +933,53 @@ class TestWhatOthersWroteByHand:
         assert "cluster other is left out" in payments.err
         payments("grant list --cluster other", code=1)
 
+    def test_a_broken_project_can_be_begun_anew(self, payments):
+        payments.kv.put("platform/projects/payments", {"document": '{"hosts": "x"}'})
+        for command in ("add payments --cluster c2", "remove payments --cluster c1", "show payments"):
+            payments(f"project {command}", code=1)
+            assert "hosts: must be a list" in payments.last
+            assert "regcred project add payments --replace" in payments.last
+        payments("project add payments --host registry.example.com --cluster c1 --replace")
+        policy = payments.store.project("payments").value
+        assert (policy.hosts, policy.clusters) == (["registry.example.com"], ["c1"])
+
+    def test_the_grants_of_a_broken_cluster_can_be_begun_anew(self, payments):
+        payments.kv.put("platform/clusters/c1", {"document": '{"grants": 5}'})
+        for command in ("add -c c1 payments dev", "remove -c c1 payments --yes", "list -c c1"):
+            payments(f"grant {command}", code=1)
+            assert "grants: must be a mapping" in payments.last
+            assert "regcred grant add --cluster c1 --replace" in payments.last
+        payments("grant add -c c1 payments prod --replace", code=2)
+        assert "--yes" in payments.last
+        payments("grant add -c c1 payments prod --replace --yes")
+        assert payments.store.cluster("c1").value.grants == {"payments": ["prod"]}
+
+    def test_a_broken_project_does_not_fail_a_grant_that_is_written(self, payments):
+        payments.kv.put("platform/projects/payments", {"document": "{"})
+        payments("grant add -c c1 payments dev")
+        assert "dev" in payments.store.cluster("c1").value.grants["payments"]
+
+    def test_what_can_be_read_is_not_begun_anew(self, payments):
+        payments("project add payments --cluster c2 --replace", code=2)
+        payments("grant add -c c1 payments dev --replace --yes", code=2)
+        assert "can be read" in payments.last
+        assert payments.store.project("payments").value.clusters == ["c1"]
+        assert payments.store.cluster("c1").value.grants == {"payments": ["prod", "staging"]}
+
+    def test_one_that_somebody_mends_meanwhile_is_not_replaced(self, payments):
+        payments.kv.put("platform/projects/payments", {"document": "{"})
+        read = payments.kv.read
+
+        def mended_after(path):
+            found = read(path)
+            if found.version == 2:
+                payments.kv.put(path, {"document": '{"clusters": ["c9"]}'})
+            return found
+
+        payments.kv.read = mended_after
+        payments("project add payments --cluster c2 --replace", code=2)
+        assert payments.store.project("payments").value.clusters == ["c9"]
+
     def test_a_broken_index_fails_and_hides_no_other_project(self, payments):
         payments.kv.write("credentials/other/_index", {"document": "{"}, cas=0)
         assert "payments/ecr-prod" in payments("status", code=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 import click
@@ -39,6 +40,8 @@ def grant() -> None:
     is_flag=True,
     help="Switch on, for this cluster, names with '*' that match many namespaces.",
 )
+@click.option("--replace", is_flag=True, help="Begin anew where what the cluster is granted can't be read.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.argument("project", type=PROJECT, metavar="P")
 @click.argument("namespaces", nargs=-1, metavar="NAMESPACE...")
 @namespace_option
@@ -50,6 +53,8 @@ def add(
     namespaces: Sequence[str],
     more: Sequence[str],
     allow_globs: bool,
+    replace: bool,
+    yes: bool,
 ) -> None:
     """Let namespaces use a project's registries.
 
@@ -63,7 +68,16 @@ def add(
     for namespace in namespaces:
         _check_namespace(namespace)
 
+    if replace and not yes:
+        confirm(
+            f"Begin the grants of cluster {cluster} anew? Sync then removes the Secrets of all others, until they are granted again."
+        )
+
     def change(old: ClusterGrants | None) -> ClusterGrants:
+        if old and replace:
+            raise BadInputError(
+                f"--replace: what cluster {cluster} is granted can be read; change it by 'add' and 'remove' without it"
+            )
         grants = old or ClusterGrants()
         globs = grants.globs or allow_globs
         wide = [namespace for namespace in namespaces if "*" in namespace]
@@ -74,7 +88,8 @@ def add(
         merged = sorted({*grants.grants.get(project, []), *namespaces})
         return valid(ClusterGrants, grants={**grants.grants, project: merged}, globs=globs)
 
-    session.store.change_cluster(cluster, change)
+    with _replaceable(cluster):
+        session.store.change_cluster(cluster, change, anew=replace)
     say(f"{', '.join(namespaces)} of cluster {cluster} may use the registries of {project}")
     _warn_unreadable(session, cluster, project)
 
@@ -94,7 +109,8 @@ def remove(
     Sync removes the Secrets there at once: images that are not on the node yet can no longer be pulled.
     """
     namespaces = (*namespaces, *more)
-    found = session.store.cluster(cluster)
+    with _replaceable(cluster):
+        found = session.store.cluster(cluster)
     granted = found.value.grants.get(project, []) if found else []
     if not granted:
         raise MissingError(
@@ -129,7 +145,8 @@ def list_(session: Session, cluster: str | None, as_json: bool) -> None:
     """List what is granted."""
     store = session.store
     if cluster:
-        only = store.cluster(cluster)
+        with _replaceable(cluster):
+            only = store.cluster(cluster)
         found = {cluster: only.value} if only else {}
     else:
         read = {
@@ -153,6 +170,10 @@ def list_(session: Session, cluster: str | None, as_json: bool) -> None:
     print_table(["cluster", "project", "namespaces"], rows)
 
 
+def _replaceable(cluster: str) -> AbstractContextManager[None]:
+    return lookup.replaceable(f"regcred grant add --cluster {cluster} --replace P NAMESPACE")
+
+
 def _check_namespace(namespace: str) -> None:
     try:
         check_label(namespace.replace("*", "x"), field="namespace")
@@ -164,7 +185,7 @@ def _warn_unreadable(session: Session, cluster: str, project: str) -> None:
     """A grant does nothing while the cluster may not read the project; say so if that can be seen."""
     try:
         policy = session.store.project(project)
-    except RefusedError:
+    except (RefusedError, MalformedError):
         return
     if policy is None or cluster not in policy.value.clusters:
         say(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -118,6 +118,15 @@ def readable(read: Callable[[], Versioned[R] | None], what: str) -> Versioned[R]
     except MalformedError as error:
         say(f"note: {what} is left out: {error}")
         return None
+
+
+@contextmanager
+def replaceable(command: str) -> Iterator[None]:
+    """Let the error for a document that can't be read say by which command it can be written anew."""
+    try:
+        yield
+    except MalformedError as error:
+        raise MalformedError(f"{error}. Mend it, or begin anew: {command}", field=error.field) from None
 
 
 def index(store: Store, project: str) -> Index:

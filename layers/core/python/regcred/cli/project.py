@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -68,8 +69,11 @@ def _what(verb: str) -> Callable[[F], F]:
 @click.argument("project", type=PROJECT, metavar="P")
 @_what("Allow")
 @click.option("--role-arn", metavar="ARN", help="The project's own IAM role (path /regcred/).")
+@click.option("--replace", is_flag=True, help="Begin anew where what is written can't be read.")
 @pass_session
-def add(session: Session, /, project: str, role_arn: str | None, **what: Sequence[str]) -> None:
+def add(
+    session: Session, /, project: str, role_arn: str | None, replace: bool, **what: Sequence[str]
+) -> None:
     """Allow a project something; a new project begins with it. Options may be given several times.
 
     HOST may hold one '*' per label, as in '*.jfrog.io' (quote it for the shell).
@@ -82,6 +86,10 @@ def add(session: Session, /, project: str, role_arn: str | None, **what: Sequenc
     """
 
     def change(old: ProjectPolicy | None) -> ProjectPolicy:
+        if old and replace:
+            raise BadInputError(
+                f"--replace: what project {project} may use can be read; change it by 'add' and 'remove' without it"
+            )
         policy = old or ProjectPolicy()
         return valid(
             ProjectPolicy,
@@ -93,7 +101,8 @@ def add(session: Session, /, project: str, role_arn: str | None, **what: Sequenc
         )
 
     _check_hosts(what["hosts"])
-    session.store.change_project(project, change)
+    with _replaceable(project):
+        session.store.change_project(project, change, anew=replace)
     say(f"project {project} is set; 'regcred project show {project}' shows it")
     _ensure(session, project)
 
@@ -123,7 +132,8 @@ def remove(session: Session, /, project: str, **what: Sequence[str]) -> None:
             }
         )
 
-    left = session.store.change_project(project, change)
+    with _replaceable(project):
+        left = session.store.change_project(project, change)
     say(f"project {project} is set; 'regcred project show {project}' shows it")
     for host in sorted({host for host, _ in map(_split, what["paths"]) if left.paths.get(host) == []}):
         say(
@@ -167,7 +177,8 @@ def list_(session: Session, as_json: bool) -> None:
 @pass_session
 def show(session: Session, project: str, as_json: bool) -> None:
     """Show what a project may use."""
-    found = session.store.project(project)
+    with _replaceable(project):
+        found = session.store.project(project)
     if found is None:
         raise MissingError(f"there is no project {project}; 'regcred project list' shows those there are")
     policy = found.value
@@ -183,6 +194,10 @@ def show(session: Session, project: str, as_json: bool) -> None:
     click.echo(f"accounts  {', '.join(policy.accounts) or '-'}")
     click.echo(f"clusters  {', '.join(policy.clusters) or '- (no cluster may read its credentials)'}")
     click.echo(f"IAM role  {policy.role_arn or '-'}")
+
+
+def _replaceable(project: str) -> AbstractContextManager[None]:
+    return lookup.replaceable(f"regcred project add {project} --replace, with all that it may use")
 
 
 def _ensure(session: Session, project: str) -> None:

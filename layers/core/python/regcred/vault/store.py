@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from pydantic import SecretStr
 
-from regcred.errors import ConflictError
+from regcred.errors import ConflictError, MalformedError
 from regcred.reference import Reference, check_label
 from regcred.vault.interface import KeyValue
 from regcred.vault.records.credential import CredentialRecord
@@ -77,10 +77,16 @@ class Store:
         return [name for name in self._kv.list("platform/projects") if not name.endswith("/")]
 
     def change_project(
-        self, project: str, change: Callable[[ProjectPolicy | None], ProjectPolicy]
+        self, project: str, change: Callable[[ProjectPolicy | None], ProjectPolicy], *, anew: bool = False
     ) -> ProjectPolicy:
-        """Change what a project may use, also while others do; ``change`` may be called more than once."""
-        return self._update(project_path(project), ProjectPolicy, change)
+        """Change what a project may use, also while others do.
+
+        Args:
+            project: Its name.
+            change: What is to be of what there is; may be called more than once.
+            anew: Whether a document that can't be read counts as none, and is replaced.
+        """
+        return self._update(project_path(project), ProjectPolicy, change, anew=anew)
 
     def write_project(self, project: str, policy: ProjectPolicy, *, cas: int) -> int:
         """Say what a project may use."""
@@ -95,10 +101,10 @@ class Store:
         return self._kv.version(cluster_path(cluster))
 
     def change_cluster(
-        self, cluster: str, change: Callable[[ClusterGrants | None], ClusterGrants]
+        self, cluster: str, change: Callable[[ClusterGrants | None], ClusterGrants], *, anew: bool = False
     ) -> ClusterGrants:
-        """Change the grants of a cluster, also while others do; ``change`` may be called more than once."""
-        return self._update(cluster_path(cluster), ClusterGrants, change)
+        """Change the grants of a cluster, as :meth:`change_project` does what a project may use."""
+        return self._update(cluster_path(cluster), ClusterGrants, change, anew=anew)
 
     def write_cluster(self, cluster: str, grants: ClusterGrants, *, cas: int) -> int:
         """Set the grants of a cluster."""
@@ -302,15 +308,28 @@ class Store:
             return Versioned(None, version)
         return Versioned(model.parse(document.fields, path=path), document.version)
 
+    def _readable(self, path: str, model: type[R]) -> Versioned[R | None]:
+        """As :meth:`_current`, but what can't be read counts as nothing."""
+        version = self._kv.version(
+            path
+        )  # before the look: who mends it meanwhile makes the check-and-set fail
+        try:
+            return self._current(path, model)
+        except MalformedError:
+            return Versioned(None, version)
+
     def _update(
         self,
         path: str,
         model: type[R],
         change: Callable[[R | None], R],
         found: Versioned[R | None] | None = None,
+        *,
+        anew: bool = False,
     ) -> R:
+        read = self._readable if anew else self._current
         for _ in range(CAS_ATTEMPTS):
-            found = found or self._current(path, model)
+            found = found or read(path, model)
             new = change(found.value)
             if new == found.value:
                 return new
