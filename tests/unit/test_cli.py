@@ -483,6 +483,15 @@ class TestRotate:
         payments("rotate payments/ecr-prod", code=3)
         assert "no such role; version 12 stays in force" in payments.last
 
+    def test_a_turn_that_comes_too_soon_is_told_with_when_to_ask_again(self, payments):
+        soon = (
+            "its other password is 3 minutes old, and clusters may still use this one; ask again in 7 minutes"
+        )
+        payments.answer(ECR, version=12, answer=soon)
+        payments("rotate payments/ecr-prod", code=5)
+        assert payments.last == f"regcred: payments/ecr-prod: {soon}"
+        assert payments.out == ""
+
     def test_without_waiting_the_request_is_in_vault_and_dispatch_is_told(self, payments):
         payments("rotate payments/ecr-prod --no-wait")
         assert payments.nudged == ["payments"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from regcred.errors import ConflictError, RegcredError, TransientError
+from regcred.errors import ConflictError, RegcredError, TooSoonError, TransientError
 from regcred.reference import Reference
 from regcred.registry.interface import MintContext, SlotName, Slots
 from regcred.registry.slots import OVERLAP, Token, end_tokens, lock_users, renew_token, renew_user
@@ -339,7 +339,10 @@ def test_a_password_is_not_replaced_while_clusters_learn_of_the_next() -> None:
     first = world.in_force
     turns.rotate(after=MINUTE)
     second = world.in_force
-    with pytest.raises(TransientError, match="clusters may still use") as caught:
+    with pytest.raises(
+        TooSoonError,
+        match="its other password is 1 minute old, and clusters may still use this one; ask again in 9 minutes",
+    ) as caught:
         turns.rotate(after=MINUTE)
     assert caught.value.retry_after == OVERLAP - MINUTE
     assert turns.vendor.accepts(first)

@@ -10,7 +10,7 @@ from fakes.cloud import Clock, FakeAnnouncer, FakeIdentities, FakeProvider, Fake
 from fakes.key_value import FakeKeyValue
 from pydantic import SecretStr
 
-from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
+from regcred.errors import MalformedError, RefusedError, RegcredError, TooSoonError, TransientError
 from regcred.reference import Reference
 from regcred.registry.interface import Revoked, SlotName, Slots, Verdict
 from regcred.rotate import Announced, Done, Outcome, Rotate, next_attempt
@@ -123,6 +123,42 @@ def test_a_registry_that_becomes_public_loses_its_credential(rotated: World) -> 
 def test_a_message_that_comes_twice_mints_once(rotated: World) -> None:
     assert rotated.one() is Done.DROPPED
     assert len(rotated.provider.contexts) == 1
+
+
+TOO_SOON = TooSoonError("ask again in 7 minutes", retry_after=timedelta(minutes=7))
+
+
+def test_a_turn_that_comes_too_soon_is_answered_and_told_to_nobody_else(rotated: World) -> None:
+    before, events = rotated.entry(), list(rotated.announcer.events)
+    rotated.provider.error = TOO_SOON
+    rotated.ask(Action.ROTATE)
+    outcome = rotated.run(Reason.ASKED)[0]
+    assert (outcome.done, outcome.error) == (Done.TOO_SOON, "ask again in 7 minutes")
+    told = {"answer": "ask again in 7 minutes", "changed_at": rotated.entry().changed_at}
+    assert rotated.entry() == before.model_copy(update=told)
+    assert rotated.store.request(PROD) is None
+    assert rotated.announcer.events == events
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_what_was_answered_is_forgotten_with_the_next_outcome(rotated: World, action: Action) -> None:
+    rotated.provider.error = TOO_SOON
+    rotated.ask(Action.ROTATE)
+    rotated.run(Reason.ASKED)
+    rotated.provider.error = TransientError("the vendor is down")
+    rotated.ask(action)
+    rotated.run(Reason.ASKED)
+    assert rotated.entry().answer == ""
+
+
+def test_a_turn_that_comes_too_soon_leaves_an_edited_definition_due(rotated: World) -> None:
+    before = rotated.entry()
+    rotated.define(PROD, description="new")
+    rotated.provider.error = TOO_SOON
+    assert rotated.one(Reason.EDITED) is Done.TOO_SOON
+    assert rotated.entry() == before
+    rotated.provider.error = None
+    assert rotated.one(Reason.EDITED) is Done.ROTATED
 
 
 def test_a_due_credential_is_replaced(rotated: World) -> None:

@@ -39,12 +39,13 @@ class World:
         self.vendor = vendor
         self.store = Store(FakeKeyValue())
         self.now = vendor.clock.now
+        self.announcer = FakeAnnouncer()
         self.verb = Rotate(
             store=self.store,
             provider_for=provider_for,
             identities=Identities(vendor.aws),
             verifier=RegistryVerifier(),
-            announcer=FakeAnnouncer(),
+            announcer=self.announcer,
             now=self.now,
         )
         hosts = ["docker.io", "gitlab.com", "registry.gitlab.com", "*.example.com", "*.example.com:8443"]
@@ -119,6 +120,44 @@ def test_what_may_push_is_not_written_and_the_last_good_one_stays(world: World) 
     assert "push" in world.entry.error
     assert world.entry.version == 1
     assert world.accepted()
+
+
+def test_a_turn_that_is_asked_for_too_soon_is_no_failure(world: World) -> None:
+    world.run(Reason.NEW)
+    world.due()
+    version, events = world.entry.version, len(world.announcer.events)
+    world.vendor.clock.advance(timedelta(minutes=3))
+    world.ask(Action.ROTATE)
+    soon = world.run(Reason.ASKED)
+    if isinstance(world.vendor, TokenKeeper):
+        assert soon is Done.ROTATED
+        return
+    assert soon is Done.TOO_SOON
+    assert (world.entry.state, world.entry.version, world.entry.error) == (State.OK, version, "")
+    assert "its other password is 3 minutes old" in world.entry.answer
+    assert "ask again in 7 minutes" in world.entry.answer
+    assert world.store.request(REFERENCE) is None
+    assert len(world.announcer.events) == events
+    assert world.accepted()
+    world.vendor.clock.advance(timedelta(minutes=7))
+    world.ask(Action.ROTATE)
+    assert world.run(Reason.ASKED) is Done.ROTATED
+    assert (world.entry.state, world.entry.version, world.entry.answer) == (State.OK, version + 1, "")
+
+
+def test_an_edited_definition_is_acted_on_by_itself_once_its_turn_may_come(world: World) -> None:
+    world.run(Reason.NEW)
+    world.due()
+    before = world.entry
+    world.vendor.clock.advance(timedelta(minutes=3))
+    edited = Definition.model_validate({**world.vendor.definition, "description": "new"})
+    world.store.write_definition(REFERENCE, edited, cas=1)
+    if not isinstance(world.vendor, TokenKeeper):
+        assert world.run(Reason.EDITED) is Done.TOO_SOON
+        assert world.entry == before
+        world.vendor.clock.advance(timedelta(minutes=7))
+    assert world.run(Reason.EDITED) is Done.ROTATED
+    assert world.entry.definition_version == 2
 
 
 def test_revoking_ends_all_upstream_and_a_rotation_starts_anew(world: World) -> None:

@@ -37,6 +37,10 @@ class TransientError(RegcredError):
         self.retry_after = retry_after
 
 
+class TooSoonError(TransientError):
+    """Nothing is wrong, but what was asked for would end something that is still in use: ask again after ``retry_after``."""
+
+
 class RefusedError(RegcredError):
     """The other side understood and said no: a wrong secret, a missing permission, an untrusted caller."""
 

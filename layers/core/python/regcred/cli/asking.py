@@ -134,6 +134,8 @@ def report(session: Session, asked: Asked, entry: IndexEntry | None) -> None:
         raise Failed(
             f"{reference}: the request was taken away, but nothing is known of the outcome; ask again"
         )
+    if entry.answer:
+        raise TransientError(f"{reference}: {entry.answer}")
     if entry.state is State.FAILING:
         kept = f"; version {entry.version} stays in force" if entry.version else ""
         raise _failure(entry)(f"{reference}: {entry.error}{kept}")

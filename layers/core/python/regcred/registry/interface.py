@@ -120,7 +120,8 @@ class Provider(Protocol, Generic[DefinitionT_contra]):
 
     ``name`` is the definition's ``provider``, ``model`` the model of its definitions.
 
-    Methods raise the types of regcred.errors: TransientError (network, throttle, 5xx), RefusedError (the vendor
+    Methods raise the types of regcred.errors: TransientError (network, throttle, 5xx), TooSoonError (a turn that would end
+    what clusters still use: no failure, all stays as it is), RefusedError (the vendor
     said no), MalformedError (the definition, the upstream secret or the vendor's answer; names the field),
     MissingError (the upstream secret or the vendor's object does not exist).
     """

@@ -10,6 +10,7 @@ What makes a crash anywhere harmless: which slot is in force is not remembered b
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
-from regcred.errors import ConflictError, TransientError
+from regcred.errors import ConflictError, TooSoonError
 from regcred.registry.interface import Journal, MintContext, SlotName, Slots
 
 OVERLAP = timedelta(minutes=10)
@@ -143,7 +144,7 @@ def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext)
     """Give the user of the slot that is not in force a new random password.
 
     Raises:
-        TransientError: That user's last one was replaced only now, and clusters may still use it.
+        TooSoonError: That user's last one was replaced only now, and clusters may still use it.
         ConflictError: Somebody else took over; the password that it set has been set again.
     """
     journal = context.journal or Forgetful()
@@ -250,11 +251,16 @@ def _wait_for_clusters(known: Slots, target: SlotName, active: SlotName | None, 
     age = context.now().timestamp() - int(known.states.get(active, {}).get("at", "0"), 16)
     left = OVERLAP.total_seconds() - age
     if left > 0:
-        raise TransientError(
-            f"the other user's password is {int(age / 60)} minutes old, and clusters may still use this one's; "
-            f"it is renewed after {OVERLAP.total_seconds() / 60:.0f} minutes",
+        raise TooSoonError(
+            f"its other password is {_minutes(max(age, 0))} old, and clusters may still use this one; "
+            f"ask again in {_minutes(math.ceil(left / 60) * 60)}",
             retry_after=timedelta(seconds=left),
         )
+
+
+def _minutes(seconds: float) -> str:
+    minutes = int(seconds / 60)
+    return f"{minutes} minute{'' if minutes == 1 else 's'}"
 
 
 def _save(

@@ -45,6 +45,7 @@ def failing(seen: Seen, error: RegcredError, *, now: datetime) -> IndexEntry:
     return base.model_copy(
         update={
             "state": State.FAILING,
+            "answer": "",
             "error": str(error),
             "error_kind": error.kind,
             "definition_version": seen.definition_version,
@@ -86,6 +87,7 @@ def revoked(seen: Seen, note: str, again: TransientError | None, *, now: datetim
         update={
             "state": State.REVOKED,
             "version": seen.told,
+            "answer": "",
             "error": note,
             "error_kind": again.kind if again else "",
             "failing_since": None,

@@ -7,7 +7,14 @@ import secrets
 from typing import Any
 
 from regcred.credential import Credential, Verified
-from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError, TransientError
+from regcred.errors import (
+    ConflictError,
+    MalformedError,
+    RefusedError,
+    RegcredError,
+    TooSoonError,
+    TransientError,
+)
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import MintContext, Provider
 from regcred.rotate import entries
@@ -38,6 +45,8 @@ def mint(turn: Turn) -> Result:
         verified, warning = _judged(turn, definition, provider, credential, context)
     except ConflictError:  # the claim was lost to another run, whose outcome counts
         return turn.result(Done.BUSY)
+    except TooSoonError as error:
+        return turn.too_soon(error)
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
         return turn.failed(turn.typed(error), answered=answered)
     return _put_in_force(turn, credential, verified, warning)

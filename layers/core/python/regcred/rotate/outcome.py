@@ -57,6 +57,8 @@ class Done(StrEnum):
     REMOVED = "removed"
     REPAIRED = "repaired"
     """The index was behind the credential after a crash; nothing was minted."""
+    TOO_SOON = "too-soon"
+    """Its turn would end what clusters still use; all stays as it is, and nothing is wrong."""
     DROPPED = "dropped"
     """No longer due."""
     BUSY = "busy"

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from threading import BoundedSemaphore, Lock
 from typing import Any, Protocol
 
-from regcred.errors import MalformedError, MissingError, RegcredError
+from regcred.errors import MalformedError, MissingError, RegcredError, TooSoonError
 from regcred.registry.definition import BaseDefinition, check_allowed, parse
 from regcred.registry.interface import Identity, MintContext, Provider, Verifier
 from regcred.rotate import entries
@@ -153,6 +153,14 @@ class Turn:
             answered = 0
         entry = entries.failing(self.seen, error, now=self.now())
         return self.result(Done.FAILING, entry, event=Announced.FAILING, answered=answered, error=error)
+
+    def too_soon(self, error: TooSoonError) -> Result:
+        """Leave all as it is. Whoever asked is told when to ask again; an edited definition stays due by its version."""
+        seen = self.seen
+        if seen.entry is None or seen.request is None:
+            return self.result(Done.TOO_SOON, error=error)
+        entry = seen.entry.model_copy(update={"answer": str(error), "changed_at": self.now()})
+        return self.result(Done.TOO_SOON, entry, answered=seen.asked, error=error)
 
     def typed(self, error: Exception) -> RegcredError:
         """An error as one of our types. The text of any other may hold anything, so only its kind and place are told."""

@@ -28,7 +28,7 @@ def verify(turn: Turn) -> Result:
         verified, warning = judge(verification, static=credential.is_static)
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
         return turn.failed(turn.typed(error), answered=answered)
-    changes = {"verified": verified, "warning": warning, "changed_at": turn.now()}
+    changes = {"verified": verified, "warning": warning, "answer": "", "changed_at": turn.now()}
     return turn.result(Done.VERIFIED, seen.entry.model_copy(update=changes), answered=answered)
 
 

@@ -42,6 +42,8 @@ class IndexEntry(Record):
     verified: Verified = Verified.UNKNOWN
     warning: str = ""
     """What verification found that does not stop a static credential (it can do more than was asked)."""
+    answer: str = ""
+    """What is answered to who asked, where nothing could be done yet and nothing is wrong; empty after any other outcome."""
     error: str = ""
     error_kind: str = ""
     failing_since: AwareDatetime | None = None
