@@ -523,6 +523,17 @@ class TestRotate:
         payments("rotate payments/ecr-prod")
         assert "ok, version 13" in payments.out
 
+    def test_a_standby_that_knows_the_answer_before_the_outcome_is_asked_once_more(self, payments):
+        payments.while_waiting.append(lambda: payments.kv.delete("requests/payments/ecr-prod"))
+        payments.while_waiting.append(lambda: payments.index(ECR, version=13))
+        payments("rotate payments/ecr-prod")
+        assert "ok, version 13 for" in payments.out
+
+    def test_an_outcome_that_changes_nothing_is_told_as_such(self, payments):
+        payments.while_waiting.append(lambda: payments.kv.delete("requests/payments/ecr-prod"))
+        payments("rotate payments/ecr-prod")
+        assert "ok, version 12 (unchanged)" in payments.out
+
     def test_a_newer_request_of_somebody_else_is_waited_for(self, payments):
         newer = Request(action=Action.VERIFY, asked_at=NOW + timedelta(seconds=1))
         payments.while_waiting.append(lambda: payments.store.ask(ECR, newer))

@@ -64,15 +64,20 @@ def wait(session: Session, asked: Asked, patience: timedelta) -> IndexEntry:
         TransientError: it was not done in time; the request stays, and will be.
     """
     started = session.now()
+    looked = False
     with _progress(asked, started) as tell:
         while True:
             # A wait of minutes outlives a restart of Vault, and others who ask for the same.
             with suppress(TransientError, ConflictError):
                 if _taken_away(session, asked):
-                    if entry := _entry(session, asked):
+                    entry = _entry(session, asked)
+                    if entry is None:
+                        # A request may be lost to another that was answered at the same moment (Store.answered).
+                        session.store.ask(asked.reference, asked.request)
+                    elif looked or entry != asked.before:
                         return entry
-                    # A request may be lost to another that was answered at the same moment (Store.answered).
-                    session.store.ask(asked.reference, asked.request)
+                    else:
+                        looked = True  # a standby may know of the answer before it knows of the outcome
             now = session.now()
             if now - started > patience:
                 raise TransientError(
