@@ -7,6 +7,7 @@ Under CI=true nothing may be missing: where a part can't run, its tests fail wit
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             order.index(folders[item]) if folders[item] in order else len(order),
         )
     )
+
+
+@pytest.fixture(autouse=True)
+def _own_aws_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test have the AWS credentials that boto3 found in the environment of an earlier one."""
+    if "boto3" in sys.modules:
+        monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
 
 
 @pytest.fixture(scope="session")
