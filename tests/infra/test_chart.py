@@ -1,5 +1,6 @@
 """The Helm chart, linted and rendered by the real helm, and its Kustomize form; no cluster is needed."""
 
+import json
 import re
 import runpy
 import subprocess
@@ -10,7 +11,9 @@ import yaml
 from helm import CHART, Object, helm, render, settings
 
 from realparts.build import binary
+from regcred.cluster.dockerconfig import ownership_probe
 from regcred.cluster.model import Mode
+from regcred.reference import Reference
 from regcred.wiring.sync_settings import TOKEN_FILE, SyncSettings
 
 KUSTOMIZE = CHART.parents[1] / "kustomize"
@@ -53,6 +56,7 @@ def test_the_chart_passes_the_strict_linter():
         ({"kind": "DaemonSet"}, "/kind"),
         ({"workloadKinds": ["Rollout"]}, "/workloadKinds/0"),
         ({"sync.maxRemovalShare": 20}, "/sync/maxRemovalShare"),
+        ({"confine.annotations": ["replicate to"]}, "/confine/annotations/0"),
         ({"image.repository": ""}, "/image/repository"),
         ({"image.digest": "latest"}, "/image/digest"),
         ({"excludedNamespaces": "kube-system"}, "/excludedNamespaces"),
@@ -119,6 +123,18 @@ def test_the_policies_name_the_account_that_the_release_uses():
     assert one(objects, "ServiceAccount", "other")["metadata"]["namespace"] == "elsewhere"
     (subject,) = one(objects, "ClusterRoleBinding")["subjects"]
     assert (subject["namespace"], subject["name"]) == ("elsewhere", "other")
+
+
+def test_secrets_may_have_the_annotations_that_sync_writes_and_those_that_are_named_as_well():
+    def allowed(values: dict[str, Any]) -> list[str]:
+        policy = one(render(values), "ValidatingAdmissionPolicy", "regcred-sync-secrets")
+        (variable,) = (item for item in policy["spec"]["variables"] if item["name"] == "annotations")
+        return re.findall(r"['\"]([^'\"]+)['\"]", variable["expression"])
+
+    manifest = json.loads(ownership_probe(Reference("payments", "main")).content)
+    assert sorted(allowed({})) == sorted(manifest["metadata"]["annotations"])
+    more = ["example.com/owner", "cost-centre"]
+    assert allowed({"confine.annotations": more}) == [*allowed({}), *more]
 
 
 def test_no_policy_touches_the_releases_own_namespace():

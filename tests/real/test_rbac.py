@@ -9,11 +9,17 @@ import requests
 from real.controlplane import Caller, Cluster, pod, workload
 
 from realparts.waiting import eventually
+from regcred.cluster.dockerconfig import ownership_probe
+from regcred.reference import Reference
 
 pytestmark = pytest.mark.real
 
 FOREIGN = "VerySecretOfSomebodyElse42"
 OURS = "regcred.payments.ecr-prod"
+OUR_ANNOTATIONS = json.loads(ownership_probe(Reference("payments", "ecr-prod")).content)["metadata"][
+    "annotations"
+]
+REPLICATE = {"replicator.v1.mittwald.de/replicate-to": "elsewhere"}
 SECRETS = "/api/v1/namespaces/{}/secrets"
 PATCHES = [
     "application/json-patch+json",
@@ -64,7 +70,7 @@ def secret_body(
 
 def ours(namespace: str, password: str = "pull-only", name: str = OURS) -> dict[str, Any]:
     content = json.dumps({"auths": {"r.example.com": {"username": "u", "password": password}}})
-    return secret_body(namespace, name, {".dockerconfigjson": content})
+    return secret_body(namespace, name, {".dockerconfigjson": content}, annotations=OUR_ANNOTATIONS)
 
 
 def shows_foreign(answer: requests.Response) -> bool:
@@ -310,6 +316,7 @@ def test_a_secret_of_another_name_is_refused(
         {"finalizers": ["example.com/hold"]},
         {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "x"}]},
         {"generateName": "regcred.payments.ecr"},
+        {"annotations": REPLICATE},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
@@ -331,6 +338,36 @@ def test_a_token_secret_of_a_serviceaccount_cannot_be_made_of_one_of_ours(
     body = {**ours(fresh), "type": "kubernetes.io/service-account-token"}
     assert sync.call("PUT", f"{path}/{OURS}", body).status_code == 422
     assert sync.call("PUT", f"{path}/{OURS}", {**ours(fresh), "immutable": True}).status_code == 422
+
+
+def test_no_annotation_tells_others_to_copy_a_secret_of_ours(cluster: Cluster, sync: Caller, fresh: str):
+    path = f"{SECRETS.format(fresh)}/{OURS}"
+    assert sync.call("POST", SECRETS.format(fresh), ours(fresh)).ok
+    before = cluster.get("Secret", fresh, OURS)
+    body = ours(fresh, "two")
+    body["metadata"]["annotations"] = {**OUR_ANNOTATIONS, **REPLICATE}
+    answer = sync.call("PUT", path, body)
+    assert answer.status_code == 422
+    assert "only with regcred.dev/reference, " in answer.json()["message"]
+    assert cluster.get("Secret", fresh, OURS) == before
+    cluster.patch("Secret", fresh, OURS, {"metadata": {"annotations": REPLICATE}})
+    assert sync.call("PUT", path, ours(fresh, "two")).ok, "what somebody else added is overwritten"
+    assert cluster.get("Secret", fresh, OURS)["metadata"]["annotations"] == OUR_ANNOTATIONS
+
+
+def test_annotations_that_something_else_in_the_cluster_adds_can_be_allowed(
+    cluster: Cluster, sync: Caller, fresh: str
+):
+    body = ours(fresh)
+    body["metadata"]["annotations"] = {**OUR_ANNOTATIONS, "example.com/owner": "platform"}
+    cluster.install({"confine.annotations": ["example.com/owner"]})
+    try:
+        path = SECRETS.format(fresh)
+        assert eventually(lambda: sync.call("POST", f"{path}?dryRun=All", body).ok)
+        body["metadata"]["annotations"] |= REPLICATE
+        assert sync.call("POST", path, body).status_code == 422
+    finally:
+        cluster.install()
 
 
 def test_secrets_of_others_cannot_be_deleted_all_at_once(sync: Caller, namespace: str):
