@@ -17,7 +17,7 @@ from fakes.sync_world import Mount, deployment, namespace, options, password_in,
 from regcred.cluster.interface import Change, ExpiredError, Listing, SilentError
 from regcred.cluster.model import SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, custom_kind
 from regcred.errors import MissingError, RefusedError, TransientError
-from regcred.sync import Engine, Loop, Pace, run_once
+from regcred.sync import Engine, Loop, Pace, applier, run_once
 from regcred.sync.desk import utc_now
 from regcred.sync.loop import GRANTS, documents_of
 from regcred.vault.records.index import State
@@ -60,6 +60,12 @@ class World:
         return [message.reason for message in self.cluster.messages]
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what failed be tried again soon."""
+    monkeypatch.setattr(applier, "AGAIN", timedelta(seconds=0.05))
+
+
 @pytest.fixture
 async def world() -> World:
     world = World()
@@ -99,7 +105,7 @@ async def test_at_rest_nothing_is_asked_of_the_cluster_and_vault_only_for_versio
         await until(lambda: loop.ready)
         world.cluster.calls.clear()
         world.kv.calls.clear()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.25)
         assert world.cluster.calls == []
         assert {operation for operation, _ in world.kv.calls} == {"version"}
 
@@ -111,7 +117,7 @@ async def test_a_restart_at_rest_writes_nothing(world: World) -> None:
     world.kv.calls.clear()
     async with world.running() as loop:
         await until(lambda: loop.ready)
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.25)
     assert world.cluster.writes() == []
     assert "write" not in {operation for operation, _ in world.kv.calls}
     assert ("read", "credentials/payments/ecr-prod") not in world.kv.calls
@@ -151,7 +157,7 @@ async def test_vault_sealed_in_the_middle_keeps_what_is_there_and_catches_up(wor
         await world.cluster.create(namespace("late"))
         await world.cluster.create(deployment("late", "web", REF))
         await world.until_password("late")  # its credential is known, and the ledger may follow later
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.25)
         assert password_in(await world.cluster.secret("shop", NAME)) == "s3cret-one"
         assert loop.alive
         world.kv.faults.clear()
@@ -189,7 +195,7 @@ async def test_a_kind_that_cannot_be_listed_removes_nothing(world: World) -> Non
     world.cluster.faults["list", "CronJob"] = RefusedError("cronjobs is forbidden")
     await world.cluster.remove("Deployment", "shop", "web")
     async with world.running() as loop:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.25)
         assert not loop.ready
         assert password_in(await world.cluster.secret("shop", NAME)) == "s3cret-one"
         world.cluster.faults.clear()
@@ -276,7 +282,7 @@ async def test_a_serviceaccount_that_may_not_be_changed_is_not_asked_for_all_the
     world.cluster.faults["account", "shop"] = RefusedError("denied by a policy")
     async with world.running():
         await world.until_password("shop")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.25)
         assert world.cluster.calls.count(("account", "shop", "default")) <= 2
         world.cluster.faults.clear()
         await until(
@@ -295,7 +301,7 @@ async def test_a_watch_that_ends_at_once_is_not_begun_all_the_time(world: World)
     world.cluster.watch = ended
     async with world.running():
         await world.until_password("shop")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.25)
         assert world.cluster.calls.count(("watch", "CronJob")) <= 4
 
 
@@ -408,7 +414,7 @@ async def test_a_secret_that_is_merely_unneeded_stays_until_the_serviceaccounts_
     await world.cluster.remove("Deployment", "shop", "web")
     world.cluster.faults["list", "ServiceAccount"] = TransientError("the API server is busy")
     async with world.running():
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(0.4)
         assert password_in(await world.cluster.secret("shop", NAME)) == "s3cret-one"
         world.cluster.faults.clear()
         await world.until_password("shop", None)
@@ -506,7 +512,7 @@ async def test_a_custom_kind_that_is_not_served_any_longer_proves_nothing(
             )
         await world.cluster.create(namespace("wakes-the-watch"))
         await until(lambda: not loop.ready)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.25)
         assert password_in(await world.cluster.secret("shop", NAME)) == "s3cret-one"
 
 
@@ -536,5 +542,5 @@ async def test_a_pod_with_a_list_of_its_own_is_not_evicted_again_and_again(world
         later = utc_now() + timedelta(minutes=1)
         own["metadata"] |= {"name": "next", "creationTimestamp": f"{later:%Y-%m-%dT%H:%M:%SZ}"}
         await world.cluster.create(own)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.25)
         assert len(world.cluster.evicted) == 2
