@@ -18,7 +18,7 @@ from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.declared import ClusterGrants, ProjectPolicy, Request
 from regcred.vault.records.document import Record
 from regcred.vault.records.index import Index, IndexEntry, State, merge
-from regcred.vault.records.rotation import Rotation, Slot, release, renew, take
+from regcred.vault.records.rotation import Rotation, Slot, take
 from regcred.vault.records.status import Placement, Status
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -101,25 +101,23 @@ def test_the_order_in_which_writers_of_different_outcomes_arrive_does_not_matter
         assert (result.version, result.state) == (newest, state)
 
 
-def test_a_claim_is_taken_renewed_and_released() -> None:
+def test_a_claim_is_taken_and_renewed() -> None:
     held = take(Rotation(active=Slot.A), owner="one", now=NOW, lease=LEASE)
     assert held.claim is not None
     assert held.claim.lease_until == NOW + LEASE
     assert held.active is Slot.A
     with pytest.raises(ConflictError, match="holds the claim until"):
         take(held, owner="two", now=NOW + LEASE - timedelta(seconds=1), lease=LEASE)
-    later = renew(held, owner="one", now=NOW + timedelta(minutes=4), lease=LEASE)
+    later = take(held, owner="one", now=NOW + timedelta(minutes=4), lease=LEASE)
     assert later.claim is not None
     assert later.claim.lease_until == NOW + timedelta(minutes=9)
-    assert release(later, owner="one").claim is None
 
 
-def test_a_lease_that_ran_out_can_be_taken_over_and_the_loser_is_told() -> None:
+def test_a_lease_that_ran_out_can_be_taken_over_and_the_loser_is_refused() -> None:
     held = take(Rotation(), owner="one", now=NOW, lease=LEASE)
     taken = take(held, owner="two", now=NOW + LEASE, lease=LEASE)
-    with pytest.raises(ConflictError, match="lost"):
-        renew(taken, owner="one", now=NOW + LEASE, lease=LEASE)
-    assert release(taken, owner="one") is taken
+    with pytest.raises(ConflictError, match="holds the claim until"):
+        take(taken, owner="one", now=NOW + LEASE, lease=LEASE)
 
 
 def test_slots_are_written_plainly_but_never_printed() -> None:

@@ -55,15 +55,18 @@ def test_a_first_writer_in_between_is_merged_and_not_overwritten(kv: FakeKeyValu
 
 def test_a_claim_taken_between_read_and_write_is_not_taken_twice(kv: FakeKeyValue, store: Store) -> None:
     started = []
+    theirs = Store(kv)
 
     def claim_first(operation: str) -> None:
         started.append(operation)
         if len(started) == 1:
-            Store(kv).claim(REFERENCE, owner="other", now=NOW, lease=timedelta(minutes=5))
+            theirs.claim(
+                REFERENCE, theirs.rotation(REFERENCE), owner="other", now=NOW, lease=timedelta(minutes=5)
+            )
 
     kv.wait = claim_first
     with pytest.raises(ConflictError):
-        store.claim(REFERENCE, owner="ours", now=NOW, lease=timedelta(minutes=5))
+        store.claim(REFERENCE, store.rotation(REFERENCE), owner="ours", now=NOW, lease=timedelta(minutes=5))
 
 
 def test_a_request_that_came_meanwhile_is_not_taken_away(store: Store) -> None:

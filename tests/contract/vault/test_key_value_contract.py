@@ -11,6 +11,7 @@ import pytest
 
 from regcred.errors import ConflictError, MalformedError, TransientError
 from regcred.reference import Reference
+from regcred.rotate.claim import Held
 from regcred.vault.interface import KeyValue
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
@@ -181,7 +182,11 @@ def test_one_of_many_takes_the_claim(backend: Backend, folder: str) -> None:
     stores = [Store(backend.open()) for _ in range(RACERS)]
     lease = timedelta(minutes=5)
     results = race(
-        lambda number: stores[number].claim(reference, owner=f"o{number}", now=NOW, lease=lease).version
+        lambda number: (
+            stores[number]
+            .claim(reference, stores[number].rotation(reference), owner=f"o{number}", now=NOW, lease=lease)
+            .version
+        )
     )
     assert sum(not isinstance(result, ConflictError) for result in results) == 1
     winner = next(number for number, result in enumerate(results) if not isinstance(result, ConflictError))
@@ -189,19 +194,20 @@ def test_one_of_many_takes_the_claim(backend: Backend, folder: str) -> None:
     assert claim is not None
     assert claim.owner == f"o{winner}"
 
-    stores[winner].release(reference, owner=claim.owner)
+    Held(stores[winner], reference, stores[winner].rotation(reference)).release()
     assert stores[winner].rotation(reference).value.claim is None
 
 
 def test_a_claim_whose_lease_ran_out_can_be_taken_and_the_slots_stay(kv: KeyValue, folder: str) -> None:
     reference = Reference(folder.removeprefix("credentials/"), "r")
     store = Store(kv)
-    held = store.claim(reference, owner="dead", now=NOW, lease=timedelta(minutes=5))
+    lease = timedelta(minutes=5)
+    held = store.claim(reference, store.rotation(reference), owner="dead", now=NOW, lease=lease)
     with pytest.raises(ConflictError, match="holds the claim until"):
-        store.claim(reference, owner="next", now=NOW + timedelta(minutes=4), lease=timedelta(minutes=5))
-    taken = store.claim(reference, owner="next", now=NOW + timedelta(minutes=6), lease=timedelta(minutes=5))
+        store.claim(reference, held, owner="next", now=NOW + timedelta(minutes=4), lease=lease)
+    taken = store.claim(reference, held, owner="next", now=NOW + timedelta(minutes=6), lease=lease)
     assert taken.version == held.version + 1
-    store.release(reference, owner="dead")
+    Held(store, reference, held).release()
     claim = store.rotation(reference).value.claim
     assert claim is not None
     assert claim.owner == "next"

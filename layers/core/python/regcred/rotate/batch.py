@@ -19,7 +19,7 @@ from regcred.rotate.turn import Tools, Turn, outcome
 from regcred.rotate.upkeep import repair, verify
 from regcred.vault.records.declared import Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry
-from regcred.vault.records.rotation import Rotation, take
+from regcred.vault.records.rotation import Rotation
 from regcred.vault.store import Versioned
 from regcred.work import Reason
 
@@ -70,10 +70,8 @@ class Batch:
     ) -> Seen:
         store = self.tools.store
         definition = _or_malformed(lambda: store.definition(reference))
-        ends = (
-            definition is None
-        )  # what was asked for ends with it, and must not meet another of the same name
-        asked = reason is Reason.ASKED or ends
+        # What was asked of a registry ends with it, and must not meet another of the same name.
+        asked = reason is Reason.ASKED or definition is None
         request = _or_malformed(lambda: store.request(reference)) if asked else None
         stored = _or_malformed(lambda: store.credential(reference))
         for found in (request, stored):
@@ -102,11 +100,10 @@ class Batch:
         """Take the claim, or None if somebody else has it or was faster."""
         store = self.tools.store
         try:
-            claimed = take(seen.rotation.value, owner=self.owner, now=now, lease=self.lease)
-            version = store.write_rotation(seen.reference, claimed, cas=seen.rotation.version)
+            claimed = store.claim(seen.reference, seen.rotation, owner=self.owner, now=now, lease=self.lease)
         except ConflictError:
             return None
-        return Held(store, seen.reference, claimed, version)
+        return Held(store, seen.reference, claimed)
 
 
 def _or_malformed(read: Callable[[], T]) -> T | MalformedError:

@@ -12,7 +12,7 @@ from regcred.errors import ConflictError
 from regcred.reference import Reference
 from regcred.registry.interface import SlotName, Slots
 from regcred.vault.records.rotation import Rotation, Slot
-from regcred.vault.store import Store
+from regcred.vault.store import Store, Versioned
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 class Held:
     """A claim that we hold, and the slots kept beside it: the :class:`~regcred.registry.interface.Journal` of A/B providers."""
 
-    def __init__(self, store: Store, reference: Reference, rotation: Rotation, version: int) -> None:
+    def __init__(self, store: Store, reference: Reference, claimed: Versioned[Rotation]) -> None:
         self._store = store
         self._reference = reference
-        self._rotation = rotation
-        self._version = version
+        self._rotation = claimed.value
+        self._version = claimed.version
 
     def read(self) -> Slots:
         """What was saved last."""

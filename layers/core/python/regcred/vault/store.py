@@ -28,10 +28,10 @@ from regcred.vault.records.paths import (
     status_path,
     upstream_path,
 )
-from regcred.vault.records.rotation import Rotation, release, take
+from regcred.vault.records.rotation import Rotation, take
 from regcred.vault.records.status import Status
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R", bound=Record)
 
 CAS_ATTEMPTS = 8
@@ -39,10 +39,10 @@ CAS_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Versioned(Generic[T]):
+class Versioned(Generic[T_co]):
     """A record and the version it was read at, to write with check-and-set."""
 
-    value: T
+    value: T_co
     version: int
 
 
@@ -185,27 +185,21 @@ class Store:
         return self._kv.write(rotation_path(reference), rotation.fields(), cas=cas)
 
     def claim(
-        self, reference: Reference, *, owner: str, now: datetime, lease: timedelta
+        self,
+        reference: Reference,
+        found: Versioned[Rotation],
+        *,
+        owner: str,
+        now: datetime,
+        lease: timedelta,
     ) -> Versioned[Rotation]:
-        """Claim a registry's rotation, see :func:`take`; also renews the owner's own claim.
+        """Claim a registry's rotation as it was ``found``, see :func:`take`; also renews the owner's own claim.
 
         Raises:
             ConflictError: another owner holds it, or was quicker.
         """
-        found = self.rotation(reference)
         taken = take(found.value, owner=owner, now=now, lease=lease)
         return Versioned(taken, self.write_rotation(reference, taken, cas=found.version))
-
-    def release(self, reference: Reference, *, owner: str) -> None:
-        """Give the claim back if it is still the owner's; the slots stay.
-
-        Raises:
-            ConflictError: another owner took over at this moment; nothing was written.
-        """
-        found = self.rotation(reference)
-        released = release(found.value, owner=owner)
-        if released is not found.value:
-            self.write_rotation(reference, released, cas=found.version)
 
     def remove_rotation(self, reference: Reference) -> None:
         """Forget the claim and the slots of a registry that is gone."""
@@ -267,8 +261,7 @@ class Store:
             ConflictError: other writers won every time; nothing was written.
         """
         path = index_path(project)
-        found: Versioned[Index | None] | None = Versioned(seen.value, seen.version) if seen else None
-        return self._update(path, Index, lambda old: merge(old or Index(), updates), found)
+        return self._update(path, Index, lambda old: merge(old or Index(), updates), seen)
 
     def status(self, cluster: str, project: str) -> Versioned[Status] | None:
         """What is in place in a cluster, and its ledger."""
@@ -310,9 +303,8 @@ class Store:
 
     def _readable(self, path: str, model: type[R]) -> Versioned[R | None]:
         """As :meth:`_current`, but what can't be read counts as nothing."""
-        version = self._kv.version(
-            path
-        )  # before the look: who mends it meanwhile makes the check-and-set fail
+        # The version comes before the look: who mends it meanwhile makes the check-and-set fail.
+        version = self._kv.version(path)
         try:
             return self._current(path, model)
         except MalformedError:

@@ -63,23 +63,3 @@ def take(rotation: Rotation, *, owner: str, now: datetime, lease: timedelta) -> 
             f"another rotation holds the claim until {held.lease_until.isoformat(timespec='seconds')}; leave it to that one"
         )
     return rotation.model_copy(update={"claim": Claim(owner=owner, lease_until=now + lease)})
-
-
-def renew(rotation: Rotation, *, owner: str, now: datetime, lease: timedelta) -> Rotation:
-    """The rotation with the owner's lease prolonged to ``now + lease``, even a lease that has run out untaken.
-
-    Raises:
-        ConflictError: The claim is not ``owner``'s any more: it must stop at once.
-    """
-    if rotation.claim is None or rotation.claim.owner != owner:
-        raise ConflictError(
-            "the claim was lost to another rotation; stop here and leave the rest to that one"
-        )
-    return take(rotation, owner=owner, now=now, lease=lease)
-
-
-def release(rotation: Rotation, *, owner: str) -> Rotation:
-    """The rotation without the owner's claim; the same object if the claim is not (any more) the owner's."""
-    if rotation.claim is None or rotation.claim.owner != owner:
-        return rotation
-    return rotation.model_copy(update={"claim": None})
