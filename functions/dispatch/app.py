@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from regcred.dispatch import QueueError, Report, Sweep
 from regcred.errors import RegcredError, TransientError
+from regcred.log import bug
 from regcred.vault.records.document import malformed
 from regcred.wiring import powertools
 from regcred.wiring.dispatch import dispatch
@@ -45,7 +46,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  #
         raise
     except Exception as error:  # noqa: BLE001 - its text may hold anything, and the runtime prints what is raised
         metrics.add_metric("VaultUnreachable", MetricUnit.Count, 0)
-        told = powertools.bug(error)
+        told = bug(error)
         logger.error("sweep failed: a bug", **told)  # noqa: TRY400 - see above
         raise RegcredError(f"unexpected {told['error']} at {told['at']}; this is a bug") from None
     _report(report, whole=trigger.project is None)

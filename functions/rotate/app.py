@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.metrics import MetricUnit
 
 from regcred.errors import RegcredError, TransientError
+from regcred.log import bug
 from regcred.rotate import Done, Outcome, OutOfTimeError
 from regcred.wiring import powertools
 from regcred.wiring.rotate import rotate
@@ -40,14 +41,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             owner = f"{context.aws_request_id}/{identifier}"
             done = rotate().run(Message.parse(body), owner=owner, until=until)
             outcomes.extend(done.outcomes)
-            if done.errors:
-                raise done.errors[0]
+            done.check()
         except RegcredError as error:
             unreachable += isinstance(error, TransientError) and not isinstance(error, OutOfTimeError)
             logger.error("message failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - its line says all
             raise
         except Exception as error:
-            logger.error("message failed: a bug", **powertools.bug(error))  # noqa: TRY400 - its text may hold anything
+            logger.error("message failed: a bug", **bug(error))  # noqa: TRY400 - its text may hold anything
             raise
 
     answer = process_partially(event, handle)

@@ -153,8 +153,7 @@ class Fleet:
         envelope = self.queue.waiting[project][0]
         try:
             report = self.rotate.run(envelope.message, owner=f"{self.rng.getrandbits(64):x}")
-            for error in report.errors:
-                raise error
+            report.check()
         except RegcredError:
             self.queue.counts["deliveries without Vault"] += 1
             self.received[envelope.deduplication_id] += 1

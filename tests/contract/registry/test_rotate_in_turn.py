@@ -56,8 +56,7 @@ class World:
 
     def run(self, reason: Reason = Reason.DUE) -> Done:
         report = self.verb.run(Message(project="payments", registries={"main": reason}), owner="me")
-        for error in report.errors:
-            raise error
+        report.check()
         return report.outcomes[0].done
 
     def due(self) -> Done:

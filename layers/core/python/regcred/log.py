@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from traceback import extract_tb
 
 HIDDEN = "***"
 """What stands in the place of a secret."""
@@ -59,3 +60,9 @@ def guard(logger: logging.Logger) -> None:
     for handler in logger.handlers:
         if not isinstance(handler.formatter, RedactingFormatter):
             handler.setFormatter(RedactingFormatter(handler.formatter))
+
+
+def bug(error: Exception) -> dict[str, str]:
+    """What may be told of an error of no type of ours: its kind and place. Its text may hold anything."""
+    place = extract_tb(error.__traceback__)[-1]
+    return {"error": type(error).__name__, "at": f"{place.filename}:{place.lineno}"}

@@ -57,8 +57,7 @@ def _here(session: Session, reference: Reference) -> None:
     asked = asking.ask(session, reference, Action.ROTATE, nudge=False)
     message = Message(project=reference.project, registries={reference.registry: Reason.ASKED})
     done = session.rotate_here(session.store).run(message, owner=f"cli/{uuid4().hex}")
-    if done.errors:
-        raise done.errors[0]
+    done.check()
     if done.outcomes[0].done is Done.BUSY:
         raise ConflictError(
             f"{reference}: another rotation of it runs right now; see 'regcred status {reference}'"

@@ -86,6 +86,11 @@ class Report:
     errors: list[RegcredError] = field(default_factory=list)
     """Why others were not: Vault could not be used, or time ran out. The message is to be delivered again for them."""
 
+    def check(self) -> None:
+        """Raise the first of the errors, if there are any."""
+        if self.errors:
+            raise self.errors[0]
+
 
 @dataclass(slots=True)
 class Result:

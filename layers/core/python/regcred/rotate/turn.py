@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from threading import BoundedSemaphore, Lock
 from typing import Any, Protocol
 
 from regcred.errors import MalformedError, MissingError, RegcredError, TooSoonError
+from regcred.log import bug
 from regcred.registry.definition import BaseDefinition, check_allowed, parse
 from regcred.registry.interface import Identity, MintContext, Provider, Verifier
 from regcred.rotate import entries
@@ -166,11 +166,10 @@ class Turn:
         """An error as one of our types. The text of any other may hold anything, so only its kind and place are told."""
         if isinstance(error, RegcredError):
             return error
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        name, seen = type(error).__name__, self.seen
-        log.error("%s: unexpected %s at %s:%s", seen.reference, name, place.filename, place.lineno)
+        told, seen = bug(error), self.seen
+        log.error("%s: unexpected %s at %s", seen.reference, told["error"], told["at"])
         return RegcredError(
-            f"provider {seen.provider}: unexpected {name}; this is a bug, see the log of rotate"
+            f"provider {seen.provider}: unexpected {told['error']}; this is a bug, see the log of rotate"
         )
 
 

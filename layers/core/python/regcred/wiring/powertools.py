@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from traceback import extract_tb
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
@@ -46,9 +45,3 @@ def metrics(service: str) -> Metrics:
     in it, and an alarm of one must not be hushed by another.
     """
     return Metrics(namespace=NAMESPACE, service=os.environ.get("AWS_LAMBDA_FUNCTION_NAME", service))
-
-
-def bug(error: Exception) -> dict[str, str]:
-    """What may be told of an error of no type of ours: its kind and place. Its text may hold anything."""
-    place = extract_tb(error.__traceback__)[-1]
-    return {"error": type(error).__name__, "at": f"{place.filename}:{place.lineno}"}
