@@ -124,12 +124,8 @@ def _yaml(text: str, where: str) -> Any:
         raise NoFieldsError(f"{where}: holds characters that YAML does not allow") from None
     except RecursionError:
         raise NoFieldsError(f"{where}: is nested too deep") from None
-    except (
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-    ):  # PyYAML's constructors, where a tag does not fit its value
+    except (ValueError, TypeError, AttributeError, KeyError):
+        # What PyYAML's constructors do where a tag does not fit its value.
         raise NoFieldsError(
             f"{where}: a value does not fit its tag; write plain values, without '!!'"
         ) from None

@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
+from regcred.registry import transport
 from regcred.registry.interface import AwsCredentials, MintContext
 
 if TYPE_CHECKING:
@@ -257,8 +257,7 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
 def _client_error(error: ClientError, action: str, remedy: str) -> Exception:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    throttled = code in _PASSING or status == HTTPStatus.TOO_MANY_REQUESTS
-    if throttled or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if code in _PASSING or transport.passing(status):
         return TransientError(f"{action}: AWS answered {code or status}; it will be tried again")
     if code in _CLOCK:
         return RefusedError(f"{action}: AWS answered {code}; check that the clock is right")

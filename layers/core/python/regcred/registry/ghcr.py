@@ -79,9 +79,8 @@ class GhcrProvider:
         what = "GitHub, asked for a token of the App,"
         answer = _ask(definition, context, context.now())
         theirs = transport.server_time(answer)
-        if (
-            answer.status == HTTPStatus.UNAUTHORIZED and theirs is not None
-        ):  # what a JWT by a wrong clock gets
+        # What a JWT by a wrong clock gets.
+        if answer.status == HTTPStatus.UNAUTHORIZED and theirs is not None:
             answer = _ask(definition, context, theirs)
         remedy = "check app_id, installation_id, the private key, and that the App may read packages"
         fields = transport.expect(answer, what=what, remedy=remedy, ok=(201,)).fields(what=what)

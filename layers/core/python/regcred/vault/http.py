@@ -57,12 +57,8 @@ _CONFLICT = "check-and-set parameter did not match"
 _STARTING = (
     "Upgrading from non-versioned"  # a KV v2 mount, for a moment after it was made or the server started
 )
-_TOO_LARGE = (
-    "too large",
-    "exceeds",
-    "exceeded maximum",
-    "exceeded the maximum",
-)  # but not "deadline exceeded"
+# Not "exceed" alone: there is "deadline exceeded", too.
+_TOO_LARGE = ("too large", "exceeds", "exceeded maximum", "exceeded the maximum")
 _HOST = re.compile(r"[^\s.]+(\.[^\s.]+)*\.?")
 _NAMESPACE = re.compile(r"[!-~]*")
 _SECONDS = re.compile(r"[0-9]{1,9}")
