@@ -3,76 +3,20 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import pairwise
 from threading import Thread
-from typing import Any
 
 import pytest
-from fakes.cloud import Clock, FakeAnnouncer, FakeIdentities, FakeProvider, FakeVerifier
-from fakes.key_value import FakeKeyValue
+from fakes.cloud import Clock, FakeProvider
+from fakes.rotate_world import HOST, PROD, World
 from pydantic import SecretStr
 
 from regcred.errors import MalformedError, RefusedError, RegcredError, TooSoonError, TransientError
 from regcred.reference import Reference
 from regcred.registry.interface import Revoked, SlotName, Slots, Verdict
-from regcred.rotate import Announced, Done, Outcome, Rotate, next_attempt
-from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
-from regcred.vault.records.index import IndexEntry, State
+from regcred.rotate import Announced, Done, Outcome, next_attempt
+from regcred.vault.records.declared import Action, Definition, ProjectPolicy
+from regcred.vault.records.index import State
 from regcred.vault.records.paths import credential_path, index_path, request_path, rotation_path
-from regcred.vault.store import Store
 from regcred.work import Message, Reason
-
-HOST = "registry.example.com"
-PROD = Reference("payments", "prod")
-
-
-class World:
-    """Rotate over fakes, with one registry ``payments/prod`` whose fake vendor mints for 12 hours."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.clock = Clock()
-        self.kv = FakeKeyValue()
-        self.store = Store(self.kv)
-        self.provider = FakeProvider()
-        self.verifier = FakeVerifier()
-        self.announcer = FakeAnnouncer()
-        self.verb = Rotate(
-            store=self.store,
-            provider_for=lambda _name: self.provider,
-            identities=FakeIdentities(),
-            verifier=self.verifier,
-            announcer=self.announcer,
-            now=self.clock,
-            **settings,
-        )
-        self.store.write_project("payments", ProjectPolicy(hosts=[HOST]), cas=0)
-        self.define(PROD)
-
-    def define(self, reference: Reference, **fields: object) -> None:
-        content = {"provider": "basic", "hosts": [HOST]} | fields
-        version = self.store.definition_version(reference)
-        self.store.write_definition(reference, Definition.model_validate(content), cas=version)
-
-    def run(self, reason: Reason = Reason.DUE, *names: str, owner: str = "me") -> list[Outcome]:
-        registries = dict.fromkeys(names or ("prod",), reason)
-        report = self.verb.run(Message(project="payments", registries=registries), owner=owner)
-        for error in report.errors:
-            raise error
-        return report.outcomes
-
-    def one(self, reason: Reason = Reason.DUE) -> Done:
-        return self.run(reason)[0].done
-
-    def entry(self, name: str = "prod") -> IndexEntry:
-        index = self.store.index("payments")
-        assert index
-        return index.value.registries[name]
-
-    def ask(self, action: Action) -> None:
-        self.store.ask(PROD, Request(action=action, asked_at=self.clock()))
-
-    def password(self) -> str:
-        stored = self.store.credential(PROD)
-        assert stored
-        return stored.value.password.get_secret_value()
 
 
 @pytest.fixture
@@ -264,7 +208,7 @@ def test_an_edit_is_tried_at_once_in_spite_of_the_back_off(rotated: World) -> No
         (Verdict.WIDER, True, Done.ROTATED),
     ],
 )
-def test_verdicts(world: World, verdict: Verdict, static: bool, done: Done) -> None:  # noqa: FBT001
+def test_verdicts(world: World, verdict: Verdict, done: Done, *, static: bool) -> None:
     world.verifier.verdict = verdict
     world.provider.life = None if static else timedelta(hours=12)
     assert world.one(Reason.NEW) is done

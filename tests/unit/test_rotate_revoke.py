@@ -5,70 +5,44 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from fakes.cloud import Clock, FakeAnnouncer, FakeIdentities, FakeProvider, FakeVerifier
-from fakes.key_value import FakeKeyValue
+from fakes.rotate_world import HOST, PROD, World
 
-from regcred.reference import Reference
 from regcred.registry.interface import Revoked
-from regcred.rotate import Done, Rotate
-from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
+from regcred.rotate import Done
+from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
-from regcred.vault.store import Store
-from regcred.work import Message, Reason
-
-MAIN = Reference("payments", "main")
-HOST = "registry.example.com"
+from regcred.work import Reason
 
 
-class World:
+def rotated(*, life: timedelta | None) -> World:
     """A registry with its first credential."""
+    world = World()
+    world.provider.life = life
+    assert world.one(Reason.NEW) is Done.ROTATED
+    return world
 
-    def __init__(self, *, life: timedelta | None) -> None:
-        self.clock, self.provider, self.store = Clock(), FakeProvider(life=life), Store(FakeKeyValue())
-        self.verb = Rotate(
-            store=self.store,
-            provider_for=lambda _: self.provider,
-            identities=FakeIdentities(),
-            verifier=FakeVerifier(),
-            announcer=FakeAnnouncer(),
-            now=self.clock,
-        )
-        self.store.write_project("payments", ProjectPolicy(hosts=[HOST, "ghcr.io"]), cas=0)
-        self.define(provider="basic", hosts=[HOST])
-        assert self.run(Reason.NEW) is Done.ROTATED
 
-    def define(self, **content: object) -> None:
-        version = self.store.definition_version(MAIN)
-        self.store.write_definition(MAIN, Definition.model_validate(content), cas=version)
-
-    def run(self, reason: Reason) -> Done:
-        return (
-            self.verb.run(Message(project="payments", registries={"main": reason}), owner="me")
-            .outcomes[0]
-            .done
-        )
-
-    def revoke(self) -> IndexEntry:
-        self.store.ask(MAIN, Request(action=Action.REVOKE, asked_at=self.clock()))
-        assert self.run(Reason.ASKED) is Done.REVOKED
-        index = self.store.index("payments")
-        assert index is not None
-        entry = index.value.registries["main"]
-        assert entry.state is State.REVOKED
-        return entry
+def revoke(world: World) -> IndexEntry:
+    world.ask(Action.REVOKE)
+    assert world.one(Reason.ASKED) is Done.REVOKED
+    entry = world.entry()
+    assert entry.state is State.REVOKED
+    return entry
 
 
 @pytest.mark.parametrize(
     ("life", "said"), [(timedelta(hours=12), "it works until 2026-11-25T00:00"), (None, "change it there")]
 )
 def test_a_vendor_that_can_not_revoke_leaves_it_until_it_ends(life: timedelta | None, said: str) -> None:
-    world = World(life=life)
+    world = rotated(life=life)
     world.provider.revoked = Revoked.UNSUPPORTED
-    assert said in world.revoke().error
+    assert said in revoke(world).error
 
 
 def test_another_vendor_than_the_one_that_made_it_is_not_asked() -> None:
-    world = World(life=None)
-    world.define(provider="ghcr")
-    assert "provider basic made it" in world.revoke().error
+    world = rotated(life=None)
+    world.store.change_project("payments", lambda _: ProjectPolicy(hosts=[HOST, "ghcr.io"]))
+    ghcr = Definition.model_validate({"provider": "ghcr"})
+    world.store.write_definition(PROD, ghcr, cas=world.store.definition_version(PROD))
+    assert "provider basic made it" in revoke(world).error
     assert world.provider.revocations == []

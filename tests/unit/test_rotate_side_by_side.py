@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fakes.cloud import Clock
-from unit.test_rotate import HOST, PROD, World
+from fakes.rotate_world import HOST, PROD, World
 
 from regcred.errors import TransientError
 from regcred.reference import Reference
@@ -36,9 +36,9 @@ def test_a_vendor_that_hangs_keeps_no_others_credential_from_the_index(world: Wo
             end.wait(10)
         return mint(definition, context)
 
-    world.provider.mint = hang  # type: ignore[method-assign]
+    world.provider.mint = hang
     announced = Event()
-    world.announcer.announce = lambda _: announced.set()  # type: ignore[method-assign]
+    world.announcer.announce = lambda _: announced.set()
     running = Thread(target=world.verb.run, args=(BOTH,), kwargs={"owner": "me"})
     running.start()
     try:

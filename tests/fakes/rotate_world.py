@@ -1,0 +1,68 @@
+"""The verb *rotate* over fakes, and what people and time do around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from regcred.reference import Reference
+from regcred.rotate import Done, Outcome, Rotate
+from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
+from regcred.vault.records.index import IndexEntry
+from regcred.vault.store import Store
+from regcred.work import Message, Reason
+
+from .cloud import Clock, FakeAnnouncer, FakeIdentities, FakeProvider, FakeVerifier
+from .key_value import FakeKeyValue
+
+HOST = "registry.example.com"
+PROD = Reference("payments", "prod")
+
+
+class World:
+    """Rotate over fakes, with one registry ``payments/prod`` whose fake vendor mints for 12 hours."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = Clock()
+        self.kv = FakeKeyValue()
+        self.store = Store(self.kv)
+        self.provider = FakeProvider()
+        self.verifier = FakeVerifier()
+        self.announcer = FakeAnnouncer()
+        self.verb = Rotate(
+            store=self.store,
+            provider_for=lambda _name: self.provider,
+            identities=FakeIdentities(),
+            verifier=self.verifier,
+            announcer=self.announcer,
+            now=self.clock,
+            **settings,
+        )
+        self.store.write_project("payments", ProjectPolicy(hosts=[HOST]), cas=0)
+        self.define(PROD)
+
+    def define(self, reference: Reference, **fields: object) -> None:
+        content = {"provider": "basic", "hosts": [HOST]} | fields
+        version = self.store.definition_version(reference)
+        self.store.write_definition(reference, Definition.model_validate(content), cas=version)
+
+    def run(self, reason: Reason = Reason.DUE, *names: str, owner: str = "me") -> list[Outcome]:
+        registries = dict.fromkeys(names or ("prod",), reason)
+        report = self.verb.run(Message(project="payments", registries=registries), owner=owner)
+        report.check()
+        return report.outcomes
+
+    def one(self, reason: Reason = Reason.DUE) -> Done:
+        return self.run(reason)[0].done
+
+    def entry(self, name: str = "prod") -> IndexEntry:
+        index = self.store.index("payments")
+        assert index
+        return index.value.registries[name]
+
+    def ask(self, action: Action) -> None:
+        self.store.ask(PROD, Request(action=action, asked_at=self.clock()))
+
+    def password(self) -> str:
+        stored = self.store.credential(PROD)
+        assert stored
+        return stored.value.password.get_secret_value()
