@@ -125,6 +125,38 @@ class Cluster:
                 self.kubernetes.request("POST", path, {**binding, "metadata": metadata})
             self.wait_until_in_force()
 
+    @contextlib.contextmanager
+    def rollouts(self, *other_kinds: str) -> Iterator[str]:
+        """Serve a kind of workload that Kubernetes doesn't know, and install the chart for it; gives its name for sync."""
+        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        crd = {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": "rollouts.argoproj.io"},
+            "spec": {
+                "group": "argoproj.io",
+                "scope": "Namespaced",
+                "names": {"plural": "rollouts", "singular": "rollout", "kind": "Rollout"},
+                "versions": [
+                    {
+                        "name": "v1alpha1",
+                        "served": True,
+                        "storage": True,
+                        "schema": {"openAPIV3Schema": schema},
+                    }
+                ],
+            },
+        }
+        self.kubernetes.apply(crd)
+        self.kubernetes.kubectl("wait", "--for=condition=Established", "crd/rollouts.argoproj.io")
+        kind = "argoproj.io/v1alpha1/rollouts/Rollout"
+        self.install({"workloadKinds": [kind, *other_kinds]})
+        try:
+            yield kind
+        finally:
+            self.kubernetes.kubectl("delete", "crd", "rollouts.argoproj.io")
+            self.install()
+
     def session(self, token: str) -> "Caller":
         return Caller(self.kubernetes.server, str(self.kubernetes.ca), token)
 

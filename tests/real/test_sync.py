@@ -372,29 +372,8 @@ def test_malformed_annotations_of_a_template_are_told(world: World) -> None:
 
 @pytest.fixture
 def rollouts(world: World) -> Iterator[str]:
-    """A kind of workload that Kubernetes doesn't know, and the chart installed for it."""
-    kind = "argoproj.io/v1alpha1/rollouts/Rollout"
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    crd = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "rollouts.argoproj.io"},
-        "spec": {
-            "group": "argoproj.io",
-            "scope": "Namespaced",
-            "names": {"plural": "rollouts", "singular": "rollout", "kind": "Rollout"},
-            "versions": [
-                {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-            ],
-        },
-    }
-    kubernetes = world.cluster.kubernetes
-    kubernetes.apply(crd)
-    kubernetes.kubectl("wait", "--for=condition=Established", "crd/rollouts.argoproj.io")
-    world.cluster.install({"workloadKinds": [kind]})
-    yield kind
-    kubernetes.kubectl("delete", "crd", "rollouts.argoproj.io")
-    world.cluster.install()
+    with world.cluster.rollouts() as kind:
+        yield kind
 
 
 def test_a_kind_of_workload_that_the_user_adds_is_followed(world: World, rollouts: str) -> None:

@@ -48,40 +48,8 @@ def test_a_cluster_in_another_mode_admits_only_the_namespaces_that_chose_it(clus
 
 @pytest.fixture
 def rollouts(cluster: Cluster):
-    crd = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "rollouts.argoproj.io"},
-        "spec": {
-            "group": "argoproj.io",
-            "scope": "Namespaced",
-            "names": {"plural": "rollouts", "singular": "rollout", "kind": "Rollout"},
-            "versions": [
-                {
-                    "name": "v1alpha1",
-                    "served": True,
-                    "storage": True,
-                    "schema": {
-                        "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-                    },
-                }
-            ],
-        },
-    }
-    cluster.kubernetes.apply(crd)
-    cluster.install(
-        {
-            "workloadKinds": [
-                "argoproj.io/v1alpha1/rollouts/Rollout",
-                "serving.knative.dev/v1/services/Service",
-            ]
-        }
-    )
-    yield
-    cluster.install()
-    cluster.kubernetes.request(
-        "DELETE", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rollouts.argoproj.io"
-    )
+    with cluster.rollouts("serving.knative.dev/v1/services/Service"):
+        yield
 
 
 def test_custom_kinds_with_a_pod_template_are_admitted_alike(cluster: Cluster, rollouts: None, fresh: str):
