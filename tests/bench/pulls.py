@@ -15,7 +15,7 @@ from bench.world import MAIN, Sync, World, deployment, namespace
 from realparts.product import Product
 from realparts.stack import Stack
 from regcred.credential import Credential, Login
-from regcred.sync.desk import utc_now
+from regcred.sync.clock import utc_now
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.index import State
 

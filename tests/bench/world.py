@@ -24,7 +24,7 @@ from realparts.product import ACCOUNT_NAME, CLUSTER, NAMESPACE, SYNC, Product
 from realparts.stack import Stack
 from regcred.cluster.dockerconfig import secret_body
 from regcred.reference import Reference
-from regcred.sync.desk import utc_now
+from regcred.sync.clock import utc_now
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
@@ -43,9 +43,9 @@ INDEX = f"regcred/metadata/credentials/{PROJECT}/_index"
 
 LOADED = (
     "regcred.wiring.sync",
-    "regcred.wiring.sync_log",
-    "regcred.wiring.sync_metrics",
-    "regcred.wiring.sync_server",
+    "regcred.wiring.sync.log",
+    "regcred.wiring.sync.metrics",
+    "regcred.wiring.sync.server",
     "regcred.cluster.kube",
     "regcred.vault.http",
     "regcred.vault.kv2",

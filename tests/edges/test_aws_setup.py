@@ -7,9 +7,10 @@ import os
 import boto3
 import pytest
 
+from regcred.adapters.aws_clients import own_client
+from regcred.adapters.sts import ProjectIdentities
 from regcred.errors import MissingError
 from regcred.vault.records.declared import ProjectPolicy
-from regcred.wiring import aws
 
 POLICY = ProjectPolicy(role_arn="arn:aws:iam::123456789012:role/regcred/payments")
 
@@ -28,12 +29,12 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def assume() -> None:
-    aws.ProjectIdentities().of("payments", POLICY).aws()
+    ProjectIdentities().of("payments", POLICY).aws()
 
 
 def test_a_region_that_is_not_set_is_said_with_the_remedy(bare: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingError, match="set AWS_DEFAULT_REGION"):
-        aws.own_client("events")
+        own_client("events")
 
 
 @pytest.mark.parametrize(

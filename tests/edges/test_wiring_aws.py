@@ -18,9 +18,13 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import ANY, Stubber
 
+from regcred.adapters import aws_clients, eventbridge
+from regcred.adapters import sqs as sqs_adapter
+from regcred.adapters import sts as sts_adapter
 from regcred.dispatch import Envelope
 from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
 from regcred.reference import Reference
+from regcred.registry import aws as aws_sdk
 from regcred.rotate import Announced, Event
 from regcred.settings import RotateSettings
 from regcred.vault.login import AwsIamLogin, JwtLogin
@@ -45,7 +49,8 @@ def stubbed(monkeypatch: pytest.MonkeyPatch):
         stubber = Stubber(client)
         stubber.activate()
         stubbers.append(stubber)
-        monkeypatch.setattr(aws, "own_client", lambda _service: client)
+        for module in (sqs_adapter, eventbridge, sts_adapter):
+            monkeypatch.setattr(module, "own_client", lambda _service: client)
         return stubber
 
     yield stub
@@ -69,27 +74,27 @@ def test_messages_go_in_batches_of_ten_grouped_by_project(stubbed) -> None:
             {"Successful": [], "Failed": []},
             {"QueueUrl": QUEUE, "Entries": [entry] * size},
         )
-    aws.SqsQueue(QUEUE).send(envelopes(12))
+    sqs_adapter.SqsQueue(QUEUE).send(envelopes(12))
 
 
 def test_messages_that_the_queue_did_not_take_are_counted(stubbed) -> None:
     failed = {"Id": "1", "SenderFault": False, "Code": "InternalError"}
     stubbed("sqs").add_response("send_message_batch", {"Successful": [], "Failed": [failed]})
     with pytest.raises(TransientError, match="1 of 2"):
-        aws.SqsQueue(QUEUE).send(envelopes(2))
+        sqs_adapter.SqsQueue(QUEUE).send(envelopes(2))
 
 
 def test_a_queue_that_refuses_says_which_right_is_missing(stubbed) -> None:
     stubbed("sqs").add_client_error("send_message_batch", "AccessDenied", http_status_code=403)
     with pytest.raises(RefusedError, match="sqs:SendMessage"):
-        aws.SqsQueue(QUEUE).send(envelopes(1))
+        sqs_adapter.SqsQueue(QUEUE).send(envelopes(1))
 
 
 @pytest.mark.parametrize("code", ["RequestThrottled", "ThrottledException", "SlowDown", "KmsThrottled"])
 def test_a_throttle_is_no_missing_right(stubbed, code: str) -> None:
     stubbed("sqs").add_client_error("send_message_batch", code, http_status_code=403)
     with pytest.raises(TransientError, match=code):
-        aws.SqsQueue(QUEUE).send(envelopes(1))
+        sqs_adapter.SqsQueue(QUEUE).send(envelopes(1))
 
 
 def event() -> Event:
@@ -98,7 +103,7 @@ def event() -> Event:
 
 
 def test_an_event_tells_the_index_entry_without_the_fingerprint(stubbed) -> None:
-    detail = aws.detail(event())
+    detail = eventbridge.detail(event())
     assert detail == {
         "project": "payments",
         "registry": "prod",
@@ -110,7 +115,7 @@ def test_an_event_tells_the_index_entry_without_the_fingerprint(stubbed) -> None
     entry = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure"}]}
     stubbed("events").add_response("put_events", entry)
     with pytest.raises(TransientError, match="1 of 1"):
-        aws.EventBus("regcred").announce([event()])
+        eventbridge.EventBus("regcred").announce([event()])
 
 
 def test_a_project_is_assumed_with_its_name_once_while_its_session_lasts(stubbed) -> None:
@@ -127,7 +132,7 @@ def test_a_project_is_assumed_with_its_name_once_while_its_session_lasts(stubbed
                 "Tags": [{"Key": "project", "Value": "payments"}],
             },
         )
-    identities = aws.ProjectIdentities()
+    identities = sts_adapter.ProjectIdentities()
     policy = ProjectPolicy(role_arn=ROLE)
     found = [identities.of("payments", policy).aws() for _ in range(3)]
     assert found[1] is found[2]
@@ -136,20 +141,20 @@ def test_a_project_is_assumed_with_its_name_once_while_its_session_lasts(stubbed
 
 def test_a_project_without_role_is_told_whom_to_ask() -> None:
     with pytest.raises(MissingError, match="platform/projects/payments"):
-        aws.ProjectIdentities().of("payments", ProjectPolicy()).aws()
+        sts_adapter.ProjectIdentities().of("payments", ProjectPolicy()).aws()
 
 
 def test_a_project_whose_name_is_no_external_id_is_told_so() -> None:
     """STS takes external ids of 2 characters and more; botocore checks it before anything is sent."""
     with pytest.raises(MalformedError, match="a longer name"):
-        aws.ProjectIdentities().of("p", ProjectPolicy(role_arn=ROLE)).aws()
+        sts_adapter.ProjectIdentities().of("p", ProjectPolicy(role_arn=ROLE)).aws()
 
 
 def test_input_that_aws_would_not_take_is_no_passing_failure() -> None:
     client = boto3.client("sts", region_name="eu-central-1")
     with (
         pytest.raises(MalformedError, match="RoleArn, ExternalId"),
-        aws.aws.translated("assuming", remedy="-"),
+        aws_sdk.translated("assuming", remedy="-"),
     ):
         client.assume_role(RoleArn="short", RoleSessionName="regcred", ExternalId="p")
 
@@ -164,7 +169,7 @@ def test_registries_that_wait_for_their_projects_role_share_one_failure() -> Non
         threading.Event().wait(0.2)
         raise ConnectTimeoutError(endpoint_url="https://sts.eu-central-1.amazonaws.com")
 
-    identity = aws.ProjectIdentity("payments", ROLE)
+    identity = sts_adapter.ProjectIdentity("payments", ROLE)
     identity.__dict__["_sts"] = SimpleNamespace(assume_role=assume_role)
 
     def ask() -> None:
@@ -193,10 +198,10 @@ def test_tokens_of_a_project_need_one_client_of_our_own(monkeypatch: pytest.Monk
             assume_role=lambda **_: {"Credentials": keys | {"Expiration": until}},
         )
 
-    monkeypatch.setattr(aws, "own_client", own_client)
+    monkeypatch.setattr(sts_adapter, "own_client", own_client)
     signed = SimpleNamespace(get_web_identity_token=lambda **_: {"WebIdentityToken": "ey"})
-    monkeypatch.setattr(aws.aws, "client", lambda *_args, **_kwargs: signed)
-    identity = aws.ProjectIdentity("payments", ROLE)
+    monkeypatch.setattr(aws_sdk, "client", lambda *_args, **_kwargs: signed)
+    identity = sts_adapter.ProjectIdentity("payments", ROLE)
     for _ in range(3):
         identity.web_identity_token("api://AzureADTokenExchange", timedelta(minutes=5))
     assert made == ["sts"]
@@ -206,7 +211,7 @@ def test_a_service_that_does_not_answer_is_given_up_while_the_function_can_still
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    config = aws.own_client("sts").meta.config
+    config = aws_clients.own_client("sts").meta.config
     assert (config.connect_timeout + config.read_timeout) * config.retries["total_max_attempts"] <= 25
 
 
@@ -227,10 +232,10 @@ def test_a_projects_keys_are_in_no_log_whatever_its_level(
 </Credentials></AssumeRoleResult></AssumeRoleResponse>"""
     raw = SimpleNamespace(stream=lambda **_: iter([body.encode()]))
     answer = AWSResponse("https://sts.eu-central-1.amazonaws.com/", 200, {"content-type": "text/xml"}, raw)
-    client = aws.own_client("sts")
+    client = aws_clients.own_client("sts")
     client.meta.events.register("before-send.sts", lambda **_: answer)
-    monkeypatch.setattr(aws, "own_client", lambda _service: client)
-    assert aws.ProjectIdentity("payments", ROLE).aws().access_key_id == "ASIAASIAASIAASIA"
+    monkeypatch.setattr(sts_adapter, "own_client", lambda _service: client)
+    assert sts_adapter.ProjectIdentity("payments", ROLE).aws().access_key_id == "ASIAASIAASIAASIA"
     assert "of-the-project" not in caplog.text
 
 
@@ -252,7 +257,7 @@ def test_federation_that_is_switched_off_says_how_to_switch_it_on(stubbed) -> No
     code = "OutboundWebIdentityFederationDisabledException"
     stubbed("sts").add_client_error("get_web_identity_token", code, http_status_code=403)
     with pytest.raises(RefusedError, match="switch on outbound web identity federation"):
-        aws.own_jwt("vault")
+        sts_adapter.own_jwt("vault")
 
 
 def test_the_certificates_of_a_private_authority_become_a_file() -> None:

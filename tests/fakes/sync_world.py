@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import SecretStr
 
 from regcred.cluster.model import Mode
-from regcred.cluster.view import Rules
 from regcred.credential import Credential, Login
 from regcred.reference import Reference
 from regcred.sync import Options
+from regcred.sync.view import Rules
 from regcred.vault.interface import KeyValue
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.declared import ClusterGrants

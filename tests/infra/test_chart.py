@@ -14,7 +14,7 @@ from realparts.build import binary
 from regcred.cluster.dockerconfig import ownership_probe
 from regcred.cluster.model import Mode
 from regcred.reference import Reference
-from regcred.wiring.sync_settings import TOKEN_FILE, SyncSettings
+from regcred.wiring.sync.settings import TOKEN_FILE, SyncSettings
 
 KUSTOMIZE = CHART.parents[1] / "kustomize"
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from helm import CHART, render
 
-from regcred.wiring.sync_metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX
+from regcred.wiring.sync.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX
 
 FILES = CHART / "files" / "monitoring"
 API_SERVER = {

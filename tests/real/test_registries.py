@@ -28,13 +28,13 @@ from realparts.aws import ACCOUNT, OTHER_ACCOUNT
 from realparts.build import binary
 from realparts.images import push_pause
 from realparts.stack import Stack
+from regcred.adapters.sts import ProjectIdentity
 from regcred.credential import Credential
 from regcred.reference import Reference
 from regcred.registry.catalog import provider_for
 from regcred.registry.definition import parse
 from regcred.registry.interface import Identity, MintContext, Verdict, Verification
 from regcred.registry.verify import RegistryVerifier
-from regcred.wiring.aws import ProjectIdentity
 
 HOST = "registry.example.com"
 ROTATE = f"arn:aws:iam::{ACCOUNT}:role/regcred-rotate"

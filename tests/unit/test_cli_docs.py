@@ -10,7 +10,7 @@ import click
 
 from regcred.cli.app import app
 from regcred.cli.failures import ExitCode
-from regcred.wiring.sync_settings import SyncSettings
+from regcred.wiring.sync.settings import SyncSettings
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 HEADING = "## Commands\n"

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from regcred.cluster.actions import Note, Project, Remove, SetAccount, Tell
-from regcred.cluster.inventory import Inventory
-from regcred.cluster.model import WORKLOADS, Mode, Namespace, Place, ServiceAccount, Workload
-from regcred.cluster.plan import make_plan
-from regcred.cluster.view import Grants, Knowledge, Registry, RegistryState, Rules, View
-from regcred.cluster.view import Project as Known
-from regcred.cluster.words import Why
+from regcred.cluster.model import WORKLOADS, LedgerEntry, Mode, Namespace, ServiceAccount, Workload
 from regcred.reference import Reference
+from regcred.sync.actions import EmitEvent, Remove, UpdateLedger, UpdateServiceAccount, WriteSecret
+from regcred.sync.inventory import Inventory
+from regcred.sync.messages import Why
+from regcred.sync.plan import make_plan
+from regcred.sync.view import Grants, Knowledge, Registry, RegistryState, Rules, View
+from regcred.sync.view import Project as Known
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DEPLOYMENT = WORKLOADS[0]
@@ -28,7 +28,7 @@ UID = "12345678-0000"
 def view(
     *,
     wanted: Mapping[str, tuple[Reference, ...]],
-    places: Mapping[str, Mapping[Reference, Place]] | None = None,
+    places: Mapping[str, Mapping[Reference, LedgerEntry]] | None = None,
     grants: Grants | None = None,
     projects: Mapping[str, Known] | None = None,
     complete: bool = True,
@@ -78,12 +78,12 @@ def of(kind: type, seen: View, scope=None) -> list:
 
 
 PLACES = st.builds(
-    Place,
+    LedgerEntry,
     st.sampled_from([None, 0, 1, 3, 5]),
     st.sampled_from([UID[:8], "ffffffff"]),
     st.sampled_from(["", "2026-11-24T11:00:00+00:00"]),
     st.sampled_from(["", "not-granted", "clash"]),
-).filter(lambda place: place != Place())
+).filter(lambda place: place != LedgerEntry())
 LEDGERS = st.dictionaries(st.sampled_from(SPACES), st.dictionaries(st.sampled_from(REFS), PLACES, min_size=1))
 WANTED = st.dictionaries(st.sampled_from(SPACES), st.lists(st.sampled_from(REFS), unique=True).map(tuple))
 REGISTRIES = st.builds(Registry, st.sampled_from(RegistryState), st.sampled_from([0, 3, 5]))
@@ -124,7 +124,7 @@ def test_nothing_is_projected_that_is_not_granted_and_known(
     wanted, places, grants, projects, complete
 ) -> None:
     seen = view(wanted=wanted, places=places, grants=grants, projects=projects, complete=complete)
-    for action in of(Project, seen):
+    for action in of(WriteSecret, seen):
         registry = projects[action.reference.project].registries[action.reference.registry]
         assert action.version == registry.version > 0
         assert registry.state in {RegistryState.OK, RegistryState.FAILING}
@@ -143,7 +143,7 @@ def test_a_plan_of_some_namespaces_removes_nothing_and_touches_no_other(
     assert not plan.held
     for action in plan.actions:
         assert not isinstance(action, Remove)
-        assert (action.about.namespace if isinstance(action, Tell) else action.namespace) == "ns-1"
+        assert (action.about.namespace if isinstance(action, EmitEvent) else action.namespace) == "ns-1"
 
 
 @CALM
@@ -151,25 +151,27 @@ def test_a_plan_of_some_namespaces_removes_nothing_and_touches_no_other(
 def test_what_is_busy_is_left_alone(wanted, places, grants, projects) -> None:
     busy = frozenset((space, reference) for space in SPACES for reference in REFS)
     seen = view(wanted=wanted, places=places, grants=grants, projects=projects, busy=busy)
-    assert of(Project, seen) == []
+    assert of(WriteSecret, seen) == []
     assert of(Remove, seen) == []
 
 
 @CALM
 @given(WANTED)
 def test_a_plan_that_was_carried_out_is_followed_by_an_empty_one(wanted) -> None:
-    firsts = of(Project, view(wanted=wanted))
-    places: dict[str, dict[Reference, Place]] = {}
+    firsts = of(WriteSecret, view(wanted=wanted))
+    places: dict[str, dict[Reference, LedgerEntry]] = {}
     for action in firsts:
-        places.setdefault(action.namespace, {})[action.reference] = Place(action.version, action.short_uid)
+        places.setdefault(action.namespace, {})[action.reference] = LedgerEntry(
+            action.version, action.short_uid
+        )
     assert make_plan(view(wanted=wanted, places=places)).actions == ()
 
 
 @CALM
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_the_brake_holds_all_or_none(kept: int, lost: int) -> None:
-    places = {"ns-0": {Reference("p", f"k{n}"): Place(3, UID[:8]) for n in range(kept)}}
-    places["ns-0"] |= {Reference("q", f"l{n}"): Place(3, UID[:8]) for n in range(lost)}
+    places = {"ns-0": {Reference("p", f"k{n}"): LedgerEntry(3, UID[:8]) for n in range(kept)}}
+    places["ns-0"] |= {Reference("q", f"l{n}"): LedgerEntry(3, UID[:8]) for n in range(lost)}
     registries = {f"k{n}": Registry(RegistryState.OK, 3) for n in range(kept)}
     others = {f"l{n}": Registry(RegistryState.OK, 3) for n in range(lost)}
     seen = view(
@@ -186,13 +188,13 @@ def test_the_brake_holds_all_or_none(kept: int, lost: int) -> None:
 
 def test_first_projections_come_before_refreshes_and_those_before_removals() -> None:
     places = {
-        "ns-0": {REFS[0]: Place(1, UID[:8])},
-        "ns-1": {REFS[1]: Place(5, UID[:8], "2026-11-24T11:00:00+00:00")},
+        "ns-0": {REFS[0]: LedgerEntry(1, UID[:8])},
+        "ns-1": {REFS[1]: LedgerEntry(5, UID[:8], "2026-11-24T11:00:00+00:00")},
     }
     wanted = {"ns-0": (REFS[0],), "ns-2": (REFS[0],)}
     actions = make_plan(view(wanted=wanted, places=places)).actions
     kinds = [(type(action), getattr(action, "first", None)) for action in actions]
-    assert kinds == [(Project, True), (Project, False), (Remove, None)]
+    assert kinds == [(WriteSecret, True), (WriteSecret, False), (Remove, None)]
 
 
 def test_a_glob_grants_only_what_it_matches() -> None:
@@ -204,13 +206,13 @@ def test_a_glob_grants_only_what_it_matches() -> None:
 
 def test_a_serviceaccount_gets_only_what_is_in_place() -> None:
     wanted = {"ns-0": (REFS[0], REFS[1])}
-    places = {"ns-0": {REFS[0]: Place(3, UID[:8])}}
+    places = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8])}}
     seen = view(wanted=wanted, places=places, mode=Mode.SERVICEACCOUNT)
-    assert of(SetAccount, seen) == [SetAccount("ns-0", "default", (REFS[0].secret_name,))]
+    assert of(UpdateServiceAccount, seen) == [UpdateServiceAccount("ns-0", "default", (REFS[0].secret_name,))]
 
 
 def test_every_action_says_what_it_does_in_one_line() -> None:
-    places = {"ns-1": {REFS[1]: Place(5, UID[:8])}, "gone": {REFS[0]: Place(3, UID[:8])}}
+    places = {"ns-1": {REFS[1]: LedgerEntry(5, UID[:8])}, "gone": {REFS[0]: LedgerEntry(3, UID[:8])}}
     wanted = {"ns-0": (REFS[0],), "ns-2": (Reference("p", "nope"),)}
     lines = make_plan(view(wanted=wanted, places=places)).lines()
     assert "create  ns-0/regcred.p.a (version 3)" in lines
@@ -221,6 +223,6 @@ def test_every_action_says_what_it_does_in_one_line() -> None:
 
 
 def test_a_note_is_all_that_happens_within_the_grace() -> None:
-    places = {"ns-1": {REFS[1]: Place(5, UID[:8])}}
+    places = {"ns-1": {REFS[1]: LedgerEntry(5, UID[:8])}}
     plan = make_plan(view(wanted={}, places=places, grace=timedelta(minutes=10)))
-    assert plan.actions == (Note("ns-1", REFS[1], unused_since=NOW),)
+    assert plan.actions == (UpdateLedger("ns-1", REFS[1], unused_since=NOW),)

@@ -11,8 +11,8 @@ import pytest
 
 from regcred.errors import MalformedError
 from regcred.registry import catalog
-from regcred.registry.basic import BasicDefinition, BasicProvider
 from regcred.registry.definition import parse
+from regcred.registry.providers.basic import BasicDefinition, BasicProvider
 from regcred.registry.vendors import needed
 
 
@@ -81,7 +81,7 @@ def test_another_package_can_not_take_the_place_of_a_provider_of_ours(
     third_party("unused:Unused")
     monkeypatch.setattr(catalog, "entry_points", lambda group: [entry])
     catalog._third_party.cache_clear()
-    assert catalog.provider_for("ecr").__class__.__module__ == "regcred.registry.ecr"
+    assert catalog.provider_for("ecr").__class__.__module__ == "regcred.registry.providers.ecr"
 
 
 def test_no_vendors_package_loads_before_its_provider_mints() -> None:

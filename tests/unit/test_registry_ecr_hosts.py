@@ -7,8 +7,8 @@ import pytest
 from regcred.errors import MalformedError
 from regcred.registry import ecr_hosts
 from regcred.registry.definition import parse
-from regcred.registry.ecr import session_policy
 from regcred.registry.ecr_hosts import Endpoint
+from regcred.registry.providers.ecr import session_policy
 
 ALL = frozenset(Endpoint)
 CLOUD_PROVIDER_AWS = re.compile(

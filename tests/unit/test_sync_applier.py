@@ -7,13 +7,13 @@ from fakes.cluster import FakeCluster
 from fakes.key_value import FakeKeyValue
 from fakes.sync_world import Clock, Mount, deployment, namespace, options
 
-from regcred.cluster.actions import Tell
 from regcred.cluster.model import WORKLOADS, Workload
-from regcred.cluster.words import Reason
 from regcred.sync import Engine
+from regcred.sync.actions import EmitEvent
 from regcred.sync.applier import EVENTS_WAITING
-from regcred.sync.desk import Unmeasured
-from regcred.sync.turns import Turns
+from regcred.sync.fair_queue import FairQueue
+from regcred.sync.messages import Reason
+from regcred.sync.metrics import Unmeasured
 
 DEPLOYMENT = WORKLOADS[0]
 
@@ -37,9 +37,9 @@ def engine(meter: Counted) -> Engine:
     return Engine(FakeCluster(), Mount(FakeKeyValue(), clock).store, options(), clock=clock, meter=meter)
 
 
-def tell(space: str, note: str) -> Tell:
+def tell(space: str, note: str) -> EmitEvent:
     about = Workload(DEPLOYMENT, space, "web", f"u-{space}", ())
-    return Tell(about, Reason.MALFORMED, note, topic=note)
+    return EmitEvent(about, Reason.MALFORMED, note, topic=note)
 
 
 async def test_a_namespace_that_churns_malformed_annotations_delays_the_events_of_no_other(
@@ -63,7 +63,7 @@ async def test_of_one_namespace_only_so_many_events_wait_and_the_newest_stay(
 
 
 async def test_turns_are_taken_oldest_first_and_joined_when_all_are_done() -> None:
-    turns: Turns[str] = Turns(lambda item: item[0], limit=3)
+    turns: FairQueue[str] = FairQueue(lambda item: item[0], limit=3)
     dropped = [item for item in ("a1", "a2", "b1", "a3", "a4", "b2") if turns.add(item)]
     assert (dropped, turns.qsize()) == (["a4"], 5)
     taken = []

@@ -18,10 +18,10 @@ from regcred.cluster.interface import Change, ExpiredError, Listing, SilentError
 from regcred.cluster.model import SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, custom_kind
 from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.sync import Engine, Loop, Pace, applier, run_once
-from regcred.sync.desk import utc_now
+from regcred.sync.clock import utc_now
 from regcred.sync.loop import GRANTS, documents_of
 from regcred.vault.records.index import State
-from regcred.wiring.sync_metrics import Metrics
+from regcred.wiring.sync.metrics import Metrics
 
 REF = "payments/ecr-prod"
 NAME = "regcred.payments.ecr-prod"

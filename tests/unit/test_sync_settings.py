@@ -12,10 +12,10 @@ import pytest
 from regcred.cluster.model import Mode, custom_kind
 from regcred.errors import MalformedError
 from regcred.wiring.sync import main, resource_of
-from regcred.wiring.sync_log import JsonFormatter
-from regcred.wiring.sync_metrics import Metrics
-from regcred.wiring.sync_server import serve
-from regcred.wiring.sync_settings import SyncSettings
+from regcred.wiring.sync.log import JsonFormatter
+from regcred.wiring.sync.metrics import Metrics
+from regcred.wiring.sync.server import serve
+from regcred.wiring.sync.settings import SyncSettings
 
 WELL = {"REGCRED_CLUSTER": "c1", "REGCRED_VAULT_ADDR": "https://vault.example.com:8200"}
 

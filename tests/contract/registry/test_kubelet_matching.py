@@ -20,7 +20,7 @@ from realparts.build import binary
 from regcred.credential import Credential, Login
 from regcred.registry import ecr_hosts
 from regcred.registry.definition import BaseDefinition, parse
-from regcred.registry.ecr import EcrDefinition
+from regcred.registry.providers.ecr import EcrDefinition
 
 
 class Kubelet:

@@ -178,7 +178,7 @@ volumes:
   {{- end }}
 {{- end -}}
 
-{{/* What the sync is told, all of it here; regcred.wiring.sync_settings names the variables. No secret is among them. */}}
+{{/* What the sync is told, all of it here; regcred.wiring.sync.settings names the variables. No secret is among them. */}}
 {{- define "regcred.env" -}}
 - name: REGCRED_CLUSTER
   value: {{ .Values.cluster | quote }}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from regcred.rotate import Rotate
     from regcred.vault.platform import Action
     from regcred.vault.store import Store
-    from regcred.wiring.cli_sync import Way
+    from regcred.wiring.cli.sync import Way
 
 
 def _own_store() -> Store:
@@ -55,7 +55,7 @@ class Cluster(Protocol):
 
 
 def _own_cluster(context: str | None) -> Cluster:
-    from regcred.wiring.cli_cluster import OwnCluster
+    from regcred.wiring.cli.cluster import OwnCluster
 
     with user_input():
         return OwnCluster(context)
@@ -98,7 +98,7 @@ def _rotate_here(store: Store) -> Rotate:
 def _run_sync(
     given: Mapping[str, str], context: str | None, way: Way, say: Callable[[str], None]
 ) -> Sequence[str]:
-    from regcred.wiring.cli_sync import run_sync
+    from regcred.wiring.cli.sync import run_sync
 
     with user_input():
         return run_sync(given, context, way, say)
@@ -117,7 +117,7 @@ class Session:
     """Tells dispatch to look at a project now; False if nobody could be told."""
     rotate_here: Callable[[Store], Rotate] = _rotate_here
     run_sync: Callable[[Mapping[str, str], str | None, Way, Callable[[str], None]], Sequence[str]] = _run_sync
-    """See :func:`regcred.wiring.cli_sync.run_sync`."""
+    """See :func:`regcred.wiring.cli.sync.run_sync`."""
     now: Callable[[], datetime] = _now
     sleep: Callable[[float], None] = time.sleep
 

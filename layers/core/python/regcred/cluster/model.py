@@ -173,7 +173,7 @@ class LivePod:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LedgerEntry:
     """What the ledger knows of one reference in one namespace."""
 
     version: int | None = None
@@ -183,7 +183,7 @@ class Place:
     unused_since: str = ""
     """RFC 3339; since when nothing needs it."""
     refused: str = ""
-    """Why it is not projected (:class:`regcred.cluster.words.Why`)."""
+    """Why it is not projected (:class:`regcred.sync.messages.Why`)."""
 
 
 UID_DIGITS = 8

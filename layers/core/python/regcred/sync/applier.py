@@ -11,16 +11,27 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from regcred.cluster.actions import Action, Evict, Note, Project, Remove, SetAccount, Tell, account_key
 from regcred.cluster.interface import Cluster, Message, NameTakenError
-from regcred.cluster.model import Place
-from regcred.cluster.words import Reason, Why
+from regcred.cluster.model import LedgerEntry
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.reference import Reference
-from regcred.sync.desk import Clock, Meter, jittered, log
+from regcred.sync.actions import (
+    Action,
+    EmitEvent,
+    EvictPod,
+    Remove,
+    UpdateLedger,
+    UpdateServiceAccount,
+    WriteSecret,
+    account_key,
+)
+from regcred.sync.clock import Clock, jittered
+from regcred.sync.fair_queue import FairQueue
 from regcred.sync.ledger import Ledger
+from regcred.sync.logging import log
+from regcred.sync.messages import Reason, Why
+from regcred.sync.metrics import Meter
 from regcred.sync.sources import Sources
-from regcred.sync.turns import Turns
 
 CONCURRENCY = 16
 """Writes in flight; more gains nothing, since the API server is the limit, and what Pods wait for queues behind them there."""
@@ -117,7 +128,9 @@ class Applier:
         self._touched = touched
         self._concurrency = concurrency
         self._writes: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
-        self._events: Turns[Tell] = Turns(lambda tell: tell.about.namespace, limit=EVENTS_WAITING)
+        self._events: FairQueue[EmitEvent] = FairQueue(
+            lambda tell: tell.about.namespace, limit=EVENTS_WAITING
+        )
         self._number = 0
         self._in_flight: set[Key] = set()
         self._retry_at: dict[Key, datetime] = {}
@@ -163,7 +176,7 @@ class Applier:
     def submit(self, actions: Iterable[Action]) -> None:
         """Queue actions; what is in flight already must not be among them."""
         for action in actions:
-            if isinstance(action, Tell):
+            if isinstance(action, EmitEvent):
                 if self._events.add(action):
                     self._meter.count("events_dropped_total")
             else:
@@ -207,19 +220,19 @@ class Applier:
                 return
 
     async def _do(self, action: Action) -> None:
-        if isinstance(action, Project):
+        if isinstance(action, WriteSecret):
             await self._project(action)
         elif isinstance(action, Remove):
             await self._remove(action)
-        elif isinstance(action, SetAccount):
+        elif isinstance(action, UpdateServiceAccount):
             changed = await self._cluster.set_pull_secrets(
                 action.namespace, action.account, add=action.add, remove=action.remove
             )
             self.report.attached += changed
-        elif isinstance(action, Evict):
+        elif isinstance(action, EvictPod):
             await self._evict(action)
 
-    async def _project(self, action: Project) -> None:
+    async def _project(self, action: WriteSecret) -> None:
         body = await self._sources.body(action.reference, action.version)
         await self._cluster.apply_secret(action.namespace, body, first=action.first)
         self._ledger.enter(action.namespace, action.reference, body.version, action.short_uid)
@@ -248,12 +261,12 @@ class Applier:
             self.report.deferred += 1
             return
         await self._cluster.delete_secret(action.namespace, action.reference)
-        left = None if action.waits else Place(refused=action.why)
+        left = None if action.waits else LedgerEntry(refused=action.why)
         self._ledger.put(action.namespace, action.reference, left)
         self.report.removed += 1
         self._meter.count("secrets_removed_total", why=action.why)
 
-    async def _evict(self, action: Evict) -> None:
+    async def _evict(self, action: EvictPod) -> None:
         evicted = await self._cluster.evict(action.namespace, action.pod)
         self._retry_at[action.namespace, action.pod] = self._clock() + LOOK_AGAIN
         self.report.evicted += evicted
@@ -263,14 +276,14 @@ class Applier:
         key = key_of(action)
         if isinstance(error, MissingError):
             error = None  # what it was about is gone, and so is the task
-            if isinstance(action, Project | Remove):
+            if isinstance(action, WriteSecret | Remove):
                 self._ledger.put(action.namespace, action.reference, None)
         if key:
             self._in_flight.discard(key)
             if error is None:
                 self._failed.pop(key, None)
-        if isinstance(error, NameTakenError) and isinstance(action, Project | Remove):
-            self._ledger.put(action.namespace, action.reference, Place(refused=Why.CLASH))
+        if isinstance(error, NameTakenError) and isinstance(action, WriteSecret | Remove):
+            self._ledger.put(action.namespace, action.reference, LedgerEntry(refused=Why.CLASH))
             self._put_off(key, CLASH_AGAIN)
         elif error is not None and key:
             self._failed[key] = self._failed.get(key, 0) + 1
@@ -318,31 +331,31 @@ class Applier:
 
 def rank(action: Action) -> int:
     """The order among queued writes: first projections, names in ServiceAccounts, refreshes, removals."""
-    if isinstance(action, Project):
+    if isinstance(action, WriteSecret):
         return 0 if action.first else 2
-    return 1 if isinstance(action, SetAccount) else 3
+    return 1 if isinstance(action, UpdateServiceAccount) else 3
 
 
 def key_of(action: Action) -> Key | None:
     """What must not be acted on twice at a time."""
     match action:
-        case Project() | Remove():
+        case WriteSecret() | Remove():
             return action.namespace, action.reference
-        case SetAccount():
+        case UpdateServiceAccount():
             return action.namespace, account_key(action.account)
-        case Evict():
+        case EvictPod():
             return action.namespace, action.pod
-        case Tell() | Note():
+        case EmitEvent() | UpdateLedger():
             return None
 
 
 def _where(action: Action) -> str:
     match action:
-        case Project() | Remove():
+        case WriteSecret() | Remove():
             return f"{action.namespace}/{action.reference.secret_name}"
-        case SetAccount():
+        case UpdateServiceAccount():
             return f"{action.namespace}/{action.account}"
-        case Evict():
+        case EvictPod():
             return f"{action.namespace}/{action.pod}"
-        case Tell() | Note():
+        case EmitEvent() | UpdateLedger():
             return str(action)

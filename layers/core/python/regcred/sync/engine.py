@@ -12,19 +12,31 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from regcred.cluster.actions import Action, Evict, Note, Plan, Project, Remove, SetAccount, Tell
 from regcred.cluster.interface import Cluster, NameTakenError
-from regcred.cluster.inventory import Inventory
-from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, Place
-from regcred.cluster.plan import GONE, make_plan
-from regcred.cluster.view import RegistryState, Rules, View
-from regcred.cluster.words import REASON_OF, Reason, Why, refusal
+from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, LedgerEntry, Mode
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.reference import Reference
+from regcred.sync.actions import (
+    Action,
+    EmitEvent,
+    EvictPod,
+    Plan,
+    Remove,
+    UpdateLedger,
+    UpdateServiceAccount,
+    WriteSecret,
+)
 from regcred.sync.applier import CONCURRENCY, Applier
-from regcred.sync.desk import Clock, Meter, Unmeasured, VaultThreads, log, utc_now
+from regcred.sync.clock import Clock, utc_now
+from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
+from regcred.sync.logging import log
+from regcred.sync.messages import REASON_OF, Reason, Why, refusal
+from regcred.sync.metrics import Meter, Unmeasured
+from regcred.sync.plan import GONE, make_plan
 from regcred.sync.sources import Sources
+from regcred.sync.vault_threads import VaultThreads
+from regcred.sync.view import RegistryState, Rules, View
 from regcred.vault.store import Store
 
 WRITE_AHEAD = 2.0
@@ -222,13 +234,13 @@ class Engine:
     async def _carry_out(self, plan: Plan) -> None:
         actions: list[Action] = []
         for action in plan.actions:
-            if isinstance(action, Note):
+            if isinstance(action, UpdateLedger):
                 self._note(action)
-            elif not isinstance(action, Tell) or self._is_news(action):
+            elif not isinstance(action, EmitEvent) or self._is_news(action):
                 actions.append(action)
-            if isinstance(action, Evict):
+            if isinstance(action, EvictPod):
                 self._evicting.setdefault((action.namespace, action.account), self.clock())
-        firsts = [action for action in actions if isinstance(action, Project) and action.first]
+        firsts = [action for action in actions if isinstance(action, WriteSecret) and action.first]
         for first in firsts:
             self.ledger.enter(first.namespace, first.reference, 0, first.short_uid)
         if firsts:
@@ -243,17 +255,17 @@ class Engine:
         if not done:
             log(logging.WARNING, "Vault is slow: projecting before the ledger is written")
 
-    def repairs(self) -> list[Project]:
+    def repairs(self) -> list[WriteSecret]:
         """An action for each Secret that is in place, to write again what it should be: undoes what others did to it."""
         return [
-            Project(namespace, itself.uid, reference, place.version, old=place.version)
+            WriteSecret(namespace, itself.uid, reference, place.version, old=place.version)
             for namespace, places in self.ledger.places.items()
             if (itself := self.inventory.namespaces.get(namespace)) and not itself.terminating
             for reference, place in places.items()
             if place.version and (namespace, reference) not in self.applier
         ]
 
-    def is_in_place(self, action: Project) -> bool:
+    def is_in_place(self, action: WriteSecret) -> bool:
         """Whether a repair is still of use when its turn comes."""
         place = self.ledger.place(action.namespace, action.reference)
         known = self.sources.projects.get(action.reference.project)
@@ -267,8 +279,8 @@ class Engine:
             and (action.namespace, action.reference) not in self.applier
         )
 
-    def _note(self, note: Note) -> None:
-        old = self.ledger.place(note.namespace, note.reference) or Place()
+    def _note(self, note: UpdateLedger) -> None:
+        old = self.ledger.place(note.namespace, note.reference) or LedgerEntry()
         if note.forget:
             self._say_anew(note)
             self.ledger.put(note.namespace, note.reference, None)
@@ -276,19 +288,19 @@ class Engine:
         if old.version is None and not self.sources.grants.name(note.reference.project):
             return  # anybody can write any name into an annotation: that must not make documents in Vault
         since = note.unused_since.isoformat() if note.unused_since else ""
-        new = Place(
+        new = LedgerEntry(
             old.version, old.uid, since or (old.unused_since if note.refused else ""), note.refused or ""
         )
         if old.refused != new.refused:
             self._say_anew(note)
-        self.ledger.put(note.namespace, note.reference, new if new != Place() else None)
+        self.ledger.put(note.namespace, note.reference, new if new != LedgerEntry() else None)
 
-    def _say_anew(self, note: Note) -> None:
+    def _say_anew(self, note: UpdateLedger) -> None:
         """Have owners told again what they were told of a reference before it changed."""
         self._told.pop((note.namespace, note.reference), None)
         self._heard -= {(note.namespace, note.reference, str(why)) for why in Why}
 
-    def _is_news(self, tell: Tell) -> bool:
+    def _is_news(self, tell: EmitEvent) -> bool:
         """Whether the owner has not been told; a restart repeats nothing that the ledger knows of."""
         about = tell.about
         told = self._told.setdefault((about.namespace, tell.reference), set())
@@ -303,27 +315,27 @@ class Engine:
         return not (heard and written_at and about.created <= f"{written_at:%Y-%m-%dT%H:%M:%SZ}")
 
     def _after(self, action: Action, error: RegcredError | None) -> None:
-        if isinstance(action, Tell):
+        if isinstance(action, EmitEvent):
             return
         if error is not None or self._goes_on(action):
             self.touch((action.namespace,))
-        if error is None and isinstance(action, SetAccount):
+        if error is None and isinstance(action, UpdateServiceAccount):
             self._evicting.pop((action.namespace, action.account), None)
             self._rename(action.namespace, action.account, add=action.add, remove=action.remove)
         if error is None and isinstance(action, Remove):
             for account in action.accounts:
                 self._rename(action.namespace, account, remove=(action.reference.secret_name,))
-        if isinstance(action, Project) and isinstance(error, NameTakenError):
+        if isinstance(action, WriteSecret) and isinstance(error, NameTakenError):
             note = refusal(Why.CLASH, action.reference, action.namespace, cluster=self.options.rules.cluster)
             for workload in self.inventory.requests(action.namespace):
                 if action.reference in workload.references:
-                    tell = Tell(workload, REASON_OF[Why.CLASH], note, action.reference, Why.CLASH)
+                    tell = EmitEvent(workload, REASON_OF[Why.CLASH], note, action.reference, Why.CLASH)
                     if self._is_news(tell):
                         self.applier.submit([tell])
 
     def _goes_on(self, action: Action) -> bool:
         """Whether something may be left to do after a success: a Secret that is there can be named in ServiceAccounts."""
-        if not isinstance(action, Project):
+        if not isinstance(action, WriteSecret):
             return True
         namespace = self.inventory.namespaces.get(action.namespace)
         return namespace is not None and self.options.rules.mode_of(namespace) is Mode.SERVICEACCOUNT

@@ -8,19 +8,22 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from regcred.cluster.annotations import parse
-from regcred.cluster.model import Place
-from regcred.cluster.words import Why
+from regcred.cluster.model import LedgerEntry
 from regcred.errors import ConflictError, MalformedError, RegcredError
 from regcred.reference import Reference
-from regcred.sync.desk import Clock, Meter, VaultThreads, log
+from regcred.sync.clock import Clock
+from regcred.sync.logging import log
+from regcred.sync.messages import Why
+from regcred.sync.metrics import Meter
+from regcred.sync.vault_threads import VaultThreads
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 
 Key = tuple[str, Reference]
 """What an entry is about: a namespace and a reference."""
 
-EMPTY: Mapping[Reference, Place] = {}
-UNCHANGED: Mapping[Key, Place | None] = {}
+EMPTY: Mapping[Reference, LedgerEntry] = {}
+UNCHANGED: Mapping[Key, LedgerEntry | None] = {}
 
 
 class Ledger:
@@ -40,12 +43,12 @@ class Ledger:
         self._vault = vault
         self._clock = clock
         self._meter = meter
-        self.places: dict[str, dict[Reference, Place]] = {}
+        self.places: dict[str, dict[Reference, LedgerEntry]] = {}
         self.written_at: dict[str, datetime] = {}
         """By project, when its document was last written, by whichever sync."""
         self._versions: dict[str, int] = {}
         self._dirty: set[str] = set()
-        self._changed: dict[Key, Place | None] = {}
+        self._changed: dict[Key, LedgerEntry | None] = {}
         """What was changed here since it was last written, and what it was then."""
         self._count = 0
         self._saving = asyncio.Lock()
@@ -80,7 +83,9 @@ class Ledger:
         for project in await self._vault(self._store.status_projects, self._cluster):
             await self._load_project(project)
 
-    async def _load_project(self, project: str, *, changed: Mapping[Key, Place | None] = UNCHANGED) -> None:
+    async def _load_project(
+        self, project: str, *, changed: Mapping[Key, LedgerEntry | None] = UNCHANGED
+    ) -> None:
         """Read a project's document and take over what it says, but for what was ``changed`` here (from what it was)."""
         try:
             found = await self._vault(self._store.status, self._cluster, project)
@@ -103,7 +108,7 @@ class Ledger:
         for key in theirs.keys() - kept:
             self._set(*key, theirs[key])
 
-    def _is_ours(self, key: Key, old: Place | None, theirs: Place | None) -> bool:
+    def _is_ours(self, key: Key, old: LedgerEntry | None, theirs: LedgerEntry | None) -> bool:
         """Whether our change of an entry stands: a note of ours is no match for a Secret that they made or removed."""
         before = _version(old)
         return _version(self.place(*key)) != before or _version(theirs) == before
@@ -116,11 +121,11 @@ class Ledger:
             if reference.project == project
         }
 
-    def place(self, namespace: str, reference: Reference) -> Place | None:
+    def place(self, namespace: str, reference: Reference) -> LedgerEntry | None:
         """What is known of a reference in a namespace."""
         return self.places.get(namespace, EMPTY).get(reference)
 
-    def put(self, namespace: str, reference: Reference, place: Place | None) -> None:
+    def put(self, namespace: str, reference: Reference, place: LedgerEntry | None) -> None:
         """Enter what is in place; None drops the entry."""
         old = self.place(namespace, reference)
         if old == place:
@@ -133,9 +138,9 @@ class Ledger:
         """Enter a version that is in place, or (0) about to be; that its workloads must restart stays noted."""
         old = self.place(namespace, reference)
         refused = old.refused if old and old.refused == Why.RESTART else ""
-        self.put(namespace, reference, Place(version, uid, refused=refused))
+        self.put(namespace, reference, LedgerEntry(version, uid, refused=refused))
 
-    def _set(self, namespace: str, reference: Reference, place: Place | None) -> None:
+    def _set(self, namespace: str, reference: Reference, place: LedgerEntry | None) -> None:
         places = self.places.setdefault(namespace, {})
         old = places.pop(reference, None)
         if place is not None:
@@ -169,7 +174,9 @@ class Ledger:
             self._changed |= {key: old for key, old in changed.items() if key[1].project in unwritten}
         return not self._dirty
 
-    async def _is_written(self, project: str, status: Status, changed: Mapping[Key, Place | None]) -> bool:
+    async def _is_written(
+        self, project: str, status: Status, changed: Mapping[Key, LedgerEntry | None]
+    ) -> bool:
         try:
             await self._write(project, status, changed)
         except RegcredError as error:
@@ -178,7 +185,7 @@ class Ledger:
             return False
         return True
 
-    async def _write(self, project: str, status: Status, changed: Mapping[Key, Place | None]) -> None:
+    async def _write(self, project: str, status: Status, changed: Mapping[Key, LedgerEntry | None]) -> None:
         cas = self._versions.get(project, 0)
         try:
             version = await self._vault(self._store.write_status, self._cluster, project, status, cas=cas)
@@ -211,11 +218,11 @@ class Ledger:
         return statuses
 
 
-def _version(place: Place | None) -> int | None:
+def _version(place: LedgerEntry | None) -> int | None:
     return place.version if place else None
 
 
-def _enter(placement: Placement, namespace: str, place: Place) -> None:
+def _enter(placement: Placement, namespace: str, place: LedgerEntry) -> None:
     if place.version is not None:
         placement.placed.setdefault(place.version, {})[namespace] = place.uid
     if place.unused_since:
@@ -224,7 +231,7 @@ def _enter(placement: Placement, namespace: str, place: Place) -> None:
         placement.refused[namespace] = place.refused
 
 
-def entries(project: str, status: Status) -> Iterable[tuple[Reference, str, Place]]:
+def entries(project: str, status: Status) -> Iterable[tuple[Reference, str, LedgerEntry]]:
     """The entries of a status document."""
     for registry, placement in status.registries.items():
         reference = parse(f"{project}/{registry}")
@@ -235,4 +242,4 @@ def entries(project: str, status: Status) -> Iterable[tuple[Reference, str, Plac
             version, uid = placed.get(namespace, (None, ""))
             since = placement.unused_since.get(namespace)
             refused = placement.refused.get(namespace, "")
-            yield reference, namespace, Place(version, uid, since.isoformat() if since else "", refused)
+            yield reference, namespace, LedgerEntry(version, uid, since.isoformat() if since else "", refused)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from regcred.cluster.actions import Note
 from regcred.cluster.interface import Change, ExpiredError
 from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, Kind, Mode
 from regcred.errors import MissingError, RegcredError, TransientError
-from regcred.sync.desk import jittered, log
+from regcred.sync.actions import UpdateLedger
+from regcred.sync.clock import jittered
 from regcred.sync.engine import Engine
+from regcred.sync.logging import log
 
 GRANTS = ""
 """Stands for the grants among the documents that are polled."""
@@ -241,7 +242,7 @@ class Loop:
                 engine.drop_unused_projects()
             if everything or scope:
                 plan = await engine.reconcile(scope)
-                if any(isinstance(action, Note) and action.unused_since for action in plan.actions):
+                if any(isinstance(action, UpdateLedger) and action.unused_since for action in plan.actions):
                     self._review_at = min(self._review_at, now + engine.options.rules.grace)
                 self._passed_at = time.monotonic()
                 if self._unpolled():

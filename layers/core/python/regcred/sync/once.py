@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from regcred.cluster.actions import Plan, Tell
 from regcred.cluster.interface import Cluster
 from regcred.cluster.model import SERVICE_ACCOUNT, Kind, Mode
 from regcred.errors import MissingError, RefusedError
+from regcred.sync.actions import EmitEvent, Plan
 from regcred.sync.applier import Report
-from regcred.sync.desk import Clock, Meter, utc_now
+from regcred.sync.clock import Clock, utc_now
 from regcred.sync.engine import Engine, Options
+from regcred.sync.metrics import Meter
 from regcred.vault.store import Store
 
 ROUNDS = 5
@@ -55,7 +56,7 @@ async def run_once(
         latest = plan
         for _ in range(ROUNDS):
             await engine.applier.drain()
-            if not any(not isinstance(action, Tell) for action in latest.actions):
+            if not any(not isinstance(action, EmitEvent) for action in latest.actions):
                 break
             latest = await engine.reconcile()
         if repair:

@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from regcred.cluster.dockerconfig import SecretBody, secret_body
-from regcred.cluster.view import UNREAD, Grants, Knowledge, Project, Registry, RegistryState
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.reference import Reference
-from regcred.sync.desk import Clock, Meter, VaultThreads, log
+from regcred.sync.clock import Clock
+from regcred.sync.logging import log
+from regcred.sync.metrics import Meter
+from regcred.sync.vault_threads import VaultThreads
+from regcred.sync.view import UNREAD, Grants, Knowledge, Project, Registry, RegistryState
 from regcred.vault.records.declared import ClusterGrants
 from regcred.vault.records.index import Index, IndexEntry
 from regcred.vault.store import Store

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 
+from regcred.adapters.sqs import SqsQueue
 from regcred.dispatch import Dispatch
 from regcred.settings import DispatchSettings
 from regcred.wiring import aws
@@ -29,7 +30,7 @@ def dispatch() -> Wired:
     settings = DispatchSettings.load(os.environ)
     verb = Dispatch(
         store=aws.store(settings),
-        queue=aws.SqsQueue(settings.queue_url),
+        queue=SqsQueue(settings.queue_url),
         chunk=settings.chunk,
         workers=settings.workers,
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from functools import cache
 
+from regcred.adapters.aws_clients import utc_now
+from regcred.adapters.eventbridge import EventBus
+from regcred.adapters.sts import ProjectIdentities
 from regcred.registry.catalog import provider_for
 from regcred.registry.verify import RegistryVerifier
 from regcred.rotate import Rotate
@@ -23,10 +26,10 @@ def rotate() -> Rotate:
     return Rotate(
         store=aws.store(settings),
         provider_for=provider_for,
-        identities=aws.ProjectIdentities(),
+        identities=ProjectIdentities(),
         verifier=RegistryVerifier(),
-        announcer=aws.EventBus(settings.event_bus),
-        now=aws.utc_now,
+        announcer=EventBus(settings.event_bus),
+        now=utc_now,
         workers=settings.workers,
         per_vendor=settings.per_vendor,
         lease=settings.lease,

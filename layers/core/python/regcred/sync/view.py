@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from regcred.cluster.inventory import Inventory
-from regcred.cluster.model import Mode, Namespace, Place
+from regcred.cluster.model import LedgerEntry, Mode, Namespace
 from regcred.reference import Reference
+from regcred.sync.inventory import Inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class View:
     inventory: Inventory
     grants: Grants
     projects: Mapping[str, Project]
-    places: Mapping[str, Mapping[Reference, Place]]
+    places: Mapping[str, Mapping[Reference, LedgerEntry]]
     """The ledger: by namespace, what is in place or refused."""
     rules: Rules
     evicting: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
@@ -126,4 +126,4 @@ class View:
     """How many Secrets are in place, for the brake."""
     busy: Container[tuple[str, Reference | str]] = ()
     """What is being written, or waits to be tried again: a namespace and a reference, the name of a Pod, or
-    :func:`regcred.cluster.actions.account_key`."""
+    :func:`regcred.sync.actions.account_key`."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from regcred.cluster.model import UID_DIGITS, Workload
-from regcred.cluster.words import Reason, Why
 from regcred.reference import Reference
+from regcred.sync.messages import Reason, Why
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class WriteSecret:
     """Put a credential where none is known to be, a newer one where an older one is (``old``), or the same once more."""
 
     namespace: str
@@ -60,7 +60,7 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
-class SetAccount:
+class UpdateServiceAccount:
     """Add names of our Secrets to a ServiceAccount's imagePullSecrets, or take them out."""
 
     namespace: str
@@ -75,7 +75,7 @@ class SetAccount:
 
 
 @dataclass(frozen=True, slots=True)
-class Evict:
+class EvictPod:
     """Evict a Pod that is stuck for want of Secrets that its ServiceAccount names by now."""
 
     namespace: str
@@ -88,7 +88,7 @@ class Evict:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class EmitEvent:
     """Write an Event on a workload."""
 
     about: Workload
@@ -104,7 +104,7 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class UpdateLedger:
     """Change the ledger alone: since when a Secret is unneeded, why one is refused; ``forget`` drops the entry."""
 
     namespace: str
@@ -124,7 +124,7 @@ class Note:
         return f"note    {what} is needed"
 
 
-Action = Project | Remove | SetAccount | Evict | Tell | Note
+Action = WriteSecret | Remove | UpdateServiceAccount | EvictPod | EmitEvent | UpdateLedger
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from regcred.errors import MissingError
 from regcred.wiring.cli import vault_address
 from regcred.wiring.sync import sync_forever, sync_once
-from regcred.wiring.sync_log import set_up_logging
-from regcred.wiring.sync_settings import SyncSettings
+from regcred.wiring.sync.log import set_up_logging
+from regcred.wiring.sync.settings import SyncSettings
 
 if TYPE_CHECKING:
     from regcred.vault.login import TokenLogin

@@ -50,7 +50,7 @@ HISTOGRAMS = {
 
 
 class Metrics:
-    """:class:`regcred.sync.desk.Meter` for Prometheus."""
+    """:class:`regcred.sync.metrics.Meter` for Prometheus."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

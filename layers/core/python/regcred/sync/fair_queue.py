@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Turns(asyncio.Queue[T], Generic[T]):
+class FairQueue(asyncio.Queue[T], Generic[T]):
     """Hands out the oldest item of one namespace after the other.
 
     Args:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from regcred.errors import MalformedError
 from regcred.sync import Loop
-from regcred.wiring.sync_metrics import Metrics
+from regcred.wiring.sync.metrics import Metrics
 
 
 @asynccontextmanager

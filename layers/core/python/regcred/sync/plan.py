@@ -10,15 +10,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from regcred.cluster.actions import Action, Evict, Note, Plan, Project, Remove, SetAccount, Tell, account_key
 from regcred.cluster.annotations import reference_of
-from regcred.cluster.model import NAMESPACE, UID_DIGITS, Mode, Namespace, Place, Workload
-from regcred.cluster.view import UNREAD, Knowledge, Registry, RegistryState, View
-from regcred.cluster.view import Project as ProjectView
-from regcred.cluster.words import REASON_OF, Reason, Why, expiring, mode_not_allowed, refusal, restart_needed
+from regcred.cluster.model import NAMESPACE, UID_DIGITS, LedgerEntry, Mode, Namespace, Workload
 from regcred.reference import Reference
+from regcred.sync.actions import (
+    Action,
+    EmitEvent,
+    EvictPod,
+    Plan,
+    Remove,
+    UpdateLedger,
+    UpdateServiceAccount,
+    WriteSecret,
+    account_key,
+)
+from regcred.sync.messages import REASON_OF, Reason, Why, expiring, mode_not_allowed, refusal, restart_needed
+from regcred.sync.view import UNREAD, Knowledge, Registry, RegistryState, View
+from regcred.sync.view import Project as ProjectView
 
-NOTHING = Place()
+NOTHING = LedgerEntry()
 GONE = {RegistryState.REVOKED: Why.REVOKED, RegistryState.REMOVED: Why.REMOVED}
 """The states of a registry that are positive proof for a removal."""
 SEEN_WITHIN = timedelta(seconds=10)
@@ -97,7 +107,7 @@ def is_expiring(registry: Registry, now: datetime) -> bool:
 
 
 def _is_settled(
-    view: View, namespace: Namespace, places: Mapping[Reference, Place], steady: Mapping[Reference, int]
+    view: View, namespace: Namespace, places: Mapping[Reference, LedgerEntry], steady: Mapping[Reference, int]
 ) -> bool:
     """Whether there is plainly nothing to do in a namespace. Nearly all are so nearly always: this decides the speed."""
     if namespace.mode and not view.rules.allows(namespace.mode):
@@ -113,7 +123,7 @@ def _is_settled(
         wanted.update(workload.references)
     return len(wanted) == len(places) and all(
         reference in places
-        and places[reference] == Place(steady.get(reference, 0) or None, uid)
+        and places[reference] == LedgerEntry(steady.get(reference, 0) or None, uid)
         and view.grants.allow(reference.project, namespace.name)
         for reference in wanted
     )
@@ -129,10 +139,10 @@ def _plan_namespace(
             return
         _NamespacePlan(view, namespace, places, draft, everything=everything).make()
     elif namespace is None and view.inventory.complete:
-        draft.notes += [Note(name, reference, forget=True) for reference in places]
+        draft.notes += [UpdateLedger(name, reference, forget=True) for reference in places]
 
 
-def decide(view: View, namespace: Namespace, reference: Reference, place: Place) -> Verdict:
+def decide(view: View, namespace: Namespace, reference: Reference, place: LedgerEntry) -> Verdict:
     """What shall become of a reference in a namespace that asks for it."""
     grants = view.grants
     if grants.knowledge is Knowledge.UNREADABLE and not place.version:
@@ -151,7 +161,7 @@ def decide(view: View, namespace: Namespace, reference: Reference, place: Place)
     return Verdict(version=registry.version)
 
 
-def _decide_unlisted(project: ProjectView, place: Place) -> Verdict:
+def _decide_unlisted(project: ProjectView, place: LedgerEntry) -> Verdict:
     """An index without the registry, or no index: reason to refuse, never to remove."""
     if project.knowledge is Knowledge.KNOWN or (
         project.knowledge is Knowledge.ABSENT and place.version is None
@@ -166,7 +176,7 @@ class _NamespacePlan:
 
     view: View
     namespace: Namespace
-    places: Mapping[Reference, Place]
+    places: Mapping[Reference, LedgerEntry]
     draft: _Draft
     everything: bool
 
@@ -189,7 +199,7 @@ class _NamespacePlan:
     def _mode(self) -> Mode:
         return self.view.rules.mode_of(self.namespace)
 
-    def _current(self, place: Place) -> Place:
+    def _current(self, place: LedgerEntry) -> LedgerEntry:
         """What is in place in this namespace, and not in one of the same name before it."""
         return place if place.version is None or place.uid == self.namespace.uid[:UID_DIGITS] else NOTHING
 
@@ -214,22 +224,22 @@ class _NamespacePlan:
             self._warn_of_expiry(reference, workloads)
         return verdict.why is None and bool(place.version)
 
-    def _provide(self, reference: Reference, place: Place, version: int) -> None:
+    def _provide(self, reference: Reference, place: LedgerEntry, version: int) -> None:
         if self._is_busy(reference):
             return
-        project = Project(self.namespace.name, self.namespace.uid, reference, version, place.version)
+        project = WriteSecret(self.namespace.name, self.namespace.uid, reference, version, place.version)
         if project.first:
             self.draft.firsts.append(project)
         elif self._is_newer(reference, version, project.old or 0):
             self.draft.refreshes.append(project)
 
-    def _note_health(self, reference: Reference, place: Place, workloads: list[Workload]) -> None:
+    def _note_health(self, reference: Reference, place: LedgerEntry, workloads: list[Workload]) -> None:
         """Clear what was noted while it could not be provided; note what still keeps Pods from using it."""
         older = [workload for workload in workloads if self._mode is Mode.ADMISSION and not workload.admitted]
         self.draft.tells += [self._restart(workload, reference) for workload in older]
         refused = Why.RESTART if older else None
         if place.refused != Why.CLASH and (place.unused_since or place.refused != (refused or "")):
-            self.draft.notes.append(Note(self.namespace.name, reference, refused=refused))
+            self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=refused))
 
     def _is_newer(self, reference: Reference, version: int, placed: int) -> bool:
         """Whether to write; a lower version in the index is a stale read unless Vault is known to have been rewound."""
@@ -237,24 +247,24 @@ class _NamespacePlan:
         return version > placed or (registry is not None and registry.rewound and version != placed)
 
     def _refuse(
-        self, reference: Reference, place: Place, verdict: Verdict, workloads: list[Workload]
+        self, reference: Reference, place: LedgerEntry, verdict: Verdict, workloads: list[Workload]
     ) -> None:
         why = verdict.why
         if why is None or (why is Why.UNREADABLE and place.version is not None):
             return
         if place.refused != why:
-            self.draft.notes.append(Note(self.namespace.name, reference, refused=why))
+            self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=why))
         if why is not Why.UNREADABLE:
             cluster = self.view.rules.cluster
             note = refusal(why, reference, self.namespace.name, cluster=cluster, detail=verdict.detail)
             self.draft.tells += [
-                Tell(workload, REASON_OF[why], note, reference, why) for workload in workloads
+                EmitEvent(workload, REASON_OF[why], note, reference, why) for workload in workloads
             ]
 
-    def _plan_unneeded(self, reference: Reference, place: Place) -> None:
+    def _plan_unneeded(self, reference: Reference, place: LedgerEntry) -> None:
         current = self._current(place)
         if current.version is None:
-            self.draft.notes.append(Note(self.namespace.name, reference, forget=True))
+            self.draft.notes.append(UpdateLedger(self.namespace.name, reference, forget=True))
             return
         if not self.view.inventory.complete:
             return
@@ -265,7 +275,7 @@ class _NamespacePlan:
         now = self.view.now
         since = datetime.fromisoformat(current.unused_since) if current.unused_since else now
         if not current.unused_since:
-            self.draft.notes.append(Note(self.namespace.name, reference, unused_since=now))
+            self.draft.notes.append(UpdateLedger(self.namespace.name, reference, unused_since=now))
         if now >= since + self.view.rules.grace and self._can_be_detached():
             self._remove(reference, Why.UNNEEDED)
 
@@ -302,7 +312,9 @@ class _NamespacePlan:
             have = set(account.ours)
             surplus = sorted(other for other in have - want - tied if reference_of(other))
             if want - have or surplus:
-                change = SetAccount(self.namespace.name, name, tuple(sorted(want - have)), tuple(surplus))
+                change = UpdateServiceAccount(
+                    self.namespace.name, name, tuple(sorted(want - have)), tuple(surplus)
+                )
                 self.draft.accounts.append(change)
             elif want:
                 self._evict_stuck(name, want)
@@ -319,20 +331,20 @@ class _NamespacePlan:
             lacks = pod.service_account == account and names - pod.pull_secrets
             is_older = not until or pod.created <= until
             if lacks and is_older and (self.namespace.name, pod.name) not in self.view.busy:
-                self.draft.accounts.append(Evict(self.namespace.name, pod.name, account))
+                self.draft.accounts.append(EvictPod(self.namespace.name, pod.name, account))
 
     def _tell_about_itself(self, workload: Workload) -> None:
         self.draft.tells += [
-            Tell(workload, Reason.MALFORMED, f"{line}.", topic=line) for line in workload.malformed
+            EmitEvent(workload, Reason.MALFORMED, f"{line}.", topic=line) for line in workload.malformed
         ]
         mode, rules = self.namespace.mode, self.view.rules
         if workload.references and mode and not rules.allows(mode):
             note = mode_not_allowed(mode, self.namespace.name, cluster=rules.cluster, usual=rules.mode)
-            self.draft.tells.append(Tell(workload, Reason.MODE_NOT_ALLOWED, note, topic=mode))
+            self.draft.tells.append(EmitEvent(workload, Reason.MODE_NOT_ALLOWED, note, topic=mode))
 
-    def _restart(self, workload: Workload, reference: Reference) -> Tell:
+    def _restart(self, workload: Workload, reference: Reference) -> EmitEvent:
         note = restart_needed(workload.kind.name, workload.name, self.namespace.name)
-        return Tell(workload, Reason.RESTART_NEEDED, note, reference, Why.RESTART)
+        return EmitEvent(workload, Reason.RESTART_NEEDED, note, reference, Why.RESTART)
 
     def _warn_of_expiry(self, reference: Reference, workloads: list[Workload]) -> None:
         registry = self._registry(reference)
@@ -342,5 +354,5 @@ class _NamespacePlan:
             note = expiring(reference, registry.expires_at, self.view.now, registry.error)
             topic = registry.expires_at.isoformat()
             self.draft.tells += [
-                Tell(workload, Reason.EXPIRING, note, reference, topic=topic) for workload in workloads
+                EmitEvent(workload, Reason.EXPIRING, note, reference, topic=topic) for workload in workloads
             ]

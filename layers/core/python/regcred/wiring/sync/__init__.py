@@ -17,10 +17,12 @@ from pydantic import SecretStr
 from regcred.cluster.interface import Cluster
 from regcred.errors import MalformedError, RegcredError
 from regcred.sync import Engine, Loop, Report, run_once
-from regcred.sync.desk import Meter, Unmeasured, log, utc_now
+from regcred.sync.clock import utc_now
+from regcred.sync.logging import log
+from regcred.sync.metrics import Meter, Unmeasured
 from regcred.vault.store import Store
 from regcred.wiring.kubeconfig import usable
-from regcred.wiring.sync_settings import SyncSettings
+from regcred.wiring.sync.settings import SyncSettings
 
 if TYPE_CHECKING:
     from regcred.cluster.session import Session
@@ -177,8 +179,8 @@ async def sync_forever(
     Raises:
         RegcredError: the settings don't lead to a cluster or a Vault.
     """
-    from regcred.wiring.sync_metrics import Metrics
-    from regcred.wiring.sync_server import serve
+    from regcred.wiring.sync.metrics import Metrics
+    from regcred.wiring.sync.server import serve
 
     metrics = Metrics()
     store = open_store(settings, login)
@@ -202,7 +204,7 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
     Returns:
         0 if all is in line, 1 if something failed or was held back, 2 if the settings are wrong.
     """
-    from regcred.wiring.sync_log import set_up_logging
+    from regcred.wiring.sync.log import set_up_logging
 
     known = {"--once", "--dry-run", "--repair", "--confirm-removals"}
     if unknown := [argument for argument in arguments if argument not in known]:

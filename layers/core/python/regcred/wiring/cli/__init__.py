@@ -165,17 +165,19 @@ def rotate(store: Store) -> Rotate:
 
     ``REGCRED_EVENT_BUS`` names the EventBridge bus to announce at, if any.
     """
+    from regcred.adapters.aws_clients import utc_now
+    from regcred.adapters.eventbridge import EventBus
+    from regcred.adapters.sts import ProjectIdentities
     from regcred.registry.catalog import provider_for
     from regcred.registry.verify import RegistryVerifier
     from regcred.rotate import Rotate
-    from regcred.wiring import aws
 
     bus = os.environ.get("REGCRED_EVENT_BUS")
     return Rotate(
         store=store,
         provider_for=provider_for,
-        identities=aws.ProjectIdentities(),
+        identities=ProjectIdentities(),
         verifier=RegistryVerifier(),
-        announcer=aws.EventBus(bus) if bus else NoBus(),
-        now=aws.utc_now,
+        announcer=EventBus(bus) if bus else NoBus(),
+        now=utc_now,
     )

@@ -1,0 +1,58 @@
+"""Clients of the function's own AWS role.
+
+boto3 is imported here and not at first use: every invocation needs it, and Lambda's init phase is where that costs least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from pydantic import SecretStr
+
+from regcred.errors import MissingError
+from regcred.registry import aws
+from regcred.vault.login import AwsKeys
+
+T = TypeVar("T")
+
+BATCH = 10
+"""The most entries of one SendMessageBatch or PutEvents call."""
+
+
+def utc_now() -> datetime:
+    """The time, aware."""
+    return datetime.now(UTC)
+
+
+def own_client(service: Any) -> Any:
+    """A client with the function's own role, in the function's region.
+
+    It gives up after 24 seconds and its pauses: while the function can still say what did not answer.
+    """
+    config = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
+    aws.silence()
+    with aws.CREATING, aws.own_setup():
+        return boto3.client(service, config=config)
+
+
+def own_keys() -> AwsKeys:
+    """The session keys of the function's role."""
+    credentials = boto3.Session().get_credentials()
+    if credentials is None:
+        raise MissingError("there are no AWS credentials to sign in to Vault with; run it under an IAM role")
+    frozen = credentials.get_frozen_credentials()
+    return AwsKeys(
+        str(frozen.access_key),
+        SecretStr(str(frozen.secret_key)),
+        SecretStr(frozen.token) if frozen.token else None,
+    )
+
+
+def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The items in parts that one call takes."""
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

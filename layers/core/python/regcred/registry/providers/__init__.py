@@ -1,0 +1,1 @@
+"""One file per vendor: each turns a definition into a credential."""

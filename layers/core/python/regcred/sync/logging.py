@@ -1,0 +1,13 @@
+"""One structured log line of sync."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+LOG = logging.getLogger("regcred.sync")
+
+
+def log(level: int, message: str, **fields: Any) -> None:
+    """Write one structured log line; ``fields`` must hold no secret."""
+    LOG.log(level, message, extra={"fields": fields})
