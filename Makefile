@@ -73,6 +73,7 @@ lock: install ## Lock all dependencies anew, with hashes
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	$(LOCK) layers/deps/requirements.in -c requirements/dev.txt -o layers/deps/requirements.txt
 	$(LOCK) layers/deps/requirements-aws.in -c requirements/dev.txt -o layers/deps/requirements-aws.txt
+	$(LOCK) layers/web/requirements.in -c requirements/dev.txt -o layers/web/requirements.txt
 	$(LOCK) pyproject.toml --extra sync -c requirements/dev.txt -o infra/kubernetes/image/requirements.txt
 	$(LOCK) requirements/sam.in -o requirements/sam.txt
 	$(LOCK) requirements/checkov.in -o requirements/checkov.txt

@@ -11,7 +11,6 @@ from fakes.cluster_api import FakeClusterApi
 from fakes.key_value import FakeKeyValue
 
 from regcred.cli.app import run
-from regcred.cli.explanation import serves, split_image
 from regcred.cli.session import Session
 from regcred.errors import RefusedError
 from regcred.reference import Reference
@@ -19,6 +18,7 @@ from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPol
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
+from regcred.views.explanation import serves, split_image
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 HOST = "111122223333.dkr.ecr.eu-central-1.amazonaws.com"

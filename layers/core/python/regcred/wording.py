@@ -1,8 +1,9 @@
-"""What is wrong with a field, in the project's words instead of pydantic's. Pure."""
+"""Words for people: what is wrong with a field, in the project's words instead of pydantic's; spans of time; counts. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 _LIST = "must be a list, as in [a, b], also for one"
@@ -49,3 +50,40 @@ def worded(item: Mapping[str, Any]) -> str:
     if words is None:
         return str(item["msg"]).removeprefix("Value error, ")
     return words.format_map(item.get("ctx", {}))
+
+
+_UNITS = (
+    ("d", timedelta(days=1)),
+    ("h", timedelta(hours=1)),
+    ("m", timedelta(minutes=1)),
+    ("s", timedelta(seconds=1)),
+)
+
+
+def duration(span: timedelta) -> str:
+    """A span in its two largest units (``5h 12m``); negative ones as if positive."""
+    rest = abs(span)
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        count, rest = divmod(rest, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count}{unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2])
+
+
+def expires_in(expires_at: datetime | None, now: datetime) -> str:
+    """How long a credential lives yet; ``never`` for a static one."""
+    if expires_at is None:
+        return "never"
+    if expires_at <= now:
+        return f"expired {duration(now - expires_at)} ago"
+    return duration(expires_at - now)
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 namespace``, ``2 namespaces``, ``0 registries``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"

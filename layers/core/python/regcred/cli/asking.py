@@ -12,12 +12,13 @@ import click
 
 from regcred.cli import lookup
 from regcred.cli.failures import Failed
-from regcred.cli.output import duration, say
+from regcred.cli.output import say
 from regcred.cli.session import Session
 from regcred.errors import ConflictError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.vault.records.declared import Action, Request
 from regcred.vault.records.index import IndexEntry, State
+from regcred.wording import duration
 
 EVERY = 1.0
 """Seconds between two looks."""

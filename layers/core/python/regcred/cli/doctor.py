@@ -11,7 +11,7 @@ import click
 
 from regcred.cli import lookup
 from regcred.cli.failures import Failed
-from regcred.cli.output import duration, output_option, plural, print_json, printable, say
+from regcred.cli.output import output_option, print_json, printable, say
 from regcred.cli.session import Platform, Session, pass_session
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
@@ -20,6 +20,7 @@ from regcred.vault.platform import Verb
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
+from regcred.wording import duration, plural
 
 SILENT = timedelta(hours=1)
 """Sync writes its status on change, and every ten minutes as a heartbeat; older than this, it does not run."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from regcred.cli import explanation
-from regcred.cli.explanation import Answer, Subject, World
 from regcred.cli.failures import BadInputError
 from regcred.cli.observation import look, world_of
 from regcred.cli.output import output_option, print_json, printable
 from regcred.cli.parameters import WORKLOAD_KIND
 from regcred.cli.session import Session, pass_session
 from regcred.cluster.model import WORKLOADS, Kind
+from regcred.views import explanation
+from regcred.views.explanation import Answer, Subject, World
 
 SHORT = {
     "po": "Pod",

@@ -11,7 +11,7 @@ import click
 from regcred.cli import lookup
 from regcred.cli.failures import BadInputError
 from regcred.cli.groups import Group
-from regcred.cli.output import output_option, plural, print_json, print_table, say
+from regcred.cli.output import output_option, print_json, print_table, say
 from regcred.cli.parameters import CLUSTER, PROJECT
 from regcred.cli.prompts import confirm
 from regcred.cli.session import Session, pass_session
@@ -19,6 +19,7 @@ from regcred.cli.validation import valid
 from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.reference import check_label
 from regcred.vault.records.declared import ClusterGrants
+from regcred.wording import plural
 
 namespace_option = click.option(
     "--namespace", "-n", "more", multiple=True, metavar="NS", help="Another way to name a namespace."

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from regcred.cli.explanation import Held, Known
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import say
 from regcred.cli.session import Session
@@ -16,6 +15,7 @@ from regcred.reference import Reference
 from regcred.registry.definition import parse
 from regcred.vault.records.index import IndexEntry
 from regcred.vault.store import Store
+from regcred.views.explanation import Held, Known
 
 
 @dataclass(slots=True)

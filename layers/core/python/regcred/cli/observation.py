@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from regcred.cli.explanation import Held, Image, Known, Subject, World
 from regcred.cli.knowledge import VaultView
 from regcred.cli.session import Cluster, Session
 from regcred.cluster.annotations import (
@@ -24,6 +23,7 @@ from regcred.cluster.model import POD, WORKLOADS, Kind
 from regcred.cluster.reduce import mapping_at
 from regcred.errors import MissingError, RefusedError
 from regcred.reference import Reference
+from regcred.views.explanation import Held, Image, Known, Subject, World
 
 Json = Mapping[str, Any]
 

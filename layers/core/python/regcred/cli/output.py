@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -13,13 +13,6 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 _STYLES = {"ok": "green", "failing": "bold red", "revoked": "red", "removed": "dim", "pending": "yellow"}
-
-_UNITS = (
-    ("d", timedelta(days=1)),
-    ("h", timedelta(hours=1)),
-    ("m", timedelta(minutes=1)),
-    ("s", timedelta(seconds=1)),
-)
 
 
 def output_option(command: F) -> F:
@@ -74,35 +67,6 @@ def say(text: str) -> None:
 def printable(text: str) -> str:
     """The text without control characters: what comes out of Vault or a cluster must not steer the terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
-
-
-def duration(span: timedelta) -> str:
-    """A span in its two largest units (``5h 12m``); negative ones as if positive."""
-    rest = abs(span)
-    parts: list[str] = []
-    for unit, size in _UNITS:
-        count, rest = divmod(rest, size)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count}{unit}")
-        elif parts:
-            break
-    return " ".join(parts[:2])
-
-
-def expires_in(expires_at: datetime | None, now: datetime) -> str:
-    """How long a credential lives yet; ``never`` for a static one."""
-    if expires_at is None:
-        return "never"
-    if expires_at <= now:
-        return f"expired {duration(now - expires_at)} ago"
-    return duration(expires_at - now)
-
-
-def plural(count: int, noun: str) -> str:
-    """``1 namespace``, ``2 namespaces``, ``0 registries``."""
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
 
 
 def time_text(time: datetime | None) -> str | None:

@@ -8,10 +8,11 @@ import click
 
 from regcred.cli.failures import Failed
 from regcred.cli.groups import Group
-from regcred.cli.output import output_option, plural, print_json, printable, say
+from regcred.cli.output import output_option, print_json, printable, say
 from regcred.cli.prompts import confirm
 from regcred.cli.session import Session, pass_session
 from regcred.vault.platform import Action, Verb
+from regcred.wording import plural
 
 directory_option = click.option(
     "--dir",

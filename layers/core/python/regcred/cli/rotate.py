@@ -8,13 +8,14 @@ from uuid import uuid4
 import click
 
 from regcred.cli import asking, lookup
-from regcred.cli.output import plural, say
+from regcred.cli.output import say
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.prompts import confirm
 from regcred.cli.session import Session, pass_session
 from regcred.errors import ConflictError
 from regcred.reference import Reference
 from regcred.vault.records.declared import Action
+from regcred.wording import plural
 
 wait_option = click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait for the outcome, or only ask."

@@ -12,22 +12,14 @@ import click
 
 from regcred.cli import lookup
 from regcred.cli.failures import Failed
-from regcred.cli.output import (
-    duration,
-    expires_in,
-    output_option,
-    plural,
-    print_json,
-    print_table,
-    say,
-    time_text,
-)
+from regcred.cli.output import output_option, print_json, print_table, say, time_text
 from regcred.cli.session import Session, pass_session
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference, check_label
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
+from regcred.wording import duration, expires_in, plural
 
 PENDING = "pending"
 """Shown for a registry that was added and not yet rotated."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from regcred.cli.failures import BadInputError, Failed
-from regcred.cli.output import plural, printable
+from regcred.cli.output import printable
 from regcred.cli.parameters import CLUSTER
 from regcred.cli.session import Session, pass_session
+from regcred.wording import plural
 
 
 @click.command()

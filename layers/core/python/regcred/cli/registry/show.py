@@ -9,19 +9,12 @@ from typing import Any
 import click
 
 from regcred.cli import lookup
-from regcred.cli.output import (
-    expires_in,
-    output_option,
-    print_json,
-    print_table,
-    printable,
-    say,
-    time_text,
-)
+from regcred.cli.output import output_option, print_json, print_table, printable, say, time_text
 from regcred.cli.parameters import PROJECT, REFERENCE
 from regcred.cli.session import Session, pass_session
 from regcred.reference import Reference
 from regcred.vault.records.index import IndexEntry
+from regcred.wording import expires_in
 
 
 @click.command(name="list", short_help="List registries.")

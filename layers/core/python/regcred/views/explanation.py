@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from regcred.cli.output import expires_in
 from regcred.reference import Reference
 from regcred.registry.definition import host_matches, split_key
 from regcred.vault.records.index import IndexEntry, State
+from regcred.wording import expires_in
 
 DOCKER_HUB = "docker.io"
 _HUB_ALIASES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
