@@ -84,11 +84,11 @@ async def test_what_was_told_of_annotations_that_have_changed_is_forgotten(engin
             for kind in engine.kinds():
                 await engine.list_kind(kind)
             await engine.reconcile()
-        engine.tidy()
+        engine.events.tidy(engine.inventory)
         await engine.reconcile()
         await engine.applier.drain()
     assert len([call for call in cluster.calls if call[0] == "tell"]) == 5, (
         "what is malformed still is told once"
     )
-    [said] = engine._told.values()
+    [said] = engine.events._written.values()
     assert len(said) == 1

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -28,12 +26,15 @@ from regcred.sync.actions import (
 )
 from regcred.sync.applier import CONCURRENCY, Applier
 from regcred.sync.clock import Clock, utc_now
+from regcred.sync.events import EventRecorder
+from regcred.sync.evictions import Evictions
+from regcred.sync.gauges import Gauges
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
 from regcred.sync.logging import log
-from regcred.sync.messages import REASON_OF, Reason, Why, refusal
+from regcred.sync.messages import REASON_OF, Why, refusal
 from regcred.sync.metrics import Meter, Unmeasured
-from regcred.sync.plan import GONE, make_plan
+from regcred.sync.plan import make_plan
 from regcred.sync.sources import Sources
 from regcred.sync.vault_threads import VaultThreads
 from regcred.sync.view import RegistryState, Rules, View
@@ -94,10 +95,9 @@ class Engine:
             touched=self._after,
             concurrency=options.concurrency,
         )
-        self._told: dict[tuple[str, Reference | None], set[tuple[str, str, str]]] = {}
-        self._heard: set[tuple[str, Reference, str]] = set()
-        self._evicting: dict[tuple[str, str], datetime] = {}
-        self._braked = 0
+        self.events = EventRecorder()
+        self._evictions = Evictions()
+        self._gauges = Gauges(self.meter)
 
     async def __aenter__(self) -> Self:
         await self.applier.__aenter__()
@@ -120,7 +120,7 @@ class Engine:
             for reference, place in places.items():
                 self.sources.remember(reference, place.version or 0)
                 if place.refused:
-                    self._heard.add((namespace, reference, place.refused))
+                    self.events.load(namespace, reference, place.refused)
         await self.sources.look_at_grants()
         await self.look_at_projects(self.ledger.projects())
 
@@ -182,18 +182,6 @@ class Engine:
             if grants.allow(reference.project, namespace)
         }
 
-    def tidy(self) -> None:
-        """Forget what was told to owners of workloads that are gone, and of annotations that are malformed no longer."""
-        for key, said in list(self._told.items()):
-            malformed = {workload.uid: workload.malformed for workload in self.inventory.requests(key[0])}
-            self._told[key] = {
-                (uid, reason, topic)
-                for uid, reason, topic in said
-                if uid in malformed and (reason != Reason.MALFORMED or topic in malformed[uid])
-            }
-            if not self._told[key]:
-                del self._told[key]
-
     def drop_unused_projects(self) -> None:
         """Stop polling projects that nothing uses any longer."""
         for project in self.sources.projects.keys() - self.projects_in_use():
@@ -216,7 +204,7 @@ class Engine:
             rules=self.options.rules,
             in_place=self.ledger.in_place,
             busy=self.applier,
-            evicting=self._evicting,
+            evicting=self._evictions.since,
         )
         plan = make_plan(view, names)
         if not dry_run:
@@ -224,8 +212,8 @@ class Engine:
             self.ledger.touch({removal.reference.project for removal in plan.held})
             await self._carry_out(plan)
             if names is None:
-                self._watch_brake(plan)
-                self._measure()
+                self._gauges.show_plan(plan)
+                self._gauges.show_state(self.ledger, self.sources, self.inventory)
         self.meter.time(
             "reconcile_seconds", time.monotonic() - started, scope="all" if names is None else "some"
         )
@@ -236,10 +224,10 @@ class Engine:
         for action in plan.actions:
             if isinstance(action, UpdateLedger):
                 self._note(action)
-            elif not isinstance(action, EmitEvent) or self._is_news(action):
+            elif not isinstance(action, EmitEvent) or self._record(action):
                 actions.append(action)
             if isinstance(action, EvictPod):
-                self._evicting.setdefault((action.namespace, action.account), self.clock())
+                self._evictions.begin(action.namespace, action.account, self.clock())
         firsts = [action for action in actions if isinstance(action, WriteSecret) and action.first]
         for first in firsts:
             self.ledger.enter(first.namespace, first.reference, 0, first.short_uid)
@@ -282,7 +270,7 @@ class Engine:
     def _note(self, note: UpdateLedger) -> None:
         old = self.ledger.place(note.namespace, note.reference) or LedgerEntry()
         if note.forget:
-            self._say_anew(note)
+            self.events.forget(note.namespace, note.reference)
             self.ledger.put(note.namespace, note.reference, None)
             return
         if old.version is None and not self.sources.grants.name(note.reference.project):
@@ -292,27 +280,14 @@ class Engine:
             old.version, old.uid, since or (old.unused_since if note.refused else ""), note.refused or ""
         )
         if old.refused != new.refused:
-            self._say_anew(note)
+            self.events.forget(note.namespace, note.reference)
         self.ledger.put(note.namespace, note.reference, new if new != LedgerEntry() else None)
 
-    def _say_anew(self, note: UpdateLedger) -> None:
-        """Have owners told again what they were told of a reference before it changed."""
-        self._told.pop((note.namespace, note.reference), None)
-        self._heard -= {(note.namespace, note.reference, str(why)) for why in Why}
-
-    def _is_news(self, tell: EmitEvent) -> bool:
-        """Whether the owner has not been told; a restart repeats nothing that the ledger knows of."""
-        about = tell.about
-        told = self._told.setdefault((about.namespace, tell.reference), set())
-        said = (about.uid, tell.reason, tell.topic)
-        if said in told:
-            return False
-        told.add(said)
-        if tell.reference is None or tell.why is None:
-            return True
-        written_at = self.ledger.written_at.get(tell.reference.project)
-        heard = (about.namespace, tell.reference, str(tell.why)) in self._heard
-        return not (heard and written_at and about.created <= f"{written_at:%Y-%m-%dT%H:%M:%SZ}")
+    def _record(self, event: EmitEvent) -> bool:
+        """Remember an Event; say whether it is new."""
+        reference = event.reference
+        written_at = self.ledger.written_at.get(reference.project) if reference else None
+        return self.events.record(event, ledger_written_at=written_at)
 
     def _after(self, action: Action, error: RegcredError | None) -> None:
         if isinstance(action, EmitEvent):
@@ -320,7 +295,7 @@ class Engine:
         if error is not None or self._goes_on(action):
             self.touch((action.namespace,))
         if error is None and isinstance(action, UpdateServiceAccount):
-            self._evicting.pop((action.namespace, action.account), None)
+            self._evictions.end(action.namespace, action.account)
             self._rename(action.namespace, action.account, add=action.add, remove=action.remove)
         if error is None and isinstance(action, Remove):
             for account in action.accounts:
@@ -330,7 +305,7 @@ class Engine:
             for workload in self.inventory.requests(action.namespace):
                 if action.reference in workload.references:
                     tell = EmitEvent(workload, REASON_OF[Why.CLASH], note, action.reference, Why.CLASH)
-                    if self._is_news(tell):
+                    if self._record(tell):
                         self.applier.submit([tell])
 
     def _goes_on(self, action: Action) -> bool:
@@ -348,32 +323,3 @@ class Engine:
         if known is not None:
             ours = {*known.ours, *add} - set(remove)
             self.inventory.put(replace(known, ours=tuple(sorted(ours))))
-
-    def _measure(self) -> None:
-        """Tell the meter how things stand; the countdown goes on though Vault be out of reach."""
-        in_place = {
-            reference
-            for places in self.ledger.places.values()
-            for reference, place in places.items()
-            if place.version
-        }
-        expiries = [
-            ({"project": project, "registry": name}, registry.expires_at.timestamp())
-            for project, known in self.sources.projects.items()
-            for name, registry in known.registries.items()
-            if registry.expires_at and registry.state not in GONE and Reference(project, name) in in_place
-        ]
-        refused = Counter(
-            place.refused for places in self.ledger.places.values() for place in places.values()
-        )
-        self.meter.replace("credential_expiry_timestamp_seconds", expiries)
-        self.meter.replace("refusals", [({"reason": why}, number) for why, number in refused.items() if why])
-        self.meter.set("secrets_in_place", self.ledger.in_place)
-        self.meter.set("inventory_complete", self.inventory.complete)
-
-    def _watch_brake(self, plan: Plan) -> None:
-        if len(plan.held) != self._braked:
-            self._braked = len(plan.held)
-            self.meter.set("removals_held", self._braked)
-            if plan.held:
-                log(logging.ERROR, plan.brake(), held=[str(action) for action in plan.held[:20]])

@@ -274,7 +274,7 @@ class Loop:
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(self._pace.relist.total_seconds())
-            self._engine.tidy()
+            self._engine.events.tidy(self._engine.inventory)
 
     async def _repair(self) -> None:
         """Write again what is in place, slowly, and never soon after a start: a restart at rest writes nothing."""

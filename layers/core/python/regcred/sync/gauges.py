@@ -1,0 +1,56 @@
+"""Shows the state of a sync as gauges."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from regcred.reference import Reference
+from regcred.sync.actions import Plan
+from regcred.sync.inventory import Inventory
+from regcred.sync.ledger import Ledger
+from regcred.sync.logging import log
+from regcred.sync.metrics import Meter
+from regcred.sync.plan import GONE
+from regcred.sync.sources import Sources
+
+
+class Gauges:
+    """Sets the gauges after each plan for the whole cluster.
+
+    Args:
+        meter: Holds the gauges.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._held = 0
+
+    def show_plan(self, plan: Plan) -> None:
+        """Show how many removals the brake holds; log it when that changes."""
+        if len(plan.held) == self._held:
+            return
+        self._held = len(plan.held)
+        self._meter.set("removals_held", self._held)
+        if plan.held:
+            log(logging.ERROR, plan.brake(), held=[str(action) for action in plan.held[:20]])
+
+    def show_state(self, ledger: Ledger, sources: Sources, inventory: Inventory) -> None:
+        """Show expiry times, refusals and totals. Expiry times stay while Vault is unreachable."""
+        in_place = {
+            reference
+            for entries in ledger.places.values()
+            for reference, entry in entries.items()
+            if entry.version
+        }
+        expiries = [
+            ({"project": project, "registry": name}, registry.expires_at.timestamp())
+            for project, known in sources.projects.items()
+            for name, registry in known.registries.items()
+            if registry.expires_at and registry.state not in GONE and Reference(project, name) in in_place
+        ]
+        refused = Counter(entry.refused for entries in ledger.places.values() for entry in entries.values())
+        self._meter.replace("credential_expiry_timestamp_seconds", expiries)
+        self._meter.replace("refusals", [({"reason": why}, number) for why, number in refused.items() if why])
+        self._meter.set("secrets_in_place", ledger.in_place)
+        self._meter.set("inventory_complete", inventory.complete)
