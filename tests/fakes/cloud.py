@@ -14,7 +14,14 @@ from regcred.credential import Credential, Login
 from regcred.dispatch import Envelope
 from regcred.errors import MissingError, RegcredError
 from regcred.registry.definition import BaseDefinition
-from regcred.registry.interface import AwsCredentials, MintContext, Revoked, Verdict, Verification
+from regcred.registry.interface import (
+    AwsCredentials,
+    IssuedCredential,
+    MintContext,
+    Revoked,
+    Verdict,
+    Verification,
+)
 from regcred.rotate import Event
 from regcred.vault.records.declared import ProjectPolicy
 
@@ -42,6 +49,7 @@ class FakeProvider:
     revoked: Revoked | RegcredError = Revoked.YES
     contexts: list[MintContext] = field(default_factory=list)
     revocations: list[str] = field(default_factory=list)
+    ended: list[IssuedCredential] = field(default_factory=list)
     meanwhile: Callable[[], None] = field(default=lambda: None)
     """Runs in the middle of a mint: what others do at the same time."""
     password: Callable[[int], str] = field(default=lambda number: f"s3cr3t-{number}")
@@ -60,8 +68,9 @@ class FakeProvider:
             revocation_id=f"token-{number}",
         )
 
-    def revoke(self, definition: BaseDefinition, revocation_id: str, context: MintContext) -> Revoked:
-        self.revocations.append(revocation_id)
+    def revoke(self, definition: BaseDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
+        self.revocations.append(issued.revocation_id)
+        self.ended.append(issued)
         if isinstance(self.revoked, RegcredError):
             raise self.revoked
         return self.revoked

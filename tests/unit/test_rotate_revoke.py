@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 from fakes.rotate_world import HOST, PROD, World
+from pydantic import SecretStr
 
-from regcred.registry.interface import Revoked
+from regcred.registry.interface import Revoked, Verdict
 from regcred.rotate import Done
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
@@ -46,3 +47,39 @@ def test_another_vendor_than_the_one_that_made_it_is_not_asked() -> None:
     world.store.write_definition(PROD, ghcr, cas=world.store.definition_version(PROD))
     assert "provider basic made it" in revoke(world).error
     assert world.provider.revocations == []
+
+
+def test_the_provider_gets_the_credential_to_revoke_and_not_only_its_id() -> None:
+    world = rotated(life=timedelta(hours=12))
+    revoke(world)
+    (issued,) = world.provider.ended
+    assert (issued.revocation_id, issued.username) == ("token-1", "AWS")
+    assert issued.password is not None
+    assert issued.password.get_secret_value() == "s3cr3t-1"
+    assert "s3cr3t-1" not in repr(issued)
+
+
+def test_the_secret_is_kept_from_a_provider_whose_definition_has_changed_since() -> None:
+    world = rotated(life=timedelta(hours=12))
+    changed = Definition.model_validate({"provider": "basic", "hosts": [HOST], "description": "new"})
+    world.store.write_definition(PROD, changed, cas=world.store.definition_version(PROD))
+    revoke(world)
+    (issued,) = world.provider.ended
+    assert (issued.revocation_id, issued.password) == ("token-1", None)
+
+
+def test_a_refused_credential_is_discarded_with_its_secret_even_without_an_id() -> None:
+    world = World()
+    world.verifier.verdict = Verdict.WIDER
+    world.one(Reason.NEW)
+    (issued,) = world.provider.ended
+    assert issued.password is not None
+
+
+def test_a_revocation_says_until_when_pull_tokens_that_were_fetched_before_work() -> None:
+    world = rotated(life=timedelta(hours=12))
+    changed = Definition.model_validate({"provider": "harbor", "host": HOST, "harbor_project": "team"})
+    world.store.write_definition(PROD, changed, cas=world.store.definition_version(PROD))
+    world.store.write_upstream(PROD, {"username": SecretStr("admin"), "password": SecretStr("secret")}, cas=0)
+    assert world.one(Reason.EDITED) is Done.ROTATED
+    assert "pull tokens that were fetched before work until 2026-11-24T12:30" in revoke(world).error

@@ -15,7 +15,7 @@ from regcred.credential import Credential, Login
 from regcred.errors import TransientError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 
 
 @dataclass(frozen=True)
@@ -73,5 +73,5 @@ class Vendors:
             expires_at=None if kind.life is None else now + kind.life,
         )
 
-    def revoke(self, definition: BaseDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(self, definition: BaseDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
         return Revoked.UNSUPPORTED

@@ -30,7 +30,7 @@ from regcred.credential import Credential
 from regcred.reference import Reference
 from regcred.registry.catalog import provider_for
 from regcred.registry.definition import BaseDefinition, parse
-from regcred.registry.interface import Journal, MintContext, Revoked, Verification
+from regcred.registry.interface import IssuedCredential, Journal, MintContext, Revoked, Verification
 from regcred.registry.verify import RegistryVerifier
 
 REFERENCE = Reference("payments", "main")
@@ -97,7 +97,7 @@ class Bench:
         return self.provider.mint(self.definition, self.context(in_force=in_force, journal=journal))
 
     def revoke(self, credential: Credential) -> Revoked:
-        return self.provider.revoke(self.definition, credential.revocation_id, self.context())
+        return self.provider.revoke(self.definition, IssuedCredential.of(credential), self.context())
 
     def verify(self, credential: Credential) -> Verification:
         return RegistryVerifier().verify(self.definition, credential)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Self
 
@@ -195,6 +196,10 @@ class BaseDefinition(BaseModel):
     def realms(self) -> tuple[str, ...]:
         """Hosts beside the registry's own that may ask for its credentials to hand out pull tokens."""
         return ()
+
+    def pull_tokens_outlive(self) -> timedelta:
+        """How long pull tokens work that were fetched with a credential before it was revoked; zero if none do."""
+        return timedelta(0)
 
     def scopes(self) -> tuple[str, ...]:
         """The repositories and prefixes that the credential is for; empty: the whole registry."""

@@ -62,6 +62,25 @@ class MintContext:
     """Where A/B providers save every upstream change before they make it; None: one that is forgotten."""
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedCredential:
+    """A credential that was minted earlier: what a provider needs to end it."""
+
+    revocation_id: str = field(repr=False)
+    """The vendor's id for it, or empty (see :attr:`regcred.credential.Credential.revocation_id`)."""
+    username: str = field(repr=False)
+    """The user name of its first login; at some vendors this is the token itself."""
+    password: SecretStr | None
+    """The password of its first login: some vendors end a token for anybody who holds it. None if the definition changed
+    since, because the secret must not be sent to what the new definition names."""
+
+    @classmethod
+    def of(cls, credential: Credential) -> IssuedCredential:
+        """The part of a credential that a revocation needs."""
+        first = credential.logins[0]
+        return cls(credential.revocation_id, first.username, first.password)
+
+
 class SlotName(StrEnum):
     """The two slots of a static upstream that is rotated in turn."""
 
@@ -135,8 +154,16 @@ class Provider(Protocol, Generic[DefinitionT_contra]):
         One without an expiry is the upstream secret itself: it is checked a few times a day instead of minted anew.
         """
 
-    def revoke(self, definition: DefinitionT_contra, revocation_id: str, context: MintContext) -> Revoked:
-        """End a credential early, where the vendor can."""
+    def revoke(
+        self, definition: DefinitionT_contra, issued: IssuedCredential, context: MintContext
+    ) -> Revoked:
+        """End a credential early, where the vendor can.
+
+        Args:
+            definition: The definition as it is now; it may have changed since the credential was minted.
+            issued: The credential to end, with its secret: some vendors end a token only for its holder.
+            context: See :class:`MintContext`.
+        """
 
 
 class Verdict(StrEnum):

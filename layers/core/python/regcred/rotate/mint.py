@@ -16,7 +16,7 @@ from regcred.errors import (
     TransientError,
 )
 from regcred.registry.definition import BaseDefinition
-from regcred.registry.interface import MintContext, Provider
+from regcred.registry.interface import IssuedCredential, MintContext, Provider
 from regcred.rotate import entries
 from regcred.rotate.decide import judge
 from regcred.rotate.outcome import Announced, Done, Result
@@ -79,16 +79,16 @@ def _judged(
         return judge(verification, static=credential.is_static)
     except RefusedError:
         slots = context.journal.read().states if context.journal else {}
-        if credential.revocation_id and not slots:  # a slot is renewed by its next turn
-            _discard(definition, provider, credential.revocation_id, context)
+        if not credential.is_static and not slots:  # a slot is renewed by its next turn
+            _discard(definition, provider, credential, context)
         raise
 
 
 def _discard(
-    definition: BaseDefinition, provider: Provider[Any], revocation_id: str, context: MintContext
+    definition: BaseDefinition, provider: Provider[Any], credential: Credential, context: MintContext
 ) -> None:
     try:
-        provider.revoke(definition, revocation_id, context)
+        provider.revoke(definition, IssuedCredential.of(credential), context)
     except RegcredError as error:
         log.warning("%s: the refused credential could not be ended: %s", context.reference, error)
 

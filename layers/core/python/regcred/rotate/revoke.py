@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from regcred.errors import RegcredError, TransientError
-from regcred.registry.interface import Revoked
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.interface import IssuedCredential, Revoked
 from regcred.rotate import entries
 from regcred.rotate.outcome import Announced, Done, Result
 from regcred.rotate.turn import Turn
@@ -42,16 +43,27 @@ def _revoke_upstream(turn: Turn) -> tuple[str, TransientError | None]:
             raise RegcredError(
                 f"provider {record.provider} made it, which the definition no longer names; end it there"
             )
-        revoked = provider.revoke(definition, record.revocation_id, turn.context(definition))
+        unchanged = record.definition_version == turn.seen.definition_version
+        issued = IssuedCredential(
+            record.revocation_id, record.username, record.password if unchanged else None
+        )
+        revoked = provider.revoke(definition, issued, turn.context(definition))
     except TransientError as error:
         return f"removed here; the vendor could not be asked to revoke it: {error}", error
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
         return f"removed here; the vendor did not revoke it: {turn.typed(error)}", None
     if revoked is Revoked.YES:
-        return "", None
+        return _pull_tokens(turn, definition), None
     until = record.expires_at and record.expires_at.isoformat(timespec="minutes")
     left = f"it works until {until}" if until else "change it there"
     return f"removed here; the vendor has no way to revoke it early: {left}", None
+
+
+def _pull_tokens(turn: Turn, definition: BaseDefinition) -> str:
+    if not (life := definition.pull_tokens_outlive()):
+        return ""
+    until = (turn.now() + life).isoformat(timespec="minutes")
+    return f"revoked at the vendor; pull tokens that were fetched before work until {until}"
 
 
 def remove(turn: Turn) -> Result:

@@ -21,7 +21,7 @@ from pydantic import Field, SecretStr, model_validator
 from regcred.credential import Credential, Login
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, require, written
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer
 from regcred.registry.trust import Asker, document
@@ -190,7 +190,9 @@ class AlibabaProvider:
             expires_at=at_timestamp(fields, "ExpireTime", what=what, unit=0.001),
         )
 
-    def revoke(self, definition: AlibabaDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(
+        self, definition: AlibabaDefinition, issued: IssuedCredential, context: MintContext
+    ) -> Revoked:
         """Alibaba Cloud has no way to end a temporary login early."""
         return Revoked.UNSUPPORTED
 

@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, model_validator
 from regcred.credential import Credential, Login
 from regcred.registry import aws, transport
 from regcred.registry.definition import BaseDefinition, Host, NonEmpty, require
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import after_seconds, claims
 from regcred.registry.transport import Answer, Bearer
 from regcred.registry.trust import Asker, document
@@ -125,13 +125,15 @@ class ArtifactoryProvider:
             revocation_id=str(fields.get("token_id") or ""),
         )
 
-    def revoke(self, definition: ArtifactoryDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(
+        self, definition: ArtifactoryDefinition, issued: IssuedCredential, context: MintContext
+    ) -> Revoked:
         """Revoke the token by its id, which only an administrator's token can."""
-        if definition.auth != "token" or not revocation_id:
+        if definition.auth != "token" or not issued.revocation_id:
             return Revoked.UNSUPPORTED
         answer = transport.send(
             "DELETE",
-            f"{_api(definition)}/tokens/{revocation_id}",
+            f"{_api(definition)}/tokens/{issued.revocation_id}",
             auth=Bearer(field_of(context, "token")),
         )
         what = f"{definition.platform}, asked to revoke a token,"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from regcred.credential import Credential
 from regcred.registry.definition import BaseDefinition, Host, NonEmpty
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.upstream import described, logins
 
 
@@ -50,6 +50,6 @@ class BasicProvider:
             issued_at=context.now(),
         )
 
-    def revoke(self, definition: BasicDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(self, definition: BasicDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
         """The owner ends it at the registry and writes a new one; nothing here can."""
         return Revoked.UNSUPPORTED

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from regcred.credential import Credential, Login
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, written
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
 from regcred.registry.trust import Asker, document
 
@@ -98,6 +98,8 @@ class CloudsmithProvider:
             expires_at=jwt_expiry(token, what=what),
         )
 
-    def revoke(self, definition: CloudsmithDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(
+        self, definition: CloudsmithDefinition, issued: IssuedCredential, context: MintContext
+    ) -> Revoked:
         """Cloudsmith has no way to end such a token early."""
         return Revoked.UNSUPPORTED

@@ -19,7 +19,7 @@ from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, require_inside, written
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.transport import Bearer
 from regcred.registry.upstream import field_of
 
@@ -88,7 +88,9 @@ class DigitalOceanProvider:
             expires_at=issued_at + timedelta(seconds=definition.lifetime_seconds),
         )
 
-    def revoke(self, definition: DigitalOceanDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(
+        self, definition: DigitalOceanDefinition, issued: IssuedCredential, context: MintContext
+    ) -> Revoked:
         """DigitalOcean ends such a credential only for who holds it."""
         return Revoked.UNSUPPORTED
 

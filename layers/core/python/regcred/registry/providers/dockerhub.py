@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, model_validator
 from regcred.credential import Credential
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, require, require_inside, written
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.slots import Token, end_tokens, renew_token
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Bearer
@@ -89,11 +89,13 @@ class DockerHubProvider:
         token = renew_token(_Organisation(definition, context), context)
         return token.credential(provider=self.name, keys=keys, issued_at=context.now())
 
-    def revoke(self, definition: DockerHubDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(
+        self, definition: DockerHubDefinition, issued: IssuedCredential, context: MintContext
+    ) -> Revoked:
         """Delete the token and the one before it; a static one is deleted by its owner."""
         if definition.auth == "static":
             return Revoked.UNSUPPORTED
-        end_tokens(_Organisation(definition, context), revocation_id, context)
+        end_tokens(_Organisation(definition, context), issued.revocation_id, context)
         return Revoked.YES
 
 

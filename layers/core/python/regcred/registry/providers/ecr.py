@@ -20,7 +20,7 @@ from regcred.errors import MalformedError
 from regcred.registry import aws, ecr_hosts
 from regcred.registry.definition import AccountId, BaseDefinition, NonEmpty, RoleArn, Scope
 from regcred.registry.ecr_hosts import Endpoint
-from regcred.registry.interface import AwsCredentials, MintContext, Revoked
+from regcred.registry.interface import AwsCredentials, IssuedCredential, MintContext, Revoked
 from regcred.registry.trust import Asker, document, role_to_assume
 
 _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
@@ -120,7 +120,7 @@ class EcrProvider:
             expires_at=earliest(expires_at for _, expires_at in tokens),
         )
 
-    def revoke(self, definition: EcrDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(self, definition: EcrDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
         """AWS has no way to end a token early (aws/containers-roadmap#936)."""
         return Revoked.UNSUPPORTED
 

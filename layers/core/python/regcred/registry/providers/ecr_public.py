@@ -16,7 +16,7 @@ from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
 from regcred.registry import aws
 from regcred.registry.definition import BaseDefinition, RoleArn
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.trust import Asker, document, role_to_assume
 
 HOSTS = ("public.ecr.aws", "ecr-public.aws.com")
@@ -93,6 +93,8 @@ class EcrPublicProvider:
             expires_at=expires_at,
         )
 
-    def revoke(self, definition: EcrPublicDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(
+        self, definition: EcrPublicDefinition, issued: IssuedCredential, context: MintContext
+    ) -> Revoked:
         """AWS has no way to end a token early."""
         return Revoked.UNSUPPORTED

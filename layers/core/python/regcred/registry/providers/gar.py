@@ -18,7 +18,7 @@ from regcred.credential import Credential, Login
 from regcred.errors import MalformedError, TransientError
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, NonEmpty, require, written
-from regcred.registry.interface import Identity, MintContext, Revoked
+from regcred.registry.interface import Identity, IssuedCredential, MintContext, Revoked
 from regcred.registry.transport import Answer
 from regcred.registry.trust import Asker
 from regcred.registry.upstream import JSON_KEY, SECOND, field_of
@@ -152,7 +152,7 @@ class GarProvider:
             expires_at=expires_at.replace(tzinfo=UTC),
         )
 
-    def revoke(self, definition: GarDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(self, definition: GarDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
         """Google has no way to end a service account's access token early; a key is deleted by its owner."""
         return Revoked.UNSUPPORTED
 

@@ -17,7 +17,7 @@ from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Digits, require
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Answer, Bearer
 from regcred.registry.upstream import described, field_of, logins
@@ -92,7 +92,7 @@ class GhcrProvider:
             expires_at=at_time(fields, "expires_at", what=what),
         )
 
-    def revoke(self, definition: GhcrDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(self, definition: GhcrDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
         """GitHub ends an App's token only for who holds it, and a classic one only for its owner."""
         return Revoked.UNSUPPORTED
 

@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, model_validator
 from regcred.credential import Credential
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, written
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.slots import Token, end_tokens, renew_token
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Answer, Bearer
@@ -80,9 +80,9 @@ class GitlabProvider:
         keys = definition.keys([definition.host])
         return token.credential(provider=self.name, keys=keys, issued_at=context.now())
 
-    def revoke(self, definition: GitlabDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(self, definition: GitlabDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
         """Delete the deploy token and the one before it."""
-        end_tokens(_DeployTokens(definition, context), revocation_id, context)
+        end_tokens(_DeployTokens(definition, context), issued.revocation_id, context)
         return Revoked.YES
 
 

@@ -7,6 +7,7 @@ refreshed, since that cuts the old one at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -15,13 +16,16 @@ from regcred.credential import Credential
 from regcred.errors import MalformedError
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, require_inside, written
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.slots import Token, end_tokens, renew_token
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer, Basic
 from regcred.registry.upstream import field_of
 
 PAGE = 100
+
+PULL_TOKENS = timedelta(minutes=30)
+"""How long a pull token works by default (src/lib/config/metadata/metadatalist.go, ``token_expiration``)."""
 
 
 class HarborDefinition(BaseDefinition):
@@ -54,6 +58,10 @@ class HarborDefinition(BaseDefinition):
         """Who may make robots."""
         return {"username": "a user or robot that may make robots", "password": "its password or secret"}
 
+    def pull_tokens_outlive(self) -> timedelta:
+        """Harbor's own setting ``token_expiration``: 30 minutes unless an administrator changed it."""
+        return PULL_TOKENS
+
     def scopes(self) -> tuple[str, ...]:
         """The repositories named, or the whole project: a robot of it can pull nothing else."""
         return self.repositories or (f"{self.harbor_project}/",)
@@ -71,9 +79,9 @@ class HarborProvider:
         keys = definition.keys([definition.host])
         return token.credential(provider=self.name, keys=keys, issued_at=context.now())
 
-    def revoke(self, definition: HarborDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(self, definition: HarborDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
         """Delete the robot and the one before it."""
-        end_tokens(_Robots(definition, context), revocation_id, context)
+        end_tokens(_Robots(definition, context), issued.revocation_id, context)
         return Revoked.YES
 
 

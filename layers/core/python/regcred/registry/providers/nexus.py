@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, model_validator
 from regcred.credential import Credential, Login
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, NonEmpty, User
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.slots import lock_users, renew_user
 from regcred.registry.transport import Basic
 from regcred.registry.upstream import field_of
@@ -80,7 +80,7 @@ class NexusProvider:
             revocation_id=token.id,
         )
 
-    def revoke(self, definition: NexusDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(self, definition: NexusDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
         """Give both users passwords that nobody knows."""
         lock_users(_Users(definition, context), definition.pair())
         return Revoked.YES

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NoReturn
 
 from regcred.errors import MissingError
 from regcred.registry.definition import BaseDefinition, Host, NonEmpty
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 
 
 class PublicDefinition(BaseDefinition):
@@ -51,7 +51,7 @@ class PublicProvider:
             f"{context.reference} is public: it needs no credential, so workloads need no annotation for it"
         )
 
-    def revoke(self, definition: BaseDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(self, definition: BaseDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
         """There is nothing to end."""
         return Revoked.UNSUPPORTED
 

@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr
 from regcred.credential import Credential, Login
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Bearer
 from regcred.registry.trust import Asker, document
@@ -85,10 +85,10 @@ class SystemProvider:
             revocation_id=transport.text_field(fields, "id", what=what),
         )
 
-    def revoke(self, definition: SystemDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(self, definition: SystemDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
         """Delete the pull secret."""
         answer = transport.send(
-            "DELETE", f"{_url(definition)}/{revocation_id}", auth=_identity(definition, context)
+            "DELETE", f"{_url(definition)}/{issued.revocation_id}", auth=_identity(definition, context)
         )
         what = f"{definition.token_host}, asked to end a pull secret,"
         transport.expect(answer, what=what, remedy="let it know this project's IAM role", ok=(200, 204, 404))

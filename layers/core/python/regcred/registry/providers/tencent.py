@@ -22,7 +22,7 @@ from regcred.credential import Credential, Login
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, require, written
-from regcred.registry.interface import MintContext, Revoked
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer
 from regcred.registry.trust import Asker, document
@@ -188,7 +188,9 @@ class TencentProvider:
             expires_at=at_timestamp(fields, "ExpTime", what=what, unit=0.001),
         )
 
-    def revoke(self, definition: TencentDefinition, revocation_id: str, context: MintContext) -> Revoked:
+    def revoke(
+        self, definition: TencentDefinition, issued: IssuedCredential, context: MintContext
+    ) -> Revoked:
         """Tencent Cloud ends long-term tokens only."""
         return Revoked.UNSUPPORTED
 
