@@ -6,22 +6,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from regcred.cluster.interface import Cluster, NameTakenError
+from regcred.cluster.interface import Cluster
 from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, LedgerEntry, Mode
-from regcred.errors import MissingError, RegcredError, TransientError
+from regcred.errors import MissingError, TransientError
 from regcred.reference import Reference
 from regcred.sync.actions import (
     Action,
     EmitEvent,
     EvictPod,
     Plan,
-    Remove,
     UpdateLedger,
-    UpdateServiceAccount,
     WriteSecret,
 )
 from regcred.sync.applier import CONCURRENCY, Applier
@@ -30,14 +28,15 @@ from regcred.sync.events import EventRecorder
 from regcred.sync.evictions import Evictions
 from regcred.sync.gauges import Gauges
 from regcred.sync.inventory import Inventory
-from regcred.sync.ledger import Ledger
+from regcred.sync.ledger import Ledger, updated
 from regcred.sync.logging import log
-from regcred.sync.messages import REASON_OF, Why, refusal
 from regcred.sync.metrics import Meter, Unmeasured
+from regcred.sync.outcomes import Outcomes
 from regcred.sync.plan import make_plan
+from regcred.sync.repairs import is_useful, repairs
 from regcred.sync.sources import Sources
 from regcred.sync.vault_threads import VaultThreads
-from regcred.sync.view import RegistryState, Rules, View
+from regcred.sync.view import Rules, View
 from regcred.vault.store import Store
 
 WRITE_AHEAD = 2.0
@@ -82,6 +81,9 @@ class Engine:
         self.sources = Sources(store, name, self.vault, clock, self.meter)
         self.ledger = Ledger(store, name, self.vault, clock, self.meter)
         self.inventory = Inventory(options.kinds)
+        self.events = EventRecorder()
+        self._evictions = Evictions()
+        self._gauges = Gauges(self.meter)
         self.touched: set[str] = set()
         """Namespaces to look at again."""
         self.awake = asyncio.Event()
@@ -92,12 +94,11 @@ class Engine:
             self.ledger,
             clock,
             self.meter,
-            touched=self._after,
+            touched=Outcomes(
+                self.inventory, self._evictions, options.rules, touch=self.touch, emit=self._emit
+            ).after,
             concurrency=options.concurrency,
         )
-        self.events = EventRecorder()
-        self._evictions = Evictions()
-        self._gauges = Gauges(self.meter)
 
     async def __aenter__(self) -> Self:
         await self.applier.__aenter__()
@@ -223,7 +224,7 @@ class Engine:
         actions: list[Action] = []
         for action in plan.actions:
             if isinstance(action, UpdateLedger):
-                self._note(action)
+                self._update_ledger(action)
             elif not isinstance(action, EmitEvent) or self._record(action):
                 actions.append(action)
             if isinstance(action, EvictPod):
@@ -244,82 +245,31 @@ class Engine:
             log(logging.WARNING, "Vault is slow: projecting before the ledger is written")
 
     def repairs(self) -> list[WriteSecret]:
-        """An action for each Secret that is in place, to write again what it should be: undoes what others did to it."""
-        return [
-            WriteSecret(namespace, itself.uid, reference, place.version, old=place.version)
-            for namespace, places in self.ledger.places.items()
-            if (itself := self.inventory.namespaces.get(namespace)) and not itself.terminating
-            for reference, place in places.items()
-            if place.version and (namespace, reference) not in self.applier
-        ]
+        """An action for each Secret in place, to write again what it should be."""
+        return repairs(self.ledger, self.inventory, self.applier)
 
-    def is_in_place(self, action: WriteSecret) -> bool:
-        """Whether a repair is still of use when its turn comes."""
-        place = self.ledger.place(action.namespace, action.reference)
-        known = self.sources.projects.get(action.reference.project)
-        registry = known.registries.get(action.reference.registry) if known else None
-        return (
-            place is not None
-            and place.version == action.version
-            and registry is not None
-            and registry.version == action.version
-            and registry.state in {RegistryState.OK, RegistryState.FAILING}
-            and (action.namespace, action.reference) not in self.applier
-        )
+    def repair(self, action: WriteSecret) -> None:
+        """Queue a repair, unless it is of no use any longer."""
+        if is_useful(action, self.ledger, self.sources.projects, self.applier):
+            self.applier.submit([action])
 
-    def _note(self, note: UpdateLedger) -> None:
-        old = self.ledger.place(note.namespace, note.reference) or LedgerEntry()
-        if note.forget:
-            self.events.forget(note.namespace, note.reference)
-            self.ledger.put(note.namespace, note.reference, None)
-            return
-        if old.version is None and not self.sources.grants.name(note.reference.project):
+    def _update_ledger(self, update: UpdateLedger) -> None:
+        namespace, reference = update.namespace, update.reference
+        old = self.ledger.place(namespace, reference) or LedgerEntry()
+        if old.version is None and not update.forget and not self.sources.grants.name(reference.project):
             return  # anybody can write any name into an annotation: that must not make documents in Vault
-        since = note.unused_since.isoformat() if note.unused_since else ""
-        new = LedgerEntry(
-            old.version, old.uid, since or (old.unused_since if note.refused else ""), note.refused or ""
-        )
-        if old.refused != new.refused:
-            self.events.forget(note.namespace, note.reference)
-        self.ledger.put(note.namespace, note.reference, new if new != LedgerEntry() else None)
+        new = updated(old, update)
+        if update.forget or old.refused != new.refused:
+            self.events.forget(namespace, reference)
+        self.ledger.put(namespace, reference, None if new == LedgerEntry() else new)
+
+    def _emit(self, event: EmitEvent) -> None:
+        """Queue an Event unless it was written before."""
+        if self._record(event):
+            self.applier.submit([event])
 
     def _record(self, event: EmitEvent) -> bool:
         """Remember an Event; say whether it is new."""
         reference = event.reference
         written_at = self.ledger.written_at.get(reference.project) if reference else None
         return self.events.record(event, ledger_written_at=written_at)
-
-    def _after(self, action: Action, error: RegcredError | None) -> None:
-        if isinstance(action, EmitEvent):
-            return
-        if error is not None or self._goes_on(action):
-            self.touch((action.namespace,))
-        if error is None and isinstance(action, UpdateServiceAccount):
-            self._evictions.end(action.namespace, action.account)
-            self._rename(action.namespace, action.account, add=action.add, remove=action.remove)
-        if error is None and isinstance(action, Remove):
-            for account in action.accounts:
-                self._rename(action.namespace, account, remove=(action.reference.secret_name,))
-        if isinstance(action, WriteSecret) and isinstance(error, NameTakenError):
-            note = refusal(Why.CLASH, action.reference, action.namespace, cluster=self.options.rules.cluster)
-            for workload in self.inventory.requests(action.namespace):
-                if action.reference in workload.references:
-                    tell = EmitEvent(workload, REASON_OF[Why.CLASH], note, action.reference, Why.CLASH)
-                    if self._record(tell):
-                        self.applier.submit([tell])
-
-    def _goes_on(self, action: Action) -> bool:
-        """Whether something may be left to do after a success: a Secret that is there can be named in ServiceAccounts."""
-        if not isinstance(action, WriteSecret):
-            return True
-        namespace = self.inventory.namespaces.get(action.namespace)
-        return namespace is not None and self.options.rules.mode_of(namespace) is Mode.SERVICEACCOUNT
-
-    def _rename(
-        self, namespace: str, account: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
-    ) -> None:
-        """Take note of what was just written to a ServiceAccount; its watch confirms it later."""
-        known = self.inventory.accounts(namespace).get(account)
-        if known is not None:
-            ours = {*known.ours, *add} - set(remove)
-            self.inventory.put(replace(known, ours=tuple(sorted(ours))))

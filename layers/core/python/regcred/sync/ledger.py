@@ -11,6 +11,7 @@ from regcred.cluster.annotations import parse
 from regcred.cluster.model import LedgerEntry
 from regcred.errors import ConflictError, MalformedError, RegcredError
 from regcred.reference import Reference
+from regcred.sync.actions import UpdateLedger
 from regcred.sync.clock import Clock
 from regcred.sync.logging import log
 from regcred.sync.messages import Why
@@ -216,6 +217,16 @@ class Ledger:
         for reference, placement in drafts.items():
             statuses[reference.project].registries[reference.registry] = placement
         return statuses
+
+
+def updated(old: LedgerEntry, update: UpdateLedger) -> LedgerEntry:
+    """An entry as an action changes it; an empty one if it is to be dropped."""
+    if update.forget:
+        return LedgerEntry()
+    since = update.unused_since.isoformat() if update.unused_since else ""
+    if update.refused:
+        since = since or old.unused_since
+    return LedgerEntry(old.version, old.uid, since, update.refused or "")
 
 
 def _version(place: LedgerEntry | None) -> int | None:

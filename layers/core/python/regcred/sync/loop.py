@@ -281,8 +281,7 @@ class Loop:
         while True:
             await asyncio.sleep(jittered(self._pace.repair, 0.2).total_seconds())
             for action in self._engine.repairs():
-                if self._engine.is_in_place(action):
-                    self._engine.applier.submit([action])
+                self._engine.repair(action)
                 await asyncio.sleep(self._pace.repair_step.total_seconds())
 
     # Vault

@@ -60,7 +60,8 @@ async def run_once(
                 break
             latest = await engine.reconcile()
         if repair:
-            engine.applier.submit(action for action in engine.repairs() if engine.is_in_place(action))
+            for action in engine.repairs():
+                engine.repair(action)
         await engine.applier.drain()
         engine.applier.report.failures += engine.sources.problems.values()
         if not await engine.ledger.save():

@@ -1,0 +1,46 @@
+"""Chooses what to write again, to undo what others did to our Secrets. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+
+from regcred.reference import Reference
+from regcred.sync.actions import WriteSecret
+from regcred.sync.inventory import Inventory
+from regcred.sync.ledger import Ledger
+from regcred.sync.view import Project, RegistryState
+
+IN_FORCE = frozenset({RegistryState.OK, RegistryState.FAILING})
+
+
+def repairs(
+    ledger: Ledger, inventory: Inventory, busy: Container[tuple[str, Reference]]
+) -> list[WriteSecret]:
+    """An action for each Secret in place, to write again what it should be; ``busy`` ones are left out."""
+    return [
+        WriteSecret(namespace, itself.uid, reference, entry.version, old=entry.version)
+        for namespace, entries in ledger.places.items()
+        if (itself := inventory.namespaces.get(namespace)) and not itself.terminating
+        for reference, entry in entries.items()
+        if entry.version and (namespace, reference) not in busy
+    ]
+
+
+def is_useful(
+    action: WriteSecret,
+    ledger: Ledger,
+    projects: Mapping[str, Project],
+    busy: Container[tuple[str, Reference]],
+) -> bool:
+    """Whether a repair is still of use when its turn comes: nothing has changed since it was chosen."""
+    entry = ledger.place(action.namespace, action.reference)
+    known = projects.get(action.reference.project)
+    registry = known.registries.get(action.reference.registry) if known else None
+    return (
+        entry is not None
+        and entry.version == action.version
+        and registry is not None
+        and registry.version == action.version
+        and registry.state in IN_FORCE
+        and (action.namespace, action.reference) not in busy
+    )
