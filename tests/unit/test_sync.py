@@ -10,6 +10,7 @@ from fakes.cluster import FakeCluster
 from fakes.key_value import FakeKeyValue
 from fakes.sync_world import CLUSTER, Clock, Mount, deployment, namespace, options, password_in, pod, until
 
+from regcred import __version__
 from regcred.cluster.model import WORKLOADS, Mode, custom_kind
 from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.sync import Engine, Options, Report, run_once
@@ -62,6 +63,13 @@ async def test_a_granted_annotated_workload_gets_its_secret(world: World) -> Non
     assert secret["annotations"]["argocd.argoproj.io/sync-options"] == "Prune=false"
     assert password_in(secret) == "s3cret-one"
     assert world.mount.placed(REF) == {1: {"shop"}}
+
+
+async def test_the_status_tells_the_version_and_the_mode_of_sync(world: World) -> None:
+    await world.sync()
+    status = world.mount.store.status(world.mount.cluster, "payments")
+    assert status
+    assert (status.value.sync_version, status.value.mode) == (__version__, "none")
 
 
 async def test_nothing_to_sign_in_with_is_not_taken_for_a_namespace_that_is_gone(world: World) -> None:

@@ -312,3 +312,8 @@ def test_a_credential_without_a_docker_configuration_is_malformed_and_not_shown(
             {**record.fields(), ".dockerconfigjson": text}, path="credentials/payments/hub"
         )
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_status_tells_the_version_and_the_mode_of_sync() -> None:
+    status = Status(written_at=NOW, sync_version="1.2.3", mode="admission", registries={"r": Placement()})
+    assert Status.parse(status.fields(), path="status/c/p") == status

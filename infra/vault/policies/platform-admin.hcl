@@ -67,3 +67,7 @@ path "identity/entity/id" {
 path "sys/policies/acl/regcred-*" {
   capabilities = ["read"]
 }
+
+path "${mount}/data/history/*" {
+  capabilities = ["read"]
+}

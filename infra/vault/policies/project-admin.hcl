@@ -48,3 +48,7 @@ path "${mount}/metadata/status/+/${project}" {
 path "${mount}/data/platform/projects/${project}" {
   capabilities = ["read"]
 }
+
+path "${mount}/data/history/${project}" {
+  capabilities = ["read"]
+}

@@ -8,3 +8,7 @@ path "${mount}/data/credentials/${project}/*" {
 path "${mount}/metadata/credentials/${project}/*" {
   capabilities = ["read"]
 }
+
+path "${mount}/data/history/${project}" {
+  capabilities = ["read"]
+}

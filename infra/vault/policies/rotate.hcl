@@ -50,3 +50,12 @@ path "${mount}/metadata/credentials/*" {
 path "${mount}/destroy/credentials/*" {
   capabilities = ["update"]
 }
+
+path "${mount}/data/history/*" {
+  capabilities = ["create", "update", "read"]
+}
+
+# To begin a history anew that can't be read.
+path "${mount}/metadata/history/*" {
+  capabilities = ["read"]
+}

@@ -26,6 +26,7 @@ DOCUMENTS = [
     ),
     *(f"credentials/{p}/_index" for p in ("payments", "search")),
     *(f"status/{c}/{p}" for c in ("c1", "c2") for p in ("payments", "search")),
+    *(f"history/{p}" for p in ("payments", "search")),
     "else/where",
 ]
 FOLDERS = sorted(
@@ -48,7 +49,7 @@ OPERATIONS: dict[str, Callable[[str], tuple[str, str, object]]] = {
 }
 
 SYNC = {
-    "read": ["platform/clusters/c1", "status/c1/*", "credentials/payments/*"],
+    "read": ["platform/clusters/c1", "status/c1/*", "credentials/payments/*", "history/payments"],
     "version": ["platform/clusters/c1", "status/c1/*", "credentials/payments/*"],
     "write": ["status/c1/*"],
     "list": ["status/c1"],
@@ -66,9 +67,10 @@ ROTATE = {
         "requests/*",
         "rotations/*",
         "credentials/*",
+        "history/*",
     ],
-    "version": ["registries/*", "upstream/*", "requests/*", "rotations/*", "credentials/*"],
-    "write": ["rotations/*", "credentials/*"],
+    "version": ["registries/*", "upstream/*", "requests/*", "rotations/*", "credentials/*", "history/*"],
+    "write": ["rotations/*", "credentials/*", "history/*"],
     "destroy": ["credentials/*"],
     "delete": ["requests/*", "rotations/*"],
 }
@@ -78,6 +80,7 @@ PROJECT_ADMIN = {
         "registries/payments/*",
         "requests/payments/*",
         "credentials/payments/_index",
+        "history/payments",
         "status/*/payments",
     ],
     "version": [
@@ -92,11 +95,11 @@ PROJECT_ADMIN = {
     "list": ["registries/payments"],
 }
 PROJECT_READER = {
-    "read": ["credentials/payments/*"],
+    "read": ["credentials/payments/*", "history/payments"],
     "version": ["credentials/payments/*"],
 }
 PLATFORM_ADMIN = {
-    "read": ["platform/*", "registries/*", "credentials/*/_index", "status/*"],
+    "read": ["platform/*", "registries/*", "credentials/*/_index", "status/*", "history/*"],
     "version": ["platform/*", "registries/*", "credentials/*/_index", "status/*"],
     "write": ["platform/*"],
     "delete": ["platform/*"],

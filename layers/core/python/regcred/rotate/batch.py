@@ -63,6 +63,8 @@ class Batch:
             return Result(outcome(seen, Done.BUSY))
         result = ACTS[task](Turn(self.tools, self.policy, seen, held))
         result.held = held
+        result.at = self.tools.now()
+        result.took = result.at - now
         return result
 
     def _see(

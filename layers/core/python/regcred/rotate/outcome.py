@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -102,5 +103,9 @@ class Result:
     answered: int = 0
     """The version of the request that was acted on, or 0."""
     held: Held | None = None
+    at: datetime | None = None
+    """When the outcome was known; None where nothing was tried."""
+    took: timedelta = timedelta()
+    """How long it took."""
     forget: bool = False
     """Whether the rotation document goes as well."""

@@ -13,9 +13,10 @@ from regcred.errors import RegcredError
 from regcred.reference import Reference
 from regcred.registry.interface import Provider, Verifier
 from regcred.rotate.batch import Batch
-from regcred.rotate.outcome import Announcer, Event, Report, Result
+from regcred.rotate.outcome import Announcer, Done, Event, Outcome, Report, Result
 from regcred.rotate.turn import Bounds, Identities, Tools
 from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.history import Attempt
 from regcred.vault.records.index import Index
 from regcred.vault.store import Store, Versioned
 from regcred.work import Message
@@ -123,15 +124,32 @@ class Rotate:
         self, pool: Executor, project: str, results: Sequence[Result], index: Versioned[Index] | None
     ) -> None:
         """Let the index tell of the outcomes; then announce them, answer requests and release claims."""
-        self._record(project, results, index)
+        known = self._record(project, results, index)
         announcing = pool.submit(self._announce, results)
-        list(pool.map(self._settle, results))
-        announcing.result()
+        settling = [pool.submit(self._settle, result) for result in results]
+        self._remember(project, results, known)
+        for done in (*settling, announcing):
+            done.result()
 
-    def _record(self, project: str, results: Sequence[Result], index: Versioned[Index] | None) -> None:
+    def _record(
+        self, project: str, results: Sequence[Result], index: Versioned[Index] | None
+    ) -> Index | None:
         updates = {result.outcome.reference.registry: result.entry for result in results if result.entry}
-        if updates:
-            self._store.merge_index(project, updates, seen=index)
+        return self._store.merge_index(project, updates, seen=index) if updates else None
+
+    def _remember(self, project: str, results: Sequence[Result], index: Index | None) -> None:
+        """Add the outcomes to the project's history. Nothing depends on it, so a failure is only logged."""
+        attempts = {
+            result.outcome.reference.registry: _attempt(result.outcome, result.at, result.took)
+            for result in results
+            if result.at and result.outcome.done is not Done.BUSY
+        }
+        if not attempts:
+            return
+        try:
+            self._store.add_history(project, attempts, known=index.registries if index else None)
+        except RegcredError as error:
+            log.warning("project %s: the history was not written: %s", project, error)
 
     def _settle(self, result: Result) -> None:
         """Answer the request, then release the claim: both only once the index tells of the outcome."""
@@ -158,6 +176,10 @@ class Rotate:
             log.error(  # noqa: TRY400 - a typed error's one line says all
                 "%d events were not announced: %s", len(events), error
             )
+
+
+def _attempt(outcome: Outcome, at: datetime, took: timedelta) -> Attempt:
+    return Attempt(at, outcome.done, outcome.version, round(took.total_seconds() * 1000), outcome.error_kind)
 
 
 def _gather(futures: Mapping[Reference, Future[T]]) -> tuple[dict[Reference, T], list[RegcredError]]:

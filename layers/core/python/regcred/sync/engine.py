@@ -79,7 +79,7 @@ class Engine:
         self.vault = VaultThreads(self.meter)
         name = options.rules.cluster
         self.sources = Sources(store, name, self.vault, clock, self.meter)
-        self.ledger = Ledger(store, name, self.vault, clock, self.meter)
+        self.ledger = Ledger(store, name, self.vault, clock, self.meter, mode=options.rules.mode)
         self.inventory = Inventory(options.kinds)
         self.events = EventRecorder()
         self._evictions = Evictions()

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from regcred import __version__
 from regcred.cluster.annotations import parse
 from regcred.cluster.model import LedgerEntry
 from regcred.errors import ConflictError, MalformedError, RegcredError
@@ -36,14 +37,18 @@ class Ledger:
         vault: Where blocking calls are made.
         clock: Tells the time.
         meter: Counts writes.
+        mode: How Secrets are handed to Pods, for the status documents.
     """
 
-    def __init__(self, store: Store, cluster: str, vault: VaultThreads, clock: Clock, meter: Meter) -> None:
+    def __init__(
+        self, store: Store, cluster: str, vault: VaultThreads, clock: Clock, meter: Meter, *, mode: str = ""
+    ) -> None:
         self._store = store
         self._cluster = cluster
         self._vault = vault
         self._clock = clock
         self._meter = meter
+        self._mode = mode
         self.places: dict[str, dict[Reference, LedgerEntry]] = {}
         self.written_at: dict[str, datetime] = {}
         """By project, when its document was last written, by whichever sync."""
@@ -213,7 +218,10 @@ class Ledger:
                         )
                     _enter(draft, namespace, place)
         now = self._clock()
-        statuses = {project: Status(written_at=now, registries={}) for project in projects}
+        statuses = {
+            project: Status(written_at=now, sync_version=__version__, mode=self._mode, registries={})
+            for project in projects
+        }
         for reference, placement in drafts.items():
             statuses[reference.project].registries[reference.registry] = placement
         return statuses

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,10 +16,12 @@ from regcred.vault.interface import KeyValue
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy, Request
 from regcred.vault.records.document import Record
+from regcred.vault.records.history import Attempt, History
 from regcred.vault.records.index import Index, IndexEntry, merge
 from regcred.vault.records.paths import (
     cluster_path,
     credential_path,
+    history_path,
     index_path,
     project_path,
     registry_path,
@@ -262,6 +264,33 @@ class Store:
         """
         path = index_path(project)
         return self._update(path, Index, lambda old: merge(old or Index(), updates), seen)
+
+    def history(self, project: str) -> Versioned[History] | None:
+        """The last outcomes of a project's registries."""
+        return self._record(history_path(project), History)
+
+    def add_history(
+        self, project: str, attempts: Mapping[str, Attempt], *, known: Container[str] | None = None
+    ) -> None:
+        """Add one outcome to each of these registries' history; one that can't be read is begun anew.
+
+        Args:
+            project: The project.
+            attempts: The outcomes, by registry.
+            known: The registries whose history is kept; None keeps all.
+
+        Raises:
+            ConflictError: other writers won every time; nothing was written.
+        """
+
+        def change(old: History | None) -> History:
+            return (old or History()).with_attempts(attempts, known=known)
+
+        path = history_path(project)
+        try:
+            self._update(path, History, change)
+        except MalformedError:
+            self._update(path, History, change, anew=True)
 
     def status(self, cluster: str, project: str) -> Versioned[Status] | None:
         """What is in place in a cluster, and its ledger."""

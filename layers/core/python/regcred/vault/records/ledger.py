@@ -25,10 +25,11 @@ def pack(text: str) -> str:
     """Make the JSON text of a status compact.
 
     Args:
-        text: ``{"written_at": …, "registries": {R: {"placed": …, "unused_since": …, "refused": …}}}``.
+        text: ``{"written_at": …, "registries": {R: {"placed": …, "unused_since": …, "refused": …}}}``, and other short
+            fields, which stay as they are.
 
     Returns:
-        ``{"written_at": …, "ledger": …}``.
+        ``{"written_at": …, "ledger": …}``, and the other fields.
     """
     status = json.loads(text)
     registries = status.get("registries", {})
@@ -45,7 +46,8 @@ def pack(text: str) -> str:
     }
     inner = json.dumps({"namespaces": table, "registries": sets}, separators=(",", ":"))
     packed = b64encode(zlib.compress(inner.encode())).decode()
-    return json.dumps({"written_at": status["written_at"], "ledger": packed}, separators=(",", ":"))
+    plain = {name: value for name, value in status.items() if name != "registries"}
+    return json.dumps({**plain, "ledger": packed}, separators=(",", ":"))
 
 
 def unpack(text: str) -> str:
@@ -65,7 +67,8 @@ def unpack(text: str) -> str:
             }
             for registry, fields in inner["registries"].items()
         }
-        return json.dumps({"written_at": packed["written_at"], "registries": registries})
+        plain = {name: value for name, value in packed.items() if name != "ledger"}
+        return json.dumps({**plain, "registries": registries})
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, zlib.error):
         raise ValueError("it is not a status document that sync has written") from None
 

@@ -48,6 +48,11 @@ def index_path(project: str) -> str:
     return f"credentials/{check_label(project, field='project')}/{INDEX}"
 
 
+def history_path(project: str) -> str:
+    """Where the last outcomes of a project's registries lie."""
+    return f"history/{check_label(project, field='project')}"
+
+
 def status_path(cluster: str, project: str) -> str:
     """Where the sync of a cluster says what is in place, and keeps its ledger."""
     return f"status/{check_label(cluster, field='cluster')}/{check_label(project, field='project')}"

@@ -30,6 +30,10 @@ class Status(Record):
     """
 
     written_at: AwareDatetime
+    sync_version: str = ""
+    """The version of the sync that wrote it."""
+    mode: str = ""
+    """How sync hands the Secrets to Pods: ``admission``, ``serviceaccount`` or ``none``."""
     registries: dict[str, Placement] = {}
 
     @classmethod
