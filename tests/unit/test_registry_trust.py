@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from regcred.errors import MalformedError
 from regcred.registry.definition import parse
 from regcred.registry.trust import Asker
 
@@ -129,3 +132,70 @@ def statements_about(text: str, action: str) -> list[dict[str, Any]]:
 
 def test_a_static_registry_needs_no_trust() -> None:
     assert parse({"provider": "basic", "hosts": ["registry.example.com"]}, where="here").trust(ASKER) == ""
+
+
+HOSTILE = (
+    "x; touch {}",
+    "$(touch {})",
+    "`touch {}`",
+    "x'; touch {} #",
+    'x"; touch {} #',
+    "x\ntouch {}",
+    "x && touch {}",
+)
+
+
+def texts_of(content: dict[str, object]) -> list[str]:
+    return [
+        name for name, field in type(parse(content, where="here")).model_fields.items() if name != "provider"
+    ]
+
+
+@pytest.mark.parametrize("content", KEYLESS, ids=name)
+def test_no_field_of_a_definition_runs_when_the_trust_text_is_pasted(
+    content: dict[str, object], tmp_path: Path
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("aws", "az", "curl", "gcloud"):
+        (tools / tool).write_text("#!/bin/sh\n")
+        (tools / tool).chmod(0o755)
+    canary = tmp_path / "ran"
+    pasted = []
+    for field in texts_of(content):
+        for form in HOSTILE:
+            for value in (form.format(canary), [form.format(canary)]):
+                try:
+                    definition = parse({**content, field: value}, where="here")
+                except MalformedError:
+                    continue
+                pasted.append(definition.trust(ASKER))
+    script = tmp_path / "pasted"
+    for text in dict.fromkeys(pasted):
+        script.write_text(text)
+        subprocess.run(
+            ["bash", str(script)],
+            env={"PATH": f"{tools}:/usr/bin:/bin"},
+            capture_output=True,
+            cwd=tmp_path,
+            check=False,
+        )
+        assert not canary.exists(), text
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        ({**KEYLESS[7], "oidc_provider": "x; touch y"}, "oidc_provider"),
+        ({**KEYLESS[7], "audience": "$(touch y)"}, "audience"),
+        ({**KEYLESS[8], "audience": "x'; touch y #"}, "audience"),
+        ({**KEYLESS[9], "audience": "x\ntouch y"}, "audience"),
+        ({**TENCENT, "audience": "`touch y`"}, "audience"),
+        ({**TENCENT, "identity_provider": "x y"}, "identity_provider"),
+    ],
+)
+def test_a_field_that_is_printed_to_be_pasted_takes_no_shell_characters(
+    content: dict[str, object], field: str
+) -> None:
+    with pytest.raises(MalformedError, match=field):
+        parse(content, where="here")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from regcred.cli.output import print_json
+from regcred.cli.output import print_json, write_document
 from regcred.cli.parameters import REFERENCE
 from regcred.reference import Reference
 from regcred.views.annotation import FORMATS, keys, text
@@ -37,4 +37,4 @@ def annotation(references: Sequence[Reference], form: str) -> None:
     if form == "json":
         print_json(keys(references))
         return
-    click.echo(text(references, form), nl=False)
+    write_document(text(references, form))

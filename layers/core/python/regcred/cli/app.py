@@ -11,6 +11,7 @@ import click
 from regcred import __version__
 from regcred.cli.failures import ExitCode, describe
 from regcred.cli.groups import Lazy, Root
+from regcred.cli.output import say, write
 from regcred.cli.session import Session
 
 EPILOG = """\b
@@ -116,12 +117,12 @@ def run(args: Sequence[str], session: Session | None = None) -> int:
         return ExitCode.BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where every failure becomes a line
         line, code = describe(error)
-        click.echo(f"regcred: {line}", err=True)
+        say(f"regcred: {line}")
         return code
     return ExitCode.OK
 
 
 def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        click.echo(f"regcred {__version__}")
+        write(f"regcred {__version__}")
         ctx.exit()

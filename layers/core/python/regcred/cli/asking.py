@@ -8,11 +8,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import click
-
 from regcred.cli import lookup
 from regcred.cli.failures import Failed
-from regcred.cli.output import say
+from regcred.cli.output import say, write
 from regcred.cli.session import Session
 from regcred.errors import ConflictError, RefusedError, TransientError
 from regcred.reference import Reference
@@ -155,7 +153,7 @@ def report(session: Session, asked: Asked, entry: IndexEntry | None) -> None:
         return
     if entry.state is not State.OK:
         raise Failed(f"{reference}: is {entry.state}; 'regcred registry show {reference}' tells more")
-    click.echo(_verdict(asked, entry, now))
+    write(_verdict(asked, entry, now))
     if entry.warning:
         say(f"{reference}: warning: {entry.warning}")
 

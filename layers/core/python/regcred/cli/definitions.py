@@ -13,7 +13,9 @@ from typing import Any
 import click
 from pydantic.fields import FieldInfo
 
+from regcred.cli import prompts
 from regcred.cli.failures import BadInputError
+from regcred.cli.output import say
 from regcred.errors import MalformedError
 from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition, parse
@@ -200,10 +202,10 @@ def ask(where: str) -> BaseDefinition:
     Where a provider knows several ways to sign in, its first is offered, which is the keyless one.
     """
     names = catalog.names()
-    click.echo("Which kind of registry is it?", err=True)
+    say("Which kind of registry is it?")
     for name in names:
-        click.echo(f"  {name:<13} {summary(name)}", err=True)
-    provider = click.prompt("provider", type=click.Choice(names), show_choices=False, err=True)
+        say(f"  {name:<13} {summary(name)}")
+    provider = prompts.answer("provider", type=click.Choice(names), show_choices=False)
     content: dict[str, Any] = {"provider": provider}
     fields = dict(catalog.definition_model(provider).model_fields)
     del fields["provider"]
@@ -211,8 +213,8 @@ def ask(where: str) -> BaseDefinition:
         _ask_field(content, name, fields.pop(name), where)
     while (name := _needed(content, where)) in fields:
         _ask_field(content, name, fields.pop(name), where)
-    if fields and click.confirm(f"\nThere are optional fields: {', '.join(fields)}. Set any?", err=True):
-        click.echo("Enter leaves a field as it is.", err=True)
+    if fields and prompts.yes(f"There are optional fields: {', '.join(fields)}. Set any?"):
+        say("Enter leaves a field as it is.")
         for name, field in fields.items():
             _ask_field(content, name, field, where)
     return typed(content, where)
@@ -230,17 +232,18 @@ def _needed(content: Mapping[str, Any], where: str) -> str:
 def _ask_field(content: dict[str, Any], name: str, field: FieldInfo, where: str) -> None:
     many = "tuple" in str(field.annotation)
     what = _description(content["provider"], name)
-    click.echo(f"\n{what}{' Separate several by spaces.' if many else ''}", err=True)
+    say("")
+    say(f"{what}{' Separate several by spaces.' if many else ''}")
     default = None if field.is_required() else str(field.default) if name == AUTH else ""
     while True:
-        answer = str(click.prompt(name, default=default, show_default=name == AUTH, err=True)).strip()
+        answer = prompts.answer(name, default=default, show_default=name == AUTH).strip()
         if not answer:
             return
         content[name] = re.split(r"[\s,]+", answer.strip("[] ")) if many else answer
         problem = _problem(content, name, where)
         if problem is None:
             return
-        click.echo(f"  {problem}", err=True)
+        say(f"  {problem}")
         del content[name]
 
 

@@ -11,9 +11,10 @@ import click
 
 from regcred.cli import lookup
 from regcred.cli.failures import Failed
-from regcred.cli.output import output_option, print_json, printable, say
+from regcred.cli.output import Styled, output_option, print_json, say, write
 from regcred.cli.session import Platform, Session, pass_session
 from regcred.errors import MalformedError, RefusedError, RegcredError
+from regcred.printable import printable
 from regcred.reference import Reference
 from regcred.registry.definition import check_allowed, parse
 from regcred.vault.platform import Verb
@@ -247,11 +248,11 @@ def _cluster(store: Store, cluster: str, project: str, now: datetime) -> Iterato
 
 def _print(findings: list[Finding]) -> None:
     marks = {
-        Level.OK: click.style("✓", fg="green"),
-        Level.NOTE: "·",
-        Level.WARNING: click.style("!", fg="yellow"),
-        Level.PROBLEM: click.style("✗", fg="red"),
+        Level.OK: Styled("✓", "green"),
+        Level.NOTE: Styled("·"),
+        Level.WARNING: Styled("!", "yellow"),
+        Level.PROBLEM: Styled("✗", "red"),
     }
-    width = max((len(found.about) for found in findings), default=0)
+    width = max((len(printable(found.about)) for found in findings), default=0)
     for found in findings:
-        click.echo(f"{marks[found.level]} {found.about.ljust(width)}  {printable(found.text)}")
+        write(marks[found.level], f" {printable(found.about).ljust(width)}  {found.text}")

@@ -9,7 +9,7 @@ import click
 
 from regcred.cli.failures import BadInputError
 from regcred.cli.observation import look, world_of
-from regcred.cli.output import output_option, print_json, printable
+from regcred.cli.output import Styled, output_option, print_json, write
 from regcred.cli.parameters import WORKLOAD_KIND
 from regcred.cli.session import Session, pass_session
 from regcred.cluster.model import WORKLOADS, Kind
@@ -113,26 +113,28 @@ def target(what: Sequence[str], kinds: Sequence[Kind] = WORKLOADS) -> tuple[Kind
 
 
 def _print(subject: Subject, world: World, answers: Sequence[Answer]) -> None:
-    click.echo(explanation.headline(subject, world))
+    write(explanation.headline(subject, world))
     for line in world.malformed:
         _line("✗", "annotation", f"{line.removeprefix('annotation ')}", "red")
     for answer in answers:
-        click.echo(f"\ncontainer {answer.image.container}: {printable(answer.image.name)}")
+        write("")
+        write(f"container {answer.image.container}: {answer.image.name}")
         for item in answer.lines:
             mark, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "")}[item.good]
             _line(mark, item.name, item.value, colour)
         if answer.todo:
-            click.echo(f"  → {click.style(printable(answer.todo), bold=True)}")
+            write("  → ", Styled(answer.todo, bold=True))
         elif not any(item.good is False for item in answer.lines):
-            click.echo("  → nothing to do")
+            write("  → nothing to do")
     if subject.told:
-        click.echo("\nsync has said:")
+        write("")
+        write("sync has said:")
         for text in subject.told:
-            click.echo(f"  {printable(text)}")
+            write(f"  {text}")
 
 
 def _line(mark: str, name: str, value: str, colour: str) -> None:
-    click.echo(f"  {click.style(mark, fg=colour or None)} {name:<9} {printable(value)}")
+    write("  ", Styled(mark, colour), f" {name:<9} {value}")
 
 
 def _json(subject: Subject, world: World, answers: Sequence[Answer]) -> dict[str, Any]:

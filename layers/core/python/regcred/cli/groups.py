@@ -9,6 +9,8 @@ from importlib import import_module
 
 import click
 
+from regcred.cli.output import write_document
+
 
 class Group(click.Group):
     """A group that shows its help when called alone, and says what was meant when a command does not exist."""
@@ -16,7 +18,7 @@ class Group(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Show the help where no command is named."""
         if not args and not ctx.resilient_parsing:
-            click.echo(ctx.get_help())
+            write_document(f"{ctx.get_help()}\n")
             ctx.exit()
         return super().parse_args(ctx, args)
 

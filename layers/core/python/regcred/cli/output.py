@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 import click
+
+from regcred.printable import printable, printable_lines
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,7 +34,7 @@ def output_option(command: F) -> F:
 
 def print_json(value: Any) -> None:
     """Print a JSON document."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -60,13 +63,33 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the person something that is no result: what was done, what comes next, a warning."""
+    """Tell the person something that is no result: what was done, what comes next, a warning. One line."""
     click.echo(printable(text), err=True)
 
 
-def printable(text: str) -> str:
-    """The text without control characters: what comes out of Vault or a cluster must not steer the terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
+@dataclass(frozen=True, slots=True)
+class Styled:
+    """A part of a line with colour."""
+
+    text: str
+    colour: str = ""
+    bold: bool = False
+
+
+def write(*parts: str | Styled) -> None:
+    """Print one line of a result. Every part is made printable first, so none can end the line or its colour."""
+    click.echo("".join(map(_part, parts)))
+
+
+def _part(part: str | Styled) -> str:
+    if isinstance(part, str):
+        return printable(part)
+    return click.style(printable(part.text), fg=part.colour or None, bold=part.bold or None)
+
+
+def write_document(text: str, *, err: bool = False) -> None:
+    """Print a result of several lines as it is, but for characters that a terminal would act on."""
+    click.echo(printable_lines(text), nl=False, err=err)
 
 
 def time_text(time: datetime | None) -> str | None:

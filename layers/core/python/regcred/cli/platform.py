@@ -8,7 +8,7 @@ import click
 
 from regcred.cli.failures import Failed
 from regcred.cli.groups import Group
-from regcred.cli.output import output_option, print_json, printable, say
+from regcred.cli.output import output_option, print_json, say, write
 from regcred.cli.prompts import confirm
 from regcred.cli.session import Session, pass_session
 from regcred.vault.platform import Action, Verb
@@ -83,7 +83,7 @@ def check(session: Session, directory: Path | None) -> None:
 
 def _print(actions: list[Action]) -> None:
     for action in actions:
-        click.echo(printable(str(action)))
+        write(str(action))
 
 
 def _json(action: Action) -> dict[str, object]:

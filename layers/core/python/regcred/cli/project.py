@@ -12,7 +12,7 @@ import click
 from regcred.cli import lookup
 from regcred.cli.failures import BadInputError
 from regcred.cli.groups import Group
-from regcred.cli.output import output_option, print_json, print_table, say
+from regcred.cli.output import output_option, print_json, print_table, say, write
 from regcred.cli.parameters import CLUSTER, PROJECT
 from regcred.cli.session import Session, pass_session
 from regcred.cli.validation import valid
@@ -185,15 +185,13 @@ def show(session: Session, project: str, as_json: bool) -> None:
     if as_json:
         print_json({"project": project, **_content(policy)})
         return
-    click.echo(f"project   {project}")
-    click.echo(
-        f"hosts     {', '.join(policy.hosts) or '- (only registries whose hosts come from the vendor)'}"
-    )
+    write(f"project   {project}")
+    write(f"hosts     {', '.join(policy.hosts) or '- (only registries whose hosts come from the vendor)'}")
     for host, prefixes in policy.paths.items():
-        click.echo(f"paths     {host}: {', '.join(prefixes) or '- (none, so nothing of it)'}")
-    click.echo(f"accounts  {', '.join(policy.accounts) or '-'}")
-    click.echo(f"clusters  {', '.join(policy.clusters) or '- (no cluster may read its credentials)'}")
-    click.echo(f"IAM role  {policy.role_arn or '-'}")
+        write(f"paths     {host}: {', '.join(prefixes) or '- (none, so nothing of it)'}")
+    write(f"accounts  {', '.join(policy.accounts) or '-'}")
+    write(f"clusters  {', '.join(policy.clusters) or '- (no cluster may read its credentials)'}")
+    write(f"IAM role  {policy.role_arn or '-'}")
 
 
 def _replaceable(project: str) -> AbstractContextManager[None]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import click
 from pydantic import SecretStr
 
-from regcred.cli import definitions
+from regcred.cli import definitions, prompts
 from regcred.cli.failures import BadInputError
-from regcred.cli.prompts import interactive
+from regcred.cli.output import say
+from regcred.printable import command
 from regcred.registry.upstream import JSON_KEY, PRIVATE_PART, SECOND
 
 
@@ -65,17 +65,18 @@ def _whole(wanted: Mapping[str, str], text: str, where: str) -> dict[str, Secret
 
 
 def _from_prompts(wanted: Mapping[str, str]) -> dict[str, SecretStr]:
-    if not interactive():
+    if not prompts.interactive():
         raise BadInputError(
             f"this registry needs an upstream secret ({', '.join(wanted)}), and there is no terminal to ask on: give"
             " --secret-file FILE with these fields as YAML or JSON ('-' for standard input)"
         )
-    click.echo("\nThe upstream secret goes to Vault, where only the rotate function can read it.", err=True)
+    say("")
+    say("The upstream secret goes to Vault, where only the rotate function can read it.")
     return {name: _prompted(name, meaning) for name, meaning in wanted.items()}
 
 
 def _prompted(name: str, meaning: str) -> SecretStr:
-    value = str(click.prompt(f"{name} ({meaning})", hide_input=_hidden(name), err=True)).strip()
+    value = prompts.answer(f"{name} ({meaning})", hide_input=_hidden(name)).strip()
     if value == "{":
         raise BadInputError(f"{name}: is a file of several lines; give it by --secret-file FILE")
     return SecretStr(value)
@@ -94,7 +95,9 @@ def check_source(file: str | None, *, definition: str | None = None) -> None:
             "-f - and --secret-file - can't both be standard input; write one of them to a file"
         )
     if file != "-" and _open_to_all(file):
-        click.echo(f"note: others can read {file}; 'chmod 600 {file}', or remove it afterwards", err=True)
+        say(
+            f"note: others can read {file}; make it yours alone or remove it afterwards: {command('chmod', '600', file)}"
+        )
 
 
 def _open_to_all(file: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from regcred.cli.failures import BadInputError, Failed
-from regcred.cli.output import printable
+from regcred.cli.output import write
 from regcred.cli.parameters import CLUSTER
 from regcred.cli.session import Session, pass_session
 from regcred.wording import plural
@@ -69,7 +69,7 @@ def sync(
         {name: value for name, value in settings.items() if value},
         context,
         "dry-run" if dry_run else "once" if once else "loop",
-        lambda line: click.echo(printable(line)),
+        write,
     )
     if failures:
         so = (

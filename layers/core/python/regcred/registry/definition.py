@@ -133,6 +133,15 @@ User = Annotated[
 Digits = Annotated[str, written(r"\d+", "a number")]
 """A number that is an identifier, as text; or empty."""
 
+Audience = Annotated[
+    str,
+    written(
+        r"[A-Za-z0-9._~:/?@%+=,-]{0,255}",
+        "an audience: a URL or a name, without spaces, quotes and other characters",
+    ),
+]
+"""The audience of an identity token, or empty. It is printed in what a vendor's administrator pastes into a shell."""
+
 NonEmpty = AfterValidator(_check_nonempty)
 """Marks a list that needs at least one item."""
 

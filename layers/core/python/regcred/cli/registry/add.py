@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from regcred.cli import definitions, lookup, secrets
 from regcred.cli.failures import BadInputError
-from regcred.cli.output import say
+from regcred.cli.output import say, write_document
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.prompts import interactive
 from regcred.cli.rotate import ask, timeout_option, wait_option
@@ -125,7 +125,7 @@ def _tell_trust(reference: Reference, definition: BaseDefinition, policy: Projec
         )
         return
     say(f"{reference} is keyless; the vendor's side must trust {policy.role_arn}:")
-    click.echo(f"\n{definition.trust(Asker(reference.project, policy.role_arn))}", err=True)
+    write_document(f"\n{definition.trust(Asker(reference.project, policy.role_arn))}\n", err=True)
     say(
         f"until that is done, fetching is refused and tried again ('regcred registry trust {reference}' shows it anew)"
     )

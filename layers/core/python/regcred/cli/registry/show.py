@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import click
 
 from regcred.cli import lookup
-from regcred.cli.output import output_option, print_json, print_table, printable, say, time_text
+from regcred.cli.output import output_option, print_json, print_table, say, time_text, write, write_document
 from regcred.cli.parameters import PROJECT, REFERENCE
 from regcred.cli.session import Session, pass_session
+from regcred.printable import is_plain
 from regcred.reference import Reference
 from regcred.vault.records.index import IndexEntry
 from regcred.wording import expires_in
@@ -74,8 +75,6 @@ def _few(hosts: Sequence[str]) -> str:
 @pass_session
 def show(session: Session, reference: Reference, as_json: bool) -> None:
     """Show a registry's definition and what is known of its credential. Secrets are never shown."""
-    import yaml
-
     store = session.store
     found = lookup.definition(store, reference)
     entry = lookup.index(store, reference.project).registries.get(reference.registry)
@@ -92,9 +91,9 @@ def show(session: Session, reference: Reference, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"# {reference}, definition version {found.version}")
-    click.echo(yaml.safe_dump(found.value.content(), sort_keys=False, allow_unicode=True), nl=False)
-    click.echo("")
+    write(f"# {reference}, definition version {found.version}")
+    write_document(_yaml(found.value.content()))
+    write("")
     _show_line(
         "upstream secret", {True: "written", False: "none", None: "unknown (your token may not tell)"}[secret]
     )
@@ -110,8 +109,16 @@ def show(session: Session, reference: Reference, as_json: bool) -> None:
     _show_line("Secret's name", reference.secret_name)
 
 
+def _yaml(content: Mapping[str, Any]) -> str:
+    """The definition as YAML; characters that a terminal would act on are escaped by YAML itself, so it stays readable."""
+    import yaml
+
+    text: str = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+    return text if is_plain(text) else yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=False)
+
+
 def _show_line(name: str, value: str) -> None:
-    click.echo(f"{name:<17}{printable(value)}")
+    write(f"{name:<17}{value}")
 
 
 def _entry_json(entry: IndexEntry | None) -> dict[str, Any] | None:

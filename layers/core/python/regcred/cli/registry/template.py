@@ -6,7 +6,7 @@ import click
 
 from regcred.cli import definitions
 from regcred.cli.failures import user_input
-from regcred.cli.output import print_table
+from regcred.cli.output import print_table, write_document
 from regcred.registry import catalog
 
 
@@ -22,4 +22,4 @@ def template(provider: str | None) -> None:
         print_table(["provider", "for"], [[name, definitions.summary(name)] for name in names])
         return
     with user_input():
-        click.echo(definitions.template(provider), nl=False)
+        write_document(definitions.template(provider))

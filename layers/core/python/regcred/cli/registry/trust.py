@@ -8,7 +8,7 @@ import click
 
 from regcred.cli import definitions, lookup
 from regcred.cli.failures import BadInputError
-from regcred.cli.output import say
+from regcred.cli.output import say, write_document
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.session import Session, pass_session
 from regcred.reference import Reference
@@ -48,7 +48,7 @@ def trust(
         say(f"{reference} is not keyless: its upstream secret is all that the vendor asks for")
         return
     role = _role(role_arn) if role_arn else _project_role(store, reference)
-    click.echo(definition.trust(Asker(reference.project, role, _issuer(issuer))), nl=False)
+    write_document(definition.trust(Asker(reference.project, role, _issuer(issuer))))
 
 
 def _role(arn: str) -> str:

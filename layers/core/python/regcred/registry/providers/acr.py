@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from shlex import quote
 from typing import Annotated, Any, Literal
 
 from pydantic import SecretStr, model_validator
@@ -105,7 +106,7 @@ class AcrDefinition(BaseDefinition):
             if self.repositories and not self.exact()
             else ""
         )
-        return f"""az ad app federated-credential create --id {self.client_id} --parameters '{federated}'
+        return f"""az ad app federated-credential create --id {self.client_id} --parameters {quote(federated)}
 {roles}
 # On a registry with repository permissions by ABAC: the role "Container Registry Repository Reader" instead.
 {narrow}{asker.identity_note(AUDIENCE)}"""

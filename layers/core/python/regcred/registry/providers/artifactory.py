@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from shlex import quote
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.registry import aws, transport
-from regcred.registry.definition import BaseDefinition, Host, NonEmpty, require
+from regcred.registry.definition import Audience, BaseDefinition, Host, NonEmpty, require, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import after_seconds, claims
 from regcred.registry.transport import Answer, Bearer
@@ -40,10 +41,12 @@ class ArtifactoryDefinition(BaseDefinition):
     """'aws': keyless, by the project's IAM role. 'oidc': keyless, by its signed identity token. 'token': an
     administrator's token in the upstream secret makes short-lived ones."""
 
-    oidc_provider: str = ""
+    oidc_provider: Annotated[
+        str, written(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", "the name of an OIDC integration, as in regcred")
+    ] = ""
     """The name of the OIDC integration, for 'auth: oidc'."""
 
-    audience: str = ""
+    audience: Audience = ""
     """The audience that the OIDC integration expects; empty: https:// and the platform."""
 
     username: str = ""
@@ -75,7 +78,7 @@ class ArtifactoryDefinition(BaseDefinition):
         curl = "curl --fail --header 'Content-Type: application/json' --header \"Authorization: Bearer $ADMIN_TOKEN\""
         if self.auth == "aws":
             body = document({"username": "PULL_USER", "iam_role": asker.role_arn})
-            return f"{curl} --request PUT {api}/aws/iam_role --data '{body}'\n# PULL_USER: a user that may only read.\n"
+            return f"{curl} --request PUT {quote(f'{api}/aws/iam_role')} --data {quote(body)}\n# PULL_USER: a user that may only read.\n"
         if self.auth == "token":
             return ""
         audience = self.audience or f"https://{self.platform}"
@@ -95,8 +98,8 @@ class ArtifactoryDefinition(BaseDefinition):
                 "expires_in": self.lifetime_seconds,
             },
         }
-        return f"""{curl} --request POST {api}/oidc --data '{document(provider)}'
-{curl} --request POST {api}/oidc/{self.oidc_provider}/identity_mappings --data '{document(mapping)}'
+        return f"""{curl} --request POST {quote(f"{api}/oidc")} --data {quote(document(provider))}
+{curl} --request POST {quote(f"{api}/oidc/{self.oidc_provider}/identity_mappings")} --data {quote(document(mapping))}
 # PULL_USER: a user that may only read.
 {asker.identity_note(audience)}"""
 

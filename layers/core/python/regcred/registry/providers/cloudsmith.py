@@ -7,13 +7,14 @@ Contract: ``POST https://api.cloudsmith.io/openid/{org}/`` with an OIDC token an
 from __future__ import annotations
 
 from datetime import timedelta
+from shlex import quote
 from typing import Annotated, Literal
 
 from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Host, written
+from regcred.registry.definition import Audience, BaseDefinition, Host, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
 from regcred.registry.trust import Asker, document
@@ -43,7 +44,7 @@ class CloudsmithDefinition(BaseDefinition):
     host: Host = HOST
     """The registry's host as it stands in image names; a custom domain where there is one."""
 
-    audience: str = API
+    audience: Audience = API
     """The audience of the identity token, as the OIDC provider settings of the organisation check it."""
 
     def typed_hosts(self) -> tuple[str, ...]:
@@ -62,7 +63,7 @@ class CloudsmithDefinition(BaseDefinition):
             }
         )
         return f"""curl --fail --request POST {API}/orgs/{self.organisation}/openid-connect/ \\
-  --header 'Content-Type: application/json' --header "X-Api-Key: $ORGANISATION_ADMIN_KEY" --data '{body}'
+  --header 'Content-Type: application/json' --header "X-Api-Key: $ORGANISATION_ADMIN_KEY" --data {quote(body)}
 # The service account {self.service} may only read.
 {asker.identity_note(self.audience)}"""
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from shlex import quote
 from typing import Annotated, Literal
 
 from pydantic import SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Host, require, written
+from regcred.registry.definition import Audience, BaseDefinition, Host, require, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
 from regcred.registry.transport import Basic
@@ -40,7 +41,7 @@ class QuayDefinition(BaseDefinition):
     ] = ""
     """The robot, as in organisation+robot, for 'auth: federated'."""
 
-    audience: str = ""
+    audience: Audience = ""
     """The audience of the identity token; empty: https:// and the host."""
 
     @model_validator(mode="after")
@@ -61,8 +62,8 @@ class QuayDefinition(BaseDefinition):
         audience = self.audience or f"https://{self.host}"
         url = f"https://{self.host}/api/v1/organization/{organisation}/robots/{robot}/federation"
         body = json.dumps([{"issuer": asker.issuer_or_name, "subject": asker.role_arn}])
-        return f"""curl --fail --request POST {url} --header 'Content-Type: application/json' \\
-  --header "Authorization: Bearer $ORGANISATION_ADMIN_TOKEN" --data '{body}'
+        return f"""curl --fail --request POST {quote(url)} --header 'Content-Type: application/json' \\
+  --header "Authorization: Bearer $ORGANISATION_ADMIN_TOKEN" --data {quote(body)}
 # The robot may only read the repositories it is for.
 {asker.identity_note(audience)}"""
 

@@ -21,7 +21,7 @@ from pydantic import SecretStr, model_validator
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, require, written
+from regcred.registry.definition import Audience, BaseDefinition, require, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer
@@ -69,10 +69,12 @@ class TencentDefinition(BaseDefinition):
     ] = ""
     """The CAM role to assume."""
 
-    identity_provider: str = ""
+    identity_provider: Annotated[
+        str, written(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "the name of an identity provider, as in regcred")
+    ] = ""
     """The name of the OIDC identity provider in CAM that knows the project's issuer."""
 
-    audience: str = "regcred"
+    audience: Audience = "regcred"
     """The client id that the identity provider in CAM expects as audience."""
 
     @model_validator(mode="after")
