@@ -32,8 +32,8 @@ from regcred.adapters.sts import ProjectIdentity
 from regcred.credential import Credential
 from regcred.reference import Reference
 from regcred.registry.catalog import provider_for
-from regcred.registry.definition import parse
 from regcred.registry.interface import Identity, MintContext, Verdict, Verification
+from regcred.registry.parsing import parse
 from regcred.registry.verify import RegistryVerifier
 
 HOST = "registry.example.com"

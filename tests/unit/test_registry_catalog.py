@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from pydantic import SecretStr
 
 from regcred.errors import MalformedError
-from regcred.registry import catalog
-from regcred.registry.definition import parse
+from regcred.reference import Reference
+from regcred.registry import catalog, providers, transport
+from regcred.registry.interface import Identity, IssuedCredential, MintContext, Revoked
+from regcred.registry.parsing import parse
 from regcred.registry.providers.basic import BasicDefinition, BasicProvider
+from regcred.registry.transport import Answer
 from regcred.registry.vendors import needed
+
+GUIDE = Path(__file__).parents[2] / "docs" / "adding-a-provider.md"
 
 
 class ElsewhereDefinition(BasicDefinition):
@@ -37,6 +45,32 @@ def third_party(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.undo()
     catalog._third_party.cache_clear()
     catalog._provider_class.cache_clear()
+
+
+def test_a_provider_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is the example of docs/adding-a-provider.md, as it stands there."""
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    (tmp_path / "example.py").write_text(code)
+    monkeypatch.setattr(providers, "__path__", [*providers.__path__, str(tmp_path)])
+    line = {"example": "regcred.registry.providers.example:ExampleProvider"}
+    monkeypatch.setattr(catalog, "_BUILT_IN", {**catalog._BUILT_IN, **line})
+    catalog._provider_class.cache_clear()
+    content = {"provider": "example", "host": "registry.example.com", "repositories": ["team/"]}
+    definition = parse(content, where="here")
+    assert definition.keys(definition.typed_hosts()) == ("registry.example.com/team/",)
+    assert "example" in catalog.names()
+    provider = catalog.provider_for("example")
+    answer = Answer(200, {}, b'{"token": "t0ken", "expires_at": "2027-01-01T00:00:00Z"}')
+    monkeypatch.setattr(transport, "send", lambda *_, **__: answer)
+    context = MintContext(
+        reference=Reference("payments", "main"),
+        now=lambda: datetime(2026, 11, 24, tzinfo=UTC),
+        identity=cast("Identity", None),
+        upstream={"token": SecretStr("an API token")},
+    )
+    credential = provider.mint(definition, context)
+    assert credential.hosts == ("registry.example.com/team/",)
+    assert provider.revoke(definition, IssuedCredential.of(credential), context) is Revoked.UNSUPPORTED
 
 
 def test_another_packages_provider_is_found_by_its_entry_point(third_party: Any) -> None:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from regcred.errors import MalformedError, RefusedError
 from regcred.registry.catalog import definition_model, names, provider_for
-from regcred.registry.definition import check_allowed, host_matches, parse, split_image
+from regcred.registry.definition import check_allowed, host_matches, split_image
+from regcred.registry.parsing import parse
 
 BASIC = {"provider": "basic", "hosts": ["registry.example.com"]}
 ECR = {"provider": "ecr", "regions": ["eu-central-1"]}

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from regcred.registry.catalog import names
-from regcred.registry.definition import parse
+from regcred.registry.parsing import parse
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "providers.md").read_text()
 EXAMPLES = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", DOCUMENT, flags=re.DOTALL)]

@@ -6,8 +6,8 @@ import pytest
 
 from regcred.errors import MalformedError
 from regcred.registry import ecr_hosts
-from regcred.registry.definition import parse
 from regcred.registry.ecr_hosts import Endpoint
+from regcred.registry.parsing import parse
 from regcred.registry.providers.ecr import session_policy
 
 ALL = frozenset(Endpoint)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from regcred.errors import MalformedError
-from regcred.registry.definition import parse
+from regcred.registry.parsing import parse
 from regcred.registry.trust import Asker
 
 ASKER = Asker("payments", "arn:aws:iam::111122223333:role/regcred/payments", "https://issuer.example.net")

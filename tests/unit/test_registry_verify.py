@@ -11,8 +11,9 @@ from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.errors import TransientError
-from regcred.registry.definition import BaseDefinition, parse
+from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import Verdict, Verification
+from regcred.registry.parsing import parse
 from regcred.registry.transport import Answer, Basic
 from regcred.registry.verify import Challenge, RegistryVerifier
 

@@ -12,7 +12,8 @@ from fakes.rotate_world import HOST, PROD, World
 
 from regcred.errors import TransientError
 from regcred.reference import Reference
-from regcred.registry.definition import BaseDefinition, parse
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.parsing import parse
 from regcred.rotate import Done, turn
 from regcred.vault.records.paths import registry_path
 from regcred.work import Message, Reason

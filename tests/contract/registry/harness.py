@@ -29,8 +29,9 @@ from pydantic import SecretStr
 from regcred.credential import Credential
 from regcred.reference import Reference
 from regcred.registry.catalog import provider_for
-from regcred.registry.definition import BaseDefinition, parse
+from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import IssuedCredential, Journal, MintContext, Revoked, Verification
+from regcred.registry.parsing import parse
 from regcred.registry.verify import RegistryVerifier
 
 REFERENCE = Reference("payments", "main")

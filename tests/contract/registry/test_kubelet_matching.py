@@ -19,7 +19,8 @@ from pydantic import SecretStr
 from realparts.build import binary
 from regcred.credential import Credential, Login
 from regcred.registry import ecr_hosts
-from regcred.registry.definition import BaseDefinition, parse
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.parsing import parse
 from regcred.registry.providers.ecr import EcrDefinition
 
 

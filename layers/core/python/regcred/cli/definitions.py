@@ -18,8 +18,9 @@ from regcred.cli.failures import BadInputError
 from regcred.cli.output import say
 from regcred.errors import MalformedError
 from regcred.registry import catalog
-from regcred.registry.definition import BaseDefinition, parse
+from regcred.registry.definition import BaseDefinition
 from regcred.registry.descriptions import descriptions
+from regcred.registry.parsing import parse
 
 AUTH = "auth"
 """The field by which a provider that knows several ways to sign in is told which."""

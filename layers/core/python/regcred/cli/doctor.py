@@ -16,7 +16,8 @@ from regcred.cli.session import Platform, Session, pass_session
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.printable import printable
 from regcred.reference import Reference
-from regcred.registry.definition import check_allowed, parse
+from regcred.registry.definition import check_allowed
+from regcred.registry.parsing import parse
 from regcred.vault.platform import Verb
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State

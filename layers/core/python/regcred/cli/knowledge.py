@@ -12,7 +12,7 @@ from regcred.cli.output import say
 from regcred.cli.session import Session
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
-from regcred.registry.definition import parse
+from regcred.registry.parsing import parse
 from regcred.vault.records.index import IndexEntry
 from regcred.vault.store import Store
 from regcred.views.explanation import Held, Known

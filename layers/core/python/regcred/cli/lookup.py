@@ -10,7 +10,8 @@ from typing import TypeVar
 from regcred.cli.output import say
 from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError
 from regcred.reference import Reference, check_label
-from regcred.registry.definition import BaseDefinition, parse
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.parsing import parse
 from regcred.vault.records.declared import Definition
 from regcred.vault.records.index import Index
 from regcred.vault.records.paths import registry_path

@@ -12,13 +12,11 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from regcred.errors import MalformedError
-
-if TYPE_CHECKING:
-    from regcred.registry.definition import BaseDefinition
-    from regcred.registry.interface import Provider
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.interface import Provider
 
 GROUP = "regcred.providers"
 """The entry point group under which another package ships providers."""

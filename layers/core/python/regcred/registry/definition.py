@@ -7,19 +7,16 @@ rules (k8s.io/kubernetes pkg/credentialprovider).
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
-from regcred.errors import MalformedError, RefusedError
-from regcred.registry.catalog import definition_model
+from regcred.errors import RefusedError
 from regcred.registry.trust import Asker
-from regcred.wording import worded
 
 _HOST_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _PORT_MAX = 65535
@@ -225,65 +222,6 @@ class BaseDefinition(BaseModel):
         tried for ``team/app2`` of the same host, and the registry refuses it there.
         """
         return tuple(f"{host}/{path}" if path else host for host in hosts for path in self.scopes() or ("",))
-
-
-def parse(content: Mapping[str, Any], *, where: str) -> BaseDefinition:
-    """Give a definition its type by its ``provider``.
-
-    Args:
-        content: What the owner wrote, as a plain mapping.
-        where: Where it was read (a path in Vault, a file's name), for the error text.
-
-    Raises:
-        MalformedError: One line that names each wrong field, what is wrong and what is allowed.
-    """
-    name = content.get("provider")
-    if not isinstance(name, str) or not name:
-        wrong = "is no text" if name else "is missing"
-        raise MalformedError(
-            f"{where}: provider: {wrong}; name the kind of registry, as in 'provider: ecr'", field="provider"
-        )
-    try:
-        model = definition_model(name)
-    except MalformedError as error:
-        raise MalformedError(f"{where}: {error}", field="provider") from None
-    try:
-        return model.model_validate(dict(content))
-    except ValidationError as error:
-        raise _malformed(error, model, where=where) from None
-
-
-def _malformed(error: ValidationError, model: type[BaseDefinition], *, where: str) -> MalformedError:
-    problems = [_problem(dict(item), model) for item in error.errors(include_url=False)]
-    return MalformedError(f"{where}: " + "; ".join(text for _, text in problems), field=problems[0][0])
-
-
-def _problem(item: Mapping[str, Any], model: type[BaseDefinition]) -> tuple[str, str]:
-    field = _path(item["loc"])
-    if item["type"] == "extra_forbidden":
-        return field, f"{field}: is not a field of this provider{_near(field, model.model_fields)}"
-    if item["type"] == "missing":
-        from regcred.registry.descriptions import descriptions
-
-        described = descriptions(model).get(field)
-        return field, f"{field}: is missing" + (f"; {described}" if described else "")
-    message = worded(item)
-    if not field:
-        return message.partition(":")[0], message
-    return field, f"{field}: {message[:1].lower()}{message[1:]}"
-
-
-def _near(field: str, known: Iterable[str]) -> str:
-    names = [name for name in known if name != "provider"]
-    close = difflib.get_close_matches(field, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; its fields are {', '.join(names)}"
-
-
-def _path(location: Sequence[str | int]) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
 
 
 def split_image(image: str) -> tuple[str, str]:

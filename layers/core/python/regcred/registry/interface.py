@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import SecretStr
 
 from regcred.credential import Credential
 from regcred.reference import Reference
-
-if TYPE_CHECKING:
-    from regcred.registry.definition import BaseDefinition
+from regcred.registry.definition import BaseDefinition
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from regcred.errors import MalformedError, MissingError, RegcredError, TooSoonError
 from regcred.log import bug
-from regcred.registry.definition import BaseDefinition, check_allowed, parse
+from regcred.registry.definition import BaseDefinition, check_allowed
 from regcred.registry.interface import Identity, MintContext, Provider, Verifier
+from regcred.registry.parsing import parse
 from regcred.rotate import entries
 from regcred.rotate.claim import Held
 from regcred.rotate.decide import Seen
