@@ -115,6 +115,7 @@ PARTS = {
             0.3,
         ),
         Part("keyring", "1.36.3", GO_MODULES / "keyring", ".", 0.5),
+        Part("gitea", "1.27.3", GO_MODULES / "gitea", "gitea.dev", 4),
         Part("helm", "4.3.1", GO_MODULES / "helm", "helm.sh/helm/v4/cmd/helm", 1.5),
         Part(
             "toxiproxy", "2.5.0", GO_MODULES / "toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server", 0.1
