@@ -11,9 +11,9 @@ import boto3
 import pytest
 import yaml
 from bench.cost import ALARM_METRICS, METRICS
-from infra.deployment import REGION, ROOT, VAULT, deploy, fake_account, translated
+from infra.deployment import REGION, ROOT, VAULT, _document, deploy, fake_account, translated
 
-from realparts.aws_policy import allowed
+from realparts.aws_policy import allowed, pinned
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 """moto leaves out what its CloudFormation does not know; cfn-lint has checked that."""
@@ -162,7 +162,7 @@ def test_the_shipped_roles_are_created_and_pull_only(aws: boto3.Session, name: s
     given = {
         "project-role": {
             "Project": "payments",
-            "RotateRoleArn": "arn:aws:iam::123456789012:role/regcred-rotate",
+            "RotateRoleArns": "arn:aws:iam::123456789012:role/regcred-rotate",
             "Repositories": f"arn:aws:ecr:{REGION}:123456789012:repository/payments/*",
         },
         "ecr-pull-role": {
@@ -186,12 +186,14 @@ def test_the_shipped_roles_are_created_and_pull_only(aws: boto3.Session, name: s
         "ecr:BatchCheckLayerAvailability",
         "ecr:BatchGetImage",
         "ecr:GetDownloadUrlForLayer",
+        "ecr:BatchImportUpstreamImage",
+        "ecr:CreateRepository",
     }
     assert not {action for action in actions if "*" in action}
 
 
 CALLERS = {
-    "project-role": ("RotateRoleArn", "arn:aws:iam::123456789012:role/regcred-rotate"),
+    "project-role": ("RotateRoleArns", "arn:aws:iam::123456789012:role/regcred-rotate"),
     "ecr-pull-role": ("ProjectRoleArn", "arn:aws:iam::123456789012:role/regcred/regcred-trusting"),
 }
 """By template, the parameter that names who may assume its role, and a value."""
@@ -226,7 +228,7 @@ def test_the_shipped_roles_trust_one_caller_with_the_projects_external_id_and_ta
     good = {"sts:ExternalId": "trusting", tag: "trusting", "aws:TagKeys": "project"}
 
     def may(by: str, context: dict[str, str]) -> bool:
-        return allowed([trusts[name]], "sts:AssumeRole", "*", context, by)
+        return allowed([trusts[name]], "sts:AssumeRole", "*", context | {"aws:PrincipalArn": by}, by)
 
     assert may(caller, good)
     assert not may(caller.replace("role/", "role/another-"), good)
@@ -235,18 +237,144 @@ def test_the_shipped_roles_trust_one_caller_with_the_projects_external_id_and_ta
         assert not may(caller, {name: value for name, value in good.items() if name != key})
 
 
+def saved(name: str, trusts: dict[str, Any], caller_id: str) -> dict[str, Any]:
+    """The trust policy as AWS saves it while the caller's role has this unique id."""
+    return pinned(trusts[name], {CALLERS[name][1]: caller_id})
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [("project-role", "aws:RequestTag/project"), ("ecr-pull-role", "aws:PrincipalTag/project")],
+)
+def test_a_caller_whose_role_was_deleted_and_made_again_is_still_trusted(
+    trusts: dict[str, Any], name: str, tag: str
+) -> None:
+    """Redeploying Regcred's stack, or a project's role, gives the role a new unique id."""
+    caller = CALLERS[name][1]
+    context = {
+        "sts:ExternalId": "trusting",
+        tag: "trusting",
+        "aws:TagKeys": ["project"],
+        "aws:PrincipalArn": caller,
+    }
+    policy = saved(name, trusts, "AROABEFORE")
+    for unique_id in ("AROABEFORE", "AROAAFTERWARDS"):
+        assert allowed([policy], "sts:AssumeRole", "*", context, caller, principal_id=unique_id)
+
+
+def test_a_project_trusts_the_rotate_of_each_region_and_nobody_with_a_similar_name(
+    aws: boto3.Session,
+) -> None:
+    callers = [f"arn:aws:iam::123456789012:role/regcred{region}-rotate" for region in ("", "-standby")]
+    create(aws, "project-role", "twice", RotateRoleArns=",".join(callers), Project="twice")
+    trust = aws.client("iam").get_role(RoleName="regcred-twice")["Role"]["AssumeRolePolicyDocument"]
+
+    def may(by: str) -> bool:
+        context = {"sts:ExternalId": "twice", "aws:RequestTag/project": "twice", "aws:PrincipalArn": by}
+        return allowed([trust], "sts:AssumeRole", "*", context, by)
+
+    assert [may(by) for by in callers] == [True, True]
+    assert not may("arn:aws:iam::123456789012:role/regcred-other-rotate")
+    assert not may("arn:aws:iam::210987654321:role/regcred-rotate")
+    assert not may("arn:aws:iam::123456789012:root")
+
+
+def create(aws: boto3.Session, template: str, name: str, **given: str) -> None:
+    aws.client("cloudformation").create_stack(
+        StackName=name,
+        TemplateBody=(ROOT / f"infra/aws/{template}.yaml").read_text(),
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+
+
+def policies_of(aws: boto3.Session, role: str) -> list[dict[str, Any]]:
+    iam = aws.client("iam")
+    names = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    return [
+        _document(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]) for name in names
+    ]
+
+
+@pytest.mark.parametrize("template", ["project-role", "ecr-pull-role"])
+def test_the_shipped_roles_allow_what_a_definition_with_a_pull_through_cache_asks_for(
+    aws: boto3.Session, template: str
+) -> None:
+    """And ECR Public, and nothing of both unless it is asked for."""
+    cached = f"arn:aws:ecr:{REGION}:123456789012:repository/docker-hub/library/alpine"
+    wanted = [
+        ("ecr:BatchImportUpstreamImage", cached),
+        ("ecr:CreateRepository", cached),
+        ("ecr-public:GetAuthorizationToken", "*"),
+        ("sts:GetServiceBearerToken", "*"),
+    ]
+    caller, prefix, role = {
+        "project-role": (
+            {"RotateRoleArns": CALLERS["project-role"][1]},
+            {"PullThroughRepositories": cached.replace("library/alpine", "*")},
+            "regcred-",
+        ),
+        "ecr-pull-role": (
+            {"ProjectRoleArn": CALLERS["ecr-pull-role"][1], "RepositoryPrefix": "own/"},
+            {"PullThroughPrefix": "docker-hub/"},
+            "regcred-pull-",
+        ),
+    }[template]
+    extra = {"CreateRepositories": "true", "EcrPublic": "true"}
+    create(aws, template, f"{template}-plain", Project="plain", **caller)
+    create(aws, template, f"{template}-cache", Project="cache", **caller, **prefix, **extra)
+
+    def may(project: str, action: str, resource: str) -> bool:
+        return any(allowed([each], action, resource) for each in policies_of(aws, f"{role}{project}"))
+
+    assert [may("cache", *each) for each in wanted] == [True] * 4
+    assert [may("plain", *each) for each in wanted] == [False] * 4
+    assert may("cache", "ecr:BatchGetImage", cached)
+    assert not may("cache", "ecr:CreateRepository", cached.replace("docker-hub", "own"))
+
+
+def test_each_queue_has_a_policy_that_names_it_alone() -> None:
+    """SQS refuses a statement about another queue than the one that it is set on."""
+    resources = translated()["Resources"]
+    queues = {name for name, item in resources.items() if item["Type"] == "AWS::SQS::Queue"}
+    covered = []
+    for item in resources.values():
+        if item["Type"] != "AWS::SQS::QueuePolicy":
+            continue
+        [queue] = [each["Ref"] for each in item["Properties"]["Queues"]]
+        for statement in item["Properties"]["PolicyDocument"]["Statement"]:
+            assert statement["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
+        covered.append(queue)
+    assert sorted(covered) == sorted(queues)
+
+
+def test_a_stack_that_stands_by_has_no_schedule_and_no_alarm_for_its_absence() -> None:
+    resources = translated()["Resources"]
+    schedule = next(
+        item["Properties"] for item in resources.values() if item["Type"] == "AWS::Scheduler::Schedule"
+    )
+    assert schedule["State"] == {"Fn::If": ["Scheduled", "ENABLED", "DISABLED"]}
+    quiet = {"Fn::If": ["Scheduled", "breaching", "notBreaching"]}
+    assert resources["NoSweep"]["Properties"]["TreatMissingData"] == quiet
+
+
 class _Loader(yaml.SafeLoader):
     """YAML with CloudFormation's short tags, which are of no interest here."""
 
 
-_Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+_Loader.add_multi_constructor(
+    "!",
+    lambda loader, _, node: (
+        loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else None
+    ),
+)
 
 
 def _actions(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         for key, value in node.items():
             if key == "Action":
-                yield from [value] if isinstance(value, str) else value
+                yield from re.findall(r"[a-z-]+:[A-Za-z*]+", json.dumps(value))
             else:
                 yield from _actions(value)
     elif isinstance(node, list):

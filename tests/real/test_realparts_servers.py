@@ -225,6 +225,44 @@ def test_assume_role_checks_trust_durations_and_policies(
     assert code_of(refused) == code
 
 
+@pytest.mark.parametrize("by_account", [False, True], ids=["its-arn", "its-account"])
+def test_a_role_made_again_is_trusted_only_where_the_policy_names_its_account(
+    parts: Stack, *, by_account: bool
+) -> None:
+    """AWS saves the unique id of a role whose ARN stands in Principal."""
+    asker = f"arn:aws:iam::{ACCOUNT}:role/regcred-again"
+    target = f"arn:aws:iam::{ACCOUNT}:role/regcred/again"
+    may = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": target}],
+    }
+    statement: dict[str, Any] = {"Effect": "Allow", "Principal": {"AWS": asker}, "Action": "sts:AssumeRole"}
+    if by_account:
+        statement["Principal"] = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+        statement["Condition"] = {"ArnEquals": {"aws:PrincipalArn": asker}}
+
+    def asks() -> str:
+        session = parts.aws.session_environment(asker, "regcred")
+        sts = parts.aws.client(
+            "sts",
+            aws_access_key_id=session["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=session["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=session["AWS_SESSION_TOKEN"],
+        )
+        try:
+            sts.assume_role(RoleArn=target, RoleSessionName="again")
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return "assumed"
+
+    parts.aws.add_role(asker, policy=may)
+    parts.aws.add_role(target, trust={"Version": "2012-10-17", "Statement": [statement]})
+    assert asks() == "assumed"
+    parts.aws.remove_role(asker)
+    parts.aws.add_role(asker, policy=may)
+    assert asks() == ("assumed" if by_account else "AccessDenied")
+
+
 def test_faults_are_seen_by_the_caller_and_end(parts: Stack, project: dict[str, str]) -> None:
     parts.aws.fault("GetAuthorizationToken", "refuse", times=1)
     with pytest.raises(ClientError) as refused:

@@ -105,3 +105,16 @@ def test_a_session_policy_that_aws_would_refuse_is_refused_with_the_remedy() -> 
     with pytest.raises(MalformedError, match=r"AWS takes 2048; name fewer") as caught:
         compact(session_policy(many))
     assert caught.value.field == "repositories"
+
+
+@pytest.mark.parametrize(
+    ("region", "kinds"),
+    [("us-east-1", 2), ("eu-central-1", 2), ("us-gov-west-1", 2), ("cn-north-1", 2), ("us-iso-east-1", 1)],
+)
+def test_a_definition_that_names_no_endpoints_gets_the_hosts_that_images_are_written_with(
+    region: str, kinds: int
+) -> None:
+    definition = parse({"provider": "ecr", "regions": [region]}, where="here")
+    found = ecr_hosts.hosts("123456789012", region, frozenset(definition.endpoints))
+    assert len(found) == kinds
+    assert not any("fips" in host for host in found)

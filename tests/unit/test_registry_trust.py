@@ -199,3 +199,17 @@ def test_a_field_that_is_printed_to_be_pasted_takes_no_shell_characters(
 ) -> None:
     with pytest.raises(MalformedError, match=field):
         parse(content, where="here")
+
+
+@pytest.mark.parametrize(
+    "content", [each for each in KEYLESS if each["provider"] in {"ecr", "ecr-public"}], ids=name
+)
+def test_an_aws_policy_to_paste_names_no_role_whose_id_would_be_saved_in_its_place(
+    content: dict[str, object],
+) -> None:
+    text = parse(content, where="here").trust(ASKER)
+    blocks = re.findall(r"^\{$.*?^\}$", text, flags=re.MULTILINE | re.DOTALL)
+    policies = [json.loads(block) for block in blocks]
+    for statement in (each for policy in policies for each in policy["Statement"] if "Principal" in each):
+        assert statement["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
+        assert statement["Condition"]["ArnEquals"] == {"aws:PrincipalArn": ASKER.role_arn}

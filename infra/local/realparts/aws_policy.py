@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+
+Context = Mapping[str, str | list[str]]
+"""Condition keys and their values."""
 
 # Every private ECR host, as Kubernetes' own ECR credential provider recognises them.
 _ECR_HOST = re.compile(
@@ -52,8 +56,11 @@ def allowed(
     policies: Iterable[Mapping[str, Any]],
     action: str,
     resource: str,
-    context: Mapping[str, str] | None = None,
+    context: Context | None = None,
     principal: str | None = None,
+    *,
+    principal_id: str = "",
+    named: bool = False,
 ) -> bool:
     """Whether every one of the policies allows the action: a session policy narrows its role's.
 
@@ -61,12 +68,15 @@ def allowed(
         policies: IAM policy documents; with none, nothing is allowed.
         action: as in `ecr:BatchGetImage`.
         resource: the ARN acted on.
-        context: condition keys and their values.
+        context: condition keys and their values; a list for a key that may have several.
         principal: the caller's ARN, for a resource or trust policy.
+        principal_id: the caller's unique id, which a saved trust policy names instead of a role's ARN.
+        named: whether only a statement counts that names the caller itself and not its whole account.
     """
     documents = list(policies)
+    caller = _Caller(principal, principal_id, named=named)
     return bool(documents) and all(
-        _decision(document, action, resource, context or {}, principal) for document in documents
+        _decision(document, action, resource, context or {}, caller) for document in documents
     )
 
 
@@ -84,13 +94,37 @@ def malformed(policy: Any) -> str | None:
     return None if policy.get("Statement") else "Statement is missing"
 
 
+def pinned(trust: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
+    """Return a trust policy as AWS saves it: a role's ARN in Principal becomes the role's unique id.
+
+    So a role that is deleted and made again is another principal, although its ARN is the same.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles
+
+    Args:
+        trust: the policy as it was written.
+        ids: unique ids by the ARNs of the roles that exist. Other ARNs stay: the stand-in does not refuse them, as AWS does.
+    """
+    saved: dict[str, Any] = copy.deepcopy(dict(trust))
+    for statement in _listed(saved.get("Statement", [])):
+        principal = statement.get("Principal")
+        if isinstance(principal, dict) and "AWS" in principal:
+            principal["AWS"] = [ids.get(arn, arn) for arn in _listed(principal["AWS"])]
+    return saved
+
+
+class _Caller(NamedTuple):
+    arn: str | None
+    unique_id: str
+    named: bool
+
+
 def _decision(
-    document: Mapping[str, Any], action: str, resource: str, context: Mapping[str, str], principal: str | None
+    document: Mapping[str, Any], action: str, resource: str, context: Context, caller: _Caller
 ) -> bool:
     effects = {
         statement["Effect"]
         for statement in _listed(document.get("Statement", []))
-        if _matches(statement, action, resource, context, principal)
+        if _matches(statement, action, resource, context, caller)
     }
     return effects == {"Allow"}
 
@@ -99,47 +133,80 @@ def _matches(
     statement: Mapping[str, Any],
     action: str,
     resource: str,
-    context: Mapping[str, str],
-    principal: str | None,
+    context: Context,
+    caller: _Caller,
 ) -> bool:
     return (
         _any_like(statement.get("Action", []), action, fold=True)
         and ("Resource" not in statement or _any_like(statement["Resource"], resource))
-        and ("Principal" not in statement or _is_principal(statement["Principal"], principal))
+        and ("Principal" not in statement or _is_principal(statement["Principal"], caller))
         and all(_holds(operator, keys, context) for operator, keys in statement.get("Condition", {}).items())
     )
 
 
-def _is_principal(stated: Any, principal: str | None) -> bool:
-    if stated == "*":
+def _is_principal(stated: Any, caller: _Caller) -> bool:
+    stated = {"AWS": "*"} if stated == "*" else stated
+    listed = _listed(stated.get("AWS", []))
+    if caller.arn in listed or (caller.unique_id and caller.unique_id in listed):
         return True
-    named = _listed(stated.get("AWS", []))
-    account = (principal or "::::").split(":")[4]
-    return principal in named or account in named or f"arn:aws:iam::{account}:root" in named
+    partition, account = ((caller.arn or "::::").split(":")[i] for i in (1, 4))
+    whole = {"*", account, f"arn:{partition}:iam::{account}:root"}
+    return not caller.named and not whole.isdisjoint(listed)
 
 
-def _holds(operator: str, keys: Mapping[str, Any], context: Mapping[str, str]) -> bool:
-    name = operator.removeprefix("ForAllValues:").removeprefix("ForAnyValue:").removesuffix("IfExists")
+def _holds(operator: str, keys: Mapping[str, Any], context: Context) -> bool:
+    """Whether one operator's conditions hold.
+
+    Contracts: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html and
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
+    """
+    quantifier, _, name = operator.rpartition(":")
+    optional = name.endswith("IfExists")
     lowered = {key.lower(): value for key, value in context.items()}
     return all(
-        _compare(name, _listed(wanted), lowered.get(key.lower()), optional=operator.endswith("IfExists"))
+        _quantified(
+            quantifier,
+            name.removesuffix("IfExists"),
+            _listed(wanted),
+            lowered.get(key.lower()),
+            optional=optional,
+        )
         for key, wanted in keys.items()
     )
 
 
-def _compare(name: str, wanted: list[str], actual: str | None, *, optional: bool) -> bool:
-    if actual is None:
-        return optional or "Not" in name
+def _quantified(
+    quantifier: str, name: str, wanted: list[str], actual: str | list[str] | None, *, optional: bool
+) -> bool:
+    values = [] if actual is None else _listed(actual)
+    if quantifier == "ForAllValues":  # true as well where the request has no such key
+        return all(_compare(name, wanted, value) for value in values)
+    if not values:
+        return quantifier != "ForAnyValue" and (optional or "Not" in name)
+    return any(_compare(name, wanted, value) for value in values)
+
+
+def _compare(name: str, wanted: list[str], actual: str) -> bool:
     match name:
-        case "StringEquals" | "ArnEquals":
+        case "StringEquals":
             return actual in wanted
         case "StringNotEquals":
             return actual not in wanted
-        case "StringLike" | "ArnLike":
+        case "StringLike":
             return any(fnmatch.fnmatchcase(actual, pattern) for pattern in wanted)
+        case "ArnEquals" | "ArnLike":  # these two are the same
+            return any(_arn_like(actual, pattern) for pattern in wanted)
+        case "ArnNotEquals" | "ArnNotLike":
+            return not any(_arn_like(actual, pattern) for pattern in wanted)
         case "NumericLessThanEquals":
             return int(actual) <= int(wanted[0])
     raise ValueError(f"the stand-in does not know the condition operator {name}")
+
+
+def _arn_like(arn: str, pattern: str) -> bool:
+    """Each of an ARN's six parts is compared on its own; ``*`` and ``?`` are wildcards within a part."""
+    parts, wanted = arn.split(":", 5), pattern.split(":", 5)
+    return len(parts) == len(wanted) == 6 and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
 def _any_like(patterns: Any, value: str, *, fold: bool = False) -> bool:

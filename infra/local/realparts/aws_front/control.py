@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
+
 from aiohttp import web
 
-from realparts.aws_policy import malformed
+from realparts.aws_policy import malformed, pinned
 
 from .faults import Faults
 from .store import Caller, Store
@@ -42,7 +44,10 @@ class Control:
         for key in ("trust", "policy"):
             if reason := malformed(body[key]):
                 return web.json_response({"message": f"{key}: {reason}"}, status=400)
-        self._store.roles[body["arn"]] = body
+        roles = self._store.roles
+        body["id"] = roles.get(body["arn"], {}).get("id") or f"AROA{secrets.token_hex(8).upper()}"
+        body["trust"] = pinned(body["trust"], {arn: role["id"] for arn, role in roles.items()})
+        roles[body["arn"]] = body
         self._store.save()
         return web.json_response({})
 

@@ -35,6 +35,8 @@ class Caller:
     token: str | None = None
     expires_at: float | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    role_id: str = ""
+    """The unique id of the role whose session it is: a role that was deleted and made again has another."""
 
 
 class Store:
@@ -92,6 +94,7 @@ class Store:
             policies=policies,
             expires_at=time.time() + seconds,
             tags=tags,
+            role_id=self.roles.get(arn, {}).get("id", ""),
         )
         self.callers[session.access_key] = session
         self.save()

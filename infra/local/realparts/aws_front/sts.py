@@ -92,7 +92,8 @@ class Sts:
 
     def _trusting_role(self, call: Call, arn: str, tags: dict[str, str]) -> dict[str, Any]:
         caller = call.caller
-        context = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
+        context: dict[str, str | list[str]] = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
+        context |= {"aws:TagKeys": list(tags)} if tags else {}
         context |= {f"aws:PrincipalTag/{key}": value for key, value in caller.tags.items()}
         context |= {"aws:PrincipalArn": caller.principal, "aws:PrincipalAccount": caller.account}
         if "ExternalId" in call.params:
@@ -101,9 +102,13 @@ class Sts:
         role = self._store.roles.get(arn)
         account = arn.split(":")[4]
         for action in actions:
-            trusted = role is not None and allowed([role["trust"]], action, arn, context, caller.principal)
-            # Across accounts the caller's own policy must allow it as well.
-            permitted = account == caller.account or allowed(caller.policies, action, arn, context)
+            trust = [role["trust"]] if role else []
+            trusted = allowed(trust, action, arn, context, caller.principal, principal_id=caller.role_id)
+            # Across accounts, and where the trust policy names an account only, the caller's own policy must allow it as well.
+            named = account == caller.account and allowed(
+                trust, action, arn, context, caller.principal, principal_id=caller.role_id, named=True
+            )
+            permitted = named or allowed(caller.policies, action, arn, context)
             if not (trusted and permitted):
                 raise access_denied(caller.arn, f"{action} on resource: {arn}")
         assert role is not None

@@ -113,7 +113,11 @@ Scope = Annotated[str, AfterValidator(_check_scope)]
 """One repository (``team/app``), or a prefix of repositories that ends in ``/`` (``team/``)."""
 
 RoleArn = Annotated[
-    str, written(ROLE_ARN, "the ARN of an IAM role, as in arn:aws:iam::123456789012:role/regcred/pull")
+    str,
+    written(
+        ROLE_ARN,
+        "the ARN of an IAM role, as in arn:aws:iam::123456789012:role/regcred-pull/regcred-pull-payments",
+    ),
 ]
 """The ARN of an IAM role, or empty."""
 

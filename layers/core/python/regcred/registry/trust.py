@@ -45,6 +45,16 @@ class Asker:
         return self.role_arn.split(":")[4]
 
     @property
+    def account_arn(self) -> str:
+        """The account of the role, as ``Principal`` names it.
+
+        A role's own ARN there would become the role's unique id when the policy is saved: the role made again would be
+        refused. So policies name the account, and the role by ``aws:PrincipalArn``.
+        https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles
+        """
+        return f"arn:{self.partition}:iam::{self.account}:root"
+
+    @property
     def role_name(self) -> str:
         """The role's name without its path."""
         return self.role_arn.rpartition("/")[2]
@@ -92,13 +102,14 @@ def assume_role_policy(asker: Asker) -> dict[str, Any]:
         "Statement": [
             {
                 "Effect": "Allow",
-                "Principal": {"AWS": asker.role_arn},
+                "Principal": {"AWS": asker.account_arn},
                 "Action": "sts:AssumeRole",
                 "Condition": {
+                    "ArnEquals": {"aws:PrincipalArn": asker.role_arn},
                     "StringEquals": {
                         "sts:ExternalId": asker.project,
                         "aws:PrincipalTag/project": asker.project,
-                    }
+                    },
                 },
             }
         ],

@@ -49,8 +49,8 @@ class EcrDefinition(BaseDefinition):
     role_arn: RoleArn = ""
     """A role to assume from the project's own role; needed for another account and to narrow to 'repositories'."""
 
-    endpoints: tuple[Endpoint, ...] = tuple(Endpoint)
-    """Under which host names images are written; each costs about 6 kB in the Secret."""
+    endpoints: tuple[Endpoint, ...] = (Endpoint.STANDARD, Endpoint.DUAL_STACK)
+    """Under which host names images are written, where the region has them; each costs about 6 kB in the Secret. Add 'fips' and 'fips-dual-stack' if images are written so."""
 
     pull_through: tuple[Scope, ...] = ()
     """Prefixes of pull-through cache rules, as in [docker-hub/]: allowed to fetch from upstream."""
@@ -183,7 +183,14 @@ def session_policy(definition: EcrDefinition) -> dict[str, Any]:
 def _repository_policy(asker: Asker) -> dict[str, Any]:
     return {
         "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Principal": {"AWS": asker.role_arn}, "Action": _PULL}],
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": asker.account_arn},
+                "Action": _PULL,
+                "Condition": {"ArnEquals": {"aws:PrincipalArn": asker.role_arn}},
+            }
+        ],
     }
 
 
