@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from regcred.errors import MalformedError, RefusedError, TransientError
-from regcred.registry import transport
+from regcred.registry import limits, transport
 from regcred.registry.transport import Answer, Bearer
 
 
@@ -93,7 +93,7 @@ class Trickling(BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("path", ["/plain", "/encoded"])
 def test_a_body_that_comes_a_byte_at_a_time_is_given_up(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "CALL_SECONDS", 0.2)
     began = time.monotonic()
     with serving(Trickling) as origin, pytest.raises(TransientError, match=r"127\.0\.0\.1:\d+ did not send"):
         transport.send("GET", origin + path)

@@ -1,4 +1,4 @@
-"""An adapter of `requests` that reads each bundle of certificates once, not at every connection."""
+"""An adapter of `requests` whose calls have a deadline, and that reads each bundle of certificates once."""
 
 from __future__ import annotations
 
@@ -11,17 +11,43 @@ import certifi
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 
+from regcred.errors import MalformedError
+from regcred.registry.connection import POOLS, TlsSocket
+
 
 @cache
 def _context(bundle: str) -> ssl.SSLContext:
     """The TLS settings that trust a file or a folder of certificates."""
-    if Path(bundle).is_dir():
-        return ssl.create_default_context(capath=bundle)
-    return ssl.create_default_context(cafile=bundle)
+    folder = Path(bundle).is_dir()
+    try:
+        context = ssl.create_default_context(
+            cafile=None if folder else bundle, capath=bundle if folder else None
+        )
+    except OSError:  # no such file, no right to read it, or nothing in it that is a certificate
+        raise MalformedError(
+            f"no certificates can be read from {bundle!r}; check REQUESTS_CA_BUNDLE"
+        ) from None
+    context.sslsocket_class = TlsSocket
+    return context
 
 
-class OneContextAdapter(HTTPAdapter):
-    """Checks servers against REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or certifi's certificates, as `requests` does."""
+class BoundedAdapter(HTTPAdapter):
+    """Keeps every call to its budget, see :mod:`regcred.registry.limits`.
+
+    Servers are checked against REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or certifi's certificates, as `requests` does.
+    """
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:
+        """See the base class."""
+        super().init_poolmanager(*args, **more)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: Any, **more: Any) -> Any:
+        """See the base class."""
+        manager = super().proxy_manager_for(proxy, **more)
+        if not str(proxy).lower().startswith("socks"):  # SOCKS has pools of its own
+            manager.pool_classes_by_scheme = POOLS
+        return manager
 
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None

@@ -1,4 +1,4 @@
-"""Plain HTTP to vendors and registries: time-outs, no redirects, no raw body in an error.
+"""Plain HTTP to vendors and registries: one deadline for each call, no redirects, no raw body in an error.
 
 `requests` reads HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE from the environment, so a proxy or a private
 certificate authority needs no setting of ours.
@@ -23,17 +23,17 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
+from regcred.registry import causes, limits
 from regcred.registry.definition import LOCAL_HOSTS
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Response, Session
+    from requests import PreparedRequest, Request, Response, Session
 
 CONNECT_SECONDS = 5.0
-READ_SECONDS = 15.0
-"""How long the next bytes of an answer may take."""
+"""How long a connection may take; the whole call has a deadline besides, see :mod:`regcred.registry.limits`."""
 
-BODY_SECONDS = 30.0
-"""How long a body may take in all, however steadily its bytes come."""
+READ_SECONDS = limits.WAIT_SECONDS
+"""How long the next bytes of an answer may take."""
 
 IDLE_SECONDS = 60.0
 """How long a connection may be idle and still be used."""
@@ -161,19 +161,21 @@ def send(
         Any answer, whatever its status.
 
     Raises:
-        TransientError: No answer: no name, no connection, no trusted certificate, a time-out.
-        MalformedError: The URL would send a secret in the clear, or a secret is none that a header can carry.
+        TransientError: No whole answer; the text says why: no name, no connection, what is wrong with TLS or the certificate,
+            a deadline.
+        MalformedError: The URL would send a secret in the clear, a secret is none that a header can carry, or the answer is
+            larger than any of a registry.
     """
     import requests
-    import urllib3.exceptions
 
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOCAL_HOSTS):
         raise MalformedError(
             f"{parts.scheme}://{parts.netloc} is not https; registries and vendors are called over TLS"
         )
-    try:
-        with _session().request(
+    return _exchanged(
+        parts.netloc,
+        requests.Request(
             method,
             url,
             params=list(query) or None,
@@ -181,38 +183,65 @@ def send(
             data=text.get_secret_value().encode() if text else list(form or ()) or None,
             json=document,
             auth=_authorize(auth),
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
-            allow_redirects=False,
-            stream=True,
-        ) as response:
-            body = _body(response, parts.netloc) if method != "HEAD" else b""
+        ),
+    )
+
+
+def send_signed(
+    method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, ca_bundle: str = ""
+) -> Answer:
+    """One request that was signed as it is, for an SDK; redirects are not followed.
+
+    Args:
+        method: The HTTP method.
+        url: Where the SDK sends it.
+        headers: All headers, the signature among them.
+        body: What was signed.
+        ca_bundle: A file of certificates to trust instead of the ones that all other calls trust.
+
+    Raises:
+        TransientError, MalformedError: See :func:`send`.
+    """
+    import requests
+
+    request = requests.Request(method, url, headers=dict(headers), data=body, auth=_authorize(None))
+    return _exchanged(urlsplit(url).netloc, request, verify=ca_bundle or None)
+
+
+def _exchanged(host: str, request: Request, *, verify: str | None = None) -> Answer:
+    import requests
+    import urllib3.exceptions
+
+    try:
+        with limits.one_call() as budget, _sent(request, verify) as response:
+            body = _body(response) if request.method != "HEAD" else b""
             return Answer(response.status_code, response.headers, body)
-    except requests.exceptions.SSLError:
-        raise TransientError(
-            f"{parts.netloc} shows a certificate that is not trusted here; if its authority is private, "
-            "name it in REQUESTS_CA_BUNDLE"
-        ) from None
-    except (requests.Timeout, urllib3.exceptions.TimeoutError):
-        raise TransientError(f"{parts.netloc} did not answer in time") from None
     except requests.exceptions.InvalidHeader:
-        raise _unsendable(parts.netloc) from None
+        raise _unsendable(host) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise TransientError(f"{parts.netloc} can't be reached ({type(error).__name__})") from None
+        raise causes.unreachable(
+            host, error, late=not budget.seconds, seconds=limits.CALL_SECONDS
+        ) from None
     except ValueError:  # http.client's own, whose text repeats the value
-        raise _unsendable(parts.netloc) from None
+        raise _unsendable(host) from None
 
 
-def _body(response: Response, host: str) -> bytes:
+def _sent(request: Request, verify: str | None) -> Response:
+    kept = session()
+    prepared = kept.prepare_request(request)
+    settings = kept.merge_environment_settings(prepared.url, {}, True, verify, None)  # noqa: FBT003 - stream
+    timeout = (CONNECT_SECONDS, READ_SECONDS)
+    return kept.send(prepared, timeout=timeout, allow_redirects=False, **settings)
+
+
+def _body(response: Response) -> bytes:
     """The body as it was before its encoding for the way, cut at :data:`BODY_MAX`."""
     from urllib3 import HTTPResponse
 
-    until = time.monotonic() + BODY_SECONDS
     sent = bytearray()
     # Whatever has come, and not decoded yet: a decoder goes on reading by itself until it has something to give.
     while part := response.raw.read1(BODY_MAX - len(sent), decode_content=False):
         sent += part
-        if time.monotonic() > until:
-            raise TransientError(f"{host} did not send its whole answer in {BODY_SECONDS:.0f} seconds")
     encoding = {"Content-Encoding": response.headers.get("Content-Encoding", "")}
     encoded = HTTPResponse(BytesIO(sent), headers=encoding, preload_content=False)
     return encoded.read(BODY_MAX, decode_content=True)
@@ -225,7 +254,7 @@ def _unsendable(host: str) -> MalformedError:
     )
 
 
-def _session() -> Session:
+def session() -> Session:
     """One session for all: reading a bundle of certificates takes longer than a request, and connections are kept.
 
     It keeps no cookies. Connections that were idle for long are closed first: whatever lies between may have forgotten
@@ -258,11 +287,12 @@ def _new_session() -> Session:
 
     import requests
 
-    from regcred.registry.adapter import OneContextAdapter
+    from regcred.registry.adapter import BoundedAdapter
 
     session = requests.Session()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.mount("https://", OneContextAdapter(pool_maxsize=32))
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, BoundedAdapter(pool_maxsize=32))
     return session
 
 

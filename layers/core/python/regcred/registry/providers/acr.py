@@ -16,7 +16,7 @@ from pydantic import SecretStr, model_validator
 
 from regcred.credential import Credential, Login, earliest
 from regcred.errors import MalformedError, RefusedError, TransientError
-from regcred.registry import transport
+from regcred.registry import limits, transport
 from regcred.registry.definition import BaseDefinition, NonEmpty, require, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
@@ -159,6 +159,7 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
     """An Entra access token of the application, for the project's signed identity."""
     with needed("azure-identity", extra="azure"):
         from azure.core.exceptions import AzureError, ClientAuthenticationError
+        from azure.core.pipeline.transport import RequestsTransport
         from azure.identity import ClientAssertionCredential
 
     what = f"Entra, asked for a token of {definition.client_id},"
@@ -171,16 +172,20 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
         return context.identity.web_identity_token(AUDIENCE, ASSERTION_LIFETIME).get_secret_value()
 
     try:
-        with ClientAssertionCredential(
-            definition.tenant_id,
-            definition.client_id,
-            assertion,
-            authority=AUTHORITIES[_cloud(definition.hosts[0])],
-            disable_instance_discovery=True,
-            retry_total=1,
-            connection_timeout=transport.CONNECT_SECONDS,
-            read_timeout=transport.READ_SECONDS,
-        ) as credential:
+        with (
+            limits.one_call(),
+            ClientAssertionCredential(
+                definition.tenant_id,
+                definition.client_id,
+                assertion,
+                authority=AUTHORITIES[_cloud(definition.hosts[0])],
+                disable_instance_discovery=True,
+                retry_total=0,  # rotate tries again; the client would sleep as long as a Retry-After says
+                transport=RequestsTransport(session=transport.session(), session_owner=False),
+                connection_timeout=transport.CONNECT_SECONDS,
+                read_timeout=transport.READ_SECONDS,
+            ) as credential,
+        ):
             return SecretStr(credential.get_token(SCOPE).token)
     except ClientAuthenticationError as error:
         raise _entra_refusal(error, what, remedy) from None

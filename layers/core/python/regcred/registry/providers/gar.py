@@ -9,14 +9,15 @@ repositories (credential access boundaries know Cloud Storage only), so the serv
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
-from regcred.errors import MalformedError, TransientError
-from regcred.registry import transport
+from regcred.errors import MalformedError
+from regcred.registry import limits, transport
 from regcred.registry.definition import BaseDefinition, NonEmpty, require, written
 from regcred.registry.interface import Identity, IssuedCredential, MintContext, Revoked
 from regcred.registry.transport import Answer
@@ -172,22 +173,18 @@ def _one_line(context: MintContext, name: str) -> SecretStr:
 
 def _access_token(definition: GarDefinition, identity: Identity) -> tuple[SecretStr, Any]:
     with needed("google-auth", extra="google"):
-        from google.auth.exceptions import GoogleAuthError, TransportError
+        from google.auth.exceptions import GoogleAuthError
 
     what = f"Google, asked for a token of {definition.service_account},"
     request = _Recorder()
     credentials = _credentials(definition, identity)
-    reached = True
     try:
-        credentials.refresh(request)
+        with limits.one_call():
+            credentials.refresh(request)
         return SecretStr(str(credentials.token)), credentials.expiry
-    except TransportError:
-        reached = False
     except (GoogleAuthError, ValueError, TypeError, AttributeError, KeyError):
         # Raised anew below, outside of this block: these exceptions carry the vendor's whole answer.
         pass
-    if not reached:
-        raise TransientError(f"{what} can't be reached; it will be tried again")
     if request.last is not None:
         transport.expect(request.last, what=what, remedy=_remedy(request.last_url, definition))
     raise MalformedError(f"{what} answered with something that is no token")
@@ -232,12 +229,9 @@ def _credentials(definition: GarDefinition, identity: Identity) -> Credentials:
 
 
 class _Recorder:
-    """google-auth's transport with our time-outs; remembers the last answer, whose status the exceptions lack."""
+    """google-auth's way to send, by our transport; remembers the last answer, whose status the exceptions lack."""
 
     def __init__(self) -> None:
-        from google.auth.transport.requests import Request
-
-        self._request = Request()
         self.last: Answer | None = None
         self.last_url = ""
 
@@ -247,10 +241,18 @@ class _Recorder:
         method: str = "GET",
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        **more: Any,
-    ) -> Any:
-        more["timeout"] = transport.READ_SECONDS
+        **_: Any,
+    ) -> _Response:
         self.last, self.last_url = None, url
-        response = self._request(url, method=method, body=body, headers=headers, **more)
-        self.last = Answer(response.status, response.headers, response.data or b"")
-        return response
+        text = body.decode() if isinstance(body, bytes) else body
+        self.last = transport.send(method, url, headers=headers, text=SecretStr(text) if text else None)
+        return _Response(self.last.status, self.last.headers, self.last.body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    """What google-auth expects of an answer (google.auth.transport.Response)."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    data: bytes = field(repr=False)

@@ -1,0 +1,145 @@
+"""Connections of urllib3 that keep to the budget of the call they are used for, see :mod:`regcred.registry.limits`.
+
+A call is made and read in one thread, so the sockets find its budget by themselves; a connection that is kept serves
+the next call by that one's budget.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from regcred.registry import limits
+
+if TYPE_CHECKING:
+    from urllib3.response import HTTPResponse
+
+    _Socket = socket.socket
+else:
+    _Socket = object
+
+ADDRESSES_MAX = 8
+"""The most addresses of one name that are tried."""
+
+
+class _Bounded(_Socket):
+    """What a plain socket and one with TLS share: no operation outlasts the call."""
+
+    def _bound(self) -> None:
+        budget = limits.current()
+        if budget is None:
+            return
+        if not budget.seconds:
+            raise TimeoutError("the time of the call is over")
+        self.settimeout(min(limits.WAIT_SECONDS, budget.seconds))
+
+    def recv(self, *args: Any, **more: Any) -> bytes:
+        self._bound()
+        found = super().recv(*args, **more)
+        if budget := limits.current():
+            budget.take(len(found))
+        return found
+
+    def recv_into(self, *args: Any, **more: Any) -> int:
+        self._bound()
+        count = super().recv_into(*args, **more)
+        if budget := limits.current():
+            budget.take(count)
+        return count
+
+    def send(self, *args: Any, **more: Any) -> int:
+        self._bound()
+        return super().send(*args, **more)
+
+    def sendall(self, *args: Any, **more: Any) -> None:
+        self._bound()
+        super().sendall(*args, **more)
+
+
+class PlainSocket(_Bounded, socket.socket):
+    """A socket without TLS: to this machine, or to a proxy."""
+
+
+class TlsSocket(_Bounded, ssl.SSLSocket):
+    """A socket with TLS. One handshake is one operation, however its bytes come."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the base class's signature
+        """See the base class."""
+        self._bound()
+        super().do_handshake(block)
+
+
+class _Bound(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        """Connect to one of the name's addresses; all of them together get no more time than one."""
+        try:
+            return _connected(self._dns_host, self.port, self.timeout, self.socket_options or ())
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"{self.host} accepted no connection in time") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"{self.host} accepted no connection") from error
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as in the base class
+        """See the base class."""
+        budget = limits.current()
+        if budget is None:
+            return super().getresponse()
+        budget.in_head = True
+        try:
+            return super().getresponse()
+        finally:
+            budget.in_head = False
+
+
+def _connected(host: str, port: Any, timeout: Any, options: Any) -> socket.socket:
+    failed: OSError = OSError(f"{host} has no address")
+    budget = limits.current()
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host.strip("[]"), port, socket.AF_UNSPEC, socket.SOCK_STREAM
+    )[:ADDRESSES_MAX]:
+        try:
+            made = PlainSocket(family, kind, protocol)
+        except OSError as error:  # a family that this machine does not have
+            failed = error
+            continue
+        try:
+            for option in options:
+                made.setsockopt(*option)
+            left = budget.seconds if budget else timeout
+            if left == 0:
+                raise TimeoutError("the time of the call is over")
+            made.settimeout(left if timeout is None else min(timeout, left or timeout))
+            made.connect(address)
+        except OSError as error:
+            made.close()
+            failed = error
+            continue
+        return made
+    raise failed
+
+
+class PlainConnection(_Bound, HTTPConnection):
+    """A connection without TLS."""
+
+
+class TlsConnection(_Bound, HTTPSConnection):
+    """A connection with TLS."""
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = TlsConnection
+
+
+POOLS = {"http": _PlainPool, "https": _TlsPool}
+"""What a pool manager of urllib3 takes as ``pool_classes_by_scheme``."""
