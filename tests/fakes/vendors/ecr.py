@@ -39,6 +39,7 @@ class EcrByRole(Vendor):
             "provider": "ecr",
             "regions": ["eu-central-1", "us-east-1"],
             "role_arn": ROLE,
+            "endpoints": ["standard", "dual-stack", "fips", "fips-dual-stack"],
             "repositories": ["team/"],
             "probe": "team/app:1",
         }

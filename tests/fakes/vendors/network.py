@@ -53,6 +53,8 @@ class Response:
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    dripping: bool = False
+    """Headers come one after the other, without end; no body ever does."""
 
     def encoded(self) -> bytes:
         if self.body is None:
@@ -234,10 +236,20 @@ class _Http(BaseHTTPRequestHandler):
         headers = {"Content-Type": "application/json", **response.headers}
         for name, value in headers.items():
             self.send_header(name, value)
+        if response.dripping:
+            self._drip()
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+    def _drip(self) -> None:
+        self.flush_headers()
+        for number in range(80):
+            self.wfile.write(f"X-Drip-{number}: 1\r\n".encode())
+            self.wfile.flush()
+            time.sleep(0.1)
+        raise CutError
 
     def _body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", ""):

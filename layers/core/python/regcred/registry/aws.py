@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
-from regcred.registry import transport
+from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError, TransientError
+from regcred.registry import aws_http, limits, transport
 from regcred.registry.interface import AwsCredentials, MintContext
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _client(
     from botocore.config import Config
 
     silence()
-    return boto3.client(
+    made = boto3.client(
         service,
         region_name=region,
         aws_access_key_id=credentials.access_key_id,
@@ -111,6 +111,7 @@ def _client(
             user_agent_extra="regcred",
         ),
     )
+    return aws_http.bind(made)
 
 
 def silence() -> None:
@@ -234,7 +235,7 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
     from botocore.parsers import ResponseParserError
 
     try:
-        with own_setup():
+        with own_setup(), limits.one_call():
             yield
     except ClientError as error:
         raise _client_error(error, action, remedy) from None
@@ -244,9 +245,9 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
             f"{action}: AWS takes no such {names or 'input'}; check the definition"
         ) from None
     except (BotoCoreError, ResponseParserError) as error:
-        raise TransientError(
-            f"{action}: no answer from AWS ({type(error).__name__}); it will be tried again"
-        ) from None
+        cause = getattr(error, "kwargs", {}).get("error")
+        said = cause if isinstance(cause, RegcredError) else type(error).__name__
+        raise TransientError(f"{action}: no answer from AWS ({said}); it will be tried again") from None
     except (AttributeError, KeyError, TypeError, ValueError):
         # botocore's parsers trip like this over an answer that is not AWS's: a proxy's page, for one.
         raise MalformedError(

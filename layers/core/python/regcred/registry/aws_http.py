@@ -33,19 +33,21 @@ def _send(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
     from botocore.exceptions import HTTPClientError
     from urllib3 import HTTPResponse
 
-    body = request.body
+    body: Any = request.body  # what ECR and STS are asked with is short, never a stream
+    headers: Any = request.headers
     try:
         answer = transport.send_signed(
             request.method,
             request.url,
-            headers={name: _text(value) for name, value in request.headers.items()},
+            headers={name: _text(value) for name, value in headers.items()},
             body=body.encode() if isinstance(body, str) else body,
             ca_bundle=os.environ.get("AWS_CA_BUNDLE", ""),
         )
     except RegcredError as error:
         raise HTTPClientError(error=error) from None
     raw: Any = HTTPResponse(BytesIO(answer.body), preload_content=False)
-    return AWSResponse(request.url, answer.status, dict(answer.headers), raw)
+    got: Any = answer.headers
+    return AWSResponse(request.url, answer.status, got, raw)
 
 
 def _text(value: str | bytes) -> str:

@@ -219,9 +219,7 @@ def _exchanged(host: str, request: Request, *, verify: str | None = None) -> Ans
     except requests.exceptions.InvalidHeader:
         raise _unsendable(host) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise causes.unreachable(
-            host, error, late=not budget.seconds, seconds=limits.CALL_SECONDS
-        ) from None
+        raise causes.unreachable(host, error, late=not budget.seconds, seconds=limits.CALL_SECONDS) from None
     except ValueError:  # http.client's own, whose text repeats the value
         raise _unsendable(host) from None
 
@@ -229,7 +227,7 @@ def _exchanged(host: str, request: Request, *, verify: str | None = None) -> Ans
 def _sent(request: Request, verify: str | None) -> Response:
     kept = session()
     prepared = kept.prepare_request(request)
-    settings = kept.merge_environment_settings(prepared.url, {}, True, verify, None)  # noqa: FBT003 - stream
+    settings = kept.merge_environment_settings(prepared.url, {}, True, verify, None)
     timeout = (CONNECT_SECONDS, READ_SECONDS)
     return kept.send(prepared, timeout=timeout, allow_redirects=False, **settings)
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr, model_validator
 
 from regcred.credential import Credential, Login, earliest
 from regcred.errors import MalformedError, RefusedError, TransientError
-from regcred.registry import limits, transport
+from regcred.registry import causes, limits, transport
 from regcred.registry.definition import BaseDefinition, NonEmpty, require, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
@@ -173,7 +173,7 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
 
     try:
         with (
-            limits.one_call(),
+            limits.one_call() as budget,
             ClientAssertionCredential(
                 definition.tenant_id,
                 definition.client_id,
@@ -190,9 +190,8 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
     except ClientAuthenticationError as error:
         raise _entra_refusal(error, what, remedy) from None
     except AzureError as error:
-        raise TransientError(
-            f"{what} can't be reached ({type(error).__name__}); it will be tried again"
-        ) from None
+        cause = causes.unreachable("it", error, late=not budget.seconds, seconds=limits.CALL_SECONDS)
+        raise TransientError(f"{what} failed: {cause}") from None
     except (AttributeError, KeyError, TypeError, ValueError):
         raise MalformedError(
             f"{what} answered with something that is no token; check the tenant and the proxy"
