@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import parse_qs
@@ -17,6 +18,7 @@ class FakeClusterApi:
     forbidden: list[str] = field(default_factory=list)
     namespace: str = "default"
     gets: list[tuple[str, str]] = field(default_factory=list)
+    selectors: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         return self
@@ -26,6 +28,7 @@ class FakeClusterApi:
 
     def get(self, path: str, query: str = "", *, accept: str = "application/json") -> dict[str, Any]:
         self.gets.append((path, accept))
+        self.selectors += parse_qs(query).get("labelSelector", [])
         if any(path.startswith(prefix) for prefix in self.forbidden):
             raise RefusedError(f"the API server answered 403 to GET {path}")
         if path in self.objects:
@@ -40,10 +43,21 @@ class FakeClusterApi:
 
 
 def _selected(obj: dict[str, Any], query: str) -> bool:
-    selector = parse_qs(query).get("labelSelector", [""])[0]
-    wanted = dict(pair.split("=", 1) for pair in selector.split(",") if pair)
     labels = obj["metadata"].get("labels") or {}
+    selector = parse_qs(query).get("labelSelector", [""])[0]
     field, _, value = parse_qs(query).get("fieldSelector", [""])[0].partition("=")
-    return all(labels.get(key) == value for key, value in wanted.items()) and (
+    return all(_meets(labels, part) for part in re.split(r",(?![^(]*\))", selector) if part) and (
         not field or obj.get(field) == value
     )
+
+
+def _meets(labels: dict[str, str], requirement: str) -> bool:
+    """One requirement of a label selector, as the API server reads it; what it refuses is refused."""
+    if found := re.fullmatch(r"([\w./-]+) (in|notin) \(([^)]*)\)", requirement):
+        key, operator, values = found[1], found[2], found[3].split(",")
+        return (labels.get(key) in values) == (operator == "in")
+    if found := re.fullmatch(r"([\w./-]+)=([\w.-]*)", requirement):
+        return labels.get(found[1]) == found[2]
+    if found := re.fullmatch(r"(!?)([\w./-]+)", requirement):
+        return (found[2] in labels) != bool(found[1])
+    raise AssertionError(f"the API server would refuse the selector {requirement!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +19,7 @@ from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPol
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
-from regcred.views.explanation import serves, split_image
+from regcred.views.images import serves, split_image
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 HOST = "111122223333.dkr.ecr.eu-central-1.amazonaws.com"
@@ -392,6 +393,269 @@ def test_json_is_for_programs(scene):
     }
 
 
+CACHE = Reference("shared", "cache")
+
+
+def test_without_vault_no_image_is_given_a_registry_that_nobody_knows_to_serve_it(scene):
+    scene.annotations = {"registry.regcred.dev/a": str(CACHE), "registry.regcred.dev/b": str(ECR)}
+    scene.no_vault = True
+    failing(scene)()
+    assert "registry  unknown" in scene.out
+    assert "payments/ecr-prod" in scene.out
+    assert "shared/cache" in scene.out
+    scene("explain pod prod/shop-1-a -o json")
+    (image,) = json.loads(scene.out)["images"]
+    assert image["registry"] is None
+    assert image["candidates"] == ["shared/cache", "payments/ecr-prod"]
+
+
+def test_without_vault_an_image_that_is_there_needs_nothing(scene):
+    scene.no_vault, scene.image = True, "busybox"
+    assert "registry  unknown" in scene()
+    assert "nothing to do" in scene.todo
+
+
+def test_a_registry_without_a_credential_yet_is_matched_by_the_hosts_of_its_definition(scene):
+    Store(scene.kv).write_definition(
+        Reference("payments", "nexus"), Definition(provider="basic", hosts=["nexus.example.com"]), cas=0
+    )
+    scene.annotations = {"registry.regcred.dev/a": "payments/nexus"}
+    scene.image, scene.names_secret, scene.secret, scene.placed = "nexus.example.com/app:1", False, False, {}
+    failing(scene)()
+    assert "payments/nexus (annotation" in scene.out
+    assert "has no credential yet" in scene.todo
+
+
+def owned(kind: str, name: str, uid: str, group: str = "apps/v1") -> list[dict]:
+    return [{"apiVersion": group, "kind": kind, "name": name, "uid": uid, "controller": True}]
+
+
+def test_the_pod_of_a_cron_job_is_found(scene):
+    failing(scene)._build()
+    objects = scene.api.objects
+    pod = objects["/api/v1/namespaces/prod/pods/shop-1-a"]
+    pod["metadata"] |= {
+        "labels": {"job-name": "report-1"},
+        "ownerReferences": owned("Job", "report-1", "j1", "batch/v1"),
+    }
+    template = {"spec": {"containers": [{"name": "app", "image": scene.image}]}}
+    objects["/apis/batch/v1/namespaces/prod/jobs/report-1"] = {
+        "metadata": {
+            "name": "report-1",
+            "uid": "j1",
+            "ownerReferences": owned("CronJob", "report", "c1", "batch/v1"),
+        },
+        "spec": {"template": template},
+    }
+    for name, uid in (("report", "c1"), ("other", "c2")):
+        objects[f"/apis/batch/v1/namespaces/prod/cronjobs/{name}"] = {
+            "metadata": {"name": name, "uid": uid, "annotations": scene.annotations},
+            "spec": {"jobTemplate": {"spec": {"template": template}}},
+        }
+    assert "Pod prod/shop-1-a (CronJob report)" in scene("explain cj/report -n prod")
+    assert "403 Forbidden" in scene.out
+    assert "CronJob prod/other" in scene("explain cronjob/other -n prod")
+    assert "has no Pod now" in scene.out
+
+
+@pytest.mark.parametrize(
+    ("selector", "sent"),
+    [
+        (
+            {"matchExpressions": [{"key": "app", "operator": "In", "values": ["shop", "x"]}]},
+            "app in (shop,x)",
+        ),
+        ({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["y"]}]}, "app notin (y)"),
+        ({"matchExpressions": [{"key": "app", "operator": "Exists"}]}, "app"),
+        ({"matchExpressions": [{"key": "gone", "operator": "DoesNotExist"}]}, "!gone"),
+        (
+            {"matchLabels": {"app": "shop"}, "matchExpressions": [{"key": "app", "operator": "Exists"}]},
+            "app=shop,app",
+        ),
+        ({"app": "shop"}, "app=shop"),
+    ],
+)
+def test_the_pods_of_every_form_of_selector_are_found(scene, selector, sent):
+    failing(scene)._build()
+    scene.api.objects["/apis/apps/v1/namespaces/prod/deployments/shop"]["spec"]["selector"] = selector
+    assert "Pod prod/shop-1-a (Deployment shop)" in scene("explain deploy/shop -n prod")
+    assert sent in scene.api.selectors
+
+
+def test_the_pods_of_another_workload_with_the_same_labels_are_not_taken(scene):
+    scene._build()
+    objects = scene.api.objects
+    other = objects["/apis/apps/v1/namespaces/prod/deployments/shop"]
+    objects["/apis/apps/v1/namespaces/prod/deployments/canary"] = {
+        "metadata": {"name": "canary", "uid": "d2"},
+        "spec": other["spec"],
+    }
+    assert "Deployment prod/canary" in scene("explain deploy/canary -n prod")
+    assert "has no Pod now" in scene.out
+
+
+@pytest.mark.parametrize("way", ["no selector", "forbidden"])
+def test_pods_that_can_not_be_found_are_unknown(scene, way):
+    scene._build()
+    if way == "forbidden":
+        scene.api.forbidden.append("/api/v1/namespaces/prod/pods")
+    else:
+        del scene.api.objects["/apis/apps/v1/namespaces/prod/deployments/shop"]["spec"]["selector"]
+    assert "kubelet   unknown" in scene("explain deploy/shop -n prod")
+
+
+def account(scene: Scene, *names: str) -> None:
+    scene.api.objects["/api/v1/namespaces/prod/serviceaccounts/default"] = {
+        "metadata": {"name": "default"},
+        "imagePullSecrets": [{"name": name} for name in names],
+    }
+
+
+def test_a_pod_with_a_list_of_its_own_is_not_told_to_restart(scene):
+    scene.names_secret = False
+    failing(scene)._build()
+    account(scene, ECR.secret_name)
+    objects = scene.api.objects
+    for path in ("replicasets/shop-1", "deployments/shop"):
+        spec = objects[f"/apis/apps/v1/namespaces/prod/{path}"]["spec"]["template"]["spec"]
+        spec["imagePullSecrets"] = [{"name": "own"}]
+    objects["/api/v1/namespaces/prod/pods/shop-1-a"]["spec"]["imagePullSecrets"] = [{"name": "own"}]
+    scene()
+    assert "add '- name: regcred.payments.ecr-prod' to imagePullSecrets" in scene.todo
+    assert "kubectl" not in scene.todo
+
+
+def test_a_bare_pod_with_a_list_of_its_own_is_not_told_to_be_made_again(scene):
+    scene.names_secret = False
+    failing(scene)._build()
+    account(scene, ECR.secret_name)
+    pod = scene.api.objects["/api/v1/namespaces/prod/pods/shop-1-a"]
+    pod["metadata"] |= {"ownerReferences": [], "annotations": scene.annotations}
+    pod["spec"]["imagePullSecrets"] = [{"name": "own"}]
+    scene()
+    assert "list of its own" in scene.todo
+    assert "delete" not in scene.todo
+
+
+def test_a_pod_older_than_its_service_accounts_entry_is_made_anew(scene):
+    scene.names_secret = False
+    failing(scene)._build()
+    account(scene, ECR.secret_name)
+    scene()
+    assert "older than the entry in ServiceAccount default" in scene.todo
+    assert "kubectl -n prod rollout restart deployment/shop" in scene.todo
+
+
+def test_in_mode_none_the_owner_names_the_secret(scene):
+    scene.names_secret = False
+    failing(scene)._build()
+    scene.api.objects["/api/v1/namespaces/prod"]["metadata"]["labels"] = {"regcred.dev/mode": "none"}
+    scene()
+    assert "mode none" in scene.todo
+    assert "kubectl" not in scene.todo
+
+
+def test_a_pod_that_the_policy_left_out_is_not_told_to_restart_for_ever(scene):
+    scene.names_secret = False
+    failing(scene)._build()
+    objects = scene.api.objects
+    objects["/apis/apps/v1/namespaces/prod/deployments/shop"]["metadata"]["annotations"] |= {
+        "regcred.dev/references": str(ECR)
+    }
+    objects["/api/v1/namespaces/prod/pods/shop-1-a"]["metadata"]["annotations"] = {
+        "regcred.dev/inherited": str(ECR)
+    }
+    scene()
+    assert "the admission policy on Pods did not add the name" in scene.todo
+    assert "rollout restart" not in scene.todo
+
+
+def test_a_deleted_secret_is_told_as_deleted_with_what_brings_it_back(scene):
+    scene.secret = False
+    failing(scene)()
+    assert "sync placed version 12 and it is gone" in scene.out
+    assert "somebody deleted it" in scene.todo
+    assert "is sync running" not in scene.todo
+
+
+def test_the_ledger_of_a_namespace_of_the_same_name_that_is_gone_does_not_count(scene):
+    scene.secret = False
+    failing(scene)._build()
+    scene.api.objects["/api/v1/namespaces/prod"]["metadata"]["uid"] = "bbbbbbbb-1"
+    scene()
+    assert "somebody deleted it" not in scene.todo
+
+
+def test_sync_that_is_silent_is_said_to_be(scene):
+    scene.placed, scene.secret = {}, False
+    failing(scene)._build()
+    store = Store(scene.kv)
+    found = store.status("c1", "payments")
+    store.write_status("c1", "payments", Status(written_at=NOW - timedelta(hours=3)), cas=found.version)
+    scene()
+    assert "last heard of 3h ago" in scene.todo
+
+
+def test_a_rollout_that_refers_to_a_deployment_has_its_template_and_annotations(scene):
+    of_a_rollout(scene)
+    objects = scene.api.objects
+    rollout = objects["/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/shop"]
+    template = rollout["spec"].pop("template")
+    rollout["metadata"]["annotations"] = {}
+    rollout["spec"]["workloadRef"] = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "base"}
+    template["metadata"]["annotations"] = scene.annotations
+    objects["/apis/apps/v1/namespaces/prod/deployments/base"] = {
+        "metadata": {"name": "base", "uid": "d9"},
+        "spec": {"template": template, "replicas": 0},
+    }
+    text = scene(f"explain rollout/shop -n prod --workload-kind {ROLLOUT}")
+    assert (
+        "payments/ecr-prod (annotation registry.regcred.dev/x on the pod template of Deployment base)" in text
+    )
+    del objects["/api/v1/namespaces/prod/pods/shop-1-a"]
+    text = scene(f"explain rollout/shop -n prod --workload-kind {ROLLOUT}")
+    assert f"container app: {scene.image}" in text
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"lastTimestamp": "2026-11-24T09:00:00Z", "firstTimestamp": "2026-11-23T09:00:00Z", "count": 4},
+        {
+            "eventTime": "2026-11-23T09:00:00.000000Z",
+            "series": {"lastObservedTime": "2026-11-24T09:00:00.5Z", "count": 4},
+        },
+    ],
+)
+def test_events_are_shown_with_their_age(scene, times):
+    scene.api.objects["/api/v1/namespaces/prod/events/e1"] = {
+        "metadata": {"name": "e1"},
+        "involvedObject": {"uid": "d1"},
+        "reportingComponent": "regcred.dev/sync",
+        "reason": "NotGranted",
+        "message": "no grant",
+        **times,
+    }
+    scene()
+    assert re.search(r"(3h|2h 59m) ago, 4 times: NotGranted: no grant", scene.out)
+
+
+def test_a_command_that_is_advised_is_quoted(scene):
+    scene.names_secret = False
+    failing(scene)._build()
+    objects = scene.api.objects
+    name = "x;touch y"
+    objects[f"/apis/apps/v1/namespaces/prod/deployments/{name}"] = objects[
+        "/apis/apps/v1/namespaces/prod/deployments/shop"
+    ]
+    objects[f"/apis/apps/v1/namespaces/prod/deployments/{name}"]["metadata"]["name"] = name
+    objects["/apis/apps/v1/namespaces/prod/replicasets/shop-1"]["metadata"]["ownerReferences"][0]["name"] = (
+        name
+    )
+    scene()
+    assert "rollout restart 'deployment/x;touch y'" in scene.todo
+
+
 @pytest.mark.parametrize("line", ["explain shop", "explain configmap prod/x", "explain pod a/b/c"])
 def test_what_can_not_be_explained_is_refused(scene, line):
     scene(line, code=2)
@@ -406,10 +670,16 @@ def test_a_pod_that_is_not_there_is_not_found(scene):
     ("image", "host", "path"),
     [
         ("busybox", "docker.io", "library/busybox"),
-        ("team/app:1", "docker.io", "team/app:1"),
+        ("busybox:1.36", "docker.io", "library/busybox"),
+        ("docker.io/busybox", "docker.io", "library/busybox"),
+        ("index.docker.io/busybox@sha256:0", "docker.io", "library/busybox"),
+        ("team/app:1", "docker.io", "team/app"),
         ("index.docker.io/team/app", "docker.io", "team/app"),
-        ("registry.example.com:5000/team/app@sha256:0", "registry.example.com:5000", "team/app@sha256:0"),
+        ("registry.example.com:5000/team/app@sha256:0", "registry.example.com:5000", "team/app"),
+        ("registry.example.com/team/app:1@sha256:0", "registry.example.com", "team/app"),
         ("localhost/app", "localhost", "app"),
+        ("Build/app", "Build", "app"),
+        ("[::1]:5000/app:1", "[::1]:5000", "app"),
     ],
 )
 def test_images_are_split_as_container_runtimes_do(image, host, path):
@@ -426,6 +696,24 @@ def test_images_are_split_as_container_runtimes_do(image, host, path):
         ("*.dkr.ecr.eu-central-1.amazonaws.com", f"{HOST}/app", True),
         ("https://index.docker.io/v1/", "busybox", True),
         ("docker.io", "registry.example.com/app", False),
+        ("docker.io", "alpine", True),
+        ("index.docker.io", "docker.io/alpine", True),
+        ("https://index.docker.io/v2/", "team/app", True),
+        ("docker.io/library/alpine", "alpine:3", True),
+        ("docker.io/library/", "docker.io/alpine", True),
+        ("docker.io/team/", "alpine", False),
+        ("registry-1.docker.io", "alpine", False),
+        ("index.docker.io/team", "team/app", False),
+        ("http://registry.example.com", "registry.example.com/app", True),
+        ("registry.example.com/", "registry.example.com/app", True),
+        ("registry.example.com/v2/team/", "registry.example.com/team/app", True),
+        ("registry.example.com/team/app:1", "registry.example.com/team/app:1", False),
+        ("registry.example.com:443", "registry.example.com/app", False),
+        ("REGISTRY.example.com", "registry.example.com/app", False),
+        ("*.example.com", "a.b.example.com/app", False),
+        ("[::1]:5000", "[::1]:5000/app", True),
+        ("[::1]", "[::1]:5000/app", False),
+        ("[::2]:5000", "[::1]:5000/app", False),
     ],
 )
 def test_keys_serve_images_as_the_kubelet_matches_them(key, image, served):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import click
 
 from regcred.cli.failures import BadInputError
 from regcred.cli.observation import look, world_of
-from regcred.cli.output import Styled, output_option, print_json, write
-from regcred.cli.parameters import WORKLOAD_KIND
+from regcred.cli.output import Styled, output_option, print_json, time_text, write
+from regcred.cli.parameters import CLUSTER, WORKLOAD_KIND
 from regcred.cli.session import Session, pass_session
 from regcred.cluster.model import WORKLOADS, Kind
 from regcred.views import explanation
@@ -33,6 +34,7 @@ SHORT = {
 @click.option("--context", metavar="NAME", help="The kubeconfig's context; else the current one.")
 @click.option(
     "--cluster",
+    type=CLUSTER,
     metavar="C",
     envvar="REGCRED_CLUSTER",
     help="The cluster's name in Regcred, if it can't be told.",
@@ -72,13 +74,12 @@ def explain(
     kind, named_namespace, name = target(what, kinds)
     with session.open_cluster(context) as api:
         namespace = named_namespace or namespace or api.namespace
-        subject, sources = look(api, kind, namespace, name, kinds)
-        world = world_of(session, api, subject, sources, cluster)
+        subject, world = world_of(session, api, look(api, kind, namespace, name, kinds), cluster)
     answers = explanation.explain(subject, world, session.now())
     if as_json:
         print_json(_json(subject, world, answers))
         return
-    _print(subject, world, answers)
+    _print(subject, world, answers, session.now())
 
 
 def target(what: Sequence[str], kinds: Sequence[Kind] = WORKLOADS) -> tuple[Kind, str, str]:
@@ -112,7 +113,7 @@ def target(what: Sequence[str], kinds: Sequence[Kind] = WORKLOADS) -> tuple[Kind
     return kind, namespace, name
 
 
-def _print(subject: Subject, world: World, answers: Sequence[Answer]) -> None:
+def _print(subject: Subject, world: World, answers: Sequence[Answer], now: datetime) -> None:
     write(explanation.headline(subject, world))
     for line in world.malformed:
         _line("✗", "annotation", f"{line.removeprefix('annotation ')}", "red")
@@ -129,8 +130,8 @@ def _print(subject: Subject, world: World, answers: Sequence[Answer]) -> None:
     if subject.told:
         write("")
         write("sync has said:")
-        for text in subject.told:
-            write(f"  {text}")
+        for event in subject.told:
+            write(f"  {explanation.said(event, now)}")
 
 
 def _line(mark: str, name: str, value: str, colour: str) -> None:
@@ -149,10 +150,19 @@ def _json(subject: Subject, world: World, answers: Sequence[Answer]) -> dict[str
                 "container": answer.image.container,
                 "image": answer.image.name,
                 "registry": str(answer.reference) if answer.reference else None,
+                "candidates": list(map(str, answer.candidates)),
                 "checks": [{"name": line.name, "ok": line.good, "text": line.value} for line in answer.lines],
                 "todo": answer.todo,
             }
             for answer in answers
         ],
-        "events": list(subject.told),
+        "events": [
+            {
+                "reason": event.reason,
+                "message": event.message,
+                "last_seen": time_text(event.at),
+                "count": event.count,
+            }
+            for event in subject.told
+        ],
     }

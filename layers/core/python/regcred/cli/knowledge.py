@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import say
@@ -14,8 +15,9 @@ from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.parsing import parse
 from regcred.vault.records.index import IndexEntry
+from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
-from regcred.views.explanation import Held, Known
+from regcred.views.observed import Held, Known
 
 
 @dataclass(slots=True)
@@ -25,8 +27,11 @@ class VaultView:
     session: Session
     namespace: str
     cluster: str | None
+    uid: str = ""
+    """The namespace's uid, where it is known: the ledger may speak of a namespace of the same name that is gone."""
     _said: set[str] = field(default_factory=set)
     _projects: dict[str, dict[str, IndexEntry] | None] = field(default_factory=dict)
+    _statuses: dict[str, Status | None] = field(default_factory=dict)
 
     def known(self, reference: Reference) -> Known:
         """What is known of a reference without looking into the cluster."""
@@ -34,15 +39,24 @@ class VaultView:
         if index is None:
             return Known()
         entry = index.get(reference.registry)
-        granted, placed, refused = self._place(reference)
+        defined, hosts = self._defined(reference, entry)
+        placed, refused, seen = self._place(reference)
         return Known(
             entry=entry,
-            defined=self._defined(reference, entry),
-            granted=granted,
+            typed_hosts=hosts,
+            defined=defined,
+            granted=self._is_granted(reference, refused),
             present=Held.YES if placed else Held.UNKNOWN,
             version=placed,
+            ledger=placed,
             refused=refused,
+            sync_seen=seen,
         )
+
+    def mode(self, references: Iterable[Reference]) -> str:
+        """The mode of the cluster's sync, by its status of any of the projects; empty if none can be read."""
+        found = (self._status(project) for project in sorted({reference.project for reference in references}))
+        return next((status.mode for status in found if status and status.mode), "")
 
     def others(self) -> dict[Reference, IndexEntry]:
         """Registries of the projects that were looked at, and of those that the namespace is granted."""
@@ -129,31 +143,52 @@ class VaultView:
                     f"project {project} is used in {', '.join(clusters)}; say which this is by --cluster"
                 )
 
-    def _defined(self, reference: Reference, entry: IndexEntry | None) -> Held:
+    def _defined(self, reference: Reference, entry: IndexEntry | None) -> tuple[Held, Sequence[str]]:
+        """Whether there is such a registry, and the hosts that it types, where the index tells of none yet."""
         try:
-            return Held.YES if self.session.store.definition_version(reference) else Held.NO
+            if entry and entry.hosts:
+                return (Held.YES if self.session.store.definition_version(reference) else Held.NO), ()
+            found = self.session.store.definition(reference)
+        except MalformedError:
+            return Held.YES, ()
         except RegcredError:
-            return Held.YES if entry else Held.UNKNOWN
+            return (Held.YES if entry else Held.UNKNOWN), ()
+        if found is None:
+            return Held.NO, ()
+        with suppress(MalformedError):
+            return Held.YES, parse(found.value.content(), where=str(reference)).typed_hosts()
+        return Held.YES, ()
 
-    def _place(self, reference: Reference) -> tuple[Held, int | None, str]:
-        """Whether it is granted, the version that sync has placed, and why it refused."""
+    def _status(self, project: str) -> Status | None:
+        if project not in self._statuses:
+            self._statuses[project] = None
+            with suppress(RegcredError):
+                if self.cluster and (found := self.session.store.status(self.cluster, project)):
+                    self._statuses[project] = found.value
+        return self._statuses[project]
+
+    def _place(self, reference: Reference) -> tuple[int | None, str, datetime | None]:
+        """The version that sync says it has placed, why it refused, and when it said so."""
+        status = self._status(reference.project)
+        if status is None:
+            return None, "", None
+        place = status.registries.get(reference.registry, Placement())
+        placed = next((version for version, names in place.placed.items() if self._is_in(names)), None)
+        return placed, place.refused.get(self.namespace, ""), status.written_at
+
+    def _is_in(self, names: Mapping[str, str]) -> bool:
+        uid = names.get(self.namespace)
+        return uid is not None and (not self.uid or not uid or self.uid.startswith(uid))
+
+    def _is_granted(self, reference: Reference, refused: str) -> Held:
         if not self.cluster:
-            return Held.UNKNOWN, None, ""
-        refused, placed = "", None
-        with suppress(RegcredError):
-            status = self.session.store.status(self.cluster, reference.project)
-            if status and (place := status.value.registries.get(reference.registry)):
-                refused = place.refused.get(self.namespace, "")
-                placed = next(
-                    (version for version, names in place.placed.items() if self.namespace in names), None
-                )
+            return Held.UNKNOWN
         with suppress(RegcredError):
             grants = self.session.store.cluster(self.cluster)
-            allowed = grants is not None and grants.value.allows(self.namespace, reference.project)
-            return (Held.YES if allowed else Held.NO), placed, refused
-        if refused == "not-granted":
-            return Held.NO, placed, refused
-        return (Held.YES if placed else Held.UNKNOWN), placed, refused
+            if grants is None:
+                self._say(f"Vault holds no grants of a cluster {self.cluster}: is that its name in Regcred?")
+            return Held.YES if grants and grants.value.allows(self.namespace, reference.project) else Held.NO
+        return Held.NO if refused == "not-granted" else Held.UNKNOWN
 
     def _say(self, text: str) -> None:
         if text not in self._said:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from regcred.cli.knowledge import VaultView
+from regcred.cli.pods import Owners, pods_of
 from regcred.cli.session import Cluster, Session
 from regcred.cluster.annotations import (
+    INHERITED,
+    MODE,
+    REFERENCES,
     REPORTER,
     REQUEST_PREFIX,
     SECRET_EXPIRES,
@@ -19,11 +23,12 @@ from regcred.cluster.annotations import (
     asked,
     reference_of,
 )
-from regcred.cluster.model import POD, WORKLOADS, Kind
+from regcred.cluster.model import POD, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode
 from regcred.cluster.reduce import mapping_at
 from regcred.errors import MissingError, RefusedError
 from regcred.reference import Reference
-from regcred.views.explanation import Held, Image, Known, Subject, World
+from regcred.views.advice import PULL_FAILURES
+from regcred.views.observed import Held, Image, Known, Naming, Said, Subject, World
 
 Json = Mapping[str, Any]
 
@@ -39,9 +44,17 @@ class Source:
     annotations: Mapping[str, str]
 
 
-def look(
-    api: Cluster, kind: Kind, namespace: str, name: str, kinds: Sequence[Kind] = WORKLOADS
-) -> tuple[Subject, list[Source]]:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was looked at in the cluster."""
+
+    subject: Subject
+    sources: Sequence[Source]
+    namespace_uid: str = ""
+    """Empty if the namespace may not be read."""
+
+
+def look(api: Cluster, kind: Kind, namespace: str, name: str, kinds: Sequence[Kind] = WORKLOADS) -> Seen:
     """The Pod to explain (the one of the workload that fares worst), and where its annotations may be.
 
     Args:
@@ -58,47 +71,37 @@ def look(
         found = api.get(kind.path(namespace, name))
     except MissingError:
         raise MissingError(f"there is no {kind.name} {name} in namespace {namespace}") from None
+    owners = Owners(api, namespace, kinds)
     chain: list[tuple[Kind, Json]] = [(kind, found)]
-    if kind is not POD and (pod := _worst_pod(api, found, namespace)):
-        chain = [(POD, pod), *_owners(api, pod, namespace, kinds)]
-    elif kind is POD:
-        chain += _owners(api, found, namespace, kinds)
-    sources = [source for kind, obj in chain for source in _sources(kind, obj)]
+    pods = ""
+    if kind is not POD:
+        made, pods = pods_of(owners, kind, found)
+        if made:
+            chain = [(POD, _worst(made))]
+    chain += owners.above(chain[0][1])
+    referred = [other for of_kind, obj in chain if (other := owners.referred(of_kind, obj))]
+    sources = [source for kind, obj in (*chain, *referred) for source in _sources(kind, obj)]
+    space: Json = {}
     with suppress(RefusedError, MissingError):
         space = api.get(f"/api/v1/namespaces/{namespace}")
         sources.append(Source(f"Namespace {namespace}", space["metadata"].get("annotations") or {}))
-    return _subject(chain, namespace, _told(api, chain, namespace)), sources
-
-
-def _owners(api: Cluster, obj: Json, namespace: str, kinds: Sequence[Kind]) -> list[tuple[Kind, Json]]:
-    """The controllers above an object, nearest first, as far as they can be read."""
-    owner = next((ref for ref in obj["metadata"].get("ownerReferences") or () if ref.get("controller")), None)
-    if owner is None:
-        return []
-    # By group alone, as sync does: the controller of a custom kind may have written another version of it.
-    whose = (owner["apiVersion"].rpartition("/")[0], owner["kind"])
-    kind = next((kind for kind in kinds if (kind.group, kind.name) == whose), None)
-    if kind is None:
-        return []
-    try:
-        above = api.get(kind.path(namespace, owner["name"]))
-    except (RefusedError, MissingError):
-        return [(kind, {"metadata": {"name": owner["name"]}})]
-    return [(kind, above), *_owners(api, above, namespace, kinds)]
-
-
-def _worst_pod(api: Cluster, workload: Json, namespace: str) -> Json | None:
-    labels = ((workload.get("spec") or {}).get("selector") or {}).get("matchLabels")
-    if not labels:
-        return None
-    selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-    pods = (
-        api.get(POD.path(namespace), urlencode({"labelSelector": selector, "limit": 500})).get("items") or []
+    subject = _subject(chain, referred, namespace)
+    naming = _naming(owners, chain, referred, subject.named, space)
+    told = tuple(_told(api, (*chain, *referred), namespace))
+    return Seen(
+        replace(subject, naming=naming, told=told, pods=pods),
+        sources,
+        (space.get("metadata") or {}).get("uid") or "",
     )
-    newest = sorted(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True)
-    return next(
-        (pod for pod in newest if any(image.reason for image in _images(pod))), newest[0] if newest else None
-    )
+
+
+def _worst(pods: Sequence[Json]) -> Json:
+    """The newest whose image can't be pulled, else the newest that waits, else the newest."""
+    for wanted in (PULL_FAILURES.__contains__, bool):
+        for pod in pods:
+            if any(wanted(image.reason) for image in _images(pod)):
+                return pod
+    return pods[0]
 
 
 def _sources(kind: Kind, obj: Json) -> list[Source]:
@@ -110,19 +113,80 @@ def _sources(kind: Kind, obj: Json) -> list[Source]:
     return found
 
 
-def _subject(chain: Sequence[tuple[Kind, Json]], namespace: str, told: Sequence[str]) -> Subject:
+def _subject(
+    chain: Sequence[tuple[Kind, Json]], referred: Sequence[tuple[Kind, Json]], namespace: str
+) -> Subject:
     kind, obj = chain[0]
-    spec = mapping_at(obj, (*kind.template, "spec")) or {}
+    spec = _pod_spec(kind, obj)
+    if spec is None and referred:
+        spec = _pod_spec(*referred[0])
     top = chain[-1] if len(chain) > 1 else None
     return Subject(
         kind=kind.name,
         namespace=namespace,
         name=obj["metadata"]["name"],
-        images=tuple(_images({"spec": spec, "status": obj.get("status") if kind is POD else {}})),
-        named=frozenset(entry["name"] for entry in spec.get("imagePullSecrets") or () if entry.get("name")),
+        images=tuple(_images({"spec": spec or {}, "status": obj.get("status") if kind is POD else {}})),
+        named=frozenset(_listed(spec)),
         controller=(top[0].name, top[1]["metadata"]["name"]) if top else None,
-        told=tuple(told),
     )
+
+
+def _pod_spec(kind: Kind, obj: Json) -> Json | None:
+    return mapping_at(obj, (*kind.template, "spec"))
+
+
+def _listed(spec: Json | None) -> list[str]:
+    entries = (spec or {}).get("imagePullSecrets")
+    return [
+        str(entry["name"])
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, Mapping) and entry.get("name")
+    ]
+
+
+def _naming(
+    owners: Owners,
+    chain: Sequence[tuple[Kind, Json]],
+    referred: Sequence[tuple[Kind, Json]],
+    named: frozenset[str],
+    space: Json,
+) -> Naming:
+    """How the Pod could get the names of its Secrets, as far as the cluster shows it."""
+    kind, obj = chain[0]
+    spec = _pod_spec(kind, obj) or {}
+    account = str(spec.get("serviceAccountName") or spec.get("serviceAccount") or "default")
+    found = owners.read(SERVICE_ACCOUNT, account)
+    names = frozenset(_listed(found)) if found else None
+    templates = [
+        found for kind, obj in (*chain[1:], *referred) if kind.template and (found := _pod_spec(kind, obj))
+    ]
+    if templates:
+        own = Held.YES if any(_listed(template) for template in templates) else Held.NO
+    elif names is not None and named - names:
+        own = Held.YES if not chain[1:] and kind is POD else Held.UNKNOWN
+    else:
+        own = Held.UNKNOWN
+    labels = (space.get("metadata") or {}).get("labels") or {}
+    return Naming(
+        mode=labels.get(MODE, "") if labels.get(MODE) in set(Mode) else "",
+        own_list=own,
+        account=account,
+        account_names=names,
+        marked=frozenset(asked(obj["metadata"].get("annotations"), _inherited(obj)).references)
+        if kind is POD
+        else frozenset(),
+        admitted=frozenset(ref for _, obj in chain[1:] for ref in _recorded(obj)),
+    )
+
+
+def _inherited(pod: Json) -> dict[str, str]:
+    value = (pod["metadata"].get("annotations") or {}).get(INHERITED, "")
+    return {REFERENCES: str(value)} if value else {}
+
+
+def _recorded(obj: Json) -> tuple[Reference, ...]:
+    value = (obj["metadata"].get("annotations") or {}).get(REFERENCES)
+    return asked({REFERENCES: str(value)}).references if value else ()
 
 
 def _images(pod: Json) -> list[Image]:
@@ -150,31 +214,51 @@ def _image(container: Json, status: Json) -> Image:
     )
 
 
-def _told(api: Cluster, chain: Sequence[tuple[Kind, Json]], namespace: str) -> list[str]:
-    """What sync said by Events of the objects, newest last, each once."""
-    uids = {obj["metadata"]["uid"] for _, obj in chain if obj["metadata"].get("uid")}
+def _told(api: Cluster, seen: Sequence[tuple[Kind, Json]], namespace: str) -> list[Said]:
+    """What sync said by Events of the objects, newest last; of equal texts the newest."""
+    uids = {obj["metadata"]["uid"] for _, obj in seen if obj["metadata"].get("uid")}
     query = urlencode({"fieldSelector": f"reportingComponent={REPORTER}", "limit": 500})
     try:
         events = api.get(f"/api/v1/namespaces/{namespace}/events", query).get("items") or []
     except (RefusedError, MissingError):
         return []
-    ours = [event for event in events if (event.get("involvedObject") or {}).get("uid") in uids]
-    return list(dict.fromkeys(f"{event.get('reason')}: {event.get('message')}" for event in ours))
+    ours = [_event(event) for event in events if (event.get("involvedObject") or {}).get("uid") in uids]
+    ours.sort(key=lambda event: event.at or datetime.min.replace(tzinfo=UTC))
+    return list({(event.reason, event.message): event for event in ours}.values())
 
 
-def world_of(
-    session: Session, api: Cluster, subject: Subject, sources: Sequence[Source], cluster: str | None
-) -> World:
-    """All that can be known of the references of a subject, and of those it could have."""
+def _event(event: Json) -> Said:
+    """Contract: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/ (an Event has one of several times)."""
+    series = event.get("series") or {}
+    times = (
+        series.get("lastObservedTime"),
+        event.get("lastTimestamp"),
+        event.get("eventTime"),
+        event.get("firstTimestamp"),
+        (event.get("metadata") or {}).get("creationTimestamp"),
+    )
+    return Said(
+        reason=str(event.get("reason") or ""),
+        message=str(event.get("message") or ""),
+        at=next((time for text in times if text and (time := _time(str(text)))), None),
+        count=int(series.get("count") or event.get("count") or 1),
+    )
+
+
+def world_of(session: Session, api: Cluster, seen: Seen, cluster: str | None) -> tuple[Subject, World]:
+    """All that can be known of the references of a subject, and of those it could have; and the subject with its mode."""
+    subject, sources = seen.subject, seen.sources
     wanted = _asked(sources)
     malformed = asked(*(source.annotations for source in sources)).malformed
     named = {reference for name in subject.named if (reference := reference_of(name))}
-    vault = VaultView(session, subject.namespace, cluster)
+    vault = VaultView(session, subject.namespace, cluster, seen.namespace_uid)
     known = {
         reference: _with_secret(api, subject.namespace, reference, vault.known(reference))
         for reference in [*wanted, *sorted(named - set(wanted))]
     }
-    return World(vault.cluster or "", wanted, malformed, known, vault.others(), vault.public())
+    naming = replace(subject.naming, mode=subject.naming.mode or vault.mode(known))
+    world = World(vault.cluster or "", wanted, malformed, known, vault.others(), vault.public())
+    return replace(subject, naming=naming), world
 
 
 def _asked(sources: Sequence[Source]) -> dict[Reference, str]:
@@ -196,13 +280,13 @@ def _with_secret(api: Cluster, namespace: str, reference: Reference, known: Know
     except MissingError:
         return replace(known, present=Held.NO, version=None)
     except RefusedError:
-        return known
+        return replace(known, present=Held.UNKNOWN, version=None)
     annotations = secret["metadata"].get("annotations") or {}
     version = annotations.get(SECRET_VERSION, "")
     return replace(
         known,
         present=Held.YES,
-        version=int(version) if version.isdecimal() else known.version,
+        version=int(version) if version.isascii() and version.isdecimal() else known.version,
         expires_at=_time(annotations.get(SECRET_EXPIRES, "")),
     )
 

@@ -15,6 +15,9 @@ REQUEST_PREFIX = "registry.regcred.dev/"
 REFERENCES = "regcred.dev/references"
 """Set at admission on the workload: all its references, sorted, joined by ``,``."""
 
+INHERITED = "regcred.dev/inherited"
+"""Set at admission on the pod template: what its workload asks for by its own annotations, in the form of :data:`REFERENCES`."""
+
 ANNOTATED = "regcred.dev/annotated"
 """The label set at admission beside :data:`REFERENCES`; its value is ``"true"``."""
 

@@ -1,0 +1,159 @@
+"""What to do about an image, from what was observed: only what follows from it, or a question. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from regcred.printable import command
+from regcred.reference import Reference
+from regcred.vault.records.index import IndexEntry, State
+from regcred.views.observed import Held, Image, Known, Subject, World
+from regcred.wording import duration
+
+PULL_FAILURES = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ImageInspectError",
+        "InvalidImageName",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+"""Why a container waits when its image is what is wrong (kubelet, pkg/kubelet/images and the CRI's errors)."""
+
+SYNC_SILENT = timedelta(hours=1)
+"""Sync writes its status on change, and every ten minutes as a heartbeat; older than this, it does not run."""
+
+_RESTARTABLE = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
+
+
+def todo(  # noqa: C901, PLR0911 - one question after the other, each with its own answer
+    image: Image, reference: Reference, known: Known, subject: Subject, world: World, now: datetime
+) -> str:
+    """What to do about an image that a reference serves; empty if there is nothing."""
+    entry = known.entry
+    if known.defined is Held.NO and (entry is None or entry.state is State.REMOVED):
+        return f"there is no registry {reference}: correct the annotation, or register it: regcred registry add {reference}"
+    if known.granted is Held.NO:
+        words = (
+            "grant",
+            "add",
+            "--cluster",
+            world.cluster or "CLUSTER",
+            reference.project,
+            subject.namespace,
+        )
+        return f"ask a platform admin: {command('regcred', *words)}"
+    if entry and entry.state is State.REVOKED:
+        return f"it was revoked; a project admin fetches a new one: regcred rotate {reference}"
+    if entry and entry.state is State.FAILING and not _usable(entry, now):
+        return f"fetching it fails: {entry.error} (a project admin: regcred registry show {reference})"
+    if entry and not _usable(entry, now):
+        return f"it has expired and was not renewed; is the rotate function running? (regcred status {reference})"
+    if entry is None and known.defined is Held.YES:
+        return f"it was added and has no credential yet: wait some minutes, or regcred rotate {reference}"
+    if known.refused == "clash":
+        return f"a Secret {reference.secret_name} that is not Regcred's is in the way: rename or delete it"
+    if known.present is Held.NO:
+        return _missing(known, world, now)
+    if subject.is_pod and reference.secret_name not in subject.named and not image.pulled:
+        return unnamed(reference, subject)
+    if image.reason in PULL_FAILURES:
+        return _after_failure(image, reference, subject)
+    return ""
+
+
+def _usable(entry: IndexEntry, now: datetime) -> bool:
+    return entry.version > 0 and (entry.expires_at is None or entry.expires_at > now)
+
+
+def _missing(known: Known, world: World, now: datetime) -> str:
+    if known.ledger:
+        words = ("sync", "--cluster", world.cluster or "CLUSTER", "--once", "--repair")
+        return (
+            f"sync placed version {known.ledger} and the Secret is gone: somebody deleted it. Who runs sync in this cluster puts"
+            f" it back: {command('regcred', *words)}"
+        )
+    if known.entry is None:
+        return (
+            "the Secret is not there, and why can't be told from here, because Vault could not be read: ask a project admin,"
+            " or look at the log of sync"
+        )
+    if known.sync_seen is None:
+        return "sync has not placed the Secret: is sync running in this cluster, and may it read Vault? (its log says)"
+    since = duration(now - known.sync_seen)
+    if now - known.sync_seen > SYNC_SILENT:
+        return f"sync was last heard of {since} ago: it does not run, or does not reach Vault"
+    return (
+        f"sync of cluster {world.cluster} was heard of {since} ago and has not placed the Secret: its log and its Events say why"
+        " (if they don't: is sync running in this very cluster?)"
+    )
+
+
+def unnamed(reference: Reference, subject: Subject) -> str:
+    """What to do for a Pod that does not name the Secret of a reference that it asks for."""
+    naming, name = subject.naming, reference.secret_name
+    add = f"add '- name: {name}' to imagePullSecrets in the pod template"
+    if naming.mode == "none":
+        return f"this namespace is in mode none, where nobody names the Secret to Pods: {add}"
+    listed = naming.account_names is not None and name in naming.account_names
+    if naming.own_list is Held.YES and (listed or naming.mode == "serviceaccount"):
+        return (
+            f"the pod template has an imagePullSecrets list of its own, so Kubernetes leaves out the ServiceAccount's:"
+            f" {add} (a restart alone changes nothing)"
+        )
+    if listed:
+        return f"the Pod is older than the entry in ServiceAccount {naming.account}; make a new one: {restart(subject)}"
+    if naming.mode == "serviceaccount":
+        return (
+            f"ServiceAccount {naming.account} does not list the Secret yet; sync adds it. If it stays so, its log says why"
+            if naming.account_names is not None
+            else f"the Pod is older than the entry in its ServiceAccount, or sync has not made it; make a new one: {restart(subject)}"
+        )
+    if reference in naming.marked and reference in naming.admitted:
+        return (
+            f"the Pod was made with the annotation, and the admission policy on Pods did not add the name: ask a platform admin"
+            f" whether that policy is installed and leaves this namespace or Pod out; until then {add}"
+        )
+    return (
+        f"the Pod is older than its annotation or the admission policy; make a new one: {restart(subject)}"
+        f" (if that does not name the Secret either, no policy serves it: {add})"
+    )
+
+
+def _after_failure(image: Image, reference: Reference, subject: Subject) -> str:
+    check = (
+        "if the registry refuses this image to this credential, check that the repository is within its scope (a project admin:"
+        f" regcred registry verify {reference}); else check the image's name and tag"
+    )
+    match image.reason:
+        case "ImagePullBackOff":
+            return f"the kubelet tries again within 5 minutes; to try at once: {restart(subject)}. If it fails again: {check}"
+        case "ErrImagePull":
+            return f"the kubelet's words say why: {check}, and whether the node reaches the registry"
+    return unread(image)
+
+
+def unread(image: Image) -> str:
+    """What to do where the kubelet gave a reason that no credential mends; empty where it gave none."""
+    match image.reason:
+        case "InvalidImageName":
+            return "correct the image's name"
+        case "RegistryUnavailable":
+            return "check whether the node reaches the registry"
+        case "SignatureValidationFailed":
+            return "check the image's signature and the node's signature policy"
+        case reason if reason in PULL_FAILURES:
+            return "check the image's name and tag, and whether the node reaches the registry"
+    return ""
+
+
+def restart(subject: Subject) -> str:
+    """The command that makes a new Pod in the place of this one, or what to do where there is none."""
+    if subject.controller and subject.controller[0] in _RESTARTABLE:
+        kind, name = subject.controller
+        return command("kubectl", "-n", subject.namespace, "rollout", "restart", f"{kind.lower()}/{name}")
+    if subject.controller:
+        return command("kubectl", "-n", subject.namespace, "delete", "pod", subject.name)
+    return f"delete and create Pod {subject.namespace}/{subject.name} again"
