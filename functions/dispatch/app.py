@@ -67,6 +67,8 @@ def _vault_is_away(error: RegcredError) -> bool:
 def _report(report: Report, *, whole: bool) -> None:
     for name, error in report.unreadable.items():
         logger.error("not readable", where=name, error=str(error), error_kind=error.kind)
+    for project, count in report.left_out.items():
+        logger.error("registries over the project's limit are not rotated", project=project, registries=count)
     metrics.add_metric("Messages", MetricUnit.Count, report.messages)
     metrics.add_metric("Dispatched", MetricUnit.Count, sum(report.reasons.values()))
     if whole:  # a part of the fleet would make an alarm believe that all is well

@@ -35,7 +35,7 @@ class World:
             verifier=self.verifier,
             announcer=self.announcer,
             now=self.clock,
-            **settings,
+            **({"sleep": lambda seconds: self.clock.tick(seconds=seconds)} | settings),
         )
         self.store.write_project("payments", ProjectPolicy(hosts=[HOST]), cas=0)
         self.define(PROD)

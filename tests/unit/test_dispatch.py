@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import pytest
 from fakes.cloud import FakeQueue
@@ -9,10 +12,10 @@ from fakes.key_value import FakeKeyValue
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regcred.dispatch import Dispatch, Envelope, Observed, QueueError, Sweep, health, plan
+from regcred.dispatch import Dispatch, Envelope, Limits, Observed, QueueError, Sweep, health, plan
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.reference import Reference
-from regcred.vault.records.declared import Action, Definition, Request
+from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.records.paths import index_path
 from regcred.vault.store import Store
@@ -138,7 +141,7 @@ def test_reads_grow_with_projects_not_with_registries(world: World) -> None:
     world.verb.run(SWEEP)
     reads = [call for call in world.kv.calls if call[0] != "version"]
     versions = [call for call in world.kv.calls if call[0] == "version"]
-    assert len(reads) == 2 + 3 * 3
+    assert len(reads) == 2 + 3 * 4
     assert len(versions) < 300 / 12 * 2
 
 
@@ -237,3 +240,128 @@ def test_a_message_survives_the_way_and_nonsense_is_named() -> None:
     for body, field in (("{", "document"), ('{"project":"A","registries":{"r":"due"}}', "project")):
         with pytest.raises(MalformedError, match=field):
             Message.parse(body)
+
+
+def test_planning_takes_time_in_proportion_to_the_registries() -> None:
+    names = [f"r{number}" for number in range(52_000)]
+    started = time.process_time()
+    wanted = plan(observed(registries=names, requests=names), SWEEP)
+    assert set(wanted.values()) == {Reason.ASKED}
+    assert time.process_time() - started < 5  # 28 s when each name was looked up in a list
+
+
+def test_a_huge_project_delays_no_other_and_is_done_in_several_sweeps(world: World) -> None:
+    names = [f"r{number}" for number in range(12_000)]
+    world.define("b/r")
+    for name in names:
+        world.kv.put(f"registries/a/{name}", {"document": "{}"})
+    report = world.verb.run(SWEEP)
+    assert world.queue.reasons()["b/r"] is Reason.NEW
+    assert sum(e.message.project == "a" for e in world.queue.sent) == Limits().messages
+    assert report.left_out == {"a": 2_000}
+    first = set(world.queue.reasons())
+    world.verb.run(Sweep(NOW + timedelta(minutes=5)))
+    assert len(set(world.queue.reasons()) - first) > 1_000
+
+
+def test_messages_of_a_project_leave_while_another_is_still_read(world: World) -> None:
+    world.define("slow/r", "quick/r")
+    sent, gave_up = Event(), []
+    send = world.queue.send
+
+    def tell(messages: Sequence[Envelope]) -> None:
+        send(messages)
+        sent.set()
+
+    def hang(operation: str) -> None:
+        if operation == "list" and world.kv.calls[-1] == ("list", "registries/slow"):
+            gave_up.append(not sent.wait(10))
+
+    world.queue.send, world.kv.wait = tell, hang
+    world.verb.run(SWEEP)
+    assert gave_up == [False]
+
+
+def test_a_project_over_its_limit_keeps_what_it_has_and_gets_no_more(world: World) -> None:
+    world.store.write_project("a", ProjectPolicy(max_registries=2), cas=0)
+    world.define("a/old", "a/new1", "a/new2")
+    world.index("a/old", entry(refresh_at=NOW))
+    report = world.verb.run(SWEEP)
+    assert world.queue.reasons() == {"a/old": Reason.DUE, "a/new1": Reason.NEW}
+    assert report.left_out == {"a": 1}
+
+
+def test_a_limit_that_is_lowered_neither_ends_nor_removes_what_is_in_force(world: World) -> None:
+    world.store.write_project("a", ProjectPolicy(max_registries=1), cas=0)
+    world.define("a/r1", "a/r2")
+    for name in ("a/r1", "a/r2"):
+        world.index(name, entry(refresh_at=NOW))
+    world.verb.run(SWEEP)
+    assert world.queue.reasons() == {"a/r1": Reason.DUE, "a/r2": Reason.DUE}
+
+
+@pytest.mark.parametrize("broken", ['{"max_registries": "many"}', "{", '{"max_registries": -1}'])
+def test_a_broken_project_document_stops_no_rotation(world: World, broken: str) -> None:
+    world.kv.put("platform/projects/a", {"document": broken})
+    world.define("a/r")
+    report = world.verb.run(SWEEP)
+    assert world.queue.reasons() == {"a/r": Reason.NEW}
+    assert list(report.unreadable) == ["platform/projects/a"]
+
+
+def test_thousands_of_wrong_names_are_reported_in_a_few_lines(world: World) -> None:
+    for number in range(5_000):
+        world.kv.put(f"registries/a/NOT A LABEL {number}", {"document": "{}"})
+    world.define("a/r")
+    report = world.verb.run(SWEEP)
+    assert world.queue.reasons() == {"a/r": Reason.NEW}
+    assert len(report.unreadable) <= 21
+
+
+def test_a_revocation_is_sent_first_and_waits_for_none_of_its_project(world: World) -> None:
+    world.define(*(f"a/r{number:03}" for number in range(100)))
+    world.index("a/r050", entry())
+    world.store.ask(Reference("a", "r050"), Request(action=Action.REVOKE, asked_at=NOW))
+    world.verb.run(SWEEP, only="a")
+    first = world.queue.sent[0]
+    assert first.message.registries == {"r050": Reason.REVOKE}
+    assert {envelope.group for envelope in world.queue.sent[1:]} == {"a"}
+    assert first.group not in {"a", ""}
+    assert not any("r050" in envelope.message.registries for envelope in world.queue.sent[1:])
+
+
+def test_a_revocation_leaves_though_the_index_cannot_be_read(world: World) -> None:
+    world.kv.faults["read", index_path("a")] = TransientError("timeout")
+    world.store.ask(Reference("a", "r"), Request(action=Action.REVOKE, asked_at=NOW))
+    world.define("a/r")
+    world.verb.run(SWEEP)
+    assert world.queue.reasons() == {"a/r": Reason.REVOKE}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[" * 100_000,
+        json.dumps({"project": "a", "registries": {f"r{n}": "due" for n in range(101)}}),
+        json.dumps({"project": "a", "registries": {"x" * 10_000: "due"}}),
+        json.dumps({"project": "a", "registries": {"r": "due"}, "x" * 5_000: 1}),
+        json.dumps({"project": "a", "registries": {f"R{n}": "no" for n in range(1_000)}}),
+        "null",
+        "",
+    ],
+    ids=["deep", "too-many", "long-name", "unknown-field", "all-wrong", "null", "empty"],
+)
+def test_a_hostile_message_is_refused_in_one_short_line(body: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        Message.parse(body)
+    assert len(str(caught.value)) < 1_000
+
+
+def test_a_request_of_any_shape_is_taken_for_a_request(world: World) -> None:
+    world.define("a/r")
+    world.index("a/r", entry())
+    world.kv.put("requests/a/r", {"document": "x" * 1_000_000})
+    world.kv.put("requests/a/r/deeper/still", {"document": "{}"})
+    world.kv.put("requests/a/revoke/NOT A LABEL", {"document": "{}"})
+    world.verb.run(SWEEP)
+    assert world.queue.reasons() == {"a/r": Reason.ASKED}

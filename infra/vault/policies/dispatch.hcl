@@ -1,5 +1,9 @@
 # dispatch (Lambda): decides what is due. Lists names, reads indexes and versions; sees no secret and writes nothing.
 
+path "${mount}/data/platform/projects/*" {
+  capabilities = ["read"]
+}
+
 path "${mount}/metadata/registries" {
   capabilities = ["list"]
 }

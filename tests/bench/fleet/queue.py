@@ -39,7 +39,7 @@ class Queue:
             if self.rng.random() < self.lost:
                 self.counts["lost"] += 1
                 continue
-            self.waiting[envelope.message.project].append(envelope)
+            self.waiting[envelope.group].append(envelope)
             if self.rng.random() < self.doubled:
                 self.counts["doubled"] += 1
-                self.waiting[envelope.message.project].append(envelope)
+                self.waiting[envelope.group].append(envelope)

@@ -55,7 +55,7 @@ SYNC = {
     "list": ["status/c1"],
 }
 DISPATCH = {
-    "read": ["credentials/*/_index"],
+    "read": ["platform/projects/*", "credentials/*/_index"],
     "version": ["registries/*", "credentials/*/_index"],
     "list": ["registries", "registries/*", "requests", "requests/*", "credentials"],
 }

@@ -100,6 +100,8 @@ class DispatchSettings(Settings):
     """How often the schedule starts it."""
     chunk: int = Field(default=20, ge=1, le=100)
     """Registries in one message."""
+    messages: int = Field(default=150, ge=1, le=10_000)
+    """Messages of one project in one sweep, at most."""
     workers: int = Field(default=8, ge=1, le=64)
     """Projects read side by side."""
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from regcred.errors import MalformedError
 from regcred.vault.records.document import Label, malformed
-from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.index import Index, IndexEntry, State
 
 
 class Reason(StrEnum):
     """Why a registry needs attention. Only a hint: rotate decides anew from what Vault says by then."""
 
+    REVOKE = "revoke"
+    """Its owner asked for the end of its credential."""
     NEW = "new"
     DUE = "due"
     """Its refresh time has come, or the next attempt of a failing one."""
@@ -24,13 +28,20 @@ class Reason(StrEnum):
     REMOVED = "removed"
 
 
+CHUNK_MAX = 100
+"""Most registries in one message."""
+
+BODY_MAX = 16_384
+"""Longest body of a message in characters: :data:`CHUNK_MAX` registries of the longest names take half of it."""
+
+
 class Message(BaseModel):
     """One SQS message: registries of one project."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     project: Label
-    registries: dict[Label, Reason] = Field(min_length=1)
+    registries: dict[Label, Reason] = Field(min_length=1, max_length=CHUNK_MAX)
 
     @classmethod
     def parse(cls, body: str) -> Message:
@@ -39,6 +50,10 @@ class Message(BaseModel):
         Raises:
             MalformedError: names the field and what is wrong with it.
         """
+        if len(body) > BODY_MAX:
+            raise MalformedError(
+                f"message: has {len(body)} characters, and {BODY_MAX} are allowed", field="message"
+            )
         try:
             return cls.model_validate_json(body)
         except ValidationError as error:
@@ -64,6 +79,25 @@ def due(entry: IndexEntry | None, *, now: datetime) -> Reason | None:
         return Reason.NEW if entry.next_attempt_at is None or entry.next_attempt_at <= now else None
     when = entry.next_attempt_at if entry.state is State.FAILING else entry.refresh_at
     return Reason.DUE if when is not None and when <= now else None
+
+
+def served(names: Iterable[str], index: Index, *, limit: int) -> list[str]:
+    """Of a project's registries, those that are rotated; new ones over the limit wait for room.
+
+    What has been served before is never left out, so that a limit that is lowered ends no credential.
+
+    Args:
+        names: The registries that are defined.
+        index: The project's index.
+        limit: ``max_registries`` of ``platform/projects/P``.
+    """
+    names = list(names)
+    entries = index.registries
+    known = {name for name in names if name in entries and entries[name].state is not State.REMOVED}
+    room = 0 if index.full else max(0, limit - len(known))
+    new = sorted(name for name in names if name not in known)[:room]
+    within = known.union(new)
+    return [name for name in names if name in within]
 
 
 def edited(entry: IndexEntry, version: int) -> bool:

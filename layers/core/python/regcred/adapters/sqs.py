@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SqsQueue:
-    """:class:`regcred.dispatch.Queue` over an SQS FIFO queue, group = project."""
+    """:class:`regcred.dispatch.Queue` over an SQS FIFO queue, group = project, and one more for each project's revocations."""
 
     url: str
 
@@ -44,7 +44,7 @@ class SqsQueue:
                     {
                         "Id": str(number),
                         "MessageBody": envelope.message.body(),
-                        "MessageGroupId": envelope.message.project,
+                        "MessageGroupId": envelope.group,
                         "MessageDeduplicationId": envelope.deduplication_id,
                     }
                     for number, envelope in enumerate(part)

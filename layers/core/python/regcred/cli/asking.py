@@ -92,9 +92,9 @@ def _entry(session: Session, asked: Asked) -> IndexEntry | None:
 
 
 def _taken_away(session: Session, asked: Asked) -> bool:
-    if session.store.request(asked.reference) is None:
-        return True
-    return asked.request.action is Action.REVOKE and _revoked(session, asked)
+    if asked.request.action is not Action.REVOKE:
+        return session.store.request(asked.reference) is None
+    return session.store.revocation(asked.reference) is None or _revoked(session, asked)
 
 
 def _revoked(session: Session, asked: Asked) -> bool:

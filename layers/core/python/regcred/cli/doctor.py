@@ -212,7 +212,7 @@ def _credential(reference: Reference, entry: IndexEntry | None, now: datetime) -
 
 def _request(store: Store, reference: Reference, now: datetime) -> Iterator[Finding]:
     try:
-        found = store.request(reference)
+        found = store.revocation(reference) or store.request(reference)
     except MalformedError as error:
         yield Finding(
             Level.PROBLEM,

@@ -69,10 +69,22 @@ def _what(verb: str) -> Callable[[F], F]:
 @click.argument("project", type=PROJECT, metavar="P")
 @_what("Allow")
 @click.option("--role-arn", metavar="ARN", help="The project's own IAM role (path /regcred/).")
+@click.option(
+    "--max-registries",
+    type=click.IntRange(0, 1_000_000),
+    metavar="NUMBER",
+    help="The most registries that are rotated; 10000 unless given.",
+)
 @click.option("--replace", is_flag=True, help="Begin anew where what is written can't be read.")
 @pass_session
 def add(
-    session: Session, /, project: str, role_arn: str | None, replace: bool, **what: Sequence[str]
+    session: Session,
+    /,
+    project: str,
+    role_arn: str | None,
+    max_registries: int | None,
+    replace: bool,
+    **what: Sequence[str],
 ) -> None:
     """Allow a project something; a new project begins with it. Options may be given several times.
 
@@ -98,6 +110,7 @@ def add(
             accounts=_with(policy.accounts, what["accounts"]),
             clusters=_with(policy.clusters, what["clusters"]),
             role_arn=policy.role_arn if role_arn is None else role_arn,
+            max_registries=policy.max_registries if max_registries is None else max_registries,
         )
 
     _check_hosts(what["hosts"])
@@ -192,6 +205,7 @@ def show(session: Session, project: str, as_json: bool) -> None:
     write(f"accounts  {', '.join(policy.accounts) or '-'}")
     write(f"clusters  {', '.join(policy.clusters) or '- (no cluster may read its credentials)'}")
     write(f"IAM role  {policy.role_arn or '-'}")
+    write(f"limit     {policy.max_registries} registries")
 
 
 def _replaceable(project: str) -> AbstractContextManager[None]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from regcred.errors import ConflictError, MalformedError
 from regcred.reference import Reference
 from regcred.rotate.claim import Held
-from regcred.rotate.decide import Seen, Task, decide
+from regcred.rotate.decide import Answered, Seen, Task, decide
 from regcred.rotate.mint import mint
 from regcred.rotate.outcome import Done, OutOfTimeError, Result
 from regcred.rotate.revoke import remove, revoke
@@ -36,6 +36,13 @@ ACTS: dict[Task, Callable[[Turn], Result]] = {
 }
 
 
+CLAIM_EVERY = 0.5
+"""Seconds between two attempts of a revocation to get a claim that somebody else holds."""
+
+CLAIM_PATIENCE = timedelta(seconds=30)
+"""How long a revocation waits for a rotation of the same registry to end. Other work is left to the next sweep."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What the registries of one message have in common."""
@@ -55,10 +62,15 @@ class Batch:
             raise OutOfTimeError(f"{reference}: no time was left in this run; it comes again")
         seen = self._see(reference, rotation, entry, reason)
         task = decide(seen, reason, now=now)
+        held = self._claim(seen, now=now) if task is not Task.NOTHING else None
+        while task is Task.REVOKE and held is None and self._may_wait(since=now):
+            self.tools.sleep(CLAIM_EVERY)
+            seen = self._see_again(reference, reason)
+            task = decide(seen, reason, now=self.tools.now())
+            held = self._claim(seen, now=self.tools.now()) if task is not Task.NOTHING else None
         if task is Task.NOTHING:
-            answered = seen.asked if seen.definition is None else 0  # nothing can come of it any more
-            return Result(outcome(seen, Done.DROPPED), answered=answered)
-        held = self._claim(seen, now=now)
+            gone = seen.definition is None  # nothing can come of what was asked any more
+            return Result(outcome(seen, Done.DROPPED), answered=seen.asked if gone else seen.broken)
         if held is None:
             return Result(outcome(seen, Done.BUSY))
         result = ACTS[task](Turn(self.tools, self.policy, seen, held))
@@ -67,16 +79,28 @@ class Batch:
         result.took = result.at - now
         return result
 
+    def _may_wait(self, *, since: datetime) -> bool:
+        now = self.tools.now()
+        return now - since < CLAIM_PATIENCE and not (self.until and now >= self.until)
+
+    def _see_again(self, reference: Reference, reason: Reason) -> Seen:
+        """The claim before the index and the rest, as at the first look."""
+        rotation = self.tools.store.rotation(reference)
+        index = self.tools.store.index(reference.project)
+        entry = index.value.registries.get(reference.registry) if index else None
+        return self._see(reference, rotation, entry, reason)
+
     def _see(
         self, reference: Reference, rotation: Versioned[Rotation], entry: IndexEntry | None, reason: Reason
     ) -> Seen:
         store = self.tools.store
         definition = _or_malformed(lambda: store.definition(reference))
         # What was asked of a registry ends with it, and must not meet another of the same name.
-        asked = reason is Reason.ASKED or definition is None
+        asked = reason in (Reason.ASKED, Reason.REVOKE) or definition is None
         request = _or_malformed(lambda: store.request(reference)) if asked else None
+        revocation = _or_malformed(lambda: store.revocation(reference)) if asked else None
         stored = _or_malformed(lambda: store.credential(reference))
-        for found in (request, stored):
+        for found in (request, revocation, stored):
             if isinstance(found, MalformedError):
                 log.warning("left aside: %s", found)
         usable = stored if isinstance(stored, Versioned) else None
@@ -87,8 +111,15 @@ class Batch:
             definition=definition.value if isinstance(definition, Versioned) else definition,
             definition_version=self._definition_version(reference, definition),
             request=request if isinstance(request, Versioned) else None,
+            revocation=revocation if isinstance(revocation, Versioned) else None,
             stored=usable,
             version=usable.version if usable else store.credential_version(reference),
+            broken=Answered(
+                store.request_version(reference) if isinstance(request, MalformedError) else 0,
+                store.request_version(reference, revocation=True)
+                if isinstance(revocation, MalformedError)
+                else 0,
+            ),
         )
 
     def _definition_version(

@@ -30,6 +30,21 @@ class Task(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """Which requests were acted on, by version; 0 stands for none."""
+
+    request: int = 0
+    revocation: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.request or self.revocation)
+
+
+NOBODY = Answered()
+"""Nobody is answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What Vault says of one registry, read after its claim."""
 
@@ -40,9 +55,13 @@ class Seen:
     """The definition, or why it can't be read, or None if it is known to be gone."""
     definition_version: int
     request: Versioned[Request] | None
+    """What was asked for, other than a revocation."""
+    revocation: Versioned[Request] | None
     stored: Versioned[CredentialRecord] | None
     version: int
     """The newest version of the credential, also when that was destroyed."""
+    broken: Answered = NOBODY
+    """Requests that can't be read: they are taken away, since nothing can come of them."""
 
     @property
     def provider(self) -> str:
@@ -57,9 +76,34 @@ class Seen:
         return max(self.version, self.entry.version if self.entry else 0)
 
     @property
-    def asked(self) -> int:
-        """The version of the request, or 0 if nothing is asked for."""
-        return self.request.version if self.request else 0
+    def wanted(self) -> Request | None:
+        """What is asked for now.
+
+        A revocation goes first. Where it was acted on and only the vendor is still to be asked again, a request that came
+        after it counts.
+        """
+        request = self.request.value if self.request else None
+        if self.revocation is None:
+            return request
+        asked_at = self.revocation.value.asked_at
+        acted_on = self.entry and self.entry.state is State.REVOKED and self.entry.changed_at >= asked_at
+        return request if self._came_after and acted_on else self.revocation.value
+
+    @property
+    def asked(self) -> Answered:
+        """The requests that are answered by doing what is wanted: those made before a revocation end with it."""
+        request = self.request.version if self.request else self.broken.request
+        revocation = self.revocation.version if self.revocation else self.broken.revocation
+        if self._came_after and self.wanted is not (self.request and self.request.value):
+            return Answered(revocation=revocation)
+        return Answered(request, revocation)
+
+    @property
+    def _came_after(self) -> bool:
+        """Whether something was asked for after a revocation."""
+        if self.request is None or self.revocation is None:
+            return False
+        return self.request.value.asked_at > self.revocation.value.asked_at
 
 
 def decide(seen: Seen, reason: Reason, *, now: datetime) -> Task:
@@ -68,8 +112,8 @@ def decide(seen: Seen, reason: Reason, *, now: datetime) -> Task:
     if seen.definition is None:
         gone = entry is None or entry.state is State.REMOVED
         return Task.NOTHING if gone and seen.stored is None else Task.REMOVE
-    if seen.request is not None:
-        return _asked(seen.request.value, entry, now=now)
+    if seen.wanted is not None:
+        return _asked(seen.wanted, entry, now=now)
     if seen.stored and seen.version > (entry.version if entry else 0) and _alive(seen.stored.value, now=now):
         return Task.REPAIR
     if due(entry, now=now) or (entry and edited(entry, seen.definition_version)):

@@ -11,6 +11,7 @@ from typing import Protocol
 from regcred.errors import RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.rotate.claim import Held
+from regcred.rotate.decide import NOBODY, Answered
 from regcred.vault.records.index import IndexEntry
 
 
@@ -100,8 +101,8 @@ class Result:
     outcome: Outcome
     entry: IndexEntry | None = None
     event: Announced | None = None
-    answered: int = 0
-    """The version of the request that was acted on, or 0."""
+    answered: Answered = NOBODY
+    """The requests that were acted on."""
     held: Held | None = None
     at: datetime | None = None
     """When the outcome was known; None where nothing was tried."""

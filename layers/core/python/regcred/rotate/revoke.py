@@ -6,6 +6,7 @@ from regcred.errors import RegcredError, TransientError
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import IssuedCredential, Revoked
 from regcred.rotate import entries
+from regcred.rotate.decide import NOBODY
 from regcred.rotate.outcome import Announced, Done, Result
 from regcred.rotate.turn import Turn
 from regcred.vault.records.index import State
@@ -27,7 +28,7 @@ def revoke(turn: Turn) -> Result:
         Done.REVOKED,
         entry,
         event=Announced.REVOKED if first else None,
-        answered=0 if again else seen.asked,
+        answered=NOBODY if again else seen.asked,
         error=again,
     )
 

@@ -18,7 +18,7 @@ from regcred.registry.interface import Identity, MintContext, Provider, Verifier
 from regcred.registry.parsing import parse
 from regcred.rotate import entries
 from regcred.rotate.claim import Held
-from regcred.rotate.decide import Seen
+from regcred.rotate.decide import NOBODY, Answered, Seen
 from regcred.rotate.outcome import Announced, Done, Outcome, Result
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
@@ -83,6 +83,8 @@ class Tools:
     verifier: Verifier
     now: Callable[[], datetime]
     bounds: Bounds
+    sleep: Callable[[float], None]
+    """Waits for some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +140,20 @@ class Turn:
         entry: IndexEntry | None = None,
         *,
         event: Announced | None = None,
-        answered: int = 0,
+        answered: Answered = NOBODY,
         error: RegcredError | None = None,
     ) -> Result:
         """What this turn came to."""
         version = entry.version if entry else 0
         return Result(outcome(self.seen, done, version=version, error=error), entry, event, answered)
 
-    def failed(self, error: RegcredError, *, answered: int = 0) -> Result:
+    def failed(self, error: RegcredError, *, answered: Answered = NOBODY) -> Result:
         """Record a failure beside the last good credential, which stays in force.
 
         What was asked for is then left to the back-off; but a revoked registry has none, so its request stays.
         """
         if self.seen.entry and self.seen.entry.state is State.REVOKED:
-            answered = 0
+            answered = NOBODY
         entry = entries.failing(self.seen, error, now=self.now())
         return self.result(Done.FAILING, entry, event=Announced.FAILING, answered=answered, error=error)
 

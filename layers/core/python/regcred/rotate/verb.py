@@ -65,7 +65,7 @@ class Rotate:
             sleep: Waits for some seconds.
         """
         bounds = Bounds(per_vendor, now=now, sleep=sleep)
-        self._tools = Tools(store, provider_for, identities, verifier, now, bounds)
+        self._tools = Tools(store, provider_for, identities, verifier, now, bounds, sleep)
         self._store = store
         self._announcer = announcer
         self._workers = workers
@@ -154,8 +154,10 @@ class Rotate:
     def _settle(self, result: Result) -> None:
         """Answer the request, then release the claim: both only once the index tells of the outcome."""
         reference = result.outcome.reference
-        if result.answered:
-            self._store.answered(reference, result.answered)
+        if result.answered.revocation:
+            self._store.answered(reference, result.answered.revocation, revocation=True)
+        if result.answered.request:
+            self._store.answered(reference, result.answered.request)
         if result.forget:
             self._store.remove_rotation(reference)
         elif result.held:

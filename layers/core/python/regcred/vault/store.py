@@ -14,7 +14,7 @@ from regcred.errors import ConflictError, MalformedError
 from regcred.reference import Reference, check_label
 from regcred.vault.interface import KeyValue
 from regcred.vault.records.credential import CredentialRecord
-from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy, Request
+from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy, Request
 from regcred.vault.records.document import Record
 from regcred.vault.records.history import Attempt, History
 from regcred.vault.records.index import Index, IndexEntry, merge
@@ -26,6 +26,7 @@ from regcred.vault.records.paths import (
     project_path,
     registry_path,
     request_path,
+    revocation_path,
     rotation_path,
     status_path,
     upstream_path,
@@ -66,9 +67,13 @@ class Store:
         """The names of a project's registries."""
         return [name for name in self._kv.list(f"registries/{project}") if not name.endswith("/")]
 
-    def requests(self, project: str) -> list[str]:
-        """The names of a project's registries for which something was asked."""
-        return [name for name in self._kv.list(f"requests/{project}") if not name.endswith("/")]
+    def asked(self, project: str) -> tuple[list[str], list[str]]:
+        """The names of a project's registries for which something was asked, and of those that are to be revoked."""
+        names = self._kv.list(f"requests/{check_label(project, field='project')}")
+        revoked = self._kv.list(f"requests/{project}/revoke") if "revoke/" in names else []
+        return [name for name in names if not name.endswith("/")], [
+            name for name in revoked if not name.endswith("/")
+        ]
 
     def project(self, project: str) -> Versioned[ProjectPolicy] | None:
         """What a project may use."""
@@ -152,28 +157,36 @@ class Store:
         return self._kv.version(upstream_path(reference))
 
     def request(self, reference: Reference) -> Versioned[Request] | None:
-        """What was asked for."""
+        """What was asked for, other than a revocation."""
         return self._record(request_path(reference), Request)
 
+    def revocation(self, reference: Reference) -> Versioned[Request] | None:
+        """The request to end the credential."""
+        return self._record(revocation_path(reference), Request)
+
+    def request_version(self, reference: Reference, *, revocation: bool = False) -> int:
+        """The version of a request, also of one that can't be read; 0 if there is none."""
+        return self._kv.version((revocation_path if revocation else request_path)(reference))
+
     def ask(self, reference: Reference, request: Request) -> int:
-        """Ask for something; the write is the authority. The newest request counts.
+        """Ask for something; the write is the authority. A revocation goes before all else, else the newest request counts.
 
         Raises:
             ConflictError: others asked every time; theirs stands.
         """
-        path = request_path(reference)
+        path = (revocation_path if request.action is Action.REVOKE else request_path)(reference)
         for _ in range(CAS_ATTEMPTS):
             with suppress(ConflictError):
                 return self._kv.write(path, request.fields(), cas=self._kv.version(path))
         raise ConflictError(f"{path}: others kept asking at the same time; ask again")
 
-    def answered(self, reference: Reference, version: int) -> None:
+    def answered(self, reference: Reference, version: int, *, revocation: bool = False) -> None:
         """Take a request away after it was acted on, unless a newer one has arrived meanwhile.
 
         KV v2 can't delete on condition: a request that arrives within the last round trip is taken away unanswered,
         so who asks waits for the outcome in the index, and asks again without one.
         """
-        path = request_path(reference)
+        path = (revocation_path if revocation else request_path)(reference)
         if self._kv.version(path) == version:
             self._kv.delete(path)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from regcred.adapters.sqs import SqsQueue
-from regcred.dispatch import Dispatch
+from regcred.dispatch import Dispatch, Limits
 from regcred.settings import DispatchSettings
 from regcred.wiring import aws
 
@@ -31,7 +31,7 @@ def dispatch() -> Wired:
     verb = Dispatch(
         store=aws.store(settings),
         queue=SqsQueue(settings.queue_url),
-        chunk=settings.chunk,
+        limits=Limits(settings.chunk, settings.messages),
         workers=settings.workers,
     )
     return Wired(verb, settings)

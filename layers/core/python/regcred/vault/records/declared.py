@@ -7,7 +7,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, Self
 
-from pydantic import AwareDatetime, ConfigDict, field_validator, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, field_validator, model_validator
 
 from regcred.reference import LABEL_MAX
 from regcred.vault.records.document import DOCUMENT, Declared, Label, Record
@@ -17,6 +17,10 @@ _HOST_LABEL = r"[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?"
 _HOST = re.compile(rf"{_HOST_LABEL}(\.{_HOST_LABEL})*(:[1-9][0-9]{{0,4}})?")
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*/?")
 _ROLE_ARN = re.compile(r"arn:aws[-a-z]*:iam::[0-9]{12}:role/regcred/[\w+=,.@/-]+")
+
+
+REGISTRIES_MAX = 10_000
+"""How many registries a project may have unless it says otherwise: as many as surely fit into one index."""
 
 
 class ProjectPolicy(Declared):
@@ -30,6 +34,8 @@ class ProjectPolicy(Declared):
     """Cloud accounts: AWS account ids, Google project ids, Azure tenant ids."""
     clusters: list[Label] = []
     """Clusters whose Vault identity may read this project's credentials."""
+    max_registries: int = Field(default=REGISTRIES_MAX, ge=0, le=1_000_000)
+    """How many registries are rotated; new ones over this limit wait until there is room."""
     role_arn: str = ""
     """The project's own IAM role (path ``/regcred/``) that rotate assumes before each federated call."""
 

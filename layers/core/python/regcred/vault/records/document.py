@@ -19,6 +19,16 @@ DOCUMENT = "document"
 """The one field of a JSON document."""
 
 
+PROBLEMS_MAX = 5
+"""Wrong fields of one document that are named; what others write may hold any number of them."""
+
+FIELD_MAX = 80
+"""Characters of a field's name that are shown."""
+
+MESSAGE_MAX = 300
+"""Characters that are told of one wrong field."""
+
+
 def written(pattern: str, what: str) -> AfterValidator:
     """Marks a text that must have one form.
 
@@ -83,14 +93,17 @@ class Declared(Record):
 
 def malformed(error: ValidationError, *, where: str) -> MalformedError:
     """Turn pydantic's error into one line that names each wrong field; values are never repeated."""
-    problems = [_problem(dict(item)) for item in error.errors(include_url=False, include_input=False)]
-    text = "; ".join(f"{field}: {message}" for field, message in problems)
+    items = error.errors(include_url=False, include_input=False)
+    problems = [_problem(dict(item)) for item in items[:PROBLEMS_MAX]]
+    text = "; ".join(f"{field}: {message[:MESSAGE_MAX]}" for field, message in problems)
+    if len(items) > PROBLEMS_MAX:
+        text += f"; and {len(items) - PROBLEMS_MAX} more"
     return MalformedError(f"{where}: {text}", field=problems[0][0])
 
 
 def _problem(item: Mapping[str, Any]) -> tuple[str, str]:
     """The field and what is wrong with it; a check of the whole document names the field itself."""
-    field = ".".join(str(part) for part in item["loc"] if part != "[key]")
+    field = ".".join(str(part)[:FIELD_MAX] for part in item["loc"] if part != "[key]")
     message = worded(item)
     if not field and item["type"] == "value_error":
         field, _, message = message.partition(": ")

@@ -58,6 +58,8 @@ class Index(Record):
     """``credentials/P/_index``: one entry per registry of the project."""
 
     registries: dict[Label, IndexEntry] = {}
+    full: bool = False
+    """Whether an entry did not fit: new registries have to wait until others are removed."""
 
 
 FINAL = frozenset({State.REVOKED, State.REMOVED})

@@ -33,6 +33,11 @@ def request_path(reference: Reference) -> str:
     return f"requests/{reference}"
 
 
+def revocation_path(reference: Reference) -> str:
+    """Where a user asks for a credential to be ended: apart from all other requests, so that these are found first."""
+    return f"requests/{reference.project}/revoke/{reference.registry}"
+
+
 def rotation_path(reference: Reference) -> str:
     """Where rotate keeps its claim and its A/B slots."""
     return f"rotations/{reference}"

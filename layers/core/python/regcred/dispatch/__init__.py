@@ -1,0 +1,25 @@
+"""The verb *dispatch*: decide what is due, and hand it to rotate in messages. It changes nothing and mints nothing.
+
+It reads O(projects) per sweep: two lists and the index of each. What no list shows (an edited definition, a static
+credential that has drifted) is looked at in slices: each registry has a slot derived from its reference, so all
+are met within the hour (edits) or the half day (static ones), without any state of dispatch's own.
+
+:mod:`~regcred.dispatch.planning` decides, :mod:`~regcred.dispatch.verb` reads and sends.
+"""
+
+from regcred.dispatch.planning import Envelope, Health, Limits, Observed, Sweep, health, plan
+from regcred.dispatch.verb import Dispatch, Queue, QueueError, Report
+
+__all__ = [
+    "Dispatch",
+    "Envelope",
+    "Health",
+    "Limits",
+    "Observed",
+    "Queue",
+    "QueueError",
+    "Report",
+    "Sweep",
+    "health",
+    "plan",
+]

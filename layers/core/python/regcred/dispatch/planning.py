@@ -1,0 +1,233 @@
+"""What is wanted of each registry, and in which messages it is sent. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from regcred.errors import MalformedError, RegcredError
+from regcred.reference import Reference
+from regcred.vault.records.index import Index, IndexEntry, State
+from regcred.work import Message, Reason, due, edited, is_static, last_quarter, served
+
+EDITS_WITHIN = timedelta(hours=1)
+"""Every definition's version is looked at this often."""
+
+STATIC_EVERY = timedelta(hours=12)
+"""Every static credential is compared with its upstream this often."""
+
+NUDGED_MAX = 500
+"""A nudge looks at all definitions of a project that has no more registries than this."""
+
+TOLD_MAX = 20
+"""Names of one project that are reported as wrong, at most."""
+
+FIRST = (Reason.REVOKE, Reason.ASKED, Reason.REMOVED, Reason.DUE, Reason.NEW, Reason.EDITED, Reason.CHECK)
+"""What is sent first where not all of a project's work fits into one sweep."""
+
+_RANK = {reason: rank for rank, reason in enumerate(FIRST)}
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One run: the time it stands for, and how often runs come.
+
+    ``at`` is the scheduled time, so that the scheduler's double deliveries are the same sweep.
+    """
+
+    at: datetime
+    every: timedelta = timedelta(minutes=5)
+
+    @property
+    def number(self) -> int:
+        """The running number of the sweep since 1970."""
+        return int((self.at - datetime.fromtimestamp(0, UTC)) / self.every)
+
+    def meets(self, reference: Reference, period: timedelta) -> bool:
+        """Whether this is the one sweep in ``period`` that looks at this reference."""
+        slots = max(1, int(period / self.every))
+        return (_hash(str(reference)) - self.number) % slots == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much work one project can cause."""
+
+    chunk: int = 20
+    """Registries in one message."""
+    messages: int = 150
+    """Messages of one project in one sweep; what is left is wanted by the next sweep too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What Vault says of one project."""
+
+    project: str
+    registries: Sequence[str]
+    """Those that are served: within the project's limit."""
+    requests: Collection[str]
+    index: Index
+    left_out: int = 0
+    """Registries over the project's limit."""
+    unreadable: Mapping[str, RegcredError] = field(default_factory=dict)
+    """Names that are no registry's."""
+    definitions: Mapping[str, int] = field(default_factory=dict)
+    """The versions of those definitions that were looked at."""
+
+    @classmethod
+    def of(
+        cls, project: str, *, names: Iterable[str], requests: Iterable[str], index: Index, limit: int
+    ) -> Observed:
+        """What is served of what Vault lists.
+
+        Args:
+            project: The project.
+            names: What lies in its folder of definitions; may hold names that are no registry's.
+            requests: For what something was asked.
+            index: The project's index.
+            limit: The most registries that it may have.
+        """
+        good, unreadable = labels(project, names)
+        within = served(good, index, limit=limit)
+        return cls(
+            project=project,
+            registries=within,
+            requests=frozenset(requests),
+            index=index,
+            left_out=len(good) - len(within),
+            unreadable=unreadable,
+        )
+
+
+def labels(project: str, names: Iterable[str]) -> tuple[list[str], dict[str, RegcredError]]:
+    """The names that can be a registry's, and what is wrong with some of the others."""
+    good: list[str] = []
+    bad: dict[str, RegcredError] = {}
+    more = 0
+    for name in names:
+        try:
+            good.append(Reference(project, name).registry)
+        except MalformedError as error:
+            if len(bad) < TOLD_MAX:
+                bad[f"{project}/{name[:80]}"] = error
+            else:
+                more += 1
+    if more:
+        bad[f"{project}/…"] = MalformedError(f"{more} more names are not the name of a registry")
+    return good, bad
+
+
+def to_look_at(observed: Observed, sweep: Sweep, *, nudged: bool) -> list[str]:
+    """The registries whose definition's version this sweep reads."""
+    entries = observed.index.registries
+    all_of_them = nudged and len(observed.registries) <= NUDGED_MAX
+    return [
+        name
+        for name in observed.registries
+        if name in entries
+        and entries[name].state is not State.REVOKED
+        and (all_of_them or sweep.meets(Reference(observed.project, name), EDITS_WITHIN))
+    ]
+
+
+def plan(observed: Observed, sweep: Sweep) -> dict[str, Reason]:
+    """What is new, due, asked for, edited, to check or gone, by registry."""
+    requests = frozenset(observed.requests)
+    found = {name: _reason(name, requests, observed, sweep) for name in observed.registries}
+    wanted = {name: reason for name, reason in found.items() if reason is not None}
+    gone = {
+        name: Reason.REMOVED
+        for name, entry in observed.index.registries.items()
+        if name not in found and entry.state is not State.REMOVED
+    }
+    return wanted | gone
+
+
+def _reason(name: str, requests: frozenset[str], observed: Observed, sweep: Sweep) -> Reason | None:
+    entry = observed.index.registries.get(name)
+    if name in requests:
+        return Reason.ASKED
+    if reason := due(entry, now=sweep.at):
+        return reason
+    if entry is None:
+        return None
+    if name in observed.definitions and edited(entry, observed.definitions[name]):
+        return Reason.EDITED
+    if is_static(entry) and sweep.meets(Reference(observed.project, name), STATIC_EVERY):
+        return Reason.CHECK
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message, the id under which a second one like it is dropped, and the group in which it keeps its order."""
+
+    message: Message
+    deduplication_id: str
+
+    @classmethod
+    def of(cls, message: Message, sweep: Sweep) -> Envelope:
+        """Seal a message: the same content in the same sweep has the same id, in the next sweep another."""
+        text = f"{sweep.at.isoformat()} {message.body()}"
+        return cls(message, hashlib.sha256(text.encode()).hexdigest())
+
+    @property
+    def group(self) -> str:
+        """The project, so that its rotations do not overlap; revocations have a group of their own and wait for nothing.
+
+        That is safe: whoever acts on a registry holds the claim on it.
+        """
+        project = self.message.project
+        urgent = all(reason is Reason.REVOKE for reason in self.message.registries.values())
+        return f"{project}/revoke" if urgent else project
+
+
+def envelopes(project: str, wanted: Mapping[str, Reason], sweep: Sweep, limits: Limits) -> Iterator[Envelope]:
+    """The messages of one project in the order of :data:`FIRST`; those over its limit are left out.
+
+    Work of one reason comes in an order that differs with each sweep, so that what is left out is never the same.
+    """
+    few = len(wanted) <= limits.chunk * limits.messages
+    order = (lambda name: name) if few else (lambda name: f"{_hash(f'{name} {sweep.number}'):020}")
+    ordered = sorted(wanted.items(), key=lambda item: (_RANK[item[1]], order(item[0])))
+    for start in range(0, min(len(ordered), limits.chunk * limits.messages), limits.chunk):
+        part = dict(ordered[start : start + limits.chunk])
+        yield Envelope.of(Message(project=project, registries=part), sweep)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the indexes tell of a fleet, for metrics and alarms."""
+
+    registries: int = 0
+    failing: int = 0
+    last_quarter: int = 0
+    """Credentials that are in the last quarter of their life."""
+    expired: int = 0
+
+    def __add__(self, other: Health) -> Health:
+        return Health(
+            self.registries + other.registries,
+            self.failing + other.failing,
+            self.last_quarter + other.last_quarter,
+            self.expired + other.expired,
+        )
+
+
+def health(entries: Iterable[IndexEntry], *, now: datetime) -> Health:
+    """Count what an alarm asks for."""
+    alive = [entry for entry in entries if entry.state in (State.OK, State.FAILING)]
+    quarter = [entry for entry in alive if entry.version and (at := last_quarter(entry)) and at <= now]
+    return Health(
+        registries=len(alive),
+        failing=sum(entry.state is State.FAILING for entry in alive),
+        last_quarter=len(quarter),
+        expired=sum(entry.expires_at is not None and entry.expires_at <= now for entry in quarter),
+    )
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

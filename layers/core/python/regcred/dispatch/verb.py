@@ -1,0 +1,184 @@
+"""The verb over its interfaces: reads each project, and sends its messages as soon as they are planned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from regcred.dispatch.planning import (
+    Envelope,
+    Health,
+    Limits,
+    Observed,
+    Sweep,
+    envelopes,
+    health,
+    labels,
+    plan,
+    to_look_at,
+)
+from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
+from regcred.reference import Reference
+from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.index import Index
+from regcred.vault.store import Store
+from regcred.work import Reason
+
+
+class QueueError(TransientError):
+    """Messages were not taken; nothing is wrong with Vault, and the next sweep sends them again."""
+
+
+class Queue(Protocol):
+    """Where messages go: in order within a group, groups side by side, equal ids within minutes dropped."""
+
+    def send(self, messages: Sequence[Envelope]) -> None:
+        """Send all messages. Called from several threads.
+
+        Raises:
+            TransientError: some or all were not taken; the next sweep sends them again.
+            RefusedError: the caller may not send.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a sweep found and sent."""
+
+    projects: int
+    messages: int
+    reasons: Mapping[Reason, int]
+    health: Health
+    unreadable: Mapping[str, RegcredError]
+    """By project or reference, why it could not be read. It was left alone; all others were served."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """By project, how many of its registries are over its limit and so not served."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """What a sweep found and sent of one project."""
+
+    messages: int = 0
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    health: Health = field(default_factory=Health)
+    unreadable: dict[str, RegcredError] = field(default_factory=dict)
+    left_out: int = 0
+    unsent: RegcredError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """The verb over its interfaces."""
+
+    store: Store
+    queue: Queue
+    limits: Limits = field(default_factory=Limits)
+    workers: int = 8
+    """Projects read side by side."""
+
+    def run(self, sweep: Sweep, *, only: str | None = None) -> Report:
+        """Look at all projects, or at one (a nudge), and send what is wanted.
+
+        Args:
+            sweep: Which run this is.
+            only: The one project to look at, with all its definitions; it needs no authority, since what is done
+                is decided from Vault alone.
+
+        Raises:
+            QueueError: messages were not taken; those of other projects were sent.
+            RegcredError: the projects could not be listed, or we may not send.
+        """
+        projects = [only] if only else self.store.projects()
+        with ThreadPoolExecutor(max_workers=max(1, min(self.workers, len(projects)))) as pool:
+            futures = {name: pool.submit(self._serve, name, sweep, nudged=bool(only)) for name in projects}
+            parts = {name: future.result() for name, future in futures.items()}
+        for part in parts.values():
+            if part.unsent:
+                raise part.unsent
+        return Report(
+            projects=len(projects),
+            messages=sum(part.messages for part in parts.values()),
+            reasons=sum((part.reasons for part in parts.values()), Counter()),
+            health=sum((part.health for part in parts.values()), Health()),
+            unreadable={name: error for part in parts.values() for name, error in part.unreadable.items()},
+            left_out={name: part.left_out for name, part in parts.items() if part.left_out},
+        )
+
+    def _serve(self, project: str, sweep: Sweep, *, nudged: bool) -> _Part:
+        """Do one project; what can't be read or sent of it is part of the answer, and stops no other."""
+        part = _Part()
+        try:
+            self._look(project, sweep, part, nudged=nudged)
+        except _UnsentError as error:
+            part.unsent = error.cause
+        except RegcredError as error:
+            part.unreadable[project] = error
+        return part
+
+    def _look(self, project: str, sweep: Sweep, part: _Part, *, nudged: bool) -> None:
+        """Revocations first, then what needs no further look, then what was edited."""
+        asked, revoked = self.store.asked(project)
+        revocations = labels(project, revoked)[0]
+        self._send(project, dict.fromkeys(revocations, Reason.REVOKE), sweep, part)
+        observed = self._observe(project, asked, part)
+        part.health = health(observed.index.registries.values(), now=sweep.at)
+        part.left_out = observed.left_out
+        part.unreadable |= observed.unreadable
+        urgent = set(revocations)
+        wanted = {name: reason for name, reason in plan(observed, sweep).items() if name not in urgent}
+        self._send(project, wanted, sweep, part)
+        versions = {
+            name: self.store.definition_version(Reference(project, name))
+            for name in to_look_at(observed, sweep, nudged=nudged)
+        }
+        changed = plan(replace(observed, definitions=versions), sweep)
+        later = {name: reason for name, reason in changed.items() if reason is Reason.EDITED}
+        self._send(
+            project, {name: reason for name, reason in later.items() if name not in urgent}, sweep, part
+        )
+
+    def _observe(self, project: str, asked: Sequence[str], part: _Part) -> Observed:
+        """Read one project; its index before its list, so that a registry just added is never taken for gone."""
+        found = self.store.index(project)
+        names = self.store.registries(project)
+        return Observed.of(
+            project,
+            names=names,
+            requests=asked,
+            index=found.value if found else Index(),
+            limit=self._policy(project, part).max_registries,
+        )
+
+    def _policy(self, project: str, part: _Part) -> ProjectPolicy:
+        """What the project may use; the limits of a new project where it has no such document or a broken one."""
+        try:
+            found = self.store.project(project)
+        except (MalformedError, RefusedError) as error:
+            part.unreadable[f"platform/projects/{project}"] = error
+            found = None
+        return found.value if found else ProjectPolicy()
+
+    def _send(self, project: str, wanted: Mapping[str, Reason], sweep: Sweep, part: _Part) -> None:
+        sealed = list(envelopes(project, wanted, sweep, self.limits))
+        if not sealed:
+            return
+        try:
+            self.queue.send(sealed)
+        except TransientError as error:
+            raise _UnsentError(QueueError(str(error), retry_after=error.retry_after)) from None
+        except RegcredError as error:
+            raise _UnsentError(error) from None
+        part.messages += len(sealed)
+        part.reasons.update(reason for envelope in sealed for reason in envelope.message.registries.values())
+
+
+class _UnsentError(Exception):
+    """Carries why messages were not taken, so that it is told from what Vault answers."""
+
+    def __init__(self, cause: RegcredError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
