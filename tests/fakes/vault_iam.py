@@ -1,7 +1,8 @@
 """A stand-in for HashiCorp Vault's ``auth/aws`` login: checks the signed GetCallerIdentity request as Vault and STS do.
 
 Vault (builtin/credential/aws/path_login.go) requires POST, the body ``Action=GetCallerIdentity``, the server id header among the
-signed ones, and sends the request on to STS, which checks the signature; botocore signs it anew here to compare.
+signed ones, and sends the request on to the STS of its own configuration, which checks the signature; botocore signs it anew
+here to compare. The refusals are in Vault's own words.
 """
 
 from __future__ import annotations
@@ -20,7 +21,18 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from requests.adapters import BaseAdapter
 
-SERVER_ID = "x-vault-aws-iam-server-id"
+HEADER = "X-Vault-AWS-IAM-Server-ID"
+SERVER_ID = HEADER.lower()
+
+
+def _sts_error(status: int, code: str) -> str:
+    """What Vault makes of an answer of STS, or of none."""
+    if not status:
+        return f'error making request: Post "https://sts.amazonaws.com/": {code}'
+    return (
+        f'received error code {status} from STS: <ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+        f"<Error><Type>Sender</Type><Code>{code}</Code><Message>words</Message></Error></ErrorResponse>"
+    )
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,10 @@ class VaultIam(BaseAdapter):
     roles: dict[str, str]
     """By Vault role, the IAM role that it is bound to."""
     server_id: str
-    sts_hosts: tuple[str, ...] = ("sts.amazonaws.com",)
+    sts_endpoint: str = ""
+    """The mount's ``sts_endpoint``; Vault asks the global one without it, whatever ``sts_region`` says."""
+    sts_answer: tuple[int, str] | None = None
+    """What STS answers to everything: a status and an error code; status 0 for no answer at all."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
     def send(self, request: requests.PreparedRequest, **_: object) -> requests.Response:
@@ -69,17 +84,31 @@ class VaultIam(BaseAdapter):
             "GetCallerIdentity"
         ]:
             return "iam_request_body must be a GetCallerIdentity request"
-        if urlsplit(url).hostname not in self.sts_hosts or headers.get("host") != urlsplit(url).hostname:
-            return "the request is not for the STS endpoint"
         signed = headers["authorization"].split("SignedHeaders=")[1].split(",")[0].split(";")
-        if headers.get(SERVER_ID) != self.server_id or SERVER_ID not in signed:
-            return f'error validating {SERVER_ID} header: expected server id "{self.server_id}"'
-        caller = self._caller(url, payload, headers, signed)
+        if error := self._bad_server_id(headers, signed):
+            return f"error validating {HEADER} header: {error}"
+        if self.sts_answer:
+            return f"error making upstream request: {_sts_error(*self.sts_answer)}"
+        asked = urlsplit(self.sts_endpoint or "https://sts.amazonaws.com").hostname
+        same = headers.get("host") == urlsplit(url).hostname == asked
+        caller = self._caller(url, payload, headers, signed) if same else None
         if caller is None:
-            return "error making upstream request: received error code 403 from STS"
-        if self.roles.get(body["role"]) != caller.role_arn:
-            return "IAM Principal does not belong to the role"
+            return f"error making upstream request: {_sts_error(403, 'SignatureDoesNotMatch')}"
+        return self._bad_role(body["role"], caller)
+
+    def _bad_role(self, role: str, caller: Caller) -> str:
+        if role not in self.roles:
+            return f"entry for role {role} not found"
+        if self.roles[role] != caller.role_arn:
+            return f'IAM Principal "{caller.role_arn}" does not belong to the role "{role}"'
         return ""
+
+    def _bad_server_id(self, headers: Mapping[str, str], signed: list[str]) -> str:
+        if not headers.get(SERVER_ID):
+            return f'missing header "{HEADER}"'
+        if headers[SERVER_ID] != self.server_id:
+            return f'expected "{self.server_id}" but got "{headers[SERVER_ID]}"'
+        return "" if SERVER_ID in signed else "vault header wasn't signed"
 
     def _caller(self, url: str, payload: str, headers: dict[str, str], signed: list[str]) -> Caller | None:
         key, _, region, service, _ = headers["authorization"].split("Credential=")[1].split(",")[0].split("/")

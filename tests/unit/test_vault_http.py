@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+import tracemalloc
+import zlib
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -198,7 +202,16 @@ def test_retry_after_of_zero_has_a_floor_and_a_long_one_is_left_to_the_caller(
     assert patient.slept == []
 
 
-@pytest.mark.parametrize("answer", [(500, {"errors": ["x"]}, {}), requests.ReadTimeout(), (502, "", {})])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (500, {"errors": ["x"]}, {}),
+        (500, {"errors": ["leadership lost while committing log"]}, {}),
+        (500, {"errors": ["error during forwarding RPC request"]}, {}),
+        requests.ReadTimeout(),
+        (502, "", {}),
+    ],
+)
 def test_a_write_that_may_have_been_applied_is_not_repeated(rig: Callable[..., Rig], answer: Answer) -> None:
     rigged = rig(answer, WRITTEN)
     with pytest.raises(TransientError):
@@ -206,10 +219,16 @@ def test_a_write_that_may_have_been_applied_is_not_repeated(rig: Callable[..., R
     assert len(rigged.sent) == 1
 
 
+NO_LEADER = "local node not active but active cluster node not found"
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         SEALED,
+        (500, {"errors": [NO_LEADER]}, {}),
+        (500, {"errors": ["1 error occurred:\n\t* node is not the leader\n\n"]}, {}),
+        (500, {"errors": ["Vault is in standby mode"]}, {}),
         (429, {"errors": ["quota"]}, {}),
         requests.ConnectTimeout(),
         UNREACHED,
@@ -315,6 +334,14 @@ def test_follows_the_leader_but_never_out_of_tls(rig: Callable[..., Rig]) -> Non
     assert rigged.kv.read("a/b") is not None
     assert rigged.sent[1].url == "https://leader.example.com/v1/regcred/data/a/b"
 
+    moved_twice = rig(moved, (307, "", {"Location": "https://next.example.com/v1/regcred/data/a/b"}), WRITTEN)
+    assert moved_twice.kv.write("a/b", {"a": "b"}, cas=1) == 2
+    assert [str(request.url).split("/")[2] for request in moved_twice.sent] == [
+        "vault.example.com",
+        "leader.example.com",
+        "next.example.com",
+    ]
+
     downgraded = rig((307, "", {"Location": "http://leader.example.com/v1/regcred/data/a/b"}), OK)
     with pytest.raises(RefusedError, match="without TLS"):
         downgraded.kv.read("a/b")
@@ -386,3 +413,107 @@ def test_the_environments_proxy_is_used_and_asked_for_once_a_server(
     found.kv.read("a/b")
     through = [used.get("https") for used in found.script.proxies]
     assert through == ["http://proxy.example.com:3128", "http://proxy.example.com:3128", None]
+
+
+def test_nodes_that_send_on_to_each_other_are_asked_again_later_also_for_a_write(
+    rig: Callable[..., Rig],
+) -> None:
+    """Two standbys during an election: each may still name the other."""
+    moved = (307, "", {"Location": "https://other.example.com/v1/regcred/data/a/b"})
+    rigged = rig(*[moved] * (http.HOPS + 1), WRITTEN)
+    assert rigged.kv.write("a/b", {"a": "b"}, cas=1) == 2
+    assert rigged.slept == [http.FLOOR]
+    assert str(rigged.sent[http.HOPS].url).startswith("https://vault.example.com/"), (
+        "it begins at the address again"
+    )
+
+    endless = rig(moved)
+    with pytest.raises(TransientError, match="a new leader is being elected"):
+        endless.kv.read("a/b")
+    assert len(endless.sent) == http.ATTEMPTS * http.HOPS
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "30"}, 30),
+        (
+            {"Retry-After": "Sat, 28 Nov 2026 12:01:00 GMT", "Date": "Sat, 28 Nov 2026 12:00:00 GMT"},
+            60,
+        ),
+        ({"Retry-After": "Sat, 28 Nov 2026 11:00:00 GMT", "Date": "Sat, 28 Nov 2026 12:00:00 GMT"}, 0),
+        ({"Retry-After": "Sat, 28 Nov 2026 12:01:00 GMT"}, None),
+        ({"Retry-After": "soon", "Date": "now"}, None),
+        ({"Retry-After": "9" * 5000}, None),
+        ({}, None),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_what_the_server_asks_to_wait_is_handed_to_the_caller(
+    rig: Callable[..., Rig], headers: dict[str, str], seconds: int | None, status: int
+) -> None:
+    with pytest.raises(TransientError) as caught:
+        rig((status, {"errors": ["x"]}, headers)).kv.read("a/b")
+    asked = caught.value.retry_after
+    assert (asked.total_seconds() if asked is not None else None) == seconds
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"data": []},
+        {"data": {"data": ["a"], "metadata": {"version": 1}}},
+        {"data": {"data": {"a": "b"}, "metadata": {"version": "one"}}},
+        {"data": {"data": {"a": "b"}, "metadata": {"version": None}}},
+        {"data": {"data": {"a": "b"}, "metadata": [1]}},
+    ],
+)
+def test_an_answer_of_another_shape_is_a_typed_error(rig: Callable[..., Rig], body: object) -> None:
+    with pytest.raises(TransientError, match="is a proxy in between"):
+        rig((200, body, {})).kv.read("a/b")
+    with pytest.raises(TransientError, match="is a proxy in between"):
+        rig((200, {"data": {"keys": {"a": 1}}}, {})).kv.list("a")
+
+
+def test_an_answer_that_is_nested_without_end_is_none_of_vaults(rig: Callable[..., Rig]) -> None:
+    with pytest.raises(TransientError, match="not one of Vault's"):
+        rig((200, "[" * 100_000, {})).kv.read("a/b")
+
+
+class Pouring(BaseHTTPRequestHandler):
+    """Sends bytes as long as somebody reads them."""
+
+    encoding = ""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        if self.encoding:
+            self.send_header("Content-Encoding", self.encoding)
+        self.end_headers()
+        body = b" " * 65536 if not self.encoding else zlib.compress(b" " * 10_000_000)
+        type(self).asked = self.headers["Accept-Encoding"]
+        try:
+            for _ in range(10_000):
+                self.wfile.write(body)
+        except OSError:
+            pass
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("encoding", ["", "deflate", "gzip"])
+def test_an_answer_without_end_or_compressed_is_not_read_to_its_end(encoding: str) -> None:
+    handler = type("Handler", (Pouring,), {"encoding": encoding})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        vault = Server(f"http://127.0.0.1:{server.server_port}")
+        session = VaultSession(vault, OneToken(["s.token"]), sleep=lambda _: None)
+        tracemalloc.start()
+        with pytest.raises(TransientError, match="more than 16 MiB"):
+            VaultKeyValue(client(vault, session)).read("a/b")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        server.shutdown()
+    assert peak < 3 * http.ANSWER_MAX
+    assert handler.asked == "identity"

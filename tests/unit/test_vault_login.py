@@ -152,3 +152,33 @@ def test_a_text_that_no_header_can_carry_is_no_token(tmp_path: Path, text: str) 
 
 def test_tokens_are_not_printed() -> None:
     assert "hunter2" not in repr(Token(SecretStr("hunter2"), NOW))
+
+
+def test_nobody_signs_in_again_before_the_time_that_the_server_has_asked_for(
+    tokens: Tokens, login: CountingLogin, clock: Clock
+) -> None:
+    """Many threads wait for one sign-in, and each would send its own to a server that throttles."""
+    login.error = TransientError("too many requests", retry_after=timedelta(seconds=60))
+    for _ in range(5):
+        with pytest.raises(TransientError, match="too many requests"):
+            tokens.token()
+    assert len(login.times) == 1
+    clock.now += timedelta(seconds=20)
+    with pytest.raises(TransientError) as caught:
+        tokens.token()
+    assert caught.value.retry_after == timedelta(seconds=40)
+    login.error = None
+    clock.now += timedelta(seconds=40)
+    assert tokens.token().get_secret_value() == "2"
+
+
+def test_a_token_that_still_lives_is_used_as_long_as_the_server_asks_to_wait(
+    tokens: Tokens, login: CountingLogin, clock: Clock
+) -> None:
+    tokens.token()
+    login.error = TransientError("too many requests", retry_after=timedelta(seconds=120))
+    clock.now += LIFE * 0.7
+    for _ in range(4):
+        assert tokens.token().get_secret_value() == "1"
+        clock.now += timedelta(seconds=30)
+    assert len(login.times) == 2

@@ -10,7 +10,7 @@ import pytest
 from fakes.vault_iam import Caller, VaultIam
 from pydantic import SecretStr
 
-from regcred.errors import RefusedError
+from regcred.errors import RefusedError, TransientError
 from regcred.vault.http import Server, VaultSession, client
 from regcred.vault.login import AwsIamLogin, AwsKeys, Token
 
@@ -21,7 +21,7 @@ KEYS = AwsKeys(CALLER.access_key_id, SecretStr(CALLER.secret_access_key), Secret
 
 def sign_in(vault: VaultIam, **changes: object) -> Token:
     server = Server("https://vault.example.com")
-    session = VaultSession(server)
+    session = VaultSession(server, sleep=lambda _: None)
     session.mount("https://", vault)
     given = {
         "mount": "regcred-lambda-iam",
@@ -69,9 +69,47 @@ def test_who_is_not_the_role_or_signs_for_another_server_is_refused(
     assert CALLER.session_token not in str(caught.value)
 
 
-def test_a_missing_server_id_is_told(vault: VaultIam) -> None:
-    with pytest.raises(RefusedError, match="the server id header is missing or wrong"):
-        sign_in(vault, server_id="")
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"server_id": ""}, "the server id header is missing or wrong"),
+        ({"server_id": "another.example.com"}, "the server id header is missing or wrong"),
+        ({"role": "none"}, "the role does not exist there"),
+        ({"role": "dispatch"}, "the role is not bound to this IAM role"),
+        ({"region": "eu-central-1"}, "AWS STS refused the signed request; .* the mount's sts_region"),
+    ],
+)
+def test_why_vault_refused_is_told_with_what_to_do(
+    vault: VaultIam, changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(RefusedError, match=said):
+        sign_in(vault, **changes)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (0, "dial tcp: lookup sts.amazonaws.com: i/o timeout"),
+        (400, "Throttling"),
+        (400, "ThrottlingException"),
+        (429, "TooManyRequests"),
+        (500, "InternalFailure"),
+        (503, "ServiceUnavailable"),
+    ],
+)
+def test_that_sts_is_down_or_throttles_is_no_refusal(vault: VaultIam, answer: tuple[int, str]) -> None:
+    vault.sts_answer = answer
+    with pytest.raises(TransientError, match="no answer from AWS STS"):
+        sign_in(vault)
+
+
+@pytest.mark.parametrize(
+    "answer", [(403, "ExpiredToken"), (403, "InvalidClientTokenId"), (400, "IncompleteSignature")]
+)
+def test_that_sts_refuses_the_signature_is_a_refusal(vault: VaultIam, answer: tuple[int, str]) -> None:
+    vault.sts_answer = answer
+    with pytest.raises(RefusedError, match="AWS STS refused"):
+        sign_in(vault)
 
 
 @pytest.mark.parametrize(
@@ -84,5 +122,5 @@ def test_a_missing_server_id_is_told(vault: VaultIam) -> None:
     ],
 )
 def test_the_request_is_signed_for_the_regions_own_endpoint(vault: VaultIam, region: str, host: str) -> None:
-    vault.sts_hosts = (host,)
+    vault.sts_endpoint = f"https://{host}"
     assert sign_in(vault, region=region).value.get_secret_value() == "hvb.rotate"

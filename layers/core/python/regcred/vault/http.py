@@ -27,7 +27,9 @@ from requests import codes
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 
-from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError, TransientError
+from regcred.errors import ConflictError, MalformedError, RefusedError, TransientError
+from regcred.vault import answers
+from regcred.vault.answers import NotSentError, RefusedTokenError
 
 ATTEMPTS = 4
 """How often a request is sent at most when the failure may pass."""
@@ -47,35 +49,23 @@ IDLE = 60.0
 INDEX_LIFE = 30.0
 """How long a state that we have seen is asked for of a standby, in seconds; replication takes milliseconds."""
 
+HOPS = 4
+"""How many nodes are asked for one request at most, while they redirect."""
+
+ANSWER_MAX = 16 * 1024 * 1024
+"""The largest answer that is read, in bytes. A document has 1 MiB at most; a list of 100,000 names has some MB."""
+
+ANSWER_SECONDS = 60.0
+"""How long one answer may take to arrive in all, in seconds."""
+
 THREADS = 32
 """How many connections are kept open, one per thread that asks at the same time."""
 
 _MOVED = {codes.temporary_redirect, codes.permanent_redirect}
 _INDEX = "X-Vault-Index"
 _FORWARD = {"X-Vault-Inconsistent": "forward-active-node"}
-_CONFLICT = "check-and-set parameter did not match"
-_STARTING = (
-    "Upgrading from non-versioned"  # a KV v2 mount, for a moment after it was made or the server started
-)
-# Not "exceed" alone: there is "deadline exceeded", too.
-_TOO_LARGE = ("too large", "exceeds", "exceeded maximum", "exceeded the maximum")
 _HOST = re.compile(r"[^\s.]+(\.[^\s.]+)*\.?")
 _NAMESPACE = re.compile(r"[!-~]*")
-_SECONDS = re.compile(r"[0-9]{1,9}")
-
-_REASONS = {
-    "could not be found": "the role does not exist there; apply the platform's declaration",
-    "no known key successfully validated": "its signature fits none of the keys set there; were the keys rotated?",
-    "token is expired": "it has expired; is the clock right?",
-    "is not valid yet": "it is not valid yet; is the clock right?",
-    "(aud)": "its audience is not the one that the role wants",
-    "(sub)": "its subject is not the one that the role is bound to",
-    'claim "sub"': "its subject is not one of those that the role is bound to",
-    "(iss)": "its issuer is not the one set there",
-    "permission denied": "there is no such sign-in method; apply the platform's declaration",
-    "server id": "the server id header is missing or wrong",
-}
-"""What is said of a refused sign-in, by a word of the server's answer; the first that fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +133,10 @@ class VaultSession(requests.Session):
     ) -> None:
         super().__init__()
         self.auth = _no_netrc
-        self.mount("https://", HTTPAdapter(pool_maxsize=THREADS))
-        self.mount("http://", HTTPAdapter(pool_maxsize=THREADS))
+        # What is compressed can't be bounded before it is unpacked, and neither server compresses.
+        self.headers["Accept-Encoding"] = "identity"
+        self.mount("https://", _BoundedAdapter(pool_maxsize=THREADS))
+        self.mount("http://", _BoundedAdapter(pool_maxsize=THREADS))
         self._server = server
         self._tokens = tokens
         self._sleep = sleep
@@ -165,7 +157,7 @@ class VaultSession(requests.Session):
         while True:
             try:
                 return self._send(method.upper(), url, self._headers(headers, token), kwargs)
-            except _RefusedTokenError as error:
+            except RefusedTokenError as error:
                 if refused or not (token and self._tokens and self._tokens.refused(token)):
                     raise RefusedError(str(error)) from None
                 token, refused = self._tokens.token(), True
@@ -199,23 +191,40 @@ class VaultSession(requests.Session):
         self, method: str, url: str, headers: dict[str, str], kwargs: Mapping[str, Any]
     ) -> requests.Response:
         where = f"Vault: {method} {urlsplit(url).path}"
-        response = self._transport(method, url, headers, kwargs, where)
-        if response.status_code in _MOVED and "Location" in response.headers:
-            response = self._transport(method, self._leader(url, response, where), headers, kwargs, where)
-        if response.status_code == codes.too_many_requests and _INDEX in headers and _errors(response) == []:
+        response = self._follow(method, url, headers, kwargs, where)
+        if (
+            response.status_code == codes.too_many_requests
+            and _INDEX in headers
+            and answers.errors(response) == []
+        ):
             # A standby of OpenBao has not yet seen what we have; HashiCorp Vault never gets here, it knows no such header.
             response = self._transport(method, url, headers | _FORWARD, kwargs, where)
-        if response.status_code == codes.bad_request and _INDEX in _text(response):
+        if response.status_code == codes.bad_request and _INDEX in answers.text(response):
             # The server was restored or replaced: the index is of another life of it.
             self._index = ("", 0.0)
             del headers[_INDEX]
             response = self._transport(method, url, headers, kwargs, where)
-        if error := failure(response, where):
+        if error := answers.failure(response, where):
             if isinstance(error, ConflictError) and self._standbys:
                 self._sleep(REPLICATION)
             raise error
         self._remember(response.headers.get(_INDEX, ""))
         return response
+
+    def _follow(
+        self, method: str, url: str, headers: Mapping[str, str], kwargs: Mapping[str, Any], where: str
+    ) -> requests.Response:
+        """Send a request to the node that a standby names, which may have stood down itself by then.
+
+        Raises:
+            NotSentError: the nodes still name each other after :data:`HOPS`; a standby that redirects does nothing else.
+        """
+        for _ in range(HOPS):
+            response = self._transport(method, url, headers, kwargs, where)
+            if response.status_code not in _MOVED or "Location" not in response.headers:
+                return response
+            url = self._leader(url, response, where)
+        raise NotSentError(f"{where}: the nodes send on to each other; a new leader is being elected")
 
     def _remember(self, index: str) -> None:
         """Keep the newest state that an answer has shown: later answers, also of other nodes, must not be older."""
@@ -233,7 +242,7 @@ class VaultSession(requests.Session):
     ) -> requests.Response:
         self._close_idle()
         try:
-            return super().request(method, url, headers=dict(headers), **kwargs)
+            return super().request(method, url, headers=dict(headers), **{**kwargs, "stream": True})
         except requests.exceptions.SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" not in repr(error):
                 raise TransientError(f"{where}: the TLS connection to {self._server.addr} failed") from None
@@ -241,7 +250,7 @@ class VaultSession(requests.Session):
                 f"{where}: the certificate of {self._server.addr} is not trusted; set the CA file of its authority"
             ) from None
         except (requests.ConnectTimeout, requests.exceptions.ProxyError) as error:
-            raise _NotSentError(
+            raise NotSentError(
                 f"{where}: {self._server.addr} can't be reached ({type(error).__name__})"
             ) from None
         except requests.Timeout:
@@ -249,8 +258,13 @@ class VaultSession(requests.Session):
         except requests.ConnectionError as error:
             # Only a connection that could not be made proves that nothing was sent.
             reason = getattr(error.args[0] if error.args else None, "reason", None)
-            kind = _NotSentError if isinstance(reason, NewConnectionError) else TransientError
+            kind = NotSentError if isinstance(reason, NewConnectionError) else TransientError
             raise kind(f"{where}: the connection to {self._server.addr} failed") from None
+        except _OverlongError:
+            raise TransientError(
+                f"{where}: the answer is compressed, has more than {ANSWER_MAX >> 20} MiB or takes more than "
+                f"{ANSWER_SECONDS:.0f} s; is something else at this address?"
+            ) from None
         except requests.RequestException as error:
             raise TransientError(f"{where}: no usable answer ({type(error).__name__})") from None
 
@@ -271,79 +285,29 @@ class VaultSession(requests.Session):
         return target
 
 
-class _NotSentError(TransientError):
-    """The request has not been acted on for sure: any may be repeated."""
+class _OverlongError(requests.RequestException):
+    """An answer is more than is read."""
 
 
-class _RefusedTokenError(RefusedError):
-    """403: a bad token and a missing permission look the same."""
+class _BoundedAdapter(HTTPAdapter):
+    """Reads each answer whole, so that the connection can be used again, but no more of it than the bounds."""
 
-
-def failure(response: requests.Response, where: str) -> RegcredError | None:  # noqa: PLR0911 - one per kind
-    """What went wrong, by status and the known words of Vault and OpenBao; None for a good answer and a plain 404.
-
-    Args:
-        response: The answer. Its body is looked at and never repeated.
-        where: Beginning of the error text: which request it was.
-    """
-    status, errors = response.status_code, _errors(response)
-    if status < codes.bad_request:
-        return None if _is_answer(response) else TransientError(f"{where}: {_STRANGE}")
-    if status == codes.not_found:
-        return _not_found(response, where)
-    if status in _UNREADY and errors is not None:
-        return _NotSentError(f"{where}: {_UNREADY[status]}", retry_after=_retry_after(response))
-    if where.endswith("/login") and status in {codes.bad_request, codes.forbidden}:
-        return RefusedError(f"{where}: the sign-in was refused{_reason(_text(response))}")
-    if error := _bad_write(response, where):
-        return error
-    if status >= codes.internal_server_error or status in _UNREADY:
-        return TransientError(
-            f"{where}: the server failed (status {status})", retry_after=_retry_after(response)
-        )
-    if status in {codes.unauthorized, codes.forbidden}:
-        return _RefusedTokenError(
-            f"{where}: permission denied: the token is not valid (any more), or its policy does not allow this"
-        )
-    return RefusedError(f"{where}: this server does not know the request (status {status})")
-
-
-def _not_found(response: requests.Response, where: str) -> RegcredError | None:
-    errors = _errors(response)
-    if errors == [] or _is_answer(response):
-        return None
-    if errors:
-        return RefusedError(
-            f"{where}: there is no such mount or namespace; check both, or apply the platform's declaration"
-        )
-    return TransientError(f"{where}: {_STRANGE}")
-
-
-def _bad_write(response: requests.Response, where: str) -> RegcredError | None:
-    text, status = _text(response), response.status_code
-    if status == codes.bad_request and _STARTING in text:
-        return _NotSentError(f"{where}: the mount is starting")
-    if status == codes.bad_request and _CONFLICT in text:
-        return ConflictError(f"{where}: somebody else wrote first; read it again and decide again")
-    refused = status in {codes.bad_request, codes.internal_server_error} and any(
-        word in text for word in _TOO_LARGE
-    )
-    if refused or status == codes.request_entity_too_large:
-        return MalformedError(f"{where}: the document is too large for the server; nothing was written")
-    if status == codes.bad_request:
-        return MalformedError(f"{where}: the server can't understand the request (status 400)")
-    return None
-
-
-_STRANGE = "the answer is not one of Vault's; is something else at this address, or a proxy in between?"
-_UNREADY = {
-    412: "this node has not seen the last write yet",
-    429: "too many requests, or a standby that does not serve",
-    472: "a disaster-recovery standby answered; point the address at the active cluster",
-    473: "a performance standby answered that does not serve",
-    501: "the server is not initialised",
-    503: "the server is sealed or in maintenance",
-}
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """See :meth:`requests.adapters.BaseAdapter.send`."""
+        until = time.monotonic() + ANSWER_SECONDS
+        response = super().send(request, *args, **kwargs)
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            response.close()
+            raise _OverlongError
+        parts, size = [], 0
+        for part in response.iter_content(64 * 1024):
+            size += len(part)
+            if size > ANSWER_MAX or time.monotonic() > until:
+                response.close()
+                raise _OverlongError
+            parts.append(part)
+        response._content = b"".join(parts)  # noqa: SLF001 - where requests keeps what it has read
+        return response
 
 
 def _position(index: str) -> int:
@@ -357,47 +321,13 @@ def _position(index: str) -> int:
 def _repeatable(error: TransientError, kwargs: Mapping[str, Any]) -> bool:
     """Whether a second attempt can't do harm: only a check-and-set write that may have been applied is not repeated."""
     body = kwargs.get("json") or {}
-    return isinstance(error, _NotSentError) or "cas" not in body.get("options", {})
+    return isinstance(error, NotSentError) or "cas" not in body.get("options", {})
 
 
 def _wait(attempt: int, asked: timedelta | None) -> float:
     """Seconds before the next attempt: what was asked for, but no less than our own back-off, and spread."""
     floor: float = FLOOR * 2 ** (attempt - 1)
     return max(floor, asked.total_seconds() if asked else 0.0) * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
-
-
-def _retry_after(response: requests.Response) -> timedelta | None:
-    seconds = response.headers.get("Retry-After", "")
-    return timedelta(seconds=int(seconds)) if _SECONDS.fullmatch(seconds) else None
-
-
-def _reason(text: str) -> str:
-    return next((f": {words}" for word, words in _REASONS.items() if word in text), "")
-
-
-def _json(response: requests.Response) -> dict[str, Any] | None:
-    try:
-        body = response.json()
-    except ValueError:
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def _errors(response: requests.Response) -> list[str] | None:
-    """The server's own error texts; None if the answer has none, so that something else than Vault gave it."""
-    errors = (_json(response) or {}).get("errors")
-    return [str(error) for error in errors] if isinstance(errors, list) else None
-
-
-def _text(response: requests.Response) -> str:
-    return "" if response.ok else " ".join(_errors(response) or ())
-
-
-def _is_answer(response: requests.Response) -> bool:
-    if response.status_code == codes.no_content:
-        return True
-    body = _json(response)
-    return body is not None and ("request_id" in body or "data" in body or "auth" in body)
 
 
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:

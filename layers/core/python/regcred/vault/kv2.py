@@ -70,20 +70,22 @@ class VaultKeyValue:
         )
         if answer is None:
             return None
-        fields, version = _get(answer, "data", "data"), _get(answer, "data", "metadata", "version")
+        fields, version = _get(answer, "data", "data"), _number(answer, "data", "metadata", "version")
         if fields is None:
             return None
+        if not isinstance(fields, dict):
+            raise _strange("data.data")
         for name, value in fields.items():
             if not isinstance(value, str):
                 raise MalformedError(
                     f"{path}: the field {name!r} is {_json_type(value)}; write it as a string", field=name
                 )
-        return Document(fields, int(version))
+        return Document(fields, version)
 
     def version(self, path: str) -> int:
         """See :class:`KeyValue`."""
         answer = _or_none(self._kv.read_secret_metadata, path, mount_point=self._mount)
-        return 0 if answer is None else int(_get(answer, "data", "current_version"))
+        return 0 if answer is None else _number(answer, "data", "current_version")
 
     def write(self, path: str, fields: Mapping[str, str], *, cas: int) -> int:
         """See :class:`KeyValue`."""
@@ -91,7 +93,7 @@ class VaultKeyValue:
             if not isinstance(value, str):
                 raise MalformedError(f"{path}: the field {name!r} is not a string", field=name)
         answer = self._kv.create_or_update_secret(path, dict(fields), cas=cas, mount_point=self._mount)
-        return int(_get(answer, "data", "version"))
+        return _number(answer, "data", "version")
 
     def destroy(self, path: str, versions: Sequence[int]) -> None:
         """See :class:`KeyValue`."""
@@ -105,7 +107,12 @@ class VaultKeyValue:
     def list(self, folder: str) -> list[str]:
         """See :class:`KeyValue`."""
         answer = _or_none(self._kv.list_secrets, folder, mount_point=self._mount)
-        return [] if answer is None else sorted(str(name) for name in _get(answer, "data", "keys"))
+        if answer is None:
+            return []
+        names = _get(answer, "data", "keys")
+        if not isinstance(names, list):
+            raise _strange("data.keys")
+        return sorted(str(name) for name in names)
 
 
 def _or_none(call: Callable[..., Any], path: str, **kwargs: Any) -> Any:
@@ -120,11 +127,22 @@ def _get(answer: Any, *keys: str) -> Any:
     for key in keys:
         try:
             answer = answer[key]
-        except (KeyError, TypeError):
-            raise TransientError(
-                f"Vault: the answer lacks {'.'.join(keys)}; is a proxy in between?"
-            ) from None
+        except (KeyError, TypeError, IndexError):
+            raise _strange(".".join(keys)) from None
     return answer
+
+
+def _number(answer: Any, *keys: str) -> int:
+    found = _get(answer, *keys)
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise _strange(".".join(keys))
+    return found
+
+
+def _strange(what: str) -> TransientError:
+    return TransientError(
+        f"Vault: the answer lacks {what}, or holds something else there; is a proxy in between?"
+    )
 
 
 def _json_type(value: object) -> str:

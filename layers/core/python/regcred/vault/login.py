@@ -199,6 +199,7 @@ class Tokens:
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._next_try: datetime | None = None
+        self._asked_to_wait: TransientError | None = None
 
     def token(self) -> SecretStr:
         """The token to send.
@@ -209,7 +210,7 @@ class Tokens:
         with self._lock:
             now = self._now()
             if self._token is None or _dead(self._token, now):
-                self._token = self._login.login(self._client, now)
+                self._token = self._first(now)
             elif _ageing(self._token, now) and (self._next_try is None or now >= self._next_try):
                 self._replace(now)
             return self._token.value
@@ -229,13 +230,26 @@ class Tokens:
                 self._token = self._login.login(self._client, now)
             return self._token is None or self._token.value != token
 
+    def _first(self, now: datetime) -> Token:
+        """Sign in, but not before the time that the server has asked to wait until: many threads may be here in turn."""
+        if self._asked_to_wait and self._next_try and now < self._next_try:
+            raise TransientError(str(self._asked_to_wait), retry_after=self._next_try - now)
+        self._asked_to_wait = self._next_try = None
+        try:
+            return self._login.login(self._client, now)
+        except TransientError as error:
+            if error.retry_after:
+                self._asked_to_wait, self._next_try = error, now + error.retry_after
+            raise
+
     def _replace(self, now: datetime) -> None:
         try:
             self._token = self._login.login(self._client, now)
             self._next_try = None
-        except RegcredError:
+        except RegcredError as error:
             # The old token still lives: use it, and fail only when it is gone.
-            self._next_try = now + RETRY
+            asked = error.retry_after if isinstance(error, TransientError) else None
+            self._next_try = now + max(RETRY, asked or RETRY)
 
 
 def _dead(token: Token, now: datetime) -> bool:

@@ -1,0 +1,215 @@
+"""What an answer of HashiCorp Vault or OpenBao means. The only place that reads the servers' own words; pure.
+
+Statuses: https://developer.hashicorp.com/vault/api-docs#http-status-codes and https://openbao.org/api-docs/#http-status-codes.
+Neither server has codes for causes, only texts, so the words below are compared. Each says in which file of the servers'
+sources it stands; both servers share these files (hashicorp/vault and openbao/openbao).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import requests
+from requests import codes
+
+from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError, TransientError
+
+_CONFLICT = "check-and-set parameter did not match"  # builtin kv: path_data.go
+_STARTING = "Upgrading from non-versioned"  # builtin kv: upgrade.go; a mount that was just made, or a server just started
+_NO_LEADER = (
+    "local node not active but active cluster node not found",  # http/handler.go, before anything is forwarded
+    "is in standby mode",  # sdk/helper/consts/error.go, ErrStandby; returned before a request is handled
+    "node is not the leader",  # hashicorp/raft: ErrNotLeader, returned before an entry is added to the log
+)
+"""A node that does not lead and knows no leader: nothing was written. "leadership lost while committing log" is none of these."""
+
+# Not "exceed" alone: there is "deadline exceeded", too. vault/request_handling.go, physical/raft, helper/jsonutil.
+_TOO_LARGE = ("too large", "exceeds", "exceeded maximum", "exceeded the maximum")
+
+_STS = "error making upstream request"  # builtin/credential/aws/path_login.go: what STS answered, or that it did not
+_STS_STATUS = re.compile(r"received error code (\d{3}) from STS")
+_STS_CODE = re.compile(r"<Code>([A-Za-z.]{1,100})</Code>")
+_STS_PASSING = frozenset(
+    {"Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable", "InternalFailure"}
+)
+"""https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html; throttling comes with status 400."""
+
+_KEYS_UNREACHED = ("fetching keys", "get keys failed")  # go-oidc: jwks.go; the jwks_url does not answer
+
+_REASONS = {
+    "could not be found": "the role does not exist there; apply the platform's declaration",
+    "entry for role": "the role does not exist there; apply the platform's declaration",
+    "does not belong to the role": "the role is not bound to this IAM role",
+    "Server-ID": "the server id header is missing or wrong",
+    "no known key successfully validated": "its signature fits none of the keys set there; were the keys rotated?",
+    "token is expired": "it has expired; is the clock right?",
+    "is not valid yet": "it is not valid yet; is the clock right?",
+    "(aud)": "its audience is not the one that the role wants",
+    "(sub)": "its subject is not the one that the role is bound to",
+    'claim "sub"': "its subject is not one of those that the role is bound to",
+    "(iss)": "its issuer is not the one set there",
+    "permission denied": "there is no such sign-in method; apply the platform's declaration",
+}
+"""Why a sign-in was refused, by a word of the answer; the first that fits. A remedy depends on it, no decision does.
+
+builtin/credential/aws/path_login.go and header validation in it; hashicorp/vault-plugin-auth-jwt: path_login.go, claims.go; cap/jwt.
+"""
+
+_STRANGE = "the answer is not one of Vault's; is something else at this address, or a proxy in between?"
+_UNREADY = {
+    412: "this node has not seen the last write yet",
+    429: "too many requests, or a standby that does not serve",
+    472: "a disaster-recovery standby answered; point the address at the active cluster",
+    473: "a performance standby answered that does not serve",
+    501: "the server is not initialised",
+    503: "the server is sealed or in maintenance",
+}
+_SECONDS = re.compile(r"[0-9]{1,9}")
+
+
+class NotSentError(TransientError):
+    """The request has not been acted on for sure: any may be repeated."""
+
+
+class RefusedTokenError(RefusedError):
+    """403: a bad token and a missing permission look the same."""
+
+
+def failure(response: requests.Response, where: str) -> RegcredError | None:
+    """What went wrong, by status and the known words of Vault and OpenBao; None for a good answer and a plain 404.
+
+    Args:
+        response: The answer. Its body is looked at and never repeated.
+        where: Beginning of the error text: which request it was.
+    """
+    status = response.status_code
+    if status < codes.bad_request:
+        return None if _is_answer(response) else TransientError(f"{where}: {_STRANGE}")
+    if status == codes.not_found:
+        return _not_found(response, where)
+    return (
+        _unready(response, where)
+        or _bad_sign_in(response, where)
+        or _bad_write(response, where)
+        or _by_status(response, where)
+    )
+
+
+def errors(response: requests.Response) -> list[str] | None:
+    """The server's own error texts; None if the answer has none, so that something else than Vault gave it."""
+    found = (_json(response) or {}).get("errors")
+    return [str(error) for error in found] if isinstance(found, list) else None
+
+
+def text(response: requests.Response) -> str:
+    """The error texts of a failure as one; empty for a good answer."""
+    return "" if response.ok else " ".join(errors(response) or ())
+
+
+def retry_after(response: requests.Response) -> timedelta | None:
+    """How long the server, or a proxy before it, asks to wait: in seconds, or until a date.
+
+    Contract: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    """
+    asked = response.headers.get("Retry-After", "")
+    if _SECONDS.fullmatch(asked):
+        return timedelta(seconds=int(asked))
+    try:
+        # Measured by the server's own clock, since ours may differ.
+        until, now = (parsedate_to_datetime(value) for value in (asked, response.headers.get("Date", "")))
+        return max(until - now, timedelta())
+    except (TypeError, ValueError):
+        return None
+
+
+def _unready(response: requests.Response, where: str) -> RegcredError | None:
+    status = response.status_code
+    if status in _UNREADY and errors(response) is not None:
+        return NotSentError(f"{where}: {_UNREADY[status]}", retry_after=retry_after(response))
+    if status == codes.internal_server_error and any(word in text(response) for word in _NO_LEADER):
+        return NotSentError(
+            f"{where}: this node does not lead and knows no leader yet", retry_after=retry_after(response)
+        )
+    return None
+
+
+def _bad_sign_in(response: requests.Response, where: str) -> RegcredError | None:
+    if not where.endswith("/login") or response.status_code not in {codes.bad_request, codes.forbidden}:
+        return None
+    said = text(response)
+    if _STS in said:
+        return _bad_sts(said, where)
+    if any(word in said for word in _KEYS_UNREACHED):
+        return TransientError(f"{where}: Vault can't fetch the issuer's keys (jwks_url) at the moment")
+    reason = next((f": {words}" for word, words in _REASONS.items() if word in said), "")
+    return RefusedError(f"{where}: the sign-in was refused{reason}")
+
+
+def _bad_sts(said: str, where: str) -> RegcredError:
+    """STS is down or throttles, which passes; or it refused the signature, which does not."""
+    status, code = _STS_STATUS.search(said), _STS_CODE.search(said)
+    passing = code is not None and code[1] in _STS_PASSING
+    if status and status[1].startswith("4") and status[1] != "429" and not passing:
+        return RefusedError(
+            f"{where}: the sign-in was refused: AWS STS refused the signed request; are the function's credentials, "
+            "its region and the mount's sts_region right?"
+        )
+    return TransientError(f"{where}: Vault gets no answer from AWS STS at the moment")
+
+
+def _not_found(response: requests.Response, where: str) -> RegcredError | None:
+    found = errors(response)
+    if found == [] or _is_answer(response):
+        return None
+    if found:
+        return RefusedError(
+            f"{where}: there is no such mount or namespace; check both, or apply the platform's declaration"
+        )
+    return TransientError(f"{where}: {_STRANGE}")
+
+
+def _bad_write(response: requests.Response, where: str) -> RegcredError | None:
+    said, status = text(response), response.status_code
+    if status == codes.bad_request and _STARTING in said:
+        return NotSentError(f"{where}: the mount is starting")
+    if status == codes.bad_request and _CONFLICT in said:
+        return ConflictError(f"{where}: somebody else wrote first; read it again and decide again")
+    refused = status in {codes.bad_request, codes.internal_server_error} and any(
+        word in said for word in _TOO_LARGE
+    )
+    if refused or status == codes.request_entity_too_large:
+        return MalformedError(f"{where}: the document is too large for the server; nothing was written")
+    if status == codes.bad_request:
+        return MalformedError(f"{where}: the server can't understand the request (status 400)")
+    return None
+
+
+def _by_status(response: requests.Response, where: str) -> RegcredError:
+    status = response.status_code
+    if status >= codes.internal_server_error or status in _UNREADY:
+        return TransientError(
+            f"{where}: the server failed (status {status})", retry_after=retry_after(response)
+        )
+    if status in {codes.unauthorized, codes.forbidden}:
+        return RefusedTokenError(
+            f"{where}: permission denied: the token is not valid (any more), or its policy does not allow this"
+        )
+    return RefusedError(f"{where}: this server does not know the request (status {status})")
+
+
+def _json(response: requests.Response) -> dict[str, Any] | None:
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _is_answer(response: requests.Response) -> bool:
+    if response.status_code == codes.no_content:
+        return True
+    body = _json(response)
+    return body is not None and ("request_id" in body or "data" in body or "auth" in body)
