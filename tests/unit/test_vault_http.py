@@ -480,18 +480,21 @@ def test_an_answer_that_is_nested_without_end_is_none_of_vaults(rig: Callable[..
         rig((200, "[" * 100_000, {})).kv.read("a/b")
 
 
+COMPRESSED = zlib.compress(b" " * 10_000_000)
+
+
 class Pouring(BaseHTTPRequestHandler):
     """Sends bytes as long as somebody reads them."""
 
     encoding = ""
 
     def do_GET(self) -> None:
+        type(self).asked = self.headers["Accept-Encoding"]
         self.send_response(200)
         if self.encoding:
             self.send_header("Content-Encoding", self.encoding)
         self.end_headers()
-        body = b" " * 65536 if not self.encoding else zlib.compress(b" " * 10_000_000)
-        type(self).asked = self.headers["Accept-Encoding"]
+        body = COMPRESSED if self.encoding else b" " * 65536
         try:
             for _ in range(10_000):
                 self.wfile.write(body)
