@@ -13,14 +13,16 @@ from typing import Any
 import jwt
 import pytest
 from contract.registry.harness import Bench, vendor_id
-from fakes.vendors import basic, federated, static, tokens
+from fakes.vendors import basic, federated, harbor, static, tokens
 from fakes.vendors.aws import Aws
 from fakes.vendors.basic import BasicToken
 from fakes.vendors.distribution import distribution
-from fakes.vendors.federated import Cloudsmith, JfrogOidc, QuayFederated, System
+from fakes.vendors.federated import Cloudsmith, QuayFederated, System
+from fakes.vendors.harbor import Harbor
+from fakes.vendors.jfrog import JfrogOidc
 from fakes.vendors.network import Network
 from fakes.vendors.static import GhcrToken
-from fakes.vendors.tokens import Gitlab, Harbor
+from fakes.vendors.tokens import Gitlab
 from fakes.vendors.vendor import Vendor
 from pydantic import SecretStr
 
@@ -219,7 +221,7 @@ def vendor(
     network = Network(tmp_path)
     for name, value in network.environment.items():
         monkeypatch.setenv(name, value)
-    for module in (basic, federated, static, tokens):
+    for module in (basic, federated, harbor, static, tokens):
         monkeypatch.setattr(module, "OciRegistry", distribution(registries.registry))
     yield request.param(network, Aws(network.clock))
     network.close()

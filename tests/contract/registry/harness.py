@@ -10,19 +10,15 @@ from fakes.vendors.azure import AcrFederated, AcrPrefix
 from fakes.vendors.basic import BasicAuth, BasicOpaque, BasicToken
 from fakes.vendors.clouds import AlibabaFederated, AlibabaKey, DigitalOcean, TencentFederated, TencentKey
 from fakes.vendors.ecr import EcrByRole, EcrOwn, EcrPublic
-from fakes.vendors.federated import (
-    Cloudsmith,
-    GhcrApp,
-    JfrogAws,
-    JfrogOidc,
-    JfrogToken,
-    QuayFederated,
-    System,
-)
+from fakes.vendors.federated import Chainguard, Cloudsmith, GhcrApp, QuayFederated, System
+from fakes.vendors.gitea import Gitea
 from fakes.vendors.google import GarFederated, GarKey
+from fakes.vendors.harbor import Harbor, HarborSystem
+from fakes.vendors.jfrog import JfrogAws, JfrogOidc, JfrogToken
 from fakes.vendors.network import Network
+from fakes.vendors.nexus import Nexus
 from fakes.vendors.static import AcrToken, DockerHubStatic, GhcrToken, QuayStatic
-from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, Harbor, Nexus
+from fakes.vendors.tokens import DockerHubOrganisation, Gitlab
 from fakes.vendors.vendor import PROJECT_ROLE, ProjectIdentity, Vendor
 from pydantic import SecretStr
 
@@ -45,6 +41,7 @@ VENDORS: tuple[type[Vendor], ...] = (
     BasicAuth,
     BasicOpaque,
     BasicToken,
+    Chainguard,
     Cloudsmith,
     DigitalOcean,
     DockerHubOrganisation,
@@ -56,8 +53,10 @@ VENDORS: tuple[type[Vendor], ...] = (
     GarKey,
     GhcrApp,
     GhcrToken,
+    Gitea,
     Gitlab,
     Harbor,
+    HarborSystem,
     JfrogAws,
     JfrogOidc,
     JfrogToken,

@@ -13,10 +13,12 @@ from contract.registry.harness import REFERENCE, VENDORS, Bench, skewed, vendor_
 from fakes.vendors.aws import Aws
 from fakes.vendors.basic import BasicToken
 from fakes.vendors.clouds import AlibabaKey, TencentKey
-from fakes.vendors.federated import JfrogOidc, QuayFederated
+from fakes.vendors.federated import QuayFederated
+from fakes.vendors.harbor import Harbor
+from fakes.vendors.jfrog import JfrogOidc
 from fakes.vendors.network import Network, Request, Response, cut, status
 from fakes.vendors.static import QuayStatic
-from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, Harbor
+from fakes.vendors.tokens import DockerHubOrganisation, Gitlab
 from fakes.vendors.vendor import OTHER_ROLE, Vendor
 
 from regcred.credential import Credential

@@ -9,8 +9,11 @@ from contract.registry.harness import REFERENCE, vendor_id
 from fakes.cloud import FakeAnnouncer
 from fakes.key_value import FakeKeyValue
 from fakes.vendors.aws import Aws
+from fakes.vendors.gitea import Gitea
+from fakes.vendors.harbor import Harbor, HarborSystem
 from fakes.vendors.network import Network, status
-from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, Harbor, Nexus, TokenKeeper
+from fakes.vendors.nexus import Nexus
+from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, TokenKeeper
 from fakes.vendors.vendor import ProjectIdentity, Vendor
 from pydantic import SecretStr
 
@@ -83,7 +86,7 @@ class World:
         self.store.ask(REFERENCE, Request(action=action, asked_at=self.now()))
 
 
-@pytest.fixture(params=[DockerHubOrganisation, Gitlab, Harbor, Nexus], ids=vendor_id)
+@pytest.fixture(params=[DockerHubOrganisation, Gitea, Gitlab, Harbor, HarborSystem, Nexus], ids=vendor_id)
 def world(request: pytest.FixtureRequest, network: Network, aws: Aws) -> World:
     return World(request.param(network, aws))
 

@@ -10,15 +10,18 @@ from datetime import timedelta
 import pytest
 from contract.registry.harness import Bench, vendor_id
 from fakes.vendors.aws import Aws
+from fakes.vendors.gitea import Gitea
+from fakes.vendors.harbor import Harbor, HarborSystem
 from fakes.vendors.network import CutError, Network, Request, Response
-from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, Harbor, Nexus, TokenKeeper
+from fakes.vendors.nexus import Nexus
+from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, TokenKeeper
 from fakes.vendors.vendor import Vendor
 
 from regcred.credential import Credential
 from regcred.errors import ConflictError, RegcredError
 from regcred.registry.interface import Revoked, Slots, Verdict
 
-IN_TURN: tuple[type[Vendor], ...] = (DockerHubOrganisation, Gitlab, Harbor, Nexus)
+IN_TURN: tuple[type[Vendor], ...] = (DockerHubOrganisation, Gitea, Gitlab, Harbor, HarborSystem, Nexus)
 ONE_OF_EACH_KIND: tuple[type[Vendor], ...] = (Harbor, Nexus)
 STEPS = range(14)
 """More than any vendor's rotation has: a step that does not exist changes nothing. The unit tests go through every
@@ -122,7 +125,7 @@ def turns(
     vendor: Vendor = request.param(network, aws)
     found = Turns(Bench(vendor), network)
     answer = network.answer
-    api = {"hub.docker.com", "gitlab.com", "harbor.example.com", "nexus.example.com"}
+    api = {"hub.docker.com", "gitea.example.com", "gitlab.com", "harbor.example.com", "nexus.example.com"}
 
     def watched(asked: Request) -> Response:
         minting = asked.host in api and not asked.path.startswith(

@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +18,10 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation, Mode
 from fakes.vendors.network import Clock, Network, Request, Response
 from fakes.vendors.oci import Rights
 from pydantic import SecretStr
@@ -28,6 +32,12 @@ ISSUER = "https://0f1e2d3c.tokens.sts.global.api.aws"
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/]+)/(?P<day>\d{8})/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request, ?"
     r"SignedHeaders=(?P<headers>[^,]+), ?Signature=(?P<signature>[0-9a-f]{64})"
+)
+
+
+_AUTHORIZATION_4A = re.compile(
+    r"AWS4-ECDSA-P256-SHA256 Credential=(?P<key>[^/]+)/(?P<day>\d{8})/sts/aws4_request, "
+    r"SignedHeaders=(?P<headers>host;x-amz-date;x-amz-region-set;x-amz-security-token), Signature=(?P<signature>[0-9a-f]+)"
 )
 
 
@@ -69,6 +79,8 @@ class Aws:
         self.clock = clock
         self.sessions: dict[str, Session] = {}
         self.roles: dict[str, Role] = {}
+        self.subject_has_path = True
+        """Whether the ``sub`` of identity tokens holds the role's path; AWS does not document which."""
         self.ecr_tokens: dict[str, tuple[Session, str, float]] = {}
         self.public_tokens: dict[str, float] = {}
         self.public_may_push = False
@@ -106,7 +118,7 @@ class Aws:
         now = int(self.clock.time())
         claims = {
             "iss": ISSUER,
-            "sub": role_arn,
+            "sub": role_arn if self.subject_has_path else _without_path(role_arn),
             "aud": audience,
             "iat": now,
             "nbf": now,
@@ -117,10 +129,20 @@ class Aws:
 
     def check_identity_token(self, token: str, *, audience: str, subject: str) -> bool:
         """Whether a relying party that trusts this issuer accepts the token."""
+        return self.identity_of(token, audience=audience) == subject
+
+    def identity_of(self, token: str, *, audience: str | None = None) -> str | None:
+        """The subject of an identity token, to a relying party that trusts this issuer.
+
+        Args:
+            token: The token.
+            audience: The audience that the party asks for; None: it looks at none.
+        """
         options = {
             "verify_exp": False,
             "verify_nbf": False,
             "verify_iat": False,
+            "verify_aud": audience is not None,
             "require": ["exp", "aud", "sub"],
         }
         try:
@@ -133,8 +155,28 @@ class Aws:
                 options=options,
             )
         except jwt.PyJWTError:
-            return False
-        return claims["sub"] == subject and claims["nbf"] <= self.clock.time() < claims["exp"]
+            return None
+        return claims["sub"] if claims["nbf"] <= self.clock.time() < claims["exp"] else None
+
+    def role_of_proof(self, headers: Mapping[str, str]) -> str | None:
+        """The role, without its path, that a signed GetCallerIdentity proves, or None.
+
+        As strict as the clients are: SigV4A, all regions, four signed headers
+        (github.com/jfrog/jfrog-registry-operator, internal/sign/signer.go).
+        """
+        found = {name.lower(): value for name, value in headers.items()}
+        match = _AUTHORIZATION_4A.fullmatch(found.get("authorization", ""))
+        if match is None or found.get("x-amz-region-set") != "*":
+            return None
+        session = self.sessions.get(match["key"])
+        if session is None or found.get("x-amz-security-token") != session.token:
+            return None
+        moment = datetime.strptime(found["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        if abs((moment - self.clock.now()).total_seconds()) > 900 or session.expires_at <= self.clock.time():
+            return None
+        if not _verified_4a(match, session, found):
+            return None
+        return _without_path(self._role_of[match["key"]])
 
     # STS: the query protocol.
 
@@ -299,6 +341,52 @@ def _signature(request: Request, match: re.Match[str], secret: str) -> str:
     for part in (match["day"], match["region"], match["service"], "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     return hmac.new(key, to_sign.encode(), "sha256").hexdigest()
+
+
+def _without_path(role_arn: str) -> str:
+    account, _, role = role_arn.partition(":role/")
+    return f"{account}:role/{role.rpartition('/')[2]}"
+
+
+def _verified_4a(match: re.Match[str], session: Session, headers: Mapping[str, str]) -> bool:
+    """Whether the signature is that of this session's derived key (AWS Signature Version 4A)."""
+    derived = KBKDFHMAC(
+        algorithm=hashes.SHA256(),
+        mode=Mode.CounterMode,
+        length=32,
+        rlen=4,
+        llen=4,
+        location=CounterLocation.BeforeFixed,
+        label=b"AWS4-ECDSA-P256-SHA256",
+        context=match["key"].encode() + b"\x01",
+        fixed=None,
+    ).derive(b"AWS4A" + session.secret.encode())
+    key = ec.derive_private_key(int.from_bytes(derived) + 1, ec.SECP256R1()).public_key()
+    signed = {**headers, "host": "sts.amazonaws.com"}
+    canonical = "\n".join(
+        [
+            "GET",
+            "/",
+            "Action=GetCallerIdentity&Version=2011-06-15",
+            *(f"{name}:{signed[name]}" for name in match["headers"].split(";")),
+            "",
+            match["headers"],
+            hashlib.sha256(b"").hexdigest(),
+        ]
+    )
+    text = "\n".join(
+        [
+            "AWS4-ECDSA-P256-SHA256",
+            headers["x-amz-date"],
+            f"{match['day']}/sts/aws4_request",
+            hashlib.sha256(canonical.encode()).hexdigest(),
+        ]
+    )
+    try:
+        key.verify(bytes.fromhex(match["signature"]), text.encode(), ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _listed(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Vendors that exchange the project's signed identity: JFrog, Quay, Cloudsmith, the system registry, GitHub Apps."""
+"""Vendors that exchange the project's signed identity: Quay, Chainguard, Cloudsmith, the system registry, GitHub Apps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives import serialization
-from fakes.vendors.aws import signing_key
+from fakes.vendors.aws import ISSUER, signing_key
 from fakes.vendors.network import Request, Response
 from fakes.vendors.oci import OciRegistry, Rights, basic_login
 from fakes.vendors.vendor import PROJECT_ROLE, Vendor
@@ -61,119 +61,6 @@ class Minting(Vendor):
         self.may_push = True
 
 
-class JfrogAws(Minting):
-    provider = "artifactory"
-    variant = "aws"
-    lifetime = timedelta(hours=6)
-    keyless = True
-    calls = r"POST example\.jfrog\.io/access/"
-    realm = "https://example.jfrog.io/v2/token"
-    service = "example.jfrog.io"
-    registry_hosts = ("example.jfrog.io", "example-docker.jfrog.io")
-
-    @property
-    def definition(self) -> Mapping[str, Any]:
-        return {
-            "provider": "artifactory",
-            "platform": "example.jfrog.io",
-            "hosts": ["example.jfrog.io", "example-docker.jfrog.io"],
-            "repositories": ["team/"],
-            "probe": "team/app:1",
-            **self.auth(),
-        }
-
-    def auth(self) -> dict[str, Any]:
-        return {}
-
-    def api(self, request: Request) -> Response | None:
-        if request.path != "/access/api/v1/aws/token":
-            return None
-        # JFrog sends the signed headers on to AWS as a GET without a body.
-        query = [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")]
-        headers = {
-            name: value
-            for name, value in request.headers.items()
-            if name.lower() not in {"host", "content-type"}
-        }
-        forwarded = Request(
-            "GET", "sts.amazonaws.com", "/", query, {**headers, "Host": "sts.amazonaws.com"}, b""
-        )
-        if self.aws.role_of(self.aws.authenticated(forwarded, "sts")) != PROJECT_ROLE:
-            return Response(403, {"errors": [{"code": "FORBIDDEN", "message": "no user is mapped"}]})
-        seconds = request.document["expires_in"]
-        return Response(
-            200, {"username": "puller", "access_token": self.issue("puller", seconds), "expires_in": seconds}
-        )
-
-
-class JfrogOidc(JfrogAws):
-    variant = "oidc"
-
-    def auth(self) -> dict[str, Any]:
-        return {"auth": "oidc", "oidc_provider": "regcred"}
-
-    def api(self, request: Request) -> Response | None:
-        if request.path != "/access/api/v1/oidc/token":
-            return None
-        body = request.document
-        if (
-            body["grant_type"] != "urn:ietf:params:oauth:grant-type:token-exchange"
-            or body["subject_token_type"] != "urn:ietf:params:oauth:token-type:id_token"
-            or body["provider_name"] != "regcred"
-        ):
-            return Response(400, {"errors": [{"code": "BAD_REQUEST"}]})
-        if not self.trusted(body["subject_token"], "https://example.jfrog.io"):
-            return Response(401, {"errors": [{"code": "UNAUTHORIZED"}]})
-        seconds = int(self.lifetime.total_seconds())
-        token = self.issue("puller", seconds, sub="jfac@01abc/users/puller")
-        return Response(200, {"access_token": token, "expires_in": seconds, "token_type": "Bearer"})
-
-
-class JfrogToken(JfrogAws):
-    variant = "token"
-    keyless = False
-    revocable = True
-
-    def install(self) -> None:
-        super().install()
-        self.refused = False
-        self.ids: dict[str, str] = {}
-
-    def auth(self) -> dict[str, Any]:
-        return {"auth": "token", "username": "puller", "groups": ["readers"]}
-
-    @property
-    def upstream(self) -> Mapping[str, str]:
-        return {"token": "an administrator's token"}
-
-    def refuse(self) -> None:
-        self.refused = True
-
-    def api(self, request: Request) -> Response | None:
-        if not request.path.startswith("/access/api/v1/tokens"):
-            return None
-        if self.refused or request.header("Authorization") != "Bearer an administrator's token":
-            return Response(401, {"errors": [{"code": "UNAUTHORIZED", "message": "Invalid token"}]})
-        if request.method == "DELETE":
-            token = self.ids.pop(request.path.rpartition("/")[2], None)
-            if token is None:
-                return Response(404, {"errors": [{"code": "NOT_FOUND"}]})
-            del self.registry.logins["puller", token]
-            return Response(200)
-        body = request.document
-        assert body["scope"] == "applied-permissions/groups:readers"
-        assert body["refreshable"] is False
-        token, token_id = self.issue(body["username"], body["expires_in"]), secrets.token_hex(16)
-        self.ids[token_id] = token
-        answer = {
-            "token_id": token_id,
-            "access_token": token,
-            "expires_in": body["expires_in"],
-            "token_type": "Bearer",
-        }
-        return Response(200, answer)
-
-
 class QuayFederated(Minting):
     provider = "quay"
     variant = "federated"
@@ -188,13 +75,63 @@ class QuayFederated(Minting):
     def definition(self) -> Mapping[str, Any]:
         return {"provider": "quay", "robot": "team+puller", "repositories": ["team/"], "probe": "team/app:1"}
 
+    def install(self) -> None:
+        super().install()
+        self.federation = [{"issuer": ISSUER, "subject": PROJECT_ROLE}]
+
     def api(self, request: Request) -> Response | None:
+        if request.path == "/api/v1/organization/team/robots/puller/federation":
+            if request.method != "POST" or any(
+                set(item) != {"issuer", "subject"} for item in request.document
+            ):
+                return Response(400, {"message": "Missing one or more required fields (issuer, subject)"})
+            self.federation = request.document
+            return Response(200, self.federation)
         if request.path != "/oauth2/federation/robot/token":
             return None
         login = basic_login(request)
-        if login is None or login[0] != "team+puller" or not self.trusted(login[1], "https://quay.io"):
-            return Response(401, {"message": "Robot does not exist or token is invalid"})
+        subjects = [item["subject"] for item in self.federation if item["issuer"] == ISSUER]
+        # The audience is not looked at: the API takes no list of audiences (endpoints/api/robot.py).
+        if login is None or login[0] != "team+puller" or self.aws.identity_of(login[1]) not in subjects:
+            return Response(400, {"message": "Token does not match robot"})
         return Response(200, {"token": self.issue("team+puller", 3600)})
+
+
+class Chainguard(Minting):
+    """Written from Chainguard's guide for AWS and its pull secret updater."""
+
+    provider = "chainguard"
+    lifetime = timedelta(hours=1)
+    keyless = True
+    calls = r"POST issuer\.enforce\.dev/"
+    registry_hosts = ("cgr.dev",)
+    realm = "https://cgr.dev/token"
+    service = "cgr.dev"
+    identity = "0123456789abcdef0123456789abcdef01234567/0123456789abcdef"
+
+    def install(self) -> None:
+        super().install()
+        self.network.add("issuer.enforce.dev", self.answer)
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return {
+            "provider": "chainguard",
+            "identity": self.identity,
+            "repositories": ["team/"],
+            "probe": "team/app:1",
+        }
+
+    def api(self, request: Request) -> Response | None:
+        if request.host != "issuer.enforce.dev":
+            return None
+        query = dict(request.query)
+        if (request.method, request.path, query.get("aud")) != ("POST", "/sts/exchange", "cgr.dev"):
+            return Response(404, {"code": 5, "message": "Not Found"})
+        token = request.header("Authorization").removeprefix("Bearer ")
+        if query.get("identity") != self.identity or not self.trusted(token, "https://issuer.enforce.dev"):
+            return Response(401, {"code": 16, "message": "identity not found"})
+        return Response(200, {"token": self.issue("_token", 3600)})
 
 
 class Cloudsmith(Minting):

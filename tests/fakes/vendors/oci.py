@@ -69,7 +69,7 @@ class OciRegistry:
         self.uploads: set[str] = set()
         self._check = check
         self._key = secrets.token_bytes(32)
-        self._opaque: dict[str, tuple[str, set[str]]] = {}
+        self._opaque: dict[str, tuple[str, set[str], str]] = {}
 
     def install(self, network: Network, *hosts: str) -> None:
         for host in hosts:
@@ -108,8 +108,14 @@ class OciRegistry:
             )
         else:
             token = secrets.token_urlsafe(40)
-            self._opaque[token] = (access[0]["name"], set(access[0]["actions"])) if access else ("", set())
+            user = login[0] if login else ""
+            name, actions = (access[0]["name"], set(access[0]["actions"])) if access else ("", set())
+            self._opaque[token] = (name, actions, user)
         return Response(200, {"token": token, "expires_in": 300})
+
+    def end_tokens(self, username: str) -> None:
+        """Refuse the pull tokens that this user was given before now."""
+        self._opaque = {token: found for token, found in self._opaque.items() if found[2] != username}
 
     @staticmethod
     def _grant(rights: Rights, scope: str) -> list[dict[str, object]]:

@@ -1,11 +1,10 @@
-"""Vendors that keep named tokens: Docker Hub organisations, GitLab deploy tokens, Harbor robots, Nexus users."""
+"""Vendors that keep named tokens: Docker Hub organisations and GitLab deploy tokens; Harbor and Gitea have files of their own."""
 
 from __future__ import annotations
 
 import re
 import secrets
 from abc import abstractmethod
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -79,6 +78,9 @@ class DockerHubOrganisation(TokenKeeper):
         registry.install(self.network, "registry-1.docker.io")
         self.network.add("auth.docker.io", registry.token)
         self.sessions: set[str] = set()
+        self.organisations = {"team", "old-team"}
+        self.plan = 10
+        """How many tokens each organisation may have: 10 with Team, 100 with Business."""
         return registry
 
     @property
@@ -107,40 +109,54 @@ class DockerHubOrganisation(TokenKeeper):
             return Response(200, {"access_token": session})
         if request.header("Authorization").removeprefix("Bearer ") not in self.sessions:
             return Response(401, {"message": "unauthorized", "errinfo": {}})
-        match = re.fullmatch(r"/v2/orgs/team/access-tokens(?:/(?P<id>[0-9a-f-]+))?", request.path)
-        if match is None:
+        return self._access_tokens(request)
+
+    def _access_tokens(self, request: Request) -> Response:
+        match = re.fullmatch(
+            r"/v2/orgs/(?P<org>[a-z0-9-]+)/access-tokens(?:/(?P<id>[0-9a-f-]+))?", request.path
+        )
+        if match is None or match["org"] not in self.organisations:
             return Response(404, {"message": "object not found"})
         if request.method == "DELETE":
-            found = self.kept.pop(match["id"], None)
-            return Response(204 if found else 404)
-        return self._list(dict(request.query)) if request.method == "GET" else self._create(request.document)
+            found = self.kept.get(match["id"])
+            if found is None or found.username != match["org"]:
+                return Response(404, {"message": "object not found"})
+            del self.kept[match["id"]]
+            return Response(204)
+        if request.method == "GET":
+            return self._list(match["org"], dict(request.query))
+        return self._create(match["org"], request.document)
 
-    def _list(self, query: dict[str, str]) -> Response:
+    def _list(self, organisation: str, query: dict[str, str]) -> Response:
         page, size = int(query["page"]), min(int(query["page_size"]), 2)
-        items = [{"id": item.id, "label": item.name, "is_active": True} for item in self.kept.values()]
+        items = [self._item(item) for item in self.kept.values() if item.username == organisation]
         chosen = items[(page - 1) * size : page * size]
         more = "https://hub.docker.com/next" if page * size < len(items) else ""
         return Response(200, {"total": len(items), "next": more, "previous": "", "results": chosen})
 
-    def _create(self, body: dict[str, Any]) -> Response:
-        if len(self.kept) >= 10:
+    @staticmethod
+    def _item(kept: Kept) -> dict[str, Any]:
+        expires_at = datetime.fromtimestamp(kept.rights.expires_at or 0, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {"id": kept.id, "label": kept.name, "is_active": True, "expires_at": expires_at}
+
+    def _create(self, organisation: str, body: dict[str, Any]) -> Response:
+        # Expired tokens count until they are deleted (docs.docker.com, organization access tokens).
+        if sum(item.username == organisation for item in self.kept.values()) >= self.plan:
             return Response(403, {"message": "organization has reached its limit of access tokens"})
+        if len(body["resources"]) > 50:
+            return Response(400, {"message": "too many resources"})
         repositories = []
         for item in body["resources"]:
-            assert item["type"] == "TYPE_REPO"
-            assert item["scopes"] == ["scope-image-pull"]
-            repositories.append(item["path"])
+            if item["type"] != "TYPE_REPO" or item["scopes"] != ["scope-image-pull"]:
+                return Response(400, {"message": "invalid resource"})
+            path = item["path"]
+            if path.endswith("/") or (path != "*/*/public" and not path.startswith(f"{organisation}/")):
+                return Response(400, {"message": "invalid path"})  # orgAccessTokenResource
+            repositories.append(path)
         expires_at = datetime.fromisoformat(body["expires_at"])
         token_id = f"{secrets.token_hex(4)}-8889-43a0-8cc7-{secrets.token_hex(6)}"
-        kept = self.keep(token_id, body["label"], "team", expires_at.timestamp(), repositories)
-        answer = {
-            "id": token_id,
-            "label": kept.name,
-            "is_active": True,
-            "expires_at": body["expires_at"],
-            "token": kept.secret,
-        }
-        return Response(201, answer)
+        kept = self.keep(token_id, body["label"], organisation, expires_at.timestamp(), repositories)
+        return Response(201, {**self._item(kept), "token": kept.secret})
 
 
 class Gitlab(TokenKeeper):
@@ -202,136 +218,3 @@ class Gitlab(TokenKeeper):
             "scopes": ["read_registry"],
         }
         return Response(201, answer)
-
-
-class Harbor(TokenKeeper):
-    provider = "harbor"
-    lifetime = timedelta(days=14)
-    calls = r"(GET|POST) harbor\.example\.com/api/"
-
-    def make_registry(self) -> OciRegistry:
-        registry = OciRegistry(
-            self.clock,
-            realm="https://harbor.example.com/service/token",
-            service="harbor-registry",
-            check=self.check,
-        )
-        self.network.add(
-            "harbor.example.com", lambda r: self.api(r) if r.path.startswith("/api/") else registry.handle(r)
-        )
-        return registry
-
-    @property
-    def definition(self) -> Mapping[str, Any]:
-        return {
-            "provider": "harbor",
-            "host": "harbor.example.com",
-            "harbor_project": "team",
-            "probe": "team/app:1",
-        }
-
-    @property
-    def upstream(self) -> Mapping[str, str]:
-        return {"username": "robot$maker", "password": "a maker's secret"}
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        return ("harbor.example.com",)
-
-    def api(self, request: Request) -> Response:
-        login = b64encode(b"robot$maker:a maker's secret").decode()
-        if self.refused_now(request, expected=f"Basic {login}"):
-            return Response(401, {"errors": [{"code": "UNAUTHORIZED", "message": "unauthorized"}]})
-        if (request.method, request.path) == ("GET", "/api/v2.0/projects/team"):
-            return Response(200, {"project_id": 7, "name": "team"})
-        match = re.fullmatch(r"/api/v2\.0/robots(?:/(?P<id>\d+))?", request.path)
-        if match is None:
-            return Response(404, {"errors": [{"code": "NOT_FOUND", "message": "no"}]})
-        if request.method == "DELETE":
-            return Response(200 if self.kept.pop(match["id"], None) else 404)
-        if request.method == "GET":
-            assert dict(request.query)["q"] == "Level=project,ProjectID=7"
-            items = [{"id": int(item.id), "name": item.username} for item in self.kept.values()]
-            return Response(200, items)
-        return self._create(request.document)
-
-    def _create(self, body: dict[str, Any]) -> Response:
-        username = f"robot$team+{body['name']}"
-        if any(item.username == username for item in self.kept.values()):
-            return Response(409, {"errors": [{"code": "CONFLICT", "message": "robot already exists"}]})
-        (permission,) = body["permissions"]
-        assert permission == {
-            "kind": "project",
-            "namespace": "team",
-            "access": [{"resource": "repository", "action": "pull"}],
-        }
-        assert body["level"] == "project"
-        assert body["duration"] >= 1
-        expires_at = int(self.clock.time()) + body["duration"] * 86400
-        robot_id = str(secrets.randbelow(10**6) + 1)
-        kept = self.keep(robot_id, body["name"], username, expires_at, ["team/*"])
-        return Response(
-            201, {"id": int(robot_id), "name": username, "secret": kept.secret, "expires_at": expires_at}
-        )
-
-
-class Nexus(Vendor):
-    provider = "nexus"
-    lifetime = timedelta(days=14)
-    dies = False
-    revocable = True
-    calls = r"PUT nexus\.example\.com/service/rest/"
-
-    def install(self) -> None:
-        self.passwords = {"pull-a": "old a", "pull-b": "old b"}
-        self.may_push = self.refused = False
-        self.registry = OciRegistry(
-            self.clock,
-            realm="https://nexus.example.com:8443/v2/token",
-            service="nexus",
-            check=self.check,
-            readable=False,
-        )
-        self.registry.install(self.network, "nexus.example.com:8443")
-        self.network.add("nexus.example.com", self.api)
-
-    def check(self, host: str, username: str, password: str) -> Rights | None:
-        if self.passwords.get(username) != password:
-            return None
-        return Rights(push=["*"] if self.may_push else [])
-
-    @property
-    def definition(self) -> Mapping[str, Any]:
-        return {
-            "provider": "nexus",
-            "server": "nexus.example.com",
-            "hosts": ["nexus.example.com:8443"],
-            "users": ["pull-a", "pull-b"],
-            "probe": "team/app:1",
-        }
-
-    @property
-    def upstream(self) -> Mapping[str, str]:
-        return {"username": "admin", "password": "an admin's password"}
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        return ("nexus.example.com:8443",)
-
-    def api(self, request: Request) -> Response:
-        login = b64encode(b"admin:an admin's password").decode()
-        if self.refused or request.header("Authorization") != f"Basic {login}":
-            return Response(401)
-        match = re.fullmatch(r"/service/rest/v1/security/users/([a-z-]+)/change-password", request.path)
-        if match is None or match[1] not in self.passwords:
-            return Response(404)
-        if request.method != "PUT" or request.header("Content-Type") != "text/plain":
-            return Response(415)
-        self.passwords[match[1]] = request.body.decode()
-        return Response(204)
-
-    def widen(self) -> None:
-        self.may_push = True
-
-    def refuse(self) -> None:
-        self.refused = True

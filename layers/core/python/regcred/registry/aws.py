@@ -27,9 +27,6 @@ POLICY_MAX = 2048
 CHAIN_SECONDS = 3600
 """Longest session of a role that was assumed by a role, in seconds (role chaining)."""
 
-CALLER_IDENTITY_URL = "https://sts.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15"
-"""What is signed as a proof of identity; whoever checks it sends it on to AWS."""
-
 CREATING = Lock()
 """botocore's default session is not safe for several threads that create clients; the clients are."""
 
@@ -267,23 +264,3 @@ def _client_error(error: ClientError, action: str, remedy: str) -> Exception:
     if code in _MISSING:
         return MissingError(f"{action}: AWS answered {code}; {remedy}")
     return RefusedError(f"{action}: AWS answered {code or status}; {remedy}")
-
-
-def signed_caller_identity(credentials: AwsCredentials) -> dict[str, str]:
-    """The headers of a signed ``GET sts:GetCallerIdentity``, which prove to somebody else who signed (SigV4)."""
-    from botocore.auth import SigV4Auth
-    from botocore.awsrequest import AWSRequest
-    from botocore.credentials import Credentials
-
-    silence()
-    request = AWSRequest("GET", CALLER_IDENTITY_URL, headers={"Accept": "application/json"})
-    SigV4Auth(
-        Credentials(
-            credentials.access_key_id,
-            credentials.secret_access_key.get_secret_value(),
-            credentials.session_token.get_secret_value(),
-        ),
-        "sts",
-        "us-east-1",
-    ).add_auth(request)
-    return dict(request.headers.items())

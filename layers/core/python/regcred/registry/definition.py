@@ -20,6 +20,7 @@ from regcred.registry.trust import Asker
 
 _HOST_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _PORT_MAX = 65535
+_BASE_PATH = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){0,7}")
 _REPOSITORY = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -55,6 +56,23 @@ def _check_host(value: str) -> str:
             f"{value!r} has neither a dot nor a port, so image names can't name it; write its full name or add its port"
         )
     return value
+
+
+def _check_server(value: str) -> str:
+    host, slash, path = value.partition("/")
+    if "://" in value:
+        raise ValueError(f"{value!r} has a scheme; write only the host and its path, as in example.com/nexus")
+    _check_host(host)
+    if slash and not _BASE_PATH.fullmatch(path):
+        raise ValueError(
+            f"{value!r} has no valid path after the host; write it without '/' at its end, as in {host}/nexus"
+        )
+    return value
+
+
+def server_host(server: str) -> str:
+    """The host of a :data:`Server`, with its port."""
+    return server.partition("/")[0]
 
 
 def _check_scope(value: str) -> str:
@@ -108,6 +126,9 @@ def require(definition: BaseModel, *fields: str, by: str) -> None:
 
 Host = Annotated[str, AfterValidator(_check_host)]
 """``registry.example.com`` or ``registry.example.com:5000``: lower case, no scheme, no path, no pattern."""
+
+Server = Annotated[str, AfterValidator(_check_server)]
+"""A server's host, and the path it lies under where it has one: ``nexus.example.com/nexus``."""
 
 Scope = Annotated[str, AfterValidator(_check_scope)]
 """One repository (``team/app``), or a prefix of repositories that ends in ``/`` (``team/``)."""

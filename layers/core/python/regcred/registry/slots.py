@@ -10,6 +10,8 @@ What makes a crash anywhere harmless: which slot is in force is not remembered b
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import math
 import re
 import secrets
@@ -22,14 +24,28 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
-from regcred.errors import ConflictError, TooSoonError
+from regcred.errors import ConflictError, MissingError, RegcredError, TooSoonError
 from regcred.registry.interface import Journal, MintContext, SlotName, Slots
+
+log = logging.getLogger(__name__)
 
 OVERLAP = timedelta(minutes=10)
 """How long a credential must work yet once the next one is in force, however soon another is asked for: clusters look every half
 minute, and what they have begun to pull takes its time."""
 
+_DASHES = re.compile("-{2,}")
+
+_REST_MAX = 40
+"""The longest rest of a token's name after the project and the registry: family, slot, time and a random part."""
+
+_HASH_LENGTH = 16
+
+_PLACES_MAX = 4
+"""How many earlier places of a definition are looked after."""
+
 _NAME = re.compile(r"[ab]-([0-9a-f]{1,16})-[0-9a-f]+")
+_ANY_NAME = re.compile(r"regcred-[a-z0-9-]+-[0-9a-f]{8}-[ab]-[0-9a-f]{1,16}-[0-9a-f]{8}")
+_NAME_MAX = 255
 _FAMILY_BYTES = 4
 _SECRET_BYTES = 32
 
@@ -66,6 +82,16 @@ class TokenVendor(Protocol):
     Methods raise what :class:`regcred.registry.interface.Provider` raises.
     """
 
+    name_max: int
+    """The longest name of a token that the vendor takes, in characters."""
+
+    @property
+    def place(self) -> str:
+        """Where its tokens are: the server and the organisation, project or user, as in ``hub.docker.com team``."""
+
+    def at(self, place: str) -> TokenVendor | None:
+        """The same vendor at another place, or None where this login must not be used (another server)."""
+
     def tokens(self) -> Mapping[str, str]:
         """The names of all tokens, by id."""
 
@@ -83,7 +109,10 @@ class UserVendor(Protocol):
     """
 
     def set_password(self, user: str, password: SecretStr) -> None:
-        """Replace a user's password; the old one is refused at once."""
+        """Replace a user's password; the old one is refused at the next login."""
+
+    def lock_out(self, user: str, password: SecretStr) -> None:
+        """Replace a user's password and end what was handed out for the old one: sessions, pull tokens."""
 
 
 class Forgetful:
@@ -117,23 +146,25 @@ def renew_token(vendor: TokenVendor, context: MintContext) -> Token:
     journal = context.journal or Forgetful()
     known = journal.read()
     family = _family(known) or secrets.token_hex(_FAMILY_BYTES)
-    prefix = _prefix(context, family)
-    left = _left_over(
-        {
-            id_: _made_at(name.removeprefix(prefix))
-            for id_, name in vendor.tokens().items()
-            if name.startswith(prefix)
-        },
-        context,
-    )
+    prefix = _prefix(context, vendor, family)
+    elsewhere = _left_elsewhere(vendor, known, context)
+    left = _left_over(_made(vendor, prefix), context)
     target, active = _turn(known, context)
     name = f"{prefix}{target}-{_stamp(context)}-{secrets.token_hex(_FAMILY_BYTES)}"
-    _save(journal, known, target, active, {"family": family, "name": name})
+    state = {
+        "family": family,
+        "name": name,
+        "place": vendor.place,
+        "elsewhere": "\n".join(place for place, _, _ in elsewhere),
+    }
+    _save(journal, known, target, active, state)
     for token_id in left:
         vendor.remove(token_id)
+    for place, moved, ids in elsewhere:
+        _remove_elsewhere(place, moved, ids)
     token = vendor.create(name)
     try:
-        _save(journal, known, target, active, {"family": family, "name": name, "id": token.id})
+        _save(journal, known, target, active, {**state, "id": token.id})
     except ConflictError:
         vendor.remove(token.id)
         raise
@@ -176,17 +207,19 @@ def end_tokens(vendor: TokenVendor, revocation_id: str, context: MintContext) ->
 
     Only what carries our name: since a definition was changed, the id may be that of somebody else's token elsewhere.
     """
-    family = _family((context.journal or Forgetful()).read())
-    for token_id, name in sorted(vendor.tokens().items()):
-        revoked = token_id == revocation_id and name.startswith(_prefix(context))
-        if revoked or (family and name.startswith(_prefix(context, family))):
-            vendor.remove(token_id)
+    known = (context.journal or Forgetful()).read()
+    family = _family(known)
+    for place in (vendor, *_moved(vendor, known).values()):
+        for token_id, name in sorted(place.tokens().items()):
+            revoked = token_id == revocation_id and name.startswith(_prefix(context, place))
+            if revoked or (family and name.startswith(_prefix(context, place, family))):
+                place.remove(token_id)
 
 
 def lock_users(vendor: UserVendor, users: tuple[str, str]) -> None:
     """Give both users passwords that nobody knows: clusters had the one before as well."""
     for user in users:
-        vendor.set_password(user, SecretStr(secrets.token_urlsafe(_SECRET_BYTES)))
+        vendor.lock_out(user, SecretStr(secrets.token_urlsafe(_SECRET_BYTES)))
 
 
 def _family(known: Slots) -> str:
@@ -194,9 +227,78 @@ def _family(known: Slots) -> str:
     return next((state["family"] for state in known.states.values() if "family" in state), "")
 
 
-def _prefix(context: MintContext, family: str = "") -> str:
-    ours = f"regcred-{context.reference.project}-{context.reference.registry}-"
+def is_token_name(name: str) -> bool:
+    """Whether a token's name is one that Regcred gives, for whichever registry."""
+    return len(name) <= _NAME_MAX and bool(_ANY_NAME.fullmatch(name))
+
+
+def _prefix(context: MintContext, vendor: TokenVendor, family: str = "") -> str:
+    """How the names of our tokens begin. Harbor takes no ``--``, and every vendor limits the length."""
+    reference = context.reference
+    ours = _DASHES.sub("-", f"regcred-{reference.project}-{reference.registry}-")
+    if len(ours) + _REST_MAX > vendor.name_max:
+        ours = f"regcred-{hashlib.sha256(str(reference).encode()).hexdigest()[:_HASH_LENGTH]}-"
     return f"{ours}{family}-" if family else ours
+
+
+def _made(vendor: TokenVendor, prefix: str) -> dict[str, int]:
+    """By id, when each token of this registry was made, in seconds since 1970."""
+    return {
+        token_id: _made_at(name.removeprefix(prefix))
+        for token_id, name in vendor.tokens().items()
+        if name.startswith(prefix)
+    }
+
+
+def _moved(vendor: TokenVendor, known: Slots) -> dict[str, TokenVendor]:
+    """The places where the definition had its tokens before it moved, and which this login may be sent to."""
+    named = [state.get("place", "") for state in known.states.values()]
+    named += [place for state in known.states.values() for place in state.get("elsewhere", "").split("\n")]
+    found = {place: vendor.at(place) for place in dict.fromkeys(named) if place and place != vendor.place}
+    reachable = {place: other for place, other in found.items() if other is not None}
+    return dict(list(reachable.items())[:_PLACES_MAX])
+
+
+def _left_elsewhere(
+    vendor: TokenVendor, known: Slots, context: MintContext
+) -> list[tuple[str, TokenVendor, list[str]]]:
+    """The tokens at earlier places that nobody uses any more. A place that holds none of ours is forgotten."""
+    family, found = _family(known), []
+    for place, moved in _moved(vendor, known).items():
+        try:
+            made = _made(moved, _prefix(context, moved, family))
+        except MissingError:  # the organisation or project is gone, and its tokens with it
+            continue
+        except RegcredError as error:
+            log.warning("%s: the tokens at %s can't be listed: %s", context.reference, place, error)
+            found.append((place, moved, list[str]()))
+            continue
+        if made:
+            found.append((place, moved, _replaced(made, known, context)))
+    return found
+
+
+def _replaced(made: Mapping[str, int], known: Slots, context: MintContext) -> list[str]:
+    """The tokens at an earlier place that nobody uses any more: all of them, once clusters have one of the new place."""
+    if not context.in_force or context.in_force in made:
+        return _left_over(made, context)
+    names = [state.get("name", "") for state in known.states.values() if state.get("id") == context.in_force]
+    since = (context.now() - OVERLAP).timestamp()
+    settled = all(_made_at(_tail(name)) <= since for name in names)
+    return list(made) if settled else []
+
+
+def _tail(name: str) -> str:
+    """The end of a token's name: slot, time and random part."""
+    return "-".join(name.rsplit("-", 3)[-3:])
+
+
+def _remove_elsewhere(place: str, vendor: TokenVendor, token_ids: list[str]) -> None:
+    for token_id in token_ids:
+        try:
+            vendor.remove(token_id)
+        except RegcredError as error:  # it is tried again at the next turn
+            log.warning("a token at %s can't be removed: %s", place, error)
 
 
 def _turn(known: Slots, context: MintContext) -> tuple[SlotName, SlotName | None]:

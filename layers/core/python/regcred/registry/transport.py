@@ -105,6 +105,11 @@ class Answer:
         """
         return identified(self._json(), field=field, what=what)
 
+    def mappings(self) -> list[dict[str, Any]]:
+        """The objects of the body's JSON list; none if it is no list."""
+        value = self._json()
+        return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
     def code(self) -> str:
         """The vendor's own short error code, if the body names one where vendors do; never free text."""
         return next((code for code in _codes(self._json()) if _CODE.fullmatch(code)), "")
@@ -130,8 +135,9 @@ def _codes(value: Any) -> list[str]:
 
 
 def origin(host: str) -> str:
-    """``https://host``; ``http://`` only for this machine, as container runtimes do."""
-    return f"{'http' if host.partition(':')[0] in LOCAL_HOSTS else 'https'}://{host}"
+    """``https://host``; ``http://`` only for this machine, as container runtimes do. A path after the host stays."""
+    name = host.partition("/")[0].partition(":")[0]
+    return f"{'http' if name in LOCAL_HOSTS else 'https'}://{host}"
 
 
 def send(

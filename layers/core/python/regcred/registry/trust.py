@@ -13,6 +13,12 @@ from typing import Any
 ISSUER_UNKNOWN = "ISSUER"
 """Stands in a text for the issuer where it is not known."""
 
+SUBJECT_NOTE = (
+    "# The 'sub' of the identity token is the role's ARN; AWS documents it for roles without a path only. If the vendor refuses "
+    "the token, compare its log with both forms above.\n"
+)
+"""What to say where both forms of a subject are printed."""
+
 ISSUER_HOW = (
     "ISSUER is the issuer of your AWS account: switch it on once by "
     "'aws iam enable-outbound-web-identity-federation', and read it by "
@@ -58,6 +64,20 @@ class Asker:
     def role_name(self) -> str:
         """The role's name without its path."""
         return self.role_arn.rpartition("/")[2]
+
+    @property
+    def plain_role_arn(self) -> str:
+        """The role's ARN without its path. A role's name is unique in its account, so this names the same role."""
+        return f"arn:{self.partition}:iam::{self.account}:role/{self.role_name}"
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The forms that the ``sub`` of the role's identity token may have: the ARN with its path, and without it.
+
+        AWS documents ``sub`` as the role's ARN, in examples of roles without a path alone
+        (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_outbound_token_claims.html).
+        """
+        return tuple(dict.fromkeys((self.role_arn, self.plain_role_arn)))
 
     @property
     def partition(self) -> str:

@@ -1,7 +1,16 @@
-"""JFrog Artifactory: keyless by the project's AWS role or its signed identity token, or an administrator's token.
+r"""JFrog Artifactory: keyless by the project's AWS role or its signed identity token, or an administrator's token.
 
-Contracts: JFrog's own operator (github.com/jfrog/jfrog-registry-operator, internal/handler), the OIDC exchange of
-github.com/jfrog/setup-jfrog-cli, and https://docs.jfrog.com/administration/reference/createtoken.
+Contracts: JFrog's own operator (github.com/jfrog/jfrog-registry-operator, internal/handler and internal/sign), the OIDC
+exchange of github.com/jfrog/setup-jfrog-cli, https://docs.jfrog.com/administration/reference/createtoken and, in JFrog's REST
+documentation, "PUT AWS IAM role", "Revoke Token by ID" and "Use the Revocable and Persistency Thresholds".
+
+What they say and this file relies on:
+
+- The proof of an AWS role is a ``GetCallerIdentity`` that is signed by SigV4A for all regions, with four signed headers.
+- JFrog maps roles by ``^arn:aws:iam::\d{12}:role/[\w+=,.@:-]+$``: no path, commercial partition.
+- A token that lives less than ``revocable-expiry-threshold`` (6 hours by default) can only be revoked if it was made with
+  ``force_revocable`` (7.50.3). A revocation is answered 200, 204 if the token was revoked before; a 404 is no success, since
+  tokens under ``persistent-expiry-threshold`` are not stored at all. From 7.53.1 a token's holder can revoke it by the id ``me``.
 """
 
 from __future__ import annotations
@@ -10,19 +19,45 @@ from collections.abc import Mapping
 from datetime import timedelta
 from shlex import quote
 from typing import Annotated, Any, Literal
+from urllib.parse import quote as quote_url
 
 from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
-from regcred.registry import aws, transport
-from regcred.registry.definition import Audience, BaseDefinition, Host, NonEmpty, require, written
+from regcred.registry import sigv4a, transport
+from regcred.registry.definition import (
+    Audience,
+    BaseDefinition,
+    Host,
+    NonEmpty,
+    Server,
+    require,
+    server_host,
+    written,
+)
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import after_seconds, claims
 from regcred.registry.transport import Answer, Bearer
-from regcred.registry.trust import Asker, document
+from regcred.registry.trust import SUBJECT_NOTE, Asker, document
 from regcred.registry.upstream import field_of
 
 ASSERTION_LIFETIME = timedelta(minutes=10)
+
+
+SCOPE_MAX = 500
+"""The longest scope of a token, in characters."""
+
+CALLER_IDENTITY_URL = "https://sts.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15"
+"""What is signed as a proof of identity; JFrog sends it on to AWS."""
+
+Group = Annotated[
+    str,
+    written(
+        r'[^",\\\x00-\x1f]{1,255}',
+        "the name of a group: no quotation mark, comma, backslash or control character",
+    ),
+]
+"""The name of a group; it stands in quotation marks in a token's scope."""
 
 
 class ArtifactoryDefinition(BaseDefinition):
@@ -30,8 +65,8 @@ class ArtifactoryDefinition(BaseDefinition):
 
     provider: Literal["artifactory"]
 
-    platform: Host
-    """The host of the platform, which makes the tokens, as in example.jfrog.io."""
+    platform: Server
+    """The platform, which makes the tokens, as in example.jfrog.io; with its path where a proxy adds one (example.com/jfrog)."""
 
     hosts: Annotated[tuple[Host, ...], NonEmpty]
     """The hosts in image names: the platform's own (example.jfrog.io), one for each repository
@@ -42,17 +77,23 @@ class ArtifactoryDefinition(BaseDefinition):
     administrator's token in the upstream secret makes short-lived ones."""
 
     oidc_provider: Annotated[
-        str, written(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", "the name of an OIDC integration, as in regcred")
+        str,
+        written(
+            r"[a-z][a-z0-9-]{1,254}",
+            "the name of an OIDC integration: a lower-case letter, then lower-case letters, digits and -",
+        ),
     ] = ""
     """The name of the OIDC integration, for 'auth: oidc'."""
 
     audience: Audience = ""
     """The audience that the OIDC integration expects; empty: https:// and the platform."""
 
-    username: str = ""
+    username: Annotated[
+        str, written(r"[A-Za-z0-9][A-Za-z0-9._@+$-]{0,254}", "a user name of at most 255 characters")
+    ] = ""
     """Whom the tokens are for, with 'auth: token'; need not exist as a user."""
 
-    groups: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()
     """The groups whose rights the tokens have, with 'auth: token'; they should only read."""
 
     lifetime_seconds: int = Field(default=21600, ge=600, le=31536000)
@@ -62,46 +103,73 @@ class ArtifactoryDefinition(BaseDefinition):
     def _complete(self) -> ArtifactoryDefinition:
         needs = {"aws": (), "oidc": ("oidc_provider",), "token": ("username", "groups")}[self.auth]
         require(self, *needs, by=f"auth: {self.auth}")
+        if len(self.scope()) > SCOPE_MAX:
+            raise ValueError(
+                f"groups: make a scope of {len(self.scope())} characters, and JFrog takes {SCOPE_MAX}; name fewer groups"
+            )
         return self
+
+    def scope(self) -> str:
+        """The scope of a token of these groups, whose names are quoted."""
+        return "applied-permissions/groups:" + ",".join(f'"{group}"' for group in self.groups)
 
     def typed_hosts(self) -> tuple[str, ...]:
         """The platform and the hosts in image names: all of them receive tokens."""
-        return tuple(dict.fromkeys((self.platform, *self.hosts)))
+        return tuple(dict.fromkeys((server_host(self.platform), *self.hosts)))
 
     def realms(self) -> tuple[str, ...]:
         """The platform may be the token service of its other hosts."""
-        return (self.platform,)
+        return (server_host(self.platform),)
 
     def trust(self, asker: Asker) -> str:
         """The mapping of the project's role to a user."""
         api = f"https://{self.platform}/access/api/v1"
         curl = "curl --fail --header 'Content-Type: application/json' --header \"Authorization: Bearer $ADMIN_TOKEN\""
         if self.auth == "aws":
-            body = document({"username": "PULL_USER", "iam_role": asker.role_arn})
-            return f"{curl} --request PUT {quote(f'{api}/aws/iam_role')} --data {quote(body)}\n# PULL_USER: a user that may only read.\n"
+            return self._role_mapping(asker, f"{curl} --request PUT {quote(f'{api}/aws/iam_role')}")
         if self.auth == "token":
             return ""
-        audience = self.audience or f"https://{self.platform}"
         provider = {
             "name": self.oidc_provider,
             "issuer_url": asker.issuer_or_name,
             "provider_type": "Generic OpenID Connect",
-            "audience": audience,
+            "audience": self.expected_audience(),
         }
-        mapping = {
-            "name": f"regcred-{asker.project}",
-            "priority": 1,
-            "claims": {"sub": asker.role_arn},
+        mappings = f"{curl} --request POST {quote(f'{api}/oidc/{self.oidc_provider}/identity_mappings')}"
+        lines = [
+            f"{mappings} --data {quote(document(self._mapping(asker, priority, subject)))}"
+            for priority, subject in enumerate(asker.subjects, 1)
+        ]
+        return f"""{curl} --request POST {quote(f"{api}/oidc")} --data {quote(document(provider))}
+{chr(10).join(lines)}
+# PULL_USER: a user that may only read.
+{SUBJECT_NOTE}{asker.identity_note(self.expected_audience())}"""
+
+    def expected_audience(self) -> str:
+        """The audience that the OIDC integration expects."""
+        return self.audience or f"https://{self.platform}"
+
+    @staticmethod
+    def _role_mapping(asker: Asker, request: str) -> str:
+        if asker.partition != "aws":
+            return f"# JFrog maps roles of AWS's commercial partition only, and this role is in {asker.partition}: use 'auth: oidc'.\n"
+        body = document({"username": "PULL_USER", "iam_role": asker.plain_role_arn})
+        return (
+            f"{request} --data {quote(body)}\n# PULL_USER: a user that may only read.\n"
+            "# The ARN is written without the role's path, as JFrog takes it.\n"
+        )
+
+    def _mapping(self, asker: Asker, priority: int, subject: str) -> dict[str, Any]:
+        return {
+            "name": f"regcred-{asker.project}-{priority}",
+            "priority": priority,
+            "claims": {"sub": subject},
             "token_spec": {
                 "username": "PULL_USER",
                 "scope": "applied-permissions/user",
                 "expires_in": self.lifetime_seconds,
             },
         }
-        return f"""{curl} --request POST {quote(f"{api}/oidc")} --data {quote(document(provider))}
-{curl} --request POST {quote(f"{api}/oidc/{self.oidc_provider}/identity_mappings")} --data {quote(document(mapping))}
-# PULL_USER: a user that may only read.
-{asker.identity_note(audience)}"""
 
     def upstream_fields(self) -> dict[str, str]:
         """The administrator's token, where one is used."""
@@ -131,17 +199,30 @@ class ArtifactoryProvider:
     def revoke(
         self, definition: ArtifactoryDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """Revoke the token by its id, which only an administrator's token can."""
-        if definition.auth != "token" or not issued.revocation_id:
-            return Revoked.UNSUPPORTED
-        answer = transport.send(
-            "DELETE",
-            f"{_api(definition)}/tokens/{issued.revocation_id}",
-            auth=Bearer(field_of(context, "token")),
-        )
+        """Revoke the token: by its id with an administrator's token, or as its holder."""
         what = f"{definition.platform}, asked to revoke a token,"
-        transport.expect(answer, what=what, remedy="check the upstream secret's token", ok=(200, 204, 404))
+        if definition.auth == "token" and issued.revocation_id:
+            answer = transport.send(
+                "DELETE",
+                f"{_api(definition)}/tokens/{quote_url(issued.revocation_id, safe='')}",
+                auth=Bearer(field_of(context, "token")),
+            )
+            remedy = "check the upstream secret's token"
+            if transport.expect(answer, what=what, remedy=remedy, ok=(200, 204, 404)).status in _REVOKED:
+                return Revoked.YES
+        if issued.password is None:
+            return Revoked.UNSUPPORTED
+        answer = transport.send("DELETE", f"{_api(definition)}/tokens/me", auth=Bearer(issued.password))
+        if answer.status in _NOT_REVOCABLE:
+            return Revoked.UNSUPPORTED
+        # A 401 says that the token is refused already, which is what was asked for.
+        transport.expect(answer, what=what, remedy="revoke it in JFrog's list of tokens", ok=(*_REVOKED, 401))
         return Revoked.YES
+
+
+_REVOKED = (200, 204)
+_NOT_REVOCABLE = frozenset({400, 403, 404, 405})
+"""Another instance made it, it is not stored, or the version knows no ``me``."""
 
 
 def _api(definition: ArtifactoryDefinition) -> str:
@@ -158,14 +239,17 @@ def _by_aws(definition: ArtifactoryDefinition, context: MintContext) -> tuple[An
     answer = transport.send(
         "POST",
         f"{_api(definition)}/aws/token",
-        headers=aws.signed_caller_identity(context.identity.aws()),
+        headers=sigv4a.signed(CALLER_IDENTITY_URL, context.identity.aws(), service="sts", now=context.now()),
         document={"expires_in": definition.lifetime_seconds},
     )
-    return answer, "map this project's IAM role to a user: PUT /access/api/v1/aws/iam_role"
+    return (
+        answer,
+        "map this project's IAM role, written without its path, to a user: PUT /access/api/v1/aws/iam_role",
+    )
 
 
 def _by_oidc(definition: ArtifactoryDefinition, context: MintContext) -> tuple[Answer, str]:
-    audience = definition.audience or f"https://{definition.platform}"
+    audience = definition.expected_audience()
     answer = transport.send(
         "POST",
         f"{_api(definition)}/oidc/token",
@@ -191,9 +275,10 @@ def _by_token(definition: ArtifactoryDefinition, context: MintContext) -> tuple[
         auth=Bearer(field_of(context, "token")),
         document={
             "username": definition.username,
-            "scope": f"applied-permissions/groups:{','.join(definition.groups)}",
+            "scope": definition.scope(),
             "expires_in": definition.lifetime_seconds,
             "refreshable": False,
+            "force_revocable": True,
             "description": f"Pulls of {context.reference}, made by Regcred",
         },
     )

@@ -1,8 +1,9 @@
 """Docker Hub: organisation access tokens for named repositories, renewed A/B; or a static access token.
 
-Contract: https://docs.docker.com/reference/api/hub/latest/ (auth/token, orgs/{name}/access-tokens) and
-https://docs.docker.com/enterprise/security/access-tokens/. Public images need no credential; a login only lifts the
-limit of pulls.
+Contract: https://docs.docker.com/reference/api/hub/latest/ (auth/token, orgs/{name}/access-tokens, schema
+``orgAccessTokenResource``) and https://docs.docker.com/security/access-tokens/organization-access-tokens/. Public images
+need no credential; a login only lifts the limit of pulls. Docker Hardened Images at dhi.io take the same login
+(https://docs.docker.com/dhi/how-to/use/).
 """
 
 from __future__ import annotations
@@ -17,16 +18,26 @@ from regcred.credential import Credential
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, require, require_inside, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.slots import Token, end_tokens, renew_token
+from regcred.registry.named_tokens import NamedTokenProvider
+from regcred.registry.slots import Token, is_token_name
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Bearer
 from regcred.registry.upstream import described, field_of, logins
 
 API = "https://hub.docker.com/v2"
+HUB = "hub.docker.com"
 HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
+HARDENED = "dhi.io"
+REALM = "auth.docker.io"
+PUBLIC = "*/*/public"
+"""The path of a resource that stands for all public repositories."""
 REPOSITORIES_MAX = 50
 """The most repositories that one token can name."""
 PAGE = 100
+DEAD_AFTER = timedelta(days=1)
+"""How long after its expiry a token is deleted that belongs to another registry: clocks may differ."""
+PULL_TOKENS = timedelta(minutes=5)
+"""How long a pull token of auth.docker.io works (its ``expires_in``)."""
 
 
 class DockerHubDefinition(BaseDefinition):
@@ -38,9 +49,16 @@ class DockerHubDefinition(BaseDefinition):
     """'organisation': short-lived tokens of an organisation (plans Team and Business). 'static': your own token."""
 
     organisation: Annotated[
-        str, written(r"[a-z0-9]{2,30}", "an organisation of Docker Hub: lower-case letters and digits")
+        str,
+        written(
+            r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*",
+            "an organisation of Docker Hub, as it stands in image names",
+        ),
     ] = ""
     """The organisation whose tokens are made; it is also the user name of the login."""
+
+    hardened_images: bool = False
+    """Whether the login is for Docker Hardened Images at dhi.io as well. The token may then pull all public repositories."""
 
     lifetime_days: int = Field(default=14, ge=2, le=365)
     """How long a token shall live, in days; it is renewed at half of that."""
@@ -50,44 +68,75 @@ class DockerHubDefinition(BaseDefinition):
         if self.auth == "static":
             return self
         require(self, "organisation", by="auth: organisation")
-        if not self.repositories or any(scope.endswith("/") for scope in self.repositories):
+        if not self.repositories:
             raise ValueError(
-                "repositories: name each one, as in [team/app]; a token of an organisation takes no prefix"
+                f"repositories: is missing; name each one, as in [{self.organisation}/app], or [{self.organisation}/] for all "
+                "of the organisation"
             )
-        if len(self.repositories) > REPOSITORIES_MAX:
+        if len(self.resources()) > REPOSITORIES_MAX:
             raise ValueError(
-                f"repositories: are {len(self.repositories)}; one token takes {REPOSITORIES_MAX}"
+                f"repositories: are {len(self.repositories)}; one token takes {REPOSITORIES_MAX}, or "
+                f"{self.organisation}/ for all"
             )
         require_inside(self, f"{self.organisation}/", by="organisation")
         return self
 
+    def resources(self) -> tuple[str, ...]:
+        """The paths of the token's resources. A prefix becomes a glob: ``team/`` is ``team/*``."""
+        paths = [f"{scope}*" if scope.endswith("/") else scope for scope in self.repositories]
+        return (*paths, PUBLIC) if self.hardened_images else tuple(paths)
+
     def typed_hosts(self) -> tuple[str, ...]:
         """Docker Hub, which many projects share: its paths are allowed to a project, or all of it."""
         return HOSTS[:1]
+
+    def realms(self) -> tuple[str, ...]:
+        """Docker's token service."""
+        return (REALM,)
+
+    def keys_of_all_hosts(self) -> tuple[str, ...]:
+        """The keys of the ``auths`` map; the names of hardened images begin with no organisation."""
+        return self.keys(HOSTS) + ((HARDENED,) if self.hardened_images else ())
+
+    def limits(self) -> tuple[str, ...]:
+        """Nothing is checked where the token may pull all public repositories."""
+        return () if self.hardened_images else super().limits()
+
+    def pull_tokens_outlive(self) -> timedelta:
+        """What Docker's token service says of its pull tokens."""
+        return PULL_TOKENS
 
     def upstream_fields(self) -> dict[str, str]:
         """Who may make tokens, or the static login."""
         if self.auth == "static":
             return described("the Docker Hub user name", "an access token with 'Repo Read-only'")
         return {
-            "username": "the user name of an owner of the organisation",
-            "password": "an access token of that owner, which may make tokens of the organisation",
+            "username": "the user name of an owner of the organisation or of its company, or of a member whose custom role has "
+            "'Manage organization access tokens'",
+            "password": "an access token of that user",
         }
 
 
-class DockerHubProvider:
+class DockerHubProvider(NamedTokenProvider[DockerHubDefinition]):
     """Mints a token of the organisation."""
 
     name = "dockerhub"
     model = DockerHubDefinition
 
+    def vendor(self, definition: DockerHubDefinition, context: MintContext) -> Organisation:
+        """The tokens of the organisation."""
+        return Organisation(definition, context, definition.organisation)
+
+    def keys(self, definition: DockerHubDefinition) -> tuple[str, ...]:
+        """All names of Docker Hub."""
+        return definition.keys_of_all_hosts()
+
     def mint(self, definition: DockerHubDefinition, context: MintContext) -> Credential:
-        """Renew the slot that is not in force; see :class:`regcred.registry.interface.Provider`."""
-        keys = definition.keys(HOSTS)
+        """Renew the slot that is not in force, or hand out the static login."""
         if definition.auth == "static":
-            return Credential(provider=self.name, logins=logins(context, keys), issued_at=context.now())
-        token = renew_token(_Organisation(definition, context), context)
-        return token.credential(provider=self.name, keys=keys, issued_at=context.now())
+            found = logins(context, self.keys(definition))
+            return Credential(provider=self.name, logins=found, issued_at=context.now())
+        return super().mint(definition, context)
 
     def revoke(
         self, definition: DockerHubDefinition, issued: IssuedCredential, context: MintContext
@@ -95,18 +144,39 @@ class DockerHubProvider:
         """Delete the token and the one before it; a static one is deleted by its owner."""
         if definition.auth == "static":
             return Revoked.UNSUPPORTED
-        end_tokens(_Organisation(definition, context), issued.revocation_id, context)
-        return Revoked.YES
+        return super().revoke(definition, issued, context)
 
 
-class _Organisation:
+class Organisation:
     """The tokens of an organisation."""
 
-    def __init__(self, definition: DockerHubDefinition, context: MintContext) -> None:
+    name_max = 255
+
+    def __init__(
+        self,
+        definition: DockerHubDefinition,
+        context: MintContext,
+        organisation: str,
+        auth: Bearer | None = None,
+    ) -> None:
         self._definition = definition
         self._context = context
-        self._url = f"{API}/orgs/{definition.organisation}/access-tokens"
-        self._auth = self._sign_in()
+        self._organisation = organisation
+        self._dead: list[str] = []
+        self._url = f"{API}/orgs/{organisation}/access-tokens"
+        self._auth = auth or self._sign_in()
+
+    @property
+    def place(self) -> str:
+        """Docker Hub, and the organisation."""
+        return f"{HUB} {self._organisation}"
+
+    def at(self, place: str) -> Organisation | None:
+        """Another organisation."""
+        hub, _, organisation = place.partition(" ")
+        if hub != HUB:
+            return None
+        return Organisation(self._definition, self._context, organisation, self._auth)
 
     def _sign_in(self) -> Bearer:
         what = "Docker Hub, asked to sign in,"
@@ -123,37 +193,49 @@ class _Organisation:
         return Bearer(SecretStr(transport.text_field(fields, "access_token", what=what)))
 
     def tokens(self) -> Mapping[str, str]:
-        """All tokens of the organisation, page by page."""
-        found: dict[str, str] = {}
+        """All tokens of the organisation, page by page; expired and inactive ones are among them."""
+        listed = self._listed()
+        self._dead = [str(item["id"]) for item in listed if self._is_dead(item)]
+        return {str(item["id"]): str(item.get("label", "")) for item in listed}
+
+    def _is_dead(self, item: Mapping[str, Any]) -> bool:
+        """Whether it is one of Regcred's, of any registry, that expired long ago. It counts until it is deleted."""
+        label, expires_at = str(item.get("label", "")), item.get("expires_at")
+        if not is_token_name(label) or not expires_at:
+            return False
+        expired = at_time(item, "expires_at", what="Docker Hub")
+        return expired < self._context.now() - DEAD_AFTER
+
+    def _listed(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
         for page in transport.pages("Docker Hub, listing tokens,"):
             query = (("page", str(page)), ("page_size", str(PAGE)))
             fields = self._call("GET", self._url, "listing tokens", query=query).fields(what="Docker Hub")
-            found |= {
-                str(item["id"]): str(item.get("label", "")) for item in transport.objects(fields, "results")
-            }
+            found += transport.objects(fields, "results")
             if not fields.get("next"):
                 break
         return found
 
     def create(self, name: str) -> Token:
-        """Create a token that pulls the named repositories."""
-        what = "creating a token"
+        """Create a token that pulls the named repositories; dead ones are deleted first, since a plan holds few."""
+        for token_id in self._dead:
+            self.remove(token_id)
+        self._dead = []
         expires_at = self._context.now() + timedelta(days=self._definition.lifetime_days)
         document = {
             "label": name,
             "description": f"Pulls of {self._context.reference}, renewed by Regcred",
             "resources": [
-                {"type": "TYPE_REPO", "path": repository, "scopes": ["scope-image-pull"]}
-                for repository in self._definition.repositories
+                {"type": "TYPE_REPO", "path": path, "scopes": ["scope-image-pull"]}
+                for path in self._definition.resources()
             ],
             "expires_at": expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
-        fields = self._call("POST", self._url, what, ok=(201, 200), document=document).fields(
-            what="Docker Hub"
-        )
+        answer = self._call("POST", self._url, "creating a token", ok=(201, 200), document=document)
+        fields = answer.fields(what="Docker Hub")
         return Token(
             id=transport.text_field(fields, "id", what="Docker Hub"),
-            username=self._definition.organisation,
+            username=self._organisation,
             secret=SecretStr(transport.text_field(fields, "token", what="Docker Hub")),
             expires_at=at_time(fields, "expires_at", what="Docker Hub"),
         )
@@ -167,7 +249,8 @@ class _Organisation:
     ) -> transport.Answer:
         answer = transport.send(method, url, auth=self._auth, **more)
         remedy = (
-            f"check that the upstream user owns {self._definition.organisation}, that its plan has organisation "
-            "access tokens, and that their number is not used up"
+            f"check that the upstream user may manage the access tokens of {self._organisation} (an owner, or a role with "
+            "'Manage organization access tokens'), and that its plan has tokens left: Team has 10 and Business 100, expired "
+            "ones count, and each registry takes 2, and 3 while it is renewed"
         )
         return transport.expect(answer, what=f"Docker Hub, {action},", remedy=remedy, ok=ok)

@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 from pydantic import Field, SecretStr, model_validator
 
-from regcred.credential import Credential
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Host, written
-from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.slots import Token, end_tokens, renew_token
+from regcred.registry.definition import BaseDefinition, Host, Server, server_host, written
+from regcred.registry.interface import MintContext
+from regcred.registry.named_tokens import NamedTokenProvider
+from regcred.registry.slots import Token, TokenVendor
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Answer, Bearer
 from regcred.registry.upstream import field_of
@@ -34,8 +34,8 @@ class GitlabDefinition(BaseDefinition):
 
     provider: Literal["gitlab"]
 
-    server: Host = "gitlab.com"
-    """GitLab itself, which makes the tokens."""
+    server: Server = "gitlab.com"
+    """GitLab itself, which makes the tokens; with its path if it lies under one (``example.com/gitlab``)."""
 
     host: Host = "registry.gitlab.com"
     """The registry's host as it stands in image names."""
@@ -57,46 +57,56 @@ class GitlabDefinition(BaseDefinition):
 
     def typed_hosts(self) -> tuple[str, ...]:
         """GitLab and its registry: both receive tokens."""
-        return (self.server, self.host)
+        return (server_host(self.server), self.host)
 
     def realms(self) -> tuple[str, ...]:
         """GitLab is the token service of its registry."""
-        return (self.server,)
+        return (server_host(self.server),)
 
     def upstream_fields(self) -> dict[str, str]:
         """Who may make deploy tokens."""
         return {"token": "an access token with the scope api, of an owner or maintainer"}
 
 
-class GitlabProvider:
+class GitlabProvider(NamedTokenProvider[GitlabDefinition]):
     """Mints a deploy token."""
 
     name = "gitlab"
     model = GitlabDefinition
 
-    def mint(self, definition: GitlabDefinition, context: MintContext) -> Credential:
-        """Renew the slot that is not in force; see :class:`regcred.registry.interface.Provider`."""
-        token = renew_token(_DeployTokens(definition, context), context)
-        keys = definition.keys([definition.host])
-        return token.credential(provider=self.name, keys=keys, issued_at=context.now())
+    def vendor(self, definition: GitlabDefinition, context: MintContext) -> TokenVendor:
+        """The deploy tokens of the group or project."""
+        kind, path = ("groups", definition.group) if definition.group else ("projects", definition.project)
+        return _DeployTokens(definition, context, f"{kind}/{quote(path, safe='')}")
 
-    def revoke(self, definition: GitlabDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """Delete the deploy token and the one before it."""
-        end_tokens(_DeployTokens(definition, context), issued.revocation_id, context)
-        return Revoked.YES
+    def keys(self, definition: GitlabDefinition) -> tuple[str, ...]:
+        """The registry's host."""
+        return definition.keys([definition.host])
 
 
 class _DeployTokens:
     """The deploy tokens of a group or project."""
 
-    def __init__(self, definition: GitlabDefinition, context: MintContext) -> None:
-        kind, path = ("groups", definition.group) if definition.group else ("projects", definition.project)
-        self._url = (
-            f"{transport.origin(definition.server)}/api/v4/{kind}/{quote(path, safe='')}/deploy_tokens"
-        )
+    name_max = 255
+
+    def __init__(self, definition: GitlabDefinition, context: MintContext, owner: str) -> None:
+        self._owner = owner
+        self._url = f"{transport.origin(definition.server)}/api/v4/{owner}/deploy_tokens"
         self._definition = definition
         self._context = context
         self._auth = Bearer(field_of(context, "token"))
+
+    @property
+    def place(self) -> str:
+        """The server, and the group or project."""
+        return f"{self._definition.server} {self._owner}"
+
+    def at(self, place: str) -> _DeployTokens | None:
+        """Another group or project of the same server."""
+        server, _, owner = place.partition(" ")
+        if server != self._definition.server:
+            return None
+        return _DeployTokens(self._definition, self._context, owner)
 
     def tokens(self) -> Mapping[str, str]:
         """All deploy tokens that are active, page by page."""

@@ -1,19 +1,26 @@
 """Sonatype Nexus: two users whose passwords are renewed in turn.
 
-Contract: ``PUT /service/rest/v1/security/users/{userId}/change-password`` with a plain text
-(github.com/sonatype/nexus-public, UserApiResource), which needs ``nexus:*``. The Docker Bearer Token Realm must be on.
+Contract: ``PUT /service/rest/v1/security/users/{userId}/change-password`` with a plain text, ``GET`` and ``PUT
+/service/rest/v1/security/users`` (github.com/sonatype/nexus-public, UserApiResource), which need ``nexus:*``. The Docker
+Bearer Token Realm must be on.
+
+A new password only clears the cache of logins. What was handed out for the old one, API keys and the Docker Bearer tokens of
+pulls, works on until the user is disabled or deleted (DefaultSecuritySystem, ApiKeyServiceImpl). So a revocation disables
+the user, sets the password and enables the user again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
+from regcred.errors import MissingError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Host, NonEmpty, User
+from regcred.registry.definition import BaseDefinition, Host, NonEmpty, Server, User, server_host
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.slots import lock_users, renew_user
 from regcred.registry.transport import Basic
@@ -25,8 +32,9 @@ class NexusDefinition(BaseDefinition):
 
     provider: Literal["nexus"]
 
-    server: Host
-    """The host of Nexus itself, whose REST interface sets the passwords, as in nexus.example.com."""
+    server: Server
+    """Nexus itself, whose REST interface sets the passwords, as in nexus.example.com; with its context path where it has one
+    (example.com/nexus)."""
 
     hosts: Annotated[tuple[Host, ...], NonEmpty]
     """The Docker connectors as they stand in image names, as in [nexus.example.com:8443]."""
@@ -46,11 +54,11 @@ class NexusDefinition(BaseDefinition):
 
     def typed_hosts(self) -> tuple[str, ...]:
         """Nexus and its connectors: all of them receive passwords."""
-        return tuple(dict.fromkeys((self.server, *self.hosts)))
+        return tuple(dict.fromkeys((server_host(self.server), *self.hosts)))
 
     def realms(self) -> tuple[str, ...]:
         """Nexus behind a proxy may name its own host."""
-        return (self.server,)
+        return (server_host(self.server),)
 
     def upstream_fields(self) -> dict[str, str]:
         """Who may set passwords."""
@@ -81,7 +89,7 @@ class NexusProvider:
         )
 
     def revoke(self, definition: NexusDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """Give both users passwords that nobody knows."""
+        """Give both users passwords that nobody knows, and end the pull tokens of the old ones."""
         lock_users(_Users(definition, context), definition.pair())
         return Revoked.YES
 
@@ -103,5 +111,31 @@ class _Users:
             headers={"Content-Type": "text/plain"},
             text=password,
         )
+        self._expect(answer, user, "asked to set a password", ok=(204,))
+
+    def lock_out(self, user: str, password: SecretStr) -> None:
+        """Disable a user, which ends its API keys and pull tokens, set a new password and enable it again."""
+        found = self._find(user)
+        self._put(user, {**found, "status": "disabled"})
+        self.set_password(user, password)
+        self._put(user, {**found, "status": "active"})
+
+    def _find(self, user: str) -> dict[str, Any]:
+        """The user as Nexus describes it. The search is by the beginning of the name."""
+        query = (("userId", user), ("source", "default"))
+        answer = transport.send("GET", self._url, auth=self._auth, query=query)
+        self._expect(answer, user, "asked for a user", ok=(200,))
+        found = next((item for item in answer.mappings() if item.get("userId") == user), None)
+        if found is None:
+            raise MissingError(
+                f"{self._server} has no local user {user}; create it, or name another in 'users'"
+            )
+        return found
+
+    def _put(self, user: str, document: Mapping[str, Any]) -> None:
+        answer = transport.send("PUT", f"{self._url}/{user}", auth=self._auth, document=dict(document))
+        self._expect(answer, user, f"asked to set a user to {document['status']}", ok=(200, 204))
+
+    def _expect(self, answer: transport.Answer, user: str, action: str, *, ok: tuple[int, ...]) -> None:
         remedy = f"check that the user {user} exists and that the upstream user is an administrator"
-        transport.expect(answer, what=f"{self._server}, asked to set a password,", remedy=remedy, ok=(204,))
+        transport.expect(answer, what=f"{self._server}, {action},", remedy=remedy, ok=ok)

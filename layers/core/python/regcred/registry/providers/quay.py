@@ -1,7 +1,9 @@
 """Quay (quay.io and one's own): a robot that trusts the project's role, or a robot's static token.
 
 Contract: keyless robot federation, ``GET /oauth2/federation/robot/token``
-(github.com/quay/quay, util/security/federated_robot_auth.py; https://docs.projectquay.io/manage_quay.html).
+(github.com/quay/quay, util/security/federated_robot_auth.py; https://docs.projectquay.io/manage_quay.html). A refusal is a
+400, not a 401. The audience is checked only where the federation lists ``audiences``, which Quay's API does not take yet
+(endpoints/api/robot.py keeps ``issuer`` and ``subject`` alone); several subjects for one issuer are taken.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from regcred.registry.definition import Audience, BaseDefinition, Host, require,
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
 from regcred.registry.transport import Basic
-from regcred.registry.trust import Asker
+from regcred.registry.trust import SUBJECT_NOTE, Asker
 from regcred.registry.upstream import described, logins
 
 ASSERTION_LIFETIME = timedelta(minutes=10)
@@ -37,12 +39,18 @@ class QuayDefinition(BaseDefinition):
     """'federated': keyless, the robot trusts the project's role. 'static': the robot's own token."""
 
     robot: Annotated[
-        str, written(r"[a-z0-9][a-z0-9_.-]*\+[a-z0-9][a-z0-9_]*", "a robot's name, as in organisation+robot")
+        str,
+        written(
+            r"(?=[^+]{2,255}\+[^+]{2,255}$)[a-z0-9]+(?:[._-][a-z0-9]+)*\+[a-z0-9]+(?:[._-][a-z0-9]+)*",
+            "a robot's name, as in organisation+robot",
+        ),
     ] = ""
-    """The robot, as in organisation+robot, for 'auth: federated'."""
+    """The robot, as in organisation+robot, for 'auth: federated'. Both names follow Quay's own rule (util/validation.py,
+    ``VALID_USERNAME_REGEX``)."""
 
     audience: Audience = ""
-    """The audience of the identity token; empty: https:// and the host."""
+    """The audience of the identity token; empty: https:// and the host. Quay checks it only where the robot's federation
+    lists audiences."""
 
     @model_validator(mode="after")
     def _complete(self) -> QuayDefinition:
@@ -61,11 +69,15 @@ class QuayDefinition(BaseDefinition):
         organisation, _, robot = self.robot.partition("+")
         audience = self.audience or f"https://{self.host}"
         url = f"https://{self.host}/api/v1/organization/{organisation}/robots/{robot}/federation"
-        body = json.dumps([{"issuer": asker.issuer_or_name, "subject": asker.role_arn}])
+        body = json.dumps(
+            [{"issuer": asker.issuer_or_name, "subject": subject} for subject in asker.subjects]
+        )
         return f"""curl --fail --request POST {quote(url)} --header 'Content-Type: application/json' \\
   --header "Authorization: Bearer $ORGANISATION_ADMIN_TOKEN" --data {quote(body)}
-# The robot may only read the repositories it is for.
-{asker.identity_note(audience)}"""
+# The robot may only read the repositories it is for. This replaces the federations that the robot has.
+# Quay checks the token's issuer, subject, signature and expiry. It does not check its audience, because its API
+# takes no list of audiences for a robot: any token that this role signs, for whomever, is taken until it expires.
+{SUBJECT_NOTE}{asker.identity_note(audience)}"""
 
     def upstream_fields(self) -> dict[str, str]:
         """The robot's login and a second one while the first is replaced, where it is static."""
@@ -95,7 +107,10 @@ class QuayProvider:
             f"{transport.origin(definition.host)}/oauth2/federation/robot/token",
             auth=Basic(definition.robot, identity),
         )
-        remedy = "give the robot a federation with this project's issuer and role"
+        remedy = (
+            "give the robot a federation with this project's issuer and role; Quay answers 400 for a robot, an issuer or a "
+            "subject that it does not know"
+        )
         fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what)
         token = SecretStr(transport.text_field(fields, "token", what=what))
         return Credential(

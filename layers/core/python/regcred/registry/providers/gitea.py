@@ -1,0 +1,163 @@
+"""Gitea and Forgejo: access tokens of a bot, a new one each period, the old one removed at its next turn.
+
+Contract: Gitea's API v1 (gitea.dev v1.27.3, routers/api/v1/user/app.go, services/packages/auth.go; the real server is one of the
+tests) and Forgejo's, which is the same but takes only a real password:
+
+- ``POST /users/U/tokens`` answers 201 with the secret in ``sha1``. Names are unique per user. Tokens have no expiry.
+- ``GET /users/U/tokens`` gives at most 50 a page, whatever is asked. ``DELETE`` answers 204, and then 404.
+- Only Basic is taken: a password, or a token as the password, which needs ``write:user`` and all that its children get.
+- ``read:package`` pulls all that its user may read and cannot push. So a bot in a team that only reads packages limits it.
+- A pull token lives 24 hours and outlives its access token; blocking the user ends it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr
+
+from regcred.registry import transport
+from regcred.registry.definition import BaseDefinition, Host, Server, server_host, written
+from regcred.registry.interface import MintContext
+from regcred.registry.named_tokens import NamedTokenProvider
+from regcred.registry.slots import Token
+from regcred.registry.transport import Answer, Basic
+from regcred.registry.upstream import field_of
+
+SCOPE = "read:package"
+PULL_TOKENS = timedelta(hours=24)
+"""How long a pull token works (services/packages/auth.go)."""
+
+
+class GiteaDefinition(BaseDefinition):
+    """The packages that one bot of Gitea or Forgejo may read."""
+
+    provider: Literal["gitea"]
+
+    host: Host
+    """The host in image names."""
+
+    server: Server = ""
+    """Gitea itself, if not at the host: another host, or a path (``example.com/gitea``)."""
+
+    user: Annotated[
+        str,
+        written(
+            r"(?=.{1,40}$)[0-9A-Za-z]+(?:[-._][0-9A-Za-z]+)*",
+            "a user of Gitea, whose separators . _ - stand alone",
+        ),
+    ]
+    """The bot whose tokens are made; it is also the user name of the login. It should read packages and nothing else. Its name
+    follows Gitea's own rule (modules/validation/helpers.go, ``IsValidUsername``)."""
+
+    period_days: int = Field(default=7, ge=1, le=180)
+    """After how many days the next token is made. Gitea's tokens have no expiry: each works for two periods, until its next turn."""
+
+    def api(self) -> str:
+        """Where Gitea is: host and path."""
+        return self.server or self.host
+
+    def typed_hosts(self) -> tuple[str, ...]:
+        """The registry and Gitea: both receive passwords."""
+        return tuple(dict.fromkeys((self.host, server_host(self.api()))))
+
+    def realms(self) -> tuple[str, ...]:
+        """Gitea is the token service of its registry."""
+        return (server_host(self.api()),)
+
+    def limits(self) -> tuple[str, ...]:
+        """Nothing is checked: a bot reads all that its teams may read."""
+        return ()
+
+    def pull_tokens_outlive(self) -> timedelta:
+        """A day; to end them at once, an administrator blocks the bot."""
+        return PULL_TOKENS
+
+    def upstream_fields(self) -> dict[str, str]:
+        """Who may make tokens."""
+        return {
+            "username": "the bot's own name, or an administrator's",
+            "password": "its password, or in Gitea a token with write:user and read:package; Forgejo takes a password only",
+        }
+
+
+class GiteaProvider(NamedTokenProvider[GiteaDefinition]):
+    """Mints an access token."""
+
+    name = "gitea"
+    model = GiteaDefinition
+
+    def vendor(self, definition: GiteaDefinition, context: MintContext) -> AccessTokens:
+        """The bot's access tokens."""
+        return AccessTokens(definition, context, definition.user)
+
+    def keys(self, definition: GiteaDefinition) -> tuple[str, ...]:
+        """The registry's host."""
+        return definition.keys([definition.host])
+
+
+class AccessTokens:
+    """The access tokens of a user."""
+
+    name_max = 255
+
+    def __init__(self, definition: GiteaDefinition, context: MintContext, user: str) -> None:
+        self._server = definition.api()
+        self._url = f"{transport.origin(self._server)}/api/v1/users/{quote(user, safe='')}/tokens"
+        self._definition = definition
+        self._context = context
+        self._user = user
+        self._auth = Basic(field_of(context, "username").get_secret_value(), field_of(context, "password"))
+
+    @property
+    def place(self) -> str:
+        """The server and the user."""
+        return f"{self._server} {self._user}"
+
+    def at(self, place: str) -> AccessTokens | None:
+        """Another user of the same server, which only an administrator's login reaches."""
+        server, _, user = place.partition(" ")
+        return AccessTokens(self._definition, self._context, user) if server == self._server else None
+
+    def tokens(self) -> Mapping[str, str]:
+        """All tokens of the user. The server decides how long a page is, so the list ends with an empty one."""
+        found: dict[str, str] = {}
+        for page in transport.pages(f"{self._server}, listing tokens,"):
+            answer = self._call(
+                "GET", self._url, "listing tokens", query=(("page", str(page)), ("limit", "50"))
+            )
+            items = answer.items(field="tokens", what=self._server)
+            if not items:
+                break
+            found |= {str(item["id"]): str(item.get("name", "")) for item in items}
+        return found
+
+    def create(self, name: str) -> Token:
+        """Create a token that reads packages. It works until it is removed, which is at its next turn."""
+        document = {"name": name, "scopes": [SCOPE]}
+        answer = self._call("POST", self._url, "creating a token", ok=(201,), document=document)
+        fields = answer.fields(what=self._server)
+        (item,) = transport.identified([fields], field="id", what=self._server)
+        return Token(
+            id=str(item["id"]),
+            username=self._user,
+            secret=SecretStr(transport.text_field(fields, "sha1", what=self._server)),
+            expires_at=self._context.now() + 2 * timedelta(days=self._definition.period_days),
+        )
+
+    def remove(self, token_id: str) -> None:
+        """Delete a token."""
+        self._call("DELETE", f"{self._url}/{token_id}", "deleting a token", ok=(204, 404))
+
+    def _call(
+        self, method: str, url: str, action: str, *, ok: tuple[int, ...] = (200,), **more: Any
+    ) -> Answer:
+        answer = transport.send(method, url, auth=self._auth, **more)
+        remedy = (
+            f"check that the user {self._user} exists, and that the upstream secret is its own login or an administrator's: a "
+            "password, or in Gitea a token with write:user and read:package"
+        )
+        return transport.expect(answer, what=f"{self._server}, {action},", remedy=remedy, ok=ok)
