@@ -69,7 +69,7 @@ def test_a_keyless_definition_says_what_binds_it_to_the_one_role(content: dict[s
     definition = parse(content, where="here")
     assert definition.upstream_fields() == {}
     text = definition.trust(ASKER)
-    assert ASKER.role_arn in text or ASKER.assumed_role_arn in text
+    assert any(form in text for form in (*ASKER.subjects, ASKER.assumed_role_arn))
     for block in re.findall(r"^\{$.*?^\}$", text, flags=re.MULTILINE | re.DOTALL):
         json.loads(block)
 

@@ -7,7 +7,6 @@ and the audience) and Chainguard's own pull secret updater (github.com/chainguar
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from shlex import quote
 from typing import Annotated, Literal
@@ -45,10 +44,8 @@ class ChainguardDefinition(BaseDefinition):
         """The identity, and its role."""
         name = f"regcred-{asker.project}"
         subjects = "^(" + "|".join(_escaped(subject) for subject in asker.subjects) + ")$"
-        claims = json.dumps({"issuer": asker.issuer_or_name, "subjectPattern": subjects, "audience": ISSUER})
         return f"""chainctl iam identities create {quote(name)} --parent=ORGANISATION --role=registry.pull \\
   --identity-issuer={quote(asker.issuer_or_name)} --subject-pattern={quote(subjects)} --audience={quote(ISSUER)}
-# The same as claims: {claims}
 # ORGANISATION: the organisation whose images to pull. The command prints the id for 'identity'.
 {SUBJECT_NOTE}{asker.identity_note(ISSUER)}"""
 
