@@ -43,7 +43,7 @@ INDEX = f"regcred/metadata/credentials/{PROJECT}/_index"
 
 LOADED = (
     "regcred.wiring.sync",
-    "regcred.wiring.sync.log",
+    "regcred.wiring.sync.log_setup",
     "regcred.wiring.sync.metrics",
     "regcred.wiring.sync.server",
     "regcred.cluster.kube",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from datetime import timedelta
@@ -12,7 +13,7 @@ import pytest
 from regcred.cluster.model import Mode, custom_kind
 from regcred.errors import MalformedError
 from regcred.wiring.sync import main, resource_of
-from regcred.wiring.sync.log import JsonFormatter
+from regcred.wiring.sync.log_setup import JsonFormatter
 from regcred.wiring.sync.metrics import Metrics
 from regcred.wiring.sync.server import serve
 from regcred.wiring.sync.settings import SyncSettings
@@ -156,3 +157,13 @@ async def test_a_port_that_is_taken_is_told() -> None:
         with pytest.raises(MalformedError, match="REGCRED_METRICS_PORT"):
             async with serve(Loop(), Metrics(), port=port, host="127.0.0.1"):
                 pass
+
+
+def test_setting_up_the_log_leaves_the_function_that_logs_in_place() -> None:
+    """A module of the package that is called as the function is would take its place, and sync would end as it starts."""
+    import regcred.wiring.sync
+    import regcred.wiring.sync.log_setup
+
+    modules = {name for name, value in vars(regcred.wiring.sync).items() if inspect.ismodule(value)}
+    assert callable(regcred.wiring.sync.log)
+    assert not modules & {"log", "main", "open_store"}

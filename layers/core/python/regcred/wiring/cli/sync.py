@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from regcred.errors import MissingError
 from regcred.wiring.cli import vault_address
 from regcred.wiring.sync import sync_forever, sync_once
-from regcred.wiring.sync.log import set_up_logging
+from regcred.wiring.sync.log_setup import set_up_logging
 from regcred.wiring.sync.settings import SyncSettings
 
 if TYPE_CHECKING:

@@ -204,7 +204,7 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
     Returns:
         0 if all is in line, 1 if something failed or was held back, 2 if the settings are wrong.
     """
-    from regcred.wiring.sync.log import set_up_logging
+    from regcred.wiring.sync.log_setup import set_up_logging
 
     known = {"--once", "--dry-run", "--repair", "--confirm-removals"}
     if unknown := [argument for argument in arguments if argument not in known]:
