@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from regcred.errors import MalformedError
 
@@ -38,7 +39,7 @@ def check_label(value: str, *, field: str) -> str:
     raise MalformedError(f"{field} {value[:80]!r} {reason}", field=field)
 
 
-@dataclass(frozen=True, order=True, slots=True)
+@dataclass(frozen=True, order=True, slots=True, weakref_slot=True)
 class Reference:
     """A registry of a project. Sorts by project, then registry; both are DNS labels."""
 
@@ -51,7 +52,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read ``<project>/<registry>``.
+        """Read ``<project>/<registry>``; equal texts share one object while it is in use.
 
         Args:
             text: The annotation's value or a command's argument. Surrounding white space is refused, not trimmed.
@@ -59,6 +60,14 @@ class Reference:
         Raises:
             MalformedError: If it has any other form; the text says why and shows the form.
         """
+        if known := _KNOWN.get(text):
+            return known
+        new = cls._read(text)
+        _KNOWN[text] = new
+        return new
+
+    @classmethod
+    def _read(cls, text: str) -> Reference:
         if text.count("/") != 1:
             raise MalformedError(
                 f"reference {text[:140]!r} is not of the form <project>/<registry>, as in payments/ecr-prod",
@@ -79,3 +88,7 @@ class Reference:
 
     def __str__(self) -> str:
         return f"{self.project}/{self.registry}"
+
+
+_KNOWN: WeakValueDictionary[str, Reference] = WeakValueDictionary()
+"""References in use by their text, so that equal ones share one object; an unused one takes no memory."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from regcred.errors import MalformedError
 from regcred.reference import Reference
@@ -43,15 +43,36 @@ MIRROR_POD = "kubernetes.io/config.mirror"
 """On Pods that the kubelet made of a static manifest; they can't use Secrets."""
 
 
+KEYS = 64
+"""How many references of one object count; a workload has a few containers, so more is a mistake or an attack."""
+
+LINES = 8
+"""How many wrong annotations of one object are described one by one."""
+
+MOST = 400
+"""How many characters of a wrong key or value are looked at to say what is wrong with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an object asks for: its references, sorted and each once, and a line for each annotation that is wrong."""
+    """What an object asks for: its references, sorted and each once, and a line for each annotation that is wrong.
+
+    Bounded whatever the object holds: at most :data:`KEYS` references and :data:`LINES` lines, and a line about the rest.
+    """
 
     references: tuple[Reference, ...] = ()
     malformed: tuple[str, ...] = ()
 
 
 NOTHING = Asked()
+
+_REFERENCE = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9-]{1,63}")
+"""What may be a reference; :meth:`Reference.parse` decides."""
+
+
+def is_request(key: str) -> bool:
+    """Whether an annotation with this key asks for something."""
+    return key.startswith(REQUEST_PREFIX) or key == REFERENCES
 
 
 def asked(*annotations: Mapping[str, str] | None) -> Asked:
@@ -61,40 +82,58 @@ def asked(*annotations: Mapping[str, str] | None) -> Asked:
         annotations: One mapping of annotations each, or None where there are none. A value that is no text (in the template
             of a custom object, which nothing may check) is read as what it prints as.
     """
-    pairs = [
-        (key, str(value))
-        for mapping in annotations
-        for key, value in (mapping or {}).items()
-        if key.startswith(REQUEST_PREFIX) or key == REFERENCES
-    ]
-    return _asked(tuple(sorted(set(pairs)))) if pairs else NOTHING
-
-
-@lru_cache(maxsize=4096)
-def _asked(pairs: tuple[tuple[str, str], ...]) -> Asked:
-    references: set[Reference] = set()
-    malformed: list[str] = []
+    pairs = sorted(
+        {
+            (key, str(value))
+            for mapping in annotations
+            for key, value in (mapping or {}).items()
+            if is_request(key)
+        }
+    )
+    if not pairs:
+        return NOTHING
+    good: dict[tuple[str, str], str] = {}
+    bad: list[tuple[str, str]] = []
     for key, value in pairs:
         for text in _texts(key, value):
-            try:
-                references.add(parse(text))
-            except MalformedError as error:
-                malformed.append(" ".join(f"annotation {key}: {error}".split()))
-    return Asked(tuple(sorted(references)), tuple(malformed))
+            if _REFERENCE.fullmatch(text):
+                project, _, registry = text.partition("/")
+                good[project, registry] = key
+            else:
+                bad.append((key, text))
+    references: list[Reference] = []
+    for (project, registry), key in sorted(good.items()):
+        try:
+            references.append(Reference.parse(f"{project}/{registry}"))
+        except MalformedError:
+            bad.append((key, f"{project}/{registry}"))
+        if len(references) == KEYS:
+            break
+    surplus = len(good) - KEYS if len(references) == KEYS else 0
+    return Asked(tuple(references), _lines(bad, surplus))
+
+
+def _lines(bad: Sequence[tuple[str, str]], surplus: int) -> tuple[str, ...]:
+    lines = [_line(key, text) for key, text in bad[:LINES]]
+    if len(bad) > LINES:
+        lines.append(f"{len(bad) - LINES} more annotations are wrong in the same or another way")
+    if surplus > 0:
+        lines.append(f"it asks for {KEYS + surplus} references; only the first {KEYS} of them count")
+    return tuple(lines)
+
+
+def _line(key: str, text: str) -> str:
+    problem = f"the value has {len(text)} characters; write <project>/<registry>, as in payments/ecr-prod"
+    if len(text) <= MOST:
+        try:
+            Reference.parse(text)
+        except MalformedError as error:
+            problem = str(error)
+    return " ".join(f"annotation {key[:MOST]}: {problem}".split())
 
 
 def _texts(key: str, value: str) -> Iterable[str]:
     return [text for text in value.split(",") if text] if key == REFERENCES else [value]
-
-
-@lru_cache(maxsize=65536)
-def parse(text: str) -> Reference:
-    """Read one reference; equal texts share one object.
-
-    Raises:
-        MalformedError: see :meth:`Reference.parse`.
-    """
-    return Reference.parse(text)
 
 
 def reference_of(secret_name: str) -> Reference | None:
@@ -103,6 +142,6 @@ def reference_of(secret_name: str) -> Reference | None:
     if before or rest.count(".") != 1:
         return None
     try:
-        return parse(rest.replace(".", "/"))
+        return Reference.parse(rest.replace(".", "/"))
     except MalformedError:
         return None

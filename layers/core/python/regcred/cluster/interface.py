@@ -22,6 +22,12 @@ class ExpiredError(RegcredError):
     kind = "expired"
 
 
+class TooLargeError(RegcredError):
+    """An answer has more bytes than are read."""
+
+    kind = "too-large"
+
+
 class SilentError(RegcredError):
     """A watch has sent nothing, not even a bookmark, for longer than it may: connect again."""
 

@@ -20,19 +20,26 @@ import orjson
 
 from regcred.cluster.annotations import ANNOTATED, MANAGER, REPORTER, reference_of
 from regcred.cluster.dockerconfig import SecretBody, ownership_probe
-from regcred.cluster.interface import Change, ExpiredError, Listing, Message, NameTakenError, SilentError
+from regcred.cluster.interface import (
+    Change,
+    ExpiredError,
+    Listing,
+    Message,
+    NameTakenError,
+    SilentError,
+    TooLargeError,
+)
+from regcred.cluster.limits import Collected
 from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, Item, Kind, LivePod
+from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES, pages
+from regcred.cluster.pruning import message, prune, status
 from regcred.cluster.reduce import UNFINISHED, Reducer, live_pod, pull_secrets
 from regcred.cluster.session import Session, Streamed, unreachable
 from regcred.errors import ConflictError, MalformedError, MissingError, RefusedError, TransientError
 from regcred.reference import Reference
 
-PAGE = 500
-"""Objects per page: paging decides how much memory a list takes."""
-
 JSON = "application/json"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 SILENCE = 180.0
 """Seconds without a byte after which a watch is dead; a healthy one brings a bookmark about every minute."""
 
@@ -78,14 +85,15 @@ class Kube:
         self._instance = instance
         self._silence = silence
         self._whole_pods = whole_pods
-        self._listing = asyncio.Semaphore(1)
+        self._large = asyncio.Semaphore(1)
+        """Held while a page, or a large line of a watch, is in memory."""
 
     async def list(self, kind: Kind) -> Listing:
         """See :meth:`Cluster.list`."""
         for _ in range(ATTEMPTS):
             try:
-                async with self._listing:  # one page in memory at a time
-                    return await self._pages(kind)
+                async with self._large:
+                    return await self._list(kind)
             except ExpiredError:
                 continue
         raise TransientError(
@@ -96,23 +104,18 @@ class Kube:
         """Whether metadata alone tells all of a kind: half the bytes."""
         return kind is NAMESPACE or (kind is POD and not self._whole_pods)
 
-    async def _pages(self, kind: Kind) -> Listing:
-        query = f"limit={PAGE}" + (f"&fieldSelector={quote(UNFINISHED)}" if kind is POD else "")
+    async def _list(self, kind: Kind) -> Listing:
+        query = f"fieldSelector={quote(UNFINISHED)}" if kind is POD else ""
         accept = METADATA_LIST if self._bare(kind) else JSON
-        items: list[Item] = []
-        requests = 0
-        token = ""
-        while True:
-            more = f"&continue={quote(token)}" if token else ""
-            page = await self._session.call("GET", kind.path(), query=query + more, accept=accept)
-            requests += 1
-            found = (self._reducer.item(kind, obj) for obj in page.get("items") or ())
-            items.extend(item for item in found if item is not None)
-            metadata = page.pop("metadata")
-            del page, found
-            token = metadata.get("continue") or ""
-            if not token:
-                return Listing(items, str(metadata["resourceVersion"]), requests)
+        kept = Collected(kind)
+        version, requests = "", 0
+        async for page in pages(self._session, kind.path(), query=query, accept=accept):
+            version, requests = page.resource_version, requests + 1
+            for raw in page.objects:
+                item = self._reducer.item(kind, prune(kind, raw))
+                if item is not None:
+                    kept.add(item)
+        return Listing(kept.items(), version, requests)
 
     async def watch(self, kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
         """See :meth:`Cluster.watch`."""
@@ -124,46 +127,48 @@ class Kube:
             query += f"&labelSelector={quote(f'{ANNOTATED}=true')}"
         accept = METADATA if labelled or self._bare(kind) else JSON
         response = await self._session.stream(kind.path(), query=query, accept=accept, silence=self._silence)
-        async with Streamed(response) as stream:
-            while lines := await self._read(stream, kind):
-                for line in lines:
-                    yield await self._change(kind, line, labelled=labelled)
+        async with Streamed(response, self._large, OBJECT_BYTES) as stream:
+            while line := await self._read(stream, kind):
+                yield await self._change(kind, line, labelled=labelled)
 
-    async def _read(self, stream: Streamed, kind: Kind) -> Sequence[bytes]:
+    async def _read(self, stream: Streamed, kind: Kind) -> bytes:
         try:
-            return await stream.lines()
+            return await stream.line()
         except TimeoutError:
             raise SilentError(f"the watch of {kind.plural} sent nothing for {self._silence:.0f} s") from None
+        except TooLargeError as error:
+            raise ExpiredError(f"the watch of {kind.plural} can't go on: {error}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise unreachable(f"the watch of {kind.plural}", error) from None
 
     async def _change(self, kind: Kind, line: bytes, *, labelled: bool) -> Change:
         try:
-            event = orjson.loads(line)
-            what, obj = event["type"], event["object"]
+            what, raw = message(line)
             if what == "ERROR":
-                raise _ended_by(kind, obj)
+                raise _ended_by(kind, status(raw))
+            obj = prune(kind, raw)
             metadata = obj["metadata"]
-            version = str(metadata["resourceVersion"])
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            version = metadata["resourceVersion"]
+            if what == "BOOKMARK":
+                return Change(version)
+            namespace, name = metadata.get("namespace", ""), metadata["name"]
+        except (ValueError, KeyError):
             raise TransientError(f"the watch of {kind.plural} brought something that is no message") from None
-        if what == "BOOKMARK":
-            return Change(version)
         item = None if what == "DELETED" else await self._item(kind, obj, labelled=labelled)
-        return Change(version, metadata.get("namespace", ""), metadata["name"], item)
+        return Change(version, namespace, name, item)
 
     async def _item(self, kind: Kind, obj: dict[str, Any], *, labelled: bool) -> Item | None:
         """What to keep; a labelled object whose metadata asks for nothing has only malformed requests in its template."""
         item = self._reducer.item(kind, obj)
         if item is not None or not labelled or not kind.template:
             return item
+        path = kind.path(obj["metadata"]["namespace"], obj["metadata"]["name"])
         try:
-            whole = await self._session.call(
-                "GET", kind.path(obj["metadata"]["namespace"], obj["metadata"]["name"])
-            )
-        except (MissingError, RefusedError):
+            async with self._large:
+                whole = await self._session.fetch(path, accept=JSON, most=OBJECT_BYTES)
+                return self._reducer.item(kind, prune(kind, whole))
+        except (MissingError, RefusedError, TooLargeError):
             return None
-        return self._reducer.item(kind, whole)
 
     async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
         """See :meth:`Cluster.apply_secret`.
@@ -226,16 +231,11 @@ class Kube:
     async def live_pods(self, namespace: str) -> Sequence[LivePod]:
         """See :meth:`Cluster.live_pods`."""
         found: list[LivePod] = []
-        token = ""
-        while True:
-            query = f"limit={PAGE}&fieldSelector={quote(UNFINISHED)}" + (
-                f"&continue={quote(token)}" if token else ""
-            )
-            page = await self._session.call("GET", POD.path(namespace), query=query)
-            found += [live_pod(obj) for obj in page.get("items") or ()]
-            token = page["metadata"].get("continue") or ""
-            if not token:
-                return found
+        query = f"fieldSelector={quote(UNFINISHED)}"
+        async with self._large:
+            async for page in pages(self._session, POD.path(namespace), query=query, accept=JSON):
+                found += [live_pod(prune(POD, raw)) for raw in page.objects]
+        return found
 
     async def set_pull_secrets(
         self, namespace: str, account: str, *, add: Sequence[str], remove: Sequence[str]

@@ -156,7 +156,21 @@ class StuckPod:
     """Its creationTimestamp, RFC 3339 in UTC."""
 
 
-Item = Namespace | Workload | ServiceAccount | StuckPod
+@dataclass(frozen=True, slots=True)
+class Surplus:
+    """The workloads of a kind that a namespace has too many of: only what they ask for together is kept."""
+
+    kind: Kind
+    namespace: str
+    references: frozenset[Reference]
+
+    @property
+    def name(self) -> str:
+        """None: it stands for many."""
+        return ""
+
+
+Item = Namespace | Workload | ServiceAccount | StuckPod | Surplus
 
 
 @dataclass(frozen=True, slots=True)

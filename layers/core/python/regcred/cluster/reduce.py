@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from regcred.cluster.annotations import ANNOTATED, MIRROR_POD, MODE, SECRET_PREFIX, asked
+from regcred.cluster.annotations import ANNOTATED, MIRROR_POD, MODE, asked, reference_of
 from regcred.cluster.model import (
     NAMESPACE,
     POD,
@@ -20,11 +19,9 @@ from regcred.cluster.model import (
     StuckPod,
     Workload,
 )
+from regcred.cluster.pruning import STUCK
 
 Json = Mapping[str, Any]
-
-STUCK = frozenset({"ErrImagePull", "ImagePullBackOff"})
-"""Why a container waits when its image can't be pulled (kubelet, pkg/kubelet/images)."""
 
 UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
 """Field selector of Pods that may still pull an image."""
@@ -68,12 +65,12 @@ class Reducer:
         pod_spec = mapping_at(obj if kind is POD else template or {}, ("spec",))
         return Workload(
             kind=kind,
-            namespace=sys.intern(metadata["namespace"]),
+            namespace=metadata["namespace"],
             name=metadata["name"],
             uid=metadata["uid"],
             references=found.references,
             malformed=found.malformed,
-            service_account=sys.intern(_service_account_name(pod_spec)) if pod_spec else "",
+            service_account=_service_account_name(pod_spec) if pod_spec else "",
             admitted=(metadata.get("labels") or {}).get(ANNOTATED) == "true",
             created=metadata.get("creationTimestamp") or "",
         )
@@ -89,7 +86,7 @@ class Reducer:
 def namespace(obj: Json) -> Namespace:
     """What to keep of a Namespace."""
     metadata = obj["metadata"]
-    name = sys.intern(metadata["name"])
+    name = metadata["name"]
     found = asked(metadata.get("annotations"))
     label = (metadata.get("labels") or {}).get(MODE)
     malformed = found.malformed if _mode(label) or not label else (*found.malformed, _wrong_mode(label))
@@ -112,8 +109,8 @@ def namespace(obj: Json) -> Namespace:
 def service_account(obj: Json) -> ServiceAccount:
     """What to keep of a ServiceAccount: only the names of our form."""
     metadata = obj["metadata"]
-    names = tuple(name for name in pull_secrets(obj) if name.startswith(SECRET_PREFIX))
-    return ServiceAccount(sys.intern(metadata["namespace"]), sys.intern(metadata["name"]), names)
+    names = tuple(name for name in pull_secrets(obj) if reference_of(name))
+    return ServiceAccount(metadata["namespace"], metadata["name"], names)
 
 
 def pull_secrets(obj: Json) -> list[str]:
@@ -144,7 +141,7 @@ def stuck_pod(obj: Json) -> StuckPod | None:
     if not (pod.stuck and pod.controlled) or obj["metadata"].get("deletionTimestamp"):
         return None
     return StuckPod(
-        sys.intern(obj["metadata"]["namespace"]),
+        obj["metadata"]["namespace"],
         pod.name,
         pod.service_account,
         pod.pull_secrets,

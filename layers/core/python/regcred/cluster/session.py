@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -14,7 +16,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from regcred.cluster.interface import ExpiredError
+from regcred.cluster.interface import ExpiredError, TooLargeError
 from regcred.errors import (
     ConflictError,
     MalformedError,
@@ -31,7 +33,20 @@ SIGN_IN_AGAIN = 10.0
 """Seconds between looks at whether the token or certificate was renewed."""
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
-STREAM_LIMIT = 2**21
+STREAM_LIMIT = 2**18
+"""Bytes that a connection buffers before the sender has to wait."""
+
+ANSWER_BYTES = 2**18
+"""The largest answer about one object that is read whole; parsed, it takes many times that."""
+
+ERROR_BYTES = 2**16
+"""How much of a failure's body is read."""
+
+LARGE_LINE = 2**20
+"""A line of a watch with more bytes is read while no other one is."""
+
+LINE_SECONDS = 30.0
+"""How long the rest of such a line may take."""
 
 _STATUS: Mapping[int, type[RegcredError]] = {
     400: MalformedError,
@@ -59,10 +74,16 @@ class Session:
         configuration: As ``kubernetes.aio.config`` loads it; its refresh hook is honoured, so that renewed tokens are used.
         connections: How many connections may be open, watches not counted.
         count: Is told of every request.
+        most: Bytes of the largest answer that :meth:`call` reads.
     """
 
     def __init__(
-        self, configuration: Configuration, *, connections: int = 64, count: Counter | None = None
+        self,
+        configuration: Configuration,
+        *,
+        connections: int = 64,
+        count: Counter | None = None,
+        most: int = ANSWER_BYTES,
     ) -> None:
         from kubernetes.aio.client.rest import RESTClientObject  # noqa: PLC0415 - loads when a cluster is used
 
@@ -78,6 +99,7 @@ class Session:
         self._sign_in: dict[str, str] = {}
         self._signed_in_at = float("-inf")
         self._count = count
+        self._most = most
 
     async def close(self) -> None:
         """Close all connections."""
@@ -95,8 +117,26 @@ class Session:
         """Send a request and read the answer's JSON.
 
         Raises:
-            RegcredError: by HTTP status, see :func:`error_of`; TransientError if there was no answer.
+            RegcredError: by HTTP status, see :func:`error_of`; TransientError if there was no answer, or one that is too large.
         """
+        try:
+            content = await self._send(verb, path, query, body, accept=accept, most=self._most)
+        except TooLargeError as error:
+            raise TransientError(str(error)) from None
+        return _json(content, path)
+
+    async def fetch(self, path: str, *, query: str = "", accept: str, most: int) -> bytes:
+        """Read an answer of at most ``most`` bytes, without parsing it.
+
+        Raises:
+            RegcredError: as :meth:`call`.
+            TooLargeError: there are more bytes; the rest was not read.
+        """
+        return await self._send("GET", path, query, None, accept=accept, most=most)
+
+    async def _send(
+        self, verb: str, path: str, query: str, body: bytes | None, *, accept: str, most: int
+    ) -> bytes:
         started = time.monotonic()
         status = 0
         try:
@@ -104,15 +144,19 @@ class Session:
             url = self._url(path, query)
             async with self._http.request(verb, url, data=body, headers=headers, **self._route) as response:
                 status = response.status
-                content = await response.read()
+                failed = status >= HTTPStatus.BAD_REQUEST
+                content = await _read(response, ERROR_BYTES if failed else most)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unreachable(self._base, error) from None
         finally:
             if self._count:
                 self._count(verb, path, status, time.monotonic() - started)
-        if status >= HTTPStatus.BAD_REQUEST:
-            raise error_of(verb, path, status, content, response.headers.get("Retry-After"))
-        return _json(content, path)
+        if failed:
+            cut = content[:ERROR_BYTES]
+            raise error_of(verb, path, status, cut, response.headers.get("Retry-After"))
+        if len(content) > most:
+            raise TooLargeError(f"the answer to {verb} {path} has more than {most} bytes")
+        return content
 
     async def stream(self, path: str, *, query: str, accept: str, silence: float) -> aiohttp.ClientResponse:
         """Open a watch; the caller reads and releases the response.
@@ -129,7 +173,8 @@ class Session:
             response = await self._http.get(
                 self._url(path, query), headers=headers, timeout=timeout, **self._route
             )
-            content = b"" if response.status < HTTPStatus.BAD_REQUEST else await response.read()
+            failed = response.status >= HTTPStatus.BAD_REQUEST
+            content = (await _read(response, ERROR_BYTES))[:ERROR_BYTES] if failed else b""
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unreachable(self._base, error) from None
         if self._count:
@@ -149,6 +194,8 @@ class Session:
                 setting["key"]: setting["value"] for setting in settings.values() if setting["value"]
             }
             self._sign_in["User-Agent"] = "regcred-sync"
+            # A few compressed bytes may stand for many that aiohttp would unpack before they are counted.
+            self._sign_in["Accept-Encoding"] = "identity"
             self._signed_in_at = now
         return self._sign_in
 
@@ -200,20 +247,71 @@ def _json(content: bytes, path: str) -> dict[str, Any]:
     return answer
 
 
-class Streamed(AbstractAsyncContextManager["Streamed"]):
-    """The lines of a watch's response, however long."""
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Read a body; stop soon after ``most`` bytes."""
+    pieces: list[bytes] = []
+    size = 0
+    while size <= most and (piece := await response.content.readany()):
+        pieces.append(piece)
+        size += len(piece)
+    if size > most:
+        response.close()
+    return b"".join(pieces)
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+
+class Streamed(AbstractAsyncContextManager["Streamed"]):
+    """The lines of a watch's response.
+
+    Args:
+        response: What was opened.
+        large: Held while a large line is read, so that there is one at a time.
+        most: Bytes of the longest line that is read.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, large: asyncio.Semaphore, most: int) -> None:
         self._response = response
-        self._rest = b""
+        self._large = large
+        self._most = most
+        self._ready: deque[bytes] = deque()
+        self._pieces: list[bytes] = []
 
     async def __aexit__(self, *_: object) -> None:
         self._response.close()
 
-    async def lines(self) -> list[bytes]:
-        """The next complete lines; empty at the end."""
-        while chunk := await self._response.content.readany():
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            if found := [line for line in lines if line]:
-                return found
-        return []
+    async def line(self) -> bytes:
+        """The next complete line; empty at the end.
+
+        Raises:
+            TooLargeError: it is longer than may be; the stream is of no more use.
+        """
+        while not self._ready:
+            chunk = await self._response.content.readany()
+            if not chunk:
+                return b""
+            self._split(chunk)
+            if sum(map(len, self._pieces)) > LARGE_LINE:
+                async with self._large, asyncio.timeout(LINE_SECONDS):
+                    await self._read_large()
+        return self._ready.popleft()
+
+    async def _read_large(self) -> None:
+        """Read until the line that has begun is complete."""
+        size = sum(map(len, self._pieces))
+        lines = len(self._ready)
+        while len(self._ready) == lines:
+            chunk = await self._response.content.readany()
+            size += len(chunk)
+            if size > self._most:
+                raise TooLargeError(f"a line of a watch has more than {self._most} bytes")
+            if not chunk:
+                return
+            self._split(chunk)
+
+    def _split(self, chunk: bytes) -> None:
+        first, *others = chunk.split(b"\n")
+        self._pieces.append(first)
+        for other in others:
+            line = b"".join(self._pieces)
+            if line:
+                self._ready.append(line)
+            self._pieces = [other]

@@ -40,7 +40,7 @@ TELLERS = 2
 EVENTS_PER_SECOND = 20.0
 """Events are for people: at most this many a second, after a burst."""
 EVENTS_BURST = 100
-EVENTS_WAITING = 1000
+EVENTS_WAITING = 200
 """Of each namespace at most; the oldest is dropped for a newer one."""
 
 TRIES = 3

@@ -9,13 +9,21 @@ from regcred.sync.actions import EmitEvent
 from regcred.sync.inventory import Inventory
 from regcred.sync.messages import Reason, Why
 
+PER_NAMESPACE = 1000
+"""How many Events are remembered for one namespace; no more are written until some are forgotten."""
+
+Entry = tuple[Reference | None, str, str, int]
+"""The reference, the uid of the object, the reason, and a number that stands for the topic."""
+
 
 class EventRecorder:
-    """Decides whether an Event is new, from what this process has written and what the ledger says was written before."""
+    """Decides whether an Event is new, from what this process has written and what the ledger says was written before.
+
+    What it remembers is bounded for each namespace, whatever its owner creates.
+    """
 
     def __init__(self) -> None:
-        self._written: dict[tuple[str, Reference | None], set[tuple[str, str, str]]] = {}
-        """By namespace and reference: the uid, reason and topic of each Event."""
+        self._written: dict[str, set[Entry]] = {}
         self._refused_before: set[tuple[str, Reference, str]] = set()
         """The refusals that the ledger held at the start: their Events were written by an earlier process."""
 
@@ -35,9 +43,9 @@ class EventRecorder:
             Whether the Event is new, so that it must be written.
         """
         about = event.about
-        written = self._written.setdefault((about.namespace, event.reference), set())
-        entry = (about.uid, event.reason, event.topic)
-        if entry in written:
+        written = self._written.setdefault(about.namespace, set())
+        entry = (event.reference, about.uid, event.reason, _number(event.topic))
+        if entry in written or len(written) >= PER_NAMESPACE:
             return False
         written.add(entry)
         if event.reference is None or event.why is None:
@@ -51,17 +59,26 @@ class EventRecorder:
 
     def forget(self, namespace: str, reference: Reference) -> None:
         """Forget the Events about a reference that has changed, so that they are written again if it changes back."""
-        self._written.pop((namespace, reference), None)
+        written = self._written.get(namespace, set())
+        written -= {entry for entry in written if entry[0] == reference}
         self._refused_before -= {(namespace, reference, str(why)) for why in Why}
 
     def tidy(self, inventory: Inventory) -> None:
         """Forget the Events of workloads that are gone, and those about annotations that are correct by now."""
-        for key, written in list(self._written.items()):
-            malformed = {workload.uid: workload.malformed for workload in inventory.requests(key[0])}
-            self._written[key] = {
-                (uid, reason, topic)
-                for uid, reason, topic in written
-                if uid in malformed and (reason != Reason.MALFORMED or topic in malformed[uid])
+        for namespace, written in list(self._written.items()):
+            lines = {
+                workload.uid: {_number(line) for line in workload.malformed}
+                for workload in inventory.requests(namespace)
             }
-            if not self._written[key]:
-                del self._written[key]
+            written -= {
+                (reference, uid, reason, topic)
+                for reference, uid, reason, topic in written
+                if uid not in lines or (reason == Reason.MALFORMED and topic not in lines[uid])
+            }
+            if not written:
+                del self._written[namespace]
+
+
+def _number(text: str) -> int:
+    """Stands for a text that is too long to keep."""
+    return hash(text)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
+from regcred.cluster.limits import WEIGHT, merged, weight
 from regcred.cluster.model import (
     NAMESPACE,
     POD,
@@ -16,23 +17,40 @@ from regcred.cluster.model import (
     Namespace,
     ServiceAccount,
     StuckPod,
+    Surplus,
     Workload,
 )
+from regcred.reference import Reference
 
-T = TypeVar("T")
+T = TypeVar("T", Workload, ServiceAccount, StuckPod)
 Name = tuple[Kind, str]
 """What names an object within its namespace."""
 
 
+CROWDED = (
+    "the namespace has too many annotated objects to follow each; pull Secrets are placed for the others as well, "
+    "but Events are written for some only"
+)
+"""What the owner of a namespace reads that has more than :data:`regcred.cluster.limits.WEIGHT`."""
+
+
 class _Table(Generic[T]):
-    """Items by namespace; a namespace without any takes no room."""
+    """Items by namespace; a namespace without any takes no room, and one with too many keeps only some."""
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[Name, T]] = {}
+        self._weights: Counter[str] = Counter()
+
+    def fits(self, namespace: str, name: Name, item: T) -> bool:
+        """Whether the namespace has room for an item."""
+        return self._weights[namespace] - self._weight(namespace, name) + weight(item) <= WEIGHT
 
     def put(self, namespace: str, name: Name, item: T) -> bool:
-        """Keep an item; say whether that changed anything."""
+        """Keep an item if there is room, else drop what is known of it; say whether that changed anything."""
+        if not self.fits(namespace, name, item):
+            return self.drop(namespace, name)
         row = self.rows.setdefault(namespace, {})
+        self._weights[namespace] += weight(item) - self._weight(namespace, name)
         changed = row.get(name) != item
         row[name] = item
         return changed
@@ -40,14 +58,20 @@ class _Table(Generic[T]):
     def drop(self, namespace: str, name: Name) -> bool:
         """Drop an item; say whether it was there."""
         row = self.rows.get(namespace, {})
+        self._weights[namespace] -= self._weight(namespace, name)
         gone = row.pop(name, None) is not None
-        if gone and not row:
-            del self.rows[namespace]
+        if not row:
+            self.rows.pop(namespace, None)
+            del self._weights[namespace]
         return gone
 
     def names(self, kind: Kind) -> list[tuple[str, str]]:
         """Namespace and name of all items of a kind."""
         return [(namespace, name) for namespace, row in self.rows.items() for of, name in row if of == kind]
+
+    def _weight(self, namespace: str, name: Name) -> int:
+        old = self.rows.get(namespace, {}).get(name)
+        return weight(old) if old is not None else 0
 
 
 class Inventory:
@@ -61,6 +85,8 @@ class Inventory:
         self._workloads: _Table[Workload] = _Table()
         self._accounts: _Table[ServiceAccount] = _Table()
         self._stuck: _Table[StuckPod] = _Table()
+        self._surplus: dict[str, dict[Kind, frozenset[Reference]]] = {}
+        """By namespace and kind, what workloads ask for that are too many to be kept; until the next list of the kind."""
         self._awaited = {*kinds, NAMESPACE}
         self._modes: Counter[Mode | None] = Counter()
         self.accounts_known = False
@@ -92,7 +118,7 @@ class Inventory:
     def replace(self, kind: Kind, items: Iterable[Item]) -> set[str]:
         """Take a complete list of a kind."""
         new = {(item.namespace, item.name): item for item in items}
-        touched: set[str] = set()
+        touched = self._forget_surplus(kind)
         for namespace, name in self._names(kind):
             if (namespace, name) not in new:
                 touched |= self.drop(kind, namespace, name)
@@ -106,15 +132,37 @@ class Inventory:
         """Take a new or changed item."""
         if isinstance(item, Namespace):
             return self._put_namespace(item)
-        if isinstance(item, ServiceAccount):
+        if isinstance(item, Surplus):
+            changed = self._put_surplus(item.namespace, item.kind, item.references)
+        elif isinstance(item, ServiceAccount):
             changed = self._accounts.put(item.namespace, (SERVICE_ACCOUNT, item.name), item)
         elif isinstance(item, StuckPod):
             changed = self._stuck.put(item.namespace, (POD, item.name), item)
             changed |= self._workloads.drop(item.namespace, (POD, item.name))
         else:
-            changed = self._workloads.put(item.namespace, (item.kind, item.name), item)
-            changed |= self._stuck.drop(item.namespace, (item.kind, item.name))
+            changed = self._put_workload(item)
         return {item.namespace} if changed else set()
+
+    def _put_workload(self, item: Workload) -> bool:
+        name = (item.kind, item.name)
+        changed = self._stuck.drop(item.namespace, name)
+        if not self._workloads.fits(item.namespace, name, item):
+            changed |= self._put_surplus(item.namespace, item.kind, item.references)
+        return self._workloads.put(item.namespace, name, item) or changed
+
+    def _put_surplus(self, namespace: str, kind: Kind, references: Iterable[Reference]) -> bool:
+        kinds = self._surplus.setdefault(namespace, {})
+        old = kinds.get(kind)
+        kinds[kind] = merged(old or (), references)
+        return kinds[kind] != old
+
+    def _forget_surplus(self, kind: Kind) -> set[str]:
+        touched = {namespace for namespace, kinds in self._surplus.items() if kind in kinds}
+        for namespace in touched:
+            del self._surplus[namespace][kind]
+            if not self._surplus[namespace]:
+                del self._surplus[namespace]
+        return touched
 
     def _put_namespace(self, item: Namespace) -> set[str]:
         old = self.namespaces.get(item.name)
@@ -131,6 +179,7 @@ class Inventory:
             if itself is None:
                 return set()
             self._modes[itself.mode] -= 1
+            self._surplus.pop(name, None)
             return {name}
         tables = (self._workloads, self._accounts, self._stuck)
         gone = [table.drop(namespace, (kind, name)) for table in tables]
@@ -138,13 +187,32 @@ class Inventory:
 
     def asking(self) -> set[str]:
         """The namespaces that may hold requests."""
-        return {*self._workloads.rows, *self.namespaces}
+        return {*self._workloads.rows, *self._surplus, *self.namespaces}
 
     def requests(self, namespace: str) -> list[Workload]:
         """All that asks for something in a namespace, the Namespace itself included."""
         found = list(self._workloads.rows.get(namespace, {}).values())
         itself = self.namespaces.get(namespace)
-        return [*found, itself.request] if itself and itself.request else found
+        if itself and itself.request:
+            found.append(itself.request)
+        if itself and namespace in self._surplus:
+            found.append(self._merged_request(itself))
+        return found
+
+    def _merged_request(self, itself: Namespace) -> Workload:
+        """What the workloads ask for that are too many to be kept, as a request of the Namespace."""
+        references: frozenset[Reference] = frozenset()
+        for more in self._surplus[itself.name].values():
+            references = merged(references, more)
+        return Workload(
+            NAMESPACE,
+            itself.name,
+            itself.name,
+            itself.uid,
+            tuple(sorted(references)),
+            (CROWDED,),
+            admitted=True,
+        )
 
     def accounts(self, namespace: str) -> Mapping[str, ServiceAccount]:
         """The ServiceAccounts of a namespace, sorted by name."""

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from regcred import __version__
-from regcred.cluster.annotations import parse
 from regcred.cluster.model import LedgerEntry
 from regcred.errors import ConflictError, MalformedError, RegcredError
 from regcred.reference import Reference
@@ -253,7 +252,7 @@ def _enter(placement: Placement, namespace: str, place: LedgerEntry) -> None:
 def entries(project: str, status: Status) -> Iterable[tuple[Reference, str, LedgerEntry]]:
     """The entries of a status document."""
     for registry, placement in status.registries.items():
-        reference = parse(f"{project}/{registry}")
+        reference = Reference.parse(f"{project}/{registry}")
         placed = {
             name: (version, uid) for version, names in placement.placed.items() for name, uid in names.items()
         }

@@ -1,0 +1,194 @@
+"""Reads from an object's JSON the few fields that matter, without building the rest.
+
+What tenants put into an object costs many times its bytes once it is parsed: containers, environment, managedFields. Here
+each level is split into raw slices, and only the fields that sync looks at are decoded. Any shape is read without a
+failure: a field of another type than expected counts as absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from regcred.cluster.annotations import ANNOTATED, MIRROR_POD, MODE, is_request, reference_of
+from regcred.cluster.model import POD, SERVICE_ACCOUNT, Kind
+
+T = TypeVar("T")
+Reader = Callable[[bytes | msgspec.Raw], Any]
+"""Reads one field from its JSON; None if it has another type."""
+
+NAMES = 256
+"""How many names of our Secrets of one object count."""
+
+WRONG_VALUE = 200
+"""How many characters of an annotation that is no string are kept."""
+
+STUCK = frozenset({"ErrImagePull", "ImagePullBackOff"})
+"""Why a container waits when its image can't be pulled (kubelet, pkg/kubelet/images)."""
+
+
+class _Owner(msgspec.Struct, gc=False):
+    api_version: str = msgspec.field(default="", name="apiVersion")
+    kind: str = ""
+    controller: bool | None = None
+
+
+class _Named(msgspec.Struct, gc=False):
+    name: str = ""
+
+
+class _Waiting(msgspec.Struct, gc=False):
+    reason: str = ""
+
+
+class _State(msgspec.Struct, gc=False):
+    waiting: _Waiting | None = None
+
+
+class _Container(msgspec.Struct, gc=False):
+    state: _State | None = None
+
+
+class _Page(msgspec.Struct):
+    metadata: msgspec.Raw
+    items: list[msgspec.Raw] | None = None
+
+
+_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TEXT = msgspec.json.Decoder(str)
+_OWNERS = msgspec.json.Decoder(list[_Owner])
+_NAMED = msgspec.json.Decoder(list[_Named])
+_CONTAINERS = msgspec.json.Decoder(list[_Container])
+_PAGE = msgspec.json.Decoder(_Page)
+
+
+def page(content: bytes) -> tuple[str, str, list[msgspec.Raw]]:
+    """Split a page of a list: its resourceVersion, the token for the next page, and its objects.
+
+    Raises:
+        ValueError: it is not a list.
+    """
+    try:
+        found = _PAGE.decode(content)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None
+    metadata = _fields(found.metadata, {"resourceVersion": _text, "continue": _text}) or {}
+    return metadata.get("resourceVersion") or "", metadata.get("continue") or "", found.items or []
+
+
+def message(line: bytes) -> tuple[str, msgspec.Raw]:
+    """Split a line of a watch: its type and its object.
+
+    Raises:
+        ValueError: it is no message.
+    """
+    level = _decoded(_LEVEL, line) or {}
+    kind = _text(level["type"]) if "type" in level else None
+    if not kind or "object" not in level:
+        raise ValueError("it is no message of a watch")
+    return kind, level["object"]
+
+
+def status(raw: bytes | msgspec.Raw) -> dict[str, Any]:
+    """The code and the reason of a Status."""
+    level = _decoded(_LEVEL, raw) or {}
+    code = _decoded(msgspec.json.Decoder(int), level["code"]) if "code" in level else None
+    return {"code": code, "reason": _text(level["reason"]) if "reason" in level else None}
+
+
+def prune(kind: Kind, raw: bytes | msgspec.Raw) -> dict[str, Any]:
+    """The fields of an object that :class:`regcred.cluster.reduce.Reducer` reads.
+
+    Raises:
+        ValueError: it has no metadata.
+    """
+    shape: dict[str, Any] = {"metadata": _METADATA}
+    if kind is POD:
+        shape |= {"spec": _POD_SPEC, "status": _POD_STATUS}
+    elif kind is SERVICE_ACCOUNT:
+        shape |= {"imagePullSecrets": _pull_secrets}
+    inner: Any = _TEMPLATE
+    for part in reversed(kind.template):
+        inner = {part: inner}
+    found = _fields(raw, shape | (inner if kind.template else {}))
+    if not found or "metadata" not in found:
+        raise ValueError("it is no object")
+    return found
+
+
+def _fields(raw: bytes | msgspec.Raw, shape: Mapping[str, Any]) -> dict[str, Any] | None:
+    level = _decoded(_LEVEL, raw)
+    if level is None:
+        return None
+    found = {}
+    for key, inner in shape.items():
+        if key in level:
+            value = _fields(level[key], inner) if isinstance(inner, Mapping) else inner(level[key])
+            if value is not None:
+                found[key] = value
+    return found
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw) -> T | None:
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _text(raw: bytes | msgspec.Raw) -> str | None:
+    return _decoded(_TEXT, raw)
+
+
+def _annotations(raw: bytes | msgspec.Raw) -> dict[str, str]:
+    level = _decoded(_LEVEL, raw) or {}
+    return {
+        key: text if (text := _text(value)) is not None else _printed(value)
+        for key, value in level.items()
+        if is_request(key) or key == MIRROR_POD
+    }
+
+
+def _printed(raw: msgspec.Raw) -> str:
+    return bytes(raw)[:WRONG_VALUE].decode(errors="replace")
+
+
+def _pull_secrets(raw: bytes | msgspec.Raw) -> list[dict[str, str]]:
+    names = {entry.name: None for entry in _decoded(_NAMED, raw) or () if reference_of(entry.name)}
+    return [{"name": name} for name in list(names)[:NAMES]]
+
+
+def _owners(raw: bytes | msgspec.Raw) -> list[dict[str, Any]]:
+    return [
+        {"apiVersion": owner.api_version, "kind": owner.kind, "controller": True}
+        for owner in _decoded(_OWNERS, raw) or ()
+        if owner.controller
+    ][:1]
+
+
+def _stuck(raw: bytes | msgspec.Raw) -> list[dict[str, Any]]:
+    reasons = {
+        container.state.waiting.reason
+        for container in _decoded(_CONTAINERS, raw) or ()
+        if container.state and container.state.waiting
+    }
+    return [{"state": {"waiting": {"reason": reason}}} for reason in sorted(reasons & STUCK)]
+
+
+_METADATA: Mapping[str, Any] = {
+    "name": _text,
+    "namespace": _text,
+    "uid": _text,
+    "resourceVersion": _text,
+    "creationTimestamp": _text,
+    "deletionTimestamp": _text,
+    "labels": {ANNOTATED: _text, MODE: _text},
+    "annotations": _annotations,
+    "ownerReferences": _owners,
+}
+_ACCOUNT: Mapping[str, Any] = {"serviceAccountName": _text, "serviceAccount": _text}
+_POD_SPEC: Mapping[str, Any] = {**_ACCOUNT, "imagePullSecrets": _pull_secrets}
+_POD_STATUS: Mapping[str, Any] = {"containerStatuses": _stuck, "initContainerStatuses": _stuck}
+_TEMPLATE: Mapping[str, Any] = {"metadata": {"annotations": _annotations}, "spec": _ACCOUNT}

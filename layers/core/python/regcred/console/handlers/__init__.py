@@ -1,1 +1,0 @@
-"""The pages: each takes a visit and answers with a response."""
