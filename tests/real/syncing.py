@@ -65,15 +65,24 @@ class SyncProcess:
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start it; without arguments the loop."""
         with self.log.open("ab") as log:
-            command = [sys.executable, ROOT / "functions/sync/app.py", *arguments]
-            self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                self.command(*arguments), env=self._environment, stdout=log, stderr=log
+            )
         return self.process
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of the process."""
+        return [sys.executable, str(ROOT / "functions/sync/app.py"), *arguments]
 
     def once(self, *arguments: str) -> tuple[int, str]:
         """One run; its exit code and what it said."""
-        command = [sys.executable, ROOT / "functions/sync/app.py", "--once", *arguments]
         done = subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, check=False, timeout=60
+            self.command("--once", *arguments),
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         with self.log.open("a") as log:
             log.write(done.stdout + done.stderr)
