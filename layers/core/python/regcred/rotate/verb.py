@@ -6,10 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from regcred.errors import RegcredError
+from regcred.errors import MalformedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.interface import Provider, Verifier
 from regcred.rotate.batch import Batch
@@ -135,7 +136,13 @@ class Rotate:
         self, project: str, results: Sequence[Result], index: Versioned[Index] | None
     ) -> Index | None:
         updates = {result.outcome.reference.registry: result.entry for result in results if result.entry}
-        return self._store.merge_index(project, updates, seen=index) if updates else None
+        if not updates:
+            return None
+        merged = self._store.merge_index(project, updates, seen=index)
+        for result in results:
+            if result.entry and result.outcome.reference.registry not in merged.registries:
+                _left_out(result)
+        return merged
 
     def _remember(self, project: str, results: Sequence[Result], index: Index | None) -> None:
         """Add the outcomes to the project's history. Nothing depends on it, so a failure is only logged."""
@@ -178,6 +185,18 @@ class Rotate:
             log.error(  # noqa: TRY400 - a typed error's one line says all
                 "%d events were not announced: %s", len(events), error
             )
+
+
+def _left_out(result: Result) -> None:
+    """The index has no room for a new registry: nobody can learn of its credential, so it counts as failing."""
+    error = MalformedError(
+        f"{result.outcome.reference}: the index of its project is full; remove registries, or put some into another project"
+    )
+    log.error("%s", error)
+    result.event = None
+    result.outcome = replace(
+        result.outcome, done=Done.FAILING, error=str(error), error_kind=error.kind, version=0
+    )
 
 
 def _attempt(outcome: Outcome, at: datetime, took: timedelta) -> Attempt:

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
+from typing import Self
 
 from pydantic import AwareDatetime
 
 from regcred.credential import Verified
-from regcred.vault.records.document import Label, Record
+from regcred.errors import MalformedError
+from regcred.vault.records.document import DOCUMENT, Label, Record
+from regcred.vault.records.packed import DOCUMENT_MAX, deflate, inflate
+
+PLAIN_MAX = 64_000
+"""Largest index in characters that is written as it is, so that people and other tools can read it."""
+
+TEXT_MAX = 5_000_000
+"""Largest index in characters before it is compressed: it bounds the memory of those who read it."""
+
+ADMITTED = 0.75
+"""New registries are taken while the index is no larger than this share of what it may be: those in it can all begin to fail,
+and an entry that fails is larger."""
+
+RELEASED = 0.7
+"""An index that was full takes new registries again when it is smaller than this."""
+
+_PACKED = '{"packed":'
 
 
 class State(StrEnum):
@@ -34,6 +56,9 @@ class IndexEntry(Record):
     """Differs whenever the credential's content differs; random, so it says nothing of the content."""
     provider: str = ""
     hosts: list[str] = []
+    """The keys of the credential's ``auths`` map, or the first of them; see ``hosts_left_out``."""
+    hosts_left_out: int = 0
+    """How many more keys there are, which did not fit into the index."""
     expires_at: AwareDatetime | None = None
     """None for a static credential."""
     refresh_at: AwareDatetime | None = None
@@ -55,11 +80,80 @@ class IndexEntry(Record):
 
 
 class Index(Record):
-    """``credentials/P/_index``: one entry per registry of the project."""
+    """``credentials/P/_index``: one entry per registry of the project.
+
+    A large one is compressed: ten thousand plain registries take about half of what a document may. :func:`merge` keeps it
+    within that.
+    """
 
     registries: dict[Label, IndexEntry] = {}
     full: bool = False
     """Whether an entry did not fit: new registries have to wait until others are removed."""
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, str], *, path: str) -> Self:
+        """Read an index, see :meth:`Record.parse`."""
+        text = fields.get(DOCUMENT, "")
+        if text.startswith(_PACKED):
+            try:
+                text = inflate(json.loads(text)["packed"])
+            except (KeyError, TypeError, ValueError):
+                raise MalformedError(
+                    f"{path}: it is not an index that rotate has written", field=DOCUMENT
+                ) from None
+            return super().parse({DOCUMENT: text}, path=path)
+        return super().parse(fields, path=path)
+
+    def fields(self) -> dict[str, str]:
+        """The document to write.
+
+        Raises:
+            MalformedError: it is too large for one document.
+        """
+        if self.share > 1:
+            raise MalformedError(
+                f"the index of {len(self.registries)} registries is too large for one document of Vault",
+                field=DOCUMENT,
+            )
+        return {DOCUMENT: self._document}
+
+    @property
+    def share(self) -> float:
+        """How large it is; 1 is the most that can be written."""
+        return max(len(self._text) / TEXT_MAX, len(self._document) / DOCUMENT_MAX)
+
+    @cached_property
+    def _text(self) -> str:
+        return self.model_dump_json(exclude_defaults=True)
+
+    @cached_property
+    def _document(self) -> str:
+        if len(self._text) <= PLAIN_MAX:
+            return self._text
+        return f'{_PACKED}"{deflate(self._text)}"}}'
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How much is told of each registry where not all fits."""
+
+    hosts: int
+    text: int
+
+    def __call__(self, entry: IndexEntry) -> IndexEntry:
+        """The entry with fewer hosts and shorter texts."""
+        hosts = 0 if entry.state is State.REMOVED else self.hosts
+        left_out = entry.hosts_left_out + max(0, len(entry.hosts) - hosts)
+        texts = {name: _shortened(getattr(entry, name), self.text) for name in ("warning", "answer", "error")}
+        return entry.model_copy(update={"hosts": entry.hosts[:hosts], "hosts_left_out": left_out, **texts})
+
+
+CUTS = (Cut(hosts=50, text=500), Cut(hosts=5, text=200), Cut(hosts=1, text=100), Cut(hosts=0, text=40))
+"""What is tried in turn until the index fits."""
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 FINAL = frozenset({State.REVOKED, State.REMOVED})
@@ -86,13 +180,43 @@ def merge(index: Index, updates: Mapping[str, IndexEntry]) -> Index:
     if entries == index.registries:
         return index
     latest = max(entry.changed_at for entry in entries.values())
-    return Index(
-        registries={
-            name: entry
-            for name, entry in entries.items()
-            if entry.state is not State.REMOVED or entry.changed_at > latest - REMOVED_KEPT
-        }
-    )
+    kept = {
+        name: entry
+        for name, entry in entries.items()
+        if entry.state is not State.REMOVED or entry.changed_at > latest - REMOVED_KEPT
+    }
+    return _fitted(kept, index)
+
+
+def _fitted(entries: Mapping[str, IndexEntry], old: Index) -> Index:
+    """An index that can be written: with fewer hosts and shorter texts, and as a last resort without some new entries.
+
+    What was in the index before stays in it, so that no cluster and no sweep forgets a registry.
+    """
+    added = sorted(name for name in entries if name not in old.registries)
+    limit = ADMITTED if added else 1.0
+    new = Index(registries=dict(entries))
+    for cut in CUTS:
+        if new.share <= limit:
+            break
+        new = _cut(entries, cut)
+    if new.share <= limit or not added:
+        still = old.full and _cut(entries, CUTS[-1]).share > RELEASED
+        return new.model_copy(update={"full": True}) if still else new
+
+    def with_first(count: int) -> Index:
+        out = set(added[count:])
+        kept = {name: entry for name, entry in new.registries.items() if name not in out}
+        return Index(registries=kept, full=True)
+
+    def is_too_large(count: int) -> bool:
+        return with_first(count).share > ADMITTED
+
+    return with_first(max(0, bisect_left(range(len(added)), x=True, key=is_too_large) - 1))
+
+
+def _cut(entries: Mapping[str, IndexEntry], cut: Cut) -> Index:
+    return Index(registries={name: cut(entry) for name, entry in entries.items()})
 
 
 def newer(old: IndexEntry, new: IndexEntry) -> IndexEntry:
