@@ -793,6 +793,33 @@ class TestRegistryAdd:
         )
 
 
+class TestRoomInAProject:
+    """A registry that is not rotated for want of room: told when it is added, by status and by doctor."""
+
+    def test_a_limit_is_told_by_add_status_and_doctor(self, payments, tmp_path):
+        payments("project add payments --max-registries 1")
+        file = definition_file(tmp_path, "provider: ecr\nregions: [eu-west-1]")
+        payments(f"registry add payments/new -f {file} --no-wait", code=3)
+        assert "nothing was written: its project may have 1, and has them" in payments.last
+        assert payments.store.definition(Reference("payments", "new")) is None
+        payments("status")
+        assert "payments/nexus: not rotated: its project may have 1, and has them" in payments.err
+        payments("doctor payments", code=1)
+        assert "1 registry not rotated: its project may have 1, and has them" in payments.out
+
+    def test_an_index_that_is_full_is_told_by_add_status_and_doctor(self, payments, tmp_path):
+        index = payments.store.index("payments")
+        full = index.value.model_copy(update={"full": True})
+        payments.kv.write("credentials/payments/_index", full.fields(), cas=index.version)
+        file = definition_file(tmp_path, "provider: ecr\nregions: [eu-west-1]")
+        payments(f"registry add payments/new -f {file} --no-wait", code=3)
+        assert "the index of its project is full" in payments.last
+        payments("status")
+        assert "payments/nexus: not rotated: the index of its project is full" in payments.err
+        payments("doctor payments", code=1)
+        assert "1 registry not rotated: the index of its project is full" in payments.out
+
+
 class TestTemplate:
     def test_filled_in_it_can_be_added(self, payments, tmp_path):
         text = payments("registry template ecr")

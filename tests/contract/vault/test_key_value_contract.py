@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from regcred.errors import ConflictError, MalformedError, TransientError
 from regcred.reference import Reference
 from regcred.rotate.claim import Held
 from regcred.vault.interface import KeyValue
+from regcred.vault.records.history import Attempt
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
@@ -224,6 +226,39 @@ def test_a_status_of_ten_thousand_namespaces_is_accepted(kv: KeyValue, folder: s
     found = Store(kv).status(cluster, "payments")
     assert found is not None
     assert found.value == status
+
+
+@pytest.mark.parametrize(
+    ("registries", "hosts"), [(10_000, 1), (60, 400)], ids=["many-registries", "many-repositories"]
+)
+def test_the_index_and_the_history_of_a_large_project_are_accepted(
+    kv: KeyValue, folder: str, registries: int, hosts: int
+) -> None:
+    rng, store, project = random.Random(7), Store(kv), folder.rsplit("/", maxsplit=1)[-1]
+    entries = {
+        f"registry-{number}": IndexEntry(
+            state=State.OK,
+            version=number + 1,
+            fingerprint=rng.randbytes(8).hex(),
+            provider="harbor",
+            hosts=[f"registry{number}.example.com/team/application-{n}" for n in range(hosts)],
+            expires_at=NOW + timedelta(seconds=rng.random() * 40_000),
+            refresh_at=NOW + timedelta(seconds=rng.random() * 20_000),
+            changed_at=NOW,
+        )
+        for number in range(registries)
+    }
+    store.merge_index(project, entries)
+    found = store.index(project)
+    assert found
+    assert found.value.registries == entries
+    for number in range(3):
+        at = NOW + timedelta(hours=number)
+        attempt = {name: Attempt(at, "rotated", number, rng.randrange(3_000)) for name in entries}
+        store.add_history(project, attempt, known=entries)
+    history = store.history(project)
+    assert history
+    assert len(history.value.attempts("registry-7")) == 3
 
 
 def test_a_seal_in_the_middle_passes(single: Backend, folder: str) -> None:

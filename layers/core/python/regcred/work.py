@@ -100,6 +100,16 @@ def served(names: Iterable[str], index: Index, *, limit: int) -> list[str]:
     return [name for name in names if name in within]
 
 
+def want_of_room(index: Index, *, limit: int) -> str:
+    """Why registries that :func:`served` leaves out are not rotated, and the remedy."""
+    if index.full:
+        return "the index of its project is full: remove registries, or put some into another project"
+    return (
+        f"its project may have {limit}, and has them: remove some, or ask a platform admin for more "
+        "(regcred project add P --max-registries N)"
+    )
+
+
 def edited(entry: IndexEntry, version: int) -> bool:
     """Whether the definition differs from the one last acted on.
 

@@ -23,6 +23,7 @@ from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
 from regcred.wording import duration, plural
+from regcred.work import served, want_of_room
 
 SILENT = timedelta(hours=1)
 """Sync writes its status on change, and every ten minutes as a heartbeat; older than this, it does not run."""
@@ -141,13 +142,19 @@ def _project(session: Session, project: str) -> Iterator[Finding]:
     except MalformedError as error:
         yield Finding(Level.PROBLEM, project, str(error))
     try:
-        entries = lookup.index(store, project).registries
+        index = lookup.index(store, project)
+        entries = index.registries
     except RegcredError as error:
         yield Finding(
             Level.PROBLEM, project, f"its index can't be read: {error}; clusters keep what they have"
         )
         return
-    for name in store.registries(project):
+    names = store.registries(project)
+    limit = (policy or ProjectPolicy()).max_registries
+    if outside := len(names) - len(served(names, index, limit=limit)):
+        text = f"{plural(outside, 'registry')} not rotated: {want_of_room(index, limit=limit)}"
+        yield Finding(Level.PROBLEM, project, text)
+    for name in names:
         try:
             reference = Reference(project, name)
         except MalformedError as error:

@@ -16,10 +16,12 @@ from regcred.cli.output import output_option, print_json, print_table, say, time
 from regcred.cli.session import Session, pass_session
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference, check_label
+from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 from regcred.wording import duration, expires_in, plural
+from regcred.work import served, want_of_room
 
 PENDING = "pending"
 """Shown for a registry that was added and not yet rotated."""
@@ -33,6 +35,8 @@ class Row:
     entry: IndexEntry | None
     places: Mapping[str, Placement] = field(default_factory=dict)
     """By cluster."""
+    no_room: str = ""
+    """Why it is not rotated for want of room in its project."""
 
     @property
     def state(self) -> str:
@@ -126,23 +130,29 @@ def _about(text: str) -> Reference | str:
 
 def rows_of(store: Store, project: str) -> list[Row]:
     """All registries of a project, also those that are only in its index any more."""
-    entries = lookup.index(store, project).registries
-    names = sorted({*(found.registry for found in lookup.registries(store, project)), *entries})
-    places = _statuses(store, project)
+    index = lookup.index(store, project)
+    entries = index.registries
+    defined = [found.registry for found in lookup.registries(store, project)]
+    names = sorted({*defined, *entries})
+    policy = _policy(store, project)
+    outside = {*defined}.difference(served(defined, index, limit=policy.max_registries))
+    why = want_of_room(index, limit=policy.max_registries)
+    places = _statuses(store, project, policy.clusters)
     return [
         Row(
             Reference(project, name),
             entries.get(name),
             {cluster: place for cluster, found in places.items() if (place := found.registries.get(name))},
+            no_room=why if name in outside else "",
         )
         for name in names
     ]
 
 
-def _statuses(store: Store, project: str) -> dict[str, Status]:
+def _statuses(store: Store, project: str, clusters: Sequence[str]) -> dict[str, Status]:
     """What each cluster says of a project; a cluster whose status can't be read is left out with a word."""
     found = {}
-    for cluster in _clusters(store, project):
+    for cluster in clusters:
         try:
             if status := store.status(cluster, project):
                 found[cluster] = status.value
@@ -151,13 +161,13 @@ def _statuses(store: Store, project: str) -> dict[str, Status]:
     return found
 
 
-def _clusters(store: Store, project: str) -> list[str]:
+def _policy(store: Store, project: str) -> ProjectPolicy:
     try:
         policy = store.project(project)
-        return policy.value.clusters if policy else []
+        return policy.value if policy else ProjectPolicy()
     except RefusedError:
         say(f"note: your token may not read which clusters use {project}, so the column 'where' is empty")
-        return []
+        return ProjectPolicy()
 
 
 def _expiry(row: Row, now: datetime) -> str:
@@ -172,7 +182,7 @@ def _version(row: Row) -> str:
 
 def _notes(row: Row, now: datetime) -> list[str]:
     entry = row.entry
-    notes = []
+    notes = [f"not rotated: {row.no_room}"] if row.no_room else []
     if entry and entry.state is State.FAILING:
         since = f" for {duration(now - entry.failing_since)}" if entry.failing_since else ""
         notes.append(f"failing{since}: {entry.error}{next_attempt(entry, now)}")
@@ -206,6 +216,7 @@ def _json(row: Row) -> dict[str, Any]:
         "verified": entry.verified if entry else None,
         "error": entry.error if entry else "",
         "warning": entry.warning if entry else "",
+        "no_room": row.no_room,
         "failing_since": time_text(entry.failing_since) if entry else None,
         "next_attempt_at": time_text(entry.next_attempt_at) if entry else None,
         "where": {

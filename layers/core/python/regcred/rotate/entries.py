@@ -11,6 +11,9 @@ from regcred.rotate.decide import Seen
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.index import IndexEntry, State
 
+ERROR_MAX = 1000
+"""Characters of an error that are kept: vendors' words are part of some."""
+
 
 def in_force(
     record: CredentialRecord,
@@ -46,7 +49,7 @@ def failing(seen: Seen, error: RegcredError, *, now: datetime) -> IndexEntry:
         update={
             "state": State.FAILING,
             "answer": "",
-            "error": str(error),
+            "error": str(error)[:ERROR_MAX],
             "error_kind": error.kind,
             "definition_version": seen.definition_version,
             "failing_since": base.failing_since or now,

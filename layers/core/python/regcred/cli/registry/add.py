@@ -20,6 +20,7 @@ from regcred.registry.definition import BaseDefinition, check_allowed
 from regcred.registry.trust import Asker
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.store import Store
+from regcred.work import served, want_of_room
 
 
 @click.command(short_help="Add a registry: from a file, or by asking.")
@@ -60,6 +61,7 @@ def add(
     version = _version_to_replace(store, reference, replace=replace)
     definition = definitions.from_file(file) if file else _asked()
     policy = _check_allowed(store, reference, definition)
+    _check_room(store, reference, policy)
     upstream = _upstream(store, reference, definition, secret_file, replace=replace)
     _write(store, reference, definition, upstream, version=version)
     if not definition.needs_credential():
@@ -115,6 +117,15 @@ def _check_allowed(store: Store, reference: Reference, definition: BaseDefinitio
     policy = found.value
     check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
     return policy
+
+
+def _check_room(store: Store, reference: Reference, policy: ProjectPolicy | None) -> None:
+    """Refuse a registry that would not be rotated for want of room in its project."""
+    names = [found.registry for found in lookup.registries(store, reference.project)]
+    limit = (policy or ProjectPolicy()).max_registries
+    index = lookup.index(store, reference.project)
+    if reference.registry not in served({*names, reference.registry}, index, limit=limit):
+        raise RefusedError(f"{reference}: nothing was written: {want_of_room(index, limit=limit)}")
 
 
 def _tell_trust(reference: Reference, definition: BaseDefinition, policy: ProjectPolicy | None) -> None:
