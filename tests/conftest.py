@@ -16,6 +16,8 @@ from nodes import need_node
 
 from realparts.stack import Stack
 
+pytest_plugins = ["sam"]
+
 ROOT = Path(__file__).resolve().parents[1]
 LAST = "test_no_secret_is_in_any_log"
 

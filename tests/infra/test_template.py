@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from infra.conftest import ROOT, Sam, python313
+from sam import ROOT, Sam
 
 LAYER_MAX = 32_000_000
 """The most that the layer of third-party packages may have, zipped, in bytes."""
@@ -65,15 +65,6 @@ def test_the_policy_scanner_finds_nothing_but_what_the_template_argues_for(check
     assert report["summary"]["passed"] > 30
 
 
-@pytest.fixture(scope="module")
-def built(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `sam build` made."""
-    target = tmp_path_factory.mktemp("sam") / "build"
-    result = sam("build", "--build-dir", target, "--cache-dir", target.parent / "cache")
-    assert result.returncode == 0, result.stdout + result.stderr
-    return target
-
-
 def zipped(folder: Path) -> int:
     """The size of a layer as SAM packages it."""
     archive = Path(shutil.make_archive(str(folder.parent / f"{folder.name}-layer"), "zip", folder))
@@ -91,9 +82,7 @@ def test_the_layers_are_for_lambdas_processor_and_python(built: Path) -> None:
     assert not [path for path in built.rglob("*.pyc") if "cpython-313" not in path.name]
 
 
-def test_the_layers_hold_bytecode_where_the_machine_has_lambdas_python(built: Path) -> None:
-    if not python313():
-        pytest.skip("no Python 3.13 here: sam builds the layers without bytecode")
+def test_the_layers_hold_bytecode(built: Path) -> None:
     assert (built / "CoreLayer/python/regcred/rotate/__pycache__/verb.cpython-313.pyc").exists()
     assert (built / "DepsLayer/python/boto3/__pycache__/session.cpython-313.pyc").exists()
 

@@ -15,7 +15,7 @@ from infra.deployment import function_policies
 from pydantic import SecretStr
 
 from realparts.aws import ACCOUNT, QUEUE, REGION
-from realparts.lambda_ import Function
+from realparts.lambda_ import Artifact, Function
 from realparts.stack import AUDIENCE, Stack
 from regcred.reference import Reference
 from regcred.vault.http import Server
@@ -34,6 +34,8 @@ class CloudSide:
     """Both functions, started; and what a project's admin and an operator do around them."""
 
     stack: Stack
+    artifact: Artifact | None = None
+    """What `sam build` made, to run instead of the checkout's sources."""
     secrets: list[str] = field(default_factory=list)
     mark: str = field(default_factory=lambda: random.token_hex(3))
     """Ends the names of projects, so that a reused stack is like a fresh one."""
@@ -55,6 +57,8 @@ class CloudSide:
             self.stack.function_environment(name),
             instance=instance or f"cloud-{name}",
             policy=self.policies[name],
+            artifact=self.artifact,
+            timeout_seconds=300 if self.artifact else 60,
         )
 
     def stop(self) -> None:

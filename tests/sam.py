@@ -1,3 +1,5 @@
+"""`sam` and other programs that pin what we do not, each in an environment of its own."""
+
 from __future__ import annotations
 
 import hashlib
@@ -11,24 +13,12 @@ from pathlib import Path
 import pytest
 
 from realparts.build import cache, say
+from realparts.debian import python313
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 
 Sam = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def python313() -> Path | None:
-    """A Python 3.13 on this machine, also one that only pyenv knows."""
-    found = shutil.which("python3.13")
-    candidates = [Path(found)] if found else []
-    candidates += sorted(
-        Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/3.13*/bin/python")
-    )
-    for candidate in candidates:
-        if subprocess.run([candidate, "--version"], capture_output=True, check=False).returncode == 0:
-            return candidate
-    return None
 
 
 def program(name: str, lock: Path) -> Path:
@@ -79,7 +69,7 @@ def sam(sam_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Sam:
             "__SAM_CLI_APP_DIR": str(home),
             "SAM_CLI_TELEMETRY": "0",
             "AWS_DEFAULT_REGION": "eu-central-1",
-            **({"PYTHON313": str(python)} if python else {}),
+            "PYTHON313": str(python),
         }
         return subprocess.run(
             [sam_program, *arguments],
@@ -91,3 +81,12 @@ def sam(sam_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Sam:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def built(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `sam build` made."""
+    target = tmp_path_factory.mktemp("sam") / "build"
+    result = sam("build", "--build-dir", target, "--cache-dir", target.parent / "cache")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return target

@@ -1,0 +1,200 @@
+"""Debian packages, and root folders of another Debian release or processor with Python 3.13 in them.
+
+Lambda runs Python 3.13 on arm64. Debian trixie has that Python for both processors, so the tests can run what `sam build`
+made: natively on amd64 in a chroot, and for arm64 one process at a time under QEMU's user-mode emulation.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .build import BuildError, cache, locked, say
+
+RELEASE = "trixie"
+"""The Debian release whose python3 is 3.13."""
+
+ARM64_PACKAGES = (
+    "python3*", "libpython3*", "libc6", "libssl3*", "zlib1g", "libffi*", "libexpat*", "libbz2*", "liblzma*", "libsqlite3*",
+    "libgcc*", "libstdc++*", "libuuid*", "libtinfo*", "libzstd*", "ca-certificates", "openssl-provider*",
+)  # fmt: skip
+"""What Python needs to run: nothing is configured in the arm64 root, so only files are unpacked."""
+
+
+def install(*packages: str, program: str = "") -> None:
+    """Install Debian packages, unless the program that is wanted from them is there.
+
+    Args:
+        packages: Their names.
+        program: The program that shows that they are installed; the first package's name if empty.
+
+    Raises:
+        BuildError: apt-get is missing or failed.
+    """
+    if shutil.which(program or packages[0]):
+        return
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        raise BuildError(
+            f"{program or packages[0]} is missing. Install it: on Debian, apt-get install {' '.join(packages)} (as root)"
+        )
+    say(f"installing Debian's {', '.join(packages)} (apt-get install) ...")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (
+        ["apt-get", "update", "-qq"],
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
+    ):
+        _run(command, environment=environment)
+
+
+def mirror() -> str:
+    """Return the address of the Debian mirror that apt is set up with on this machine.
+
+    Raises:
+        BuildError: apt has none.
+    """
+    options = {key: _apt_path(key) for key in ("Dir::Etc::sourcelist", "Dir::Etc::sourceparts")}
+    files = [options["Dir::Etc::sourcelist"], *sorted(options["Dir::Etc::sourceparts"].glob("*"))]
+    for file in files:
+        if file.is_file() and (found := find_mirror(file.read_text(errors="replace"))):
+            return found
+    raise BuildError(
+        "apt knows no Debian mirror, so Debian's Python 3.13 can't be installed; add one to apt's sources"
+    )
+
+
+def find_mirror(sources: str) -> str:
+    """Return the first address in a file of apt's sources that serves Debian's own `main`, or an empty text.
+
+    Both forms are read: `deb URI SUITE main` and deb822 stanzas.
+    """
+    for stanza in re.split(r"\n\s*\n", sources):
+        fields = dict(re.findall(r"^(\w+):[ \t]*(.*)$", stanza, re.MULTILINE))
+        suites = fields.get("Suites", "").split()
+        if "main" in fields.get("Components", "").split() and not any(
+            "security" in suite for suite in suites
+        ):
+            return str(fields.get("URIs", "").split()[0])
+    one_line = re.search(
+        r"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(?!\S*security)\S+\s+(?:\S+\s+)*?main\b", sources, re.MULTILINE
+    )
+    return one_line[1] if one_line else ""
+
+
+def python_root() -> Path:
+    """Return a folder with Debian's Python 3.13 for this machine's processor; run it with `chroot`.
+
+    Raises:
+        BuildError: it could not be made.
+    """
+    return _root("amd64", _bootstrap)
+
+
+def arm64_root() -> Path:
+    """Return a folder with Debian's arm64 Python 3.13, to be run by :func:`emulated`.
+
+    Raises:
+        BuildError: it could not be made.
+    """
+    install("qemu-user-static", program="qemu-aarch64-static")
+    return _root("arm64", _unpack)
+
+
+def emulated(root: Path) -> list[str]:
+    """Return the command that runs the arm64 Python of a root; arguments of Python follow.
+
+    The process must start no other program: that one would not be emulated.
+    """
+    return ["qemu-aarch64-static", "-L", str(root), str(root / "usr/bin/python3.13")]
+
+
+def python313() -> Path:
+    """Return a Python 3.13 that runs here: PYTHON313, the machine's, pyenv's, or else Debian's from :func:`python_root`.
+
+    Raises:
+        BuildError: there is none, and Debian's could not be installed.
+    """
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    named: list[str | Path | None] = [
+        os.environ.get("PYTHON313"),
+        shutil.which("python3.13"),
+        *sorted(pyenv.glob("versions/3.13*/bin/python")),
+    ]
+    for candidate in (name for name in named if name):
+        asked = [candidate, "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 13))"]
+        if subprocess.run(asked, capture_output=True, check=False).returncode == 0:
+            return Path(candidate)
+    return _wrapped(python_root())
+
+
+def _wrapped(root: Path) -> Path:
+    """Return a script that runs a root's Python by the root's own loader, so that no chroot is needed."""
+    script = root.with_name(f"{root.name}-python3.13")
+    libraries = ":".join(
+        str(root / folder) for folder in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
+    )
+    script.write_text(
+        "#!/bin/sh\n"
+        f'export PYTHONHOME="{root}/usr"\n'
+        f'exec "{root}/lib64/ld-linux-x86-64.so.2" --argv0 "$0" --library-path "{libraries}" "{root}/usr/bin/python3.13" "$@"\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
+def _root(architecture: str, make: Callable[[Path, str], None]) -> Path:
+    target = cache() / "debian" / f"{RELEASE}-{architecture}"
+    with locked(target):
+        if not target.exists():
+            install("debootstrap")
+            say(f"preparing Debian's Python 3.13 for {architecture} (about a minute the first time) ...")
+            unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished, architecture)
+            unfinished.rename(target)
+    return target
+
+
+def _bootstrap(target: Path, architecture: str) -> None:
+    _debootstrap(target, architecture, ())
+
+
+def _unpack(target: Path, architecture: str) -> None:
+    _debootstrap(target, architecture, ("--foreign",))
+    archives = target / "var/cache/apt/archives"
+    wanted = sorted({package for pattern in ARM64_PACKAGES for package in archives.glob(f"{pattern}_*.deb")})
+    for package in wanted:
+        _run(["dpkg", "-x", package, target])
+    shutil.rmtree(archives, ignore_errors=True)
+
+
+def _debootstrap(target: Path, architecture: str, options: Sequence[str]) -> None:
+    _run(
+        [
+            "debootstrap",
+            f"--arch={architecture}",
+            "--variant=minbase",
+            "--include=python3,ca-certificates",
+            *options,
+            RELEASE,
+            target,
+            mirror(),
+        ]
+    )
+
+
+def _apt_path(option: str) -> Path:
+    done = subprocess.run(
+        ["apt-config", "shell", "FOUND", f"{option}/f"], capture_output=True, text=True, check=False
+    )
+    found = re.search(r"'(.*)'", done.stdout)
+    return Path(found[1]) if found else Path()
+
+
+def _run(command: Sequence[str | Path], *, environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise BuildError(f"{command[0]} failed; it said:\n{(done.stdout + done.stderr).strip()[-1500:]}")
