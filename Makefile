@@ -57,8 +57,9 @@ unit: install ## Run the tests that need no server (seconds)
 	@$(BIN)/pytest tests/unit
 
 .PHONY: test
-test: lint ## Run all tests, on real parts
+test: lint ## Run all tests, on real parts; those of units and contracts on Python 3.13 as well
 	@$(BIN)/pytest
+	@$(BIN)/python -m realparts.python313 tests/unit tests/contract
 
 .PHONY: bench
 bench: install ## Measure everything against its floor, on real parts (ONLY=sync for one part)

@@ -20,6 +20,8 @@ pytest_plugins = ["sam"]
 
 ROOT = Path(__file__).resolve().parents[1]
 LAST = "test_no_secret_is_in_any_log"
+SHUFFLED = ("unit", "contract")
+"""Folders whose tests run in random order; pytest prints the seed, and `--randomly-seed=N` repeats it."""
 
 
 def pytest_report_header() -> str:
@@ -28,8 +30,11 @@ def pytest_report_header() -> str:
     return f"HashiCorp Vault: {named or 'VAULT_BIN names none, so OpenBao and the fake stand for it'}"
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Cheap tests first, and the search of all logs after everything that writes one."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Unit and contract tests in random order, all others as written; cheap ones first, the search of all logs last."""
+    written = {item: number for number, item in enumerate(items)}
+    yield
     if not os.environ.get("VAULT_BIN"):
         without = [item for item in items if item.get_closest_marker("hashicorp")]
         config.hook.pytest_deselected(items=without)
@@ -40,6 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         key=lambda item: (
             item.originalname == LAST if isinstance(item, pytest.Function) else False,
             order.index(folders[item]) if folders[item] in order else len(order),
+            0 if folders[item] in SHUFFLED else written[item],
         )
     )
 

@@ -660,7 +660,7 @@ class TestRegistryAdd:
         ("text", "named"),
         [
             ("provider: basic\nhosts: [a\nb: c", "line 3"),
-            ('{"provider": "basic",}', "line 1, column 22"),
+            ('{"provider": "basic",}', "line 1, column 2"),
             ("- a\n- b\n", "fields"),
             ("provider: bsaic\n", "did you mean 'basic'"),
             ("provider: basic\nhosts: [https://registry.example.com]\n", "hosts[0]"),
@@ -675,7 +675,7 @@ class TestRegistryAdd:
             ("provider: !!int basic\n", "does not fit its tag"),
             ("provider: !!timestamp basic\n", "does not fit its tag"),
             ("[" * 5000, "nested too deep"),
-            ('{"a":' * 5000, "nested too deep"),
+            ('{"a":' * 20_000, "nested too deep"),
             ('{"provider": 5}', "provider: is no text"),
             ('{"provider": "mcr", "description": "\\ud800"}', "half of a character"),
         ],

@@ -85,7 +85,7 @@ def find_mirror(sources: str) -> str:
 
 
 def python_root() -> Path:
-    """Return a folder with Debian's Python 3.13 for this machine's processor; run it with `chroot`.
+    """Return a folder with Debian's Python 3.13 for this machine's processor; `usr/bin/python3.13` in it runs as it is.
 
     Raises:
         BuildError: it could not be made.
@@ -127,22 +127,7 @@ def python313() -> Path:
         asked = [candidate, "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 13))"]
         if subprocess.run(asked, capture_output=True, check=False).returncode == 0:
             return Path(candidate)
-    return _wrapped(python_root())
-
-
-def _wrapped(root: Path) -> Path:
-    """Return a script that runs a root's Python by the root's own loader, so that no chroot is needed."""
-    script = root.with_name(f"{root.name}-python3.13")
-    libraries = ":".join(
-        str(root / folder) for folder in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
-    )
-    script.write_text(
-        "#!/bin/sh\n"
-        f'export PYTHONHOME="{root}/usr"\n'
-        f'exec "{root}/lib64/ld-linux-x86-64.so.2" --argv0 "$0" --library-path "{libraries}" "{root}/usr/bin/python3.13" "$@"\n'
-    )
-    script.chmod(0o755)
-    return script
+    return python_root() / "usr/bin/python3.13"
 
 
 def _root(architecture: str, make: Callable[[Path, str], None]) -> Path:
@@ -159,7 +144,17 @@ def _root(architecture: str, make: Callable[[Path, str], None]) -> Path:
 
 
 def _bootstrap(target: Path, architecture: str) -> None:
+    """Make the root, and tie its Python to the root's own loader and libraries, so that it needs no chroot."""
+    install("patchelf")
     _debootstrap(target, architecture, ())
+    final = cache() / "debian" / f"{RELEASE}-{architecture}"
+    libraries = ":".join(
+        str(final / folder) for folder in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
+    )
+    loader = final / "lib64/ld-linux-x86-64.so.2"
+    # An RPATH, not a RUNPATH: it counts for the libraries of extension modules too.
+    tie = ["patchelf", "--set-interpreter", loader, "--force-rpath", "--set-rpath", libraries]
+    _run([*tie, target / "usr/bin/python3.13"])
 
 
 def _unpack(target: Path, architecture: str) -> None:

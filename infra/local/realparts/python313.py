@@ -1,0 +1,68 @@
+"""`python -m realparts.python313 PYTEST-ARGUMENTS`: run tests on Python 3.13, which Lambda has, whatever this machine has.
+
+The environment, `.venv313`, holds what the lock names; the Python is the machine's, or Debian's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from .build import LOCAL, BuildError, say
+from .debian import python313
+
+ROOT = LOCAL.parents[1]
+LOCK = ROOT / "requirements/dev.txt"
+
+
+def environment_python() -> Path:
+    """Return the Python of `.venv313`, which has all that the lock names; it is made where it is missing or out of date.
+
+    Raises:
+        BuildError: no Python 3.13 can be had, or the packages could not be installed.
+    """
+    base = python313()
+    target = ROOT / ".venv313"
+    made_of = hashlib.sha256(LOCK.read_bytes() + str(base).encode()).hexdigest()
+    stamp = target / ".made-of"
+    if not stamp.exists() or stamp.read_text() != made_of:
+        say(f"installing the packages of the tests for Python 3.13 ({base}) ...")
+        shutil.rmtree(target, ignore_errors=True)
+        python = target / "bin/python"
+        _uv("venv", "--quiet", "--python", base, target)
+        _uv("pip", "sync", "--quiet", "--require-hashes", "--python", python, LOCK)
+        _uv("pip", "install", "--quiet", "--no-deps", "--python", python, "--editable", ROOT)
+        stamp.write_text(made_of)
+    return target / "bin/python"
+
+
+def _uv(*arguments: str | Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "uv", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BuildError(f"uv {arguments[0]} failed; it said:\n{done.stderr.strip()[-1500:]}")
+
+
+def main() -> int:
+    """Run pytest and return its exit code."""
+    try:
+        python = environment_python()
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    environment = {
+        **os.environ,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PATH": f"{python.parent}:{os.environ['PATH']}",
+    }
+    command = [python, "-m", "pytest", "-p", "no:cacheprovider", *sys.argv[1:]]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
