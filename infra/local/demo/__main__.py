@@ -47,7 +47,7 @@ def _bring_up(stack: Stack) -> None:
     print(
         "Bringing up the real parts: OpenBao, Kubernetes with a kubelet, a registry, AWS stand-ins, the Lambda emulator."
     )
-    stack.up()
+    stack.up(programs=["helm"])
     stack.start_functions()
 
 

@@ -150,10 +150,14 @@ def build(names: list[str]) -> dict[str, Path]:
         raise BuildError(f"no such part: {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
     parts = [PARTS[name] for name in names]
     missing = [part for part in parts if not part.path().exists()]
+    if missing:
+        say(
+            f"To build, once, in about {_left(missing)}: {', '.join(f'{part.name} {part.version}' for part in missing)}"
+        )
     for number, part in enumerate(missing, 1):
         with locked(part.path()):
             if not part.path().exists():
-                _build(part, f"[{number}/{len(missing)}]")
+                _build(part, f"[{number}/{len(missing)}, about {_left(missing[number - 1 :])} left]")
     return {part.name: part.path() for part in parts}
 
 
@@ -303,6 +307,10 @@ def python_packages(name: str, requirements: Path, *, platform: Sequence[str] = 
 def say(text: str) -> None:
     """Print one line of progress at once."""
     print(text, flush=True)
+
+
+def _left(parts: Sequence[Part]) -> str:
+    return _duration(sum(part.minutes for part in parts))
 
 
 def _duration(minutes: float) -> str:

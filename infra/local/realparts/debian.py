@@ -154,7 +154,7 @@ def _bootstrap(target: Path, architecture: str) -> None:
     loader = final / "lib64/ld-linux-x86-64.so.2"
     # An RPATH, not a RUNPATH: it counts for the libraries of extension modules too.
     tie = ["patchelf", "--set-interpreter", loader, "--force-rpath", "--set-rpath", libraries]
-    _run([*tie, target / "usr/bin/python3.13"])
+    _run([*map(str, tie), target / "usr/bin/python3.13"])
 
 
 def _unpack(target: Path, architecture: str) -> None:

@@ -60,7 +60,7 @@ def main() -> int:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PATH": f"{python.parent}:{os.environ['PATH']}",
     }
-    command = [python, "-m", "pytest", "-p", "no:cacheprovider", *sys.argv[1:]]
+    command: list[str] = [str(python), "-m", "pytest", "-p", "no:cacheprovider", *sys.argv[1:]]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 

@@ -96,11 +96,12 @@ class Stack:
         running = set(self.processes.running())
         return [part for part in PARTS if self._state.part(part) and running.issuperset(_PROGRAMS[part])]
 
-    def up(self, parts: Sequence[str] | None = None) -> list[str]:
+    def up(self, parts: Sequence[str] | None = None, *, programs: Sequence[str] = ()) -> list[str]:
         """Build what is missing and start the parts, those that do not run yet, and return what is up.
 
         Args:
             parts: some of `PARTS`; what they need is added. All when None, the node only where the machine allows.
+            programs: programs that are needed beside the parts, to be built now and not in the middle.
 
         Raises:
             StartError: a part did not start, or a part that was asked for cannot run here.
@@ -110,7 +111,7 @@ class Stack:
             wanted = self._wanted(parts)
             if not self.processes.running():
                 shutil.rmtree(self.logs_dir, ignore_errors=True)
-            build([name for part in PARTS if part in wanted for name in _BINARIES[part]])
+            build([*(name for part in PARTS if part in wanted for name in _BINARIES[part]), *programs])
             self._step("the local network", self.internet.up)
             starters = {
                 "vault": ("OpenBao", self.vault.up),

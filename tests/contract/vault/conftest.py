@@ -214,7 +214,7 @@ def _not_here() -> None:
 
 def _form_raft(first: str, second: str) -> str:
     def call(method: str, url: str, body: object = None, token: str = "") -> Any:
-        answer = requests.request(method, url, json=body, headers={"X-Vault-Token": token}, timeout=10)
+        answer = requests.request(method, url, json=body, headers={"X-Vault-Token": token}, timeout=60)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
