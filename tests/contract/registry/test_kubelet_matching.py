@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from realparts.build import binary
+from regcred import image_name
 from regcred.credential import Credential, Login
 from regcred.registry import ecr_hosts
 from regcred.registry.definition import BaseDefinition
@@ -172,6 +173,38 @@ def test_docker_hubs_short_names_are_found(kubelet: Kubelet) -> None:
         [],
         [],
     ]
+
+
+hub = st.sampled_from(["docker.io", "index.docker.io", "registry-1.docker.io"])
+odd_host = st.one_of(
+    host,
+    hub,
+    st.sampled_from(
+        ["localhost", "127.0.0.1:5000", "[2001:db8::1]:5000", "[2001:db8::1]", "r.io", "R.io", "r.io:443"]
+    ),
+)
+key = st.tuples(
+    st.sampled_from(["", "https://", "http://"]),
+    st.one_of(odd_host, st.sampled_from(["*.io", "r.*", "?.io", "*", "*.docker.io"])),
+    st.sampled_from(["", "/", "/v1/", "/v2/", "/library/", "/team/", "/team", "/v2/team/", "/alpine"]),
+).map("".join)
+image = st.tuples(
+    st.one_of(st.just(""), odd_host.map(lambda name: f"{name}/")),
+    st.sampled_from(["alpine", "library/alpine", "team/app", "team2/app", "v2/app", "localhost/app"]),
+    st.sampled_from(["", ":1.0", f"@sha256:{'0' * 64}"]),
+).map("".join)
+
+
+@settings(deadline=None, max_examples=600)
+@given(
+    keys=st.lists(key, min_size=1, max_size=4, unique_by=lambda text: str(image_name.Key.parse(text))),
+    image=image,
+)
+def test_our_own_matching_is_the_kubelets(kubelet: Kubelet, keys: list[str], image: str) -> None:
+    logins = tuple(Login(f"user-{number}", SecretStr("x"), (text,)) for number, text in enumerate(keys))
+    credential = Credential(provider="basic", logins=logins, issued_at=datetime(2026, 1, 1, tzinfo=UTC))
+    (users,) = kubelet.users(credential, images=[image])
+    assert [f"user-{keys.index(text)}" for text in image_name.tried(keys, image)] == users
 
 
 def test_two_projects_on_one_host_do_not_get_in_each_others_way(kubelet: Kubelet) -> None:
