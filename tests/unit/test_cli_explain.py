@@ -14,12 +14,12 @@ from fakes.key_value import FakeKeyValue
 from regcred.cli.app import run
 from regcred.cli.session import Session
 from regcred.errors import RefusedError
+from regcred.image_name import parse, serves
 from regcred.reference import Reference
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
-from regcred.views.images import serves, split_image
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 HOST = "111122223333.dkr.ecr.eu-central-1.amazonaws.com"
@@ -683,7 +683,8 @@ def test_a_pod_that_is_not_there_is_not_found(scene):
     ],
 )
 def test_images_are_split_as_container_runtimes_do(image, host, path):
-    assert split_image(image) == (host, path)
+    name = parse(image)
+    assert (name.host, name.repository) == (host, path)
 
 
 @pytest.mark.parametrize(

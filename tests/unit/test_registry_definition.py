@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regcred.errors import MalformedError, RefusedError
+from regcred.image_name import host_matches
 from regcred.registry.catalog import definition_model, names, provider_for
-from regcred.registry.definition import check_allowed, host_matches, split_image
+from regcred.registry.definition import check_allowed, split_image
 from regcred.registry.parsing import parse
 
 BASIC = {"provider": "basic", "hosts": ["registry.example.com"]}
@@ -244,3 +245,47 @@ def test_repositories_that_the_vendors_token_can_not_hold_are_refused(content: d
     parse({**content, "repositories": ["team/app"]}, where="here")
     with pytest.raises(MalformedError, match="repositories: 'other/app' is not in team/"):
         parse({**content, "repositories": ["other/app"]}, where="here")
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("[2001:db8::1]", "no valid port"),
+        ("[2001:db8::1]:0", "no valid port"),
+        ("[2001:db8::1]:99999999999", "no valid port"),
+        ("[2001:db8:0::1]:5000", r"write '\[2001:db8::1\]:5000'"),
+        ("[2001:db8::zz]:5000", "no IPv6 address"),
+        ("[2001:db8::1%eth0]:5000", "no IPv6 address|short form"),
+    ],
+)
+def test_an_ipv6_address_that_the_kubelet_would_never_find_is_refused(host: str, said: str) -> None:
+    with pytest.raises(MalformedError, match=said):
+        parse({"provider": "basic", "hosts": [host]}, where="here")
+
+
+def test_an_ipv6_address_with_a_port_is_a_host() -> None:
+    parse({"provider": "basic", "hosts": ["[2001:db8::1]:5000", "[::1]:443"]}, where="here")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "typed"),
+    [
+        ("docker.io", "index.docker.io"),
+        ("index.docker.io", "registry-1.docker.io"),
+        ("registry.example.com", "registry.example.com:443"),
+        ("*.example.com:443", "registry.example.com"),
+    ],
+)
+def test_a_host_is_allowed_and_limited_in_all_its_forms(allowed: str, typed: str) -> None:
+    definition = parse({"provider": "basic", "hosts": [typed], "repositories": ["other/"]}, where="here")
+    check_allowed(definition, hosts=[allowed], paths={}, accounts=[])
+    with pytest.raises(RefusedError, match="path other/"):
+        check_allowed(definition, hosts=[allowed, typed], paths={allowed: ["team/"]}, accounts=[])
+
+
+def test_another_port_is_another_registry() -> None:
+    definition = parse({"provider": "basic", "hosts": ["registry.example.com:5000"]}, where="here")
+    with pytest.raises(RefusedError, match="not allowed"):
+        check_allowed(
+            definition, hosts=["registry.example.com", "registry.example.com:443"], paths={}, accounts=[]
+        )

@@ -175,6 +175,29 @@ def test_docker_hubs_short_names_are_found(kubelet: Kubelet) -> None:
     ]
 
 
+@pytest.mark.parametrize("hosts", [["index.docker.io"], ["docker.io"], ["index.docker.io", "docker.io"]])
+@pytest.mark.parametrize("scope", ["team/", "team/app"])
+def test_a_typed_host_of_docker_hub_is_found_in_each_of_its_forms(
+    kubelet: Kubelet, hosts: list[str], scope: str
+) -> None:
+    definition = parse({"provider": "basic", "hosts": hosts, "repositories": [scope]}, where="here")
+    credential = minted(definition, tuple(hosts))
+    asked = ["team/app:1", "docker.io/team/app", "index.docker.io/team/app"]
+    assert kubelet.users(credential, images=asked) == [["puller"]] * 3
+    assert kubelet.users(credential, images=["alpine", "other/app"]) == [[], []]
+
+
+def test_an_ipv6_address_is_found_with_its_port(kubelet: Kubelet) -> None:
+    definition = parse({"provider": "basic", "hosts": ["[2001:db8::1]:5000"]}, where="here")
+    credential = minted(definition, ("[2001:db8::1]:5000",))
+    assert kubelet.users(
+        credential, images=["[2001:db8::1]:5000/team/app:1", "[2001:db8::2]:5000/team/app"]
+    ) == [
+        ["puller"],
+        [],
+    ]
+
+
 hub = st.sampled_from(["docker.io", "index.docker.io", "registry-1.docker.io"])
 odd_host = st.one_of(
     host,

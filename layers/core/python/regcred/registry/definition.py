@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from fnmatch import fnmatchcase
+from ipaddress import IPv6Address
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from regcred.errors import RefusedError
+from regcred.image_name import HUB, HUB_HOSTS, host_matches, registry_of
 from regcred.registry.trust import Asker
 
 _HOST_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -41,6 +42,8 @@ def _check_host(value: str) -> str:
         raise ValueError(f"{value!r} is a pattern; write each host out")
     if value != value.strip() or value != value.lower():
         raise ValueError(f"{value!r} has capital letters or white space; write {value.strip().lower()!r}")
+    if value.startswith("["):
+        return _check_ipv6(value)
     name, colon, port = value.partition(":")
     if colon and not (port.isascii() and port.isdecimal() and 0 < int(port) <= _PORT_MAX):
         raise ValueError(
@@ -73,6 +76,22 @@ def _check_server(value: str) -> str:
 def server_host(server: str) -> str:
     """The host of a :data:`Server`, with its port."""
     return server.partition("/")[0]
+
+
+def _check_ipv6(value: str) -> str:
+    """An IPv6 address needs a port: the kubelet reads the brackets of one without a port as a pattern, which matches nothing."""
+    address, _, port = value[1:].partition("]:")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= _PORT_MAX):
+        raise ValueError(
+            f"{value!r} has no valid port; the kubelet finds IPv6 addresses with one only, as in [2001:db8::1]:5000"
+        )
+    try:
+        right = f"[{IPv6Address(address.replace('%', ' ')).compressed}]:{port}"  # no zone: it is another on each node
+    except ValueError:
+        raise ValueError(f"{value!r} is no IPv6 address; write one as in [2001:db8::1]:5000") from None
+    if right != value:
+        raise ValueError(f"{value!r} is not in the short form, which images must name too; write {right!r}")
+    return value
 
 
 def _check_scope(value: str) -> str:
@@ -244,9 +263,13 @@ class BaseDefinition(BaseModel):
         """The keys of the ``auths`` map for these hosts, narrowed to :meth:`scopes`.
 
         A key with a path is a plain string prefix to the kubelet: the key of one repository ``team/app`` is also
-        tried for ``team/app2`` of the same host, and the registry refuses it there.
+        tried for ``team/app2`` of the same host, and the registry refuses it there. Docker Hub's images are
+        ``docker.io/…`` to it, also where they are written ``index.docker.io/…``.
         """
-        return tuple(f"{host}/{path}" if path else host for host in hosts for path in self.scopes() or ("",))
+        named = dict.fromkeys(hosts)
+        if HUB_HOSTS & {*named} - {"registry-1.docker.io"}:
+            named |= {HUB: None}
+        return tuple(f"{host}/{path}" if path else host for host in named for path in self.scopes() or ("",))
 
 
 def split_image(image: str) -> tuple[str, str]:
@@ -308,14 +331,19 @@ def check_allowed(
         RefusedError: Names the host, path or account, and who can allow it.
     """
     for host in definition.typed_hosts():
-        if not any(host_matches(pattern, host) for pattern in hosts):
+        if not any(_same(pattern, host) for pattern in hosts):
             raise RefusedError(f"host {host} is not allowed to this project; {_ask('hosts')}")
         for allowed_host, prefixes in paths.items():
-            if host_matches(allowed_host, host):
+            if _same(allowed_host, host):
                 _check_paths(definition, host, prefixes)
     for account in definition.accounts():
         if account not in accounts:
             raise RefusedError(f"account {account} is not allowed to this project; {_ask('accounts')}")
+
+
+def _same(pattern: str, host: str) -> bool:
+    """Whether an allowed host is the one that was typed, whatever form either has: else ``paths`` would not limit all forms."""
+    return host_matches(pattern, host) or host_matches(registry_of(pattern), registry_of(host))
 
 
 def _check_paths(definition: BaseDefinition, host: str, prefixes: Sequence[str]) -> None:
@@ -330,15 +358,3 @@ def _check_paths(definition: BaseDefinition, host: str, prefixes: Sequence[str])
 
 def _ask(field: str) -> str:
     return f"ask a platform admin to add it to {field!r} in platform/projects/<project>"
-
-
-def host_matches(pattern: str, host: str) -> bool:
-    """Whether a host is named by a pattern, by the kubelet's rules: equal ports, as many labels, a glob per label."""
-    pattern_name, _, pattern_port = pattern.partition(":")
-    name, _, port = host.partition(":")
-    pattern_labels, labels = pattern_name.split("."), name.split(".")
-    return (
-        port == pattern_port
-        and len(labels) == len(pattern_labels)
-        and all(fnmatchcase(label, glob) for label, glob in zip(labels, pattern_labels, strict=True))
-    )

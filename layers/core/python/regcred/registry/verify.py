@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.errors import RegcredError
+from regcred.image_name import registry_of
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, split_image, split_key
 from regcred.registry.interface import Verdict, Verification
@@ -140,9 +141,8 @@ class _Visit:
         self._definition = definition
         self._api_host = API_HOSTS.get(host, host)
         self._api = transport.origin(self._api_host)
-        self._realms = {self._api_host, *definition.realms()} | {
-            VENDOR_REALMS.get(self._api_host, self._api_host)
-        }
+        vendors = VENDOR_REALMS.get(self._api_host, self._api_host)
+        self._realms = {registry_of(realm) for realm in (self._api_host, vendors, *definition.realms())}
 
     def verify(self) -> Verification:
         """Ask all that can be asked here, with an image to pull if there is one."""
@@ -284,7 +284,7 @@ class _Visit:
         """End an upload that was begun; registries also end it by themselves, so a failure does not matter."""
         with suppress(ValueError, RegcredError):
             url = urljoin(f"{self._api}/", location)
-            if location and urlsplit(url).netloc == self._api_host:
+            if location and _netloc(url) == registry_of(self._api_host):
                 self._send("DELETE", url, auth=auth)
 
     def _auth(self, challenge: Challenge, repository: str, actions: str) -> Basic | Bearer | Verification:
@@ -330,9 +330,9 @@ class _Visit:
 
 
 def _netloc(url: str) -> str:
-    """Host and port of an address, as it is typed in definitions; empty if it is none."""
+    """Host and port of an address, in the one form that hosts are compared in; empty if it is none."""
     try:
-        return urlsplit(url).netloc.lower().removesuffix(":443")
+        return registry_of(urlsplit(url).netloc)
     except ValueError:
         return ""
 

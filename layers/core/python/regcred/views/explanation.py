@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from regcred.image_name import parse, serves
 from regcred.reference import Reference
 from regcred.vault.records.index import State
 from regcred.views.advice import PULL_FAILURES, todo, unread
-from regcred.views.images import serves, split_image
 from regcred.views.observed import Held, Image, Known, Naming, Said, Subject, World
 from regcred.wording import duration, expires_in
 
@@ -98,7 +98,7 @@ def _perhaps(
     image: Image, candidates: tuple[Reference, ...], subject: Subject, world: World, now: datetime
 ) -> Answer:
     """For an image that one of several registries may serve, whose hosts are not known: only what is so in any case."""
-    host, _ = split_image(image.name)
+    host = parse(image.name).host
     names = ", ".join(map(str, candidates))
     lines = [
         Line("registry", f"unknown: for which hosts {names} is, so whether it serves {host}, is not known")
@@ -131,7 +131,7 @@ def _perhaps_todo(
 
 
 def _unserved(image: Image, subject: Subject, world: World) -> Answer:
-    host, _ = split_image(image.name)
+    host = parse(image.name).host
     public = next(
         (ref for ref, keys in world.public.items() if any(serves(key, image.name) for key in keys)), None
     )
