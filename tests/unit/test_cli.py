@@ -133,6 +133,7 @@ class Cli:
         defaults = {
             "state": State.OK,
             "version": 1,
+            "verified": "yes",
             "hosts": ["registry.example.com"],
             "changed_at": self.now,
         }
@@ -791,6 +792,44 @@ class TestRegistryAdd:
         assert (
             payments.store.definition(Reference("payments", "z")).value.content()["account"] == "012345670123"
         )
+
+
+class TestUnverified:
+    """A credential that nothing has proven is unverified in every view, with the reason."""
+
+    REASON = "registry.example.com: it asks for no login, so nothing shows whether this one is good"
+
+    def test_status_doctor_list_and_show_say_the_same(self, payments):
+        payments.index(ECR, version=13, verified="unknown", unverified=self.REASON)
+        assert re.search(r"payments/ecr-prod +unverified", payments("status"))
+        assert f"payments/ecr-prod: unverified: {self.REASON}" in payments.err
+        assert payments.json("status payments/ecr-prod -o json")["registries"][0]["state"] == "unverified"
+        assert re.search(r"payments/ecr-prod +ecr +unverified", payments("registry list"))
+        assert self.REASON in payments("registry show payments/ecr-prod")
+        payments("doctor payments", code=1)  # the other registry has no upstream secret
+        assert f"unverified: {self.REASON}" in payments.out
+
+    def test_verify_of_it_fails_with_the_reason(self, payments):
+        payments.answer(ECR, version=12, verified="unknown", unverified=self.REASON)
+        payments("registry verify payments/ecr-prod", code=1)
+        assert f"version 12 is unverified: {self.REASON}" in payments.last
+
+    def test_adding_a_registry_that_could_not_be_tried_fails(self, payments, tmp_path):
+        new = Reference("payments", "new")
+        file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
+        payments.answer(
+            new, state=State.FAILING, version=0, error="it could not be tried", error_kind="unverified"
+        )
+        payments(f"registry add payments/new -f {file} --secret-file {secret}", code=1)
+        assert "could not be tried" in payments.last
+        payments.answer(new, version=1, verified="unknown", unverified=self.REASON)
+        payments(f"registry add payments/new -f {file} --secret-file {secret} --allow-unverified --replace")
+        assert payments.store.definition(new).value.content()["allow_unverified"] is True
+        assert "unverified, version 1" in payments.out
+
+    def test_a_login_that_was_taken_is_told_from_a_pull(self, payments):
+        payments.answer(ECR, version=13, verified="login")
+        assert "the login was taken" in payments("rotate payments/ecr-prod")
 
 
 class TestRoomInAProject:

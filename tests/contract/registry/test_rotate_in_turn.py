@@ -13,6 +13,7 @@ from fakes.vendors.gitea import Gitea
 from fakes.vendors.harbor import Harbor, HarborSystem
 from fakes.vendors.network import Network, status
 from fakes.vendors.nexus import Nexus
+from fakes.vendors.oci import Rights
 from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, TokenKeeper
 from fakes.vendors.vendor import ProjectIdentity, Vendor
 from pydantic import SecretStr
@@ -50,6 +51,7 @@ class World:
             verifier=RegistryVerifier(),
             announcer=self.announcer,
             now=self.now,
+            sleep=lambda seconds: vendor.clock.advance(timedelta(seconds=seconds)) and None,
         )
         hosts = ["docker.io", "gitlab.com", "registry.gitlab.com", "*.example.com", "*.example.com:8443"]
         self.store.write_project("payments", ProjectPolicy(hosts=hosts), cas=0)
@@ -176,3 +178,45 @@ def test_revoking_ends_all_upstream_and_a_rotation_starts_anew(world: World) -> 
     world.ask(Action.ROTATE)
     assert world.run(Reason.ASKED) is Done.ROTATED, world.entry.error
     assert world.accepted()
+
+
+def late(vendor: type[Vendor], seconds: float) -> type[Vendor]:
+    """A vendor whose registry knows a new login only some seconds after it was first tried."""
+
+    class Late(vendor):  # type: ignore[misc,valid-type]
+        def check(self, host: str, username: str, password: str) -> Rights | None:
+            tried: dict[tuple[str, str], datetime] = self.__dict__.setdefault("tried", {})
+            first = tried.setdefault((username, password), self.clock.now())
+            if self.clock.now() - first < timedelta(seconds=seconds):
+                return None
+            found: Rights | None = super().check(host, username, password)
+            return found
+
+    return Late
+
+
+@pytest.mark.parametrize("vendor", [Harbor, Gitlab, DockerHubOrganisation, Nexus], ids=vendor_id)
+def test_a_vendor_that_knows_a_new_credential_seconds_later_is_asked_again(
+    vendor: type[Vendor], network: Network, aws: Aws
+) -> None:
+    world = World(late(vendor, 3)(network, aws))
+    assert world.run(Reason.NEW) is Done.ROTATED, world.entry.error
+    for _ in range(3):
+        assert world.due() is Done.ROTATED, world.entry.error
+        assert world.accepted()
+    if isinstance(world.vendor, TokenKeeper):
+        assert len(world.vendor.kept) <= 2
+
+
+@pytest.mark.parametrize("vendor", [Harbor, Gitlab], ids=vendor_id)
+def test_a_vendor_that_never_knows_it_is_asked_for_some_seconds_and_keeps_no_orphans(
+    vendor: type[Vendor], network: Network, aws: Aws
+) -> None:
+    world = World(late(vendor, 3_600)(network, aws))
+    before = world.now()
+    assert world.run(Reason.NEW) is Done.FAILING
+    assert timedelta(seconds=5) <= world.now() - before <= timedelta(seconds=20)
+    for _ in range(5):
+        assert world.due() is Done.FAILING
+    assert isinstance(world.vendor, TokenKeeper)
+    assert len(world.vendor.kept) <= 2

@@ -26,6 +26,9 @@ class Verified(StrEnum):
     """What a check against the registry itself has shown."""
 
     YES = "yes"
+    """An image was pulled with it."""
+    LOGIN = "login"
+    """The registry took the login; that it pulls was not tried, since the definition names no image."""
     UNKNOWN = "unknown"
     """The check was inconclusive: nothing to probe, a 404, a 429, or the registry out of reach."""
 

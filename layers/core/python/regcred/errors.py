@@ -41,6 +41,12 @@ class TooSoonError(TransientError):
     """Nothing is wrong, but what was asked for would end something that is still in use: ask again after ``retry_after``."""
 
 
+class UnverifiedError(TransientError):
+    """A credential could not be tried at its registry, so nothing shows that it is good."""
+
+    kind = "unverified"
+
+
 class RefusedError(RegcredError):
     """The other side understood and said no: a wrong secret, a missing permission, an untrusted caller."""
 

@@ -12,6 +12,7 @@ from regcred.cli import lookup
 from regcred.cli.failures import Failed
 from regcred.cli.output import say, write
 from regcred.cli.session import Session
+from regcred.credential import Verified
 from regcred.errors import ConflictError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.vault.records.declared import Action, Request
@@ -153,6 +154,8 @@ def report(session: Session, asked: Asked, entry: IndexEntry | None) -> None:
         return
     if entry.state is not State.OK:
         raise Failed(f"{reference}: is {entry.state}; 'regcred registry show {reference}' tells more")
+    if asked.request.action is Action.VERIFY and entry.told != entry.state:
+        raise Failed(f"{reference}: version {entry.version} is unverified: {entry.unverified}")
     write(_verdict(asked, entry, now))
     if entry.warning:
         say(f"{reference}: warning: {entry.warning}")
@@ -166,9 +169,13 @@ def _failure(entry: IndexEntry) -> type[Failed | RefusedError | TransientError]:
 
 def _verdict(asked: Asked, entry: IndexEntry, now: datetime) -> str:
     fresh = asked.before is None or asked.before.version != entry.version
-    verified = "pulls were tried and work" if entry.verified == "yes" else "pulls could not be tried"
+    verified = {
+        Verified.YES: "pulls were tried and work",
+        Verified.LOGIN: "the login was taken (name an image in 'probe' to try a pull)",
+        Verified.UNKNOWN: f"it could not be tried: {entry.unverified}",
+    }[entry.verified]
     life = f"expires in {duration(entry.expires_at - now)}" if entry.expires_at else "does not expire"
     return (
-        f"{asked.reference}: ok, version {entry.version}{'' if fresh else ' (unchanged)'} for {', '.join(entry.hosts)};"
+        f"{asked.reference}: {entry.told}, version {entry.version}{'' if fresh else ' (unchanged)'} for {', '.join(entry.hosts)};"
         f" {verified}; {life}"
     )

@@ -213,6 +213,8 @@ def _credential(reference: Reference, entry: IndexEntry | None, now: datetime) -
         )
     if entry.state is State.REVOKED:
         yield Finding(Level.WARNING, about, f"is revoked until 'regcred rotate {about}'")
+    if entry.told != entry.state:
+        yield Finding(Level.WARNING, about, f"{entry.told}: {entry.unverified}")
     if entry.warning:
         yield Finding(Level.WARNING, about, entry.warning)
 

@@ -41,7 +41,7 @@ class Row:
     @property
     def state(self) -> str:
         """The word for its state."""
-        return self.entry.state if self.entry else PENDING
+        return self.entry.told if self.entry else PENDING
 
     @property
     def where(self) -> str:
@@ -71,6 +71,8 @@ def status(session: Session, about: Sequence[str], as_json: bool) -> None:
     States:
       pending   added; its first credential is not fetched yet
       ok        a verified credential is in force
+      unverified
+                a credential is in force that could not be tried at the registry
       failing   the last attempt failed; a credential that is still valid stays in force until it expires
       revoked   ended on purpose; 'regcred rotate P/R' fetches a new one
       removed   its definition is gone; clusters remove its Secrets
@@ -186,6 +188,8 @@ def _notes(row: Row, now: datetime) -> list[str]:
     if entry and entry.state is State.FAILING:
         since = f" for {duration(now - entry.failing_since)}" if entry.failing_since else ""
         notes.append(f"failing{since}: {entry.error}{next_attempt(entry, now)}")
+    if entry and entry.told != entry.state:
+        notes.append(f"{entry.told}: {entry.unverified}")
     if entry and entry.warning:
         notes.append(f"warning: {entry.warning}")
     for cluster, place in sorted(row.places.items()):
@@ -214,6 +218,7 @@ def _json(row: Row) -> dict[str, Any]:
         "expires_at": time_text(entry.expires_at) if entry else None,
         "refresh_at": time_text(entry.refresh_at) if entry else None,
         "verified": entry.verified if entry else None,
+        "unverified": entry.unverified if entry else "",
         "error": entry.error if entry else "",
         "warning": entry.warning if entry else "",
         "no_room": row.no_room,

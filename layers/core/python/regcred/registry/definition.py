@@ -204,6 +204,9 @@ class BaseDefinition(BaseModel):
     probe: Probe = ""
     """An image to check pulls with, without host (``team/app:1.0``)."""
 
+    allow_unverified: bool = False
+    """Whether a credential counts that could not be tried: the registry asks for no login, or rotate can't reach it."""
+
     repositories: tuple[Scope, ...] = ()
     """What the credential is for: repositories (``team/app``) or prefixes (``team/``). Empty: the whole registry."""
 

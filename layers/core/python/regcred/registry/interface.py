@@ -181,6 +181,8 @@ class Verification:
 
     verdict: Verdict
     detail: str
+    taken: bool = False
+    """Whether the registry took the login, also where the verdict is inconclusive for want of an image."""
 
 
 class Verifier(Protocol):

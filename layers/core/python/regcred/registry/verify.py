@@ -104,7 +104,7 @@ class RegistryVerifier:
         """
         until = self._clock() + PATIENCE
         found = [self._login(definition, login, until) for login in credential.logins]
-        worst = max(found, key=lambda item: _SEVERITY[item.verdict])
+        worst = max(found, key=lambda item: (_SEVERITY[item.verdict], not item.taken))
         if worst.verdict is Verdict.INCONCLUSIVE or len(found) == 1:
             return worst
         return Verification(
@@ -120,7 +120,7 @@ class RegistryVerifier:
             try:
                 result = visit.verify()
             except RegcredError as error:
-                result = Verification(Verdict.INCONCLUSIVE, f"{host}: {error}")
+                result = Verification(Verdict.INCONCLUSIVE, f"{host}: {error}", taken=visit.taken)
             if visit.taken or result.verdict is not Verdict.INCONCLUSIVE:
                 return result
         return result
@@ -134,7 +134,7 @@ class _Visit:
 
     def __init__(self, send: Send, host: str, login: Basic, definition: BaseDefinition) -> None:
         self.taken = False
-        """Whether the login was taken: without an image to pull, no other host can tell more."""
+        """Whether the login was taken, or pulled: no other host can tell more."""
         self._send = send
         self._host = host
         self._login = login
@@ -209,6 +209,7 @@ class _Visit:
             )
         if answer.status != HTTPStatus.OK:
             return self._unclear(f"pulling {image}", answer)
+        self.taken = True
         return self._push(challenge, repository, image)
 
     def _push(self, challenge: Challenge, repository: str, image: str) -> Verification:
@@ -218,7 +219,9 @@ class _Visit:
             if auth.verdict is Verdict.REFUSED:
                 return self._scope(challenge, f"{image} can be pulled; a token to push was refused")
             return Verification(
-                auth.verdict, f"{auth.detail}, so whether {image} can be pushed too is not known"
+                auth.verdict,
+                f"{auth.detail}, so whether {image} can be pushed too is not known",
+                taken=self.taken,
             )
         granted = _granted(auth.token, "repository", repository) if isinstance(auth, Bearer) else None
         if granted is not None:
@@ -326,7 +329,7 @@ class _Visit:
         )
 
     def _result(self, verdict: Verdict, detail: str) -> Verification:
-        return Verification(verdict, f"{self._host}: {detail}")
+        return Verification(verdict, f"{self._host}: {detail}", taken=self.taken)
 
 
 def _netloc(url: str) -> str:

@@ -73,7 +73,7 @@ class Batch:
             return Result(outcome(seen, Done.DROPPED), answered=seen.asked if gone else seen.broken)
         if held is None:
             return Result(outcome(seen, Done.BUSY))
-        result = ACTS[task](Turn(self.tools, self.policy, seen, held))
+        result = ACTS[task](Turn(self.tools, self.policy, seen, held, self.until))
         result.held = held
         result.at = self.tools.now()
         result.took = result.at - now

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from regcred.credential import Verified
+from regcred.credential import Credential, Verified
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference
 from regcred.registry.interface import Verdict, Verification
@@ -144,22 +144,53 @@ def _alive(record: CredentialRecord, *, now: datetime) -> bool:
     return record.expires_at is None or record.expires_at > now
 
 
-def judge(verification: Verification, *, static: bool) -> tuple[Verified, str]:
-    """What a verdict means for a credential: how far it is verified, and a warning.
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a verdict means for a credential."""
+
+    verified: Verified
+    unverified: str = ""
+    """Why nothing shows that it is good, if nothing does."""
+    warning: str = ""
+
+
+UNTRIED = Judgement(Verified.UNKNOWN, "it was not tried; 'regcred registry verify' tries it")
+"""Of a credential that a run wrote and could not tell of."""
+
+
+def judge(verification: Verification, *, static: bool) -> Judgement:
+    """What a verdict means for a credential.
 
     Raises:
         RefusedError: the credential must not be written.
     """
+    detail = verification.detail
     match verification.verdict:
         case Verdict.REFUSED:
-            raise RefusedError(f"the registry refuses the credential: {verification.detail}")
+            raise RefusedError(f"the registry refuses the credential: {detail}")
         case Verdict.WIDER if not static:
             raise RefusedError(
-                f"the credential is wider than asked: {verification.detail}; narrow the rights of what mints it"
+                f"the credential is wider than asked: {detail}; narrow the rights of what mints it"
             )
         case Verdict.WIDER:
-            return Verified.YES, f"{verification.detail}; use an upstream secret for this pull alone"
+            warning = f"{detail}; use an upstream secret for this pull alone"
+            return Judgement(Verified.YES, warning=warning)
+        case Verdict.INCONCLUSIVE if verification.taken:
+            return Judgement(Verified.LOGIN)
         case Verdict.INCONCLUSIVE:
-            return Verified.UNKNOWN, ""
+            return Judgement(Verified.UNKNOWN, unverified=detail)
         case Verdict.CAN_PULL:
-            return Verified.YES, ""
+            return Judgement(Verified.YES)
+
+
+def needs_proof(seen: Seen, credential: Credential) -> bool:
+    """Whether a credential may be put in force only if something shows that it is good.
+
+    Not so where the same definition is served once more: its vendor has just minted it, and the one before will expire.
+    """
+    if seen.stored is None:
+        return True
+    stored = seen.stored.value
+    if credential.is_static:
+        return stored.dockerconfigjson != credential.dockerconfigjson()
+    return stored.definition_version != seen.definition_version

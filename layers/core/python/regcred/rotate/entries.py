@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from regcred.credential import Verified
 from regcred.errors import RegcredError, TransientError
 from regcred.rotate.backoff import LONGEST_WAIT, next_attempt
-from regcred.rotate.decide import Seen
+from regcred.rotate.decide import UNTRIED, Judgement, Seen
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.index import IndexEntry, State
 
@@ -21,8 +20,7 @@ def in_force(
     version: int,
     definition_version: int,
     now: datetime,
-    verified: Verified = Verified.UNKNOWN,
-    warning: str = "",
+    judgement: Judgement = UNTRIED,
 ) -> IndexEntry:
     """A credential is in force."""
     return IndexEntry(
@@ -34,9 +32,23 @@ def in_force(
         expires_at=record.expires_at,
         refresh_at=record.refresh_at,
         definition_version=definition_version,
-        verified=verified,
-        warning=warning,
+        verified=judgement.verified,
+        unverified=judgement.unverified[:ERROR_MAX],
+        warning=judgement.warning[:ERROR_MAX],
         changed_at=now,
+    )
+
+
+def judged(entry: IndexEntry, judgement: Judgement, *, now: datetime) -> IndexEntry:
+    """What is known of the credential in force after it was tried once more."""
+    return entry.model_copy(
+        update={
+            "verified": judgement.verified,
+            "unverified": judgement.unverified[:ERROR_MAX],
+            "warning": judgement.warning[:ERROR_MAX],
+            "answer": "",
+            "changed_at": now,
+        }
     )
 
 

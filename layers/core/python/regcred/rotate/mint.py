@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import logging
 import secrets
-from typing import Any
+from dataclasses import replace
 
 from regcred.credential import Credential, Verified
 from regcred.errors import (
     ConflictError,
     MalformedError,
-    RefusedError,
-    RegcredError,
     TooSoonError,
     TransientError,
 )
 from regcred.registry.definition import BaseDefinition
-from regcred.registry.interface import IssuedCredential, MintContext, Provider
 from regcred.rotate import entries
-from regcred.rotate.decide import judge
+from regcred.rotate.decide import Judgement, Seen
 from regcred.rotate.outcome import Announced, Done, Result
+from regcred.rotate.trial import tried
 from regcred.rotate.turn import Turn
 from regcred.vault.records.credential import CredentialRecord
 
@@ -42,14 +40,14 @@ def mint(turn: Turn) -> Result:
     try:
         with turn.tools.bounds.at(definition):
             credential = provider.mint(definition, context)
-        verified, warning = _judged(turn, definition, provider, credential, context)
+        judgement = tried(turn, definition, provider, credential, context)
     except ConflictError:  # the claim was lost to another run, whose outcome counts
         return turn.result(Done.BUSY)
     except TooSoonError as error:
         return turn.too_soon(error)
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
         return turn.failed(turn.typed(error), answered=answered)
-    return _put_in_force(turn, credential, verified, warning)
+    return _put_in_force(turn, credential, judgement)
 
 
 def _public(turn: Turn, definition: BaseDefinition) -> Result:
@@ -66,34 +64,7 @@ def _public(turn: Turn, definition: BaseDefinition) -> Result:
     return turn.result(Done.UNCHANGED, entry, event=event, answered=seen.asked)
 
 
-def _judged(
-    turn: Turn,
-    definition: BaseDefinition,
-    provider: Provider[Any],
-    credential: Credential,
-    context: MintContext,
-) -> tuple[Verified, str]:
-    """See :func:`judge`; a minted credential that must not be written is ended at the vendor, so that none pile up there."""
-    verification = turn.tools.verifier.verify(definition, credential)
-    try:
-        return judge(verification, static=credential.is_static)
-    except RefusedError:
-        slots = context.journal.read().states if context.journal else {}
-        if not credential.is_static and not slots:  # a slot is renewed by its next turn
-            _discard(definition, provider, credential, context)
-        raise
-
-
-def _discard(
-    definition: BaseDefinition, provider: Provider[Any], credential: Credential, context: MintContext
-) -> None:
-    try:
-        provider.revoke(definition, IssuedCredential.of(credential), context)
-    except RegcredError as error:
-        log.warning("%s: the refused credential could not be ended: %s", context.reference, error)
-
-
-def _put_in_force(turn: Turn, credential: Credential, verified: Verified, warning: str) -> Result:
+def _put_in_force(turn: Turn, credential: Credential, judgement: Judgement) -> Result:
     seen = turn.seen
     try:
         record, version = _write(turn, credential)
@@ -105,13 +76,20 @@ def _put_in_force(turn: Turn, credential: Credential, verified: Verified, warnin
         record,
         version=version,
         definition_version=seen.definition_version,
-        verified=verified,
-        warning=warning,
+        judgement=judgement if version != seen.version else _still(seen, judgement),
         now=turn.now(),
     )
     if version == seen.version:
         return turn.result(Done.UNCHANGED, entry, answered=seen.asked)
     return turn.result(Done.ROTATED, entry, event=Announced.ROTATED, answered=seen.asked)
+
+
+def _still(seen: Seen, judgement: Judgement) -> Judgement:
+    """What is known of a credential that was proven before: a check that shows nothing takes nothing back."""
+    proven = seen.entry and seen.entry.version == seen.version and seen.entry.verified
+    if proven and judgement.verified is Verified.UNKNOWN and proven is not Verified.UNKNOWN:
+        return replace(judgement, verified=proven, unverified="")
+    return judgement
 
 
 def _write(turn: Turn, credential: Credential) -> tuple[CredentialRecord, int]:

@@ -54,6 +54,8 @@ class Done(StrEnum):
     UNCHANGED = "unchanged"
     """A static credential is still what its upstream says; nothing was written."""
     VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+    """The credential in force could not be tried, and stays in force."""
     FAILING = "failing"
     REVOKED = "revoked"
     REMOVED = "removed"

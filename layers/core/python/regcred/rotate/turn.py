@@ -95,6 +95,8 @@ class Turn:
     policy: ProjectPolicy
     seen: Seen
     held: Held
+    until: datetime | None = None
+    """No further registry is begun after this."""
 
     def now(self) -> datetime:
         """Now, yet after what the entry tells: the claim makes us the newest, whatever the clocks say."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
-from regcred.credential import Credential, Login
+from regcred.credential import Credential, Login, Verified
 from regcred.rotate import entries
 from regcred.rotate.decide import judge
 from regcred.rotate.outcome import Announced, Done, Result
@@ -25,11 +25,18 @@ def verify(turn: Turn) -> Result:
         definition, _ = turn.provider()
         credential = as_minted(seen.stored.value)
         verification = turn.tools.verifier.verify(definition, credential)
-        verified, warning = judge(verification, static=credential.is_static)
+        judgement = judge(verification, static=credential.is_static)
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
         return turn.failed(turn.typed(error), answered=answered)
-    changes = {"verified": verified, "warning": warning, "answer": "", "changed_at": turn.now()}
-    return turn.result(Done.VERIFIED, seen.entry.model_copy(update=changes), answered=answered)
+    if judgement.verified is Verified.UNKNOWN and seen.entry.verified is not Verified.UNKNOWN:
+        # A check that shows nothing takes nothing back of what one before has shown.
+        answer = f"the credential could not be tried now: {judgement.unverified}"
+        entry = seen.entry.model_copy(
+            update={"answer": answer[: entries.ERROR_MAX], "changed_at": turn.now()}
+        )
+        return turn.result(Done.UNVERIFIED, entry, answered=answered)
+    done = Done.UNVERIFIED if judgement.verified is Verified.UNKNOWN else Done.VERIFIED
+    return turn.result(done, entries.judged(seen.entry, judgement, now=turn.now()), answered=answered)
 
 
 def repair(turn: Turn) -> Result:

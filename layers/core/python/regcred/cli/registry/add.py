@@ -31,6 +31,11 @@ from regcred.work import served, want_of_room
     metavar="FILE",
     help="The upstream secret's fields as YAML or JSON; '-' is standard input.",
 )
+@click.option(
+    "--allow-unverified",
+    is_flag=True,
+    help="Put a credential in force also where the registry can't be asked about it.",
+)
 @click.option("--replace", is_flag=True, help="Replace the definition of a registry that exists.")
 @wait_option
 @timeout_option
@@ -40,6 +45,7 @@ def add(
     reference: Reference,
     file: str | None,
     secret_file: str | None,
+    allow_unverified: bool,
     replace: bool,
     wait: bool,
     timeout: int,
@@ -60,6 +66,8 @@ def add(
     store = session.store
     version = _version_to_replace(store, reference, replace=replace)
     definition = definitions.from_file(file) if file else _asked()
+    if allow_unverified:
+        definition = definition.model_copy(update={"allow_unverified": True})
     policy = _check_allowed(store, reference, definition)
     _check_room(store, reference, policy)
     upstream = _upstream(store, reference, definition, secret_file, replace=replace)

@@ -102,6 +102,8 @@ def show(session: Session, reference: Reference, as_json: bool) -> None:
         _show_line("credential", f"version {entry.version}, pulls tried: {entry.verified}")
         _show_line("expires in", expires_in(entry.expires_at, session.now()))
         _show_line("hosts", ", ".join(entry.hosts))
+    if entry and entry.unverified:
+        _show_line("unverified", entry.unverified)
     if entry and entry.error:
         _show_line("error", entry.error)
     if entry and entry.warning:
@@ -129,6 +131,7 @@ def _entry_json(entry: IndexEntry | None) -> dict[str, Any] | None:
         "version": entry.version,
         "hosts": entry.hosts,
         "verified": entry.verified,
+        "unverified": entry.unverified,
         "issued_for_definition_version": entry.definition_version,
         "expires_at": time_text(entry.expires_at),
         "refresh_at": time_text(entry.refresh_at),
@@ -138,4 +141,4 @@ def _entry_json(entry: IndexEntry | None) -> dict[str, Any] | None:
 
 
 def _state(entry: IndexEntry | None) -> str:
-    return entry.state if entry else "pending"
+    return entry.told if entry else "pending"

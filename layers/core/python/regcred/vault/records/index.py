@@ -65,6 +65,8 @@ class IndexEntry(Record):
     definition_version: int = 0
     """The version of ``registries/P/R`` that was last acted on."""
     verified: Verified = Verified.UNKNOWN
+    unverified: str = ""
+    """Why the credential could not be tried, where nothing shows that it is good; empty where something does."""
     warning: str = ""
     """What verification found that does not stop a static credential (it can do more than was asked)."""
     answer: str = ""
@@ -77,6 +79,12 @@ class IndexEntry(Record):
     """Failures in a row."""
     changed_at: AwareDatetime
     """When the outcome that this entry tells was known; orders entries of one version."""
+
+    @property
+    def told(self) -> str:
+        """The word for its state that people are shown: a credential that was never proven is not ``ok``."""
+        unproven = self.state is State.OK and self.version and self.verified is Verified.UNKNOWN
+        return "unverified" if unproven else self.state.value
 
 
 class Index(Record):
@@ -144,7 +152,10 @@ class Cut:
         """The entry with fewer hosts and shorter texts."""
         hosts = 0 if entry.state is State.REMOVED else self.hosts
         left_out = entry.hosts_left_out + max(0, len(entry.hosts) - hosts)
-        texts = {name: _shortened(getattr(entry, name), self.text) for name in ("warning", "answer", "error")}
+        texts = {
+            name: _shortened(getattr(entry, name), self.text)
+            for name in ("warning", "unverified", "answer", "error")
+        }
         return entry.model_copy(update={"hosts": entry.hosts[:hosts], "hosts_left_out": left_out, **texts})
 
 

@@ -1,0 +1,87 @@
+"""Try a credential before it is put in force."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from regcred.credential import Credential, Verified
+from regcred.errors import RefusedError, RegcredError, UnverifiedError
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.interface import IssuedCredential, MintContext, Provider, Verdict, Verification
+from regcred.rotate.decide import Judgement, judge, needs_proof
+from regcred.rotate.turn import Turn
+
+log = logging.getLogger(__name__)
+
+ASKED_AGAIN = (1.0, 2.0, 4.0, 8.0)
+"""Seconds between attempts while a registry refuses a credential that its vendor has just minted."""
+
+PAST_THE_END = timedelta(seconds=8)
+"""How long after the last start of a registry its credential may still be asked for again."""
+
+
+def tried(
+    turn: Turn,
+    definition: BaseDefinition,
+    provider: Provider[Any],
+    credential: Credential,
+    context: MintContext,
+) -> Judgement:
+    """See :func:`judge`; a minted credential that must not be written is ended at the vendor, so that none pile up there.
+
+    Raises:
+        RefusedError: the registry refuses it, or it can do more than was asked.
+        UnverifiedError: nothing shows that it is good, and something must.
+    """
+    try:
+        judgement = judge(_verified(turn, definition, credential), static=credential.is_static)
+        if (
+            judgement.verified is Verified.UNKNOWN
+            and not definition.allow_unverified
+            and needs_proof(turn.seen, credential)
+        ):
+            raise UnverifiedError(
+                f"the credential could not be tried, so it was not put in force: {judgement.unverified}; it is tried again. "
+                "If rotate can never try it there, set 'allow_unverified: true' in the definition"
+            )
+    except (RefusedError, UnverifiedError):
+        slots = context.journal.read().states if context.journal else {}
+        if credential.revocation_id and not slots:  # a slot is renewed by its next turn
+            _discard(definition, provider, credential, context)
+        raise
+    return judgement
+
+
+ASKED_AGAIN = (1.0, 2.0, 4.0, 8.0)
+"""Seconds between attempts while a registry refuses a credential that its vendor has just minted."""
+
+PAST_THE_END = timedelta(seconds=8)
+"""How long after the last start of a registry its credential may still be asked for again."""
+
+
+def _verified(turn: Turn, definition: BaseDefinition, credential: Credential) -> Verification:
+    """Try a credential. Vendors take seconds until a new one is known everywhere, so one refusal proves nothing.
+
+    A static one is tried once: it is not new to its vendor, and some lock an account after a few wrong passwords.
+    """
+    tools, seen = turn.tools, turn.seen
+    verification = tools.verifier.verify(definition, credential)
+    same = seen.stored and seen.stored.value.dockerconfigjson == credential.dockerconfigjson()
+    for pause in () if same or credential.is_static else ASKED_AGAIN:
+        late = turn.until and tools.now() + timedelta(seconds=pause) > turn.until + PAST_THE_END
+        if verification.verdict is not Verdict.REFUSED or late:
+            break
+        tools.sleep(pause)
+        verification = tools.verifier.verify(definition, credential)
+    return verification
+
+
+def _discard(
+    definition: BaseDefinition, provider: Provider[Any], credential: Credential, context: MintContext
+) -> None:
+    try:
+        provider.revoke(definition, IssuedCredential.of(credential), context)
+    except RegcredError as error:
+        log.warning("%s: the refused credential could not be ended: %s", context.reference, error)

@@ -1,0 +1,258 @@
+"""A credential that nothing has proven is never ``ok``: rotate with the real verifier, against servers on real sockets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from fakes.cloud import Clock, FakeAnnouncer, FakeIdentities
+from fakes.key_value import FakeKeyValue
+from pydantic import SecretStr
+
+from regcred.reference import Reference
+from regcred.registry import limits, transport
+from regcred.registry.catalog import provider_for
+from regcred.registry.verify import RegistryVerifier
+from regcred.rotate import Done, Outcome, Rotate
+from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.store import Store
+from regcred.work import Message, Reason
+
+PROD = Reference("payments", "prod")
+PASSWORD = "s3cr3t-password"
+
+Reply = Callable[[BaseHTTPRequestHandler], None]
+
+
+def replies(status: int, body: bytes = b"", **headers: str) -> Reply:
+    """Answers each request the same."""
+
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return reply
+
+
+def hangs(handler: BaseHTTPRequestHandler) -> None:
+    threading.Event().wait(1.5)
+    handler.close_connection = True
+
+
+def registry(handler: BaseHTTPRequestHandler) -> None:
+    """A registry that asks for Basic logins and takes ours."""
+    good = handler.headers.get("Authorization", "").startswith("Basic ")
+    (replies(200) if good else replies(401, WWW_Authenticate='Basic realm="r"'))(handler)
+
+
+@dataclass
+class Switch:
+    """Answers as it is told at the moment."""
+
+    reply: Reply
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        self.reply(handler)
+
+
+@contextmanager
+def server(reply: Reply) -> Iterator[str]:
+    """A server on a port of this machine; its ``host:port``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            reply(self)
+
+        do_HEAD = do_POST = do_GET  # noqa: N815 - the base class names them so
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.daemon_threads = True
+    threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"127.0.0.1:{httpd.server_port}"
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
+
+
+class World:
+    """One ``basic`` registry with a typed password, rotated with the real verifier."""
+
+    def __init__(self, host: str, **fields: object) -> None:
+        self.clock = Clock()
+        self.store = Store(FakeKeyValue())
+        self.verb = Rotate(
+            store=self.store,
+            provider_for=provider_for,
+            identities=FakeIdentities(),
+            verifier=RegistryVerifier(),
+            announcer=FakeAnnouncer(),
+            now=self.clock,
+            sleep=lambda seconds: self.clock.tick(seconds=seconds) and None,
+        )
+        self.write(PASSWORD)
+        self.define(host, **fields)
+
+    def write(self, password: str) -> None:
+        secret = {"username": SecretStr("puller"), "password": SecretStr(password)}
+        self.store.write_upstream(PROD, secret, cas=self.store.upstream_version(PROD))
+
+    def define(self, host: str, **fields: object) -> None:
+        policy = ProjectPolicy(hosts=[host])
+        self.store.change_project("payments", lambda _: policy)
+        definition = Definition.model_validate({"provider": "basic", "hosts": [host], **fields})
+        self.store.write_definition(PROD, definition, cas=self.store.definition_version(PROD))
+
+    def run(self, reason: Reason) -> Outcome:
+        report = self.verb.run(Message(project="payments", registries={"prod": reason}), owner="me")
+        report.check()
+        return report.outcomes[0]
+
+    def ask(self, action: Action) -> Done:
+        self.store.ask(PROD, Request(action=action, asked_at=self.clock()))
+        return self.run(Reason.ASKED).done
+
+    @property
+    def entry(self) -> IndexEntry:
+        index = self.store.index("payments")
+        assert index
+        return index.value.registries["prod"]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "CALL_SECONDS", 1.0)
+
+
+CASES: dict[str, tuple[Reply, str]] = {
+    "not-found": (replies(404), "there is no registry API"),
+    "a-web-page": (replies(200, b"<html>hello</html>", Content_Type="text/html"), "asks for no login"),
+    "throttled": (replies(429, Retry_After="7"), "429"),
+    "broken": (replies(500), "500"),
+    "hanging": (hangs, "did not send its whole answer"),
+    "open": (replies(200, b"{}", Docker_Distribution_Api_Version="registry/2.0"), "asks for no login"),
+    "moved": (replies(308, Location="https://other.example.com/v2/"), "a redirect is not followed"),
+    "strange-scheme": (replies(401, WWW_Authenticate="Negotiate"), "neither Basic nor a Bearer"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_first_credential_that_could_not_be_tried_fails_and_says_why(case: str) -> None:
+    reply, reason = CASES[case]
+    with server(reply) as host:
+        world = World(host)
+        outcome = world.run(Reason.NEW)
+    assert (outcome.done, outcome.error_kind) == (Done.FAILING, "unverified")
+    assert world.entry.state is State.FAILING
+    assert reason in world.entry.error
+    assert "allow_unverified" in world.entry.error
+    assert world.store.credential(PROD) is None
+    assert PASSWORD not in world.entry.model_dump_json()
+
+
+def test_a_host_that_does_not_exist_fails_and_says_so() -> None:
+    world = World("no-such-host.invalid")
+    assert world.run(Reason.NEW).done is Done.FAILING
+    assert "no-such-host.invalid" in world.entry.error
+    assert world.store.credential(PROD) is None
+
+
+@pytest.mark.parametrize("case", ["not-found", "open", "broken"])
+def test_who_allows_it_gets_an_unverified_credential_with_the_reason(case: str) -> None:
+    reply, reason = CASES[case]
+    with server(reply) as host:
+        world = World(host, allow_unverified=True)
+        assert world.run(Reason.NEW).done is Done.ROTATED
+    assert (world.entry.state, world.entry.told) == (State.OK, "unverified")
+    assert reason in world.entry.unverified
+
+
+def test_it_is_tried_again_and_in_force_once_the_registry_answers() -> None:
+    switch = Switch(CASES["broken"][0])
+    with server(switch) as host:
+        world = World(host)
+        assert world.run(Reason.NEW).done is Done.FAILING
+        switch.reply = registry
+        world.clock.time = world.entry.next_attempt_at
+        assert world.run(Reason.DUE).done is Done.ROTATED
+    assert (world.entry.told, world.entry.verified, world.entry.unverified) == ("ok", "login", "")
+
+
+def test_a_definition_that_is_pointed_elsewhere_keeps_the_last_good_credential() -> None:
+    with server(registry) as host, server(CASES["not-found"][0]) as wrong:
+        world = World(host)
+        assert world.run(Reason.NEW).done is Done.ROTATED
+        world.define(wrong)
+        for _ in range(3):
+            assert world.run(Reason.EDITED).done is Done.FAILING
+            world.clock.time = world.entry.next_attempt_at
+        stored = world.store.credential(PROD)
+        assert stored
+        assert stored.value.hosts == host
+
+
+def test_a_new_password_that_could_not_be_tried_does_not_replace_the_good_one() -> None:
+    switch = Switch(registry)
+    with server(switch) as host:
+        world = World(host)
+        assert world.run(Reason.NEW).done is Done.ROTATED
+        switch.reply = CASES["throttled"][0]
+        world.write("another")
+        assert world.ask(Action.ROTATE) is Done.FAILING
+        stored = world.store.credential(PROD)
+        assert stored
+        assert stored.value.password.get_secret_value() == PASSWORD
+
+
+@pytest.mark.parametrize("case", ["broken", "hanging", "open"])
+def test_a_check_that_shows_nothing_takes_nothing_back_and_is_answered(case: str) -> None:
+    switch = Switch(registry)
+    with server(switch) as host:
+        world = World(host)
+        world.run(Reason.NEW)
+        switch.reply, reason = CASES[case]
+        world.clock.tick(hours=12)
+        assert world.run(Reason.CHECK).done is Done.UNCHANGED
+        assert world.entry.told == "ok"
+        assert world.ask(Action.VERIFY) is Done.UNVERIFIED
+        assert world.entry.told == "ok"
+        assert reason in world.entry.answer
+        switch.reply = registry
+        assert world.ask(Action.VERIFY) is Done.VERIFIED
+        assert world.entry.answer == ""
+
+
+def test_a_wrong_password_is_tried_once_since_accounts_are_locked() -> None:
+    tried: list[str] = []
+
+    def refuses(handler: BaseHTTPRequestHandler) -> None:
+        tried.extend(handler.headers.get_all("Authorization", []))
+        replies(401, WWW_Authenticate='Basic realm="r"')(handler)
+
+    with server(refuses) as host:
+        world = World(host)
+        assert world.run(Reason.NEW).error_kind == "refused"
+    assert len(tried) == 1
+
+
+def test_the_wait_after_it_could_not_be_tried_is_short() -> None:
+    with server(CASES["broken"][0]) as host:
+        world = World(host)
+        world.run(Reason.NEW)
+    assert world.entry.next_attempt_at
+    assert world.entry.next_attempt_at - world.clock() <= timedelta(minutes=1)
