@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +13,9 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 from pydantic import SecretStr
 
+from regcred.cluster.answers import wait_of
 from regcred.cluster.dockerconfig import secret_body
-from regcred.cluster.interface import ExpiredError, NameTakenError, SilentError
+from regcred.cluster.interface import DeniedError, ExpiredError, NameTakenError, SilentError, ThrottledError
 from regcred.cluster.kube import Kube
 from regcred.cluster.model import NAMESPACE, POD, WORKLOADS
 from regcred.cluster.reduce import Reducer
@@ -67,14 +68,29 @@ async def kube(server: Server) -> AsyncIterator[Kube]:
     await session.close()
 
 
-def failure(status: int, message: str = "", reason: str = "") -> tuple[int, dict[str, Any]]:
+def failure(
+    status: int,
+    message: str = "",
+    reason: str = "",
+    *,
+    causes: Sequence[str] = (),
+    fields: Sequence[str] = (),
+    about: str = "",
+) -> tuple[int, dict[str, Any]]:
+    found = [{"reason": cause} for cause in causes] + [
+        {"field": field, "reason": "FieldValueInvalid"} for field in fields
+    ]
     return status, {
+        "details": {"kind": about, "causes": found},
         "kind": "Status",
         "status": "Failure",
         "message": message,
         "reason": reason,
         "code": status,
     }
+
+
+EXISTS = failure(409, "it exists", "AlreadyExists")
 
 
 def page(*names: str, token: str = "", version: str = "7") -> tuple[int, dict[str, Any]]:
@@ -293,30 +309,146 @@ async def test_a_labelled_object_without_a_request_is_read_whole_once(kube: Kube
 # Secrets
 
 
-async def test_a_refusal_of_the_policy_is_a_name_clash(kube: Kube, server: Server) -> None:
-    message = (
-        "secrets \"x\" is forbidden: ValidatingAdmissionPolicy 'regcred-sync-secrets' with binding 'b' denied request: "
-        "Secret shop/x is not Regcred's (no label) and was left alone"
-    )
-    server.answers = [failure(409), failure(422, message)]
+POLICY = "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"
+
+
+async def test_a_change_that_only_our_own_policy_refuses_is_a_name_clash(kube: Kube, server: Server) -> None:
+    server.answers = [EXISTS, failure(422, POLICY, "Invalid"), EXISTS, failure(422, POLICY, "Invalid")]
     with pytest.raises(NameTakenError):
         await kube.apply_secret("shop", BODY, first=True)
-    assert [request.method for request in server.asked] == ["POST", "PUT"]
+    assert [request.method for request in server.asked] == ["POST", "PUT", "POST", "DELETE"]
+    assert all("dryRun=All" in request.query_string for request in server.asked[1:])
 
 
-async def test_a_namespace_that_is_being_deleted_is_missing(kube: Kube, server: Server) -> None:
-    server.answers = [failure(403, 'secrets "x" is forbidden: ... because it is being terminated')]
+async def test_another_type_is_a_name_clash(kube: Kube, server: Server) -> None:
+    server.answers = [failure(422, "Invalid value", "Invalid", fields=["type"])]
+    with pytest.raises(NameTakenError):
+        await kube.apply_secret("shop", BODY, first=False)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(400, "BadRequest"), (403, "Forbidden"), (404, "NotFound"), (413, ""), (422, "Invalid")],
+)
+@pytest.mark.parametrize("first", [True, False])
+async def test_what_a_webhook_or_policy_denies_is_denied_in_its_words(
+    kube: Kube, server: Server, status: int, reason: str, *, first: bool
+) -> None:
+    words = 'admission webhook "w" denied the request:\x1b[31m add the label team'
+    denial = failure(status, words, reason)
+    server.answers = [denial] if first else [denial, denial]
+    with pytest.raises(DeniedError) as raised:
+        await kube.apply_secret("shop", BODY, first=first)
+    assert raised.value.words == 'admission webhook "w" denied the request: [31m add the label team'
+
+
+async def test_a_policy_that_only_forbids_changes_is_no_name_clash(kube: Kube, server: Server) -> None:
+    gone = (200, {"kind": "Status", "details": {"uid": "u-1"}})
+    server.answers = [failure(403, "changes are frozen", "Forbidden"), EXISTS, gone]
+    with pytest.raises(DeniedError, match="changes are frozen"):
+        await kube.apply_secret("shop", BODY, first=False)
+
+
+@pytest.mark.parametrize("reason", ["Conflict", "", "Unknown"])
+async def test_a_conflict_that_is_not_about_the_name_is_tried_again(
+    kube: Kube, server: Server, reason: str
+) -> None:
+    server.answers = [failure(409, 'Operation cannot be fulfilled on resourcequotas "q"', reason)]
+    with pytest.raises(TransientError):
+        await kube.apply_secret("shop", BODY, first=True)
+
+
+@pytest.mark.parametrize(("status", "reason"), [(401, "Unauthorized")])
+async def test_a_sign_in_that_failed_says_nothing_about_the_secret(
+    kube: Kube, server: Server, status: int, reason: str
+) -> None:
+    server.answers = [failure(status, "who?", reason)]
+    with pytest.raises(RefusedError) as raised:
+        await kube.apply_secret("shop", BODY, first=False)
+    assert not isinstance(raised.value, DeniedError)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        failure(403, "the namespace ends", "Forbidden", causes=["NamespaceTerminating"]),
+        failure(404, 'namespaces "shop" not found', "NotFound", about="namespaces"),
+    ],
+)
+async def test_a_namespace_that_is_gone_or_going_is_missing(kube: Kube, server: Server, answer: Any) -> None:
+    server.answers = [answer]
     with pytest.raises(MissingError):
         await kube.apply_secret("shop", BODY, first=True)
 
 
-async def test_what_the_server_says_of_a_secret_is_not_repeated(kube: Kube, server: Server) -> None:
-    echo = ' "" is invalid: patch: Invalid value: {"data":{".dockerconfigjson":"TOPSECRET"}}'
-    for status in (400, 409, 422, 500):
-        server.answers = [failure(status, echo)] * 2
+@pytest.mark.parametrize("fields", [["immutable"], ["data"], ["immutable", "data"]])
+async def test_an_immutable_secret_of_ours_is_deleted_and_created(
+    kube: Kube, server: Server, fields: list[str]
+) -> None:
+    tried = (200, {"kind": "Status", "details": {"uid": "u-1"}})
+    server.answers = [failure(422, "", "Invalid", fields=fields), tried, (200, {}), (201, {"metadata": {}})]
+    await kube.apply_secret("shop", BODY, first=False)
+    assert [request.method for request in server.asked] == ["PUT", "DELETE", "DELETE", "POST"]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [failure(422, "", "Invalid", fields=["immutable"]), failure(403, "labels are missing", "Forbidden")],
+)
+async def test_a_secret_that_cannot_be_changed_can_be_deleted_if_we_placed_it(
+    kube: Kube, server: Server, refusal: Any
+) -> None:
+    tried = (200, {"kind": "Status", "details": {"uid": "u-1"}})
+    create = [] if refusal[0] == 422 else [refusal]
+    server.answers = [refusal, *create, tried, (200, {})]
+    await kube.delete_secret("shop", REF, placed=True)
+    assert server.asked[-1].method == "DELETE"
+    server.answers = [refusal, *create]
+    with pytest.raises(RegcredError):
+        await kube.delete_secret("shop", REF, placed=False)
+
+
+@pytest.mark.parametrize("part", ["TOPSECRET", "eyJhdXRocyI6eyJyIjp7ImF1dGgiOiJUT1BTRUNSRVQifX19"[8:30]])
+async def test_what_the_server_says_of_a_secret_is_not_repeated(
+    kube: Kube, server: Server, part: str
+) -> None:
+    for status in (400, 403, 409, 422, 500):
+        server.answers = [failure(status, f"you sent {part}!", "Whatever")] * 2
         with pytest.raises(RegcredError) as raised:
-            await kube.apply_secret("shop", BODY, first=True)
-        assert "TOPSECRET" not in str(raised.value)
+            await kube.apply_secret("shop", BODY, first=False)
+        assert part not in str(raised.value)
+        assert part not in getattr(raised.value, "words", "")
+
+
+async def test_a_pause_of_the_whole_server_is_told_from_that_of_one_object(
+    kube: Kube, server: Server
+) -> None:
+    """Priority and fairness answers in plain text (k8s.io/apiserver pkg/server/filters, tooManyRequests)."""
+
+    async def busy(_: web.Request) -> web.Response:
+        return web.Response(
+            text="Too many requests, please try again later.", status=429, headers={"Retry-After": "30"}
+        )
+
+    async def one(_: web.Request) -> web.Response:
+        return web.json_response(
+            failure(429, "later", "TooManyRequests")[1], status=429, headers={"Retry-After": "9"}
+        )
+
+    server.answers = [busy, one]
+    with pytest.raises(ThrottledError) as all_of_it:
+        await kube.apply_secret("shop", BODY, first=True)
+    assert all_of_it.value.retry_after == timedelta(seconds=30)
+    with pytest.raises(TransientError) as only_this:
+        await kube.apply_secret("shop", BODY, first=True)
+    assert type(only_this.value) is TransientError
+    assert only_this.value.retry_after == timedelta(seconds=9)
+
+
+@pytest.mark.parametrize("header", ["9" * 400, "\u00b2", "-1", "Fri, 31 Dec 1999 23:59:59 GMT", "1e9"])
+async def test_a_strange_pause_is_bounded_or_passed_over(header: str) -> None:
+    wait = wait_of(header)
+    assert wait is None or wait <= timedelta(hours=1)
 
 
 async def test_a_refresh_is_one_request(kube: Kube, server: Server) -> None:
@@ -335,14 +467,14 @@ async def test_a_deletion_names_the_secret_that_was_proven_ours(kube: Kube, serv
         return web.json_response({})
 
     server.answers = [(200, ours), delete]
-    await kube.delete_secret("shop", REF)
+    await kube.delete_secret("shop", REF, placed=True)
     assert server.asked[0].query["dryRun"] == "All"
     assert deleted == [{"preconditions": {"uid": "u-1"}, "propagationPolicy": "Background"}]
 
 
 async def test_a_serviceaccount_that_others_write_is_read_again(kube: Kube, server: Server) -> None:
     account = {"metadata": {"name": "robot", "resourceVersion": "1"}, "imagePullSecrets": [{"name": "zulu"}]}
-    server.answers = [(200, account), failure(409), (200, account), (200, account)]
+    server.answers = [(200, account), failure(409, "", "Conflict"), (200, account), (200, account)]
     assert await kube.set_pull_secrets("shop", "robot", add=["regcred.a.b"], remove=[])
     assert [request.method for request in server.asked] == ["GET", "PUT", "GET", "PUT"]
 
@@ -361,11 +493,14 @@ async def test_a_renewed_token_is_used(kube: Kube, server: Server, monkeypatch: 
 
 async def test_a_disruption_budget_puts_an_eviction_off(kube: Kube, server: Server) -> None:
     server.answers = [
-        failure(429, "Cannot evict pod as it would violate the pod's disruption budget."),
+        failure(429, "Cannot evict pod.", "TooManyRequests", causes=["DisruptionBudget"]),
         failure(404),
     ]
     assert not await kube.evict("shop", "web-1")
     assert not await kube.evict("shop", "web-1")
+    server.answers = [failure(429, "Cannot evict pod as it would violate its budget.", "TooManyRequests")]
+    with pytest.raises(TransientError):
+        await kube.evict("shop", "web-1")
 
 
 async def test_a_refusal_that_breaks_off_is_a_failure_of_the_watch(kube: Kube, server: Server) -> None:

@@ -185,7 +185,7 @@ class FakeCluster:
             "uid": old["uid"] if old else f"secret-{self._version}",
         }
 
-    async def delete_secret(self, namespace: str, reference: Reference) -> None:
+    async def delete_secret(self, namespace: str, reference: Reference, *, placed: bool) -> None:
         self._meet("delete", namespace, reference.secret_name)
         await asyncio.sleep(0)
         old = self._secrets.get((namespace, reference.secret_name))

@@ -252,13 +252,20 @@ def test_an_index_that_cannot_be_read_removes_nothing_and_raises_the_alarm(world
     assert world.password(space) == "s3cret-one"
 
 
-def test_grants_emptied_by_accident_meet_the_brake_until_confirmed(world: World) -> None:
+def test_annotations_lost_by_accident_meet_the_brake_until_confirmed(world: World) -> None:
     spaces = [world.namespace() for _ in range(8)]
     sync = world.running()
     eventually(lambda: all(world.password(space) for space in spaces))
-    world.grant({})
-    eventually(lambda: sync.metric("regcred_removals_held") == 8)
+    for space in spaces:
+        world.cluster.annotate("Deployment", space, "app", {"registry.regcred.dev/main": None})
+    eventually(lambda: sync.metric("regcred_removals_held") == 8, seconds=90)
     assert all(world.password(space) for space in spaces)
+    eventually(
+        lambda: (
+            world.mount.store.status(CLUSTER, world.project).value.registries["main"].held
+            == dict.fromkeys(spaces, "unneeded")
+        )
+    )
     sync.stop()
     code, said = world.sync().once()
     assert code == 1
@@ -267,6 +274,14 @@ def test_grants_emptied_by_accident_meet_the_brake_until_confirmed(world: World)
     code, said = world.sync().once("--confirm-removals")
     assert code == 0, said
     assert not any(world.password(space) for space in spaces)
+
+
+def test_grants_that_a_person_withdraws_act_at_once_however_many(world: World) -> None:
+    spaces = [world.namespace() for _ in range(8)]
+    world.running()
+    eventually(lambda: all(world.password(space) for space in spaces))
+    world.grant({})
+    eventually(lambda: not any(world.password(space) for space in spaces), seconds=10)
 
 
 def test_a_secret_of_the_same_name_is_left_to_its_owner(world: World) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -135,14 +137,14 @@ def test_nothing_is_projected_that_is_not_granted_and_known(
 
 @CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS)
-def test_a_plan_of_some_namespaces_removes_nothing_and_touches_no_other(
+def test_a_plan_of_some_namespaces_removes_only_what_a_person_ended_and_touches_no_other(
     wanted, places, grants, projects
 ) -> None:
     seen = view(wanted=wanted, places=places, grants=grants, projects=projects)
     plan = make_plan(seen, ["ns-1"])
     assert not plan.held
     for action in plan.actions:
-        assert not isinstance(action, Remove)
+        assert not isinstance(action, Remove) or action.why in {Why.NOT_GRANTED, Why.REVOKED}
         assert (action.about.namespace if isinstance(action, EmitEvent) else action.namespace) == "ns-1"
 
 
@@ -167,23 +169,78 @@ def test_a_plan_that_was_carried_out_is_followed_by_an_empty_one(wanted) -> None
     assert make_plan(view(wanted=wanted, places=places)).actions == ()
 
 
+def fleet(kept: Mapping[str, int], lost: Mapping[str, int], **more) -> View:
+    """A namespace with so many Secrets of each project that something needs, and so many that nothing needs."""
+    wanted = [Reference(project, f"k{n}") for project, count in kept.items() for n in range(count)]
+    others = [Reference(project, f"l{n}") for project, count in lost.items() for n in range(count)]
+    projects = {
+        project: Known(
+            Knowledge.KNOWN,
+            {
+                ref.registry: Registry(RegistryState.OK, 3)
+                for ref in (*wanted, *others)
+                if ref.project == project
+            },
+        )
+        for project in {*kept, *lost}
+    }
+    everywhere = Grants(Knowledge.KNOWN, dict.fromkeys(projects, frozenset(SPACES)))
+    return view(
+        wanted={"ns-0": tuple(wanted)},
+        places={"ns-0": {ref: LedgerEntry(3, UID[:8]) for ref in (*wanted, *others)}},
+        **{"projects": projects, "grants": everywhere} | more,
+    )
+
+
 @CALM
 @given(st.integers(0, 40), st.integers(0, 40))
-def test_the_brake_holds_all_or_none(kept: int, lost: int) -> None:
-    places = {"ns-0": {Reference("p", f"k{n}"): LedgerEntry(3, UID[:8]) for n in range(kept)}}
-    places["ns-0"] |= {Reference("q", f"l{n}"): LedgerEntry(3, UID[:8]) for n in range(lost)}
-    registries = {f"k{n}": Registry(RegistryState.OK, 3) for n in range(kept)}
-    others = {f"l{n}": Registry(RegistryState.OK, 3) for n in range(lost)}
-    seen = view(
-        wanted={"ns-0": tuple(places["ns-0"])},
-        places=places,
-        projects={"p": Known(Knowledge.KNOWN, registries), "q": Known(Knowledge.KNOWN, others)},
-        grants=Grants(Knowledge.KNOWN, {"p": frozenset(SPACES)}),
-    )
-    plan = make_plan(seen)
+def test_the_brake_holds_all_that_a_project_loses_or_none(kept: int, lost: int) -> None:
+    plan = make_plan(fleet({"p": kept}, {"p": lost}))
     removals = [action for action in plan.actions if isinstance(action, Remove)]
     passes = lost <= max(5, 0.2 * (kept + lost))
     assert (len(removals), len(plan.held)) == ((lost, 0) if passes else (0, lost))
+
+
+def test_a_project_that_loses_much_does_not_hold_up_the_removals_of_others() -> None:
+    plan = make_plan(fleet({"p": 0, "q": 30}, {"p": 20, "q": 3}))
+    assert {action.reference.project for action in plan.actions if isinstance(action, Remove)} == {"q"}
+    assert {removal.reference.project for removal in plan.held} == {"p"}
+
+
+def test_an_accident_that_takes_a_little_of_every_project_is_held_whole() -> None:
+    names = [f"p{n}" for n in range(20)]
+    plan = make_plan(fleet(dict.fromkeys(names, 1), dict.fromkeys(names, 5)))
+    assert (len(plan.held), of(Remove, fleet(dict.fromkeys(names, 1), dict.fromkeys(names, 5)))) == (100, [])
+
+
+@pytest.mark.parametrize("asked_for", [True, False])
+def test_a_withdrawn_grant_is_never_held(*, asked_for: bool) -> None:
+    """Neither because of its own number nor because of what somebody else drops; whether workloads still ask or not."""
+    seen = fleet({"p": 20, "q": 0}, {"q": 20}, grants=Grants(Knowledge.KNOWN, {"q": frozenset(SPACES)}))
+    if not asked_for:
+        seen = replace(seen, inventory=fleet({}, {}).inventory)
+    plan = make_plan(seen)
+    removed = [action for action in plan.actions if isinstance(action, Remove)]
+    assert {(removal.reference.project, removal.why) for removal in removed} == {("p", Why.NOT_GRANTED)}
+    assert len(removed) == 20
+    assert {removal.why for removal in plan.held} == {Why.UNNEEDED}
+
+
+def test_what_the_brake_holds_is_entered_and_told_and_taken_back_when_it_is_over() -> None:
+    seen = fleet({}, {"p": 30})
+    held = {
+        (note.namespace, note.reference): note.held
+        for note in of(UpdateLedger, seen)
+        if note.held is not None
+    }
+    assert set(held.values()) == {"unneeded"}
+    assert len(held) == 30
+    tells = [event for event in of(EmitEvent, seen) if event.reason == "RemovalHeld"]
+    assert 0 < len(tells) <= 20
+    assert "regcred sync --once --confirm-removals" in tells[0].note
+    places = {"ns-0": {Reference("p", "k0"): LedgerEntry(3, UID[:8], held="unneeded")}}
+    over = replace(fleet({"p": 1}, {}), places=places)
+    assert [note.held for note in of(UpdateLedger, over) if note.held is not None] == [""]
 
 
 def test_first_projections_come_before_refreshes_and_those_before_removals() -> None:

@@ -11,6 +11,7 @@ from fakes.key_value import FakeKeyValue
 from fakes.sync_world import CLUSTER, Clock, Mount, deployment, namespace, options, password_in, pod, until
 
 from regcred import __version__
+from regcred.cluster.interface import DeniedError
 from regcred.cluster.model import WORKLOADS, Mode, custom_kind
 from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.sync import Engine, Options, Report, run_once
@@ -390,7 +391,27 @@ async def test_a_project_without_an_index_is_no_failure_of_a_dry_run(world: Worl
     assert (await world.sync(dry_run=True)).failures == []
 
 
-async def test_emptied_grants_meet_the_brake(world: World) -> None:
+async def test_annotations_that_vanish_everywhere_meet_the_brake(world: World) -> None:
+    names = [f"team-{n}" for n in range(10)]
+    for name in names:
+        await world.cluster.create(namespace(name))
+        await world.cluster.create(deployment(name, "web", REF))
+    world.mount.grant({"payments": names})
+    await world.sync()
+    for name in names:
+        await world.cluster.create(deployment(name, "web"))
+    report = await world.sync()
+    assert report.removed == 0
+    assert (await world.plan())[-1].startswith("10 of 10 Secrets would be removed at once")
+    assert {await world.password(name) for name in names} == {"s3cret-one"}
+    status = world.mount.store.status(CLUSTER, "payments")
+    assert status.value.registries["ecr-prod"].held == dict.fromkeys(names, "unneeded")
+    assert "RemovalHeld" in {message.reason for message in world.cluster.messages}
+    confirmed = options(removals_confirmed=True)
+    assert (await world.sync(options=confirmed)).removed == 10
+
+
+async def test_grants_that_a_person_withdraws_act_at_once_however_many(world: World) -> None:
     names = [f"team-{n}" for n in range(10)]
     for name in names:
         await world.cluster.create(namespace(name))
@@ -398,12 +419,7 @@ async def test_emptied_grants_meet_the_brake(world: World) -> None:
     world.mount.grant({"payments": names})
     await world.sync()
     world.mount.grant({})
-    report = await world.sync()
-    assert report.removed == 0
-    assert (await world.plan())[-1].startswith("10 of 10 Secrets would be removed at once")
-    assert {await world.password(name) for name in names} == {"s3cret-one"}
-    confirmed = options(removals_confirmed=True)
-    assert (await world.sync(options=confirmed)).removed == 10
+    assert (await world.sync()).removed == 10
 
 
 async def test_a_mass_revoke_is_not_held_by_the_brake(world: World) -> None:
@@ -489,6 +505,59 @@ async def test_one_namespace_that_fails_holds_up_no_other(world: World) -> None:
     assert await world.password("broken")
 
 
+DENIED = DeniedError("not written: exceeded quota", words="exceeded quota: secrets, used: 9, limited: 9")
+
+
+@pytest.mark.parametrize("placed", [False, True])
+async def test_a_write_that_the_cluster_denies_is_told_once_and_kept_in_the_status(
+    world: World, *, placed: bool
+) -> None:
+    if placed:
+        await world.sync()
+        world.mount.mint(REF, "s3cret-two")
+    world.cluster.faults[("apply",)] = DENIED
+    for _ in range(3):
+        assert (await world.sync()).failures
+    told = [(reason, note) for reason, _, note in await world.cluster.events("shop")]
+    assert [reason for reason, _ in told] == ["NotWritten"]
+    assert "exceeded quota: secrets, used: 9, limited: 9" in told[0][1]
+    entry = world.mount.store.status(CLUSTER, "payments").value.registries["ecr-prod"]
+    assert entry.refused == {"shop": "not-written"}
+    assert entry.details == {"shop": "exceeded quota: secrets, used: 9, limited: 9"}
+    assert await world.password("shop") == ("s3cret-one" if placed else None)
+    world.cluster.faults.clear()
+    await world.sync()
+    entry = world.mount.store.status(CLUSTER, "payments").value.registries["ecr-prod"]
+    assert (entry.refused, entry.details) == ({}, {})
+    assert await world.password("shop") == ("s3cret-two" if placed else "s3cret-one")
+
+
+async def test_a_repair_that_is_denied_is_made_up_for(world: World) -> None:
+    await world.sync()
+    await world.cluster.remove_secret("shop", NAME)
+    world.cluster.faults[("apply",)] = DENIED
+    await world.sync(repair=True)
+    assert world.mount.refused(REF) == {"shop": "not-written"}
+    world.cluster.faults.clear()
+    await world.sync()
+    assert await world.password("shop") == "s3cret-one"
+    assert world.mount.refused(REF) == {}
+
+
+async def test_a_removal_that_the_cluster_denies_is_told_and_tried_again(world: World) -> None:
+    await world.sync()
+    world.mount.index(REF, state=State.REVOKED, version=1)
+    world.cluster.faults[("delete",)] = DENIED
+    await world.sync()
+    notes = [note for reason, _, note in await world.cluster.events("shop") if reason == "NotWritten"]
+    assert len(notes) == 1
+    assert "could not be removed" in notes[0]
+    assert world.mount.placed(REF) == {1: {"shop"}}
+    world.cluster.faults.clear()
+    await world.sync()
+    assert await world.password("shop") is None
+
+
 async def test_a_sealed_vault_while_the_ledger_is_written_does_not_stop_the_projection(world: World) -> None:
     world.kv.faults["write", "status"] = TransientError("sealed")
     report = await world.sync()
@@ -554,7 +623,7 @@ async def test_serviceaccount_mode_takes_the_name_out_before_the_secret(world: W
 async def test_serviceaccount_mode_leaves_names_alone_while_the_brake_holds(world: World) -> None:
     world.options = options(Mode.SERVICEACCOUNT, removals_allowed=0)
     await world.sync()
-    world.mount.grant({})
+    await world.cluster.create(deployment("shop", "web"))
     await world.sync()
     assert await world.cluster.account_pull_secrets("shop", "default") == [NAME]
 

@@ -10,10 +10,10 @@ from fakes.sync_world import Clock, Mount, deployment, namespace, options
 from regcred.cluster.model import WORKLOADS, Workload
 from regcred.sync import Engine
 from regcred.sync.actions import EmitEvent
-from regcred.sync.applier import EVENTS_WAITING
 from regcred.sync.fair_queue import FairQueue
 from regcred.sync.messages import Reason
 from regcred.sync.metrics import Unmeasured
+from regcred.sync.teller import EVENTS_WAITING
 
 DEPLOYMENT = WORKLOADS[0]
 

@@ -14,7 +14,14 @@ from fakes.cluster import KINDS, FakeCluster
 from fakes.key_value import FakeKeyValue
 from fakes.sync_world import Mount, deployment, namespace, options, password_in, pod, until
 
-from regcred.cluster.interface import Change, ExpiredError, Listing, SilentError
+from regcred.cluster.interface import (
+    Change,
+    DeniedError,
+    ExpiredError,
+    Listing,
+    SilentError,
+    ThrottledError,
+)
 from regcred.cluster.model import SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, custom_kind
 from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.sync import Engine, Loop, Pace, applier, run_once
@@ -218,7 +225,32 @@ async def test_a_grant_and_a_revoke_act_by_the_next_poll(world: World) -> None:
         await world.until_password("shop")
         world.mount.index(REF, state=State.REVOKED, version=1)
         await world.until_password("shop", None)
-        await until(lambda: world.events() == ["NotGranted", "CredentialRevoked"])
+        await until(lambda: world.events() == ["NotGranted", "CredentialPlaced", "CredentialRevoked"])
+
+
+async def test_what_the_cluster_denied_is_there_soon_after_the_cause_is_mended(world: World) -> None:
+    world.cluster.faults[("apply",)] = DeniedError("denied", words="exceeded quota")
+    async with world.running():
+        await until(lambda: world.events() == ["NotWritten"])
+        world.cluster.faults.clear()
+        await world.until_password("shop")
+        await until(lambda: world.events() == ["NotWritten", "CredentialPlaced"])
+
+
+async def test_a_pause_that_the_api_server_asks_for_is_kept_by_all_requests(world: World) -> None:
+    times: list[float] = []
+    async with world.running():
+        await world.until_password("shop")
+        world.cluster.on_apply = lambda _: times.append(time.monotonic())
+        world.cluster.faults[("apply",)] = ThrottledError("busy", retry_after=timedelta(seconds=1))
+        world.mount.mint(REF, "s3cret-two")
+        await until(lambda: len([call for call in world.cluster.calls if call[0] == "apply"]) >= 2)
+        world.cluster.faults.clear()
+        asked = time.monotonic()
+        await world.cluster.create(namespace("late"))
+        await world.cluster.create(deployment("late", "web", REF))
+        await world.until_password("late", "s3cret-two")
+        assert time.monotonic() - asked > 0.5, "other namespaces wait as well"
 
 
 async def test_a_vault_event_wakes_it_before_the_poll(world: World) -> None:
@@ -328,14 +360,16 @@ async def test_removals_that_a_person_confirmed_are_known_to_the_loop(world: Wor
     metrics = Metrics()
     async with world.running(meter=metrics):
         await until(lambda: world.mount.placed(REF) == {1: set(names)})
-        world.mount.grant({})
+        for name in names:
+            await world.cluster.create(deployment(name, "web"))
         await until(lambda: "regcred_removals_held 10.0" in metrics.text().decode())
         confirmed = options(world.mode, removals_confirmed=True)
         _, report = await run_once(world.cluster, world.mount.store, confirmed)
         assert report.removed == 10
         await until(lambda: "regcred_removals_held 0.0" in metrics.text().decode())
         assert world.mount.placed(REF) == {}
-        world.mount.grant({"payments": names})
+        for name in names:
+            await world.cluster.create(deployment(name, "web", REF))
         for name in names:
             await world.until_password(name)
 

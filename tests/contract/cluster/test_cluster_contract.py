@@ -153,15 +153,15 @@ async def test_a_first_projection_leaves_a_foreign_secret_alone(
 async def test_a_foreign_secret_is_not_deleted(cluster, space: str) -> None:
     await cluster.create_secret(space, REF.secret_name)
     with pytest.raises(NameTakenError):
-        await cluster.delete_secret(space, REF)
+        await cluster.delete_secret(space, REF, placed=True)
     assert await cluster.secret(space, REF.secret_name)
 
 
 async def test_our_secret_is_deleted_and_a_second_time_is_no_error(cluster, space: str) -> None:
     await cluster.apply_secret(space, body("one", 1), first=True)
-    await cluster.delete_secret(space, REF)
+    await cluster.delete_secret(space, REF, placed=True)
     assert await cluster.secret(space, REF.secret_name) is None
-    await cluster.delete_secret(space, REF)
+    await cluster.delete_secret(space, REF, placed=True)
 
 
 async def test_a_namespace_that_is_not_there_is_missing(cluster) -> None:

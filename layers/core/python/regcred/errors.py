@@ -6,7 +6,26 @@ Messages name the input that was wrong and the remedy, and never hold a secret o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The parts of a server's error answer that code decides by. An error's text is for people only."""
+
+    status: int
+    """The HTTP status. It alone is not a cause."""
+    reason: str = ""
+    """The server's own word for the cause; empty if the answer was not in the server's format."""
+    about: str = ""
+    """The resource that the answer is about, as in ``namespaces``."""
+    causes: frozenset[str] = frozenset()
+    """The server's own words for single causes."""
+    fields: frozenset[str] = frozenset()
+    """The fields of the request that are wrong."""
+    words: str = ""
+    """What the server tells people: one printable line. It may repeat the request, so it can hold a secret."""
 
 
 class RegcredError(Exception):
@@ -17,6 +36,8 @@ class RegcredError(Exception):
     """
 
     kind = "error"
+    answer: Answer | None = None
+    """What the server answered, where an answer in its own format caused this error."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))

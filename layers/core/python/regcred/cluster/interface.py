@@ -8,12 +8,39 @@ from typing import Protocol
 
 from regcred.cluster.dockerconfig import SecretBody
 from regcred.cluster.model import Item, Kind, LivePod, Workload
-from regcred.errors import ConflictError, RegcredError
+from regcred.errors import ConflictError, MissingError, RefusedError, RegcredError, TransientError
 from regcred.reference import Reference
 
 
 class NameTakenError(ConflictError):
     """A Secret of our name exists that is not ours."""
+
+
+class AlreadyExistsError(ConflictError):
+    """An object of this name exists (409 with the reason ``AlreadyExists``, one of several causes of a 409)."""
+
+
+class TerminatingError(MissingError):
+    """The namespace is being deleted: nothing can be created in it."""
+
+
+class ThrottledError(TransientError):
+    """The API server as a whole asks for a pause (``retry_after``): the next request of any kind must wait for its end."""
+
+
+class DeniedError(RefusedError):
+    """A write did not happen: a quota, a webhook, a policy or a missing right forbids it.
+
+    Args:
+        message: See :class:`RegcredError`.
+        words: The reason as the API server gives it: one printable line without secrets, for the owner of the workload.
+    """
+
+    kind = "denied"
+
+    def __init__(self, message: str, *, words: str) -> None:
+        super().__init__(message)
+        self.words = words
 
 
 class ExpiredError(RegcredError):
@@ -93,16 +120,26 @@ class Cluster(Protocol):
     async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
         """Put a Secret in place whole: created if ``first``, else replaced; one request unless that guess was wrong.
 
+        A Secret of ours that somebody made immutable is deleted and created again, if not ``first``.
+
         Raises:
             NameTakenError: a Secret of this name is not ours; nothing was changed.
+            DeniedError: something in the cluster forbids it; nothing was changed.
             MissingError: the namespace is gone or going.
         """
 
-    async def delete_secret(self, namespace: str, reference: Reference) -> None:
+    async def delete_secret(self, namespace: str, reference: Reference, *, placed: bool) -> None:
         """Delete our Secret, after a dry run has shown that it is ours. No error if there is none.
+
+        Args:
+            namespace: Where it is.
+            reference: Names it.
+            placed: Whether the ledger says that we put it there. That is the proof where a dry run can't tell,
+                as for an immutable Secret.
 
         Raises:
             NameTakenError: it is not ours; nothing was changed.
+            DeniedError: something in the cluster forbids it; nothing was changed.
         """
 
     async def live_pods(self, namespace: str) -> Sequence[LivePod]:

@@ -18,14 +18,15 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from regcred.cluster.annotations import ANNOTATED, MANAGER, REPORTER, reference_of
-from regcred.cluster.dockerconfig import SecretBody, ownership_probe
+from regcred.cluster.annotations import ANNOTATED, REPORTER, reference_of
+from regcred.cluster.dockerconfig import SecretBody
 from regcred.cluster.interface import (
+    AlreadyExistsError,
     Change,
+    DeniedError,
     ExpiredError,
     Listing,
     Message,
-    NameTakenError,
     SilentError,
     TooLargeError,
 )
@@ -34,12 +35,12 @@ from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, Item, Kind, L
 from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES, pages
 from regcred.cluster.pruning import message, prune, status
 from regcred.cluster.reduce import UNFINISHED, Reducer, live_pod, pull_secrets
-from regcred.cluster.session import Session, Streamed, unreachable
+from regcred.cluster.secrets import WRITTEN_BY, Secrets
+from regcred.cluster.session import METADATA, Session, Streamed, unreachable
 from regcred.errors import ConflictError, MalformedError, MissingError, RefusedError, TransientError
 from regcred.reference import Reference
 
 JSON = "application/json"
-METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 SILENCE = 180.0
 """Seconds without a byte after which a watch is dead; a healthy one brings a bookmark about every minute."""
 
@@ -49,15 +50,13 @@ WATCH_SECONDS = (540, 600)
 ATTEMPTS = 4
 """How often a list that expires while it is paged, or a ServiceAccount that others write, is tried again."""
 
+DISRUPTION_BUDGET = "DisruptionBudget"
+"""The cause of an eviction's 429 that is no throttling (k8s.io/api/policy/v1, DisruptionBudgetCause)."""
+
 NOTE_BYTES = 1024
 """The longest note of an Event."""
 
-NOT_OURS = "is not Regcred's"
-"""What the policy in infra/kubernetes says of a Secret of our name that is somebody else's."""
-
-_SECRETS = Kind("", "v1", "secrets", "Secret")
 _EVENTS = Kind("events.k8s.io", "v1", "events", "Event")
-_WRITTEN_BY = f"fieldManager={MANAGER}"
 
 
 class Kube:
@@ -81,6 +80,7 @@ class Kube:
         whole_pods: bool = False,
     ) -> None:
         self._session = session
+        self._secrets = Secrets(session)
         self._reducer = reducer
         self._instance = instance
         self._silence = silence
@@ -171,62 +171,12 @@ class Kube:
             return None
 
     async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
-        """See :meth:`Cluster.apply_secret`.
+        """See :meth:`Cluster.apply_secret`."""
+        await self._secrets.apply(namespace, body, first=first)
 
-        Neither patch nor read rights are needed: a PUT without resourceVersion replaces a Secret, and refuses to create one.
-        """
-        if not first:
-            try:
-                await self._put(namespace, body)
-                return
-            except MissingError:
-                pass
-        try:
-            path = _SECRETS.path(namespace)
-            await self._session.call("POST", path, query=_WRITTEN_BY, body=body.content, accept=METADATA)
-        except ConflictError:
-            await self._prove_ours(namespace, body.reference)
-            await self._put(namespace, body)
-        except RefusedError as error:
-            if "because it is being terminated" in str(error):
-                raise MissingError(f"namespace {namespace} is being deleted") from None
-            raise
-
-    async def _put(self, namespace: str, body: SecretBody, *, dry_run: bool = False) -> dict[str, Any]:
-        query = _WRITTEN_BY + ("&dryRun=All" if dry_run else "")
-        path = _SECRETS.path(namespace, body.name)
-        try:
-            return await self._session.call("PUT", path, query=query, body=body.content, accept=METADATA)
-        except (MalformedError, RefusedError) as error:
-            # 422 without our policy's words: the type of a Secret can't change. A 400 is another webhook's refusal.
-            if NOT_OURS in str(error) or "answered 422" in str(error):
-                raise NameTakenError(f"Secret {namespace}/{body.name} exists and is not ours") from None
-            raise
-
-    async def _prove_ours(self, namespace: str, reference: Reference) -> str:
-        """Return the uid of our Secret.
-
-        The answer to a replacement that is only tried says who set the field ``type``. That field can't change, so it
-        still belongs to whoever created the Secret.
-
-        Raises:
-            NameTakenError: somebody else created it.
-            MissingError: there is none.
-        """
-        metadata = (await self._put(namespace, ownership_probe(reference), dry_run=True))["metadata"]
-        for entry in metadata.get("managedFields") or ():
-            if entry.get("manager") == MANAGER and "f:type" in (entry.get("fieldsV1") or {}):
-                return str(metadata["uid"])
-        raise NameTakenError(f"Secret {namespace}/{reference.secret_name} was created by somebody else")
-
-    async def delete_secret(self, namespace: str, reference: Reference) -> None:
+    async def delete_secret(self, namespace: str, reference: Reference, *, placed: bool) -> None:
         """See :meth:`Cluster.delete_secret`."""
-        try:
-            uid = await self._prove_ours(namespace, reference)
-            options = orjson.dumps({"preconditions": {"uid": uid}, "propagationPolicy": "Background"})
-            await self._session.call("DELETE", _SECRETS.path(namespace, reference.secret_name), body=options)
-        except MissingError:
-            return
+        await self._secrets.delete(namespace, reference, placed=placed)
 
     async def live_pods(self, namespace: str) -> Sequence[LivePod]:
         """See :meth:`Cluster.live_pods`."""
@@ -250,10 +200,16 @@ class Kube:
                 return False
             obj["imagePullSecrets"] = [{"name": name} for name in new]
             try:
-                await self._session.call("PUT", path, query=_WRITTEN_BY, body=orjson.dumps(obj))
+                await self._session.call("PUT", path, query=WRITTEN_BY, body=orjson.dumps(obj))
                 return True
             except ConflictError:
                 continue
+            except (RefusedError, MalformedError) as error:
+                words = error.answer.words if error.answer else ""
+                raise DeniedError(
+                    f"ServiceAccount {namespace}/{account} was not written: {words or error}",
+                    words=words or str(error),
+                ) from None
         raise TransientError(f"ServiceAccount {namespace}/{account} is being written by others all the time")
 
     async def tell(self, message: Message) -> None:
@@ -264,11 +220,10 @@ class Kube:
                 event_body(message, namespace, instance=self._instance, now=datetime.now(UTC))
             ).encode()
             await self._session.call("POST", _EVENTS.path(namespace), body=body)
-        except (ConflictError, MissingError):
+        except (AlreadyExistsError, MissingError):
             return
-        except RefusedError as error:
-            if "because it is being terminated" not in str(error):
-                raise
+        except ConflictError as error:  # a quota's count changed at the same time
+            raise TransientError(str(error)) from None
 
     async def evict(self, namespace: str, pod: str) -> bool:
         """See :meth:`Cluster.evict`."""
@@ -282,7 +237,7 @@ class Kube:
         except MissingError:
             return False
         except TransientError as error:
-            if "answered 429" in str(error):
+            if error.answer and DISRUPTION_BUDGET in error.answer.causes:
                 return False
             raise
         return True

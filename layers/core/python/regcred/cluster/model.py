@@ -198,6 +198,10 @@ class LedgerEntry:
     """RFC 3339; since when nothing needs it."""
     refused: str = ""
     """Why it is not projected (:class:`regcred.sync.messages.Why`)."""
+    detail: str = ""
+    """What the API server said when the last write or removal was denied; one printable line."""
+    held: str = ""
+    """Why it would be removed if the brake did not hold the removal."""
 
 
 UID_DIGITS = 8

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.request import getproxies, proxy_bypass
@@ -16,18 +14,14 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from regcred.cluster.interface import ExpiredError, TooLargeError
-from regcred.errors import (
-    ConflictError,
-    MalformedError,
-    MissingError,
-    RefusedError,
-    RegcredError,
-    TransientError,
-)
+from regcred.cluster.answers import error_of
+from regcred.cluster.interface import TooLargeError
+from regcred.errors import TransientError
 
 if TYPE_CHECKING:
     from kubernetes.aio.client import Configuration
+
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 SIGN_IN_AGAIN = 10.0
 """Seconds between looks at whether the token or certificate was renewed."""
@@ -47,17 +41,6 @@ LARGE_LINE = 2**20
 
 LINE_SECONDS = 30.0
 """How long the rest of such a line may take."""
-
-_STATUS: Mapping[int, type[RegcredError]] = {
-    400: MalformedError,
-    401: RefusedError,
-    403: RefusedError,
-    404: MissingError,
-    405: MissingError,
-    409: ConflictError,
-    410: ExpiredError,
-    422: MalformedError,
-}
 
 
 class Counter(Protocol):
@@ -211,25 +194,6 @@ def _route(configuration: Configuration, base: str) -> dict[str, Any]:
     )
     route = {"proxy": proxy, "server_hostname": configuration.tls_server_name}
     return {name: value for name, value in route.items() if value}
-
-
-def error_of(verb: str, path: str, status: int, content: bytes, retry_after: str | None) -> RegcredError:
-    """The typed error of an answer; of its body only the Status' message is used, and none for Secrets but a policy's.
-
-    Contract: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
-    """
-    try:
-        answer = orjson.loads(content)
-        message = str(answer.get("message", ""))[:400] if isinstance(answer, dict) else ""
-    except orjson.JSONDecodeError:
-        message = ""
-    if "/secrets" in path and "ValidatingAdmissionPolicy" not in message and "forbidden" not in message:
-        message = ""
-    text = f"the API server answered {status} to {verb} {path}{': ' if message else ''}{message}"
-    if status in _STATUS:
-        return _STATUS[status](text)
-    wait = timedelta(seconds=float(retry_after)) if retry_after and retry_after.isdigit() else None
-    return TransientError(text, retry_after=wait)
 
 
 def unreachable(base: str, error: Exception) -> TransientError:

@@ -105,16 +105,24 @@ class EmitEvent:
 
 @dataclass(frozen=True, slots=True)
 class UpdateLedger:
-    """Change the ledger alone: since when a Secret is unneeded, why one is refused; ``forget`` drops the entry."""
+    """Change the ledger alone: since when a Secret is unneeded, why one is refused; ``forget`` drops the entry.
+
+    With ``held`` nothing else changes: why the brake holds a removal, or empty when it no longer does.
+    """
 
     namespace: str
     reference: Reference
     unused_since: datetime | None = None
     refused: Why | None = None
     forget: bool = False
+    held: str | None = None
 
     def __str__(self) -> str:
         what = f"{self.namespace}/{self.reference.secret_name}"
+        if self.held is not None:
+            return (
+                f"note    {what}: its removal is {f'held ({self.held})' if self.held else 'no longer held'}"
+            )
         if self.forget:
             return f"forget  {what} (its namespace is gone)"
         if self.refused:
@@ -147,7 +155,7 @@ class Plan:
     def brake(self) -> str:
         """Why removals were held back and how to let them pass."""
         return (
-            f"{len(self.held)} of {self.in_place} Secrets would be removed at once, more than the set share: none is. "
+            f"{len(self.held)} of {self.in_place} Secrets would be removed at once, more than the set share: they are kept. "
             "If this is meant, run: regcred sync --once --confirm-removals"
         )
 

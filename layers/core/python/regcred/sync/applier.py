@@ -6,15 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from types import TracebackType
 from typing import Self
 
-from regcred.cluster.interface import Cluster, Message, NameTakenError
+from regcred.cluster.interface import Cluster, DeniedError, NameTakenError
 from regcred.cluster.model import LedgerEntry
 from regcred.errors import MissingError, RegcredError, TransientError
-from regcred.reference import Reference
 from regcred.sync.actions import (
     Action,
     EmitEvent,
@@ -26,38 +25,33 @@ from regcred.sync.actions import (
     account_key,
 )
 from regcred.sync.clock import Clock, jittered
-from regcred.sync.fair_queue import FairQueue
 from regcred.sync.ledger import Ledger
 from regcred.sync.logging import log
-from regcred.sync.messages import Reason, Why
+from regcred.sync.messages import Why
 from regcred.sync.metrics import Meter
+from regcred.sync.retries import Key, Pause, Retries
 from regcred.sync.sources import Sources
+from regcred.sync.teller import Teller
 
 CONCURRENCY = 16
 """Writes in flight; more gains nothing, since the API server is the limit, and what Pods wait for queues behind them there."""
 
 TELLERS = 2
-EVENTS_PER_SECOND = 20.0
-"""Events are for people: at most this many a second, after a burst."""
-EVENTS_BURST = 100
-EVENTS_WAITING = 200
-"""Of each namespace at most; the oldest is dropped for a newer one."""
 
 TRIES = 3
 """How often a write is tried at once before it waits for its turn again."""
 AGAIN = timedelta(seconds=0.2)
-LONGEST = timedelta(minutes=5)
-CLASH_AGAIN = timedelta(minutes=10)
-"""How long a Secret that is somebody else's is left before it is tried again."""
+AT_ONCE = timedelta(seconds=5)
+"""A server that asks for a longer pause than this is asked again later, and other work goes on meanwhile."""
+
+TOLD_AFTER = 3
+"""Failures in a row after which owners are told of an error that may pass by itself."""
 
 LOOK_AGAIN = timedelta(seconds=30)
 """How long after a look at live Pods the next look is worth its request, however short the grace."""
 
 FAILURES_KEPT = 1000
 """How many failures a report lists at most."""
-
-Key = tuple[str, Reference | str]
-"""What an action is about: a namespace and a reference, the name of a Pod, or what stands for a ServiceAccount."""
 
 
 @dataclass(slots=True)
@@ -128,21 +122,17 @@ class Applier:
         self._touched = touched
         self._concurrency = concurrency
         self._writes: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
-        self._events: FairQueue[EmitEvent] = FairQueue(
-            lambda tell: tell.about.namespace, limit=EVENTS_WAITING
-        )
         self._number = 0
         self._in_flight: set[Key] = set()
-        self._retry_at: dict[Key, datetime] = {}
-        self._failed: dict[Key, int] = {}
-        self._allowance = float(EVENTS_BURST)
-        self._allowed_at = 0.0
+        self._pause = Pause()
+        self._teller = Teller(cluster, meter, self._pause)
+        self.retries = Retries(clock)
         self._workers: list[asyncio.Task[None]] = []
         self.report = Report()
 
     async def __aenter__(self) -> Self:
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
-        self._workers += [asyncio.create_task(self._speak()) for _ in range(TELLERS)]
+        self._workers += [asyncio.create_task(self._teller.work()) for _ in range(TELLERS)]
         return self
 
     async def __aexit__(
@@ -159,36 +149,29 @@ class Applier:
 
     def __contains__(self, key: object) -> bool:
         """Whether this is being written, or waits to be tried again; a plan leaves it alone."""
-        return key in self._in_flight or key in self._retry_at
+        return key in self._in_flight or key in self.retries
 
-    def waited(self) -> set[str]:
-        """The namespaces of those that have waited long enough, each told once."""
-        now = self._clock()
-        ready = [key for key, at in self._retry_at.items() if at <= now]
-        for key in ready:
-            del self._retry_at[key]
-        return {namespace for namespace, _ in ready}
-
-    def next_retry(self) -> datetime | None:
-        """When the first of those that wait may be tried again."""
-        return min(self._retry_at.values(), default=None)
+    def blocks_removal(self, key: Key) -> bool:
+        """Whether a removal must wait: a write is under way, or the last removal has failed."""
+        return key in self._in_flight or self.retries.blocks_removal(key)
 
     def submit(self, actions: Iterable[Action]) -> None:
         """Queue actions; what is in flight already must not be among them."""
         for action in actions:
             if isinstance(action, EmitEvent):
-                if self._events.add(action):
-                    self._meter.count("events_dropped_total")
+                self._teller.add(action)
             else:
                 self._number += 1
                 self._writes.put_nowait(_Job(rank(action), self._number, action))
                 if key := key_of(action):
                     self._in_flight.add(key)
+                    self.retries.begin(key)
 
     async def drain(self) -> None:
         """Wait until all that was queued is done."""
         await self.drain_writes()
-        await self._events.join()
+        await self._teller.drain()
+        self.report.told = self._teller.told
 
     async def drain_writes(self) -> None:
         """The same, but for Events, which may have to wait for their turn."""
@@ -209,13 +192,15 @@ class Applier:
 
     async def _try(self, do: Callable[[], Awaitable[None]]) -> None:
         for attempt in range(1, TRIES + 1):
+            await self._pause.over()
             try:
                 await do()
             except TransientError as error:
-                if attempt == TRIES:
-                    raise
+                self._pause.heed(error)
                 wait = max(error.retry_after or AGAIN, AGAIN) * 2 ** (attempt - 1)
-                await asyncio.sleep(jittered(min(wait, timedelta(seconds=5))).total_seconds())
+                if attempt == TRIES or wait > AT_ONCE:
+                    raise
+                await asyncio.sleep(jittered(wait, 0.2).total_seconds())
             else:
                 return
 
@@ -257,10 +242,10 @@ class Applier:
         ):
             now = self._clock()
             self._ledger.put(action.namespace, action.reference, replace(place, unused_since=now.isoformat()))
-            self._retry_at[action.namespace, action.reference] = now + LOOK_AGAIN
+            self.retries.put_off((action.namespace, action.reference), LOOK_AGAIN)
             self.report.deferred += 1
             return
-        await self._cluster.delete_secret(action.namespace, action.reference)
+        await self._cluster.delete_secret(action.namespace, action.reference, placed=bool(place.version))
         left = None if action.waits else LedgerEntry(refused=action.why)
         self._ledger.put(action.namespace, action.reference, left)
         self.report.removed += 1
@@ -268,7 +253,7 @@ class Applier:
 
     async def _evict(self, action: EvictPod) -> None:
         evicted = await self._cluster.evict(action.namespace, action.pod)
-        self._retry_at[action.namespace, action.pod] = self._clock() + LOOK_AGAIN
+        self.retries.put_off((action.namespace, action.pod), LOOK_AGAIN)
         self.report.evicted += evicted
         self._meter.count("pods_evicted_total", outcome="evicted" if evicted else "put-off")
 
@@ -278,55 +263,49 @@ class Applier:
             error = None  # what it was about is gone, and so is the task
             if isinstance(action, WriteSecret | Remove):
                 self._ledger.put(action.namespace, action.reference, None)
+        news = False
         if key:
             self._in_flight.discard(key)
             if error is None:
-                self._failed.pop(key, None)
-        if isinstance(error, NameTakenError) and isinstance(action, WriteSecret | Remove):
-            self._ledger.put(action.namespace, action.reference, LedgerEntry(refused=Why.CLASH))
-            self._put_off(key, CLASH_AGAIN)
-        elif error is not None and key:
-            self._failed[key] = self._failed.get(key, 0) + 1
-            self._put_off(key, jittered(min(AGAIN * 2 ** min(self._failed[key] + 2, 12), LONGEST)))
+                self.retries.succeed(key)
+            else:
+                news = self.retries.fail(key, error, write=isinstance(action, WriteSecret))
         if error is not None:
+            self._note_failure(action, error)
             if len(self.report.failures) < FAILURES_KEPT:
                 self.report.failures.append(f"{str(action).split()[0]} {_where(action)}: {error}")
             self._meter.count("writes_failed_total", kind=error.kind)
-            log(logging.WARNING, "a write failed", action=str(action), problem=str(error), kind=error.kind)
+            if news:
+                log(
+                    logging.WARNING, "a write failed", action=str(action), problem=str(error), kind=error.kind
+                )
         self._touched(action, error)
 
-    def _put_off(self, key: Key | None, span: timedelta) -> None:
-        if key:
-            self._retry_at[key] = self._clock() + span
-
-    async def _speak(self) -> None:
-        while True:
-            tell = await self._events.get()
-            message = Message(
-                tell.about, tell.reason, tell.note, warning=tell.reason is not Reason.NOT_NEEDED
+    def _note_failure(self, action: Action, error: RegcredError) -> None:
+        """Enter in the ledger, which ``explain`` and ``doctor`` read, why a Secret was not written or removed."""
+        if not isinstance(action, WriteSecret | Remove):
+            return
+        if isinstance(error, NameTakenError):
+            clash = LedgerEntry(refused=Why.CLASH)
+            self._ledger.put(action.namespace, action.reference, clash)
+        elif words := self.words_of(action, error):
+            place = self._ledger.place(action.namespace, action.reference) or LedgerEntry()
+            refused = Why.NOT_WRITTEN if isinstance(action, WriteSecret) else place.refused
+            self._ledger.put(
+                action.namespace, action.reference, replace(place, refused=refused, detail=words)
             )
-            problem = ""
-            try:
-                await self._await_allowance()
-                await self._try(partial(self._cluster.tell, message))
-                self.report.told += 1
-                self._meter.count("events_total", reason=tell.reason)
-            except RegcredError as error:
-                problem = str(error)
-            except Exception as error:  # noqa: BLE001 - one Event that fails oddly must not end who writes them
-                problem = f"an internal error ({type(error).__name__}); please report it"
-            finally:
-                self._events.task_done()
-            if problem:
-                log(logging.WARNING, "an Event could not be written", about=str(tell.about), problem=problem)
 
-    async def _await_allowance(self) -> None:
-        now = asyncio.get_running_loop().time()
-        earned = (now - self._allowed_at) * EVENTS_PER_SECOND
-        self._allowance = min(EVENTS_BURST, self._allowance + earned) - 1
-        self._allowed_at = now
-        if self._allowance < 0:
-            await asyncio.sleep(-self._allowance / EVENTS_PER_SECOND)
+    def words_of(self, action: Action, error: RegcredError) -> str:
+        """What the owner of a workload is told of a failure; empty if nothing yet."""
+        if isinstance(error, DeniedError):
+            return error.words
+        key = key_of(action)
+        lasts = key is not None and self.retries.failures(key) >= TOLD_AFTER
+        return (
+            f"the API server answered {error.answer.status} {error.answer.reason}"
+            if error.answer and lasts
+            else ""
+        )
 
 
 def rank(action: Action) -> int:

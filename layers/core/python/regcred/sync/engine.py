@@ -12,7 +12,7 @@ from typing import Self
 
 from regcred.cluster.interface import Cluster
 from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, LedgerEntry, Mode
-from regcred.errors import MissingError, TransientError
+from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.sync.actions import (
     Action,
@@ -95,7 +95,13 @@ class Engine:
             clock,
             self.meter,
             touched=Outcomes(
-                self.inventory, self._evictions, options.rules, touch=self.touch, emit=self._emit
+                self.inventory,
+                self._evictions,
+                options.rules,
+                touch=self.touch,
+                emit=self._emit,
+                events=self.events,
+                words_of=self._words_of,
             ).after,
             concurrency=options.concurrency,
         )
@@ -191,7 +197,7 @@ class Engine:
     async def reconcile(self, scope: Iterable[str] | None = None, *, dry_run: bool = False) -> Plan:
         """Make a plan for all namespaces, or those of ``scope``, and queue its actions unless ``dry_run``."""
         started = time.monotonic()
-        self.touch(self.applier.waited())
+        self.touch(self.applier.retries.due())
         names = None if scope is None else set(scope)
         asked = {reference.project for name in names or () for reference in self._asked(name)}
         unread = (self.projects_in_use() if names is None else asked) - self.sources.projects.keys()
@@ -205,6 +211,7 @@ class Engine:
             rules=self.options.rules,
             in_place=self.ledger.in_place,
             busy=self.applier,
+            blocks_removal=self.applier.blocks_removal,
             evicting=self._evictions.since,
         )
         plan = make_plan(view, names)
@@ -262,6 +269,9 @@ class Engine:
         if update.forget or old.refused != new.refused:
             self.events.forget(namespace, reference)
         self.ledger.put(namespace, reference, None if new == LedgerEntry() else new)
+
+    def _words_of(self, action: Action, error: RegcredError) -> str:
+        return self.applier.words_of(action, error)
 
     def _emit(self, event: EmitEvent) -> None:
         """Queue an Event unless it was written before."""

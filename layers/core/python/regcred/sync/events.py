@@ -7,7 +7,19 @@ from datetime import datetime
 from regcred.reference import Reference
 from regcred.sync.actions import EmitEvent
 from regcred.sync.inventory import Inventory
-from regcred.sync.messages import Reason, Why
+from regcred.sync.messages import REASON_OF, Reason, Why
+
+MISSING = frozenset(
+    {
+        Reason.NOT_GRANTED,
+        Reason.NO_SUCH_REGISTRY,
+        Reason.NOT_READY,
+        Reason.NOT_WRITTEN,
+        Reason.NAME_TAKEN,
+        Reason.REVOKED,
+    }
+)
+"""The reasons of Events that say that there is no credential."""
 
 PER_NAMESPACE = 1000
 """How many Events are remembered for one namespace; no more are written until some are forgotten."""
@@ -24,6 +36,8 @@ class EventRecorder:
 
     def __init__(self) -> None:
         self._written: dict[str, set[Entry]] = {}
+        self._resolved: set[tuple[str, Reference]] = set()
+        """What owners were told to be missing, and is no longer refused: the next write is news to them."""
         self._refused_before: set[tuple[str, Reference, str]] = set()
         """The refusals that the ledger held at the start: their Events were written by an earlier process."""
 
@@ -60,11 +74,35 @@ class EventRecorder:
     def forget(self, namespace: str, reference: Reference) -> None:
         """Forget the Events about a reference that has changed, so that they are written again if it changes back."""
         written = self._written.get(namespace, set())
-        written -= {entry for entry in written if entry[0] == reference}
-        self._refused_before -= {(namespace, reference, str(why)) for why in Why}
+        about = {entry for entry in written if entry[0] == reference}
+        written -= about
+        before = self._refused_before & {(namespace, reference, str(why)) for why in Why}
+        self._refused_before -= before
+        if any(reason in MISSING for _, _, reason, _ in about) or any(
+            REASON_OF.get(Why(why)) in MISSING for _, _, why in before
+        ):
+            self._resolved.add((namespace, reference))
+
+    def succeed(self, namespace: str, reference: Reference) -> None:
+        """Take note that a Secret was written: what was said about its absence is no longer true."""
+        written = self._written.get(namespace, set())
+        before = any((namespace, reference, str(why)) in self._refused_before for why in Why)
+        if before or any(about == reference and reason in MISSING for about, _, reason, _ in written):
+            self.forget(namespace, reference)
+
+    def take_resolved(self, namespace: str, reference: Reference) -> bool:
+        """Whether owners were told that a credential is missing which is there now; true once."""
+        found = (namespace, reference) in self._resolved
+        self._resolved.discard((namespace, reference))
+        return found
 
     def tidy(self, inventory: Inventory) -> None:
         """Forget the Events of workloads that are gone, and those about annotations that are correct by now."""
+        self._resolved = {
+            (namespace, reference)
+            for namespace, reference in self._resolved
+            if any(reference in workload.references for workload in inventory.requests(namespace))
+        }
         for namespace, written in list(self._written.items()):
             lines = {
                 workload.uid: {_number(line) for line in workload.malformed}

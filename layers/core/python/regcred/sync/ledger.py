@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from regcred import __version__
@@ -22,6 +23,9 @@ from regcred.vault.store import Store
 
 Key = tuple[str, Reference]
 """What an entry is about: a namespace and a reference."""
+
+DETAILS = 500
+"""Of one registry, how many namespaces' details a document holds: each may be a different text."""
 
 EMPTY: Mapping[Reference, LedgerEntry] = {}
 UNCHANGED: Mapping[Key, LedgerEntry | None] = {}
@@ -213,7 +217,7 @@ class Ledger:
                     draft = drafts.get(reference)
                     if draft is None:
                         draft = drafts[reference] = Placement.model_construct(
-                            placed={}, unused_since={}, refused={}
+                            placed={}, unused_since={}, refused={}, details={}, held={}
                         )
                     _enter(draft, namespace, place)
         now = self._clock()
@@ -230,10 +234,14 @@ def updated(old: LedgerEntry, update: UpdateLedger) -> LedgerEntry:
     """An entry as an action changes it; an empty one if it is to be dropped."""
     if update.forget:
         return LedgerEntry()
+    if update.held is not None:
+        return replace(old, held=update.held)
     since = update.unused_since.isoformat() if update.unused_since else ""
     if update.refused:
         since = since or old.unused_since
-    return LedgerEntry(old.version, old.uid, since, update.refused or "")
+    refused = update.refused or ""
+    detail = old.detail if refused == old.refused else ""
+    return LedgerEntry(old.version, old.uid, since, refused, detail, old.held)
 
 
 def _version(place: LedgerEntry | None) -> int | None:
@@ -247,6 +255,10 @@ def _enter(placement: Placement, namespace: str, place: LedgerEntry) -> None:
         placement.unused_since[namespace] = datetime.fromisoformat(place.unused_since)
     if place.refused:
         placement.refused[namespace] = place.refused
+    if place.detail and len(placement.details) < DETAILS:
+        placement.details[namespace] = place.detail
+    if place.held:
+        placement.held[namespace] = place.held
 
 
 def entries(project: str, status: Status) -> Iterable[tuple[Reference, str, LedgerEntry]]:
@@ -260,4 +272,15 @@ def entries(project: str, status: Status) -> Iterable[tuple[Reference, str, Ledg
             version, uid = placed.get(namespace, (None, ""))
             since = placement.unused_since.get(namespace)
             refused = placement.refused.get(namespace, "")
-            yield reference, namespace, LedgerEntry(version, uid, since.isoformat() if since else "", refused)
+            yield (
+                reference,
+                namespace,
+                LedgerEntry(
+                    version,
+                    uid,
+                    since.isoformat() if since else "",
+                    refused,
+                    placement.details.get(namespace, ""),
+                    placement.held.get(namespace, ""),
+                ),
+            )

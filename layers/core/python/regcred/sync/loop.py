@@ -231,7 +231,7 @@ class Loop:
         while True:
             await self._await_work()
             engine = self._engine
-            engine.touch(engine.applier.waited())
+            engine.touch(engine.applier.retries.due())
             now = engine.clock()
             everything = now >= self._review_at
             scope = None if everything else set(engine.touched)
@@ -258,7 +258,7 @@ class Loop:
             await asyncio.sleep(LOOK.total_seconds())
 
     async def _await_work(self) -> None:
-        times = [self._review_at, self._engine.applier.next_retry() or self._review_at]
+        times = [self._review_at, self._engine.applier.retries.next() or self._review_at]
         wait = (min(times) - self._engine.clock()).total_seconds()
         try:
             async with asyncio.timeout(max(wait, 0.0)):

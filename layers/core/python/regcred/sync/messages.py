@@ -25,6 +25,8 @@ class Why(StrEnum):
     REMOVED = "removed"
     CLASH = "clash"
     """A Secret of our name that is not ours."""
+    NOT_WRITTEN = "not-written"
+    """A quota, a webhook or a policy of the cluster forbids the Secret; the ledger's ``detail`` has the reason."""
     RESTART = "restart-needed"
     """It is projected, but a workload is older than the admission policies: its Pods don't name the Secret."""
     UNNEEDED = "unneeded"
@@ -42,7 +44,14 @@ class Reason(StrEnum):
     REVOKED = "CredentialRevoked"
     RESTART_NEEDED = "RestartNeeded"
     NAME_TAKEN = "SecretNameTaken"
+    NOT_WRITTEN = "NotWritten"
+    REMOVAL_HELD = "RemovalHeld"
+    PLACED = "CredentialPlaced"
     MODE_NOT_ALLOWED = "ModeNotAllowed"
+
+
+GOOD_NEWS = frozenset({Reason.NOT_NEEDED, Reason.PLACED})
+"""Events that are no warnings."""
 
 
 REASON_OF = {
@@ -54,6 +63,7 @@ REASON_OF = {
     Why.REVOKED: Reason.REVOKED,
     Why.REMOVED: Reason.NO_SUCH_REGISTRY,
     Why.CLASH: Reason.NAME_TAKEN,
+    Why.NOT_WRITTEN: Reason.NOT_WRITTEN,
     Why.RESTART: Reason.RESTART_NEEDED,
 }
 
@@ -80,6 +90,10 @@ _REFUSALS = {
         "A Secret named {secret} exists in namespace {namespace} that Regcred did not make; it is left alone. "
         "Rename or delete it to receive {reference}. {detail}"
     ),
+    Why.NOT_WRITTEN: (
+        "The pull Secret {secret} could not be written in namespace {namespace}, and it is tried again every half minute. "
+        "The cluster's answer: {detail}"
+    ),
     Why.UNNEEDED: "Nothing in namespace {namespace} needs {reference} any longer.",
 }
 
@@ -93,9 +107,32 @@ def refusal(why: Why, reference: Reference, namespace: str, *, cluster: str, det
         secret=reference.secret_name,
         namespace=namespace,
         cluster=cluster,
-        detail=f"({detail})" if detail else "",
+        detail=f"({detail})" if detail and why is not Why.NOT_WRITTEN else detail,
     )
     return text.strip()
+
+
+def not_removed(reference: Reference, namespace: str, words: str) -> str:
+    """For the owner of a workload whose Secret should be gone and could not be removed."""
+    return (
+        f"The pull Secret {reference.secret_name} should no longer be in namespace {namespace}, but it could not be removed. "
+        f"The cluster's answer: {words}"
+    )
+
+
+def removal_held(reference: Reference, namespace: str, why: Why, *, count: int) -> str:
+    """For the platform's admins: the brake holds a removal."""
+    cause = "nothing needs it any longer" if why is Why.UNNEEDED else "its registry was removed"
+    return (
+        f"The pull Secret {reference.secret_name} in namespace {namespace} would be removed because {cause}. "
+        f"It is one of {count} removals at once, which may be a mistake, so they are held. "
+        "If they are meant, a platform admin runs: regcred sync --once --confirm-removals"
+    )
+
+
+def placed(reference: Reference, namespace: str) -> str:
+    """For an owner who was told before that there is no credential."""
+    return f"The pull credential of {reference} is in place in namespace {namespace} now: Secret {reference.secret_name}."
 
 
 def expiring(reference: Reference, expires_at: datetime, now: datetime, error: str) -> str:

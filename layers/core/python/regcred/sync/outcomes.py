@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from regcred.cluster.interface import NameTakenError
 from regcred.cluster.model import Mode
 from regcred.errors import RegcredError
+from regcred.reference import Reference
 from regcred.sync.actions import Action, EmitEvent, Remove, UpdateServiceAccount, WriteSecret
+from regcred.sync.events import EventRecorder
 from regcred.sync.evictions import Evictions
 from regcred.sync.inventory import Inventory
-from regcred.sync.messages import REASON_OF, Why, refusal
+from regcred.sync.messages import REASON_OF, Reason, Why, not_removed, placed, refusal
 from regcred.sync.view import Rules
 
 
@@ -25,6 +27,8 @@ class Outcomes:
         rules: The settings.
         touch: Has namespaces looked at again.
         emit: Queues an Event unless it was written before.
+        events: Knows which Events were written.
+        words_of: What owners are told of a failure; empty if nothing.
     """
 
     inventory: Inventory
@@ -32,6 +36,8 @@ class Outcomes:
     rules: Rules
     touch: Callable[[Iterable[str]], None]
     emit: Callable[[EmitEvent], None]
+    events: EventRecorder
+    words_of: Callable[[Action, RegcredError], str]
 
     def after(self, action: Action, error: RegcredError | None) -> None:
         """Act on the outcome of an action."""
@@ -45,14 +51,35 @@ class Outcomes:
         if error is None and isinstance(action, Remove):
             for account in action.accounts:
                 self._update_names(action.namespace, account, remove=(action.reference.secret_name,))
-        if isinstance(action, WriteSecret) and isinstance(error, NameTakenError):
-            self._report_clash(action)
+        if isinstance(action, WriteSecret | Remove):
+            self._report(action, error)
 
-    def _report_clash(self, action: WriteSecret) -> None:
-        note = refusal(Why.CLASH, action.reference, action.namespace, cluster=self.rules.cluster)
-        for workload in self.inventory.requests(action.namespace):
-            if action.reference in workload.references:
-                self.emit(EmitEvent(workload, REASON_OF[Why.CLASH], note, action.reference, Why.CLASH))
+    def _report(self, action: WriteSecret | Remove, error: RegcredError | None) -> None:
+        """Tell the owners of the workloads that ask for a Secret what became of it."""
+        namespace, reference = action.namespace, action.reference
+        if error is None:
+            if isinstance(action, WriteSecret):
+                self.events.succeed(namespace, reference)
+                if self.events.take_resolved(namespace, reference):
+                    self._emit(namespace, reference, Reason.PLACED, placed(reference, namespace))
+        elif isinstance(error, NameTakenError):
+            if isinstance(action, WriteSecret):
+                self._refuse(action, Why.CLASH, "")
+        elif (words := self.words_of(action, error)) and isinstance(action, WriteSecret):
+            self._refuse(action, Why.NOT_WRITTEN, words)
+        elif words:
+            self._emit(namespace, reference, Reason.NOT_WRITTEN, not_removed(reference, namespace, words))
+
+    def _refuse(self, action: WriteSecret, why: Why, detail: str) -> None:
+        note = refusal(why, action.reference, action.namespace, cluster=self.rules.cluster, detail=detail)
+        self._emit(action.namespace, action.reference, REASON_OF[why], note, why)
+
+    def _emit(
+        self, namespace: str, reference: Reference, reason: Reason, note: str, why: Why | None = None
+    ) -> None:
+        for workload in self.inventory.requests(namespace):
+            if reference in workload.references:
+                self.emit(EmitEvent(workload, reason, note, reference, why))
 
     def _continues(self, action: Action) -> bool:
         """Whether a success may leave something to do: a Secret that is in place can be named in ServiceAccounts."""

@@ -1,11 +1,12 @@
 """Decides what to do in a cluster. Pure: from observations to a list of actions.
 
 What it holds to: absence is not revocation; a Secret goes only on positive proof; nothing is done twice; what Pods may
-be waiting for goes first; a run that would remove more than a set share removes nothing.
+be waiting for goes first; too many removals at once wait until somebody confirms them, unless a person asked for them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,13 +25,28 @@ from regcred.sync.actions import (
     WriteSecret,
     account_key,
 )
-from regcred.sync.messages import REASON_OF, Reason, Why, expiring, mode_not_allowed, refusal, restart_needed
+from regcred.sync.messages import (
+    REASON_OF,
+    Reason,
+    Why,
+    expiring,
+    mode_not_allowed,
+    refusal,
+    removal_held,
+    restart_needed,
+)
 from regcred.sync.view import UNREAD, Knowledge, Registry, RegistryState, View
 from regcred.sync.view import Project as ProjectView
 
 NOTHING = LedgerEntry()
 GONE = {RegistryState.REVOKED: Why.REVOKED, RegistryState.REMOVED: Why.REMOVED}
 """The states of a registry that are positive proof for a removal."""
+ACCIDENTS = frozenset({Why.UNNEEDED, Why.REMOVED})
+"""The causes of removals that the brake weighs."""
+HELD_TOLD = 20
+"""Of how many held removals Events tell."""
+LEFT_ALONE = frozenset({Why.CLASH, Why.NOT_WRITTEN})
+"""Refusals that only a successful write ends."""
 SEEN_WITHIN = timedelta(seconds=10)
 """How long the API server may give new Pods the list that a ServiceAccount had before."""
 
@@ -65,8 +81,8 @@ def make_plan(view: View, scope: Iterable[str] | None = None) -> Plan:
 
     Args:
         view: The observations.
-        scope: The namespaces that changed; None for all. Secrets are removed, and expiries warned of, only in a plan
-            for all, where the brake can weigh the whole.
+        scope: The namespaces that changed; None for all. Expiries are warned of, and Secrets removed that nothing needs
+            or whose registry is gone, only in a plan for all, where the brake can weigh the whole.
     """
     draft = _Draft()
     everything = scope is None
@@ -74,18 +90,58 @@ def make_plan(view: View, scope: Iterable[str] | None = None) -> Plan:
     steady = _steady(view)
     for name in names:
         _plan_namespace(view, name, draft, steady, everything=everything)
-    allowed, held = _brake(view, draft.removals)
+    allowed, held = _brake(view, draft.removals) if everything else (draft.removals, [])
+    if everything:
+        _note_held(view, held, draft)
     actions = (*draft.notes, *draft.firsts, *draft.accounts, *draft.refreshes, *allowed, *draft.tells)
     return Plan(actions, tuple(held), view.in_place)
 
 
 def _brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove]]:
-    """Hold all removals but revocations if they are too many; a revoked credential is dead, so its Secret helps nobody."""
-    weighed = [removal for removal in removals if removal.why is not Why.REVOKED]
+    """Part the removals in those that happen and those that are held because they may be an accident.
+
+    Held is only what can come of a mistake: that nothing needs a Secret any longer, or that its registry is gone. What a
+    person has withdrawn or revoked never is. If there are too many, the projects that lose more than their share are
+    held. The others go on unless they are too many without those, so that nobody can hold up somebody else's removals.
+    """
+    weighed = [removal for removal in removals if removal.why in ACCIDENTS]
     limit = max(view.rules.removals_allowed, view.rules.max_removal_share * view.in_place)
     if view.rules.removals_confirmed or len(weighed) <= limit:
         return removals, []
-    return [removal for removal in removals if removal.why is Why.REVOKED], weighed
+    in_place = Counter(
+        reference.project
+        for places in view.places.values()
+        for reference, place in places.items()
+        if place.version
+    )
+    lost = Counter(removal.reference.project for removal in weighed)
+    over = {
+        project
+        for project, count in lost.items()
+        if count > max(view.rules.removals_allowed, view.rules.max_removal_share * in_place[project])
+    }
+    if sum(count for project, count in lost.items() if project not in over) > limit:
+        over = set(lost)
+    held = [removal for removal in weighed if removal.reference.project in over]
+    kept = set(held)
+    return [removal for removal in removals if removal not in kept], held
+
+
+def _note_held(view: View, held: list[Remove], draft: _Draft) -> None:
+    """Enter in the ledger what the brake holds, and tell of it: everybody who could confirm it must see it."""
+    why = {(removal.namespace, removal.reference): str(removal.why) for removal in held}
+    for name, places in view.places.items():
+        draft.notes += [
+            UpdateLedger(name, reference, held=why.get((name, reference), ""))
+            for reference, place in places.items()
+            if place.held != why.get((name, reference), "")
+        ]
+    for removal in held[:HELD_TOLD]:
+        namespace = view.inventory.namespaces.get(removal.namespace)
+        if namespace is not None:
+            about = Workload(NAMESPACE, namespace.name, namespace.name, namespace.uid, (), admitted=True)
+            note = removal_held(removal.reference, namespace.name, removal.why, count=len(held))
+            draft.tells.append(EmitEvent(about, Reason.REMOVAL_HELD, note, removal.reference))
 
 
 def _steady(view: View) -> dict[Reference, int]:
@@ -230,7 +286,7 @@ class _NamespacePlan:
         project = WriteSecret(self.namespace.name, self.namespace.uid, reference, version, place.version)
         if project.first:
             self.draft.firsts.append(project)
-        elif self._is_newer(reference, version, project.old or 0):
+        elif self._is_newer(reference, version, project.old or 0) or place.refused == Why.NOT_WRITTEN:
             self.draft.refreshes.append(project)
 
     def _note_health(self, reference: Reference, place: LedgerEntry, workloads: list[Workload]) -> None:
@@ -238,7 +294,7 @@ class _NamespacePlan:
         older = [workload for workload in workloads if self._mode is Mode.ADMISSION and not workload.admitted]
         self.draft.tells += [self._restart(workload, reference) for workload in older]
         refused = Why.RESTART if older else None
-        if place.refused != Why.CLASH and (place.unused_since or place.refused != (refused or "")):
+        if place.refused not in LEFT_ALONE and (place.unused_since or place.refused != (refused or "")):
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=refused))
 
     def _is_newer(self, reference: Reference, version: int, placed: int) -> bool:
@@ -266,6 +322,10 @@ class _NamespacePlan:
         if current.version is None:
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, forget=True))
             return
+        grants = self.view.grants
+        if grants.knowledge is Knowledge.KNOWN and not grants.allow(reference.project, self.namespace.name):
+            self._remove(reference, Why.NOT_GRANTED)
+            return
         if not self.view.inventory.complete:
             return
         registry = self._registry(reference)
@@ -284,7 +344,10 @@ class _NamespacePlan:
         return self._mode is not Mode.SERVICEACCOUNT or self.view.inventory.accounts_known
 
     def _remove(self, reference: Reference, why: Why) -> None:
-        if not self.everything or self._is_busy(reference):
+        if not self.everything and why in ACCIDENTS:
+            return  # only a plan for all can weigh it
+        blocks = self.view.blocks_removal
+        if blocks((self.namespace.name, reference)) if blocks else self._is_busy(reference):
             return
         accounts = self.view.inventory.accounts(self.namespace.name)
         naming = [name for name, account in accounts.items() if reference.secret_name in account.ours]

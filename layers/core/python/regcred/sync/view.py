@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -127,3 +127,5 @@ class View:
     busy: Container[tuple[str, Reference | str]] = ()
     """What is being written, or waits to be tried again: a namespace and a reference, the name of a Pod, or
     :func:`regcred.sync.actions.account_key`."""
+    blocks_removal: Callable[[tuple[str, Reference]], bool] | None = None
+    """Whether a removal must wait; less than ``busy``, since a write that failed is no reason. ``busy`` decides without it."""

@@ -21,6 +21,13 @@ class Placement(Record):
     """By namespace, since when no annotated workload has needed it (the grace starts here)."""
     refused: dict[str, str] = {}
     """By namespace, why the reference is not projected there (``not-granted``, ``no-such-registry``, ``clash``, …)."""
+    details: dict[str, str] = {}
+    """By namespace, what the cluster's API server said when it denied the last write or removal: a quota, a webhook, a
+    policy. Where ``refused`` is ``not-written``, it is the reason. One printable line of foreign text, 400 characters at most.
+    Show it as it is, with the advice to mend the cause: sync tries again every half minute."""
+    held: dict[str, str] = {}
+    """By namespace, why the Secret would be removed (``unneeded``, ``removed``). The brake holds these removals
+    until somebody runs ``regcred sync --once --confirm-removals``."""
 
 
 class Status(Record):

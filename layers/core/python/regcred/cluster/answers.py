@@ -1,0 +1,120 @@
+"""From an error answer of the API server to a typed error. Pure.
+
+Contract: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import orjson
+
+from regcred.cluster.interface import AlreadyExistsError, ExpiredError, TerminatingError, ThrottledError
+from regcred.errors import (
+    Answer,
+    ConflictError,
+    MalformedError,
+    MissingError,
+    RefusedError,
+    RegcredError,
+    TransientError,
+)
+
+WORDS = 400
+"""How many characters of a server's message are kept."""
+
+CAUSES = 100
+"""How many causes are read."""
+
+LONGEST_WAIT = 3600
+"""Seconds. A server that asks for a longer pause is asked again after this."""
+
+_SECONDS = re.compile(r"[0-9]{1,9}")
+
+_STATUS: Mapping[int, type[RegcredError]] = {
+    400: MalformedError,
+    401: RefusedError,
+    403: RefusedError,
+    404: MissingError,
+    405: MissingError,
+    409: ConflictError,
+    410: ExpiredError,
+    413: RefusedError,
+    422: MalformedError,
+}
+
+
+def error_of(verb: str, path: str, status: int, content: bytes, retry_after: str | None) -> RegcredError:
+    """The typed error of an answer.
+
+    The server's words are part of the text, except for Secrets: there they can repeat what was sent.
+
+    Args:
+        verb: The request's verb.
+        path: The request's path.
+        status: The HTTP status.
+        content: The first bytes of the body.
+        retry_after: The header of that name.
+    """
+    body = _status_of(content)
+    answer = _answer(status, body) if body else Answer(status)
+    said = answer.words if "/secrets" not in path else ""
+    text = f"the API server answered {status} to {verb} {path}{': ' if said else ''}{said}"
+    error = _typed(answer, text, wait_of(retry_after))
+    error.answer = answer
+    return error
+
+
+def wait_of(retry_after: str | None) -> timedelta | None:
+    """The pause that a ``Retry-After`` header asks for; None if it names no number of seconds."""
+    if not retry_after or not _SECONDS.fullmatch(retry_after.strip()):
+        return None
+    return timedelta(seconds=min(int(retry_after), LONGEST_WAIT))
+
+
+def printable(text: str, length: int) -> str:
+    """A foreign text as one line: at most so many characters, and none that a terminal acts on."""
+    cut = text[: length + 1]
+    clean = " ".join("".join(char if char.isprintable() else " " for char in cut).split())
+    return clean if len(text) <= length else f"{clean[: length - 3]}..."
+
+
+def _typed(answer: Answer, text: str, wait: timedelta | None) -> RegcredError:
+    if "NamespaceTerminating" in answer.causes:
+        return TerminatingError(text)
+    if answer.status == 409 and answer.reason == "AlreadyExists":  # noqa: PLR2004 - HTTP
+        return AlreadyExistsError(text)
+    if answer.status in _STATUS:
+        return _STATUS[answer.status](text)
+    # The server's own flow control answers in plain text; an answer about one object is a Status.
+    if wait and not answer.reason:
+        return ThrottledError(text, retry_after=wait)
+    return TransientError(text, retry_after=wait)
+
+
+def _status_of(content: bytes) -> Mapping[str, Any] | None:
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    return body if isinstance(body, dict) and body.get("kind") == "Status" else None
+
+
+def _answer(status: int, body: Mapping[str, Any]) -> Answer:
+    details = body.get("details")
+    details = details if isinstance(details, dict) else {}
+    causes = details.get("causes")
+    found = [
+        cause for cause in (causes if isinstance(causes, list) else [])[:CAUSES] if isinstance(cause, dict)
+    ]
+    return Answer(
+        status,
+        reason=printable(str(body.get("reason") or "Unknown"), 100),
+        about=printable(str(details.get("kind") or ""), 100),
+        causes=frozenset(printable(str(cause.get("reason") or ""), 100) for cause in found) - {""},
+        fields=frozenset(printable(str(cause.get("field") or ""), 100) for cause in found) - {""},
+        words=printable(str(body.get("message") or ""), WORDS),
+    )

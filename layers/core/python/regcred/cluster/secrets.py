@@ -1,0 +1,227 @@
+"""Writes and deletes our Secrets without the right to read them.
+
+What an answer means is decided by its status, its ``reason`` and its causes, and by dry runs, never by its text.
+Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from regcred.cluster.annotations import MANAGER
+from regcred.cluster.dockerconfig import SecretBody, ownership_probe
+from regcred.cluster.interface import AlreadyExistsError, DeniedError, NameTakenError, TerminatingError
+from regcred.cluster.model import Kind
+from regcred.cluster.session import METADATA, Session
+from regcred.errors import (
+    Answer,
+    ConflictError,
+    MalformedError,
+    MissingError,
+    RefusedError,
+    RegcredError,
+    TransientError,
+)
+from regcred.reference import Reference
+
+SECRETS = Kind("", "v1", "secrets", "Secret")
+WRITTEN_BY = f"fieldManager={MANAGER}"
+DRY_RUN = "dryRun=All"
+
+_DENIALS = (RefusedError, MalformedError)
+_FIXED = frozenset({"immutable", "data", "stringData"})
+"""The fields that can't change in an immutable Secret (k8s.io/kubernetes pkg/apis/core/validation, ValidateSecretUpdate)."""
+
+
+class _ImmutableError(ConflictError):
+    """Somebody made the Secret immutable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The Secrets of a cluster, as the sync's account sees them."""
+
+    session: Session
+
+    async def apply(self, namespace: str, body: SecretBody, *, first: bool) -> None:
+        """See :meth:`Cluster.apply_secret`.
+
+        A PUT without resourceVersion replaces a Secret, and refuses to create one.
+        """
+        if not first:
+            try:
+                await self._replace(namespace, body)
+                return
+            except MissingError:
+                pass
+            except _ImmutableError:
+                await self._delete(
+                    namespace, body.reference, await self._uid_of_ours(namespace, body.reference)
+                )
+        if await self._create(namespace, body):
+            return
+        try:
+            await self._prove_ours(namespace, body.reference)
+            await self._replace(namespace, body)
+        except _ImmutableError as error:
+            await self._uid_of_ours(namespace, body.reference)
+            words = f"{error}, and it is not known who made it; delete it to receive the credential"
+            raise DeniedError(words, words=words) from None
+
+    async def delete(self, namespace: str, reference: Reference, *, placed: bool) -> None:
+        """See :meth:`Cluster.delete_secret`."""
+        try:
+            uid = await self._prove_ours(namespace, reference)
+        except MissingError:
+            return
+        except (DeniedError, _ImmutableError):
+            if not placed:
+                raise
+            uid = await self._uid_of_ours(namespace, reference)
+        await self._delete(namespace, reference, uid)
+
+    async def _create(self, namespace: str, body: SecretBody, *, dry_run: bool = False) -> bool:
+        """Create a Secret; False if there is one."""
+        query = WRITTEN_BY + (f"&{DRY_RUN}" if dry_run else "")
+        try:
+            path = SECRETS.path(namespace)
+            await self.session.call("POST", path, query=query, body=body.content, accept=METADATA)
+        except AlreadyExistsError:
+            return False
+        except ConflictError as error:
+            raise _again(error) from None
+        except MissingError as error:
+            if isinstance(error, TerminatingError) or _is_about(error, "namespaces"):
+                raise
+            raise _denied(namespace, body, error) from None
+        except _DENIALS as error:
+            raise _denied(namespace, body, error) from None
+        return True
+
+    async def _replace(self, namespace: str, body: SecretBody, *, dry_run: bool = False) -> dict[str, Any]:
+        """Replace a Secret that exists.
+
+        Raises:
+            MissingError: there is none.
+            NameTakenError, DeniedError, _ImmutableError: nothing was changed.
+        """
+        query = WRITTEN_BY + (f"&{DRY_RUN}" if dry_run else "")
+        path = SECRETS.path(namespace, body.name)
+        try:
+            return await self.session.call("PUT", path, query=query, body=body.content, accept=METADATA)
+        except ConflictError as error:
+            raise _again(error) from None
+        except _DENIALS as error:
+            raise await self._cause_of(error, namespace, body) from None
+
+    async def _cause_of(self, error: RegcredError, namespace: str, body: SecretBody) -> RegcredError:
+        """Why a Secret was not replaced.
+
+        A quota, policy or webhook that dislikes what we write would refuse its creation, too. What refuses neither that nor
+        the deletion dislikes the change. What is left is the policy that confines us: the Secret is not ours.
+        """
+        if known := _told_by_fields(error, namespace, body.reference):
+            return known
+        if await self._create(namespace, body, dry_run=True):
+            return MissingError(f"there is no Secret {namespace}/{body.name}")
+        try:
+            await self._uid(namespace, body)
+        except MissingError as gone:
+            return gone
+        except _DENIALS:
+            return _taken(namespace, body.reference)
+        return _denied(namespace, body, error)
+
+    async def _prove_ours(self, namespace: str, reference: Reference) -> str:
+        """Return the uid of our Secret.
+
+        The answer to a replacement that is only tried says who set the field ``type``. That field can't change, so it
+        still belongs to whoever created the Secret.
+
+        Raises:
+            NameTakenError: somebody else created it.
+            MissingError: there is none.
+        """
+        metadata = (await self._replace(namespace, ownership_probe(reference), dry_run=True))["metadata"]
+        for entry in metadata.get("managedFields") or ():
+            if entry.get("manager") == MANAGER and "f:type" in (entry.get("fieldsV1") or {}):
+                return str(metadata["uid"])
+        raise _taken(namespace, reference)
+
+    async def _uid(self, namespace: str, body: SecretBody) -> str:
+        """The uid of a Secret that we may delete, from a deletion that is only tried."""
+        path = SECRETS.path(namespace, body.name)
+        options = orjson.dumps({"propagationPolicy": "Background"})
+        answer = await self.session.call("DELETE", path, query=DRY_RUN, body=options, accept=METADATA)
+        found = answer.get("details") or answer.get("metadata") or {}
+        return str(found["uid"])
+
+    async def _uid_of_ours(self, namespace: str, reference: Reference) -> str:
+        """The uid of a Secret with our type and label: the policy that confines us refuses to delete any other."""
+        try:
+            return await self._uid(namespace, ownership_probe(reference))
+        except _DENIALS as error:
+            if _is_sign_in(error):
+                raise
+            raise _taken(namespace, reference) from None
+
+    async def _delete(self, namespace: str, reference: Reference, uid: str) -> None:
+        options = orjson.dumps({"preconditions": {"uid": uid}, "propagationPolicy": "Background"})
+        try:
+            await self.session.call("DELETE", SECRETS.path(namespace, reference.secret_name), body=options)
+        except MissingError as error:
+            if not _is_about(error, SECRETS.plural):
+                raise _denied(namespace, ownership_probe(reference), error) from None
+        except ConflictError as error:
+            raise _again(error) from None
+        except _DENIALS as error:
+            raise _denied(namespace, ownership_probe(reference), error) from None
+
+
+def _told_by_fields(error: RegcredError, namespace: str, reference: Reference) -> RegcredError | None:
+    """The error that an answer proves without another question."""
+    if _is_sign_in(error):
+        return error
+    fields = error.answer.fields if error.answer else frozenset()
+    if "type" in fields:
+        return _taken(namespace, reference)
+    if fields & _FIXED:
+        return _ImmutableError(f"Secret {namespace}/{reference.secret_name} is immutable")
+    return None
+
+
+def _is_sign_in(error: RegcredError) -> bool:
+    """Whether the API server does not know us (401): that says nothing about the Secret."""
+    return error.answer is not None and error.answer.status == HTTPStatus.UNAUTHORIZED
+
+
+def _is_about(error: RegcredError, resource: str) -> bool:
+    return error.answer is not None and error.answer.about == resource
+
+
+def _again(error: RegcredError) -> TransientError:
+    """For a 409 that is not ``AlreadyExists``: somebody wrote at the same time (a quota's count, the same Secret)."""
+    again = TransientError(str(error))
+    again.answer = error.answer
+    return again
+
+
+def _taken(namespace: str, reference: Reference) -> NameTakenError:
+    return NameTakenError(f"Secret {namespace}/{reference.secret_name} exists and is not ours")
+
+
+def _denied(namespace: str, body: SecretBody, error: RegcredError) -> RegcredError:
+    """The error for a write that something in the cluster forbids; its words only if they repeat no secret."""
+    if _is_sign_in(error):
+        return error
+    answer = error.answer or Answer(0)
+    words = answer.words
+    if not words or body.is_in(words):
+        words = f"the API server answered {answer.status} {answer.reason}".rstrip()
+    denied = DeniedError(f"Secret {namespace}/{body.name} was not written: {words}", words=words)
+    denied.answer = error.answer
+    return denied

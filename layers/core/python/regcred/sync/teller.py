@@ -1,0 +1,111 @@
+"""Writes Events for the owners of workloads: fairly among namespaces, and not too many."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from regcred.cluster.interface import Cluster, Message
+from regcred.errors import RegcredError, TransientError
+from regcred.sync.actions import EmitEvent
+from regcred.sync.clock import jittered
+from regcred.sync.fair_queue import FairQueue
+from regcred.sync.logging import log
+from regcred.sync.messages import GOOD_NEWS
+from regcred.sync.metrics import Meter
+from regcred.sync.retries import LONGEST, Pause
+
+EVENTS_PER_SECOND = 20.0
+"""Events are for people: at most this many a second, after a burst."""
+EVENTS_BURST = 100
+EVENTS_WAITING = 200
+"""Of each namespace at most; the oldest is dropped for a newer one."""
+TRIES = 6
+"""How often an Event is tried. The pauses between grow to half a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    event: EmitEvent
+    tries: int = 0
+
+
+class Teller:
+    """A queue of Events and the work of writing them.
+
+    Args:
+        cluster: Where to write.
+        meter: Counts.
+        pause: Is waited for before each request.
+    """
+
+    def __init__(self, cluster: Cluster, meter: Meter, pause: Pause) -> None:
+        self._cluster = cluster
+        self._meter = meter
+        self._pause = pause
+        self._queue: FairQueue[_Waiting] = FairQueue(
+            lambda waiting: waiting.event.about.namespace, limit=EVENTS_WAITING
+        )
+        self._allowance = float(EVENTS_BURST)
+        self._allowed_at = 0.0
+        self.told = 0
+        """How many Events were written."""
+
+    def add(self, event: EmitEvent) -> None:
+        """Queue an Event."""
+        self._add(_Waiting(event))
+
+    async def drain(self) -> None:
+        """Wait until all Events that were queued have been tried."""
+        await self._queue.join()
+
+    async def work(self) -> None:
+        """Write Events until cancelled."""
+        while True:
+            waiting = await self._queue.get()
+            try:
+                await self._await_allowance()
+                await self._pause.over()
+                await self._tell(waiting)
+            finally:
+                self._queue.task_done()
+
+    def _add(self, waiting: _Waiting) -> None:
+        if self._queue.add(waiting):
+            self._meter.count("events_dropped_total")
+
+    async def _tell(self, waiting: _Waiting) -> None:
+        event = waiting.event
+        message = Message(event.about, event.reason, event.note, warning=event.reason not in GOOD_NEWS)
+        try:
+            await self._cluster.tell(message)
+            self.told += 1
+            self._meter.count("events_total", reason=event.reason)
+            return
+        except TransientError as error:
+            self._pause.heed(error)
+            if waiting.tries + 1 < TRIES:
+                self._try_later(waiting, error)
+                return
+            problem = str(error)
+        except RegcredError as error:
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001 - one Event that fails oddly must not end who writes them
+            problem = f"an internal error ({type(error).__name__}); please report it"
+        log(logging.WARNING, "an Event could not be written", about=str(event.about), problem=problem)
+
+    def _try_later(self, waiting: _Waiting, error: TransientError) -> None:
+        wait = jittered(min(timedelta(seconds=0.2) * 4**waiting.tries, LONGEST))
+        wait = max(wait, error.retry_after or wait)
+        again = _Waiting(waiting.event, waiting.tries + 1)
+        asyncio.get_running_loop().call_later(wait.total_seconds(), self._add, again)
+
+    async def _await_allowance(self) -> None:
+        now = asyncio.get_running_loop().time()
+        earned = (now - self._allowed_at) * EVENTS_PER_SECOND
+        self._allowance = min(EVENTS_BURST, self._allowance + earned) - 1
+        self._allowed_at = now
+        if self._allowance < 0:
+            await asyncio.sleep(-self._allowance / EVENTS_PER_SECOND)

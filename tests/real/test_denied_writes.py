@@ -1,0 +1,206 @@
+"""What *sync* makes of a real API server that says no: quotas, policies, Secrets that somebody froze."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from fakes.sync_world import deployment
+from real.controlplane import Cluster
+from real.syncing import CLUSTER, allow_project, mount_of
+from real.test_sync import World
+
+from realparts.stack import Stack
+from realparts.waiting import eventually
+from regcred.reference import Reference
+from regcred.vault.records.index import State
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+ADMISSION = "admissionregistration.k8s.io/v1"
+
+
+@pytest.fixture
+def world(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator[World]:
+    mount = mount_of(kubernetes_stack)
+    world = World(kubernetes_stack, cluster, mount, tmp_path)
+    allow_project(kubernetes_stack, mount, world.project)
+    world.mint("s3cret-one")
+    yield world
+    for sync in world.syncs:
+        if sync.process:
+            sync.kill()
+    mount.grant({})
+    mount.kv.delete(f"status/{CLUSTER}/{world.project}")
+    cluster.clean()
+
+
+def quota(world: World, space: str, secrets: int) -> None:
+    """Limit the number of Secrets, and wait until the limit is in force."""
+    path = f"/api/v1/namespaces/{space}/resourcequotas"
+    body = {"metadata": {"name": "few"}, "spec": {"hard": {"count/secrets": str(secrets)}}}
+    world.stack.kubernetes.request("POST", path, {"apiVersion": "v1", "kind": "ResourceQuota", **body})
+    eventually(lambda: world.stack.kubernetes.request("GET", f"{path}/few").get("status", {}).get("used"))
+
+
+def policy(world: World, name: str, space: str, expression: str, **more: Any) -> list[dict[str, Any]]:
+    """A policy of the cluster's owner about Secrets of one namespace."""
+    rules = [
+        {
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "resources": ["secrets"],
+            "operations": ["CREATE", "UPDATE"],
+        }
+    ]
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": space}}
+    objects: list[dict[str, Any]] = [
+        {
+            "apiVersion": ADMISSION,
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "matchConstraints": {"resourceRules": rules, "namespaceSelector": selector},
+                "validations": [
+                    {"expression": expression, "message": "every Secret needs the label team", **more}
+                ],
+            },
+        },
+        {
+            "apiVersion": ADMISSION,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"]},
+        },
+    ]
+    world.stack.kubernetes.apply(*objects)
+    probe = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe", "namespace": space}}
+    path = f"/api/v1/namespaces/{space}/secrets?dryRun=All"
+    session = world.stack.kubernetes
+    eventually(lambda: _denied(session, path, probe))
+    return objects
+
+
+def _denied(kubernetes: Any, path: str, body: Any) -> bool:
+    try:
+        kubernetes.request("POST", path, body)
+    except requests.HTTPError as error:
+        return "label team" in str(error)
+    return False
+
+
+def reasons(world: World, space: str) -> list[str]:
+    return [reason for reason, _ in world.events(space)]
+
+
+def test_a_quota_is_told_once_and_the_secret_comes_soon_after_it_is_raised(world: World) -> None:
+    space = world.namespace(workload_too=False)
+    quota(world, space, 0)
+    sync = world.running()
+    world.annotate(space)
+    [(_, note)] = eventually(lambda: [e for e in world.events(space) if e[0] == "NotWritten"])
+    assert "exceeded quota" in note
+    time.sleep(6)
+    assert reasons(world, space) == ["NotWritten"], "told once"
+    eventually(lambda: world.mount.refused(world.ref) == {space: "not-written"})
+    status = world.mount.store.status(CLUSTER, world.project)
+    assert status
+    assert "exceeded quota" in status.value.registries["main"].details[space]
+    assert "exceeded quota" in sync.log.read_text()
+    world.stack.kubernetes.request("DELETE", f"/api/v1/namespaces/{space}/resourcequotas/few")
+    eventually(lambda: world.password(space), seconds=45)
+    eventually(lambda: world.mount.refused(world.ref) == {})
+
+
+def test_no_create_is_lost_while_a_quota_counts(world: World) -> None:
+    """Its count is updated by compare-and-swap: creates at the same time are answered 409 with the reason Conflict."""
+    space = world.namespace(workload_too=False)
+    quota(world, space, 1000)
+    references = [f"{world.project}/r{n}" for n in range(120)]
+    for reference in references:
+        world.mount.mint(reference, world.stack.remember_secret("s3cret-many"))
+    world.running()
+    world.cluster.create(deployment(space, "many", *references))
+    path = f"/api/v1/namespaces/{space}/secrets"
+    eventually(lambda: len(world.stack.kubernetes.request("GET", path)["items"]) == 120, seconds=90)
+    eventually(lambda: all(set(world.mount.placed(ref)) == {1} for ref in references), seconds=20)
+
+
+@pytest.mark.parametrize("reason", [{}, {"reason": "Forbidden"}, {"reason": "RequestEntityTooLarge"}])
+def test_a_policy_of_the_clusters_owner_is_told_in_its_words(world: World, reason: dict[str, str]) -> None:
+    space = world.namespace(workload_too=False)
+    objects = policy(
+        world,
+        f"team-{space}",
+        space,
+        "has(object.metadata.labels) && 'team' in object.metadata.labels",
+        **reason,
+    )
+    try:
+        world.running()
+        world.annotate(space)
+        [(_, note)] = eventually(lambda: [e for e in world.events(space) if e[0] == "NotWritten"])
+        assert "every Secret needs the label team" in note
+        assert reasons(world, space) == ["NotWritten"], "it is not called somebody else's Secret"
+    finally:
+        for item in reversed(objects):
+            path = f"/apis/{ADMISSION}/{item['kind'].lower().replace('policy', 'policies') if item['kind'].endswith('Policy') else item['kind'].lower() + 's'}"
+            world.stack.kubernetes.request("DELETE", f"{path}/{item['metadata']['name']}")
+    eventually(lambda: world.password(space), seconds=45)
+
+
+def test_a_policy_that_dislikes_a_renewal_keeps_the_old_credential_and_is_told(world: World) -> None:
+    space = world.namespace()
+    world.running()
+    eventually(lambda: world.password(space) == "s3cret-one")
+    objects = policy(
+        world, f"team-{space}", space, "has(object.metadata.labels) && 'team' in object.metadata.labels"
+    )
+    try:
+        world.mint("s3cret-two")
+        [(_, note)] = eventually(lambda: [e for e in world.events(space) if e[0] == "NotWritten"])
+        assert "every Secret needs the label team" in note
+        assert world.password(space) == "s3cret-one"
+        assert world.placed() == {1: {space}}
+        world.mount.index(world.ref, state=State.REVOKED, version=2)
+        eventually(lambda: world.password(space) is None, seconds=45)
+    finally:
+        for plural, item in (
+            ("validatingadmissionpolicybindings", objects[1]),
+            ("validatingadmissionpolicies", objects[0]),
+        ):
+            world.stack.kubernetes.request("DELETE", f"/apis/{ADMISSION}/{plural}/{item['metadata']['name']}")
+
+
+def test_a_secret_that_somebody_made_immutable_is_renewed_and_removed(world: World) -> None:
+    space = world.namespace()
+    sync = world.running()
+    eventually(lambda: world.password(space) == "s3cret-one")
+    world.cluster.patch("Secret", space, world.name, {"immutable": True})
+    world.mint("s3cret-two")
+    eventually(lambda: world.password(space) == "s3cret-two", seconds=45)
+    world.cluster.patch("Secret", space, world.name, {"immutable": True})
+    world.mount.index(world.ref, state=State.REVOKED, version=2)
+    eventually(lambda: world.password(space) is None, seconds=45)
+    assert "SecretNameTaken" not in reasons(world, space)
+    assert "s3cret" not in sync.log.read_text()
+
+
+def test_somebody_elses_immutable_secret_is_left_alone(world: World) -> None:
+    space = world.namespace(workload_too=False)
+    world.cluster.kubernetes.kubectl(
+        "-n", space, "create", "secret", "docker-registry", world.name,
+        "--docker-server=theirs.example.com", "--docker-username=they", "--docker-password=theirs",
+    )  # fmt: skip
+    world.cluster.patch("Secret", space, world.name, {"immutable": True})
+    world.running()
+    world.annotate(space)
+    eventually(lambda: {"SecretNameTaken", "NotWritten"} & set(reasons(world, space)))
+    assert world.password(space) == "theirs"
+    ours = Reference.parse(world.ref).secret_name
+    world.cluster.kubernetes.kubectl("-n", space, "delete", "secret", ours)
+    eventually(lambda: world.password(space) == "s3cret-one", seconds=45)
