@@ -40,6 +40,10 @@ down: install ## Stop them; nothing survives
 demo: install ## Show the main job end to end on real parts
 	@$(BIN)/python -m demo
 
+.PHONY: console
+console: install ## Serve the console in front of OpenBao with the demo's data
+	@$(BIN)/python -m console
+
 .PHONY: lint
 lint: install ## Check style, types and import rules
 	@$(BIN)/ruff check .

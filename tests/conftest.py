@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         without = [item for item in items if item.get_closest_marker("hashicorp")]
         config.hook.pytest_deselected(items=without)
         items[:] = [item for item in items if item not in without]
-    order = ["unit", "infra", "contract", "edges", "real"]
+    order = ["unit", "infra", "contract", "edges", "browser", "real"]
     folders = {item: item.path.relative_to(ROOT / "tests").parts[0] for item in items}
     items.sort(
         key=lambda item: (

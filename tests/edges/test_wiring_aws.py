@@ -261,14 +261,14 @@ def test_federation_that_is_switched_off_says_how_to_switch_it_on(stubbed) -> No
 
 
 def test_the_certificates_of_a_private_authority_become_a_file() -> None:
-    path = Path(aws._ca_file(settings(VAULT_CA_PEM="-----BEGIN CERTIFICATE-----")))
+    path = Path(aws.ca_file(settings(VAULT_CA_PEM="-----BEGIN CERTIFICATE-----")))
     assert path.read_text() == "-----BEGIN CERTIFICATE-----"
-    assert aws._ca_file(settings(VAULT_CA_FILE="/opt/ca.pem")) == "/opt/ca.pem"
+    assert aws.ca_file(settings(VAULT_CA_FILE="/opt/ca.pem")) == "/opt/ca.pem"
 
 
 def test_a_comment_above_a_certificate_may_be_in_any_language() -> None:
     path = Path(
-        aws._ca_file(settings(VAULT_CA_PEM="Zertifizierungsstelle für Müller\n-----BEGIN CERTIFICATE-----"))
+        aws.ca_file(settings(VAULT_CA_PEM="Zertifizierungsstelle für Müller\n-----BEGIN CERTIFICATE-----"))
     )
     assert path.read_text("utf-8").startswith("Zertifizierungsstelle für")
 

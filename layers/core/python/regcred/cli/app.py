@@ -59,6 +59,7 @@ class App(Root):
             "explain": Lazy(
                 "regcred.cli.explain", "explain", "Explain why a Pod or a workload does or does not pull."
             ),
+            "console": Lazy("regcred.cli.console", "console", "See and do it in a browser."),
             "doctor": Lazy("regcred.cli.doctor", "doctor", "Check the whole of it, and say what to mend."),
         },
         "Running": {

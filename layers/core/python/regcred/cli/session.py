@@ -104,6 +104,12 @@ def _run_sync(
         return run_sync(given, context, way, say)
 
 
+def _run_console(port: int, ready: Callable[[str, str], None]) -> None:
+    from regcred.wiring.console.local import run
+
+    run(port, ready)
+
+
 @dataclass(slots=False)
 class Session:
     """One run of the command line. Nothing is opened before it is used."""
@@ -118,6 +124,8 @@ class Session:
     rotate_here: Callable[[Store], Rotate] = _rotate_here
     run_sync: Callable[[Mapping[str, str], str | None, Way, Callable[[str], None]], Sequence[str]] = _run_sync
     """See :func:`regcred.wiring.cli.sync.run_sync`."""
+    run_console: Callable[[int, Callable[[str, str], None]], None] = _run_console
+    """See :func:`regcred.wiring.console.local.run`."""
     now: Callable[[], datetime] = _now
     sleep: Callable[[float], None] = time.sleep
 

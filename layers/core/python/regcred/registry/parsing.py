@@ -41,8 +41,13 @@ def parse(content: Mapping[str, Any], *, where: str) -> BaseDefinition:
 
 
 def _malformed(error: ValidationError, model: type[BaseDefinition], *, where: str) -> MalformedError:
-    problems = [_problem(dict(item), model) for item in error.errors(include_url=False)]
-    return MalformedError(f"{where}: " + "; ".join(text for _, text in problems), field=problems[0][0])
+    found = problems(error, model)
+    return MalformedError(f"{where}: " + "; ".join(text for _, text in found), field=found[0][0])
+
+
+def problems(error: ValidationError, model: type[BaseDefinition]) -> list[tuple[str, str]]:
+    """What is wrong with a definition: each field (``repositories[0]``) with a line that names it again."""
+    return [_problem(dict(item), model) for item in error.errors(include_url=False)]
 
 
 def _problem(item: Mapping[str, Any], model: type[BaseDefinition]) -> tuple[str, str]:

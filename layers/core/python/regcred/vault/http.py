@@ -129,6 +129,7 @@ class VaultSession(requests.Session):
         *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        attempts: int = ATTEMPTS,
     ) -> None:
         super().__init__()
         self.auth = _no_netrc
@@ -140,6 +141,7 @@ class VaultSession(requests.Session):
         self._tokens = tokens
         self._sleep = sleep
         self._clock = clock
+        self._attempts = attempts
         self._lock = threading.Lock()
         self._used = clock()
         self._index = ("", 0.0)
@@ -161,7 +163,7 @@ class VaultSession(requests.Session):
                 token, refused = self._tokens.token(), True
             except TransientError as error:
                 wait = _wait(attempt, error.retry_after)
-                if attempt == ATTEMPTS or wait > PATIENCE or not _repeatable(error, kwargs):
+                if attempt >= self._attempts or wait > PATIENCE or not _repeatable(error, kwargs):
                     raise
                 self._sleep(wait)
                 attempt += 1

@@ -16,7 +16,7 @@ from regcred.vault.store import Store
 
 def store(settings: Settings) -> Store:
     """The records in Vault. Signs in at the first request, and again before the token expires."""
-    server = Server(settings.vault_addr, namespace=settings.vault_namespace, ca_file=_ca_file(settings))
+    server = Server(settings.vault_addr, namespace=settings.vault_namespace, ca_file=ca_file(settings))
     return Store(connect(server, vault_login(settings), mount=settings.vault_mount, now=utc_now))
 
 
@@ -33,7 +33,7 @@ def vault_login(settings: Settings) -> Login:
     return JwtLogin(settings.auth_mount, settings.vault_role, lambda: own_jwt(settings.vault_audience))
 
 
-def _ca_file(settings: Settings) -> str:
+def ca_file(settings: Settings) -> str:
     """The file of the private authority; requests takes no certificates but from a file."""
     if settings.vault_ca_file or not settings.vault_ca_pem:
         return settings.vault_ca_file

@@ -1,0 +1,98 @@
+"""The console served on this machine, in a thread of this process."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import trustme
+import uvicorn
+
+from regcred.console.interface import Kind, Method, SealingKeys, Settings, Ticket, never_nudge
+from regcred.console.seal import FixedKeys
+from regcred.vault.http import Server
+from regcred.wiring.console import PATIENCE, application
+
+METHODS = (Method(Kind.OIDC, role="console"), Method(Kind.USERPASS), Method(Kind.LDAP), Method(Kind.TOKEN))
+
+
+@dataclass
+class Served:
+    """A console that runs."""
+
+    origin: str
+    thread: threading.Thread
+
+    def wait(self) -> None:
+        """Wait until it ends."""
+        while self.thread.is_alive():
+            self.thread.join(1)
+
+
+@contextmanager
+def served(
+    vault: str,
+    *,
+    port: int = 0,
+    tls: bool = True,
+    methods: tuple[Method, ...] = METHODS,
+    idle: timedelta = timedelta(minutes=30),
+    longest: timedelta = timedelta(hours=10),
+    fresh: timedelta = timedelta(seconds=5),
+    stale: timedelta = timedelta(seconds=60),
+    timeout: tuple[float, float] = PATIENCE,
+    keys: SealingKeys | None = None,
+    ticket: Ticket | None = None,
+    nudge: Callable[[str], bool] = never_nudge,
+) -> Iterator[Served]:
+    """Serve the console at a loopback address until the ``with`` ends.
+
+    Args:
+        vault: The address of Vault.
+        port: Where to listen; 0 for any free port.
+        tls: Over TLS with a certificate of its own, as in the real places; else as `regcred console` does.
+        methods: The ways to sign in.
+        idle, longest, fresh, stale: See the console's settings.
+        timeout: Of requests to Vault.
+        keys: The sealing keys; new ones if None.
+        ticket: A way in that works once.
+        nudge: Tells dispatch.
+    """
+    listening = socket.create_server(("127.0.0.1", port))
+    scheme = "https" if tls else "http"
+    origin = f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
+    settings = Settings(
+        methods=methods,
+        origin=origin,
+        local=not tls,
+        idle=idle,
+        longest=longest,
+        fresh=fresh,
+        stale=stale,
+        vault=vault,
+    )
+    server = replace(Server(vault), timeout=timeout)
+    app = application(settings, server, "regcred", keys or FixedKeys.new(), ticket=ticket, nudge=nudge)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", server_header=False)
+    config.load()
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+        config.ssl = context
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.02)
+    try:
+        yield Served(origin, thread)
+    finally:
+        running.should_exit = True
+        thread.join(5)
+        listening.close()

@@ -1,0 +1,171 @@
+"""Vault behind the console: signing people in, and what their tokens may do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+import hvac
+from pydantic import SecretStr
+
+from regcred.console.interface import Group, Method, Who
+from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
+from regcred.vault.http import Server, VaultSession, client
+from regcred.vault.kv2 import VaultKeyValue, utc_now
+from regcred.vault.login import TokenLogin, Tokens
+from regcred.vault.store import Store
+
+NAME_MAX = 120
+"""Longest name of a person that is kept and shown."""
+
+ATTEMPTS = 2
+"""How often a request is sent: a person waits for the page."""
+
+
+class ConsoleVault:
+    """:class:`regcred.console.interface.Vault` over HTTP."""
+
+    def __init__(self, server: Server, mount: str) -> None:
+        self._server = server
+        self._mount = mount
+
+    @cached_property
+    def _anonymous(self) -> hvac.Client:
+        return client(self._server, VaultSession(self._server, attempts=ATTEMPTS))
+
+    def with_token(self, token: SecretStr) -> VaultAccess:
+        """See :class:`Vault`. Nothing is sent yet."""
+        tokens = Tokens(TokenLogin(lambda: token), self._anonymous, utc_now)
+        session = VaultSession(self._server, tokens, attempts=ATTEMPTS, sleep=time.sleep)
+        return VaultAccess(client(self._server, session), self._mount)
+
+    def by_password(self, method: Method, username: str, password: SecretStr) -> SecretStr:
+        """See :class:`Vault`.
+
+        Contract: https://developer.hashicorp.com/vault/api-docs/auth/userpass#login, and the same for LDAP.
+        """
+        path = f"/v1/auth/{quote(method.path)}/login/{quote(username, safe='')}"
+        try:
+            answer = self._anonymous.adapter.post(path, json={"password": password.get_secret_value()})
+        except (MalformedError, RefusedError):
+            raise RefusedError("the user name or the password is wrong") from None
+        return _token(answer)
+
+    def oidc_url(self, method: Method, redirect_uri: str, nonce: str) -> str:
+        """See :class:`Vault`. Contract: https://developer.hashicorp.com/vault/api-docs/auth/jwt#oidc-authorization-url-request."""
+        body = {"role": method.role, "redirect_uri": redirect_uri, "client_nonce": nonce}
+        try:
+            answer = self._anonymous.adapter.post(f"/v1/auth/{quote(method.path)}/oidc/auth_url", json=body)
+        except MalformedError:
+            answer = {}
+        url = str(((_mapping(answer)).get("data") or {}).get("auth_url") or "")
+        if not url.startswith(("https://", "http://")):
+            raise RefusedError(
+                f"Vault does not let people sign in from {redirect_uri}: name it in allowed_redirect_uris of the role "
+                f"{method.role or '(the default one)'} of auth/{method.path}"
+            )
+        return url
+
+    def by_oidc(self, method: Method, *, state: str, code: str, nonce: str) -> SecretStr:
+        """See :class:`Vault`. Contract: https://developer.hashicorp.com/vault/api-docs/auth/jwt#oidc-callback."""
+        params = {"state": state, "code": code, "client_nonce": nonce}
+        try:
+            answer = self._anonymous.adapter.get(
+                f"/v1/auth/{quote(method.path)}/oidc/callback", params=params
+            )
+        except (MalformedError, RefusedError):
+            raise RefusedError("it does not accept what the identity provider has sent; try again") from None
+        return _token(answer)
+
+
+class VaultAccess:
+    """:class:`regcred.console.interface.Access` over HTTP."""
+
+    def __init__(self, vault: hvac.Client, mount: str) -> None:
+        self._vault = vault
+        self._mount = mount
+        self._store = Store(VaultKeyValue(vault, mount=mount))
+
+    @property
+    def store(self) -> Store:
+        """See :class:`Access`."""
+        return self._store
+
+    def who(self) -> Who:
+        """See :class:`Access`. Contract: https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self."""
+        data = _data(self._vault.adapter.get("/v1/auth/token/lookup-self"))
+        ttl, created = int(data.get("ttl") or 0), int(data.get("creation_ttl") or 0)
+        endless = not created and not data.get("expire_time")
+        policies = {*(data.get("policies") or ()), *(data.get("identity_policies") or ())}
+        return Who(
+            name=str((data.get("meta") or {}).get("username") or data.get("display_name") or "token")[
+                :NAME_MAX
+            ],
+            entity=str(data.get("entity_id") or ""),
+            policies=frozenset(map(str, policies)),
+            ttl=None if endless else timedelta(seconds=ttl),
+            created_ttl=timedelta(seconds=created) if created else None,
+            renewable=bool(data.get("renewable")),
+        )
+
+    def renew(self) -> None:
+        """See :class:`Access`."""
+        self._vault.adapter.post("/v1/auth/token/renew-self", json={})
+
+    def revoke(self) -> None:
+        """See :class:`Access`."""
+        self._vault.adapter.post("/v1/auth/token/revoke-self")
+
+    def may(self, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        """See :class:`Access`; nothing where the token may not even ask."""
+        full = {f"{self._mount}/{path}": path for path in paths}
+        try:
+            answer = self._vault.adapter.post("/v1/sys/capabilities-self", json={"paths": list(full)})
+        except RefusedError:
+            return {}
+        data = _data(answer)
+        return {path: frozenset(map(str, data.get(name) or ())) for name, path in full.items()}
+
+    def groups(self, project: str) -> Sequence[Group]:
+        """See :class:`Access`."""
+        found = []
+        for name in (f"regcred-admins-{project}", f"regcred-readers-{project}"):
+            try:
+                data = _data(self._vault.adapter.get(f"/v1/identity/group/name/{name}"))
+            except RegcredError as error:
+                if isinstance(error, TransientError):
+                    raise
+                continue
+            if data:
+                names = self._entity_names() if data.get("member_entity_ids") else {}
+                members = [names.get(one, one) for one in data.get("member_entity_ids") or ()]
+                found.append(Group(name, sorted(members), sorted(data.get("member_group_ids") or ())))
+        return found
+
+    def _entity_names(self) -> dict[str, str]:
+        try:
+            answer = _data(self._vault.adapter.list("/v1/identity/entity/id"))
+        except RefusedError:
+            return {}
+        return {one: str(info.get("name") or one) for one, info in (answer.get("key_info") or {}).items()}
+
+
+def _mapping(answer: Any) -> Mapping[str, Any]:
+    """The answer; nothing where Vault said that there is nothing (404)."""
+    return answer if isinstance(answer, Mapping) else {}
+
+
+def _data(answer: Any) -> Mapping[str, Any]:
+    data = _mapping(answer).get("data")
+    return data if isinstance(data, Mapping) else {}
+
+
+def _token(answer: Any) -> SecretStr:
+    try:
+        return SecretStr(str(answer["auth"]["client_token"]))
+    except (KeyError, TypeError):
+        raise TransientError("Vault: the answer to the sign-in holds no token; try again") from None

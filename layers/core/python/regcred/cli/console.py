@@ -1,0 +1,44 @@
+"""``regcred console``: the console on the user's own machine."""
+
+from __future__ import annotations
+
+import click
+
+from regcred.cli.failures import Failed, user_input
+from regcred.cli.output import say, write
+from regcred.cli.session import Session, pass_session
+
+
+@click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8900,
+    show_default=True,
+    help="Where to listen; 0 for any.",
+)
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the browser.")
+@pass_session
+def console(session: Session, port: int, browser: bool) -> None:
+    """See and do it in a browser.
+
+    Serves the console on 127.0.0.1, with the Vault token that the other commands use, until Ctrl-C. The address that it prints signs
+    you in once; nobody else on this machine can use it afterwards. Signing out leaves the token as it is.
+    """
+
+    def ready(address: str, way_in: str) -> None:
+        say(f"the console is at {address}; it ends with Ctrl-C")
+        if browser and click.launch(way_in) == 0:
+            return
+        say("open this address; it works once:")
+        write(way_in)
+
+    try:
+        with user_input():
+            session.run_console(port, ready)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise Failed(
+            f"port {port} can't be used: {(error.strerror or 'unknown error').lower()}; try --port 0"
+        ) from None

@@ -1,0 +1,128 @@
+"""The application: which page answers which address."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from regcred.console import forms
+from regcred.console.console import Console, Page, missing
+from regcred.console.forms import Form
+from regcred.console.guard import Guard
+from regcred.console.handlers import (
+    annotation,
+    clusters,
+    edit,
+    explain,
+    overview,
+    projects,
+    registries,
+    registry,
+    sign_in,
+)
+from regcred.console.pages import mark, plain, static
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def build(console: Console) -> ASGIApp:
+    """The console as an ASGI application."""
+
+    def page(path: str, get: Page | None = None, post: Page | None = None) -> Route:
+        methods = [*(["GET"] if get else []), *(["POST"] if post else [])]
+
+        async def answer(request: Request) -> Response:
+            sent = request.method == "POST"
+            handler = (post if sent else get) or missing
+            form = await forms.read(request) if sent else Form()
+            return await run_in_threadpool(console.answer, request, form, handler)
+
+        return Route(path, answer, methods=methods)
+
+    def opened(path: str, get: Callable[[Console, Request], Response]) -> Route:
+        async def answer(request: Request) -> Response:
+            return await run_in_threadpool(get, console, request)
+
+        return Route(path, answer, methods=["GET"])
+
+    async def post_sign_in(request: Request) -> Response:
+        return await run_in_threadpool(sign_in.sign_in, console, request, await forms.read(request))
+
+    one = "/registries/{project}/{registry}"
+    routes = [
+        Route("/healthz", _healthy, methods=["GET"]),
+        Route("/static/{mark}/{name}", _static, methods=["GET"]),
+        opened("/sign-in", sign_in.form),
+        Route("/sign-in", post_sign_in, methods=["POST"]),
+        opened("/sign-in/oidc", sign_in.start_oidc),
+        opened(sign_in.CALLBACK, sign_in.finish_oidc),
+        opened("/sign-in/ticket", sign_in.by_ticket),
+        page("/sign-out", post=sign_in.sign_out),
+        page("/", overview.overview),
+        page("/registries", registries.registries),
+        page("/registries/add", edit.choose, edit.add),
+        page(one, registry.registry),
+        page(f"{one}/edit", edit.edit_form, edit.edit),
+        page(f"{one}/secret", edit.secret_form, edit.secret),
+        page(f"{one}/progress", registry.progress),
+        page(f"{one}/do/{{action}}", registry.confirm, registry.act),
+        page("/annotation", annotation.annotation),
+        page("/clusters", clusters.clusters),
+        page("/clusters/{cluster}", clusters.cluster),
+        page("/clusters/{cluster}/grants", clusters.cluster, clusters.grant),
+        page("/projects", projects.projects),
+        page("/projects/add", projects.edit_form, projects.edit),
+        page("/projects/{project}", projects.project),
+        page("/projects/{project}/edit", projects.edit_form, projects.edit),
+        page("/explain", explain.form, explain.answer),
+    ]
+    handlers: dict[Any, Any] = {
+        404: _not_found(console),
+        405: _not_found(console),
+        forms.TooLargeError: _refuse(console, 413, "This is longer than anything the console takes."),
+        forms.BadFormError: _refuse(console, 400, "This is no form of the console."),
+        Exception: _bug(console),
+    }
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), console.settings, console.tell)
+
+
+async def _healthy(_request: Request) -> Response:
+    return PlainTextResponse("ok")
+
+
+async def _static(request: Request) -> Response:
+    found = static().get(request.path_params["name"])
+    if found is None or request.path_params["mark"] != mark():
+        return PlainTextResponse("There is no such file.", status_code=404)
+    content, kind = found
+    return Response(content, media_type=kind, headers={"etag": f'"{mark()}"'})
+
+
+def _not_found(console: Console) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, error: Exception) -> Response:
+        return await run_in_threadpool(console.unknown, request, getattr(error, "status_code", 404))
+
+    return answer
+
+
+def _refuse(console: Console, status: int, text: str) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, _error: Exception) -> Response:
+        return plain("refused.html", request, console.settings, console.now(), status=status, text=text)
+
+    return answer
+
+
+def _bug(console: Console) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, _error: Exception) -> Response:
+        return plain(
+            "refused.html", request, console.settings, console.now(), status=500, text="Something broke."
+        )
+
+    return answer

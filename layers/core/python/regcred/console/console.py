@@ -1,0 +1,253 @@
+"""One console: what all requests share, and how each is answered."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from hmac import compare_digest
+from typing import Any
+
+from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from regcred.console import draft, guard
+from regcred.console.cookies import SESSION as COOKIE
+from regcred.console.cookies import drop_cookie, put_cookie
+from regcred.console.forms import Form
+from regcred.console.interface import Access, Clock, Settings, Ticket, Vault, Who, never_nudge
+from regcred.console.pages import plain, render
+from regcred.console.reading import Fleet, Reader
+from regcred.console.seal import SESSION, Seal, Session
+from regcred.errors import (
+    ConflictError,
+    MalformedError,
+    MissingError,
+    RefusedError,
+    RegcredError,
+    TransientError,
+)
+from regcred.log import bug
+
+READERS_KEPT = 64
+"""For how many tokens what they may see is kept."""
+
+RESEALED = timedelta(minutes=1)
+"""How old the time of the last request in the cookie may be before it is written again."""
+
+RENEWED = 1 / 3
+"""The last share of a token's life, in which a longer one is asked for."""
+
+
+@dataclass
+class Console:
+    """What all requests share."""
+
+    settings: Settings
+    vault: Vault
+    seal: Seal
+    now: Clock
+    nudge: Callable[[str], bool] = never_nudge
+    ticket: Ticket | None = None
+    tell: Callable[..., None] = lambda *_, **__: None
+    """Writes a line of the log: an event's name, then its fields."""
+    _readers: OrderedDict[str, Reader] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def reader(self, token: SecretStr) -> Reader:
+        """What a token may see; kept by the token's digest, for the tokens that were used last."""
+        key = sha256(token.get_secret_value().encode()).hexdigest()
+        with self._lock:
+            reader = self._readers.pop(key, None) or Reader(
+                self.vault.with_token(token), self.settings, self.now
+            )
+            self._readers[key] = reader
+            while len(self._readers) > READERS_KEPT:
+                self._readers.popitem(last=False)
+            return reader
+
+    def forget(self, token: SecretStr) -> None:
+        """Keep nothing of what a token has read."""
+        key = sha256(token.get_secret_value().encode()).hexdigest()
+        with self._lock:
+            self._readers.pop(key, None)
+
+    def session(self, request: Request) -> Session | None:
+        """The session of a request, if it has one that has not ended."""
+        content = self.seal.open(SESSION, request.cookies.get(COOKIE, ""))
+        session = Session.read(content) if content else None
+        return session if session and not session.ended(self.now(), self.settings) else None
+
+    def begin(self, response: Response, session: Session) -> None:
+        """Put a session into the browser."""
+        put_cookie(response, COOKIE, self.seal.close(SESSION, session.content()))
+
+    def answer(self, request: Request, form: Form, page: Page) -> Response:
+        """Answer a request of somebody who is signed in; send everybody else to sign in."""
+        session = self.session(request)
+        if request.method == "POST" and not guard.same_origin(request, self.settings):
+            return plain("forged.html", request, self.settings, self.now(), status=403)
+        if session is None:
+            return draft.sign_in_first(self.seal, self.settings, self.now(), request, form, entity="")
+        reader = self.reader(session.token)
+        visit = Visit(self, request, form, session, reader, Who(session.name))
+        try:
+            visit.who = reader.access.who()
+        except RefusedError:
+            self.forget(session.token)
+            return draft.sign_in_first(
+                self.seal, self.settings, self.now(), request, form, entity=session.entity
+            )
+        except RegcredError as error:
+            return failure(visit, error)
+        if request.method == "POST" and not compare_digest(form.get("csrf").encode(), session.csrf.encode()):
+            return draft.keep(
+                self.seal,
+                self.settings,
+                visit.page("stale.html", status=403),
+                request,
+                form,
+                entity=session.entity,
+            )
+        response = self._page(visit, page)
+        self._keep_alive(visit, response)
+        return response
+
+    def unknown(self, request: Request, status: int) -> Response:
+        """Answer for an address that does not exist: the same as for what is not the person's own."""
+        if self.session(request) is None:
+            return draft.sign_in_first(self.seal, self.settings, self.now(), request, Form(), entity="")
+
+        def page(visit: Visit) -> Response:
+            return visit.page("missing.html", status=status)
+
+        return self.answer(_as_get(request), Form(), page)
+
+    def _page(self, visit: Visit, page: Page) -> Response:
+        try:
+            response = page(visit)
+        except RegcredError as error:
+            return failure(visit, error)
+        except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a page; its text may hold anything
+            self.tell("bug", path=visit.request.url.path, **bug(error))
+            return visit.page("bug.html", status=500, kind=type(error).__name__)
+        finally:
+            if visit.request.method == "POST":
+                visit.reader.forget()
+        if visit.used_draft:
+            drop_cookie(response, draft.COOKIE)
+        return response
+
+    def _keep_alive(self, visit: Visit, response: Response) -> None:
+        now, session = self.now(), visit.session
+        if visit.signed_out:
+            return
+        if now - session.seen_at >= RESEALED:
+            self.begin(response, session.seen(now))
+        who = visit.who
+        if who.renewable and who.ttl and who.created_ttl and who.ttl < who.created_ttl * RENEWED:
+            with suppress(RegcredError):  # it ends when it ends; the page was answered all the same
+                visit.access.renew()
+
+
+@dataclass
+class Visit:
+    """One request of somebody who is signed in."""
+
+    console: Console
+    request: Request
+    form: Form
+    session: Session
+    reader: Reader
+    who: Who
+    used_draft: bool = False
+    signed_out: bool = False
+
+    @property
+    def access(self) -> Access:
+        """Vault with the person's token."""
+        return self.reader.access
+
+    @property
+    def now(self) -> datetime:
+        """The time."""
+        return self.console.now()
+
+    def fleet(self) -> Fleet:
+        """All that the person may see."""
+        return self.reader.fleet(self.who)
+
+    def asked(self, name: str, default: str = "") -> str:
+        """A parameter of the address."""
+        return self.request.query_params.get(name, default)
+
+    def named(self, name: str) -> str:
+        """A part of the path."""
+        return str(self.request.path_params[name])
+
+    def draft(self) -> Form | None:
+        """What was typed into this form before the session ended."""
+        kept = draft.kept(self.console.seal, self.request, self.who.entity)
+        self.used_draft = self.used_draft or kept is not None
+        return kept
+
+    def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
+        """A page of the console."""
+        expires = self.now + self.who.ttl if self.who.ttl is not None else None
+        return HTMLResponse(
+            render(
+                template,
+                now=self.now,
+                path=self.request.url.path,
+                settings=self.console.settings,
+                csrf=self.session.csrf,
+                session=self.session,
+                token_expires=expires,
+                **values,
+            ),
+            status_code=status,
+        )
+
+    def go(self, path: str) -> Response:
+        """Send the browser to another page of the console, after something was done."""
+        return RedirectResponse(path, status_code=303)
+
+
+Page = Callable[[Visit], Response]
+
+
+def missing(visit: Visit) -> Response:
+    """The page for what is not there, or not the person's own."""
+    return visit.page("missing.html", status=404)
+
+
+def _as_get(request: Request) -> Request:
+    """The request without its method: nothing is done for an address that does not exist."""
+    return Request({**request.scope, "method": "GET"})
+
+
+_STATUS: tuple[tuple[type[RegcredError], int], ...] = (
+    (MissingError, 404),
+    (RefusedError, 404),
+    (TransientError, 503),
+    (ConflictError, 409),
+    (MalformedError, 422),
+)
+
+
+def failure(visit: Visit, error: RegcredError) -> Response:
+    """The page for a failure.
+
+    "Not there" and "not yours" get one and the same page, so that nobody learns which names exist.
+    """
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    if status == 404:  # noqa: PLR2004 - the status itself
+        return visit.page("missing.html", status=status)
+    typed = visit.form.typed()
+    secrets = len(typed) < len(visit.form.fields) - visit.form.has("csrf")
+    return visit.page("failure.html", status=status, error=str(error), typed=typed, secrets=secrets)

@@ -1,0 +1,84 @@
+"""What a person typed into a form whose session had ended: kept, sealed, until that person has signed in again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from regcred.console import guard
+from regcred.console.cookies import SESSION as SESSION_COOKIE
+from regcred.console.cookies import drop_cookie, put_cookie
+from regcred.console.forms import Form
+from regcred.console.interface import Settings
+from regcred.console.pages import plain
+from regcred.console.seal import COOKIE_MAX, DRAFT, Seal
+
+COOKIE = "__Host-regcred-draft"
+
+
+def sign_in_first(
+    seal: Seal, settings: Settings, now: datetime, request: Request, form: Form, *, entity: str
+) -> Response:
+    """Send somebody to sign in, and keep what was typed.
+
+    Args:
+        seal: Seals what was typed.
+        settings: What the console is told.
+        now: The time.
+        request: A request without a session that still holds.
+        form: What was typed.
+        entity: Who it was, if that is known: what was typed is then given back to nobody else.
+    """
+    path = guard.local_path(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+    onward = "/sign-in" + (f"?next={quote(path, safe='')}" if path != "/" else "")
+    response: Response
+    if request.method in {"GET", "HEAD"}:
+        response = RedirectResponse(onward, status_code=303)
+    else:
+        typed = form.typed()
+        sealed = _sealed(seal, settings, request, form, entity)
+        response = plain(
+            "signed-out.html",
+            request,
+            settings,
+            now,
+            status=401,
+            onward=onward,
+            kept=bool(sealed),
+            typed=typed,
+            secrets=len(typed) < len(form.fields) - form.has("csrf"),
+        )
+        if sealed:
+            put_cookie(response, COOKIE, sealed)
+    if SESSION_COOKIE in request.cookies:
+        drop_cookie(response, SESSION_COOKIE)
+    return response
+
+
+def keep(
+    seal: Seal, settings: Settings, response: Response, request: Request, form: Form, *, entity: str
+) -> Response:
+    """Keep what was typed into a form that must be sent again."""
+    if sealed := _sealed(seal, settings, request, form, entity):
+        put_cookie(response, COOKIE, sealed)
+    return response
+
+
+def kept(seal: Seal, request: Request, entity: str) -> Form | None:
+    """What was kept for this form and this person."""
+    content = seal.open(DRAFT, request.cookies.get(COOKIE, ""))
+    if content is None or content["path"] != request.url.path or content["entity"] not in {"", entity}:
+        return None
+    return Form([(str(key), str(value)) for key, value in content["fields"]])
+
+
+def _sealed(seal: Seal, settings: Settings, request: Request, form: Form, entity: str) -> str:
+    """The text of the cookie; empty if nothing was typed, or too much."""
+    typed = form.typed()
+    if not typed or not guard.same_origin(request, settings):
+        return ""
+    text = seal.close(DRAFT, {"path": request.url.path, "entity": entity, "fields": typed})
+    return text if len(text) <= COOKIE_MAX else ""

@@ -1,0 +1,221 @@
+"""Forms for definitions, made from the models of the providers and the words below their fields. Pure."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from regcred.console.forms import SECRET, Form
+from regcred.errors import MalformedError
+from regcred.registry import catalog
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.descriptions import descriptions
+from regcred.registry.parsing import problems
+
+AUTH = "auth"
+"""The field by which a provider that knows several ways to sign in is told which; its first value is the keyless one."""
+
+COMMON = ("description", "probe", "repositories")
+"""Fields that every provider has; they come last."""
+
+
+class Input(StrEnum):
+    """How a field is asked for."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    CHECK = "check"
+    CHOICE = "choice"
+    SEVERAL = "several"
+    """Any of a few words."""
+    LINES = "lines"
+    """Several texts, one a line."""
+    SECRET = "secret"  # noqa: S105 - a word
+    LONG_SECRET = "long-secret"  # noqa: S105 - a word
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a form."""
+
+    name: str
+    label: str
+    help: str
+    input: Input
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    """What it shows: what was typed, or what is in force."""
+    error: str = ""
+
+    @property
+    def value(self) -> str:
+        """What a field with one value shows."""
+        return self.values[0] if self.values else ""
+
+
+def summary(provider: str) -> str:
+    """What a provider is for, in a line: the first of its module."""
+    import sys  # noqa: PLC0415 - only to find a module by its name
+
+    module = sys.modules[catalog.definition_model(provider).__module__]
+    return (module.__doc__ or "").strip().partition("\n")[0].rstrip(".").replace("``", "")
+
+
+def fields_of(
+    provider: str, content: Mapping[str, Any], errors: Mapping[str, str] | None = None
+) -> tuple[list[Field], list[Field]]:
+    """The fields of a provider's form: those that matter first, and the optional ones.
+
+    Args:
+        provider: Its name.
+        content: What to show in them.
+        errors: By field, what is wrong.
+    """
+    model = catalog.definition_model(provider)
+    words = descriptions(model)
+    found = [
+        _field(name, info, words.get(name, ""), content, (errors or {}).get(name, ""))
+        for name, info in model.model_fields.items()
+        if name != "provider"
+    ]
+    asked = {name for name, error in (errors or {}).items() if error} | {AUTH} | set(content)
+    first = [field for field in found if (field.required or field.name in asked) and field.name not in COMMON]
+    first += [field for field in found if field.name in COMMON and field.error]
+    rest = [field for field in found if field not in first]
+    return sorted(first, key=lambda field: not field.required), rest
+
+
+def _field(name: str, info: FieldInfo, words: str, content: Mapping[str, Any], error: str) -> Field:
+    kind, choices = _input(info.annotation)
+    return Field(
+        name=name,
+        label=name.replace("_", " "),
+        help=" ".join(words.replace("``", "").split()),
+        input=kind,
+        required=info.is_required(),
+        choices=choices,
+        values=_shown(content[name] if name in content else _default(info)),
+        error=error,
+    )
+
+
+def _default(info: FieldInfo) -> Any:
+    return () if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
+
+
+def _shown(value: Any) -> tuple[str, ...]:
+    if isinstance(value, list | tuple):
+        return tuple(str(item.value if isinstance(item, Enum) else item) for item in value)
+    if isinstance(value, bool):
+        return ("yes",) if value else ()
+    if isinstance(value, Enum):
+        return (str(value.value),)
+    return (str(value),) if value is not None else ()
+
+
+def _input(annotation: Any) -> tuple[Input, tuple[str, ...]]:  # noqa: PLR0911 - one for each type
+    """How to ask for a value of this type, and the words to choose from."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _input(args[0])
+    if origin in {Union, types.UnionType}:
+        return _input(next(arg for arg in args if arg is not type(None)))
+    if origin is Literal:
+        return Input.CHOICE, tuple(map(str, args))
+    if origin in {tuple, list}:
+        kind, choices = _input(args[0])
+        return (Input.SEVERAL, choices) if kind is Input.CHOICE else (Input.LINES, ())
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return Input.CHOICE, tuple(str(item.value) for item in annotation)
+    if annotation is bool:
+        return Input.CHECK, ()
+    return (Input.NUMBER if annotation is int else Input.TEXT), ()
+
+
+def content_of(provider: str, form: Form) -> dict[str, Any]:
+    """What was typed as a definition: fields that were left empty are left out, so that their defaults hold."""
+    content: dict[str, Any] = {"provider": provider}
+    for name, info in catalog.definition_model(provider).model_fields.items():
+        if name == "provider":
+            continue
+        kind, _ = _input(info.annotation)
+        if kind is Input.CHECK:
+            content[name] = form.has(name)
+        elif kind is Input.LINES:
+            if items := [item for item in re.split(r"[\s,]+", form.whole(name)) if item]:
+                content[name] = items
+        elif kind is Input.SEVERAL:
+            if items := form.all(name):
+                content[name] = items
+        elif value := form.get(name):
+            content[name] = value
+    return content
+
+
+def check(provider: str, content: Mapping[str, Any]) -> tuple[BaseDefinition | None, dict[str, str]]:
+    """Give what was typed its type.
+
+    Returns:
+        The definition, or what is wrong by field (``""`` for what concerns several).
+    """
+    model = catalog.definition_model(provider)
+    try:
+        return model.model_validate(dict(content)), {}
+    except ValidationError as error:
+        found: dict[str, str] = {}
+        for field, text in problems(error, model):
+            name = re.split(r"[.\[]", field, maxsplit=1)[0]
+            known = name if name in model.model_fields else ""
+            said = text.removeprefix(f"{field}: ") if known else text
+            found[known] = f"{found[known]}; {said}" if known in found else said
+        return None, found
+
+
+def secrets_of(
+    provider: str, content: Mapping[str, Any], errors: Mapping[str, str] | None = None
+) -> list[Field]:
+    """The fields of the upstream secret that a definition needs; none where it is keyless.
+
+    Args:
+        provider: Its name.
+        content: The definition as far as it was typed.
+        errors: By field, what is wrong.
+    """
+    model = catalog.definition_model(provider)
+    definition, _ = check(provider, content)
+    if definition is None:
+        known = {name: value for name, value in content.items() if name in model.model_fields}
+        definition = model.model_construct(**known)
+    try:
+        wanted = definition.upstream_fields()
+    except (AttributeError, TypeError, ValueError, KeyError, MalformedError):
+        return []  # it depends on a field that is not typed yet
+    return [_secret(name, words, (errors or {}).get(SECRET + name, "")) for name, words in wanted.items()]
+
+
+_OPEN = frozenset({"username", "user", "client_id", "app_id"})
+"""Fields of the upstream secret that a person may see while typing."""
+
+_LONG = ("key", "pem", "json")
+
+
+def _secret(name: str, words: str, error: str) -> Field:
+    kind = Input.LONG_SECRET if any(word in name for word in _LONG) and "access" not in name else Input.SECRET
+    if name in _OPEN:
+        kind = Input.TEXT
+    return Field(SECRET + name, name.replace("_", " "), words, kind, required=True, error=error)
+
+
+def secret_of(fields: Sequence[Field], form: Form) -> tuple[dict[str, str], dict[str, str]]:
+    """The upstream secret that was typed, and what is missing of it by field."""
+    given = {field.name.removeprefix(SECRET): form.get(field.name) for field in fields}
+    missing = {SECRET + name: "is missing" for name, value in given.items() if not value}
+    return given, missing

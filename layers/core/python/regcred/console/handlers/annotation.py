@@ -1,0 +1,36 @@
+"""What to paste into a workload so that it pulls with one registry or several."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from regcred.console.console import Visit
+from regcred.errors import MalformedError
+from regcred.reference import Reference
+from regcred.views.annotation import FORMATS, text
+
+MOST = 50
+"""Registries of one workload, at most."""
+
+LABELS = {"yaml": "YAML", "helm": "Helm values", "kustomize": "Kustomize"}
+
+
+def annotation(visit: Visit) -> Response:
+    """Show the annotation for the registries that the address names."""
+    references = []
+    for value in visit.request.query_params.getlist("ref")[:MOST]:
+        try:
+            references.append(Reference.parse(value))
+        except MalformedError:
+            continue
+    form = visit.asked("format", "yaml")
+    form = form if form in FORMATS else "yaml"
+    known = {row.reference for row in visit.fleet().rows}
+    references = sorted({reference for reference in references if reference in known})
+    return visit.page(
+        "annotation.html",
+        references=references,
+        texts=[(name, LABELS[name], text(references, name)) for name in FORMATS] if references else [],
+        chosen=form,
+        others=[row.reference for row in visit.fleet().rows if row.reference not in references][:200],
+    )

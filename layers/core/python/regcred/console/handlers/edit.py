@@ -1,0 +1,231 @@
+"""Adding a registry, changing its definition, and giving it a new upstream secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+from starlette.responses import Response
+
+from regcred.console import fields
+from regcred.console.console import Visit
+from regcred.console.forms import Form
+from regcred.console.handlers.registry import ask, read, reference_of
+from regcred.errors import ConflictError, MalformedError, MissingError, RefusedError, RegcredError
+from regcred.reference import Reference
+from regcred.registry import catalog
+from regcred.registry.definition import BaseDefinition, check_allowed
+from regcred.vault.records.declared import Action, Definition
+
+
+def choose(visit: Visit) -> Response:
+    """Let the person choose the kind of registry."""
+    if visit.asked("provider"):
+        return add_form(visit)
+    known = [(name, fields.summary(name), _is_keyless(name)) for name in catalog.names()]
+    return visit.page(
+        "choose.html", providers=sorted(known, key=lambda item: not item[2]), project=visit.asked("project")
+    )
+
+
+def _is_keyless(provider: str) -> bool:
+    return not fields.secrets_of(provider, {})
+
+
+def add_form(visit: Visit) -> Response:
+    """Show the form of a vendor."""
+    kept = visit.draft()
+    form = kept or visit.form
+    provider = _provider(form.get("provider") or visit.asked("provider"))
+    content = fields.content_of(provider, kept) if kept else {}
+    return _form(visit, provider, content, form=form)
+
+
+def _provider(name: str) -> str:
+    if name not in catalog.names():
+        raise MissingError("there is no such kind of registry")
+    return name
+
+
+def _form(
+    visit: Visit,
+    provider: str,
+    content: Mapping[str, Any],
+    *,
+    form: Form,
+    errors: Mapping[str, str] | None = None,
+    reference: Reference | None = None,
+    version: int = 0,
+    status: int = 200,
+) -> Response:
+    first, rest = fields.fields_of(provider, content, errors)
+    return visit.page(
+        "edit.html",
+        status=status,
+        provider=provider,
+        summary=fields.summary(provider),
+        first=first,
+        rest=rest,
+        secrets=[] if reference else fields.secrets_of(provider, content, errors),
+        keyless=_is_keyless(provider),
+        reference=reference,
+        version=version,
+        projects=sorted(visit.fleet().projects) if reference is None else [],
+        project=form.get("project") or visit.asked("project"),
+        name=form.get("registry"),
+        errors=errors or {},
+    )
+
+
+def add(visit: Visit) -> Response:
+    """Check what was typed, write it, and have the first credential fetched."""
+    form = visit.form
+    provider = _provider(form.get("provider"))
+    content = fields.content_of(provider, form)
+    definition, errors = fields.check(provider, content)
+    reference = _reference(form, errors)
+    secret_fields = fields.secrets_of(provider, content)
+    secret, missing = fields.secret_of(secret_fields, form)
+    errors |= missing
+    if definition is None or reference is None or errors:
+        return _form(visit, provider, content, form=form, errors=errors, status=422)
+    store = visit.access.store
+    try:
+        version = store.definition_version(reference)
+        if version and _exists(visit, reference):
+            errors["registry"] = f"{reference} exists already: choose another name, or edit that one"
+        elif problem := not_allowed(visit, reference, definition):
+            errors[""] = problem
+    except (RefusedError, MalformedError):
+        errors["project"] = "your token may not add registries to a project of this name"
+    if errors:
+        return _form(visit, provider, content, form=form, errors=errors, status=422)
+    _write(visit, reference, definition, secret, version=version)
+    return visit.go(f"/registries/{reference}")
+
+
+def _reference(form: Form, errors: dict[str, str]) -> Reference | None:
+    try:
+        return Reference(form.get("project"), form.get("registry"))
+    except MalformedError as error:
+        errors[error.field or "registry"] = str(error)
+        return None
+
+
+def _exists(visit: Visit, reference: Reference) -> bool:
+    try:
+        return visit.access.store.definition(reference) is not None
+    except MalformedError:
+        return True
+
+
+def not_allowed(visit: Visit, reference: Reference, definition: BaseDefinition) -> str:
+    """Why the project may not use what a definition names; empty if it may, or if that can't be told."""
+    try:
+        found = visit.access.store.project(reference.project)
+    except RefusedError:
+        return ""
+    if found is None:
+        return f"there is no project {reference.project}; a platform admin makes it"
+    policy = found.value
+    try:
+        check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
+    except RefusedError as error:
+        return str(error)
+    return ""
+
+
+def _write(
+    visit: Visit, reference: Reference, definition: BaseDefinition, secret: Mapping[str, str], *, version: int
+) -> None:
+    """The secret first: a definition whose secret is missing would fail at once."""
+    store = visit.access.store
+    if secret:
+        _write_secret(visit, reference, secret)
+    store.write_definition(reference, Definition.model_validate(definition.content()), cas=version)
+    if definition.needs_credential():
+        ask(visit, reference, Action.ROTATE)
+
+
+def _write_secret(visit: Visit, reference: Reference, secret: Mapping[str, str]) -> None:
+    store = visit.access.store
+    typed = {name: SecretStr(value) for name, value in secret.items()}
+    store.write_upstream(reference, typed, cas=store.upstream_version(reference))
+
+
+def edit_form(visit: Visit) -> Response:
+    """Show the definition of a registry as a form."""
+    shown = read(visit)
+    kept = visit.draft()
+    provider = _provider(str(shown.content.get("provider", "")))
+    content = fields.content_of(provider, kept) if kept else shown.content
+    form = kept or Form(
+        [("project", shown.row.reference.project), ("registry", shown.row.reference.registry)]
+    )
+    return _form(visit, provider, content, form=form, reference=shown.row.reference, version=shown.version)
+
+
+def edit(visit: Visit) -> Response:
+    """Write a changed definition, and have a credential fetched by it."""
+    form, reference = visit.form, reference_of(visit)
+    shown = read(visit)
+    provider = _provider(form.get("provider") or str(shown.content.get("provider", "")))
+    content = fields.content_of(provider, form)
+    definition, errors = fields.check(provider, content)
+    version = form.get("version")
+    if definition is not None and not errors:
+        if problem := not_allowed(visit, reference, definition):
+            errors[""] = problem
+        elif not version.isdecimal() or int(version) != shown.version:
+            errors[""] = (
+                "somebody else has changed this definition since you opened it; what you typed is below: compare it with "
+                "the registry's page, and send it again"
+            )
+    if definition is not None and not errors:
+        try:
+            _write(visit, reference, definition, {}, version=shown.version)
+        except ConflictError:
+            errors[""] = "somebody else has just written this definition; look at it, and send yours again"
+        else:
+            return visit.go(f"/registries/{reference}")
+    return _form(
+        visit,
+        provider,
+        content,
+        form=form,
+        errors=errors,
+        reference=reference,
+        version=shown.version,
+        status=422,
+    )
+
+
+def secret_form(visit: Visit) -> Response:
+    """Ask for a new upstream secret."""
+    return _secret_form(visit)
+
+
+def _secret_form(visit: Visit, errors: Mapping[str, str] | None = None, *, status: int = 200) -> Response:
+    shown = read(visit)
+    provider = _provider(str(shown.content.get("provider", "")))
+    wanted = fields.secrets_of(provider, shown.content, errors)
+    return visit.page("secret.html", status=status, row=shown.row, secrets=wanted, errors=errors or {})
+
+
+def secret(visit: Visit) -> Response:
+    """Write a new upstream secret, and have a credential fetched with it."""
+    shown = read(visit)
+    provider = _provider(str(shown.content.get("provider", "")))
+    wanted = fields.secrets_of(provider, shown.content)
+    given, missing = fields.secret_of(wanted, visit.form)
+    if not wanted:
+        return _secret_form(visit, {"": "this registry is keyless: it needs no upstream secret"}, status=422)
+    if missing:
+        return _secret_form(visit, missing, status=422)
+    try:
+        _write_secret(visit, shown.row.reference, given)
+    except ConflictError as error:
+        raise RegcredError(f"{error}; nothing was written: send it again") from None
+    ask(visit, shown.row.reference, Action.ROTATE)
+    return visit.go(f"/registries/{shown.row.reference}")

@@ -1,0 +1,141 @@
+"""The projects: what each may use, its registries, and who is in its groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from regcred.console.console import Visit
+from regcred.console.handlers.clusters import may_write
+from regcred.errors import MalformedError, MissingError, RefusedError
+from regcred.reference import check_label
+from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.document import malformed
+from regcred.vault.records.paths import project_path
+
+
+def projects(visit: Visit) -> Response:
+    """Show all projects that the person may see."""
+    fleet = visit.fleet()
+    counts = dict.fromkeys(fleet.projects, 0)
+    for row in fleet.rows:
+        counts[row.reference.project] += 1
+    return visit.page("projects.html", fleet=fleet, counts=counts, may_add=fleet.whole and _may_add(visit))
+
+
+def _may_add(visit: Visit) -> bool:
+    return may_write(visit, project_path("new"))
+
+
+def project(visit: Visit) -> Response:
+    """Show one project."""
+    name = _label(visit.named("project"))
+    found = visit.reader.project(name)
+    if found.policy is None and not found.defined and not found.entries and not found.problems:
+        raise MissingError("there is no such project")
+    return visit.page(
+        "project.html",
+        project=found,
+        rows=list(found.rows())[:100],
+        more_rows=max(0, len(list(found.rows())) - 100),
+        groups=visit.access.groups(name),
+        may_edit=may_write(visit, project_path(name)),
+    )
+
+
+def _label(name: str) -> str:
+    try:
+        return check_label(name, field="project")
+    except MalformedError as error:
+        raise MissingError(str(error)) from None
+
+
+_LISTS = ("hosts", "accounts", "clusters")
+
+
+def edit_form(visit: Visit) -> Response:
+    """Show what a project may use as a form."""
+    name = visit.request.path_params.get("project", "")
+    kept = visit.draft()
+    if name and not kept:
+        _label(name)
+        return _form(visit, name, _text(visit, name))
+    if not name and not visit.fleet().whole:
+        raise RefusedError("only platform admins add projects")
+    values = {field: kept.whole(field) for field in (*_LISTS, "paths", "role_arn", "name")} if kept else {}
+    return _form(visit, name, values)
+
+
+def _text(visit: Visit, name: str) -> dict[str, str]:
+    found = visit.access.store.project(name)
+    policy = found.value if found else ProjectPolicy()
+    values = {field: "\n".join(getattr(policy, field)) for field in _LISTS}
+    paths = "\n".join(f"{host}/{prefix}" for host, prefixes in policy.paths.items() for prefix in prefixes)
+    return values | {
+        "paths": paths,
+        "role_arn": policy.role_arn,
+        "version": str(found.version if found else 0),
+    }
+
+
+def _form(
+    visit: Visit, name: str, values: Mapping[str, str], *, status: int = 200, error: str = ""
+) -> Response:
+    return visit.page("project-edit.html", status=status, name=name, values=values, error=error)
+
+
+def edit(visit: Visit) -> Response:
+    """Write what a project may use."""
+    form = visit.form
+    name = visit.request.path_params.get("project") or form.get("name")
+    values = {field: form.whole(field) for field in (*_LISTS, "paths", "role_arn", "name", "version")}
+    shown = visit.request.path_params.get("project", "")
+    try:
+        check_label(name, field="project")
+        policy = _policy(values, name)
+    except MalformedError as error:
+        return _form(visit, shown, values, status=422, error=str(error))
+    version = form.get("version") or "0"
+    current = visit.access.store.project(name)
+    if not version.isdecimal() or int(version) != (current.version if current else 0):
+        text = (
+            "there is a project of this name already"
+            if not shown
+            else "somebody else has changed it since you opened it"
+        )
+        values["version"] = str(current.version if current else 0)
+        return _form(
+            visit,
+            shown,
+            values,
+            status=409,
+            error=f"{text}; what you typed is below: compare, and send it again",
+        )
+    visit.access.store.write_project(name, policy, cas=int(version))
+    return visit.go(f"/projects/{name}")
+
+
+def _policy(values: Mapping[str, str], name: str) -> ProjectPolicy:
+    paths: dict[str, list[str]] = {}
+    for item in _items(values["paths"]):
+        host, slash, prefix = item.partition("/")
+        if not slash or not prefix:
+            raise MalformedError(
+                f"paths: {item[:80]!r}: write HOST/PREFIX, as in registry.example.com/team", field="paths"
+            )
+        paths.setdefault(host, []).append(prefix)
+    try:
+        return ProjectPolicy(
+            paths=paths,
+            role_arn=values["role_arn"].strip(),
+            **{field: sorted(set(_items(values[field]))) for field in _LISTS},
+        )
+    except ValidationError as error:
+        raise malformed(error, where=name) from None
+
+
+def _items(text: str) -> list[str]:
+    return [item for item in re.split(r"[\s,]+", text) if item]

@@ -1,0 +1,137 @@
+"""The list of registries: filtered, sorted and paged on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.responses import Response
+
+from regcred.console import health
+from regcred.console.console import Visit
+from regcred.console.reading import PENDING, Fleet, Row
+from regcred.vault.records.index import State
+
+PAGE = 40
+"""Registries on one page: the page stays under 60 KB."""
+
+SEARCH_MAX = 120
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+_GRAVITY = {
+    State.FAILING.value: 0,
+    PENDING: 1,
+    State.REVOKED.value: 2,
+    State.OK.value: 3,
+    State.REMOVED.value: 4,
+}
+
+SORTS: dict[str, Callable[[Row], Any]] = {
+    "name": lambda row: row.reference,
+    "state": lambda row: (_GRAVITY[row.state], row.reference),
+    "expiry": lambda row: (row.expires_at or _NEVER, row.reference),
+    "rotated": lambda row: (row.entry.changed_at if row.entry else _NEVER, row.reference),
+    "use": lambda row: (-row.namespaces, row.reference),
+    "vendor": lambda row: (row.entry.provider if row.entry else "", row.reference),
+}
+"""By the word in the address, how rows are ordered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What of the list is wanted, as the address says it."""
+
+    text: str = ""
+    state: str = ""
+    vendor: str = ""
+    project: str = ""
+    sort: str = "name"
+    down: bool = False
+    page: int = 1
+
+    @classmethod
+    def of(cls, visit: Visit) -> Query:
+        """Read it from the address; what makes no sense counts as not given."""
+        page = visit.asked("page")
+        return cls(
+            text=visit.asked("q").strip().lower()[:SEARCH_MAX],
+            state=visit.asked("state"),
+            vendor=visit.asked("vendor"),
+            project=visit.asked("project"),
+            sort=visit.asked("sort") if visit.asked("sort") in SORTS else "name",
+            down=visit.asked("order") == "down",
+            page=min(int(page), 10**6) if page.isascii() and page.isdecimal() and len(page) < 8 else 1,  # noqa: PLR2004
+        )
+
+    def address(self, **changes: Any) -> str:
+        """The address of the same list with some things changed; the first page unless one is named."""
+        values = {
+            "q": self.text,
+            "state": self.state,
+            "vendor": self.vendor,
+            "project": self.project,
+            "sort": self.sort if self.sort != "name" else "",
+            "order": "down" if self.down else "",
+        } | changes
+        query = urlencode({name: value for name, value in values.items() if value})
+        return f"/registries?{query}" if query else "/registries"
+
+    def sorted_by(self, sort: str) -> str:
+        """The address of the list in another order; the other way round if it is in that order already."""
+        down = sort == self.sort and not self.down
+        return self.address(sort=sort if sort != "name" else "", order="down" if down else "")
+
+    @property
+    def filtered(self) -> bool:
+        """Whether anything is left out."""
+        return bool(self.text or self.state or self.vendor or self.project)
+
+    def matches(self, row: Row, now: datetime) -> bool:
+        """Whether a registry is wanted."""
+        if self.project and row.reference.project != self.project:
+            return False
+        if self.vendor and (row.entry is None or row.entry.provider != self.vendor):
+            return False
+        if self.state and not (
+            health.is_expiring(row, now) if self.state == "expiring" else row.state == self.state
+        ):
+            return False
+        if not self.text:
+            return True
+        hosts = row.entry.hosts if row.entry else ()
+        return self.text in str(row.reference) or any(self.text in host for host in hosts)
+
+
+def registries(visit: Visit) -> Response:
+    """Show the registries that are wanted."""
+    fleet, query, now = visit.fleet(), Query.of(visit), visit.now
+    found = [row for row in fleet.rows if query.matches(row, now)] if query.filtered else list(fleet.rows)
+    if query.sort != "name" or query.down or query.filtered:
+        found.sort(key=SORTS[query.sort], reverse=query.down)
+    pages = max(1, -(-len(found) // PAGE))
+    page = min(max(query.page, 1), pages)
+    shown = found[(page - 1) * PAGE : page * PAGE]
+    return visit.page(
+        "registries.html",
+        fleet=fleet,
+        query=query,
+        rows=[(row, health.life_left(row, now)) for row in shown],
+        total=len(found),
+        first=(page - 1) * PAGE + 1 if shown else 0,
+        page_number=page,
+        pages=pages,
+        vendors=_vendors(fleet.rows),
+        states=[*(state.value for state in State), PENDING, "expiring"],
+        may_add=_may_add(fleet),
+    )
+
+
+def _vendors(rows: Sequence[Row]) -> list[str]:
+    return sorted({row.entry.provider for row in rows if row.entry and row.entry.provider})
+
+
+def _may_add(fleet: Fleet) -> bool:
+    return bool(fleet.projects)

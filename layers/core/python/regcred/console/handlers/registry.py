@@ -1,0 +1,230 @@
+"""One registry: what it is, how it is, where it is in place, and what can be done with it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from regcred.console import charts, health
+from regcred.console.console import Visit
+from regcred.console.reading import Row
+from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError
+from regcred.reference import Reference
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.parsing import parse
+from regcred.registry.trust import Asker
+from regcred.vault.records.declared import Action, Request
+from regcred.vault.records.paths import registry_path
+from regcred.vault.store import Versioned
+from regcred.wording import duration
+
+WATCHED = timedelta(minutes=10)
+"""How long a page goes on looking for the outcome of what was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a registry is in place within one cluster."""
+
+    cluster: str
+    namespaces: list[tuple[str, int]]
+    """By name, with the version there."""
+    behind: int
+    refused: list[tuple[str, str, int]]
+    """What it means, what to do, and in how many namespaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One registry, as far as the token may see it."""
+
+    row: Row
+    definition: BaseDefinition | None
+    content: Mapping[str, Any]
+    version: int
+    broken: str
+    """Why the definition can't be read, if so."""
+    role_arn: str
+
+
+def reference_of(visit: Visit) -> Reference:
+    """The registry that the path names.
+
+    Raises:
+        MissingError: No registry can have that name.
+    """
+    try:
+        return Reference(visit.named("project"), visit.named("registry"))
+    except MalformedError as error:
+        raise MissingError(str(error)) from None
+
+
+def read(visit: Visit) -> Shown:
+    """Read a registry now.
+
+    Raises:
+        MissingError: There is none.
+        RefusedError: The token may not see it.
+    """
+    reference = reference_of(visit)
+    project = visit.reader.project(reference.project)
+    row = project.row(reference.registry)
+    found, broken = None, ""
+    try:
+        found = visit.access.store.definition(reference)
+    except MalformedError as error:
+        broken = str(error)
+    except RefusedError:
+        if row.entry is None:
+            raise
+    if found is None and row.entry is None and not broken and not row.places:
+        raise MissingError(f"there is no registry {reference}")
+    definition, problem = _typed(reference, found)
+    return Shown(
+        row=row,
+        definition=definition,
+        content=found.value.content() if found else {},
+        version=found.version if found else 0,
+        broken=broken or problem,
+        role_arn=project.policy.role_arn if project.policy else "",
+    )
+
+
+def _typed(reference: Reference, found: Versioned[Any] | None) -> tuple[BaseDefinition | None, str]:
+    if found is None:
+        return None, ""
+    try:
+        return parse(found.value.content(), where=registry_path(reference)), ""
+    except MalformedError as error:
+        return None, str(error)
+
+
+def registry(visit: Visit) -> Response:
+    """Show a registry."""
+    shown = read(visit)
+    row, now = shown.row, visit.now
+    return visit.page(
+        "registry.html",
+        row=row,
+        shown=shown,
+        fields=[(name, plain(value)) for name, value in shown.content.items() if name != "provider"],
+        provider=str(shown.content.get("provider") or (row.entry.provider if row.entry else "")),
+        needs=[need for need in health.row_needs(row, now) if need.what],
+        left=health.life_left(row, now),
+        places=[_place(row, cluster) for cluster in sorted(row.places)],
+        trust=trust(shown),
+        static=bool(shown.definition and shown.definition.upstream_fields()),
+        asked=request_of(visit, row.reference),
+        history=(outcomes := history_of(visit, row.reference)),
+        chart=charts.outcomes(outcomes),
+    )
+
+
+def trust(shown: Shown) -> str:
+    """What the vendor's side must configure; empty where nothing must be, or where it can't be told."""
+    if shown.definition is None or not shown.role_arn or shown.definition.upstream_fields():
+        return ""
+    with suppress(RegcredError):
+        return shown.definition.trust(Asker(shown.row.reference.project, shown.role_arn))
+    return ""
+
+
+def plain(value: Any) -> str:
+    """A field's value for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _place(row: Row, cluster: str) -> Place:
+    place = row.places[cluster]
+    words = Counter(place.refused.values())
+    return Place(
+        cluster=cluster,
+        namespaces=sorted((name, version) for version, names in place.placed.items() for name in names),
+        behind=row.behind.get(cluster, 0),
+        refused=[(health.refusal(word), health.remedy(word), count) for word, count in sorted(words.items())],
+    )
+
+
+def request_of(visit: Visit, reference: Reference) -> Request | None:
+    """What was asked and is not answered yet, as far as the token may see it."""
+    with suppress(RegcredError):
+        if (found := visit.access.store.request(reference)) and visit.now - found.value.asked_at < WATCHED:
+            return found.value
+    return None
+
+
+def progress(visit: Visit) -> Response:
+    """Tell a page that waits whether what was asked is answered."""
+    reference = reference_of(visit)
+    project = visit.reader.project(reference.project)
+    if project.row(reference.registry).entry is None and reference.registry not in project.defined:
+        raise MissingError(f"there is no registry {reference}")
+    asked = request_of(visit, reference)
+    if asked is None:
+        return JSONResponse({"done": True, "text": ""})
+    return JSONResponse({"done": False, "text": f"Asked {duration(visit.now - asked.asked_at)} ago."})
+
+
+_ACTIONS = {"verify": Action.VERIFY, "rotate": Action.ROTATE, "revoke": Action.REVOKE}
+
+
+def confirm(visit: Visit) -> Response:
+    """Ask before something is done."""
+    _check_action(visit)
+    return _confirm(visit, read(visit))
+
+
+def _check_action(visit: Visit) -> None:
+    if visit.named("action") not in {*_ACTIONS, "remove"}:
+        raise MissingError("there is no such action")
+
+
+def _confirm(visit: Visit, shown: Shown, *, status: int = 200, error: str = "") -> Response:
+    return visit.page(
+        "confirm.html",
+        status=status,
+        row=shown.row,
+        action=visit.named("action"),
+        error=error,
+        typed=visit.form.get("name"),
+    )
+
+
+def act(visit: Visit) -> Response:
+    """Do what was asked: a request in Vault, written with the person's own token; or the removal of the registry."""
+    _check_action(visit)
+    shown, action = read(visit), visit.named("action")
+    reference = shown.row.reference
+    if action in {"revoke", "remove"} and visit.form.get("name") != str(reference):
+        return _confirm(visit, shown, status=422, error=f"Type {reference} to go on.")
+    if action == "remove":
+        visit.access.store.remove_definition(reference)
+        return visit.go(f"/registries?project={reference.project}")
+    ask(visit, reference, _ACTIONS[action])
+    return visit.go(f"/registries/{reference}")
+
+
+def ask(visit: Visit, reference: Reference, action: Action) -> None:
+    """Ask rotate for something, and tell dispatch where it can be told."""
+    visit.access.store.ask(reference, Request(action=action, asked_at=visit.now))
+    with suppress(RegcredError):
+        visit.console.nudge(reference.project)
+
+
+def history_of(visit: Visit, reference: Reference) -> list[charts.Outcome]:
+    """The last outcomes of a registry, newest first; none where the token may not read them."""
+    with suppress(RegcredError):
+        if found := visit.access.store.history(reference.project):
+            return [charts.outcome(attempt) for attempt in found.value.attempts(reference.registry)]
+    return []

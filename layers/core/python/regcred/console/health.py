@@ -1,0 +1,225 @@
+"""What is told of the fleet: what runs out, what needs a person, and what to do about it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from regcred.console.reading import PENDING, Fleet, Row
+from regcred.vault.records.index import State
+from regcred.wording import duration, plural
+
+SILENT = timedelta(minutes=25)
+"""Sync writes its status on change, and every ten minutes as a heartbeat; older than this, it does not run."""
+
+SLOW = timedelta(minutes=15)
+"""A registry that was added longer ago than this and has no outcome yet waits for a dispatch that does not run."""
+
+HOURS = 24
+
+REFUSALS = {
+    "not-granted": (
+        "the namespace may not use this project",
+        "grant it to the namespace, or take the annotation off",
+    ),
+    "no-such-registry": ("there is no registry of this name", "correct the annotation, or add the registry"),
+    "not-ready": ("there is no credential yet", "wait for the first rotation, or rotate it now"),
+    "public": ("everybody can pull from it", "take the annotation off: no credential is needed"),
+    "unreadable": ("the cluster may not read it in Vault", "name the cluster in the bounds of the project"),
+    "revoked": ("it was revoked", "rotate it to fetch a new credential"),
+    "removed": ("it was removed", "take the annotation off, or add the registry again"),
+    "clash": ("a Secret of the same name belongs to somebody else", "rename or delete that Secret"),
+    "restart-needed": ("the workload is older than the admission policies", "restart the workload"),
+    "unneeded": ("nothing uses it any more", "nothing: its Secret goes after a grace"),
+}
+"""By the word that sync writes, what it means and what to do."""
+
+QUIET = frozenset({"unneeded", "public"})
+"""Refusals that need nobody."""
+
+
+def refusal(word: str) -> str:
+    """What sync refused, in words; the word itself where it is a new one."""
+    return REFUSALS.get(word, (word, ""))[0]
+
+
+def remedy(word: str) -> str:
+    """What to do about a refusal."""
+    return REFUSALS.get(word, ("", "look at the log of sync"))[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Something that needs a person."""
+
+    about: str
+    """A registry, a cluster or a project."""
+    path: str
+    """The page that shows it."""
+    what: str
+    todo: str
+    grave: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What runs out within one hour of the day ahead."""
+
+    start: datetime
+    count: int
+    at_risk: int
+    """Of these, those that are failing: nobody renews them before."""
+
+
+def life_left(row: Row, now: datetime) -> float | None:
+    """The share of its life that a credential has yet (0 to 1); None where it has no end or is not in force.
+
+    ``refresh_at`` is half of the life (a little less, by a jitter), and so the whole is known from the index alone.
+    """
+    if row.expires_at is None or row.entry is None or row.entry.refresh_at is None:
+        return None
+    life = (row.expires_at - row.entry.refresh_at) * 2
+    if life <= timedelta(0):
+        return 0.0
+    return max(0.0, min(1.0, (row.expires_at - now) / life))
+
+
+def is_expiring(row: Row, now: datetime) -> bool:
+    """Whether a credential is in the last quarter of its life, or has ended: it should have been renewed at half."""
+    left = life_left(row, now)
+    return row.expired(now) or (left is not None and left < 0.25)  # noqa: PLR2004 - a quarter
+
+
+def counts(rows: Sequence[Row], now: datetime) -> dict[str, int]:
+    """How many registries are in which state, and how many are expiring."""
+    found = Counter(row.state for row in rows)
+    words = (*(state.value for state in State), PENDING)
+    return {word: found[word] for word in words} | {"expiring": sum(is_expiring(row, now) for row in rows)}
+
+
+def day_ahead(rows: Iterable[Row], now: datetime) -> list[Hour]:
+    """By hour of the next 24, what runs out in it unless it is renewed before."""
+    total, risk = [0] * HOURS, [0] * HOURS
+    for row in rows:
+        if row.expires_at is None:
+            continue
+        hour = int((row.expires_at - now) / timedelta(hours=1))
+        if 0 <= hour < HOURS and row.expires_at > now:
+            total[hour] += 1
+            risk[hour] += row.state == State.FAILING
+    return [Hour(now + timedelta(hours=hour), total[hour], risk[hour]) for hour in range(HOURS)]
+
+
+def needs(fleet: Fleet, now: datetime, most: int = 30) -> tuple[list[Need], int]:
+    """What needs a person, the gravest first, and how much of it there is in all."""
+    found = [
+        *(need for row in fleet.rows for need in row_needs(row, now)),
+        *_of_clusters(fleet, now),
+        *(
+            Need("Vault", "/projects", text, "mend the document, or write it again")
+            for text in fleet.problems
+        ),
+    ]
+    found.sort(key=lambda need: not need.grave)
+    return found[:most], len(found)
+
+
+def row_needs(row: Row, now: datetime) -> Iterable[Need]:
+    """What of one registry needs a person."""
+    entry, name = row.entry, str(row.reference)
+    path = f"/registries/{row.reference}"
+    if entry is None:
+        return
+    if row.expired(now):
+        ago = duration(now - (row.expires_at or now))
+        why = f": {entry.error}" if entry.error else ""
+        todo = (
+            "mend the cause, then rotate it"
+            if entry.error
+            else "check that dispatch and rotate run, then rotate it"
+        )
+        yield Need(name, path, f"expired {ago} ago{why}", todo)
+    elif row.state == State.FAILING:
+        since = f"failing for {duration(now - entry.failing_since)}" if entry.failing_since else "failing"
+        yield Need(name, path, f"{since}: {entry.error}", "mend the cause, then rotate it")
+    elif is_expiring(row, now):
+        yield Need(
+            name, path, "was not renewed in time", "check that dispatch and rotate run, then rotate it"
+        )
+    if entry.warning:
+        yield Need(
+            name, path, f"warning: {entry.warning}", "narrow what the upstream secret may do", grave=False
+        )
+    words = Counter(
+        word for place in row.places.values() for word in place.refused.values() if word not in QUIET
+    )
+    for word, count in sorted(words.items()):
+        yield Need(
+            name, path, f"refused in {plural(count, 'namespace')}: {refusal(word)}", remedy(word), grave=False
+        )
+
+
+def _of_clusters(fleet: Fleet, now: datetime) -> Iterable[Need]:
+    for cluster in clusters(fleet):
+        if cluster.heard_at is not None and now - cluster.heard_at > SILENT:
+            yield Need(
+                cluster.name,
+                f"/clusters/{cluster.name}",
+                f"has said nothing for {duration(now - cluster.heard_at)}",
+                "look whether sync runs there and reaches Vault",
+            )
+        if cluster.held:
+            yield Need(
+                cluster.name,
+                f"/clusters/{cluster.name}",
+                f"holds back {plural(cluster.held, 'removal')}",
+                "look at them, then confirm them if they are meant",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What is known of one cluster."""
+
+    name: str
+    heard_at: datetime | None
+    """When its sync last wrote anything."""
+    projects: int
+    namespaces: int
+    """How many Secrets are in place."""
+    behind: int
+    """How many of these hold an older version than the newest."""
+    refused: int
+    version: str = ""
+    """The version of its sync."""
+    mode: str = ""
+    held: int = 0
+    """Removals that the brake holds."""
+
+    def silent(self, now: datetime) -> bool:
+        """Whether its sync has not been heard for too long."""
+        return self.heard_at is not None and now - self.heard_at > SILENT
+
+
+def clusters(fleet: Fleet) -> list[Cluster]:
+    """All clusters that the person may see."""
+    return [_cluster(fleet, name) for name in fleet.clusters]
+
+
+def _cluster(fleet: Fleet, name: str) -> Cluster:
+    statuses = [project.statuses[name] for project in fleet.projects.values() if name in project.statuses]
+    rows = [row for row in fleet.rows if name in row.places]
+    newest = max(statuses, key=lambda status: status.written_at, default=None)
+    return Cluster(
+        name=name,
+        heard_at=newest.written_at if newest else None,
+        projects=len(statuses),
+        namespaces=sum(row.used_in.get(name, 0) for row in rows),
+        behind=sum(row.behind.get(name, 0) for row in rows),
+        refused=sum(word not in QUIET for row in rows for word in row.places[name].refused.values()),
+        version=newest.sync_version if newest else "",
+        mode=newest.mode if newest else "",
+        held=sum(getattr(status, "held", 0) for status in statuses),
+    )

@@ -1,0 +1,120 @@
+"""The keys that cookies are sealed with, where several instances of the console share them: in Vault.
+
+They lie at one path that the console's own role alone may read. A new key is made when the newest is old; the ones before stay
+until no session can be sealed with them any more, so that a rotation signs nobody out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from cryptography.fernet import Fernet
+from pydantic import AwareDatetime, SecretStr, field_serializer
+
+from regcred.errors import ConflictError, RegcredError
+from regcred.vault.interface import KeyValue
+from regcred.vault.records.document import Record
+
+PATH = "console/sealing"
+
+LIFE = timedelta(days=30)
+"""How old the newest key may become."""
+
+LOOKED = timedelta(minutes=5)
+"""How long what was read counts, before Vault is asked for newer keys."""
+
+SOONEST = timedelta(seconds=5)
+"""How soon Vault may be asked again for a cookie that no key opens: anybody can send such a cookie."""
+
+_ATTEMPTS = 5
+
+
+class SealingKey(Record):
+    """One key."""
+
+    key: SecretStr
+    made_at: AwareDatetime
+
+    @field_serializer("key", when_used="json")
+    def _unwrap(self, key: SecretStr) -> str:
+        return key.get_secret_value()
+
+
+class Sealing(Record):
+    """``console/sealing``: the keys, newest first."""
+
+    keys: tuple[SealingKey, ...] = ()
+
+
+def renewed(old: Sealing, now: datetime, *, longest: timedelta) -> Sealing:
+    """The keys as they should be: the same object if nothing must change.
+
+    Args:
+        old: What there is.
+        now: The time.
+        longest: How long a session may last. A key stays that long after a newer one was made.
+    """
+    keys = old.keys
+    if not keys or now - keys[0].made_at >= LIFE:
+        new = SealingKey(key=SecretStr(Fernet.generate_key().decode()), made_at=now)
+        keys = (new, *keys)
+    kept = keys[:1] + tuple(key for newer, key in pairwise(keys) if now - newer.made_at < longest)
+    return old if kept == old.keys else Sealing(keys=kept)
+
+
+class VaultKeys:
+    """:class:`regcred.console.interface.SealingKeys` in Vault, read by the console's own role."""
+
+    def __init__(self, kv: KeyValue, now: Callable[[], datetime], *, longest: timedelta) -> None:
+        self._kv = kv
+        self._now = now
+        self._longest = longest
+        self._lock = threading.Lock()
+        self._held: Sequence[bytes] = ()
+        self._read_at: datetime | None = None
+
+    def all(self) -> Sequence[bytes]:
+        """See :class:`SealingKeys`. What was read once is used while Vault can't be reached.
+
+        Raises:
+            RegcredError: There never was anything read.
+        """
+        if self._read_at is None or self._now() - self._read_at >= LOOKED:
+            self._look()
+        return self._held
+
+    def reload(self) -> bool:
+        """See :class:`SealingKeys`."""
+        if self._read_at is not None and self._now() - self._read_at < SOONEST:
+            return False
+        before = self._held
+        self._look()
+        return self._held != before
+
+    def _look(self) -> None:
+        with self._lock:
+            try:
+                self._held = [key.key.get_secret_value().encode() for key in self._current().keys]
+            except RegcredError:
+                if not self._held:
+                    raise
+            self._read_at = self._now()
+
+    def _current(self) -> Sealing:
+        for _ in range(_ATTEMPTS):
+            document = self._kv.read(PATH)
+            old = Sealing.parse(document.fields, path=PATH) if document else Sealing()
+            new = renewed(old, self._now(), longest=self._longest)
+            if new is old:
+                return old
+            try:
+                self._kv.write(
+                    PATH, new.fields(), cas=document.version if document else self._kv.version(PATH)
+                )
+            except ConflictError:
+                continue  # another instance was quicker: its keys count
+            return new
+        raise ConflictError(f"{PATH}: others kept writing first; try again")

@@ -1,0 +1,135 @@
+"""Reading what a person pastes: a manifest with Pods, or names of images. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from regcred.cluster.annotations import asked
+from regcred.cluster.model import WORKLOADS
+from regcred.errors import MalformedError
+from regcred.reference import Reference
+from regcred.views.explanation import Image, Subject
+from regcred.wording import plural
+
+TEXT_MAX = 60_000
+"""Longest text that is read, in characters: YAML takes a while."""
+
+OBJECTS_MAX = 20
+IMAGES_MAX = 50
+
+_IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,400}")
+_TEMPLATES = {kind.name: kind.template for kind in WORKLOADS}
+
+
+@dataclass(frozen=True, slots=True)
+class Pasted:
+    """One object that has Pods, or a list of images."""
+
+    title: str
+    subject: Subject
+    asked: Mapping[Reference, str]
+    malformed: tuple[str, ...] = ()
+
+
+def read(text: str, *, namespace: str = "") -> list[Pasted]:
+    """Read a manifest in YAML or JSON, or names of images, one a line.
+
+    Args:
+        text: What was pasted.
+        namespace: Where it runs, for what does not say it itself.
+
+    Raises:
+        MalformedError: It is neither; the text says what is wrong.
+    """
+    if not text.strip():
+        raise MalformedError("paste a manifest, or the name of an image", field="text")
+    if len(text) > TEXT_MAX:
+        raise MalformedError(f"is longer than {TEXT_MAX:,} characters; paste one object", field="text")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if all(_IMAGE.fullmatch(line) for line in lines):
+        images = tuple(Image(f"image {number}", line) for number, line in enumerate(lines[:IMAGES_MAX], 1))
+        title = plural(len(images), "image")
+        return [Pasted(title, Subject("Manifest", namespace, "", images, frozenset()), {})]
+    found = [_pasted(obj, namespace) for obj in _objects(text)]
+    if not found:
+        raise MalformedError("holds no object with Pods: paste a Pod, a Deployment or the like", field="text")
+    return found
+
+
+def _objects(text: str) -> list[Mapping[str, Any]]:
+    try:
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f"line {mark.line + 1}: " if mark else ""
+        raise MalformedError(f"{at}{error.problem or 'this is no YAML'}", field="text") from None
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        raise MalformedError("this is no YAML that can be read", field="text") from None
+    objects = []
+    for document in documents:
+        items = document.get("items") if isinstance(document, dict) and "items" in document else [document]
+        objects += [item for item in (items if isinstance(items, list) else []) if _has_pods(item)]
+    return objects[:OBJECTS_MAX]
+
+
+def _has_pods(item: Any) -> bool:
+    return isinstance(item, dict) and bool(_containers(_at(item, (*_template(item), "spec"))))
+
+
+def _template(obj: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where the pod template is; a kind that is not known has it where most have."""
+    return _TEMPLATES.get(str(obj.get("kind")), ("spec", "template"))
+
+
+def _at(obj: Any, path: tuple[str, ...]) -> Mapping[str, Any]:
+    for part in path:
+        obj = obj.get(part) if isinstance(obj, dict) else None
+    return obj if isinstance(obj, dict) else {}
+
+
+def _containers(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    groups = [spec.get(name) for name in ("initContainers", "containers", "ephemeralContainers")]
+    return [item for group in groups if isinstance(group, list) for item in group if isinstance(item, dict)]
+
+
+def _pasted(obj: Mapping[str, Any], namespace: str) -> Pasted:
+    template, metadata = _template(obj), _at(obj, ("metadata",))
+    kind = str(obj.get("kind") or "Pod")[:80]
+    name = str(metadata.get("name") or "without a name")[:253]
+    spec = _at(obj, (*template, "spec"))
+    sources = [(f"{kind} {name}", _texts(_at(metadata, ("annotations",))))]
+    if template:
+        annotations = _texts(_at(obj, (*template, "metadata", "annotations")))
+        sources.append((f"the pod template of {kind} {name}", annotations))
+    wanted: dict[Reference, str] = {}
+    for where, annotations in sources:
+        for key, value in annotations.items():
+            for reference in asked({key: value}).references:
+                wanted.setdefault(reference, f"annotation {key} on {where}")
+    secrets = spec.get("imagePullSecrets")
+    named = (
+        [item.get("name") for item in secrets if isinstance(item, dict)] if isinstance(secrets, list) else []
+    )
+    images = tuple(
+        Image(str(item.get("name") or "without a name")[:80], str(item.get("image") or "")[:500])
+        for item in _containers(spec)[:IMAGES_MAX]
+    )
+    subject = Subject(
+        kind="Manifest",
+        namespace=str(metadata.get("namespace") or namespace)[:63],
+        name=name,
+        images=images,
+        named=frozenset(str(item) for item in named if item),
+    )
+    return Pasted(
+        f"{kind} {name}", subject, wanted, asked(*(annotations for _, annotations in sources)).malformed
+    )
+
+
+def _texts(annotations: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value)[:2000] for key, value in annotations.items()}

@@ -1,0 +1,49 @@
+// All that needs a script: copying, times in the reader's zone, and looking for the outcome of what was asked.
+"use strict";
+
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+
+for (const time of document.querySelectorAll("time[data-show]")) {
+  const at = new Date(time.dateTime);
+  time.title = time.textContent.trim();
+  time.textContent = (time.dataset.show === "clock" ? clock : full).format(at);
+}
+
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const label = button.querySelector("span");
+    const text = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      label.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(text);
+      label.textContent = "Press Ctrl-C";
+    }
+    setTimeout(() => { label.textContent = "Copy"; }, 3000);
+  });
+}
+
+document.querySelector("[data-focus]")?.focus();
+
+const watched = document.querySelector("[data-watch]");
+if (watched) {
+  const until = Date.now() + 10 * 60 * 1000;
+  const look = async () => {
+    try {
+      const answer = await fetch(watched.dataset.watch, { redirect: "error" });
+      const told = await answer.json();
+      if (told.done) {
+        location.reload();
+        return;
+      }
+      watched.querySelector("[data-said]").textContent = told.text;
+    } catch {
+      // The next look may fare better.
+    }
+    if (Date.now() < until) setTimeout(look, 3000);
+  };
+  setTimeout(look, 2000);
+}

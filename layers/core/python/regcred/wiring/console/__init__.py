@@ -1,0 +1,66 @@
+"""The console with its real classes, for each of the three places where it runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from regcred.adapters.console_vault import ConsoleVault
+from regcred.console.app import build
+from regcred.console.console import Console
+from regcred.console.interface import SealingKeys, Settings, Ticket, never_nudge
+from regcred.console.seal import Seal
+from regcred.log import redact
+from regcred.vault.http import Server
+
+PATIENCE = (2.0, 6.0)
+"""Seconds to connect to Vault, and between two bytes of its answer: a person waits for the page."""
+
+_LOG = logging.getLogger("regcred.console")
+
+
+def utc_now() -> datetime:
+    """The time, aware."""
+    return datetime.now(UTC)
+
+
+def application(
+    settings: Settings,
+    server: Server,
+    mount: str,
+    keys: SealingKeys,
+    *,
+    nudge: Callable[[str], bool] = never_nudge,
+    ticket: Ticket | None = None,
+) -> ASGIApp:
+    """Put a console together. Nothing is sent yet."""
+    console = Console(
+        settings=settings,
+        vault=ConsoleVault(server, mount),
+        seal=Seal(keys),
+        now=utc_now,
+        nudge=nudge,
+        ticket=ticket,
+        tell=tell,
+    )
+    return build(console)
+
+
+def tell(event: str, **fields: Any) -> None:
+    """Write one line of the log; whatever looks like a secret is hidden in it."""
+    _LOG.info(redact(json.dumps({"message": event, **fields}, default=str)))
+
+
+def log_to(stream: Any = sys.stdout) -> None:
+    """Let :func:`tell` write to a stream, and nothing else of what libraries log below a warning."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    _LOG.handlers = [handler]
+    _LOG.setLevel(logging.INFO)
+    _LOG.propagate = False

@@ -1,0 +1,72 @@
+"""The console on Lambda and in a cluster: the sealing keys lie in Vault, read by the console's own role."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+import hvac
+from starlette.types import ASGIApp
+
+from regcred.console.keys import VaultKeys
+from regcred.vault.kv2 import connect
+from regcred.vault.login import JwtLogin, Login, Token, token_file
+from regcred.wiring.console import application, log_to, utc_now
+from regcred.wiring.console.settings import ConsoleSettings
+
+
+def on_lambda() -> ASGIApp:
+    """The console behind a function URL. AWS's SDK loads when the keys are first needed.
+
+    Raises:
+        MalformedError: A setting is missing or wrong.
+    """
+    settings = ConsoleSettings.load(os.environ)
+    return _application(settings, _AwsLogin(settings), ca_file=_ca_file(settings))
+
+
+def in_cluster() -> ASGIApp:
+    """The console of the chart: it signs in with the Pod's own token.
+
+    Raises:
+        MalformedError: A setting is missing or wrong.
+    """
+    settings = ConsoleSettings.load(os.environ)
+    login = JwtLogin(settings.auth_mount, settings.vault_role, token_file(Path(settings.vault_token_file)))
+    return _application(settings, login, ca_file=settings.vault_ca_file)
+
+
+def _application(settings: ConsoleSettings, login: Login, *, ca_file: str) -> ASGIApp:
+    log_to()
+    server = settings.server(ca_file)
+    told = settings.told
+    keys = VaultKeys(connect(server, login, mount=settings.vault_mount), utc_now, longest=told.longest)
+    return application(told, server, settings.vault_mount, keys, nudge=_nudge)
+
+
+def _nudge(project: str) -> bool:
+    from regcred.wiring.nudge import nudge
+
+    return nudge(project)
+
+
+class _AwsLogin:
+    """How a function signs in, made when it is first needed: AWS's SDK takes longer to load than all of the console."""
+
+    def __init__(self, settings: ConsoleSettings) -> None:
+        self._settings = settings
+
+    def login(self, client: hvac.Client, now: datetime) -> Token:
+        """See :class:`Login`."""
+        from regcred.wiring.aws import vault_login
+
+        return vault_login(self._settings).login(client, now)
+
+
+def _ca_file(settings: ConsoleSettings) -> str:
+    if not settings.vault_ca_pem:
+        return settings.vault_ca_file
+    from regcred.wiring.aws import ca_file
+
+    return ca_file(settings)

@@ -1,0 +1,75 @@
+"""What the console is told by its environment, on Lambda and in a cluster."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from regcred.console.interface import Kind, Method
+from regcred.console.interface import Settings as Told
+from regcred.settings import Settings
+from regcred.vault.http import Server
+from regcred.wiring.console import PATIENCE
+
+_METHOD = re.compile(
+    r"(?P<kind>oidc|userpass|ldap|token)(@(?P<mount>[A-Za-z0-9._/-]+))?(:(?P<role>[A-Za-z0-9._-]+))?"
+)
+
+
+def method(text: str) -> Method:
+    """Read a way to sign in: ``KIND[@MOUNT][:ROLE]``, as in ``oidc@okta:console`` or ``userpass``."""
+    found = _METHOD.fullmatch(text)
+    if not found:
+        raise ValueError(
+            f"{text[:80]!r} is no way to sign in; write oidc, userpass, ldap or token, as in oidc@okta:console,token"
+        )
+    return Method(Kind(found["kind"]), found["mount"] or "", found["role"] or "")
+
+
+def _methods(value: Any) -> Any:
+    return tuple(map(method, value.replace(",", " ").split())) if isinstance(value, str) else value
+
+
+class ConsoleSettings(Settings):
+    """The settings of the console. No secret is among them."""
+
+    vault_role: str = "console"
+    console_url: str = Field(
+        default="", pattern=r"^(https://[^/\s]+|http://(127\.0\.0\.1|localhost)(:\d+)?)?$"
+    )
+    """The public address, as in https://regcred.example.com. Empty: the host that a request names, which suits only a
+    Lambda function URL, since Lambda itself decides by the host whom a request is for."""
+    console_hosts: str = ""
+    """More host names that requests may name, by commas: that of a health check."""
+    console_sign_in: Annotated[tuple[Method, ...], BeforeValidator(_methods)] = (
+        Method(Kind.OIDC),
+        Method(Kind.TOKEN),
+    )
+    """The ways to sign in, by commas, each ``KIND[@MOUNT][:ROLE]``."""
+    console_idle_minutes: int = Field(default=30, ge=1, le=1440)
+    """A session ends after this long without a request."""
+    console_longest_minutes: int = Field(default=600, ge=1, le=1440)
+    """A session ends after this long, whatever happens."""
+    vault_token_file: str = ""
+    """In a cluster: the projected ServiceAccount token that signs the console itself in."""
+    event_bus: str = ""
+    """On AWS: the bus by which dispatch is told that somebody has asked for something."""
+
+    @property
+    def told(self) -> Told:
+        """What the console itself is told."""
+        return Told(
+            methods=self.console_sign_in,
+            origin=self.console_url.rstrip("/"),
+            hosts=tuple(self.console_hosts.replace(",", " ").split()),
+            idle=timedelta(minutes=self.console_idle_minutes),
+            longest=timedelta(minutes=self.console_longest_minutes),
+            vault=self.vault_addr,
+        )
+
+    def server(self, ca_file: str) -> Server:
+        """Where Vault is."""
+        return Server(self.vault_addr, namespace=self.vault_namespace, ca_file=ca_file, timeout=PATIENCE)
