@@ -169,6 +169,8 @@ class Gitlab(TokenKeeper):
             self.clock, realm="https://gitlab.com/jwt/auth", service="container_registry", check=self.check
         )
         registry.install(self.network, "registry.gitlab.com")
+        self.groups: dict[str, str] = {}
+        """By token, the group that it belongs to."""
         self.network.add(
             "gitlab.com",
             lambda request: registry.token(request) if request.path == "/jwt/auth" else self.api(request),
@@ -190,22 +192,34 @@ class Gitlab(TokenKeeper):
     def api(self, request: Request) -> Response:
         if self.refused_now(request, expected="Bearer glpat-an-owner's-token"):
             return Response(401, {"message": "401 Unauthorized"})
-        match = re.fullmatch(r"/api/v4/groups/team/deploy_tokens(?:/(?P<id>\d+))?", request.path)
+        match = re.fullmatch(
+            r"/api/v4/groups/(?P<group>team|old-team)/deploy_tokens(?:/(?P<id>\d+))?", request.path
+        )
         if match is None:
             return Response(404, {"message": "404 Group Not Found"})
         if request.method == "DELETE":
-            return Response(204 if self.kept.pop(match["id"], None) else 404)
+            found = self.groups.get(match["id"]) == match["group"] and self.kept.pop(match["id"], None)
+            return Response(204 if found else 404)
         if request.method == "GET":
             page = int(dict(request.query)["page"])
-            items = [{"id": int(item.id), "name": item.name, "revoked": False} for item in self.kept.values()]
+            items = [
+                {"id": int(item.id), "name": item.name, "revoked": False}
+                for item in self.kept.values()
+                if self.groups.get(item.id, "team") == match["group"]
+            ]
             following = str(page + 1) if len(items) > page else ""
             return Response(200, items[page - 1 : page], {"X-Next-Page": following})
         body = request.document
         assert body["scopes"] == ["read_registry"]
         expires_at = datetime.fromisoformat(body["expires_at"])
         token_id = str(secrets.randbelow(10**9) + 1)
+        self.groups[token_id] = match["group"]
         kept = self.keep(
-            token_id, body["name"], f"gitlab+deploy-token-{token_id}", expires_at.timestamp(), ["team/*"]
+            token_id,
+            body["name"],
+            f"gitlab+deploy-token-{token_id}",
+            expires_at.timestamp(),
+            [f"{match['group']}/*"],
         )
         answer = {
             "id": int(token_id),
