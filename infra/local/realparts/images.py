@@ -7,11 +7,12 @@ import tarfile
 from pathlib import Path
 
 from .build import binary
+from .gitea import Gitea
 from .registry import Registry
 
 
-def push_pause(registry: Registry, repository: str, *, tag: str = "1", note: str = "") -> str:
-    """Push an image that waits for SIGTERM, and return its reference on the registry's own port.
+def push_pause(registry: Registry | Gitea, repository: str, *, tag: str = "1", note: str = "") -> str:
+    """Push an image that waits for SIGTERM, and return its reference there.
 
     Args:
         registry: where to.

@@ -26,6 +26,7 @@ from . import used_secrets
 from .aws import ACCOUNT, BUS, OTHER_ACCOUNT, Aws
 from .build import PARTS as BINARIES
 from .build import build, say
+from .gitea import Gitea
 from .images import push_pause
 from .internet import Internet
 from .kubernetes import Kubernetes
@@ -39,7 +40,9 @@ from .vault import Vault
 
 LAMBDA_MOUNT = "regcred-lambda"
 AUDIENCE = "vault"
-PARTS = ("vault", "kubernetes", "registry", "aws", "node", "lambda")
+PARTS = ("vault", "kubernetes", "registry", "aws", "node", "lambda", "gitea")
+ON_REQUEST = ("gitea",)
+"""Parts that only tests need: they start when they are named."""
 _NEEDS = {"node": ("kubernetes", "registry"), "lambda": ("aws",)}
 _PROGRAMS = {
     "vault": ("vault",),
@@ -48,6 +51,7 @@ _PROGRAMS = {
     "aws": ("moto", "aws-front"),
     "node": ("containerd", "kubelet"),
     "lambda": (),
+    "gitea": ("gitea",),
 }
 _BINARIES = {
     "vault": (),
@@ -56,6 +60,7 @@ _BINARIES = {
     "aws": (),
     "node": ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr"),
     "lambda": ("aws-lambda-rie",),
+    "gitea": ("gitea", "crane", "pause"),
 }
 
 
@@ -70,6 +75,7 @@ class Stack:
         self.vault = Vault(self.processes, self._state, self.internet)
         self.kubernetes = Kubernetes(self.processes, self._state)
         self.registry = Registry(self.processes, self._state, self.internet)
+        self.gitea = Gitea(self.processes, self._state, self.internet)
         self.aws = Aws(self.processes, self._state, self.internet)
         self.node = Node(self.processes, self._state, self.kubernetes, self.registry, self.internet)
         self.lambda_ = Lambda(self.processes, self._state, self.aws, self.internet)
@@ -100,7 +106,7 @@ class Stack:
         """Build what is missing and start the parts, those that do not run yet, and return what is up.
 
         Args:
-            parts: some of `PARTS`; what they need is added. All when None, the node only where the machine allows.
+            parts: some of `PARTS`; what they need is added. When None, all that nobody must ask for; the node only where the machine allows.
             programs: programs that are needed beside the parts, to be built now and not in the middle.
 
         Raises:
@@ -118,6 +124,7 @@ class Stack:
                 "kubernetes": ("Kubernetes", self.kubernetes.up),
                 "registry": ("the registry", self.registry.up),
                 "aws": ("the AWS side", self.aws.up),
+                "gitea": ("Gitea", self.gitea.up),
             }
             with ThreadPoolExecutor() as pool:
                 started = [pool.submit(self._step, *starters[part]) for part in starters if part in wanted]
@@ -169,7 +176,7 @@ class Stack:
             self.lambda_.down()
             self.node.down()
             with ThreadPoolExecutor() as pool:
-                parts = (self.kubernetes, self.aws, self.registry, self.vault, self.internet)
+                parts = (self.kubernetes, self.aws, self.gitea, self.registry, self.vault, self.internet)
                 for step in [pool.submit(part.down) for part in parts]:
                     step.result()
             for name in self.processes.running():
@@ -237,7 +244,7 @@ class Stack:
     def _wanted(self, parts: Sequence[str] | None) -> set[str]:
         if unknown := sorted(set(parts or ()) - set(PARTS)):
             raise ValueError(f"no such part: {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
-        wanted = set(parts or PARTS)
+        wanted = set(parts or (part for part in PARTS if part not in ON_REQUEST))
         for part in tuple(wanted):
             wanted |= set(_NEEDS.get(part, ()))
         if "node" in wanted and (reason := self.node.impossible()):

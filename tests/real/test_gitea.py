@@ -1,0 +1,170 @@
+"""The provider `gitea` against the real server: its API, its token service, its registry, and a real client."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+from contract.registry.test_slots_contract import Held, Vault
+from pydantic import SecretStr
+
+from realparts.build import binary
+from realparts.gitea import BOT, HOST
+from realparts.images import push_pause
+from realparts.stack import Stack
+from regcred.credential import Credential
+from regcred.errors import RefusedError
+from regcred.reference import Reference
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked, Verdict
+from regcred.registry.parsing import parse
+from regcred.registry.providers.gitea import GiteaProvider
+from regcred.registry.verify import RegistryVerifier
+
+IMAGE = f"{HOST}/team/app:1"
+DEFINITION = parse(
+    {"provider": "gitea", "host": HOST, "user": BOT, "repositories": ["team/"], "probe": "team/app:1"},
+    where="here",
+)
+
+
+@pytest.fixture(scope="module")
+def gitea(stack: Stack) -> Stack:
+    stack.up(["gitea"])
+    push_pause(stack.gitea, "team/app")
+    return stack
+
+
+@pytest.fixture(autouse=True)
+def _internet(gitea: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in gitea.internet.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+class Registry:
+    """One registry at Gitea, minted for in turns."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.gitea = stack.gitea
+        self.vault = Vault()
+        self.now = datetime.now(UTC)
+        self.upstream = {"username": BOT, "password": self.gitea.passwords[BOT]}
+        self._provider = GiteaProvider()
+
+    def context(self, journal: Held | None = None) -> MintContext:
+        return MintContext(
+            reference=Reference("pay--ments", "main"),
+            now=lambda: self.now,
+            identity=None,
+            upstream={name: SecretStr(value) for name, value in self.upstream.items()},
+            in_force=self.vault.credential.revocation_id if self.vault.credential else "",
+            journal=journal or Held(self.vault, lambda: None),
+        )
+
+    def rotate(self) -> Credential:
+        self.now += timedelta(days=7)
+        self.vault.credential = self._provider.mint(DEFINITION, self.context())
+        return self.vault.credential
+
+    def revoke(self, credential: Credential) -> Revoked:
+        return self._provider.revoke(DEFINITION, IssuedCredential.of(credential), self.context())
+
+    def tokens(self) -> list[str]:
+        return [item["name"] for item in self.gitea.api("GET", f"users/{BOT}/tokens", user=BOT)]
+
+
+@pytest.fixture
+def registry(gitea: Stack) -> Iterator[Registry]:
+    found = Registry(gitea)
+    yield found
+    for item in gitea.gitea.api("GET", f"users/{BOT}/tokens", user=BOT):
+        gitea.gitea.api("DELETE", f"users/{BOT}/tokens/{item['id']}", user=BOT)
+
+
+def crane(folder: Path, credential: Credential | None, *words: str) -> subprocess.CompletedProcess[str]:
+    text = credential.dockerconfigjson().get_secret_value() if credential else json.dumps({"auths": {}})
+    (folder / "config.json").write_text(text)
+    environment = {**os.environ, "DOCKER_CONFIG": str(folder), "HOME": str(folder)}
+    return subprocess.run(
+        [binary("crane"), *words], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_minted_token_pulls_and_can_not_push(registry: Registry, tmp_path: Path) -> None:
+    credential = registry.rotate()
+    assert RegistryVerifier().verify(DEFINITION, credential).verdict is Verdict.CAN_PULL
+    pulled = crane(tmp_path, credential, "pull", IMAGE, str(tmp_path / "image.tar"))
+    assert pulled.returncode == 0, pulled.stderr
+    assert crane(tmp_path, None, "pull", IMAGE, str(tmp_path / "image.tar")).returncode != 0
+    pushed = crane(tmp_path, credential, "copy", IMAGE, f"{HOST}/team/app:pushed")
+    assert pushed.returncode != 0
+    assert "401 Unauthorized: reqPackageAccess" in pushed.stderr
+
+
+def test_the_slots_take_turns_and_the_old_one_lives_until_its_own(registry: Registry) -> None:
+    seen = [registry.rotate() for _ in range(4)]
+    verdicts = [RegistryVerifier().verify(DEFINITION, item).verdict for item in seen]
+    assert verdicts == [Verdict.REFUSED, Verdict.REFUSED, Verdict.CAN_PULL, Verdict.CAN_PULL]
+    assert len(registry.tokens()) == 2
+
+
+def test_a_revocation_ends_both_tokens_and_may_be_repeated(registry: Registry, tmp_path: Path) -> None:
+    before, credential = registry.rotate(), registry.rotate()
+    assert registry.revoke(credential) is Revoked.YES
+    assert registry.revoke(credential) is Revoked.YES
+    assert registry.tokens() == []
+    for item in (before, credential):
+        assert RegistryVerifier().verify(DEFINITION, item).verdict is Verdict.REFUSED
+        assert crane(tmp_path, item, "pull", IMAGE, str(tmp_path / "image.tar")).returncode != 0
+
+
+def test_tokens_beyond_one_page_are_all_seen(registry: Registry) -> None:
+    for number in range(55):
+        registry.gitea.api(
+            "POST", f"users/{BOT}/tokens", {"name": f"own-{number}", "scopes": ["read:package"]}, user=BOT
+        )
+    for _ in range(4):
+        registry.rotate()
+    ours = list(registry._provider.vendor(DEFINITION, registry.context()).tokens().values())
+    assert len([name for name in ours if name.startswith("regcred-pay-ments-main-")]) == 2
+    assert len([name for name in ours if name.startswith("own-")]) == 55
+
+
+def test_a_pull_token_outlives_its_access_token_until_the_bot_is_blocked(registry: Registry) -> None:
+    credential = registry.rotate()
+    (login,) = credential.logins
+    answer = requests.get(
+        f"https://{HOST}/v2/token",
+        params={"service": "container_registry", "scope": "repository:team/app:pull"},
+        auth=(login.username, login.password.get_secret_value()),
+        timeout=20,
+    )
+    headers = {
+        "Authorization": f"Bearer {answer.json()['token']}",
+        "Accept": "application/vnd.oci.image.manifest.v1+json",
+    }
+    registry.revoke(credential)
+
+    def status() -> int:
+        return requests.get(
+            f"https://{HOST}/v2/team/app/manifests/1", headers=headers, timeout=20
+        ).status_code
+
+    assert status() == 200, "Gitea has changed: docs/providers.md says that it outlives the revocation"
+    gitea = registry.gitea
+    gitea.api("PATCH", f"admin/users/{BOT}", {"login_name": BOT, "source_id": 0, "prohibit_login": True})
+    try:
+        assert status() in {401, 403}
+    finally:
+        gitea.api("PATCH", f"admin/users/{BOT}", {"login_name": BOT, "source_id": 0, "prohibit_login": False})
+
+
+def test_a_wrong_password_and_another_users_tokens_are_refused_with_what_to_check(registry: Registry) -> None:
+    registry.upstream["password"] = "wrong"
+    with pytest.raises(RefusedError, match="check that the user puller exists"):
+        registry.rotate()
