@@ -57,6 +57,7 @@ def test_the_chart_passes_the_strict_linter():
         ({"workloadKinds": ["Rollout"]}, "/workloadKinds/0"),
         ({"sync.maxRemovalShare": 20}, "/sync/maxRemovalShare"),
         ({"confine.annotations": ["replicate to"]}, "/confine/annotations/0"),
+        ({"confine.labels": ["a b"]}, "/confine/labels/0"),
         ({"image.repository": ""}, "/image/repository"),
         ({"image.digest": "latest"}, "/image/digest"),
         ({"excludedNamespaces": "kube-system"}, "/excludedNamespaces"),

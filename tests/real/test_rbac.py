@@ -19,6 +19,7 @@ OURS = "regcred.payments.ecr-prod"
 OUR_ANNOTATIONS = json.loads(ownership_probe(Reference("payments", "ecr-prod")).content)["metadata"][
     "annotations"
 ]
+OUR_LABELS = {"app.kubernetes.io/managed-by": "regcred"}
 REPLICATE = {"replicator.v1.mittwald.de/replicate-to": "elsewhere"}
 SECRETS = "/api/v1/namespaces/{}/secrets"
 PATCHES = [
@@ -62,7 +63,7 @@ def secret_body(
     labels: dict[str, str] | None = None,
     **metadata: Any,
 ) -> dict[str, Any]:
-    labels = {"app.kubernetes.io/managed-by": "regcred"} if labels is None else labels
+    labels = {**OUR_LABELS} if labels is None else labels
     data = {key: base64.b64encode(value.encode()).decode() for key, value in content.items()}
     about = {"name": name, "namespace": namespace, "labels": labels, **metadata}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": about, "type": kind, "data": data}
@@ -317,6 +318,9 @@ def test_a_secret_of_another_name_is_refused(
         {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "x"}]},
         {"generateName": "regcred.payments.ecr"},
         {"annotations": REPLICATE},
+        {"labels": {**OUR_LABELS, "argocd.argoproj.io/secret-type": "cluster"}},
+        {"labels": {**OUR_LABELS, "example.com/any": ""}},
+        {"labels": {**OUR_LABELS, "velero.io/exclude-from-backup": "true"}},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
@@ -368,6 +372,30 @@ def test_annotations_that_something_else_in_the_cluster_adds_can_be_allowed(
         assert sync.call("POST", path, body).status_code == 422
     finally:
         cluster.install()
+
+
+def test_labels_that_something_else_in_the_cluster_adds_can_be_allowed(
+    cluster: Cluster, sync: Caller, fresh: str
+):
+    body = ours(fresh)
+    body["metadata"]["labels"] = {**OUR_LABELS, "example.com/owner": "platform"}
+    cluster.install({"confine.labels": ["example.com/owner"]})
+    try:
+        path = SECRETS.format(fresh)
+        assert eventually(lambda: sync.call("POST", f"{path}?dryRun=All", body).ok)
+        body["metadata"]["labels"]["argocd.argoproj.io/secret-type"] = "repository"
+        refused = sync.call("POST", path, body)
+        assert refused.status_code == 422
+        assert "confine.labels" in refused.json()["message"]
+    finally:
+        cluster.install()
+
+
+def test_a_secret_of_ours_gets_no_other_label_later(cluster: Cluster, sync: Caller, fresh: str):
+    assert sync.call("POST", SECRETS.format(fresh), ours(fresh)).ok
+    body = ours(fresh, "two")
+    body["metadata"]["labels"] = {**OUR_LABELS, "argocd.argoproj.io/secret-type": "repo-creds"}
+    assert sync.call("PUT", f"{SECRETS.format(fresh)}/{OURS}", body).status_code == 422
 
 
 def test_secrets_of_others_cannot_be_deleted_all_at_once(sync: Caller, namespace: str):
