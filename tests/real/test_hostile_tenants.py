@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 from fakes.sync_world import Mount
+from helm import of_group, render
 from real.cgroup import MemoryLimit, memory_limit
-from real.controlplane import Cluster, workload
+from real.controlplane import POLICIES, RBAC, Cluster, workload
 from real.syncing import CLUSTER, SyncProcess, allow_project, mount_of
 
 from realparts.stack import Stack
@@ -41,6 +43,26 @@ class LimitedSync(SyncProcess):
     def assert_up(self) -> None:
         assert self.process
         assert self.process.poll() is None, "sync was killed"
+
+
+@pytest.fixture(scope="module")
+def cluster(kubernetes_stack: Stack) -> Iterator[Cluster]:
+    """A control plane without the policies on workloads: they take the API server seconds for one such object.
+
+    The sync then watches objects whole, so nothing spares it what is in them.
+    """
+    cluster = Cluster(kubernetes_stack.kubernetes)
+    if not kubernetes_stack.kubernetes.get("/api/v1/namespaces/regcred-system").ok:
+        cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "regcred-system"}})
+    rendered = render({"mode": "none", "admissionPolicies.enabled": False})
+    objects = [
+        *of_group(rendered, POLICIES, RBAC),
+        *(item for item in rendered if item["kind"] == "ServiceAccount"),
+    ]
+    kubernetes_stack.kubernetes.apply(*objects)
+    yield cluster
+    listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+    cluster.kubernetes.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=json.dumps(listed))
 
 
 @pytest.fixture
@@ -74,8 +96,7 @@ def with_env(space: str, name: str, *, size: int) -> dict[str, Any]:
 
 
 def asleep(item: dict[str, Any]) -> dict[str, Any]:
-    """A Deployment that makes no ReplicaSet, labelled as the policies do, which are not in force here."""
-    item["metadata"]["labels"] = {"regcred.dev/annotated": "true"}
+    """A Deployment that makes no ReplicaSet."""
     item["spec"] |= {"replicas": 0, "paused": True}
     return item
 
@@ -115,18 +136,17 @@ def test_sync_survives_hostile_objects_within_its_memory_and_serves_others(
 ) -> None:
     hostile = cluster.namespace()
     many_keys = [f"keys-{n}" for n in range(70)]
-    sync = LimitedSync(kubernetes_stack, cluster, tmp_path, limit=limit)
+    sync = LimitedSync(kubernetes_stack, cluster, tmp_path, limit=limit, REGCRED_MODE="none")
     try:
-        with cluster.without_policies():  # they take seconds for one such object
-            create_all(cluster, [with_env(hostile, f"env-{n}", size=1_000_000) for n in range(130)])
-            create_all(cluster, [asleep(workload("Deployment", hostile, name)) for name in many_keys])
-            annotate_all(cluster, hostile, many_keys, keys(9000))
-            sync.start()
-            eventually(lambda: sync.assert_up() or sync.ready())
-            editing = threading.Thread(target=edit, args=(cluster, hostile))
-            editing.start()
-            waited = served_within(cluster, mount)
-            editing.join()
+        create_all(cluster, [with_env(hostile, f"env-{n}", size=1_000_000) for n in range(130)])
+        create_all(cluster, [asleep(workload("Deployment", hostile, name)) for name in many_keys])
+        annotate_all(cluster, hostile, many_keys, keys(9000))
+        sync.start()
+        eventually(lambda: sync.assert_up() or sync.ready())
+        editing = threading.Thread(target=edit, args=(cluster, hostile))
+        editing.start()
+        waited = served_within(cluster, mount)
+        editing.join()
         sync.assert_up()
         assert waited < SERVED_WITHIN
         assert any("8992 more annotations" in note for note in notes(cluster, hostile))

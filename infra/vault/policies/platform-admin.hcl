@@ -38,8 +38,9 @@ path "${mount}/metadata/status" {
   capabilities = ["list"]
 }
 
+# To delete what nobody can read; the sync writes again what it needs.
 path "${mount}/metadata/status/*" {
-  capabilities = ["list", "read"]
+  capabilities = ["list", "read", "delete"]
 }
 
 path "${mount}/data/status/*" {

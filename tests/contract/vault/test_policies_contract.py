@@ -102,7 +102,7 @@ PLATFORM_ADMIN = {
     "read": ["platform/*", "registries/*", "credentials/*/_index", "status/*", "history/*"],
     "version": ["platform/*", "registries/*", "credentials/*/_index", "status/*"],
     "write": ["platform/*"],
-    "delete": ["platform/*"],
+    "delete": ["platform/*", "status/*"],
     "list": ["platform", "platform/*", "registries", "registries/*", "credentials", "status", "status/*"],
 }
 PLATFORM_OPERATOR = {

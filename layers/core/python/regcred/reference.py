@@ -14,6 +14,11 @@ LABEL_MAX = 63
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
+def is_label(value: str) -> bool:
+    """Whether a text is a DNS label (RFC 1123)."""
+    return len(value) <= LABEL_MAX and _LABEL.fullmatch(value) is not None
+
+
 def check_label(value: str, *, field: str) -> str:
     """Return ``value`` if it is a DNS label (RFC 1123).
 
@@ -24,7 +29,7 @@ def check_label(value: str, *, field: str) -> str:
     Raises:
         MalformedError: If it is not one; the text says which rule it breaks.
     """
-    if len(value) <= LABEL_MAX and _LABEL.fullmatch(value):
+    if is_label(value):
         return value
     if not value:
         reason = "is empty"

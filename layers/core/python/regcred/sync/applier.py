@@ -50,6 +50,9 @@ TOLD_AFTER = 3
 LOOK_AGAIN = timedelta(seconds=30)
 """How long after a look at live Pods the next look is worth its request, however short the grace."""
 
+KEPT_REFUSALS = frozenset({Why.REVOKED, Why.REMOVED})
+"""Why a removed Secret leaves a refusal in the ledger; a namespace without a grant leaves nothing in Vault."""
+
 FAILURES_KEPT = 1000
 """How many failures a report lists at most."""
 
@@ -246,7 +249,7 @@ class Applier:
             self.report.deferred += 1
             return
         await self._cluster.delete_secret(action.namespace, action.reference, placed=bool(place.version))
-        left = None if action.waits else LedgerEntry(refused=action.why)
+        left = LedgerEntry(refused=action.why) if action.why in KEPT_REFUSALS else None
         self._ledger.put(action.namespace, action.reference, left)
         self.report.removed += 1
         self._meter.count("secrets_removed_total", why=action.why)

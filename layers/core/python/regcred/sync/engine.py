@@ -263,8 +263,8 @@ class Engine:
     def _update_ledger(self, update: UpdateLedger) -> None:
         namespace, reference = update.namespace, update.reference
         old = self.ledger.place(namespace, reference) or LedgerEntry()
-        if old.version is None and not update.forget and not self.sources.grants.name(reference.project):
-            return  # anybody can write any name into an annotation: that must not make documents in Vault
+        if old.version is None and not update.forget and not self._may_record(namespace, reference):
+            return
         new = updated(old, update)
         if update.forget or old.refused != new.refused:
             self.events.forget(namespace, reference)
@@ -272,6 +272,11 @@ class Engine:
 
     def _words_of(self, action: Action, error: RegcredError) -> str:
         return self.applier.words_of(action, error)
+
+    def _may_record(self, namespace: str, reference: Reference) -> bool:
+        """Whether a refusal goes into Vault: anybody can write any name into an annotation, and that must fill nothing."""
+        granted = self.sources.grants.allow(reference.project, namespace)
+        return granted and self.ledger.has_room(namespace, reference)
 
     def _emit(self, event: EmitEvent) -> None:
         """Queue an Event unless it was written before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -11,7 +12,7 @@ from datetime import datetime
 from regcred import __version__
 from regcred.cluster.model import LedgerEntry
 from regcred.errors import ConflictError, MalformedError, RegcredError
-from regcred.reference import Reference
+from regcred.reference import Reference, is_label
 from regcred.sync.actions import UpdateLedger
 from regcred.sync.clock import Clock
 from regcred.sync.logging import log
@@ -90,7 +91,12 @@ class Ledger:
             TransientError, RefusedError: Vault can't be read; nothing is known.
         """
         for project in await self._vault(self._store.status_projects, self._cluster):
-            await self._load_project(project)
+            if is_label(project):
+                await self._load_project(project)
+            else:
+                problem = f"status/{self._cluster}/{project[:80]} is not the name of a project; delete it"
+                log(logging.ERROR, "a document in Vault is passed over", problem=problem)
+                self._meter.count("documents_skipped_total", kind="status")
 
     async def _load_project(
         self, project: str, *, changed: Mapping[Key, LedgerEntry | None] = UNCHANGED
@@ -107,7 +113,9 @@ class Ledger:
         self._versions[project] = found.version
         last = self.written_at.get(project)
         self.written_at[project] = found.value.written_at
-        theirs = {(name, reference): place for reference, name, place in entries(project, found.value)}
+        theirs = {
+            (name, reference): place for reference, name, place in bounded(entries(project, found.value))
+        }
         kept = {key for key, old in changed.items() if self._is_ours(key, old, theirs.get(key))}
         if last is None or found.value.written_at > last:
             for key in self._keys(project) - theirs.keys() - kept:
@@ -133,6 +141,14 @@ class Ledger:
     def place(self, namespace: str, reference: Reference) -> LedgerEntry | None:
         """What is known of a reference in a namespace."""
         return self.places.get(namespace, EMPTY).get(reference)
+
+    def has_room(self, namespace: str, reference: Reference) -> bool:
+        """Whether one more refusal of the reference's project can be recorded for a namespace."""
+        entries = self.places.get(namespace, EMPTY)
+        refused = sum(
+            entry.version is None and other.project == reference.project for other, entry in entries.items()
+        )
+        return reference in entries or refused < REFUSALS
 
     def put(self, namespace: str, reference: Reference, place: LedgerEntry | None) -> None:
         """Enter what is in place; None drops the entry."""
@@ -261,26 +277,56 @@ def _enter(placement: Placement, namespace: str, place: LedgerEntry) -> None:
         placement.held[namespace] = place.held
 
 
+REFUSALS = 16
+"""How many refusals of one project are recorded for one namespace; its owner can name any number of registries."""
+
+
+def bounded(
+    found: Iterable[tuple[Reference, str, LedgerEntry]],
+) -> Iterable[tuple[Reference, str, LedgerEntry]]:
+    """Entries, without the refusals that are too many for their namespace."""
+    refusals: Counter[str] = Counter()
+    for reference, namespace, entry in found:
+        if entry.version is None:
+            refusals[namespace] += 1
+            if refusals[namespace] > REFUSALS:
+                continue
+        yield reference, namespace, entry
+
+
 def entries(project: str, status: Status) -> Iterable[tuple[Reference, str, LedgerEntry]]:
-    """The entries of a status document."""
+    """The entries of a status document; a registry or a namespace of no possible name is left out."""
     for registry, placement in status.registries.items():
-        reference = Reference.parse(f"{project}/{registry}")
+        try:
+            reference = Reference.parse(f"{project}/{registry}")
+        except MalformedError as error:
+            log(logging.ERROR, "an entry of a ledger is passed over", project=project, problem=str(error))
+            continue
         placed = {
             name: (version, uid) for version, names in placement.placed.items() for name, uid in names.items()
         }
         for namespace in {*placed, *placement.refused}:
+            if not is_label(namespace):
+                log(
+                    logging.ERROR,
+                    "an entry of a ledger is passed over",
+                    project=project,
+                    problem="its namespace",
+                )
+                continue
             version, uid = placed.get(namespace, (None, ""))
             since = placement.unused_since.get(namespace)
             refused = placement.refused.get(namespace, "")
-            yield (
-                reference,
-                namespace,
-                LedgerEntry(
-                    version,
-                    uid,
-                    since.isoformat() if since else "",
-                    refused,
-                    placement.details.get(namespace, ""),
-                    placement.held.get(namespace, ""),
-                ),
+            entry = LedgerEntry(
+                version,
+                uid,
+                since.isoformat() if since else "",
+                refused if refused in REASONS else "",
+                placement.details.get(namespace, ""),
+                placement.held.get(namespace, ""),
             )
+            if entry != LedgerEntry():
+                yield reference, namespace, entry
+
+
+REASONS = frozenset(Why)

@@ -1,24 +1,40 @@
 """The compact text of a status document; pure: JSON text in, JSON text out, and back.
 
 Every reference of a project names nearly the same namespaces, and a name may take 63 characters. So each namespace is
-written once, and a set of them is a number with one bit per namespace; times and reasons are few, so they are the keys.
-The whole is compressed: ten thousand namespaces times eight registries take about 140 kB, or 670 kB if all
-names are random and as long as they may be.
+written once, and a set of them is a number with one bit per namespace, or a list of distances where that is shorter; times
+and reasons are few, so they are the keys. The whole is compressed: ten thousand namespaces times eight registries take
+about 140 kB, or 670 kB if all names are random and as long as they may be.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
-INFLATED_MAX = 16 * 1024 * 1024
+PACKED_MAX = 1_000_000
+"""Longest text of a status document; Vault keeps strings of up to 1 MiB."""
+
+INFLATED_MAX = 4 * 1024 * 1024
 """Largest ledger that is unpacked, in bytes: its writer is another party, and compression can be abused."""
+
+PARTS_MAX = 50_000
+"""How many objects and lists a ledger may consist of: each takes many times its bytes in memory."""
+
+ENTRIES_MAX = 500_000
+"""How many namespaces all sets of a ledger may name together; they are counted before any set is expanded."""
 
 _NO_UID = ""
 _ONE = ord("1")
+_LIST = ","
+"""Begins a set that is a list of distances."""
+
+_HEX = re.compile(r"[0-9a-f]+")
+_DISTANCES = re.compile(r"(?:,[0-9]{1,7})+")
 
 
 def pack(text: str) -> str:
@@ -30,9 +46,12 @@ def pack(text: str) -> str:
 
     Returns:
         ``{"written_at": …, "ledger": …}``, and the other fields.
+
+    Raises:
+        ValueError: It is larger than :func:`unpack` reads.
     """
     status = json.loads(text)
-    registries = status.get("registries", {})
+    registries = status.pop("registries", {})
     lines = _lines(registries)
     bit = {line: at for at, line in enumerate(lines)}
     first = {name: bit[name, uid] for name, uid in reversed(lines)}
@@ -44,32 +63,37 @@ def pack(text: str) -> str:
         }
         for registry, placement in registries.items()
     }
+    _check_size(sets, len(lines))
     inner = json.dumps({"namespaces": table, "registries": sets}, separators=(",", ":"))
-    packed = b64encode(zlib.compress(inner.encode())).decode()
-    plain = {name: value for name, value in status.items() if name != "registries"}
-    return json.dumps({**plain, "ledger": packed}, separators=(",", ":"))
+    packed = b64encode(zlib.compress(inner.encode(), 9)).decode()
+    whole = json.dumps({**status, "ledger": packed}, separators=(",", ":"))
+    if len(whole) > PACKED_MAX or len(inner) > INFLATED_MAX:
+        raise ValueError("length")
+    return whole
 
 
 def unpack(text: str) -> str:
     """Undo :func:`pack`.
 
     Raises:
-        ValueError: It is not such a text.
+        ValueError: It is not such a text, or it would take too much memory.
     """
     try:
+        if len(text) > PACKED_MAX:
+            raise ValueError("length")
         packed = json.loads(text)
-        inner = json.loads(_inflate(packed["ledger"]))
+        inner = json.loads(_inflate(packed.pop("ledger")))
         lines = [(name, uid) for name, _, uid in (line.partition(" ") for line in inner["namespaces"])]
-        registries = {
+        _check_size(inner["registries"], len(lines))
+        packed["registries"] = {
             registry: {
                 field: _placed(sets, lines) if field == "placed" else _keyed(sets, lines)
                 for field, sets in fields.items()
             }
             for registry, fields in inner["registries"].items()
         }
-        plain = {name: value for name, value in packed.items() if name != "ledger"}
-        return json.dumps({**plain, "registries": registries})
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, zlib.error):
+        return json.dumps(packed)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError, zlib.error):
         raise ValueError("it is not a status document that sync has written") from None
 
 
@@ -77,7 +101,7 @@ Line = tuple[str, str]
 
 
 def _lines(registries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Line]:
-    """Every namespace with each of its uids (more than one where it was made anew), sorted; without one if it has none."""
+    """Every namespace with each of its uids (more than one where it was created again), sorted; without one if it has none."""
     known = {
         line
         for placement in registries.values()
@@ -107,12 +131,45 @@ def _keyed_sets(keys: Mapping[str, str], first: Mapping[str, int]) -> dict[str, 
 
 
 def _set(bits: Iterable[int]) -> str:
-    """The number with these bits set, in hexadecimal; linear, unlike a sum of numbers as long as the set."""
-    ones = list(bits)
-    digits = bytearray(b"0") * (max(ones, default=0) + 1)
+    """A set as the shorter of two texts; each takes linear time.
+
+    A number with these bits set, in hexadecimal; or the distance of each bit from the one before.
+    """
+    ones = sorted(bits)
+    if not ones:
+        return "0"
+    distances = "".join(f"{_LIST}{high - low}" for low, high in pairwise([0, *ones]))
+    if len(distances) < ones[-1] // 4:
+        return distances
+    digits = bytearray(b"0") * (ones[-1] + 1)
     for bit in ones:
         digits[~bit] = _ONE
     return f"{int(digits, 2):x}"
+
+
+def _check_size(registries: Mapping[str, Mapping[str, Mapping[str, str]]], lines: int) -> None:
+    """Count what all sets name, before any is expanded.
+
+    Raises:
+        ValueError: a set is of no known form, or there is too much in all of them.
+    """
+    total = 0
+    for fields in registries.values():
+        for sets in fields.values():
+            for text in sets.values():
+                total += _size(text, lines)
+                if total > ENTRIES_MAX:
+                    raise ValueError("entries")
+
+
+def _size(text: str, lines: int) -> int:
+    if text.startswith(_LIST):
+        if not _DISTANCES.fullmatch(text):
+            raise ValueError(_LIST)
+        return text.count(_LIST)
+    if not _HEX.fullmatch(text) or len(text) > lines // 4 + 1:
+        raise ValueError("bits")
+    return int(text, 16).bit_count()
 
 
 def _placed(sets: Mapping[str, str], lines: list[Line]) -> dict[str, dict[str, str]]:
@@ -124,15 +181,19 @@ def _keyed(sets: Mapping[str, str], lines: list[Line]) -> dict[str, str]:
 
 
 def _members(text: str, lines: list[Line]) -> list[Line]:
+    if text.startswith(_LIST):
+        at, found = 0, []
+        for distance in text[1:].split(_LIST):
+            at += int(distance)
+            found.append(lines[at])
+        return found
     digits = f"{int(text, 16):b}"
-    if len(digits) > max(1, len(lines)):
-        raise ValueError(text)
     return [lines[at] for at, digit in enumerate(reversed(digits)) if digit == "1"]
 
 
 def _inflate(text: str) -> bytes:
     inflater = zlib.decompressobj()
     inner = inflater.decompress(b64decode(text, validate=True), INFLATED_MAX)
-    if not inflater.eof:
+    if not inflater.eof or inner.count(b"{") + inner.count(b"[") > PARTS_MAX:
         raise ValueError("ledger")
     return inner

@@ -61,5 +61,30 @@ class Status(Record):
             ) from None
 
     def fields(self) -> dict[str, str]:
-        """The document to write, compact: 10,000 namespaces times several registries stay far under Vault's 1 MiB."""
-        return {DOCUMENT: ledger.pack(self.model_dump_json(exclude_defaults=True))}
+        """The document to write, compact: 10,000 namespaces times several registries stay far under Vault's 1 MiB.
+
+        What is in place is always written. Where there is no room, refusals are left out first, then since when a Secret is
+        unneeded: both are found again by the next pass.
+
+        Raises:
+            MalformedError: What is in place alone is too much.
+        """
+        for left_out in _LEFT_OUT:
+            try:
+                text = self.model_dump_json(
+                    exclude_defaults=True, exclude={"registries": {"__all__": left_out}}
+                )
+                return {DOCUMENT: ledger.pack(text)}
+            except ValueError:
+                continue
+        raise MalformedError(
+            f"a status with {len(self.registries)} registries is too large for Vault: use them in fewer namespaces",
+            field=DOCUMENT,
+        )
+
+
+_LEFT_OUT: tuple[set[str], ...] = (
+    set(),
+    {"refused", "details"},
+    {"refused", "details", "held", "unused_since"},
+)
