@@ -3,11 +3,13 @@ from __future__ import annotations
 import io
 import json
 import logging
+import time
 from base64 import b64encode
 
 import pytest
 
-from regcred.log import guard, redact
+from regcred.log import RedactingFormatter, guard, redact
+from regcred.wiring.sync.log_setup import JsonFormatter
 
 SECRET = "gH7kQ2mZx9" * 3
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJwYXltZW50cyJ9.c2lnbmF0dXJlX2lzX2hlcmU"
@@ -62,3 +64,52 @@ def test_a_guarded_logger_hides_what_exceptions_say() -> None:
         logger.exception("failed with %s", {"token": SECRET})
     assert SECRET not in stream.getvalue()
     assert "ValueError" in stream.getvalue()
+
+
+HOSTILE = {
+    "backslashes": "\\" * 60_000,
+    "quotes": '"' * 60_000,
+    "fields without an end": '"token":"' * 7_000,
+    "fields at ever other depths": "".join('"auth":' + "\\" * (n % 127) + "'" for n in range(900)),
+    "spaces after a field": '"password"' + " " * 60_000,
+    "beginnings of tokens": "-eyJaaaaaaaa" * 5_000,
+    "beginnings of URLs": "://a:" * 12_000,
+    "beginnings of headers": "Basic " + " " * 60_000,
+    "beginnings of variables": "token=" * 10_000,
+    "runs that are nearly long enough": ("a" * 119 + " ") * 500,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_line_that_others_have_written_costs_no_more_than_its_length(text: str) -> None:
+    """Each takes about 0.1 s; what grew by the square of the length took from 6 s to minutes."""
+    started = time.process_time()
+    redact(text)
+    assert time.process_time() - started < 2
+
+
+def test_a_secret_in_a_line_that_was_cut_is_hidden_all_the_same() -> None:
+    assert SECRET[:20] not in redact(json.dumps({"password": SECRET * 3})[:60])
+    assert SECRET[:20] not in redact(json.dumps({"error": json.dumps({"token": SECRET})[:30]}))
+
+
+def test_a_secret_with_a_quote_in_it_is_hidden_whole() -> None:
+    assert "second-half" not in redact(json.dumps({"password": 'first"second-half'}))
+
+
+def test_a_long_line_is_cut_before_it_is_looked_at() -> None:
+    stream = io.StringIO()
+    logger = logging.getLogger("cut")
+    logger.propagate = False
+    logger.addHandler(logging.StreamHandler(stream))
+    guard(logger)
+    logger.warning("x y" * 1_000_000)
+    assert len(stream.getvalue()) < 70_000
+
+
+def test_a_field_that_others_have_written_leaves_a_line_of_sync_whole_json() -> None:
+    record = logging.LogRecord("regcred.sync", logging.WARNING, "", 0, "m" * 10**6, None, None)
+    record.fields = {"problem": "\\" * 10**6, "held": ["x" * 10**5] * 1000, "number": 7}
+    line = RedactingFormatter(JsonFormatter()).format(record)
+    assert len(line) < 64 * 1024
+    assert json.loads(line)["number"] == 7

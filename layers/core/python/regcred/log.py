@@ -19,15 +19,21 @@ _FIELDS = (
     r"client_token|client_secret|client_assertion|access_token|refresh_token|id_token|subject_token|webidentitytoken|"
     r"x-vault-token|x-amz-security-token|private_key|\.dockerconfigjson|jwt"
 )
-_QUOTE = r"\\*[\"']"
+_QUOTE = r"\\{0,127}+[\"']"
+"""A quote as it is written in JSON within JSON: each level doubles the backslashes."""
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}"), HIDDEN),  # Vault and OpenBao tokens
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"), HIDDEN),  # JSON Web Tokens
-    (re.compile(r"\b(Basic|Bearer)\s+[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    # JSON Web Tokens; the header has a bound, since a search begins at each "eyJ"
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,2000}+\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"), HIDDEN),
+    (re.compile(r"\b(Basic|Bearer)\s++[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (re.compile(r"(://)[^/\s:@\"']+:[^/\s@\"']+@"), rf"\1{HIDDEN}@"),  # user and password in a URL
+    # A field of JSON or of a Python dict; a value without an end, since the line was cut, goes on to the end of the line.
     (
-        re.compile(rf"({_QUOTE}(?:{_FIELDS}){_QUOTE}\s*:\s*)({_QUOTE})(?:(?!\2).)+(\2)", re.IGNORECASE),
+        re.compile(
+            rf"([\"'](?:{_FIELDS}){_QUOTE}\s*+:\s*+)({_QUOTE})(?:(?!(?<!\\)\2).)++((?:\2)?)",
+            re.IGNORECASE,
+        ),
         rf"\1\2{HIDDEN}\3",
     ),
     (re.compile(rf"\b((?:{_FIELDS})=)[^\s&,;\"'\\]{{6,}}", re.IGNORECASE), rf"\1{HIDDEN}"),
@@ -36,8 +42,20 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
 )
 
 
+LINE_MAX = 64 * 1024
+"""Characters of the longest line that is written; the rest is cut before the search for secrets."""
+
+
+def cut(text: str, most: int) -> str:
+    """A text of at most about ``most`` characters, which says how many more there were."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters)"
+
+
 def redact(line: str) -> str:
-    """The line with everything hidden that looks like a secret: tokens by their form, fields by their name."""
+    """The line with everything hidden that looks like a secret: tokens by their form, fields by their name.
+
+    Takes time in proportion to the line's length, whatever is in it.
+    """
     for pattern, replacement in _PATTERNS:
         line = pattern.sub(replacement, line)
     return line
@@ -52,7 +70,7 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The finished line, without secrets."""
-        return redact(self._inner.format(record))
+        return redact(cut(self._inner.format(record), LINE_MAX))
 
 
 def guard(logger: logging.Logger) -> None:

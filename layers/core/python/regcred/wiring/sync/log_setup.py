@@ -7,7 +7,16 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from regcred.log import RedactingFormatter
+from regcred.log import RedactingFormatter, cut
+
+FIELD_MAX = 4096
+"""Characters of one field."""
+
+ITEM_MAX = 400
+"""Characters of one item of a list."""
+
+ITEMS_MAX = 20
+"""Items of a list."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -18,13 +27,20 @@ class JsonFormatter(logging.Formatter):
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "message": record.getMessage(),
+            "message": cut(record.getMessage(), FIELD_MAX),
             "logger": record.name,
-            **getattr(record, "fields", {}),
+            **{name: _bounded(value) for name, value in getattr(record, "fields", {}).items()},
         }
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+            line["error"] = cut(self.formatException(record.exc_info), FIELD_MAX)
         return json.dumps(line, default=str)
+
+
+def _bounded(value: object) -> object:
+    """A field's value, cut so that the line stays a whole JSON object whatever others have written into it."""
+    if isinstance(value, list | tuple):
+        return [cut(str(item), ITEM_MAX) for item in value[:ITEMS_MAX]]
+    return value if isinstance(value, int | float | None) else cut(str(value), FIELD_MAX)
 
 
 def set_up_logging(level: str) -> None:
