@@ -6,6 +6,7 @@ Messages name the input that was wrong and the remedy, and never hold a secret o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -80,13 +81,15 @@ class MalformedError(RegcredError):
     Args:
         message: See :class:`RegcredError`.
         field: The field that is wrong, as its owner would write it (``scope.repositories[0]``), or ``""``.
+        problems: Every field that is wrong, with what is wrong with it, where the message tells of several.
     """
 
     kind = "malformed"
 
-    def __init__(self, message: str, *, field: str = "") -> None:
+    def __init__(self, message: str, *, field: str = "", problems: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(message)
         self.field = field
+        self.problems = tuple(problems)
 
 
 class MissingError(RegcredError):

@@ -16,11 +16,12 @@ from pydantic.fields import FieldInfo
 from regcred.cli import prompts
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import say
-from regcred.errors import MalformedError
+from regcred.errors import MalformedError, RefusedError
 from regcred.registry import catalog
-from regcred.registry.definition import BaseDefinition
+from regcred.registry.definition import BaseDefinition, check_allowed
 from regcred.registry.descriptions import descriptions
 from regcred.registry.parsing import parse
+from regcred.vault.records.declared import ProjectPolicy
 
 AUTH = "auth"
 """The field by which a provider that knows several ways to sign in is told which."""
@@ -197,10 +198,15 @@ def _default(field: FieldInfo) -> str:
     return f" {text}"
 
 
-def ask(where: str) -> BaseDefinition:
-    """Ask for the provider and for each field that it needs; an answer that is wrong is asked for again.
+def ask(where: str, policy: ProjectPolicy | None) -> BaseDefinition:
+    """Ask for the provider and for each field that it needs; an answer that is wrong or not allowed is asked for again.
 
-    Where a provider knows several ways to sign in, its first is offered, which is the keyless one.
+    Where a provider knows several ways to sign in, its first is offered, which is the keyless one. What is wrong only with
+    several answers together is told at the end, and one of them can be changed; the others are kept.
+
+    Args:
+        where: What to call the definition in errors.
+        policy: What the project may use; None if that is not known.
     """
     names = catalog.names()
     say("Which kind of registry is it?")
@@ -210,49 +216,108 @@ def ask(where: str) -> BaseDefinition:
     content: dict[str, Any] = {"provider": provider}
     fields = dict(catalog.definition_model(provider).model_fields)
     del fields["provider"]
+    left = dict(fields)
     for name in [*(name for name, field in fields.items() if field.is_required()), *({AUTH} & fields.keys())]:
-        _ask_field(content, name, fields.pop(name), where)
-    while (name := _needed(content, where)) in fields:
-        _ask_field(content, name, fields.pop(name), where)
-    if fields and prompts.yes(f"There are optional fields: {', '.join(fields)}. Set any?"):
+        _ask_field(content, name, left.pop(name), policy)
+    while (name := _needed(content)) in left:
+        _ask_field(content, name, left.pop(name), policy)
+    if left and prompts.yes(f"There are optional fields: {', '.join(left)}. Set any?"):
         say("Enter leaves a field as it is.")
-        for name, field in fields.items():
-            _ask_field(content, name, field, where)
+        for name, field in left.items():
+            _ask_field(content, name, field, policy)
+    while problem := _problem_of_all(content, where, policy):
+        wrong, text = problem
+        say(f"  {text}")
+        default = wrong if wrong in fields else None
+        name = prompts.answer(
+            "field to change (Ctrl-C gives up)", type=click.Choice(list(fields)), default=default
+        )
+        _ask_field(content, name, fields[name], policy)
     return typed(content, where)
 
 
-def _needed(content: Mapping[str, Any], where: str) -> str:
+def _problem_of_all(
+    content: Mapping[str, Any], where: str, policy: ProjectPolicy | None
+) -> tuple[str, str] | None:
+    """The field and what is wrong with the answers together; None if nothing is."""
+    try:
+        definition = parse(content, where=where)
+        if policy:
+            check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
+    except MalformedError as error:
+        return _own_field(error.field), "; ".join(text for _, text in error.problems) or str(error)
+    except RefusedError as error:
+        return "", str(error)
+    return None
+
+
+def _needed(content: Mapping[str, Any]) -> str:
     """The field that is missing now that the others are known; empty if none is."""
     try:
-        parse(content, where=where)
+        parse(content, where="definition")
     except MalformedError as error:
-        return str(error).removeprefix(f"{where}: ").partition(":")[0]
+        return error.field
     return ""
 
 
-def _ask_field(content: dict[str, Any], name: str, field: FieldInfo, where: str) -> None:
+def _own_field(path: str) -> str:
+    """``repositories`` of ``repositories[0]``."""
+    return path.partition("[")[0].partition(".")[0]
+
+
+def _ask_field(content: dict[str, Any], name: str, field: FieldInfo, policy: ProjectPolicy | None) -> None:
     many = "tuple" in str(field.annotation)
-    what = _description(content["provider"], name)
     say("")
-    say(f"{what}{' Separate several by spaces.' if many else ''}")
-    default = None if field.is_required() else str(field.default) if name == AUTH else ""
+    say(f"{_description(content['provider'], name)}{' Separate several by spaces.' if many else ''}")
+    before = content.get(name)
+    if before is not None:
+        say(
+            "Enter keeps the answer."
+            if field.is_required()
+            else "Enter keeps the answer; '-' leaves the field out."
+        )
+        default: str | None = " ".join(before) if isinstance(before, list) else str(before)
+    else:
+        default = None if field.is_required() else str(field.default) if name == AUTH else ""
     while True:
-        answer = prompts.answer(name, default=default, show_default=name == AUTH).strip()
+        shown = name == AUTH or before is not None
+        answer = prompts.answer(name, default=default, show_default=shown).strip()
+        if answer == "-" and not field.is_required():
+            content.pop(name, None)
+            return
         if not answer:
             return
         content[name] = re.split(r"[\s,]+", answer.strip("[] ")) if many else answer
-        problem = _problem(content, name, where)
+        problem = _problem(content, name) or _not_allowed(content, policy)
         if problem is None:
             return
         say(f"  {problem}")
         del content[name]
+        if before is not None:
+            content[name] = before
 
 
-def _problem(content: Mapping[str, Any], name: str, where: str) -> str | None:
+def _problem(content: Mapping[str, Any], name: str) -> str | None:
     """What is wrong with one field; what is missing in others is asked for later."""
     try:
-        parse(content, where=where)
+        parse(content, where="definition")
     except MalformedError as error:
-        problems = re.split(r"; (?=[a-z_]+(?:\[\d+\])*: )", str(error).removeprefix(f"{where}: "))
-        return next((text for text in problems if re.match(rf"{name}[\[.:]", text)), None)
+        return next((text for path, text in error.problems if _own_field(path) == name), None)
+    return None
+
+
+def _not_allowed(content: Mapping[str, Any], policy: ProjectPolicy | None) -> str | None:
+    """Why the project may not use a host or an account that was typed; what the paths say is known at the end only."""
+    if policy is None:
+        return None
+    model = catalog.definition_model(content["provider"])
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }
+    try:
+        check_allowed(model.model_construct(**values), hosts=policy.hosts, paths={}, accounts=policy.accounts)
+    except RefusedError as error:
+        return str(error)
+    except Exception:  # noqa: BLE001 - half a definition: what it would be asked for may not be there yet
+        return None
     return None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import click
 
 from regcred.cli.failures import user_input
+from regcred.cli.waiting import told
 
 if TYPE_CHECKING:
     from regcred.rotate import Rotate
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def _own_store() -> Store:
     from regcred.wiring.cli import store
 
-    return store()
+    return store(told)
 
 
 def _now() -> datetime:
@@ -58,7 +59,7 @@ def _own_cluster(context: str | None) -> Cluster:
     from regcred.wiring.cli.cluster import OwnCluster
 
     with user_input():
-        return OwnCluster(context)
+        return OwnCluster(context, told)
 
 
 class Platform(Protocol):
@@ -80,7 +81,7 @@ class Platform(Protocol):
 def _own_platform(directory: Path | None) -> Platform:
     from regcred.wiring.cli import platform
 
-    return platform(directory)
+    return platform(directory, told)
 
 
 def _nudge(project: str) -> bool:

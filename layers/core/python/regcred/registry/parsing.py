@@ -42,7 +42,9 @@ def parse(content: Mapping[str, Any], *, where: str) -> BaseDefinition:
 
 def _malformed(error: ValidationError, model: type[BaseDefinition], *, where: str) -> MalformedError:
     found = problems(error, model)
-    return MalformedError(f"{where}: " + "; ".join(text for _, text in found), field=found[0][0])
+    return MalformedError(
+        f"{where}: " + "; ".join(text for _, text in found), field=found[0][0], problems=found
+    )
 
 
 def problems(error: ValidationError, model: type[BaseDefinition]) -> list[tuple[str, str]]:

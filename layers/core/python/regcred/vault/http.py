@@ -15,6 +15,7 @@ import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -105,6 +106,10 @@ class Server:
             )
 
 
+Around = Callable[[], AbstractContextManager[None]]
+"""What is entered while an answer is waited for, all attempts together: the command line tells the person of it."""
+
+
 class TokenSource(Protocol):
     """Who gives the session its token."""
 
@@ -130,8 +135,10 @@ class VaultSession(requests.Session):
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         attempts: int = ATTEMPTS,
+        around: Around = nullcontext,
     ) -> None:
         super().__init__()
+        self._around = around
         self.auth = _no_netrc
         # What is compressed can't be bounded before it is unpacked, and neither server compresses.
         self.headers["Accept-Encoding"] = "identity"
@@ -152,6 +159,12 @@ class VaultSession(requests.Session):
         self, method: str, url: str, headers: Mapping[str, str] | None = None, **kwargs: Any
     ) -> requests.Response:
         """Send a request, again where that may help, and return a good answer or a 404 of Vault's."""
+        with self._around():
+            return self._request(method, url, headers, kwargs)
+
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str] | None, kwargs: Mapping[str, Any]
+    ) -> requests.Response:
         token = self._tokens.token() if self._tokens else None
         attempt, refused = 1, False
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ import hvac
 from hvac.exceptions import InvalidPath
 
 from regcred.errors import MalformedError, TransientError
-from regcred.vault.http import Server, VaultSession, client
+from regcred.vault.http import Around, Server, VaultSession, client
 from regcred.vault.interface import Document
 from regcred.vault.login import Login, Tokens
 
@@ -31,6 +32,7 @@ def connect(
     mount: str = MOUNT,
     now: Callable[[], datetime] = utc_now,
     sleep: Callable[[float], None] = time.sleep,
+    around: Around = nullcontext,
 ) -> VaultKeyValue:
     """Open a mount. Nothing is sent yet: it signs in at the first request, and again before the token expires.
 
@@ -40,8 +42,9 @@ def connect(
         mount: The path of the KV v2 mount.
         now: The clock.
         sleep: Waits between attempts, in seconds.
+        around: Entered while an answer is waited for.
     """
-    return VaultKeyValue(signed_in(server, login, now=now, sleep=sleep), mount=mount)
+    return VaultKeyValue(signed_in(server, login, now=now, sleep=sleep, around=around), mount=mount)
 
 
 def signed_in(
@@ -50,10 +53,11 @@ def signed_in(
     *,
     now: Callable[[], datetime] = utc_now,
     sleep: Callable[[float], None] = time.sleep,
+    around: Around = nullcontext,
 ) -> hvac.Client:
     """An hvac client that signs in when it needs to, and whose requests raise :mod:`regcred.errors`."""
-    anonymous = client(server, VaultSession(server, sleep=sleep))
-    return client(server, VaultSession(server, Tokens(login, anonymous, now), sleep=sleep))
+    anonymous = client(server, VaultSession(server, sleep=sleep, around=around))
+    return client(server, VaultSession(server, Tokens(login, anonymous, now), sleep=sleep, around=around))
 
 
 class VaultKeyValue:

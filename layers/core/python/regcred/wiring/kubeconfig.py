@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from regcred.errors import MalformedError
 
@@ -35,12 +37,38 @@ def usable(context: str | None) -> Iterator[None]:
         reason = f"{type(error).__name__}; it is none, or a file that it names is broken"
         if isinstance(error, ConfigException):
             reason = str(error).rstrip(".")
+        reason = _unreadable() or reason
         raise MalformedError(
             f"no kubeconfig with {wanted} can be used ({reason}); set KUBECONFIG, or name a --context",
             field="KUBECONFIG",
         ) from None
     finally:
         log.removeFilter(overheard)
+
+
+def _unreadable() -> str:
+    """What is wrong with the files themselves, if no kubeconfig can be read at all: one missing file among several is usual."""
+    names = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    wrong = [
+        (Path(name).expanduser(), _file(Path(name).expanduser())) for name in names.split(os.pathsep) if name
+    ]
+    return (
+        "; ".join(f"{path} {problem}" for path, problem in wrong)
+        if all(problem for _, problem in wrong)
+        else ""
+    )
+
+
+def _file(path: Path) -> str:
+    try:
+        if path.is_dir():
+            return "is a folder"
+        path.open("rb").close()
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"can't be read: {(error.strerror or type(error).__name__).lower()}"
+    return ""
 
 
 class _Overheard(logging.Filter):

@@ -65,11 +65,13 @@ def add(
     secrets.check_source(secret_file, definition=file)
     store = session.store
     version = _version_to_replace(store, reference, replace=replace)
-    definition = definitions.from_file(file) if file else _asked()
+    policy = _policy(store, reference)
+    _check_room(store, reference, policy)
+    definition = definitions.from_file(file) if file else _asked(policy)
     if allow_unverified:
         definition = definition.model_copy(update={"allow_unverified": True})
-    policy = _check_allowed(store, reference, definition)
-    _check_room(store, reference, policy)
+    if policy:
+        check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
     upstream = _upstream(store, reference, definition, secret_file, replace=replace)
     _write(store, reference, definition, upstream, version=version)
     if not definition.needs_credential():
@@ -103,16 +105,20 @@ def _version_to_replace(store: Store, reference: Reference, *, replace: bool) ->
     return version or store.definition_version(reference)
 
 
-def _asked() -> BaseDefinition:
+def _asked(policy: ProjectPolicy | None) -> BaseDefinition:
     if not interactive():
         raise BadInputError(
             "there is no terminal to ask on: give the definition by -f FILE ('-' for standard input)"
         )
-    return definitions.ask("definition")
+    return definitions.ask("definition", policy)
 
 
-def _check_allowed(store: Store, reference: Reference, definition: BaseDefinition) -> ProjectPolicy | None:
-    """What the project may use, if the user may know it."""
+def _policy(store: Store, reference: Reference) -> ProjectPolicy | None:
+    """What the project may use, if the user may know it.
+
+    Raises:
+        RefusedError: there is no such project.
+    """
     try:
         found = store.project(reference.project)
     except RefusedError:
@@ -122,9 +128,7 @@ def _check_allowed(store: Store, reference: Reference, definition: BaseDefinitio
         raise RefusedError(
             f"there is no project {reference.project}; a platform admin makes it: regcred project add {reference.project}"
         )
-    policy = found.value
-    check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
-    return policy
+    return found.value
 
 
 def _check_room(store: Store, reference: Reference, policy: ProjectPolicy | None) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,14 @@ if TYPE_CHECKING:
     from regcred.vault.http import Server
     from regcred.vault.platform import Action, Platform
     from regcred.vault.store import Store
+
+
+Around = Callable[[str], AbstractContextManager[None]]
+
+
+def silently(_whom: str) -> AbstractContextManager[None]:
+    """Say nothing while one waits."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +89,11 @@ def vault_address(environment: Mapping[str, str]) -> str:
     return address
 
 
-def store() -> Store:
+def store(around: Around = silently) -> Store:
     """The records in the Vault of the user who runs this process; nothing is sent yet.
+
+    Args:
+        around: Makes what is entered while Vault is waited for, from the words for whom one waits.
 
     Raises:
         MalformedError: see :func:`connection`.
@@ -90,7 +103,8 @@ def store() -> Store:
     from regcred.vault.store import Store
 
     own = connection(os.environ, Path.home())
-    return Store(connect(own.server, TokenLogin(own.token), mount=own.mount))
+    waiting = partial(around, f"Vault at {own.server.addr}")
+    return Store(connect(own.server, TokenLogin(own.token), mount=own.mount, around=waiting))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +143,13 @@ class OwnPlatform:
         return answer
 
 
-def platform(directory: Path | None) -> OwnPlatform:
+def platform(directory: Path | None, around: Around = silently) -> OwnPlatform:
     """The user's Vault beside a platform's declaration.
 
     Args:
         directory: The folder with ``platform.yaml`` and ``policies/``; None for the one that ``REGCRED_PLATFORM``
             names, or else what comes with Regcred.
+        around: See :func:`store`.
 
     Raises:
         MalformedError: see :func:`connection`; or names the file and field of the declaration.
@@ -150,7 +165,8 @@ def platform(directory: Path | None) -> OwnPlatform:
     if named == Path() and own.mount != declared.declaration.mount.path:
         mount = declared.declaration.mount.model_copy(update={"path": own.mount})
         declared = declared.with_declaration(mount=mount)
-    return OwnPlatform(signed_in(own.server, TokenLogin(own.token)), declared)
+    waiting = partial(around, f"Vault at {own.server.addr}")
+    return OwnPlatform(signed_in(own.server, TokenLogin(own.token), around=waiting), declared)
 
 
 class NoBus:

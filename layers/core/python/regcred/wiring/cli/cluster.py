@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from regcred.cluster.session import Session
 from regcred.errors import MalformedError
+from regcred.wiring.cli import Around, silently
 from regcred.wiring.kubeconfig import usable
 
 
@@ -16,12 +17,13 @@ class OwnCluster:
 
     Args:
         context: The kubeconfig's context, None for the current one.
+        around: Makes what is entered while the API server is waited for.
 
     Raises:
         MalformedError: there is no usable kubeconfig, or no such context.
     """
 
-    def __init__(self, context: str | None) -> None:
+    def __init__(self, context: str | None, around: Around = silently) -> None:
         from kubernetes.aio import client, config
 
         self._runner = asyncio.Runner()
@@ -37,6 +39,7 @@ class OwnCluster:
         self.namespace: str = chosen["context"].get("namespace") or "default"
         self._configuration = configuration
         self._context = context
+        self._around = around
         self._session: Session | None = None
 
     def __enter__(self) -> Self:
@@ -51,7 +54,8 @@ class OwnCluster:
 
     def get(self, path: str, query: str = "", *, accept: str = "application/json") -> dict[str, Any]:
         """Read an object or a list."""
-        return self._runner.run(self._get(path, query, accept))
+        with self._around(f"the API server {self._configuration.host}"):
+            return self._runner.run(self._get(path, query, accept))
 
     async def _get(self, path: str, query: str, accept: str) -> dict[str, Any]:
         if self._session is None:

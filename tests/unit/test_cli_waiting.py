@@ -1,0 +1,61 @@
+"""A person is told within seconds whom they wait for, and which file is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from regcred.cli.app import run
+from regcred.cli.waiting import told
+
+
+def test_an_answer_that_comes_soon_is_not_waited_for_aloud(capsys: pytest.CaptureFixture[str]) -> None:
+    with told("Vault", first=30):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_an_answer_that_does_not_come_is_waited_for_aloud_again_and_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with told("Vault at https://vault.example.com", first=0.02, every=0.02):
+        time.sleep(0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 2
+    assert re.fullmatch(
+        r"waiting for Vault at https://vault.example.com since \d+ s \(Ctrl-C gives up\)", lines[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["nope"], "nope is missing"),
+        (["nope", "gone"], "gone is missing"),
+        (["."], "is a folder"),
+    ],
+)
+def test_a_kubeconfig_that_can_not_be_read_is_named(
+    names: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join(str(tmp_path / name) for name in names))
+    assert run(["explain", "pod", "x"]) == 2
+    assert f"{tmp_path}" in (shown := capsys.readouterr().err)
+    assert said in shown
+
+
+def test_the_usual_kubeconfig_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run(["explain", "pod", "x"]) == 2
+    assert f"{tmp_path}/.kube/config is missing" in capsys.readouterr().err
