@@ -37,7 +37,6 @@ def usable(context: str | None) -> Iterator[None]:
         reason = f"{type(error).__name__}; it is none, or a file that it names is broken"
         if isinstance(error, ConfigException):
             reason = str(error).rstrip(".")
-        reason = _unreadable() or reason
         raise MalformedError(
             f"no kubeconfig with {wanted} can be used ({reason}); set KUBECONFIG, or name a --context",
             field="KUBECONFIG",
@@ -46,16 +45,20 @@ def usable(context: str | None) -> Iterator[None]:
         log.removeFilter(overheard)
 
 
-def _unreadable() -> str:
-    """What is wrong with the files themselves, if no kubeconfig can be read at all: one missing file among several is usual."""
-    names = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
-    wrong = [
-        (Path(name).expanduser(), _file(Path(name).expanduser())) for name in names.split(os.pathsep) if name
-    ]
-    return (
-        "; ".join(f"{path} {problem}" for path, problem in wrong)
-        if all(problem for _, problem in wrong)
-        else ""
+def check_files() -> None:
+    """Check that there is a file to read, where the environment says that it is.
+
+    Raises:
+        MalformedError: names each file and what is wrong with it. One that is missing among several is usual, and no error.
+    """
+    named = os.environ.get("KUBECONFIG")
+    paths = [Path(name).expanduser() for name in (named or "~/.kube/config").split(os.pathsep) if name]
+    problems = [_file(path) for path in paths]
+    if not all(problems):
+        return
+    wrong = "; ".join(f"{path} {problem}" for path, problem in zip(paths, problems, strict=True))
+    raise MalformedError(
+        f"no kubeconfig can be read: {wrong}; {'correct' if named else 'set'} KUBECONFIG", field="KUBECONFIG"
     )
 
 

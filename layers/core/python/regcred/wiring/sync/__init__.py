@@ -21,7 +21,7 @@ from regcred.sync.clock import utc_now
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter, Unmeasured
 from regcred.vault.store import Store
-from regcred.wiring.kubeconfig import usable
+from regcred.wiring.kubeconfig import check_files, usable
 from regcred.wiring.sync.settings import SyncSettings
 
 if TYPE_CHECKING:
@@ -124,8 +124,11 @@ async def _session(meter: Meter, context: str | None) -> Session:
         if verb != "WATCH":
             meter.time("kubernetes_request_seconds", seconds, verb=verb)
 
+    in_pod = context is None and "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
+    if not in_pod:
+        check_files()
     with usable(context):
-        if context is None and "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+        if in_pod:
             config.load_incluster_config(client_configuration=configuration)
         else:
             await config.load_kube_config(
