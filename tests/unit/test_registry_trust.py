@@ -53,6 +53,7 @@ KEYLESS = [
         "oidc_provider": "regcred",
     },
     {"provider": "quay", "robot": "team+puller"},
+    {"provider": "chainguard", "identity": f"{'0' * 40}/{'1' * 16}"},
     {"provider": "cloudsmith", "organisation": "team", "service": "puller"},
     ALIBABA,
     TENCENT,
@@ -213,3 +214,13 @@ def test_an_aws_policy_to_paste_names_no_role_whose_id_would_be_saved_in_its_pla
     for statement in (each for policy in policies for each in policy["Statement"] if "Principal" in each):
         assert statement["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
         assert statement["Condition"]["ArnEquals"] == {"aws:PrincipalArn": ASKER.role_arn}
+
+
+@pytest.mark.parametrize("content", KEYLESS, ids=name)
+def test_where_the_vendor_takes_several_subjects_both_forms_of_the_role_are_printed(
+    content: dict[str, object],
+) -> None:
+    text = parse(content, where="here").trust(ASKER)
+    if content["provider"] in {"quay", "chainguard"} or content.get("auth") == "oidc":
+        assert all(form in text for form in ASKER.subjects)
+        assert "compare its log with both forms" in text

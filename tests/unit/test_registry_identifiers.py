@@ -1,0 +1,103 @@
+"""Identifiers in definitions, by the rules of the vendors' own sources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from regcred.errors import MalformedError
+from regcred.registry.parsing import parse
+
+BASES: dict[str, dict[str, Any]] = {
+    "artifactory": {"platform": "example.jfrog.io", "hosts": ["example.jfrog.io"]},
+    "chainguard": {"identity": "0123456789abcdef0123456789abcdef01234567/0123456789abcdef"},
+    "dockerhub": {"organisation": "team", "repositories": ["team/app"]},
+    "gitea": {"host": "gitea.example.com", "user": "puller"},
+    "gitlab": {"group": "team"},
+    "harbor": {"host": "harbor.example.com", "harbor_project": "team"},
+    "nexus": {"server": "nexus.example.com", "hosts": ["nexus.example.com:8443"], "users": ["a", "b"]},
+    "quay": {"robot": "team+puller"},
+}
+
+
+def written(provider: str, **fields: Any) -> Any:
+    content = {"provider": provider, **BASES[provider], **fields}
+    return parse({name: value for name, value in content.items() if value is not None}, where="here")
+
+
+OIDC = {"auth": "oidc", "oidc_provider": "regcred"}
+TOKEN = {"auth": "token", "username": "puller", "groups": ["readers"]}
+
+
+@pytest.mark.parametrize(
+    ("provider", "fields"),
+    [
+        ("quay", {"robot": "my-org.team+ci-puller"}),
+        ("quay", {"robot": "a1+b_2"}),
+        ("dockerhub", {"organisation": "my-org", "repositories": ["my-org/"]}),
+        ("dockerhub", {"organisation": "old_name", "repositories": ["old_name/app"]}),
+        ("harbor", {"harbor_project": "p" * 190}),
+        ("harbor", {"harbor_project": None, "harbor_projects": ["a.b", "c_d"]}),
+        ("artifactory", {**OIDC, "oidc_provider": "my-oidc-1"}),
+        ("artifactory", {**TOKEN, "groups": ["with space", "a.b:c"]}),
+        ("artifactory", {"platform": "example.com/jfrog"}),
+        ("nexus", {"server": "example.com/nexus"}),
+        ("nexus", {"server": "example.com:8443/a/b"}),
+        ("gitlab", {"server": "example.com/gitlab"}),
+        ("gitea", {"user": "Team-1.bot_x"}),
+        ("chainguard", {"identity": f"{'0' * 40}/{'1' * 16}/{'2' * 16}"}),
+    ],
+)
+def test_what_the_vendor_takes_is_taken(provider: str, fields: dict[str, Any]) -> None:
+    written(provider, **fields)
+
+
+@pytest.mark.parametrize(
+    ("provider", "fields", "said"),
+    [
+        ("quay", {"robot": "team+p"}, "robot"),
+        ("quay", {"robot": "team+a--b"}, "robot"),
+        ("quay", {"robot": "team+puller+x"}, "robot"),
+        ("quay", {"robot": f"team+{'p' * 256}"}, "robot"),
+        ("dockerhub", {"organisation": "-org", "repositories": ["-org/app"]}, "organisation"),
+        ("harbor", {"harbor_project": "a--b"}, "harbor_project"),
+        ("harbor", {"harbor_project": "p" * 191}, "harbor_project"),
+        ("harbor", {"harbor_projects": ["tools"]}, "either 'harbor_project' or 'harbor_projects'"),
+        ("harbor", {"harbor_project": None}, "harbor_project"),
+        ("harbor", {"repositories": ["tools/app"]}, "'tools/app' is not in team/"),
+        ("artifactory", {**OIDC, "oidc_provider": "Regcred"}, "oidc_provider"),
+        ("artifactory", {**OIDC, "oidc_provider": "1st"}, "oidc_provider"),
+        ("artifactory", {**TOKEN, "groups": ['a","admins']}, "groups"),
+        ("artifactory", {**TOKEN, "groups": ["g" * 200, "h" * 200, "i" * 100]}, "JFrog takes 500"),
+        ("artifactory", {**TOKEN, "username": "u" * 256}, "username"),
+        ("nexus", {"server": "https://example.com/nexus"}, "has a scheme"),
+        ("nexus", {"server": "example.com/nexus/"}, "without '/' at its end"),
+        ("nexus", {"server": "example.com/../admin"}, "no valid path"),
+        ("harbor", {"server": "example.com/a?b=c"}, "no valid path"),
+        ("gitea", {"server": "example.com/a b"}, "no valid path"),
+        ("gitea", {"user": "a..b"}, "user"),
+        ("gitea", {"user": "bot-"}, "user"),
+        ("chainguard", {"identity": "0123"}, "identity"),
+    ],
+)
+def test_what_the_vendor_refuses_is_refused_here(provider: str, fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        written(provider, **fields)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("provider", "field"),
+    [
+        ("nexus", "server"),
+        ("artifactory", "platform"),
+        ("gitlab", "server"),
+        ("gitea", "server"),
+        ("harbor", "server"),
+    ],
+)
+def test_a_servers_path_is_no_part_of_the_host_that_a_project_is_allowed(provider: str, field: str) -> None:
+    definition = written(provider, **{field: "elsewhere.example.com/base"})
+    assert "elsewhere.example.com" in definition.typed_hosts()
+    assert not [host for host in (*definition.typed_hosts(), *definition.realms()) if "/" in host]
