@@ -430,6 +430,8 @@ class TestStatus:
         assert row["where"]["c1"] == {
             "namespaces": {"old": 11, "prod": 12, "staging": 12},
             "refused": {"dev": "not-granted"},
+            "details": {},
+            "held": {},
         }
 
     def test_an_expired_credential_is_called_so(self, payments):

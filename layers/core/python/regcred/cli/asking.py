@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from regcred.cli import lookup
 from regcred.cli.failures import Failed
-from regcred.cli.output import say, write
+from regcred.cli.output import print_json, say, time_text, write
 from regcred.cli.session import Session
 from regcred.credential import Verified
 from regcred.errors import ConflictError, RefusedError, TransientError
@@ -127,13 +128,55 @@ def _progress(asked: Asked, started: datetime) -> Iterator[Callable[[datetime], 
     yield tell
 
 
-def report(session: Session, asked: Asked, entry: IndexEntry | None) -> None:
+def as_document(asked: Asked, entry: IndexEntry | None) -> dict[str, Any]:
+    """What came of a request, for a program; ``outcome`` is null while it is not known."""
+    outcome = entry and {
+        "state": entry.told,
+        "version": entry.version,
+        "changed": asked.before is None or asked.before.version != entry.version,
+        "hosts": entry.hosts,
+        "verified": entry.verified,
+        "unverified": entry.unverified,
+        "expires_at": time_text(entry.expires_at),
+        "answer": entry.answer,
+        "error": entry.error,
+        "warning": entry.warning,
+    }
+    return {
+        "registry": str(asked.reference),
+        "asked": asked.request.action,
+        "asked_at": time_text(asked.request.asked_at),
+        "outcome": outcome,
+    }
+
+
+def report(session: Session, asked: Asked, entry: IndexEntry | None, *, as_json: bool = False) -> None:
     """Say what came of a request.
+
+    Args:
+        session: The clock.
+        asked: The request.
+        entry: What the index says now; None if it says nothing.
+        as_json: Print a JSON document for programs, also of an outcome that is a failure.
 
     Raises:
         Failed: the outcome is not what was asked for.
     """
-    now = session.now()
+    if as_json:
+        print_json(as_document(asked, entry))
+    entry = _checked(asked, entry)
+    if asked.request.action is Action.REVOKE:
+        also = f" ({entry.error})" if entry.error else ""
+        say(f"{asked.reference}: revoked; clusters remove its Secrets at their next run{also}")
+        return
+    if not as_json:
+        write(_verdict(asked, entry, session.now()))
+    if entry.warning:
+        say(f"{asked.reference}: warning: {entry.warning}")
+
+
+def _checked(asked: Asked, entry: IndexEntry | None) -> IndexEntry:
+    """The outcome, if it is what was asked for; what is raised says what else it is."""
     reference = asked.reference
     if entry is None:
         raise Failed(
@@ -147,18 +190,12 @@ def report(session: Session, asked: Asked, entry: IndexEntry | None) -> None:
     if asked.request.action is Action.REVOKE:
         if entry.state is not State.REVOKED:
             raise Failed(f"{reference}: is {entry.state}, not revoked; ask again")
-        say(
-            f"{reference}: revoked; clusters remove its Secrets at their next run"
-            + (f" ({entry.error})" if entry.error else "")
-        )
-        return
+        return entry
     if entry.state is not State.OK:
         raise Failed(f"{reference}: is {entry.state}; 'regcred registry show {reference}' tells more")
     if asked.request.action is Action.VERIFY and entry.told != entry.state:
         raise Failed(f"{reference}: version {entry.version} is unverified: {entry.unverified}")
-    write(_verdict(asked, entry, now))
-    if entry.warning:
-        say(f"{reference}: warning: {entry.warning}")
+    return entry
 
 
 def _failure(entry: IndexEntry) -> type[Failed | RefusedError | TransientError]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from regcred.cli import prompts
 from regcred.cli.failures import BadInputError
@@ -180,6 +181,28 @@ def template(provider: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def fields_to_fill(provider: str) -> list[dict[str, Any]]:
+    """The fields of a provider for a program: name, whether it is required, its default and what it is for.
+
+    Raises:
+        MalformedError: there is no such provider.
+    """
+    return [
+        {
+            "name": name,
+            "required": field.is_required(),
+            "default": None if field.is_required() else to_jsonable_python(_default_value(field)),
+            "description": _description(provider, name),
+        }
+        for name, field in catalog.definition_model(provider).model_fields.items()
+        if name != "provider"
+    ]
+
+
+def _default_value(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True, validated_data={})
+
+
 def _description(provider: str, field: str) -> str:
     text = descriptions(catalog.definition_model(provider)).get(field, "")
     return " ".join(text.replace("``", "").split())
@@ -190,7 +213,7 @@ def _default(field: FieldInfo) -> str:
 
     if field.is_required():
         return ""
-    default = field.get_default(call_default_factory=True, validated_data={})
+    default = _default_value(field)
     plain = [str(item) for item in default] if isinstance(default, tuple | list) else default
     text = yaml.safe_dump(
         str(plain) if isinstance(plain, str) else plain, default_flow_style=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ import click
 from regcred.cli import lookup
 from regcred.cli.failures import Failed
 from regcred.cli.output import Styled, output_option, print_json, say, write
+from regcred.cli.parameters import PROJECT
 from regcred.cli.session import Platform, Session, pass_session
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.printable import printable
@@ -22,6 +24,7 @@ from regcred.vault.platform import Verb
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
+from regcred.views.placement import troubles
 from regcred.wording import duration, plural
 from regcred.work import served, want_of_room
 
@@ -30,6 +33,10 @@ SILENT = timedelta(hours=1)
 
 WAITING = timedelta(minutes=15)
 """Dispatch looks every five minutes; a request that is older is not being looked at."""
+
+IN_FORCE = "in force"
+FEW = 5
+"""So many registries of a project that are well are told one by one; more are counted."""
 
 SHORT_TOKEN = timedelta(minutes=5)
 
@@ -54,7 +61,7 @@ class Finding:
 
 
 @click.command()
-@click.argument("projects", nargs=-1, metavar="[P]...")
+@click.argument("projects", nargs=-1, metavar="[P]...", type=PROJECT)
 @click.option(
     "--repair", is_flag=True, help="Put right who may read which project, as platform/projects says."
 )
@@ -72,16 +79,19 @@ def doctor(session: Session, projects: tuple[str, ...], repair: bool, as_json: b
             {
                 "findings": [
                     {"level": found.level, "about": found.about, "text": found.text} for found in findings
-                ]
+                ],
+                "counts": {level: sum(found.level is level for found in findings) for level in Level},
             }
         )
     else:
         _print(findings)
-    problems = sum(found.level is Level.PROBLEM for found in findings)
-    if problems:
-        raise Failed(f"{plural(problems, 'problem')} found")
+    count = Counter(found.level for found in findings)
+    well = f"{count[Level.OK]} of {plural(len(findings), 'thing')} looked at {'is' if count[Level.OK] == 1 else 'are'} well"
+    if count[Level.PROBLEM]:
+        raise Failed(f"{plural(count[Level.PROBLEM], 'problem')} found; {well}")
     if not as_json:
-        say("no problem found")
+        warned = f"; {plural(count[Level.WARNING], 'warning')}" if count[Level.WARNING] else ""
+        say(f"no problem found{warned}; {well}")
 
 
 def _look(session: Session, projects: tuple[str, ...], *, repair: bool) -> Iterator[Finding]:
@@ -177,7 +187,7 @@ def _registry(
         *_credential(reference, entry, now),
         *_request(store, reference, now),
     ]
-    yield from problems or [Finding(Level.OK, str(reference), "in force")]
+    yield from problems or [Finding(Level.OK, str(reference), IN_FORCE)]
 
 
 def _definition(store: Store, reference: Reference, policy: ProjectPolicy | None) -> Iterator[Finding]:
@@ -254,6 +264,27 @@ def _cluster(store: Store, cluster: str, project: str, now: datetime) -> Iterato
         yield Finding(
             Level.PROBLEM, about, f"sync was last heard of {since} ago: does it run, and reach Vault?"
         )
+    else:
+        version = f" (version {found.value.sync_version})" if found.value.sync_version else ""
+        yield Finding(
+            Level.OK, about, f"sync{version} was heard of {duration(now - found.value.written_at)} ago"
+        )
+    for name, place in sorted(found.value.registries.items() if found else ()):
+        for trouble in troubles(cluster, place):
+            level = Level.PROBLEM if trouble.is_fault else Level.WARNING
+            yield Finding(level, f"{project}/{name} in {cluster}", trouble.text)
+
+
+def _summed_up(findings: list[Finding]) -> Iterator[Finding]:
+    """The findings, with one line in place of the many registries of a project that are all well."""
+    well = [found for found in findings if found.level is Level.OK and found.text == IN_FORCE]
+    projects = Counter(found.about.partition("/")[0] for found in well)
+    for found in findings:
+        project, slash, _ = found.about.partition("/")
+        if found.text != IN_FORCE or projects[project] <= FEW:
+            yield found
+        elif slash and (count := projects.pop(project)):
+            yield Finding(Level.OK, project, f"{plural(count, 'registry')} in force")
 
 
 def _print(findings: list[Finding]) -> None:
@@ -264,5 +295,5 @@ def _print(findings: list[Finding]) -> None:
         Level.PROBLEM: Styled("✗", "red"),
     }
     width = max((len(printable(found.about)) for found in findings), default=0)
-    for found in findings:
+    for found in _summed_up(findings):
         write(marks[found.level], f" {printable(found.about).ljust(width)}  {found.text}")

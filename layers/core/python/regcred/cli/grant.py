@@ -107,7 +107,8 @@ def remove(
 ) -> None:
     """Take a project away from namespaces; from all of the cluster's if none is named.
 
-    Sync removes the Secrets there at once: images that are not on the node yet can no longer be pulled.
+    Sync removes the Secrets there when it next looks at its grants (every 30 seconds by default); the brake does not hold that.
+    Images that are not on the node yet can no longer be pulled then. Whoever read a Secret before may use it until it expires.
     """
     namespaces = (*namespaces, *more)
     with _replaceable(cluster):
@@ -135,7 +136,10 @@ def remove(
         return grants.model_copy(update={"grants": {**others, project: left} if left else others})
 
     session.store.change_cluster(cluster, change)
-    say(f"{', '.join(gone)} of cluster {cluster} may no longer use the registries of {project}")
+    say(
+        f"{', '.join(gone)} of cluster {cluster} may no longer use the registries of {project}; sync removes the Secrets when it"
+        f" next looks (every 30 seconds by default): 'regcred status {project}' shows what is left"
+    )
 
 
 @grant.command(name="list")

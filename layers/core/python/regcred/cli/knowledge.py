@@ -40,7 +40,9 @@ class VaultView:
             return Known()
         entry = index.get(reference.registry)
         defined, hosts = self._defined(reference, entry)
-        placed, refused, seen = self._place(reference)
+        placed, seen = self._placed(reference)
+        place = self._place(reference)
+        refused = place.refused.get(self.namespace, "")
         return Known(
             entry=entry,
             typed_hosts=hosts,
@@ -50,6 +52,8 @@ class VaultView:
             version=placed,
             ledger=placed,
             refused=refused,
+            detail=place.details.get(self.namespace, ""),
+            held=place.held.get(self.namespace, ""),
             sync_seen=seen,
         )
 
@@ -167,14 +171,17 @@ class VaultView:
                     self._statuses[project] = found.value
         return self._statuses[project]
 
-    def _place(self, reference: Reference) -> tuple[int | None, str, datetime | None]:
-        """The version that sync says it has placed, why it refused, and when it said so."""
+    def _place(self, reference: Reference) -> Placement:
+        """What sync says of a reference in its cluster."""
         status = self._status(reference.project)
-        if status is None:
-            return None, "", None
-        place = status.registries.get(reference.registry, Placement())
-        placed = next((version for version, names in place.placed.items() if self._is_in(names)), None)
-        return placed, place.refused.get(self.namespace, ""), status.written_at
+        return status.registries.get(reference.registry, Placement()) if status else Placement()
+
+    def _placed(self, reference: Reference) -> tuple[int | None, datetime | None]:
+        """The version that sync says it has placed, and when it said so."""
+        places = self._place(reference).placed.items()
+        status = self._status(reference.project)
+        version = next((version for version, names in places if self._is_in(names)), None)
+        return version, status.written_at if status else None
 
     def _is_in(self, names: Mapping[str, str]) -> bool:
         uid = names.get(self.namespace)

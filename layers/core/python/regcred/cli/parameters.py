@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
+from regcred.cli import completion
 from regcred.cluster.model import Kind, custom_kind
 from regcred.errors import MalformedError
 from regcred.reference import Reference, check_label
+
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 class ReferenceType(click.ParamType[Reference]):
     """``<project>/<registry>``."""
 
     name = "P/R"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete it by what is in Vault."""
+        return [CompletionItem(name) for name in completion.references(ctx, param, incomplete)]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
         """Read a reference, or say what is wrong with it."""
@@ -29,8 +39,16 @@ class ReferenceType(click.ParamType[Reference]):
 class LabelType(click.ParamType[str]):
     """The name of a project or a cluster: a DNS label."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, complete: Complete | None = None) -> None:
         self.name = name
+        self._complete = complete
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete it by what is in Vault."""
+        found = self._complete(ctx, param, incomplete) if self._complete else []
+        return [CompletionItem(name) for name in found]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check a name, or say what is wrong with it."""
@@ -60,7 +78,7 @@ class WorkloadKindType(click.ParamType[Kind]):
 
 
 REFERENCE = ReferenceType()
-PROJECT = LabelType("project")
-CLUSTER = LabelType("cluster")
+PROJECT = LabelType("project", completion.projects)
+CLUSTER = LabelType("cluster", completion.clusters)
 NAMESPACE = LabelType("namespace")
 WORKLOAD_KIND = WorkloadKindType()

@@ -69,16 +69,21 @@ def apply(session: Session, directory: Path | None, prune: bool, yes: bool) -> N
 
 @platform.command()
 @directory_option
+@output_option
 @pass_session
-def check(session: Session, directory: Path | None) -> None:
+def check(session: Session, directory: Path | None, as_json: bool) -> None:
     """Fail if Vault is not as declared: for a pipeline, or a monitor."""
     actions = session.open_platform(directory).plan()
-    _print(actions)
+    if as_json:
+        print_json({"as_declared": not actions, "actions": [_json(action) for action in actions]})
+    else:
+        _print(actions)
     if actions:
         raise Failed(
             f"{plural(len(actions), 'difference')} from what is declared; 'regcred platform apply' mends them"
         )
-    say("all is as declared")
+    if not as_json:
+        say("all is as declared")
 
 
 def _print(actions: list[Action]) -> None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 import click
 
 from regcred.cli import asking, lookup
-from regcred.cli.output import say
+from regcred.cli.output import output_option, print_json, say
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.prompts import confirm
 from regcred.cli.session import Session, pass_session
@@ -35,8 +35,11 @@ timeout_option = click.option(
 @wait_option
 @timeout_option
 @click.option("--local", is_flag=True, help="Do the work in this process instead of asking for it.")
+@output_option
 @pass_session
-def rotate(session: Session, reference: Reference, wait: bool, timeout: int, local: bool) -> None:
+def rotate(
+    session: Session, reference: Reference, wait: bool, timeout: int, local: bool, as_json: bool
+) -> None:
     """Fetch a new credential for a registry now.
 
     It asks by a write to Vault with your own token; the rotate function does the work, and the outcome is shown here. The old
@@ -46,12 +49,12 @@ def rotate(session: Session, reference: Reference, wait: bool, timeout: int, loc
     function may (policy regcred-rotate). It is for trying things out, and for the day when the function can't run.
     """
     if local:
-        _here(session, reference)
+        _here(session, reference, as_json=as_json)
     else:
-        ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
+        ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout, as_json=as_json)
 
 
-def _here(session: Session, reference: Reference) -> None:
+def _here(session: Session, reference: Reference, *, as_json: bool) -> None:
     from regcred.rotate import Done
     from regcred.work import Message, Reason
 
@@ -64,7 +67,7 @@ def _here(session: Session, reference: Reference) -> None:
             f"{reference}: another rotation of it runs right now; see 'regcred status {reference}'"
         )
     index = lookup.index(session.store, reference.project)
-    asking.report(session, asked, index.registries.get(reference.registry))
+    asking.report(session, asked, index.registries.get(reference.registry), as_json=as_json)
 
 
 @click.command()
@@ -72,8 +75,11 @@ def _here(session: Session, reference: Reference) -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @wait_option
 @timeout_option
+@output_option
 @pass_session
-def revoke(session: Session, reference: Reference, yes: bool, wait: bool, timeout: int) -> None:
+def revoke(
+    session: Session, reference: Reference, yes: bool, wait: bool, timeout: int, as_json: bool
+) -> None:
     """End a credential at once, everywhere.
 
     This is for a leak. The vendor is asked to revoke it where it can (ECR and Google can't: there the credential dies when it expires), it is
@@ -84,10 +90,18 @@ def revoke(session: Session, reference: Reference, yes: bool, wait: bool, timeou
         confirm(
             f"Revoke {reference}? Pods that pull with it{_where(session, reference)} can't pull any more."
         )
-    ask(session, reference, Action.REVOKE, wait=wait, timeout=timeout)
+    ask(session, reference, Action.REVOKE, wait=wait, timeout=timeout, as_json=as_json)
 
 
-def ask(session: Session, reference: Reference, action: Action, *, wait: bool, timeout: int) -> None:
+def ask(
+    session: Session,
+    reference: Reference,
+    action: Action,
+    *,
+    wait: bool,
+    timeout: int,
+    as_json: bool = False,
+) -> None:
     """Ask, and wait for the outcome if wanted.
 
     Raises:
@@ -95,9 +109,11 @@ def ask(session: Session, reference: Reference, action: Action, *, wait: bool, t
     """
     asked = asking.ask(session, reference, action)
     if not wait:
+        if as_json:
+            print_json(asking.as_document(asked, None))
         say(f"{reference}: asked to {action}; see 'regcred status {reference}'")
         return
-    asking.report(session, asked, asking.wait(session, asked, timedelta(seconds=timeout)))
+    asking.report(session, asked, asking.wait(session, asked, timedelta(seconds=timeout)), as_json=as_json)
 
 
 def _where(session: Session, reference: Reference) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +9,7 @@ from typing import Any
 
 import click
 
-from regcred.cli import lookup
+from regcred.cli import completion, lookup
 from regcred.cli.failures import Failed
 from regcred.cli.output import output_option, print_json, print_table, say, time_text
 from regcred.cli.session import Session, pass_session
@@ -20,6 +19,7 @@ from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
+from regcred.views.placement import troubles
 from regcred.wording import duration, expires_in, plural
 from regcred.work import served, want_of_room
 
@@ -59,7 +59,7 @@ class Row:
 
 
 @click.command()
-@click.argument("about", nargs=-1, metavar="[P | P/R]...")
+@click.argument("about", nargs=-1, metavar="[P | P/R]...", shell_complete=completion.projects_and_references)
 @output_option
 @pass_session
 def status(session: Session, about: Sequence[str], as_json: bool) -> None:
@@ -193,8 +193,7 @@ def _notes(row: Row, now: datetime) -> list[str]:
     if entry and entry.warning:
         notes.append(f"warning: {entry.warning}")
     for cluster, place in sorted(row.places.items()):
-        for reason, count in sorted(Counter(place.refused.values()).items()):
-            notes.append(f"{cluster}: refused in {plural(count, 'namespace')}: {reason}")
+        notes += [f"{cluster}: {trouble.text}" for trouble in troubles(cluster, place)]
     return notes
 
 
@@ -232,6 +231,8 @@ def _json(row: Row) -> dict[str, Any]:
                     for namespace in sorted(placed)
                 },
                 "refused": place.refused,
+                "details": place.details,
+                "held": place.held,
             }
             for cluster, place in sorted(row.places.items())
         },

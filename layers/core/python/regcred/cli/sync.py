@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from regcred.cli.failures import BadInputError, Failed
-from regcred.cli.output import write
+from regcred.cli.output import output_option, print_json, write
 from regcred.cli.parameters import CLUSTER
 from regcred.cli.session import Session, pass_session
 from regcred.wording import plural
@@ -34,6 +34,7 @@ from regcred.wording import plural
 @click.option(
     "--context", metavar="NAME", help="The kubeconfig's context; else the current one, or the Pod's account."
 )
+@output_option
 @pass_session
 def sync(
     session: Session,
@@ -44,6 +45,7 @@ def sync(
     confirm_removals: bool,
     repair: bool,
     context: str | None,
+    as_json: bool,
 ) -> None:
     """Bring a cluster in line with Vault.
 
@@ -65,12 +67,17 @@ def sync(
         "REGCRED_CONFIRM_REMOVALS": "true" if confirm_removals else None,
         "REGCRED_REPAIR": "true" if repair else None,
     }
+    if as_json and not (once or dry_run):
+        raise BadInputError("-o json: is for one run; add --once or --dry-run")
+    lines: list[str] = []
     failures = session.run_sync(
         {name: value for name, value in settings.items() if value},
         context,
         "dry-run" if dry_run else "once" if once else "loop",
-        write,
+        lines.append if as_json else write,
     )
+    if as_json:
+        print_json({"dry_run": dry_run, "actions": lines, "failures": list(failures)})
     if failures:
         so = (
             "the plan is made without what could not be read"

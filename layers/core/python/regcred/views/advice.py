@@ -55,6 +55,8 @@ def todo(  # noqa: C901, PLR0911 - one question after the other, each with its o
         return f"it was added and has no credential yet: wait some minutes, or regcred rotate {reference}"
     if known.refused == "clash":
         return f"a Secret {reference.secret_name} that is not Regcred's is in the way: rename or delete it"
+    if known.refused == "not-written":
+        return f"the cluster denies the Secret ({known.detail or 'its words are not known'}): mend that; sync tries again by itself"
     if known.present is Held.NO:
         return _missing(known, world, now)
     if subject.is_pod and reference.secret_name not in subject.named and not image.pulled:

@@ -190,11 +190,16 @@ def _secret(reference: Reference, known: Known, subject: Subject) -> Line:
     stale = f" (version {newest} is on its way)" if here and newest > here else ""
     unnamed_by = ", but the Pod does not name it" if subject.is_pod and name not in subject.named else ""
     if known.present is Held.NO:
-        gone = f"sync placed version {known.ledger} and it is gone" if known.ledger else known.refused
+        gone = (
+            f"sync placed version {known.ledger} and it is gone"
+            if known.ledger
+            else known.detail or known.refused
+        )
         return Line("Secret", f"{name}: not in the namespace" + (f" ({gone})" if gone else ""), good=False)
     if known.present is Held.YES:
         named = ", named by the Pod" if subject.is_pod and not unnamed_by else unnamed_by
-        return Line("Secret", f"{name}: in the namespace{version}{stale}{named}", good=not unnamed_by)
+        held = f"; sync would remove it ({known.held}), and the brake holds that" if known.held else ""
+        return Line("Secret", f"{name}: in the namespace{version}{stale}{named}{held}", good=not unnamed_by)
     if not known.ledger:
         return Line(
             "Secret", f"{name}: not known whether it is there{unnamed_by}", False if unnamed_by else None

@@ -103,6 +103,10 @@ class Known:
     """From the Secret's annotation, where the index can't be read."""
     refused: str = ""
     """Why sync does not project it."""
+    detail: str = ""
+    """What the cluster's API server said when it denied the last write or removal."""
+    held: str = ""
+    """Why sync would remove the Secret, where the brake holds that back."""
     sync_seen: datetime | None = None
     """When sync last wrote its status for the project."""
 

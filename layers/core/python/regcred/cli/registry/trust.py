@@ -8,11 +8,11 @@ import click
 
 from regcred.cli import definitions, lookup
 from regcred.cli.failures import BadInputError
-from regcred.cli.output import say, write_document
+from regcred.cli.output import output_option, print_json, say, write_document
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.session import Session, pass_session
 from regcred.reference import Reference
-from regcred.registry.definition import ROLE_ARN
+from regcred.registry.definition import ROLE_ARN, BaseDefinition
 from regcred.registry.trust import Asker
 from regcred.vault.store import Store
 
@@ -26,9 +26,10 @@ _ISSUER = re.compile(r"""https://[^\s'"]+""")
 )
 @click.option("--role-arn", metavar="ARN", help="The project's IAM role; without it, the one in Vault.")
 @click.option("--issuer", metavar="URL", default="", help="The issuer of the AWS account's identity tokens.")
+@output_option
 @pass_session
 def trust(
-    session: Session, reference: Reference, file: str | None, role_arn: str | None, issuer: str
+    session: Session, reference: Reference, file: str | None, role_arn: str | None, issuer: str, as_json: bool
 ) -> None:
     """Print what the vendor's side must configure to trust this project's role, ready to paste.
 
@@ -41,6 +42,9 @@ def trust(
     """
     store = session.store
     definition = definitions.from_file(file) if file else lookup.typed_definition(store, reference)
+    if as_json:
+        print_json(_json(store, reference, definition, role_arn, _issuer(issuer)))
+        return
     if not definition.needs_credential():
         say(f"{reference} is public: there is nothing to configure")
         return
@@ -49,6 +53,19 @@ def trust(
         return
     role = _role(role_arn) if role_arn else _project_role(store, reference)
     write_document(definition.trust(Asker(reference.project, role, _issuer(issuer))))
+
+
+def _json(
+    store: Store, reference: Reference, definition: BaseDefinition, role_arn: str | None, issuer: str
+) -> dict[str, object]:
+    keyless = definition.needs_credential() and not definition.upstream_fields()
+    role = (_role(role_arn) if role_arn else _project_role(store, reference)) if keyless else None
+    return {
+        "registry": str(reference),
+        "keyless": keyless,
+        "role_arn": role,
+        "trust": definition.trust(Asker(reference.project, role, issuer)) if role else None,
+    }
 
 
 def _role(arn: str) -> str:

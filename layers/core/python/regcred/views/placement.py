@@ -1,0 +1,86 @@
+"""What is wrong with a registry's Secrets in one cluster, by what its sync reports: the same words wherever it is told. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from regcred.printable import command
+from regcred.vault.records.status import Placement
+from regcred.wording import plural
+
+NOT_WRITTEN = "not-written"
+
+_FAULTS = frozenset({NOT_WRITTEN, "clash"})
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that is not as it should be in a cluster."""
+
+    text: str
+    is_fault: bool = False
+    """Whether somebody must mend it; otherwise it is what was asked for, or waits for a decision."""
+
+
+def troubles(cluster: str, place: Placement) -> list[Trouble]:
+    """What is refused, denied and held back in a cluster.
+
+    Args:
+        cluster: Its name.
+        place: What its sync reports of one registry.
+    """
+    return [*_refused(place.refused, place.details), *_denied(place), *_held(cluster, place.held)]
+
+
+def _refused(refused: Mapping[str, str], details: Mapping[str, str]) -> list[Trouble]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for namespace, reason in sorted(refused.items()):
+        detail = details.get(namespace, "") if reason == NOT_WRITTEN else ""
+        found.setdefault((reason, detail), []).append(namespace)
+    told = []
+    for (reason, detail), names in sorted(found.items()):
+        if reason == NOT_WRITTEN:
+            text = f"the cluster denies the Secret in {_where(names)}: {detail or reason}"
+        else:
+            text = f"refused in {plural(len(names), 'namespace')}: {reason}"
+        told.append(Trouble(text, reason in _FAULTS))
+    return told
+
+
+def _denied(place: Placement) -> list[Trouble]:
+    found: dict[str, list[str]] = {}
+    for namespace, detail in sorted(place.details.items()):
+        if place.refused.get(namespace) != NOT_WRITTEN:
+            found.setdefault(detail, []).append(namespace)
+    return [
+        Trouble(f"the cluster denied the last change in {_where(names)}: {detail}", is_fault=True)
+        for detail, names in found.items()
+    ]
+
+
+def _held(cluster: str, held: Mapping[str, str]) -> list[Trouble]:
+    if not held:
+        return []
+    counts = Counter(held.values())
+    why = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    words = ("regcred", "sync", "--cluster", cluster, "--once", "--confirm-removals")
+    return [
+        Trouble(
+            f"the brake holds back the removal of {plural(len(held), 'Secret')} ({why}), in {_where(sorted(held))}; look at"
+            f" 'regcred sync --dry-run', then: {command(*words)}"
+        )
+    ]
+
+
+def _where(names: Sequence[str]) -> str:
+    """How many namespaces, and the first of them."""
+    return f"{plural(len(names), 'namespace')} ({_few(names)})"
+
+
+def _few(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = len(listed) - _NAMED
+    return ", ".join(listed[:_NAMED]) + (f" and {more} more" if more > 0 else "")

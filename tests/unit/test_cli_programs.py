@@ -1,0 +1,310 @@
+"""For programs: JSON of every command that reads, completion, and one set of facts in status, doctor and explain."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+import pytest
+from fakes.cluster_api import FakeClusterApi
+from fakes.key_value import FakeKeyValue
+from pydantic import SecretStr
+
+from regcred.cli import completion
+from regcred.cli.app import app, run
+from regcred.cli.session import Session
+from regcred.errors import RefusedError
+from regcred.reference import Reference
+from regcred.vault.platform import Action as Step
+from regcred.vault.platform import Verb
+from regcred.vault.platform.plan import Kind, Resource
+from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.status import Placement, Status
+from regcred.vault.store import Store
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+MAIN = Reference("payments", "main")
+ARN = "arn:aws:iam::111122223333:role/regcred/payments"
+QUOTA = "exceeded quota: secrets, requested: count/secrets=1, used: count/secrets=5, limited: count/secrets=5"
+
+
+class FakePlatform:
+    """A platform that differs from what is declared in one thing."""
+
+    def __init__(self, actions: list[Step]) -> None:
+        self.actions = actions
+
+    def plan(self) -> list[Step]:
+        return self.actions
+
+    def who(self) -> dict[str, Any]:
+        return {"display_name": "ann", "policies": ["p"], "ttl": 3600}
+
+
+class Desk:
+    """A command line over a Vault with one registry in one cluster."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self.capture = capture
+        self.kv = FakeKeyValue()
+        self.store = Store(self.kv)
+        self.actions: list[Step] = []
+        self.api = FakeClusterApi()
+        self.lines = ["would write prod/regcred.payments.main"]
+        self.failures: list[str] = []
+        self.out = self.err = ""
+        self.outcome: dict[str, Any] = {}
+        self.store.write_project(
+            "payments", ProjectPolicy(hosts=["registry.example.com"], clusters=["c1"], role_arn=ARN), cas=0
+        )
+        self.store.write_cluster("c1", ClusterGrants(grants={"payments": ["prod"]}), cas=0)
+        self.store.write_definition(MAIN, Definition(provider="basic", hosts=["registry.example.com"]), cas=0)
+        self.store.write_definition(
+            Reference("payments", "keyless"), Definition(provider="ecr", regions=["eu-central-1"]), cas=0
+        )
+        self.store.write_upstream(MAIN, {"username": SecretStr("u"), "password": SecretStr("p")}, cas=0)
+        self.index()
+        self.store.merge_index(
+            "payments", {"keyless": IndexEntry(state=State.OK, version=1, verified="yes", changed_at=NOW)}
+        )
+
+    def index(self, **entry: Any) -> None:
+        fields = {
+            "state": State.OK,
+            "version": 3,
+            "hosts": ["registry.example.com"],
+            "verified": "yes",
+            "changed_at": NOW,
+        }
+        self.store.merge_index("payments", {"main": IndexEntry(**{**fields, **entry})})
+
+    def place(self, **place: Any) -> None:
+        found = self.store.status("c1", "payments")
+        status = Status(written_at=NOW, registries={"main": Placement(**place)})
+        self.store.write_status("c1", "payments", status, cas=found.version if found else 0)
+
+    def __call__(self, line: str, code: int = 0) -> str:
+        def run_sync(_given: Any, _context: Any, _way: Any, say: Callable[[str], None]) -> list[str]:
+            for text in self.lines:
+                say(text)
+            return self.failures
+
+        session = Session(
+            open_store=lambda: self.store,
+            open_cluster=lambda _: self.api,
+            open_platform=lambda _: FakePlatform(self.actions),
+            nudge=lambda _: False,
+            run_sync=run_sync,
+            now=lambda: NOW,
+            sleep=self._act,
+        )
+        found = run(line.split(), session)
+        self.out, self.err = self.capture.readouterr()
+        assert found == code, self.err
+        return self.out
+
+    def _act(self, _seconds: float) -> None:
+        self.index(version=4, changed_at=NOW + timedelta(seconds=1), **self.outcome)
+        self.store.answered(MAIN, self.kv.version(f"requests/{MAIN}"))
+
+    def json(self, line: str, code: int = 0) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self(f"{line} -o json", code))
+        return found
+
+
+@pytest.fixture
+def desk(capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(capsys)
+
+
+def test_a_template_is_fields(desk: Desk) -> None:
+    fields = {field["name"]: field for field in desk.json("registry template basic")["fields"]}
+    assert fields["hosts"]["required"]
+    assert not fields["repositories"]["required"]
+    assert "basic" in {item["provider"] for item in desk.json("registry template")["providers"]}
+
+
+def test_trust_is_a_document(desk: Desk) -> None:
+    found = desk.json("registry trust payments/keyless")
+    assert (found["keyless"], found["role_arn"]) == (True, ARN)
+    assert "ecr:" in found["trust"]
+    assert desk.json("registry trust payments/main") == {
+        "registry": "payments/main",
+        "keyless": False,
+        "role_arn": None,
+        "trust": None,
+    }
+
+
+def test_a_check_of_the_platform_is_a_document_also_when_it_fails(desk: Desk) -> None:
+    assert desk.json("platform check") == {"as_declared": True, "actions": []}
+    desk.actions = [Step(Verb.CREATE, Resource(Kind.POLICY, "regcred-x"), {})]
+    found = desk.json("platform check", code=1)
+    assert (found["as_declared"], found["actions"][0]["name"]) == (False, "regcred-x")
+
+
+def test_a_dry_run_is_a_document_also_when_something_failed(desk: Desk) -> None:
+    assert desk.json("sync --cluster c1 --dry-run") == {
+        "dry_run": True,
+        "actions": desk.lines,
+        "failures": [],
+    }
+    desk.failures = ["Pods can not be listed"]
+    assert desk.json("sync --cluster c1 --once", code=1)["failures"] == desk.failures
+    desk("sync --cluster c1 -o json", code=2)
+
+
+@pytest.mark.parametrize("line", ["rotate payments/main", "registry verify payments/main"])
+def test_an_outcome_is_a_document(desk: Desk, line: str) -> None:
+    found = desk.json(line)
+    assert found["registry"] == "payments/main"
+    assert found["outcome"]["state"] == "ok"
+    assert found["outcome"]["version"] == 4
+
+
+def test_an_outcome_that_is_a_failure_is_a_document_too(desk: Desk) -> None:
+    desk.outcome = {"state": State.FAILING, "error": "401", "error_kind": "refused"}
+    assert desk.json("rotate payments/main", code=3)["outcome"]["error"] == "401"
+    assert desk.err.endswith("version 4 stays in force\n")
+
+
+def test_what_was_only_asked_has_no_outcome(desk: Desk) -> None:
+    assert desk.json("rotate payments/main --no-wait")["outcome"] is None
+
+
+def test_every_command_that_reads_takes_json() -> None:
+    """All but those that only write, or whose output is a text to paste (annotation, which has a format json)."""
+    root = app()
+    without = set()
+    for path, command in _leaves(root, click.Context(root), ""):
+        if not any("--output" in parameter.opts for parameter in command.params):
+            without.add(path)
+    assert {path for path in without if path.split()[-1] not in {"add", "remove", "set-secret", "apply"}} <= {
+        "annotation",
+        "console",
+    }
+
+
+def _leaves(group: click.Group, context: click.Context, path: str) -> list[tuple[str, click.Command]]:
+    found = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        if isinstance(command, click.Group):
+            found += _leaves(command, context, f"{path} {name}")
+        else:
+            found.append((f"{path} {name}".strip(), command))
+    return found
+
+
+class TestCompletion:
+    def names(self, desk: Desk, complete: Any, typed: str) -> list[str]:
+        context = click.Context(click.Command("x"), obj=Session(open_store=lambda: desk.store))
+        return complete(context, click.Argument(["x"]), typed)
+
+    @pytest.mark.parametrize(
+        ("complete", "typed", "offered"),
+        [
+            (completion.projects, "pay", ["payments"]),
+            (completion.projects, "x", []),
+            (completion.clusters, "", ["c1"]),
+            (completion.references, "pay", ["payments/keyless", "payments/main"]),
+            (completion.references, "payments/m", ["payments/main"]),
+            (completion.projects_and_references, "", ["payments", "payments/keyless", "payments/main"]),
+        ],
+    )
+    def test_names_come_from_vault(self, desk: Desk, complete: Any, typed: str, offered: list[str]) -> None:
+        assert self.names(desk, complete, typed) == offered
+
+    def test_of_many_projects_only_the_names_are_offered(self, desk: Desk) -> None:
+        for number in range(20):
+            desk.store.write_definition(Reference(f"p{number}", "r"), Definition(provider="ecr"), cas=0)
+        assert "payments/" in self.names(desk, completion.references, "")
+        assert self.names(desk, completion.references, "payments/ma") == ["payments/main"]
+
+    def test_a_refusal_is_silent(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        desk.kv.faults["list", ""] = RefusedError("permission denied")
+        assert self.names(desk, completion.references, "pay") == []
+        assert capsys.readouterr() == ("", "")
+
+    def test_a_vault_that_hangs_costs_no_more_than_the_patience(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(completion, "PATIENCE", 0.05)
+        context = click.Context(click.Command("x"), obj=Session(open_store=lambda: time.sleep(20)))
+        started = time.monotonic()
+        assert completion.projects(context, click.Argument(["x"]), "") == []
+        assert time.monotonic() - started < 10
+
+    def test_a_name_that_is_none_is_not_offered(self, desk: Desk) -> None:
+        desk.kv.write("registries/payments/x$(id)", {"document": "{}"}, cas=0)
+        assert self.names(desk, completion.references, "payments/x") == []
+
+    def test_the_shell_is_answered(
+        self, monkeypatch: pytest.MonkeyPatch, desk: Desk, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(completion, "_quiet_store", lambda: desk.store)
+        monkeypatch.setenv("_REGCRED_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", "regcred registry show pay")
+        monkeypatch.setenv("COMP_CWORD", "3")
+        with pytest.raises(SystemExit):
+            app().main(prog_name="regcred", complete_var="_REGCRED_COMPLETE")
+        assert "plain,payments/main" in capsys.readouterr().out
+        assert os.environ["COMP_CWORD"] == "3"
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "denied": {"refused": {"prod": "not-written"}, "details": {"prod": QUOTA}},
+    "change denied": {"placed": {3: {"prod": ""}}, "details": {"prod": QUOTA}},
+    "held": {"placed": {3: {"prod": ""}}, "held": {"prod": "unneeded"}},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_status_and_doctor_tell_the_same_of_a_cluster(desk: Desk, case: str) -> None:
+    desk.place(**CASES[case])
+    desk("status payments")
+    told = desk.err
+    desk("doctor payments", code=int(case != "held"))
+    for text in (
+        (QUOTA,)
+        if case != "held"
+        else ("the brake holds back the removal of 1 Secret (1 unneeded)", "--confirm-removals")
+    ):
+        assert text in told
+        assert text in desk.out
+    assert ("no problem found" in desk.err) == (case == "held")
+
+
+def test_explain_tells_why_the_cluster_denies_the_secret(desk: Desk) -> None:
+    desk.place(**CASES["denied"])
+    desk.api.objects |= {
+        "/api/v1/namespaces/prod": {"metadata": {"name": "prod"}},
+        "/api/v1/namespaces/prod/pods/web": {
+            "metadata": {"name": "web", "uid": "p", "annotations": {"registry.regcred.dev/x": str(MAIN)}},
+            "spec": {"containers": [{"name": "a", "image": "registry.example.com/app"}]},
+        },
+    }
+    desk("explain pod prod/web --cluster c1")
+    assert f"the cluster denies the Secret ({QUOTA})" in desk.out
+
+
+def test_doctor_sums_up_what_is_well(desk: Desk) -> None:
+    desk.place(placed={3: {"prod": ""}})
+    for number in range(10):
+        reference = Reference("payments", f"r{number}")
+        desk.store.write_definition(reference, Definition(provider="ecr", regions=["eu-central-1"]), cas=0)
+        desk.store.merge_index(
+            "payments", {f"r{number}": IndexEntry(state=State.OK, version=1, verified="yes", changed_at=NOW)}
+        )
+    desk("doctor payments")
+    assert "12 registries in force" in desk.out
+    assert "was heard of 0s ago" in desk.out
+    assert "are well" in desk.err
+    assert desk.json("doctor payments")["counts"]["ok"] >= 12
