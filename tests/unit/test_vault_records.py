@@ -317,3 +317,27 @@ def test_a_credential_without_a_docker_configuration_is_malformed_and_not_shown(
 def test_a_status_tells_the_version_and_the_mode_of_sync() -> None:
     status = Status(written_at=NOW, sync_version="1.2.3", mode="admission", registries={"r": Placement()})
     assert Status.parse(status.fields(), path="status/c/p") == status
+
+
+RECORD = {
+    ".dockerconfigjson": '{"auths": {}}',
+    "username": "u",
+    "password": "p",
+    "provider": "basic",
+    "fingerprint": "f",
+    "issued_at": "2026-11-24T12:00:00+00:00",
+}
+
+
+def test_the_hosts_of_a_credential_are_a_json_list_that_templates_can_read() -> None:
+    login = Login(username="u", password=SecretStr("p"), hosts=("b.example.com/team/", "a.example.com"))
+    credential = Credential(provider="basic", logins=(login,), issued_at=NOW)
+    record = CredentialRecord.of(credential, reference=Reference("payments", "main"), fingerprint="f")
+    assert json.loads(record.fields()["hosts"]) == ["a.example.com", "b.example.com/team/"]
+    assert CredentialRecord.parse(record.fields(), path="path") == record
+
+
+@pytest.mark.parametrize("text", ["a.example.com", "1", '{"a": 1}[', "[1, 2]"])
+def test_hosts_that_are_no_list_are_malformed(text: str) -> None:
+    with pytest.raises(MalformedError, match="path: hosts"):
+        CredentialRecord.parse({**RECORD, "hosts": text}, path="path")

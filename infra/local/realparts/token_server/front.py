@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from realparts.aws_policy import ecr_host
 from realparts.journal import Journal
@@ -44,7 +45,10 @@ class Front:
             self._journal.write(**event, outcome="throttled", status=429)
             error = RefusedError("too many requests", status=429, code="TOOMANYREQUESTS")
             return asked.refusal(error, {"Retry-After": "1"})
-        headers = {key: value for key, value in request.headers.items() if key.lower() not in _HOP_BY_HOP}
+        # A client may send several lines of one name: containerd and docker send one Accept for each media type.
+        headers = CIMultiDict(
+            (key, value) for key, value in request.headers.items() if key.lower() not in _HOP_BY_HOP
+        )
         user = asked.bearer_subject(request)
         if ecr_host(host):
             try:
@@ -77,9 +81,12 @@ class Front:
         access = [{"type": "repository", "name": repository, "actions": actions}] if repository else []
         return str(self._access.issue(login.name, access, login.expires_at)["token"])
 
-    async def _forward(self, request: web.Request, host: str, headers: dict[str, str]) -> web.StreamResponse:
+    async def _forward(
+        self, request: web.Request, host: str, headers: CIMultiDict[str]
+    ) -> web.StreamResponse:
         local = host.partition(":")[0] in {"127.0.0.1", "localhost"}
-        headers |= {"Host": host, "X-Forwarded-Proto": "http" if local else "https"}
+        headers["Host"] = host
+        headers["X-Forwarded-Proto"] = "http" if local else "https"
         # A HEAD or GET has no body, and an empty one would be sent chunked.
         body = request.content if request.can_read_body else None
         if body is not None and request.content_length is not None:
@@ -92,7 +99,7 @@ class Front:
             allow_redirects=False,
         ) as upstream:
             kept = [(key, value) for key, value in upstream.headers.items() if key.lower() not in _HOP_BY_HOP]
-            answer = web.StreamResponse(status=upstream.status, headers=dict(kept))
+            answer = web.StreamResponse(status=upstream.status, headers=CIMultiDict(kept))
             if (length := upstream.headers.get("Content-Length")) is not None:
                 answer.content_length = int(length)
             await answer.prepare(request)

@@ -28,7 +28,7 @@ def in_force(
         version=version,
         fingerprint=record.fingerprint,
         provider=record.provider,
-        hosts=record.hosts.split(","),
+        hosts=list(record.hosts),
         expires_at=record.expires_at,
         refresh_at=record.refresh_at,
         definition_version=definition_version,

@@ -25,8 +25,8 @@ class CredentialRecord(BaseModel):
     username: str = Field(repr=False)
     """At DigitalOcean it is the token itself."""
     password: SecretStr
-    hosts: str
-    """All keys of the auths map, joined by ``,``."""
+    hosts: tuple[str, ...]
+    """All keys of the auths map, sorted; in Vault a JSON list of strings, which templates of other tools can read."""
     provider: str
     fingerprint: str
     issued_at: AwareDatetime
@@ -47,6 +47,17 @@ class CredentialRecord(BaseModel):
             raise ValueError("is not a Docker configuration: a JSON object with the key 'auths'")  # noqa: TRY004 - pydantic's contract
         return text
 
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _is_a_list(cls, value: object) -> object:
+        """Read the text that lies in Vault."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(json.loads(value))
+        except (ValueError, TypeError):
+            raise ValueError("is not a JSON list of strings") from None
+
     @classmethod
     def of(
         cls, credential: Credential, *, reference: Reference, fingerprint: str, definition_version: int = 0
@@ -58,7 +69,7 @@ class CredentialRecord(BaseModel):
                 ".dockerconfigjson": credential.dockerconfigjson(),
                 "username": first.username,
                 "password": first.password,
-                "hosts": ",".join(credential.hosts),
+                "hosts": credential.hosts,
                 "provider": credential.provider,
                 "fingerprint": fingerprint,
                 "issued_at": credential.issued_at,
@@ -87,7 +98,7 @@ class CredentialRecord(BaseModel):
             ".dockerconfigjson": self.dockerconfigjson.get_secret_value(),
             "username": self.username,
             "password": self.password.get_secret_value(),
-            "hosts": self.hosts,
+            "hosts": json.dumps(self.hosts),
             "provider": self.provider,
             "fingerprint": self.fingerprint,
             "issued_at": _text(self.issued_at),
