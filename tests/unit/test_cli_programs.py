@@ -185,7 +185,9 @@ def test_every_command_that_reads_takes_json() -> None:
     for path, command in _leaves(root, click.Context(root), ""):
         if not any("--output" in parameter.opts for parameter in command.params):
             without.add(path)
-    assert {path for path in without if path.split()[-1] not in {"add", "remove", "set-secret", "apply"}} <= {
+    assert {
+        path for path in without if path.split()[-1] not in {"add", "remove", "reset", "set-secret", "apply"}
+    } <= {
         "annotation",
         "console",
     }
