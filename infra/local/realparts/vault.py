@@ -20,6 +20,7 @@ from .state import State
 
 _CONFIG = """
 {mlock}
+ui = true
 api_addr = "http://127.0.0.1:{port}"
 cluster_addr = "http://127.0.0.1:{cluster_port}"
 storage "raft" {{

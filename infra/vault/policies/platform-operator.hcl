@@ -77,3 +77,8 @@ path "${mount}/metadata/platform/*" {
 path "${mount}/data/platform/*" {
   capabilities = ["read"]
 }
+
+# To sign everybody out of the console, after a leak of its sealing keys. It makes new ones at its next request.
+path "${mount}/metadata/console/sealing" {
+  capabilities = ["delete"]
+}

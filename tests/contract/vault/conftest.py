@@ -150,6 +150,7 @@ def declared(keys: dict[str, Keys]) -> Platform:
             audience="https://vault.example.com",
             dispatch=["arn:aws:iam::123456789012:role/regcred-dispatch"],
             rotate=["arn:aws:iam::123456789012:role/regcred-rotate"],
+            console=["arn:aws:iam::123456789012:role/regcred-console"],
             public_keys=[keys["aws"].public_pem],
         ),
     )

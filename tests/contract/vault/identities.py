@@ -19,6 +19,7 @@ from .conftest import Keys, Real, short
 SYNC = "system:serviceaccount:regcred-system:regcred-sync"
 DISPATCH = "arn:aws:iam::123456789012:role/regcred-dispatch"
 ROTATE = "arn:aws:iam::123456789012:role/regcred-rotate"
+CONSOLE = "arn:aws:iam::123456789012:role/regcred-console"
 
 
 def signed(keys: Keys, claims: Mapping[str, Any], *, lifetime: timedelta = timedelta(minutes=10)) -> str:

@@ -27,6 +27,7 @@ DOCUMENTS = [
     *(f"credentials/{p}/_index" for p in ("payments", "search")),
     *(f"status/{c}/{p}" for c in ("c1", "c2") for p in ("payments", "search")),
     *(f"history/{p}" for p in ("payments", "search")),
+    "console/sealing",
     "else/where",
 ]
 FOLDERS = sorted(
@@ -105,7 +106,13 @@ PLATFORM_ADMIN = {
     "delete": ["platform/*", "status/*"],
     "list": ["platform", "platform/*", "registries", "registries/*", "credentials", "status", "status/*"],
 }
+CONSOLE = {
+    "read": ["console/sealing"],
+    "version": ["console/sealing"],
+    "write": ["console/sealing"],
+}
 PLATFORM_OPERATOR = {
+    "delete": ["console/sealing"],
     "read": ["platform/*"],
     "version": ["platform/*"],
     "list": ["platform", "platform/*"],
@@ -114,6 +121,7 @@ ROLES = {
     "sync of c1": SYNC,
     "dispatch": DISPATCH,
     "rotate": ROTATE,
+    "console": CONSOLE,
     "admin of payments": PROJECT_ADMIN,
     "reader of payments": PROJECT_READER,
     "platform admin": PLATFORM_ADMIN,
@@ -133,8 +141,10 @@ def token_of(real: Real, keys: dict[str, Keys]) -> Callable[[str], str]:
             case "sync of c1":
                 login = identities.cluster_login("c1", identities.service_account_token(keys["c1"]))
                 return identities.raw_token(real, login)
-            case "dispatch" | "rotate":
-                arn = identities.DISPATCH if role == "dispatch" else identities.ROTATE
+            case "dispatch" | "rotate" | "console":
+                arn = {"dispatch": identities.DISPATCH, "rotate": identities.ROTATE}.get(
+                    role, identities.CONSOLE
+                )
                 token = identities.web_identity_token(keys["aws"], arn)
                 return identities.raw_token(real, identities.lambda_login(role, token))
             case "admin of payments":

@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import quote
 
 import hvac
+from hvac.exceptions import InvalidPath
 from pydantic import SecretStr
 
 from regcred.console.interface import Group, Method, Who
-from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
+from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.vault.http import Server, VaultSession, client
 from regcred.vault.kv2 import VaultKeyValue, utc_now
 from regcred.vault.login import TokenLogin, Tokens
@@ -51,7 +52,7 @@ class ConsoleVault:
         path = f"/v1/auth/{quote(method.path)}/login/{quote(username, safe='')}"
         try:
             answer = self._anonymous.adapter.post(path, json={"password": password.get_secret_value()})
-        except (MalformedError, RefusedError):
+        except (InvalidPath, MalformedError, RefusedError):
             raise RefusedError("the user name or the password is wrong") from None
         return _token(answer)
 
@@ -60,7 +61,7 @@ class ConsoleVault:
         body = {"role": method.role, "redirect_uri": redirect_uri, "client_nonce": nonce}
         try:
             answer = self._anonymous.adapter.post(f"/v1/auth/{quote(method.path)}/oidc/auth_url", json=body)
-        except MalformedError:
+        except (InvalidPath, MalformedError):
             answer = {}
         url = str(((_mapping(answer)).get("data") or {}).get("auth_url") or "")
         if not url.startswith(("https://", "http://")):
@@ -77,7 +78,7 @@ class ConsoleVault:
             answer = self._anonymous.adapter.get(
                 f"/v1/auth/{quote(method.path)}/oidc/callback", params=params
             )
-        except (MalformedError, RefusedError):
+        except (InvalidPath, MalformedError, RefusedError):
             raise RefusedError("it does not accept what the identity provider has sent; try again") from None
         return _token(answer)
 
@@ -136,20 +137,17 @@ class VaultAccess:
         for name in (f"regcred-admins-{project}", f"regcred-readers-{project}"):
             try:
                 data = _data(self._vault.adapter.get(f"/v1/identity/group/name/{name}"))
-            except RegcredError as error:
-                if isinstance(error, TransientError):
-                    raise
-                continue
-            if data:
-                names = self._entity_names() if data.get("member_entity_ids") else {}
-                members = [names.get(one, one) for one in data.get("member_entity_ids") or ()]
-                found.append(Group(name, sorted(members), sorted(data.get("member_group_ids") or ())))
+            except (InvalidPath, RefusedError):
+                continue  # there is none, or the token may not see it
+            names = self._entity_names() if data.get("member_entity_ids") else {}
+            members = [names.get(one, one) for one in data.get("member_entity_ids") or ()]
+            found.append(Group(name, sorted(members), sorted(data.get("member_group_ids") or ())))
         return found
 
     def _entity_names(self) -> dict[str, str]:
         try:
             answer = _data(self._vault.adapter.list("/v1/identity/entity/id"))
-        except RefusedError:
+        except (InvalidPath, RefusedError):
             return {}
         return {one: str(info.get("name") or one) for one, info in (answer.get("key_info") or {}).items()}
 

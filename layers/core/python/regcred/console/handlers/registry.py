@@ -23,6 +23,7 @@ from regcred.registry.trust import Asker
 from regcred.vault.records.declared import Action, Request
 from regcred.vault.records.paths import registry_path
 from regcred.vault.store import Versioned
+from regcred.views import annotation
 from regcred.wording import duration
 
 WATCHED = timedelta(minutes=10)
@@ -120,6 +121,7 @@ def registry(visit: Visit) -> Response:
         left=health.life_left(row, now),
         places=[_place(row, cluster) for cluster in sorted(row.places)],
         trust=trust(shown),
+        annotation=annotation.text([row.reference], "yaml"),
         static=bool(shown.definition and shown.definition.upstream_fields()),
         asked=request_of(visit, row.reference),
         history=(outcomes := history_of(visit, row.reference)),
@@ -157,10 +159,12 @@ def _place(row: Row, cluster: str) -> Place:
 
 
 def request_of(visit: Visit, reference: Reference) -> Request | None:
-    """What was asked and is not answered yet, as far as the token may see it."""
+    """What was asked and is not answered yet, as far as the token may see it. A revocation goes first."""
+    store = visit.access.store
     with suppress(RegcredError):
-        if (found := visit.access.store.request(reference)) and visit.now - found.value.asked_at < WATCHED:
-            return found.value
+        for found in (store.revocation(reference), store.request(reference)):
+            if found and visit.now - found.value.asked_at < WATCHED:
+                return found.value
     return None
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from regcred.errors import MalformedError, MissingError
 from regcred.vault.records.document import Label, malformed, written
 
-POLICIES = ("dispatch", "platform-admin", "platform-operator", "rotate", "sync")
+POLICIES = ("console", "dispatch", "platform-admin", "platform-operator", "rotate", "sync")
 """Policies that exist once."""
 
 PROJECT_POLICIES = ("project-admin", "project-reader")
@@ -89,6 +89,8 @@ class ClusterTrust(_Keys):
 
     namespace: str = "regcred-system"
     service_account: str = "regcred-sync"
+    console_service_account: str = ""
+    """The ServiceAccount of the console in the same namespace, where it runs in this cluster: regcred-console."""
     audience: str = "vault"
     issuer: str = ""
     """The API server's ``--service-account-issuer``, to be checked too; usually the same in all clusters."""
@@ -98,6 +100,13 @@ class ClusterTrust(_Keys):
         """The subject of the ServiceAccount's tokens."""
         return f"system:serviceaccount:{self.namespace}:{self.service_account}"
 
+    @property
+    def console_subject(self) -> str:
+        """The subject of the console's tokens; empty where it does not run in this cluster."""
+        if not self.console_service_account:
+            return ""
+        return f"system:serviceaccount:{self.namespace}:{self.console_service_account}"
+
 
 class LambdaTrust(_Keys):
     """Whom to take for dispatch and for rotate, by JWTs of AWS STS GetWebIdentityToken; the subject is the role's ARN."""
@@ -106,6 +115,8 @@ class LambdaTrust(_Keys):
     audience: str
     dispatch: list[_RoleArn] = Field(min_length=1)
     rotate: list[_RoleArn] = Field(min_length=1)
+    console: list[_RoleArn] = []
+    """Empty where the console does not run on Lambda."""
 
 
 class LambdaIamTrust(_Part):
@@ -115,6 +126,8 @@ class LambdaIamTrust(_Part):
     """What the Lambdas must send as X-Vault-AWS-IAM-Server-ID."""
     dispatch: list[_RoleArn] = Field(min_length=1)
     rotate: list[_RoleArn] = Field(min_length=1)
+    console: list[_RoleArn] = []
+    """Empty where the console does not run on Lambda."""
     sts_endpoint: str = ""
     sts_region: str = ""
     iam_endpoint: str = ""

@@ -31,6 +31,9 @@ LAMBDA_IAM = f"{PREFIX}lambda-iam"
 SYNC_ROLE = "sync"
 """The role of a cluster's sign-in method."""
 
+CONSOLE_ROLE = "console"
+"""The role of the console, where it runs in the cluster, or on Lambda."""
+
 
 class Kind(StrEnum):
     """A kind of thing in Vault, in the order in which they must be made."""
@@ -162,8 +165,18 @@ def desired_cluster(platform: Platform, cluster: str) -> State:
         Resource(Kind.ROLE, f"{name}/{SYNC_ROLE}"): role,
         Resource(Kind.ENTITY, name): {"metadata": {"cluster": cluster}},
         Resource(Kind.ALIAS, name): {"method": name, "name": trust.subject},
+        **_console_role(platform, name, trust),
         **_sign_in_quota(platform, name),
     }
+
+
+def _console_role(platform: Platform, method: str, trust: ClusterTrust) -> State:
+    if not trust.console_subject:
+        return {}
+    role = _jwt_role(platform, CONSOLE_ROLE, audience=trust.audience) | {
+        "bound_subject": trust.console_subject
+    }
+    return {Resource(Kind.ROLE, f"{method}/{CONSOLE_ROLE}"): role}
 
 
 def _base(platform: Platform) -> State:
@@ -192,7 +205,11 @@ def _lambda_jwt(platform: Platform, trust: LambdaTrust) -> State:
         Resource(Kind.METHOD_CONFIG, LAMBDA_JWT): _jwt_config(trust),
         **_sign_in_quota(platform, LAMBDA_JWT),
     }
-    for role, subjects in (("dispatch", trust.dispatch), ("rotate", trust.rotate)):
+    for role, subjects in (
+        ("dispatch", trust.dispatch),
+        ("rotate", trust.rotate),
+        *([(CONSOLE_ROLE, trust.console)] if trust.console else ()),
+    ):
         state[Resource(Kind.ROLE, f"{LAMBDA_JWT}/{role}")] = _jwt_role(
             platform, role, audience=trust.audience
         ) | {"bound_claims": {"sub": sorted(subjects)}}
@@ -211,7 +228,11 @@ def _lambda_iam(platform: Platform, trust: LambdaIamTrust) -> State:
         Resource(Kind.METHOD_CONFIG, LAMBDA_IAM): config,
         **_sign_in_quota(platform, LAMBDA_IAM),
     }
-    for role, arns in (("dispatch", trust.dispatch), ("rotate", trust.rotate)):
+    for role, arns in (
+        ("dispatch", trust.dispatch),
+        ("rotate", trust.rotate),
+        *([(CONSOLE_ROLE, trust.console)] if trust.console else ()),
+    ):
         state[Resource(Kind.ROLE, f"{LAMBDA_IAM}/{role}")] = _token(platform, role) | {
             "auth_type": "iam",
             "bound_iam_principal_arn": sorted(arns),
