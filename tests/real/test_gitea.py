@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 import requests
 from contract.registry.test_slots_contract import Held, Vault
+from nodes import need_node
 from pydantic import SecretStr
 
 from realparts.build import binary
 from realparts.gitea import BOT, HOST
 from realparts.images import push_pause
 from realparts.stack import Stack
+from realparts.waiting import eventually
 from regcred.credential import Credential
 from regcred.errors import RefusedError
 from regcred.reference import Reference
@@ -168,3 +170,50 @@ def test_a_wrong_password_and_another_users_tokens_are_refused_with_what_to_chec
     registry.upstream["password"] = "wrong"
     with pytest.raises(RefusedError, match="check that the user puller exists"):
         registry.rotate()
+
+
+def pull_state(stack: Stack, namespace: str, name: str) -> str:
+    """``running``, or why the kubelet waits."""
+    pod = json.loads(stack.kubernetes.kubectl("-n", namespace, "get", "pod", name, "-o", "json").stdout)
+    states = [status["state"] for status in pod["status"].get("containerStatuses", [])]
+    if not states:
+        return ""
+    return "running" if "running" in states[0] else states[0].get("waiting", {}).get("reason", "")
+
+
+def test_the_kubelet_pulls_with_a_minted_token_and_not_without(gitea: Stack, registry: Registry) -> None:
+    need_node(gitea)
+    gitea.up(["node", "gitea"])
+    namespace = "gitea-kubelet"
+    config = registry.rotate().dockerconfigjson().get_secret_value()
+    gitea.kubernetes.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "login", "namespace": namespace},
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": config},
+    }
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
+    eventually(lambda: gitea.kubernetes.request("GET", path), what="the default ServiceAccount")
+    pods = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "hostNetwork": True,
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": "main", "image": IMAGE, "imagePullPolicy": "Always"}],
+                **more,
+            },
+        }
+        for name, more in (("with", {"imagePullSecrets": [{"name": "login"}]}), ("without", {}))
+    ]
+    gitea.kubernetes.apply(secret, *pods)
+    try:
+        eventually(lambda: pull_state(gitea, namespace, "with") == "running", what="the pull", seconds=90)
+        refused = {"ErrImagePull", "ImagePullBackOff"}
+        eventually(lambda: pull_state(gitea, namespace, "without") in refused, what="the refusal")
+    finally:
+        gitea.kubernetes.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -211,6 +211,33 @@ def test_a_shared_host_must_be_allowed_where_no_identity_binds_the_login(content
     check_allowed(definition, hosts=definition.typed_hosts(), paths={}, accounts=[])
 
 
+@pytest.mark.parametrize(
+    ("content", "host"),
+    [
+        ({"provider": "dockerhub", "auth": "static", "hardened_images": True}, "dhi.io"),
+        (
+            {"provider": "gitea", "host": "images.example.com", "server": "example.com/git", "user": "a"},
+            "example.com",
+        ),
+        (
+            {
+                "provider": "harbor",
+                "host": "images.example.com",
+                "server": "example.com/h",
+                "harbor_project": "a",
+            },
+            "example.com",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["provider"],
+)
+def test_every_host_that_receives_the_login_must_be_allowed(content: dict[str, object], host: str) -> None:
+    definition = parse(content, where="here")
+    others = [name for name in definition.typed_hosts() if name != host]
+    with pytest.raises(RefusedError, match=f"host {host} is not allowed"):
+        check_allowed(definition, hosts=others, paths={}, accounts=[])
+
+
 def test_a_project_can_be_confined_to_its_part_of_a_shared_host() -> None:
     definition = parse({"provider": "dockerhub", "auth": "static", "repositories": ["other/"]}, where="here")
     with pytest.raises(RefusedError, match=r"path other/ on docker\.io"):

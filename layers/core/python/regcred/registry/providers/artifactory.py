@@ -97,7 +97,8 @@ class ArtifactoryDefinition(BaseDefinition):
     """The groups whose rights the tokens have, with 'auth: token'; they should only read."""
 
     lifetime_seconds: int = Field(default=21600, ge=600, le=31536000)
-    """How long a token shall live."""
+    """How long a token shall live. A keyless one that lives less than 6 hours (JFrog's ``revocable-expiry-threshold``) can't be
+    revoked."""
 
     @model_validator(mode="after")
     def _complete(self) -> ArtifactoryDefinition:

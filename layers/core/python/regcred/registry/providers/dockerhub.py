@@ -87,8 +87,8 @@ class DockerHubDefinition(BaseDefinition):
         return (*paths, PUBLIC) if self.hardened_images else tuple(paths)
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """Docker Hub, which many projects share: its paths are allowed to a project, or all of it."""
-        return HOSTS[:1]
+        """Docker Hub, which many projects share: its paths are allowed to a project, or all of it. And dhi.io, if it is named."""
+        return HOSTS[:1] + ((HARDENED,) if self.hardened_images else ())
 
     def realms(self) -> tuple[str, ...]:
         """Docker's token service."""
