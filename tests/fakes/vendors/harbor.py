@@ -98,7 +98,8 @@ class Harbor(TokenKeeper):
         return Response(200, {"project_id": self.projects[name], "name": name})
 
     def _permissions(self, query: dict[str, str]) -> Response:
-        scopes = {"/system", *(f"/project/{number}" for number in self.projects.values())}
+        # The system's policies name no robots, and are not relative to it (src/common/rbac/system/policies.go).
+        scopes = {f"/project/{number}" for number in self.projects.values()}
         held = self.maker if query["scope"] in scopes else set()
         return Response(200, [{"resource": name, "action": action} for name, action in sorted(held)])
 
@@ -108,11 +109,15 @@ class Harbor(TokenKeeper):
         level = re.fullmatch(r"Level=(?:(project),ProjectID=(7|8)|(system))", query["q"])
         assert level is not None
         start = f"robot${self._name_of(int(level[2]))}+" if level[1] else "robot$"
-        items = [
+        items: list[dict[str, Any]] = [
             {"id": int(item.id), "name": item.username}
             for item in self.kept.values()
             if item.username.startswith(start) and ("+" in item.username) == bool(level[1])
         ]
+        if not level[1]:
+            access = [{"resource": name, "action": action} for name, action in sorted(self.maker)]
+            permissions = [{"kind": "system", "namespace": "/", "access": access}]
+            items.insert(0, {"id": 1, "name": "robot$maker", "permissions": permissions})
         page, size = int(query["page"]), int(query["page_size"])
         return Response(200, items[(page - 1) * size : page * size])
 

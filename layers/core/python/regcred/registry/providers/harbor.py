@@ -13,7 +13,7 @@ What that source says and this file relies on:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
@@ -155,6 +155,8 @@ class Robots:
         self._definition = definition
         self._context = context
         self._project = project
+        self._maker: Mapping[str, Any] | None = None
+        """The upstream robot as the list shows it, if it is one and is in it."""
         self.name_max = NAME_MAX - len(f"{project}+")
         self._auth = Basic(field_of(context, "username").get_secret_value(), field_of(context, "password"))
 
@@ -183,6 +185,9 @@ class Robots:
             )
             items = answer.items(field="robots", what=self._server)
             found |= {str(item["id"]): _bare(str(item.get("name", ""))) for item in items}
+            self._maker = next(
+                (item for item in items if item.get("name") == self._auth.username), self._maker
+            )
             if len(items) < PAGE:
                 break
         return found
@@ -233,12 +238,23 @@ class Robots:
         )
 
     def _check_maker(self) -> None:
-        projects = {project: self._project_id(project) for project in self._definition.projects()}
         if not self._project:
-            self._check_scope("/system", "the system", NEEDED)
-        for project, number in projects.items():
+            self._check_own()
+        for project in self._definition.projects():
             needed = (*NEEDED, PULL) if self._project else (PULL,)
-            self._check_scope(f"/project/{number}", f"the project {project}", needed)
+            self._check_scope(f"/project/{self._project_id(project)}", f"the project {project}", needed)
+
+    def _check_own(self) -> None:
+        """Check a maker that is a robot of the system: by its own entry in the list, since the question below knows no robots there."""
+        if self._maker is None:  # a user, whom Harbor lets list these robots only as an administrator
+            return
+        held = {
+            (access.get("resource"), access.get("action"))
+            for permission in _mappings(self._maker.get("permissions"))
+            if permission.get("kind") == "system"
+            for access in _mappings(permission.get("access"))
+        }
+        self._check_held(held, "the whole system", NEEDED)
 
     def _check_scope(self, scope: str, where: str, needed: tuple[tuple[str, str], ...]) -> None:
         query = (("scope", scope), ("relative", "true"))
@@ -246,6 +262,11 @@ class Robots:
         if answer.status != 200:  # noqa: PLR2004 - an older Harbor, or a proxy; then creating tells
             return
         held = {(item.get("resource"), item.get("action")) for item in answer.mappings()}
+        self._check_held(held, where, needed)
+
+    def _check_held(
+        self, held: Container[tuple[Any, Any]], where: str, needed: tuple[tuple[str, str], ...]
+    ) -> None:
         if lacking := [
             f"{resource}:{action}" for resource, action in needed if (resource, action) not in held
         ]:
@@ -287,6 +308,10 @@ class Robots:
             "Harbor answers 403 for a project that does not exist"
         )
         return transport.expect(answer, what=f"{self._server}, {action},", remedy=remedy, ok=ok)
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _denied(answer: Answer) -> bool:
