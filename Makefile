@@ -62,6 +62,7 @@ unit: install ## Run the tests that need no server (seconds)
 
 .PHONY: test
 test: lint ## Run all tests, on real parts; those of units and contracts on Python 3.13 as well
+	@$(BIN)/python -m realparts.build --tests
 	@$(BIN)/pytest
 	@$(BIN)/python -m realparts.python313 tests/unit tests/contract
 

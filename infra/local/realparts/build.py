@@ -123,6 +123,9 @@ PARTS = {
     )
 }
 
+NODE = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr")
+"""Programs that only Linux has."""
+
 
 def cache() -> Path:
     """Return the cache folder: REGCRED_CACHE, or `regcred` in the user's cache folder."""
@@ -325,8 +328,13 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", default=list(PARTS), help=f"which: {', '.join(PARTS)}"
     )
+    parser.add_argument("--tests", action="store_true", help="all that the tests need on this machine")
+    arguments = parser.parse_args()
     try:
-        for name, path in build(parser.parse_args().only).items():
+        if arguments.tests:
+            build([name for name in PARTS if name not in NODE or platform.system() == "Linux"])
+            return 0
+        for name, path in build(arguments.only).items():
             say(f"{name}: {path}")
     except BuildError as error:
         print(error, file=sys.stderr)
