@@ -7,6 +7,7 @@ Under CI=true nothing may be missing: where a part can't run, its tests fail wit
 from __future__ import annotations
 
 import os
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,24 +31,36 @@ def pytest_report_header() -> str:
     return f"HashiCorp Vault: {named or 'VAULT_BIN names none, so OpenBao and the fake stand for it'}"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave the order to :func:`pytest_collection_modifyitems`: tests on servers group by their fixtures."""
+    config.option.randomly_reorganize = False
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Unit and contract tests in random order, all others as written; cheap ones first, the search of all logs last."""
-    written = {item: number for number, item in enumerate(items)}
-    yield
+    shuffle = random.Random(config.getoption("randomly_seed"))
+    modules = list(dict.fromkeys(item.path for item in items))
+    ranks = {path: shuffle.random() for path in modules}
+    shuffled = [item for item in items if _folder(item) in SHUFFLED]
+    places = {item: (ranks[item.path], shuffle.random()) for item in shuffled}
+    items[:] = [*sorted(shuffled, key=places.__getitem__), *(item for item in items if item not in places)]
+    yield  # pytest groups tests here that share a parametrised fixture
     if not os.environ.get("VAULT_BIN"):
         without = [item for item in items if item.get_closest_marker("hashicorp")]
         config.hook.pytest_deselected(items=without)
         items[:] = [item for item in items if item not in without]
-    order = ["unit", "infra", "contract", "edges", "browser", "real"]
-    folders = {item: item.path.relative_to(ROOT / "tests").parts[0] for item in items}
+    order = ["unit", "infra", "contract", "edges", "real"]
     items.sort(
         key=lambda item: (
             item.originalname == LAST if isinstance(item, pytest.Function) else False,
-            order.index(folders[item]) if folders[item] in order else len(order),
-            0 if folders[item] in SHUFFLED else written[item],
+            order.index(_folder(item)) if _folder(item) in order else len(order),
         )
     )
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT / "tests").parts[0]
 
 
 @pytest.fixture(autouse=True)
