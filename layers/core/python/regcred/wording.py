@@ -46,9 +46,11 @@ def worded(item: Mapping[str, Any]) -> str:
     Args:
         item: One of ``ValidationError.errors()``, with its context. One that our own validators raised speaks for itself.
     """
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
     words = _WORDS.get(item["type"])
     if words is None:
-        return str(item["msg"]).removeprefix("Value error, ")
+        return str(item["msg"])
     return words.format_map(item.get("ctx", {}))
 
 

@@ -183,7 +183,11 @@ def _check_namespace(namespace: str) -> None:
     try:
         check_label(namespace.replace("*", "x"), field="namespace")
     except MalformedError as error:
-        raise BadInputError(str(error).replace(repr(namespace.replace("*", "x")), repr(namespace))) from None
+        if "*" not in namespace:
+            raise BadInputError(str(error)) from None
+        raise BadInputError(
+            f"namespace {namespace[:80]!r} must be a pattern of 63 characters at most: a-z, 0-9, '-' and '*', not a '-' at an end"
+        ) from None
 
 
 def _warn_unreadable(session: Session, cluster: str, project: str) -> None:

@@ -74,8 +74,8 @@ def _missing(known: Known, world: World, now: datetime) -> str:
     if known.ledger:
         words = ("sync", "--cluster", world.cluster or "CLUSTER", "--once", "--repair")
         return (
-            f"sync placed version {known.ledger} and the Secret is gone: somebody deleted it. Who runs sync in this cluster puts"
-            f" it back: {command('regcred', *words)}"
+            f"sync placed version {known.ledger} and the Secret is gone: somebody deleted it. Sync puts it back by itself"
+            f" (docs/sync.md says when); who runs sync in this cluster does so at once: {command('regcred', *words)}"
         )
     if known.entry is None:
         return (
