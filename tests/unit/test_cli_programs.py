@@ -284,6 +284,54 @@ def test_status_and_doctor_tell_the_same_of_a_cluster(desk: Desk, case: str) -> 
     assert ("no problem found" in desk.err) == (case == "held")
 
 
+STATES: dict[str, tuple[dict[str, Any], str, int]] = {
+    "failing": ({"state": State.FAILING, "version": 0, "error": "no such role"}, "no such role", 1),
+    "revoked": ({"state": State.REVOKED}, "revoked", 0),
+    "unverified": (
+        {"verified": "unknown", "unverified": "the registry answered 429"},
+        "the registry answered 429",
+        0,
+    ),
+    "expired": ({"expires_at": NOW - timedelta(hours=2)}, "expired", 1),
+    "well": ({}, "ok", 0),
+}
+"""By state, the entry of the index, what each command says of it, and the exit code of doctor."""
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_status_doctor_show_and_explain_agree_on_a_credential(desk: Desk, state: str) -> None:
+    entry, said, code = STATES[state]
+    desk.index(version=9, changed_at=NOW, **{key: value for key, value in entry.items() if key != "version"})
+    if "version" in entry:
+        desk.kv.delete("credentials/payments/_index")
+        desk.index(**entry)
+    desk.place(placed={9: {"prod": ""}})
+    pod(desk)
+    told = desk("status payments") + desk.err
+    assert said in told
+    doctor = desk("doctor payments", code=code) + desk.err
+    assert state == "well" or said in doctor
+    explained = desk("explain pod prod/web --cluster c1")
+    assert state == "well" or said in explained
+    row = next(row for row in desk.json("status payments")["registries"] if row["registry"] == str(MAIN))
+    assert row["state"] in {state, "ok"}
+
+
+def pod(desk: Desk) -> None:
+    """A Pod that names the Secret and pulled its image."""
+    desk.api.objects |= {
+        "/api/v1/namespaces/prod": {"metadata": {"name": "prod"}},
+        f"/api/v1/namespaces/prod/secrets/{MAIN.secret_name}": {"metadata": {"name": MAIN.secret_name}},
+        "/api/v1/namespaces/prod/pods/web": {
+            "metadata": {"name": "web", "uid": "p", "annotations": {"registry.regcred.dev/x": str(MAIN)}},
+            "spec": {
+                "containers": [{"name": "a", "image": "registry.example.com/app"}],
+                "imagePullSecrets": [{"name": MAIN.secret_name}],
+            },
+        },
+    }
+
+
 def test_explain_tells_why_the_cluster_denies_the_secret(desk: Desk) -> None:
     desk.place(**CASES["denied"])
     desk.api.objects |= {

@@ -218,9 +218,12 @@ def _expiry(known: Known, now: datetime) -> Line:
         return Line("expires", f"the registry is {entry.state}", good=False)
     if not entry.version:
         return Line("expires", "there is no credential yet", good=False)
-    if entry.expires_at is None:
-        return Line("expires", "never", good=True)
-    return _lives(entry.expires_at, now)
+    line = Line("expires", "never", good=True) if entry.expires_at is None else _lives(entry.expires_at, now)
+    if entry.told == entry.state:
+        return line
+    return Line(
+        "expires", f"{line.value}; {entry.told}: {entry.unverified}", False if line.good is False else None
+    )
 
 
 def _lives(until: datetime, now: datetime) -> Line:
