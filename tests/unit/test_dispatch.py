@@ -231,7 +231,7 @@ def test_health_counts_what_alarms_ask_for() -> None:
         entry(expires_at=None, refresh_at=None),
     ]
     found = health(entries, now=NOW)
-    assert (found.registries, found.failing, found.last_quarter, found.expired) == (5, 3, 2, 1)
+    assert (found.registries, found.failing, found.last_quarter, found.expired) == (5, 3, 1, 1)
 
 
 def test_a_message_survives_the_way_and_nonsense_is_named() -> None:
@@ -365,3 +365,15 @@ def test_a_request_of_any_shape_is_taken_for_a_request(world: World) -> None:
     world.kv.put("requests/a/revoke/NOT A LABEL", {"document": "{}"})
     world.verb.run(SWEEP)
     assert world.queue.reasons() == {"a/r": Reason.ASKED}
+
+
+@pytest.mark.parametrize("life", [timedelta(minutes=10), timedelta(hours=12), timedelta(days=90)])
+def test_a_credential_alarms_in_the_last_quarter_of_its_own_life_and_not_for_ever(life: timedelta) -> None:
+    failing = entry(State.FAILING, expires_at=NOW + life, refresh_at=NOW + life / 2)
+
+    def at(share: float, later: timedelta = timedelta()) -> tuple[int, int]:
+        found = health([failing], now=NOW + life * share + later)
+        return found.last_quarter, found.expired
+
+    assert [at(0.1), at(0.7), at(0.8), at(1.01)] == [(0, 0), (0, 0), (1, 0), (0, 1)]
+    assert at(1, timedelta(days=30)) == (0, 0)

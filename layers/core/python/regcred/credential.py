@@ -136,6 +136,16 @@ def jitter(seed: str, most: timedelta) -> timedelta:
     return most * share
 
 
+def last_quarter(expires_at: datetime | None, refresh_at: datetime | None) -> datetime | None:
+    """When the last quarter of a credential's life begins; None for a static one.
+
+    ``refresh_at`` lies at 45 to 50 % of the life, so a quarter is half of what follows it, within a tenth.
+    """
+    if expires_at is None or refresh_at is None:
+        return expires_at
+    return expires_at - (expires_at - refresh_at) / 2
+
+
 def earliest(times: Iterable[datetime | None]) -> datetime | None:
     """The earliest of the times that are known, or None."""
     return min((time for time in times if time is not None), default=None)

@@ -121,13 +121,3 @@ def edited(entry: IndexEntry, version: int) -> bool:
 def is_static(entry: IndexEntry) -> bool:
     """Whether the entry tells of a credential that never expires and is in good order."""
     return entry.state is State.OK and entry.expires_at is None
-
-
-def last_quarter(entry: IndexEntry) -> datetime | None:
-    """When the last quarter of the credential's life begins; None for a static one.
-
-    ``refresh_at`` lies at 45 to 50 % of the life, so a quarter is half of what follows it, within a tenth.
-    """
-    if entry.expires_at is None or entry.refresh_at is None:
-        return entry.expires_at
-    return entry.expires_at - (entry.expires_at - entry.refresh_at) / 2

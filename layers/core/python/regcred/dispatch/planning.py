@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from regcred.credential import last_quarter
 from regcred.errors import MalformedError, RegcredError
 from regcred.reference import Reference
 from regcred.vault.records.index import Index, IndexEntry, State
-from regcred.work import Message, Reason, due, edited, is_static, last_quarter, served
+from regcred.work import Message, Reason, due, edited, is_static, served
 
 EDITS_WITHIN = timedelta(hours=1)
 """Every definition's version is looked at this often."""
@@ -28,6 +29,10 @@ FIRST = (Reason.REVOKE, Reason.ASKED, Reason.REMOVED, Reason.DUE, Reason.NEW, Re
 """What is sent first where not all of a project's work fits into one sweep."""
 
 _RANK = {reason: rank for rank, reason in enumerate(FIRST)}
+
+
+ALARMED = timedelta(days=7)
+"""How long an expired credential alarms. A registry that is given up does not do so for ever; ``regcred status`` still shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +212,7 @@ class Health:
     last_quarter: int = 0
     """Credentials that are in the last quarter of their life."""
     expired: int = 0
+    """Credentials that expired within :data:`ALARMED`."""
 
     def __add__(self, other: Health) -> Health:
         return Health(
@@ -220,12 +226,16 @@ class Health:
 def health(entries: Iterable[IndexEntry], *, now: datetime) -> Health:
     """Count what an alarm asks for."""
     alive = [entry for entry in entries if entry.state in (State.OK, State.FAILING)]
-    quarter = [entry for entry in alive if entry.version and (at := last_quarter(entry)) and at <= now]
+    ends = [
+        (entry.expires_at, at)
+        for entry in alive
+        if entry.version and entry.expires_at and (at := last_quarter(entry.expires_at, entry.refresh_at))
+    ]
     return Health(
         registries=len(alive),
         failing=sum(entry.state is State.FAILING for entry in alive),
-        last_quarter=len(quarter),
-        expired=sum(entry.expires_at is not None and entry.expires_at <= now for entry in quarter),
+        last_quarter=sum(at <= now < expires_at for expires_at, at in ends),
+        expired=sum(expires_at <= now < expires_at + ALARMED for expires_at, _ in ends),
     )
 
 

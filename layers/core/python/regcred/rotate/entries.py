@@ -9,6 +9,7 @@ from regcred.rotate.backoff import LONGEST_WAIT, next_attempt
 from regcred.rotate.decide import UNTRIED, Judgement, Seen
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.index import IndexEntry, State
+from regcred.work import edited
 
 ERROR_MAX = 1000
 """Characters of an error that are kept: vendors' words are part of some."""
@@ -56,7 +57,10 @@ def failing(seen: Seen, error: RegcredError, *, now: datetime) -> IndexEntry:
     """The last attempt failed; what was in force stays so."""
     old = seen.entry
     base = old or IndexEntry(state=State.FAILING, provider=seen.provider, changed_at=now)
-    attempts = base.attempts + 1
+    attempts = _attempts(seen)
+    again = next_attempt(error, attempts=attempts, reference=seen.reference, entry=old, now=now)
+    if seen.wanted and base.next_attempt_at and base.next_attempt_at > now and not _asks_to_wait(error):
+        again = min(again, base.next_attempt_at)
     return base.model_copy(
         update={
             "state": State.FAILING,
@@ -66,12 +70,22 @@ def failing(seen: Seen, error: RegcredError, *, now: datetime) -> IndexEntry:
             "definition_version": seen.definition_version,
             "failing_since": base.failing_since or now,
             "attempts": attempts,
-            "next_attempt_at": next_attempt(
-                error, attempts=attempts, reference=seen.reference, entry=old, now=now
-            ),
+            "next_attempt_at": again,
             "changed_at": now,
         }
     )
+
+
+def _attempts(seen: Seen) -> int:
+    """Failures in a row for the back-off: what a person asks for adds none, and a changed definition begins anew."""
+    old = seen.entry
+    if old is None or edited(old, seen.definition_version):
+        return 1
+    return max(1, old.attempts) if seen.wanted else old.attempts + 1
+
+
+def _asks_to_wait(error: RegcredError) -> bool:
+    return isinstance(error, TransientError) and error.retry_after is not None
 
 
 def public(seen: Seen, provider: str, *, now: datetime) -> IndexEntry:

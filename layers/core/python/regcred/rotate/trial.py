@@ -54,13 +54,6 @@ def tried(
     return judgement
 
 
-ASKED_AGAIN = (1.0, 2.0, 4.0, 8.0)
-"""Seconds between attempts while a registry refuses a credential that its vendor has just minted."""
-
-PAST_THE_END = timedelta(seconds=8)
-"""How long after the last start of a registry its credential may still be asked for again."""
-
-
 def _verified(turn: Turn, definition: BaseDefinition, credential: Credential) -> Verification:
     """Try a credential. Vendors take seconds until a new one is known everywhere, so one refusal proves nothing.
 

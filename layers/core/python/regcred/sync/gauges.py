@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
+from regcred.credential import last_quarter
 from regcred.reference import Reference
 from regcred.sync.actions import Plan
 from regcred.sync.inventory import Inventory
@@ -43,14 +44,23 @@ class Gauges:
             for reference, entry in entries.items()
             if entry.version
         }
-        expiries = [
-            ({"project": project, "registry": name}, registry.expires_at.timestamp())
+        in_use = [
+            ({"project": project, "registry": name}, registry)
             for project, known in sources.projects.items()
             for name, registry in known.registries.items()
             if registry.expires_at and registry.state not in GONE and Reference(project, name) in in_place
         ]
         refused = Counter(entry.refused for entries in ledger.places.values() for entry in entries.values())
+        expiries = [
+            (labels, registry.expires_at.timestamp()) for labels, registry in in_use if registry.expires_at
+        ]
+        quarters = [
+            (labels, at.timestamp())
+            for labels, registry in in_use
+            if (at := last_quarter(registry.expires_at, registry.refresh_at))
+        ]
         self._meter.replace("credential_expiry_timestamp_seconds", expiries)
+        self._meter.replace("credential_last_quarter_timestamp_seconds", quarters)
         self._meter.replace("refusals", [({"reason": why}, number) for why, number in refused.items() if why])
         self._meter.set("secrets_in_place", ledger.in_place)
         self._meter.set("inventory_complete", inventory.complete)

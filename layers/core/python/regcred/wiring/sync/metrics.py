@@ -11,6 +11,10 @@ FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 GAUGES = {
     "credential_expiry_timestamp_seconds": ("When a credential in use expires.", ("project", "registry")),
+    "credential_last_quarter_timestamp_seconds": (
+        "When the last quarter of the life of a credential in use begins.",
+        ("project", "registry"),
+    ),
     "inventory_complete": (
         "1 if every kind of workload has been listed; 0 holds all removals for want of use.",
         (),
