@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import SecretStr
+
 from regcred.reference import Reference
+from regcred.registry.binding import bind
+from regcred.registry.parsing import parse
 from regcred.rotate import Done, Outcome, Rotate
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import IndexEntry
@@ -44,6 +48,15 @@ class World:
         content = {"provider": "basic", "hosts": [HOST]} | fields
         version = self.store.definition_version(reference)
         self.store.write_definition(reference, Definition.model_validate(content), cas=version)
+
+    def enter(self, reference: Reference, **secret: str) -> None:
+        """Enter an upstream secret for where the definition says now."""
+        found = self.store.definition(reference)
+        assert found
+        fields = {name: SecretStr(value) for name, value in secret.items()}
+        bound_to = bind(parse(found.value.content(), where="test"))
+        version = self.store.upstream_version(reference)
+        self.store.write_upstream(reference, fields, bound_to=bound_to, cas=version)
 
     def run(self, reason: Reason = Reason.DUE, *names: str, owner: str = "me") -> list[Outcome]:
         registries = dict.fromkeys(names or ("prod",), reason)

@@ -18,6 +18,8 @@ from realparts.aws import ACCOUNT, QUEUE, REGION
 from realparts.lambda_ import Artifact, Function
 from realparts.stack import AUDIENCE, Stack
 from regcred.reference import Reference
+from regcred.registry.binding import bind
+from regcred.registry.parsing import parse
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
@@ -97,7 +99,11 @@ class CloudSide:
         """Register a plain registry."""
         parsed = self.define(reference, {"provider": "basic", "hosts": [HOST]} | fields)
         upstream = {"username": SecretStr(user), "password": SecretStr(password)}
-        self.store.write_upstream(parsed, upstream, cas=self.store.upstream_version(parsed))
+        found = self.store.definition(parsed)
+        assert found
+        bound_to = bind(parse(found.value.content(), where=reference))
+        version = self.store.upstream_version(parsed)
+        self.store.write_upstream(parsed, upstream, bound_to=bound_to, cas=version)
         self.secrets.append(password)
         return parsed
 

@@ -133,7 +133,7 @@ def test_a_project_admin_registers_a_registry_and_can_not_read_its_secret(admin,
     admin(f"registry add {reference} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM)
     shown = json.loads(admin(f"registry show {reference} -o json").stdout)
     assert shown["upstream_secret"] is True
-    assert store.upstream(reference).value["password"].get_secret_value() == PASSWORD
+    assert store.upstream(reference).value.fields["password"].get_secret_value() == PASSWORD
     with pytest.raises(Exception, match="403"):
         admin.stack.vault.call("GET", f"regcred/data/upstream/{reference}", token=admin.token)
     rows = admin(f"status {project}").stdout.splitlines()
@@ -206,7 +206,7 @@ def test_at_a_terminal_it_asks_and_hides_the_secret(admin, project, store):
     shown, code = at_a_terminal(admin, f"registry add {reference} --no-wait", answers)
     assert code == 0, shown
     assert PASSWORD not in shown
-    assert store.upstream(reference).value["password"].get_secret_value() == PASSWORD
+    assert store.upstream(reference).value.fields["password"].get_secret_value() == PASSWORD
 
 
 def test_at_a_terminal_a_no_changes_nothing(admin, project, definition):

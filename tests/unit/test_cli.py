@@ -600,7 +600,7 @@ class TestRegistryAdd:
         payments(f"registry add payments/new -f {file} --secret-file {secret}")
         writes = [path for operation, path in payments.kv.calls if operation == "write" and "new" in path]
         assert writes == ["upstream/payments/new", "registries/payments/new", "requests/payments/new"]
-        assert payments.store.upstream(new).value["password"].get_secret_value() == SECRET
+        assert payments.store.upstream(new).value.fields["password"].get_secret_value() == SECRET
         assert "ok, version 1" in payments.out
         assert SECRET not in payments.out + payments.err
 
@@ -711,7 +711,7 @@ class TestRegistryAdd:
         file = definition_file(tmp_path, "provider: gar\nhosts: [europe-west1-docker.pkg.dev]\nauth: key\n")
         secret = definition_file(tmp_path, key + "\n", "key.json")
         payments(f"registry add payments/new -f {file} --secret-file {secret} --no-wait")
-        upstream = payments.store.upstream(Reference("payments", "new")).value
+        upstream = payments.store.upstream(Reference("payments", "new")).value.fields
         assert {name: value.get_secret_value() for name, value in upstream.items()} == {"key": key}
 
     @pytest.mark.parametrize(
@@ -742,14 +742,14 @@ class TestRegistryAdd:
         file = definition_file(tmp_path, GITLAB)
         secret = definition_file(tmp_path, f"{text}\n", "token")
         payments(f"registry add payments/new -f {file} --secret-file {secret} --no-wait")
-        upstream = payments.store.upstream(Reference("payments", "new")).value
+        upstream = payments.store.upstream(Reference("payments", "new")).value.fields
         assert upstream["token"].get_secret_value() == text
 
     def test_a_second_login_may_be_given_for_the_time_of_a_change(self, payments, tmp_path):
         both = {"username": "a", "password": SECRET, "username_2": "b", "password_2": SECRET}
         secret = definition_file(tmp_path, json.dumps(both), "s.json")
         payments(f"registry set-secret payments/nexus --secret-file {secret} --no-wait")
-        assert set(payments.store.upstream(NEXUS).value) == set(both)
+        assert set(payments.store.upstream(NEXUS).value.fields) == set(both)
 
     def test_without_a_terminal_the_missing_secret_is_named(self, payments, tmp_path):
         payments(f"registry add payments/new -f {definition_file(tmp_path, BASIC)}", code=2)
@@ -794,6 +794,31 @@ class TestRegistryAdd:
         assert (
             payments.store.definition(Reference("payments", "z")).value.content()["account"] == "012345670123"
         )
+
+
+class TestWhereASecretGoes:
+    def test_a_changed_host_asks_for_the_secret_again_and_binds_it_there(self, payments, tmp_path):
+        new = Reference("payments", "new")
+        payments("project add payments --host other.example.com")
+        secret = definition_file(tmp_path, UPSTREAM, "s.json")
+        file = definition_file(tmp_path, BASIC)
+        payments(f"registry add payments/new -f {file} --secret-file {secret} --no-wait")
+        before = payments.store.upstream(new).value.bound_to
+        assert "registry.example.com" in before
+        file = definition_file(tmp_path, BASIC + "description: the same host\n")
+        payments(f"registry add payments/new -f {file} --no-wait --replace")
+        assert payments.store.upstream(new).version == 1
+        file = definition_file(tmp_path, BASIC.replace("registry.example.com", "other.example.com"))
+        payments(f"registry add payments/new -f {file} --no-wait --replace", code=2)
+        assert "needs an upstream secret" in payments.last
+        assert payments.store.definition(new).value.content()["hosts"] == ["registry.example.com"]
+        payments(f"registry add payments/new -f {file} --secret-file {secret} --no-wait --replace")
+        assert "other.example.com" in payments.store.upstream(new).value.bound_to
+
+    def test_a_new_secret_is_bound_to_what_the_definition_says_now(self, payments, tmp_path):
+        secret = definition_file(tmp_path, UPSTREAM, "s.json")
+        payments(f"registry set-secret payments/nexus --secret-file {secret} --no-wait")
+        assert "registry.example.com" in payments.store.upstream(NEXUS).value.bound_to
 
 
 class TestUnverified:

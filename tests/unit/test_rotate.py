@@ -7,7 +7,6 @@ from threading import Thread
 import pytest
 from fakes.cloud import Clock, FakeProvider
 from fakes.rotate_world import HOST, PROD, World
-from pydantic import SecretStr
 
 from regcred.errors import MalformedError, RefusedError, RegcredError, TooSoonError, TransientError
 from regcred.reference import Reference
@@ -501,8 +500,8 @@ def test_upstream_secrets_are_read_only_where_the_definition_needs_them(world: W
     world.store.write_definition(PROD, Definition.model_validate(ecr), cas=version)
     world.run(Reason.NEW)
     assert not [path for _, path in world.kv.calls if path.startswith("upstream/")]
-    world.store.write_upstream(Reference("payments", "other"), {"username": SecretStr("u")}, cas=0)
     world.define(Reference("payments", "other"))
+    world.enter(Reference("payments", "other"), username="u")
     world.run(Reason.NEW, "other")
     assert world.provider.contexts[-1].upstream["username"].get_secret_value() == "u"
 

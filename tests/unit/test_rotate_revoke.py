@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 from fakes.rotate_world import HOST, PROD, World
-from pydantic import SecretStr
 
 from regcred.registry.interface import Revoked, Verdict
 from regcred.rotate import Done
@@ -80,6 +79,6 @@ def test_a_revocation_says_until_when_pull_tokens_that_were_fetched_before_work(
     world = rotated(life=timedelta(hours=12))
     changed = Definition.model_validate({"provider": "harbor", "host": HOST, "harbor_project": "team"})
     world.store.write_definition(PROD, changed, cas=world.store.definition_version(PROD))
-    world.store.write_upstream(PROD, {"username": SecretStr("admin"), "password": SecretStr("secret")}, cas=0)
+    world.enter(PROD, username="admin", password="secret")
     assert world.one(Reason.EDITED) is Done.ROTATED
     assert "pull tokens that were fetched before work until 2026-11-24T12:30" in revoke(world).error

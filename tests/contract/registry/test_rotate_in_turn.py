@@ -18,8 +18,10 @@ from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, TokenKeeper
 from fakes.vendors.vendor import ProjectIdentity, Vendor
 from pydantic import SecretStr
 
+from regcred.registry.binding import bind
 from regcred.registry.catalog import provider_for
 from regcred.registry.interface import Identity
+from regcred.registry.parsing import parse
 from regcred.registry.verify import RegistryVerifier
 from regcred.rotate import Done, Rotate
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
@@ -56,7 +58,8 @@ class World:
         hosts = ["docker.io", "gitlab.com", "registry.gitlab.com", "*.example.com", "*.example.com:8443"]
         self.store.write_project("payments", ProjectPolicy(hosts=hosts), cas=0)
         upstream = {name: SecretStr(value) for name, value in vendor.upstream.items()}
-        self.store.write_upstream(REFERENCE, upstream, cas=0)
+        definition = parse(vendor.definition, where="test")
+        self.store.write_upstream(REFERENCE, upstream, bound_to=bind(definition), cas=0)
         self.store.write_definition(REFERENCE, Definition.model_validate(vendor.definition), cas=0)
 
     def run(self, reason: Reason = Reason.DUE) -> Done:

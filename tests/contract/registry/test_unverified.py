@@ -17,7 +17,9 @@ from pydantic import SecretStr
 
 from regcred.reference import Reference
 from regcred.registry import limits, transport
+from regcred.registry.binding import bind
 from regcred.registry.catalog import provider_for
+from regcred.registry.parsing import parse
 from regcred.registry.verify import RegistryVerifier
 from regcred.rotate import Done, Outcome, Rotate
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
@@ -104,12 +106,16 @@ class World:
             now=self.clock,
             sleep=lambda seconds: self.clock.tick(seconds=seconds) and None,
         )
-        self.write(PASSWORD)
         self.define(host, **fields)
+        self.write(PASSWORD)
 
     def write(self, password: str) -> None:
         secret = {"username": SecretStr("puller"), "password": SecretStr(password)}
-        self.store.write_upstream(PROD, secret, cas=self.store.upstream_version(PROD))
+        found = self.store.definition(PROD)
+        assert found
+        bound_to = bind(parse(found.value.content(), where="test"))
+        version = self.store.upstream_version(PROD)
+        self.store.write_upstream(PROD, secret, bound_to=bound_to, cas=version)
 
     def define(self, host: str, **fields: object) -> None:
         policy = ProjectPolicy(hosts=[host])
@@ -198,6 +204,7 @@ def test_a_definition_that_is_pointed_elsewhere_keeps_the_last_good_credential()
         world = World(host)
         assert world.run(Reason.NEW).done is Done.ROTATED
         world.define(wrong)
+        world.write(PASSWORD)
         for _ in range(3):
             assert world.run(Reason.EDITED).done is Done.FAILING
             world.clock.time = world.entry.next_attempt_at

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from regcred.errors import MalformedError, MissingError, RegcredError, TooSoonError
 from regcred.log import bug
+from regcred.registry.binding import check_bound
 from regcred.registry.definition import BaseDefinition, check_allowed
 from regcred.registry.interface import Identity, MintContext, Provider, Verifier
 from regcred.registry.parsing import parse
@@ -22,7 +23,7 @@ from regcred.rotate.decide import NOBODY, Answered, Seen
 from regcred.rotate.outcome import Announced, Done, Outcome, Result
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
-from regcred.vault.records.paths import registry_path
+from regcred.vault.records.paths import registry_path, upstream_path
 from regcred.vault.store import Store
 
 log = logging.getLogger(__name__)
@@ -123,15 +124,22 @@ class Turn:
         """What the provider works with; reads the upstream secret where there is one.
 
         Raises:
-            RegcredError: Vault's.
+            RegcredError: Vault's, or the secret was entered for another destination.
         """
         seen, tools = self.seen, self.tools
         upstream = tools.store.upstream(seen.reference) if definition.upstream_fields() else None
+        if upstream:
+            check_bound(
+                upstream.value.bound_to,
+                definition,
+                where=upstream_path(seen.reference),
+                remedy=f"enter the secret again: regcred registry set-secret {seen.reference}",
+            )
         return MintContext(
             reference=seen.reference,
             now=tools.now,
             identity=tools.identities.of(seen.reference.project, self.policy),
-            upstream=upstream.value if upstream else {},
+            upstream=upstream.value.fields if upstream else {},
             in_force=seen.stored.value.revocation_id if seen.stored else "",
             journal=self.held,
         )

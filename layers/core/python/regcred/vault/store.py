@@ -33,6 +33,7 @@ from regcred.vault.records.paths import (
 )
 from regcred.vault.records.rotation import Rotation, take
 from regcred.vault.records.status import Status
+from regcred.vault.records.upstream import Upstream
 
 T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R", bound=Record)
@@ -137,20 +138,23 @@ class Store:
         self._kv.delete(registry_path(reference))
         self._kv.delete(upstream_path(reference))
 
-    def upstream(self, reference: Reference) -> Versioned[dict[str, SecretStr]] | None:
-        """The upstream secret's fields."""
+    def upstream(self, reference: Reference) -> Versioned[Upstream] | None:
+        """The upstream secret."""
         document = self._kv.read(upstream_path(reference))
-        if document is None:
-            return None
-        return Versioned(
-            {name: SecretStr(value) for name, value in document.fields.items()}, document.version
-        )
+        return None if document is None else Versioned(Upstream.of(document.fields), document.version)
 
-    def write_upstream(self, reference: Reference, fields: Mapping[str, SecretStr], *, cas: int) -> int:
-        """Write the upstream secret; the version before is gone with that."""
-        path = upstream_path(reference)
-        plain = {name: value.get_secret_value() for name, value in fields.items()}
-        return self._kv.write(path, plain, cas=cas)
+    def write_upstream(
+        self, reference: Reference, fields: Mapping[str, SecretStr], *, bound_to: str, cas: int
+    ) -> int:
+        """Write the upstream secret; the version before is gone with that.
+
+        Args:
+            reference: The registry.
+            fields: The secret.
+            bound_to: Where it may be sent, see :func:`regcred.registry.binding.bind`.
+            cas: The version that is replaced.
+        """
+        return self._kv.write(upstream_path(reference), Upstream(fields, bound_to).document(), cas=cas)
 
     def upstream_version(self, reference: Reference) -> int:
         """The version of the upstream secret, without reading it."""

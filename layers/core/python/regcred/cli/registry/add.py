@@ -16,7 +16,9 @@ from regcred.cli.rotate import ask, timeout_option, wait_option
 from regcred.cli.session import Session, pass_session
 from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
+from regcred.registry.binding import bind, moves
 from regcred.registry.definition import BaseDefinition, check_allowed
+from regcred.registry.parsing import parse
 from regcred.registry.trust import Asker
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.store import Store
@@ -159,9 +161,21 @@ def _upstream(
 ) -> dict[str, SecretStr]:
     wanted = definition.upstream_fields()
     if wanted and replace and not file and lookup.has_upstream(store, reference):
+        if change := _moves(store, reference, definition):
+            say(f"{reference}: {change}, so the upstream secret is asked for again")
+            return secrets.read(wanted, file)
         say(f"{reference}: keeps its upstream secret; 'regcred registry set-secret {reference}' changes it")
         return {}
     return secrets.read(wanted, file)
+
+
+def _moves(store: Store, reference: Reference, definition: BaseDefinition) -> str:
+    """What of the destination changes, so that the stored secret would not be sent there; empty if nothing does."""
+    try:
+        found = store.definition(reference)
+        return moves(parse(found.value.content(), where=str(reference)), definition) if found else ""
+    except MalformedError:
+        return "the definition before can't be read"
 
 
 def _write(
@@ -175,7 +189,8 @@ def _write(
     """Upstream first: a definition whose secret is missing would fail at once."""
     if upstream:
         try:
-            store.write_upstream(reference, upstream, cas=store.upstream_version(reference))
+            version_now = store.upstream_version(reference)
+            store.write_upstream(reference, upstream, bound_to=bind(definition), cas=version_now)
         except RegcredError as error:
             raise type(error)(f"{reference}: nothing was written: {error}") from None
     try:
@@ -212,6 +227,8 @@ def set_secret(
         raise BadInputError(
             f"{reference} is keyless: provider {definition.provider} needs no upstream secret as defined"
         )
-    store.write_upstream(reference, upstream, cas=store.upstream_version(reference))
+    store.write_upstream(
+        reference, upstream, bound_to=bind(definition), cas=store.upstream_version(reference)
+    )
     say(f"{reference}: the new upstream secret is written")
     ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout)

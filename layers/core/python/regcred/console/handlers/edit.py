@@ -15,6 +15,7 @@ from regcred.console.handlers.registry import ask, read, reference_of
 from regcred.errors import ConflictError, MalformedError, MissingError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry import catalog
+from regcred.registry.binding import bind
 from regcred.registry.definition import BaseDefinition, check_allowed
 from regcred.vault.records.declared import Action, Definition
 
@@ -142,16 +143,19 @@ def _write(
     """The secret first: a definition whose secret is missing would fail at once."""
     store = visit.access.store
     if secret:
-        _write_secret(visit, reference, secret)
+        _write_secret(visit, reference, definition, secret)
     store.write_definition(reference, Definition.model_validate(definition.content()), cas=version)
     if definition.needs_credential():
         ask(visit, reference, Action.ROTATE)
 
 
-def _write_secret(visit: Visit, reference: Reference, secret: Mapping[str, str]) -> None:
+def _write_secret(
+    visit: Visit, reference: Reference, definition: BaseDefinition, secret: Mapping[str, str]
+) -> None:
     store = visit.access.store
     typed = {name: SecretStr(value) for name, value in secret.items()}
-    store.write_upstream(reference, typed, cas=store.upstream_version(reference))
+    version = store.upstream_version(reference)
+    store.write_upstream(reference, typed, bound_to=bind(definition), cas=version)
 
 
 def edit_form(visit: Visit) -> Response:
@@ -223,8 +227,11 @@ def secret(visit: Visit) -> Response:
         return _secret_form(visit, {"": "this registry is keyless: it needs no upstream secret"}, status=422)
     if missing:
         return _secret_form(visit, missing, status=422)
+    definition, wrong = fields.check(provider, shown.content)
+    if definition is None:
+        return _secret_form(visit, wrong, status=422)
     try:
-        _write_secret(visit, shown.row.reference, given)
+        _write_secret(visit, shown.row.reference, definition, given)
     except ConflictError as error:
         raise RegcredError(f"{error}; nothing was written: send it again") from None
     ask(visit, shown.row.reference, Action.ROTATE)

@@ -1,0 +1,118 @@
+"""Where an upstream secret may be sent: it is bound to the destination that it was entered for. Pure.
+
+Who may change a definition may not read its upstream secret. Without this, changing the host would have the secret sent there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+from regcred.errors import RefusedError
+from regcred.registry.definition import BaseDefinition
+
+FREE = frozenset(
+    {
+        "allow_unverified",
+        "create_repositories",
+        "description",
+        "endpoints",
+        "groups",
+        "hardened_images",
+        "harbor_project",
+        "harbor_projects",
+        "lifetime_days",
+        "lifetime_seconds",
+        "period_days",
+        "probe",
+        "repositories",
+        "session_seconds",
+        "users",
+    }
+)
+"""Fields that may change without the secret being entered again: they do not say where it is sent. All others count, those of
+providers in other packages too."""
+
+LONGEST = 200_000
+"""Longest text in characters that is read: who writes an upstream secret can write anything."""
+
+
+def bind(definition: BaseDefinition) -> str:
+    """The destination of a definition as a text, to be stored beside its upstream secret."""
+    return json.dumps(_destination(definition), sort_keys=True, separators=(",", ":"))
+
+
+def check_bound(bound_to: str, definition: BaseDefinition, *, where: str, remedy: str) -> None:
+    """Check that an upstream secret may be sent where its definition says.
+
+    Args:
+        bound_to: What :func:`bind` made when the secret was entered, or empty.
+        definition: Where it would be sent.
+        where: Where the secret lies, for the error text.
+        remedy: How to enter it again.
+
+    Raises:
+        RefusedError: Names the field that changed, with the old and the new value.
+    """
+    known = _read(bound_to)
+    if known is None:
+        raise RefusedError(
+            f"{where}: nothing says for which hosts this secret was entered, so it is sent to none; {remedy}"
+        )
+    if change := moved(known, definition):
+        raise RefusedError(
+            f"{where}: {change}, and a secret goes only where it was entered for; undo that, or {remedy}"
+        )
+
+
+def moved(known: Mapping[str, list[str]], definition: BaseDefinition) -> str:
+    """What of a destination is new to a secret, in words; empty if nothing is."""
+    defaults = _defaults(type(definition))
+    for name, now in _destination(definition).items():
+        then = known.get(name, defaults.get(name, []))
+        if new := [value for value in now if value not in then]:
+            was = ", ".join(then)[:200] or "empty"
+            return f"'{name}' of the definition has become {', '.join(new)[:200]} (it was {was})"
+    return ""
+
+
+def moves(old: BaseDefinition, new: BaseDefinition) -> str:
+    """What of a definition's destination changes, in words; empty if the upstream secret can stay."""
+    return moved(_destination(old), new)
+
+
+def _destination(definition: BaseDefinition) -> dict[str, list[str]]:
+    return {
+        name: _texts(value) for name, value in definition.model_dump(mode="json").items() if name not in FREE
+    }
+
+
+def _defaults(model: type[BaseModel]) -> dict[str, list[str]]:
+    """What fields are that a secret's record does not know yet: a newer release may have more of them."""
+    return {
+        name: _texts(field.get_default(call_default_factory=True, validated_data={}))
+        for name, field in model.model_fields.items()
+        if not field.is_required()
+    }
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, (list, tuple)):
+        return [text for item in value for text in _texts(item)]
+    if isinstance(value, Mapping):
+        return [json.dumps(value, sort_keys=True)]
+    return [] if value is None or value == "" else [str(value)]
+
+
+def _read(text: str) -> dict[str, list[str]] | None:
+    if not text or len(text) > LONGEST:
+        return None
+    try:
+        known = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(known, dict):
+        return None
+    return {name: _texts(value) for name, value in known.items()}

@@ -1,0 +1,32 @@
+"""``upstream/P/R``: the secret that somebody entered, and where it may be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+BOUND_TO = "bound_to"
+"""The field beside the secret's own that says where it may be sent. A write replaces the whole document, so nobody can change
+this one and keep a secret that they can't read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The upstream secret of a registry."""
+
+    fields: Mapping[str, SecretStr] = field(repr=False)
+    bound_to: str = ""
+    """The destination that it was entered for, see :func:`regcred.registry.binding.bind`; empty if nobody said."""
+
+    @classmethod
+    def of(cls, document: Mapping[str, str]) -> Upstream:
+        """Read what lies in Vault."""
+        secret = {name: SecretStr(value) for name, value in document.items() if name != BOUND_TO}
+        return cls(secret, document.get(BOUND_TO, ""))
+
+    def document(self) -> dict[str, str]:
+        """The fields to write. This is where the secret is unwrapped: call it on the last line."""
+        plain = {name: value.get_secret_value() for name, value in self.fields.items()}
+        return {**plain, BOUND_TO: self.bound_to} if self.bound_to else plain

@@ -1,0 +1,167 @@
+"""An upstream secret goes only where it was entered for: who changes the definition may not read the secret."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fakes.rotate_world import HOST, PROD, World
+
+from regcred.errors import RefusedError
+from regcred.registry.binding import bind, check_bound, moves
+from regcred.registry.catalog import definition_model, names
+from regcred.registry.parsing import parse
+from regcred.rotate import Done
+from regcred.vault.records.declared import Action, Definition, ProjectPolicy
+from regcred.work import Reason
+
+EVIL = "evil.example.com"
+BASIC = {"provider": "basic", "hosts": [HOST]}
+HARBOR = {"provider": "harbor", "host": HOST, "harbor_project": "team"}
+GITLAB = {"provider": "gitlab", "host": HOST, "server": "git.example.com", "project": "team/app"}
+NEXUS = {"provider": "nexus", "hosts": [HOST], "users": ["a", "b"], "server": "nexus.example.com"}
+DOCKERHUB = {
+    "provider": "dockerhub",
+    "auth": "organisation",
+    "organisation": "acme",
+    "repositories": ["acme/"],
+}
+ARTIFACTORY = {
+    "provider": "artifactory",
+    "platform": "example.jfrog.io",
+    "hosts": ["example.jfrog.io"],
+    "auth": "token",
+    "username": "puller",
+    "groups": ["readers"],
+}
+QUAY = {"provider": "quay", "auth": "static"}
+
+
+def write(world: World, content: dict[str, Any]) -> None:
+    definition = Definition.model_validate(content)
+    world.store.write_definition(PROD, definition, cas=world.store.definition_version(PROD))
+
+
+@pytest.fixture
+def entered() -> World:
+    """A registry whose secret was entered for HOST, in a project that may use another host too."""
+    world = World()
+    policy = ProjectPolicy(hosts=[HOST, EVIL, "*.example.com"])
+    world.store.change_project("payments", lambda _: policy)
+    world.enter(PROD, username="u", password="s3cr3t")
+    assert world.one(Reason.NEW) is Done.ROTATED
+    return world
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "field"),
+    [
+        (BASIC, {"hosts": [EVIL]}, "hosts"),
+        (BASIC, {"hosts": [HOST, EVIL]}, "hosts"),
+        (BASIC, {"realm_hosts": [EVIL]}, "realm_hosts"),
+        (HARBOR, {"host": EVIL}, "host"),
+        (GITLAB, {"server": EVIL}, "server"),
+        (NEXUS, {"server": EVIL}, "server"),
+    ],
+)
+def test_a_changed_destination_gets_no_secret_and_keeps_the_last_good_credential(
+    entered: World, before: dict[str, Any], change: dict[str, Any], field: str
+) -> None:
+    write(entered, before)
+    entered.enter(PROD, username="u", password="s3cr3t", token="t")
+    minted = len(entered.provider.contexts)
+    write(entered, before | change)
+    outcome = entered.run(Reason.EDITED)[0]
+    assert (outcome.done, outcome.error_kind) == (Done.FAILING, "refused")
+    assert f"'{field}' of the definition has become" in outcome.error
+    assert "regcred registry set-secret payments/prod" in outcome.error
+    assert "s3cr3t" not in outcome.error
+    assert len(entered.provider.contexts) == minted
+    assert entered.password() == "s3cr3t-1"
+    entered.enter(PROD, username="u", password="s3cr3t", token="t")
+    entered.ask(Action.ROTATE)
+    assert entered.one(Reason.ASKED) is Done.ROTATED
+
+
+def test_a_revocation_after_such_a_change_sends_nothing_there_either(entered: World) -> None:
+    entered.define(PROD, hosts=[EVIL])
+    entered.ask(Action.REVOKE)
+    assert entered.one(Reason.REVOKE) is Done.REVOKED
+    assert entered.provider.revocations == []
+    assert "the vendor did not revoke it" in entered.entry().error
+    assert entered.store.credential(PROD) is None
+
+
+def test_a_secret_that_says_no_destination_is_sent_nowhere(entered: World) -> None:
+    entered.kv.put("upstream/payments/prod", {"username": "u", "password": "s3cr3t"})
+    entered.ask(Action.ROTATE)
+    assert entered.one(Reason.ASKED) is Done.FAILING
+    assert "nothing says for which hosts" in entered.entry().error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "7",
+        "[" * 100_000,
+        "x" * 300_000,
+        json.dumps({"hosts": {HOST: 1}}),
+        json.dumps({"hosts": None}),
+    ],
+    ids=["cut-off", "list", "number", "deep", "huge", "object", "null"],
+)
+def test_a_destination_that_is_nonsense_allows_nothing(text: str) -> None:
+    with pytest.raises(RefusedError):
+        check_bound(text, parse(BASIC, where="test"), where="upstream/p/r", remedy="enter it again")
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        (BASIC, {"description": "new", "probe": "team/app:1", "repositories": ["team/"]}),
+        (BASIC | {"hosts": [HOST, EVIL]}, {"hosts": [HOST]}),
+        (HARBOR, {"harbor_project": "other", "lifetime_days": 7}),
+        (NEXUS, {"users": ["c", "d"]}),
+        (ARTIFACTORY, {"groups": ["others"], "lifetime_seconds": 3600}),
+    ],
+)
+def test_what_says_nothing_of_the_destination_may_change(
+    before: dict[str, Any], change: dict[str, Any]
+) -> None:
+    assert moves(parse(before, where="test"), parse(before | change, where="test")) == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        (DOCKERHUB, {"organisation": "evil", "repositories": ["evil/"]}),
+        (ARTIFACTORY, {"platform": "evil.jfrog.io"}),
+        (ARTIFACTORY, {"hosts": ["example.jfrog.io", "evil.jfrog.io"]}),
+        (QUAY, {"host": EVIL}),
+    ],
+)
+def test_a_default_or_an_organisation_that_changes_counts(
+    before: dict[str, Any], change: dict[str, Any]
+) -> None:
+    assert moves(parse(before, where="test"), parse(before | change, where="test"))
+
+
+def test_a_field_that_a_newer_release_adds_does_not_ask_for_the_secret_again() -> None:
+    definition = parse(BASIC, where="test")
+    known = {name: value for name, value in json.loads(bind(definition)).items() if name != "realm_hosts"}
+    check_bound(json.dumps(known), definition, where="upstream/p/r", remedy="enter it again")
+
+
+def test_every_field_that_may_hold_a_host_counts() -> None:
+    from regcred.registry.binding import FREE
+
+    for name in names():
+        fields = set(definition_model(name).model_fields)
+        assert (
+            not {"host", "hosts", "server", "platform", "realm_hosts", "token_host", "audience"}
+            & fields
+            & FREE
+        )
