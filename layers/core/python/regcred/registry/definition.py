@@ -143,6 +143,23 @@ def require(definition: BaseModel, *fields: str, by: str) -> None:
             raise ValueError(f"{field}: is missing; {by!r} needs it")
 
 
+def require_own_audience(audience: str, *hosts: str) -> None:
+    """Check that an identity token is for whom it is sent to: else its receiver could use it somewhere else.
+
+    Args:
+        audience: The token's audience, or empty.
+        hosts: Where the token is sent; the audience is one of these, with or without ``https://`` and a path.
+
+    Raises:
+        ValueError: It is somebody else's.
+    """
+    if audience and audience.removeprefix("https://").partition("/")[0] not in hosts:
+        raise ValueError(
+            f"audience: {audience[:80]!r} is not of {hosts[0]}, where the token is sent: its receiver could use it elsewhere; "
+            f"leave it out, or write https://{hosts[0]}, and set the same at the vendor"
+        )
+
+
 Host = Annotated[str, AfterValidator(_check_host)]
 """``registry.example.com`` or ``registry.example.com:5000``: lower case, no scheme, no path, no pattern."""
 

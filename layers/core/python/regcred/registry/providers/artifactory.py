@@ -32,6 +32,7 @@ from regcred.registry.definition import (
     NonEmpty,
     Server,
     require,
+    require_own_audience,
     server_host,
     written,
 )
@@ -86,7 +87,7 @@ class ArtifactoryDefinition(BaseDefinition):
     """The name of the OIDC integration, for 'auth: oidc'."""
 
     audience: Audience = ""
-    """The audience that the OIDC integration expects; empty: https:// and the platform."""
+    """The audience that the OIDC integration expects, on the platform's own host; empty: https:// and the platform."""
 
     username: Annotated[
         str, written(r"[A-Za-z0-9][A-Za-z0-9._@+$-]{0,254}", "a user name of at most 255 characters")
@@ -104,6 +105,7 @@ class ArtifactoryDefinition(BaseDefinition):
     def _complete(self) -> ArtifactoryDefinition:
         needs = {"aws": (), "oidc": ("oidc_provider",), "token": ("username", "groups")}[self.auth]
         require(self, *needs, by=f"auth: {self.auth}")
+        require_own_audience(self.audience, server_host(self.platform))
         if len(self.scope()) > SCOPE_MAX:
             raise ValueError(
                 f"groups: make a scope of {len(self.scope())} characters, and JFrog takes {SCOPE_MAX}; name fewer groups"

@@ -17,7 +17,7 @@ from pydantic import SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
-from regcred.registry.definition import Audience, BaseDefinition, Host, require, written
+from regcred.registry.definition import Audience, BaseDefinition, Host, require, require_own_audience, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
 from regcred.registry.transport import Basic
@@ -49,13 +49,14 @@ class QuayDefinition(BaseDefinition):
     ``VALID_USERNAME_REGEX``)."""
 
     audience: Audience = ""
-    """The audience of the identity token; empty: https:// and the host. Quay checks it only where the robot's federation
+    """The audience of the identity token, on the host; empty: https:// and the host. Quay checks it only where the robot's federation
     lists audiences."""
 
     @model_validator(mode="after")
     def _complete(self) -> QuayDefinition:
         if self.auth == "federated":
             require(self, "robot", by="auth: federated")
+        require_own_audience(self.audience, self.host)
         return self
 
     def typed_hosts(self) -> tuple[str, ...]:

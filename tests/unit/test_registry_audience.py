@@ -1,0 +1,52 @@
+"""An identity token is only ever for whom it is sent to: who receives one for another could sign in there with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from regcred.errors import MalformedError
+from regcred.registry.parsing import parse
+
+ARTIFACTORY = {
+    "provider": "artifactory",
+    "platform": "evil.jfrog.io",
+    "hosts": ["evil.jfrog.io"],
+    "auth": "oidc",
+    "oidc_provider": "aws",
+}
+QUAY = {"provider": "quay", "host": "evil.example.com", "robot": "team+puller"}
+
+
+@pytest.mark.parametrize("definition", [ARTIFACTORY, QUAY], ids=["artifactory", "quay"])
+@pytest.mark.parametrize(
+    "audience",
+    [
+        "https://acme.jfrog.io",
+        "https://quay.io",
+        "sts.amazonaws.com",
+        "api://AzureADTokenExchange",
+        "//iam.googleapis.com/projects/1",
+        "vault",
+        "https://evil.jfrog.io.acme.example.com",
+        "https://evil.jfrog.io@acme.example.com",
+        "https://evil.example.com:8443",
+    ],
+)
+def test_an_audience_of_somebody_else_is_refused(definition: dict[str, Any], audience: str) -> None:
+    with pytest.raises(MalformedError, match="could use it elsewhere"):
+        parse(definition | {"audience": audience}, where="test")
+
+
+@pytest.mark.parametrize(
+    ("definition", "audience"),
+    [
+        (ARTIFACTORY, ""),
+        (ARTIFACTORY, "https://evil.jfrog.io"),
+        (ARTIFACTORY, "https://evil.jfrog.io/access"),
+        (QUAY, "evil.example.com"),
+    ],
+)
+def test_an_audience_of_its_own_is_taken(definition: dict[str, Any], audience: str) -> None:
+    parse(definition | {"audience": audience}, where="test")
