@@ -68,7 +68,8 @@ class Desk:
         self.store.write_definition(
             Reference("payments", "keyless"), Definition(provider="ecr", regions=["eu-central-1"]), cas=0
         )
-        self.store.write_upstream(MAIN, {"username": SecretStr("u"), "password": SecretStr("p")}, cas=0)
+        secret = {"username": SecretStr("u"), "password": SecretStr("p")}
+        self.store.write_upstream(MAIN, secret, bound_to="{}", cas=0)
         self.index()
         self.store.merge_index(
             "payments", {"keyless": IndexEntry(state=State.OK, version=1, verified="yes", changed_at=NOW)}
