@@ -165,9 +165,13 @@ def test_a_platform_admin_grants_and_a_project_admin_may_not(person, admin, proj
 
 
 def test_a_rotation_is_asked_for_waited_for_and_told(admin, root, project, definition, store):
-    """The rotate function acts while a project admin waits; here it is the verb, run by `--local` as root."""
+    """The rotate function acts while a project admin waits; here it is the verb, run by `--local` as root.
+
+    The registry's host does not exist, which its definition allows: nobody is told that the credential is good.
+    """
     reference = Reference(project, name())
-    admin(f"registry add {reference} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM)
+    options = "--secret-file - --no-wait --allow-unverified"
+    admin(f"registry add {reference} -f {definition} {options}", stdin=UPSTREAM)
     waiting = subprocess.Popen(
         command(f"rotate {reference} --timeout 50"),
         env=admin.environment,
@@ -179,10 +183,18 @@ def test_a_rotation_is_asked_for_waited_for_and_told(admin, root, project, defin
     root(f"rotate {reference} --local")
     out, err = waiting.communicate(timeout=60)
     assert waiting.returncode == 0, err
-    assert f"{reference}: ok, version 1" in out
+    assert f"{reference}: unverified, version 1" in out
     assert store.index(project).value.registries[reference.registry].state is State.OK
     row = next(line for line in admin(f"status {reference}").stdout.splitlines() if str(reference) in line)
-    assert row.split()[1:4] == ["ok", "never", "1"]
+    assert row.split()[1:4] == ["unverified", "never", "1"]
+
+
+def test_a_first_credential_of_a_host_that_does_not_exist_fails(root, project, definition, store):
+    reference = Reference(project, name())
+    root(f"registry add {reference} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM)
+    done = root(f"rotate {reference} --local", code=1)
+    assert "could not be tried, so it was not put in force" in done.stderr
+    assert store.credential(reference) is None
 
 
 def test_a_failed_rotation_ends_with_what_failed(root, project, store, tmp_path):
