@@ -17,7 +17,7 @@ from regcred.rotate.batch import Batch
 from regcred.rotate.outcome import Announcer, Done, Event, Outcome, Report, Result
 from regcred.rotate.turn import Bounds, Identities, Tools
 from regcred.vault.records.declared import ProjectPolicy
-from regcred.vault.records.history import Attempt
+from regcred.vault.records.history import Attempt, History
 from regcred.vault.records.index import Index
 from regcred.vault.store import Store, Versioned
 from regcred.work import Message
@@ -89,7 +89,7 @@ class Rotate:
         """
         store, project = self._store, message.project
         references = [Reference(project, name) for name in sorted(message.registries)]
-        with ThreadPoolExecutor(max_workers=min(self._workers, len(references))) as pool:
+        with ThreadPoolExecutor(max_workers=1 + min(self._workers, len(references))) as pool:
             rotations, errors = _gather({name: pool.submit(store.rotation, name) for name in references})
             index = store.index(project)
             policy = store.project(project)
@@ -105,6 +105,7 @@ class Rotate:
                 )
                 for reference, rotation in rotations.items()
             }
+            history = pool.submit(self._history, project)  # while vendors are waited for
             report = Report(errors=errors)
             soon = wait(turns.values(), timeout=self._straggling.total_seconds()).done
             for seen, part in (
@@ -114,7 +115,7 @@ class Rotate:
                 results, errors = _gather(part)
                 report.errors.extend(errors)
                 try:
-                    self._finish(pool, project, list(results.values()), seen)
+                    self._finish(pool, project, list(results.values()), seen, history)
                 except RegcredError as error:
                     report.errors.append(error)
                 else:
@@ -122,13 +123,18 @@ class Rotate:
         return report
 
     def _finish(
-        self, pool: Executor, project: str, results: Sequence[Result], index: Versioned[Index] | None
+        self,
+        pool: Executor,
+        project: str,
+        results: Sequence[Result],
+        index: Versioned[Index] | None,
+        history: Future[Versioned[History] | None],
     ) -> None:
         """Let the index tell of the outcomes; then announce them, answer requests and release claims."""
         known = self._record(project, results, index)
         announcing = pool.submit(self._announce, results)
         settling = [pool.submit(self._settle, result) for result in results]
-        self._remember(project, results, known)
+        self._remember(project, results, known, history)
         for done in (*settling, announcing):
             done.result()
 
@@ -144,7 +150,20 @@ class Rotate:
                 _left_out(result)
         return merged
 
-    def _remember(self, project: str, results: Sequence[Result], index: Index | None) -> None:
+    def _history(self, project: str) -> Versioned[History] | None:
+        """The history, or None if it can't be read now: then it is read when it is written."""
+        try:
+            return self._store.history(project)
+        except RegcredError:
+            return None
+
+    def _remember(
+        self,
+        project: str,
+        results: Sequence[Result],
+        index: Index | None,
+        history: Future[Versioned[History] | None],
+    ) -> None:
         """Add the outcomes to the project's history. Nothing depends on it, so a failure is only logged."""
         attempts = {
             result.outcome.reference.registry: _attempt(result.outcome, result.at, result.took)
@@ -154,7 +173,9 @@ class Rotate:
         if not attempts:
             return
         try:
-            self._store.add_history(project, attempts, known=index.registries if index else None)
+            self._store.add_history(
+                project, attempts, known=index.registries if index else None, seen=history.result()
+            )
         except RegcredError as error:
             log.warning("project %s: the history was not written: %s", project, error)
 

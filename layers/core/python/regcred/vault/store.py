@@ -287,7 +287,12 @@ class Store:
         return self._record(history_path(project), History)
 
     def add_history(
-        self, project: str, attempts: Mapping[str, Attempt], *, known: Container[str] | None = None
+        self,
+        project: str,
+        attempts: Mapping[str, Attempt],
+        *,
+        known: Container[str] | None = None,
+        seen: Versioned[History] | None = None,
     ) -> None:
         """Add one outcome to each of these registries' history; one that can't be read is begun anew.
 
@@ -295,6 +300,7 @@ class Store:
             project: The project.
             attempts: The outcomes, by registry.
             known: The registries whose history is kept; None keeps all.
+            seen: The history as it was read before, to save a read if nobody has written since.
 
         Raises:
             ConflictError: other writers won every time; nothing was written.
@@ -305,7 +311,7 @@ class Store:
 
         path = history_path(project)
         try:
-            self._update(path, History, change)
+            self._update(path, History, change, seen)
         except MalformedError:
             self._update(path, History, change, anew=True)
 
