@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +12,15 @@ from aiohttp import web
 
 from regcred.errors import MalformedError
 from regcred.sync import Loop
+from regcred.wiring.sync.connections import Connections
 from regcred.wiring.sync.metrics import Metrics
+
+QUIET = logging.getLogger("regcred.sync.server")
+"""aiohttp logs each request that it can't read, with a traceback; anybody may send any number of those."""
+QUIET.setLevel(logging.CRITICAL)
+
+FRESH = 0.5
+"""Seconds for which a text of the metrics is shown again: making one takes long, and anybody may ask."""
 
 
 @asynccontextmanager
@@ -35,17 +46,24 @@ async def serve(loop: Loop, metrics: Metrics, *, port: int, host: str = "") -> A
     async def readyz(_: web.Request) -> web.Response:
         return _answer("ready", "Vault, or a kind of workload, has not been read yet", well=loop.ready)
 
+    text, made_at = b"", float("-inf")
+
     async def show(_: web.Request) -> web.Response:
-        return web.Response(
-            body=metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
+        nonlocal text, made_at
+        if time.monotonic() - made_at >= FRESH:
+            text, made_at = metrics.text(), time.monotonic()
+        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     app = web.Application()
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", show)])
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, logger=QUIET)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host or None, port).start()
+        server = runner.server
+        assert server is not None  # noqa: S101 - there since the set-up
+        listening = await asyncio.get_running_loop().create_server(
+            Connections().bounded(server), host or None, port
+        )
     except OSError as error:
         await runner.cleanup()
         raise MalformedError(
@@ -54,6 +72,7 @@ async def serve(loop: Loop, metrics: Metrics, *, port: int, host: str = "") -> A
     try:
         yield port
     finally:
+        listening.close()
         await runner.cleanup()
 
 
