@@ -221,7 +221,7 @@ class Engine:
             await self._carry_out(plan)
             if names is None:
                 self._gauges.show_plan(plan)
-                self._gauges.show_state(self.ledger, self.sources, self.inventory)
+                self._gauges.show_state(plan, self.ledger, self.sources, self.inventory)
         self.meter.time(
             "reconcile_seconds", time.monotonic() - started, scope="all" if names is None else "some"
         )

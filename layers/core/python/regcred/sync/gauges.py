@@ -7,7 +7,7 @@ from collections import Counter
 
 from regcred.credential import last_quarter
 from regcred.reference import Reference
-from regcred.sync.actions import Plan
+from regcred.sync.actions import EmitEvent, Plan
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
 from regcred.sync.logging import log
@@ -36,7 +36,7 @@ class Gauges:
         if plan.held:
             log(logging.ERROR, plan.brake(), held=[str(action) for action in plan.held[:20]])
 
-    def show_state(self, ledger: Ledger, sources: Sources, inventory: Inventory) -> None:
+    def show_state(self, plan: Plan, ledger: Ledger, sources: Sources, inventory: Inventory) -> None:
         """Show expiry times, refusals and totals. Expiry times stay while Vault is unreachable."""
         in_place = {
             reference
@@ -50,7 +50,7 @@ class Gauges:
             for name, registry in known.registries.items()
             if registry.expires_at and registry.state not in GONE and Reference(project, name) in in_place
         ]
-        refused = Counter(entry.refused for entries in ledger.places.values() for entry in entries.values())
+        refused = _refused(plan, ledger)
         expiries = [
             (labels, registry.expires_at.timestamp()) for labels, registry in in_use if registry.expires_at
         ]
@@ -61,6 +61,20 @@ class Gauges:
         ]
         self._meter.replace("credential_expiry_timestamp_seconds", expiries)
         self._meter.replace("credential_last_quarter_timestamp_seconds", quarters)
-        self._meter.replace("refusals", [({"reason": why}, number) for why, number in refused.items() if why])
+        self._meter.replace("refusals", [({"reason": why}, number) for why, number in refused.items()])
         self._meter.set("secrets_in_place", ledger.in_place)
         self._meter.set("inventory_complete", inventory.complete)
+
+
+def _refused(plan: Plan, ledger: Ledger) -> Counter[str]:
+    """By reason, how many references are refused: those of the ledger, and those that are not recorded in Vault."""
+    found = {
+        (namespace, reference): entry.refused
+        for namespace, entries in ledger.places.items()
+        for reference, entry in entries.items()
+        if entry.refused
+    }
+    for action in plan.actions:
+        if isinstance(action, EmitEvent) and action.reference and action.why:
+            found[action.about.namespace, action.reference] = action.why
+    return Counter(str(why) for why in found.values())
