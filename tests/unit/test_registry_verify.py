@@ -15,7 +15,7 @@ from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import Verdict, Verification
 from regcred.registry.parsing import parse
 from regcred.registry.transport import Answer, Basic
-from regcred.registry.verify import Challenge, RegistryVerifier
+from regcred.registry.verify import RegistryVerifier
 
 HOST = "registry.example.com"
 PROBE = {"probe": "team/app:1"}
@@ -63,6 +63,7 @@ def basic_registry(head: Answer | Exception, **more: Answer) -> Registry:
         {
             f"GET https://{HOST}/v2/": Answer(401, BASIC, b""),
             f"HEAD https://{HOST}/v2/team/app/manifests/1": head,
+            f"GET https://{HOST}/v2/team/app/manifests/1": head,
             f"POST https://{HOST}/v2/team/app/blobs/uploads/": answer(403),
             **more,
         }
@@ -278,7 +279,9 @@ def test_without_a_probe_a_right_login_proves_nothing_and_says_what_to_do() -> N
 
 
 def test_a_registry_that_asks_for_no_login_shows_nothing_about_it() -> None:
-    assert verified(Registry({f"GET https://{HOST}/v2/": answer(200)})).verdict is Verdict.INCONCLUSIVE
+    verification = verified(Registry({f"GET https://{HOST}/v2/": answer(200)}), probe="")
+    assert verification.verdict is Verdict.INCONCLUSIVE
+    assert "'probe'" in verification.detail
 
 
 def test_an_alias_out_of_reach_does_not_hide_the_answer_of_another() -> None:
@@ -301,6 +304,7 @@ def test_one_refused_login_of_several_refuses_the_whole() -> None:
     registry.answers |= {
         "GET https://other.example.com/v2/": Answer(401, BASIC, b""),
         "HEAD https://other.example.com/v2/team/app/manifests/1": answer(403),
+        "GET https://other.example.com/v2/team/app/manifests/1": answer(403),
     }
     verification = RegistryVerifier(registry).verify(definition(**PROBE), both)
     assert verification.verdict is Verdict.REFUSED
@@ -327,30 +331,138 @@ def test_many_hosts_out_of_reach_prove_nothing_while_the_function_still_runs() -
 
 def test_this_machine_is_asked_without_tls_as_container_runtimes_do() -> None:
     registry = Registry({"GET http://127.0.0.1:5000/v2/": answer(200)})
-    RegistryVerifier(registry).verify(definition(**PROBE), credential("127.0.0.1:5000"))
+    RegistryVerifier(registry).verify(definition(), credential("127.0.0.1:5000"))
     assert registry.asked == ["GET http://127.0.0.1:5000/v2/"]
 
 
 def test_docker_hub_is_asked_where_its_api_answers() -> None:
     registry = Registry({"GET https://registry-1.docker.io/v2/": answer(200)})
-    RegistryVerifier(registry).verify(definition(**PROBE), credential("index.docker.io/v1/", "docker.io"))
+    RegistryVerifier(registry).verify(definition(), credential("index.docker.io/v1/", "docker.io"))
     assert set(registry.asked) == {"GET https://registry-1.docker.io/v2/"}
 
 
+MANIFEST = f"https://{HOST}/v2/team/app/manifests/1"
+TOKEN = f'Bearer realm="https://{HOST}/token",service="r"'
+"""What asks for a token of the registry's own service."""
+
+
 @pytest.mark.parametrize(
-    ("header", "challenge"),
+    "header",
     [
-        ('Bearer realm="https://a/t",service="s",scope="x"', Challenge("bearer", "https://a/t", "s")),
-        ('bearer Realm="https://a/t", Service="s"', Challenge("bearer", "https://a/t", "s")),
-        ('Basic realm="a, b"', Challenge("basic", "a, b", "")),
-        ('Bearer realm="https://a/t",service="s", Basic realm="b"', Challenge("bearer", "https://a/t", "s")),
-        ("Bearer realm=https://a/t, service=s", Challenge("bearer", "https://a/t", "s")),
-        ("Negotiate", Challenge("negotiate")),
-        ("", Challenge("")),
+        f'Negotiate, Basic realm="x", {TOKEN}',
+        f'Basic realm="x", {TOKEN}',
+        f'{TOKEN}, Basic realm="x"',
+        f'Bearer realm="https://evil.example.net/token",service="r", {TOKEN}',
+        f'Bearer realm = "https://{HOST}/token" , service = "r"',
+        f'Digest realm="a, Basic", nonce="\\"", {TOKEN}',
     ],
 )
-def test_challenges_are_read(header: str, challenge: Challenge) -> None:
-    assert Challenge.parse(header) == challenge
+def test_the_best_challenge_that_can_be_answered_is_taken(header: str) -> None:
+    service = TokenService(answer(403))
+    service.answers[f"GET https://{HOST}/v2/"] = Answer(401, {"WWW-Authenticate": header}, b"")
+    verification = verified(service)
+    assert verification.verdict is Verdict.CAN_PULL, verification.detail
+    assert set(service.trusted) == {f"https://{HOST}/token"}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        'Negotiate, Basic realm="x"',
+        "NTLM, basic",
+        'Bearer realm="https://evil.example.net/token", Basic realm="x"',
+        'Bearer, Basic realm="x"',
+    ],
+)
+def test_basic_is_taken_where_no_token_service_can_be_asked(header: str) -> None:
+    registry = basic_registry(answer(200))
+    registry.answers[f"GET https://{HOST}/v2/"] = Answer(401, {"WWW-Authenticate": header}, b"")
+    assert verified(registry).verdict is Verdict.CAN_PULL
+    assert all(HOST in url for url in registry.trusted)
+
+
+@pytest.mark.parametrize("base", [200, 403, 404])
+def test_a_registry_whose_api_is_open_is_asked_for_the_image(base: int) -> None:
+    registry = basic_registry(Answer(401, BASIC, b""), **{f"HEAD {MANIFEST} +auth": answer(200)})
+    registry.answers[f"GET https://{HOST}/v2/"] = answer(base)
+    assert verified(registry).verdict is Verdict.CAN_PULL
+    registry.answers[f"HEAD {MANIFEST} +auth"] = registry.answers[f"GET {MANIFEST}"] = answer(403)
+    assert verified(registry).verdict is Verdict.REFUSED
+
+
+def test_an_image_that_anybody_can_pull_shows_nothing() -> None:
+    registry = basic_registry(answer(200))
+    registry.answers[f"GET https://{HOST}/v2/"] = answer(200)
+    verification = verified(registry)
+    assert verification.verdict is Verdict.INCONCLUSIVE
+    assert "can be pulled without a login" in verification.detail
+
+
+def test_an_image_that_asks_for_something_else_than_the_api_is_asked_again_by_that() -> None:
+    service = TokenService(answer(403))
+    service.answers[f"GET https://{HOST}/v2/"] = Answer(401, BASIC, b"")
+    bearer_only = Answer(401, {"WWW-Authenticate": TOKEN}, b"")
+
+    def send(method: str, url: str, *, auth: Any = None, **more: Any) -> Answer:
+        if url == MANIFEST and isinstance(auth, Basic):
+            return bearer_only
+        return service(method, url, auth=auth, **more)
+
+    verification = verified(send)
+    assert verification.verdict is Verdict.CAN_PULL, verification.detail
+
+
+def test_an_image_that_asks_for_the_same_again_has_refused() -> None:
+    service = TokenService(answer(403))
+    refused = Answer(401, {"WWW-Authenticate": f'{TOKEN},error="insufficient_scope"'}, b"")
+    service.answers[f"HEAD {MANIFEST}"] = service.answers[f"GET {MANIFEST}"] = refused
+    assert verified(service).verdict is Verdict.REFUSED
+
+
+def oci(code: str) -> bytes:
+    return json.dumps({"errors": [{"code": code, "message": "a text\x1b[2J"}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "verdict", "said"),
+    [
+        (Answer(401, {}, oci("UNAUTHORIZED")), Verdict.REFUSED, "401 UNAUTHORIZED"),
+        (Answer(403, {}, oci("DENIED")), Verdict.REFUSED, "403 DENIED"),
+        (Answer(401, {"Content-Type": "text/html"}, b"<html>"), Verdict.REFUSED, "401"),
+        (
+            Answer(403, {"Content-Type": "text/html; charset=utf-8"}, b"<html>"),
+            Verdict.INCONCLUSIVE,
+            "firewall",
+        ),
+        (Answer(403, {}, oci("TOOMANYREQUESTS")), Verdict.INCONCLUSIVE, "limits requests"),
+        (Answer(401, {}, oci("TOOMANYREQUESTS")), Verdict.INCONCLUSIVE, "limits requests"),
+        (Answer(403, {"Retry-After": "60"}, b""), Verdict.INCONCLUSIVE, "limits requests"),
+        (Answer(404, {}, oci("NAME_UNKNOWN")), Verdict.INCONCLUSIVE, "404 NAME_UNKNOWN"),
+        (Answer(404, {}, oci("MANIFEST_UNKNOWN")), Verdict.INCONCLUSIVE, "404 MANIFEST_UNKNOWN"),
+    ],
+)
+def test_the_reason_in_the_body_decides_and_is_said_not_the_status_alone(
+    refusal: Answer, verdict: Verdict, said: str
+) -> None:
+    registry = basic_registry(Answer(refusal.status, {}, b""), **{f"GET {MANIFEST}": refusal})
+    verification = verified(registry)
+    assert verification.verdict is verdict, verification.detail
+    assert said in verification.detail
+    assert "\x1b" not in verification.detail
+
+
+@pytest.mark.parametrize(
+    ("refusal", "verdict"),
+    [
+        (Answer(403, {}, oci("TOOMANYREQUESTS")), Verdict.INCONCLUSIVE),
+        (Answer(403, {"Content-Type": "text/html"}, b"<html>"), Verdict.INCONCLUSIVE),
+        (Answer(401, {}, oci("UNAUTHORIZED")), Verdict.REFUSED),
+    ],
+)
+def test_a_token_services_reason_decides_too(refusal: Answer, verdict: Verdict) -> None:
+    service = TokenService(answer(403))
+    service.answers[f"GET https://{HOST}/token"] = refusal
+    assert verified(service).verdict is verdict
 
 
 @pytest.mark.parametrize("realm", ["https://[x/t", "https://]", f"https://[{HOST}]/t"])

@@ -183,7 +183,7 @@ class OciRegistry:
         return Response(401, {"errors": [{"code": "UNAUTHORIZED"}]}, {"WWW-Authenticate": challenge})
 
     def _manifest(self, request: Request) -> Response:
-        assert request.method == "HEAD", "a GET counts as a pull at Docker Hub"
+        assert request.method == "HEAD", "a GET that succeeds counts as a pull at Docker Hub"
         accepted = {item.strip() for item in request.header("Accept").split(",")}
         if not accepted >= _ACCEPTED:
             return Response(404, {"errors": [{"code": "MANIFEST_UNKNOWN"}]})

@@ -45,6 +45,15 @@ PAGES_MAX = 100
 """The most pages that are read of one list; of tokens that is a hundred times what vendors allow."""
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
+_LIMITS = (
+    "TOOMANYREQUESTS",
+    "TOO_MANY_REQUESTS",
+    "THROTTL",
+    "RATE_LIMIT",
+    "RATELIMIT",
+    "RESOURCE_EXHAUSTED",
+    "SLOW_DOWN",
+)
 _SECONDS = re.compile(r"[0-9]{1,10}")
 
 
@@ -328,7 +337,7 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
         return answer
     code = answer.code()
     said = f"{what} was answered with {answer.status}" + (f" {code}" if code else "")
-    if answer.status in {408, 425} or passing(answer.status) or _limited(answer):
+    if answer.status in {408, 425} or passing(answer.status) or limited(answer):
         raise TransientError(f"{said}; it will be tried again", retry_after=retry_after(answer))
     if answer.status in {404, 410}:
         raise MissingError(f"{said}; {remedy}")
@@ -359,15 +368,20 @@ def passing(status: int) -> bool:
     return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def _limited(answer: Answer) -> bool:
-    """Whether a refusal is a limit of requests.
+def limited(answer: Answer) -> bool:
+    """Whether an answer is a limit of requests, whatever its status.
 
-    GitHub's is a 403 with one of two headers (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api),
-    Alibaba Cloud's a 400 with a code that begins with ``Throttling``.
+    The OCI distribution specification has a code for it; GitHub's is a 403 with one of two headers
+    (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api), Alibaba Cloud's a 400 with a code that
+    begins with ``Throttling``, Google's the status RESOURCE_EXHAUSTED.
     """
-    if answer.status == HTTPStatus.FORBIDDEN:
-        return answer.headers.get("X-RateLimit-Remaining") == "0" or "Retry-After" in answer.headers
-    return answer.status == HTTPStatus.BAD_REQUEST and answer.code().startswith("Throttling")
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        return True
+    if answer.status == HTTPStatus.FORBIDDEN and (
+        answer.headers.get("X-RateLimit-Remaining") == "0" or "Retry-After" in answer.headers
+    ):
+        return True
+    return answer.status >= HTTPStatus.BAD_REQUEST and answer.code().upper().startswith(_LIMITS)
 
 
 def retry_after(answer: Answer) -> timedelta | None:

@@ -8,11 +8,9 @@ counts each GET of a manifest as a pull.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
@@ -21,7 +19,9 @@ from pydantic import SecretStr
 from regcred.credential import Credential, Login
 from regcred.errors import RegcredError
 from regcred.image_name import registry_of
-from regcred.registry import transport
+from regcred.printable import printable
+from regcred.registry import challenges, transport
+from regcred.registry.challenges import Challenge
 from regcred.registry.definition import BaseDefinition, split_image, split_key
 from regcred.registry.interface import Verdict, Verification
 from regcred.registry.tokens import claims
@@ -51,8 +51,10 @@ VENDOR_REALMS: Mapping[str, str] = {
 PATIENCE = 10.0
 """No further host is asked after this, in seconds: rotate, which ends after a minute, must still write what was minted."""
 
-_PARAMETER = re.compile(r'([a-zA-Z]+)=(?:"([^"]*)"|([^\s,"]+))')
 _REFUSED = frozenset({401, 403})
+_SILENT = frozenset({401, 403, 404})
+_NONE = Answer(0, {}, b"")
+"""Stands for an answer where nothing was asked."""
 _NO_UPLOAD = frozenset({401, 403, 404, 405})
 """A repository that can be pulled and is not found to be pushed to is hidden from who may not push."""
 _WIDER = frozenset({"push", "delete", "*"})
@@ -61,27 +63,6 @@ _CATALOG = ("registry", "catalog", "*")
 _UNTOLD = "whether it reaches more than 'repositories' can't be told here"
 
 Send = Callable[..., Answer]
-
-
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """What a registry asks for: Basic, or a token from a realm."""
-
-    scheme: str
-    realm: str = ""
-    service: str = ""
-
-    @classmethod
-    def parse(cls, header: str) -> Challenge:
-        """Read a WWW-Authenticate header (RFC 9110, section 11.6.1). An unknown scheme is kept as it is.
-
-        Of several challenges the first counts.
-        """
-        scheme, _, rest = header.strip().partition(" ")
-        parameters: dict[str, str] = {}
-        for name, quoted, bare in _PARAMETER.findall(rest):
-            parameters.setdefault(name.lower(), quoted or bare)
-        return cls(scheme.lower(), parameters.get("realm", ""), parameters.get("service", ""))
 
 
 class RegistryVerifier:
@@ -151,36 +132,52 @@ class _Visit:
             return challenge
         if not self._definition.probe:
             return self.without_probe(challenge)
-        repository, reference = split_image(self._definition.probe)
-        return self.with_probe(challenge, repository, reference)
+        return self.with_probe(challenge, *split_image(self._definition.probe))
 
     def challenge(self) -> Challenge | Verification:
+        """What the registry asks for, from an answer that refused: that of its API, or of the image where the API is open."""
         answer = self._send("GET", f"{self._api}/v2/")
+        if answer.status != HTTPStatus.UNAUTHORIZED and self._definition.probe and not _passes(answer):
+            opened, answer = answer, self._manifest("HEAD", None)
+            if answer.status == HTTPStatus.OK:
+                return self._result(
+                    Verdict.INCONCLUSIVE,
+                    f"{self._definition.probe} can be pulled without a login, so nothing shows whether this one is good",
+                )
+            if answer.status != HTTPStatus.UNAUTHORIZED:
+                return self._unclear("GET /v2/", opened if opened.status != HTTPStatus.OK else answer)
         if answer.status == HTTPStatus.OK:
             return self._result(
-                Verdict.INCONCLUSIVE, "it asks for no login, so nothing shows whether this one is good"
+                Verdict.INCONCLUSIVE,
+                "its API asks for no login; name an image in 'probe' to show whether this one is good",
             )
         if answer.status != HTTPStatus.UNAUTHORIZED:
             return self._unclear("GET /v2/", answer)
-        challenge = Challenge.parse(answer.headers.get("WWW-Authenticate", ""))
-        if challenge.scheme == "basic":
-            return Challenge("basic")  # its realm is a text for people, no address
-        if challenge.scheme != "bearer" or not challenge.realm:
-            return self._result(Verdict.INCONCLUSIVE, "its 401 asks for neither Basic nor a Bearer token")
-        realm = _netloc(challenge.realm)
-        if realm not in self._realms:
+        return self._best(answer)
+
+    def _best(self, answer: Answer) -> Challenge | Verification:
+        """The best challenge that can be answered: a token of an allowed realm, or else Basic."""
+        found = challenges.parse(answer.headers.get("WWW-Authenticate", ""))
+        bearers = [item for item in found if item.scheme == "bearer" and item.realm]
+        allowed = [item for item in bearers if _netloc(item.realm) in self._realms]
+        basic = [
+            Challenge("basic") for item in found if item.scheme == "basic"
+        ]  # its realm is a text for people
+        if best := next(iter([*allowed, *basic]), None):
+            return best
+        if bearers:
             return self._result(
                 Verdict.INCONCLUSIVE,
-                f"it sends logins to {realm or 'nowhere'}, which is not allowed; if that is its token service, "
-                "name it in 'realm_hosts'",
+                f"it sends logins to {printable(_netloc(bearers[0].realm)) or 'nowhere'}, which is not allowed; if that "
+                "is its token service, name it in 'realm_hosts'",
             )
-        return challenge
+        return self._result(Verdict.INCONCLUSIVE, "its 401 asks for neither Basic nor a Bearer token")
 
     def without_probe(self, challenge: Challenge) -> Verification:
         """Without an image only a wrong login can be told from the rest."""
         answer = self._token_answer(challenge, ()) if challenge.realm else self._get_base(self._login)
-        if answer.status in _REFUSED:
-            return self._result(Verdict.REFUSED, f"the login was refused with {answer.status}")
+        if _refuses(answer):
+            return self._result(Verdict.REFUSED, f"the login was refused with {_said(answer)}")
         if answer.status != HTTPStatus.OK:
             return self._unclear("the login", answer)
         self.taken = True
@@ -191,26 +188,45 @@ class _Visit:
 
     def with_probe(self, challenge: Challenge, repository: str, reference: str) -> Verification:
         image = f"{repository}{'@' if ':' in reference else ':'}{reference}"
-        auth = self._auth(challenge, repository, "pull")
+        answer, challenge, auth = self._pulled(challenge, repository)
         if isinstance(auth, Verification):
             return auth
-        answer = self._send(
-            "HEAD",
-            f"{self._api}/v2/{repository}/manifests/{reference}",
-            auth=auth,
-            headers={"Accept": MANIFESTS},
-        )
-        if answer.status in _REFUSED:
-            return self._result(Verdict.REFUSED, f"pulling {image} was refused with {answer.status}")
+        if answer.status == HTTPStatus.OK:
+            self.taken = True
+            return self._push(challenge, repository, image)
+        if (
+            answer.status in _SILENT
+        ):  # HEAD has no body, and the status alone is no reason; a refused GET is no pull
+            answer = self._manifest("GET", auth)
+        if _refuses(answer):
+            return self._result(Verdict.REFUSED, f"pulling {image} was refused with {_said(answer)}")
         if answer.status == HTTPStatus.NOT_FOUND:
             return self._result(
                 Verdict.INCONCLUSIVE,
-                f"{image} was not found, which some registries also say of what they hide; check 'probe'",
+                f"{image} was not found ({_said(answer)}), which some registries also say of what they hide; check 'probe'",
             )
-        if answer.status != HTTPStatus.OK:
-            return self._unclear(f"pulling {image}", answer)
-        self.taken = True
-        return self._push(challenge, repository, image)
+        return self._unclear(f"pulling {image}", answer)
+
+    def _pulled(
+        self, challenge: Challenge, repository: str
+    ) -> tuple[Answer, Challenge, Basic | Bearer | Verification]:
+        """Ask for the image, and once more if its 401 asks for something else than the API did."""
+        auth = self._auth(challenge, repository, "pull")
+        if isinstance(auth, Verification):
+            return _NONE, challenge, auth
+        answer = self._manifest("HEAD", auth)
+        if answer.status != HTTPStatus.UNAUTHORIZED:
+            return answer, challenge, auth
+        other = self._best(answer)
+        if isinstance(other, Verification) or _asked(other) == _asked(challenge):
+            return answer, challenge, auth
+        auth = self._auth(other, repository, "pull")
+        return (_NONE if isinstance(auth, Verification) else self._manifest("HEAD", auth)), other, auth
+
+    def _manifest(self, method: str, auth: Basic | Bearer | None) -> Answer:
+        repository, reference = split_image(self._definition.probe)
+        url = f"{self._api}/v2/{repository}/manifests/{reference}"
+        return self._send(method, url, auth=auth, headers={"Accept": MANIFESTS})
 
     def _push(self, challenge: Challenge, repository: str, image: str) -> Verification:
         """Whether it may push too: by what the token says of itself, or else by beginning an upload and ending it."""
@@ -242,7 +258,7 @@ class _Visit:
                 Verdict.WIDER,
                 f"{image} can be pulled, but pushed too: an upload could be begun (it was ended)",
             )
-        if answer.status in _NO_UPLOAD:
+        if answer.status in _NO_UPLOAD and not _passes(answer):
             untold = f"; {_UNTOLD}" if self._definition.limits() else ""
             return self._result(
                 Verdict.CAN_PULL, f"{image} can be pulled; beginning an upload was refused{untold}"
@@ -264,9 +280,9 @@ class _Visit:
             return self._result(Verdict.CAN_PULL, found)
         asked = (("repository", _outside(limits), "pull"), _CATALOG)
         answer = self._token_answer(challenge, tuple(("scope", ":".join(scope)) for scope in asked))
-        if answer.status in _REFUSED:
+        if _refuses(answer):
             return self._result(Verdict.CAN_PULL, f"{found}; nor is anything outside of 'repositories'")
-        if transport.passing(answer.status):
+        if _passes(answer):
             return self._result(
                 Verdict.INCONCLUSIVE,
                 f"{found}; {_UNTOLD}: the token service answered {answer.status}",
@@ -294,8 +310,8 @@ class _Visit:
         if not challenge.realm:
             return self._login
         answer = self._token_answer(challenge, (("scope", f"repository:{repository}:{actions}"),))
-        if answer.status in _REFUSED:
-            return self._result(Verdict.REFUSED, f"its token service refused the login with {answer.status}")
+        if _refuses(answer):
+            return self._result(Verdict.REFUSED, f"its token service refused the login with {_said(answer)}")
         if answer.status != HTTPStatus.OK:
             return self._unclear("its token service", answer)
         return Bearer(self._token(answer))
@@ -317,19 +333,49 @@ class _Visit:
         return self._send("GET", f"{self._api}/v2/", auth=auth)
 
     def _unclear(self, what: str, answer: Answer) -> Verification:
-        reason = {429: "it limits requests for now", 404: "there is no registry API"}.get(
-            answer.status,
-            "a redirect is not followed"
-            if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST
-            else "",
-        )
+        reason = ""
+        if transport.limited(answer):
+            reason = "it limits requests for now"
+        elif answer.status == HTTPStatus.NOT_FOUND:
+            reason = "there is no registry API"
+        elif HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
+            reason = "a redirect is not followed"
+        elif _is_page(answer):
+            reason = "that is a page for people, so what answered may be a proxy or a firewall"
         return self._result(
             Verdict.INCONCLUSIVE,
-            f"{what} was answered with {answer.status}" + (f": {reason}" if reason else ""),
+            f"{what} was answered with {_said(answer)}" + (f": {reason}" if reason else ""),
         )
 
     def _result(self, verdict: Verdict, detail: str) -> Verification:
         return Verification(verdict, f"{self._host}: {detail}", taken=self.taken)
+
+
+def _asked(challenge: Challenge) -> tuple[str, str, str]:
+    return challenge.scheme, challenge.realm, challenge.service
+
+
+def _said(answer: Answer) -> str:
+    """The status, and the registry's own code if its body names one."""
+    return f"{answer.status} {answer.code()}".rstrip()
+
+
+def _passes(answer: Answer) -> bool:
+    return transport.passing(answer.status) or transport.limited(answer)
+
+
+def _is_page(answer: Answer) -> bool:
+    return answer.headers.get("Content-Type", "").lower().startswith("text/html")
+
+
+def _refuses(answer: Answer) -> bool:
+    """Whether the registry itself refused the login: neither a limit of requests, nor a firewall's page.
+
+    A 401 may be a page, too: web servers answer it where they check logins before a registry.
+    """
+    if answer.status not in _REFUSED or transport.limited(answer):
+        return False
+    return answer.status == HTTPStatus.UNAUTHORIZED or not _is_page(answer)
 
 
 def _netloc(url: str) -> str:
