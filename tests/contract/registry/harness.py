@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from fakes.vendors.aws import Aws
-from fakes.vendors.azure import AcrFederated, AcrPrefix
+from fakes.vendors.azure import AcrChina, AcrFederated, AcrPrefix, AcrRegional, AcrUsGovernment
 from fakes.vendors.basic import BasicAuth, BasicOpaque, BasicToken
 from fakes.vendors.clouds import AlibabaFederated, AlibabaKey, DigitalOcean, TencentFederated, TencentKey
 from fakes.vendors.ecr import EcrByRole, EcrOwn, EcrPublic
@@ -33,9 +33,12 @@ from regcred.registry.verify import RegistryVerifier
 REFERENCE = Reference("payments", "main")
 
 VENDORS: tuple[type[Vendor], ...] = (
+    AcrChina,
     AcrFederated,
     AcrPrefix,
+    AcrRegional,
     AcrToken,
+    AcrUsGovernment,
     AlibabaFederated,
     AlibabaKey,
     BasicAuth,

@@ -14,7 +14,6 @@ from fakes.vendors.vendor import PROJECT_ROLE, Vendor
 TENANT = "11111111-2222-3333-4444-555555555555"
 CLIENT = "66666666-7777-8888-9999-000000000000"
 HOST = "example.azurecr.io"
-LOGIN = "https://login.microsoftonline.com"
 USER = "00000000-0000-0000-0000-000000000000"
 _KEY = "a key of the stand-in, at least 32 bytes long"
 
@@ -28,24 +27,30 @@ class AcrFederated(Vendor):
     keyless = True
     calls = rf"POST {HOST}/oauth2/"
     repositories = ("team/app",)
+    host = HOST
+    service = HOST
+    """What its token service is asked for; a regional endpoint names the registry itself."""
+    login = "login.microsoftonline.com"
+    audience = "api://AzureADTokenExchange"
+    scope = "https://containerregistry.azure.net/.default"
 
     def install(self) -> None:
         self.may_push = False
-        self.network.add("login.microsoftonline.com", self.entra)
+        self.network.add(self.login, self.entra)
         self.registry = OciRegistry(
             self.clock,
-            realm=f"https://{HOST}/oauth2/token",
-            service=HOST,
+            realm=f"https://{self.host}/oauth2/token",
+            service=self.service,
             check=self.check,
             repositories=("team/app",),
         )
-        self.network.add(HOST, self.answer)
+        self.network.add(self.host, self.answer)
 
     @property
     def definition(self) -> Mapping[str, Any]:
         return {
             "provider": "acr",
-            "hosts": [HOST],
+            "hosts": [self.host],
             "tenant_id": TENANT,
             "client_id": CLIENT,
             "repositories": list(self.repositories),
@@ -54,14 +59,14 @@ class AcrFederated(Vendor):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        return (HOST,)
+        return (self.host,)
 
     def widen(self) -> None:
         self.may_push = True
 
     def entra(self, request: Request) -> Response:
         if request.path == f"/{TENANT}/v2.0/.well-known/openid-configuration":
-            base = f"{LOGIN}/{TENANT}"
+            base = f"https://{self.login}/{TENANT}"
             return Response(
                 200,
                 {
@@ -78,14 +83,12 @@ class AcrFederated(Vendor):
         if (
             form.get("grant_type") != "client_credentials"
             or form.get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-            or form.get("scope") != "https://containerregistry.azure.net/.default"
+            or form.get("scope") != self.scope
         ):
             return self._refused(400, "invalid_request", "AADSTS900144")
         if form.get("client_id") != CLIENT:
             return self._refused(400, "unauthorized_client", "AADSTS700016")
-        if not self.aws.check_identity_token(
-            assertion, audience="api://AzureADTokenExchange", subject=PROJECT_ROLE
-        ):
+        if not self.aws.check_identity_token(assertion, audience=self.audience, subject=PROJECT_ROLE):
             return self._refused(
                 401, "invalid_client", f"AADSTS70021: No matching federated identity record found {assertion}"
             )
@@ -122,7 +125,7 @@ class AcrFederated(Vendor):
         form = request.form
         if (
             form.get("grant_type") != "access_token"
-            or form.get("service") != HOST
+            or form.get("service") != self.service
             or form.get("tenant") != TENANT
         ):
             return Response(400, {"errors": [{"code": "BAD_REQUEST"}]})
@@ -132,7 +135,7 @@ class AcrFederated(Vendor):
 
     def pull_token(self, request: Request) -> Response:
         form = request.form
-        if form.get("grant_type") != "refresh_token" or form.get("service") != HOST:
+        if form.get("grant_type") != "refresh_token" or form.get("service") != self.service:
             return Response(400, {"errors": [{"code": "BAD_REQUEST"}]})
         if self._claims(form["refresh_token"], "refresh") is None:
             return Response(401, {"errors": [{"code": "UNAUTHORIZED"}]})
@@ -157,3 +160,33 @@ class AcrPrefix(AcrFederated):
     variant = "federated with a prefix"
     lifetime = timedelta(hours=3)
     repositories = ("team/",)
+
+
+class AcrUsGovernment(AcrFederated):
+    """Azure Government: its own Entra takes its own audience, and gives tokens for its own management."""
+
+    variant = "US government"
+    host = service = "example.azurecr.us"
+    calls = r"POST example\.azurecr\.us/oauth2/"
+    login = "login.microsoftonline.us"
+    audience = "api://AzureADTokenExchangeUSGov"
+    scope = "https://management.usgovcloudapi.net/.default"
+
+
+class AcrChina(AcrFederated):
+    """Azure operated by 21Vianet."""
+
+    variant = "China"
+    host = service = "example.azurecr.cn"
+    calls = r"POST example\.azurecr\.cn/oauth2/"
+    login = "login.chinacloudapi.cn"
+    audience = "api://AzureADTokenExchangeChina"
+    scope = "https://management.chinacloudapi.cn/.default"
+
+
+class AcrRegional(AcrFederated):
+    """A regional endpoint, whose token service calls the registry by its login server."""
+
+    variant = "regional endpoint"
+    host = "example.eastus.geo.azurecr.io"
+    calls = r"POST example\.eastus\.geo\.azurecr\.io/oauth2/"

@@ -8,6 +8,7 @@ password: it can't push whatever the identity may do.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from shlex import quote
 from typing import Annotated, Any, Literal
@@ -16,7 +17,7 @@ from pydantic import SecretStr, model_validator
 
 from regcred.credential import Credential, Login, earliest
 from regcred.errors import MalformedError, RefusedError, TransientError
-from regcred.registry import causes, limits, transport
+from regcred.registry import causes, challenges, limits, transport
 from regcred.registry.definition import BaseDefinition, NonEmpty, require, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
@@ -25,16 +26,45 @@ from regcred.registry.upstream import described, logins
 from regcred.registry.vendors import needed
 
 TOKEN_USER = "00000000-0000-0000-0000-000000000000"  # noqa: S105 - a user's name
-AUDIENCE = "api://AzureADTokenExchange"
-SCOPE = "https://containerregistry.azure.net/.default"
 ASSERTION_LIFETIME = timedelta(minutes=10)
-AUTHORITIES = {
-    "azurecr.io": "https://login.microsoftonline.com",
-    "azurecr.cn": "https://login.chinacloudapi.cn",
-    "azurecr.us": "https://login.microsoftonline.us",
-}
 
-_HOST = re.compile(r"[a-z0-9]{5,50}(?:-[a-z0-9]+)?\.azurecr\.(?:io|cn|us)")
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """One of Azure's clouds: where Entra answers, which audience it takes, and what a token for a registry is asked for.
+
+    Sources: https://learn.microsoft.com/entra/workload-id/workload-identity-federation-create-trust (audiences),
+    https://learn.microsoft.com/azure/container-registry/container-registry-authentication, and the Azure SDKs' own list of
+    clouds.
+    """
+
+    authority: str
+    audience: str
+    scope: str
+
+
+CLOUDS = {
+    "azurecr.io": Cloud(
+        "https://login.microsoftonline.com",
+        "api://AzureADTokenExchange",
+        "https://containerregistry.azure.net/.default",
+    ),
+    "azurecr.us": Cloud(
+        "https://login.microsoftonline.us",
+        "api://AzureADTokenExchangeUSGov",
+        "https://management.usgovcloudapi.net/.default",
+    ),
+    "azurecr.cn": Cloud(
+        "https://login.chinacloudapi.cn",
+        "api://AzureADTokenExchangeChina",
+        "https://management.chinacloudapi.cn/.default",
+    ),
+}
+"""By the end of the login servers' names."""
+
+_HOST = re.compile(r"([a-z0-9]{5,50})(?:-[a-z0-9]+)?(\.[a-z0-9]+\.geo)?\.(azurecr\.(?:io|cn|us))")
+"""A login server, with the hash of a domain name label where there is one, or a regional endpoint
+(https://learn.microsoft.com/azure/container-registry/container-registry-geo-replication)."""
 _GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ENTRA_CODE = re.compile(r"AADSTS\d+")
 
@@ -52,7 +82,9 @@ class AcrDefinition(BaseDefinition):
             Annotated[
                 str,
                 written(
-                    _HOST.pattern, "a registry of Azure; write its login server, as in example.azurecr.io"
+                    _HOST.pattern,
+                    "a registry of Azure; write its login server, as in example.azurecr.io, or a regional endpoint, as in "
+                    "example.eastus.geo.azurecr.io",
                 ),
             ],
             ...,
@@ -79,6 +111,10 @@ class AcrDefinition(BaseDefinition):
                 raise ValueError("hosts: are of different Azure clouds; register one registry for each")
         return self
 
+    def cloud(self) -> Cloud:
+        """Azure's cloud in which the registries are."""
+        return _cloud(self.hosts[0])
+
     def accounts(self) -> tuple[str, ...]:
         """The Entra tenant."""
         return (self.tenant_id,) if self.tenant_id else ()
@@ -92,13 +128,13 @@ class AcrDefinition(BaseDefinition):
                 "name": f"regcred-{asker.project}",
                 "issuer": asker.issuer_or_name,
                 "subject": asker.role_arn,
-                "audiences": [AUDIENCE],
+                "audiences": [self.cloud().audience],
             }
         )
         roles = "\n".join(
             f"az role assignment create --assignee {self.client_id} --role AcrPull "
-            f"--scope $(az acr show --name {host.partition('.')[0]} --query id --output tsv)"
-            for host in self.hosts
+            f"--scope $(az acr show --name {name} --query id --output tsv)"
+            for name in dict.fromkeys(map(_name, self.hosts))
         )
         narrow = (
             "# With a prefix in 'repositories' it must be that role, with a condition on the repositories' names: AcrPull "
@@ -109,7 +145,7 @@ class AcrDefinition(BaseDefinition):
         return f"""az ad app federated-credential create --id {self.client_id} --parameters {quote(federated)}
 {roles}
 # On a registry with repository permissions by ABAC: the role "Container Registry Repository Reader" instead.
-{narrow}{asker.identity_note(AUDIENCE)}"""
+{narrow}{asker.identity_note(self.cloud().audience)}"""
 
     def typed_hosts(self) -> tuple[str, ...]:
         """The login servers: the exchanged identity is sent to them."""
@@ -151,8 +187,14 @@ class AcrProvider:
         return Revoked.UNSUPPORTED
 
 
-def _cloud(host: str) -> str:
-    return host.partition(".")[2]
+def _cloud(host: str) -> Cloud:
+    return CLOUDS[".".join(host.rsplit(".", 2)[-2:])]
+
+
+def _name(host: str) -> str:
+    """The registry's own name, by which Azure's tools know it."""
+    match = _HOST.fullmatch(host)
+    return match[1] if match else host
 
 
 def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
@@ -163,13 +205,14 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
         from azure.identity import ClientAssertionCredential
 
     what = f"Entra, asked for a token of {definition.client_id},"
+    cloud = definition.cloud()
     remedy = (
-        f"give the application a federated credential for this project's role with audience {AUDIENCE}, "
+        f"give the application a federated credential for this project's role with audience {cloud.audience}, "
         "and check tenant_id and client_id"
     )
 
     def assertion() -> str:
-        return context.identity.web_identity_token(AUDIENCE, ASSERTION_LIFETIME).get_secret_value()
+        return context.identity.web_identity_token(cloud.audience, ASSERTION_LIFETIME).get_secret_value()
 
     try:
         with (
@@ -178,7 +221,7 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
                 definition.tenant_id,
                 definition.client_id,
                 assertion,
-                authority=AUTHORITIES[_cloud(definition.hosts[0])],
+                authority=cloud.authority,
                 disable_instance_discovery=True,
                 retry_total=0,  # rotate tries again; the client would sleep as long as a Retry-After says
                 transport=RequestsTransport(session=transport.session(), session_owner=False),
@@ -186,7 +229,7 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
                 read_timeout=transport.READ_SECONDS,
             ) as credential,
         ):
-            return SecretStr(credential.get_token(SCOPE).token)
+            return SecretStr(credential.get_token(cloud.scope).token)
     except ClientAuthenticationError as error:
         raise _entra_refusal(error, what, remedy) from None
     except AzureError as error:
@@ -211,13 +254,14 @@ def _entra_refusal(error: Any, what: str, remedy: str) -> Exception:
 def _registry_token(definition: AcrDefinition, host: str, entra: SecretStr) -> tuple[Login, datetime]:
     """The registry's refresh token, or where all repositories are named the pull token that holds them alone."""
     what = f"{host}, asked to exchange the token,"
+    service = _service(host)
     remedy = f"give {definition.client_id} the role AcrPull on {host}"
     token = _exchanged(
         host,
         "exchange",
         [
             ("grant_type", "access_token"),
-            ("service", host),
+            ("service", service),
             ("tenant", definition.tenant_id),
             ("access_token", entra.get_secret_value()),
         ],
@@ -232,7 +276,7 @@ def _registry_token(definition: AcrDefinition, host: str, entra: SecretStr) -> t
             "token",
             [
                 ("grant_type", "refresh_token"),
-                ("service", host),
+                ("service", service),
                 *scopes,
                 ("refresh_token", token.get_secret_value()),
             ],
@@ -241,6 +285,15 @@ def _registry_token(definition: AcrDefinition, host: str, entra: SecretStr) -> t
             remedy=remedy,
         )
     return Login(TOKEN_USER, token, definition.keys([host])), jwt_expiry(token, what=what)
+
+
+def _service(host: str) -> str:
+    """What the registry's token service calls it: the login server itself; a regional endpoint is asked for it."""
+    if ".geo." not in host:
+        return host
+    answer = transport.send("GET", f"{transport.origin(host)}/v2/")
+    found = challenges.parse(answer.headers.get("WWW-Authenticate", ""))
+    return next((item.service for item in found if item.scheme == "bearer" and item.service), host)
 
 
 def _exchanged(
