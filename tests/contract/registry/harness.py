@@ -18,7 +18,7 @@ from fakes.vendors.jfrog import JfrogAws, JfrogOidc, JfrogToken
 from fakes.vendors.network import Network
 from fakes.vendors.nexus import Nexus
 from fakes.vendors.static import AcrToken, DockerHubStatic, GhcrToken, QuayStatic
-from fakes.vendors.tokens import DockerHubOrganisation, Gitlab
+from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, GitlabAccess, GitlabProject
 from fakes.vendors.vendor import PROJECT_ROLE, ProjectIdentity, Vendor
 from pydantic import SecretStr
 
@@ -58,6 +58,8 @@ VENDORS: tuple[type[Vendor], ...] = (
     GhcrToken,
     Gitea,
     Gitlab,
+    GitlabAccess,
+    GitlabProject,
     Harbor,
     HarborSystem,
     JfrogAws,

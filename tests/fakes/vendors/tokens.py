@@ -163,6 +163,10 @@ class Gitlab(TokenKeeper):
     provider = "gitlab"
     lifetime = timedelta(days=14)
     calls = r"(GET|POST) gitlab\.com/api/"
+    owner = "groups/team"
+    kind = "deploy_tokens"
+    scopes: tuple[str, ...] = ("read_registry",)
+    role = "owner"
 
     def make_registry(self) -> OciRegistry:
         registry = OciRegistry(
@@ -170,7 +174,7 @@ class Gitlab(TokenKeeper):
         )
         registry.install(self.network, "registry.gitlab.com")
         self.groups: dict[str, str] = {}
-        """By token, the group that it belongs to."""
+        """By token, the group or project that it belongs to, as in groups/team."""
         self.network.add(
             "gitlab.com",
             lambda request: registry.token(request) if request.path == "/jwt/auth" else self.api(request),
@@ -193,42 +197,89 @@ class Gitlab(TokenKeeper):
         if self.refused_now(request, expected="Bearer glpat-an-owner's-token"):
             return Response(401, {"message": "401 Unauthorized"})
         match = re.fullmatch(
-            r"/api/v4/groups/(?P<group>team|old-team)/deploy_tokens(?:/(?P<id>\d+))?", request.path
+            rf"/api/v4/(?P<owner>{self.owner}|groups/old-team)/{self.kind}(?:/(?P<id>\d+))?", request.path
         )
         if match is None:
             return Response(404, {"message": "404 Group Not Found"})
+        # Of a group only an owner may make tokens, of a project a maintainer as well (gitlab.com docs, user/permissions).
+        if self.role not in ({"owner"} if self.owner.startswith("groups/") else {"owner", "maintainer"}):
+            return Response(403, {"message": "403 Forbidden"})
         if request.method == "DELETE":
-            found = self.groups.get(match["id"]) == match["group"] and self.kept.pop(match["id"], None)
+            found = self.groups.get(match["id"]) == match["owner"] and self.kept.pop(match["id"], None)
             return Response(204 if found else 404)
         if request.method == "GET":
             page = int(dict(request.query)["page"])
             items = [
                 {"id": int(item.id), "name": item.name, "revoked": False}
                 for item in self.kept.values()
-                if self.groups.get(item.id, "team") == match["group"]
+                if self.groups.get(item.id, self.owner) == match["owner"]
             ]
             following = str(page + 1) if len(items) > page else ""
             return Response(200, items[page - 1 : page], {"X-Next-Page": following})
-        body = request.document
-        assert body["scopes"] == ["read_registry"]
+        return self._made(match["owner"], request.document)
+
+    def _made(self, owner: str, body: dict[str, Any]) -> Response:
+        if body["scopes"] != list(self.scopes):
+            return Response(400, {"message": {"scopes": ["are not valid"]}})
         expires_at = datetime.fromisoformat(body["expires_at"])
+        if self.kind == "access_tokens":
+            if not re.fullmatch(r"\d{4}-\d\d-\d\d", body["expires_at"]) or body.get("access_level") != 20:
+                return Response(400, {"error": "expires_at is invalid"})
+            expires_at = expires_at.replace(tzinfo=UTC)
         token_id = str(secrets.randbelow(10**9) + 1)
-        self.groups[token_id] = match["group"]
-        kept = self.keep(
-            token_id,
-            body["name"],
-            f"gitlab+deploy-token-{token_id}",
-            expires_at.timestamp(),
-            [f"{match['group']}/*"],
-        )
+        self.groups[token_id] = owner
+        username = "regcred" if self.kind == "access_tokens" else f"gitlab+deploy-token-{token_id}"
+        group = owner.partition("/")[2].partition("%")[0]
+        kept = self.keep(token_id, body["name"], username, expires_at.timestamp(), [f"{group}/*"])
         answer = {
             "id": int(token_id),
             "name": kept.name,
-            "username": kept.username,
-            "expires_at": expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            "expires_at": body["expires_at"],
             "token": kept.secret,
             "revoked": False,
-            "expired": False,
-            "scopes": ["read_registry"],
+            "scopes": body["scopes"],
         }
+        if self.kind == "deploy_tokens":
+            ends = expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+            answer |= {"username": kept.username, "expires_at": ends, "expired": False}
         return Response(201, answer)
+
+
+class GitlabProject(Gitlab):
+    """Deploy tokens of a project, which a maintainer may make."""
+
+    variant = "project"
+    owner = "projects/team%2Fapp"
+    role = "maintainer"
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return {"provider": "gitlab", "project": "team/app", "repositories": ["team/"], "probe": "team/app:1"}
+
+
+class GitlabAccess(Gitlab):
+    """Access tokens of a group; they end at the beginning of a day."""
+
+    variant = "access"
+    kind = "access_tokens"
+
+    @property
+    def lifetime(self) -> timedelta:  # type: ignore[override] # it depends on the time of day
+        now = self.clock.now()
+        ends = (now + timedelta(days=14)).replace(hour=0, minute=0, second=0, microsecond=0)
+        return ends - now
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return {**super().definition, "tokens": "access"}
+
+
+class GitlabDependencyProxy(Gitlab):
+    """Deploy tokens for a group's dependency proxy, which lies on GitLab's own host."""
+
+    variant = "dependency proxy"
+    scopes = ("read_registry", "read_virtual_registry")
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return {**super().definition, "dependency_proxy": True}

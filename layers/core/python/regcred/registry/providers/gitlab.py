@@ -1,7 +1,8 @@
-"""GitLab's container registry: deploy tokens of a group or project, renewed A/B.
+"""GitLab's container registry and dependency proxy: tokens of a group or project, renewed A/B.
 
-Contract: https://docs.gitlab.com/api/deploy_tokens/. Access tokens are not used: rotating one cuts the old at once, and
-using a rotated one ends the whole family.
+Contracts: https://docs.gitlab.com/api/deploy_tokens/, https://docs.gitlab.com/api/group_access_tokens/,
+https://docs.gitlab.com/api/project_access_tokens/ and https://docs.gitlab.com/user/packages/dependency_proxy/. Access tokens are
+made and revoked, never rotated: rotating one cuts the old at once, and using a rotated one ends the whole family.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from regcred.registry.transport import Answer, Bearer
 from regcred.registry.upstream import field_of
 
 PAGE = 100
+REPORTER = 20
+"""The least role that pulls from a private registry (https://docs.gitlab.com/user/permissions/)."""
+ACCESS_USERNAME = "regcred"
 
 Path = Annotated[
     str, written(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*", "a path of GitLab, as in group/subgroup")
@@ -46,6 +50,13 @@ class GitlabDefinition(BaseDefinition):
     project: Path = ""
     """The project whose images to pull, as in team/backend/app; or name a group."""
 
+    tokens: Literal["deploy", "access"] = "deploy"
+    """'deploy': deploy tokens, which take an owner of the group, or a maintainer of the project. 'access': access tokens of the
+    group or project with the role Reporter; on gitlab.com they need a paid plan."""
+
+    dependency_proxy: bool = False
+    """Whether the group's dependency proxy is pulled from, too (``gitlab.com/GROUP/dependency_proxy/containers/``)."""
+
     lifetime_days: int = Field(default=14, ge=2, le=365)
     """How long a token shall live, in days; it is renewed at half of that."""
 
@@ -53,6 +64,8 @@ class GitlabDefinition(BaseDefinition):
     def _one_of(self) -> GitlabDefinition:
         if bool(self.group) == bool(self.project):
             raise ValueError("group: name either 'group' or 'project'")
+        if self.dependency_proxy and not self.group:
+            raise ValueError("dependency_proxy: needs 'group'; only groups have one")
         return self
 
     def typed_hosts(self) -> tuple[str, ...]:
@@ -64,8 +77,12 @@ class GitlabDefinition(BaseDefinition):
         return (server_host(self.server),)
 
     def upstream_fields(self) -> dict[str, str]:
-        """Who may make deploy tokens."""
-        return {"token": "an access token with the scope api, of an owner or maintainer"}
+        """Who may make tokens."""
+        return {"token": f"an access token with the scope api, of {self.who()}"}
+
+    def who(self) -> str:
+        """Who may make tokens, in the words of GitLab's roles."""
+        return "an Owner of the group" if self.group else "a Maintainer or Owner of the project"
 
 
 class GitlabProvider(NamedTokenProvider[GitlabDefinition]):
@@ -77,80 +94,90 @@ class GitlabProvider(NamedTokenProvider[GitlabDefinition]):
     def vendor(self, definition: GitlabDefinition, context: MintContext) -> TokenVendor:
         """The deploy tokens of the group or project."""
         kind, path = ("groups", definition.group) if definition.group else ("projects", definition.project)
-        return _DeployTokens(definition, context, f"{kind}/{quote(path, safe='')}")
+        return _Tokens(definition, context, f"{kind}/{quote(path, safe='')}/{definition.tokens}_tokens")
 
     def keys(self, definition: GitlabDefinition) -> tuple[str, ...]:
-        """The registry's host."""
-        return definition.keys([definition.host])
+        """The registry's host, and the group's part of the dependency proxy."""
+        keys = definition.keys([definition.host])
+        if not definition.dependency_proxy:
+            return keys
+        return (*keys, f"{definition.server}/{definition.group.lower()}/dependency_proxy/containers/")
 
 
-class _DeployTokens:
-    """The deploy tokens of a group or project."""
+class _Tokens:
+    """The deploy tokens or access tokens of a group or project."""
 
     name_max = 255
 
     def __init__(self, definition: GitlabDefinition, context: MintContext, owner: str) -> None:
         self._owner = owner
-        self._url = f"{transport.origin(definition.server)}/api/v4/{owner}/deploy_tokens"
+        self._url = f"{transport.origin(definition.server)}/api/v4/{owner}"
         self._definition = definition
         self._context = context
         self._auth = Bearer(field_of(context, "token"))
 
     @property
     def place(self) -> str:
-        """The server, and the group or project."""
+        """The server, the group or project, and the kind of token."""
         return f"{self._definition.server} {self._owner}"
 
-    def at(self, place: str) -> _DeployTokens | None:
+    def at(self, place: str) -> _Tokens | None:
         """Another group or project of the same server."""
         server, _, owner = place.partition(" ")
         if server != self._definition.server:
             return None
-        return _DeployTokens(self._definition, self._context, owner)
+        return _Tokens(self._definition, self._context, owner)
 
     def tokens(self) -> Mapping[str, str]:
-        """All deploy tokens that are active, page by page."""
+        """All tokens that are active, page by page."""
         found: dict[str, str] = {}
-        for page in transport.pages(f"{self._definition.server}, listing deploy tokens,"):
+        for page in transport.pages(f"{self._definition.server}, listing tokens,"):
             query = (("page", str(page)), ("per_page", str(PAGE)))
-            answer = self._call("GET", self._url, "listing deploy tokens", query=query)
-            items = answer.items(field="deploy_tokens", what=self._definition.server)
+            answer = self._call("GET", self._url, "listing tokens", query=query)
+            items = answer.items(field="tokens", what=self._definition.server)
             found |= {str(item["id"]): str(item.get("name", "")) for item in items if not item.get("revoked")}
             if not answer.headers.get("X-Next-Page"):
                 break
         return found
 
     def create(self, name: str) -> Token:
-        """Create a deploy token that reads the registry."""
+        """Create a token that reads the registry, and the dependency proxy where it is asked for."""
         what = self._definition.server
-        expires_at = self._context.now().astimezone(UTC) + timedelta(days=self._definition.lifetime_days)
-        answer = self._call(
-            "POST",
-            self._url,
-            "creating a deploy token",
-            ok=(201,),
-            document={
-                "name": name,
-                "scopes": ["read_registry"],
-                "expires_at": expires_at.isoformat(timespec="seconds"),
-            },
-        )
+        answer = self._call("POST", self._url, "creating a token", ok=(201,), document=self._wanted(name))
         fields = answer.fields(what=what)
         (item,) = transport.identified([fields], field="id", what=what)
         return Token(
             id=str(item["id"]),
-            username=transport.text_field(fields, "username", what=what),
+            username=self._username(fields),
             secret=SecretStr(transport.text_field(fields, "token", what=what)),
             expires_at=at_time(fields, "expires_at", what=what),
         )
 
+    def _wanted(self, name: str) -> dict[str, Any]:
+        ends = self._context.now().astimezone(UTC) + timedelta(days=self._definition.lifetime_days)
+        virtual = ["read_virtual_registry"] if self._definition.dependency_proxy else []
+        wanted = {"name": name, "scopes": ["read_registry", *virtual]}
+        if self._is_access:  # it ends at the beginning of a day
+            return {**wanted, "access_level": REPORTER, "expires_at": ends.date().isoformat()}
+        return {**wanted, "expires_at": ends.isoformat(timespec="seconds")}
+
+    @property
+    def _is_access(self) -> bool:
+        return self._owner.endswith("/access_tokens")
+
+    def _username(self, fields: Mapping[str, Any]) -> str:
+        """An access token takes any user name."""
+        if self._is_access:
+            return ACCESS_USERNAME
+        return transport.text_field(fields, "username", what=self._definition.server)
+
     def remove(self, token_id: str) -> None:
-        """Delete a deploy token."""
-        self._call("DELETE", f"{self._url}/{token_id}", "deleting a deploy token", ok=(200, 204, 404))
+        """Delete a deploy token, or revoke an access token."""
+        self._call("DELETE", f"{self._url}/{token_id}", "ending a token", ok=(200, 204, 404))
 
     def _call(
         self, method: str, url: str, action: str, *, ok: tuple[int, ...] = (200,), **more: Any
     ) -> Answer:
         answer = transport.send(method, url, auth=self._auth, **more)
-        remedy = "check the path, and that the upstream secret's token has the scope api and the role Owner or Maintainer"
+        remedy = f"check the path, and that the upstream secret's token has the scope api and is of {self._definition.who()}"
         return transport.expect(answer, what=f"{self._definition.server}, {action},", remedy=remedy, ok=ok)
