@@ -8,9 +8,24 @@ from datetime import UTC, datetime, timedelta
 from fakes.vendors.aws import Aws
 from fakes.vendors.azure import AcrChina, AcrFederated, AcrPrefix, AcrRegional, AcrUsGovernment
 from fakes.vendors.basic import BasicAuth, BasicOpaque, BasicToken
-from fakes.vendors.clouds import AlibabaFederated, AlibabaKey, DigitalOcean, TencentFederated, TencentKey
+from fakes.vendors.clouds import (
+    AlibabaFederated,
+    AlibabaKey,
+    DigitalOcean,
+    TencentFederated,
+    TencentInternational,
+    TencentKey,
+)
 from fakes.vendors.ecr import EcrByRole, EcrOwn, EcrPublic
-from fakes.vendors.federated import Chainguard, Cloudsmith, GhcrApp, QuayFederated, System
+from fakes.vendors.federated import (
+    Chainguard,
+    Cloudsmith,
+    GhcrApp,
+    GhcrResidency,
+    GhcrServer,
+    QuayFederated,
+    System,
+)
 from fakes.vendors.gitea import Gitea
 from fakes.vendors.google import GarFederated, GarKey
 from fakes.vendors.harbor import Harbor, HarborSystem
@@ -55,6 +70,8 @@ VENDORS: tuple[type[Vendor], ...] = (
     GarFederated,
     GarKey,
     GhcrApp,
+    GhcrResidency,
+    GhcrServer,
     GhcrToken,
     Gitea,
     Gitlab,
@@ -70,6 +87,7 @@ VENDORS: tuple[type[Vendor], ...] = (
     QuayStatic,
     System,
     TencentFederated,
+    TencentInternational,
     TencentKey,
 )
 

@@ -36,6 +36,9 @@ class AlibabaFederated(Vendor):
             "LTAI-user": ("user secret", None, float("inf"))
         }
         self.nonces: set[str] = set()
+        self.policies: dict[str, str] = {}
+        """By key of a session, what narrows it."""
+        self.policies_hold = True
         self.network.add("sts.aliyuncs.com", self.sts)
         self.network.add("cr.eu-central-1.aliyuncs.com", self.cr)
         realm = "https://dockerauth-ee.eu-central-1.aliyuncs.com/auth"
@@ -62,6 +65,7 @@ class AlibabaFederated(Vendor):
 
     def widen(self) -> None:
         self.may_push = True
+        self.policies_hold = False  # else the session policy keeps it narrow, whatever the role may do
 
     def sts(self, request: Request) -> Response:
         if (
@@ -78,9 +82,12 @@ class AlibabaFederated(Vendor):
                 400,
                 {"Code": "AuthenticationFail.NoPermission", "Message": form["OIDCToken"], "RequestId": "1"},
             )
+        if len(form.get("Policy", "")) > 2048:
+            return Response(400, {"Code": "InvalidParameter.PolicySize", "RequestId": "1"})
         seconds = int(form["DurationSeconds"])
         key, secret, token = f"STS.{secrets.token_hex(8)}", secrets.token_hex(20), secrets.token_urlsafe(60)
         self.keys[key] = (secret, token, self.clock.time() + seconds)
+        self.policies[key] = form.get("Policy", "")
         credentials = {
             "AccessKeyId": key,
             "AccessKeySecret": secret,
@@ -102,8 +109,12 @@ class AlibabaFederated(Vendor):
             return Response(404, {"Code": "INSTANCE_NOT_EXIST"})
         password = secrets.token_urlsafe(40)
         ends = min(expires_at, self.clock.time() + 3600)
+        key = request.header("Authorization").partition("Credential=")[2].partition(",")[0]
+        narrowed = self.policies_hold and "cr:PushRepository" not in self.policies.get(
+            key, "cr:PushRepository"
+        )
         self.registry.logins["cr_temp_user", password] = Rights(
-            push=["*"] if self.may_push else [], expires_at=ends
+            push=["*"] if self.may_push and not narrowed else [], expires_at=ends
         )
         answer = {
             "RequestId": "1",
@@ -190,12 +201,13 @@ class TencentFederated(Vendor):
     keyless = True
     calls = r"POST (sts|tcr)\.tencentcloudapi\.com"
     host = "example.tencentcloudcr.com"
+    api_domain = "tencentcloudapi.com"
 
     def install(self) -> None:
         self.may_push = self.refused = False
         self.keys: dict[str, tuple[str, str | None]] = {"AKID-user": ("user secret", None)}
-        self.network.add("sts.tencentcloudapi.com", self.sts)
-        self.network.add("tcr.tencentcloudapi.com", self.tcr)
+        self.network.add(f"sts.{self.api_domain}", self.sts)
+        self.network.add(f"tcr.{self.api_domain}", self.tcr)
         self.registry = OciRegistry(self.clock, realm=f"https://{self.host}/service/token")
         self.registry.install(self.network, self.host)
 
@@ -313,16 +325,31 @@ class TencentKey(TencentFederated):
         self.refused = True
 
 
+class TencentInternational(TencentFederated):
+    """An account of tencentcloud.com, which the API of tencent.com does not know."""
+
+    variant = "international"
+    api_domain = "intl.tencentcloudapi.com"
+    calls = r"POST (sts|tcr)\.intl\.tencentcloudapi\.com"
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return {**super().definition, "international": True}
+
+
 class DigitalOcean(Vendor):
     provider = "digitalocean"
     lifetime = timedelta(hours=12)
     calls = r"GET api\.digitalocean\.com/v2/registries/"
+    revocable = True
 
     def install(self) -> None:
         self.may_push = self.refused = False
         self.registry = OciRegistry(
             self.clock, realm="https://api.digitalocean.com/v2/registry/auth", repositories=("example/app",)
         )
+        self.network.add("cloud.digitalocean.com", self.revoke)
+        self.scopes = {"registry:read", "registry:update"}
         self.registry.install(self.network, "registry.digitalocean.com")
         self.network.add("api.digitalocean.com", self.api)
 
@@ -344,6 +371,19 @@ class DigitalOcean(Vendor):
     def refuse(self) -> None:
         self.refused = True
 
+    def revoke(self, request: Request) -> Response:
+        """A token ends itself; one that is none any more is refused."""
+        token = request.form.get("token", "")
+        if (request.method, request.path) != ("POST", "/v1/oauth/revoke"):
+            return Response(404, {"id": "not_found"})
+        if request.header("Authorization") != f"Bearer {token}":
+            return Response(401, {"id": "Unauthorized"})
+        return (
+            Response(200, {})
+            if self.registry.logins.pop((token, token), None)
+            else Response(401, {"id": "Unauthorized"})
+        )
+
     def api(self, request: Request) -> Response:
         if request.path == "/v2/registry/auth":
             return self.registry.token(request)
@@ -351,6 +391,8 @@ class DigitalOcean(Vendor):
             return Response(404, {"id": "not_found", "message": "no"})
         if self.refused or request.header("Authorization") != "Bearer dop_v1_a token":
             return Response(401, {"id": "Unauthorized", "message": "Unable to authenticate you"})
+        if not {"registry:read", "registry:update"} <= self.scopes:
+            return Response(403, {"id": "Forbidden", "message": "You are missing the required permission"})
         query = dict(request.query)
         assert query["read_write"] == "false"
         token = f"dop_v1_{secrets.token_hex(32)}"

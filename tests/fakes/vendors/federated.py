@@ -225,12 +225,15 @@ class GhcrApp(Minting):
     calls = r"POST api\.github\.com/"
     realm = "https://ghcr.io/token"
     service = "ghcr.io"
+    api_host = "api.github.com"
+    api_path = ""
+    revocable = True
     readable = False
     registry_hosts = ("ghcr.io",)
 
     def install(self) -> None:
         super().install()
-        self.network.add("api.github.com", self.answer)
+        self.network.add(self.api_host, self.answer)
         self.refused = False
         self.key = signing_key()
 
@@ -258,10 +261,16 @@ class GhcrApp(Minting):
         self.refused = True
 
     def api(self, request: Request) -> Response | None:
-        if request.host != "api.github.com":
+        if request.host != self.api_host:
             return None
-        if request.path != "/app/installations/678/access_tokens":
+        if request.method == "DELETE" and request.path == f"{self.api_path}/installation/token":
+            login = ("x-access-token", request.header("Authorization").removeprefix("Bearer "))
+            return Response(204 if self.registry.logins.pop(login, None) else 401)
+        if request.path != f"{self.api_path}/app/installations/678/access_tokens":
             return Response(404, {"message": "Not Found"})
+        return self._installation_token(request)
+
+    def _installation_token(self, request: Request) -> Response:
         try:
             claims = jwt.decode(
                 request.header("Authorization").removeprefix("Bearer "),
@@ -287,3 +296,34 @@ class GhcrApp(Minting):
             "expires_at": datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         return Response(201, answer)
+
+
+class GhcrServer(GhcrApp):
+    """GitHub Enterprise Server: its API lies under a path of its host, its registry on a host below it."""
+
+    variant = "enterprise server"
+    api_host = "github.example.com"
+    api_path = "/api/v3"
+    calls = r"POST github\.example\.com/api/v3/app/"
+    realm = "https://containers.github.example.com/token"
+    service = "containers.github.example.com"
+    registry_hosts = ("containers.github.example.com",)
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return {**super().definition, "server": "github.example.com"}
+
+
+class GhcrResidency(GhcrApp):
+    """GHE.com, GitHub with data residency."""
+
+    variant = "ghe.com"
+    api_host = "api.octocorp.ghe.com"
+    calls = r"POST api\.octocorp\.ghe\.com/app/"
+    realm = "https://containers.octocorp.ghe.com/token"
+    service = "containers.octocorp.ghe.com"
+    registry_hosts = ("containers.octocorp.ghe.com",)
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        return {**super().definition, "server": "octocorp.ghe.com"}

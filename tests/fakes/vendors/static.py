@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from fakes.vendors.network import Request, Response
 from fakes.vendors.oci import OciRegistry, Rights
 from fakes.vendors.vendor import Vendor
 
@@ -76,6 +77,22 @@ class GhcrToken(Static):
     realm = "https://ghcr.io/token"
     service = "ghcr.io"
     readable = False
+    revocable = True
+
+    def install(self) -> None:
+        super().install()
+        self.network.add("api.github.com", self.api)
+
+    def api(self, request: Request) -> Response:
+        """Anybody may end a token that is known (docs.github.com/rest/credentials/revoke); it is accepted, whatever it is."""
+        if (request.method, request.path) != ("POST", "/credentials/revoke"):
+            return Response(404, {"message": "Not Found"})
+        if request.header("Authorization"):
+            return Response(403, {"message": "This endpoint takes no credentials"})
+        for login in list(self.registry.logins):
+            if login[1] in request.document["credentials"]:
+                del self.registry.logins[login]
+        return Response(202)
 
 
 class QuayStatic(Static):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 import secrets
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
+from regcred.errors import MalformedError
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, require, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
@@ -30,6 +32,8 @@ from regcred.registry.upstream import field_of
 ALGORITHM = "ACS3-HMAC-SHA256"
 ASSERTION_LIFETIME = timedelta(minutes=10)
 AUDIENCE = "sts.aliyuncs.com"
+POLICY_MAX = 2048
+"""Longest session policy in characters (https://www.alibabacloud.com/help/en/ram/developer-reference/api-sts-2015-04-01-assumerolewithoidc)."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 _INSTANCE = re.compile(r"cri-[a-z0-9]+")
@@ -125,6 +129,21 @@ Its permissions:
                 {"Effect": "Allow", "Action": "cr:PullRepository", "Resource": pulled or [f"{instance}/*"]},
             ],
         }
+
+    def session_policy(self) -> str:
+        """What narrows the role's session to pulling the repositories, whatever the role may do.
+
+        Raises:
+            MalformedError: It is longer than the API takes (AssumeRoleWithOIDC, ``Policy``).
+        """
+        text = json.dumps(self._permissions(), separators=(",", ":"))
+        if len(text) > POLICY_MAX:
+            raise MalformedError(
+                f"repositories: the session policy for them has {len(text)} characters, and Alibaba Cloud takes "
+                f"{POLICY_MAX}; name fewer, or prefixes that end in '/'",
+                field="repositories",
+            )
+        return text
 
     def typed_hosts(self) -> tuple[str, ...]:
         """The instance's hosts, where a key is used: no identity then binds it to the project."""
@@ -229,6 +248,7 @@ def _assume(definition: AlibabaDefinition, context: MintContext) -> Answer:
             ("RoleArn", definition.role_arn),
             ("RoleSessionName", f"regcred-{context.reference.project}"[:64]),
             ("DurationSeconds", str(definition.session_seconds)),
+            ("Policy", definition.session_policy()),
             (
                 "OIDCToken",
                 context.identity.web_identity_token(AUDIENCE, ASSERTION_LIFETIME).get_secret_value(),

@@ -2,7 +2,8 @@
 
 Contract: ``GET /v2/registries/{name}/docker-credentials``
 (https://docs.digitalocean.com/reference/api/reference/container-registries/). The answer names the host and no expiry:
-what was asked for is what they live.
+what was asked for is what they live. A credential is an API token of the account, which the registry takes to read only
+(https://docs.digitalocean.com/reference/doctl/reference/registry/docker-config/): who has it may try it at the API as well.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from regcred.registry.transport import Bearer
 from regcred.registry.upstream import field_of
 
 API = "https://api.digitalocean.com/v2"
+REVOKE = "https://cloud.digitalocean.com/v1/oauth/revoke"
 _HOST = re.compile(r"[a-z0-9.-]+\.digitalocean\.com")
 
 
@@ -39,7 +41,7 @@ class DigitalOceanDefinition(BaseDefinition):
     """The registry's name, the first part of the path in image names."""
 
     lifetime_seconds: int = Field(default=43200, ge=600, le=2592000)
-    """How long a credential shall live."""
+    """How long a credential shall live. It is an API token of the account that made it, so keep its life short."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -51,8 +53,8 @@ class DigitalOceanDefinition(BaseDefinition):
         return ("registry.digitalocean.com",)
 
     def upstream_fields(self) -> dict[str, str]:
-        """Who may read the registry."""
-        return {"token": "an API token with the scope registry:read"}
+        """Who may make credentials (both scopes: DigitalOcean's OpenAPI description of the operation)."""
+        return {"token": "an API token with the scopes registry:read and registry:update, and no other"}
 
     def scopes(self) -> tuple[str, ...]:
         """The repositories named, or the whole registry: all registries share one host."""
@@ -79,7 +81,7 @@ class DigitalOceanProvider:
             auth=Bearer(field_of(context, "token")),
             query=(("expiry_seconds", str(definition.lifetime_seconds)), ("read_write", "false")),
         )
-        remedy = "check 'registry' and the upstream secret's token"
+        remedy = "check 'registry', and that the upstream secret's token has the scopes registry:read and registry:update"
         fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what)
         return Credential(
             provider=self.name,
@@ -91,8 +93,19 @@ class DigitalOceanProvider:
     def revoke(
         self, definition: DigitalOceanDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """DigitalOcean ends such a credential only for who holds it."""
-        return Revoked.UNSUPPORTED
+        """End it with itself, as `doctl registry logout` does (github.com/digitalocean/doctl, commands/registry.go)."""
+        if issued.password is None:
+            return Revoked.UNSUPPORTED
+        answer = transport.send(
+            "POST",
+            REVOKE,
+            auth=Bearer(issued.password),
+            form=[("token", issued.password.get_secret_value())],
+        )
+        what = "DigitalOcean, asked to end a credential,"
+        # 401: it is no token any more.
+        transport.expect(answer, what=what, remedy="delete it in the control panel", ok=(200, 204, 401))
+        return Revoked.YES
 
 
 def _logins(definition: DigitalOceanDefinition, fields: dict[str, Any], *, what: str) -> tuple[Login, ...]:

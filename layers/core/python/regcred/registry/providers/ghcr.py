@@ -16,15 +16,16 @@ from pydantic import SecretStr, model_validator
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Digits, require
+from regcred.registry.definition import BaseDefinition, Digits, Host, require
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Answer, Bearer
 from regcred.registry.upstream import described, field_of, logins
 from regcred.registry.vendors import needed
 
-HOSTS = ("ghcr.io",)
-API = "https://api.github.com"
+GITHUB = "github.com"
+_DATA_RESIDENCY = ".ghe.com"
+_HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 APP_USERNAME = "x-access-token"
 PRIVATE_KEY = "private_key"
 BACKDATED = timedelta(seconds=60)
@@ -42,6 +43,9 @@ class GhcrDefinition(BaseDefinition):
     """'token': a classic token with read:packages, of a machine user. 'app': a GitHub App's token, short-lived; works
     only where the probe image proves that it can pull."""
 
+    server: Host = GITHUB
+    """GitHub itself: 'github.com', your host of GitHub Enterprise Server (with subdomain isolation), or SUBDOMAIN.ghe.com."""
+
     app_id: Digits = ""
     """The GitHub App's id, for 'auth: app'."""
 
@@ -56,7 +60,21 @@ class GhcrDefinition(BaseDefinition):
 
     def typed_hosts(self) -> tuple[str, ...]:
         """GitHub's registry, which many projects share: its paths are allowed to a project, or all of it."""
-        return HOSTS
+        return (self.host(),) if self.server == GITHUB else (self.host(), self.server)
+
+    def host(self) -> str:
+        """The registry's host in image names.
+
+        Source: https://docs.github.com/packages/working-with-a-github-packages-registry/working-with-the-container-registry,
+        in its versions for GitHub Enterprise Server and for GHE.com.
+        """
+        return "ghcr.io" if self.server == GITHUB else f"containers.{self.server}"
+
+    def api(self) -> str:
+        """The address of GitHub's REST API (https://docs.github.com/rest/using-the-rest-api/getting-started-with-the-rest-api)."""
+        if self.server == GITHUB or self.server.endswith(_DATA_RESIDENCY):
+            return f"https://api.{self.server}"
+        return f"{transport.origin(self.server)}/api/v3"
 
     def upstream_fields(self) -> dict[str, str]:
         """The machine user's login and a second one while the first is replaced, or the App's key."""
@@ -73,7 +91,7 @@ class GhcrProvider:
 
     def mint(self, definition: GhcrDefinition, context: MintContext) -> Credential:
         """See :class:`regcred.registry.interface.Provider`."""
-        keys = definition.keys(HOSTS)
+        keys = definition.keys([definition.host()])
         if definition.auth == "token":
             return Credential(provider=self.name, logins=logins(context, keys), issued_at=context.now())
         what = "GitHub, asked for a token of the App,"
@@ -93,16 +111,42 @@ class GhcrProvider:
         )
 
     def revoke(self, definition: GhcrDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """GitHub ends an App's token only for who holds it, and a classic one only for its owner."""
-        return Revoked.UNSUPPORTED
+        """End the token with itself: an App's by its holder, a classic one by whoever knows it.
+
+        Contracts: https://docs.github.com/rest/apps/installations (DELETE /installation/token) and
+        https://docs.github.com/rest/credentials/revoke, which not every GitHub Enterprise Server has.
+        """
+        if issued.password is None:
+            return Revoked.UNSUPPORTED
+        what = f"{definition.server}, asked to end a token,"
+        if definition.auth == "app":
+            answer = transport.send(
+                "DELETE",
+                f"{definition.api()}/installation/token",
+                auth=Bearer(issued.password),
+                headers=_HEADERS,
+            )
+            # 401: it is no token any more.
+            transport.expect(answer, what=what, remedy="wait until it expires", ok=(204, 401))
+            return Revoked.YES
+        answer = transport.send(
+            "POST",
+            f"{definition.api()}/credentials/revoke",
+            headers=_HEADERS,
+            document={"credentials": [issued.password.get_secret_value()]},
+        )
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return Revoked.UNSUPPORTED
+        transport.expect(answer, what=what, remedy="delete it in the machine user's settings", ok=(202,))
+        return Revoked.YES
 
 
 def _ask(definition: GhcrDefinition, context: MintContext, now: datetime) -> Answer:
     return transport.send(
         "POST",
-        f"{API}/app/installations/{definition.installation_id}/access_tokens",
+        f"{definition.api()}/app/installations/{definition.installation_id}/access_tokens",
         auth=Bearer(_app_jwt(definition, context, now)),
-        headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"},
+        headers=_HEADERS,
         document={"permissions": {"packages": "read"}},
     )
 

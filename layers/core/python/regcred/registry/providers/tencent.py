@@ -57,6 +57,9 @@ class TencentDefinition(BaseDefinition):
     instance_name: Annotated[str, written(_NAME.pattern, "of the right form; write it as in example")]
     """The name of the instance, the first part of its host."""
 
+    international: bool = False
+    """Whether the account is of tencentcloud.com (Tencent Cloud International), whose API has hosts of its own."""
+
     auth: Literal["federated", "key"] = "federated"
     """'federated': keyless, by a CAM role that trusts the project's role. 'key': an API key of a sub-account."""
 
@@ -145,6 +148,10 @@ Its permissions:
             return {}
         return {"secret_id": "a sub-account's SecretId", "secret_key": "its SecretKey"}
 
+    def api_domain(self) -> str:
+        """Where the API answers (https://www.tencentcloud.com/document/api/1051/45128: ``tcr.intl.tencentcloudapi.com``)."""
+        return "intl.tencentcloudapi.com" if self.international else "tencentcloudapi.com"
+
     def hosts(self) -> tuple[str, ...]:
         """The host in image names."""
         return (f"{self.instance_name}.tencentcloudcr.com",)
@@ -174,6 +181,7 @@ class TencentProvider:
             version="2019-09-24",
             parameters={"RegistryId": definition.instance_id, "TokenType": "temp"},
             region=definition.region,
+            domain=definition.api_domain(),
             key=_key(definition, context),
         )
         remedy = "allow tcr:CreateInstanceToken and tcr:PullRepository, and nothing that pushes"
@@ -214,6 +222,7 @@ def _key(definition: TencentDefinition, context: MintContext) -> ApiKey:
             "DurationSeconds": SESSION_SECONDS,
         },
         region=definition.region,
+        domain=definition.api_domain(),
         key=None,
     )
     remedy = (
@@ -238,11 +247,12 @@ class _Call:
     version: str
     parameters: Mapping[str, Any] = field(repr=False)
     region: str
+    domain: str
     key: ApiKey | None
 
     def send(self, now: datetime) -> Answer:
         """Sign it by this time, and send it."""
-        host = f"{self.service}.tencentcloudapi.com"
+        host = f"{self.service}.{self.domain}"
         body = json.dumps(self.parameters, separators=(",", ":"))
         key = self.key
         headers = {
