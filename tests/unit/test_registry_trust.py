@@ -224,3 +224,31 @@ def test_where_the_vendor_takes_several_subjects_both_forms_of_the_role_are_prin
     if content["provider"] in {"quay", "chainguard"} or content.get("auth") == "oidc":
         assert all(form in text for form in ASKER.subjects)
         assert "compare its log with both forms" in text
+
+
+BY_SUBJECT = [item for item in KEYLESS if item["provider"] in {"acr", "alibaba", "cloudsmith", "tencent"}]
+
+
+@pytest.mark.parametrize("content", BY_SUBJECT, ids=name)
+def test_both_forms_of_the_roles_subject_are_trusted(content: dict[str, object]) -> None:
+    text = parse(content, where="here").trust(ASKER)
+    assert f'"{ASKER.role_arn}"' in text
+    assert f'"{ASKER.plain_role_arn}"' in text
+
+
+@pytest.mark.parametrize(
+    ("host", "audience"),
+    [
+        ("example.azurecr.io", "api://AzureADTokenExchange"),
+        ("example.azurecr.us", "api://AzureADTokenExchangeUSGov"),
+        ("example.azurecr.cn", "api://AzureADTokenExchangeChina"),
+        ("example-a1b2c3.eastus.geo.azurecr.io", "api://AzureADTokenExchange"),
+    ],
+)
+def test_azure_is_told_the_audience_of_its_own_cloud_and_the_registrys_own_name(
+    host: str, audience: str
+) -> None:
+    content = {"provider": "acr", "hosts": [host], "tenant_id": GUID, "client_id": GUID}
+    text = parse(content, where="here").trust(ASKER)
+    assert f'"{audience}"' in text
+    assert "az acr show --name example --query" in text

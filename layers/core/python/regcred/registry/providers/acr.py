@@ -21,7 +21,7 @@ from regcred.registry import causes, challenges, limits, transport
 from regcred.registry.definition import BaseDefinition, NonEmpty, require, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
-from regcred.registry.trust import Asker, document
+from regcred.registry.trust import SUBJECT_NOTE, Asker, document
 from regcred.registry.upstream import described, logins
 from regcred.registry.vendors import needed
 
@@ -123,13 +123,19 @@ class AcrDefinition(BaseDefinition):
         """The application's federated credential, and its role on each registry."""
         if self.auth == "token":
             return ""
-        federated = document(
-            {
-                "name": f"regcred-{asker.project}",
-                "issuer": asker.issuer_or_name,
-                "subject": asker.role_arn,
-                "audiences": [self.cloud().audience],
-            }
+        federated = "\n".join(
+            f"az ad app federated-credential create --id {self.client_id} --parameters "
+            + quote(
+                document(
+                    {
+                        "name": f"regcred-{asker.project}" + (f"-{number}" if number > 1 else ""),
+                        "issuer": asker.issuer_or_name,
+                        "subject": subject,
+                        "audiences": [self.cloud().audience],
+                    }
+                )
+            )
+            for number, subject in enumerate(asker.subjects, 1)
         )
         roles = "\n".join(
             f"az role assignment create --assignee {self.client_id} --role AcrPull "
@@ -142,10 +148,10 @@ class AcrDefinition(BaseDefinition):
             if self.repositories and not self.exact()
             else ""
         )
-        return f"""az ad app federated-credential create --id {self.client_id} --parameters {quote(federated)}
+        return f"""{federated}
 {roles}
 # On a registry with repository permissions by ABAC: the role "Container Registry Repository Reader" instead.
-{narrow}{asker.identity_note(self.cloud().audience)}"""
+{narrow}{SUBJECT_NOTE}{asker.identity_note(self.cloud().audience)}"""
 
     def typed_hosts(self) -> tuple[str, ...]:
         """The login servers: the exchanged identity is sent to them."""

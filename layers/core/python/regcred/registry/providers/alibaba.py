@@ -26,7 +26,7 @@ from regcred.registry.definition import BaseDefinition, require, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer
-from regcred.registry.trust import Asker, document
+from regcred.registry.trust import SUBJECT_NOTE, Asker, document
 from regcred.registry.upstream import field_of
 
 ALGORITHM = "ACS3-HMAC-SHA256"
@@ -97,7 +97,11 @@ class AlibabaDefinition(BaseDefinition):
         """The role's trust in the OIDC provider, and its permissions."""
         if self.auth == "key":
             return ""
-        condition = {"oidc:iss": asker.issuer_or_name, "oidc:aud": AUDIENCE, "oidc:sub": asker.role_arn}
+        condition: dict[str, Any] = {
+            "oidc:iss": asker.issuer_or_name,
+            "oidc:aud": AUDIENCE,
+            "oidc:sub": list(asker.subjects),
+        }
         trusted = {
             "Version": "1",
             "Statement": [
@@ -116,7 +120,7 @@ Trust policy of {self.role_arn}:
 
 Its permissions:
 {document(self._permissions())}
-{asker.identity_note(AUDIENCE)}"""
+{SUBJECT_NOTE}{asker.identity_note(AUDIENCE)}"""
 
     def _permissions(self) -> dict[str, Any]:
         """Pull only, of the repositories alone (https://www.alibabacloud.com/help/doc-detail/144948.htm)."""

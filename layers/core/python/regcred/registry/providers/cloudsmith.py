@@ -17,7 +17,7 @@ from regcred.registry import transport
 from regcred.registry.definition import Audience, BaseDefinition, Host, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import jwt_expiry
-from regcred.registry.trust import Asker, document
+from regcred.registry.trust import SUBJECT_NOTE, Asker, document
 
 API = "https://api.cloudsmith.io"
 USERNAME = "token"
@@ -53,19 +53,25 @@ class CloudsmithDefinition(BaseDefinition):
 
     def trust(self, asker: Asker) -> str:
         """The organisation's OIDC provider for the service account."""
-        body = document(
+        providers = "\n".join(
+            f"""curl --fail --request POST {API}/orgs/{self.organisation}/openid-connect/ \\
+  --header 'Content-Type: application/json' --header "X-Api-Key: $ORGANISATION_ADMIN_KEY" --data {quote(self._oidc(asker, subject, number))}"""
+            for number, subject in enumerate(asker.subjects, 1)
+        )
+        return f"""{providers}
+# The service account {self.service} may only read.
+{SUBJECT_NOTE}{asker.identity_note(self.audience)}"""
+
+    def _oidc(self, asker: Asker, subject: str, number: int) -> str:
+        return document(
             {
-                "name": f"regcred-{asker.project}",
+                "name": f"regcred-{asker.project}" + (f"-{number}" if number > 1 else ""),
                 "enabled": True,
                 "provider_url": asker.issuer_or_name,
                 "service_accounts": [self.service],
-                "claims": {"sub": asker.role_arn, "aud": self.audience},
+                "claims": {"sub": subject, "aud": self.audience},
             }
         )
-        return f"""curl --fail --request POST {API}/orgs/{self.organisation}/openid-connect/ \\
-  --header 'Content-Type: application/json' --header "X-Api-Key: $ORGANISATION_ADMIN_KEY" --data {quote(body)}
-# The service account {self.service} may only read.
-{asker.identity_note(self.audience)}"""
 
     def scopes(self) -> tuple[str, ...]:
         """The repositories named, or the whole organisation: all organisations share one host."""

@@ -25,7 +25,7 @@ from regcred.registry.definition import Audience, BaseDefinition, require, writt
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer
-from regcred.registry.trust import Asker, document
+from regcred.registry.trust import SUBJECT_NOTE, Asker, document
 from regcred.registry.upstream import field_of
 
 ALGORITHM = "TC3-HMAC-SHA256"
@@ -97,7 +97,11 @@ class TencentDefinition(BaseDefinition):
             return ""
         uin = self.accounts()[0]
         provider = f"qcs::cam::uin/{uin}:oidc-provider/{self.identity_provider}"
-        condition = {"oidc:iss": asker.issuer_or_name, "oidc:aud": self.audience, "oidc:sub": asker.role_arn}
+        condition: dict[str, Any] = {
+            "oidc:iss": asker.issuer_or_name,
+            "oidc:aud": self.audience,
+            "oidc:sub": list(asker.subjects),
+        }
         trusted = {
             "version": "2.0",
             "statement": [
@@ -116,7 +120,7 @@ Trust policy of {self.role_arn}:
 
 Its permissions:
 {document(self._permissions())}
-{asker.identity_note(self.audience)}"""
+{SUBJECT_NOTE}{asker.identity_note(self.audience)}"""
 
     def _permissions(self) -> dict[str, Any]:
         """Pull only, of the repositories alone (https://www.tencentcloud.com/document/product/598/57160)."""
