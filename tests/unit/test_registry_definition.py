@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -316,3 +318,26 @@ def test_another_port_is_another_registry() -> None:
         check_allowed(
             definition, hosts=["registry.example.com", "registry.example.com:443"], paths={}, accounts=[]
         )
+
+
+HUGE: dict[str, dict[str, object]] = {
+    "unknown fields": {f"hosst{number}": 1 for number in range(20_000)},
+    "wrong items": {"hosts": ["-"] * 20_000},
+    "a long host": {"hosts": ["a" + "-" * 500_000]},
+    "a long repository": {"repositories": ["a." * 200_000 + "!"]},
+    "a long probe": {"probe": "a/" * 200_000 + "!"},
+    "a long name of a field": {"x" * 500_000: 1},
+    "a probe outside of many prefixes": {"probe": "b/c", "repositories": [f"a{n}/" for n in range(20_000)]},
+}
+
+
+@pytest.mark.parametrize("content", HUGE.values(), ids=HUGE)
+def test_a_definition_that_is_wrong_without_end_costs_little_and_is_told_in_short(
+    content: dict[str, object],
+) -> None:
+    began = time.process_time()
+    with pytest.raises(MalformedError) as caught:
+        parse({"provider": "basic", "hosts": ["registry.example.com"], **content}, where="here")
+    assert time.process_time() - began < 3
+    assert len(str(caught.value)) < 8000
+    assert len(caught.value.field) < 1000

@@ -13,6 +13,12 @@ from regcred.registry.catalog import definition_model
 from regcred.registry.definition import BaseDefinition
 from regcred.wording import worded
 
+PROBLEMS_MAX = 10
+"""The most problems of one definition that are told."""
+
+PROBLEM_MAX = 500
+"""The longest line about one problem, in characters."""
+
 
 def parse(content: Mapping[str, Any], *, where: str) -> BaseDefinition:
     """Give a definition its type by its ``provider``.
@@ -42,14 +48,20 @@ def parse(content: Mapping[str, Any], *, where: str) -> BaseDefinition:
 
 def _malformed(error: ValidationError, model: type[BaseDefinition], *, where: str) -> MalformedError:
     found = problems(error, model)
+    texts = [text if len(text) <= PROBLEM_MAX else f"{text[:PROBLEM_MAX]}…" for _, text in found]
+    if error.error_count() > len(found):
+        texts.append(f"and {error.error_count() - len(found)} more")
     return MalformedError(
-        f"{where}: " + "; ".join(text for _, text in found), field=found[0][0], problems=found
+        f"{where}: " + "; ".join(texts), field=found[0][0][:PROBLEM_MAX], problems=found
     )
 
 
 def problems(error: ValidationError, model: type[BaseDefinition]) -> list[tuple[str, str]]:
-    """What is wrong with a definition: each field (``repositories[0]``) with a line that names it again."""
-    return [_problem(dict(item), model) for item in error.errors(include_url=False)]
+    """What is wrong with a definition: each field (``repositories[0]``) with a line that names it again.
+
+    The first :data:`PROBLEMS_MAX` only: what is told is kept in Vault and written to logs.
+    """
+    return [_problem(dict(item), model) for item in error.errors(include_url=False)[:PROBLEMS_MAX]]
 
 
 def _problem(item: Mapping[str, Any], model: type[BaseDefinition]) -> tuple[str, str]:

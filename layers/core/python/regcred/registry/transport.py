@@ -45,6 +45,7 @@ PAGES_MAX = 100
 """The most pages that are read of one list; of tokens that is a hundred times what vendors allow."""
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
+_DATE_MAX = 100
 _LIMITS = (
     "TOOMANYREQUESTS",
     "TOO_MANY_REQUESTS",
@@ -416,8 +417,8 @@ def server_time(answer: Answer) -> datetime | None:
 
 def _date(text: str) -> datetime | None:
     try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
+        date = parsedate_to_datetime(text[:_DATE_MAX])
+    except (ValueError, OverflowError):  # the latter for a year, or a zone, of many digits
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 

@@ -66,7 +66,7 @@ _HOST = re.compile(r"([a-z0-9]{5,50})(?:-[a-z0-9]+)?(\.[a-z0-9]+\.geo)?\.(azurec
 """A login server, with the hash of a domain name label where there is one, or a regional endpoint
 (https://learn.microsoft.com/azure/container-registry/container-registry-geo-replication)."""
 _GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_ENTRA_CODE = re.compile(r"AADSTS\d+")
+_ENTRA_CODE = re.compile(r"AADSTS\d{1,10}")
 
 
 Guid = Annotated[str, written(_GUID, "a GUID in lower case, as in 00000000-1111-2222-3333-444444444444")]
