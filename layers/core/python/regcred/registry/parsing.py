@@ -51,9 +51,7 @@ def _malformed(error: ValidationError, model: type[BaseDefinition], *, where: st
     texts = [text if len(text) <= PROBLEM_MAX else f"{text[:PROBLEM_MAX]}…" for _, text in found]
     if error.error_count() > len(found):
         texts.append(f"and {error.error_count() - len(found)} more")
-    return MalformedError(
-        f"{where}: " + "; ".join(texts), field=found[0][0][:PROBLEM_MAX], problems=found
-    )
+    return MalformedError(f"{where}: " + "; ".join(texts), field=found[0][0][:PROBLEM_MAX], problems=found)
 
 
 def problems(error: ValidationError, model: type[BaseDefinition]) -> list[tuple[str, str]]:
