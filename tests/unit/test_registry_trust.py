@@ -252,3 +252,13 @@ def test_azure_is_told_the_audience_of_its_own_cloud_and_the_registrys_own_name(
     text = parse(content, where="here").trust(ASKER)
     assert f'"{audience}"' in text
     assert "az acr show --name example --query" in text
+
+
+def test_google_without_a_service_account_lets_the_role_itself_read() -> None:
+    content = {name: value for name, value in KEYLESS[4].items() if name != "service_account"}
+    text = parse(content, where="here").trust(ASKER)
+    assert "service-accounts" not in text
+    assert 'reader --member="principalSet://iam.googleapis.com/projects/1/' in text
+    assert ASKER.assumed_role_arn in text
+    with pytest.raises(MalformedError, match="lifetime_seconds: needs 'service_account'"):
+        parse({**content, "lifetime_seconds": 1800}, where="here")

@@ -27,7 +27,7 @@ from fakes.vendors.federated import (
     System,
 )
 from fakes.vendors.gitea import Gitea
-from fakes.vendors.google import GarFederated, GarKey
+from fakes.vendors.google import GarDirect, GarFederated, GarKey
 from fakes.vendors.harbor import Harbor, HarborSystem
 from fakes.vendors.jfrog import JfrogAws, JfrogOidc, JfrogToken
 from fakes.vendors.network import Network
@@ -67,6 +67,7 @@ VENDORS: tuple[type[Vendor], ...] = (
     EcrByRole,
     EcrOwn,
     EcrPublic,
+    GarDirect,
     GarFederated,
     GarKey,
     GhcrApp,

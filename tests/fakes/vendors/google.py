@@ -85,6 +85,7 @@ class GarFederated(Vendor):
             )
         token = secrets.token_urlsafe(30)
         self.federated[token] = self.clock.time() + 3600
+        self.exchanged(token, form.get("scope", ""))
         return Response(
             200,
             {
@@ -94,6 +95,9 @@ class GarFederated(Vendor):
                 "expires_in": 3600,
             },
         )
+
+    def exchanged(self, token: str, scope: str) -> None:
+        """What a federated token may do by itself: here only act as the service account."""
 
     def _role(self, subject_token: str) -> str | None:
         """Who signed the GetCallerIdentity inside, as AWS would say."""
@@ -161,3 +165,21 @@ class GarKey(GarFederated):
 
     def widen(self) -> None:
         self.rights.push.append("*")
+
+
+class GarDirect(GarFederated):
+    """The AWS role itself may read the repositories; no service account is acted as."""
+
+    variant = "direct"
+    lifetime: ClassVar[timedelta | None] = timedelta(hours=1)
+    calls = r"POST sts\.googleapis\.com"
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        left_out = {"service_account", "lifetime_seconds"}
+        return {name: value for name, value in super().definition.items() if name not in left_out}
+
+    def exchanged(self, token: str, scope: str) -> None:
+        if scope == "https://www.googleapis.com/auth/cloud-platform":
+            rights = Rights(pull=["*"], push=["*"] if self.may_push else [], expires_at=self.federated[token])
+            self.registry.logins["oauth2accesstoken", token] = rights

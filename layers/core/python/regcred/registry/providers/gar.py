@@ -77,7 +77,8 @@ class GarDefinition(BaseDefinition):
         str,
         written(_SERVICE_ACCOUNT.pattern, "a service account; write NAME@PROJECT.iam.gserviceaccount.com"),
     ] = ""
-    """The service account to act as, which may only read."""
+    """The service account to act as, which may only read. Empty: the project's AWS role reads by itself
+    (https://docs.cloud.google.com/iam/docs/federated-identity-supported-services); its token lives as long as Google says."""
 
     lifetime_seconds: int = Field(default=3600, ge=600, le=LIFETIME_MAX)
     """How long a token shall live; above 3600 the organisation policy
@@ -86,13 +87,18 @@ class GarDefinition(BaseDefinition):
     @model_validator(mode="after")
     def _complete(self) -> GarDefinition:
         if self.auth == "federated":
-            require(self, "workload_identity_provider", "service_account", by="auth: federated")
+            require(self, "workload_identity_provider", by="auth: federated")
+            if not self.service_account and "lifetime_seconds" in self.model_fields_set:
+                raise ValueError(
+                    "lifetime_seconds: needs 'service_account'; Google decides how long other tokens live"
+                )
         return self
 
     def accounts(self) -> tuple[str, ...]:
-        """The service account's Google project."""
-        match = _SERVICE_ACCOUNT.fullmatch(self.service_account)
-        return (match[1],) if match else ()
+        """The service account's Google project, or the number of the pool's project where there is none."""
+        if match := _SERVICE_ACCOUNT.fullmatch(self.service_account):
+            return (match[1],)
+        return (self.workload_identity_provider.split("/")[1],) if self.workload_identity_provider else ()
 
     def trust(self, asker: Asker) -> str:
         """The pool, its provider for the project's AWS account, and what binds the one role to the service account."""
@@ -105,18 +111,26 @@ class GarDefinition(BaseDefinition):
             f"principalSet://iam.googleapis.com/projects/{number}/locations/global/workloadIdentityPools/{pool}"
             f"/attribute.aws_role/{asker.assumed_role_arn}"
         )
+        reader = f"serviceAccount:{self.service_account}" if self.service_account else member
         return f"""# Google's default mapping for AWS gives attribute.aws_role: the assumed role, whatever the session's name.
 gcloud iam workload-identity-pools create {pool} --project={number} --location=global
 gcloud iam workload-identity-pools providers create-aws {name} --project={number} --location=global \\
   --workload-identity-pool={pool} --account-id={asker.account} \\
   --attribute-condition="{condition}"
-gcloud services enable iamcredentials.googleapis.com sts.googleapis.com --project={project}
+gcloud services enable sts.googleapis.com --project={project}
+{self._impersonation(member, project)}# Repeat for each repository:
+gcloud artifacts repositories add-iam-policy-binding REPOSITORY --location=LOCATION --project={project} \\
+  --role=roles/artifactregistry.reader --member="{reader}"
+"""
+
+    def _impersonation(self, member: str, project: str) -> str:
+        """What lets the AWS role act as the service account, which itself may only read."""
+        if not self.service_account:
+            return ""
+        return f"""gcloud services enable iamcredentials.googleapis.com --project={project}
 gcloud iam service-accounts add-iam-policy-binding {self.service_account} --project={project} \\
   --role=roles/iam.workloadIdentityUser \\
   --member="{member}"
-# The service account itself may only read; repeat for each repository:
-gcloud artifacts repositories add-iam-policy-binding REPOSITORY --location=LOCATION --project={project} \\
-  --role=roles/artifactregistry.reader --member="serviceAccount:{self.service_account}"
 """
 
     def typed_hosts(self) -> tuple[str, ...]:
@@ -175,7 +189,9 @@ def _access_token(definition: GarDefinition, identity: Identity) -> tuple[Secret
     with needed("google-auth", extra="google"):
         from google.auth.exceptions import GoogleAuthError
 
-    what = f"Google, asked for a token of {definition.service_account},"
+    what = (
+        f"Google, asked for a token of {definition.service_account or definition.workload_identity_provider},"
+    )
     request = _Recorder()
     credentials = _credentials(definition, identity)
     try:
@@ -214,17 +230,22 @@ def _credentials(definition: GarDefinition, identity: Identity) -> Credentials:
         def get_aws_region(self, context: Any, request: Any) -> str:
             return AWS_REGION
 
+    acting: dict[str, Any] = {}
+    if definition.service_account:
+        acting = {
+            "service_account_impersonation_url": (
+                "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/"
+                f"{definition.service_account}:generateAccessToken"
+            ),
+            "service_account_impersonation_options": {"token_lifetime_seconds": definition.lifetime_seconds},
+        }
     return aws.Credentials(
         audience=f"//iam.googleapis.com/{definition.workload_identity_provider}",
         subject_token_type="urn:ietf:params:aws:token-type:aws4_request",  # noqa: S106 - a type's name
         token_url="https://sts.googleapis.com/v1/token",  # noqa: S106 - an address
         aws_security_credentials_supplier=Supplier(),
-        service_account_impersonation_url=(
-            "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/"
-            f"{definition.service_account}:generateAccessToken"
-        ),
-        service_account_impersonation_options={"token_lifetime_seconds": definition.lifetime_seconds},
         scopes=[SCOPE],
+        **acting,
     )
 
 
