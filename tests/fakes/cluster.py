@@ -12,7 +12,7 @@ from typing import Any
 
 from regcred.cluster.annotations import ANNOTATED, MANAGED_BY, MANAGER
 from regcred.cluster.dockerconfig import SECRET_TYPE, SecretBody
-from regcred.cluster.interface import Change, ExpiredError, Listing, Message, NameTakenError
+from regcred.cluster.interface import Change, ExpiredError, Listing, Message, Miss, NameTakenError
 from regcred.cluster.kube import merge_pull_secrets
 from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, WORKLOADS, Kind, LivePod
 from regcred.cluster.reduce import Reducer, live_pod, pull_secrets
@@ -35,6 +35,9 @@ class FakeCluster:
     hanging: set[tuple[str, ...]] = field(default_factory=set)
     """Calls that never come back, as when the process is killed in the middle."""
 
+    cluster_uid: str = "c1-uid"
+    missed: asyncio.Queue[Miss] = field(default_factory=asyncio.Queue)
+    """What the kubelet says that Pods miss."""
     apply_seconds: float = 0.0
     on_apply: Callable[[str], object] = lambda _: None
 
@@ -161,6 +164,15 @@ class FakeCluster:
                 item = None if gone else self._reducer.item(kind, obj)
                 yield Change(str(version), metadata.get("namespace", ""), metadata["name"], item)
             yield Change(str(seen))
+
+    async def uid(self) -> str:
+        self._meet("uid")
+        return self.cluster_uid
+
+    async def misses(self) -> AsyncIterator[Miss]:
+        self._meet("misses")
+        while True:
+            yield await self.missed.get()
 
     async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
         self._meet("apply", namespace, body.name)

@@ -353,4 +353,17 @@ def test_the_readme_tells_the_rights_as_they_are():
     text = (CHART / "README.md").read_text()
     assert "| Secrets | create, update, delete:" in text
     assert rights(render())["secrets"] == ["create", "update", "delete"]
-    assert rights(render())["events"] == ["create"]
+    assert "| Events | create, list, watch:" in text
+    assert rights(render())["events"] == ["create", "list", "watch"]
+
+
+def test_the_groups_that_may_change_our_secrets_are_the_values_and_the_policy_can_be_left_out():
+    policy = one(render({"protect.groups": ["admins"]}), "ValidatingAdmissionPolicy", "regcred-sync-drift")
+    [condition] = [
+        condition
+        for condition in policy["spec"]["matchConditions"]
+        if condition["name"] == "not-by-an-admin-group"
+    ]
+    assert condition["expression"] == '!request.userInfo.groups.exists(group, group in ["admins"])'
+    names = {item["metadata"]["name"] for item in render({"protect.enabled": False})}
+    assert "regcred-sync-drift" not in names

@@ -112,7 +112,7 @@ def test_the_rights_of_the_account_are_exactly_these(sync: Caller):
         *((group, resource, verb) for group, resource in templated for verb in ("get", "list", "watch")),
         *(("", resource, verb) for resource in ("namespaces", "pods") for verb in ("list", "watch")),
         *(("", "secrets", verb) for verb in ("create", "update", "delete")),
-        ("events.k8s.io", "events", "create"),
+        *(("events.k8s.io", "events", verb) for verb in ("create", "list", "watch")),
     }
 
 

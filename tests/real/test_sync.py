@@ -18,7 +18,8 @@ from real.syncing import CLUSTER, Audit, SyncProcess, allow_project, mount_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually
-from regcred.vault.records.index import State
+from regcred.sync.clock import utc_now
+from regcred.vault.records.index import IndexEntry, State
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
@@ -206,6 +207,24 @@ def test_a_workload_that_goes_while_sync_is_dead_leaves_no_secret_behind(world: 
     eventually(lambda: world.password(space) is None)
 
 
+def test_a_grant_and_a_revocation_act_within_five_seconds_at_the_default_pace(world: World) -> None:
+    """Measured at the slowest: from the answer of Vault to the write until the Secret is there or gone."""
+    sync = world.running(REGCRED_POLL_SECONDS="30")
+    space = world.namespace(granted=False)
+    eventually(lambda: "NotGranted" in [reason for reason, _ in world.events(space)])
+    world.spaces.append(space)
+    world.grant()
+    eventually(lambda: world.password(space), seconds=6.5)
+    eventually(lambda: "CredentialPlaced" in [reason for reason, _ in world.events(space)])
+    audit = Audit(world.stack)
+    time.sleep(6)
+    assert audit.requests() == [], "at rest nothing is asked of the API server"
+    entry = IndexEntry(state=State.REVOKED, version=1, changed_at=utc_now())
+    world.mount.store.merge_index(world.project, {"main": entry})
+    eventually(lambda: world.password(space) is None, seconds=6.5)
+    sync.stop()
+
+
 def test_a_removed_registry_goes(world: World) -> None:
     world.running()
     space = world.namespace()
@@ -252,12 +271,12 @@ def test_an_index_that_cannot_be_read_removes_nothing_and_raises_the_alarm(world
     assert world.password(space) == "s3cret-one"
 
 
-def test_annotations_lost_by_accident_meet_the_brake_until_confirmed(world: World) -> None:
+def test_workloads_deleted_by_accident_meet_the_brake_until_confirmed(world: World) -> None:
     spaces = [world.namespace() for _ in range(8)]
     sync = world.running()
     eventually(lambda: all(world.password(space) for space in spaces))
     for space in spaces:
-        world.cluster.annotate("Deployment", space, "app", {"registry.regcred.dev/main": None})
+        world.cluster.kubernetes.kubectl("-n", space, "delete", "deployment", "app", "--cascade=foreground")
     eventually(lambda: sync.metric("regcred_removals_held") == 8, seconds=90)
     assert all(world.password(space) for space in spaces)
     eventually(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 import pytest
-from fakes.cluster import FakeCluster
+from fakes.cluster import KINDS, FakeCluster
 from fakes.key_value import FakeKeyValue
 from fakes.sync_world import (
     CLUSTER,
@@ -891,3 +891,56 @@ class TestOneBadName:
         report = await world.sync()
         assert report.failures == []
         assert await world.password("shop") == "s3cret-one"
+
+
+# Shapes of objects
+
+ROLLOUT = custom_kind("argoproj.io/v1alpha1/rollouts/Rollout")
+
+
+def rollout(space: str, name: str, *references: str, **spec: object) -> dict:
+    obj = deployment(space, name, *references)
+    del obj["spec"]["template"]
+    return {**obj, "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "spec": {**obj["spec"], **spec}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (
+            {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
+            "the pod template of Deployment web",
+        ),
+        ({}, "the pod template of another object"),
+        ({"template": None}, "the pod template of another object"),
+        ({"template": "none", "workloadRef": ["odd"]}, "the pod template of another object"),
+    ],
+)
+async def test_the_owner_of_a_workload_without_a_pod_template_is_told_where_to_annotate(
+    world: World, monkeypatch: pytest.MonkeyPatch, spec: dict, said: str
+) -> None:
+    monkeypatch.setitem(KINDS, "Rollout", ROLLOUT)
+    world.cluster = FakeCluster((*WORKLOADS, ROLLOUT))
+    world.options = options(Mode.SERVICEACCOUNT, kinds=(*WORKLOADS, ROLLOUT))
+    await world.cluster.create(namespace("shop"))
+    await world.cluster.create(rollout("shop", "canary", REF, **spec))
+    await world.sync()
+    [note] = [note for reason, _, note in await world.cluster.events("shop") if reason == "NoPodTemplate"]
+    assert said in note
+
+
+async def test_a_workload_whose_template_asks_for_the_same_is_served_and_nothing_is_said(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KINDS, "Rollout", ROLLOUT)
+    world.cluster = FakeCluster((*WORKLOADS, ROLLOUT))
+    world.options = options(Mode.SERVICEACCOUNT, kinds=(*WORKLOADS, ROLLOUT))
+    await world.cluster.create(namespace("shop"))
+    robot = {"kind": "ServiceAccount", "metadata": {"name": "robot", "namespace": "shop"}}
+    await world.cluster.create(robot)
+    await world.cluster.create(deployment("shop", "web", REF, account="robot"))
+    named = {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}}
+    await world.cluster.create(rollout("shop", "canary", REF, **named))
+    await world.sync()
+    assert "NoPodTemplate" not in [reason for reason, _, _ in await world.cluster.events("shop")]
+    assert await world.cluster.account_pull_secrets("shop", "robot") == [NAME]

@@ -34,7 +34,9 @@ def meter() -> Counted:
 @pytest.fixture
 def engine(meter: Counted) -> Engine:
     clock = Clock()
-    return Engine(FakeCluster(), Mount(FakeKeyValue(), clock).store, options(), clock=clock, meter=meter)
+    mount = Mount(FakeKeyValue(), clock)
+    mount.grant({})
+    return Engine(FakeCluster(), mount.store, options(), clock=clock, meter=meter)
 
 
 def tell(space: str, note: str) -> EmitEvent:

@@ -19,6 +19,7 @@ from regcred.cluster.interface import (
     DeniedError,
     ExpiredError,
     Listing,
+    Miss,
     SilentError,
     ThrottledError,
 )
@@ -26,8 +27,9 @@ from regcred.cluster.model import SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, custom
 from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.sync import Engine, Loop, Pace, applier, run_once
 from regcred.sync.clock import utc_now
+from regcred.sync.identity import WrongClusterError
 from regcred.sync.loop import GRANTS, documents_of
-from regcred.vault.records.index import State
+from regcred.vault.records.index import IndexEntry, State
 from regcred.wiring.sync.metrics import Metrics
 
 REF = "payments/ecr-prod"
@@ -251,6 +253,100 @@ async def test_a_pause_that_the_api_server_asks_for_is_kept_by_all_requests(worl
         await world.cluster.create(deployment("late", "web", REF))
         await world.until_password("late", "s3cret-two")
         assert time.monotonic() - asked > 0.5, "other namespaces wait as well"
+
+
+async def test_a_secret_that_somebody_deleted_is_back_when_a_pod_misses_it(world: World) -> None:
+    async with world.running():
+        await world.until_password("shop")
+        await world.cluster.remove_secret("shop", NAME)
+        note = f"Unable to retrieve some image pull secrets ({NAME}); attempting to pull the image may not succeed."
+        await world.cluster.missed.put(Miss("shop", note))
+        await world.until_password("shop")
+
+
+async def test_a_secret_that_somebody_deleted_is_back_when_a_new_workload_needs_it(world: World) -> None:
+    async with world.running():
+        await world.until_password("shop")
+        await world.cluster.remove_secret("shop", NAME)
+        await world.cluster.create(deployment("shop", "second", REF))
+        await world.until_password("shop")
+
+
+async def test_forged_events_cause_no_more_work_than_is_granted_and_seldom(world: World) -> None:
+    metrics = Metrics()
+    async with world.running(meter=metrics):
+        await world.until_password("shop")
+        world.cluster.calls.clear()
+        for number in range(500):
+            await world.cluster.missed.put(Miss("shop", f"({NAME}, regcred.payments.made-up-{number})"))
+            await world.cluster.missed.put(Miss(f"nowhere-{number}", f"({NAME})"))
+        await until(world.cluster.missed.empty)
+        await asyncio.sleep(0.05)
+    assert [call for call in world.cluster.calls if call[0] == "apply"] == [("apply", "shop", NAME)]
+
+
+async def test_without_the_right_to_watch_events_all_else_goes_on(world: World) -> None:
+    world.cluster.faults[("misses",)] = RefusedError("events is forbidden")
+    async with world.running():
+        await world.until_password("shop")
+    assert world.cluster.calls.count(("misses",)) == 1
+
+
+async def test_another_cluster_under_the_same_name_stops_before_it_writes_anything(world: World) -> None:
+    async with world.running():
+        await world.until_password("shop")
+    other = World()
+    other.kv, other.mount = world.kv, world.mount
+    other.cluster.cluster_uid = "another"
+    await other.cluster.create(namespace("first"))  # so that the uids of its namespaces are others
+    await other.cluster.create(namespace("shop"))
+    await other.cluster.create(deployment("shop", "web", REF, "payments/unknown"))
+    placed = world.mount.placed(REF)
+    with pytest.raises(WrongClusterError, match="regcred cluster reset c1"):
+        await Loop(Engine(other.cluster, world.mount.store, options()), QUICK).run()
+    for how in ({}, {"dry_run": True}):
+        with pytest.raises(WrongClusterError):
+            await run_once(other.cluster, world.mount.store, options(), **how)
+    assert other.cluster.writes() == []
+    assert world.mount.placed(REF) == placed == {1: {"shop"}}
+    world.mount.store.forget_identity("c1")
+    await run_once(other.cluster, world.mount.store, options())
+    assert await other.cluster.secret("shop", NAME)
+
+
+async def test_a_name_without_grants_gets_no_events_and_is_not_pinned(world: World) -> None:
+    world.kv.delete("platform/clusters/c1")
+    await world.cluster.create(deployment("shop", "wrong", "Not/AReference"))
+    metrics = Metrics()
+    async with world.running(meter=metrics):
+        await until(
+            lambda: (
+                'regcred_vault_document_known{document="platform/clusters/c1"} 0.0' in metrics.text().decode()
+            )
+        )
+        await asyncio.sleep(0.5)
+        assert world.cluster.writes() == []
+        assert world.mount.store.identity("c1") is None
+        world.mount.grant({"payments": ["shop"]})
+        await world.until_password("shop")
+    assert world.mount.store.identity("c1").value.uid == "c1-uid"
+
+
+async def test_a_grant_and_a_revocation_wait_for_no_slow_poll(world: World) -> None:
+    ended = IndexEntry(state=State.REVOKED, version=1, changed_at=utc_now())
+    world.mount.grant({})
+    async with world.running(replace(QUICK, poll=timedelta(hours=1))):
+        await until(lambda: world.events() == ["NotGranted"])
+        world.mount.grant({"payments": ["shop"]})
+        await world.until_password("shop")
+        world.mount.store.merge_index("elsewhere", {"ecr-prod": ended})
+        await asyncio.sleep(0.2)
+        assert password_in(await world.cluster.secret("shop", NAME)) == "s3cret-one"
+        world.mount.store.merge_index("payments", {"ecr-prod": ended})
+        await world.until_password("shop", None)
+        reads = [call for call in world.kv.calls if "elsewhere" in call[1] and call[0] != "write"]
+        assert all("elsewhere" not in project for project in world.mount.store.signal().value.ended)
+        assert len([call for call in reads if call[0] == "version"]) <= 1, "only rotate's own look"
 
 
 async def test_a_vault_event_wakes_it_before_the_poll(world: World) -> None:
@@ -489,7 +585,8 @@ async def test_a_ledger_whose_writing_was_broken_off_is_written_at_the_end(world
     write, tries = world.kv.write, []
 
     def broken_off(path: str, fields: dict[str, str], *, cas: int) -> int:
-        tries.append(path)
+        if path.startswith("status/"):
+            tries.append(path)
         if len(tries) == 2:  # the first is the entry before the projection
             time.sleep(0.2)
             raise TransientError("the connection was lost")

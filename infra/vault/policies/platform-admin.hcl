@@ -72,3 +72,16 @@ path "sys/policies/acl/regcred-*" {
 path "${mount}/data/history/*" {
   capabilities = ["read"]
 }
+
+# Which cluster has which name; `regcred cluster reset` deletes it.
+path "${mount}/metadata/identities" {
+  capabilities = ["list"]
+}
+
+path "${mount}/metadata/identities/*" {
+  capabilities = ["list", "read", "delete"]
+}
+
+path "${mount}/data/identities/*" {
+  capabilities = ["read"]
+}

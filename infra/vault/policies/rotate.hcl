@@ -59,3 +59,12 @@ path "${mount}/data/history/*" {
 path "${mount}/metadata/history/*" {
   capabilities = ["read"]
 }
+
+# Tells clusters to look at a project's index at once.
+path "${mount}/data/signals/ended" {
+  capabilities = ["create", "update", "read"]
+}
+
+path "${mount}/metadata/signals/ended" {
+  capabilities = ["read"]
+}

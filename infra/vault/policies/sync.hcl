@@ -17,3 +17,17 @@ path "${mount}/data/status/{{identity.entity.metadata.cluster}}/*" {
 path "${mount}/metadata/status/{{identity.entity.metadata.cluster}}/*" {
   capabilities = ["read", "list"]
 }
+
+# Which cluster has the name: pinned once (no update), so that another one is refused.
+path "${mount}/data/identities/{{identity.entity.metadata.cluster}}" {
+  capabilities = ["create", "read"]
+}
+
+# Says of which projects a credential was ended, without their names.
+path "${mount}/data/signals/ended" {
+  capabilities = ["read"]
+}
+
+path "${mount}/metadata/signals/ended" {
+  capabilities = ["read"]
+}

@@ -68,6 +68,7 @@ class App(Root):
                 "sync",
                 "Bring a cluster in line with Vault.",
             ),
+            "cluster": Lazy("regcred.cli.cluster", "cluster", "Say which cluster a name stands for."),
             "platform": Lazy(
                 "regcred.cli.platform", "platform", "Set up Vault: mount, policies, sign-in, groups."
             ),

@@ -82,6 +82,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Miss:
+    """An Event says that a Pod names pull Secrets which are not there. Anybody may have written it."""
+
+    namespace: str
+    note: str
+    """The names are in it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """An Event for the owner of a workload; equal messages are one Event."""
 
@@ -116,6 +125,12 @@ class Cluster(Protocol):
             ExpiredError: list again.
             SilentError: connect again from the last resourceVersion.
         """
+
+    async def uid(self) -> str:
+        """What tells this cluster from all others: the uid of its namespace kube-system."""
+
+    def misses(self) -> AsyncIterator[Miss]:
+        """Yield each Event about missing pull Secrets from now on, until the server ends the watch."""
 
     async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
         """Put a Secret in place whole: created if ``first``, else replaced; one request unless that guess was wrong.

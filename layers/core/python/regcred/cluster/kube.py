@@ -27,10 +27,12 @@ from regcred.cluster.interface import (
     ExpiredError,
     Listing,
     Message,
+    Miss,
     SilentError,
     TooLargeError,
 )
 from regcred.cluster.limits import Collected
+from regcred.cluster.misses import EVENTS, misses
 from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, Item, Kind, LivePod
 from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES, pages
 from regcred.cluster.pruning import message, prune, status
@@ -55,8 +57,6 @@ DISRUPTION_BUDGET = "DisruptionBudget"
 
 NOTE_BYTES = 1024
 """The longest note of an Event."""
-
-_EVENTS = Kind("events.k8s.io", "v1", "events", "Event")
 
 
 class Kube:
@@ -158,9 +158,12 @@ class Kube:
         return Change(version, namespace, name, item)
 
     async def _item(self, kind: Kind, obj: dict[str, Any], *, labelled: bool) -> Item | None:
-        """What to keep; a labelled object whose metadata asks for nothing has only malformed requests in its template."""
+        """What to keep, of a labelled object that was read whole if its metadata does not tell all.
+
+        If it asks for nothing, its template has malformed requests; if its kind is custom, it may have no template.
+        """
         item = self._reducer.item(kind, obj)
-        if item is not None or not labelled or not kind.template:
+        if not labelled or not kind.template or (item is not None and not kind.custom):
             return item
         path = kind.path(obj["metadata"]["namespace"], obj["metadata"]["name"])
         try:
@@ -168,7 +171,22 @@ class Kube:
                 whole = await self._session.fetch(path, accept=JSON, most=OBJECT_BYTES)
                 return self._reducer.item(kind, prune(kind, whole))
         except (MissingError, RefusedError, TooLargeError):
-            return None
+            return item
+
+    async def uid(self) -> str:
+        """See :meth:`Cluster.uid`; a list, since our account may not get a Namespace."""
+        query = f"limit=1&fieldSelector={quote('metadata.name=kube-system')}"
+        page = await self._session.call("GET", NAMESPACE.path(), query=query, accept=METADATA_LIST)
+        try:
+            return str(page["items"][0]["metadata"]["uid"])
+        except (LookupError, TypeError):
+            raise TransientError(
+                "the cluster shows no namespace kube-system, so it is not known which one it is"
+            ) from None
+
+    def misses(self) -> AsyncIterator[Miss]:
+        """See :meth:`Cluster.misses`."""
+        return misses(self._session, self._large, silence=self._silence)
 
     async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
         """See :meth:`Cluster.apply_secret`."""
@@ -219,7 +237,7 @@ class Kube:
             body = json.dumps(
                 event_body(message, namespace, instance=self._instance, now=datetime.now(UTC))
             ).encode()
-            await self._session.call("POST", _EVENTS.path(namespace), body=body)
+            await self._session.call("POST", EVENTS.path(namespace), body=body)
         except (AlreadyExistsError, MissingError):
             return
         except ConflictError as error:  # a quota's count changed at the same time

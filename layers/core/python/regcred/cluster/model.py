@@ -108,6 +108,9 @@ class Workload:
     """Whether the admission policy has seen it."""
     created: str = ""
     """Its creationTimestamp, RFC 3339 in UTC."""
+    template_of: tuple[str, str] | None = None
+    """Kind and name of the object that holds its pod template, as a Rollout's ``workloadRef`` says; both empty if it says
+    nothing. None if the object has one itself, or if only metadata was seen."""
 
     def __str__(self) -> str:
         return (

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from regcred.cluster.annotations import ANNOTATED, MIRROR_POD, MODE, is_request, reference_of
+from regcred.cluster.interface import Miss
 from regcred.cluster.model import POD, SERVICE_ACCOUNT, Kind
 
 T = TypeVar("T")
@@ -21,6 +22,12 @@ Reader = Callable[[bytes | msgspec.Raw], Any]
 
 NAMES = 256
 """How many names of our Secrets of one object count."""
+
+MISS_NOTE = 4096
+"""How many characters of an Event are looked at; the kubelet's have 1,024 at most."""
+
+NAME = 253
+"""Characters of the longest name of an object."""
 
 WRONG_VALUE = 200
 """How many characters of an annotation that is no string are kept."""
@@ -98,6 +105,13 @@ def status(raw: bytes | msgspec.Raw) -> dict[str, Any]:
     return {"code": code, "reason": _text(level["reason"]) if "reason" in level else None}
 
 
+def miss(raw: bytes | msgspec.Raw) -> Miss | None:
+    """The namespace of an Event, and the beginning of what it says; None if it has none."""
+    found = _fields(raw, {"metadata": {"namespace": _text}, "note": _text}) or {}
+    namespace = found.get("metadata", {}).get("namespace")
+    return Miss(namespace, found.get("note", "")[:MISS_NOTE]) if namespace else None
+
+
 def prune(kind: Kind, raw: bytes | msgspec.Raw) -> dict[str, Any]:
     """The fields of an object that :class:`regcred.cluster.reduce.Reducer` reads.
 
@@ -112,6 +126,10 @@ def prune(kind: Kind, raw: bytes | msgspec.Raw) -> dict[str, Any]:
     inner: Any = _TEMPLATE
     for part in reversed(kind.template):
         inner = {part: inner}
+    if kind.custom and isinstance(inner := inner if kind.template else {}, dict):
+        inner = {
+            root: {"workloadRef": {"kind": _name, "name": _name}} | fields for root, fields in inner.items()
+        }
     found = _fields(raw, shape | (inner if kind.template else {}))
     if not found or "metadata" not in found:
         raise ValueError("it is no object")
@@ -140,6 +158,12 @@ def _decoded(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw) -> T | 
 
 def _text(raw: bytes | msgspec.Raw) -> str | None:
     return _decoded(_TEXT, raw)
+
+
+def _name(raw: bytes | msgspec.Raw) -> str | None:
+    """A name of an object; a longer text is none."""
+    text = _text(raw)
+    return text if text and len(text) <= NAME and text.isprintable() else None
 
 
 def _annotations(raw: bytes | msgspec.Raw) -> dict[str, str]:

@@ -27,6 +27,10 @@ UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
 """Field selector of Pods that may still pull an image."""
 
 
+WORKLOAD_REF = "workloadRef"
+"""The field in which a custom workload names the object that holds its pod template."""
+
+
 class Reducer:
     """Turns objects into items.
 
@@ -73,6 +77,7 @@ class Reducer:
             service_account=_service_account_name(pod_spec) if pod_spec else "",
             admitted=(metadata.get("labels") or {}).get(ANNOTATED) == "true",
             created=metadata.get("creationTimestamp") or "",
+            template_of=_template_of(obj, kind) if kind.custom and template is None else None,
         )
 
     def _is_controlled(self, metadata: Json) -> bool:
@@ -81,6 +86,18 @@ class Reducer:
             and (owner["apiVersion"].rpartition("/")[0], owner["kind"]) in self._controllers
             for owner in metadata.get("ownerReferences") or ()
         )
+
+
+def _template_of(obj: Json, kind: Kind) -> tuple[str, str] | None:
+    """Where a custom workload without a pod template takes it from; None if only metadata was read.
+
+    Contract: https://argo-rollouts.readthedocs.io/en/stable/features/specification/ (``workloadRef``)
+    """
+    spec = mapping_at(obj, kind.template[:1])
+    if spec is None:
+        return None
+    named = mapping_at(spec, (WORKLOAD_REF,)) or {}
+    return str(named.get("kind") or ""), str(named.get("name") or "")
 
 
 def namespace(obj: Json) -> Namespace:

@@ -24,9 +24,11 @@ from regcred.sync.actions import (
 )
 from regcred.sync.applier import CONCURRENCY, Applier
 from regcred.sync.clock import Clock, utc_now
+from regcred.sync.drift import Drift
 from regcred.sync.events import EventRecorder
 from regcred.sync.evictions import Evictions
 from regcred.sync.gauges import Gauges
+from regcred.sync.identity import Identity, WrongClusterError
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger, updated
 from regcred.sync.logging import log
@@ -36,7 +38,7 @@ from regcred.sync.plan import make_plan
 from regcred.sync.repairs import is_useful, repairs
 from regcred.sync.sources import Sources
 from regcred.sync.vault_threads import VaultThreads
-from regcred.sync.view import Rules, View
+from regcred.sync.view import Knowledge, Rules, View
 from regcred.vault.store import Store
 
 WRITE_AHEAD = 2.0
@@ -80,6 +82,7 @@ class Engine:
         name = options.rules.cluster
         self.sources = Sources(store, name, self.vault, clock, self.meter)
         self.ledger = Ledger(store, name, self.vault, clock, self.meter, mode=options.rules.mode)
+        self.identity = Identity(cluster, store, name, self.vault, clock)
         self.inventory = Inventory(options.kinds)
         self.events = EventRecorder()
         self._evictions = Evictions()
@@ -106,6 +109,8 @@ class Engine:
             concurrency=options.concurrency,
         )
 
+        self.drift = Drift(cluster, self.ledger, self.inventory, clock, self.meter, repair=self.repair)
+
     async def __aenter__(self) -> Self:
         await self.applier.__aenter__()
         return self
@@ -116,19 +121,24 @@ class Engine:
         await self.applier.__aexit__(kind, error, trace)
         self.vault.close()
 
-    async def load(self) -> None:
-        """Read the ledger and the grants.
+    async def load(self, *, dry_run: bool = False) -> None:
+        """Read the grants and the ledger, and make sure that the name is this cluster's.
+
+        Args:
+            dry_run: Write nothing.
 
         Raises:
+            WrongClusterError: the name is another cluster's.
             RegcredError: Vault can't be read, so it is not known what is in place.
         """
+        await self.sources.look_at_grants()
+        await self.identity.check(pin=self._is_granted() and not dry_run)
         await self.ledger.load()
         for namespace, places in self.ledger.places.items():
             for reference, place in places.items():
                 self.sources.remember(reference, place.version or 0)
                 if place.refused:
                     self.events.load(namespace, reference, place.refused)
-        await self.sources.look_at_grants()
         await self.look_at_projects(self.ledger.projects())
 
     async def list_kind(self, kind: Kind) -> str:
@@ -215,6 +225,8 @@ class Engine:
             evicting=self._evictions.since,
         )
         plan = make_plan(view, names)
+        if not dry_run and not await self._is_proven():
+            return Plan()
         if not dry_run:
             # Somebody may have confirmed what is held by a run of their own: a conflict at the next write shows it.
             self.ledger.touch({removal.reference.project for removal in plan.held})
@@ -226,6 +238,23 @@ class Engine:
             "reconcile_seconds", time.monotonic() - started, scope="all" if names is None else "some"
         )
         return plan
+
+    def _is_granted(self) -> bool:
+        return self.sources.grants.knowledge is Knowledge.KNOWN
+
+    async def _is_proven(self) -> bool:
+        """Whether the name is this cluster's. A cluster without grants is not pinned: its name may be a misspelt one."""
+        try:
+            return await self.identity.check(pin=self._is_granted())
+        except WrongClusterError:
+            raise
+        except RegcredError as error:
+            log(
+                logging.WARNING,
+                "nothing is done: it is not known whether the name is this cluster's",
+                problem=str(error),
+            )
+            return False
 
     async def _carry_out(self, plan: Plan) -> None:
         actions: list[Action] = []

@@ -11,15 +11,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from regcred.cluster.interface import Change, ExpiredError
-from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, Kind, Mode
+from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, Kind, Mode, Workload
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.sync.actions import UpdateLedger
 from regcred.sync.clock import jittered
 from regcred.sync.engine import Engine
+from regcred.sync.identity import WrongClusterError
 from regcred.sync.logging import log
 
 GRANTS = ""
 """Stands for the grants among the documents that are polled."""
+
+SIGNAL = "*"
+"""Stands for the signal that a credential was ended."""
 
 SOON_AFTER = timedelta(minutes=15)
 """How long after its refresh time a credential is looked for closely: dispatch runs every few minutes."""
@@ -44,7 +48,8 @@ class Pace:
     poll: timedelta = timedelta(seconds=30)
     """Looks at an index, one metadata read."""
     poll_soon: timedelta = timedelta(seconds=5)
-    """The same while a new credential is expected."""
+    """The same while a new credential is expected; and at all times of the grants and of the signal that a credential was
+    ended, so that what people withdraw or give acts at once."""
     review: timedelta = timedelta(minutes=1)
     """A plan for everything: no request, it looks at times that have come."""
     relist: timedelta = timedelta(hours=1)
@@ -98,7 +103,17 @@ class Loop:
         return time.monotonic() - self._passed_at < 5 * self._pace.review.total_seconds() + 60
 
     async def run(self) -> None:
-        """Run until cancelled; then finish what is under way and write the ledger."""
+        """Run until cancelled; then finish what is under way and write the ledger.
+
+        Raises:
+            WrongClusterError: the name is another cluster's.
+        """
+        try:
+            await self._run()
+        except* WrongClusterError as group:
+            raise _first(group) from None
+
+    async def _run(self) -> None:
         async with self._engine:
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -110,6 +125,7 @@ class Loop:
                     self._start(self._save())
                     self._start(self._repair())
                     self._start(self._tidy())
+                    self._start(self._follow_misses())
                     if self._changes:
                         self._start(self._listen(self._changes))
             finally:
@@ -132,6 +148,8 @@ class Loop:
             try:
                 await self._engine.load()
                 break
+            except WrongClusterError:
+                raise
             except RegcredError as error:
                 log(logging.ERROR, "Vault can't be read yet; nothing is done until it is", problem=str(error))
                 self._passed_at = time.monotonic()
@@ -207,7 +225,10 @@ class Loop:
     def _take(self, kind: Kind, change: Change) -> None:
         inventory = self._engine.inventory
         if change.item is not None:
-            self._engine.touch(inventory.put(change.item))
+            changed = inventory.put(change.item)
+            self._engine.touch(changed)
+            if changed and isinstance(change.item, Workload):
+                self._engine.drift.asked(change.item)
             if kind is NAMESPACE:
                 self._follow_all()
         elif change.name:
@@ -275,6 +296,11 @@ class Loop:
         while True:
             await asyncio.sleep(self._pace.relist.total_seconds())
             self._engine.events.tidy(self._engine.inventory)
+            self._engine.drift.tidy()
+
+    async def _follow_misses(self) -> None:
+        await self._loaded.wait()
+        await self._engine.drift.follow()
 
     async def _repair(self) -> None:
         """Write again what is in place, slowly, and never soon after a start: a restart at rest writes nothing."""
@@ -291,7 +317,9 @@ class Loop:
 
     async def _poll(self) -> None:
         await self._loaded.wait()
-        self._poll_at[GRANTS] = self._engine.clock() + self._interval(GRANTS)
+        for name in (GRANTS, SIGNAL):
+            self._poll_at[name] = self._engine.clock() + self._interval(name)
+        await self._engine.sources.look_at_signal()
         while True:
             now = self._engine.clock()
             for project in self._unpolled():
@@ -309,6 +337,9 @@ class Loop:
 
     async def _look_at(self, name: str) -> bool:
         sources = self._engine.sources
+        if name == SIGNAL:
+            await self._look_at_signal()
+            return False
         if name != GRANTS and name not in sources.projects:
             del self._poll_at[name]
             return False
@@ -316,7 +347,15 @@ class Loop:
         self._poll_at[name] = self._engine.clock() + self._interval(name)
         return changed
 
+    async def _look_at_signal(self) -> None:
+        ended = await self._engine.sources.look_at_signal()
+        now = self._engine.clock()
+        self._poll_at |= dict.fromkeys(ended & self._poll_at.keys(), now)
+        self._poll_at[SIGNAL] = now + self._interval(SIGNAL)
+
     def _interval(self, name: str) -> timedelta:
+        if name in {GRANTS, SIGNAL}:
+            return jittered(min(self._pace.poll_soon, self._pace.poll), 0.2)
         now = self._engine.clock()
         project = self._engine.sources.projects.get(name)
         expected = project and any(
@@ -349,6 +388,12 @@ class Loop:
             if engine.ledger.dirty and (engine.applier.idle or waited >= self._pace.save_late):
                 pause = self._pace.save if await engine.ledger.save() else self._pace.save * 10
                 waited = timedelta(0)
+
+
+def _first(group: BaseExceptionGroup[WrongClusterError]) -> WrongClusterError:
+    """The one error in a group of a task group's errors."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def documents_of(path: str, cluster: str) -> set[str]:

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     NOT_WRITTEN = "NotWritten"
     REMOVAL_HELD = "RemovalHeld"
     PLACED = "CredentialPlaced"
+    NO_POD_TEMPLATE = "NoPodTemplate"
     MODE_NOT_ALLOWED = "ModeNotAllowed"
 
 
@@ -152,6 +153,22 @@ def restart_needed(kind: str, name: str, namespace: str) -> str:
     return (
         f"{kind} {name} was annotated before the admission policy was in place, so its Pods don't name their pull "
         f"Secrets. {remedy}"
+    )
+
+
+def no_pod_template(kind: str, name: str, *, where: str, source: tuple[str, str]) -> str:
+    """For the owner of a custom workload that takes its pod template from another object.
+
+    Args:
+        kind: The workload's kind.
+        name: Its name.
+        where: The path at which it would have a pod template.
+        source: Kind and name of the object that has it, as far as the workload says so.
+    """
+    other = " ".join(filter(None, source)) or "another object"
+    return (
+        f"{kind} {name} has no pod template at {where}: its Pods are made from that of {other}, so they don't get the "
+        f"names of the pull Secrets that {name} asks for. Put the annotations on the pod template of {other} instead."
     )
 
 

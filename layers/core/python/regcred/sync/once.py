@@ -46,7 +46,7 @@ async def run_once(
         RegcredError: the ledger or a kind of object can't be read, so that nothing can be planned.
     """
     async with Engine(cluster, store, options, clock=clock, meter=meter) as engine:
-        await asyncio.gather(engine.load(), *(_list(engine, kind) for kind in engine.kinds()))
+        await asyncio.gather(engine.load(dry_run=dry_run), *(_list(engine, kind) for kind in engine.kinds()))
         if SERVICE_ACCOUNT in engine.kinds() and options.rules.mode is not Mode.SERVICEACCOUNT:
             await _list_accounts(engine)
         plan = await engine.reconcile(dry_run=dry_run)

@@ -6,7 +6,6 @@ be waiting for goes first; too many removals at once wait until somebody confirm
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,14 +24,15 @@ from regcred.sync.actions import (
     WriteSecret,
     account_key,
 )
+from regcred.sync.brake import ACCIDENTS, brake, held_events, held_notes
 from regcred.sync.messages import (
     REASON_OF,
     Reason,
     Why,
     expiring,
     mode_not_allowed,
+    no_pod_template,
     refusal,
-    removal_held,
     restart_needed,
 )
 from regcred.sync.view import UNREAD, Knowledge, Registry, RegistryState, View
@@ -41,10 +41,6 @@ from regcred.sync.view import Project as ProjectView
 NOTHING = LedgerEntry()
 GONE = {RegistryState.REVOKED: Why.REVOKED, RegistryState.REMOVED: Why.REMOVED}
 """The states of a registry that are positive proof for a removal."""
-ACCIDENTS = frozenset({Why.UNNEEDED, Why.REMOVED})
-"""The causes of removals that the brake weighs."""
-HELD_TOLD = 20
-"""Of how many held removals Events tell."""
 LEFT_ALONE = frozenset({Why.CLASH, Why.NOT_WRITTEN})
 """Refusals that only a successful write ends."""
 SEEN_WITHIN = timedelta(seconds=10)
@@ -90,58 +86,14 @@ def make_plan(view: View, scope: Iterable[str] | None = None) -> Plan:
     steady = _steady(view)
     for name in names:
         _plan_namespace(view, name, draft, steady, everything=everything)
-    allowed, held = _brake(view, draft.removals) if everything else (draft.removals, [])
+    allowed, held = brake(view, draft.removals) if everything else (draft.removals, [])
     if everything:
-        _note_held(view, held, draft)
-    actions = (*draft.notes, *draft.firsts, *draft.accounts, *draft.refreshes, *allowed, *draft.tells)
+        draft.notes += held_notes(view, held)
+        draft.tells += held_events(view, held)
+    # Without a document of grants the name may be a misspelt one: its owners must not read what is not so.
+    tells = [] if view.grants.knowledge is Knowledge.ABSENT else draft.tells
+    actions = (*draft.notes, *draft.firsts, *draft.accounts, *draft.refreshes, *allowed, *tells)
     return Plan(actions, tuple(held), view.in_place)
-
-
-def _brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove]]:
-    """Part the removals in those that happen and those that are held because they may be an accident.
-
-    Held is only what can come of a mistake: that nothing needs a Secret any longer, or that its registry is gone. What a
-    person has withdrawn or revoked never is. If there are too many, the projects that lose more than their share are
-    held. The others go on unless they are too many without those, so that nobody can hold up somebody else's removals.
-    """
-    weighed = [removal for removal in removals if removal.why in ACCIDENTS]
-    limit = max(view.rules.removals_allowed, view.rules.max_removal_share * view.in_place)
-    if view.rules.removals_confirmed or len(weighed) <= limit:
-        return removals, []
-    in_place = Counter(
-        reference.project
-        for places in view.places.values()
-        for reference, place in places.items()
-        if place.version
-    )
-    lost = Counter(removal.reference.project for removal in weighed)
-    over = {
-        project
-        for project, count in lost.items()
-        if count > max(view.rules.removals_allowed, view.rules.max_removal_share * in_place[project])
-    }
-    if sum(count for project, count in lost.items() if project not in over) > limit:
-        over = set(lost)
-    held = [removal for removal in weighed if removal.reference.project in over]
-    kept = set(held)
-    return [removal for removal in removals if removal not in kept], held
-
-
-def _note_held(view: View, held: list[Remove], draft: _Draft) -> None:
-    """Enter in the ledger what the brake holds, and tell of it: everybody who could confirm it must see it."""
-    why = {(removal.namespace, removal.reference): str(removal.why) for removal in held}
-    for name, places in view.places.items():
-        draft.notes += [
-            UpdateLedger(name, reference, held=why.get((name, reference), ""))
-            for reference, place in places.items()
-            if place.held != why.get((name, reference), "")
-        ]
-    for removal in held[:HELD_TOLD]:
-        namespace = view.inventory.namespaces.get(removal.namespace)
-        if namespace is not None:
-            about = Workload(NAMESPACE, namespace.name, namespace.name, namespace.uid, (), admitted=True)
-            note = removal_held(removal.reference, namespace.name, removal.why, count=len(held))
-            draft.tells.append(EmitEvent(about, Reason.REMOVAL_HELD, note, removal.reference))
 
 
 def _steady(view: View) -> dict[Reference, int]:
@@ -174,7 +126,7 @@ def _is_settled(
     uid = namespace.uid[:UID_DIGITS]
     wanted: set[Reference] = set()
     for workload in view.inventory.requests(namespace.name):
-        if workload.malformed or not (workload.admitted or mode is Mode.NONE):
+        if workload.malformed or workload.template_of or not (workload.admitted or mode is Mode.NONE):
             return False
         wanted.update(workload.references)
     return len(wanted) == len(places) and all(
@@ -361,8 +313,8 @@ class _NamespacePlan:
             for workload in wanted[reference]:
                 if workload.kind is NAMESPACE:
                     everywhere.add(reference.secret_name)
-                elif workload.service_account:
-                    by_account.setdefault(workload.service_account, set()).add(reference.secret_name)
+                elif runs_as := self._account(workload):
+                    by_account.setdefault(runs_as, set()).add(reference.secret_name)
         tied = {
             reference.secret_name
             for reference, place in self.places.items()
@@ -400,10 +352,29 @@ class _NamespacePlan:
         self.draft.tells += [
             EmitEvent(workload, Reason.MALFORMED, f"{line}.", topic=line) for line in workload.malformed
         ]
+        if workload.template_of and self._mode is not Mode.NONE and not self._is_asked_by_template(workload):
+            kind, source = workload.kind, workload.template_of
+            note = no_pod_template(kind.name, workload.name, where=".".join(kind.template), source=source)
+            self.draft.tells.append(EmitEvent(workload, Reason.NO_POD_TEMPLATE, note))
         mode, rules = self.namespace.mode, self.view.rules
         if workload.references and mode and not rules.allows(mode):
             note = mode_not_allowed(mode, self.namespace.name, cluster=rules.cluster, usual=rules.mode)
             self.draft.tells.append(EmitEvent(workload, Reason.MODE_NOT_ALLOWED, note, topic=mode))
+
+    def _account(self, workload: Workload) -> str:
+        """The ServiceAccount of a workload's Pods; empty if it is not known."""
+        source = self._source(workload) if workload.template_of else None
+        return workload.service_account or (source.service_account if source else "")
+
+    def _source(self, workload: Workload) -> Workload | None:
+        """The annotated object that holds the pod template of a custom workload."""
+        requests = self.view.inventory.requests(self.namespace.name)
+        return next((it for it in requests if (it.kind.name, it.name) == workload.template_of), None)
+
+    def _is_asked_by_template(self, workload: Workload) -> bool:
+        """Whether the object that holds the pod template asks for the same, so that Pods get the names."""
+        source = self._source(workload)
+        return source is not None and set(workload.references) <= set(source.references)
 
     def _restart(self, workload: Workload, reference: Reference) -> EmitEvent:
         note = restart_needed(workload.kind.name, workload.name, self.namespace.name)

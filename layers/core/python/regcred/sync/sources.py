@@ -17,6 +17,8 @@ from regcred.sync.vault_threads import VaultThreads
 from regcred.sync.view import UNREAD, Grants, Knowledge, Project, Registry, RegistryState
 from regcred.vault.records.declared import ClusterGrants
 from regcred.vault.records.index import Index, IndexEntry
+from regcred.vault.records.paths import SIGNAL
+from regcred.vault.records.signal import mark
 from regcred.vault.store import Store
 
 BEHIND_FOR = timedelta(minutes=5)
@@ -45,6 +47,7 @@ class Sources:
         self.projects: dict[str, Project] = {}
         self.problems: dict[str, str] = {}
         """By document (the grants' path, or a project), why it can't be known now."""
+        self._ended: dict[str, int] = {}
         self._readable: dict[str, bool] = {}
         self._versions: dict[str, int] = {}
         self._bodies: dict[Reference, SecretBody] = {}
@@ -112,6 +115,24 @@ class Sources:
         self._settle(project)
         self._versions[project] = found.version
         return self._keep(project, Project(Knowledge.KNOWN, self._registries(project, found.value)))
+
+    async def look_at_signal(self) -> set[str]:
+        """Poll the signal; say which of the projects in use have had a credential ended since the last look."""
+        try:
+            version = await self._vault(self._store.signal_version)
+            if version == self._versions.get(SIGNAL):
+                return set()
+            found = await self._vault(self._store.signal) if version else None
+        except RegcredError:
+            return set()  # each index is polled as well
+        first = SIGNAL not in self._versions
+        self._versions[SIGNAL] = version
+        old, self._ended = self._ended, dict(found.value.ended) if found else {}
+        return (
+            set()
+            if first
+            else {name for name in self.projects if self._ended.get(mark(name)) != old.get(mark(name))}
+        )
 
     def remember(self, reference: Reference, version: int) -> None:
         """Take note that a version is known to have existed, so that an older index is known to be stale."""

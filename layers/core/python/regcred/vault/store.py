@@ -10,18 +10,21 @@ from typing import Generic, TypeVar
 
 from pydantic import SecretStr
 
-from regcred.errors import ConflictError, MalformedError
+from regcred.errors import ConflictError, MalformedError, RegcredError
 from regcred.reference import Reference, check_label
 from regcred.vault.interface import KeyValue
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy, Request
 from regcred.vault.records.document import Record
 from regcred.vault.records.history import Attempt, History
-from regcred.vault.records.index import Index, IndexEntry, merge
+from regcred.vault.records.identity import ClusterIdentity
+from regcred.vault.records.index import Index, IndexEntry, State, merge
 from regcred.vault.records.paths import (
+    SIGNAL,
     cluster_path,
     credential_path,
     history_path,
+    identity_path,
     index_path,
     project_path,
     registry_path,
@@ -32,11 +35,15 @@ from regcred.vault.records.paths import (
     upstream_path,
 )
 from regcred.vault.records.rotation import Rotation, take
+from regcred.vault.records.signal import Signal
 from regcred.vault.records.status import Status
 from regcred.vault.records.upstream import Upstream
 
 T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R", bound=Record)
+
+ENDED = frozenset({State.REVOKED, State.REMOVED})
+"""The states of which clusters are told at once."""
 
 CAS_ATTEMPTS = 8
 """How often a merge is tried against other writers before it gives up."""
@@ -117,6 +124,22 @@ class Store:
     def write_cluster(self, cluster: str, grants: ClusterGrants, *, cas: int) -> int:
         """Set the grants of a cluster."""
         return self._kv.write(cluster_path(cluster), grants.fields(), cas=cas)
+
+    def identity(self, cluster: str) -> Versioned[ClusterIdentity] | None:
+        """Which cluster is pinned to a name."""
+        return self._record(identity_path(cluster), ClusterIdentity)
+
+    def pin_identity(self, cluster: str, identity: ClusterIdentity) -> None:
+        """Pin a cluster to a name.
+
+        Raises:
+            ConflictError: one is pinned to it already.
+        """
+        self._kv.write(identity_path(cluster), identity.fields(), cas=0)
+
+    def forget_identity(self, cluster: str) -> None:
+        """Let the next cluster that signs in have a name."""
+        self._kv.delete(identity_path(cluster))
 
     def definition(self, reference: Reference) -> Versioned[Definition] | None:
         """A registry's definition as it was written."""
@@ -280,7 +303,19 @@ class Store:
             ConflictError: other writers won every time; nothing was written.
         """
         path = index_path(project)
-        return self._update(path, Index, lambda old: merge(old or Index(), updates), seen)
+        index = self._update(path, Index, lambda old: merge(old or Index(), updates), seen)
+        if any(entry.state in ENDED for entry in updates.values()):
+            with suppress(RegcredError):  # clusters poll the index as well, only less often
+                self._update(SIGNAL, Signal, lambda old: (old or Signal()).with_project(project))
+        return index
+
+    def signal(self) -> Versioned[Signal] | None:
+        """The projects of which a credential was ended."""
+        return self._record(SIGNAL, Signal)
+
+    def signal_version(self) -> int:
+        """The version of the signal, to poll."""
+        return self._kv.version(SIGNAL)
 
     def history(self, project: str) -> Versioned[History] | None:
         """The last outcomes of a project's registries."""

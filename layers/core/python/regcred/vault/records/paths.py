@@ -7,6 +7,9 @@ from regcred.reference import Reference, check_label
 INDEX = "_index"
 """The name of a project's index beside its credentials; no registry can have it (not a DNS label)."""
 
+SIGNAL = "signals/ended"
+"""Where rotate says of which projects a credential was ended."""
+
 
 def project_path(project: str) -> str:
     """Where platform admins say what a project may use."""
@@ -16,6 +19,11 @@ def project_path(project: str) -> str:
 def cluster_path(cluster: str) -> str:
     """Where platform admins say which namespaces of a cluster may use which projects."""
     return f"platform/clusters/{check_label(cluster, field='cluster')}"
+
+
+def identity_path(cluster: str) -> str:
+    """Where it is pinned which cluster has this name."""
+    return f"identities/{check_label(cluster, field='cluster')}"
 
 
 def registry_path(reference: Reference) -> str:

@@ -32,6 +32,7 @@ GAUGES = {
 COUNTERS = {
     "cluster_list_pages_total": ("Pages of lists that were read.", ("kind",)),
     "documents_skipped_total": ("Documents in Vault, or entries of them, that can't be read.", ("kind",)),
+    "drift_repairs_total": ("Secrets written once more because something may miss them.", ()),
     "events_dropped_total": ("Events given up for newer ones, since too many of a namespace waited.", ()),
     "events_total": ("Events written for owners of workloads.", ("reason",)),
     "kubernetes_requests_total": (

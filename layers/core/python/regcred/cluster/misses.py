@@ -1,0 +1,68 @@
+"""The kubelet's Events about Pods that name a pull Secret which is not there.
+
+Contract: k8s.io/kubernetes pkg/kubelet/events and pkg/kubelet/kubelet_pods.go (getPullSecretsForPod). Anybody who may create Events
+in a namespace can write such an Event, so it is a hint to look, and no proof.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import aiohttp
+
+from regcred.cluster.interface import ExpiredError, Miss, SilentError, TooLargeError
+from regcred.cluster.model import Kind
+from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES
+from regcred.cluster.pruning import message, miss, page, status
+from regcred.cluster.session import Session, Streamed, unreachable
+from regcred.errors import TransientError
+
+EVENTS = Kind("events.k8s.io", "v1", "events", "Event")
+REASON = "FailedToRetrieveImagePullSecret"
+WATCH_SECONDS = 600
+
+
+async def misses(session: Session, large: asyncio.Semaphore, *, silence: float) -> AsyncIterator[Miss]:
+    """Watch from now on, until the server ends the watch.
+
+    Args:
+        session: The connection.
+        large: Held while a large line is read.
+        silence: Seconds without a byte after which the watch is dead.
+
+    Raises:
+        SilentError, ExpiredError, RegcredError: begin again.
+    """
+    newest = await session.fetch(EVENTS.path(), query="limit=1", accept=METADATA_LIST, most=OBJECT_BYTES)
+    try:
+        version, _, _ = page(newest)
+    except ValueError:
+        raise TransientError("the answer to a list of events is no list") from None
+    query = (
+        f"watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}"
+        f"&resourceVersion={quote(version)}&fieldSelector={quote(f'reason={REASON}')}"
+    )
+    response = await session.stream(EVENTS.path(), query=query, accept="application/json", silence=silence)
+    async with Streamed(response, large, OBJECT_BYTES) as stream:
+        try:
+            while line := await stream.line():
+                if found := _read(line):
+                    yield found
+        except TimeoutError:
+            raise SilentError(f"the watch of events sent nothing for {silence:.0f} s") from None
+        except TooLargeError as error:
+            raise ExpiredError(f"the watch of events can't go on: {error}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise unreachable("the watch of events", error) from None
+
+
+def _read(line: bytes) -> Miss | None:
+    try:
+        what, raw = message(line)
+    except ValueError:
+        raise TransientError("the watch of events brought something that is no message") from None
+    if what == "ERROR":
+        raise ExpiredError(f"the watch of events has ended: {status(raw).get('reason')}")
+    return miss(raw) if what in {"ADDED", "MODIFIED"} else None

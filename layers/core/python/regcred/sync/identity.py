@@ -1,0 +1,72 @@
+"""Makes sure that this is the cluster which its name stands for, before anything is written."""
+
+from __future__ import annotations
+
+import logging
+
+from regcred.cluster.interface import Cluster
+from regcred.errors import ConflictError, RegcredError
+from regcred.sync.clock import Clock
+from regcred.sync.logging import log
+from regcred.sync.vault_threads import VaultThreads
+from regcred.vault.records.identity import ClusterIdentity
+from regcred.vault.store import Store
+
+
+class WrongClusterError(RegcredError):
+    """The name belongs to another cluster."""
+
+    kind = "wrong-cluster"
+
+
+class Identity:
+    """Compares this cluster with the one that is pinned to its name in Vault.
+
+    Args:
+        cluster: This cluster.
+        store: The mount.
+        name: The name under which sync runs.
+        vault: Where blocking calls are made.
+        clock: Tells the time.
+    """
+
+    def __init__(self, cluster: Cluster, store: Store, name: str, vault: VaultThreads, clock: Clock) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._name = name
+        self._vault = vault
+        self._clock = clock
+        self.proven = False
+        """Whether the name is this cluster's."""
+
+    async def check(self, *, pin: bool) -> bool:
+        """Whether the name is this cluster's; once it is, nothing more is asked.
+
+        Args:
+            pin: Pin this cluster to the name if none is.
+
+        Raises:
+            WrongClusterError: it is another cluster's.
+            RegcredError: Vault or the API server can't tell.
+        """
+        if self.proven:
+            return True
+        uid = await self._cluster.uid()
+        found = await self._vault(self._store.identity, self._name)
+        if found is None and not pin:
+            return False
+        if found is None:
+            identity = ClusterIdentity(uid=uid, pinned_at=self._clock())
+            try:
+                await self._vault(self._store.pin_identity, self._name, identity)
+                log(logging.INFO, "this cluster is pinned to its name", cluster=self._name, uid=uid)
+            except ConflictError:
+                found = await self._vault(self._store.identity, self._name)
+        if found is not None and found.value.uid != uid:
+            raise WrongClusterError(
+                f"the name {self._name} belongs to another cluster: its namespace kube-system has the uid {found.value.uid}, "
+                f"and here it has {uid}. Nothing was written. Correct the name (--cluster, REGCRED_CLUSTER, or the chart's "
+                f"value cluster); if {self._name} was built anew, a platform admin runs: regcred cluster reset {self._name}"
+            )
+        self.proven = True
+        return True

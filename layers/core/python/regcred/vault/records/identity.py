@@ -1,0 +1,15 @@
+"""Which cluster has a name: pinned by its sync at the first sign-in, so that no other one acts under it by mistake."""
+
+from __future__ import annotations
+
+from pydantic import AwareDatetime, Field
+
+from regcred.vault.records.document import Record
+
+
+class ClusterIdentity(Record):
+    """``identities/C``: written once by the sync of C, deleted by a platform admin (``regcred cluster reset C``)."""
+
+    uid: str = Field(min_length=1, max_length=100)
+    """The uid of the cluster's namespace kube-system."""
+    pinned_at: AwareDatetime

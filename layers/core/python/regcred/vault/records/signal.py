@@ -1,0 +1,33 @@
+"""A short document that all clusters poll closely, so that a revocation reaches them within seconds."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Self
+
+from regcred.vault.records.document import Record
+
+KEPT = 200
+"""How many projects it names; a cluster that polls every few seconds misses none."""
+
+
+class Signal(Record):
+    """``signals/ended``: written by rotate after an index in which a registry was revoked or removed.
+
+    It carries no authority: a cluster that sees a project's mark change looks at that project's index at once.
+    """
+
+    ended: dict[str, int] = {}
+    """By :func:`mark`, how often; the newest last."""
+
+    def with_project(self, project: str) -> Self:
+        """The document after a credential of a project was ended."""
+        name = mark(project)
+        others = {key: count for key, count in self.ended.items() if key != name}
+        newest = list(others.items())[-(KEPT - 1) :]
+        return self.model_copy(update={"ended": {**dict(newest), name: self.ended.get(name, 0) + 1}})
+
+
+def mark(project: str) -> str:
+    """What stands for a project: clusters must not read the names of projects that they have no part in."""
+    return sha256(project.encode()).hexdigest()[:16]
