@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from nodes import need_node
 
 from realparts.stack import Stack
 
 pytest_plugins = ["sam"]
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")  # how long an example takes tells how busy the machine is
 
 ROOT = Path(__file__).resolve().parents[1]
 LAST = "test_no_secret_is_in_any_log"

@@ -271,13 +271,15 @@ def test_an_index_that_cannot_be_read_removes_nothing_and_raises_the_alarm(world
     assert world.password(space) == "s3cret-one"
 
 
-def test_workloads_deleted_by_accident_meet_the_brake_until_confirmed(world: World) -> None:
+def test_annotations_lost_by_accident_meet_the_brake_until_confirmed(world: World) -> None:
     spaces = [world.namespace() for _ in range(8)]
     sync = world.running()
     eventually(lambda: all(world.password(space) for space in spaces))
+    sync.stop()
     for space in spaces:
-        world.cluster.kubernetes.kubectl("-n", space, "delete", "deployment", "app", "--cascade=foreground")
-    eventually(lambda: sync.metric("regcred_removals_held") == 8, seconds=90)
+        world.cluster.annotate("Deployment", space, "app", {"registry.regcred.dev/main": None})
+    sync = world.running()
+    eventually(lambda: sync.metric("regcred_removals_held") == 8)
     assert all(world.password(space) for space in spaces)
     eventually(
         lambda: (
@@ -290,6 +292,8 @@ def test_workloads_deleted_by_accident_meet_the_brake_until_confirmed(world: Wor
     assert code == 1
     assert "8 of 8 Secrets would be removed at once" in said
     assert all(world.password(space) for space in spaces)
+    for space in spaces:  # a Pod that names a Secret puts its removal off
+        world.cluster.kubernetes.kubectl("-n", space, "delete", "deployment", "app", "--cascade=foreground")
     code, said = world.sync().once("--confirm-removals")
     assert code == 0, said
     assert not any(world.password(space) for space in spaces)

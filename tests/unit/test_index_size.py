@@ -22,12 +22,6 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 RNG = random.Random(7)
 
 
-@pytest.fixture(autouse=True)
-def _same_numbers() -> None:
-    """Give each test the same random numbers, whatever ran before it in this process."""
-    RNG.seed(7)
-
-
 def entry(number: int, hosts: list[str] | None = None, **fields: object) -> IndexEntry:
     """What a minted credential's entry looks like: nothing in it repeats."""
     at = NOW - timedelta(seconds=RNG.random() * 40_000)

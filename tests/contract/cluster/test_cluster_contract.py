@@ -176,7 +176,7 @@ async def test_live_pods_name_their_pull_secrets(cluster, space: str) -> None:
     await cluster.create({**done, "status": {"phase": "Failed"}})
     [found] = await cluster.live_pods(space)
     assert found.name == "runs"
-    assert found.pull_secrets == {"a", REF.secret_name}
+    assert REF.secret_name in found.pull_secrets, "names of others may be left out"
     assert not found.controlled
 
 

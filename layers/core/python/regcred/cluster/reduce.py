@@ -74,7 +74,7 @@ class Reducer:
             uid=metadata["uid"],
             references=found.references,
             malformed=found.malformed,
-            service_account=_service_account_name(pod_spec) if pod_spec else "",
+            service_account="" if pod_spec is None else _service_account_name(pod_spec),
             admitted=(metadata.get("labels") or {}).get(ANNOTATED) == "true",
             created=metadata.get("creationTimestamp") or "",
             template_of=_template_of(obj, kind) if kind.custom and template is None else None,
