@@ -87,6 +87,13 @@ def test_the_layers_hold_bytecode(built: Path) -> None:
     assert (built / "DepsLayer/python/boto3/__pycache__/session.cpython-313.pyc").exists()
 
 
+def test_what_the_console_needs_is_in_a_layer_of_its_own(built: Path) -> None:
+    assert (built / "WebLayer/python/starlette/__pycache__/routing.cpython-313.pyc").exists()
+    assert not (built / "DepsLayer/python/starlette").exists()
+    assert (built / "CoreLayer/python/regcred/console/templates/overview.html").exists()
+    assert (built / "CoreLayer/python/regcred/console/static/app.css").exists()
+
+
 def test_the_layer_of_all_vendors_stays_small(built: Path) -> None:
     size = zipped(built / "DepsLayer")
     print(f"deps layer, all vendors: {size / 1e6:.1f} MB zipped")
@@ -111,5 +118,5 @@ def test_the_layer_for_aws_alone_is_smaller(sam: Sam, tmp_path: Path) -> None:
 
 
 def test_functions_hold_their_handler_and_nothing_else(built: Path) -> None:
-    for name in ("Dispatch", "Rotate"):
+    for name in ("Dispatch", "Rotate", "ConsoleFunction"):
         assert [path.name for path in (built / name).iterdir()] == ["app.py"]

@@ -25,6 +25,20 @@ app.kubernetes.io/part-of: regcred
 {{ include "regcred.selectorLabels" . }}
 {{- end -}}
 
+{{- define "regcred.consoleSelector" -}}
+app.kubernetes.io/name: regcred
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/component: console
+{{- end -}}
+
+{{- define "regcred.consoleLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/version: {{ .Values.console.image.tag | default .Chart.AppVersion | trunc 63 | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: regcred
+{{ include "regcred.consoleSelector" . }}
+{{- end -}}
+
 {{/* Whether a namespace can be in mode serviceaccount: only then may the sync touch ServiceAccounts. */}}
 {{- define "regcred.serviceAccountMode" -}}
 {{- if or (eq .Values.mode "serviceaccount") .Values.serviceAccountMode.allowed -}}true{{- end -}}

@@ -28,6 +28,7 @@ from regcred.console.handlers import (
     sign_in,
 )
 from regcred.console.pages import mark, plain, static
+from regcred.errors import RegcredError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -88,6 +89,7 @@ def build(console: Console) -> ASGIApp:
         405: _not_found(console),
         forms.TooLargeError: _refuse(console, 413, "This is longer than anything the console takes."),
         forms.BadFormError: _refuse(console, 400, "This is no form of the console."),
+        RegcredError: _away(console),
         Exception: _bug(console),
     }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), console.settings, console.tell)
@@ -115,6 +117,17 @@ def _not_found(console: Console) -> Callable[[Request, Exception], Awaitable[Res
 def _refuse(console: Console, status: int, text: str) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, _error: Exception) -> Response:
         return plain("refused.html", request, console.settings, console.now(), status=status, text=text)
+
+    return answer
+
+
+def _away(console: Console) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """The sealing keys can't be read: nobody can be told apart from anybody else."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        console.tell("no sealing keys", error=str(error))
+        text = "The console can't reach Vault now. Nothing was done; please try again in a moment."
+        return plain("refused.html", request, console.settings, console.now(), status=503, text=text)
 
     return answer
 

@@ -22,7 +22,7 @@ from regcred.vault.records.declared import Action, Definition
 
 def choose(visit: Visit) -> Response:
     """Let the person choose the kind of registry."""
-    if visit.asked("provider"):
+    if visit.asked("provider") or visit.draft():
         return add_form(visit)
     known = [(name, fields.summary(name), _is_keyless(name)) for name in catalog.names()]
     return visit.page(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -35,6 +36,35 @@ def in_cluster() -> ASGIApp:
     settings = ConsoleSettings.load(os.environ)
     login = JwtLogin(settings.auth_mount, settings.vault_role, token_file(Path(settings.vault_token_file)))
     return _application(settings, login, ca_file=settings.vault_ca_file)
+
+
+def serve() -> int:
+    """Serve the chart's console until it is told to end; TLS ends before the Pod.
+
+    Returns:
+        The exit code.
+    """
+    import uvicorn
+
+    from regcred.errors import RegcredError
+
+    try:
+        app = in_cluster()
+        port = ConsoleSettings.load(os.environ).console_port
+    except RegcredError as error:
+        print(f"regcred console: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return 2
+    uvicorn.run(
+        app,
+        host="0.0.0.0",  # noqa: S104 - the Pod's own address
+        port=port,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+    )
+    return 0
 
 
 def _application(settings: ConsoleSettings, login: Login, *, ca_file: str) -> ASGIApp:

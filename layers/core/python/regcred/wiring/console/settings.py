@@ -53,6 +53,8 @@ class ConsoleSettings(Settings):
     """A session ends after this long without a request."""
     console_longest_minutes: int = Field(default=600, ge=1, le=1440)
     """A session ends after this long, whatever happens."""
+    console_port: int = Field(default=8080, ge=1, le=65535)
+    """In a cluster: where it listens."""
     vault_token_file: str = ""
     """In a cluster: the projected ServiceAccount token that signs the console itself in."""
     event_bus: str = ""

@@ -1,0 +1,30 @@
+"""The console's edge: requests of a Lambda function URL in, pages out; or, started as a program, served in a Pod."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from regcred.wiring.console import served
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+    from mangum import Mangum
+
+
+@cache
+def _adapter() -> Mangum:
+    from mangum import Mangum  # noqa: PLC0415 - a Pod has none
+
+    return Mangum(served.on_lambda(), lifespan="off")
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer one request."""
+    answer: dict[str, Any] = _adapter()(event, context)  # type: ignore[arg-type]
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(served.serve())

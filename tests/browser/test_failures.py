@@ -1,0 +1,166 @@
+"""Vault sealed, gone, slow; a token that ends in the middle of a form: a clear page, and nothing lost that was typed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from console import seed, serving
+from regcred.reference import Reference
+
+from .conftest import Person
+
+pytestmark = pytest.mark.real
+
+NOTHING = timedelta(0)
+
+
+class Wire:
+    """A TCP proxy before Vault that a test can cut or block."""
+
+    def __init__(self, target: str) -> None:
+        self._target = (urlsplit(target).hostname, urlsplit(target).port)
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        self.blocked = threading.Event()
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                near, _ = self._server.accept()
+                far = socket.create_connection(self._target)  # type: ignore[arg-type]
+            except OSError:
+                return
+            self._open += [near, far]
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                if self.blocked.is_set():
+                    continue
+                sink.sendall(data)
+        except OSError:
+            pass
+        finally:
+            for end in (source, sink):
+                end.close()
+
+    def cut(self) -> None:
+        """Close what is open, and listen no more."""
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        self._server.close()
+        for end in self._open:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+@contextmanager
+def behind(wire: Wire) -> Iterator[serving.Served]:
+    with serving.served(wire.address, fresh=NOTHING, stale=NOTHING, timeout=(1.0, 1.0)) as served:
+        yield served
+
+
+def typed_form(person: Person) -> Page:
+    page = person.goes("/registries/add?provider=basic&project=payments")
+    page.locator("[name=registry]").fill("typed-by-hand")
+    page.locator("[name=hosts]").fill("nexus.example.com:8443")
+    page.locator("[name='secret.username']").fill("robot")
+    page.locator("[name='secret.password']").fill("the-typed-secret")
+    return page
+
+
+def send(page: Page) -> None:
+    page.get_by_role("button", name="Add, and fetch").click()
+
+
+def test_vault_sealed_in_the_middle_of_a_form_loses_nothing(alice, fleet):
+    page = typed_form(alice)
+    fleet.vault.seal()
+    try:
+        send(page)
+        expect(page.get_by_role("alert")).to_contain_text("sealed")
+        expect(page.locator("[name=registry]")).to_have_value("typed-by-hand")
+        assert "the-typed-secret" not in page.content()
+    finally:
+        fleet.vault.unseal()
+    page.get_by_role("button", name="Send it again").click()
+    expect(page.locator("[name=registry]")).to_have_value("typed-by-hand")
+    expect(page.locator("[name=hosts]")).to_have_value("nexus.example.com:8443")
+    page.locator("[name='secret.username']").fill("robot")
+    page.locator("[name='secret.password']").fill("the-typed-secret")
+    send(page)
+    expect(page.get_by_role("heading", name="typed-by-hand")).to_be_visible()
+    fleet.store.remove_definition(Reference("payments", "typed-by-hand"))
+
+
+@pytest.mark.parametrize("how", ["gone", "slow"])
+def test_vault_gone_or_slow_is_told_and_what_was_typed_stays(arrives, fleet, how):
+    wire = Wire(fleet.vault.addr)
+    with behind(wire) as served:
+        person = arrives(to=served)
+        person.signs_in("alice")
+        person.page.wait_for_url(served.origin + "/")
+        page = typed_form(person)
+        if how == "gone":
+            wire.cut()
+        else:
+            wire.blocked.set()
+        send(page)
+        expect(page.get_by_role("alert")).to_contain_text("Vault")
+        expect(page.get_by_role("button", name="Send it again")).to_be_visible()
+        expect(page.locator("[name=registry]")).to_have_value("typed-by-hand")
+        for path in ("/", "/registries", "/explain"):
+            person.goes(path)
+            expect(page.get_by_role("alert")).to_contain_text("Vault")
+    wire.cut()
+
+
+def test_vault_gone_is_told_to_who_signs_in(arrives, fleet):
+    wire = Wire(fleet.vault.addr)
+    wire.cut()
+    with behind(wire) as served:
+        person = arrives(to=served)
+        person.signs_in("alice")
+        expect(person.page.get_by_role("alert")).to_contain_text("nothing is wrong with what you typed")
+
+
+def test_a_token_that_ends_in_the_middle_of_a_form_loses_nothing(arrives, fleet):
+    person = arrives()
+    person.signs_in("alice", method="With LDAP")
+    person.page.wait_for_url(person.origin + "/")
+    page = typed_form(person)
+    revoke_all(fleet, "ldap")
+    send(page)
+    expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
+    assert "the-typed-secret" not in page.content()
+    page.get_by_role("link", name="Sign in again").click()
+    form = page.locator("details", has_text="With LDAP")
+    form.locator("summary").click()
+    form.get_by_label("user name").fill("alice")
+    form.get_by_label("password").fill(seed.PASSWORD)
+    form.get_by_role("button", name="Sign in").click()
+    expect(page.locator("[name=registry]")).to_have_value("typed-by-hand")
+    expect(page.locator("[name=hosts]")).to_have_value("nexus.example.com:8443")
+    expect(page.locator("[name='secret.password']")).to_have_value("")
+
+
+def revoke_all(fleet: seed.Seeded, name: str) -> None:
+    """End all tokens of alice's method that were made since: what an expiry does, without waiting."""
+    accessors = fleet.vault.call("LIST", "auth/token/accessors")["data"]["keys"]
+    for accessor in accessors:
+        found = fleet.vault.call("POST", "auth/token/lookup-accessor", {"accessor": accessor})["data"]
+        if found["path"] == f"auth/{name}/login/alice":
+            fleet.vault.call("POST", "auth/token/revoke-accessor", {"accessor": accessor})

@@ -1,0 +1,172 @@
+"""Whatever others can write into Vault is shown as text: it runs nothing, loads nothing, hides nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import expect
+
+from regcred.reference import Reference
+from regcred.vault.records.declared import Definition
+from regcred.vault.records.history import Attempt
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.status import Placement, Status
+
+pytestmark = pytest.mark.real
+
+BAD = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'><svg onload=window.hacked=1>{{7*7}}"
+MARK = "<script>window.hacked=1</script>"
+
+PAGES = [
+    "/",
+    "/registries",
+    "/registries?q=%3Cscript%3Ewindow.hacked%3D1%3C/script%3E&state=%22%3E%3Csvg%20onload%3Dwindow.hacked%3D1%3E",
+    "/registries/payments/hostile",
+    "/registries/payments/hostile/edit",
+    "/registries/payments/hostile/do/revoke",
+    "/annotation?ref=payments/hostile&format=%3Cscript%3E",
+    "/clusters",
+    "/clusters/edge-1",
+    "/projects/payments",
+    "/sign-in/oidc/callback?state=%3Cscript%3E&error=%3Csvg%20onload%3Dwindow.hacked%3D1%3E",
+]
+
+
+@pytest.fixture(scope="module")
+def hostile(fleet):
+    """Every stored field of a registry holds what would run in a page that does not escape."""
+    now = datetime.now(UTC)
+    reference = Reference("payments", "hostile")
+    content = {
+        "provider": "basic",
+        "hosts": ["nexus.example.com:8443"],
+        "description": BAD,
+        BAD: BAD,
+        "probe": "javascript:window.hacked=1",
+    }
+    fleet.store.write_definition(
+        reference, Definition.model_validate(content), cas=fleet.store.definition_version(reference)
+    )
+    entry = IndexEntry(
+        state=State.FAILING,
+        version=3,
+        provider=BAD,
+        hosts=[BAD, "javascript:window.hacked=1"],
+        error=BAD,
+        error_kind=BAD,
+        warning=BAD,
+        answer=BAD,
+        expires_at=now + timedelta(hours=3),
+        refresh_at=now,
+        failing_since=now,
+        changed_at=now,
+    )
+    fleet.store.merge_index("payments", {"hostile": entry})
+    fleet.store.add_history("payments", {"hostile": Attempt(now, MARK, 3, 10, "<b>")})
+    before = fleet.store.status("edge-1", "payments")
+    assert before
+    place = Placement(
+        placed={3: {"<svg onload=window.hacked=1>": "0123abcd"}}, refused={"ns": BAD, "<i>x": "clash"}
+    )
+    status = Status(
+        written_at=now,
+        sync_version=MARK,
+        mode=MARK,
+        registries={**before.value.registries, "hostile": place},
+    )
+    fleet.store.write_status("edge-1", "payments", status, cas=before.version)
+    yield
+    fleet.store.remove_definition(reference)
+    fleet.store.write_status(
+        "edge-1", "payments", before.value, cas=fleet.store.status_version("edge-1", "payments")
+    )
+    removed = entry.model_copy(
+        update={"state": State.REMOVED, "version": 4, "changed_at": now + timedelta(seconds=1)}
+    )
+    fleet.store.merge_index("payments", {"hostile": removed})
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_what_is_stored_or_sent_runs_nothing(alice, hostile, path):
+    page = alice.goes(path)
+    page.wait_for_load_state()
+    for details in page.locator("details").all():
+        details.evaluate("element => { element.open = true }")
+    assert page.evaluate("window.hacked") is None
+    assert (
+        page.locator("main script, main img, main [onload], main [onerror], a[href^='javascript']").count()
+        == 0
+    )
+    assert "49" not in page.locator("main").inner_text().split()
+
+
+def test_hostile_text_is_shown_as_it_is(alice, hostile):
+    page = alice.goes("/registries/payments/hostile")
+    expect(page.locator("main")).to_contain_text(MARK)
+
+
+def test_text_that_turns_its_direction_is_shown_as_an_escape(alice, fleet):
+    reference = Reference("payments", "turned")
+    content = {
+        "provider": "basic",
+        "hosts": ["nexus.example.com:8443"],
+        "description": "safe\u202etxe.exe\u200b",
+    }
+    fleet.store.write_definition(
+        reference, Definition.model_validate(content), cas=fleet.store.definition_version(reference)
+    )
+    try:
+        text = alice.goes("/registries/payments/turned").locator("main").inner_text()
+        assert "\\u202e" in text
+        assert "\u202e" not in text
+    finally:
+        fleet.store.remove_definition(reference)
+
+
+def test_what_is_pasted_runs_nothing(alice):
+    page = alice.goes("/explain")
+    text = f'kind: "{MARK}"\nmetadata: {{name: "<svg onload=window.hacked=1>"}}\nspec: {{template: {{spec: {{containers: [{{name: "<b>", image: "<script>x"}}]}}}}}}'
+    page.get_by_label("Manifest or image").fill(text)
+    page.get_by_role("button", name="Explain").click()
+    expect(page.locator("main h2").last).to_contain_text(MARK)
+    assert page.evaluate("window.hacked") is None
+
+
+BOMBS = [
+    "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    + "\n".join(f"{chr(98 + n)}: &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 9)}]" for n in range(8)),
+    "[" * 5000,
+    "{" * 5000,
+    "!!python/object/apply:os.system [id]",
+    "a: !!binary xxxx\n---\n- {}\n",
+]
+
+
+@pytest.mark.parametrize("text", BOMBS)
+def test_what_can_not_be_read_is_told_quickly(alice, text):
+    page = alice.goes("/explain")
+    page.get_by_label("Manifest or image").fill(text)
+    page.get_by_role("button", name="Explain").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def test_another_site_can_neither_frame_the_console_nor_send_its_forms(arrives, cookies, served, fleet):
+    person = arrives(storage_state=cookies["alice"], strict=False)
+    page = person.page
+    page.route(
+        "https://evil.example.com/",
+        lambda route: route.fulfill(
+            content_type="text/html",
+            body=f"<iframe src='{served.origin}/'></iframe><form method=post action='{served.origin}/registries/payments/ecr-prod/do/rotate'><button>go</button></form>",
+        ),
+    )
+    page.goto("https://evil.example.com/")
+    page.get_by_role("button", name="go").click()
+    page.wait_for_url(served.origin + "/**")
+    expect(
+        page.get_by_role("heading", name="Refused")
+        .or_(page.get_by_role("heading", name="Sign in"))
+        .or_(page.get_by_role("heading", name="Your session"))
+    ).to_be_visible()
+    assert fleet.store.request(Reference("payments", "ecr-prod")) is None

@@ -1,0 +1,102 @@
+"""Accessible and readable: axe finds nothing, nothing overflows a phone, the keyboard reaches everything, pages stay small."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.real
+
+PAGES = {
+    "alice": [
+        "/",
+        "/registries",
+        "/registries?q=nothing-fits",
+        "/registries/payments/ecr-prod",
+        "/registries/payments/tools",
+        "/registries/payments/nexus",
+        "/registries/payments/ecr-prod/edit",
+        "/registries/payments/nexus/secret",
+        "/registries/payments/nexus/do/revoke",
+        "/registries/add",
+        "/registries/add?provider=gar",
+        "/registries/add?provider=ecr",
+        "/annotation?ref=payments/ecr-prod&ref=payments/nexus",
+        "/annotation",
+        "/clusters",
+        "/clusters/edge-1",
+        "/projects",
+        "/projects/payments",
+        "/explain",
+        "/no/such/page",
+    ],
+    "petra": ["/", "/clusters/edge-1", "/projects/search", "/projects/search/edit", "/projects/add"],
+    "nobody": ["/", "/registries", "/projects", "/clusters"],
+    "": ["/sign-in"],
+}
+SIZE_MAX = 60_000
+"""Bytes of a page with all that it loads."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("who", list(PAGES))
+def test_axe_finds_nothing(arrives, cookies, who, scheme):
+    person = arrives(storage_state=cookies.get(who), color_scheme=scheme, bypass_csp=True)
+    for path in PAGES[who]:
+        person.goes(path)
+        found = Axe().run(person.page)
+        assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+
+
+@pytest.mark.parametrize("who", list(PAGES))
+def test_nothing_is_wider_than_a_phone(arrives, cookies, who):
+    person = arrives(storage_state=cookies.get(who), viewport={"width": 360, "height": 740})
+    for path in PAGES[who]:
+        page = person.goes(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+def test_pages_with_all_that_they_load_stay_small(arrives, cookies):
+    person = arrives(storage_state=cookies["alice"])
+    page = person.goes("/")
+    files = page.locator("link[rel=stylesheet], script[src]")
+    paths = [item.get_attribute("href") or item.get_attribute("src") for item in files.all()]
+    loaded = sum(len(page.request.get(f"{person.origin}{path}").body()) for path in paths)
+    assert loaded > 10_000
+    for path in PAGES["alice"]:
+        size = len(page.request.get(person.origin + path).body()) + loaded
+        assert size <= SIZE_MAX, path
+
+
+def test_the_keyboard_alone_reaches_the_page_and_copies(arrives, cookies):
+    person = arrives(storage_state=cookies["alice"], permissions=["clipboard-read", "clipboard-write"])
+    page = person.goes("/registries/payments/ecr-prod")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    for _ in range(20):
+        if page.evaluate("document.activeElement.dataset.copy"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert "payments/ecr-prod" in page.evaluate("navigator.clipboard.readText()")
+
+
+def test_times_are_in_the_readers_zone_with_utc_at_hand(arrives, cookies):
+    person = arrives(storage_state=cookies["alice"], timezone_id="Asia/Kolkata", locale="en-GB")
+    time = person.goes("/registries/payments/ecr-prod").locator("#credential ~ dl time").first
+    assert "UTC" in (time.get_attribute("title") or "")
+    assert "UTC" not in time.inner_text()
+
+
+def test_errors_are_focused_and_tied_to_their_fields(arrives, cookies):
+    person = arrives(storage_state=cookies["alice"])
+    page = person.goes("/registries/add?provider=basic")
+    page.get_by_role("button", name="Add, and fetch").click()
+    expect(page.get_by_role("alert")).to_be_focused()
+    field = page.locator("[name=hosts]")
+    assert field.get_attribute("aria-invalid") == "true"
+    described = (field.get_attribute("aria-describedby") or "").split()
+    assert "f-hosts-error" in described

@@ -1,0 +1,77 @@
+"""The console's part of the Helm chart, rendered by the real helm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from helm import CHART, Object, helm, render, settings
+
+from regcred.wiring.console.settings import ConsoleSettings
+
+
+def one(objects: list[Object], kind: str) -> Object:
+    (found,) = [
+        item for item in objects if item["kind"] == kind and item["metadata"]["name"] == "regcred-console"
+    ]
+    return found
+
+
+def refused(values: dict[str, Any]) -> str:
+    answer = helm("template", "regcred", CHART, *settings(values), check=False)
+    assert answer.returncode != 0
+    return answer.stderr
+
+
+CONSOLE = {
+    "console.enabled": True,
+    "console.url": "https://regcred.example.com",
+    "console.image.repository": "registry.example.com/regcred-console",
+}
+
+
+def test_the_console_is_off_unless_it_is_asked_for():
+    assert [item for item in render({}) if "console" in item["metadata"]["name"]] == []
+
+
+def test_the_console_runs_confined_and_without_any_right_in_the_cluster():
+    objects = render(CONSOLE)
+    spec = one(objects, "Deployment")["spec"]["template"]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    (container,) = spec["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    bound = [
+        subject["name"]
+        for item in objects
+        if item["kind"] in {"ClusterRoleBinding", "RoleBinding"}
+        for subject in item["subjects"]
+    ]
+    assert "regcred-console" not in bound
+
+
+def test_the_settings_of_the_console_are_what_the_console_reads():
+    spec = one(render(CONSOLE), "Deployment")["spec"]["template"]["spec"]
+    environment = {item["name"]: item["value"] for item in spec["containers"][0]["env"]}
+    told = ConsoleSettings.load(environment)
+    assert told.told.origin == "https://regcred.example.com"
+    assert [method.kind for method in told.told.methods] == ["oidc", "token"]
+    assert told.auth_mount == "regcred-cluster-test"
+    assert {name.removeprefix("REGCRED_").lower() for name in environment} <= set(
+        ConsoleSettings.model_fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"console.url": "http://regcred.example.com"}, "/console/url"),
+        ({"console.signIn": ["saml"]}, "/console/signIn/0"),
+        ({"console.idleMinutes": 0}, "/console/idleMinutes"),
+        ({"console.url": ""}, "console.url is required"),
+        ({"console.image.repository": ""}, "console.image.repository is required"),
+    ],
+)
+def test_settings_of_the_console_that_make_no_sense_are_refused(values, field):
+    assert field in refused({**CONSOLE, **values})
