@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from nodes import need_node
 
 from realparts.stack import Stack
 
 pytest_plugins = ["sam"]
-settings.register_profile("busy", deadline=None)
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # how long an example takes tells how busy the machine is
 
 ROOT = Path(__file__).resolve().parents[1]

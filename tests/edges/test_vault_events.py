@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import json
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,8 +14,9 @@ from fakes.sync_world import until
 from pydantic import SecretStr
 
 from regcred.errors import TransientError
-from regcred.vault.events import EVERYTHING, Patience, changed_path, changes
+from regcred.vault.events import EVENT_MAX, EVERYTHING, Patience, changed_path, changes
 from regcred.vault.http import Server
+from regcred.vault.platform import default_directory, load
 
 QUICK = Patience(*(Patience().first / 100,) * 3)
 EVENT = {
@@ -55,11 +58,47 @@ def event(path: str, *, mount: str = "regcred/") -> str:
     return json.dumps(copy)
 
 
+def rules(policy: str) -> dict[str, dict[str, list[str]]]:
+    """The capabilities and event types of a policy, by path."""
+    found = {}
+    for path, body in re.findall(r'^path "([^"]*)" \{(.*?)^\}', policy, re.MULTILINE | re.DOTALL):
+        lists = re.findall(r"(\w+)\s*=\s*(\[.*?\])", body, re.DOTALL)
+        found[path] = {name: json.loads(values) for name, values in lists}
+    return found
+
+
+def granted(policies: list[str], path: str, *, event: str = "") -> bool:
+    """Whether policies let a token read a path, or hear an event about it.
+
+    As Vault's ACL: of the patterns that fit, the most specific one counts, and the same pattern adds up over policies.
+    https://developer.hashicorp.com/vault/docs/concepts/policies#priority-matching and /events#policies
+    """
+    fitting: dict[str, list[dict[str, list[str]]]] = {}
+    for policy in policies:
+        for pattern, rule in rules(policy).items():
+            if path == pattern or (pattern.endswith("*") and path.startswith(pattern[:-1])):
+                fitting.setdefault(pattern, []).append(rule)
+    best = max(fitting, key=lambda pattern: (not pattern.endswith("*"), len(pattern)), default="")
+    found = fitting.get(best, [])
+    capabilities = {each for rule in found for each in rule.get("capabilities", [])}
+    if not event:
+        return "read" in capabilities
+    types = [each for rule in found for each in rule.get("subscribe_event_types", [])]
+    return "subscribe" in capabilities and any(fnmatch.fnmatchcase(event, each) for each in types)
+
+
 class EventServer:
-    """Serves the subscription; ``refusals`` are answered first, one handshake each."""
+    """Serves the subscription; ``refusals`` are answered first, one handshake each.
+
+    With ``policies`` it is as strict as Vault Enterprise: 403 for a token that may not read the subscription's path, and
+    no event about a path that the token may not subscribe to.
+    """
 
     def __init__(self) -> None:
         self.refusals: list[int] = []
+        self.redirect = ""
+        self.redirect_status = 307
+        self.policies: list[str] | None = None
         self.handshakes: list[dict[str, str]] = []
         self.sockets: list[web.WebSocketResponse] = []
 
@@ -67,6 +106,10 @@ class EventServer:
         self.handshakes.append(dict(request.headers))
         assert request.rel_url.raw_path == "/v1/sys/events/subscribe/kv-v2%2F*"
         assert request.query["json"] == "true"
+        if self.redirect:
+            return web.Response(status=self.redirect_status, headers={"Location": self.redirect})
+        if self.policies is not None and not granted(self.policies, "sys/events/subscribe/kv-v2/*"):
+            self.refusals.append(403)
         if self.refusals:
             status = self.refusals.pop(0)
             reason = "1 error occurred:\n\t* unsupported path\n\n" if status == 404 else "permission denied"
@@ -80,6 +123,11 @@ class EventServer:
 
     async def send(self, text: str) -> None:
         await self.sockets[-1].send_str(text)
+
+    async def happen(self, path: str, kind: str = "kv-v2/data-write") -> None:
+        """Something happens in Vault; whether the subscriber hears of it is a matter of its policies."""
+        if granted(self.policies or [], path, event=kind):
+            await self.send(event(path))
 
 
 @pytest.fixture
@@ -185,3 +233,100 @@ async def test_openbao_refuses_as_the_recorded_servers_do(vault_stack) -> None:
     await until(lambda: told)
     task.cancel()
     assert told == ["refused"]
+
+
+@pytest.fixture
+def shipped() -> dict[str, str]:
+    """The policies of sync of c1, which may read payments, as Vault fills them in."""
+    platform = load(default_directory())
+    return {
+        name: platform.policy(name, project="payments").replace("{{identity.entity.metadata.cluster}}", "c1")
+        for name in ("sync", "project-reader", "sync-events", "project-reader-events")
+    }
+
+
+async def test_with_the_shipped_policies_sync_hears_of_its_own_documents_and_of_no_others(
+    served, shipped: dict[str, str]
+) -> None:
+    events, server = served
+    events.policies = list(shipped.values())
+    subscriber = Subscriber(server)
+    await until(lambda: subscriber.paths == [EVERYTHING])
+    for path in (
+        "regcred/data/credentials/search/hub",
+        "regcred/data/platform/clusters/c2",
+        "regcred/data/upstream/payments/hub",
+        "regcred/data/credentials/payments/_index",
+        "regcred/metadata/credentials/payments/hub",
+        "regcred/data/platform/clusters/c1",
+    ):
+        await events.happen(path)
+    await until(lambda: len(subscriber.paths) == 4)
+    assert subscriber.paths[1:] == [
+        "credentials/payments/_index",
+        "credentials/payments/hub",
+        "platform/clusters/c1",
+    ]
+    for path in ("regcred/data/platform/clusters/c1", "regcred/data/credentials/payments/hub"):
+        assert granted(events.policies, path), "what may be heard of must stay readable"
+    subscriber.task.cancel()
+
+
+async def test_without_the_policies_for_events_there_is_only_the_poll(
+    served, shipped: dict[str, str]
+) -> None:
+    events, server = served
+    events.policies = [shipped["sync"], shipped["project-reader"]]
+    subscriber = Subscriber(server)
+    await until(lambda: "refused" in subscriber.told)
+    assert subscriber.paths == []
+    subscriber.task.cancel()
+
+
+async def test_a_cluster_that_may_subscribe_but_reads_no_project_hears_of_none(
+    served, shipped: dict[str, str]
+) -> None:
+    events, server = served
+    events.policies = [shipped["sync"], shipped["sync-events"]]
+    subscriber = Subscriber(server)
+    await until(lambda: subscriber.paths == [EVERYTHING])
+    await events.happen("regcred/data/credentials/payments/_index")
+    await events.happen("regcred/data/platform/clusters/c1")
+    await until(lambda: len(subscriber.paths) == 2)
+    assert subscriber.paths[1:] == ["platform/clusters/c1"]
+    subscriber.task.cancel()
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_is_not_followed_with_the_token(served, status: int) -> None:
+    events, server = served
+    stolen: list[dict[str, str]] = []
+
+    async def steal(request: web.Request) -> web.Response:
+        stolen.append(dict(request.headers))
+        return web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_route("*", "/{any:.*}", steal)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    events.redirect = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/sys/events/subscribe/kv-v2%2F*?json=true"
+    events.redirect_status = status
+    subscriber = Subscriber(server)
+    await until(lambda: "broken" in subscriber.told)
+    assert stolen == []
+    subscriber.task.cancel()
+    await runner.cleanup()
+
+
+async def test_an_event_without_end_ends_the_connection_and_a_nested_one_is_passed_over(served) -> None:
+    events, server = served
+    subscriber = Subscriber(server)
+    await until(lambda: subscriber.paths == [EVERYTHING])
+    await events.send("[" * 60_000)
+    await events.send(event("regcred/data/credentials/payments/_index"))
+    await until(lambda: len(subscriber.paths) == 2)
+    await events.send(" " * (EVENT_MAX + 1))
+    await until(lambda: subscriber.told[1:2] == ["broken"])
+    subscriber.task.cancel()

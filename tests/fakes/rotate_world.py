@@ -25,9 +25,9 @@ PROD = Reference("payments", "prod")
 class World:
     """Rotate over fakes, with one registry ``payments/prod`` whose fake vendor mints for 12 hours."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, kv: Any = None, **settings: Any) -> None:
         self.clock = Clock()
-        self.kv = FakeKeyValue()
+        self.kv = kv or FakeKeyValue()
         self.store = Store(self.kv)
         self.provider = FakeProvider()
         self.verifier = FakeVerifier()

@@ -24,7 +24,7 @@ from regcred.errors import ConflictError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.vault.platform import Action as Step
 from regcred.vault.platform import Verb
-from regcred.vault.platform.plan import Kind, Resource
+from regcred.vault.platform.resource import Kind, Resource
 from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
@@ -44,6 +44,7 @@ class FakePlatform:
     actions: list = field(default_factory=list)
     ensured: list = field(default_factory=list)
     refuses: bool = False
+    notes: list = field(default_factory=list)
     token: dict = field(
         default_factory=lambda: {"display_name": "ann", "policies": ["regcred-platform-admin"], "ttl": 3600}
     )
@@ -1008,6 +1009,34 @@ class TestPlatform:
         cli.platform.actions = [CREATE]
         cli("platform check", code=1)
         assert "1 difference" in cli.last
+
+    @pytest.mark.parametrize(
+        ("actions", "remedies"),
+        [
+            ([CREATE], ["platform apply' mends"]),
+            ([DELETE], ["platform apply --prune' deletes"]),
+            ([CREATE, DELETE], ["platform apply' mends", "platform apply --prune' deletes"]),
+        ],
+    )
+    def test_check_apply_and_doctor_agree_on_what_is_left_to_do(self, payments, actions, remedies):
+        payments.platform.actions = actions
+        payments("platform check", code=1)
+        assert [word for word in ("apply' mends", "apply --prune' deletes") if word in payments.err] == [
+            remedy.removeprefix("platform ") for remedy in remedies
+        ]
+        payments("platform apply")
+        assert ("nothing to do" in payments.err) is False
+        assert ("left in place" in payments.err) == (DELETE in actions)
+        text = payments("doctor", code=1)
+        assert "Vault is as declared" not in text
+        assert ("regcred-readers-old" in text) == (DELETE in actions)
+
+    def test_a_copy_of_a_policy_that_is_older_is_told_by_each_command(self, payments):
+        payments.platform.notes = ["policies/sync.hcl is older (version 1)"]
+        assert "is older" in payments("platform check", code=1)
+        payments("platform apply")
+        assert "is older" in payments.err
+        assert "is older" in payments("doctor", code=1)
 
     def test_without_permission_it_is_refused(self, cli):
         cli.platform.refuses = True

@@ -520,3 +520,19 @@ def test_an_answer_without_end_or_compressed_is_not_read_to_its_end(encoding: st
         server.shutdown()
     assert peak < 3 * http.ANSWER_MAX
     assert handler.asked == "identity"
+
+
+def test_an_election_is_waited_for_once_and_not_at_each_request_again(rig: Callable[..., Rig]) -> None:
+    electing = (500, {"errors": [NO_LEADER]}, {})
+    rigged = rig(*[electing] * 8, WRITTEN)
+    assert rigged.kv.write("a/b", {"a": "b"}, cas=1) == 2
+
+    without = rig(OK, electing)
+    without.kv.read("a/b")
+    with pytest.raises(TransientError, match="knows no leader"):
+        without.kv.write("a/b", {"a": "b"}, cas=1)
+    assert len(without.sent) == 1 + http.ELECTION_ATTEMPTS
+    without.clock[0] += http.ELECTION
+    with pytest.raises(TransientError, match="knows no leader"):
+        without.kv.write("a/b", {"a": "b"}, cas=1)
+    assert len(without.sent) == 1 + http.ELECTION_ATTEMPTS + http.ATTEMPTS

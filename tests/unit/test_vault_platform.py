@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +16,9 @@ from regcred.vault.platform.declaration import (
     default_directory,
     load,
 )
-from regcred.vault.platform.plan import Kind, Resource, Verb, desired, desired_project, plan
+from regcred.vault.platform.plan import Verb, desired, desired_project, plan
+from regcred.vault.platform.resource import Kind, Resource
+from regcred.vault.platform.server import PlatformServer
 
 PEM = "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----"
 ARN = "arn:aws:iam::123456789012:role/regcred-rotate"
@@ -42,9 +46,28 @@ def test_a_plan_from_nothing_makes_all_in_an_order_that_works(platform: Platform
     assert kinds.index(Kind.ENTITY) < kinds.index(Kind.ALIAS) < kinds.index(Kind.GROUP)
 
 
+SERVERS_OWN = {
+    Kind.METHOD: {
+        "accessor": "x",
+        "uuid": "y",
+        "config": {"token_type": "default-service", "max_lease_ttl": 0},
+    },
+    Kind.METHOD_CONFIG: {
+        "namespace_in_state": True,
+        "status": "valid",
+        "access_key": "AKIA",
+        "max_retries": -1,
+    },
+    Kind.ROLE: {"bound_claims_type": "string", "role_id": "x", "token_num_uses": 0, "oidc_scopes": None},
+    Kind.ENTITY: {"id": "x", "creation_time": "y", "policies": [], "aliases": [{"id": "z"}]},
+    Kind.QUOTA: {"interval": 1, "type": "rate-limit", "role": "", "inheritable": False},
+}
+"""What a server answers beside what was set."""
+
+
 def test_a_plan_for_what_is_so_already_is_empty(platform: Platform) -> None:
     wanted = desired(platform, {"payments": ["edge"]})
-    held = {resource: {**values, "accessor": "set by the server"} for resource, values in wanted.items()}
+    held = {resource: {**values, **SERVERS_OWN.get(resource.kind, {})} for resource, values in wanted.items()}
     assert plan(held, wanted) == []
 
 
@@ -154,5 +177,215 @@ def test_a_broken_file_is_named_before_anything_is_done(
     folder = tmp_path / "vault"
     shutil.copytree(default_directory(), folder)
     (folder / file).write_bytes(content)
+    if file != "platform.yaml":
+        (folder / "platform.yaml").write_text("policies: own")
     with pytest.raises(MalformedError, match=said):
         load(folder)
+
+
+IAM_CONFIG = {
+    "access_key": "AKIAOFVAULTITSELF",
+    "allowed_sts_header_values": [],
+    "endpoint": "",
+    "iam_endpoint": "",
+    "iam_server_id_header_value": "vault",
+    "identity_token_audience": "",
+    "identity_token_ttl": 0,
+    "max_retries": -1,
+    "role_arn": "",
+    "sts_endpoint": "",
+    "sts_region": "",
+    "use_sts_region_from_client": False,
+}
+"""What HashiCorp Vault answers to GET auth/aws/config/client: builtin/credential/aws/path_config_client.go."""
+
+IAM_ROLE = {
+    "allow_instance_migration": False,
+    "auth_type": "iam",
+    "bound_account_id": [],
+    "bound_iam_principal_arn": [ARN],
+    "bound_iam_principal_id": [],
+    "bound_region": [],
+    "disallow_reauthentication": False,
+    "inferred_aws_region": "",
+    "inferred_entity_type": "",
+    "resolve_aws_unique_ids": False,
+    "role_id": "5c2d",
+    "role_tag": "",
+    "token_bound_cidrs": [],
+    "token_explicit_max_ttl": 0,
+    "token_max_ttl": 1200,
+    "token_no_default_policy": True,
+    "token_num_uses": 0,
+    "token_period": 0,
+    "token_policies": ["regcred-rotate"],
+    "token_ttl": 1200,
+    "token_type": "batch",
+}
+"""What it answers to GET auth/aws/role/rotate: path_role.go and tokenutil."""
+
+
+def found_by_hand(platform: Platform, resource: Resource, held: dict[str, object]) -> list[str]:
+    wanted = desired(platform, {})
+    actions = plan({**wanted, resource: held}, wanted)
+    for action in actions:
+        assert {name: action.values[name] for name in action.changed} != held
+    return [str(action) for action in actions]
+
+
+CONFIG = Resource(Kind.METHOD_CONFIG, "regcred-lambda-iam")
+ROLE = Resource(Kind.ROLE, "regcred-lambda-iam/rotate")
+
+
+def test_what_hashicorp_vault_answers_by_itself_is_no_difference(platform: Platform) -> None:
+    assert found_by_hand(platform, CONFIG, IAM_CONFIG) == []
+    assert found_by_hand(platform, ROLE, IAM_ROLE) == []
+
+
+@pytest.mark.parametrize(
+    ("resource", "held", "name", "value"),
+    [
+        (CONFIG, IAM_CONFIG, "sts_endpoint", "https://sts.evil.example.com"),
+        (CONFIG, IAM_CONFIG, "sts_region", "eu-central-1"),
+        (CONFIG, IAM_CONFIG, "iam_endpoint", "https://iam.evil.example.com"),
+        (CONFIG, IAM_CONFIG, "endpoint", "https://ec2.evil.example.com"),
+        (CONFIG, IAM_CONFIG, "allowed_sts_header_values", ["X-Custom"]),
+        (CONFIG, IAM_CONFIG, "use_sts_region_from_client", True),
+        (CONFIG, IAM_CONFIG, "something_that_a_later_version_has", "x"),
+        (ROLE, IAM_ROLE, "token_bound_cidrs", ["10.0.0.0/8"]),
+        (ROLE, IAM_ROLE, "bound_account_id", ["210987654321"]),
+        (ROLE, IAM_ROLE, "inferred_entity_type", "ec2_instance"),
+        (ROLE, IAM_ROLE, "token_period", 86400),
+    ],
+)
+def test_a_value_that_nobody_declared_is_found_and_reset(
+    platform: Platform, resource: Resource, held: dict[str, object], name: str, value: object
+) -> None:
+    """Whoever sets sts_endpoint decides who is rotate."""
+    wanted = desired(platform, {})
+    [action] = plan({**wanted, resource: {**held, name: value}}, wanted)
+    assert (action.verb, action.resource, action.changed) == (Verb.UPDATE, resource, (name,))
+    assert not action.values[name]
+    assert plan({**wanted, resource: {**held, **action.values}}, wanted) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "endpoint"),
+    [
+        ({}, ""),
+        ({"sts_region": "eu-central-1"}, "https://sts.eu-central-1.amazonaws.com"),
+        ({"sts_region": "us-east-1"}, "https://sts.amazonaws.com"),
+        ({"sts_region": "cn-north-1"}, "https://sts.cn-north-1.amazonaws.com.cn"),
+        (
+            {"sts_region": "eu-central-1", "sts_endpoint": "https://vpce-1.sts.example.com"},
+            "https://vpce-1.sts.example.com",
+        ),
+    ],
+)
+def test_vault_asks_the_sts_that_the_functions_sign_for(
+    platform: Platform, given: dict[str, str], endpoint: str
+) -> None:
+    """With sts_region alone Vault asks the global endpoint, which refuses the signature for a region."""
+    trust = LambdaIamTrust(server_id="vault", dispatch=[ARN], rotate=[ARN], **given)
+    config = desired(platform.with_declaration(lambda_iam=trust), {})[CONFIG]
+    assert config["sts_endpoint"] == endpoint
+
+
+class Recorder:
+    """An adapter that keeps what is sent, and knows one role."""
+
+    namespace = None
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, object]] = []
+
+    def delete(self, path: str) -> None:
+        self.sent.append(("DELETE", path, None))
+
+    def post(self, path: str, json: object) -> None:
+        self.sent.append(("POST", path, json))
+
+    @classmethod
+    def from_adapter(cls, adapter: Recorder) -> Recorder:
+        return adapter
+
+
+def test_looking_up_unique_ids_is_switched_off_by_a_new_role(platform: Platform) -> None:
+    """Vault: "changing resolve_aws_unique_ids from true to false is not allowed"."""
+    wanted = desired(platform, {})
+    held = {**wanted, ROLE: {**IAM_ROLE, "resolve_aws_unique_ids": True, "bound_iam_principal_id": ["AROA1"]}}
+    [action] = plan(held, wanted)
+    recorder = Recorder()
+    PlatformServer(SimpleNamespace(adapter=recorder)).apply(action)
+    assert [(method, path) for method, path, _ in recorder.sent] == [
+        ("DELETE", "/v1/auth/regcred-lambda-iam/role/rotate"),
+        ("POST", "/v1/auth/regcred-lambda-iam/role/rotate"),
+    ]
+    assert recorder.sent[1][2]["bound_iam_principal_arn"] == [ARN]
+
+
+def folder_with(tmp_path: Path, declaration: str, **policies: str) -> Path:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "platform.yaml").write_text(declaration)
+    for name, text in policies.items():
+        (tmp_path / "policies" / f"{name}.hcl").write_text(text)
+    return tmp_path
+
+
+def test_policies_come_with_regcred_and_a_copy_that_was_left_behind_is_told(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, "{}", sync="# of an older Regcred")
+    loaded = load(folder)
+    assert loaded.policies == load(default_directory()).policies
+    assert [str(folder / "policies") in note and "is not used" in note for note in loaded.notes] == [True]
+
+
+def test_a_folder_with_a_declaration_alone_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "platform.yaml").write_text("{}")
+    loaded = load(tmp_path)
+    assert loaded.policies == load(default_directory()).policies
+    assert loaded.notes == ()
+
+
+@pytest.mark.parametrize("first_line", ["# Version 0", "# my own", ""])
+def test_own_policies_are_used_and_those_that_are_older_are_named(tmp_path: Path, first_line: str) -> None:
+    shipped = load(default_directory()).policies
+    folder = folder_with(
+        tmp_path,
+        "policies: own",
+        sync=f'{first_line}\npath "x" {{}}',
+        rotate=f'{shipped["rotate"]}\npath "more" {{}}',
+    )
+    loaded = load(folder)
+    assert loaded.policies["sync"].endswith('path "x" {}')
+    assert 'path "more"' in loaded.policies["rotate"]
+    assert loaded.policies["dispatch"] == shipped["dispatch"]
+    [note] = loaded.notes
+    assert "sync.hcl is older (version 0)" in note
+
+
+def test_each_policy_that_comes_with_regcred_has_a_version() -> None:
+    """By it 'regcred platform check' tells users that their copy is older; a change of a policy raises it."""
+    for name, text in load(default_directory()).policies.items():
+        assert re.match(r"# Version [1-9][0-9]*\n#", text), name
+
+
+def test_policies_for_events_name_their_paths_as_the_policies_for_reading_do() -> None:
+    """Of two patterns that fit a path, Vault looks at the longer one only: another one would take the reading away."""
+    policies = load(default_directory()).policies
+    for events, reading in (("sync-events", "sync"), ("project-reader-events", "project-reader")):
+        paths = re.findall(r'^path "(.*)"', policies[events], re.MULTILINE)
+        others = re.findall(r'^path "(.*)"', policies[reading], re.MULTILINE)
+        assert set(paths) - {"sys/events/subscribe/kv-v2/*"} <= set(others)
+
+
+def test_events_add_a_policy_to_each_cluster_and_to_each_projects_readers(platform: Platform) -> None:
+    plain = desired(platform, {"payments": ["edge"]})
+    eventful = desired(platform.with_declaration(events=True), {"payments": ["edge"]})
+    assert {str(resource) for resource in set(eventful) - set(plain)} == {
+        "policy regcred-sync-events",
+        "policy regcred-reader-events-payments",
+    }
+    role = Resource(Kind.ROLE, "regcred-cluster-edge/sync")
+    assert eventful[role]["token_policies"] == ["regcred-sync", "regcred-sync-events"]
+    group = Resource(Kind.GROUP, "regcred-readers-payments")
+    assert eventful[group]["policies"] == ["regcred-reader-events-payments", "regcred-readers-payments"]

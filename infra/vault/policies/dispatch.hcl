@@ -1,3 +1,4 @@
+# Version 1
 # dispatch (Lambda): decides what is due. Lists names, reads indexes and versions; sees no secret and writes nothing.
 
 path "${mount}/data/platform/projects/*" {

@@ -1,3 +1,4 @@
+# Version 1
 # Platform admins: people. They decide what each project may use and which namespaces of each cluster may use it, and set who is
 # in the projects' groups. Who sets members can make anybody a reader or an admin of any project: audit it.
 # They see no credential and no upstream secret by this policy, and can change no policy.

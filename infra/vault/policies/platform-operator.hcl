@@ -1,3 +1,4 @@
+# Version 1
 # Platform operators: whoever runs `regcred platform apply`, best a pipeline with a short-lived token. Who writes policies and
 # sign-in methods can become anybody within Regcred's mount, and attach any policy of this server to a group: treat such a token
 # like a root token.

@@ -1,3 +1,4 @@
+# Version 1
 # Admins of project ${project}: people. They define registries, hand in upstream secrets that they can't read back, ask for
 # rotations, and see what became of it. They can't read credentials, nor decide what the project may use.
 

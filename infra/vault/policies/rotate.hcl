@@ -1,3 +1,4 @@
+# Version 1
 # rotate (Lambda): mints, verifies and writes credentials. The only identity that may read upstream secrets.
 # It never soft-deletes or undeletes, and never removes a credential's metadata: its numbering must go on.
 

@@ -1,3 +1,4 @@
+# Version 1
 # sync of a cluster. One policy for all: `cluster` is metadata of the entity, which platform operators set.
 # Never use metadata of aliases here: it is filled from claims, which a cluster signs for itself.
 # The projects that a cluster may read come from its membership in their reader groups, not from here.

@@ -8,19 +8,18 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import hvac
 import pytest
-import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fakes.key_value import FakeKeyValue
 from pydantic import SecretStr
 
-from realparts.procs import Processes, free_ports, wait_for
+from realparts.procs import Processes, wait_for
 from realparts.state import State
-from realparts.vault import Vault, bao
+from realparts.vault import Vault
+from realparts.vault_pair import VaultPair
 from regcred.vault.http import Server
 from regcred.vault.interface import KeyValue
 from regcred.vault.kv2 import connect, signed_in
@@ -35,20 +34,6 @@ from regcred.vault.platform import (
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-RAFT = """
-disable_mlock = true
-api_addr = "http://127.0.0.1:{port}"
-cluster_addr = "http://127.0.0.1:{cluster_port}"
-storage "raft" {{
-  path = "{data}"
-  node_id = "{name}"
-}}
-listener "tcp" {{
-  address = "127.0.0.1:{port}"
-  cluster_address = "127.0.0.1:{cluster_port}"
-  tls_disable = true
-}}
-"""
 
 
 def short(seconds: float) -> None:
@@ -75,17 +60,28 @@ class Real:
 
     vault: Vault
     platform: Platform
+    is_hashicorp: bool = False
+
+    @property
+    def server(self) -> Server:
+        """How clients reach it."""
+        return Server(self.addr, namespace=self.vault.namespace)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What requests need that no client of ours sends."""
+        return {"X-Vault-Namespace": self.vault.namespace} if self.vault.namespace else {}
 
     @property
     def addr(self) -> str:
         return self.vault.addr
 
     def as_token(self, token: str) -> KeyValue:
-        return connect(Server(self.addr), TokenLogin(lambda: SecretStr(token)), sleep=short)
+        return connect(self.server, TokenLogin(lambda: SecretStr(token)), sleep=short)
 
     def client(self, token: str = "") -> hvac.Client:
         """A client that may do everything, or what a token may."""
-        return signed_in(Server(self.addr), TokenLogin(lambda: SecretStr(token or self.vault.root_token)))
+        return signed_in(self.server, TokenLogin(lambda: SecretStr(token or self.vault.root_token)))
 
     def reset(self) -> None:
         """Set up what is declared and two projects, and nothing more."""
@@ -133,7 +129,7 @@ def _real(directory: Path, binary: Path | None, keys: dict[str, Keys]) -> Iterat
     vault = Vault(processes, State(directory), binary=binary)
     vault.up()
     try:
-        real = Real(vault, declared(keys))
+        real = Real(vault, declared(keys), is_hashicorp=binary is not None)
         real.reset()
         yield real
     finally:
@@ -162,85 +158,54 @@ def openbao(tmp_path_factory: pytest.TempPathFactory, keys: dict[str, Keys]) -> 
 
 
 @pytest.fixture(scope="session")
+def namespaced(openbao: Real, keys: dict[str, Keys]) -> Real:
+    """A namespace below a namespace of OpenBao: a client in it sees nothing else."""
+    for name in ("team", "team/eu"):
+        parent, _, child = name.rpartition("/")
+        openbao.vault.within(parent).call("POST", f"sys/namespaces/{child}", {})
+    real = Real(openbao.vault.within("team/eu"), declared(keys))
+    real.reset()
+    return real
+
+
+@pytest.fixture(scope="session")
 def hashicorp(tmp_path_factory: pytest.TempPathFactory, keys: dict[str, Keys]) -> Iterator[Real]:
     yield from _real(tmp_path_factory.mktemp("hashicorp"), Path(os.environ["VAULT_BIN"]), keys)
 
 
 @pytest.fixture(scope="session")
-def standby(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """The second of two OpenBao nodes with raft storage: it answers reads itself, a little late."""
-    directory = tmp_path_factory.mktemp("raft")
-    processes = Processes(directory)
-    ports = free_ports(4)
-    addrs = []
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultPair]:
+    """Two OpenBao nodes with raft storage."""
+    nodes = VaultPair(tmp_path_factory.mktemp("raft"))
     try:
-        for name, port, cluster_port in (("n1", *ports[:2]), ("n2", *ports[2:])):
-            data = directory / name
-            data.mkdir()
-            config = directory / f"{name}.hcl"
-            config.write_text(RAFT.format(port=port, cluster_port=cluster_port, data=data, name=name))
-            addr = f"http://127.0.0.1:{port}"
-            processes.start(
-                name,
-                [bao(), "server", f"-config={config}"],
-                ready=lambda addr=addr: requests.get(f"{addr}/v1/sys/health", timeout=2).status_code == 501,
-                env={"PATH": os.environ["PATH"], "HOME": str(directory)},
-            )
-            addrs.append(addr)
-        token = _form_raft(*addrs)
-
-        def open_second() -> KeyValue:
-            return connect(Server(addrs[1]), TokenLogin(lambda: SecretStr(token)))
-
-        def put(path: str, fields: Mapping[str, object]) -> None:
-            headers = {"X-Vault-Token": token}
-            requests.post(
-                f"{addrs[0]}/v1/regcred/data/{path}", json={"data": dict(fields)}, headers=headers, timeout=10
-            ).raise_for_status()
-            wait_for(
-                "replication",
-                lambda: requests.get(f"{addrs[1]}/v1/regcred/data/{path}", headers=headers, timeout=10).ok,
-            )
-
-        yield Backend(open=open_second, put=put, seal=_not_here, unseal=_not_here, restart=_not_here)
+        nodes.up()
+        nodes.mount("regcred")
+        yield nodes
     finally:
-        processes.stop("n2")
-        processes.stop("n1")
-        processes.sweep()
+        nodes.down()
+
+
+@pytest.fixture
+def standby(pair: VaultPair) -> Backend:
+    """The node of two that does not lead: it answers reads itself, a little late."""
+    leader = pair.leader()
+    other = 1 - leader
+
+    def open_standby() -> KeyValue:
+        return connect(Server(pair.addrs[other]), TokenLogin(lambda: SecretStr(pair.token)))
+
+    def put(path: str, fields: Mapping[str, object]) -> None:
+        pair.call(leader, "POST", f"regcred/data/{path}", {"data": dict(fields)})
+        wait_for("replication", lambda: pair.knows(other, f"regcred/data/{path}"))
+
+    return Backend(open=open_standby, put=put, seal=_not_here, unseal=_not_here, restart=_not_here)
 
 
 def _not_here() -> None:
     raise AssertionError("a pair of nodes is not sealed or restarted by these tests")
 
 
-def _form_raft(first: str, second: str) -> str:
-    def call(method: str, url: str, body: object = None, token: str = "") -> Any:
-        answer = requests.request(method, url, json=body, headers={"X-Vault-Token": token}, timeout=60)
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
-
-    made = call("PUT", f"{first}/v1/sys/init", {"secret_shares": 1, "secret_threshold": 1})
-    key, token = made["keys_base64"][0], made["root_token"]
-    call("PUT", f"{first}/v1/sys/unseal", {"key": key})
-    wait_for(
-        "the first node leading", lambda: requests.get(f"{first}/v1/sys/health", timeout=2).status_code == 200
-    )
-    call("PUT", f"{second}/v1/sys/storage/raft/join", {"leader_api_addr": first})
-
-    def joined() -> bool:
-        call("PUT", f"{second}/v1/sys/unseal", {"key": key})
-        return requests.get(f"{second}/v1/sys/health", timeout=2).status_code == 429
-
-    wait_for("the second node standing by", joined)
-    call("POST", f"{first}/v1/sys/mounts/regcred", {"type": "kv", "options": {"version": "2"}}, token)
-    wait_for(
-        "the mount on the second node",
-        lambda: requests.get(f"{second}/v1/regcred/config", headers={"X-Vault-Token": token}, timeout=2).ok,
-    )
-    return str(token)
-
-
-SERVERS = ["openbao", *(["hashicorp"] if os.environ.get("VAULT_BIN") else [])]
+SERVERS = ["openbao", "namespaced", *(["hashicorp"] if os.environ.get("VAULT_BIN") else [])]
 """HashiCorp Vault joins where VAULT_BIN names its binary."""
 
 

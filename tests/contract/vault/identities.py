@@ -9,7 +9,6 @@ from typing import Any
 import jwt
 from pydantic import SecretStr
 
-from regcred.vault.http import Server
 from regcred.vault.interface import KeyValue
 from regcred.vault.kv2 import connect
 from regcred.vault.login import JwtLogin
@@ -54,7 +53,7 @@ def lambda_login(role: str, token: str) -> JwtLogin:
 
 
 def opened(real: Real, login: JwtLogin) -> KeyValue:
-    return connect(Server(real.addr), login, sleep=short)
+    return connect(real.server, login, sleep=short)
 
 
 def raw_token(real: Real, login: JwtLogin) -> str:

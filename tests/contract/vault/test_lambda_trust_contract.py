@@ -20,7 +20,6 @@ from pydantic import SecretStr
 
 from realparts.procs import Processes, free_ports
 from regcred.errors import RefusedError
-from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import AwsIamLogin, AwsKeys
 from regcred.vault.platform import LambdaIamTrust, LambdaTrust, apply_platform, plan_platform
@@ -141,7 +140,7 @@ def test_a_function_signs_in_to_hashicorp_vault_by_its_iam_role(
 
         def version(role: str, server_id: str) -> int:
             login = AwsIamLogin("regcred-lambda-iam", role, lambda: keys, server_id=server_id)
-            return connect(Server(hashicorp.addr), login, sleep=short).version("rotations/payments/never")
+            return connect(hashicorp.server, login, sleep=short).version("rotations/payments/never")
 
         assert version("rotate", "vault.lab") == 0
         for role, server_id in (("dispatch", "vault.lab"), ("rotate", ""), ("rotate", "elsewhere")):

@@ -9,7 +9,6 @@ import pytest
 from pydantic import SecretStr
 
 from regcred.errors import MissingError, RefusedError
-from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import JwtLogin, TokenLogin, token_file
 
@@ -81,7 +80,7 @@ def test_the_projected_token_is_read_anew_at_each_sign_in(
     file = tmp_path / "token"
     clock = [datetime(2026, 11, 24, 12, tzinfo=UTC)]
     kv = connect(
-        Server(real.addr),
+        real.server,
         JwtLogin("regcred-cluster-c1", "sync", token_file(file)),
         now=lambda: clock[0],
     )
@@ -103,7 +102,7 @@ def test_the_projected_token_is_read_anew_at_each_sign_in(
 def test_signs_in_once_more_when_the_token_is_no_longer_valid(real: Real) -> None:
     tokens = [identities.token_with(real, "regcred-platform-admin") for _ in range(2)]
     given = iter([*tokens, "hvs.none"])
-    kv = connect(Server(real.addr), TokenLogin(lambda: SecretStr(next(given))))
+    kv = connect(real.server, TokenLogin(lambda: SecretStr(next(given))))
     assert kv.version("platform/projects/none") == 0
     real.vault.call("POST", "auth/token/revoke", {"token": tokens[0]})
     assert kv.version("platform/projects/none") == 0

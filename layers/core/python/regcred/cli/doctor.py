@@ -38,6 +38,9 @@ IN_FORCE = "in force"
 FEW = 5
 """So many registries of a project that are well are told one by one; more are counted."""
 
+NAMED = 3
+"""How many things a finding names."""
+
 SHORT_TOKEN = timedelta(minutes=5)
 
 
@@ -116,15 +119,27 @@ def _sign_in(tool: Platform) -> Finding:
 
 def _platform(tool: Platform) -> Iterator[Finding]:
     try:
-        # What is more than declared harms nobody, and 'regcred platform plan' tells it.
-        actions = [action for action in tool.plan() if action.verb is not Verb.DELETE]
+        actions = tool.plan()
     except RefusedError as error:
         yield Finding(Level.NOTE, "platform", f"can't be compared with your token: {error}")
         return
     if not actions:
         yield Finding(Level.OK, "platform", "Vault is as declared")
+    gone = [action for action in actions if action.verb is Verb.DELETE]
     for action in actions:
-        yield Finding(Level.WARNING, "platform", f"to {action}; 'regcred platform plan' shows all")
+        if action.verb is not Verb.DELETE:
+            yield Finding(Level.WARNING, "platform", f"to {action}; 'regcred platform plan' shows all")
+    if gone:
+        # A cluster that was taken out of the declaration still signs in.
+        names = ", ".join(str(action.resource) for action in gone[:NAMED]) + (", ..." if gone[NAMED:] else "")
+        yield Finding(
+            Level.WARNING,
+            "platform",
+            f"{plural(len(gone), 'thing')} in Vault not declared ({names}): 'regcred platform apply --prune' deletes what is "
+            "not declared; or set REGCRED_PLATFORM to the folder of your declaration",
+        )
+    for note in tool.notes:
+        yield Finding(Level.WARNING, "platform", note)
 
 
 def _repair(tool: Platform, project: str) -> Iterator[Finding]:

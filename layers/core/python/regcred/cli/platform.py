@@ -10,16 +10,18 @@ from regcred.cli.failures import Failed
 from regcred.cli.groups import Group
 from regcred.cli.output import output_option, print_json, say, write
 from regcred.cli.prompts import confirm
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import Platform, Session, pass_session
 from regcred.vault.platform import Action, Verb
 from regcred.wording import plural
+
+PRUNE = "'regcred platform apply --prune' deletes what is not declared"
 
 directory_option = click.option(
     "--dir",
     "directory",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="The folder with platform.yaml and policies/; else that of REGCRED_PLATFORM, or what comes with Regcred.",
+    help="The folder with platform.yaml; else that of REGCRED_PLATFORM, or what comes with Regcred.",
 )
 
 
@@ -38,11 +40,13 @@ def platform() -> None:
 @pass_session
 def plan(session: Session, directory: Path | None, as_json: bool) -> None:
     """Show what 'apply' would change."""
-    actions = session.open_platform(directory).plan()
+    tool = session.open_platform(directory)
+    actions = tool.plan()
     if as_json:
-        print_json({"actions": [_json(action) for action in actions]})
+        print_json({"actions": [_json(action) for action in actions], "notes": list(tool.notes)})
         return
     _print(actions)
+    _say_notes(tool)
     if not actions:
         say("nothing to do: all is as declared")
     elif any(action.verb is Verb.DELETE for action in actions):
@@ -58,13 +62,21 @@ def apply(session: Session, directory: Path | None, prune: bool, yes: bool) -> N
     """Make Vault as declared; a second run changes nothing."""
     tool = session.open_platform(directory)
     if prune and not yes:
-        gone = [action for action in tool.plan() if action.verb is Verb.DELETE]
+        gone = _undeclared(tool)
         if gone:
             _print(gone)
             confirm(f"Make {plural(len(gone), 'deletion')}?")
     done = tool.apply(prune=prune)
     _print(done)
-    say(f"{plural(len(done), 'change')} made" if done else "nothing to do: all is as declared")
+    _say_notes(tool)
+    left = [] if prune else _undeclared(tool)
+    if done:
+        say(f"{plural(len(done), 'change')} made")
+    elif not left:
+        say("nothing to do: all is as declared")
+    if left:
+        names = ", ".join(str(action.resource) for action in left)
+        say(f"not declared, and left in place: {names}; {PRUNE}")
 
 
 @platform.command()
@@ -73,17 +85,41 @@ def apply(session: Session, directory: Path | None, prune: bool, yes: bool) -> N
 @pass_session
 def check(session: Session, directory: Path | None, as_json: bool) -> None:
     """Fail if Vault is not as declared: for a pipeline, or a monitor."""
-    actions = session.open_platform(directory).plan()
+    tool = session.open_platform(directory)
+    actions, notes = tool.plan(), list(tool.notes)
     if as_json:
-        print_json({"as_declared": not actions, "actions": [_json(action) for action in actions]})
+        print_json(
+            {
+                "as_declared": not actions,
+                "actions": [_json(action) for action in actions],
+                "notes": notes,
+            }
+        )
     else:
         _print(actions)
+        for note in notes:
+            write(note)
     if actions:
-        raise Failed(
-            f"{plural(len(actions), 'difference')} from what is declared; 'regcred platform apply' mends them"
-        )
+        raise Failed(f"{plural(len(actions), 'difference')} from what is declared; {_remedies(actions)}")
+    if notes:
+        raise Failed("Vault is as declared, but the declaration is behind Regcred")
     if not as_json:
         say("all is as declared")
+
+
+def _remedies(actions: list[Action]) -> str:
+    gone = sum(action.verb is Verb.DELETE for action in actions)
+    mends = f"'regcred platform apply' mends {'what differs' if gone else 'them'}"
+    return ", and ".join([*([mends] if len(actions) > gone else []), *([PRUNE] if gone else [])])
+
+
+def _undeclared(tool: Platform) -> list[Action]:
+    return [action for action in tool.plan() if action.verb is Verb.DELETE]
+
+
+def _say_notes(tool: Platform) -> None:
+    for note in tool.notes:
+        say(note)
 
 
 def _print(actions: list[Action]) -> None:

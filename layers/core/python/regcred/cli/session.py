@@ -65,6 +65,10 @@ def _own_cluster(context: str | None) -> Cluster:
 class Platform(Protocol):
     """The platform's declaration beside what Vault holds; see :mod:`regcred.vault.platform` for what is raised."""
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is to be said of the declaration itself: copies of policies that are unused or older."""
+
     def plan(self) -> list[Action]:
         """What differs; nothing is changed."""
 

@@ -74,6 +74,10 @@ class NotSentError(TransientError):
     """The request has not been acted on for sure: any may be repeated."""
 
 
+class NoLeaderError(NotSentError):
+    """A node does not lead, and knows no node that does: an election is on, or there is no majority."""
+
+
 class RefusedTokenError(RefusedError):
     """403: a bad token and a missing permission look the same."""
 
@@ -130,7 +134,7 @@ def _unready(response: requests.Response, where: str) -> RegcredError | None:
     if status in _UNREADY and errors(response) is not None:
         return NotSentError(f"{where}: {_UNREADY[status]}", retry_after=retry_after(response))
     if status == codes.internal_server_error and any(word in text(response) for word in _NO_LEADER):
-        return NotSentError(
+        return NoLeaderError(
             f"{where}: this node does not lead and knows no leader yet", retry_after=retry_after(response)
         )
     return None

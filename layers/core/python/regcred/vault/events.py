@@ -1,6 +1,8 @@
 """Vault's own events over a WebSocket: which documents of the mount were written. HashiCorp Vault Enterprise only.
 
 Vault CE and OpenBao refuse the handshake (404; 403 without a policy on the path): then there is only the poll.
+The token's policies must let it read the path of the subscription, and hold the capability ``subscribe`` on the path that an event
+is about: see infra/vault/policies/sync-events.hcl and project-reader-events.hcl.
 Contract: https://developer.hashicorp.com/vault/docs/concepts/events
 """
 
@@ -28,6 +30,9 @@ EVERYTHING = ""
 
 REFUSED = frozenset({403, 404})
 """The answers to the handshake of servers that have no events, or none for us."""
+
+EVENT_MAX = 64 * 1024
+"""The longest event that is read, in bytes; one has less than 2 kB. The connection is given up at a longer one."""
 
 PING = 30.0
 """Seconds between pings; a connection that does not answer them is dead."""
@@ -62,7 +67,10 @@ async def changes(
         told: Is told why there is no connection: ``refused``, ``broken``; or ``connected``.
     """
     wait = patience.first
-    async with aiohttp.ClientSession(trust_env=True) as http:
+    # aiohttp follows a redirect, and would send the token to wherever it leads.
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_redirect.append(_refuse_redirect)
+    async with aiohttp.ClientSession(trust_env=True, trace_configs=[tracing]) as http:
         while True:
             try:
                 async with await _connect(http, server, await token()) as socket:
@@ -95,8 +103,12 @@ async def _connect(
         headers["X-Vault-Namespace"] = server.namespace
     trust = ssl.create_default_context(cafile=server.ca_file) if server.ca_file else True
     return await http.ws_connect(
-        f"{server.addr.rstrip('/')}{PATH}", headers=headers, heartbeat=PING, ssl=trust
+        f"{server.addr.rstrip('/')}{PATH}", headers=headers, heartbeat=PING, ssl=trust, max_msg_size=EVENT_MAX
     )
+
+
+async def _refuse_redirect(*_: object) -> None:
+    raise aiohttp.ClientError("redirects are not followed")
 
 
 async def _pause(span: timedelta) -> None:
@@ -115,7 +127,7 @@ def changed_path(message: str | bytes, mount: str) -> str | None:
         metadata = data["event"]["metadata"]
         path = metadata.get("data_path") or metadata["path"]
         where = str(data["plugin_info"]["mount_path"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     if not isinstance(path, str) or where.strip("/") != mount.strip("/"):
         return None

@@ -23,6 +23,7 @@ from urllib.parse import urljoin, urlsplit
 
 import hvac
 import requests
+from hvac.adapters import Adapter
 from pydantic import SecretStr
 from requests import codes
 from requests.adapters import HTTPAdapter
@@ -30,13 +31,22 @@ from urllib3.exceptions import NewConnectionError
 
 from regcred.errors import ConflictError, MalformedError, RefusedError, TransientError
 from regcred.vault import answers
-from regcred.vault.answers import NotSentError, RefusedTokenError
+from regcred.vault.answers import NoLeaderError, NotSentError, RefusedTokenError
 
 ATTEMPTS = 4
 """How often a request is sent at most when the failure may pass."""
 
 FLOOR = 0.2
 """Shortest wait before the second attempt, in seconds, doubled each time; OpenBao's Retry-After may be 0."""
+
+ELECTION = 15.0
+"""How long after the last good answer a request waits for a new leader, in seconds. A node that steps down stays away for ten."""
+
+ELECTION_ATTEMPTS = 12
+"""How often a request is sent at most while there is no leader."""
+
+LONGEST = 2.0
+"""Longest wait of our own choice before another attempt, in seconds."""
 
 PATIENCE = 5.0
 """Longest wait for another attempt, in seconds; a server that asks for more is left to the caller."""
@@ -150,7 +160,7 @@ class VaultSession(requests.Session):
         self._clock = clock
         self._attempts = attempts
         self._lock = threading.Lock()
-        self._used = clock()
+        self._used = self._well = clock()
         self._index = ("", 0.0)
         self._standbys = True  # until an answer without an index shows that there are none
         self._surroundings: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -176,10 +186,15 @@ class VaultSession(requests.Session):
                 token, refused = self._tokens.token(), True
             except TransientError as error:
                 wait = _wait(attempt, error.retry_after)
-                if attempt >= self._attempts or wait > PATIENCE or not _repeatable(error, kwargs):
+                if attempt >= self._limit(error, wait) or wait > PATIENCE or not _repeatable(error, kwargs):
                     raise
                 self._sleep(wait)
                 attempt += 1
+
+    def _limit(self, error: TransientError, wait: float) -> int:
+        """How often to send: more while a leader is elected, but not at each request again where there is none for long."""
+        electing = isinstance(error, NoLeaderError) and self._clock() + wait < self._well + ELECTION
+        return ELECTION_ATTEMPTS if electing and self._attempts == ATTEMPTS else self._attempts
 
     def merge_environment_settings(  # type: ignore[override] # the stubs name more types than hvac sends
         self, url: str, *given: Any
@@ -221,6 +236,7 @@ class VaultSession(requests.Session):
             if isinstance(error, ConflictError) and self._standbys:
                 self._sleep(REPLICATION)
             raise error
+        self._well = self._clock()
         self._remember(response.headers.get(_INDEX, ""))
         return response
 
@@ -339,7 +355,7 @@ def _repeatable(error: TransientError, kwargs: Mapping[str, Any]) -> bool:
 
 def _wait(attempt: int, asked: timedelta | None) -> float:
     """Seconds before the next attempt: what was asked for, but no less than our own back-off, and spread."""
-    floor: float = FLOOR * 2 ** (attempt - 1)
+    floor: float = min(FLOOR * 2 ** (attempt - 1), LONGEST)
     return max(floor, asked.total_seconds() if asked else 0.0) * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
 
 
@@ -365,6 +381,13 @@ def client(server: Server, session: VaultSession) -> hvac.Client:
         namespace=server.namespace or None,
         strict_http=True,
     )
+
+
+def without_namespace(vault: hvac.Client) -> Adapter:
+    """An adapter that asks the root namespace, by the same session and so with the same token."""
+    adapter = type(vault.adapter).from_adapter(vault.adapter)
+    adapter.namespace = None
+    return adapter
 
 
 def _authority(ca_file: str) -> str | bool:

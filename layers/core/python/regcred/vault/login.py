@@ -113,7 +113,7 @@ class AwsIamLogin:
         return _token(client.adapter.post(f"/v1/auth/{self.mount}/login", json=body), now)
 
     def _signed(self) -> requests.PreparedRequest:
-        host = _sts_host(self.region)
+        host = sts_host(self.region)
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8", "Host": host}
         if self.server_id:
             headers["X-Vault-AWS-IAM-Server-ID"] = self.server_id
@@ -272,7 +272,8 @@ def _token(answer: Any, now: datetime) -> Token:
     return Token(value, issued_at=now, expires_at=now + timedelta(seconds=lifetime) if lifetime else None)
 
 
-def _sts_host(region: str) -> str:
+def sts_host(region: str) -> str:
+    """The host of a region's STS; us-east-1 means the global endpoint, as in Vault."""
     if region == "us-east-1":
         return "sts.amazonaws.com"
     return f"sts.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import hvac
 
@@ -19,7 +19,8 @@ from regcred.vault.platform.declaration import (
     default_directory,
     load,
 )
-from regcred.vault.platform.plan import Action, State, Verb, desired, desired_cluster, desired_project, plan
+from regcred.vault.platform.plan import Action, Verb, desired, desired_cluster, desired_project, plan
+from regcred.vault.platform.resource import State
 from regcred.vault.platform.server import PlatformServer, carry_out
 from regcred.vault.store import Store
 
@@ -53,11 +54,10 @@ def plan_platform(vault: hvac.Client, platform: Platform) -> list[Action]:
     Raises:
         RegcredError: what :class:`regcred.vault.interface.KeyValue` says; MalformedError for a broken project.
     """
-    server = PlatformServer(vault)
+    server, platform = _open(vault, platform)
     known = server.clusters() | set(platform.declaration.clusters)
-    readers = {
-        project: known & set(clusters) for project, clusters in _readers(server, vault, platform).items()
-    }
+    found = dict.fromkeys(platform.declaration.prepared_projects, ()) | _readers(server, vault, platform)
+    readers = {project: known & set(clusters) for project, clusters in found.items()}
     wanted = desired(platform, readers)
     return plan(server.observe({*wanted, *server.ours()}), wanted)
 
@@ -76,7 +76,7 @@ def apply_platform(vault: hvac.Client, platform: Platform, *, prune: bool = Fals
     Raises:
         RegcredError: as :func:`plan_platform`; what was done before stays, so run it again.
     """
-    return carry_out(PlatformServer(vault), plan_platform(vault, platform), prune=prune)
+    return carry_out(_open(vault, platform)[0], plan_platform(vault, platform), prune=prune)
 
 
 def ensure_project(vault: hvac.Client, platform: Platform, project: str) -> list[Action]:
@@ -88,7 +88,7 @@ def ensure_project(vault: hvac.Client, platform: Platform, project: str) -> list
     Returns:
         What was done.
     """
-    server = PlatformServer(vault)
+    server, platform = _open(vault, platform)
     policy = _store(vault, platform).project(project)
     readers = server.clusters() & set(policy.value.clusters if policy else ())
     return _ensure(server, desired_project(platform, project, readers))
@@ -100,12 +100,19 @@ def ensure_cluster(vault: hvac.Client, platform: Platform, cluster: str, trust: 
     Returns:
         What was done.
     """
-    return _ensure(PlatformServer(vault), desired_cluster(with_cluster(platform, cluster, trust), cluster))
+    server, platform = _open(vault, platform)
+    return _ensure(server, desired_cluster(with_cluster(platform, cluster, trust), cluster))
 
 
 def with_cluster(platform: Platform, cluster: str, trust: ClusterTrust) -> Platform:
     """A platform that knows one cluster more."""
     return platform.with_declaration(clusters={**platform.declaration.clusters, cluster: trust})
+
+
+def _open(vault: hvac.Client, platform: Platform) -> tuple[PlatformServer, Platform]:
+    """The server, and the platform as it is in the client's namespace."""
+    platform = platform.within(str(vault.adapter.namespace or ""))
+    return PlatformServer(vault, quotas=platform.has_quotas), platform
 
 
 def _ensure(server: PlatformServer, wanted: State) -> list[Action]:
@@ -116,7 +123,7 @@ def _store(vault: hvac.Client, platform: Platform) -> Store:
     return Store(VaultKeyValue(vault, mount=platform.declaration.mount.path))
 
 
-def _readers(server: PlatformServer, vault: hvac.Client, platform: Platform) -> Mapping[str, Iterable[str]]:
+def _readers(server: PlatformServer, vault: hvac.Client, platform: Platform) -> dict[str, Iterable[str]]:
     if not server.has_documents(platform.declaration.mount.path):
         return {}
     store = _store(vault, platform)

@@ -1,15 +1,17 @@
-"""What a platform declares: the mount, the policies, who signs in and how; read from ``infra/vault``.
+"""What a platform declares: the mount, who signs in and how, and which policies; read from a folder of the user.
 
-``platform.yaml`` says all but the policies, which are HCL files beside it with ``${mount}`` and ``${project}`` to fill in.
+``platform.yaml`` says all but the policies. These are HCL files that come with Regcred, with ``${mount}`` and ``${project}`` to
+fill in; a user who changes them keeps copies in ``policies/`` beside ``platform.yaml`` and says ``policies: own``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Template
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -21,6 +23,12 @@ POLICIES = ("console", "dispatch", "platform-admin", "platform-operator", "rotat
 
 PROJECT_POLICIES = ("project-admin", "project-reader")
 """Policies that exist per project."""
+
+EVENT_POLICIES = ("project-reader-events", "sync-events")
+"""Policies that only servers with events take; the first exists per project."""
+
+_VERSION = re.compile(r"# Version ([0-9]{1,9})\b")
+"""The first line of a policy that comes with Regcred; a change of the policy raises the number."""
 
 _Pem = Annotated[
     str,
@@ -58,8 +66,13 @@ class TokenSettings(_Part):
 
 
 class Quotas(_Part):
-    """Rate limits per client, in requests per second."""
+    """Rate limits per client, in requests per second.
 
+    They live in the root namespace only, whatever namespace they are for, and take a token of that namespace.
+    """
+
+    enabled: bool | None = None
+    """Whether to set them. If this is not said: yes, but not for a platform inside a namespace."""
     requests_per_second: int = Field(default=2000, ge=1)
     sign_ins_per_second: int = Field(default=100, ge=1)
 
@@ -129,15 +142,24 @@ class LambdaIamTrust(_Part):
     console: list[_RoleArn] = []
     """Empty where the console does not run on Lambda."""
     sts_endpoint: str = ""
+    """Which STS Vault asks who has signed: this decides who is ``rotate``. Empty: that of ``sts_region``."""
     sts_region: str = ""
+    """The region that the functions sign for (their VaultStsRegion). Empty, or us-east-1: the global endpoint."""
     iam_endpoint: str = ""
-    resolve_unique_ids: bool = True
-    """Whether Vault looks up the roles' ids by its own AWS identity, so that a role made anew is another one."""
+    resolve_unique_ids: bool = False
+    """Whether Vault looks up the roles' unique ids by its own AWS identity. Then a role that is made again is refused, until
+    somebody writes Vault's role again."""
 
 
 class Declaration(_Part):
     """``platform.yaml``."""
 
+    policies: Literal["shipped", "own"] = "shipped"
+    """``own``: those in ``policies/`` beside this file, where there are any, instead of those that come with Regcred."""
+    events: bool = False
+    """Whether clusters may subscribe to Vault's events (HashiCorp Vault Enterprise); other servers refuse such policies."""
+    prepared_projects: list[Label] = []
+    """Projects whose policies and groups are made in advance, so that a platform admin can add them without an operator."""
     mount: MountSettings = MountSettings()
     tokens: TokenSettings = TokenSettings()
     quotas: Quotas = Quotas()
@@ -153,14 +175,28 @@ class Platform:
     declaration: Declaration
     policies: Mapping[str, str] = field(repr=False)
     """By file name without ``.hcl``."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of the policies' copies."""
+    namespace: str = ""
+    """The namespace that all of it is in (Vault Enterprise, OpenBao)."""
 
     def policy(self, name: str, *, project: str = "") -> str:
         """A policy's HCL with the mount and the project filled in."""
         return Template(self.policies[name]).substitute(mount=self.declaration.mount.path, project=project)
 
+    @property
+    def has_quotas(self) -> bool:
+        """Whether quotas are part of the platform."""
+        enabled = self.declaration.quotas.enabled
+        return not self.namespace if enabled is None else enabled
+
     def with_declaration(self, **changes: object) -> Platform:
         """A copy with other parts in the declaration."""
-        return Platform(self.declaration.model_copy(update=changes), self.policies)
+        return replace(self, declaration=self.declaration.model_copy(update=changes))
+
+    def within(self, namespace: str) -> Platform:
+        """A copy that is in a namespace."""
+        return replace(self, namespace=namespace.strip("/"))
 
 
 def default_directory() -> Path:
@@ -174,7 +210,7 @@ def load(directory: Path) -> Platform:
     """Read a declaration and its policies.
 
     Args:
-        directory: A folder with ``platform.yaml`` and ``policies/*.hcl``.
+        directory: A folder with ``platform.yaml``, and with ``policies/*.hcl`` if the user has policies of their own.
 
     Raises:
         MissingError: a file is missing; names it.
@@ -192,15 +228,46 @@ def load(directory: Path) -> Platform:
         declaration = Declaration.model_validate(content)
     except ValidationError as error:
         raise malformed(error, where=str(path)) from None
-    names = (*POLICIES, *PROJECT_POLICIES)
-    return Platform(declaration, {name: _policy(directory / "policies" / f"{name}.hcl") for name in names})
+    policies, notes = _policies(directory / "policies", own=declaration.policies == "own")
+    return Platform(declaration, policies, notes)
+
+
+def _policies(folder: Path, *, own: bool) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The policies' texts, and what is to be said of copies in a folder of the user's."""
+    shipped_folder = default_directory() / "policies"
+    names = (*POLICIES, *PROJECT_POLICIES, *EVENT_POLICIES)
+    policies = {name: _policy(shipped_folder / f"{name}.hcl") for name in names}
+    copies = [name for name in names if (folder / f"{name}.hcl").is_file()]
+    if not copies or folder.resolve() == shipped_folder.resolve():
+        return policies, ()
+    if not own:
+        return policies, (
+            f"{folder} is not used: the policies come with Regcred. Delete the folder, or write 'policies: own' into platform.yaml",
+        )
+    notes = []
+    for name in copies:
+        path = folder / f"{name}.hcl"
+        text, shipped = _policy(path), policies[name]
+        if _version(text) < _version(shipped):
+            notes.append(
+                f"{path} is older (version {_version(text)}) than the policy that comes with Regcred (version "
+                f"{_version(shipped)}); take over what has changed, and its first line"
+            )
+        policies[name] = text
+    return policies, tuple(notes)
+
+
+def _version(policy: str) -> int:
+    """The number in a policy's first line; 0 without one."""
+    found = _VERSION.match(policy)
+    return int(found[1]) if found else 0
 
 
 def _policy(path: Path) -> str:
     """A policy's text. What it leaves to fill in is checked here, before anything is written."""
     text = _text(path)
     template = Template(text)
-    known = {"mount", "project"} if path.stem in PROJECT_POLICIES else {"mount"}
+    known = {"mount", "project"} if path.stem.startswith("project-") else {"mount"}
     strange = sorted(set(template.get_identifiers()) - known) if template.is_valid() else ["…"]
     if strange:
         raise MalformedError(
@@ -215,8 +282,6 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError:
-        raise MissingError(
-            f"{path} can't be read; give the folder that holds platform.yaml and policies/"
-        ) from None
+        raise MissingError(f"{path} can't be read; give the folder that holds platform.yaml") from None
     except UnicodeDecodeError:
         raise MalformedError(f"{path}: is no text in UTF-8", field=path.name) from None

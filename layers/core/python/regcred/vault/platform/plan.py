@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from regcred.vault.login import sts_host
 from regcred.vault.platform.declaration import (
     POLICIES,
     PROJECT_POLICIES,
@@ -15,6 +16,8 @@ from regcred.vault.platform.declaration import (
     LambdaTrust,
     Platform,
 )
+from regcred.vault.platform.resource import Kind, Resource, State
+from regcred.vault.platform.undeclared import foreign
 
 PREFIX = "regcred-"
 """Everything outside the mount that is ours is named so."""
@@ -33,39 +36,6 @@ SYNC_ROLE = "sync"
 
 CONSOLE_ROLE = "console"
 """The role of the console, where it runs in the cluster, or on Lambda."""
-
-
-class Kind(StrEnum):
-    """A kind of thing in Vault, in the order in which they must be made."""
-
-    MOUNT = "secrets engine"
-    MOUNT_CONFIG = "settings of the secrets engine"
-    POLICY = "policy"
-    METHOD = "sign-in method"
-    METHOD_CONFIG = "settings of the sign-in method"
-    ROLE = "sign-in role"
-    ENTITY = "entity"
-    ALIAS = "alias of the entity"
-    GROUP = "group"
-    QUOTA = "quota"
-
-
-_ORDER = list(Kind)
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """One thing in Vault. A role's name is ``<method>/<role>``; an alias is named as its entity."""
-
-    kind: Kind
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
-
-
-State = Mapping[Resource, Mapping[str, Any]]
-"""What is, or shall be, set. Members of groups and targets of aliases are names here, not ids."""
 
 
 class Verb(StrEnum):
@@ -97,22 +67,26 @@ def plan(current: State, desired: State) -> list[Action]:
 
     Args:
         current: What Vault holds of ours.
-        desired: What it shall hold. Only the values named there are compared and set.
+        desired: What it shall hold. Of other values only those are compared that :func:`foreign` knows to matter.
     """
     actions: list[Action] = []
     for resource in sorted(desired, key=_rank):
         wanted, held = desired[resource], current.get(resource)
         if held is None:
             actions.append(Action(Verb.CREATE, resource, wanted))
-        elif changed := tuple(name for name, value in sorted(wanted.items()) if held.get(name) != value):
-            actions.append(Action(Verb.UPDATE, resource, wanted, changed))
+            continue
+        resets = foreign(resource.kind, held, wanted)
+        changed = [name for name, value in wanted.items() if held.get(name) != value]
+        if changed or resets:
+            names = tuple(sorted({*changed, *resets}))
+            actions.append(Action(Verb.UPDATE, resource, {**wanted, **resets}, names))
     extra = [resource for resource in current if resource not in desired]
     actions.extend(Action(Verb.DELETE, resource, {}) for resource in sorted(extra, key=_rank, reverse=True))
     return actions
 
 
 def _rank(resource: Resource) -> tuple[int, str]:
-    return _ORDER.index(resource.kind), resource.name
+    return list(Kind).index(resource.kind), resource.name
 
 
 def desired(platform: Platform, readers: Mapping[str, Iterable[str]]) -> State:
@@ -141,6 +115,13 @@ def desired_project(platform: Platform, project: str, readers: Iterable[str]) ->
         name = project_group(project, policy)
         state[Resource(Kind.POLICY, name)] = {"policy": platform.policy(policy, project=project)}
         state[Resource(Kind.GROUP, name)] = {"policies": [name]}
+    if platform.declaration.events:
+        events = f"{PREFIX}reader-events-{project}"
+        state[Resource(Kind.POLICY, events)] = {
+            "policy": platform.policy("project-reader-events", project=project)
+        }
+        readers_name = project_group(project, "project-reader")
+        state[Resource(Kind.GROUP, readers_name)] = {"policies": sorted([events, readers_name])}
     members = sorted(f"{CLUSTER}{cluster}" for cluster in readers)
     readers_group = Resource(Kind.GROUP, project_group(project, "project-reader"))
     state[readers_group] = {**state[readers_group], "members": members}
@@ -156,6 +137,8 @@ def desired_cluster(platform: Platform, cluster: str) -> State:
     """What Vault must hold for a cluster: a sign-in method of its own, and the entity that its sync signs in as."""
     trust, name = platform.declaration.clusters[cluster], f"{CLUSTER}{cluster}"
     role = _jwt_role(platform, "sync", audience=trust.audience) | {"bound_subject": trust.subject}
+    if platform.declaration.events:
+        role["token_policies"] = [f"{PREFIX}sync", f"{PREFIX}sync-events"]
     return {
         Resource(Kind.METHOD, name): {
             "type": "jwt",
@@ -185,12 +168,9 @@ def _base(platform: Platform) -> State:
     state: dict[Resource, Mapping[str, Any]] = {
         Resource(Kind.MOUNT, mount.path): {"type": "kv", "options": {"version": "2"}},
         Resource(Kind.MOUNT_CONFIG, mount.path): {"max_versions": 1, "cas_required": True},
-        Resource(Kind.QUOTA, f"{PREFIX}requests"): {
-            "path": f"{mount.path}/",
-            "rate": declaration.quotas.requests_per_second,
-        },
+        **_quota(platform, "requests", mount.path, declaration.quotas.requests_per_second),
     }
-    for policy in POLICIES:
+    for policy in (*POLICIES, *(["sync-events"] if declaration.events else [])):
         state[Resource(Kind.POLICY, f"{PREFIX}{policy}")] = {"policy": platform.policy(policy)}
     if declaration.lambda_jwt:
         state |= _lambda_jwt(platform, declaration.lambda_jwt)
@@ -217,11 +197,11 @@ def _lambda_jwt(platform: Platform, trust: LambdaTrust) -> State:
 
 
 def _lambda_iam(platform: Platform, trust: LambdaIamTrust) -> State:
-    config = {"iam_server_id_header_value": trust.server_id}
-    config |= {
-        name: value
-        for name in ("sts_endpoint", "sts_region", "iam_endpoint")
-        if (value := str(getattr(trust, name)))
+    config = {
+        "iam_server_id_header_value": trust.server_id,
+        "sts_endpoint": trust.sts_endpoint or _sts_endpoint(trust.sts_region),
+        "sts_region": trust.sts_region,
+        "iam_endpoint": trust.iam_endpoint,
     }
     state: dict[Resource, Mapping[str, Any]] = {
         Resource(Kind.METHOD, LAMBDA_IAM): {"type": "aws", "description": "dispatch and rotate (Regcred)"},
@@ -270,6 +250,25 @@ def _token(platform: Platform, policy: str) -> dict[str, Any]:
     }
 
 
+def _sts_endpoint(region: str) -> str:
+    """The endpoint that a client of the region signs for; without it Vault asks the global one, which refuses that signature."""
+    return f"https://{sts_host(region)}" if region else ""
+
+
 def _sign_in_quota(platform: Platform, method: str) -> State:
     rate = platform.declaration.quotas.sign_ins_per_second
-    return {Resource(Kind.QUOTA, f"{PREFIX}sign-ins-{method}"): {"path": f"auth/{method}/", "rate": rate}}
+    return _quota(platform, f"sign-ins-{method}", f"auth/{method}", rate)
+
+
+def _quota(platform: Platform, name: str, path: str, rate: int) -> State:
+    """A quota, as the root namespace has it: its path begins with the namespace that it is for."""
+    if not platform.has_quotas:
+        return {}
+    namespace = f"{platform.namespace}/" if platform.namespace else ""
+    name = f"{quota_prefix(platform.namespace)}{name}"
+    return {Resource(Kind.QUOTA, name): {"path": f"{namespace}{path}/", "rate": rate}}
+
+
+def quota_prefix(namespace: str) -> str:
+    """What the names of a namespace's quotas begin with: all quotas of a server share one list."""
+    return f"regcred.{namespace.replace('/', '.')}." if namespace else PREFIX

@@ -10,17 +10,28 @@ from functools import cached_property
 from typing import Any
 
 import hvac
+from hvac.adapters import Adapter
 from hvac.exceptions import InvalidPath
 
-from regcred.errors import ConflictError
-from regcred.vault.platform.plan import CLUSTER, PREFIX, Action, Kind, Resource, Verb
+from regcred.errors import ConflictError, MalformedError
+from regcred.vault.http import without_namespace
+from regcred.vault.platform.plan import CLUSTER, PREFIX, Action, Verb, quota_prefix
+from regcred.vault.platform.resource import Kind, Resource
 
 
 class PlatformServer:
     """One server's view, read when asked for and kept: make a new one after a change by others."""
 
-    def __init__(self, vault: hvac.Client) -> None:
+    def __init__(self, vault: hvac.Client, *, quotas: bool = True) -> None:
         self._vault = vault
+        # Quotas are in the root namespace, whatever namespace they are for.
+        self._root = without_namespace(vault)
+        self._quotas = quotas
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that everything but the quotas is in; empty for none."""
+        return str(self._vault.adapter.namespace or "").strip("/")
 
     def observe(self, wanted: Iterable[Resource]) -> dict[Resource, Mapping[str, Any]]:
         """What Vault holds of the wanted resources; those that it does not hold are left out."""
@@ -40,9 +51,12 @@ class PlatformServer:
             (Kind.POLICY, "sys/policies/acl"),
             (Kind.ENTITY, "identity/entity/name"),
             (Kind.GROUP, "identity/group/name"),
-            (Kind.QUOTA, "sys/quotas/rate-limit"),
         ):
             resources += [Resource(kind, name) for name in self._list(path) if name.startswith(PREFIX)]
+        if self._quotas:
+            names = (self._answer(self._root.list, "sys/quotas/rate-limit") or {}).get("keys", [])
+            prefix = quota_prefix(self.namespace)
+            resources += [Resource(Kind.QUOTA, name) for name in names if name.startswith(prefix)]
         return resources
 
     def has_documents(self, mount: str) -> bool:
@@ -59,12 +73,19 @@ class PlatformServer:
 
         Raises:
             ConflictError: a secrets engine or sign-in method of this name is of another type.
+            MalformedError: the server refused it; names the action.
             RegcredError: what :mod:`regcred.vault.http` raises.
         """
-        if action.verb is Verb.DELETE:
-            self._vault.adapter.delete(f"/v1/{_path(action.resource)}")
-        else:
-            self._write(action)
+        try:
+            if action.verb is Verb.DELETE:
+                self._adapter(action.resource).delete(f"/v1/{_path(action.resource)}")
+            else:
+                self._write(action)
+        except MalformedError as error:
+            raise MalformedError(
+                f"to {action}: the server refused it{_remedy(action)} ({error}); what was done before stays",
+                field=error.field,
+            ) from None
         # What was made may be named by the next action.
         for cache in ("_methods", "_mounts", "_entities"):
             self.__dict__.pop(cache, None)
@@ -82,6 +103,17 @@ class PlatformServer:
                 self._post(f"{_path(action.resource)}/tune", values)
             case Kind.ALIAS:
                 self._write_alias(action.resource.name, values)
+            case Kind.ROLE if _loses_unique_ids(action):
+                # Vault takes no change of this value from true to false, only a new role.
+                self._vault.adapter.delete(f"/v1/{_path(action.resource)}")
+                self._post(_path(action.resource), values)
+            case Kind.ENTITY:
+                for alias in self._other_aliases(action.resource.name):
+                    self._vault.adapter.delete(f"/v1/identity/entity-alias/id/{alias}")
+                body = {name: value for name, value in values.items() if name != "other_aliases"}
+                self._post(_path(action.resource), body)
+            case Kind.QUOTA:
+                self._root.post(f"/v1/{_path(action.resource)}", json=dict(values))
             case Kind.GROUP:
                 # Only what differs: who may set members need not be allowed to set policies.
                 changed = {name: values[name] for name in action.changed or values}
@@ -127,7 +159,21 @@ class PlatformServer:
                 return self._alias(name)
             case Kind.GROUP:
                 return self._group(name)
+            case Kind.ENTITY:
+                held = self._get(_path(resource))
+                return held and {**held, "other_aliases": self._other_aliases(name)}
+            case Kind.QUOTA:
+                return self._answer(self._root.get, _path(resource))
         return self._get(_path(resource))
+
+    def _adapter(self, resource: Resource) -> Adapter:
+        return self._root if resource.kind is Kind.QUOTA else self._vault.adapter
+
+    def _other_aliases(self, entity: str) -> list[str]:
+        """Ids of aliases that let somebody else than the cluster's own sign-in method sign in as the cluster."""
+        held = self._get(f"identity/entity/name/{entity}") or {}
+        own = self._methods.get(entity, {}).get("accessor")
+        return sorted(alias["id"] for alias in held.get("aliases") or () if alias["mount_accessor"] != own)
 
     def _alias(self, entity: str) -> Mapping[str, Any] | None:
         methods = {method["accessor"]: name for name, method in self._methods.items()}
@@ -197,6 +243,16 @@ def _path(resource: Resource) -> str:
         Kind.GROUP: f"identity/group/name/{resource.name}",
         Kind.QUOTA: f"sys/quotas/rate-limit/{resource.name}",
     }[resource.kind]
+
+
+def _loses_unique_ids(action: Action) -> bool:
+    return "resolve_aws_unique_ids" in action.changed and not action.values["resolve_aws_unique_ids"]
+
+
+def _remedy(action: Action) -> str:
+    if action.resource.kind is Kind.POLICY and "subscribe_event_types" in str(action.values.get("policy")):
+        return "; only HashiCorp Vault has events, so set 'events: false' for OpenBao"
+    return ""
 
 
 def carry_out(server: PlatformServer, actions: Iterable[Action], *, prune: bool) -> list[Action]:

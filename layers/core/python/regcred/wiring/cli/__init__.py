@@ -114,6 +114,11 @@ class OwnPlatform:
     vault: hvac.Client
     platform: Platform
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """See :class:`regcred.vault.platform.Platform`."""
+        return self.platform.notes
+
     def plan(self) -> list[Action]:
         """See :func:`regcred.vault.platform.plan_platform`."""
         from regcred.vault.platform import plan_platform
@@ -147,7 +152,7 @@ def platform(directory: Path | None, around: Around = silently) -> OwnPlatform:
     """The user's Vault beside a platform's declaration.
 
     Args:
-        directory: The folder with ``platform.yaml`` and ``policies/``; None for the one that ``REGCRED_PLATFORM``
+        directory: The folder with ``platform.yaml``; None for the one that ``REGCRED_PLATFORM``
             names, or else what comes with Regcred.
         around: See :func:`store`.
 
