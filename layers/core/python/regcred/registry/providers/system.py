@@ -1,8 +1,8 @@
 """Regcred's own system registry: short-lived pull secrets, made by its token service for the project's own identity.
 
-Contract (the service is ours): ``POST /v1/credentials`` with the project's identity token as Bearer and
-``{"repositories": [...], "expires_in": seconds}`` answers 201 ``{"id", "username", "password", "expires_at"}``;
-``DELETE /v1/credentials/{id}`` ends one. The service knows the project by the token's subject, the project's IAM role.
+Contract (:mod:`regcred.token.web`): ``POST /v1/credentials`` with the project's identity token as Bearer and
+``{"project": name, "repositories": [...], "expires_in": seconds}`` answers 201 ``{"id", "username", "password", "expires_at"}``;
+``DELETE /v1/credentials/{id}?project=name`` ends one. The service takes the token's subject, the project's IAM role, for proof.
 """
 
 from __future__ import annotations
@@ -68,7 +68,11 @@ class SystemProvider:
             "POST",
             _url(definition),
             auth=_identity(definition, context),
-            document={"repositories": list(definition.scopes()), "expires_in": definition.lifetime_seconds},
+            document={
+                "project": context.reference.project,
+                "repositories": list(definition.scopes()),
+                "expires_in": definition.lifetime_seconds,
+            },
         )
         remedy = "let the system registry know this project's IAM role"
         fields = transport.expect(answer, what=what, remedy=remedy, ok=(201,)).fields(what=what)
@@ -88,7 +92,9 @@ class SystemProvider:
     def revoke(self, definition: SystemDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
         """Delete the pull secret."""
         answer = transport.send(
-            "DELETE", f"{_url(definition)}/{issued.revocation_id}", auth=_identity(definition, context)
+            "DELETE",
+            f"{_url(definition)}/{issued.revocation_id}?project={context.reference.project}",
+            auth=_identity(definition, context),
         )
         what = f"{definition.token_host}, asked to end a pull secret,"
         transport.expect(answer, what=what, remedy="let it know this project's IAM role", ok=(200, 204, 404))

@@ -1,0 +1,88 @@
+"""What the token server needs of the outside: a signer whose key it never sees, its documents, and who a caller is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.system import EndedLogins, Person, SystemConfig, SystemKeys
+
+
+class Signer(Protocol):
+    """Signs by ECDSA with P-256 and SHA-256, with a key that stays where it is."""
+
+    def sign(self, data: bytes, *, version: int = 0) -> str:
+        """The signature as JWS has it (RFC 7518, section 3.4), base64url without padding.
+
+        Args:
+            data: What to sign.
+            version: The version of the key; the newest if 0.
+
+        Raises:
+            TransientError: Vault is sealed, busy or out of reach.
+            RefusedError: the server may not sign.
+        """
+
+
+class Records(Protocol):
+    """The documents of the system registry. Methods raise what :class:`regcred.vault.interface.KeyValue` raises."""
+
+    def config(self) -> SystemConfig:
+        """How the system registry is set up. Raises MissingError if it never was."""
+
+    def keys(self) -> SystemKeys:
+        """The public keys."""
+
+    def project(self, project: str) -> ProjectPolicy | None:
+        """What a project may use; None if there is no such project."""
+
+    def ended(self, owner: str) -> EndedLogins:
+        """Which logins of a project, or of people (:data:`PEOPLE`), have ended early."""
+
+    def change_ended(self, owner: str, change: Callable[[EndedLogins], EndedLogins]) -> None:
+        """Change that by check-and-set; ``change`` may be called more than once."""
+
+    def remember_once(self, owner: str, digest: str, *, until: float, now: float) -> bool:
+        """Remember that an identity token was used; False if it was before. Times are seconds since the epoch.
+
+        Raises:
+            TransientError: too many tokens of this owner are remembered at the moment.
+        """
+
+
+PEOPLE = "_people"
+"""The owner of people's logins; no project can have this name."""
+
+
+class People(Protocol):
+    """Vault's identity entities and groups."""
+
+    def introspect(self, identity_token: str) -> Person | None:
+        """Whose identity token this is (Vault's ``identity/oidc``), or None if Vault does not vouch for it."""
+
+    def groups(self, entity: str) -> frozenset[str] | None:
+        """The names of the groups of an entity, inherited ones too; None if it is gone or disabled."""
+
+
+class Issuers(Protocol):
+    """Checks identity tokens of cloud accounts."""
+
+    def subject(self, token: str, config: SystemConfig, *, audience: str) -> Identity:
+        """Who a token is of.
+
+        Raises:
+            RefusedError: its signature, issuer, audience or times are not good.
+            TransientError: the issuer's keys can't be fetched at the moment.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a good identity token says."""
+
+    issuer: str
+    subject: str
+    expires_at: float
+    """Seconds since the epoch."""

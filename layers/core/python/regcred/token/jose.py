@@ -1,0 +1,68 @@
+"""JSON Web Tokens that are signed elsewhere: assembled here, and the keys that check them. Pure.
+
+Contracts: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7638 (thumbprint).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+ALGORITHM = "ES256"
+COORDINATE_BYTES = 32
+"""Of a point on P-256."""
+
+
+def encode(raw: bytes) -> str:
+    """Base64url without padding."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def assemble(header: Mapping[str, Any], claims: Mapping[str, Any], sign: Callable[[bytes], str]) -> str:
+    """A compact JWS.
+
+    Args:
+        header: Its header, without ``alg``.
+        claims: Its payload.
+        sign: Makes the signature of the signing input, base64url without padding.
+    """
+    head = encode(_json({"alg": ALGORITHM, **header}))
+    signing_input = f"{head}.{encode(_json(claims))}"
+    return f"{signing_input}.{sign(signing_input.encode())}"
+
+
+def jwk(pem: str) -> dict[str, str]:
+    """A public key as a JWK.
+
+    Raises:
+        ValueError: it is no key on P-256.
+    """
+    key = serialization.load_pem_public_key(pem.encode())
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise ValueError("is not an ECDSA key on P-256")  # noqa: TRY004 - a wrong value, not a wrong call
+    point = key.public_numbers()
+    x, y = (number.to_bytes(COORDINATE_BYTES, "big") for number in (point.x, point.y))
+    return {"kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y)}
+
+
+def thumbprint(key: Mapping[str, str]) -> str:
+    """The RFC 7638 thumbprint of a JWK on P-256, which names it."""
+    members = {name: key[name] for name in ("crv", "kty", "x", "y")}
+    return encode(hashlib.sha256(_json(dict(sorted(members.items())))).digest())
+
+
+def x5c(pem: str) -> list[str]:
+    """A certificate as the header ``x5c`` has it: base64 of its DER form."""
+    der = x509.load_pem_x509_certificate(pem.encode()).public_bytes(serialization.Encoding.DER)
+    return [base64.b64encode(der).decode()]
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -1,0 +1,119 @@
+"""The scopes that a client asks for, and the access that a token gives. Pure.
+
+Contract: https://distribution.github.io/distribution/spec/auth/scope/ (grammar of a scope),
+https://distribution.github.io/distribution/spec/auth/jwt/ (the ``access`` claim).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from regcred.errors import MalformedError
+
+SCOPES_MAX = 20
+"""Scopes of one request. A push that mounts blobs across repositories asks for two or three."""
+
+SCOPE_LENGTH_MAX = 512
+"""Characters of one scope."""
+
+ACTIONS_MAX = 8
+"""Actions of one scope."""
+
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_WORD = re.compile(r"[a-z]+|\*")
+_TYPE = re.compile(r"[a-z0-9]+(?:\([a-z0-9]+\))?")
+
+PULL, PUSH, DELETE, EVERYTHING = "pull", "push", "delete", "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One resource and what shall be done with it."""
+
+    kind: str
+    """``repository`` or ``registry``."""
+    name: str
+    actions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One resource and what may be done with it."""
+
+    kind: str
+    name: str
+    actions: frozenset[str]
+
+    def claim(self) -> dict[str, Any]:
+        """One entry of a token's ``access`` claim."""
+        return {"type": self.kind, "name": self.name, "actions": sorted(self.actions)}
+
+
+def parse_scopes(values: Iterable[str]) -> list[Scope]:
+    """Read the scopes of a request: each value of ``scope`` holds one, or several with spaces between them.
+
+    A resource of a class, as in ``repository(plugin)``, is of no kind that this registry has, and is left out.
+
+    Raises:
+        MalformedError: there are too many, or one does not fit the grammar.
+    """
+    texts: list[str] = []
+    for value in values:
+        if len(value) > SCOPES_MAX * (SCOPE_LENGTH_MAX + 1):
+            raise MalformedError("scope: is too long", field="scope")
+        texts += value.split()
+    if len(texts) > SCOPES_MAX:
+        raise MalformedError(f"scope: at most {SCOPES_MAX} scopes can be asked for at once", field="scope")
+    scopes = [parse_scope(text) for text in texts]
+    return [scope for scope in scopes if "(" not in scope.kind]
+
+
+def parse_scope(text: str) -> Scope:
+    """Read one scope, ``<type>:<name>:<action>,...``; the name may hold a host with a port.
+
+    Raises:
+        MalformedError: it does not fit the grammar.
+    """
+    if len(text) > SCOPE_LENGTH_MAX:
+        raise MalformedError(f"scope: is longer than {SCOPE_LENGTH_MAX} characters", field="scope")
+    kind, _, rest = text.partition(":")
+    name, _, listed = rest.rpartition(":")
+    actions = listed.split(",")
+    if (
+        not _TYPE.fullmatch(kind)
+        or not name
+        or len(actions) > ACTIONS_MAX
+        or not all(_WORD.fullmatch(action) for action in actions)
+    ):
+        raise MalformedError(
+            "scope: is not of the form <type>:<name>:<actions>, as in repository:payments/web:pull",
+            field="scope",
+        )
+    return Scope(kind, name, frozenset(actions))
+
+
+def is_repository(name: str) -> bool:
+    """Whether a name is one that a repository can have, of 255 characters at most (Distribution's reference grammar)."""
+    return len(name) <= 255 and _REPOSITORY.fullmatch(name) is not None  # noqa: PLR2004 - named in the docstring
+
+
+def intersect(scopes: Sequence[Scope], may: Iterable[Access]) -> list[Access]:
+    """What of the scopes a client gets: the actions that it asked for and may have, resource by resource.
+
+    Args:
+        scopes: What was asked for.
+        may: What the client may do with each of these resources.
+    """
+    allowed = {(access.kind, access.name): access.actions for access in may}
+    granted: dict[tuple[str, str], frozenset[str]] = {}
+    for scope in scopes:
+        key = (scope.kind, scope.name)
+        have = allowed.get(key, frozenset())
+        got = have if EVERYTHING in scope.actions and EVERYTHING not in have else scope.actions & have
+        if got:
+            granted[key] = granted.get(key, frozenset()) | got
+    return [Access(kind, name, actions) for (kind, name), actions in granted.items()]

@@ -1,0 +1,280 @@
+"""What the token server does with each request. It decides and signs; the web edge only reads and answers."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import SecretStr
+
+from regcred.errors import MalformedError, MissingError, RefusedError
+from regcred.reference import check_label
+from regcred.token import access as who_may
+from regcred.token import jose, scope
+from regcred.token.interface import PEOPLE, Issuers, People, Records, Signer
+from regcred.token.login import REPOSITORIES_MAX, Login, Owner, check, claims_of
+from regcred.vault.records.system import SystemConfig, SystemKeys
+
+TOKEN_LEEWAY_SECONDS = 5
+"""An access token is good from this long before it was made: clocks differ."""
+
+PROJECT_LOGIN_SECONDS = (600, 86400)
+"""The shortest and the longest life of a project's login."""
+
+USER_MAX = 64
+"""Characters of a user name."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """The answer to a client: an access token for the registry."""
+
+    token: SecretStr
+    expires_in: int
+    """Seconds."""
+    issued_at: datetime
+    access: Sequence[scope.Access]
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedLogin:
+    """A new login."""
+
+    identifier: str
+    user: str
+    password: SecretStr
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TokenService:
+    """The verb over its interfaces.
+
+    Args:
+        records: The documents of the system registry.
+        people: Vault's entities and groups.
+        issuers: Checks the identity tokens of projects.
+        tokens: Signs access tokens.
+        logins: Signs logins, with a key that no registry trusts.
+        now: The time, aware, UTC.
+    """
+
+    records: Records
+    people: People
+    issuers: Issuers
+    tokens: Signer
+    logins: Signer
+    now: Callable[[], datetime]
+
+    def access_token(
+        self, user: str, password: SecretStr, *, service: str, scopes: Sequence[str]
+    ) -> AccessToken:
+        """Give a client an access token for what it asks for and may have.
+
+        Args:
+            user: Its user name.
+            password: Its password, a login.
+            service: The ``service`` it asks for.
+            scopes: The values of ``scope``.
+
+        Raises:
+            RefusedError: the login is not good.
+            MalformedError: the service or a scope is wrong.
+            TransientError: Vault can't be asked at the moment.
+        """
+        config, keys, now = self.records.config(), self.records.keys(), self.now()
+        asked = scope.parse_scopes(scopes)
+        login = self._login(user, password, config, keys)
+        if service != config.service:
+            raise MalformedError(f"service: is not {config.service}", field="service")
+        standing = self._standing(login)
+        granted = scope.intersect(asked, who_may.may(standing, asked, community=config.community))
+        seconds = min(config.token_seconds, int((login.expires_at - now).total_seconds()))
+        claims = {
+            "iss": config.issuer,
+            "sub": login.user,
+            "aud": config.service,
+            "exp": int(now.timestamp()) + seconds,
+            "nbf": int(now.timestamp()) - TOKEN_LEEWAY_SECONDS,
+            "iat": int(now.timestamp()),
+            "jti": secrets.token_hex(16),
+            "access": [one.claim() for one in granted],
+        }
+        return AccessToken(SecretStr(self._signed(claims, config, keys)), seconds, now, granted)
+
+    def project_login(
+        self, identity_token: SecretStr, *, project: str, repositories: Sequence[str], seconds: int
+    ) -> IssuedLogin:
+        """Make a pull-only login for the project whose IAM role an identity token is of.
+
+        Args:
+            project: The project that the caller claims to be; its document in Vault must name the role.
+            identity_token: A JWT of the role for this server (AWS STS GetWebIdentityToken). Each works once.
+            repositories: Prefixes that the login is limited to; all of the project if empty.
+            seconds: How long it shall live.
+
+        Raises:
+            RefusedError: the token is not good, was used before, or no project has that role.
+            MalformedError: the lifetime or a prefix is wrong.
+        """
+        shortest, longest = PROJECT_LOGIN_SECONDS
+        if not shortest <= seconds <= longest:
+            raise MalformedError(f"expires_in: must be {shortest} to {longest} seconds", field="expires_in")
+        if len(repositories) > REPOSITORIES_MAX or not all(
+            scope.is_repository(prefix.rstrip("/")) for prefix in repositories
+        ):
+            raise MalformedError(
+                f"repositories: must be at most {REPOSITORIES_MAX} names or prefixes of repositories",
+                field="repositories",
+            )
+        config, keys = self.records.config(), self.records.keys()
+        self._check_project(project, identity_token, config)
+        stray = [name for name in repositories if name.partition("/")[0] not in {project, *config.community}]
+        if stray:
+            raise RefusedError(f"repository {stray[0]} does not belong to project {project}")
+        now = self.now()
+        login = Login(
+            owner=Owner.PROJECT,
+            subject=project,
+            user=f"project-{project}"[:USER_MAX],
+            identifier=secrets.token_hex(16),
+            issued_at=now,
+            expires_at=now + timedelta(seconds=seconds),
+            repositories=tuple(repositories),
+        )
+        return self._issued(login, config, keys)
+
+    def end_project_login(self, identity_token: SecretStr, *, project: str, identifier: str) -> None:
+        """End a login of the project whose IAM role an identity token is of; ending it twice is ending it once."""
+        if len(identifier) != 2 * 16 or not set(identifier) <= set("0123456789abcdef"):
+            raise MalformedError("id: is not the id of a login", field="id")
+        self._check_project(project, identity_token, self.records.config())
+        now = self.now()
+        until = now + timedelta(seconds=PROJECT_LOGIN_SECONDS[1])
+        self.records.change_ended(project, lambda old: old.deny(identifier, until, now=now))
+
+    def person_login(self, identity_token: SecretStr, *, seconds: int) -> IssuedLogin:
+        """Make a login for the person of an identity token of Vault.
+
+        Args:
+            identity_token: From Vault's ``identity/oidc/token/regcred-system``.
+            seconds: How long it shall live; the platform's limit if 0 or more than that.
+
+        Raises:
+            RefusedError: Vault does not vouch for the token.
+        """
+        config, keys, now = self.records.config(), self.records.keys(), self.now()
+        person = self.people.introspect(identity_token.get_secret_value())
+        if person is None or self.people.groups(person.entity) is None:
+            raise RefusedError("Vault does not vouch for this identity token; sign in to Vault again")
+        lifetime = min(seconds or config.login_seconds, config.login_seconds)
+        login = Login(
+            owner=Owner.PERSON,
+            subject=person.entity,
+            user=_user_name(person.name),
+            identifier=secrets.token_hex(16),
+            issued_at=now,
+            expires_at=now + timedelta(seconds=lifetime),
+            repositories=(),
+        )
+        return self._issued(login, config, keys)
+
+    def end_person_logins(self, user: str, password: SecretStr) -> None:
+        """End all logins of a person, by one of them.
+
+        Raises:
+            RefusedError: the login is not good, or is a project's.
+        """
+        config = self.records.config()
+        login = self._login(user, password, config, self.records.keys())
+        if login.owner is not Owner.PERSON:
+            raise RefusedError("this login belongs to a project: revoke its registry instead")
+        now, longest = self.now(), timedelta(seconds=config.login_seconds)
+        self.records.change_ended(PEOPLE, lambda old: old.end_person(login.subject, now=now, longest=longest))
+
+    def _login(self, user: str, password: SecretStr, config: SystemConfig, keys: SystemKeys) -> Login:
+        login = check(user, password.get_secret_value(), issuer=config.issuer, keys=keys.logins)
+        if login.owner is Owner.PROJECT:
+            ended = self.records.ended(login.subject).ends(login.identifier, login.issued_at)
+        else:
+            since = self.records.ended(PEOPLE).people.get(login.subject)
+            # A login tells full seconds only, so one that was made in the same second is taken for an older one.
+            ended = since is not None and login.issued_at <= since
+        if ended or login.expires_at <= self.now():
+            raise RefusedError("this login was revoked, or it has expired")
+        return login
+
+    def _standing(self, login: Login) -> who_may.Standing:
+        if login.owner is Owner.PROJECT:
+            if self.records.project(login.subject) is None:
+                raise RefusedError(f"project {login.subject} does not exist any longer")
+            return who_may.of_project(login.subject, login.repositories)
+        groups = self.people.groups(login.subject)
+        if groups is None:
+            raise RefusedError("Vault does not know this person any longer")
+        return who_may.of_groups(groups)
+
+    def _check_project(self, project: str, identity_token: SecretStr, config: SystemConfig) -> None:
+        """Refuse whoever is not the IAM role that the project's document names."""
+        policy = self.records.project(check_label(project, field="project"))
+        token = identity_token.get_secret_value()
+        identity = self.issuers.subject(token, config, audience=config.token_url)
+        if (
+            policy is None
+            or not policy.role_arn
+            or _without_path(policy.role_arn) != _without_path(identity.subject)
+        ):
+            raise RefusedError(
+                f"project {project} does not exist, or {identity.subject[:200]} is not its IAM role; a platform admin sets "
+                f"role_arn in platform/projects/{project}"
+            )
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        now = self.now().timestamp()
+        if not self.records.remember_once(project, digest, until=identity.expires_at, now=now):
+            raise RefusedError("this identity token was used before; each works once")
+
+    def _issued(self, login: Login, config: SystemConfig, keys: SystemKeys) -> IssuedLogin:
+        # Any key of logins will do for checking; the newest version signs.
+        newest = max(keys.logins, key=lambda kid: int(keys.logins[kid].get("version", "0")), default="")
+        if not newest:
+            raise MissingError("the system registry has no key for logins; run: regcred system init")
+        version = int(keys.logins[newest]["version"])
+        password = jose.assemble(
+            {"typ": "JWT", "kid": newest},
+            claims_of(login, issuer=config.issuer),
+            lambda data: self.logins.sign(data, version=version),
+        )
+        return IssuedLogin(login.identifier, login.user, SecretStr(password), login.expires_at)
+
+    def _signed(self, claims: dict[str, Any], config: SystemConfig, keys: SystemKeys) -> str:
+        key = keys.signing(self.now())
+        if key is None:
+            raise MissingError("the system registry has no signing key; run: regcred system init")
+        named: dict[str, Any] = (
+            {"kid": key.kid} if config.key_header == "kid" else {"x5c": jose.x5c(key.certificate)}
+        )
+        return jose.assemble(
+            {"typ": "JWT", **named}, claims, lambda data: self.tokens.sign(data, version=key.version)
+        )
+
+
+def _without_path(arn: str) -> str:
+    """A role's ARN without its path, as STS names it in sessions and may name it in tokens."""
+    head, _, name = arn.partition(":role/")
+    return f"{head}:role/{name.rpartition('/')[2]}"
+
+
+def _user_name(name: str) -> str:
+    kept = "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter in "-_.@") else "-" for letter in name
+    )
+    return kept[:USER_MAX] or "person"
+
+
+def utc_now() -> datetime:
+    """The time, aware."""
+    return datetime.now(UTC)

@@ -1,0 +1,150 @@
+"""The documents of the system registry: how it is set up, its public keys, and which logins have ended. No secret is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from regcred.errors import TransientError
+from regcred.vault.records.document import Declared, Label, Record
+
+DENIED_MAX = 1000
+"""Single logins of a project that are remembered as ended. One more, and all that were issued until then end."""
+
+USED_MAX = 500
+"""Identity tokens of a project that are remembered at once; each lives some minutes."""
+
+
+class TrustedIssuer(Declared):
+    """Who signs the identity tokens of projects: an AWS account's outbound web identity federation."""
+
+    issuer: str = Field(pattern=r"https://[^\s?#]+", max_length=512)
+    """The ``iss`` of its tokens."""
+    jwks: dict[str, Any] = {}
+    """Its public keys as a JWK set; fetched from the issuer if empty."""
+
+
+class SystemConfig(Declared):
+    """``system/config``: written by ``regcred system init``."""
+
+    host: str = Field(max_length=255)
+    """The registry's host[:port], as it stands in image names."""
+    token_url: str = Field(pattern=r"https?://[^\s?#]+", max_length=512)
+    """Where the token server is reached, without a path."""
+    issuer: str = Field(max_length=255)
+    """The ``iss`` of access tokens, as the registry is told (REGISTRY_AUTH_TOKEN_ISSUER)."""
+    service: str = Field(max_length=255)
+    """The ``aud`` of access tokens, as the registry is told (REGISTRY_AUTH_TOKEN_SERVICE)."""
+    key_header: Literal["kid", "x5c"] = "kid"
+    """How an access token names its key: by its id, for a JWK set (Distribution 3), or by its certificate, for a bundle (2.8 and 3)."""
+    token_seconds: int = Field(default=300, ge=60, le=3600)
+    """How long an access token lives."""
+    login_seconds: int = Field(default=43200, ge=600, le=604800)
+    """How long a person's login lives at most."""
+    community: list[Label] = ["community", "library"]
+    """First components of repositories that everybody may pull who has a login."""
+    issuers: list[TrustedIssuer] = Field(default=[], max_length=16)
+    """Who may vouch for projects."""
+
+
+class SystemKey(Record):
+    """One version of the key that signs access tokens."""
+
+    version: int
+    """Its version in the transit engine."""
+    kid: str
+    """Its RFC 7638 thumbprint."""
+    jwk: dict[str, str]
+    certificate: str
+    """PEM; made for this key by an authority that was thrown away afterwards."""
+    authority: str
+    """PEM of that authority: what a registry has in its bundle."""
+    signs_from: AwareDatetime
+    """From when it signs. Registries load keys at their start, so they must have it before."""
+
+
+class SystemKeys(Record):
+    """``system/keys``: the public keys, oldest first."""
+
+    keys: list[SystemKey] = []
+    logins: dict[str, dict[str, str]] = {}
+    """By key id, the public keys that logins are checked with, as JWKs."""
+
+    def signing(self, now: datetime) -> SystemKey | None:
+        """The newest key whose time to sign has come."""
+        ready = [key for key in self.keys if key.signs_from <= now]
+        return max(ready, key=lambda key: key.version, default=None)
+
+    def jwks(self) -> dict[str, list[Mapping[str, str]]]:
+        """All keys as a JWK set."""
+        return {"keys": [{**key.jwk, "kid": key.kid, "alg": "ES256", "use": "sig"} for key in self.keys]}
+
+    def bundle(self) -> str:
+        """All authorities as a bundle of certificates."""
+        return "".join(key.authority for key in self.keys)
+
+
+class UsedTokens(Record):
+    """``system/used/<project>``: digests of identity tokens that were used, until they end by themselves."""
+
+    tokens: dict[str, float] = {}
+    """By digest, when the token ends, in seconds since the epoch."""
+
+    def with_token(self, digest: str, *, until: float, now: float) -> UsedTokens:
+        """The document with one token more.
+
+        Raises:
+            TransientError: too many are remembered at the moment.
+        """
+        left = {name: end for name, end in self.tokens.items() if end > now}
+        if len(left) >= USED_MAX:
+            raise TransientError(
+                f"more than {USED_MAX} identity tokens of this project are in use; try again in a few minutes",
+                retry_after=timedelta(minutes=1),
+            )
+        return UsedTokens(tokens=left | {digest: until})
+
+
+class EndedLogins(Record):
+    """``system/ended/<project>``, and ``system/ended/_people``: which logins are refused before their time."""
+
+    not_before: AwareDatetime | None = None
+    """All logins that were issued before are refused."""
+    denied: dict[str, AwareDatetime] = {}
+    """By a login's id, when it would have ended by itself."""
+    people: dict[str, AwareDatetime] = {}
+    """By an entity's id, the time before which its logins are refused."""
+
+    def ends(self, identifier: str, issued_at: datetime) -> bool:
+        """Whether a login is refused."""
+        before = self.not_before
+        return identifier in self.denied or (before is not None and issued_at < before)
+
+    def deny(self, identifier: str, until: datetime, *, now: datetime) -> EndedLogins:
+        """The document with one login more; those that have ended by themselves are dropped."""
+        left = {name: end for name, end in self.denied.items() if end > now} | {identifier: until}
+        if len(left) > DENIED_MAX:
+            return self.model_copy(update={"not_before": now, "denied": {}})
+        return self.model_copy(update={"denied": left})
+
+    def end_all(self, *, now: datetime) -> EndedLogins:
+        """The document with all logins ended that were issued until now."""
+        return self.model_copy(update={"not_before": now, "denied": {}})
+
+    def end_person(self, entity: str, *, now: datetime, longest: timedelta) -> EndedLogins:
+        """The document with all logins of a person ended."""
+        left = {name: since for name, since in self.people.items() if since > now - longest}
+        return self.model_copy(update={"people": left | {entity: now}})
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who a person is to Vault."""
+
+    entity: str
+    """The id of the identity entity."""
+    name: str

@@ -1,0 +1,172 @@
+"""The documents of the system registry, and the people behind its logins, in Vault or OpenBao."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import hvac
+from hvac.exceptions import InvalidPath
+
+from regcred.errors import ConflictError, MalformedError, MissingError, TransientError
+from regcred.reference import check_label
+from regcred.vault.interface import KeyValue
+from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.document import Record
+from regcred.vault.records.paths import project_path
+from regcred.vault.records.system import EndedLogins, Person, SystemConfig, SystemKeys, UsedTokens
+
+R = TypeVar("R", bound=Record)
+
+CONFIG = "system/config"
+KEYS = "system/keys"
+CAS_ATTEMPTS = 8
+"""How often a change is tried against other writers before it gives up."""
+
+GROUPS_MAX = 1000
+"""Groups of one person that are looked at."""
+
+
+def ended_path(owner: str) -> str:
+    """Where it stands which logins of a project, or of people, have ended early."""
+    return f"system/ended/{owner if owner.startswith('_') else check_label(owner, field='project')}"
+
+
+def used_path(project: str) -> str:
+    """Where it stands which identity tokens of a project were used."""
+    return f"system/used/{check_label(project, field='project')}"
+
+
+@dataclass(frozen=True, slots=True)
+class SystemRecords:
+    """The documents over a KV v2 mount."""
+
+    kv: KeyValue
+
+    def config(self) -> SystemConfig:
+        """How the system registry is set up.
+
+        Raises:
+            MissingError: it never was.
+        """
+        found = self.read(CONFIG, SystemConfig)[0]
+        if found is None:
+            raise MissingError("the system registry is not set up; run: regcred system init")
+        return found
+
+    def keys(self) -> SystemKeys:
+        """The public keys; none if there are none yet."""
+        return self.read(KEYS, SystemKeys)[0] or SystemKeys()
+
+    def project(self, project: str) -> ProjectPolicy | None:
+        """What a project may use; None if there is no such project."""
+        return self.read(project_path(project), ProjectPolicy)[0]
+
+    def ended(self, owner: str) -> EndedLogins:
+        """Which logins have ended early."""
+        return self.read(ended_path(owner), EndedLogins)[0] or EndedLogins()
+
+    def change_ended(self, owner: str, change: Callable[[EndedLogins], EndedLogins]) -> None:
+        """Change that by check-and-set.
+
+        Raises:
+            TransientError: others wrote each time.
+        """
+        self._change(ended_path(owner), EndedLogins, lambda old: change(old or EndedLogins()))
+
+    def remember_once(self, owner: str, digest: str, *, until: float, now: float) -> bool:
+        """Remember that an identity token was used; False if it was before. Times are seconds since the epoch."""
+        first = True
+
+        def change(old: UsedTokens | None) -> UsedTokens | None:
+            nonlocal first
+            first = digest not in (old.tokens if old else {})
+            return (old or UsedTokens()).with_token(digest, until=until, now=now) if first else None
+
+        self._change(used_path(owner), UsedTokens, change)
+        return first
+
+    def read(self, path: str, model: type[R]) -> tuple[R | None, int]:
+        """A document and its version; None and the version to write over if there is none."""
+        document = self.kv.read(path)
+        if document is None:
+            return None, self.kv.version(path)
+        return model.parse(document.fields, path=path), document.version
+
+    def write(self, path: str, record: Record, *, cas: int) -> int:
+        """Write a document over a version."""
+        return self.kv.write(path, record.fields(), cas=cas)
+
+    def _change(self, path: str, model: type[R], change: Callable[[R | None], R | None]) -> None:
+        for _ in range(CAS_ATTEMPTS):
+            old, version = self.read(path, model)
+            new = change(old)
+            if new is None or new == old:
+                return
+            try:
+                self.write(path, new, cas=version)
+            except ConflictError:
+                continue
+            return
+        raise TransientError(f"{path}: others write at the same time; try again")
+
+
+def _subject(identity_token: str) -> str:
+    """The subject of an identity token that Vault has checked: the id of an entity."""
+    claims = identity_token.split(".")[1]
+    try:
+        return str(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["sub"])
+    except (ValueError, KeyError, TypeError):
+        raise MalformedError("Vault's identity token has no subject") from None
+
+
+@dataclass(frozen=True, slots=True)
+class VaultPeople:
+    """:class:`regcred.token.interface.People` over Vault's identity engine.
+
+    Contracts: https://developer.hashicorp.com/vault/api-docs/secret/identity/tokens (introspect),
+    https://developer.hashicorp.com/vault/api-docs/secret/identity/entity, .../group.
+    """
+
+    client: hvac.Client
+    client_id: str
+    """The ``aud`` of identity tokens that are meant for the token server."""
+
+    def introspect(self, identity_token: str) -> Person | None:
+        """Whose identity token this is, or None if Vault does not vouch for it."""
+        answer = self.client.adapter.post(
+            "/v1/identity/oidc/introspect", json={"token": identity_token, "client_id": self.client_id}
+        )
+        if not isinstance(answer, Mapping) or answer.get("active") is not True:
+            return None
+        entity = self._entity(_subject(identity_token))
+        return None if entity is None else Person(str(entity["id"]), str(entity["name"]))
+
+    def groups(self, entity: str) -> frozenset[str] | None:
+        """The names of the groups of an entity, inherited ones too; None if it is gone or disabled."""
+        found = self._entity(entity)
+        if found is None:
+            return None
+        ids = found.get("group_ids") or []
+        if not isinstance(ids, list) or len(ids) > GROUPS_MAX:
+            raise MalformedError(f"the identity entity {entity} has more than {GROUPS_MAX} groups")
+        return frozenset(name for identifier in ids if (name := self._group_name(str(identifier))))
+
+    def _entity(self, entity: str) -> Mapping[str, Any] | None:
+        found = self._read(f"/v1/identity/entity/id/{entity}")
+        return None if found is None or found.get("disabled") else found
+
+    def _group_name(self, identifier: str) -> str:
+        found = self._read(f"/v1/identity/group/id/{identifier}")
+        return str(found["name"]) if found else ""
+
+    def _read(self, path: str) -> Mapping[str, Any] | None:
+        try:
+            answer = self.client.adapter.get(path)
+        except InvalidPath:
+            return None
+        data = answer.get("data") if isinstance(answer, Mapping) else None
+        return data if isinstance(data, Mapping) else None
