@@ -1,0 +1,118 @@
+"""The public side of the signing keys: each version is certified by an authority that is made for it and thrown away. Pure.
+
+A registry that knows the authority (2.8 and 3, ``rootcertbundle``) takes the certificate in a token's header; one that knows the
+JWK set (3, ``jwks``) takes the key's id. Nobody can certify another key: the authority's private key is never stored.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from regcred.errors import MalformedError
+from regcred.token import jose
+from regcred.vault.records.system import SystemKey, SystemKeys
+
+CERTIFICATE_LIFE = timedelta(days=3650)
+"""A key is taken out of use by taking it from the registry's bundle, not by its certificate's end."""
+
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+def certified(version: int, public_pem: str, *, signs_from: datetime, now: datetime) -> SystemKey:
+    """What is published of a version of the signing key.
+
+    Args:
+        version: Its version in the transit engine.
+        public_pem: Its public key.
+        signs_from: From when it signs.
+        now: The time.
+
+    Raises:
+        MalformedError: it is no ECDSA key on P-256.
+    """
+    try:
+        public_jwk = jose.jwk(public_pem)
+    except ValueError as error:
+        raise MalformedError(f"version {version} of the signing key {error}", field="type") from None
+    kid = jose.thumbprint(public_jwk)
+    authority_key = ec.generate_private_key(ec.SECP256R1())
+    authority = _certificate(
+        "regcred system registry authority", authority_key.public_key(), authority_key, None, now=now
+    )
+    subject_key = serialization.load_pem_public_key(public_pem.encode())
+    if not isinstance(subject_key, ec.EllipticCurvePublicKey):
+        raise MalformedError(f"version {version} of the signing key is no ECDSA key", field="type")
+    leaf = _certificate(f"regcred token server {kid[:16]}", subject_key, authority_key, authority, now=now)
+    return SystemKey(
+        version=version,
+        kid=kid,
+        jwk=public_jwk,
+        certificate=_pem(leaf),
+        authority=_pem(authority),
+        signs_from=signs_from,
+    )
+
+
+def with_login_keys(keys: SystemKeys, public_pems: dict[int, str]) -> SystemKeys:
+    """The document with these versions of the key for logins."""
+    found = {}
+    for version, pem in public_pems.items():
+        public_jwk = jose.jwk(pem)
+        found[jose.thumbprint(public_jwk)] = {**public_jwk, "version": str(version)}
+    return keys.model_copy(update={"logins": found})
+
+
+def retired(keys: SystemKeys, *, now: datetime, overlap: timedelta) -> SystemKeys:
+    """The document without the keys that have signed nothing for longer than ``overlap``: a newer one has signed since."""
+    signing = keys.signing(now)
+    if signing is None or now < signing.signs_from + overlap:
+        return keys
+    return keys.model_copy(update={"keys": [key for key in keys.keys if key.version >= signing.version]})
+
+
+def _certificate(
+    name: str,
+    key: ec.EllipticCurvePublicKey,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Certificate | None,
+    *,
+    now: datetime,
+) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    is_authority = issuer is None
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject if issuer else subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + CERTIFICATE_LIFE)
+        .add_extension(
+            x509.BasicConstraints(ca=is_authority, path_length=0 if is_authority else None), critical=True
+        )
+        .add_extension(
+            x509.KeyUsage(
+                digital_signature=not is_authority,
+                key_cert_sign=is_authority,
+                content_commitment=False,
+                key_encipherment=False,
+                data_encipherment=False,
+                key_agreement=False,
+                crl_sign=False,
+                encipher_only=False,
+                decipher_only=False,
+            ),
+            critical=True,
+        )
+        .sign(issuer_key, hashes.SHA256())
+    )
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
