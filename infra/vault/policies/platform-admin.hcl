@@ -86,3 +86,36 @@ path "${mount}/metadata/identities/*" {
 path "${mount}/data/identities/*" {
   capabilities = ["read"]
 }
+
+# To sign in to the system registry: a token that says who its holder is, and nothing else.
+path "identity/oidc/token/regcred-system" {
+  capabilities = ["read"]
+}
+
+path "${mount}/data/system/config" {
+  capabilities = ["create", "update", "read"]
+}
+
+path "${mount}/data/system/keys" {
+  capabilities = ["create", "update", "read"]
+}
+
+path "${mount}/metadata/system/*" {
+  capabilities = ["read", "list", "delete"]
+}
+
+path "${mount}/data/system/ended/*" {
+  capabilities = ["create", "update", "read"]
+}
+
+path "regcred-transit/keys/*" {
+  capabilities = ["read", "list"]
+}
+
+path "regcred-transit/keys/+/rotate" {
+  capabilities = ["update"]
+}
+
+path "regcred-transit/keys/+/config" {
+  capabilities = ["update"]
+}

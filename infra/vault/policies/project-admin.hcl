@@ -53,3 +53,8 @@ path "${mount}/data/platform/projects/${project}" {
 path "${mount}/data/history/${project}" {
   capabilities = ["read"]
 }
+
+# To sign in to the system registry: a token that says who its holder is, and nothing else.
+path "identity/oidc/token/regcred-system" {
+  capabilities = ["read"]
+}

@@ -13,3 +13,8 @@ path "${mount}/metadata/credentials/${project}/*" {
 path "${mount}/data/history/${project}" {
   capabilities = ["read"]
 }
+
+# To sign in to the system registry: a token that says who its holder is, and nothing else.
+path "identity/oidc/token/regcred-system" {
+  capabilities = ["read"]
+}

@@ -216,4 +216,7 @@ def _is_answer(response: requests.Response) -> bool:
     if response.status_code == codes.no_content:
         return True
     body = _json(response)
-    return body is not None and ("request_id" in body or "data" in body or "auth" in body)
+    if body is None:
+        return False
+    # The answer of identity/oidc/introspect is that of RFC 7662, without Vault's envelope.
+    return any(name in body for name in ("request_id", "data", "auth")) or isinstance(body.get("active"), bool)

@@ -123,6 +123,12 @@ def _subject(identity_token: str) -> str:
         raise MalformedError("Vault's identity token has no subject") from None
 
 
+def _name(entity: Mapping[str, Any]) -> str:
+    """The name by which a person signs in, or else that of the entity, which Vault may have made up."""
+    aliases = entity.get("aliases") or [{}]
+    return str(aliases[0].get("name") or entity.get("name") or "")
+
+
 @dataclass(frozen=True, slots=True)
 class VaultPeople:
     """:class:`regcred.token.interface.People` over Vault's identity engine.
@@ -143,7 +149,7 @@ class VaultPeople:
         if not isinstance(answer, Mapping) or answer.get("active") is not True:
             return None
         entity = self._entity(_subject(identity_token))
-        return None if entity is None else Person(str(entity["id"]), str(entity["name"]))
+        return None if entity is None else Person(str(entity["id"]), _name(entity))
 
     def groups(self, entity: str) -> frozenset[str] | None:
         """The names of the groups of an entity, inherited ones too; None if it is gone or disabled."""

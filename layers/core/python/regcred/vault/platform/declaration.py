@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from regcred.errors import MalformedError, MissingError
 from regcred.vault.records.document import Label, malformed, written
 
-POLICIES = ("console", "dispatch", "platform-admin", "platform-operator", "rotate", "sync")
+POLICIES = ("console", "dispatch", "platform-admin", "platform-operator", "rotate", "sync", "token")
 """Policies that exist once."""
 
 PROJECT_POLICIES = ("project-admin", "project-reader")

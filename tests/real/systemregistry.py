@@ -1,0 +1,228 @@
+"""The system registry on real parts: OpenBao signs, the token server runs as it does in a cluster, and two Distributions trust it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import hvac
+import requests
+import uvicorn
+from pydantic import SecretStr
+
+from realparts.build import binary
+from realparts.debian import install
+from realparts.internet import Internet
+from realparts.procs import Processes, free_ports, wait_for
+from realparts.vault import Vault
+from regcred.adapters.identity_tokens import IdentityTokens
+from regcred.token import keys as published
+from regcred.token.service import TokenService
+from regcred.token.web import application
+from regcred.vault.http import Server
+from regcred.vault.kv2 import VaultKeyValue, signed_in
+from regcred.vault.login import TokenLogin
+from regcred.vault.platform import ensure_project, load
+from regcred.vault.platform.system import ACCESS_KEY, CLIENT_ID, LOGIN_KEY, TRANSIT, SystemPlatform
+from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.system import SystemConfig, SystemKeys
+from regcred.vault.store import Store
+from regcred.vault.system import CONFIG, KEYS, SystemRecords, VaultPeople
+from regcred.vault.transit import TransitSigner
+
+ROOT = Path(__file__).resolve().parents[2]
+ISSUER = "regcred-system"
+TOKEN_HOST = "token.example.com"
+SERVICE = "registry.system.example.com"
+
+
+@dataclass
+class SystemRegistry:
+    """All of it; registries are added by :meth:`registry`."""
+
+    vault: Vault
+    processes: Processes
+    directory: Path
+    internet: Internet
+    header: str = "kid"
+    token_port: int = 0
+    clock: timedelta = timedelta()
+    registries: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """The token server's own address, past the names of the local internet."""
+        return f"http://127.0.0.1:{self.token_port}"
+
+    def root(self) -> hvac.Client:
+        return self.client(self.vault.root_token)
+
+    def client(self, token: str) -> hvac.Client:
+        return signed_in(Server(self.vault.addr), TokenLogin(lambda: SecretStr(token)))
+
+    @property
+    def records(self) -> SystemRecords:
+        return SystemRecords(VaultKeyValue(self.root()))
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.clock
+
+    def set_up(self, *projects: str) -> None:
+        """What `platform apply`, `system init` and platform admins do."""
+        platform = load(ROOT / "infra" / "vault")
+        from regcred.vault.platform import apply_platform
+
+        apply_platform(self.root(), platform)
+        for project in projects:
+            ensure_project(self.root(), platform, project)
+            policy = ProjectPolicy(role_arn=f"arn:aws:iam::123456789012:role/regcred/regcred-{project}")
+            Store(VaultKeyValue(self.root())).write_project(project, policy, cas=0)
+        SystemPlatform(self.root()).set_up()
+        (self.token_port,) = free_ports(1)
+        self.internet.route(TOKEN_HOST, self.token_port)
+        self.write_config()
+        self.publish()
+
+    def write_config(self, **changes: Any) -> None:
+        config = SystemConfig(
+            host="system.example.com",
+            token_url=f"https://{TOKEN_HOST}",
+            issuer=ISSUER,
+            service=SERVICE,
+            key_header=self.header,
+        ).model_copy(update=changes)
+        _, version = self.records.read(CONFIG, SystemConfig)
+        self.records.write(CONFIG, config, cas=version)
+
+    def publish(self, *, signs_in: timedelta = timedelta()) -> SystemKeys:
+        """Publish the versions of the keys that are not yet."""
+        system = SystemPlatform(self.root())
+        old, cas = self.records.read(KEYS, SystemKeys)
+        keys = old or SystemKeys()
+        known = {key.version for key in keys.keys}
+        new = [
+            published.certified(version, pem, signs_from=self.now() + signs_in, now=datetime.now(UTC))
+            for version, pem in sorted(system.public_keys(ACCESS_KEY).items())
+            if version not in known
+        ]
+        keys = keys.model_copy(update={"keys": [*keys.keys, *new]})
+        keys = published.with_login_keys(keys, system.public_keys(LOGIN_KEY))
+        self.records.write(KEYS, keys, cas=cas)
+        return keys
+
+    def service(self) -> TokenService:
+        """The token server with its own policy, and no other right."""
+        token = self.root().auth.token.create(policies=["regcred-token"], ttl="1h")["auth"]["client_token"]
+        client = self.client(token)
+        return TokenService(
+            records=SystemRecords(VaultKeyValue(client)),
+            people=VaultPeople(client, CLIENT_ID),
+            issuers=IdentityTokens(now=lambda: self.now().timestamp()),
+            tokens=TransitSigner(client, TRANSIT, ACCESS_KEY),
+            logins=TransitSigner(client, TRANSIT, LOGIN_KEY),
+            now=self.now,
+        )
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        server = uvicorn.Server(
+            uvicorn.Config(application(self.service()), host="127.0.0.1", port=self.token_port, log_level="warning")
+        )
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        wait_for("the token server", lambda: requests.get(f"{self.address}/healthz", timeout=2).ok)
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join(10)
+
+    def person(self, name: str, *groups: str) -> str:
+        """A person in some groups; the person's identity token."""
+        root = self.root()
+        if "userpass/" not in root.sys.list_auth_methods()["data"]:
+            root.sys.enable_auth_method("userpass")
+        root.auth.userpass.create_or_update_user(name, password="pw", token_policies=[])
+        signed = hvac.Client(self.vault.addr).auth.userpass.login(name, "pw")["auth"]
+        for group in groups:
+            found = root.adapter.get(f"/v1/identity/group/name/{group}")["data"]
+            members = sorted({*(found["member_entity_ids"] or []), signed["entity_id"]})
+            root.adapter.post(f"/v1/identity/group/name/{group}", json={"member_entity_ids": members})
+        answer = self.client(signed["client_token"]).adapter.get(f"/v1/identity/oidc/token/{CLIENT_ID}")
+        return str(answer["data"]["token"])
+
+    def login(self, identity_token: str, **body: Any) -> tuple[str, str]:
+        """A person's login."""
+        answer = requests.post(
+            f"{self.address}/v1/logins",
+            json=body,
+            headers={"Authorization": f"Bearer {identity_token}"},
+            timeout=10,
+        )
+        assert answer.status_code == 201, answer.text
+        return answer.json()["username"], answer.json()["password"]
+
+    def token(self, login: tuple[str, str] | None, *scopes: str, service: str = SERVICE) -> requests.Response:
+        query = [("service", service), *(("scope", scope) for scope in scopes)]
+        return requests.get(f"{self.address}/token", params=query, auth=login, timeout=10)
+
+    def registry(self, name: str, version: str) -> str:
+        """Start a registry that trusts the keys that are published now; its host:port. Versions: 2.8 and 3."""
+        (port,) = free_ports(1)
+        folder = self.directory / name
+        folder.mkdir(parents=True, exist_ok=True)
+        keys = self.records.keys()
+        (folder / "jwks.json").write_text(json.dumps(keys.jwks()))
+        (folder / "bundle.pem").write_text(keys.bundle())
+        trust = (
+            {"jwks": str(folder / "jwks.json"), "signingalgorithms": ["ES256"]}
+            if version == "3" and self.header == "kid"
+            else {"rootcertbundle": str(folder / "bundle.pem")}
+        )
+        token = {"realm": f"https://{TOKEN_HOST}/token", "service": SERVICE, "issuer": ISSUER, **trust}
+        config = {
+            "version": 0.1,
+            "log": {"level": "info"},
+            "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
+            "http": {"addr": f"127.0.0.1:{port}"},
+            "auth": {"token": token},
+        }
+        (folder / "config.json").write_text(json.dumps(config))
+        if version != "3":
+            install("docker-registry")
+        program: str | Path = binary("registry") if version == "3" else "docker-registry"
+        self.processes.stop(f"registry-{name}")
+        self.processes.start(
+            f"registry-{name}",
+            [program, "serve", folder / "config.json"],
+            ready=lambda: requests.get(f"http://127.0.0.1:{port}/v2/", timeout=2).status_code == 401,
+            env={"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"},
+        )
+        self.registries[name] = f"{name.replace('.', '-')}.system.example.com"
+        self.internet.route(self.registries[name], port)
+        return self.registries[name]
+
+    def crane(self, login: tuple[str, str] | None, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run crane as somebody."""
+        home = self.directory / f"docker-{time.monotonic_ns()}"
+        home.mkdir(parents=True)
+        if login:
+            auths = {host: {"username": login[0], "password": login[1]} for host in self.registries.values()}
+            (home / "config.json").write_text(json.dumps({"auths": auths}))
+        return subprocess.run(
+            [binary("crane"), *args],
+            env={**os.environ, **self.internet.environment, "DOCKER_CONFIG": str(home)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
