@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,6 +25,7 @@ from realparts.internet import Internet
 from realparts.procs import Processes, free_ports, wait_for
 from realparts.vault import Vault
 from regcred.adapters.identity_tokens import IdentityTokens
+from regcred.token import jose
 from regcred.token import keys as published
 from regcred.token.service import TokenService
 from regcred.token.web import application
@@ -54,9 +55,11 @@ class SystemRegistry:
     directory: Path
     internet: Internet
     header: str = "kid"
+    version: str = "3"
     token_port: int = 0
     clock: timedelta = timedelta()
     registries: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -135,7 +138,9 @@ class SystemRegistry:
     @contextmanager
     def serving(self) -> Iterator[None]:
         server = uvicorn.Server(
-            uvicorn.Config(application(self.service()), host="127.0.0.1", port=self.token_port, log_level="warning")
+            uvicorn.Config(
+                application(self.service()), host="127.0.0.1", port=self.token_port, log_level="warning"
+            )
         )
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
@@ -175,9 +180,10 @@ class SystemRegistry:
         query = [("service", service), *(("scope", scope) for scope in scopes)]
         return requests.get(f"{self.address}/token", params=query, auth=login, timeout=10)
 
-    def registry(self, name: str, version: str) -> str:
-        """Start a registry that trusts the keys that are published now; its host:port. Versions: 2.8 and 3."""
-        (port,) = free_ports(1)
+    def registry(self, name: str) -> str:
+        """Start a registry that trusts the keys that are published now; its host."""
+        port = self.ports.setdefault(name, free_ports(1)[0])
+        version = self.version
         folder = self.directory / name
         folder.mkdir(parents=True, exist_ok=True)
         keys = self.records.keys()
@@ -210,6 +216,32 @@ class SystemRegistry:
         self.registries[name] = f"{name.replace('.', '-')}.system.example.com"
         self.internet.route(self.registries[name], port)
         return self.registries[name]
+
+    def restart(self, name: str) -> None:
+        """Start a registry again: it loads keys at its start only."""
+        self.registry(name)
+
+    def sign_at_once(self) -> None:
+        """Let the newest key sign from now on."""
+        stored, cas = self.records.read(KEYS, SystemKeys)
+        assert stored is not None
+        newest = stored.keys[-1].model_copy(update={"signs_from": datetime.now(UTC)})
+        self.records.write(KEYS, stored.model_copy(update={"keys": [*stored.keys[:-1], newest]}), cas=cas)
+
+    def sign_access(self, claims: Mapping[str, Any]) -> str:
+        """An access token with any claims, signed by the real key."""
+        key = self.records.keys().keys[-1]
+        named = {"kid": key.kid} if self.header == "kid" else {"x5c": jose.x5c(key.certificate)}
+        signer = TransitSigner(self.root(), TRANSIT, ACCESS_KEY)
+        return jose.assemble(named, claims, lambda data: signer.sign(data, version=key.version))
+
+    def leave(self, group: str, name: str) -> None:
+        """Take a person out of a group."""
+        root = self.root()
+        signed = hvac.Client(self.vault.addr).auth.userpass.login(name, "pw")["auth"]
+        members = root.adapter.get(f"/v1/identity/group/name/{group}")["data"]["member_entity_ids"]
+        left = [member for member in members if member != signed["entity_id"]]
+        root.adapter.post(f"/v1/identity/group/name/{group}", json={"member_entity_ids": left})
 
     def crane(self, login: tuple[str, str] | None, *args: str) -> subprocess.CompletedProcess[str]:
         """Run crane as somebody."""

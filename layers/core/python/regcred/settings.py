@@ -129,6 +129,16 @@ class RotateSettings(Settings):
         return timedelta(seconds=self.lease_seconds)
 
 
+class TokenSettings(Settings):
+    """The settings of the token server of the system registry."""
+
+    vault_role: str = "token"
+    vault_token_file: str = ""
+    """In a cluster: the file of the projected ServiceAccount token to sign in with, at ``vault_auth_mount``."""
+    transit_mount: str = "regcred-transit"
+    """Where the transit engine is mounted."""
+
+
 def malformed(error: ValidationError, *, remedy: str = "") -> MalformedError:
     """Turn pydantic's error into one line that names each wrong variable; values are never repeated.
 

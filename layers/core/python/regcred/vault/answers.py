@@ -219,4 +219,6 @@ def _is_answer(response: requests.Response) -> bool:
     if body is None:
         return False
     # The answer of identity/oidc/introspect is that of RFC 7662, without Vault's envelope.
-    return any(name in body for name in ("request_id", "data", "auth")) or isinstance(body.get("active"), bool)
+    return any(name in body for name in ("request_id", "data", "auth")) or isinstance(
+        body.get("active"), bool
+    )

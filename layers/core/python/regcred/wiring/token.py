@@ -1,0 +1,108 @@
+"""The token server of the system registry with its real classes: on Lambda, in a cluster and on a laptop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regcred.settings import TokenSettings
+from regcred.token.service import TokenService, utc_now
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from regcred.vault.login import Login
+
+ACCESS_KEY = "access"
+LOGIN_KEY = "logins"
+CLIENT_ID = "regcred-system"
+
+
+def token_service(settings: TokenSettings) -> TokenService:
+    """The verb. It signs in to Vault at the first request.
+
+    Raises:
+        MalformedError: a setting is wrong.
+    """
+    from regcred.adapters.identity_tokens import IdentityTokens
+    from regcred.vault.http import Server
+    from regcred.vault.kv2 import VaultKeyValue, signed_in
+    from regcred.vault.system import SystemRecords, VaultPeople
+    from regcred.vault.transit import TransitSigner
+
+    server = Server(settings.vault_addr, namespace=settings.vault_namespace, ca_file=settings.vault_ca_file)
+    client = signed_in(server, _login(settings))
+    return TokenService(
+        records=SystemRecords(VaultKeyValue(client, mount=settings.vault_mount)),
+        people=VaultPeople(client, CLIENT_ID),
+        issuers=IdentityTokens(),
+        tokens=TransitSigner(client, settings.transit_mount, ACCESS_KEY),
+        logins=TransitSigner(client, settings.transit_mount, LOGIN_KEY),
+        now=utc_now,
+    )
+
+
+def _login(settings: TokenSettings) -> Login:
+    if settings.vault_token_file:
+        from regcred.vault.login import JwtLogin, token_file
+
+        return JwtLogin(settings.auth_mount, settings.vault_role, token_file(Path(settings.vault_token_file)))
+    from regcred.wiring.aws import vault_login
+
+    return vault_login(settings)
+
+
+@cache
+def token_application() -> Starlette:
+    """The application from the environment, once; warm invocations share it, with its connections and its Vault token.
+
+    Raises:
+        MalformedError: a setting is missing or wrong.
+    """
+    return application_of(os.environ)
+
+
+def application_of(environment: Mapping[str, str]) -> Starlette:
+    """The application.
+
+    Raises:
+        MalformedError: a setting is missing or wrong.
+    """
+    from regcred.token.web import application
+
+    return application(token_service(TokenSettings.load(environment)))
+
+
+def main() -> int:
+    """Serve in a cluster: ``python -m regcred.wiring.token``. Returns the exit code."""
+    import sys
+
+    import uvicorn
+
+    from regcred.errors import RegcredError
+
+    try:
+        app = application_of(os.environ)
+    except RegcredError as error:
+        print(f"regcred token server: {error}", file=sys.stderr)  # noqa: T201 - nobody has set up logging yet
+        return 2
+    uvicorn.run(
+        app,
+        host=os.environ.get("REGCRED_TOKEN_HOST", "0.0.0.0"),  # noqa: S104 - a Pod serves its Service
+        port=int(os.environ.get("REGCRED_TOKEN_PORT", "8443")),
+        access_log=False,
+        server_header=False,
+        limit_concurrency=256,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=32 * 1024,
+        ssl_certfile=os.environ.get("REGCRED_TOKEN_CERTIFICATE") or None,
+        ssl_keyfile=os.environ.get("REGCRED_TOKEN_KEY") or None,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
