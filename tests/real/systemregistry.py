@@ -32,7 +32,7 @@ from regcred.token.web import application
 from regcred.vault.http import Server
 from regcred.vault.kv2 import VaultKeyValue, signed_in
 from regcred.vault.login import TokenLogin
-from regcred.vault.platform import ensure_project, load
+from regcred.vault.platform import apply_platform, ensure_project, load
 from regcred.vault.platform.system import ACCESS_KEY, CLIENT_ID, LOGIN_KEY, TRANSIT, SystemPlatform
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.system import SystemConfig, SystemKeys
@@ -43,6 +43,8 @@ from regcred.vault.transit import TransitSigner
 ROOT = Path(__file__).resolve().parents[2]
 ISSUER = "regcred-system"
 TOKEN_HOST = "token.example.com"
+IDENTITY_POLICY = "system-registry-sign-in"
+"""For those who are in no group of Regcred's, whose policies allow it too."""
 SERVICE = "registry.system.example.com"
 
 
@@ -81,15 +83,12 @@ class SystemRegistry:
 
     def set_up(self, *projects: str) -> None:
         """What `platform apply`, `system init` and platform admins do."""
-        platform = load(ROOT / "infra" / "vault")
-        from regcred.vault.platform import apply_platform
-
+        platform = load(ROOT / "infra" / "vault").with_declaration(system_registry=True)
         apply_platform(self.root(), platform)
         for project in projects:
             ensure_project(self.root(), platform, project)
             policy = ProjectPolicy(role_arn=f"arn:aws:iam::123456789012:role/regcred/regcred-{project}")
             Store(VaultKeyValue(self.root())).write_project(project, policy, cas=0)
-        SystemPlatform(self.root()).set_up()
         (self.token_port,) = free_ports(1)
         self.internet.route(TOKEN_HOST, self.token_port)
         self.write_config()
@@ -156,7 +155,10 @@ class SystemRegistry:
         root = self.root()
         if "userpass/" not in root.sys.list_auth_methods()["data"]:
             root.sys.enable_auth_method("userpass")
-        root.auth.userpass.create_or_update_user(name, password="pw", token_policies=[])
+            root.sys.create_or_update_policy(
+                IDENTITY_POLICY, f'path "identity/oidc/token/{CLIENT_ID}" {{ capabilities = ["read"] }}'
+            )
+        root.auth.userpass.create_or_update_user(name, password="pw", token_policies=[IDENTITY_POLICY])
         signed = hvac.Client(self.vault.addr).auth.userpass.login(name, "pw")["auth"]
         for group in groups:
             found = root.adapter.get(f"/v1/identity/group/name/{group}")["data"]

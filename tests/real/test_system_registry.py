@@ -125,7 +125,7 @@ def ask(system: SystemRegistry, image: str, token: str, *, method: str = "GET") 
     return requests.request(
         method,
         address,
-        headers={"Authorization": f"Bearer {token}"},
+        headers={"Authorization": f"Bearer {token}", "Accept": "application/vnd.oci.image.manifest.v1+json"},
         data=b"{}" if method == "PUT" else None,
         timeout=10,
     ).status_code

@@ -15,6 +15,23 @@ path "${mount}/config" {
   capabilities = ["create", "update", "read"]
 }
 
+# The system registry's signing keys and identity tokens. Signing itself is not among these rights.
+path "sys/mounts/regcred-transit" {
+  capabilities = ["create", "update", "read"]
+}
+
+path "regcred-transit/keys/+" {
+  capabilities = ["create", "update", "read"]
+}
+
+path "identity/oidc/key/regcred-system" {
+  capabilities = ["create", "update", "read"]
+}
+
+path "identity/oidc/role/regcred-system" {
+  capabilities = ["create", "update", "read"]
+}
+
 path "sys/policies/acl" {
   capabilities = ["list"]
 }

@@ -22,6 +22,7 @@ from regcred.vault.platform.declaration import (
 from regcred.vault.platform.plan import Action, Verb, desired, desired_cluster, desired_project, plan
 from regcred.vault.platform.resource import State
 from regcred.vault.platform.server import PlatformServer, carry_out
+from regcred.vault.platform.system import desired_system
 from regcred.vault.store import Store
 
 __all__ = [
@@ -58,7 +59,7 @@ def plan_platform(vault: hvac.Client, platform: Platform) -> list[Action]:
     known = server.clusters() | set(platform.declaration.clusters)
     found = dict.fromkeys(platform.declaration.prepared_projects, ()) | _readers(server, vault, platform)
     readers = {project: known & set(clusters) for project, clusters in found.items()}
-    wanted = desired(platform, readers)
+    wanted = {**desired(platform, readers), **desired_system(platform)}
     return plan(server.observe({*wanted, *server.ours()}), wanted)
 
 

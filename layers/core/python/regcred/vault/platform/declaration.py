@@ -104,6 +104,8 @@ class ClusterTrust(_Keys):
     service_account: str = "regcred-sync"
     console_service_account: str = ""
     """The ServiceAccount of the console in the same namespace, where it runs in this cluster: regcred-console."""
+    token_service_account: str = ""
+    """The ServiceAccount of the system registry's token server, where it runs in this cluster: regcred-token."""
     audience: str = "vault"
     issuer: str = ""
     """The API server's ``--service-account-issuer``, to be checked too; usually the same in all clusters."""
@@ -111,14 +113,11 @@ class ClusterTrust(_Keys):
     @property
     def subject(self) -> str:
         """The subject of the ServiceAccount's tokens."""
-        return f"system:serviceaccount:{self.namespace}:{self.service_account}"
+        return self.subject_of(self.service_account)
 
-    @property
-    def console_subject(self) -> str:
-        """The subject of the console's tokens; empty where it does not run in this cluster."""
-        if not self.console_service_account:
-            return ""
-        return f"system:serviceaccount:{self.namespace}:{self.console_service_account}"
+    def subject_of(self, service_account: str) -> str:
+        """The subject of the tokens of another ServiceAccount in the same namespace."""
+        return f"system:serviceaccount:{self.namespace}:{service_account}"
 
 
 class LambdaTrust(_Keys):
@@ -130,6 +129,8 @@ class LambdaTrust(_Keys):
     rotate: list[_RoleArn] = Field(min_length=1)
     console: list[_RoleArn] = []
     """Empty where the console does not run on Lambda."""
+    token: list[_RoleArn] = []
+    """Empty where the token server of the system registry does not run on Lambda."""
 
 
 class LambdaIamTrust(_Part):
@@ -141,6 +142,8 @@ class LambdaIamTrust(_Part):
     rotate: list[_RoleArn] = Field(min_length=1)
     console: list[_RoleArn] = []
     """Empty where the console does not run on Lambda."""
+    token: list[_RoleArn] = []
+    """Empty where the token server of the system registry does not run on Lambda."""
     sts_endpoint: str = ""
     """Which STS Vault asks who has signed: this decides who is ``rotate``. Empty: that of ``sts_region``."""
     sts_region: str = ""
@@ -164,6 +167,8 @@ class Declaration(_Part):
     tokens: TokenSettings = TokenSettings()
     quotas: Quotas = Quotas()
     clusters: dict[Label, ClusterTrust] = {}
+    system_registry: bool = False
+    """Whether the system registry is used: its signing keys, identity tokens for people, and a group of platform admins."""
     lambda_jwt: LambdaTrust | None = None
     lambda_iam: LambdaIamTrust | None = None
 

@@ -37,6 +37,9 @@ SYNC_ROLE = "sync"
 CONSOLE_ROLE = "console"
 """The role of the console, where it runs in the cluster, or on Lambda."""
 
+TOKEN_ROLE = "token"
+"""The role of the system registry's token server, where it runs in the cluster, or on Lambda."""
+
 
 class Verb(StrEnum):
     """What an action does."""
@@ -148,18 +151,30 @@ def desired_cluster(platform: Platform, cluster: str) -> State:
         Resource(Kind.ROLE, f"{name}/{SYNC_ROLE}"): role,
         Resource(Kind.ENTITY, name): {"metadata": {"cluster": cluster}},
         Resource(Kind.ALIAS, name): {"method": name, "name": trust.subject},
-        **_console_role(platform, name, trust),
+        **_web_roles(platform, name, trust),
         **_sign_in_quota(platform, name),
     }
 
 
-def _console_role(platform: Platform, method: str, trust: ClusterTrust) -> State:
-    if not trust.console_subject:
-        return {}
-    role = _jwt_role(platform, CONSOLE_ROLE, audience=trust.audience) | {
-        "bound_subject": trust.console_subject
+def _web_roles(platform: Platform, method: str, trust: ClusterTrust) -> State:
+    accounts = {CONSOLE_ROLE: trust.console_service_account, TOKEN_ROLE: trust.token_service_account}
+    return {
+        Resource(Kind.ROLE, f"{method}/{role}"): _jwt_role(platform, role, audience=trust.audience)
+        | {"bound_subject": trust.subject_of(account)}
+        for role, account in accounts.items()
+        if account
     }
-    return {Resource(Kind.ROLE, f"{method}/{CONSOLE_ROLE}"): role}
+
+
+def _lambda_roles(trust: LambdaTrust | LambdaIamTrust) -> dict[str, list[str]]:
+    """By role, the IAM roles that may sign in; those that run nowhere are left out."""
+    roles = {
+        "dispatch": trust.dispatch,
+        "rotate": trust.rotate,
+        CONSOLE_ROLE: trust.console,
+        TOKEN_ROLE: trust.token,
+    }
+    return {role: sorted(arns) for role, arns in roles.items() if arns}
 
 
 def _base(platform: Platform) -> State:
@@ -185,14 +200,10 @@ def _lambda_jwt(platform: Platform, trust: LambdaTrust) -> State:
         Resource(Kind.METHOD_CONFIG, LAMBDA_JWT): _jwt_config(trust),
         **_sign_in_quota(platform, LAMBDA_JWT),
     }
-    for role, subjects in (
-        ("dispatch", trust.dispatch),
-        ("rotate", trust.rotate),
-        *([(CONSOLE_ROLE, trust.console)] if trust.console else ()),
-    ):
+    for role, subjects in _lambda_roles(trust).items():
         state[Resource(Kind.ROLE, f"{LAMBDA_JWT}/{role}")] = _jwt_role(
             platform, role, audience=trust.audience
-        ) | {"bound_claims": {"sub": sorted(subjects)}}
+        ) | {"bound_claims": {"sub": subjects}}
     return state
 
 
@@ -208,14 +219,10 @@ def _lambda_iam(platform: Platform, trust: LambdaIamTrust) -> State:
         Resource(Kind.METHOD_CONFIG, LAMBDA_IAM): config,
         **_sign_in_quota(platform, LAMBDA_IAM),
     }
-    for role, arns in (
-        ("dispatch", trust.dispatch),
-        ("rotate", trust.rotate),
-        *([(CONSOLE_ROLE, trust.console)] if trust.console else ()),
-    ):
+    for role, arns in _lambda_roles(trust).items():
         state[Resource(Kind.ROLE, f"{LAMBDA_IAM}/{role}")] = _token(platform, role) | {
             "auth_type": "iam",
-            "bound_iam_principal_arn": sorted(arns),
+            "bound_iam_principal_arn": arns,
             "resolve_aws_unique_ids": trust.resolve_unique_ids,
         }
     return state

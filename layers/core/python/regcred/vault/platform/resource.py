@@ -13,6 +13,9 @@ class Kind(StrEnum):
 
     MOUNT = "secrets engine"
     MOUNT_CONFIG = "settings of the secrets engine"
+    SIGNING_KEY = "signing key"
+    IDENTITY_KEY = "key of identity tokens"
+    IDENTITY_ROLE = "role of identity tokens"
     POLICY = "policy"
     METHOD = "sign-in method"
     METHOD_CONFIG = "settings of the sign-in method"

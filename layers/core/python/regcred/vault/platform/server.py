@@ -148,6 +148,8 @@ class PlatformServer:
         kind, name = resource.kind, resource.name
         if kind in {Kind.METHOD_CONFIG, Kind.ROLE} and name.partition("/")[0] not in self._methods:
             return None
+        if kind is Kind.SIGNING_KEY and name.partition("/")[0] not in self._mounts:
+            return None
         if kind is Kind.MOUNT_CONFIG and not self.has_documents(name):
             return None
         match kind:
@@ -234,6 +236,9 @@ def _path(resource: Resource) -> str:
     return {
         Kind.MOUNT: f"sys/mounts/{resource.name}",
         Kind.MOUNT_CONFIG: f"{resource.name}/config",
+        Kind.SIGNING_KEY: f"{method}/keys/{role}",
+        Kind.IDENTITY_KEY: f"identity/oidc/key/{resource.name}",
+        Kind.IDENTITY_ROLE: f"identity/oidc/role/{resource.name}",
         Kind.POLICY: f"sys/policies/acl/{resource.name}",
         Kind.METHOD: f"sys/auth/{resource.name}",
         Kind.METHOD_CONFIG: f"auth/{resource.name}/{config}",

@@ -12,6 +12,10 @@ from typing import Any
 import hvac
 from hvac.exceptions import InvalidPath
 
+from regcred.vault.platform.declaration import Platform
+from regcred.vault.platform.plan import PREFIX
+from regcred.vault.platform.resource import Kind, Resource, State
+
 TRANSIT = "regcred-transit"
 """Where the transit engine is mounted."""
 
@@ -27,39 +31,42 @@ CLIENT_ID = "regcred-system"
 IDENTITY_TOKEN_SECONDS = 300
 
 
-@dataclass(frozen=True, slots=True)
-class SystemPlatform:
-    """The engines of one server, with the rights of a platform operator."""
+PLATFORM_ADMINS = f"{PREFIX}platform-admins"
+"""The group of those who may push community images and set up the system registry."""
 
-    vault: hvac.Client
 
-    def set_up(self) -> list[str]:
-        """Make what is missing, and return what was made; nothing that exists is changed.
-
-        Raises:
-            RegcredError: what :mod:`regcred.vault.http` raises.
-        """
-        made = []
-        if f"{TRANSIT}/" not in self._get("sys/mounts"):
-            self._post(f"sys/mounts/{TRANSIT}", {"type": "transit"})
-            made.append(f"secrets engine {TRANSIT}")
-        for key in (ACCESS_KEY, LOGIN_KEY):
-            if not self._get(f"{TRANSIT}/keys/{key}"):
-                self._post(f"{TRANSIT}/keys/{key}", {"type": "ecdsa-p256"})
-                made.append(f"key {TRANSIT}/{key}")
-        signed = {
+def desired_system(platform: Platform) -> State:
+    """What Vault must hold for the system registry; nothing where it is not used."""
+    if not platform.declaration.system_registry:
+        return {}
+    policy = f"{PREFIX}platform-admin"
+    return {
+        Resource(Kind.MOUNT, TRANSIT): {"type": "transit"},
+        **{
+            Resource(Kind.SIGNING_KEY, f"{TRANSIT}/{key}"): {"type": "ecdsa-p256"}
+            for key in (ACCESS_KEY, LOGIN_KEY)
+        },
+        Resource(Kind.IDENTITY_KEY, CLIENT_ID): {
             "allowed_client_ids": [CLIENT_ID],
             "algorithm": "ES256",
-            "rotation_period": "24h",
-            "verification_ttl": "1h",
-        }
-        issued = {"key": CLIENT_ID, "client_id": CLIENT_ID, "ttl": f"{IDENTITY_TOKEN_SECONDS}s"}
-        for kind, values in (("key", signed), ("role", issued)):
-            path = f"identity/oidc/{kind}/{CLIENT_ID}"
-            if not self._get(path):
-                self._post(path, values)
-                made.append(f"{kind} of identity tokens {CLIENT_ID}")
-        return made
+            "rotation_period": 86400,
+            "verification_ttl": 3600,
+        },
+        Resource(Kind.IDENTITY_ROLE, CLIENT_ID): {
+            "key": CLIENT_ID,
+            "client_id": CLIENT_ID,
+            "ttl": IDENTITY_TOKEN_SECONDS,
+        },
+        # Who is in it is set elsewhere: they are people.
+        Resource(Kind.GROUP, PLATFORM_ADMINS): {"policies": [policy]},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class SystemPlatform:
+    """The signing keys of one server, with the rights of a platform admin."""
+
+    vault: hvac.Client
 
     def public_keys(self, key: str) -> dict[int, str]:
         """The public keys of a transit key in PEM, by version."""
