@@ -1,3 +1,4 @@
+# Version 1
 # token server of the system registry: signs, and reads who may do what. It reads no credential and no upstream secret.
 
 path "regcred-transit/sign/access/sha2-256" {

@@ -37,7 +37,7 @@ SYNC_ROLE = "sync"
 CONSOLE_ROLE = "console"
 """The role of the console, where it runs in the cluster, or on Lambda."""
 
-TOKEN_ROLE = "token"
+TOKEN_ROLE = "token"  # noqa: S105 - the name of a role
 """The role of the system registry's token server, where it runs in the cluster, or on Lambda."""
 
 
