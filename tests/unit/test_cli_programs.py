@@ -39,6 +39,7 @@ class FakePlatform:
 
     def __init__(self, actions: list[Step]) -> None:
         self.actions = actions
+        self.notes: list[str] = []
 
     def plan(self) -> list[Step]:
         return self.actions
@@ -144,7 +145,7 @@ def test_trust_is_a_document(desk: Desk) -> None:
 
 
 def test_a_check_of_the_platform_is_a_document_also_when_it_fails(desk: Desk) -> None:
-    assert desk.json("platform check") == {"as_declared": True, "actions": []}
+    assert desk.json("platform check") == {"as_declared": True, "actions": [], "notes": []}
     desk.actions = [Step(Verb.CREATE, Resource(Kind.POLICY, "regcred-x"), {})]
     found = desk.json("platform check", code=1)
     assert (found["as_declared"], found["actions"][0]["name"]) == (False, "regcred-x")
