@@ -124,7 +124,8 @@ def test_no_create_is_lost_while_a_quota_counts(world: World) -> None:
     for reference in references:
         world.mount.mint(reference, world.stack.remember_secret("s3cret-many"))
     world.running()
-    world.cluster.create(deployment(space, "many", *references))
+    for half in (0, 1):  # of one object, 64 references count
+        world.cluster.create(deployment(space, f"many-{half}", *references[60 * half : 60 * (half + 1)]))
     path = f"/api/v1/namespaces/{space}/secrets"
     eventually(lambda: len(world.stack.kubernetes.request("GET", path)["items"]) == 120, seconds=90)
     eventually(lambda: all(set(world.mount.placed(ref)) == {1} for ref in references), seconds=20)
