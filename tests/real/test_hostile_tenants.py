@@ -20,12 +20,18 @@ from real.syncing import CLUSTER, SyncProcess, allow_project, mount_of
 from realparts.stack import Stack
 from realparts.waiting import eventually
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 LIMIT = 256
 """MiB: the chart's limit."""
 
 SERVED_WITHIN = 5.0
+BUSY = 4
+"""How many times as long as beside no hostile object, on a machine where even that takes more than a second."""
+
+EDIT_PAUSE = 0.5
+"""Seconds between two edits: each takes the API server itself most of a second, and it is the sync that is tested."""
+
 PROJECT = "tenants"
 SECRET = f"regcred.{PROJECT}.main"
 
@@ -138,9 +144,14 @@ def test_sync_survives_hostile_objects_within_its_memory_and_serves_others(
     many_keys = [f"keys-{n}" for n in range(70)]
     sync = LimitedSync(kubernetes_stack, cluster, tmp_path, limit=limit, REGCRED_MODE="none")
     try:
+        sync.start()
+        eventually(sync.ready)
+        calm = served_within(cluster, mount)
+        sync.stop()
         create_all(cluster, [with_env(hostile, f"env-{n}", size=1_000_000) for n in range(130)])
         create_all(cluster, [asleep(workload("Deployment", hostile, name)) for name in many_keys])
         annotate_all(cluster, hostile, many_keys, keys(9000))
+        eventually(lambda: settled(cluster, hostile), seconds=120)
         sync.start()
         eventually(lambda: sync.assert_up() or sync.ready())
         editing = threading.Thread(target=edit, args=(cluster, hostile))
@@ -148,19 +159,28 @@ def test_sync_survives_hostile_objects_within_its_memory_and_serves_others(
         waited = served_within(cluster, mount)
         editing.join()
         sync.assert_up()
-        assert waited < SERVED_WITHIN
+        assert waited < max(SERVED_WITHIN, BUSY * calm), f"{calm:.1f} s without the hostile objects"
         assert any("8992 more annotations" in note for note in notes(cluster, hostile))
-        print(f"served within {waited:.1f} s, peak {limit.peak >> 20} MiB")
+        print(f"served within {waited:.1f} s, {calm:.1f} s when calm, peak {limit.peak >> 20} MiB")
         sync.stop()
     finally:
         if sync.process:
             sync.kill()
 
 
+def settled(cluster: Cluster, space: str) -> bool:
+    """Whether the Deployment controller has seen all: its own writes are megabytes for every watch."""
+    return all(
+        item.get("status", {}).get("observedGeneration") == item["metadata"]["generation"]
+        for item in cluster.items("Deployment", space)
+    )
+
+
 def edit(cluster: Cluster, space: str) -> None:
     """Change one object 40 times."""
     for number in range(40):
         annotate_all(cluster, space, ["keys-0"], keys(9000, f"{number}"))
+        time.sleep(EDIT_PAUSE)
 
 
 def notes(cluster: Cluster, space: str) -> list[str]:
