@@ -11,7 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from regcred.errors import RegcredError, TransientError
 from regcred.log import bug
-from regcred.rotate import Done, Outcome, OutOfTimeError
+from regcred.rotate import RESERVE, Done, Outcome, OutOfTimeError
 from regcred.wiring import powertools
 from regcred.wiring.rotate import rotate
 from regcred.wiring.sqs import process_partially
@@ -19,9 +19,6 @@ from regcred.work import Message
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
-
-RESERVE = timedelta(seconds=25)
-"""What a registry that was begun may still need: no further one is started with less time left."""
 
 logger = powertools.logger("rotate")
 metrics = powertools.metrics("rotate")

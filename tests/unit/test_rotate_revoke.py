@@ -52,19 +52,72 @@ def test_the_provider_gets_the_credential_to_revoke_and_not_only_its_id() -> Non
     world = rotated(life=timedelta(hours=12))
     revoke(world)
     (issued,) = world.provider.ended
-    assert (issued.revocation_id, issued.username) == ("token-1", "AWS")
+    assert issued.revocation_id == "token-1"
     assert issued.password is not None
     assert issued.password.get_secret_value() == "s3cr3t-1"
     assert "s3cr3t-1" not in repr(issued)
 
 
-def test_the_secret_is_kept_from_a_provider_whose_definition_has_changed_since() -> None:
+OTHER = "other.example.com"
+
+
+def allow(world: World, *hosts: str) -> None:
+    world.store.change_project("payments", lambda _: ProjectPolicy(hosts=[HOST, *hosts]))
+
+
+def test_a_definition_that_now_names_another_destination_does_not_get_the_minted_secret() -> None:
     world = rotated(life=timedelta(hours=12))
-    changed = Definition.model_validate({"provider": "basic", "hosts": [HOST], "description": "new"})
-    world.store.write_definition(PROD, changed, cas=world.store.definition_version(PROD))
+    allow(world, OTHER)
+    world.define(PROD, hosts=[OTHER])
     revoke(world)
     (issued,) = world.provider.ended
     assert (issued.revocation_id, issued.password) == ("token-1", None)
+
+
+def test_nor_does_one_that_was_deleted_and_made_again_with_the_same_version() -> None:
+    world = rotated(life=timedelta(hours=12))
+    allow(world, OTHER)
+    world.kv.delete("registries/payments/prod")
+    world.define(PROD, hosts=[OTHER])
+    found = world.store.definition(PROD)
+    stored = world.store.credential(PROD)
+    assert found
+    assert stored
+    assert found.version == stored.value.definition_version, "so the version alone proves nothing"
+    revoke(world)
+    assert [issued.password for issued in world.provider.ended] == [None]
+
+
+def test_a_change_that_moves_nothing_does_not_keep_the_vendor_from_ending_the_credential() -> None:
+    world = rotated(life=timedelta(hours=12))
+    world.define(PROD, description="new", probe="team/app:1.0")
+    revoke(world)
+    (issued,) = world.provider.ended
+    assert issued.password is not None
+
+
+@pytest.mark.parametrize("change", [{"hosts": [OTHER]}, {"realm_hosts": [OTHER]}])
+def test_a_credential_is_not_tried_by_a_definition_that_names_another_destination(
+    change: dict[str, list[str]],
+) -> None:
+    world = rotated(life=timedelta(hours=12))
+    allow(world, OTHER)
+    asked = len(world.verifier.asked)
+    world.define(PROD, **change)
+    world.ask(Action.VERIFY)
+    assert world.one(Reason.ASKED) is Done.UNVERIFIED
+    assert len(world.verifier.asked) == asked
+    assert "another destination" in world.entry().answer
+
+
+def test_a_static_login_whose_destination_changed_is_bound_to_the_new_one() -> None:
+    world = rotated(life=None)
+    world.provider.password = lambda _number: "s3cr3t-1"
+    allow(world, OTHER)
+    world.define(PROD, realm_hosts=[OTHER])
+    assert world.one(Reason.EDITED) is Done.ROTATED
+    world.ask(Action.VERIFY)
+    assert world.one(Reason.ASKED) is Done.VERIFIED
 
 
 def test_a_refused_credential_is_discarded_with_its_secret_even_without_an_id() -> None:

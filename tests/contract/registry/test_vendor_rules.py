@@ -164,7 +164,7 @@ def test_an_older_jfrog_that_stores_no_short_token_is_not_said_to_have_revoked_i
 def test_without_the_token_in_hand_jfrogs_holder_is_not_asked(network: Network, aws: Aws) -> None:
     bench = Bench(JfrogAws(network, aws))
     issued = IssuedCredential.of(bench.mint())
-    kept_back = IssuedCredential(issued.revocation_id, issued.username, None)
+    kept_back = IssuedCredential(issued.revocation_id, None)
     asked = len(network.requests)
     assert bench.provider.revoke(bench.definition, kept_back, bench.context()) is Revoked.UNSUPPORTED
     assert len(network.requests) == asked

@@ -43,7 +43,7 @@ def test_a_token_is_not_ended_where_its_secret_is_not_known(
     bench = Bench(vendor(network, aws))
     credential = bench.mint()
     asked = len(network.requests)
-    issued = IssuedCredential("", "user", None)
+    issued = IssuedCredential("", None)
     assert bench.provider.revoke(bench.definition, issued, bench.context()) is Revoked.UNSUPPORTED
     assert len(network.requests) == asked
     assert bench.verify(credential).verdict is Verdict.CAN_PULL

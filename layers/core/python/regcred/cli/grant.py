@@ -107,7 +107,7 @@ def remove(
 ) -> None:
     """Take a project away from namespaces; from all of the cluster's if none is named.
 
-    Sync removes the Secrets there when it next looks at its grants (every 30 seconds by default); the brake does not hold that.
+    Sync removes the Secrets there within five seconds; the brake does not hold that.
     Images that are not on the node yet can no longer be pulled then. Whoever read a Secret before may use it until it expires.
     """
     namespaces = (*namespaces, *more)
@@ -137,8 +137,8 @@ def remove(
 
     session.store.change_cluster(cluster, change)
     say(
-        f"{', '.join(gone)} of cluster {cluster} may no longer use the registries of {project}; sync removes the Secrets when it"
-        f" next looks (every 30 seconds by default): 'regcred status {project}' shows what is left"
+        f"{', '.join(gone)} of cluster {cluster} may no longer use the registries of {project}; sync removes the Secrets within"
+        f" seconds: 'regcred status {project}' shows what is left"
     )
 
 

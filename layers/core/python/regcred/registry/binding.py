@@ -1,10 +1,12 @@
-"""Where an upstream secret may be sent: it is bound to the destination that it was entered for. Pure.
+"""Where a secret may be sent: it is bound to the destination that it was entered or minted for. Pure.
 
-Who may change a definition may not read its upstream secret. Without this, changing the host would have the secret sent there.
+Who may change a definition may read neither its upstream secret nor its credential. Without this, changing the host would have
+them sent there.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 
@@ -42,6 +44,17 @@ LONGEST = 200_000
 def bind(definition: BaseDefinition) -> str:
     """The destination of a definition as a text, to be stored beside its upstream secret."""
     return json.dumps(_destination(definition), sort_keys=True, separators=(",", ":"))
+
+
+def destination(definition: BaseDefinition) -> str:
+    """What marks a credential with the destination that it was minted for.
+
+    It is a hash, because clusters read credentials and need not learn the definition. Fields with their default do not count, so
+    that it stays the same in a release that adds some.
+    """
+    named = {name: value for name, value in definition.content().items() if name not in FREE}
+    text = json.dumps(named, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_bound(bound_to: str, definition: BaseDefinition, *, where: str, remedy: str) -> None:

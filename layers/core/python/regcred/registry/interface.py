@@ -66,17 +66,15 @@ class IssuedCredential:
 
     revocation_id: str = field(repr=False)
     """The vendor's id for it, or empty (see :attr:`regcred.credential.Credential.revocation_id`)."""
-    username: str = field(repr=False)
-    """The user name of its first login; at some vendors this is the token itself."""
     password: SecretStr | None
-    """The password of its first login: some vendors end a token for anybody who holds it. None if the definition changed
-    since, because the secret must not be sent to what the new definition names."""
+    """The password of its first login: some vendors end a token for anybody who holds it. None if the definition now names
+    another destination, because the secret must not be sent there."""
 
     @classmethod
     def of(cls, credential: Credential) -> IssuedCredential:
         """The part of a credential that a revocation needs."""
         first = credential.logins[0]
-        return cls(credential.revocation_id, first.username, first.password)
+        return cls(credential.revocation_id, first.password)
 
 
 class SlotName(StrEnum):

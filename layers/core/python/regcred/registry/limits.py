@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 CALL_SECONDS = 30.0
-"""How long one call may take in all."""
+"""The most that one call may take in all; less if the caller has less time left, see :func:`one_call`."""
 
 WAIT_SECONDS = 15.0
 """How long the next bytes may take."""
@@ -35,6 +35,8 @@ class Budget:
     """What is left of one call. Its clock is monotonic."""
 
     until: float
+    allowed: float = CALL_SECONDS
+    """The time it had in all, in seconds."""
     head_left: int = HEAD_MAX
     left: int = WIRE_MAX
     in_head: bool = False
@@ -75,8 +77,10 @@ def one_call(seconds: float | None = None) -> Iterator[Budget]:
         seconds: How long it may take; :data:`CALL_SECONDS` if it is not given.
     """
     outer = _current.get()
-    until = time.monotonic() + (CALL_SECONDS if seconds is None else seconds)
-    budget = Budget(until if outer is None else min(until, outer.until))
+    allowed = CALL_SECONDS if seconds is None else seconds
+    if outer is not None:
+        allowed = min(allowed, outer.seconds)
+    budget = Budget(time.monotonic() + allowed, allowed)
     token = _current.set(budget)
     try:
         yield budget

@@ -235,7 +235,7 @@ def _exchanged(host: str, request: Request, *, verify: str | None = None) -> Ans
     except requests.exceptions.InvalidHeader:
         raise _unsendable(host) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise causes.unreachable(host, error, late=not budget.seconds, seconds=limits.CALL_SECONDS) from None
+        raise causes.unreachable(host, error, late=not budget.seconds, seconds=budget.allowed) from None
     except ValueError:  # http.client's own, whose text repeats the value
         raise _unsendable(host) from None
 

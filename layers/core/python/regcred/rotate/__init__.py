@@ -16,11 +16,13 @@ registry, :mod:`~regcred.rotate.decide` says what it needs, and :mod:`~regcred.r
 """
 
 from regcred.rotate.backoff import next_attempt
+from regcred.rotate.batch import RESERVE
 from regcred.rotate.outcome import Announced, Announcer, Done, Event, Outcome, OutOfTimeError, Report
 from regcred.rotate.turn import Identities
 from regcred.rotate.verb import Rotate
 
 __all__ = [
+    "RESERVE",
     "Announced",
     "Announcer",
     "Done",

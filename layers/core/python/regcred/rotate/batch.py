@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from regcred.errors import ConflictError, MalformedError
 from regcred.reference import Reference
+from regcred.registry import limits
 from regcred.rotate.claim import Held
 from regcred.rotate.decide import Answered, Seen, Task, decide
 from regcred.rotate.mint import mint
@@ -36,6 +38,12 @@ ACTS: dict[Task, Callable[[Turn], Result]] = {
 }
 
 
+RESERVE = timedelta(seconds=25)
+"""No registry is begun with less time left than this."""
+
+VENDOR_TIME = timedelta(seconds=15)
+"""How long after the last start vendors may still be asked; the rest of :data:`RESERVE` is for writing what came of it."""
+
 CLAIM_EVERY = 0.5
 """Seconds between two attempts of a revocation to get a claim that somebody else holds."""
 
@@ -52,6 +60,7 @@ class Batch:
     owner: str
     lease: timedelta
     until: datetime | None
+    """No registry is begun after this."""
 
     def handle(
         self, reference: Reference, rotation: Versioned[Rotation], entry: IndexEntry | None, reason: Reason
@@ -73,11 +82,19 @@ class Batch:
             return Result(outcome(seen, Done.DROPPED), answered=seen.asked if gone else seen.broken)
         if held is None:
             return Result(outcome(seen, Done.BUSY))
-        result = ACTS[task](Turn(self.tools, self.policy, seen, held, self.until))
+        with self._vendors_end():
+            result = ACTS[task](Turn(self.tools, self.policy, seen, held, self.until))
         result.held = held
         result.at = self.tools.now()
         result.took = result.at - now
         return result
+
+    def _vendors_end(self) -> AbstractContextManager[object]:
+        """Bound all calls of vendors inside of the block together, so that time is left to write what came of them."""
+        if self.until is None:
+            return nullcontext()
+        left = self.until + VENDOR_TIME - self.tools.now()
+        return limits.one_call(max(0.0, left.total_seconds()))
 
     def _may_wait(self, *, since: datetime) -> bool:
         now = self.tools.now()

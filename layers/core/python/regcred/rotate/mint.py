@@ -13,10 +13,11 @@ from regcred.errors import (
     TooSoonError,
     TransientError,
 )
+from regcred.registry.binding import destination
 from regcred.registry.definition import BaseDefinition
 from regcred.rotate import entries
 from regcred.rotate.decide import Judgement, Seen
-from regcred.rotate.outcome import Announced, Done, Result
+from regcred.rotate.outcome import Announced, Done, OutOfTimeError, Result
 from regcred.rotate.trial import tried
 from regcred.rotate.turn import Turn
 from regcred.vault.records.credential import CredentialRecord
@@ -39,15 +40,17 @@ def mint(turn: Turn) -> Result:
         return _public(turn, definition)
     try:
         with turn.tools.bounds.at(definition):
+            if turn.until and turn.tools.now() >= turn.until:
+                raise OutOfTimeError("others at this vendor took all the time")
             credential = provider.mint(definition, context)
         judgement = tried(turn, definition, provider, credential, context)
-    except ConflictError:  # the claim was lost to another run, whose outcome counts
+    except (ConflictError, OutOfTimeError):  # another run has the claim now, or the next sweep takes it
         return turn.result(Done.BUSY)
     except TooSoonError as error:
         return turn.too_soon(error)
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
         return turn.failed(turn.typed(error), answered=answered)
-    return _put_in_force(turn, credential, judgement)
+    return _put_in_force(turn, definition, credential, judgement)
 
 
 def _public(turn: Turn, definition: BaseDefinition) -> Result:
@@ -64,10 +67,12 @@ def _public(turn: Turn, definition: BaseDefinition) -> Result:
     return turn.result(Done.UNCHANGED, entry, event=event, answered=seen.asked)
 
 
-def _put_in_force(turn: Turn, credential: Credential, judgement: Judgement) -> Result:
+def _put_in_force(
+    turn: Turn, definition: BaseDefinition, credential: Credential, judgement: Judgement
+) -> Result:
     seen = turn.seen
     try:
-        record, version = _write(turn, credential)
+        record, version = _write(turn, credential, destination(definition))
     except ConflictError:
         return turn.result(Done.BUSY)
     except MalformedError as error:  # Vault can't take it, now or later
@@ -92,16 +97,21 @@ def _still(seen: Seen, judgement: Judgement) -> Judgement:
     return judgement
 
 
-def _write(turn: Turn, credential: Credential) -> tuple[CredentialRecord, int]:
+def _write(turn: Turn, credential: Credential, minted_for: str) -> tuple[CredentialRecord, int]:
     """Put a credential in force unless it is the one that is; its record and version either way."""
     seen, tools = turn.seen, turn.tools
     stored = seen.stored.value if seen.stored else None
-    same = stored is not None and stored.dockerconfigjson == credential.dockerconfigjson()
+    same = (
+        stored is not None
+        and stored.dockerconfigjson == credential.dockerconfigjson()
+        and stored.destination == minted_for
+    )
     record = CredentialRecord.of(
         credential,
         reference=seen.reference,
         fingerprint=stored.fingerprint if stored and same else secrets.token_hex(8),
         definition_version=seen.definition_version,
+        destination=minted_for,
     )
     record = entries.refresh_ahead(record, now=tools.now())
     if stored and same and stored.expires_at == record.expires_at:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from regcred.errors import RegcredError, TransientError
+from regcred.registry.binding import destination
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import IssuedCredential, Revoked
 from regcred.rotate import entries
@@ -44,10 +45,8 @@ def _revoke_upstream(turn: Turn) -> tuple[str, TransientError | None]:
             raise RegcredError(
                 f"provider {record.provider} made it, which the definition no longer names; end it there"
             )
-        unchanged = record.definition_version == turn.seen.definition_version
-        issued = IssuedCredential(
-            record.revocation_id, record.username, record.password if unchanged else None
-        )
+        same = record.destination == destination(definition)
+        issued = IssuedCredential(record.revocation_id, record.password if same else None)
         revoked = provider.revoke(definition, issued, turn.context(definition))
     except TransientError as error:
         return f"removed here; the vendor could not be asked to revoke it: {error}", error

@@ -9,11 +9,19 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 
 from regcred.credential import Credential, Login, Verified
+from regcred.registry.binding import destination
+from regcred.registry.interface import Verdict, Verification
 from regcred.rotate import entries
 from regcred.rotate.decide import judge
 from regcred.rotate.outcome import Announced, Done, Result
 from regcred.rotate.turn import Turn
 from regcred.vault.records.credential import CredentialRecord
+
+MOVED = Verification(
+    Verdict.INCONCLUSIVE,
+    "the definition names another destination than the one it was made for; the next rotation makes a new one",
+)
+"""Of a credential whose definition has changed: it must not be sent to what the new one names."""
 
 
 def verify(turn: Turn) -> Result:
@@ -24,7 +32,10 @@ def verify(turn: Turn) -> Result:
     try:
         definition, _ = turn.provider()
         credential = as_minted(seen.stored.value)
-        verification = turn.tools.verifier.verify(definition, credential)
+        if seen.stored.value.destination == destination(definition):
+            verification = turn.tools.verifier.verify(definition, credential)
+        else:
+            verification = MOVED
         judgement = judge(verification, static=credential.is_static)
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
         return turn.failed(turn.typed(error), answered=answered)

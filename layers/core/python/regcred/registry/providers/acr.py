@@ -239,7 +239,7 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
     except ClientAuthenticationError as error:
         raise _entra_refusal(error, what, remedy) from None
     except AzureError as error:
-        cause = causes.unreachable("it", error, late=not budget.seconds, seconds=limits.CALL_SECONDS)
+        cause = causes.unreachable("it", error, late=not budget.seconds, seconds=budget.allowed)
         raise TransientError(f"{what} failed: {cause}") from None
     except (AttributeError, KeyError, TypeError, ValueError):
         raise MalformedError(

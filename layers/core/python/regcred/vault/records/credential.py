@@ -35,6 +35,8 @@ class CredentialRecord(BaseModel):
     revocation_id: str = Field(default="", repr=False)
     definition_version: int = 0
     """The version of ``registries/P/R`` that it was minted for: lets an index be repaired after a crash."""
+    destination: str = ""
+    """For which destination it was minted, see :func:`regcred.registry.binding.destination`: rotate itself sends it to no other."""
 
     @field_validator("dockerconfigjson")
     @classmethod
@@ -60,7 +62,13 @@ class CredentialRecord(BaseModel):
 
     @classmethod
     def of(
-        cls, credential: Credential, *, reference: Reference, fingerprint: str, definition_version: int = 0
+        cls,
+        credential: Credential,
+        *,
+        reference: Reference,
+        fingerprint: str,
+        definition_version: int = 0,
+        destination: str = "",
     ) -> CredentialRecord:
         """The record of a freshly minted credential."""
         first = credential.logins[0]
@@ -77,6 +85,7 @@ class CredentialRecord(BaseModel):
                 "refresh_at": credential.refresh_at(reference),
                 "revocation_id": credential.revocation_id,
                 "definition_version": definition_version,
+                "destination": destination,
             }
         )
 
@@ -106,6 +115,7 @@ class CredentialRecord(BaseModel):
             "refresh_at": _text(self.refresh_at),
             "revocation_id": self.revocation_id,
             "definition_version": str(self.definition_version),
+            "destination": self.destination,
         }
 
 
