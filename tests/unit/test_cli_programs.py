@@ -24,6 +24,8 @@ from regcred.vault.platform import Action as Step
 from regcred.vault.platform import Verb
 from regcred.vault.platform.plan import Kind, Resource
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
+from regcred.vault.records.history import Attempt
+from regcred.vault.records.identity import ClusterIdentity
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
@@ -360,3 +362,55 @@ def test_doctor_sums_up_what_is_well(desk: Desk) -> None:
     assert "was heard of 0s ago" in desk.out
     assert "are well" in desk.err
     assert desk.json("doctor payments")["counts"]["ok"] >= 12
+
+
+def test_status_and_show_tell_the_last_outcomes(desk: Desk) -> None:
+    first = Attempt(NOW - timedelta(hours=3), "rotated", 1, 900)
+    last = Attempt(NOW - timedelta(hours=1), "failing", 1, 30, "refused")
+    desk.store.add_history("payments", {"main": first})
+    desk.store.add_history("payments", {"main": last})
+    desk("status payments")
+    assert "last outcome 1h ago: failing (refused), version 1" in desk.err
+    desk("registry show payments/main")
+    shown = desk.out[desk.out.index("last outcomes") :]
+    assert shown.index("failing (refused), version 1") < shown.index("rotated, version 1")
+    desk("registry show payments/main -o json")
+    outcomes = json.loads(desk.out)["last_outcomes"]
+    assert [(one["outcome"], one["error_kind"]) for one in outcomes] == [
+        ("failing", "refused"),
+        ("rotated", ""),
+    ]
+    desk("status payments -o json")
+    registry = next(one for one in json.loads(desk.out)["registries"] if one["registry"] == "payments/main")
+    assert registry["last_outcomes"] == outcomes
+
+
+def test_a_history_that_is_broken_hides_nothing_else(desk: Desk) -> None:
+    desk.kv.put("history/payments", {"document": "{"})
+    desk("status payments")
+    assert "payments/main" in desk.out
+    assert "the last outcomes of payments are left out" in desk.err
+
+
+def test_status_and_doctor_tell_the_version_and_the_mode_of_sync(desk: Desk) -> None:
+    desk.place(placed={3: {"prod": ""}})
+    found = desk.store.status("c1", "payments")
+    assert found
+    status = found.value.model_copy(update={"sync_version": "1.2.3", "mode": "serviceaccount"})
+    desk.store.write_status("c1", "payments", status, cas=found.version)
+    desk("status payments")
+    assert "payments in c1: sync (version 1.2.3, mode serviceaccount) was heard of 0s ago" in desk.err
+    desk("status payments -o json")
+    [told] = json.loads(desk.out)["syncs"]
+    assert (told["project"], told["cluster"]) == ("payments", "c1")
+    assert (told["version"], told["mode"]) == ("1.2.3", "serviceaccount")
+    desk("doctor payments")
+    assert "sync (version 1.2.3, mode serviceaccount)" in desk.out
+
+
+def test_doctor_tells_which_cluster_has_a_name(desk: Desk) -> None:
+    desk("doctor payments")
+    assert "no cluster has signed in under this name yet" in desk.out
+    desk.store.pin_identity("c1", ClusterIdentity(uid="uid-of-c1", pinned_at=NOW))
+    desk("doctor payments")
+    assert "is the cluster whose namespace kube-system has the uid uid-of-c1" in desk.out

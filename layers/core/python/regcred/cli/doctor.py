@@ -24,7 +24,7 @@ from regcred.vault.platform import Verb
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
-from regcred.views.placement import troubles
+from regcred.views.placement import told_of_sync, troubles
 from regcred.wording import duration, plural
 from regcred.work import served, want_of_room
 
@@ -101,10 +101,13 @@ def _look(session: Session, projects: tuple[str, ...], *, repair: bool) -> Itera
     tool = session.open_platform(None)
     yield _sign_in(tool)
     yield from _platform(tool)
+    clusters: set[str] = set()
     for project in lookup.projects(session.store, projects, "regcred doctor"):
-        yield from _project(session, project)
+        yield from _project(session, project, clusters)
         if repair:
             yield from _repair(tool, project)
+    for cluster in sorted(clusters):
+        yield from _identity(session.store, cluster)
 
 
 def _sign_in(tool: Platform) -> Finding:
@@ -152,7 +155,8 @@ def _repair(tool: Platform, project: str) -> Iterator[Finding]:
         yield Finding(Level.OK, project, f"repaired: {action}")
 
 
-def _project(session: Session, project: str) -> Iterator[Finding]:
+def _project(session: Session, project: str, clusters: set[str]) -> Iterator[Finding]:
+    """What is found of a project; the clusters that may use it are added to ``clusters``."""
     store, now = session.store, session.now()
     policy: ProjectPolicy | None = None
     try:
@@ -191,6 +195,7 @@ def _project(session: Session, project: str) -> Iterator[Finding]:
             continue
         yield from _registry(store, reference, entries.get(name), policy, now)
     for cluster in policy.clusters if policy else ():
+        clusters.add(cluster)
         yield from _cluster(store, cluster, project, now)
 
 
@@ -265,6 +270,26 @@ def _request(store: Store, reference: Reference, now: datetime) -> Iterator[Find
         )
 
 
+def _identity(store: Store, cluster: str) -> Iterator[Finding]:
+    """Which cluster has the name: the sync of any other one is refused."""
+    about = f"cluster {cluster}"
+    try:
+        found = store.identity(cluster)
+    except RefusedError:
+        return  # a project's admin may not, and need not, know
+    except RegcredError as error:
+        yield Finding(Level.PROBLEM, about, f"{error}; its sync can't prove who it is")
+        return
+    if found is None:
+        yield Finding(
+            Level.NOTE, about, "no cluster has signed in under this name yet; the first one keeps it"
+        )
+        return
+    since = f"{found.value.pinned_at:%Y-%m-%d}"
+    text = f"is the cluster whose namespace kube-system has the uid {found.value.uid}, since {since}"
+    yield Finding(Level.OK, about, text)
+
+
 def _cluster(store: Store, cluster: str, project: str, now: datetime) -> Iterator[Finding]:
     about = f"{project} in {cluster}"
     try:
@@ -280,7 +305,8 @@ def _cluster(store: Store, cluster: str, project: str, now: datetime) -> Iterato
             Level.PROBLEM, about, f"sync was last heard of {since} ago: does it run, and reach Vault?"
         )
     else:
-        version = f" (version {found.value.sync_version})" if found.value.sync_version else ""
+        told = told_of_sync(found.value)
+        version = f" ({told})" if told else ""
         yield Finding(
             Level.OK, about, f"sync{version} was heard of {duration(now - found.value.written_at)} ago"
         )

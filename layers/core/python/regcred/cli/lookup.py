@@ -13,6 +13,7 @@ from regcred.reference import Reference, check_label
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
 from regcred.vault.records.declared import Definition
+from regcred.vault.records.history import History
 from regcred.vault.records.index import Index
 from regcred.vault.records.paths import registry_path
 from regcred.vault.store import Store, Versioned
@@ -128,6 +129,16 @@ def replaceable(command: str) -> Iterator[None]:
         yield
     except MalformedError as error:
         raise MalformedError(f"{error}. Mend it, or begin anew: {command}", field=error.field) from None
+
+
+def history(store: Store, project: str) -> History:
+    """A project's history; an empty one where there is none, or it can't be read: it is told beside what matters."""
+    try:
+        found = store.history(project)
+    except (RefusedError, MalformedError) as error:
+        say(f"note: the last outcomes of {project} are left out: {error}")
+        return History()
+    return found.value if found else History()
 
 
 def index(store: Store, project: str) -> Index:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,17 +11,25 @@ import click
 
 from regcred.cli import completion, lookup
 from regcred.cli.failures import Failed
+from regcred.cli.outcomes import attempt_json, last_outcome
 from regcred.cli.output import output_option, print_json, print_table, say, time_text
 from regcred.cli.session import Session, pass_session
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference, check_label
 from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.history import Attempt
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
-from regcred.views.placement import troubles
+from regcred.views.placement import told_of_sync, troubles
 from regcred.wording import duration, expires_in, plural
 from regcred.work import served, want_of_room
+
+OUTCOMES = 5
+"""So many of the last outcomes are told of each registry."""
+
+FEW = 10
+"""The syncs of so many projects and clusters are told to people; 'regcred doctor' tells those that are silent."""
 
 PENDING = "pending"
 """Shown for a registry that was added and not yet rotated."""
@@ -37,6 +45,12 @@ class Row:
     """By cluster."""
     no_room: str = ""
     """Why it is not rotated for want of room in its project."""
+    syncs: Mapping[str, Status] = field(default_factory=dict)
+    """By cluster that may use the project, what its sync last wrote."""
+    named: bool = False
+    """Whether somebody asked for this registry by its name."""
+    attempts: Sequence[Attempt] = ()
+    """Its last outcomes, the newest first."""
 
     @property
     def state(self) -> str:
@@ -82,13 +96,17 @@ def status(session: Session, about: Sequence[str], as_json: bool) -> None:
     names = sorted({item.project if isinstance(item, Reference) else item for item in wanted})
     rows, broken = _all_rows(store, lookup.projects(store, names, "regcred status"))
     if wanted:
-        rows = [row for row in rows if row.reference in wanted or row.reference.project in wanted]
+        rows = [
+            replace(row, named=row.reference in wanted)
+            for row in rows
+            if row.reference in wanted or row.reference.project in wanted
+        ]
         for item in wanted:
             if isinstance(item, Reference) and not broken and not any(row.reference == item for row in rows):
                 raise lookup.no_such_registry(store, item)
     now = session.now()
     if as_json:
-        print_json({"registries": [_json(row) for row in rows]})
+        print_json({"registries": [_json(row) for row in rows], "syncs": _syncs_json(rows)})
     elif rows or not broken:
         # A removed registry stays in the index for months, as proof for clusters that were cut off: old news to a person.
         _print(
@@ -121,6 +139,29 @@ def _print(rows: Sequence[Row], now: datetime) -> None:
     for row in rows:
         for note in _notes(row, now):
             say(f"{row.reference}: {note}")
+    syncs = _syncs(rows)
+    for (project, cluster), found in sorted(syncs.items()) if len(syncs) <= FEW else ():
+        told = told_of_sync(found)
+        seen = duration(now - found.written_at)
+        say(f"{project} in {cluster}: sync{f' ({told})' if told else ''} was heard of {seen} ago")
+
+
+def _syncs(rows: Sequence[Row]) -> dict[tuple[str, str], Status]:
+    """By project and cluster, what sync last wrote."""
+    return {(row.reference.project, cluster): found for row in rows for cluster, found in row.syncs.items()}
+
+
+def _syncs_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    return [
+        {
+            "project": project,
+            "cluster": cluster,
+            "version": found.sync_version,
+            "mode": found.mode,
+            "written_at": time_text(found.written_at),
+        }
+        for (project, cluster), found in sorted(_syncs(rows).items())
+    ]
 
 
 def _about(text: str) -> Reference | str:
@@ -140,12 +181,15 @@ def rows_of(store: Store, project: str) -> list[Row]:
     outside = {*defined}.difference(served(defined, index, limit=policy.max_registries))
     why = want_of_room(index, limit=policy.max_registries)
     places = _statuses(store, project, policy.clusters)
+    past = lookup.history(store, project)
     return [
         Row(
             Reference(project, name),
             entries.get(name),
             {cluster: place for cluster, found in places.items() if (place := found.registries.get(name))},
             no_room=why if name in outside else "",
+            syncs=places,
+            attempts=past.attempts(name),
         )
         for name in names
     ]
@@ -185,6 +229,8 @@ def _version(row: Row) -> str:
 def _notes(row: Row, now: datetime) -> list[str]:
     entry = row.entry
     notes = [f"not rotated: {row.no_room}"] if row.no_room else []
+    if row.attempts and (row.attempts[0].error_kind or row.named):
+        notes.append(last_outcome(row.attempts[0], now))
     if entry and entry.state is State.FAILING:
         since = f" for {duration(now - entry.failing_since)}" if entry.failing_since else ""
         notes.append(f"failing{since}: {entry.error}{next_attempt(entry, now)}")
@@ -223,6 +269,7 @@ def _json(row: Row) -> dict[str, Any]:
         "no_room": row.no_room,
         "failing_since": time_text(entry.failing_since) if entry else None,
         "next_attempt_at": time_text(entry.next_attempt_at) if entry else None,
+        "last_outcomes": [attempt_json(attempt) for attempt in row.attempts[:OUTCOMES]],
         "where": {
             cluster: {
                 "namespaces": {

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from regcred.cluster.annotations import MODE
 from regcred.cluster.model import Mode
+from regcred.printable import command
 from regcred.reference import Reference
 
 
@@ -73,11 +74,10 @@ _REFUSALS = {
     Why.NOT_GRANTED: (
         "Namespace {namespace} may not use project {project} in cluster {cluster}, so no pull credential for {reference} "
         "is placed here. A platform admin can grant it: "
-        "regcred grant add --cluster {cluster} {project} {namespace}"
+        "{grant}"
     ),
     Why.NO_SUCH_REGISTRY: (
-        "Project {project} has no registry named {registry}. Check the annotation, or register it: "
-        "regcred registry add {reference}"
+        "Project {project} has no registry named {registry}. Check the annotation, or register it: {add}"
     ),
     Why.NOT_READY: "Registry {reference} has no credential yet; it is placed here as soon as it is minted. {detail}",
     Why.PUBLIC: "Registry {reference} is public and needs no credential. Remove the annotation.",
@@ -108,6 +108,8 @@ def refusal(why: Why, reference: Reference, namespace: str, *, cluster: str, det
         secret=reference.secret_name,
         namespace=namespace,
         cluster=cluster,
+        grant=command("regcred", "grant", "add", "--cluster", cluster, reference.project, namespace),
+        add=command("regcred", "registry", "add", str(reference)),
         detail=f"({detail})" if detail and why is not Why.NOT_WRITTEN else detail,
     )
     return text.strip()
@@ -147,7 +149,8 @@ def expiring(reference: Reference, expires_at: datetime, now: datetime, error: s
 def restart_needed(kind: str, name: str, namespace: str) -> str:
     """For the owner of a workload that is older than the admission policy."""
     if kind in {"Deployment", "StatefulSet", "DaemonSet"}:
-        remedy = f"Restart it: kubectl -n {namespace} rollout restart {kind.lower()}/{name}"
+        words = ("kubectl", "-n", namespace, "rollout", "restart", f"{kind.lower()}/{name}")
+        remedy = f"Restart it: {command(*words)}"
     else:
         remedy = "Delete and create it again."
     return (
@@ -182,10 +185,11 @@ _ALLOWED_BY = {
 
 def mode_not_allowed(mode: Mode, namespace: str, *, cluster: str, usual: Mode) -> str:
     """For the owner of a workload in a namespace whose label names a mode that its cluster is not set up for."""
+    remove = command("kubectl", "label", "namespace", namespace, f"{MODE}-")
     return (
         f"Namespace {namespace} chooses mode {mode} by its label {MODE}, which is not allowed in cluster {cluster}: pull Secrets "
         f"are placed here, but Pods don't get their names. Remove the label to be in mode {usual}, as others are: "
-        f"kubectl label namespace {namespace} {MODE}- . A platform admin can allow it in the chart: {_ALLOWED_BY[mode]}"
+        f"{remove} . A platform admin can allow it in the chart: {_ALLOWED_BY[mode]}"
     )
 
 

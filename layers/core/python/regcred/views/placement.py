@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from regcred.printable import command
-from regcred.vault.records.status import Placement
+from regcred.vault.records.status import Placement, Status
 from regcred.wording import plural
 
 NOT_WRITTEN = "not-written"
@@ -23,6 +23,13 @@ class Trouble:
     text: str
     is_fault: bool = False
     """Whether somebody must mend it; otherwise it is what was asked for, or waits for a decision."""
+
+
+def told_of_sync(status: Status) -> str:
+    """What a cluster's sync says of itself, in words: its version and its mode; empty if it says nothing."""
+    version = f"version {status.sync_version}" if status.sync_version else ""
+    mode = f"mode {status.mode}" if status.mode else ""
+    return ", ".join(filter(None, (version, mode)))
 
 
 def troubles(cluster: str, place: Placement) -> list[Trouble]:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from regcred.cli import lookup
+from regcred.cli.outcomes import attempt_json, in_words
 from regcred.cli.output import output_option, print_json, print_table, say, time_text, write, write_document
 from regcred.cli.parameters import PROJECT, REFERENCE
 from regcred.cli.session import Session, pass_session
@@ -16,6 +17,9 @@ from regcred.printable import is_plain
 from regcred.reference import Reference
 from regcred.vault.records.index import IndexEntry
 from regcred.wording import expires_in
+
+SHOWN = 10
+"""So many of the last outcomes are shown to people; programs get all."""
 
 
 @click.command(name="list", short_help="List registries.")
@@ -79,6 +83,7 @@ def show(session: Session, reference: Reference, as_json: bool) -> None:
     found = lookup.definition(store, reference)
     entry = lookup.index(store, reference.project).registries.get(reference.registry)
     secret = lookup.has_upstream(store, reference)
+    attempts = lookup.history(store, reference.project).attempts(reference.registry)
     if as_json:
         print_json(
             {
@@ -88,6 +93,7 @@ def show(session: Session, reference: Reference, as_json: bool) -> None:
                 "upstream_secret": secret,
                 "secret_name": reference.secret_name,
                 "credential": _entry_json(entry),
+                "last_outcomes": [attempt_json(attempt) for attempt in attempts],
             }
         )
         return
@@ -109,6 +115,9 @@ def show(session: Session, reference: Reference, as_json: bool) -> None:
     if entry and entry.warning:
         _show_line("warning", entry.warning)
     _show_line("Secret's name", reference.secret_name)
+    for number, attempt in enumerate(attempts[:SHOWN]):
+        when = f"{attempt.at:%Y-%m-%d %H:%M} UTC  {in_words(attempt)}"
+        _show_line("" if number else "last outcomes", when)
 
 
 def _yaml(content: Mapping[str, Any]) -> str:

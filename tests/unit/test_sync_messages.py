@@ -1,0 +1,43 @@
+"""What sync prints as a command can be pasted: a shell reads no more than the words in it."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from regcred.cluster.model import Mode
+from regcred.reference import Reference
+from regcred.sync.messages import Why, mode_not_allowed, refusal, restart_needed
+
+EVIL = "x; touch /tmp/evil"
+REF = Reference("payments", "main")
+
+
+def words(text: str, command: str) -> list[str]:
+    """The words that a shell would make of the text from a command on."""
+    return shlex.split(text[text.index(command) :])
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        (refusal(Why.NOT_GRANTED, REF, EVIL, cluster="c1"), "regcred grant add"),
+        (refusal(Why.NOT_GRANTED, REF, "prod", cluster=EVIL), "regcred grant add"),
+        (restart_needed("Deployment", "app", EVIL), "kubectl -n"),
+        (mode_not_allowed(Mode.SERVICEACCOUNT, EVIL, cluster="c1", usual=Mode.ADMISSION), "kubectl label"),
+    ],
+    ids=["namespace to grant", "cluster", "namespace to restart in", "namespace to label"],
+)
+def test_a_name_with_a_command_in_it_stays_one_word(text: str, command: str) -> None:
+    assert EVIL in words(text, command)
+
+
+def test_a_workload_with_a_command_in_its_name_stays_one_word() -> None:
+    assert f"deployment/{EVIL}" in words(restart_needed("Deployment", EVIL, "prod"), "kubectl -n")
+
+
+def test_plain_names_are_not_quoted() -> None:
+    told = refusal(Why.NOT_GRANTED, REF, "prod", cluster="c1")
+    assert told.endswith("regcred grant add --cluster c1 payments prod")
+    assert "kubectl -n prod rollout restart deployment/app" in restart_needed("Deployment", "app", "prod")
