@@ -45,18 +45,23 @@ class Seeded:
     platform: Platform
 
 
-def prepare(vault: Vault, *, now: datetime | None = None) -> Seeded:
-    """Set a running Vault up as declared, with people and a fleet."""
+def set_up(vault: Vault) -> Seeded:
+    """Set a running Vault up as declared."""
     server = Server(vault.addr)
     login = TokenLogin(lambda: SecretStr(vault.root_token))
-    client = signed_in(server, login)
     platform = load(default_directory())
-    apply_platform(client, platform)
-    seeded = Seeded(vault, Store(connect(server, login)), platform)
+    apply_platform(signed_in(server, login), platform)
+    return Seeded(vault, Store(connect(server, login)), platform)
+
+
+def prepare(vault: Vault, *, now: datetime | None = None) -> Seeded:
+    """Set a running Vault up as declared, with people and a fleet."""
+    seeded = set_up(vault)
     _people(vault)
     _fleet(seeded.store, now or datetime.now(UTC))
+    client = signed_in(Server(vault.addr), TokenLogin(lambda: SecretStr(vault.root_token)))
     for project in ("payments", "search"):
-        ensure_project(client, platform, project)
+        ensure_project(client, seeded.platform, project)
     _groups(vault)
     return seeded
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,20 +14,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from regcred.console import forms
-from regcred.console.console import Console, Page, missing
+from regcred.console.console import Console, Page, Visit, missing
 from regcred.console.forms import Form
 from regcred.console.guard import Guard
-from regcred.console.handlers import (
-    annotation,
-    clusters,
-    edit,
-    explain,
-    overview,
-    projects,
-    registries,
-    registry,
-    sign_in,
-)
+from regcred.console.handlers import sign_in
 from regcred.console.pages import mark, plain, static
 from regcred.errors import RegcredError
 
@@ -66,23 +57,23 @@ def build(console: Console) -> ASGIApp:
         opened(sign_in.CALLBACK, sign_in.finish_oidc),
         opened("/sign-in/ticket", sign_in.by_ticket),
         page("/sign-out", post=sign_in.sign_out),
-        page("/", overview.overview),
-        page("/registries", registries.registries),
-        page("/registries/add", edit.choose, edit.add),
-        page(one, registry.registry),
-        page(f"{one}/edit", edit.edit_form, edit.edit),
-        page(f"{one}/secret", edit.secret_form, edit.secret),
-        page(f"{one}/progress", registry.progress),
-        page(f"{one}/do/{{action}}", registry.confirm, registry.act),
-        page("/annotation", annotation.annotation),
-        page("/clusters", clusters.clusters),
-        page("/clusters/{cluster}", clusters.cluster),
-        page("/clusters/{cluster}/grants", clusters.cluster, clusters.grant),
-        page("/projects", projects.projects),
-        page("/projects/add", projects.edit_form, projects.edit),
-        page("/projects/{project}", projects.project),
-        page("/projects/{project}/edit", projects.edit_form, projects.edit),
-        page("/explain", explain.form, explain.answer),
+        page("/", lazy("overview.overview")),
+        page("/registries", lazy("registries.registries")),
+        page("/registries/add", lazy("edit.choose"), lazy("edit.add")),
+        page(one, lazy("registry.registry")),
+        page(f"{one}/edit", lazy("edit.edit_form"), lazy("edit.edit")),
+        page(f"{one}/secret", lazy("edit.secret_form"), lazy("edit.secret")),
+        page(f"{one}/progress", lazy("registry.progress")),
+        page(f"{one}/do/{{action}}", lazy("registry.confirm"), lazy("registry.act")),
+        page("/annotation", lazy("annotation.annotation")),
+        page("/clusters", lazy("clusters.clusters")),
+        page("/clusters/{cluster}", lazy("clusters.cluster")),
+        page("/clusters/{cluster}/grants", lazy("clusters.cluster"), lazy("clusters.grant")),
+        page("/projects", lazy("projects.projects")),
+        page("/projects/add", lazy("projects.edit_form"), lazy("projects.edit")),
+        page("/projects/{project}", lazy("projects.project")),
+        page("/projects/{project}/edit", lazy("projects.edit_form"), lazy("projects.edit")),
+        page("/explain", lazy("explain.form"), lazy("explain.answer")),
     ]
     handlers: dict[Any, Any] = {
         404: _not_found(console),
@@ -93,6 +84,17 @@ def build(console: Console) -> ASGIApp:
         Exception: _bug(console),
     }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), console.settings, console.tell)
+
+
+def lazy(name: str) -> Page:
+    """A page that loads its module when it is first asked for, so that a cold start loads what signing in needs."""
+    module, _, function = name.partition(".")
+
+    def page(visit: Visit) -> Response:
+        handler: Page = getattr(import_module(f"regcred.console.handlers.{module}"), function)
+        return handler(visit)
+
+    return page
 
 
 async def _healthy(_request: Request) -> Response:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from regcred.console.reading import PENDING, Fleet, Row
 from regcred.vault.records.index import State
+from regcred.vault.records.status import Status
 from regcred.wording import duration, plural
 
 SILENT = timedelta(minutes=25)
@@ -170,13 +171,6 @@ def _of_clusters(fleet: Fleet, now: datetime) -> Iterable[Need]:
                 f"has said nothing for {duration(now - cluster.heard_at)}",
                 "look whether sync runs there and reaches Vault",
             )
-        if cluster.held:
-            yield Need(
-                cluster.name,
-                f"/clusters/{cluster.name}",
-                f"holds back {plural(cluster.held, 'removal')}",
-                "look at them, then confirm them if they are meant",
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +189,6 @@ class Cluster:
     version: str = ""
     """The version of its sync."""
     mode: str = ""
-    held: int = 0
-    """Removals that the brake holds."""
 
     def silent(self, now: datetime) -> bool:
         """Whether its sync has not been heard for too long."""
@@ -204,22 +196,35 @@ class Cluster:
 
 
 def clusters(fleet: Fleet) -> list[Cluster]:
-    """All clusters that the person may see."""
-    return [_cluster(fleet, name) for name in fleet.clusters]
+    """All clusters that the person may see. One pass over the registries, however many clusters there are."""
+    placed: Counter[str] = Counter()
+    behind: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    for row in fleet.rows:
+        for name, place in row.places.items():
+            count = sum(map(len, place.placed.values()))
+            placed[name] += count
+            behind[name] += count - len(place.placed.get(row.version, ()))
+            refused[name] += sum(word not in QUIET for word in place.refused.values())
+    heard: dict[str, list[Status]] = {}
+    for project in fleet.projects.values():
+        for name, status in project.statuses.items():
+            heard.setdefault(name, []).append(status)
+    return [
+        _cluster(name, heard.get(name, []), placed[name], behind[name], refused[name])
+        for name in fleet.clusters
+    ]
 
 
-def _cluster(fleet: Fleet, name: str) -> Cluster:
-    statuses = [project.statuses[name] for project in fleet.projects.values() if name in project.statuses]
-    rows = [row for row in fleet.rows if name in row.places]
+def _cluster(name: str, statuses: Sequence[Status], placed: int, behind: int, refused: int) -> Cluster:
     newest = max(statuses, key=lambda status: status.written_at, default=None)
     return Cluster(
         name=name,
         heard_at=newest.written_at if newest else None,
         projects=len(statuses),
-        namespaces=sum(row.used_in.get(name, 0) for row in rows),
-        behind=sum(row.behind.get(name, 0) for row in rows),
-        refused=sum(word not in QUIET for row in rows for word in row.places[name].refused.values()),
+        namespaces=placed,
+        behind=behind,
+        refused=refused,
         version=newest.sync_version if newest else "",
         mode=newest.mode if newest else "",
-        held=sum(getattr(status, "held", 0) for status in statuses),
     )

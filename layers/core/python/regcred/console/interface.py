@@ -147,9 +147,9 @@ class Settings:
     """A session ends after this long, whatever happens."""
     local: bool = False
     """Whether it runs on the user's own machine, over plain HTTP on a loopback address."""
-    fresh: timedelta = timedelta(seconds=5)
+    fresh: timedelta = timedelta(seconds=10)
     """How old a list may be before it is read again in the background."""
-    stale: timedelta = timedelta(seconds=60)
+    stale: timedelta = timedelta(minutes=2)
     """How old a list may be before the reader waits for a new one."""
     vault: str = ""
     """The address of Vault, to show."""

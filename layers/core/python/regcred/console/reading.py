@@ -74,11 +74,11 @@ class Row:
     @property
     def behind(self) -> dict[str, int]:
         """By cluster, how many namespaces have an older version than the newest."""
-        return {
-            cluster: count - len(self.places[cluster].placed.get(self.version, {}))
+        older = {
+            cluster: count - len(self.places[cluster].placed.get(self.version, ()))
             for cluster, count in self.used_in.items()
-            if count > len(self.places[cluster].placed.get(self.version, {}))
         }
+        return {cluster: count for cluster, count in older.items() if count}
 
     def expired(self, now: datetime) -> bool:
         """Whether the credential that should be in force has ended."""

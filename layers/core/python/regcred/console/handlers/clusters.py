@@ -14,6 +14,9 @@ from regcred.vault.records.declared import ClusterGrants
 from regcred.vault.records.paths import cluster_path
 from regcred.vault.store import Versioned
 
+ROWS = 100
+"""Registries on the page of one cluster."""
+
 
 def clusters(visit: Visit) -> Response:
     """Show all clusters."""
@@ -42,8 +45,8 @@ def _cluster(visit: Visit, *, status: int = 200, error: str = "") -> Response:
         "cluster.html",
         status=status,
         cluster=known,
-        rows=sorted(rows, key=lambda row: -row.used_in.get(name, 0))[:200],
-        more_rows=max(0, len(rows) - 200),
+        rows=sorted(rows, key=lambda row: -sum(map(len, row.places[name].placed.values())))[:ROWS],
+        more_rows=max(0, len(rows) - ROWS),
         refusals=[
             (row.reference, namespace, health.refusal(word), health.remedy(word))
             for row in rows

@@ -1,0 +1,269 @@
+"""`python -m bench.console`: how quick and how small the console's pages are, and what it adds to a cold start."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import requests
+from pydantic import SecretStr
+
+from bench.process import Cost
+from bench.table import Table, median, percentile, say
+from console import seed, serving
+from realparts.procs import Processes
+from realparts.state import State
+from realparts.vault import Vault
+from regcred.reference import Reference
+from regcred.vault.http import Server
+from regcred.vault.kv2 import connect
+from regcred.vault.login import TokenLogin
+from regcred.vault.records.declared import Definition, ProjectPolicy
+from regcred.vault.records.index import IndexEntry
+from regcred.vault.records.index import State as Outcome
+from regcred.vault.records.status import Placement, Status
+from regcred.vault.store import Store
+
+CLUSTERS = 20
+GOALS = {1_000: 100.0, 10_000: 300.0}
+"""By number of registries, the most milliseconds that 95 of 100 warm pages may take."""
+
+SIZE_MAX = 60_000
+COLD_MAX = 1.3
+PROJECT = 500
+"""Registries of one project at most."""
+
+FRAMEWORK = (
+    "import starlette.applications, starlette.routing, jinja2, mangum, cryptography.fernet, hvac; "
+    "from pydantic import AwareDatetime, BaseModel, Field, SecretStr, field_serializer, model_validator"
+)
+OURS = "import mangum; from regcred.wiring.console.served import on_lambda; on_lambda()"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--registries", type=int, nargs="*", default=list(GOALS))
+    parser.add_argument("--rounds", type=int, default=40)
+    given = parser.parse_args()
+    held = cold()
+    for registries in given.registries:
+        held = pages(registries, given.rounds) and held
+    return 0 if held else 1
+
+
+def cold() -> bool:
+    """The cold start beside the import of the framework alone, in turn."""
+    table = Table("Console: cold start")
+    floor, ours = [], []
+    environment = {**os.environ, "REGCRED_VAULT_ADDR": "https://vault.example.com:8200"}
+    for _ in range(9):
+        for code, times in ((FRAMEWORK, floor), (OURS, ours)):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+            times.append((time.perf_counter() - began) * 1000)
+    ratio = median(ours) / median(floor)
+    table.add(
+        "process start to a console that can answer, ms",
+        goal=f"<= {COLD_MAX} x floor",
+        floor=f"{median(floor):.0f}",
+        ours=f"{median(ours):.0f}",
+        ratio=ratio,
+        holds=ratio <= COLD_MAX,
+    )
+    say(table.text())
+    return table.held
+
+
+def pages(registries: int, rounds: int) -> bool:
+    """Warm pages of a fleet, as a platform admin sees all of it."""
+    table = Table(f"Console: {registries:,} registries, {CLUSTERS} clusters")
+    with vault() as server:
+        store = Store(connect(Server(server.addr), TokenLogin(lambda: SecretStr(server.root_token))))
+        fill(store, registries)
+        with served(server.addr) as (origin, pid):
+            visit = signed_in(origin, server.root_token)
+            began = time.perf_counter()
+            page = visit("/")
+            table.add(
+                "first page, all read from Vault, ms", ours=f"{(time.perf_counter() - began) * 1000:.0f}"
+            )
+            size = assets(origin, page)
+            for path in PATHS:
+                visit(path)  # loads its module and compiles its template
+            cost = Cost(pid)
+            times: list[float] = []
+            largest = 0
+            slowest: dict[str, float] = {}
+            for _ in range(rounds):
+                for path in PATHS:
+                    began = time.perf_counter()
+                    text = visit(path)
+                    took = (time.perf_counter() - began) * 1000
+                    times.append(took)
+                    slowest[path] = max(slowest.get(path, 0), took)
+                    largest = max(largest, len(text.encode()))
+                time.sleep(0.25)  # so that lists grow old and are read again in between
+            cpu = cost.cpu * 1000 / len(times)
+    p95 = percentile(times, 0.95)
+    table.add("CPU of the console for a page, its share of reading again included, ms", ours=f"{cpu:.0f}")
+    goal = GOALS.get(registries)
+    table.add("p50 of warm pages, ms", ours=f"{median(times):.0f}")
+    table.add(
+        "p95 of warm pages, ms",
+        goal=f"<= {goal:.0f}" if goal else "",
+        ours=f"{p95:.0f}",
+        holds=p95 <= goal if goal else None,
+    )
+    table.add(
+        "largest page with all it loads, kB",
+        goal=f"<= {SIZE_MAX // 1000}",
+        ours=f"{(largest + size) / 1000:.1f}",
+        holds=largest + size <= SIZE_MAX,
+    )
+    table.note(
+        "slowest of each page, ms: " + ", ".join(f"{path} {took:.0f}" for path, took in slowest.items())
+    )
+    say(table.text())
+    return table.held
+
+
+PATHS = (
+    "/",
+    "/registries",
+    "/registries?sort=expiry&order=down&page=3",
+    "/registries?q=r-1&state=failing",
+    "/registries/team-0/r-1",
+    "/clusters",
+    "/clusters/c0",
+    "/projects",
+    "/annotation?ref=team-0/r-1&ref=team-0/r-2",
+    "/explain",
+)
+
+
+@contextmanager
+def vault() -> Iterator[Vault]:
+    """A server with nothing but Regcred's mount in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        processes = Processes(Path(folder))
+        server = Vault(processes, State(Path(folder)))
+        server.up()
+        try:
+            seed.set_up(server)
+            yield server
+        finally:
+            server.down()
+            processes.sweep()
+
+
+def fill(store: Store, registries: int) -> None:
+    """As rotate and sync would have left it."""
+    now = datetime.now(UTC)
+    names = [f"c{number}" for number in range(CLUSTERS)]
+    projects = max(10, registries // PROJECT)
+    each = registries // projects
+    for project in (f"team-{number}" for number in range(projects)):
+        store.write_project(project, ProjectPolicy(clusters=names), cas=0)
+        store.merge_index(project, {f"r-{number}": entry(number, now) for number in range(each)})
+        for cluster in names:
+            places = {
+                f"r-{number}": Placement(placed={7: {f"ns-{number % 40}": "0123abcd"}})
+                for number in range(0, each, 4)
+            }
+            store.write_status(
+                cluster, project, Status(written_at=now, sync_version="1", registries=places), cas=0
+            )
+    store.write_definition(
+        Reference("team-0", "r-1"),
+        Definition.model_validate({"provider": "ecr", "regions": ["eu-west-1"]}),
+        cas=0,
+    )
+
+
+def entry(number: int, now: datetime) -> IndexEntry:
+    """Every tenth fails."""
+    return IndexEntry(
+        state=Outcome.FAILING if number % 10 == 0 else Outcome.OK,
+        version=7,
+        fingerprint=f"f{number}",
+        provider=("ecr", "gar", "basic")[number % 3],
+        hosts=[f"12345678901{number % 10}.dkr.ecr.eu-west-{number % 3}.amazonaws.com"],
+        expires_at=now + timedelta(minutes=number % 720 + 30),
+        refresh_at=now + timedelta(minutes=number % 360),
+        error="the registry refused the login (401): write a new secret" if number % 10 == 0 else "",
+        changed_at=now - timedelta(minutes=number % 300),
+    )
+
+
+@contextmanager
+def served(address: str) -> Iterator[tuple[str, int]]:
+    """The console in a process of its own, over plain HTTP."""
+    context = multiprocessing.get_context("spawn")
+    near, far = context.Pipe()
+    process = context.Process(target=serve, args=(address, far), daemon=True)
+    process.start()
+    try:
+        yield near.recv(), process.pid or 0
+    finally:
+        process.terminate()
+        process.join(10)
+
+
+def serve(address: str, pipe: multiprocessing.connection.Connection) -> None:
+    with serving.served(address, tls=False, methods=serving.METHODS) as console:
+        pipe.send(console.origin)
+        console.wait()
+
+
+def signed_in(origin: str, token: str):
+    """Sign in with a token, and return what fetches a page."""
+    session = requests.Session()
+    cookies: dict[str, str] = {}
+
+    def send(verb: str, path: str, **fields: str) -> requests.Response:
+        answer = session.request(
+            verb,
+            origin + path,
+            data=fields or None,
+            headers={
+                "Origin": origin,
+                "Cookie": "; ".join(f"{key}={value}" for key, value in cookies.items()),
+            },
+            allow_redirects=False,
+            timeout=60,
+        )
+        cookies.update({cookie.name: cookie.value or "" for cookie in answer.cookies})
+        session.cookies.clear()
+        return answer
+
+    found = re.search(r'name="csrf" value="([^"]+)"', send("GET", "/sign-in").text)
+    assert found
+    place = str(len(serving.METHODS) - 1)
+    assert send("POST", "/sign-in", csrf=found[1], method=place, token=token, next="/").status_code == 303
+
+    def visit(path: str) -> str:
+        answer = send("GET", path)
+        assert answer.status_code == 200, f"{path}: {answer.status_code}"
+        return answer.text
+
+    return visit
+
+
+def assets(origin: str, page: str) -> int:
+    """Bytes of what a page loads."""
+    paths = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page))
+    return sum(len(requests.get(origin + path, timeout=10).content) for path in paths)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
