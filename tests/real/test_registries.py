@@ -23,7 +23,7 @@ from fakes.vendors.jfrog import JfrogOidc
 from fakes.vendors.network import Network
 from fakes.vendors.static import GhcrToken
 from fakes.vendors.tokens import Gitlab
-from fakes.vendors.vendor import Vendor
+from fakes.vendors.vendor import PROJECT_ROLE, Vendor
 from pydantic import SecretStr
 
 from realparts.aws import ACCOUNT, OTHER_ACCOUNT
@@ -257,13 +257,24 @@ class StsIssuer:
 
     def check_identity_token(self, token: str, *, audience: str, subject: str) -> bool:
         """Whether the token is the project role's, for this audience."""
+        return self.identity_of(token, audience=audience) is not None
+
+    def identity_of(self, token: str, *, audience: str | None = None) -> str | None:
+        """Whom the stand-ins trust, if the token is the project role's; see :meth:`fakes.vendors.aws.Aws.identity_of`."""
         key, _ = self._stack.aws.web_identity_public_keys
         issuer = self._stack.aws.web_identity_issuer()
         try:
-            claims = jwt.decode(token, key, algorithms=["RS256"], audience=audience, issuer=issuer)
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=["RS256"],
+                audience=audience,
+                issuer=issuer,
+                options={"verify_aud": audience is not None, "require": ["exp", "aud", "sub"]},
+            )
         except jwt.PyJWTError:
-            return False
-        return bool(claims["sub"] == PROJECT)
+            return None
+        return PROJECT_ROLE if claims["sub"] == PROJECT else None
 
 
 @pytest.mark.parametrize("vendor", [QuayFederated, Cloudsmith, JfrogOidc, System], ids=vendor_id)
