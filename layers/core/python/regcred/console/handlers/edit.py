@@ -15,8 +15,9 @@ from regcred.console.handlers.registry import ask, read, reference_of
 from regcred.errors import ConflictError, MalformedError, MissingError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry import catalog
-from regcred.registry.binding import bind
+from regcred.registry.binding import bind, moves
 from regcred.registry.definition import BaseDefinition, check_allowed
+from regcred.registry.parsing import parse
 from regcred.vault.records.declared import Action, Definition
 
 
@@ -58,6 +59,7 @@ def _form(
     errors: Mapping[str, str] | None = None,
     reference: Reference | None = None,
     version: int = 0,
+    secret_again: bool = False,
     status: int = 200,
 ) -> Response:
     first, rest = fields.fields_of(provider, content, errors)
@@ -68,7 +70,7 @@ def _form(
         summary=fields.summary(provider),
         first=first,
         rest=rest,
-        secrets=[] if reference else fields.secrets_of(provider, content, errors),
+        secrets=fields.secrets_of(provider, content, errors) if secret_again or not reference else [],
         keyless=_is_keyless(provider),
         reference=reference,
         version=version,
@@ -178,6 +180,13 @@ def edit(visit: Visit) -> Response:
     content = fields.content_of(provider, form)
     definition, errors = fields.check(provider, content)
     version = form.get("version")
+    moved = _moved(shown.content, definition) if definition and definition.upstream_fields() else ""
+    secret: dict[str, str] = {}
+    if moved:
+        secret, missing = fields.secret_of(fields.secrets_of(provider, content), form)
+        errors |= missing
+        if missing:
+            errors[""] = f"{moved}. The stored secret is not sent there, so enter it again"
     if definition is not None and not errors:
         if problem := not_allowed(visit, reference, definition):
             errors[""] = problem
@@ -188,7 +197,7 @@ def edit(visit: Visit) -> Response:
             )
     if definition is not None and not errors:
         try:
-            _write(visit, reference, definition, {}, version=shown.version)
+            _write(visit, reference, definition, secret, version=shown.version)
         except ConflictError:
             errors[""] = "somebody else has just written this definition; look at it, and send yours again"
         else:
@@ -201,8 +210,17 @@ def edit(visit: Visit) -> Response:
         errors=errors,
         reference=reference,
         version=shown.version,
+        secret_again=bool(moved),
         status=422,
     )
+
+
+def _moved(content: Mapping[str, Any], definition: BaseDefinition) -> str:
+    """What of the destination changes, so that the stored secret would not be sent there; empty if nothing does."""
+    try:
+        return moves(parse(content, where="definition"), definition)
+    except MalformedError:
+        return "The definition before can't be read"
 
 
 def secret_form(visit: Visit) -> Response:

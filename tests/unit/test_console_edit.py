@@ -1,0 +1,67 @@
+"""A definition that is edited so that its secret would go elsewhere asks for the secret again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fakes.console import Answer, World
+from pydantic import SecretStr
+
+from regcred.reference import Reference
+from regcred.registry.binding import bind
+from regcred.registry.parsing import parse
+from regcred.vault.records.declared import Definition, ProjectPolicy
+from regcred.vault.store import Store
+
+MAIN = Reference("payments", "main")
+HOST, OTHER = "registry.example.com", "other.example.com"
+EDIT = "/registries/payments/main/edit"
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    store = Store(world.vault.kv)
+    store.write_project("payments", ProjectPolicy(hosts=[HOST, OTHER]), cas=0)
+    content = {"provider": "basic", "hosts": [HOST]}
+    store.write_definition(MAIN, Definition.model_validate(content), cas=0)
+    secret = {"username": SecretStr("u"), "password": SecretStr("old")}
+    store.write_upstream(MAIN, secret, bound_to=bind(parse(content, where="test")), cas=0)
+    return world
+
+
+def save(world: World, **fields: Any) -> Answer:
+    browser = world.browser()
+    browser.sign_in()
+    form = {"csrf": browser.get(EDIT).csrf, "provider": "basic", "version": "1", "hosts": HOST, **fields}
+    return browser.post(EDIT, form)
+
+
+def stored(world: World) -> tuple[str, str]:
+    """The password that is stored, and the hosts of the definition."""
+    store = Store(world.vault.kv)
+    upstream, definition = store.upstream(MAIN), store.definition(MAIN)
+    assert upstream
+    assert definition
+    return upstream.value.fields["password"].get_secret_value(), definition.value.content()["hosts"][0]
+
+
+def test_another_host_asks_for_the_secret_and_writes_nothing_without_it(world: World) -> None:
+    answer = save(world, hosts=OTHER)
+    assert answer.status == 422
+    assert "enter it again" in answer.text
+    assert 'name="secret.password"' in answer.text
+    assert stored(world) == ("old", HOST)
+
+
+def test_with_the_secret_both_are_written(world: World) -> None:
+    answer = save(world, hosts=OTHER, **{"secret.username": "u", "secret.password": "new"})
+    assert answer.status == 303, answer.text
+    assert stored(world) == ("new", OTHER)
+
+
+def test_a_change_that_moves_nothing_keeps_the_secret(world: World) -> None:
+    answer = save(world, description="ours")
+    assert answer.status == 303, answer.text
+    assert stored(world) == ("old", HOST)
