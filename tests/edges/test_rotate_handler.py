@@ -93,7 +93,7 @@ def test_what_was_done_is_told_though_the_message_comes_again_for_the_rest(invok
 
 
 def test_a_run_that_is_out_of_time_does_not_look_like_a_vault_that_is_away(invoke, capsys) -> None:
-    assert failed(invoke(FakeRotate({"a": OutOfTimeError("no time was left")}), record(1, "a"))) == ["m1"]
+    assert failed(invoke(FakeRotate({"a": OutOfTimeError("out of time")}), record(1, "a"))) == ["m1"]
     metrics = json.loads(next(line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line))
     assert (metrics["FailedMessages"], metrics["VaultUnreachable"]) == ([1.0], [0.0])
 

@@ -477,7 +477,7 @@ class TestRotate:
         payments.answer(ECR, version=13, expires_at=NOW + timedelta(hours=12), verified="yes")
         payments("rotate payments/ecr-prod")
         assert (
-            "ok, version 13 for registry.example.com; pulls were tried and work; expires in 11h 59m"
+            "ok, version 13 for registry.example.com; a test pull succeeded; expires in 11h 59m"
             in payments.out
         )
 
@@ -680,7 +680,7 @@ class TestRegistryAdd:
             ("provider: !!timestamp basic\n", "does not fit its tag"),
             ("[" * 5000, "nested too deep"),
             ('{"a":' * 20_000, "nested too deep"),
-            ('{"provider": 5}', "provider: is no text"),
+            ('{"provider": 5}', "provider: is not a string"),
             ('{"provider": "mcr", "description": "\\ud800"}', "half of a character"),
         ],
     )
@@ -718,8 +718,8 @@ class TestRegistryAdd:
     @pytest.mark.parametrize(
         ("text", "named"),
         [
-            (f"tokn: {SECRET}\n", "'tokn' is no field of this secret; its fields are token"),
-            (json.dumps({"tokn": SECRET}), "'tokn' is no field of this secret; its fields are token"),
+            (f"tokn: {SECRET}\n", "'tokn' is not a field of this secret; its fields are token"),
+            (json.dumps({"tokn": SECRET}), "'tokn' is not a field of this secret; its fields are token"),
             (json.dumps({"type": "service_account", "private_key": SECRET}), "its fields are token"),
             (f"token: x\ntoken: {SECRET}\n", "'token' is there twice"),
             (f'{{"token": "x", "token": "{SECRET}"}}', "'token' is there twice"),
@@ -825,7 +825,7 @@ class TestWhereASecretGoes:
 class TestUnverified:
     """A credential that nothing has proven is unverified in every view, with the reason."""
 
-    REASON = "registry.example.com: it asks for no login, so nothing shows whether this one is good"
+    REASON = "registry.example.com: it asks for no login, so nothing shows whether this one works"
 
     def test_status_doctor_list_and_show_say_the_same(self, payments):
         payments.index(ECR, version=13, verified="unknown", unverified=self.REASON)
@@ -857,7 +857,7 @@ class TestUnverified:
 
     def test_a_login_that_was_taken_is_told_from_a_pull(self, payments):
         payments.answer(ECR, version=13, verified="login")
-        assert "the login was taken" in payments("rotate payments/ecr-prod")
+        assert "the login was accepted" in payments("rotate payments/ecr-prod")
 
 
 class TestRoomInAProject:
@@ -1013,15 +1013,15 @@ class TestPlatform:
     @pytest.mark.parametrize(
         ("actions", "remedies"),
         [
-            ([CREATE], ["platform apply' mends"]),
+            ([CREATE], ["platform apply' fixes"]),
             ([DELETE], ["platform apply --prune' deletes"]),
-            ([CREATE, DELETE], ["platform apply' mends", "platform apply --prune' deletes"]),
+            ([CREATE, DELETE], ["platform apply' fixes", "platform apply --prune' deletes"]),
         ],
     )
     def test_check_apply_and_doctor_agree_on_what_is_left_to_do(self, payments, actions, remedies):
         payments.platform.actions = actions
         payments("platform check", code=1)
-        assert [word for word in ("apply' mends", "apply --prune' deletes") if word in payments.err] == [
+        assert [word for word in ("apply' fixes", "apply --prune' deletes") if word in payments.err] == [
             remedy.removeprefix("platform ") for remedy in remedies
         ]
         payments("platform apply")

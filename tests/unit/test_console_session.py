@@ -304,7 +304,7 @@ def test_a_refusal_of_the_identity_provider_is_told(world):
         "/sign-in/oidc/callback?state=st_1&error=access_denied&error_description=<script>x</script>"
     )
     assert answer.status == 403
-    assert "did not let you in" in answer.text
+    assert "refused the sign-in" in answer.text
     assert "<script>x" not in answer.text
 
 

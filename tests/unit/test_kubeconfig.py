@@ -38,10 +38,10 @@ async def open_by(file: Path, context: str | None) -> None:
 @pytest.mark.parametrize(
     ("content", "context", "said"),
     [
-        (b"", None, "it is none"),
-        (b"\xff\xfe\x00", None, "it is none"),
-        (b"a: [hunter2", None, "it is none"),
-        (b"- hunter2", None, "it is none"),
+        (b"", None, "it is not a kubeconfig"),
+        (b"\xff\xfe\x00", None, "it is not a kubeconfig"),
+        (b"a: [hunter2", None, "it is not a kubeconfig"),
+        (b"- hunter2", None, "it is not a kubeconfig"),
         (b"{}", None, "current-context"),
         (kubeconfig(), "other", "the context 'other'"),
         (kubeconfig(**{"certificate-authority": "/nowhere/ca.pem"}), None, "/nowhere/ca.pem"),

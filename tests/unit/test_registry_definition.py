@@ -27,8 +27,8 @@ def refusal(content: dict[str, object]) -> MalformedError:
     ("content", "field", "hint"),
     [
         ({}, "provider", "is missing; name the kind of registry"),
-        ({"provider": 7}, "provider", "is no text; name the kind of registry"),
-        ({"provider": ["ecr"]}, "provider", "is no text; name the kind of registry"),
+        ({"provider": 7}, "provider", "is not a string; name the kind of registry"),
+        ({"provider": ["ecr"]}, "provider", "is not a string; name the kind of registry"),
         ({"provider": "ecs"}, "provider", "did you mean 'ecr'? the providers are"),
         (
             {**BASIC, "hosts": ["https://registry.example.com"]},
@@ -60,7 +60,7 @@ def refusal(content: dict[str, object]) -> MalformedError:
         ({**ECR, "endpoints": ["ipv6"]}, "endpoints[0]", ": must be 'standard', 'dual-stack'"),
         ({**ECR, "create_repositories": "maybe"}, "create_repositories", ": must be true or false"),
         ({**NEXUS, "users": ["a", "b"], "period_days": "x"}, "period_days", ": must be a whole number"),
-        ({**NEXUS, "users": ["a", "b"], "period_days": 0}, "period_days", ": must be 1 at least"),
+        ({**NEXUS, "users": ["a", "b"], "period_days": 0}, "period_days", ": must be at least 1"),
         ({**ECR, "create_repositories": True}, "create_repositories", "needs 'pull_through'"),
         ({**NEXUS, "users": ["pull-a", "pull-a"]}, "users", "two different users"),
         ({**NEXUS, "users": ["pull-a", "pull-a", "pull-b"]}, "users", "two different users"),
@@ -283,8 +283,8 @@ def test_repositories_that_the_vendors_token_can_not_hold_are_refused(content: d
         ("[2001:db8::1]:0", "no valid port"),
         ("[2001:db8::1]:99999999999", "no valid port"),
         ("[2001:db8:0::1]:5000", r"write '\[2001:db8::1\]:5000'"),
-        ("[2001:db8::zz]:5000", "no IPv6 address"),
-        ("[2001:db8::1%eth0]:5000", "no IPv6 address|short form"),
+        ("[2001:db8::zz]:5000", "not an IPv6 address"),
+        ("[2001:db8::1%eth0]:5000", "not an IPv6 address|short form"),
     ],
 )
 def test_an_ipv6_address_that_the_kubelet_would_never_find_is_refused(host: str, said: str) -> None:

@@ -289,13 +289,13 @@ def test_a_port_without_a_server_and_a_name_without_an_address_are_told_apart() 
         port = closed.getsockname()[1]
     with pytest.raises(TransientError, match="refuses connections on this port"):
         transport.send("GET", f"http://127.0.0.1:{port}/")
-    with pytest.raises(TransientError, match=r"no name that is known|can't be looked up"):
+    with pytest.raises(TransientError, match=r"not a known host name|can't be looked up"):
         transport.send("GET", "https://registry.invalid/")
 
 
 def test_a_server_of_another_protocol_is_no_registry() -> None:
     with (
         server(drip(b"SSH-2.0-OpenSSH_9.6\r\n", b"")) as port,
-        pytest.raises(TransientError, match="no HTTP; check the port"),
+        pytest.raises(TransientError, match="not HTTP; check the port"),
     ):
         transport.send("GET", f"http://127.0.0.1:{port}/")

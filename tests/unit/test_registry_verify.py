@@ -184,8 +184,8 @@ OUTSIDE = {"type": "repository", "name": "regcred-not-asked-for/app", "actions":
         (answer(200, token(OUTSIDE | {"actions": []})), Verdict.CAN_PULL, "nor is anything outside"),
         (answer(200, token()), Verdict.CAN_PULL, "nor is anything outside"),
         (answer(403), Verdict.CAN_PULL, "nor is anything outside"),
-        (answer(400), Verdict.CAN_PULL, "can't be told"),
-        (answer(200, b'{"token": "opaque"}'), Verdict.CAN_PULL, "can't be told"),
+        (answer(400), Verdict.CAN_PULL, "it is unknown"),
+        (answer(200, b'{"token": "opaque"}'), Verdict.CAN_PULL, "it is unknown"),
         (answer(429), Verdict.INCONCLUSIVE, "429"),
         (answer(503), Verdict.INCONCLUSIVE, "503"),
     ],
@@ -215,7 +215,7 @@ def test_where_no_repositories_are_named_nothing_else_is_asked_for() -> None:
 def test_a_registry_with_basic_logins_is_not_asked_for_other_repositories() -> None:
     verification = verified(basic_registry(answer(200)), repositories=["team/"])
     assert verification.verdict is Verdict.CAN_PULL
-    assert "can't be told" in verification.detail
+    assert "it is unknown" in verification.detail
 
 
 def test_an_upload_that_begins_is_ended_and_means_push() -> None:

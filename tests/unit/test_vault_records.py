@@ -211,7 +211,7 @@ def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
             "path: grants.payments: 'Team' is not the name of a namespace",
         ),
         (ClusterGrants, {"grants": {"Pay ments": []}}, "grants.Pay ments"),
-        (ClusterGrants, {"grant": {}}, "grant: is no field of this document; correct its name"),
+        (ClusterGrants, {"grant": {}}, "grant: is not a field of this document; correct its name"),
         (
             ProjectPolicy,
             {"hosts": ["https://registry.example.com"]},
@@ -227,7 +227,7 @@ def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
             {"hosts": "a.example.com"},
             "path: hosts: must be a list, as in [a, b], also for one",
         ),
-        (ProjectPolicy, {"accounts": [5]}, "path: accounts.0: must be a text; put a number in quotes"),
+        (ProjectPolicy, {"accounts": [5]}, "path: accounts.0: must be a string; put a number in quotes"),
         (ProjectPolicy, {"paths": []}, "path: paths: must be a mapping, as in {name: value}"),
         (ClusterGrants, {"globs": "maybe"}, "path: globs: must be true or false"),
         (ClusterGrants, {"globs": []}, "path: globs: must be true or false"),
@@ -278,7 +278,7 @@ def test_a_document_that_is_empty_or_no_json_is_malformed_not_absent(fields: dic
 
 def test_a_document_that_is_no_json_is_told_as_such() -> None:
     with pytest.raises(
-        MalformedError, match=r"path: the document: is no JSON \(.*line 1 column 10\); write it"
+        MalformedError, match=r"path: the document: is not valid JSON \(.*line 1 column 10\); write it"
     ):
         ProjectPolicy.parse({"document": '{"hosts":x}'}, path="path")
 

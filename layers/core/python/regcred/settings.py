@@ -35,7 +35,7 @@ MOUNTS = {VaultAuth.JWT: "regcred-lambda", VaultAuth.AWS: "regcred-lambda-iam"}
 def _divides_an_hour(minutes: int) -> int:
     if minutes < 1 or 60 % minutes:
         raise ValueError(
-            "must divide an hour, as 1, 5, 10 or 15 do, so that each definition has its turn in it"
+            "must divide an hour, as 1, 5, 10 or 15 do, so that each definition is checked once in it"
         )
     return minutes
 

@@ -56,7 +56,7 @@ class IdentityTokens:
             )
         except (jwt.PyJWTError, ValueError, TypeError):
             raise RefusedError(
-                f"the identity token is not good: it must be signed by {trusted.issuer}, be for {audience}, and not have expired"
+                f"the identity token is not valid: it must be signed by {trusted.issuer}, be for {audience}, and not have expired"
             ) from None
         if claims["exp"] - claims["iat"] > LONGEST_SECONDS:
             raise RefusedError(f"the identity token lives longer than {LONGEST_SECONDS} seconds")

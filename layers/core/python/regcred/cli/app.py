@@ -15,7 +15,7 @@ from regcred.cli.output import say, write
 from regcred.cli.session import Session
 
 EPILOG = """\b
-First steps (README.md tells the whole way):
+First steps (README.md has all of them):
   export VAULT_ADDR=https://vault.example.com:8200 && vault login     (or: bao login)
   regcred project add payments --host registry.example.com --cluster c1
   regcred registry add payments/main           asks for what it needs
@@ -42,12 +42,12 @@ class App(Root):
             "project": Lazy(
                 "regcred.cli.project",
                 "project",
-                "Say what a project may use: hosts, accounts, clusters.",
+                "Define what a project may use: hosts, accounts, clusters.",
             ),
             "grant": Lazy(
                 "regcred.cli.grant",
                 "grant",
-                "Say which namespaces may use a project's registries.",
+                "Define which namespaces may use a project's registries.",
             ),
         },
         "Looking": {
@@ -59,8 +59,8 @@ class App(Root):
             "explain": Lazy(
                 "regcred.cli.explain", "explain", "Explain why a Pod or a workload does or does not pull."
             ),
-            "console": Lazy("regcred.cli.console", "console", "See and do it in a browser."),
-            "doctor": Lazy("regcred.cli.doctor", "doctor", "Check the whole of it, and say what to mend."),
+            "console": Lazy("regcred.cli.console", "console", "Open the web console."),
+            "doctor": Lazy("regcred.cli.doctor", "doctor", "Diagnose the installation."),
         },
         "Running": {
             "sync": Lazy(
@@ -68,7 +68,7 @@ class App(Root):
                 "sync",
                 "Bring a cluster in line with Vault.",
             ),
-            "cluster": Lazy("regcred.cli.cluster", "cluster", "Say which cluster a name stands for."),
+            "cluster": Lazy("regcred.cli.cluster", "cluster", "Manage which cluster a name belongs to."),
             "platform": Lazy(
                 "regcred.cli.platform", "platform", "Set up Vault: mount, policies, sign-in, groups."
             ),

@@ -207,8 +207,8 @@ def _failure(entry: IndexEntry) -> type[Failed | RefusedError | TransientError]:
 def _verdict(asked: Asked, entry: IndexEntry, now: datetime) -> str:
     fresh = asked.before is None or asked.before.version != entry.version
     verified = {
-        Verified.YES: "pulls were tried and work",
-        Verified.LOGIN: "the login was taken (name an image in 'probe' to try a pull)",
+        Verified.YES: "a test pull succeeded",
+        Verified.LOGIN: "the login was accepted (name an image in 'probe' to try a pull)",
         Verified.UNKNOWN: f"it could not be tried: {entry.unverified}",
     }[entry.verified]
     life = f"expires in {duration(entry.expires_at - now)}" if entry.expires_at else "does not expire"

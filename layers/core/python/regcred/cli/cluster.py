@@ -14,7 +14,7 @@ from regcred.errors import MissingError
 
 @click.group(cls=Group)
 def cluster() -> None:
-    """Say which cluster a name stands for.
+    """Manage which cluster a name belongs to.
 
     This is for platform admins. The sync of a cluster pins the cluster to its name at the first sign-in; another cluster under that name is
     then refused, before it writes anything.
@@ -26,7 +26,7 @@ def cluster() -> None:
 @click.argument("name", type=CLUSTER, metavar="C")
 @pass_session
 def reset(session: Session, name: str, yes: bool) -> None:
-    """Let another cluster have the name, as after a cluster was built anew.
+    """Let another cluster have the name, as after a cluster was rebuilt.
 
     The next cluster that signs in under this name is pinned to it.
 

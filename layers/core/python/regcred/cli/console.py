@@ -20,7 +20,7 @@ from regcred.cli.session import Session, pass_session
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the browser.")
 @pass_session
 def console(session: Session, port: int, browser: bool) -> None:
-    """See and do it in a browser.
+    """Open the web console.
 
     Serves the console on 127.0.0.1, with the Vault token that the other commands use, until Ctrl-C. The address that it prints signs
     you in once; nobody else on this machine can use it afterwards. Signing out leaves the token as it is.

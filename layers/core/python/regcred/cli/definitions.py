@@ -52,7 +52,7 @@ def read_text(path: str, *, kind: str) -> tuple[str, str]:
     try:
         return where, sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
     except UnicodeDecodeError:
-        raise BadInputError(f"{where}: is no text in UTF-8; write the {kind} as YAML or JSON") from None
+        raise BadInputError(f"{where}: is not UTF-8 text; write the {kind} as YAML or JSON") from None
     except OSError as error:
         raise BadInputError(
             f"{where}: can't be read: {(error.strerror or 'unknown error').lower()}"
@@ -87,7 +87,7 @@ def _json(text: str, where: str) -> Any:
             f"{where}: holds half of a character (an escape \\ud800 to \\udfff alone)"
         ) from None
     except RecursionError:
-        raise BadInputError(f"{where}: is nested too deep") from None
+        raise BadInputError(f"{where}: is nested too deeply") from None
     except ValueError as error:
         at = (
             f"line {error.lineno}, column {error.colno}: {error.msg}"
@@ -128,7 +128,7 @@ def _yaml(text: str, where: str) -> Any:
     except yaml.YAMLError:
         raise NoFieldsError(f"{where}: holds characters that YAML does not allow") from None
     except RecursionError:
-        raise NoFieldsError(f"{where}: is nested too deep") from None
+        raise NoFieldsError(f"{where}: is nested too deeply") from None
     except (ValueError, TypeError, AttributeError, KeyError):
         # What PyYAML's constructors do where a tag does not fit its value.
         raise NoFieldsError(
@@ -136,7 +136,7 @@ def _yaml(text: str, where: str) -> Any:
         ) from None
 
 
-_TWICE = "{!r} is there twice; keep the one that is meant"
+_TWICE = "{!r} is there twice; keep the right one"
 
 
 def _repeated(names: Iterable[str]) -> str | None:
@@ -244,8 +244,8 @@ def ask(where: str, policy: ProjectPolicy | None) -> BaseDefinition:
         _ask_field(content, name, left.pop(name), policy)
     while (name := _needed(content)) in left:
         _ask_field(content, name, left.pop(name), policy)
-    if left and prompts.yes(f"There are optional fields: {', '.join(left)}. Set any?"):
-        say("Enter leaves a field as it is.")
+    if left and prompts.yes(f"Optional fields: {', '.join(left)}. Set any?"):
+        say("Press Enter to leave a field as it is.")
         for name, field in left.items():
             _ask_field(content, name, field, policy)
     while problem := _problem_of_all(content, where, policy):
@@ -295,9 +295,9 @@ def _ask_field(content: dict[str, Any], name: str, field: FieldInfo, policy: Pro
     before = content.get(name)
     if before is not None:
         say(
-            "Enter keeps the answer."
+            "Press Enter to keep the answer."
             if field.is_required()
-            else "Enter keeps the answer; '-' leaves the field out."
+            else "Press Enter to keep the answer; '-' leaves the field out."
         )
         default: str | None = " ".join(before) if isinstance(before, list) else str(before)
     else:

@@ -65,13 +65,11 @@ class Finding:
 
 @click.command()
 @click.argument("projects", nargs=-1, metavar="[P]...", type=PROJECT)
-@click.option(
-    "--repair", is_flag=True, help="Put right who may read which project, as platform/projects says."
-)
+@click.option("--repair", is_flag=True, help="Repair who may read which project, as platform/projects says.")
 @output_option
 @pass_session
 def doctor(session: Session, projects: tuple[str, ...], repair: bool, as_json: bool) -> None:
-    """Check the whole of it, and say what to mend.
+    """Diagnose the installation.
 
     Your sign-in, the platform in Vault, each project's definitions and credentials, and whether dispatch, rotate and the sync
     of each cluster still work. What you may not see is noted and left out. Exit code 1 if there is a problem.
@@ -149,7 +147,7 @@ def _repair(tool: Platform, project: str) -> Iterator[Finding]:
     try:
         done = tool.ensure_project(project)
     except RefusedError as error:
-        yield Finding(Level.NOTE, project, f"who may read it can't be put right with your token: {error}")
+        yield Finding(Level.NOTE, project, f"your token can't repair who may read it: {error}")
         return
     for action in done:
         yield Finding(Level.OK, project, f"repaired: {action}")
@@ -190,7 +188,7 @@ def _project(session: Session, project: str, clusters: set[str]) -> Iterator[Fin
             yield Finding(
                 Level.PROBLEM,
                 f"{project}/{name}",
-                f"can be no registry, so nobody serves it: {error}; delete it in Vault",
+                f"is not a valid name of a registry, so nothing serves it: {error}; delete it in Vault",
             )
             continue
         yield from _registry(store, reference, entries.get(name), policy, now)

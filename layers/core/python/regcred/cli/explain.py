@@ -30,14 +30,16 @@ SHORT = {
 
 @click.command()
 @click.argument("what", nargs=-1, required=True, metavar="KIND [NS/]NAME")
-@click.option("-n", "--namespace", metavar="NS", help="The namespace; else that of the kubeconfig's context.")
-@click.option("--context", metavar="NAME", help="The kubeconfig's context; else the current one.")
+@click.option(
+    "-n", "--namespace", metavar="NS", help="The namespace. Default: that of the kubeconfig's context."
+)
+@click.option("--context", metavar="NAME", help="The kubeconfig's context. Default: the current one.")
 @click.option(
     "--cluster",
     type=CLUSTER,
     metavar="C",
     envvar="REGCRED_CLUSTER",
-    help="The cluster's name in Regcred, if it can't be told.",
+    help="The cluster's name in Regcred, if Regcred can't find it.",
 )
 @click.option(
     "--workload-kind",
@@ -45,7 +47,7 @@ SHORT = {
     type=WORKLOAD_KIND,
     multiple=True,
     envvar="REGCRED_WORKLOAD_KINDS",
-    help="A custom kind that has Pods, as sync is told, such as argoproj.io/v1alpha1/rollouts/Rollout; may be repeated.",
+    help="A custom kind that has Pods, as in sync's settings, such as argoproj.io/v1alpha1/rollouts/Rollout; may be repeated.",
 )
 @output_option
 @pass_session
@@ -107,8 +109,8 @@ def target(what: Sequence[str], kinds: Sequence[Kind] = WORKLOADS) -> tuple[Kind
     kind = next((kind for kind in kinds if full in (kind.name.lower(), kind.plural)), None)
     if kind is None:
         raise BadInputError(
-            f"{word}: is no kind that has Pods; use one of {', '.join(sorted({k.name for k in kinds}))}, "
-            "or tell another by --workload-kind"
+            f"{word}: is not a kind that has Pods; use one of {', '.join(sorted({k.name for k in kinds}))}, "
+            "or name another with --workload-kind"
         )
     return kind, namespace, name
 

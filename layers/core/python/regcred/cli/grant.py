@@ -28,7 +28,7 @@ namespace_option = click.option(
 
 @click.group(cls=Group)
 def grant() -> None:
-    """Say which namespaces may use a project's registries.
+    """Define which namespaces may use a project's registries.
 
     This is for platform admins. An annotation alone gives a workload nothing: its namespace must be granted the project.
     """
@@ -39,9 +39,9 @@ def grant() -> None:
 @click.option(
     "--allow-globs",
     is_flag=True,
-    help="Switch on, for this cluster, names with '*' that match many namespaces.",
+    help="Allow patterns with '*' in the grants of this cluster.",
 )
-@click.option("--replace", is_flag=True, help="Begin anew where what the cluster is granted can't be read.")
+@click.option("--replace", is_flag=True, help="Start over if the cluster's grants can't be read.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.argument("project", type=PROJECT, metavar="P")
 @click.argument("namespaces", nargs=-1, metavar="NAMESPACE...")
@@ -186,7 +186,7 @@ def _check_namespace(namespace: str) -> None:
         if "*" not in namespace:
             raise BadInputError(str(error)) from None
         raise BadInputError(
-            f"namespace {namespace[:80]!r} must be a pattern of 63 characters at most: a-z, 0-9, '-' and '*', not a '-' at an end"
+            f"namespace {namespace[:80]!r} must be a pattern of at most 63 characters: a-z, 0-9, '-' and '*', not a '-' at an end"
         ) from None
 
 

@@ -128,7 +128,7 @@ def replaceable(command: str) -> Iterator[None]:
     try:
         yield
     except MalformedError as error:
-        raise MalformedError(f"{error}. Mend it, or begin anew: {command}", field=error.field) from None
+        raise MalformedError(f"{error}. Fix it, or start over: {command}", field=error.field) from None
 
 
 def history(store: Store, project: str) -> History:

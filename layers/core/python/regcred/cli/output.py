@@ -28,7 +28,7 @@ def output_option(command: F) -> F:
         default="text",
         show_default=True,
         callback=lambda _ctx, _parameter, value: value == "json",
-        help="For people, or for programs.",
+        help="Output format.",
     )(command)
 
 

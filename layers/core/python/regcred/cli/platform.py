@@ -109,7 +109,7 @@ def check(session: Session, directory: Path | None, as_json: bool) -> None:
 
 def _remedies(actions: list[Action]) -> str:
     gone = sum(action.verb is Verb.DELETE for action in actions)
-    mends = f"'regcred platform apply' mends {'what differs' if gone else 'them'}"
+    mends = f"'regcred platform apply' fixes {'what differs' if gone else 'them'}"
     return ", and ".join([*([mends] if len(actions) > gone else []), *([PRUNE] if gone else [])])
 
 

@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group(cls=Group)
 def project() -> None:
-    """Say what a project may use: hosts, accounts, clusters.
+    """Define what a project may use: hosts, accounts, clusters.
 
     This is for platform admins. A project admin can then add registries within these bounds, and no others.
     """
@@ -73,9 +73,9 @@ def _what(verb: str) -> Callable[[F], F]:
     "--max-registries",
     type=click.IntRange(0, 1_000_000),
     metavar="NUMBER",
-    help="The most registries that are rotated; 10000 unless given.",
+    help="The maximum number of registries. Default: 10000.",
 )
-@click.option("--replace", is_flag=True, help="Begin anew where what is written can't be read.")
+@click.option("--replace", is_flag=True, help="Start over if the document can't be read.")
 @pass_session
 def add(
     session: Session,

@@ -18,7 +18,7 @@ from regcred.vault.records.declared import Action
 from regcred.wording import plural
 
 wait_option = click.option(
-    "--wait/--no-wait", default=True, show_default=True, help="Wait for the outcome, or only ask."
+    "--wait/--no-wait", default=True, show_default=True, help="Wait for the outcome, or return at once."
 )
 timeout_option = click.option(
     "--timeout",

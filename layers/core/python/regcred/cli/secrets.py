@@ -40,14 +40,14 @@ def _from_file(wanted: Mapping[str, str], file: str) -> dict[str, SecretStr]:
     for name in found:
         if name.removesuffix(SECOND) not in wanted:
             raise BadInputError(
-                f"{where}: {name!r} is no field of this secret; its fields are {', '.join(wanted)}"
+                f"{where}: {name!r} is not a field of this secret; its fields are {', '.join(wanted)}"
             )
     for name, meaning in wanted.items():
         if not found.get(name):
             raise BadInputError(f"{where}: the field {name!r} is missing ({meaning})")
     for name, value in found.items():
         if not isinstance(value, str):
-            raise BadInputError(f"{where}: the field {name!r} is no text; put it in quotes")
+            raise BadInputError(f"{where}: the field {name!r} is not a string; put it in quotes")
     return {name: SecretStr(value) for name, value in found.items()}
 
 

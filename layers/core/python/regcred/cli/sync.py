@@ -12,8 +12,8 @@ from regcred.wording import plural
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Make one run and end, instead of going on.")
-@click.option("--dry-run", is_flag=True, help="Show what one run would do, and do nothing.")
+@click.option("--once", is_flag=True, help="Make one run, then exit.")
+@click.option("--dry-run", is_flag=True, help="Show what one run would do, without doing it.")
 @click.option(
     "--cluster",
     type=CLUSTER,
@@ -28,9 +28,7 @@ from regcred.wording import plural
     help="How Pods get the names of their Secrets; else REGCRED_MODE, or admission.",
 )
 @click.option("--confirm-removals", is_flag=True, help="Let this run remove more than the brake allows.")
-@click.option(
-    "--repair", is_flag=True, help="Write all that is in place once more, to undo what others did to it."
-)
+@click.option("--repair", is_flag=True, help="Write all Secrets again, to undo changes by others.")
 @click.option(
     "--context", metavar="NAME", help="The kubeconfig's context; else the current one, or the Pod's account."
 )
@@ -80,8 +78,8 @@ def sync(
         print_json({"dry_run": dry_run, "actions": lines, "failures": list(failures)})
     if failures:
         so = (
-            "the plan is made without what could not be read"
+            "the plan omits what could not be read"
             if dry_run
-            else "what could be done is done, and the rest stays as it was"
+            else "sync did what it could; the rest is unchanged"
         )
         raise Failed(f"{plural(len(failures), 'failure')}; {so}")

@@ -153,7 +153,9 @@ class Kube:
                 return Change(version)
             namespace, name = metadata.get("namespace", ""), metadata["name"]
         except (ValueError, KeyError):
-            raise TransientError(f"the watch of {kind.plural} brought something that is no message") from None
+            raise TransientError(
+                f"the watch of {kind.plural} brought something that is not a message"
+            ) from None
         item = None if what == "DELETED" else await self._item(kind, obj, labelled=labelled)
         return Change(version, namespace, name, item)
 

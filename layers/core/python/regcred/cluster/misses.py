@@ -39,7 +39,7 @@ async def misses(session: Session, large: asyncio.Semaphore, *, silence: float) 
     try:
         version, _, _ = page(newest)
     except ValueError:
-        raise TransientError("the answer to a list of events is no list") from None
+        raise TransientError("the answer to a list of events is not a list") from None
     query = (
         f"watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}"
         f"&resourceVersion={quote(version)}&fieldSelector={quote(f'reason={REASON}')}"
@@ -62,7 +62,7 @@ def _read(line: bytes) -> Miss | None:
     try:
         what, raw = message(line)
     except ValueError:
-        raise TransientError("the watch of events brought something that is no message") from None
+        raise TransientError("the watch of events brought something that is not a message") from None
     if what == "ERROR":
         raise ExpiredError(f"the watch of events has ended: {status(raw).get('reason')}")
     return miss(raw) if what in {"ADDED", "MODIFIED"} else None

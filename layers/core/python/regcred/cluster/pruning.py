@@ -94,7 +94,7 @@ def message(line: bytes) -> tuple[str, msgspec.Raw]:
     level = _decoded(_LEVEL, line) or {}
     kind = _text(level["type"]) if "type" in level else None
     if not kind or "object" not in level:
-        raise ValueError("it is no message of a watch")
+        raise ValueError("it is not a message of a watch")
     return kind, level["object"]
 
 

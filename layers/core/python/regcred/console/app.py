@@ -79,7 +79,7 @@ def build(console: Console) -> ASGIApp:
         404: _not_found(console),
         405: _not_found(console),
         forms.TooLargeError: _refuse(console, 413, "This is longer than anything the console takes."),
-        forms.BadFormError: _refuse(console, 400, "This is no form of the console."),
+        forms.BadFormError: _refuse(console, 400, "This is not a form of the console."),
         RegcredError: _away(console),
         Exception: _bug(console),
     }
@@ -104,7 +104,7 @@ async def _healthy(_request: Request) -> Response:
 async def _static(request: Request) -> Response:
     found = static().get(request.path_params["name"])
     if found is None or request.path_params["mark"] != mark():
-        return PlainTextResponse("There is no such file.", status_code=404)
+        return PlainTextResponse("Not found.", status_code=404)
     content, kind = found
     return Response(content, media_type=kind, headers={"etag": f'"{mark()}"'})
 

@@ -118,10 +118,7 @@ def needs(fleet: Fleet, now: datetime, most: int = 30) -> tuple[list[Need], int]
     found = [
         *(need for row in fleet.rows for need in row_needs(row, now)),
         *_of_clusters(fleet, now),
-        *(
-            Need("Vault", "/projects", text, "mend the document, or write it again")
-            for text in fleet.problems
-        ),
+        *(Need("Vault", "/projects", text, "fix the document, or write it again") for text in fleet.problems),
     ]
     found.sort(key=lambda need: not need.grave)
     return found[:most], len(found)
@@ -137,14 +134,14 @@ def row_needs(row: Row, now: datetime) -> Iterable[Need]:
         ago = duration(now - (row.expires_at or now))
         why = f": {entry.error}" if entry.error else ""
         todo = (
-            "mend the cause, then rotate it"
+            "fix the cause, then rotate it"
             if entry.error
             else "check that dispatch and rotate run, then rotate it"
         )
         yield Need(name, path, f"expired {ago} ago{why}", todo)
     elif row.state == State.FAILING:
         since = f"failing for {duration(now - entry.failing_since)}" if entry.failing_since else "failing"
-        yield Need(name, path, f"{since}: {entry.error}", "mend the cause, then rotate it")
+        yield Need(name, path, f"{since}: {entry.error}", "fix the cause, then rotate it")
     elif is_expiring(row, now):
         yield Need(
             name, path, "was not renewed in time", "check that dispatch and rotate run, then rotate it"

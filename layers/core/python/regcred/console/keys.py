@@ -117,4 +117,4 @@ class VaultKeys:
             except ConflictError:
                 continue  # another instance was quicker: its keys count
             return new
-        raise ConflictError(f"{PATH}: others kept writing first; try again")
+        raise ConflictError(f"{PATH}: other writers were always first; try again")

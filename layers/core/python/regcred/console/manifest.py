@@ -69,7 +69,7 @@ def _objects(text: str) -> list[Mapping[str, Any]]:
         at = f"line {mark.line + 1}: " if mark else ""
         raise MalformedError(f"{at}{error.problem or 'this is no YAML'}", field="text") from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        raise MalformedError("this is no YAML that can be read", field="text") from None
+        raise MalformedError("this is not valid YAML", field="text") from None
     objects = []
     for document in documents:
         items = document.get("items") if isinstance(document, dict) and "items" in document else [document]

@@ -91,7 +91,7 @@ def _loaded(name: str, entry: EntryPoint) -> Any:
         ) from None
     if lacking := [part for part in _PARTS if not hasattr(found, part)]:
         raise MalformedError(
-            f"provider {name!r} of {entry.value!r} is no provider: it lacks {', '.join(lacking)}; "
+            f"provider {name!r} of {entry.value!r} is not a provider: it lacks {', '.join(lacking)}; "
             "take another version of its package",
             field="provider",
         )

@@ -115,7 +115,7 @@ def _reason(chain: list[BaseException]) -> str:
             return (
                 "can't be looked up now; it will be tried again"
                 if known
-                else "is no name that is known here; check it"
+                else "is not a known host name; check it"
             )
         if isinstance(item, TimeoutError):
             return "did not answer in time"
@@ -129,7 +129,7 @@ _PLAIN: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
         "can't be reached: the connection broke off",
     ),
     (http.client.IncompleteRead, "can't be reached: its answer broke off"),
-    (http.client.BadStatusLine, "answers with something that is no HTTP; check the port"),
+    (http.client.BadStatusLine, "answers with something that is not HTTP; check the port"),
 )
 
 

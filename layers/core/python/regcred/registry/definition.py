@@ -88,7 +88,7 @@ def _check_ipv6(value: str) -> str:
     try:
         right = f"[{IPv6Address(address.replace('%', ' ')).compressed}]:{port}"  # no zone: it is another on each node
     except ValueError:
-        raise ValueError(f"{value!r} is no IPv6 address; write one as in [2001:db8::1]:5000") from None
+        raise ValueError(f"{value!r} is not an IPv6 address; write one as in [2001:db8::1]:5000") from None
     if right != value:
         raise ValueError(f"{value!r} is not in the short form, which images must name too; write {right!r}")
     return value

@@ -32,7 +32,7 @@ def parse(content: Mapping[str, Any], *, where: str) -> BaseDefinition:
     """
     name = content.get("provider")
     if not isinstance(name, str) or not name:
-        wrong = "is no text" if name else "is missing"
+        wrong = "is not a string" if name else "is missing"
         raise MalformedError(
             f"{where}: provider: {wrong}; name the kind of registry, as in 'provider: ecr'", field="provider"
         )

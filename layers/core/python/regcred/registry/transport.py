@@ -103,7 +103,7 @@ class Answer:
         value = self._json()
         if not isinstance(value, dict):
             raise MalformedError(
-                f"{what} answered {self.status} with something that is no JSON object; check the address"
+                f"{what} answered {self.status} with something that is not a JSON object; check the address"
             )
         return value
 
@@ -263,7 +263,7 @@ def _body(response: Response) -> bytes:
 
 def _unsendable(host: str) -> MalformedError:
     return MalformedError(
-        f"{host}: what proves who asks holds a line end, or a character that a header can't carry; "
+        f"{host}: the credential contains a newline, or a character that a header can't carry; "
         "write the upstream secret again"
     )
 

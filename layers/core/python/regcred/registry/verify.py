@@ -60,7 +60,7 @@ _NO_UPLOAD = frozenset({401, 403, 404, 405})
 _WIDER = frozenset({"push", "delete", "*"})
 _OUTSIDE = "regcred-not-asked-for"
 _CATALOG = ("registry", "catalog", "*")
-_UNTOLD = "whether it reaches more than 'repositories' can't be told here"
+_UNTOLD = "it is unknown whether it reaches more than 'repositories'"
 
 Send = Callable[..., Answer]
 
@@ -93,7 +93,7 @@ class RegistryVerifier:
         )
 
     def _login(self, definition: BaseDefinition, login: Login, until: float) -> Verification:
-        result = Verification(Verdict.INCONCLUSIVE, "no time was left to ask a host")
+        result = Verification(Verdict.INCONCLUSIVE, "out of time before a host was asked")
         for host in dict.fromkeys(split_key(key)[0] for key in login.hosts):
             if self._clock() >= until:
                 return result
@@ -115,7 +115,7 @@ class _Visit:
 
     def __init__(self, send: Send, host: str, login: Basic, definition: BaseDefinition) -> None:
         self.taken = False
-        """Whether the login was taken, or pulled: no other host can tell more."""
+        """Whether the login was accepted, or pulled: no other host can tell more."""
         self._send = send
         self._host = host
         self._login = login
@@ -142,14 +142,14 @@ class _Visit:
             if answer.status == HTTPStatus.OK:
                 return self._result(
                     Verdict.INCONCLUSIVE,
-                    f"{self._definition.probe} can be pulled without a login, so nothing shows whether this one is good",
+                    f"{self._definition.probe} can be pulled without a login, so nothing shows whether this one works",
                 )
             if answer.status != HTTPStatus.UNAUTHORIZED:
                 return self._unclear("GET /v2/", opened if opened.status != HTTPStatus.OK else answer)
         if answer.status == HTTPStatus.OK:
             return self._result(
                 Verdict.INCONCLUSIVE,
-                "its API asks for no login; name an image in 'probe' to show whether this one is good",
+                "its API asks for no login; name an image in 'probe' to show whether this one works",
             )
         if answer.status != HTTPStatus.UNAUTHORIZED:
             return self._unclear("GET /v2/", answer)
@@ -183,7 +183,7 @@ class _Visit:
         self.taken = True
         return self._result(
             Verdict.INCONCLUSIVE,
-            "the login was taken; name an image in 'probe' to check that it pulls and can't push",
+            "the login was accepted; name an image in 'probe' to check that it pulls and can't push",
         )
 
     def with_probe(self, challenge: Challenge, repository: str, reference: str) -> Verification:

@@ -68,7 +68,7 @@ class Batch:
         """Do what one registry needs. Raises RegcredError only for Vault and for time that ran out."""
         now = self.tools.now()
         if self.until and now >= self.until:
-            raise OutOfTimeError(f"{reference}: no time was left in this run; it comes again")
+            raise OutOfTimeError(f"{reference}: out of time; it will be retried")
         seen = self._see(reference, rotation, entry, reason)
         task = decide(seen, reason, now=now)
         held = self._claim(seen, now=now) if task is not Task.NOTHING else None

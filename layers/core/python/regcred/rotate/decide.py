@@ -170,10 +170,10 @@ def judge(verification: Verification, *, static: bool) -> Judgement:
             raise RefusedError(f"the registry refuses the credential: {detail}")
         case Verdict.WIDER if not static:
             raise RefusedError(
-                f"the credential is wider than asked: {detail}; narrow the rights of what mints it"
+                f"the credential is wider than asked: {detail}; reduce the rights of the upstream secret or role"
             )
         case Verdict.WIDER:
-            warning = f"{detail}; use an upstream secret for this pull alone"
+            warning = f"{detail}; use an upstream secret that may only pull"
             return Judgement(Verified.YES, warning=warning)
         case Verdict.INCONCLUSIVE if verification.taken:
             return Judgement(Verified.LOGIN)

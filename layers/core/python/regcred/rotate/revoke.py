@@ -43,20 +43,20 @@ def _revoke_upstream(turn: Turn) -> tuple[str, TransientError | None]:
         definition, provider = turn.provider()
         if record.provider != definition.provider:  # to another vendor its id says nothing, or is another's
             raise RegcredError(
-                f"provider {record.provider} made it, which the definition no longer names; end it there"
+                f"provider {record.provider} made it, which the definition no longer names; revoke it there"
             )
         same = record.destination == destination(definition)
         issued = IssuedCredential(record.revocation_id, record.password if same else None)
         revoked = provider.revoke(definition, issued, turn.context(definition))
     except TransientError as error:
-        return f"removed here; the vendor could not be asked to revoke it: {error}", error
+        return f"removed in Regcred; the vendor could not be reached to revoke it: {error}", error
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
-        return f"removed here; the vendor did not revoke it: {turn.typed(error)}", None
+        return f"removed in Regcred; the vendor did not revoke it: {turn.typed(error)}", None
     if revoked is Revoked.YES:
         return _pull_tokens(turn, definition), None
     until = record.expires_at and record.expires_at.isoformat(timespec="minutes")
     left = f"it works until {until}" if until else "change it there"
-    return f"removed here; the vendor has no way to revoke it early: {left}", None
+    return f"removed in Regcred; the vendor can't revoke it early: {left}", None
 
 
 def _pull_tokens(turn: Turn, definition: BaseDefinition) -> str:

@@ -43,7 +43,7 @@ def tried(
             and needs_proof(turn.seen, credential)
         ):
             raise UnverifiedError(
-                f"the credential could not be tried, so it was not put in force: {judgement.unverified}; it is tried again. "
+                f"the credential could not be tried, so it is not used: {judgement.unverified}; it is tried again. "
                 "If rotate can never try it there, set 'allow_unverified: true' in the definition"
             )
     except (RefusedError, UnverifiedError):

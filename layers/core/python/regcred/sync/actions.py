@@ -156,7 +156,7 @@ class Plan:
         """Why removals were held back and how to let them pass."""
         return (
             f"{len(self.held)} of {self.in_place} Secrets would be removed at once, more than the set share: they are kept. "
-            "If this is meant, run: regcred sync --once --confirm-removals"
+            "To confirm, run: regcred sync --once --confirm-removals"
         )
 
 

@@ -66,7 +66,7 @@ class Identity:
             raise WrongClusterError(
                 f"the name {self._name} belongs to another cluster: its namespace kube-system has the uid {found.value.uid}, "
                 f"and here it has {uid}. Nothing was written. Correct the name (--cluster, REGCRED_CLUSTER, or the chart's "
-                f"value cluster); if {self._name} was built anew, a platform admin runs: regcred cluster reset {self._name}"
+                f"value cluster); if {self._name} was rebuilt, a platform admin runs: regcred cluster reset {self._name}"
             )
         self.proven = True
         return True

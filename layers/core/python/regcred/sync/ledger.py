@@ -105,7 +105,12 @@ class Ledger:
         try:
             found = await self._vault(self._store.status, self._cluster, project)
         except MalformedError as error:
-            log(logging.ERROR, "a ledger is broken and is begun anew", project=project, problem=str(error))
+            log(
+                logging.ERROR,
+                "a ledger is broken; sync starts a new one",
+                project=project,
+                problem=str(error),
+            )
             found = None
         if found is None:
             self._versions[project] = await self._vault(self._store.status_version, self._cluster, project)

@@ -79,7 +79,7 @@ _REFUSALS = {
     Why.NO_SUCH_REGISTRY: (
         "Project {project} has no registry named {registry}. Check the annotation, or register it: {add}"
     ),
-    Why.NOT_READY: "Registry {reference} has no credential yet; it is placed here as soon as it is minted. {detail}",
+    Why.NOT_READY: "Registry {reference} has no credential yet; it is placed here as soon as it exists. {detail}",
     Why.PUBLIC: "Registry {reference} is public and needs no credential. Remove the annotation.",
     Why.UNREADABLE: "Project {project} can't be read in Vault, so no pull credential for {reference} is placed here yet. {detail}",
     Why.REVOKED: (
@@ -88,11 +88,11 @@ _REFUSALS = {
     ),
     Why.REMOVED: "Registry {reference} was removed by its project, and its Secret with it. Remove the annotation.",
     Why.CLASH: (
-        "A Secret named {secret} exists in namespace {namespace} that Regcred did not make; it is left alone. "
+        "A Secret named {secret} exists in namespace {namespace} that Regcred did not create, so Regcred does not change it. "
         "Rename or delete it to receive {reference}. {detail}"
     ),
     Why.NOT_WRITTEN: (
-        "The pull Secret {secret} could not be written in namespace {namespace}, and it is tried again every half minute. "
+        "The pull Secret {secret} could not be written in namespace {namespace}, and sync retries every half minute. "
         "The cluster's answer: {detail}"
     ),
     Why.UNNEEDED: "Nothing in namespace {namespace} needs {reference} any longer.",

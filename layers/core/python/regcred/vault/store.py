@@ -418,4 +418,4 @@ class Store:
                 found = None
                 continue
             return new
-        raise ConflictError(f"{path}: others kept writing first; nothing was written, try again")
+        raise ConflictError(f"{path}: other writers were always first; nothing was written, try again")

@@ -56,7 +56,7 @@ def todo(  # noqa: C901, PLR0911 - one question after the other, each with its o
     if known.refused == "clash":
         return f"a Secret {reference.secret_name} that is not Regcred's is in the way: rename or delete it"
     if known.refused == "not-written":
-        return f"the cluster denies the Secret ({known.detail or 'its words are not known'}): mend that; sync tries again by itself"
+        return f"the cluster denies the Secret ({known.detail or 'its reason is unknown'}): fix that; sync retries automatically"
     if known.present is Held.NO:
         return _missing(known, world, now)
     if subject.is_pod and reference.secret_name not in subject.named and not image.pulled:
@@ -74,12 +74,12 @@ def _missing(known: Known, world: World, now: datetime) -> str:
     if known.ledger:
         words = ("sync", "--cluster", world.cluster or "CLUSTER", "--once", "--repair")
         return (
-            f"sync placed version {known.ledger} and the Secret is gone: somebody deleted it. Sync puts it back by itself"
+            f"sync placed version {known.ledger} and the Secret is gone: somebody deleted it. Sync puts it back automatically"
             f" (docs/sync.md says when); who runs sync in this cluster does so at once: {command('regcred', *words)}"
         )
     if known.entry is None:
         return (
-            "the Secret is not there, and why can't be told from here, because Vault could not be read: ask a project admin,"
+            "the Secret is not there, and why is unknown here, because Vault could not be read: ask a project admin,"
             " or look at the log of sync"
         )
     if known.sync_seen is None:
@@ -133,7 +133,7 @@ def _after_failure(image: Image, reference: Reference, subject: Subject) -> str:
         case "ImagePullBackOff":
             return f"the kubelet tries again within 5 minutes; to try at once: {restart(subject)}. If it fails again: {check}"
         case "ErrImagePull":
-            return f"the kubelet's words say why: {check}, and whether the node reaches the registry"
+            return f"the kubelet's message says why: {check}, and whether the node reaches the registry"
     return unread(image)
 
 

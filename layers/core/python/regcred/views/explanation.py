@@ -124,7 +124,7 @@ def _perhaps_todo(
             return found if known.defined is Held.NO else f"if {reference} is meant for this image: {found}"
     if image.reason in PULL_FAILURES:
         return (
-            "why it fails can't be told without Vault, which knows what serves this image: set VAULT_ADDR and sign in, or"
+            "the reason is unknown without Vault, which knows what serves this image: set VAULT_ADDR and sign in, or"
             " ask a project admin"
         )
     return ""

@@ -34,7 +34,7 @@ def usable(context: str | None) -> Iterator[None]:
         if overheard.said:
             raise ConfigException(f"its user's command failed: {overheard.said}: run it by hand")
     except Exception as error:  # noqa: BLE001 - see above
-        reason = f"{type(error).__name__}; it is none, or a file that it names is broken"
+        reason = f"{type(error).__name__}; it is not a kubeconfig, or a file that it names is broken"
         if isinstance(error, ConfigException):
             reason = str(error).rstrip(".")
         raise MalformedError(

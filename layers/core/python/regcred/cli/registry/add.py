@@ -36,7 +36,7 @@ from regcred.work import served, want_of_room
 @click.option(
     "--allow-unverified",
     is_flag=True,
-    help="Put a credential in force also where the registry can't be asked about it.",
+    help="Use a credential even if the registry can't verify it.",
 )
 @click.option("--replace", is_flag=True, help="Replace the definition of a registry that exists.")
 @wait_option
@@ -152,7 +152,7 @@ def _tell_trust(reference: Reference, definition: BaseDefinition, policy: Projec
     say(f"{reference} is keyless; the vendor's side must trust {policy.role_arn}:")
     write_document(f"\n{definition.trust(Asker(reference.project, policy.role_arn))}\n", err=True)
     say(
-        f"until that is done, fetching is refused and tried again ('regcred registry trust {reference}' shows it anew)"
+        f"until that is done, fetching is refused and tried again ('regcred registry trust {reference}' shows it again)"
     )
 
 

@@ -73,7 +73,7 @@ def _few(hosts: Sequence[str]) -> str:
     return "" if not hosts else hosts[0] + (f" (+{more})" if more else "")
 
 
-@click.command(short_help="Show a definition and what is known of its credential.")
+@click.command(short_help="Show a definition and the state of its credential.")
 @click.argument("reference", metavar="P/R", type=REFERENCE)
 @output_option
 @pass_session

@@ -19,7 +19,7 @@ from regcred.vault.store import Store
 _ISSUER = re.compile(r"""https://[^\s'"]+""")
 
 
-@click.command(short_help="Print what the vendor's side must configure.")
+@click.command(short_help="Print what to configure at the vendor.")
 @click.argument("reference", metavar="P/R", type=REFERENCE)
 @click.option(
     "-f", "--file", metavar="FILE", help="A definition that is not written yet; '-' is standard input."
@@ -79,7 +79,7 @@ def _role(arn: str) -> str:
 def _issuer(url: str) -> str:
     if url and not _ISSUER.fullmatch(url):
         raise BadInputError(
-            f"--issuer {url[:80]}: is no issuer; write it as in https://0f1e.tokens.sts.global.api.aws"
+            f"--issuer {url[:80]}: is not an issuer; write it as in https://0f1e.tokens.sts.global.api.aws"
         )
     return url
 

@@ -127,7 +127,7 @@ def _token(console: Console, method: Method, typed: Form) -> SecretStr:
             or not (value.isascii() and value.isprintable())
             or " " in value
         ):
-            raise MalformedError("this is no Vault token; paste it whole", field="token")
+            raise MalformedError("this is not a Vault token; paste the whole token", field="token")
         return SecretStr(value)
     name, password = typed.get("username"), typed.whole("password")
     if not name or not password or len(name) > _NAME_MAX or len(password) > _TOKEN_MAX:
@@ -211,7 +211,7 @@ def finish_oidc(console: Console, request: Request) -> Response:
     if method is None:
         return _form(console, request, status=403, error="Please try again.", onward=onward)
     if not code:
-        text = "The identity provider did not let you in. Ask whoever runs it, or try again."
+        text = "The identity provider refused the sign-in. Ask its administrator, or try again."
         response = _form(console, request, status=403, error=text, onward=onward)
     else:
         try:

@@ -243,7 +243,7 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
         raise TransientError(f"{what} failed: {cause}") from None
     except (AttributeError, KeyError, TypeError, ValueError):
         raise MalformedError(
-            f"{what} answered with something that is no token; check the tenant and the proxy"
+            f"{what} answered with something that is not a token; check the tenant and the proxy"
         ) from None
 
 

@@ -181,7 +181,7 @@ def _one_line(context: MintContext, name: str) -> SecretStr:
         return SecretStr(json.dumps(json.loads(key), separators=(",", ":")))
     except ValueError:
         raise MalformedError(
-            f"the upstream secret's field {name!r} is no JSON; paste the key file whole", field=name
+            f"the upstream secret's field {name!r} is not JSON; paste the key file whole", field=name
         ) from None
 
 
@@ -203,7 +203,7 @@ def _access_token(definition: GarDefinition, identity: Identity) -> tuple[Secret
         pass
     if request.last is not None:
         transport.expect(request.last, what=what, remedy=_remedy(request.last_url, definition))
-    raise MalformedError(f"{what} answered with something that is no token")
+    raise MalformedError(f"{what} answered with something that is not a token")
 
 
 def _remedy(url: str, definition: GarDefinition) -> str:

@@ -289,4 +289,4 @@ def _text(path: Path) -> str:
     except OSError:
         raise MissingError(f"{path} can't be read; give the folder that holds platform.yaml") from None
     except UnicodeDecodeError:
-        raise MalformedError(f"{path}: is no text in UTF-8", field=path.name) from None
+        raise MalformedError(f"{path}: is not UTF-8 text", field=path.name) from None

@@ -49,7 +49,7 @@ def written(pattern: str, what: str) -> AfterValidator:
 Label = Annotated[
     str,
     written(
-        r"(?=.{1,63}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?", "a name: write a-z, 0-9 and '-', 63 of them at most"
+        r"(?=.{1,63}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?", "a name: write a-z, 0-9 and '-', at most 63 characters"
     ),
 ]
 

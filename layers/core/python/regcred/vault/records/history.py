@@ -57,7 +57,8 @@ class History(Record):
             return cls(registries=json.loads(inflate(json.loads(fields[DOCUMENT])["history"])))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise MalformedError(
-                f"{path}: it is not a history that rotate has written; rotate begins it anew", field=DOCUMENT
+                f"{path}: it is not a history that rotate has written; rotate starts a new one",
+                field=DOCUMENT,
             ) from None
 
     def fields(self) -> dict[str, str]:

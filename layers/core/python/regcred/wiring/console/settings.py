@@ -24,7 +24,7 @@ def method(text: str) -> Method:
     found = _METHOD.fullmatch(text)
     if not found:
         raise ValueError(
-            f"{text[:80]!r} is no way to sign in; write oidc, userpass, ldap or token, as in oidc@okta:console,token"
+            f"{text[:80]!r} is not a way to sign in; write oidc, userpass, ldap or token, as in oidc@okta:console,token"
         )
     return Method(Kind(found["kind"]), found["mount"] or "", found["role"] or "")
 

@@ -16,14 +16,14 @@ GAUGES = {
         ("project", "registry"),
     ),
     "inventory_complete": (
-        "1 if every kind of workload has been listed; 0 holds all removals for want of use.",
+        "1 if every kind of workload has been listed; 0 delays the removal of unused Secrets.",
         (),
     ),
     "refusals": ("References that are not projected, by reason.", ("reason",)),
     "removals_held": ("Removals that the brake holds until they are confirmed.", ()),
     "secrets_in_place": ("Secrets that the ledger counts.", ()),
     "vault_document_known": ("1 if the grants, or a project's index, could be read.", ("document",)),
-    "vault_events_connected": ("1 if Vault tells of changes by itself; 0 where there is only the poll.", ()),
+    "vault_events_connected": ("1 if Vault sends events about changes; 0 if sync only polls.", ()),
     "watch_heartbeat_timestamp_seconds": (
         "When a watch last brought anything, a bookmark at least.",
         ("kind",),
