@@ -1,0 +1,117 @@
+"""Whether a login that pulls an image can do more than was asked: push it, or reach other repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from pydantic import SecretStr
+
+from regcred.registry.authorization import Basic, Bearer
+from regcred.registry.challenges import Challenge
+from regcred.registry.client import RegistryClient, passes, refuses
+from regcred.registry.interface import Verdict, Verification
+from regcred.registry.tokens import claims
+
+_NO_UPLOAD = frozenset({401, 403, 404, 405})
+"""A repository that can be pulled and is not found to be pushed to is hidden from who may not push."""
+_WIDER = frozenset({"push", "delete", "*"})
+_OUTSIDE = "regcred-not-asked-for"
+_CATALOG = ("registry", "catalog", "*")
+_UNTOLD = "it is unknown whether it reaches more than 'repositories'"
+
+
+def check_reach(registry: RegistryClient, challenge: Challenge, repository: str, image: str) -> Verification:
+    """Whether it may push too: by what the token says of itself, or else by beginning an upload and ending it."""
+    auth = registry.authorize(challenge, repository, "pull,push")
+    if isinstance(auth, Verification):
+        if auth.verdict is Verdict.REFUSED:
+            return _scope(registry, challenge, f"{image} can be pulled; a token to push was refused")
+        return Verification(
+            auth.verdict,
+            f"{auth.detail}, so whether {image} can be pushed too is not known",
+            taken=registry.taken,
+        )
+    granted = _granted(auth.token, "repository", repository) if isinstance(auth, Bearer) else None
+    if granted is not None:
+        wider = sorted(granted & _WIDER)
+        if wider:
+            return registry.result(
+                Verdict.WIDER,
+                f"{image} can be pulled, but the token is granted {', '.join(wider)} too",
+            )
+        return _scope(registry, challenge, f"{image} can be pulled; push is not granted")
+    return _upload(registry, auth, repository, image)
+
+
+def _upload(registry: RegistryClient, auth: Basic | Bearer, repository: str, image: str) -> Verification:
+    answer = registry.begin_upload(auth, repository)
+    if answer.status in {201, 202}:
+        return registry.result(
+            Verdict.WIDER,
+            f"{image} can be pulled, but pushed too: an upload could be begun (it was ended)",
+        )
+    if answer.status in _NO_UPLOAD and not passes(answer):
+        untold = f"; {_UNTOLD}" if registry.definition.limits() else ""
+        return registry.result(
+            Verdict.CAN_PULL, f"{image} can be pulled; beginning an upload was refused{untold}"
+        )
+    return registry.result(
+        Verdict.INCONCLUSIVE,
+        f"{image} can be pulled, but whether it can be pushed too is not known: beginning an upload was answered "
+        f"with {answer.status}",
+    )
+
+
+def _scope(registry: RegistryClient, challenge: Challenge, found: str) -> Verification:
+    """Whether it reaches more than the definition's repositories: by what a token says that asks for more.
+
+    A repository that is not there shows a login for the whole registry; one for a few other repositories stays
+    unseen. Where no repositories are named, nothing is asked.
+    """
+    limits = registry.definition.limits()
+    if not limits:
+        return registry.result(Verdict.CAN_PULL, found)
+    asked = (("repository", _outside(limits), "pull"), _CATALOG)
+    answer = registry.token_answer(challenge, tuple(("scope", ":".join(scope)) for scope in asked))
+    if refuses(answer):
+        return registry.result(Verdict.CAN_PULL, f"{found}; nor is anything outside of 'repositories'")
+    if passes(answer):
+        return registry.result(
+            Verdict.INCONCLUSIVE,
+            f"{found}; {_UNTOLD}: the token service answered {answer.status}",
+        )
+    token = registry.token(answer) if answer.status == HTTPStatus.OK else None
+    granted = {name: _granted(token, kind, name) if token else None for kind, name, _ in asked}
+    if None in granted.values():
+        return registry.result(Verdict.CAN_PULL, f"{found}; {_UNTOLD}")
+    wider = [f"{kind}:{name}" for kind, name, _ in asked if granted[name]]
+    if wider:
+        return registry.result(
+            Verdict.WIDER,
+            f"{found}, but the token is granted {' and '.join(wider)} too, outside of 'repositories'",
+        )
+    return registry.result(Verdict.CAN_PULL, f"{found}; nor is anything outside of 'repositories'")
+
+
+def _outside(scopes: Iterable[str]) -> str:
+    """A repository that is none of these and lies in no prefix: its first part is that of none of them."""
+    taken = {scope.partition("/")[0] for scope in scopes}
+    name = _OUTSIDE
+    while name in taken:
+        name += "-x"
+    return f"{name}/app"
+
+
+def _granted(token: SecretStr, kind: str, name: str) -> frozenset[str] | None:
+    """The actions on a resource that a token says of itself, or None if it can't be read (it is opaque)."""
+    access = (claims(token) or {}).get("access")
+    if not isinstance(access, list):
+        return None
+    return frozenset(
+        str(action)
+        for item in access
+        if isinstance(item, dict) and item.get("type") == kind and item.get("name") == name
+        if isinstance(item.get("actions"), list)
+        for action in item["actions"]
+    )

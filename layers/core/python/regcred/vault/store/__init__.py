@@ -1,0 +1,22 @@
+"""The records of the ``regcred/`` mount, read and written by type over any :class:`KeyValue`.
+
+Each module holds the documents of one writer.
+"""
+
+from __future__ import annotations
+
+from regcred.vault.store.base import Versioned
+from regcred.vault.store.outcomes import OutcomeRecords
+from regcred.vault.store.platform import PlatformRecords
+from regcred.vault.store.registries import RegistryRecords
+from regcred.vault.store.rotations import RotationRecords
+from regcred.vault.store.statuses import StatusRecords
+
+__all__ = ["Store", "Versioned"]
+
+
+class Store(PlatformRecords, RegistryRecords, RotationRecords, OutcomeRecords, StatusRecords):
+    """Typed access to the whole mount. Raises what :class:`KeyValue` raises, and MalformedError for a broken document.
+
+    A method that returns None means "known to be absent"; a failure to know raises.
+    """

@@ -1,0 +1,81 @@
+"""How records are read and written by type: the part that all stores share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from regcred.errors import ConflictError, MalformedError
+from regcred.vault.interface import KeyValue
+from regcred.vault.records.document import Record
+
+T_co = TypeVar("T_co", covariant=True)
+R = TypeVar("R", bound=Record)
+
+CAS_ATTEMPTS = 8
+"""How often a write is tried against other writers before it gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned(Generic[T_co]):
+    """A record and the version it was read at, to write with check-and-set."""
+
+    value: T_co
+    version: int
+
+
+class Records:
+    """Reads, writes and merges records by type over any :class:`KeyValue`."""
+
+    def __init__(self, kv: KeyValue) -> None:
+        self._kv = kv
+
+    def _record(self, path: str, model: type[R]) -> Versioned[R] | None:
+        document = self._kv.read(path)
+        if document is None:
+            return None
+        return Versioned(model.parse(document.fields, path=path), document.version)
+
+    def _current(self, path: str, model: type[R]) -> Versioned[R | None]:
+        document = self._kv.read(path)
+        version = 0
+        if document is None:
+            # The version comes before the second look: a writer between the two makes a later check-and-set fail.
+            version = self._kv.version(path)
+            document = self._kv.read(path)
+        if document is None:
+            return Versioned(None, version)
+        return Versioned(model.parse(document.fields, path=path), document.version)
+
+    def _readable(self, path: str, model: type[R]) -> Versioned[R | None]:
+        """As :meth:`_current`, but what can't be read counts as nothing."""
+        # The version comes before the look: who mends it meanwhile makes the check-and-set fail.
+        version = self._kv.version(path)
+        try:
+            return self._current(path, model)
+        except MalformedError:
+            return Versioned(None, version)
+
+    def _update(
+        self,
+        path: str,
+        model: type[R],
+        change: Callable[[R | None], R],
+        found: Versioned[R | None] | None = None,
+        *,
+        anew: bool = False,
+    ) -> R:
+        read = self._readable if anew else self._current
+        for _ in range(CAS_ATTEMPTS):
+            found = found or read(path, model)
+            new = change(found.value)
+            if new == found.value:
+                return new
+            try:
+                self._kv.write(path, new.fields(), cas=found.version)
+            except ConflictError:
+                found = None
+                continue
+            return new
+        raise ConflictError(f"{path}: other writers were always first; nothing was written, try again")

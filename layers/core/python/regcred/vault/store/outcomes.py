@@ -1,0 +1,130 @@
+"""The documents that rotate writes for others: credentials, the index, the history and the signal."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from contextlib import suppress
+
+from regcred.errors import MalformedError, RegcredError
+from regcred.reference import Reference
+from regcred.vault.records.credential import CredentialRecord
+from regcred.vault.records.history import Attempt, History
+from regcred.vault.records.index import Index, IndexEntry, State, merge
+from regcred.vault.records.paths import (
+    SIGNAL,
+    credential_path,
+    history_path,
+    index_path,
+)
+from regcred.vault.records.signal import Signal
+from regcred.vault.store.base import Records, Versioned
+
+ENDED = frozenset({State.REVOKED, State.REMOVED})
+"""The states that clusters learn of at once, through the signal."""
+
+
+class OutcomeRecords(Records):
+    """The credentials in force, and what rotate says of them."""
+
+    def credential(self, reference: Reference) -> Versioned[CredentialRecord] | None:
+        """The credential that is in force."""
+        path = credential_path(reference)
+        document = self._kv.read(path)
+        if document is None:
+            return None
+        return Versioned(CredentialRecord.parse(document.fields, path=path), document.version)
+
+    def credential_version(self, reference: Reference) -> int:
+        """The version of the credential, also when it was destroyed; 0 if there never was one."""
+        return self._kv.version(credential_path(reference))
+
+    def write_credential(
+        self, reference: Reference, record: CredentialRecord, *, cas: int, above: int = 0
+    ) -> int:
+        """Put a new credential in force; the version before is gone with that.
+
+        Args:
+            reference: The registry.
+            record: The credential.
+            cas: The version that is in force.
+            above: What readers have been told of. Where the numbering began anew, since somebody deleted the metadata, it is
+                brought past this version: readers take only what is newer for new.
+        """
+        path = credential_path(reference)
+        version = self._kv.write(path, record.fields(), cas=cas)
+        while version <= above:
+            version = self._kv.write(path, record.fields(), cas=version)
+        return version
+
+    def destroy_credential(self, reference: Reference, version: int) -> None:
+        """Destroy a credential; the numbering goes on, so that a later one is newer."""
+        self._kv.destroy(credential_path(reference), [version])
+
+    def index(self, project: str) -> Versioned[Index] | None:
+        """A project's index."""
+        return self._record(index_path(project), Index)
+
+    def index_version(self, project: str) -> int:
+        """The version of a project's index, to poll."""
+        return self._kv.version(index_path(project))
+
+    def merge_index(
+        self, project: str, updates: Mapping[str, IndexEntry], *, seen: Versioned[Index] | None = None
+    ) -> Index:
+        """Merge entries into a project's index (monotonic, see :func:`merge`); write only if it changed.
+
+        Args:
+            project: The project.
+            updates: The entries, by registry.
+            seen: The index as it was read before, to save a read if nobody has written since.
+
+        Raises:
+            ConflictError: other writers won every time; nothing was written.
+        """
+        path = index_path(project)
+        index = self._update(path, Index, lambda old: merge(old or Index(), updates), seen)
+        if any(entry.state in ENDED for entry in updates.values()):
+            with suppress(RegcredError):  # clusters poll the index as well, only less often
+                self._update(SIGNAL, Signal, lambda old: (old or Signal()).with_project(project))
+        return index
+
+    def signal(self) -> Versioned[Signal] | None:
+        """The projects of which a credential was ended."""
+        return self._record(SIGNAL, Signal)
+
+    def signal_version(self) -> int:
+        """The version of the signal, to poll."""
+        return self._kv.version(SIGNAL)
+
+    def history(self, project: str) -> Versioned[History] | None:
+        """The last outcomes of a project's registries."""
+        return self._record(history_path(project), History)
+
+    def add_history(
+        self,
+        project: str,
+        attempts: Mapping[str, Attempt],
+        *,
+        known: Container[str] | None = None,
+        seen: Versioned[History] | None = None,
+    ) -> None:
+        """Add one outcome to each of these registries' history; one that can't be read is begun anew.
+
+        Args:
+            project: The project.
+            attempts: The outcomes, by registry.
+            known: The registries whose history is kept; None keeps all.
+            seen: The history as it was read before, to save a read if nobody has written since.
+
+        Raises:
+            ConflictError: other writers won every time; nothing was written.
+        """
+
+        def change(old: History | None) -> History:
+            return (old or History()).with_attempts(attempts, known=known)
+
+        path = history_path(project)
+        try:
+            self._update(path, History, change, seen)
+        except MalformedError:
+            self._update(path, History, change, anew=True)

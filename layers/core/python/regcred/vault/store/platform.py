@@ -1,0 +1,80 @@
+"""The documents that platform admins write: projects, grants, and which cluster has which name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from regcred.vault.records.declared import ClusterGrants, ProjectPolicy
+from regcred.vault.records.identity import ClusterIdentity
+from regcred.vault.records.paths import (
+    cluster_path,
+    identity_path,
+    project_path,
+)
+from regcred.vault.store.base import Records, Versioned
+
+
+class PlatformRecords(Records):
+    """What projects may use, what clusters are granted, and the identities of clusters."""
+
+    def project(self, project: str) -> Versioned[ProjectPolicy] | None:
+        """What a project may use."""
+        return self._record(project_path(project), ProjectPolicy)
+
+    def project_policies(self) -> list[str]:
+        """The names of all projects that platform admins have set."""
+        return [name for name in self._kv.list("platform/projects") if not name.endswith("/")]
+
+    def change_project(
+        self, project: str, change: Callable[[ProjectPolicy | None], ProjectPolicy], *, anew: bool = False
+    ) -> ProjectPolicy:
+        """Change what a project may use, also while others do.
+
+        Args:
+            project: Its name.
+            change: What is to be of what there is; may be called more than once.
+            anew: Whether a document that can't be read counts as none, and is replaced.
+        """
+        return self._update(project_path(project), ProjectPolicy, change, anew=anew)
+
+    def write_project(self, project: str, policy: ProjectPolicy, *, cas: int) -> int:
+        """Say what a project may use."""
+        return self._kv.write(project_path(project), policy.fields(), cas=cas)
+
+    def cluster(self, cluster: str) -> Versioned[ClusterGrants] | None:
+        """The grants of a cluster."""
+        return self._record(cluster_path(cluster), ClusterGrants)
+
+    def cluster_version(self, cluster: str) -> int:
+        """The version of a cluster's grants, to poll."""
+        return self._kv.version(cluster_path(cluster))
+
+    def change_cluster(
+        self, cluster: str, change: Callable[[ClusterGrants | None], ClusterGrants], *, anew: bool = False
+    ) -> ClusterGrants:
+        """Change the grants of a cluster, as :meth:`change_project` does what a project may use."""
+        return self._update(cluster_path(cluster), ClusterGrants, change, anew=anew)
+
+    def write_cluster(self, cluster: str, grants: ClusterGrants, *, cas: int) -> int:
+        """Set the grants of a cluster."""
+        return self._kv.write(cluster_path(cluster), grants.fields(), cas=cas)
+
+    def clusters(self) -> list[str]:
+        """The names of all clusters that have grants."""
+        return [name for name in self._kv.list("platform/clusters") if not name.endswith("/")]
+
+    def identity(self, cluster: str) -> Versioned[ClusterIdentity] | None:
+        """Which cluster is pinned to a name."""
+        return self._record(identity_path(cluster), ClusterIdentity)
+
+    def pin_identity(self, cluster: str, identity: ClusterIdentity) -> None:
+        """Pin a cluster to a name.
+
+        Raises:
+            ConflictError: one is pinned to it already.
+        """
+        self._kv.write(identity_path(cluster), identity.fields(), cas=0)
+
+    def forget_identity(self, cluster: str) -> None:
+        """Let the next cluster that signs in have a name."""
+        self._kv.delete(identity_path(cluster))

@@ -1,0 +1,117 @@
+"""The documents that a project's admins write: definitions, upstream secrets and requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from pydantic import SecretStr
+
+from regcred.errors import ConflictError
+from regcred.reference import Reference, check_label
+from regcred.vault.records.declared import Action, Definition, Request
+from regcred.vault.records.paths import (
+    registry_path,
+    request_path,
+    revocation_path,
+    upstream_path,
+)
+from regcred.vault.records.upstream import Upstream
+from regcred.vault.store.base import CAS_ATTEMPTS, Records, Versioned
+
+
+class RegistryRecords(Records):
+    """The definitions of registries, their upstream secrets, and what people ask for."""
+
+    def projects(self) -> list[str]:
+        """The names of all projects that have registries or credentials, also of removed registries."""
+        folders = ("registries", "credentials")
+        return sorted({name.rstrip("/") for folder in folders for name in self._kv.list(folder)})
+
+    def registries(self, project: str) -> list[str]:
+        """The names of a project's registries."""
+        return [name for name in self._kv.list(f"registries/{project}") if not name.endswith("/")]
+
+    def definition(self, reference: Reference) -> Versioned[Definition] | None:
+        """A registry's definition as it was written."""
+        return self._record(registry_path(reference), Definition)
+
+    def definition_version(self, reference: Reference) -> int:
+        """The version of a registry's definition."""
+        return self._kv.version(registry_path(reference))
+
+    def write_definition(self, reference: Reference, definition: Definition, *, cas: int) -> int:
+        """Write a registry's definition."""
+        return self._kv.write(registry_path(reference), definition.fields(), cas=cas)
+
+    def remove_definition(self, reference: Reference) -> None:
+        """Remove a registry: its definition and upstream secret; rotate does the rest at its next sweep.
+
+        A definition that is written again starts at version 1, so who writes it also asks for a rotation.
+        """
+        self._kv.delete(registry_path(reference))
+        self._kv.delete(upstream_path(reference))
+
+    def upstream(self, reference: Reference) -> Versioned[Upstream] | None:
+        """The upstream secret."""
+        document = self._kv.read(upstream_path(reference))
+        return None if document is None else Versioned(Upstream.of(document.fields), document.version)
+
+    def write_upstream(
+        self, reference: Reference, fields: Mapping[str, SecretStr], *, bound_to: str, cas: int
+    ) -> int:
+        """Write the upstream secret; the version before is gone with that.
+
+        Args:
+            reference: The registry.
+            fields: The secret.
+            bound_to: Where it may be sent, see :func:`regcred.registry.binding.bind`.
+            cas: The version that is replaced.
+        """
+        return self._kv.write(upstream_path(reference), Upstream(fields, bound_to).document(), cas=cas)
+
+    def upstream_version(self, reference: Reference) -> int:
+        """The version of the upstream secret, without reading it."""
+        return self._kv.version(upstream_path(reference))
+
+    def asked(self, project: str) -> tuple[list[str], list[str]]:
+        """The names of a project's registries for which something was asked, and of those that are to be revoked."""
+        names = self._kv.list(f"requests/{check_label(project, field='project')}")
+        revoked = self._kv.list(f"requests/{project}/revoke") if "revoke/" in names else []
+        return [name for name in names if not name.endswith("/")], [
+            name for name in revoked if not name.endswith("/")
+        ]
+
+    def request(self, reference: Reference) -> Versioned[Request] | None:
+        """What was asked for, other than a revocation."""
+        return self._record(request_path(reference), Request)
+
+    def revocation(self, reference: Reference) -> Versioned[Request] | None:
+        """The request to end the credential."""
+        return self._record(revocation_path(reference), Request)
+
+    def request_version(self, reference: Reference, *, revocation: bool = False) -> int:
+        """The version of a request, also of one that can't be read; 0 if there is none."""
+        return self._kv.version((revocation_path if revocation else request_path)(reference))
+
+    def ask(self, reference: Reference, request: Request) -> int:
+        """Ask for something; the write is the authority. A revocation goes before all else, else the newest request counts.
+
+        Raises:
+            ConflictError: others asked every time; theirs stands.
+        """
+        path = (revocation_path if request.action is Action.REVOKE else request_path)(reference)
+        for _ in range(CAS_ATTEMPTS):
+            with suppress(ConflictError):
+                return self._kv.write(path, request.fields(), cas=self._kv.version(path))
+        raise ConflictError(f"{path}: others kept asking at the same time; ask again")
+
+    def answered(self, reference: Reference, version: int, *, revocation: bool = False) -> None:
+        """Take a request away after it was acted on, unless a newer one has arrived meanwhile.
+
+        KV v2 can't delete on condition: a request that arrives within the last round trip is taken away unanswered,
+        so who asks waits for the outcome in the index, and asks again without one.
+        """
+        path = (revocation_path if revocation else request_path)(reference)
+        if self._kv.version(path) == version:
+            self._kv.delete(path)

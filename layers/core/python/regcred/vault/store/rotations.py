@@ -1,0 +1,46 @@
+"""The documents that only rotate reads: the claim and the slots of each registry."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from regcred.reference import Reference
+from regcred.vault.records.paths import (
+    rotation_path,
+)
+from regcred.vault.records.rotation import Rotation, take
+from regcred.vault.store.base import Records, Versioned
+
+
+class RotationRecords(Records):
+    """The claims of rotations, and the slots of credentials."""
+
+    def rotation(self, reference: Reference) -> Versioned[Rotation]:
+        """The claim and the slots; an empty one at the current version where there is none."""
+        found = self._current(rotation_path(reference), Rotation)
+        return Versioned(found.value or Rotation(), found.version)
+
+    def write_rotation(self, reference: Reference, rotation: Rotation, *, cas: int) -> int:
+        """Save the claim and the slots; ``cas`` is the version that the rotation was read at."""
+        return self._kv.write(rotation_path(reference), rotation.fields(), cas=cas)
+
+    def claim(
+        self,
+        reference: Reference,
+        found: Versioned[Rotation],
+        *,
+        owner: str,
+        now: datetime,
+        lease: timedelta,
+    ) -> Versioned[Rotation]:
+        """Claim a registry's rotation as it was ``found``, see :func:`take`; also renews the owner's own claim.
+
+        Raises:
+            ConflictError: another owner holds it, or was quicker.
+        """
+        taken = take(found.value, owner=owner, now=now, lease=lease)
+        return Versioned(taken, self.write_rotation(reference, taken, cas=found.version))
+
+    def remove_rotation(self, reference: Reference) -> None:
+        """Forget the claim and the slots of a registry that is gone."""
+        self._kv.delete(rotation_path(reference))
