@@ -297,6 +297,14 @@ def test_an_answer_of_the_identity_provider_counts_once(world):
     assert browser.get("/sign-in/oidc/callback?state=st_1&code=good").status == 403
 
 
+def test_an_answer_of_the_identity_provider_that_comes_too_late_does_not_count(world):
+    browser = world.browser()
+    browser.get("/sign-in/oidc?method=0")
+    world.now += timedelta(minutes=16)
+    assert browser.get("/sign-in/oidc/callback?state=st_1&code=good").status == 403
+    assert SESSION not in browser.cookies
+
+
 def test_a_refusal_of_the_identity_provider_is_told(world):
     browser = world.browser()
     browser.get("/sign-in/oidc?method=0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from hmac import compare_digest
 from secrets import token_urlsafe
 from typing import Any
@@ -25,6 +26,9 @@ COOKIE = "__Host-regcred-sign-in"
 """Holds, sealed, what an attempt to sign in must bring back: it ends with the attempt."""
 
 CALLBACK = "/sign-in/oidc/callback"
+
+ATTEMPT_MAX = timedelta(minutes=15)
+"""How long signing in at an identity provider may take."""
 
 _TOKEN_MAX = 2000
 _NAME_MAX = 200
@@ -198,6 +202,8 @@ def finish_oidc(console: Console, request: Request) -> Response:
     attempt = _attempt(console, request) or {}
     state, code = request.query_params.get("state", ""), request.query_params.get("code", "")
     held = str(attempt.get("state", ""))
+    if console.now().timestamp() - int(attempt.get("at", 0)) > ATTEMPT_MAX.total_seconds():
+        held = ""
     if not held or not compare_digest(held.encode(), state.encode()):
         return _form(
             console,

@@ -1,0 +1,282 @@
+"""What the pages are made of: forms from models, what needs a person, lists, pasted manifests."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from fakes.console import NOW, World
+
+from regcred.cli.app import run
+from regcred.cli.session import Session
+from regcred.console import charts, fields, health, manifest
+from regcred.console.forms import Form
+from regcred.console.handlers.registries import PAGE
+from regcred.console.reading import Fleet, Project, Row
+from regcred.errors import MalformedError, RefusedError, TransientError
+from regcred.reference import Reference
+from regcred.registry import catalog
+from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.history import Attempt
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.status import Placement, Status
+from regcred.vault.store import Store
+
+
+@pytest.mark.parametrize("provider", catalog.names())
+def test_every_provider_has_a_form_whose_fields_are_those_of_its_model(provider):
+    first, rest = fields.fields_of(provider, {})
+    names = {field.name for field in (*first, *rest)}
+    assert names == set(catalog.definition_model(provider).model_fields) - {"provider"}
+    assert all(field.help for field in (*first, *rest)), "the words below a field say what it is for"
+
+
+@pytest.mark.parametrize(
+    "provider", [name for name in catalog.names() if "auth" in catalog.definition_model(name).model_fields]
+)
+def test_the_first_way_of_signing_in_is_offered_first(provider):
+    field = next(field for field in fields.fields_of(provider, {})[0] if field.name == "auth")
+    assert field.value == field.choices[0]
+
+
+def test_what_was_typed_becomes_a_definition():
+    typed = Form(
+        [("regions", "eu-west-1\neu-central-1"), ("account", " 123456789012 "), ("endpoints", "standard")]
+    )
+    definition, errors = fields.check("ecr", fields.content_of("ecr", typed))
+    assert errors == {}
+    assert definition is not None
+    assert definition.content() == {
+        "provider": "ecr",
+        "regions": ["eu-west-1", "eu-central-1"],
+        "account": "123456789012",
+        "endpoints": ["standard"],
+    }
+
+
+def test_errors_are_told_by_field_and_what_concerns_several_apart():
+    typed = Form([("regions", "nowhere-1"), ("account", "12")])
+    _, errors = fields.check("ecr", fields.content_of("ecr", typed))
+    assert set(errors) == {"regions", "account"}
+    assert "not an AWS region" in errors["regions"]
+    both = Form([("regions", "eu-west-1"), ("regions_", ""), ("create_repositories", "yes")])
+    _, errors = fields.check("ecr", fields.content_of("ecr", both))
+    assert list(errors) == ["create_repositories"]
+
+
+def test_secrets_are_asked_for_only_where_the_definition_needs_them():
+    assert fields.secrets_of("gar", {"hosts": ["gcr.io"]}) == []
+    asked = fields.secrets_of("gar", {"hosts": ["gcr.io"], "auth": "key"})
+    assert [field.input for field in asked] == [fields.Input.LONG_SECRET]
+    assert [field.name for field in fields.secrets_of("basic", {})] == ["secret.username", "secret.password"]
+
+
+def test_a_form_never_shows_a_secret_again():
+    form = Form([("csrf", "x"), ("registry", "r"), ("secret.password", "p"), ("password", "q")])
+    assert form.typed() == [("registry", "r")]
+    assert "p" not in repr(form).replace("password", "")
+
+
+def entry(**given):
+    base = {"state": State.OK, "version": 3, "provider": "ecr", "hosts": ["h.example.com"], "changed_at": NOW}
+    return IndexEntry(**{**base, **given})
+
+
+def row(**given):
+    return Row(Reference("payments", "main"), entry(**given), defined=True)
+
+
+LIVES = [
+    (timedelta(hours=12), timedelta(hours=6), 1.0),
+    (timedelta(hours=6), timedelta(0), 0.5),
+    (timedelta(hours=1), timedelta(hours=-5), 1 / 12),
+    (timedelta(hours=-1), timedelta(hours=-7), 0.0),
+]
+
+
+@pytest.mark.parametrize(("ends", "renewed", "left"), LIVES)
+def test_the_rest_of_a_life_is_known_from_the_index_alone(ends, renewed, left):
+    found = health.life_left(row(expires_at=NOW + ends, refresh_at=NOW + renewed), NOW)
+    assert found == pytest.approx(left)
+
+
+@pytest.mark.parametrize("state", [State.REVOKED, State.REMOVED])
+def test_what_was_ended_on_purpose_is_not_expiring(state):
+    ended = row(state=state, expires_at=NOW - timedelta(hours=1), refresh_at=NOW - timedelta(hours=7))
+    assert not health.is_expiring(ended, NOW)
+    assert health.life_left(ended, NOW) is None
+
+
+def fleet(*rows, statuses=None, clusters=("c1",)):
+    project = Project("payments", {}, (), ProjectPolicy(clusters=list(clusters)), statuses or {})
+    return Fleet(NOW, {"payments": project}, rows, tuple(clusters), whole=False)
+
+
+def test_what_needs_a_person_comes_with_its_remedy_and_the_gravest_first():
+    mild = row(warning="can push")
+    grave = row(state=State.FAILING, error="refused", failing_since=NOW - timedelta(hours=2))
+    found, total = health.needs(fleet(mild, grave), NOW)
+    assert total == 2
+    assert [need.grave for need in found] == [True, False]
+    assert found[0].what == "failing for 2h: refused"
+    assert all(need.todo for need in found)
+
+
+def test_a_cluster_that_is_silent_needs_a_person():
+    old = Status(written_at=NOW - timedelta(hours=1))
+    found, _ = health.needs(fleet(statuses={"c1": old}), NOW)
+    assert [need.about for need in found] == ["c1"]
+    fresh = Status(written_at=NOW - timedelta(minutes=11))
+    assert health.needs(fleet(statuses={"c1": fresh}), NOW) == ([], 0)
+
+
+def test_a_cluster_counts_what_is_in_place_behind_and_refused():
+    place = Placement(
+        placed={3: {"a": "x", "b": "x"}, 2: {"c": "x"}}, refused={"d": "clash", "e": "unneeded"}
+    )
+    placed = Row(Reference("payments", "main"), entry(), defined=True, places={"c1": place})
+    (cluster,) = health.clusters(fleet(placed, statuses={"c1": Status(written_at=NOW, mode="admission")}))
+    assert (cluster.namespaces, cluster.behind, cluster.refused, cluster.mode) == (3, 1, 1, "admission")
+
+
+def test_the_day_ahead_counts_by_hour_what_runs_out():
+    rows = [
+        row(expires_at=NOW + timedelta(minutes=30)),
+        row(expires_at=NOW + timedelta(hours=5, minutes=1), state=State.FAILING),
+        row(expires_at=NOW + timedelta(hours=24)),
+        row(expires_at=NOW - timedelta(minutes=1)),
+        row(),
+    ]
+    hours = health.day_ahead(rows, NOW)
+    assert [(hour.count, hour.at_risk) for hour in hours if hour.count] == [(1, 0), (1, 1)]
+    assert [bar.x for bar in charts.bars(hours) if bar.count] == [0, 5]
+
+
+def test_outcomes_are_drawn_oldest_first():
+    outcomes = [
+        charts.outcome(Attempt(NOW, word, 1, took, kind))
+        for word, took, kind in (("failing", 900, "refused"), ("rotated", 90, ""))
+    ]
+    bars = charts.outcomes(outcomes)
+    assert [bar.outcome.failed for bar in bars] == [False, True]
+    assert bars[0].height < bars[1].height
+
+
+POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop}\nspec: {containers: [{name: a, image: x.example.com/a:1}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "images"),
+    [
+        ("registry.example.com/team/app:1", 1),
+        ("a.example.com/b\nc.example.com/d@sha256:" + "0" * 64, 2),
+        (POD, 1),
+        (f"{POD}---\n{POD}", 2),
+        ("apiVersion: v1\nkind: List\nitems:\n- " + POD.replace("\n", "\n  "), 1),
+        (
+            '{"kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {"spec": {"containers": [{"image": "x/y"}]}}}}}}',
+            1,
+        ),
+    ],
+)
+def test_reads_what_people_paste(text, images):
+    assert sum(len(item.subject.images) for item in manifest.read(text)) == images
+
+
+@pytest.mark.parametrize(
+    "text", ["", "   ", "kind: Service\nspec: {}", "a: [", "x" * 70_000, "- 1\n- 2\n", "kind: Pod\nspec: 5"]
+)
+def test_what_has_no_pods_is_told(text):
+    with pytest.raises(MalformedError):
+        manifest.read(text)
+
+
+@pytest.fixture
+def world():
+    world = World()
+    store = Store(world.vault.kv)
+    store.write_project("payments", ProjectPolicy(), cas=0)
+    entries = {f"r-{number:03}": entry(hosts=[f"h{number}.example.com"]) for number in range(100)}
+    store.merge_index("payments", entries)
+    return world
+
+
+def test_the_list_is_paged_on_the_server_and_says_where_one_is(world):
+    browser = world.signed_in()
+    first, last = browser.get("/registries"), browser.get("/registries?page=99")
+    assert first.text.count('name="ref"') == PAGE
+    assert re.search(rf"1.{PAGE} of 100", first.text)
+    assert "page 3 of 3" in last.text
+    assert browser.get("/registries?page=-1&sort=nonsense&order=x").status == 200
+
+
+def test_a_search_finds_names_and_hosts(world):
+    browser = world.signed_in()
+    assert browser.get("/registries?q=r-07").text.count('name="ref"') == 10
+    assert browser.get("/registries?q=H42.EXAMPLE").text.count('name="ref"') == 1
+    assert "Nothing fits" in browser.get("/registries?q=nothing").text
+
+
+def test_a_list_is_read_again_only_when_it_is_old_or_something_was_done(world):
+    browser = world.signed_in()
+    browser.get("/registries")
+    asked = len(world.vault.kv.calls)
+    browser.get("/registries?state=ok")
+    assert len(world.vault.kv.calls) == asked
+    browser.post(
+        "/registries/payments/r-001/do/verify", {"csrf": browser.get("/registries/payments/r-001").csrf}
+    )
+    before = len(world.vault.kv.calls)
+    browser.get("/registries")
+    assert len(world.vault.kv.calls) > before
+    world.now += timedelta(minutes=3)
+    before = len(world.vault.kv.calls)
+    browser.get("/registries")
+    assert len(world.vault.kv.calls) > before
+
+
+def test_one_project_that_can_not_be_read_hides_no_other(world):
+    store = Store(world.vault.kv)
+    store.write_project("broken", ProjectPolicy(), cas=0)
+    world.vault.kv.put("credentials/broken/_index", {"document": "{"})
+    text = world.signed_in().get("/").text
+    assert "the index of broken" in text
+    assert "Registries" in text
+    world.vault.kv.faults[("list", "registries/broken")] = RefusedError("no")
+    assert world.signed_in().get("/registries").text.count('name="ref"') == PAGE
+
+
+def test_who_asks_for_a_rotation_nudges_dispatch_and_a_nudge_that_fails_stops_nothing(world):
+    browser = world.signed_in()
+    csrf = browser.get("/registries/payments/r-001").csrf
+    assert browser.post("/registries/payments/r-001/do/rotate", {"csrf": csrf}).status == 303
+    assert world.nudged == ["payments"]
+
+    def broken(_project):
+        raise TransientError("AWS is away")
+
+    world.console.nudge = broken
+    assert browser.post("/registries/payments/r-001/do/rotate", {"csrf": csrf}).status == 303
+
+
+def test_the_command_tells_the_address_and_the_way_in(capsys):
+    ran = []
+
+    def serve(port, ready):
+        ran.append(port)
+        ready("http://127.0.0.1:1234", "http://127.0.0.1:1234/sign-in/ticket?ticket=x")
+
+    assert run(["console", "--port", "0", "--no-browser"], Session(run_console=serve)) == 0
+    out, err = capsys.readouterr()
+    assert ran == [0]
+    assert out == "http://127.0.0.1:1234/sign-in/ticket?ticket=x\n"
+    assert "the console is at http://127.0.0.1:1234" in err
+
+
+def test_the_command_says_that_a_port_is_taken(capsys):
+    def serve(_port, _ready):
+        raise OSError(98, "Address already in use")
+
+    assert run(["console", "--no-browser"], Session(run_console=serve)) == 1
+    assert "port 8900 can't be used: address already in use; try --port 0" in capsys.readouterr().err
