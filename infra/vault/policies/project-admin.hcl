@@ -58,3 +58,8 @@ path "${mount}/data/history/${project}" {
 path "identity/oidc/token/regcred-system" {
   capabilities = ["read"]
 }
+
+# Where the system registry is.
+path "${mount}/data/system/config" {
+  capabilities = ["read"]
+}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from regcred.vault.platform import Action
     from regcred.vault.store import Store
     from regcred.wiring.cli.sync import Way
+    from regcred.wiring.cli.system import OwnSystem
 
 
 def _own_store() -> Store:
@@ -88,6 +89,13 @@ def _own_platform(directory: Path | None) -> Platform:
     return platform(directory, told)
 
 
+def _own_system() -> OwnSystem:
+    from regcred.wiring.cli.system import system
+
+    with user_input():
+        return system(told)
+
+
 def _nudge(project: str) -> bool:
     from regcred.wiring.nudge import nudge
 
@@ -124,6 +132,8 @@ class Session:
     """Takes the kubeconfig's context, None for the current one."""
     open_platform: Callable[[Path | None], Platform] = _own_platform
     """Takes the folder of the declaration, None for what comes with Regcred."""
+    open_system: Callable[[], OwnSystem] = _own_system
+    """The system registry, with the user's own Vault token."""
     nudge: Callable[[str], bool] = _nudge
     """Tells dispatch to look at a project now; False if nobody could be told."""
     rotate_here: Callable[[Store], Rotate] = _rotate_here

@@ -58,6 +58,30 @@ def certified(version: int, public_pem: str, *, signs_from: datetime, now: datet
     )
 
 
+def with_access_keys(
+    keys: SystemKeys, public_pems: dict[int, str], *, signs_from: datetime, now: datetime
+) -> SystemKeys:
+    """The document with those of these versions that are newer than all it has.
+
+    Args:
+        keys: What is published.
+        public_pems: By version, the public keys in PEM.
+        signs_from: From when the new ones sign; the first one of all signs at once.
+        now: The time.
+
+    Raises:
+        MalformedError: a key is no ECDSA key on P-256.
+    """
+    newest = max((key.version for key in keys.keys), default=0)
+    start = signs_from if keys.keys else now
+    new = [
+        certified(version, pem, signs_from=start, now=now)
+        for version, pem in sorted(public_pems.items())
+        if version > newest
+    ]
+    return keys.model_copy(update={"keys": [*keys.keys, *new]})
+
+
 def with_login_keys(keys: SystemKeys, public_pems: dict[int, str]) -> SystemKeys:
     """The document with these versions of the key for logins."""
     found = {}

@@ -11,7 +11,9 @@ from typing import Any
 
 import hvac
 from hvac.exceptions import InvalidPath
+from pydantic import SecretStr
 
+from regcred.errors import MissingError
 from regcred.vault.platform.declaration import Platform
 from regcred.vault.platform.plan import PREFIX
 from regcred.vault.platform.resource import Kind, Resource, State
@@ -72,6 +74,19 @@ class SystemPlatform:
         """The public keys of a transit key in PEM, by version."""
         versions = self._get(f"{TRANSIT}/keys/{key}").get("keys") or {}
         return {int(version): str(values["public_key"]) for version, values in versions.items()}
+
+    def identity_token(self) -> SecretStr:
+        """A token that says who the user is, for the token server alone.
+
+        Raises:
+            RefusedError: no policy of the user's token allows it: the user is in no group of a project.
+        """
+        found = self._get(f"identity/oidc/token/{CLIENT_ID}")
+        if not found:
+            raise MissingError(
+                "Vault makes no identity tokens for the system registry; run: regcred platform apply"
+            )
+        return SecretStr(str(found["token"]))
 
     def rotate(self, key: str) -> None:
         """Make a new version of a key."""

@@ -1,0 +1,81 @@
+"""``docker-credential-regcred``: gives docker, podman, crane and skopeo a login for the system registry when they ask for one.
+
+It keeps nothing: each login is fetched with the user's Vault token, and expires after an hour.
+Contract: https://github.com/docker/docker-credential-helpers#development
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import IO, TYPE_CHECKING
+
+from regcred.errors import RegcredError
+
+if TYPE_CHECKING:
+    from regcred.wiring.cli.system import OwnSystem
+
+NOT_FOUND = "credentials not found in native keychain"
+"""By this text, clients know that there is no login for a host and go on without one."""
+
+LOGIN_SECONDS = 3600
+INPUT_MAX = 4096
+"""Characters of a server's address that are read."""
+
+
+def main() -> None:
+    """Answer one request of a client."""
+    from regcred.wiring.cli.system import system
+
+    try:
+        code = answer(sys.argv[1:], sys.stdin, sys.stdout, system)
+    except RegcredError as error:
+        # Clients show what stands on standard output.
+        sys.stdout.write(f"regcred: {error}\n")
+        code = 1
+    sys.exit(code)
+
+
+def answer(args: Sequence[str], given: IO[str], out: IO[str], open_system: Callable[[], OwnSystem]) -> int:
+    """Answer one request.
+
+    Args:
+        args: ``get``, ``store``, ``erase`` or ``list``.
+        given: What the client sent.
+        out: What the client reads.
+        open_system: Opens the system registry with the user's Vault token.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        RegcredError: Vault or the token server refused, or can't be reached.
+    """
+    match list(args):
+        case ["get"]:
+            return _get(_host(given.read(INPUT_MAX)), out, open_system())
+        case ["list"]:
+            json.dump({}, out)
+            return 0
+        case ["erase"]:
+            return 0  # nothing is kept
+        case ["store"]:
+            out.write("logins of the system registry are fetched when they are needed; nothing was stored\n")
+            return 1
+    out.write("usage: docker-credential-regcred get|store|erase|list\n")
+    return 1
+
+
+def _get(host: str, out: IO[str], system: OwnSystem) -> int:
+    if host != system.config().host:
+        out.write(f"{NOT_FOUND}\n")
+        return 1
+    login = system.login(seconds=LOGIN_SECONDS)
+    json.dump({"ServerURL": host, "Username": login.user, "Secret": login.password.get_secret_value()}, out)
+    return 0
+
+
+def _host(server: str) -> str:
+    """The host of an address as clients send it: with or without a scheme and a path."""
+    return server.strip().partition("://")[2].partition("/")[0] or server.strip().partition("/")[0]

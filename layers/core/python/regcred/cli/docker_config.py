@@ -1,0 +1,90 @@
+"""The registry part of Docker's ``config.json``, which docker, crane, podman and skopeo read; pure but for two functions.
+
+Contract: https://docs.docker.com/reference/cli/docker/login/#credential-helpers
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from regcred.errors import MalformedError
+
+HELPER = "regcred"
+"""``docker-credential-regcred``."""
+
+Config = dict[str, Any]
+
+
+def path(environment: Mapping[str, str], home: Path) -> Path:
+    """Where the file is."""
+    folder = environment.get("DOCKER_CONFIG", "")
+    return (Path(folder) if folder else home / ".docker") / "config.json"
+
+
+def with_helper(config: Config, host: str) -> Config:
+    """The file with the credential helper for a host, and without a password of it."""
+    return without(config, host) | {"credHelpers": {**_table(config, "credHelpers"), host: HELPER}}
+
+
+def with_login(config: Config, host: str, user: str, password: SecretStr) -> Config:
+    """The file with a user name and a password for a host."""
+    encoded = base64.b64encode(f"{user}:{password.get_secret_value()}".encode()).decode()
+    left = without(config, host)
+    return left | {"auths": {**_table(left, "auths"), host: {"auth": encoded}}}
+
+
+def without(config: Config, host: str) -> Config:
+    """The file without anything for a host."""
+    tables = {
+        name: {key: value for key, value in _table(config, name).items() if key != host}
+        for name in ("auths", "credHelpers")
+        if name in config
+    }
+    return config | tables
+
+
+def _table(config: Config, name: str) -> dict[str, Any]:
+    table = config.get(name) or {}
+    if not isinstance(table, dict):
+        raise MalformedError(f"{name} in Docker's config.json is no table; mend the file", field=name)
+    return table
+
+
+def read(file: Path) -> Config:
+    """What the file holds; empty if there is none.
+
+    Raises:
+        MalformedError: it is no JSON object.
+    """
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise MalformedError(f"{file}: is not JSON; mend it, or move it away", field=str(file)) from None
+    if not isinstance(content, dict):
+        raise MalformedError(f"{file}: is no JSON object; mend it, or move it away", field=str(file))
+    return content
+
+
+def write(file: Path, config: Config) -> None:
+    """Replace the file at once; only its owner may read it."""
+    target = file.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".config-")  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            json.dump(config, out, indent=2)
+            out.write("\n")
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,204 @@
+"""``regcred system``: the system registry."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from regcred.cli import docker_config
+from regcred.cli.failures import user_input
+from regcred.cli.groups import Group
+from regcred.cli.output import output_option, print_json, say, write, write_document
+from regcred.cli.session import Session, pass_session
+from regcred.errors import MalformedError
+from regcred.wording import plural
+
+if TYPE_CHECKING:
+    from regcred.vault.records.system import SystemConfig
+
+
+@click.group(cls=Group)
+def system() -> None:
+    """Sign in to the system registry, and set it up.
+
+    The system registry holds test images and community images (docs/system-registry.md).
+    """
+
+
+@system.command()
+@click.option("--hours", type=click.IntRange(1, 168), help="How long the login shall live, with --write.")
+@click.option("--write", "in_file", is_flag=True, help="Write the login itself into config.json.")
+@pass_session
+def login(session: Session, hours: int | None, in_file: bool) -> None:
+    """Sign in docker, podman, crane and skopeo.
+
+    Names the credential helper docker-credential-regcred for the registry in Docker's config.json. The helper gets a login that
+    expires after an hour, with your Vault token, whenever one of these tools needs it; nothing secret is stored. With --write, the
+    file holds a login instead, readable by you alone, until it expires.
+    """
+    tool = session.open_system()
+    seconds = (hours or 0) * 3600 if in_file else 600
+    got = tool.login(seconds=seconds)
+    file = docker_config.path(os.environ, Path.home())
+    with user_input():
+        config = docker_config.read(file)
+        new = (
+            docker_config.with_login(config, got.host, got.user, got.password)
+            if in_file
+            else docker_config.with_helper(config, got.host)
+        )
+    docker_config.write(file, new)
+    until = f"until {got.expires_at}" if in_file else "as long as your Vault token lives"
+    say(f"signed in to {got.host} as {got.user}, {until} ({file})")
+
+
+@system.command()
+@pass_session
+def logout(session: Session) -> None:
+    """End all your logins, on every machine."""
+    tool = session.open_system()
+    host = tool.config().host
+    file = docker_config.path(os.environ, Path.home())
+    with user_input():
+        config = docker_config.read(file)
+        left = docker_config.without(config, host)
+    if left != config:
+        docker_config.write(file, left)
+    tool.end_logins()
+    say(f"signed out of {host}; no login that you got until now works any longer")
+
+
+@system.command()
+@click.option("--host", help="The registry's host as it stands in image names.")
+@click.option(
+    "--token-url", help="Where the token server is reached, as in https://token.registry.example.com."
+)
+@click.option(
+    "--key-header",
+    type=click.Choice(["kid", "x5c"]),
+    help="How tokens name their key: kid for a registry with a JWK set (Distribution 3), x5c for one with a bundle of certificates.",
+)
+@click.option(
+    "--issuer",
+    "issuers",
+    multiple=True,
+    metavar="URL[=FILE]",
+    help="Who signs the identity tokens of projects, and a file with its JWK set where the token server can't fetch it.",
+)
+@pass_session
+def init(
+    session: Session,
+    host: str | None,
+    token_url: str | None,
+    key_header: str | None,
+    issuers: tuple[str, ...],
+) -> None:
+    """Set up the system registry, and print what remains to do.
+
+    Needs the policy regcred-platform-admin, after an operator ran 'regcred platform apply' with system_registry: true. A second run
+    changes what is given and leaves the rest.
+    """
+    given: dict[str, Any] = {"host": host, "token_url": token_url, "key_header": key_header}
+    given = {name: value.rstrip("/") for name, value in given.items() if value}
+    with user_input():
+        if issuers:
+            given["issuers"] = [_issuer(text) for text in issuers]
+        config, changed = session.open_system().set_up(given)
+    say("the system registry is set up" if changed else "nothing to do: all is as given")
+    write_document(_what_remains(config))
+
+
+@system.command()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jwks", "certificates", "list"]),
+    default="list",
+    show_default=True,
+    help="The JWK set (Distribution 3), the bundle of certificates (2.8 and 3), or a list for people.",
+)
+@output_option
+@pass_session
+def keys(session: Session, form: str, as_json: bool) -> None:
+    """Print the public keys that registries must trust."""
+    found = session.open_system().keys()
+    if form == "jwks":
+        print_json(found.jwks())
+    elif form == "certificates":
+        write_document(found.bundle())
+    elif as_json:
+        print_json(
+            {"keys": [{"kid": key.kid, "signs_from": key.signs_from.isoformat()} for key in found.keys]}
+        )
+    else:
+        for key in found.keys:
+            write(f"{key.kid}  signs from {key.signs_from:%Y-%m-%d %H:%M} UTC")
+
+
+@system.command("rotate-keys")
+@click.option(
+    "--lead-hours",
+    type=click.IntRange(0, 720),
+    default=24,
+    show_default=True,
+    help="When the new key begins to sign; registries must have it before.",
+)
+@click.option("--retire", is_flag=True, help="Withdraw the keys that newer ones have replaced.")
+@pass_session
+def rotate_keys(session: Session, lead_hours: int, retire: bool) -> None:
+    """Make a new signing key, or withdraw the old ones.
+
+    The old key goes on signing until the new one takes over; tokens of both are good in between.
+    """
+    tool = session.open_system()
+    if retire:
+        gone = tool.retire()
+        if gone:
+            say(f"{plural(len(gone), 'key')} withdrawn; give the registry the remaining ones and restart it")
+        else:
+            say("nothing to withdraw: the newest key has not signed for longer than a login lives")
+        return
+    begins = tool.rotate(lead=timedelta(hours=lead_hours))
+    say(
+        f"a new key signs from {begins:%Y-%m-%d %H:%M} UTC on; until then, give the registry the output of "
+        "'regcred system keys --format jwks' (or certificates) and restart it"
+    )
+
+
+def _issuer(text: str) -> dict[str, Any]:
+    issuer, _, file = text.partition("=")
+    if not file:
+        return {"issuer": issuer}
+    try:
+        return {"issuer": issuer, "jwks": json.loads(Path(file).read_text("utf-8"))}
+    except ValueError:
+        raise MalformedError(f"{file}: is not a JWK set in JSON", field="issuer") from None
+
+
+def _what_remains(config: SystemConfig) -> str:
+    trust = (
+        "        jwks: /etc/regcred/jwks.json     # regcred system keys --format jwks\n"
+        "        signingalgorithms: [ES256]\n"
+        if config.key_header == "kid"
+        else "        rootcertbundle: /etc/regcred/bundle.pem     # regcred system keys --format certificates\n"
+    )
+    lines = (
+        "What remains:\n"
+        "  1. Run the token server: Token=enabled in template.yaml, or the chart regcred-registry.\n"
+        "  2. Let the registry trust it (the chart does this by its value tokenKeys):\n"
+        "    auth:\n"
+        "      token:\n"
+        f"        realm: {config.token_url}/token\n"
+        f"        service: {config.service}\n"
+        f"        issuer: {config.issuer}\n"
+        f"{trust}"
+        "  3. Put people into groups: regcred-readers-P pulls, regcred-admins-P pushes, regcred-platform-admins loads community images.\n"
+    )
+    if not config.issuers:
+        lines += "  4. For the provider 'system', name who signs the projects' identity tokens: regcred system init --issuer URL\n"
+    return lines
