@@ -1,9 +1,30 @@
-"""The token server of the system registry behind a Lambda function URL."""
+"""The edge of the system registry's token server: requests of a Lambda function URL; or, started as a program, served in a Pod."""
 
 from __future__ import annotations
 
-from mangum import Mangum
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from regcred.wiring.token import token_application
+from regcred.wiring import token
 
-handler = Mangum(token_application(), lifespan="off")
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+    from mangum import Mangum
+
+
+@cache
+def _adapter() -> Mangum:
+    from mangum import Mangum  # noqa: PLC0415 - a Pod has none
+
+    return Mangum(token.token_application(), lifespan="off")
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer one request."""
+    answer: dict[str, Any] = _adapter()(event, context)  # type: ignore[arg-type]
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(token.main())

@@ -118,5 +118,5 @@ def test_the_layer_for_aws_alone_is_smaller(sam: Sam, tmp_path: Path) -> None:
 
 
 def test_functions_hold_their_handler_and_nothing_else(built: Path) -> None:
-    for name in ("Dispatch", "Rotate", "ConsoleFunction"):
+    for name in ("Dispatch", "Rotate", "ConsoleFunction", "TokenFunction"):
         assert [path.name for path in (built / name).iterdir()] == ["app.py"]

@@ -109,14 +109,12 @@ class SystemRegistry:
         """Publish the versions of the keys that are not yet."""
         system = SystemPlatform(self.root())
         old, cas = self.records.read(KEYS, SystemKeys)
-        keys = old or SystemKeys()
-        known = {key.version for key in keys.keys}
-        new = [
-            published.certified(version, pem, signs_from=self.now() + signs_in, now=datetime.now(UTC))
-            for version, pem in sorted(system.public_keys(ACCESS_KEY).items())
-            if version not in known
-        ]
-        keys = keys.model_copy(update={"keys": [*keys.keys, *new]})
+        keys = published.with_access_keys(
+            old or SystemKeys(),
+            system.public_keys(ACCESS_KEY),
+            signs_from=self.now() + signs_in,
+            now=datetime.now(UTC),
+        )
         keys = published.with_login_keys(keys, system.public_keys(LOGIN_KEY))
         self.records.write(KEYS, keys, cas=cas)
         return keys
@@ -152,6 +150,12 @@ class SystemRegistry:
 
     def person(self, name: str, *groups: str) -> str:
         """A person in some groups; the person's identity token."""
+        token = self.vault_token(name, *groups)
+        answer = self.client(token).adapter.get(f"/v1/identity/oidc/token/{CLIENT_ID}")
+        return str(answer["data"]["token"])
+
+    def vault_token(self, name: str, *groups: str) -> str:
+        """A person in some groups; the person's Vault token."""
         root = self.root()
         if "userpass/" not in root.sys.list_auth_methods()["data"]:
             root.sys.enable_auth_method("userpass")
@@ -164,8 +168,10 @@ class SystemRegistry:
             found = root.adapter.get(f"/v1/identity/group/name/{group}")["data"]
             members = sorted({*(found["member_entity_ids"] or []), signed["entity_id"]})
             root.adapter.post(f"/v1/identity/group/name/{group}", json={"member_entity_ids": members})
-        answer = self.client(signed["client_token"]).adapter.get(f"/v1/identity/oidc/token/{CLIENT_ID}")
-        return str(answer["data"]["token"])
+        return str(signed["client_token"])
+
+    def program(self, name: str) -> Path:
+        return binary(name)
 
     def login(self, identity_token: str, **body: Any) -> tuple[str, str]:
         """A person's login."""

@@ -199,11 +199,15 @@ class System(Minting):
         ):
             return Response(401, {"error": "unknown_project"})
         if request.method == "DELETE":
+            if dict(request.query).get("project") != "payments":
+                return Response(400, {"errors": [{"code": "INVALID"}]})
             found = self.ids.pop(request.path.rpartition("/")[2], None)
             self.registry.logins.pop(found, None)
-            return Response(204 if found else 404)
+            return Response(204)
         body = request.document
-        secret, secret_id = secrets.token_urlsafe(32), secrets.token_hex(8)
+        if body["project"] != "payments":
+            return Response(401, {"errors": [{"code": "UNAUTHORIZED"}]})
+        secret, secret_id = secrets.token_urlsafe(32), secrets.token_hex(16)
         expires_at = int(self.clock.time() + body["expires_in"])
         pull = [f"{scope}*" if scope.endswith("/") else scope for scope in body["repositories"]] or ["*"]
         rights = Rights(pull=pull, push=["*"] if self.may_push else [], expires_at=expires_at)

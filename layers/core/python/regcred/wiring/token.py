@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,7 @@ def token_service(settings: TokenSettings) -> TokenService:
     from regcred.vault.system import SystemRecords, VaultPeople
     from regcred.vault.transit import TransitSigner
 
-    server = Server(settings.vault_addr, namespace=settings.vault_namespace, ca_file=settings.vault_ca_file)
+    server = Server(settings.vault_addr, namespace=settings.vault_namespace, ca_file=_ca_file(settings))
     client = signed_in(server, _login(settings))
     return TokenService(
         records=SystemRecords(VaultKeyValue(client, mount=settings.vault_mount)),
@@ -43,6 +42,14 @@ def token_service(settings: TokenSettings) -> TokenService:
         logins=TransitSigner(client, settings.transit_mount, LOGIN_KEY),
         now=utc_now,
     )
+
+
+def _ca_file(settings: TokenSettings) -> str:
+    if not settings.vault_ca_pem:
+        return settings.vault_ca_file
+    from regcred.wiring.aws import ca_file
+
+    return ca_file(settings)
 
 
 def _login(settings: TokenSettings) -> Login:
@@ -55,9 +62,8 @@ def _login(settings: TokenSettings) -> Login:
     return vault_login(settings)
 
 
-@cache
 def token_application() -> Starlette:
-    """The application from the environment, once; warm invocations share it, with its connections and its Vault token.
+    """The application from the environment; warm invocations share it, with its connections and its Vault token.
 
     Raises:
         MalformedError: a setting is missing or wrong.
@@ -77,7 +83,7 @@ def application_of(environment: Mapping[str, str]) -> Starlette:
 
 
 def main() -> int:
-    """Serve in a cluster: ``python -m regcred.wiring.token``. Returns the exit code."""
+    """Serve in a cluster (functions/token/app.py as a program). Returns the exit code."""
     import sys
 
     import uvicorn
@@ -102,7 +108,3 @@ def main() -> int:
         ssl_keyfile=os.environ.get("REGCRED_TOKEN_KEY") or None,
     )
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
