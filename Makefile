@@ -82,6 +82,7 @@ lock: install ## Lock all dependencies anew, with hashes
 	$(LOCK) layers/web/requirements.in -c requirements/dev.txt -o layers/web/requirements.txt
 	$(LOCK) pyproject.toml --extra sync -c requirements/dev.txt -o infra/kubernetes/image/requirements.txt
 	$(LOCK) pyproject.toml --extra console -c requirements/dev.txt -o infra/kubernetes/image/requirements-console.txt
+	$(LOCK) pyproject.toml --extra token -c requirements/dev.txt -o infra/kubernetes/image/requirements-token.txt
 	$(LOCK) requirements/sam.in -o requirements/sam.txt
 	$(LOCK) requirements/checkov.in -o requirements/checkov.txt
 	$(LOCK) infra/local/lambda-runtime.in -o infra/local/lambda-runtime.txt

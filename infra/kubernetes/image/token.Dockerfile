@@ -1,0 +1,19 @@
+# syntax=docker/dockerfile:1
+# The token server of the system registry in a cluster: `docker build -f infra/kubernetes/image/token.Dockerfile -t <your registry>/regcred-token:<version> .`
+# It runs as a user without a name, on a read-only root, and writes nothing.
+ARG PYTHON=3.13
+
+FROM python:${PYTHON}-slim-bookworm AS packages
+COPY infra/kubernetes/image/requirements-token.txt /requirements.txt
+RUN python -m pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --target /opt/regcred -r /requirements.txt
+COPY layers/core/python/regcred /opt/regcred/regcred
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/regcred
+
+FROM python:${PYTHON}-slim-bookworm
+RUN python -m pip uninstall --yes pip
+COPY --from=packages /opt/regcred /opt/regcred
+COPY functions/token/app.py /app/app.py
+ENV PYTHONPATH=/opt/regcred PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+WORKDIR /app
+ENTRYPOINT ["python3", "/app/app.py"]
