@@ -117,7 +117,8 @@ def test_adds_a_registry_with_a_secret_that_nobody_can_read_back(alice, fleet):
     expect(page.get_by_role("heading", name="with-secret")).to_be_visible()
     held = fleet.store.upstream(Reference("payments", "with-secret"))
     assert held
-    assert held.value["password"].get_secret_value() == "top-secret-of-the-test"
+    assert held.value.fields["password"].get_secret_value() == "top-secret-of-the-test"
+    assert "nexus.example.com" in held.value.bound_to
     for path in ("", "/edit", "/secret"):
         alice.goes(f"/registries/payments/with-secret{path}")
         assert "top-secret-of-the-test" not in page.content()
@@ -202,7 +203,7 @@ def test_gives_a_new_upstream_secret(alice, fleet):
     expect(page.get_by_role("status")).to_contain_text("Asked to rotate")
     held = fleet.store.upstream(Reference("payments", "nexus"))
     assert held
-    assert held.value["password"].get_secret_value() == "renewed-secret"
+    assert held.value.fields["password"].get_secret_value() == "renewed-secret"
     answered(fleet, "payments/nexus")
 
 

@@ -241,8 +241,10 @@ def secret(visit: Visit) -> Response:
     provider = _provider(str(shown.content.get("provider", "")))
     wanted = fields.secrets_of(provider, shown.content)
     given, missing = fields.secret_of(wanted, visit.form)
-    if not wanted:
-        return _secret_form(visit, {"": "this registry is keyless: it needs no upstream secret"}, status=422)
+    if not wanted or shown.definition is None:
+        return _secret_form(
+            visit, {"": "this registry needs no upstream secret, or its definition can't be read"}, status=422
+        )
     if missing:
         return _secret_form(visit, missing, status=422)
     definition, wrong = fields.check(provider, shown.content)
