@@ -237,7 +237,7 @@ def test_what_the_brake_holds_is_entered_and_told_and_taken_back_when_it_is_over
     assert len(held) == 30
     tells = [event for event in of(EmitEvent, seen) if event.reason == "RemovalHeld"]
     assert 0 < len(tells) <= 20
-    assert "regcred sync --once --confirm-removals" in tells[0].note
+    assert "regcred sync --cluster c1 --once --confirm-removals" in tells[0].note
     places = {"ns-0": {Reference("p", "k0"): LedgerEntry(3, UID[:8], held="unneeded")}}
     over = replace(fleet({"p": 1}, {}), places=places)
     assert [note.held for note in of(UpdateLedger, over) if note.held is not None] == [""]

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from regcred.cluster.model import UID_DIGITS, Workload
 from regcred.reference import Reference
-from regcred.sync.messages import Reason, Why
+from regcred.sync.messages import Reason, Why, confirm_removals
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,8 @@ class Plan:
     held: tuple[Remove, ...] = ()
     in_place: int = 0
     """How many Secrets the ledger counts, for the brake's message."""
+    cluster: str = ""
+    """The cluster's name, for the brake's message."""
 
     def lines(self) -> list[str]:
         """The plan in plain words, one line each."""
@@ -156,7 +158,7 @@ class Plan:
         """Why removals were held back and how to let them pass."""
         return (
             f"{len(self.held)} of {self.in_place} Secrets would be removed at once, more than the set share: they are kept. "
-            "To confirm, run: regcred sync --once --confirm-removals"
+            f"To confirm, run: {confirm_removals(self.cluster)}"
         )
 
 

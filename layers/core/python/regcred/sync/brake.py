@@ -64,6 +64,12 @@ def held_events(view: View, held: Sequence[Remove]) -> list[EmitEvent]:
         namespace = view.inventory.namespaces.get(removal.namespace)
         if namespace is not None:
             about = Workload(NAMESPACE, namespace.name, namespace.name, namespace.uid, (), admitted=True)
-            note = removal_held(removal.reference, namespace.name, removal.why, count=len(held))
+            note = removal_held(
+                removal.reference,
+                namespace.name,
+                removal.why,
+                count=len(held),
+                cluster=view.rules.cluster,
+            )
             events.append(EmitEvent(about, Reason.REMOVAL_HELD, note, removal.reference))
     return events

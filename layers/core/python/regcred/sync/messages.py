@@ -123,13 +123,18 @@ def not_removed(reference: Reference, namespace: str, words: str) -> str:
     )
 
 
-def removal_held(reference: Reference, namespace: str, why: Why, *, count: int) -> str:
+def confirm_removals(cluster: str) -> str:
+    """The command that lets the removals pass that the brake holds."""
+    return command("regcred", "sync", "--cluster", cluster, "--once", "--confirm-removals")
+
+
+def removal_held(reference: Reference, namespace: str, why: Why, *, count: int, cluster: str) -> str:
     """For the platform's admins: the brake holds a removal."""
     cause = "nothing needs it any longer" if why is Why.UNNEEDED else "its registry was removed"
     return (
         f"The pull Secret {reference.secret_name} in namespace {namespace} would be removed because {cause}. "
         f"It is one of {count} removals at once, which may be a mistake, so they are held. "
-        "If they are meant, a platform admin runs: regcred sync --once --confirm-removals"
+        f"If they are meant, a platform admin runs: {confirm_removals(cluster)}"
     )
 
 

@@ -93,7 +93,7 @@ def make_plan(view: View, scope: Iterable[str] | None = None) -> Plan:
     # Without a document of grants the name may be a misspelt one: its owners must not read what is not so.
     tells = [] if view.grants.knowledge is Knowledge.ABSENT else draft.tells
     actions = (*draft.notes, *draft.firsts, *draft.accounts, *draft.refreshes, *allowed, *tells)
-    return Plan(actions, tuple(held), view.in_place)
+    return Plan(actions, tuple(held), view.in_place, view.rules.cluster)
 
 
 def _steady(view: View) -> dict[Reference, int]:
