@@ -1,4 +1,4 @@
-"""What is wanted of each registry, and in which messages it is sent. Pure."""
+"""What each registry needs, and in which message it is sent. Pure."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TOLD_MAX = 20
 """Names of one project that are reported as wrong, at most."""
 
 FIRST = (Reason.REVOKE, Reason.ASKED, Reason.REMOVED, Reason.DUE, Reason.NEW, Reason.EDITED, Reason.CHECK)
-"""What is sent first where not all of a project's work fits into one sweep."""
+"""The order of work if not all of a project's work fits into one sweep."""
 
 _RANK = {reason: rank for rank, reason in enumerate(FIRST)}
 
 
 ALARMED = timedelta(days=7)
-"""How long an expired credential alarms. A registry that is given up does not do so for ever; ``regcred status`` still shows it."""
+"""How long an expired credential raises an alarm. An abandoned registry must not do so for ever; ``regcred status`` still shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Limits:
     chunk: int = 20
     """Registries in one message."""
     messages: int = 150
-    """Messages of one project in one sweep; what is left is wanted by the next sweep too."""
+    """The most messages of one project in one sweep. The next sweep sends the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Observed:
     left_out: int = 0
     """Registries over the project's limit."""
     unreadable: Mapping[str, RegcredError] = field(default_factory=dict)
-    """Names that are no registry's."""
+    """Names that are not the name of a registry."""
     definitions: Mapping[str, int] = field(default_factory=dict)
     """The versions of those definitions that were looked at."""
 
@@ -183,7 +183,7 @@ class Envelope:
     def group(self) -> str:
         """The project, so that its rotations do not overlap; revocations have a group of their own and wait for nothing.
 
-        That is safe: whoever acts on a registry holds the claim on it.
+        That is safe, because each run holds the claim on its registry.
         """
         project = self.message.project
         urgent = all(reason is Reason.REVOKE for reason in self.message.registries.values())
@@ -205,7 +205,7 @@ def envelopes(project: str, wanted: Mapping[str, Reason], sweep: Sweep, limits: 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the indexes tell of a fleet, for metrics and alarms."""
+    """A summary of the indexes, for metrics and alarms."""
 
     registries: int = 0
     failing: int = 0
@@ -224,7 +224,7 @@ class Health:
 
 
 def health(entries: Iterable[IndexEntry], *, now: datetime) -> Health:
-    """Count what an alarm asks for."""
+    """Count what the alarms watch."""
     alive = [entry for entry in entries if entry.state in (State.OK, State.FAILING)]
     ends = [
         (entry.expires_at, at)

@@ -1,4 +1,4 @@
-"""The verb over its interfaces: reads each project, and sends its messages as soon as they are planned."""
+"""The verb: reads each project, and sends its messages as soon as they are planned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from regcred.work import Reason
 
 
 class QueueError(TransientError):
-    """Messages were not taken; nothing is wrong with Vault, and the next sweep sends them again."""
+    """The queue did not accept messages. Vault works, and the next sweep sends them again."""
 
 
 class Queue(Protocol):
@@ -53,7 +53,7 @@ class Report:
     reasons: Mapping[Reason, int]
     health: Health
     unreadable: Mapping[str, RegcredError]
-    """By project or reference, why it could not be read. It was left alone; all others were served."""
+    """By project or reference: why it could not be read. It was skipped; all others were served."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """By project, how many of its registries are over its limit and so not served."""
 
@@ -177,7 +177,7 @@ class Dispatch:
 
 
 class _UnsentError(Exception):
-    """Carries why messages were not taken, so that it is told from what Vault answers."""
+    """Carries the reason why the queue did not accept messages, to distinguish it from Vault's errors."""
 
     def __init__(self, cause: RegcredError) -> None:
         super().__init__(str(cause))

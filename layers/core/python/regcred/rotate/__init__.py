@@ -3,7 +3,7 @@
 Order is what makes it safe to run twice and to crash anywhere:
 
 1. The claims are read, *then* the index, then all the rest. A claim is taken by check-and-set on the version read,
-   so whoever acted in between makes the claim fail.
+   so the claim fails if another run acted in between.
 2. The credential is written before the index. A crash between leaves a credential newer than its entry; the next
    run finds it and only repairs the index.
 3. Requests are answered and claims released after the index is written.

@@ -10,16 +10,17 @@ from regcred.reference import Reference
 from regcred.vault.records.index import IndexEntry
 
 FIRST_WAIT = {True: timedelta(minutes=1), False: timedelta(minutes=10)}
-"""The wait after a first failure: one that may pass by itself (True), or one that somebody has to mend (False)."""
+"""The wait after a first failure: one that may pass without a change (True), or one that somebody must fix
+(False)."""
 
 LONGEST_WAIT = {True: timedelta(minutes=30), False: timedelta(hours=6)}
 """The cap of the waits, which double with each failure."""
 
 LONGEST_RETRY_AFTER = timedelta(hours=24)
-"""A vendor that asks to be left alone for longer is asked again after this."""
+"""The longest Retry-After that is honoured."""
 
 WAIT_JITTER = 0.2
-"""The largest share by which a wait is shortened, so that an outage does not end in a stampede."""
+"""The largest share by which jitter shortens a wait, so that not all retries come at once after an outage."""
 
 
 def next_attempt(
@@ -28,7 +29,7 @@ def next_attempt(
     """When a failing registry is tried again.
 
     The wait doubles with each failure up to a cap, shortened by a jitter that the reference decides. Where the
-    credential's life is known, no wait is longer than a sixteenth of it, or an eighth where somebody must mend it: a
+    credential's life is known, no wait is longer than a sixteenth of it, or an eighth if somebody must fix it: a
     vendor that is back for a quarter of the life before the expiry is met, sweeps of five minutes and a lost message
     included. A vendor's Retry-After goes before all.
 

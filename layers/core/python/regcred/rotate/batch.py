@@ -1,4 +1,4 @@
-"""The registries of one message: each is seen, claimed, and acted on."""
+"""Handles the registries of one message: reads, claims and acts on each."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ ACTS: dict[Task, Callable[[Turn], Result]] = {
 
 
 RESERVE = timedelta(seconds=25)
-"""No registry is begun with less time left than this."""
+"""The time that must be left to start a registry."""
 
 VENDOR_TIME = timedelta(seconds=15)
-"""How long after the last start vendors may still be asked; the rest of :data:`RESERVE` is for writing what came of it."""
+"""How long vendors may be called after the last start. The rest of :data:`RESERVE` is for writing the results."""
 
 CLAIM_EVERY = 0.5
-"""Seconds between two attempts of a revocation to get a claim that somebody else holds."""
+"""Seconds between two attempts of a revocation to take a claim that another run holds."""
 
 CLAIM_PATIENCE = timedelta(seconds=30)
-"""How long a revocation waits for a rotation of the same registry to end. Other work is left to the next sweep."""
+"""How long a revocation waits until a rotation of the same registry has ended. The next sweep does other work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Batch:
         return result
 
     def _vendors_end(self) -> AbstractContextManager[object]:
-        """Bound all calls of vendors inside of the block together, so that time is left to write what came of them."""
+        """Limit all vendor calls in the block together, so that time is left to write the results."""
         if self.until is None:
             return nullcontext()
         left = self.until + VENDOR_TIME - self.tools.now()
@@ -112,7 +112,7 @@ class Batch:
     ) -> Seen:
         store = self.tools.store
         definition = _or_malformed(lambda: store.definition(reference))
-        # What was asked of a registry ends with it, and must not meet another of the same name.
+        # A request ends with its registry, and must not apply to a new registry of the same name.
         asked = reason in (Reason.ASKED, Reason.REVOKE) or definition is None
         request = _or_malformed(lambda: store.request(reference)) if asked else None
         revocation = _or_malformed(lambda: store.revocation(reference)) if asked else None
@@ -147,7 +147,7 @@ class Batch:
         return self.tools.store.definition_version(reference) if definition else 0
 
     def _claim(self, seen: Seen, *, now: datetime) -> Held | None:
-        """Take the claim, or None if somebody else has it or was faster."""
+        """Take the claim, or return None if another run has it or was faster."""
         store = self.tools.store
         try:
             claimed = store.claim(seen.reference, seen.rotation, owner=self.owner, now=now, lease=self.lease)
@@ -157,7 +157,7 @@ class Batch:
 
 
 def _or_malformed(read: Callable[[], T]) -> T | MalformedError:
-    """What is read, or why it can't be understood: one broken document must not stop a project."""
+    """The document, or why it can't be parsed. One broken document must not stop a project."""
     try:
         return read()
     except MalformedError as error:

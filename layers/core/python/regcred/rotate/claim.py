@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Held:
-    """A claim that we hold, and the slots kept beside it: the :class:`~regcred.registry.interface.Journal` of A/B providers."""
+    """A claim of this run, and the slots stored beside it: the :class:`~regcred.registry.interface.Journal` of A/B providers."""
 
     def __init__(self, store: Store, reference: Reference, claimed: Versioned[Rotation]) -> None:
         self._store = store
@@ -31,7 +31,7 @@ class Held:
         return _slots(self._rotation)
 
     def latest(self) -> Slots:
-        """What is saved now, by whomever."""
+        """The slots that are stored now."""
         return _slots(self._store.rotation(self._reference).value)
 
     def write(self, slots: Slots) -> None:
@@ -48,7 +48,7 @@ class Held:
         )
 
     def release(self) -> None:
-        """Give the claim back."""
+        """Release the claim."""
         try:
             self._write({"claim": None})
         except ConflictError:
@@ -63,7 +63,7 @@ class Held:
 
 
 def _slots(saved: Rotation) -> Slots:
-    """A rotation record's slots as the registry place knows them."""
+    """The slots of a rotation record, in the form that the registry package uses."""
     return Slots(
         states={
             slot.value: {name: value.get_secret_value() for name, value in fields.items()}

@@ -46,7 +46,7 @@ NOBODY = Answered()
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What Vault says of one registry, read after its claim."""
+    """The documents of one registry, read after its claim."""
 
     reference: Reference
     rotation: Versioned[Rotation]
@@ -55,13 +55,13 @@ class Seen:
     """The definition, or why it can't be read, or None if it is known to be gone."""
     definition_version: int
     request: Versioned[Request] | None
-    """What was asked for, other than a revocation."""
+    """The request, unless it is a revocation."""
     revocation: Versioned[Request] | None
     stored: Versioned[CredentialRecord] | None
     version: int
     """The newest version of the credential, also when that was destroyed."""
     broken: Answered = NOBODY
-    """Requests that can't be read: they are taken away, since nothing can come of them."""
+    """Requests that can't be read. They are deleted, because nobody can act on them."""
 
     @property
     def provider(self) -> str:
@@ -72,7 +72,7 @@ class Seen:
 
     @property
     def told(self) -> int:
-        """The newest version that anybody was told of: after a deletion of the metadata the numbering began anew."""
+        """The newest version that readers know. The numbering starts again after a deletion of the metadata."""
         return max(self.version, self.entry.version if self.entry else 0)
 
     @property
@@ -91,7 +91,7 @@ class Seen:
 
     @property
     def asked(self) -> Answered:
-        """The requests that are answered by doing what is wanted: those made before a revocation end with it."""
+        """The requests that this work answers. Requests from before a revocation end with it."""
         request = self.request.version if self.request else self.broken.request
         revocation = self.revocation.version if self.revocation else self.broken.revocation
         if self._came_after and self.wanted is not (self.request and self.request.value):
@@ -107,7 +107,7 @@ class Seen:
 
 
 def decide(seen: Seen, reason: Reason, *, now: datetime) -> Task:
-    """What is to be done about a registry, whatever the message said when it was sent."""
+    """What to do about a registry now, whatever its message said."""
     entry = seen.entry
     if seen.definition is None:
         gone = entry is None or entry.state is State.REMOVED
@@ -132,7 +132,7 @@ def _asked(request: Request, entry: IndexEntry | None, *, now: datetime) -> Task
 
 
 def _tried_since(request: Request, entry: IndexEntry, *, now: datetime) -> bool:
-    """Whether a request was acted on without success, and its next attempt is yet to come."""
+    """Whether a request failed and its next attempt is in the future."""
     return (
         request.asked_at <= entry.changed_at
         and entry.next_attempt_at is not None
@@ -150,7 +150,7 @@ class Judgement:
 
     verified: Verified
     unverified: str = ""
-    """Why nothing shows that it is good, if nothing does."""
+    """Why nothing proves that the credential works, if so."""
     warning: str = ""
 
 
@@ -184,9 +184,10 @@ def judge(verification: Verification, *, static: bool) -> Judgement:
 
 
 def needs_proof(seen: Seen, credential: Credential) -> bool:
-    """Whether a credential may be put in force only if something shows that it is good.
+    """Whether a credential needs proof before it is used.
 
-    Not so where the same definition is served once more: its vendor has just minted it, and the one before will expire.
+    The next credential of an unchanged definition needs none: its vendor has just minted it, and the one
+    before will expire.
     """
     if seen.stored is None:
         return True

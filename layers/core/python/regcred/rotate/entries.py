@@ -1,4 +1,4 @@
-"""What the index tells of each outcome. Pure."""
+"""The index entry for each outcome. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from regcred.vault.records.index import IndexEntry, State
 from regcred.work import edited
 
 ERROR_MAX = 1000
-"""Characters of an error that are kept: vendors' words are part of some."""
+"""The most characters of an error to keep, because some errors quote vendors."""
 
 
 def in_force(
@@ -23,7 +23,7 @@ def in_force(
     now: datetime,
     judgement: Judgement = UNTRIED,
 ) -> IndexEntry:
-    """A credential is in force."""
+    """The entry for a credential in use."""
     return IndexEntry(
         state=State.OK,
         version=version,
@@ -41,7 +41,7 @@ def in_force(
 
 
 def judged(entry: IndexEntry, judgement: Judgement, *, now: datetime) -> IndexEntry:
-    """What is known of the credential in force after it was tried once more."""
+    """The entry after the credential in use was verified again."""
     return entry.model_copy(
         update={
             "verified": judgement.verified,
@@ -54,7 +54,7 @@ def judged(entry: IndexEntry, judgement: Judgement, *, now: datetime) -> IndexEn
 
 
 def failing(seen: Seen, error: RegcredError, *, now: datetime) -> IndexEntry:
-    """The last attempt failed; what was in force stays so."""
+    """The entry after a failed attempt. The credential in use stays."""
     old = seen.entry
     base = old or IndexEntry(state=State.FAILING, provider=seen.provider, changed_at=now)
     attempts = _attempts(seen)
@@ -77,7 +77,7 @@ def failing(seen: Seen, error: RegcredError, *, now: datetime) -> IndexEntry:
 
 
 def _attempts(seen: Seen) -> int:
-    """Failures in a row for the back-off: what a person asks for adds none, and a changed definition begins anew."""
+    """Failures in a row for the back-off. A person's request adds none, and a changed definition starts at zero."""
     old = seen.entry
     if old is None or edited(old, seen.definition_version):
         return 1
@@ -89,7 +89,7 @@ def _asks_to_wait(error: RegcredError) -> bool:
 
 
 def public(seen: Seen, provider: str, *, now: datetime) -> IndexEntry:
-    """Anybody can pull from it; a credential that was in force is no longer."""
+    """The entry for a public registry. A credential that was in use no longer is."""
     return IndexEntry(
         state=State.REMOVED if seen.told else State.OK,
         version=seen.told,
@@ -142,7 +142,10 @@ def removed(seen: Seen, *, now: datetime) -> IndexEntry:
 
 
 def refresh_ahead(record: CredentialRecord, *, now: datetime) -> CredentialRecord:
-    """A vendor may hand out a token it made before; then half of what is left decides, not a time gone by."""
+    """A vendor may return a token that it created earlier.
+
+    Then half of the remaining life decides, not a time in the past.
+    """
     if record.expires_at is None or record.refresh_at is None or record.refresh_at > now:
         return record
     return record.model_copy(update={"refresh_at": now + (record.expires_at - now) / 2})

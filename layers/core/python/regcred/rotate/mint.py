@@ -1,4 +1,4 @@
-"""Mint a credential, verify it, and put it in force."""
+"""Mints a credential, verifies it, and puts it in use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def mint(turn: Turn) -> Result:
-    """Renew a registry's credential; a vendor's failure is an outcome, Vault's is raised."""
+    """Renew a registry's credential. A vendor's failure is an outcome; Vault's failure is raised."""
     answered = turn.seen.asked
     try:
         definition, provider = turn.provider()
@@ -90,7 +90,7 @@ def _put_in_force(
 
 
 def _still(seen: Seen, judgement: Judgement) -> Judgement:
-    """What is known of a credential that was proven before: a check that shows nothing takes nothing back."""
+    """The verification of a credential that was proven before. An inconclusive check does not undo it."""
     proven = seen.entry and seen.entry.version == seen.version and seen.entry.verified
     if proven and judgement.verified is Verified.UNKNOWN and proven is not Verified.UNKNOWN:
         return replace(judgement, verified=proven, unverified="")

@@ -1,4 +1,4 @@
-"""What a run did, and what it tells others."""
+"""The results of a run, and the events about them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Announced(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event, from the index entry it tells of: no secret in it."""
+    """One event, made from an index entry. It contains no secret."""
 
     announced: Announced
     reference: Reference
@@ -33,7 +33,7 @@ class Event:
 
 
 class Announcer(Protocol):
-    """Tells others what happened."""
+    """Sends events."""
 
     def announce(self, events: Sequence[Event]) -> None:
         """Emit the events.
@@ -44,11 +44,11 @@ class Announcer(Protocol):
 
 
 class OutOfTimeError(TransientError):
-    """A run must end before all of its message was begun; nothing is wrong with Vault."""
+    """A run ends before it has started all registries of its message. Vault works."""
 
 
 class Done(StrEnum):
-    """What became of one registry of a message."""
+    """The result for one registry of a message."""
 
     ROTATED = "rotated"
     UNCHANGED = "unchanged"
@@ -62,7 +62,7 @@ class Done(StrEnum):
     REPAIRED = "repaired"
     """The index was behind the credential after a crash; nothing was minted."""
     TOO_SOON = "too-soon"
-    """Its turn would end what clusters still use; all stays as it is, and nothing is wrong."""
+    """Its turn would end what clusters still use. Nothing changes, and this is not a failure."""
     DROPPED = "dropped"
     """No longer due."""
     BUSY = "busy"
@@ -83,12 +83,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run came to."""
+    """The result of a run."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    """What became of each registry that was handled; a vendor's failure is an outcome, recorded in the index."""
+    """The result for each registry that was handled. A vendor's failure is a result, and the index records it."""
     errors: list[RegcredError] = field(default_factory=list)
-    """Why others were not: Vault could not be used, or time ran out. The message is to be delivered again for them."""
+    """Why others were not handled: Vault failed, or time ran out. The message must be delivered again for them."""
 
     def check(self) -> None:
         """Raise the first of the errors, if there are any."""

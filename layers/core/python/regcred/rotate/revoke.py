@@ -1,4 +1,4 @@
-"""Take a credential out of force: because it was asked for, or because its registry is gone."""
+"""Ends a credential, because somebody asked for it or because its registry is gone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from regcred.vault.records.index import State
 
 
 def revoke(turn: Turn) -> Result:
-    """Take a credential out of force, now; and end it at the vendor, where that can be done.
+    """Take a credential out of use now, and end it at the vendor if the vendor supports that.
 
     Clusters remove it as soon as the index says so. If the vendor is out of reach, the request and the record
     (whose id the vendor wants) stay, and the vendor is asked again later.
@@ -67,7 +67,7 @@ def _pull_tokens(turn: Turn, definition: BaseDefinition) -> str:
 
 
 def remove(turn: Turn) -> Result:
-    """Take a registry out of force whose definition is gone; the numbering of its credential goes on."""
+    """Take a registry out of use whose definition is gone. The numbering of its credential continues."""
     seen = turn.seen
     if seen.version:
         turn.tools.store.destroy_credential(seen.reference, seen.version)

@@ -1,4 +1,4 @@
-"""Try a credential before it is put in force."""
+"""Verifies a credential before it is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regcred.rotate.turn import Turn
 log = logging.getLogger(__name__)
 
 ASKED_AGAIN = (1.0, 2.0, 4.0, 8.0)
-"""Seconds between attempts while a registry refuses a credential that its vendor has just minted."""
+"""Seconds between attempts while a registry refuses a newly minted credential."""
 
 PAST_THE_END = timedelta(seconds=8)
 """How long after the last start of a registry its credential may still be asked for again."""
@@ -33,7 +33,7 @@ def tried(
 
     Raises:
         RefusedError: the registry refuses it, or it can do more than was asked.
-        UnverifiedError: nothing shows that it is good, and something must.
+        UnverifiedError: nothing proves that it works, and proof is required.
     """
     try:
         judgement = judge(_verified(turn, definition, credential), static=credential.is_static)
@@ -55,7 +55,9 @@ def tried(
 
 
 def _verified(turn: Turn, definition: BaseDefinition, credential: Credential) -> Verification:
-    """Try a credential. Vendors take seconds until a new one is known everywhere, so one refusal proves nothing.
+    """Verify a credential.
+
+    A vendor needs seconds until all its servers know a new one, so one refusal proves nothing.
 
     A static one is tried once: it is not new to its vendor, and some lock an account after a few wrong passwords.
     """

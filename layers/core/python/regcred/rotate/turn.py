@@ -1,4 +1,4 @@
-"""One registry's turn: what is known of it, the claim on it, and what acting on it takes."""
+"""The context of one registry's rotation: its documents, the claim on it, and the collaborators."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ log = logging.getLogger(__name__)
 
 
 class Identities(Protocol):
-    """Gives each project its own identity; that of another can't be had."""
+    """Gives each project its own identity, and never that of another project."""
 
     def of(self, project: str, policy: ProjectPolicy) -> Identity:
-        """The identity of a project; calls nobody yet."""
+        """The identity of a project. Makes no call yet."""
 
 
 PER_SECOND = 20
-"""Mints that are begun at one vendor and host in any second: what ECR takes of one account."""
+"""The most mints that start at one vendor and host in a second. This is ECR's limit for one account."""
 
 
 class Bounds:
-    """How many mints may go on side by side, and begin in a second, at one vendor and host, whatever the message."""
+    """Limits how many mints run at once, and start in a second, at one vendor and host, across all messages."""
 
     def __init__(self, limit: int, *, now: Callable[[], datetime], sleep: Callable[[float], None]) -> None:
         self._limit = limit
@@ -63,7 +63,7 @@ class Bounds:
             yield
 
     def _delay(self, vendor: str) -> float:
-        """How long to wait, in seconds, so that no second sees more than it may; it counts as begun then."""
+        """The seconds to wait so that no second exceeds the limit. The mint then counts as started."""
         with self._lock:
             begun = self._begun.setdefault(vendor, deque(maxlen=PER_SECOND))
             start = now = self._now()
@@ -75,7 +75,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What acting on a registry takes, over interfaces."""
+    """The collaborators of a rotation, as interfaces."""
 
     store: Store
     provider_for: Callable[[str], Provider[Any]]
@@ -90,22 +90,22 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What an act works with."""
+    """What a handler works with."""
 
     tools: Tools
     policy: ProjectPolicy
     seen: Seen
     held: Held
     until: datetime | None = None
-    """No further registry is begun after this."""
+    """No further registry starts after this time."""
 
     def now(self) -> datetime:
-        """Now, yet after what the entry tells: the claim makes us the newest, whatever the clocks say."""
+        """The time now, but later than the entry's: the claim makes this run the newest, even if clocks differ."""
         now, entry = self.tools.now(), self.seen.entry
         return max(now, entry.changed_at + timedelta(microseconds=1)) if entry else now
 
     def provider(self) -> tuple[BaseDefinition, Provider[Any]]:
-        """The typed definition, allowed to the project, and who mints it.
+        """The parsed definition, checked against the project's bounds, and its provider.
 
         Raises:
             RegcredError: the definition can't be read, or the project may not use what it names.
@@ -121,7 +121,7 @@ class Turn:
         return definition, self.tools.provider_for(definition.provider)
 
     def context(self, definition: BaseDefinition) -> MintContext:
-        """What the provider works with; reads the upstream secret where there is one.
+        """What the provider works with. Reads the upstream secret if there is one.
 
         Raises:
             RegcredError: Vault's, or the secret was entered for another destination.
@@ -153,14 +153,14 @@ class Turn:
         answered: Answered = NOBODY,
         error: RegcredError | None = None,
     ) -> Result:
-        """What this turn came to."""
+        """The result of this rotation."""
         version = entry.version if entry else 0
         return Result(outcome(self.seen, done, version=version, error=error), entry, event, answered)
 
     def failed(self, error: RegcredError, *, answered: Answered = NOBODY) -> Result:
-        """Record a failure beside the last good credential, which stays in force.
+        """Record a failure beside the last good credential, which stays in use.
 
-        What was asked for is then left to the back-off; but a revoked registry has none, so its request stays.
+        The back-off then decides about a request. A revoked registry has no back-off, so its request stays.
         """
         if self.seen.entry and self.seen.entry.state is State.REVOKED:
             answered = NOBODY
@@ -168,7 +168,10 @@ class Turn:
         return self.result(Done.FAILING, entry, event=Announced.FAILING, answered=answered, error=error)
 
     def too_soon(self, error: TooSoonError) -> Result:
-        """Leave all as it is. Whoever asked is told when to ask again; an edited definition stays due by its version."""
+        """Change nothing.
+
+        A request is answered with the time to ask again. An edited definition stays due, by its version.
+        """
         seen = self.seen
         if seen.entry is None or seen.request is None:
             return self.result(Done.TOO_SOON, error=error)
@@ -176,7 +179,10 @@ class Turn:
         return self.result(Done.TOO_SOON, entry, answered=seen.asked, error=error)
 
     def typed(self, error: Exception) -> RegcredError:
-        """An error as one of our types. The text of any other may hold anything, so only its kind and place are told."""
+        """An error as one of our types.
+
+        The text of another error may contain a secret, so only its type and place are shown.
+        """
         if isinstance(error, RegcredError):
             return error
         told, seen = bug(error), self.seen

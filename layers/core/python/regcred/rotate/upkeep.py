@@ -1,4 +1,4 @@
-"""Acts that mint nothing: check the credential in force, and let the index tell of one that it missed."""
+"""Handlers that mint nothing: check the credential in use, and add a missed one to the index."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MOVED = Verification(
     Verdict.INCONCLUSIVE,
     "the definition names another destination than the one it was made for; the next rotation makes a new one",
 )
-"""Of a credential whose definition has changed: it must not be sent to what the new one names."""
+"""For a credential whose definition has changed. It must not be sent to a new destination."""
 
 
 def verify(turn: Turn) -> Result:
-    """Check the credential that is in force; one that the registry refuses will be minted anew."""
+    """Check the credential in use. If the registry refuses it, rotate mints another."""
     seen, answered = turn.seen, turn.seen.asked
     if seen.entry is None or seen.stored is None:
         return turn.result(Done.DROPPED, answered=answered)
@@ -40,7 +40,7 @@ def verify(turn: Turn) -> Result:
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
         return turn.failed(turn.typed(error), answered=answered)
     if judgement.verified is Verified.UNKNOWN and seen.entry.verified is not Verified.UNKNOWN:
-        # A check that shows nothing takes nothing back of what one before has shown.
+        # An inconclusive check does not undo an earlier result.
         answer = f"the credential could not be tried now: {judgement.unverified}"
         entry = seen.entry.model_copy(
             update={"answer": answer[: entries.ERROR_MAX], "changed_at": turn.now()}
@@ -51,7 +51,7 @@ def verify(turn: Turn) -> Result:
 
 
 def repair(turn: Turn) -> Result:
-    """Let the index tell of a credential that was written before a crash."""
+    """Add a credential to the index that was written before a crash."""
     seen = turn.seen
     assert seen.stored  # noqa: S101 - decide() repairs only what is stored
     record = seen.stored.value

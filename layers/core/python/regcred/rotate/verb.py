@@ -1,4 +1,4 @@
-"""The verb over its interfaces: the order in which a message's documents are read and written."""
+"""The verb: the order in which a message's documents are read and written."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ T = TypeVar("T")
 
 
 STRAGGLING = timedelta(seconds=10)
-"""Who is not done by then is recorded apart: a registry whose vendor hangs, until the function is ended perhaps, must not keep
-the new credentials of the others from the index and so from the clusters."""
+"""Registries that are not done by then are recorded separately. A registry whose vendor hangs must not keep the new
+credentials of others out of the index, and so out of the clusters."""
 
 
 class Rotate:
-    """Rotates what messages name. One instance serves many messages, also side by side."""
+    """Rotates the registries of messages. One instance serves many messages, also at the same time."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Rotate:
             provider_for: The provider of a name; raises MalformedError if there is none.
             identities: The projects' own identities.
             verifier: Tries credentials at their registries.
-            announcer: Who is told of outcomes.
+            announcer: Sends events about the outcomes.
             now: The time, aware.
             workers: Registries of a message that are rotated side by side.
             per_vendor: Of these, those of one vendor and host.
@@ -130,7 +130,7 @@ class Rotate:
         index: Versioned[Index] | None,
         history: Future[Versioned[History] | None],
     ) -> None:
-        """Let the index tell of the outcomes; then announce them, answer requests and release claims."""
+        """Write the outcomes to the index. Then send events, answer requests and release claims."""
         known = self._record(project, results, index)
         announcing = pool.submit(self._announce, results)
         settling = [pool.submit(self._settle, result) for result in results]
@@ -180,7 +180,7 @@ class Rotate:
             log.warning("project %s: the history was not written: %s", project, error)
 
     def _settle(self, result: Result) -> None:
-        """Answer the request, then release the claim: both only once the index tells of the outcome."""
+        """Answer the request, then release the claim. Do both only after the index has the outcome."""
         reference = result.outcome.reference
         if result.answered.revocation:
             self._store.answered(reference, result.answered.revocation, revocation=True)
@@ -192,7 +192,7 @@ class Rotate:
             result.held.release()
 
     def _announce(self, results: Sequence[Result]) -> None:
-        """Emit events. Delivering the message again would not emit them again, so a failure is only logged."""
+        """Send events. Another delivery of the message would not send them again, so a failure is only logged."""
         events = [
             Event(result.event, result.outcome.reference, result.entry)
             for result in results
@@ -209,7 +209,7 @@ class Rotate:
 
 
 def _left_out(result: Result) -> None:
-    """The index has no room for a new registry: nobody can learn of its credential, so it counts as failing."""
+    """The index has no room for a new registry. Nobody could find its credential, so it counts as failing."""
     error = MalformedError(
         f"{result.outcome.reference}: the index of its project is full; remove registries, or put some into another project"
     )
