@@ -138,7 +138,7 @@ def _after_failure(image: Image, reference: Reference, subject: Subject) -> str:
 
 
 def unread(image: Image) -> str:
-    """What to do where the kubelet gave a reason that no credential mends; empty where it gave none."""
+    """What to do about a reason of the kubelet that no credential can fix; empty if it gave none."""
     match image.reason:
         case "InvalidImageName":
             return "correct the image's name"

@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that is told of an image."""
+    """One fact about an image."""
 
     name: str
     value: str
@@ -40,7 +40,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is told of one image, and what to do; ``todo`` is empty if there is nothing."""
+    """What is known about one image, and what to do; ``todo`` is empty if there is nothing."""
 
     image: Image
     lines: tuple[Line, ...]

@@ -1,4 +1,7 @@
-"""What is wrong with a registry's Secrets in one cluster, by what its sync reports: the same words wherever it is told. Pure."""
+"""What is wrong with a registry's Secrets in one cluster, from the report of its sync.
+
+All commands and pages use these texts. Pure.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class Trouble:
 
     text: str
     is_fault: bool = False
-    """Whether somebody must mend it; otherwise it is what was asked for, or waits for a decision."""
+    """Whether somebody must fix it. If not, somebody asked for it, or it waits for a decision."""
 
 
 def told_of_sync(status: Status) -> str:
