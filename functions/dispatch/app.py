@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from regcred.dispatch import QueueError, Report, Sweep
+from regcred.dispatch import QueueError, Sweep, SweepReport
 from regcred.errors import RegcredError, TransientError
 from regcred.log import bug
 from regcred.vault.records.document import malformed
@@ -64,7 +64,7 @@ def _vault_is_away(error: RegcredError) -> bool:
     return isinstance(error, TransientError) and not isinstance(error, QueueError)
 
 
-def _report(report: Report, *, whole: bool) -> None:
+def _report(report: SweepReport, *, whole: bool) -> None:
     for name, error in report.unreadable.items():
         logger.error("not readable", where=name, error=str(error), error_kind=error.kind)
     for project, count in report.left_out.items():

@@ -15,7 +15,7 @@ from regcred.rotate import RESERVE, Done, Outcome, OutOfTimeError
 from regcred.wiring import powertools
 from regcred.wiring.rotate import rotate
 from regcred.wiring.sqs import process_partially
-from regcred.work import Message
+from regcred.work import RotationMessage
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -36,7 +36,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         nonlocal unreachable
         try:
             owner = f"{context.aws_request_id}/{identifier}"
-            done = rotate().run(Message.parse(body), owner=owner, until=until)
+            done = rotate().run(RotationMessage.parse(body), owner=owner, until=until)
             outcomes.extend(done.outcomes)
             done.check()
         except RegcredError as error:

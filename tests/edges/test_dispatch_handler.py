@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from regcred.dispatch import Health, QueueError, Report, Sweep
+from regcred.dispatch import Health, QueueError, Sweep, SweepReport
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
-from regcred.work import Reason
+from regcred.work import RotationReason
 
 
 class FakeDispatch:
@@ -19,13 +19,13 @@ class FakeDispatch:
         base = {
             "projects": 2,
             "messages": 1,
-            "reasons": {Reason.DUE: 3},
+            "reasons": {RotationReason.DUE: 3},
             "health": Health(7, 1, 2, 0),
             "unreadable": {},
         }
-        self.report = Report(**(base | report))
+        self.report = SweepReport(**(base | report))
 
-    def run(self, sweep: Sweep, *, only: str | None) -> Report:
+    def run(self, sweep: Sweep, *, only: str | None) -> SweepReport:
         self.calls.append((sweep, only))
         if self.error:
             raise self.error

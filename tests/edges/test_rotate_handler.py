@@ -7,8 +7,8 @@ import pytest
 
 from regcred.errors import RegcredError, TransientError
 from regcred.reference import Reference
-from regcred.rotate import Done, Outcome, OutOfTimeError, Report
-from regcred.work import Message
+from regcred.rotate import Done, Outcome, OutOfTimeError, RotationReport
+from regcred.work import RotationMessage
 
 
 class FakeRotate:
@@ -17,7 +17,7 @@ class FakeRotate:
         self.errors: list[RegcredError] = []
         self.calls: list[tuple[str, str]] = []
 
-    def run(self, message: Message, *, owner: str, until: Any) -> Report:
+    def run(self, message: RotationMessage, *, owner: str, until: Any) -> RotationReport:
         self.calls.append((message.project, owner))
         if message.project in self.failing:
             raise self.failing[message.project]
@@ -25,11 +25,11 @@ class FakeRotate:
             Outcome(Reference(message.project, name), Done.ROTATED, provider="ecr", version=2)
             for name in message.registries
         ]
-        return Report(outcomes, self.errors)
+        return RotationReport(outcomes, self.errors)
 
 
 def record(number: int, project: str, body: str | None = None) -> dict[str, Any]:
-    message = Message(project=project, registries={"prod": "due"})
+    message = RotationMessage(project=project, registries={"prod": "due"})
     return {
         "messageId": f"m{number}",
         "body": message.body() if body is None else body,

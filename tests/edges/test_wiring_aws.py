@@ -31,7 +31,7 @@ from regcred.vault.login import AwsIamLogin, JwtLogin
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.wiring import aws
-from regcred.work import Message, Reason
+from regcred.work import RotationMessage, RotationReason
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ROLE = "arn:aws:iam::123456789012:role/regcred/payments"
@@ -60,7 +60,9 @@ def stubbed(monkeypatch: pytest.MonkeyPatch):
 
 def envelopes(count: int) -> list[Envelope]:
     return [
-        Envelope(Message(project="payments", registries={f"r{number}": Reason.DUE}), f"id-{number}")
+        Envelope(
+            RotationMessage(project="payments", registries={f"r{number}": RotationReason.DUE}), f"id-{number}"
+        )
         for number in range(count)
     ]
 

@@ -13,7 +13,7 @@ from regcred.rotate import Done, Outcome, Rotate
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import IndexEntry
 from regcred.vault.store import Store
-from regcred.work import Message, Reason
+from regcred.work import RotationMessage, RotationReason
 
 from .cloud import Clock, FakeAnnouncer, FakeIdentities, FakeProvider, FakeVerifier
 from .key_value import FakeKeyValue
@@ -58,13 +58,15 @@ class World:
         version = self.store.upstream_version(reference)
         self.store.write_upstream(reference, fields, bound_to=bound_to, cas=version)
 
-    def run(self, reason: Reason = Reason.DUE, *names: str, owner: str = "me") -> list[Outcome]:
+    def run(
+        self, reason: RotationReason = RotationReason.DUE, *names: str, owner: str = "me"
+    ) -> list[Outcome]:
         registries = dict.fromkeys(names or ("prod",), reason)
-        report = self.verb.run(Message(project="payments", registries=registries), owner=owner)
+        report = self.verb.run(RotationMessage(project="payments", registries=registries), owner=owner)
         report.check()
         return report.outcomes
 
-    def one(self, reason: Reason = Reason.DUE) -> Done:
+    def one(self, reason: RotationReason = RotationReason.DUE) -> Done:
         return self.run(reason)[0].done
 
     def entry(self, name: str = "prod") -> IndexEntry:

@@ -58,14 +58,14 @@ class Registry:
         self.upstream = {"username": BOT, "password": self.gitea.passwords[BOT]}
         self._provider = GiteaProvider()
 
-    def context(self, journal: Held | None = None) -> MintContext:
+    def context(self, slot_store: Held | None = None) -> MintContext:
         return MintContext(
             reference=Reference("pay--ments", "main"),
             now=lambda: self.now,
             identity=None,
             upstream={name: SecretStr(value) for name, value in self.upstream.items()},
             in_force=self.vault.credential.revocation_id if self.vault.credential else "",
-            journal=journal or Held(self.vault, lambda: None),
+            slot_store=slot_store or Held(self.vault, lambda: None),
         )
 
     def rotate(self) -> Credential:

@@ -22,9 +22,9 @@ from regcred.cli.app import app, run
 from regcred.cli.session import Session
 from regcred.errors import ConflictError, RefusedError, TransientError
 from regcred.reference import Reference
-from regcred.vault.platform import Action as Step
+from regcred.vault.platform import PlatformStep as Step
 from regcred.vault.platform import Verb
-from regcred.vault.platform.resource import Kind, Resource
+from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
@@ -979,8 +979,8 @@ class TestSync:
         assert "--dry-run" in cli.err
 
 
-CREATE = Step(Verb.CREATE, Resource(Kind.POLICY, "regcred-sync"), {})
-DELETE = Step(Verb.DELETE, Resource(Kind.GROUP, "regcred-readers-old"), {})
+CREATE = Step(Verb.CREATE, Resource(ResourceKind.POLICY, "regcred-sync"), {})
+DELETE = Step(Verb.DELETE, Resource(ResourceKind.GROUP, "regcred-readers-old"), {})
 
 
 class TestPlatform:

@@ -20,9 +20,9 @@ from regcred.cli.app import app, run
 from regcred.cli.session import Session
 from regcred.errors import RefusedError
 from regcred.reference import Reference
-from regcred.vault.platform import Action as Step
+from regcred.vault.platform import PlatformStep as Step
 from regcred.vault.platform import Verb
-from regcred.vault.platform.plan import Kind, Resource
+from regcred.vault.platform.plan import Resource, ResourceKind
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
 from regcred.vault.records.history import Attempt
 from regcred.vault.records.identity import ClusterIdentity
@@ -148,7 +148,7 @@ def test_trust_is_a_document(desk: Desk) -> None:
 
 def test_a_check_of_the_platform_is_a_document_also_when_it_fails(desk: Desk) -> None:
     assert desk.json("platform check") == {"as_declared": True, "actions": [], "notes": []}
-    desk.actions = [Step(Verb.CREATE, Resource(Kind.POLICY, "regcred-x"), {})]
+    desk.actions = [Step(Verb.CREATE, Resource(ResourceKind.POLICY, "regcred-x"), {})]
     found = desk.json("platform check", code=1)
     assert (found["as_declared"], found["actions"][0]["name"]) == (False, "regcred-x")
 

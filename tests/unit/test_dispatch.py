@@ -19,7 +19,7 @@ from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Re
 from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.records.paths import index_path
 from regcred.vault.store import Store
-from regcred.work import Message, Reason
+from regcred.work import RotationMessage, RotationReason
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 SWEEP = Sweep(NOW)
@@ -40,33 +40,37 @@ def observed(entries: dict[str, IndexEntry] | None = None, **fields: object) -> 
 @pytest.mark.parametrize(
     ("entries", "reason"),
     [
-        ({}, Reason.NEW),
+        ({}, RotationReason.NEW),
         ({"r": entry()}, None),
-        ({"r": entry(refresh_at=NOW)}, Reason.DUE),
+        ({"r": entry(refresh_at=NOW)}, RotationReason.DUE),
         ({"r": entry(State.FAILING, refresh_at=NOW, next_attempt_at=LATER)}, None),
-        ({"r": entry(State.FAILING, next_attempt_at=NOW)}, Reason.DUE),
+        ({"r": entry(State.FAILING, next_attempt_at=NOW)}, RotationReason.DUE),
         ({"r": entry(State.REVOKED, refresh_at=NOW)}, None),
-        ({"r": entry(State.REMOVED)}, Reason.NEW),
+        ({"r": entry(State.REMOVED)}, RotationReason.NEW),
         ({"r": entry(State.REMOVED, next_attempt_at=LATER)}, None),
     ],
 )
-def test_what_is_wanted_by_time_and_state(entries: dict[str, IndexEntry], reason: Reason | None) -> None:
+def test_what_is_wanted_by_time_and_state(
+    entries: dict[str, IndexEntry], reason: RotationReason | None
+) -> None:
     assert plan(observed(entries), SWEEP).get("r") is reason
 
 
 def test_a_registry_without_definition_is_gone_once() -> None:
-    assert plan(observed({"r": entry()}, registries=[]), SWEEP) == {"r": Reason.REMOVED}
+    assert plan(observed({"r": entry()}, registries=[]), SWEEP) == {"r": RotationReason.REMOVED}
     assert plan(observed({"r": entry(State.REMOVED)}, registries=[]), SWEEP) == {}
 
 
 def test_a_request_goes_before_everything_else_and_also_for_a_revoked_registry() -> None:
     found = observed({"r": entry(State.REVOKED)}, requests=["r", "unknown"])
-    assert plan(found, SWEEP) == {"r": Reason.ASKED}
+    assert plan(found, SWEEP) == {"r": RotationReason.ASKED}
 
 
 def test_an_edited_definition_is_noticed_by_its_version_also_a_lower_one() -> None:
     for version in (2, 0):
-        assert plan(observed({"r": entry()}, definitions={"r": version}), SWEEP) == {"r": Reason.EDITED}
+        assert plan(observed({"r": entry()}, definitions={"r": version}), SWEEP) == {
+            "r": RotationReason.EDITED
+        }
     assert plan(observed({"r": entry()}, definitions={"r": 1}), SWEEP) == {}
 
 
@@ -120,7 +124,7 @@ def test_a_sweep_sends_one_message_per_project_and_chunk(world: World) -> None:
         (5, "a"),
         (20, "a"),
     ]
-    assert (report.projects, report.messages, report.reasons) == (2, 3, {Reason.NEW: 26})
+    assert (report.projects, report.messages, report.reasons) == (2, 3, {RotationReason.NEW: 26})
 
 
 def test_a_doubled_sweep_is_dropped_and_the_next_one_is_not(world: World) -> None:
@@ -150,14 +154,14 @@ def test_an_edit_is_sent_within_the_hour(world: World) -> None:
     world.index("a/r", entry())
     for number in range(12):
         world.verb.run(Sweep(NOW + timedelta(minutes=5) * number))
-    assert world.queue.reasons() == {"a/r": Reason.EDITED}
+    assert world.queue.reasons() == {"a/r": RotationReason.EDITED}
 
 
 def test_a_nudge_looks_at_one_project_and_all_its_definitions(world: World) -> None:
     world.define("a/r", "a/r", "b/r")
     world.index("a/r", entry())
     world.verb.run(SWEEP, only="a")
-    assert world.queue.reasons() == {"a/r": Reason.EDITED}
+    assert world.queue.reasons() == {"a/r": RotationReason.EDITED}
 
 
 def test_a_nudge_for_nonsense_does_nothing_and_says_why(world: World) -> None:
@@ -171,7 +175,7 @@ def test_a_request_is_sent_in_the_next_sweep(world: World) -> None:
     world.index("a/r", entry())
     world.store.ask(Reference("a", "r"), Request(action=Action.ROTATE, asked_at=NOW))
     world.verb.run(SWEEP)
-    assert world.queue.reasons() == {"a/r": Reason.ASKED}
+    assert world.queue.reasons() == {"a/r": RotationReason.ASKED}
 
 
 def test_messages_that_were_not_taken_are_told_from_a_vault_that_is_away(world: World) -> None:
@@ -194,7 +198,7 @@ def test_an_unreadable_index_stops_neither_other_projects_nor_removes_anything(
     else:
         world.kv.write(index_path("a"), {"document": "{"}, cas=0)
     report = world.verb.run(SWEEP)
-    assert world.queue.reasons() == {"b/r": Reason.NEW}
+    assert world.queue.reasons() == {"b/r": RotationReason.NEW}
     assert list(report.unreadable) == ["a"]
 
 
@@ -211,7 +215,7 @@ def test_a_name_that_is_no_registry_is_reported_and_left_alone(world: World) -> 
     world.define("a/r")
     world.kv.write("registries/a/Not_a_label", {"document": "{}"}, cas=0)
     report = world.verb.run(SWEEP)
-    assert world.queue.reasons() == {"a/r": Reason.NEW}
+    assert world.queue.reasons() == {"a/r": RotationReason.NEW}
     assert list(report.unreadable) == ["a/Not_a_label"]
 
 
@@ -235,18 +239,18 @@ def test_health_counts_what_alarms_ask_for() -> None:
 
 
 def test_a_message_survives_the_way_and_nonsense_is_named() -> None:
-    message = Message(project="a", registries={"r2": Reason.DUE, "r1": Reason.NEW})
-    assert Message.parse(message.body()) == message
+    message = RotationMessage(project="a", registries={"r2": RotationReason.DUE, "r1": RotationReason.NEW})
+    assert RotationMessage.parse(message.body()) == message
     for body, field in (("{", "document"), ('{"project":"A","registries":{"r":"due"}}', "project")):
         with pytest.raises(MalformedError, match=field):
-            Message.parse(body)
+            RotationMessage.parse(body)
 
 
 def test_planning_takes_time_in_proportion_to_the_registries() -> None:
     names = [f"r{number}" for number in range(52_000)]
     started = time.process_time()
     wanted = plan(observed(registries=names, requests=names), SWEEP)
-    assert set(wanted.values()) == {Reason.ASKED}
+    assert set(wanted.values()) == {RotationReason.ASKED}
     assert time.process_time() - started < 5  # 28 s when each name was looked up in a list
 
 
@@ -256,7 +260,7 @@ def test_a_huge_project_delays_no_other_and_is_done_in_several_sweeps(world: Wor
     for name in names:
         world.kv.put(f"registries/a/{name}", {"document": "{}"})
     report = world.verb.run(SWEEP)
-    assert world.queue.reasons()["b/r"] is Reason.NEW
+    assert world.queue.reasons()["b/r"] is RotationReason.NEW
     assert sum(e.message.project == "a" for e in world.queue.sent) == Limits().messages
     assert report.left_out == {"a": 2_000}
     first = set(world.queue.reasons())
@@ -287,7 +291,7 @@ def test_a_project_over_its_limit_keeps_what_it_has_and_gets_no_more(world: Worl
     world.define("a/old", "a/new1", "a/new2")
     world.index("a/old", entry(refresh_at=NOW))
     report = world.verb.run(SWEEP)
-    assert world.queue.reasons() == {"a/old": Reason.DUE, "a/new1": Reason.NEW}
+    assert world.queue.reasons() == {"a/old": RotationReason.DUE, "a/new1": RotationReason.NEW}
     assert report.left_out == {"a": 1}
 
 
@@ -297,7 +301,7 @@ def test_a_limit_that_is_lowered_neither_ends_nor_removes_what_is_in_force(world
     for name in ("a/r1", "a/r2"):
         world.index(name, entry(refresh_at=NOW))
     world.verb.run(SWEEP)
-    assert world.queue.reasons() == {"a/r1": Reason.DUE, "a/r2": Reason.DUE}
+    assert world.queue.reasons() == {"a/r1": RotationReason.DUE, "a/r2": RotationReason.DUE}
 
 
 @pytest.mark.parametrize("broken", ['{"max_registries": "many"}', "{", '{"max_registries": -1}'])
@@ -305,7 +309,7 @@ def test_a_broken_project_document_stops_no_rotation(world: World, broken: str) 
     world.kv.put("platform/projects/a", {"document": broken})
     world.define("a/r")
     report = world.verb.run(SWEEP)
-    assert world.queue.reasons() == {"a/r": Reason.NEW}
+    assert world.queue.reasons() == {"a/r": RotationReason.NEW}
     assert list(report.unreadable) == ["platform/projects/a"]
 
 
@@ -314,7 +318,7 @@ def test_thousands_of_wrong_names_are_reported_in_a_few_lines(world: World) -> N
         world.kv.put(f"registries/a/NOT A LABEL {number}", {"document": "{}"})
     world.define("a/r")
     report = world.verb.run(SWEEP)
-    assert world.queue.reasons() == {"a/r": Reason.NEW}
+    assert world.queue.reasons() == {"a/r": RotationReason.NEW}
     assert len(report.unreadable) <= 21
 
 
@@ -324,7 +328,7 @@ def test_a_revocation_is_sent_first_and_waits_for_none_of_its_project(world: Wor
     world.store.ask(Reference("a", "r050"), Request(action=Action.REVOKE, asked_at=NOW))
     world.verb.run(SWEEP, only="a")
     first = world.queue.sent[0]
-    assert first.message.registries == {"r050": Reason.REVOKE}
+    assert first.message.registries == {"r050": RotationReason.REVOKE}
     assert {envelope.group for envelope in world.queue.sent[1:]} == {"a"}
     assert first.group not in {"a", ""}
     assert not any("r050" in envelope.message.registries for envelope in world.queue.sent[1:])
@@ -335,7 +339,7 @@ def test_a_revocation_leaves_though_the_index_cannot_be_read(world: World) -> No
     world.store.ask(Reference("a", "r"), Request(action=Action.REVOKE, asked_at=NOW))
     world.define("a/r")
     world.verb.run(SWEEP)
-    assert world.queue.reasons() == {"a/r": Reason.REVOKE}
+    assert world.queue.reasons() == {"a/r": RotationReason.REVOKE}
 
 
 @pytest.mark.parametrize(
@@ -353,7 +357,7 @@ def test_a_revocation_leaves_though_the_index_cannot_be_read(world: World) -> No
 )
 def test_a_hostile_message_is_refused_in_one_short_line(body: str) -> None:
     with pytest.raises(MalformedError) as caught:
-        Message.parse(body)
+        RotationMessage.parse(body)
     assert len(str(caught.value)) < 1_000
 
 
@@ -364,7 +368,7 @@ def test_a_request_of_any_shape_is_taken_for_a_request(world: World) -> None:
     world.kv.put("requests/a/r/deeper/still", {"document": "{}"})
     world.kv.put("requests/a/revoke/NOT A LABEL", {"document": "{}"})
     world.verb.run(SWEEP)
-    assert world.queue.reasons() == {"a/r": Reason.ASKED}
+    assert world.queue.reasons() == {"a/r": RotationReason.ASKED}
 
 
 @pytest.mark.parametrize("life", [timedelta(minutes=10), timedelta(hours=12), timedelta(days=90)])

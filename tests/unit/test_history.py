@@ -16,7 +16,7 @@ from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.rotate import Done
 from regcred.vault.records.history import HISTORY_MAX, KEPT, Attempt, History
 from regcred.vault.records.packed import deflate
-from regcred.work import Reason
+from regcred.work import RotationReason
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ def attempts(world: World, name: str = "prod") -> list[tuple[str, int, str]]:
 
 def test_each_outcome_of_a_registry_is_kept_the_newest_first() -> None:
     world = World()
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     world.clock.tick(hours=6)
     world.provider.error = RefusedError("the password s3cr3t is wrong")
     world.run()
@@ -38,7 +38,7 @@ def test_each_outcome_of_a_registry_is_kept_the_newest_first() -> None:
 
 def test_what_needed_nothing_leaves_no_trace_and_a_batch_writes_once() -> None:
     world = World()
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     world.kv.calls.clear()
     world.run()  # not due
     assert ("write", "history/payments") not in world.kv.calls
@@ -50,7 +50,7 @@ def test_what_needed_nothing_leaves_no_trace_and_a_batch_writes_once() -> None:
 def test_how_long_it_took_is_kept() -> None:
     world = World()
     world.provider.meanwhile = lambda: world.clock.tick(seconds=1.25) and None
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     history = world.store.history("payments")
     assert history
     assert history.value.attempts("prod")[0].milliseconds == 1250
@@ -59,14 +59,14 @@ def test_how_long_it_took_is_kept() -> None:
 def test_a_history_that_cannot_be_written_fails_no_rotation() -> None:
     world = World()
     world.kv.faults["write", "history/"] = TransientError("sealed")
-    assert world.one(Reason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is Done.ROTATED
     assert world.store.rotation(PROD).value.claim is None
 
 
 def test_a_broken_history_is_begun_anew() -> None:
     world = World()
     world.kv.put("history/payments", {"document": "{}"})
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     assert attempts(world) == [("rotated", 1, "")]
 
 

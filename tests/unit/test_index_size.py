@@ -16,7 +16,7 @@ from regcred.rotate import Done
 from regcred.vault.records import index as records
 from regcred.vault.records.index import Index, IndexEntry, State, merge
 from regcred.vault.records.packed import DOCUMENT_MAX, deflate
-from regcred.work import Reason, served
+from regcred.work import RotationReason, served
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 RNG = random.Random(7)
@@ -145,7 +145,7 @@ def test_a_registry_that_does_not_fit_fails_alone_and_is_not_minted_each_sweep()
         world.store.merge_index("payments", {f"s{number}": IndexEntry(state=State.FAILING, changed_at=NOW)})
     known = next(iter(world.store.index("payments").value.registries))
     world.define(Reference("payments", known))
-    outcomes = {o.reference.registry: o for o in world.run(Reason.ASKED, "prod", known)}
+    outcomes = {o.reference.registry: o for o in world.run(RotationReason.ASKED, "prod", known)}
     assert outcomes["prod"].done is Done.FAILING
     assert "index of its project is full" in outcomes["prod"].error
     index = world.store.index("payments").value

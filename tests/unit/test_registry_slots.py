@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from regcred.errors import ConflictError, RegcredError, TooSoonError, TransientError
 from regcred.reference import Reference
 from regcred.registry.interface import MintContext, SlotName, Slots
-from regcred.registry.slots import OVERLAP, Token, end_tokens, lock_users, renew_token, renew_user
+from regcred.registry.slots import OVERLAP, NamedToken, end_tokens, lock_users, renew_token, renew_user
 
 USERS = ("pull-a", "pull-b")
 STEPS = range(16)
@@ -32,7 +32,7 @@ class World:
 
     slots: Slots = field(default_factory=Slots)
     rotation: int = 0
-    in_force: Token | None = None
+    in_force: NamedToken | None = None
     version: int = 0
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     countdown: int = -1
@@ -93,9 +93,9 @@ class Tokens:
         self.world.step()
         return found
 
-    def create(self, name: str) -> Token:
+    def create(self, name: str) -> NamedToken:
         self.world.step()
-        token = Token(secrets.token_hex(4), "puller", SecretStr(secrets.token_hex(8)), None)
+        token = NamedToken(secrets.token_hex(4), "puller", SecretStr(secrets.token_hex(8)), None)
         self.kept[token.id] = (name, token.secret.get_secret_value())
         self.world.step()
         return token
@@ -105,7 +105,7 @@ class Tokens:
         self.kept.pop(token_id, None)
         self.world.step()
 
-    def accepts(self, token: Token) -> bool:
+    def accepts(self, token: NamedToken) -> bool:
         return self.kept.get(token.id, ("", ""))[1] == token.secret.get_secret_value()
 
     def leftovers(self) -> int:
@@ -127,7 +127,7 @@ class Users:
     def lock_out(self, user: str, password: SecretStr) -> None:
         self.set_password(user, password)
 
-    def accepts(self, token: Token) -> bool:
+    def accepts(self, token: NamedToken) -> bool:
         return self.passwords[token.username] == token.secret.get_secret_value()
 
     def leftovers(self) -> int:
@@ -141,7 +141,7 @@ def context(world: World, held: Held | None) -> MintContext:
         identity=None,
         upstream={},
         in_force=world.in_force.id if world.in_force else "",
-        journal=held,
+        slot_store=held,
     )
 
 
@@ -251,7 +251,7 @@ def test_an_upstream_that_fails_keeps_what_is_in_force(turns: Turns) -> None:
         assert turns.works()
 
 
-def test_a_lost_journal_does_not_touch_what_is_in_force(turns: Turns) -> None:
+def test_a_lost_slot_store_does_not_touch_what_is_in_force(turns: Turns) -> None:
     for _ in range(2):
         turns.rotate()
         turns.world.slots = Slots()
@@ -259,7 +259,7 @@ def test_a_lost_journal_does_not_touch_what_is_in_force(turns: Turns) -> None:
         assert turns.works()
 
 
-def test_without_a_journal_a_token_is_still_made(turns: Turns) -> None:
+def test_without_a_slot_store_a_token_is_still_made(turns: Turns) -> None:
     ask = context(turns.world, None)
     vendor = turns.vendor
     token = renew_token(vendor, ask) if isinstance(vendor, Tokens) else renew_user(vendor, USERS, ask)
@@ -285,7 +285,7 @@ def test_revoking_ends_the_one_before_as_well(turns: Turns) -> None:
     assert turns.vendor.leftovers() <= 2
 
 
-def test_revoking_without_a_journal_ends_that_token_alone() -> None:
+def test_revoking_without_a_slot_store_ends_that_token_alone() -> None:
     world = World()
     turns = Turns(world, Tokens(world))
     turns.rotate()

@@ -15,7 +15,7 @@ from regcred.rotate import Announced, Done, Outcome, next_attempt
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.records.index import State
 from regcred.vault.records.paths import credential_path, index_path, rotation_path
-from regcred.work import Message, Reason
+from regcred.work import RotationMessage, RotationReason
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ def world() -> World:
 @pytest.fixture
 def rotated(world: World) -> World:
     """A world whose registry has its first credential."""
-    assert world.one(Reason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is Done.ROTATED
     return world
 
 
 def test_a_new_registry_gets_a_credential_and_an_entry(world: World) -> None:
-    outcome = world.run(Reason.NEW)[0]
+    outcome = world.run(RotationReason.NEW)[0]
     assert outcome == Outcome(PROD, Done.ROTATED, provider="basic", version=1)
     entry = world.entry()
     assert (entry.state, entry.version, entry.verified, entry.definition_version) == (State.OK, 1, "yes", 1)
@@ -46,7 +46,7 @@ def test_refresh_comes_at_half_of_the_life_or_a_tenth_earlier(rotated: World) ->
 
 def test_a_public_registry_is_in_order_without_a_credential(world: World) -> None:
     world.define(PROD, provider="public")
-    assert world.one(Reason.NEW) is Done.UNCHANGED
+    assert world.one(RotationReason.NEW) is Done.UNCHANGED
     entry = world.entry()
     assert (entry.state, entry.version, entry.error) == (State.OK, 0, "")
     assert "needs no credential" in entry.warning
@@ -55,7 +55,7 @@ def test_a_public_registry_is_in_order_without_a_credential(world: World) -> Non
 
 def test_a_registry_that_becomes_public_loses_its_credential(rotated: World) -> None:
     rotated.define(PROD, provider="public")
-    assert rotated.one(Reason.EDITED) is Done.UNCHANGED
+    assert rotated.one(RotationReason.EDITED) is Done.UNCHANGED
     assert rotated.store.credential(PROD) is None
     assert (rotated.entry().state, rotated.entry().version) == (State.REMOVED, 1)
     assert rotated.announcer.events[-1].announced is Announced.REVOKED
@@ -75,7 +75,7 @@ def test_a_turn_that_comes_too_soon_is_answered_and_told_to_nobody_else(rotated:
     before, events = rotated.entry(), list(rotated.announcer.events)
     rotated.provider.error = TOO_SOON
     rotated.ask(Action.ROTATE)
-    outcome = rotated.run(Reason.ASKED)[0]
+    outcome = rotated.run(RotationReason.ASKED)[0]
     assert (outcome.done, outcome.error) == (Done.TOO_SOON, "ask again in 7 minutes")
     told = {"answer": "ask again in 7 minutes", "changed_at": rotated.entry().changed_at}
     assert rotated.entry() == before.model_copy(update=told)
@@ -87,10 +87,10 @@ def test_a_turn_that_comes_too_soon_is_answered_and_told_to_nobody_else(rotated:
 def test_what_was_answered_is_forgotten_with_the_next_outcome(rotated: World, action: Action) -> None:
     rotated.provider.error = TOO_SOON
     rotated.ask(Action.ROTATE)
-    rotated.run(Reason.ASKED)
+    rotated.run(RotationReason.ASKED)
     rotated.provider.error = TransientError("the vendor is down")
     rotated.ask(action)
-    rotated.run(Reason.ASKED)
+    rotated.run(RotationReason.ASKED)
     assert rotated.entry().answer == ""
 
 
@@ -98,10 +98,10 @@ def test_a_turn_that_comes_too_soon_leaves_an_edited_definition_due(rotated: Wor
     before = rotated.entry()
     rotated.define(PROD, description="new")
     rotated.provider.error = TOO_SOON
-    assert rotated.one(Reason.EDITED) is Done.TOO_SOON
+    assert rotated.one(RotationReason.EDITED) is Done.TOO_SOON
     assert rotated.entry() == before
     rotated.provider.error = None
-    assert rotated.one(Reason.EDITED) is Done.ROTATED
+    assert rotated.one(RotationReason.EDITED) is Done.ROTATED
 
 
 def test_a_due_credential_is_replaced(rotated: World) -> None:
@@ -116,8 +116,8 @@ def test_a_due_credential_is_replaced(rotated: World) -> None:
 
 def test_two_rotates_at_once_mint_once(world: World) -> None:
     others: list[Done] = []
-    world.provider.meanwhile = lambda: others.append(world.run(Reason.NEW, owner="other")[0].done)
-    assert world.one(Reason.NEW) is Done.ROTATED
+    world.provider.meanwhile = lambda: others.append(world.run(RotationReason.NEW, owner="other")[0].done)
+    assert world.one(RotationReason.NEW) is Done.ROTATED
     assert others == [Done.BUSY]
     assert len(world.provider.contexts) == 1
 
@@ -131,24 +131,24 @@ def test_a_rotate_that_read_before_another_finished_mints_nothing(world: World) 
         found = read(reference)
         if not raced:
             raced.append(True)
-            thread = Thread(target=world.run, args=(Reason.NEW,), kwargs={"owner": "other"})
+            thread = Thread(target=world.run, args=(RotationReason.NEW,), kwargs={"owner": "other"})
             thread.start()
             thread.join()
         return found
 
     world.store.rotation = rotation_then_race
-    assert world.run(Reason.NEW, owner="me")[0].done in (Done.BUSY, Done.DROPPED)
+    assert world.run(RotationReason.NEW, owner="me")[0].done in (Done.BUSY, Done.DROPPED)
     assert len(world.provider.contexts) == 1
 
 
 def test_a_claim_whose_owner_died_is_taken_over_after_its_lease(world: World) -> None:
     world.provider.error = SystemExit()
     with pytest.raises(SystemExit):
-        world.run(Reason.NEW, owner="dead")
+        world.run(RotationReason.NEW, owner="dead")
     world.provider.error = None
-    assert world.one(Reason.NEW) is Done.BUSY
+    assert world.one(RotationReason.NEW) is Done.BUSY
     world.clock.tick(minutes=3)
-    assert world.one(Reason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is Done.ROTATED
 
 
 def test_a_refused_mint_keeps_the_last_good_credential(rotated: World) -> None:
@@ -190,7 +190,7 @@ def test_an_edit_is_tried_at_once_in_spite_of_the_back_off(rotated: World) -> No
     rotated.run()
     rotated.provider.error = None
     rotated.define(PROD, description="mended")
-    assert rotated.one(Reason.EDITED) is Done.ROTATED
+    assert rotated.one(RotationReason.EDITED) is Done.ROTATED
     assert rotated.entry().definition_version == 2
 
 
@@ -210,7 +210,7 @@ def test_an_edit_is_tried_at_once_in_spite_of_the_back_off(rotated: World) -> No
 def test_verdicts(world: World, verdict: Verdict, done: Done, *, static: bool) -> None:
     world.verifier.verdict = verdict
     world.provider.life = None if static else timedelta(hours=12)
-    assert world.one(Reason.NEW) is done
+    assert world.one(RotationReason.NEW) is done
     written = world.store.credential(PROD) is not None
     assert written is (done is Done.ROTATED)
     entry = world.entry()
@@ -222,10 +222,10 @@ def test_verdicts(world: World, verdict: Verdict, done: Done, *, static: bool) -
 def test_a_static_credential_that_is_unchanged_is_not_written_again(world: World) -> None:
     world.provider.life = None
     world.provider.password = lambda _number: "same"
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     version = world.store.index_version("payments")
     world.clock.tick(hours=12)
-    assert world.one(Reason.CHECK) is Done.UNCHANGED
+    assert world.one(RotationReason.CHECK) is Done.UNCHANGED
     assert world.entry().version == 1
     assert world.store.index_version("payments") == version
     assert len(world.announcer.events) == 1
@@ -233,18 +233,18 @@ def test_a_static_credential_that_is_unchanged_is_not_written_again(world: World
 
 def test_a_static_credential_whose_upstream_changed_is_replaced(world: World) -> None:
     world.provider.life = None
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     world.clock.tick(hours=12)
-    assert world.one(Reason.CHECK) is Done.ROTATED
+    assert world.one(RotationReason.CHECK) is Done.ROTATED
     assert world.entry().version == 2
 
 
 def test_a_static_credential_that_stops_working_is_failing_and_kept(world: World) -> None:
     world.provider.life = None
     world.provider.password = lambda _number: "same"
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     world.verifier.verdict = Verdict.REFUSED
-    assert world.one(Reason.CHECK) is Done.FAILING
+    assert world.one(RotationReason.CHECK) is Done.FAILING
     assert world.password() == "same"
     assert (world.entry().state, world.entry().version) == (State.FAILING, 1)
 
@@ -252,10 +252,10 @@ def test_a_static_credential_that_stops_working_is_failing_and_kept(world: World
 def test_a_crash_between_credential_and_index_is_repaired_without_minting(world: World) -> None:
     world.kv.faults["write", index_path("payments")] = TransientError("Vault is sealed")
     with pytest.raises(TransientError):
-        world.run(Reason.NEW)
+        world.run(RotationReason.NEW)
     world.kv.faults.clear()
     world.clock.tick(minutes=5)
-    assert world.one(Reason.NEW) is Done.REPAIRED
+    assert world.one(RotationReason.NEW) is Done.REPAIRED
     assert (world.entry().version, world.entry().definition_version) == (1, 1)
     assert len(world.provider.contexts) == 1
     assert world.one() is Done.DROPPED
@@ -277,7 +277,7 @@ def test_one_registry_that_vault_cannot_serve_does_not_stop_the_others(world: Wo
     world.define(other)
     world.kv.faults["write", credential_path(other)] = TransientError("Vault hiccup")
     with pytest.raises(TransientError, match="hiccup"):
-        world.run(Reason.NEW, "prod", "other")
+        world.run(RotationReason.NEW, "prod", "other")
     assert world.entry("prod").version == 1
 
 
@@ -295,7 +295,7 @@ def test_one_failing_vendor_does_not_stop_the_others(world: World, error: Except
             return mint(providers[context.reference.registry], definition, context)
 
     world.provider = ByName()
-    done = {outcome.reference.registry: outcome for outcome in world.run(Reason.NEW, "prod", "other")}
+    done = {outcome.reference.registry: outcome for outcome in world.run(RotationReason.NEW, "prod", "other")}
     assert done["prod"].done is Done.ROTATED
     assert done["other"].done is Done.FAILING
     assert "s3cr3t" not in done["other"].error
@@ -305,7 +305,7 @@ def test_the_index_is_written_once_for_a_project_and_message(world: World) -> No
     names = [f"r{number}" for number in range(10)]
     for name in names:
         world.define(Reference("payments", name))
-    world.run(Reason.NEW, *names)
+    world.run(RotationReason.NEW, *names)
     writes = [call for call in world.kv.calls if call == ("write", index_path("payments"))]
     assert len(writes) == 1
     assert len(world.store.index("payments").value.registries) == 10
@@ -313,7 +313,7 @@ def test_the_index_is_written_once_for_a_project_and_message(world: World) -> No
 
 def test_a_host_that_the_project_may_not_use_is_refused_before_the_vendor_is_asked(world: World) -> None:
     world.define(PROD, hosts=["elsewhere.example.com"])
-    outcome = world.run(Reason.NEW)[0]
+    outcome = world.run(RotationReason.NEW)[0]
     assert (outcome.done, outcome.error_kind) == (Done.FAILING, "refused")
     assert "elsewhere.example.com" in outcome.error
     assert not world.provider.contexts
@@ -321,25 +321,25 @@ def test_a_host_that_the_project_may_not_use_is_refused_before_the_vendor_is_ask
 
 def test_a_project_without_policy_may_use_nothing(world: World) -> None:
     world.kv.delete("platform/projects/payments")
-    assert world.one(Reason.NEW) is Done.FAILING
+    assert world.one(RotationReason.NEW) is Done.FAILING
 
 
 def test_a_broken_definition_is_reported_by_field(world: World) -> None:
     world.define(PROD, hots=["x"])
-    outcome = world.run(Reason.NEW)[0]
+    outcome = world.run(RotationReason.NEW)[0]
     assert outcome.error_kind == "malformed"
     assert "hots" in outcome.error
 
 
 def test_a_definition_that_is_no_json_is_reported_not_taken_for_removed(rotated: World) -> None:
     rotated.kv.write("registries/payments/prod", {"document": "{"}, cas=1)
-    assert rotated.one(Reason.EDITED) is Done.FAILING
+    assert rotated.one(RotationReason.EDITED) is Done.FAILING
     assert rotated.password() == "s3cr3t-1"
 
 
 def test_a_removed_definition_destroys_the_credential_and_says_so(rotated: World) -> None:
     rotated.store.remove_definition(PROD)
-    assert rotated.one(Reason.REMOVED) is Done.REMOVED
+    assert rotated.one(RotationReason.REMOVED) is Done.REMOVED
     assert rotated.entry().state is State.REMOVED
     assert rotated.store.credential(PROD) is None
     assert rotated.store.credential_version(PROD) == 1
@@ -350,40 +350,40 @@ def test_a_removed_definition_destroys_the_credential_and_says_so(rotated: World
 def test_a_definition_that_cannot_be_read_is_not_removed(rotated: World) -> None:
     rotated.kv.faults["read", "registries/payments/prod"] = RefusedError("403")
     with pytest.raises(RefusedError):
-        rotated.run(Reason.REMOVED)
+        rotated.run(RotationReason.REMOVED)
     rotated.kv.faults.clear()
     assert (rotated.entry().state, rotated.password()) == (State.OK, "s3cr3t-1")
 
 
 def test_a_registry_that_is_registered_again_goes_on_with_newer_versions(rotated: World) -> None:
     rotated.store.remove_definition(PROD)
-    rotated.run(Reason.REMOVED)
+    rotated.run(RotationReason.REMOVED)
     rotated.define(PROD)
-    assert rotated.one(Reason.NEW) is Done.ROTATED
+    assert rotated.one(RotationReason.NEW) is Done.ROTATED
     assert (rotated.entry().state, rotated.entry().version) == (State.OK, 2)
 
 
 def test_a_registry_that_is_registered_again_and_fails_backs_off(rotated: World) -> None:
     rotated.store.remove_definition(PROD)
-    rotated.run(Reason.REMOVED)
+    rotated.run(RotationReason.REMOVED)
     rotated.define(PROD)
     rotated.provider.error = RefusedError("no")
-    assert rotated.one(Reason.NEW) is Done.FAILING
-    assert rotated.one(Reason.NEW) is Done.DROPPED
+    assert rotated.one(RotationReason.NEW) is Done.FAILING
+    assert rotated.one(RotationReason.NEW) is Done.DROPPED
     rotated.clock.time = rotated.entry().next_attempt_at
-    assert rotated.one(Reason.NEW) is Done.FAILING
+    assert rotated.one(RotationReason.NEW) is Done.FAILING
 
 
 def test_asking_for_a_rotation_mints_before_it_is_due_and_answers(rotated: World) -> None:
     rotated.ask(Action.ROTATE)
-    assert rotated.one(Reason.ASKED) is Done.ROTATED
+    assert rotated.one(RotationReason.ASKED) is Done.ROTATED
     assert not any(rotated.store.asked("payments"))
-    assert rotated.one(Reason.ASKED) is Done.DROPPED
+    assert rotated.one(RotationReason.ASKED) is Done.DROPPED
 
 
 def test_verify_checks_what_is_in_force_and_mints_nothing(rotated: World) -> None:
     rotated.ask(Action.VERIFY)
-    assert rotated.one(Reason.ASKED) is Done.VERIFIED
+    assert rotated.one(RotationReason.ASKED) is Done.VERIFIED
     checked = rotated.verifier.asked[-1]
     assert [login.password.get_secret_value() for login in checked.logins] == ["s3cr3t-1"]
     assert len(rotated.provider.contexts) == 1
@@ -392,7 +392,7 @@ def test_verify_checks_what_is_in_force_and_mints_nothing(rotated: World) -> Non
 def test_verify_of_a_refused_credential_leads_to_a_new_one(rotated: World) -> None:
     rotated.verifier.verdict = Verdict.REFUSED
     rotated.ask(Action.VERIFY)
-    assert rotated.one(Reason.ASKED) is Done.FAILING
+    assert rotated.one(RotationReason.ASKED) is Done.FAILING
     rotated.verifier.verdict = Verdict.CAN_PULL
     rotated.clock.time = rotated.entry().next_attempt_at
     assert rotated.one() is Done.ROTATED
@@ -404,7 +404,7 @@ def test_a_bug_in_a_check_stops_no_other_registry(rotated: World, monkeypatch: p
 
     rotated.ask(Action.VERIFY)
     monkeypatch.setattr(rotated.verifier, "verify", verify)
-    assert rotated.one(Reason.ASKED) is Done.FAILING
+    assert rotated.one(RotationReason.ASKED) is Done.FAILING
     assert "hunter2" not in rotated.entry().error
     assert rotated.password() == "s3cr3t-1"
 
@@ -418,13 +418,13 @@ def test_a_credential_that_cannot_be_read_is_destroyed_when_it_ends(
         rotated.ask(ending)
     else:
         rotated.store.remove_definition(PROD)
-    rotated.one(Reason.ASKED)
+    rotated.one(RotationReason.ASKED)
     assert not rotated.kv._entries[credential_path(PROD)].versions
 
 
 def test_revoke_ends_it_at_the_vendor_in_vault_and_in_the_index(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
-    assert rotated.one(Reason.ASKED) is Done.REVOKED
+    assert rotated.one(RotationReason.ASKED) is Done.REVOKED
     assert rotated.provider.revocations == ["token-1"]
     assert rotated.store.credential(PROD) is None
     assert (rotated.entry().state, rotated.entry().version) == (State.REVOKED, 1)
@@ -433,38 +433,38 @@ def test_revoke_ends_it_at_the_vendor_in_vault_and_in_the_index(rotated: World) 
 
 def test_a_revoked_registry_stays_so_until_a_rotation_is_asked_for(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
-    rotated.run(Reason.ASKED)
+    rotated.run(RotationReason.ASKED)
     rotated.clock.tick(hours=24)
     rotated.define(PROD, description="edited")
-    assert rotated.one(Reason.EDITED) is Done.DROPPED
+    assert rotated.one(RotationReason.EDITED) is Done.DROPPED
     rotated.ask(Action.ROTATE)
-    assert rotated.one(Reason.ASKED) is Done.ROTATED
+    assert rotated.one(RotationReason.ASKED) is Done.ROTATED
     assert (rotated.entry().state, rotated.entry().version) == (State.OK, 2)
 
 
 def test_a_rotation_asked_for_after_a_revoke_is_tried_again_when_it_fails(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
-    rotated.run(Reason.ASKED)
+    rotated.run(RotationReason.ASKED)
     rotated.clock.tick(minutes=1)
     rotated.ask(Action.ROTATE)
     rotated.provider.error = TransientError("503")
-    assert rotated.one(Reason.ASKED) is Done.FAILING
+    assert rotated.one(RotationReason.ASKED) is Done.FAILING
     assert rotated.entry().state is State.REVOKED
-    assert rotated.one(Reason.ASKED) is Done.DROPPED
+    assert rotated.one(RotationReason.ASKED) is Done.DROPPED
     rotated.provider.error = None
     rotated.clock.time = rotated.entry().next_attempt_at
-    assert rotated.one(Reason.ASKED) is Done.ROTATED
+    assert rotated.one(RotationReason.ASKED) is Done.ROTATED
 
 
 def test_a_revoke_whose_vendor_is_away_takes_effect_here_and_is_repeated_there(rotated: World) -> None:
     rotated.provider.revoked = TransientError("no route to the vendor")
     rotated.ask(Action.REVOKE)
-    assert rotated.one(Reason.ASKED) is Done.REVOKED
+    assert rotated.one(RotationReason.ASKED) is Done.REVOKED
     assert rotated.entry().state is State.REVOKED
-    assert rotated.one(Reason.ASKED) is Done.DROPPED
+    assert rotated.one(RotationReason.ASKED) is Done.DROPPED
     rotated.provider.revoked = Revoked.YES
     rotated.clock.time = rotated.entry().next_attempt_at
-    assert rotated.one(Reason.ASKED) is Done.REVOKED
+    assert rotated.one(RotationReason.ASKED) is Done.REVOKED
     assert rotated.provider.revocations == ["token-1", "token-1"]
     assert rotated.store.credential(PROD) is None
     assert not any(rotated.store.asked("payments"))
@@ -474,7 +474,7 @@ def test_a_revoke_whose_vendor_is_away_takes_effect_here_and_is_repeated_there(r
 def test_a_vendor_that_cannot_revoke_is_said_so(rotated: World) -> None:
     rotated.provider.revoked = Revoked.UNSUPPORTED
     rotated.ask(Action.REVOKE)
-    rotated.run(Reason.ASKED)
+    rotated.run(RotationReason.ASKED)
     assert "can't revoke it early" in rotated.entry().error
     assert rotated.store.credential(PROD) is None
 
@@ -489,7 +489,7 @@ def test_events_hold_no_secret_and_tell_of_each_outcome(rotated: World) -> None:
 
 def test_an_event_bus_that_is_away_does_not_fail_the_rotation(world: World) -> None:
     world.announcer.error = TransientError("no bus")
-    assert world.one(Reason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is Done.ROTATED
     assert world.entry().state is State.OK
 
 
@@ -498,25 +498,25 @@ def test_upstream_secrets_are_read_only_where_the_definition_needs_them(world: W
     ecr = {"provider": "ecr", "regions": ["eu-central-1"], "account": "123456789012"}
     version = world.store.definition_version(PROD)
     world.store.write_definition(PROD, Definition.model_validate(ecr), cas=version)
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     assert not [path for _, path in world.kv.calls if path.startswith("upstream/")]
     world.define(Reference("payments", "other"))
     world.enter(Reference("payments", "other"), username="u")
-    world.run(Reason.NEW, "other")
+    world.run(RotationReason.NEW, "other")
     assert world.provider.contexts[-1].upstream["username"].get_secret_value() == "u"
 
 
 def test_a_provider_saves_its_slots_under_the_claim(world: World) -> None:
     class TwoSlots(FakeProvider):
         def mint(self, definition, context):
-            slots = context.journal.read()
+            slots = context.slot_store.read()
             states = dict(slots.states) | {"a": {"secret": "n3w"}}
-            context.journal.write(Slots(states=states, active=slots.active, pending=SlotName.A))
-            context.journal.write(Slots(states=states, active=SlotName.A))
+            context.slot_store.write(Slots(states=states, active=slots.active, pending=SlotName.A))
+            context.slot_store.write(Slots(states=states, active=SlotName.A))
             return super().mint(definition, context)
 
     world.provider = TwoSlots()
-    assert world.one(Reason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is Done.ROTATED
     kept = world.store.rotation(PROD).value
     assert (kept.active, kept.pending, kept.claim) == ("a", None, None)
     assert kept.slots["a"]["secret"].get_secret_value() == "n3w"
@@ -525,7 +525,7 @@ def test_a_provider_saves_its_slots_under_the_claim(world: World) -> None:
 def test_a_minted_credential_that_is_too_wide_is_ended_at_the_vendor(rotated: World) -> None:
     rotated.clock.tick(hours=6)
     rotated.verifier.verdict = Verdict.WIDER
-    assert rotated.one(Reason.DUE) is Done.FAILING
+    assert rotated.one(RotationReason.DUE) is Done.FAILING
     assert rotated.provider.revocations == ["token-2"], "the one in force is token-1"
     assert rotated.password() == "s3cr3t-1"
 
@@ -534,18 +534,18 @@ def test_a_refused_one_that_can_not_be_ended_still_fails_for_what_it_was_refused
     rotated.clock.tick(hours=6)
     rotated.verifier.verdict = Verdict.REFUSED
     rotated.provider.revoked = TransientError("the vendor is away")
-    assert rotated.run(Reason.DUE)[0].error_kind == "refused"
+    assert rotated.run(RotationReason.DUE)[0].error_kind == "refused"
 
 
 def test_a_slot_that_is_refused_is_left_to_its_next_turn(world: World) -> None:
     class OneSlot(FakeProvider):
         def mint(self, definition, context):
-            context.journal.write(Slots(states={"a": {"secret": "n3w"}}, active=SlotName.A))
+            context.slot_store.write(Slots(states={"a": {"secret": "n3w"}}, active=SlotName.A))
             return super().mint(definition, context)
 
     world.provider = OneSlot()
     world.verifier.verdict = Verdict.WIDER
-    assert world.one(Reason.NEW) is Done.FAILING
+    assert world.one(RotationReason.NEW) is Done.FAILING
     assert world.provider.revocations == []
 
 
@@ -554,20 +554,20 @@ def test_a_claim_lost_while_slots_are_saved_is_no_failure_of_the_vendor(rotated:
         def mint(self, definition, context):
             rotated.clock.tick(minutes=3)  # longer than the lease
             rotated.provider = FakeProvider()
-            others.append(rotated.run(Reason.DUE, owner="other")[0].done)
-            context.journal.write(Slots(states={"a": {"secret": "n3w"}}, active=SlotName.A))
+            others.append(rotated.run(RotationReason.DUE, owner="other")[0].done)
+            context.slot_store.write(Slots(states={"a": {"secret": "n3w"}}, active=SlotName.A))
             return super().mint(definition, context)
 
     others: list[Done] = []
     rotated.clock.tick(hours=6)
     rotated.provider = Slow()
-    assert rotated.one(Reason.DUE) is Done.BUSY
+    assert rotated.one(RotationReason.DUE) is Done.BUSY
     assert others == [Done.ROTATED]
     assert rotated.entry().state is State.OK
 
 
 def test_no_registry_is_started_after_the_time_is_up(world: World) -> None:
-    message = Message(project="payments", registries={"prod": Reason.NEW})
+    message = RotationMessage(project="payments", registries={"prod": RotationReason.NEW})
     (error,) = world.verb.run(message, owner="me", until=world.clock()).errors
     assert "out of time" in str(error)
     assert not world.provider.contexts
@@ -582,7 +582,7 @@ def test_a_token_that_the_vendor_made_earlier_is_not_asked_for_each_sweep(world:
             return replace(made, issued_at=context.now() - timedelta(hours=11))
 
     world.provider = Cached(life=timedelta(hours=1))
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     assert world.entry().refresh_at == world.clock() + timedelta(minutes=30)
 
 
@@ -639,8 +639,8 @@ def test_retry_after_goes_before_the_back_off() -> None:
 def test_what_was_asked_of_a_registry_ends_with_it(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
     rotated.store.remove_definition(PROD)
-    assert rotated.one(Reason.DUE) is Done.REMOVED
+    assert rotated.one(RotationReason.DUE) is Done.REMOVED
     assert not any(rotated.store.asked("payments"))
     rotated.ask(Action.REVOKE)
-    assert rotated.one(Reason.ASKED) is Done.DROPPED
+    assert rotated.one(RotationReason.ASKED) is Done.DROPPED
     assert not any(rotated.store.asked("payments"))

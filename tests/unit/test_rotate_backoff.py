@@ -11,14 +11,14 @@ from regcred.errors import RefusedError, TransientError
 from regcred.registry.interface import Verdict
 from regcred.rotate import Done
 from regcred.vault.records.declared import Action
-from regcred.work import Reason
+from regcred.work import RotationReason
 
 
 @pytest.fixture
 def failing() -> World:
     """A registry that has failed twice by its schedule."""
     world = World()
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     world.clock.tick(hours=6)
     world.provider.error = TransientError("the vendor is away")
     for _ in range(2):
@@ -37,7 +37,7 @@ def test_a_person_s_failing_rotate_neither_adds_to_it_nor_puts_it_off(
     for _ in range(5):
         failing.clock.tick(seconds=5)
         failing.ask(Action.ROTATE)
-        assert failing.one(Reason.ASKED) is Done.FAILING
+        assert failing.one(RotationReason.ASKED) is Done.FAILING
     after = failing.entry()
     assert (after.attempts, after.next_attempt_at) == (before.attempts, before.next_attempt_at)
     assert after.error == str(error)
@@ -48,7 +48,7 @@ def test_a_person_s_failing_verify_does_not_either(failing: World) -> None:
     failing.verifier.verdict = Verdict.REFUSED
     failing.clock.tick(seconds=5)
     failing.ask(Action.VERIFY)
-    assert failing.one(Reason.ASKED) is Done.FAILING
+    assert failing.one(RotationReason.ASKED) is Done.FAILING
     after = failing.entry()
     assert (after.attempts, after.next_attempt_at) == (before.attempts, before.next_attempt_at)
 
@@ -56,14 +56,14 @@ def test_a_person_s_failing_verify_does_not_either(failing: World) -> None:
 def test_a_changed_definition_that_fails_begins_the_back_off_anew(failing: World) -> None:
     assert failing.entry().attempts == 3
     failing.define(PROD, description="mended, it was thought")
-    assert failing.one(Reason.EDITED) is Done.FAILING
+    assert failing.one(RotationReason.EDITED) is Done.FAILING
     assert failing.entry().attempts == 1
 
 
 def test_the_vendor_s_own_wait_holds_also_for_people(failing: World) -> None:
     failing.provider.error = TransientError("slow down", retry_after=timedelta(hours=2))
     failing.ask(Action.ROTATE)
-    assert failing.one(Reason.ASKED) is Done.FAILING
+    assert failing.one(RotationReason.ASKED) is Done.FAILING
     assert failing.entry().next_attempt_at >= failing.clock() + timedelta(hours=2)
 
 

@@ -9,7 +9,7 @@ from regcred.rotate import Done
 from regcred.vault.records.declared import Action
 from regcred.vault.records.index import State
 from regcred.vault.records.paths import credential_path
-from regcred.work import Reason
+from regcred.work import RotationReason
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def lost() -> World:
     """A registry whose credential has been renewed a few times, and whose numbering is lost now."""
     world = World()
     for _ in range(5):
-        world.one(Reason.DUE)
+        world.one(RotationReason.DUE)
         world.clock.tick(hours=7)
     assert world.entry().version == 5
     world.kv.delete(credential_path(PROD))
@@ -25,7 +25,7 @@ def lost() -> World:
 
 
 def test_the_next_credential_is_newer_than_all_that_clusters_know(lost: World) -> None:
-    assert lost.one(Reason.DUE) is Done.ROTATED
+    assert lost.one(RotationReason.DUE) is Done.ROTATED
     stored = lost.store.credential(PROD)
     assert stored is not None
     assert lost.entry().version == stored.version == 6
@@ -33,21 +33,21 @@ def test_the_next_credential_is_newer_than_all_that_clusters_know(lost: World) -
 
 
 def test_no_sweep_mints_again_before_its_time(lost: World) -> None:
-    lost.one(Reason.DUE)
+    lost.one(RotationReason.DUE)
     minted = len(lost.provider.contexts)
     for _ in range(5):
         lost.clock.tick(minutes=5)
-        assert lost.one(Reason.DUE) is Done.DROPPED
+        assert lost.one(RotationReason.DUE) is Done.DROPPED
     assert len(lost.provider.contexts) == minted
 
 
 def test_a_revoke_is_told(lost: World) -> None:
     lost.ask(Action.REVOKE)
-    assert lost.one(Reason.ASKED) is Done.REVOKED
+    assert lost.one(RotationReason.ASKED) is Done.REVOKED
     assert lost.entry().state is State.REVOKED
 
 
 def test_a_removal_is_told(lost: World) -> None:
     lost.store.remove_definition(PROD)
-    assert lost.one(Reason.REMOVED) is Done.REMOVED
+    assert lost.one(RotationReason.REMOVED) is Done.REMOVED
     assert lost.entry().state is State.REMOVED

@@ -11,20 +11,20 @@ from regcred.registry.interface import Revoked, Verdict
 from regcred.rotate import Done
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
-from regcred.work import Reason
+from regcred.work import RotationReason
 
 
 def rotated(*, life: timedelta | None) -> World:
     """A registry with its first credential."""
     world = World()
     world.provider.life = life
-    assert world.one(Reason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is Done.ROTATED
     return world
 
 
 def revoke(world: World) -> IndexEntry:
     world.ask(Action.REVOKE)
-    assert world.one(Reason.ASKED) is Done.REVOKED
+    assert world.one(RotationReason.ASKED) is Done.REVOKED
     entry = world.entry()
     assert entry.state is State.REVOKED
     return entry
@@ -105,7 +105,7 @@ def test_a_credential_is_not_tried_by_a_definition_that_names_another_destinatio
     asked = len(world.verifier.asked)
     world.define(PROD, **change)
     world.ask(Action.VERIFY)
-    assert world.one(Reason.ASKED) is Done.UNVERIFIED
+    assert world.one(RotationReason.ASKED) is Done.UNVERIFIED
     assert len(world.verifier.asked) == asked
     assert "another destination" in world.entry().answer
 
@@ -115,15 +115,15 @@ def test_a_static_login_whose_destination_changed_is_bound_to_the_new_one() -> N
     world.provider.password = lambda _number: "s3cr3t-1"
     allow(world, OTHER)
     world.define(PROD, realm_hosts=[OTHER])
-    assert world.one(Reason.EDITED) is Done.ROTATED
+    assert world.one(RotationReason.EDITED) is Done.ROTATED
     world.ask(Action.VERIFY)
-    assert world.one(Reason.ASKED) is Done.VERIFIED
+    assert world.one(RotationReason.ASKED) is Done.VERIFIED
 
 
 def test_a_refused_credential_is_discarded_with_its_secret_even_without_an_id() -> None:
     world = World()
     world.verifier.verdict = Verdict.WIDER
-    world.one(Reason.NEW)
+    world.one(RotationReason.NEW)
     (issued,) = world.provider.ended
     assert issued.password is not None
 
@@ -133,5 +133,5 @@ def test_a_revocation_says_until_when_pull_tokens_that_were_fetched_before_work(
     changed = Definition.model_validate({"provider": "harbor", "host": HOST, "harbor_project": "team"})
     world.store.write_definition(PROD, changed, cas=world.store.definition_version(PROD))
     world.enter(PROD, username="admin", password="secret")
-    assert world.one(Reason.EDITED) is Done.ROTATED
+    assert world.one(RotationReason.EDITED) is Done.ROTATED
     assert "pull tokens that were fetched before work until 2026-11-24T12:30" in revoke(world).error

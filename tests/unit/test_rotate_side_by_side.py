@@ -14,12 +14,14 @@ from regcred.errors import TransientError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
-from regcred.rotate import Done, turn
+from regcred.rotate import Done, context
 from regcred.vault.records.paths import registry_path
-from regcred.work import Message, Reason
+from regcred.work import RotationMessage, RotationReason
 
 OTHER = Reference("payments", "other")
-BOTH = Message(project="payments", registries={"other": Reason.NEW, "prod": Reason.NEW})
+BOTH = RotationMessage(
+    project="payments", registries={"other": RotationReason.NEW, "prod": RotationReason.NEW}
+)
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def test_a_definition_that_trips_a_bug_stops_no_other_registry(
             raise KeyError("s3cr3t")
         return parse(content, where=where)
 
-    monkeypatch.setattr(turn, "parse", trip)
+    monkeypatch.setattr(context, "parse", trip)
     report = world.verb.run(BOTH, owner="me")
     assert [outcome.done for outcome in report.outcomes] == [Done.FAILING, Done.ROTATED]
     assert "s3cr3t" not in world.entry("other").error
@@ -93,7 +95,7 @@ def test_no_more_than_twenty_begin_at_a_vendor_in_any_second() -> None:
     def sleep(seconds: float) -> None:
         clock.tick(seconds=seconds)
 
-    bounds = turn.Bounds(10, now=clock, sleep=sleep)
+    bounds = context.Bounds(10, now=clock, sleep=sleep)
     definition = parse({"provider": "basic", "hosts": [HOST]}, where="")
     for _ in range(100):
         with bounds.at(definition):
@@ -109,7 +111,7 @@ def within_a_second(begun: list[datetime], start: datetime) -> int:
 
 def test_two_vendors_do_not_wait_for_each_other() -> None:
     slept: list[float] = []
-    bounds = turn.Bounds(10, now=Clock(), sleep=slept.append)
+    bounds = context.Bounds(10, now=Clock(), sleep=slept.append)
     for host in (HOST, "other.example.com"):
         for _ in range(20):
             with bounds.at(parse({"provider": "basic", "hosts": [host]}, where="")):

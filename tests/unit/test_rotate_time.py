@@ -15,7 +15,7 @@ from regcred.rotate import RESERVE, Done
 from regcred.rotate.batch import CLAIM_PATIENCE, VENDOR_TIME
 from regcred.rotate.trial import PAST_THE_END
 from regcred.settings import RotateSettings
-from regcred.work import Message, Reason
+from regcred.work import RotationMessage, RotationReason
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITING = timedelta(seconds=10)
@@ -38,7 +38,7 @@ def timeout() -> timedelta:
 
 def run(world: World, *, left: timedelta) -> Done:
     """One registry, begun with some time left until no other would be begun."""
-    message = Message(project="payments", registries={"prod": Reason.NEW})
+    message = RotationMessage(project="payments", registries={"prod": RotationReason.NEW})
     (outcome,) = world.verb.run(message, owner="me", until=world.clock() + left).outcomes
     return outcome.done
 

@@ -8,7 +8,7 @@ from regcred.errors import MalformedError
 from regcred.reference import Reference
 from regcred.rotate import Done
 from regcred.vault.records.index import State
-from regcred.work import Reason
+from regcred.work import RotationReason
 
 
 def test_it_is_told_once_and_backed_off_from_while_others_go_on() -> None:
@@ -17,7 +17,7 @@ def test_it_is_told_once_and_backed_off_from_while_others_go_on() -> None:
     world.kv.faults["write", "credentials/payments/large"] = MalformedError("the document is too large")
 
     def done() -> list[Done]:
-        return [outcome.done for outcome in world.run(Reason.NEW, "large", "prod")]
+        return [outcome.done for outcome in world.run(RotationReason.NEW, "large", "prod")]
 
     assert done() == [Done.FAILING, Done.ROTATED]
     assert world.entry("large").state is State.FAILING

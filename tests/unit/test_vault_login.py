@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError, TransientError
-from regcred.vault.login import Token, TokenLogin, Tokens, cli_token, token_file
+from regcred.vault.login import TokenLogin, Tokens, VaultToken, cli_token, token_file
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LIFE = timedelta(minutes=30)
@@ -22,11 +22,11 @@ class CountingLogin:
     error: RegcredError | None = None
     times: list[datetime] = field(default_factory=list)
 
-    def login(self, client: object, now: datetime) -> Token:
+    def login(self, client: object, now: datetime) -> VaultToken:
         self.times.append(now)
         if self.error:
             raise self.error
-        return Token(SecretStr(str(len(self.times))), now, now + self.life if self.life else None)
+        return VaultToken(SecretStr(str(len(self.times))), now, now + self.life if self.life else None)
 
 
 @dataclass
@@ -151,7 +151,7 @@ def test_a_text_that_no_header_can_carry_is_no_token(tmp_path: Path, text: str) 
 
 
 def test_tokens_are_not_printed() -> None:
-    assert "hunter2" not in repr(Token(SecretStr("hunter2"), NOW))
+    assert "hunter2" not in repr(VaultToken(SecretStr("hunter2"), NOW))
 
 
 def test_nobody_signs_in_again_before_the_time_that_the_server_has_asked_for(

@@ -17,7 +17,7 @@ from regcred.vault.platform.declaration import (
     load,
 )
 from regcred.vault.platform.plan import Verb, desired, desired_project, plan
-from regcred.vault.platform.resource import Kind, Resource
+from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.platform.server import PlatformServer
 
 PEM = "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----"
@@ -41,26 +41,33 @@ def test_a_plan_from_nothing_makes_all_in_an_order_that_works(platform: Platform
     assert {action.resource for action in actions} == set(wanted)
     assert {action.verb for action in actions} == {Verb.CREATE}
     kinds = [action.resource.kind for action in actions]
-    assert kinds == sorted(kinds, key=list(Kind).index)
-    assert kinds.index(Kind.POLICY) < kinds.index(Kind.GROUP)
-    assert kinds.index(Kind.ENTITY) < kinds.index(Kind.ALIAS) < kinds.index(Kind.GROUP)
+    assert kinds == sorted(kinds, key=list(ResourceKind).index)
+    assert kinds.index(ResourceKind.POLICY) < kinds.index(ResourceKind.GROUP)
+    assert (
+        kinds.index(ResourceKind.ENTITY) < kinds.index(ResourceKind.ALIAS) < kinds.index(ResourceKind.GROUP)
+    )
 
 
 SERVERS_OWN = {
-    Kind.METHOD: {
+    ResourceKind.METHOD: {
         "accessor": "x",
         "uuid": "y",
         "config": {"token_type": "default-service", "max_lease_ttl": 0},
     },
-    Kind.METHOD_CONFIG: {
+    ResourceKind.METHOD_CONFIG: {
         "namespace_in_state": True,
         "status": "valid",
         "access_key": "AKIA",
         "max_retries": -1,
     },
-    Kind.ROLE: {"bound_claims_type": "string", "role_id": "x", "token_num_uses": 0, "oidc_scopes": None},
-    Kind.ENTITY: {"id": "x", "creation_time": "y", "policies": [], "aliases": [{"id": "z"}]},
-    Kind.QUOTA: {"interval": 1, "type": "rate-limit", "role": "", "inheritable": False},
+    ResourceKind.ROLE: {
+        "bound_claims_type": "string",
+        "role_id": "x",
+        "token_num_uses": 0,
+        "oidc_scopes": None,
+    },
+    ResourceKind.ENTITY: {"id": "x", "creation_time": "y", "policies": [], "aliases": [{"id": "z"}]},
+    ResourceKind.QUOTA: {"interval": 1, "type": "rate-limit", "role": "", "inheritable": False},
 }
 """What a server answers beside what was set."""
 
@@ -74,10 +81,10 @@ def test_a_plan_for_what_is_so_already_is_empty(platform: Platform) -> None:
 def test_a_plan_names_what_differs_and_deletes_last(platform: Platform) -> None:
     wanted = desired(platform, {"payments": ["edge"]})
     held = dict(wanted)
-    group = Resource(Kind.GROUP, "regcred-readers-payments")
+    group = Resource(ResourceKind.GROUP, "regcred-readers-payments")
     held[group] = {**held[group], "members": ["regcred-cluster-gone"]}
-    held[Resource(Kind.METHOD, "regcred-cluster-gone")] = {"type": "jwt"}
-    held[Resource(Kind.ENTITY, "regcred-cluster-gone")] = {}
+    held[Resource(ResourceKind.METHOD, "regcred-cluster-gone")] = {"type": "jwt"}
+    held[Resource(ResourceKind.ENTITY, "regcred-cluster-gone")] = {}
     assert [str(action) for action in plan(held, wanted)] == [
         "update group regcred-readers-payments (members)",
         "delete entity regcred-cluster-gone",
@@ -96,7 +103,7 @@ def test_policies_are_filled_in_and_templated_only_on_what_operators_set(platfor
 def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) -> None:
     names: list[str] = []
     for project in ("a", "admins-a", "readers-a", "a-admins"):
-        names += [r.name for r in desired_project(platform, project, []) if r.kind is Kind.GROUP]
+        names += [r.name for r in desired_project(platform, project, []) if r.kind is ResourceKind.GROUP]
     assert len(set(names)) == len(names)
 
 
@@ -233,8 +240,8 @@ def found_by_hand(platform: Platform, resource: Resource, held: dict[str, object
     return [str(action) for action in actions]
 
 
-CONFIG = Resource(Kind.METHOD_CONFIG, "regcred-lambda-iam")
-ROLE = Resource(Kind.ROLE, "regcred-lambda-iam/rotate")
+CONFIG = Resource(ResourceKind.METHOD_CONFIG, "regcred-lambda-iam")
+ROLE = Resource(ResourceKind.ROLE, "regcred-lambda-iam/rotate")
 
 
 def test_what_hashicorp_vault_answers_by_itself_is_no_difference(platform: Platform) -> None:
@@ -385,7 +392,7 @@ def test_events_add_a_policy_to_each_cluster_and_to_each_projects_readers(platfo
         "policy regcred-sync-events",
         "policy regcred-reader-events-payments",
     }
-    role = Resource(Kind.ROLE, "regcred-cluster-edge/sync")
+    role = Resource(ResourceKind.ROLE, "regcred-cluster-edge/sync")
     assert eventful[role]["token_policies"] == ["regcred-sync", "regcred-sync-events"]
-    group = Resource(Kind.GROUP, "regcred-readers-payments")
+    group = Resource(ResourceKind.GROUP, "regcred-readers-payments")
     assert eventful[group]["policies"] == ["regcred-reader-events-payments", "regcred-readers-payments"]

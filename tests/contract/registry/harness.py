@@ -41,7 +41,7 @@ from regcred.credential import Credential
 from regcred.reference import Reference
 from regcred.registry.catalog import provider_for
 from regcred.registry.definition import BaseDefinition
-from regcred.registry.interface import IssuedCredential, Journal, MintContext, Revoked, Verification
+from regcred.registry.interface import IssuedCredential, MintContext, Revoked, SlotStore, Verification
 from regcred.registry.parsing import parse
 from regcred.registry.verify import RegistryVerifier
 
@@ -107,18 +107,18 @@ class Bench:
         self.now = now or vendor.clock.now
         self.role_arn = PROJECT_ROLE
 
-    def context(self, *, in_force: str = "", journal: Journal | None = None) -> MintContext:
+    def context(self, *, in_force: str = "", slot_store: SlotStore | None = None) -> MintContext:
         return MintContext(
             reference=REFERENCE,
             now=self.now,
             identity=ProjectIdentity(self.vendor.aws, self.role_arn),
             upstream={name: SecretStr(value) for name, value in self.vendor.upstream.items()},
             in_force=in_force,
-            journal=journal,
+            slot_store=slot_store,
         )
 
-    def mint(self, *, in_force: str = "", journal: Journal | None = None) -> Credential:
-        return self.provider.mint(self.definition, self.context(in_force=in_force, journal=journal))
+    def mint(self, *, in_force: str = "", slot_store: SlotStore | None = None) -> Credential:
+        return self.provider.mint(self.definition, self.context(in_force=in_force, slot_store=slot_store))
 
     def revoke(self, credential: Credential) -> Revoked:
         return self.provider.revoke(self.definition, IssuedCredential.of(credential), self.context())

@@ -27,7 +27,7 @@ from regcred.rotate import Done, Rotate
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import State
 from regcred.vault.store import Store
-from regcred.work import Message, Reason
+from regcred.work import RotationMessage, RotationReason
 
 
 class Identities:
@@ -62,8 +62,8 @@ class World:
         self.store.write_upstream(REFERENCE, upstream, bound_to=bind(definition), cas=0)
         self.store.write_definition(REFERENCE, Definition.model_validate(vendor.definition), cas=0)
 
-    def run(self, reason: Reason = Reason.DUE) -> Done:
-        report = self.verb.run(Message(project="payments", registries={"main": reason}), owner="me")
+    def run(self, reason: RotationReason = RotationReason.DUE) -> Done:
+        report = self.verb.run(RotationMessage(project="payments", registries={"main": reason}), owner="me")
         report.check()
         return report.outcomes[0].done
 
@@ -97,7 +97,7 @@ def world(request: pytest.FixtureRequest, network: Network, aws: Aws) -> World:
 
 
 def test_rotations_take_turns_through_vaults_documents(world: World) -> None:
-    assert world.run(Reason.NEW) is Done.ROTATED, world.entry.error
+    assert world.run(RotationReason.NEW) is Done.ROTATED, world.entry.error
     for version in (2, 3, 4):
         assert world.due() is Done.ROTATED, world.entry.error
         assert (world.entry.state, world.entry.version, world.entry.verified) == (State.OK, version, "yes")
@@ -109,7 +109,7 @@ def test_rotations_take_turns_through_vaults_documents(world: World) -> None:
 def test_a_vendor_that_fails_keeps_what_is_in_force_and_leaves_nothing(
     world: World, network: Network
 ) -> None:
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     for _ in range(3):
         network.fail(world.vendor.calls, status(503), times=1)
         assert world.due() is Done.FAILING
@@ -121,7 +121,7 @@ def test_a_vendor_that_fails_keeps_what_is_in_force_and_leaves_nothing(
 
 
 def test_what_may_push_is_not_written_and_the_last_good_one_stays(world: World) -> None:
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     world.vendor.widen()
     assert world.due() is Done.FAILING
     assert "push" in world.entry.error
@@ -130,12 +130,12 @@ def test_what_may_push_is_not_written_and_the_last_good_one_stays(world: World) 
 
 
 def test_a_turn_that_is_asked_for_too_soon_is_no_failure(world: World) -> None:
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     world.due()
     version, events = world.entry.version, len(world.announcer.events)
     world.vendor.clock.advance(timedelta(minutes=3))
     world.ask(Action.ROTATE)
-    soon = world.run(Reason.ASKED)
+    soon = world.run(RotationReason.ASKED)
     if isinstance(world.vendor, TokenKeeper):
         assert soon is Done.ROTATED
         return
@@ -148,38 +148,38 @@ def test_a_turn_that_is_asked_for_too_soon_is_no_failure(world: World) -> None:
     assert world.accepted()
     world.vendor.clock.advance(timedelta(minutes=7))
     world.ask(Action.ROTATE)
-    assert world.run(Reason.ASKED) is Done.ROTATED
+    assert world.run(RotationReason.ASKED) is Done.ROTATED
     assert (world.entry.state, world.entry.version, world.entry.answer) == (State.OK, version + 1, "")
 
 
 def test_an_edited_definition_is_acted_on_by_itself_once_its_turn_may_come(world: World) -> None:
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     world.due()
     before = world.entry
     world.vendor.clock.advance(timedelta(minutes=3))
     edited = Definition.model_validate({**world.vendor.definition, "description": "new"})
     world.store.write_definition(REFERENCE, edited, cas=1)
     if not isinstance(world.vendor, TokenKeeper):
-        assert world.run(Reason.EDITED) is Done.TOO_SOON
+        assert world.run(RotationReason.EDITED) is Done.TOO_SOON
         assert world.entry == before
         world.vendor.clock.advance(timedelta(minutes=7))
-    assert world.run(Reason.EDITED) is Done.ROTATED
+    assert world.run(RotationReason.EDITED) is Done.ROTATED
     assert world.entry.definition_version == 2
 
 
 def test_revoking_ends_all_upstream_and_a_rotation_starts_anew(world: World) -> None:
-    world.run(Reason.NEW)
+    world.run(RotationReason.NEW)
     world.due()
     before = world.store.credential(REFERENCE)
     assert before is not None
     world.ask(Action.REVOKE)
-    assert world.run(Reason.ASKED) is Done.REVOKED
+    assert world.run(RotationReason.ASKED) is Done.REVOKED
     check = world.vendor.check
     assert check("", before.value.username, before.value.password.get_secret_value()) is None
     if isinstance(world.vendor, TokenKeeper):
         assert world.vendor.kept == {}
     world.ask(Action.ROTATE)
-    assert world.run(Reason.ASKED) is Done.ROTATED, world.entry.error
+    assert world.run(RotationReason.ASKED) is Done.ROTATED, world.entry.error
     assert world.accepted()
 
 
@@ -203,7 +203,7 @@ def test_a_vendor_that_knows_a_new_credential_seconds_later_is_asked_again(
     vendor: type[Vendor], network: Network, aws: Aws
 ) -> None:
     world = World(late(vendor, 3)(network, aws))
-    assert world.run(Reason.NEW) is Done.ROTATED, world.entry.error
+    assert world.run(RotationReason.NEW) is Done.ROTATED, world.entry.error
     for _ in range(3):
         assert world.due() is Done.ROTATED, world.entry.error
         assert world.accepted()
@@ -217,7 +217,7 @@ def test_a_vendor_that_never_knows_it_is_asked_for_some_seconds_and_keeps_no_orp
 ) -> None:
     world = World(late(vendor, 3_600)(network, aws))
     before = world.now()
-    assert world.run(Reason.NEW) is Done.FAILING
+    assert world.run(RotationReason.NEW) is Done.FAILING
     assert timedelta(seconds=5) <= world.now() - before <= timedelta(seconds=20)
     for _ in range(5):
         assert world.due() is Done.FAILING

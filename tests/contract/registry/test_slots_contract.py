@@ -75,7 +75,7 @@ class Turns:
         self._disturb: Callable[[], None] = lambda: None
 
     def disturb(self, at: int, how: Callable[[], None]) -> None:
-        """Do this at that step, counted over journal writes and requests upstream, before and after each."""
+        """Do this at that step, counted over writes of slots and requests upstream, before and after each."""
         self._countdown, self._disturb = at, how
 
     def disturbed(self, at: int, how: Callable[[], None]) -> None:
@@ -104,7 +104,7 @@ class Turns:
         vault = self.vault
         held, version = Held(vault, self.step), vault.version
         in_force = vault.credential.revocation_id if vault.credential else ""
-        credential = self.bench.mint(in_force=in_force, journal=held)
+        credential = self.bench.mint(in_force=in_force, slot_store=held)
         if vault.version != version:
             raise ConflictError("somebody else wrote a credential")
         vault.credential, vault.version = credential, version + 1

@@ -25,7 +25,7 @@ from regcred.rotate import Done, Outcome, Rotate
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
-from regcred.work import Message, Reason
+from regcred.work import RotationMessage, RotationReason
 
 PROD = Reference("payments", "prod")
 PASSWORD = "s3cr3t-password"
@@ -123,14 +123,14 @@ class World:
         definition = Definition.model_validate({"provider": "basic", "hosts": [host], **fields})
         self.store.write_definition(PROD, definition, cas=self.store.definition_version(PROD))
 
-    def run(self, reason: Reason) -> Outcome:
-        report = self.verb.run(Message(project="payments", registries={"prod": reason}), owner="me")
+    def run(self, reason: RotationReason) -> Outcome:
+        report = self.verb.run(RotationMessage(project="payments", registries={"prod": reason}), owner="me")
         report.check()
         return report.outcomes[0]
 
     def ask(self, action: Action) -> Done:
         self.store.ask(PROD, Request(action=action, asked_at=self.clock()))
-        return self.run(Reason.ASKED).done
+        return self.run(RotationReason.ASKED).done
 
     @property
     def entry(self) -> IndexEntry:
@@ -162,7 +162,7 @@ def test_a_first_credential_that_could_not_be_tried_fails_and_says_why(case: str
     reply, reason = CASES[case]
     with server(reply) as host:
         world = World(host)
-        outcome = world.run(Reason.NEW)
+        outcome = world.run(RotationReason.NEW)
     assert (outcome.done, outcome.error_kind) == (Done.FAILING, "unverified")
     assert world.entry.state is State.FAILING
     assert reason in world.entry.error
@@ -173,7 +173,7 @@ def test_a_first_credential_that_could_not_be_tried_fails_and_says_why(case: str
 
 def test_a_host_that_does_not_exist_fails_and_says_so() -> None:
     world = World("no-such-host.invalid")
-    assert world.run(Reason.NEW).done is Done.FAILING
+    assert world.run(RotationReason.NEW).done is Done.FAILING
     assert "no-such-host.invalid" in world.entry.error
     assert world.store.credential(PROD) is None
 
@@ -183,7 +183,7 @@ def test_who_allows_it_gets_an_unverified_credential_with_the_reason(case: str) 
     reply, reason = CASES[case]
     with server(reply) as host:
         world = World(host, allow_unverified=True)
-        assert world.run(Reason.NEW).done is Done.ROTATED
+        assert world.run(RotationReason.NEW).done is Done.ROTATED
     assert (world.entry.state, world.entry.told) == (State.OK, "unverified")
     assert reason in world.entry.unverified
 
@@ -192,21 +192,21 @@ def test_it_is_tried_again_and_in_force_once_the_registry_answers() -> None:
     switch = Switch(CASES["broken"][0])
     with server(switch) as host:
         world = World(host)
-        assert world.run(Reason.NEW).done is Done.FAILING
+        assert world.run(RotationReason.NEW).done is Done.FAILING
         switch.reply = registry
         world.clock.time = world.entry.next_attempt_at
-        assert world.run(Reason.DUE).done is Done.ROTATED
+        assert world.run(RotationReason.DUE).done is Done.ROTATED
     assert (world.entry.told, world.entry.verified, world.entry.unverified) == ("ok", "login", "")
 
 
 def test_a_definition_that_is_pointed_elsewhere_keeps_the_last_good_credential() -> None:
     with server(registry) as host, server(CASES["not-found"][0]) as wrong:
         world = World(host)
-        assert world.run(Reason.NEW).done is Done.ROTATED
+        assert world.run(RotationReason.NEW).done is Done.ROTATED
         world.define(wrong)
         world.write(PASSWORD)
         for _ in range(3):
-            assert world.run(Reason.EDITED).done is Done.FAILING
+            assert world.run(RotationReason.EDITED).done is Done.FAILING
             world.clock.time = world.entry.next_attempt_at
         stored = world.store.credential(PROD)
         assert stored
@@ -217,7 +217,7 @@ def test_a_new_password_that_could_not_be_tried_does_not_replace_the_good_one() 
     switch = Switch(registry)
     with server(switch) as host:
         world = World(host)
-        assert world.run(Reason.NEW).done is Done.ROTATED
+        assert world.run(RotationReason.NEW).done is Done.ROTATED
         switch.reply = CASES["throttled"][0]
         world.write("another")
         assert world.ask(Action.ROTATE) is Done.FAILING
@@ -231,10 +231,10 @@ def test_a_check_that_shows_nothing_takes_nothing_back_and_is_answered(case: str
     switch = Switch(registry)
     with server(switch) as host:
         world = World(host)
-        world.run(Reason.NEW)
+        world.run(RotationReason.NEW)
         switch.reply, reason = CASES[case]
         world.clock.tick(hours=12)
-        assert world.run(Reason.CHECK).done is Done.UNCHANGED
+        assert world.run(RotationReason.CHECK).done is Done.UNCHANGED
         assert world.entry.told == "ok"
         assert world.ask(Action.VERIFY) is Done.UNVERIFIED
         assert world.entry.told == "ok"
@@ -253,13 +253,13 @@ def test_a_wrong_password_is_tried_once_since_accounts_are_locked() -> None:
 
     with server(refuses) as host:
         world = World(host)
-        assert world.run(Reason.NEW).error_kind == "refused"
+        assert world.run(RotationReason.NEW).error_kind == "refused"
     assert len(tried) == 1
 
 
 def test_the_wait_after_it_could_not_be_tried_is_short() -> None:
     with server(CASES["broken"][0]) as host:
         world = World(host)
-        world.run(Reason.NEW)
+        world.run(RotationReason.NEW)
     assert world.entry.next_attempt_at
     assert world.entry.next_attempt_at - world.clock() <= timedelta(minutes=1)

@@ -12,14 +12,14 @@ from pydantic import SecretStr
 
 from regcred.errors import RefusedError, TransientError
 from regcred.vault.http import Server, VaultSession, client
-from regcred.vault.login import AwsIamLogin, AwsKeys, Token
+from regcred.vault.login import AwsIamLogin, AwsKeys, VaultToken
 
 ROLE = "arn:aws:iam::123456789012:role/regcred-rotate"
 CALLER = Caller("ASIAEXAMPLEROTATE", "rotate-secret-key", "rotate-session-token", ROLE)
 KEYS = AwsKeys(CALLER.access_key_id, SecretStr(CALLER.secret_access_key), SecretStr(CALLER.session_token))
 
 
-def sign_in(vault: VaultIam, **changes: object) -> Token:
+def sign_in(vault: VaultIam, **changes: object) -> VaultToken:
     server = Server("https://vault.example.com")
     session = VaultSession(server, sleep=lambda _: None)
     session.mount("https://", vault)

@@ -13,7 +13,7 @@ import pytest
 from realparts.procs import wait_for
 from regcred.errors import ConflictError, MalformedError, TransientError
 from regcred.reference import Reference
-from regcred.rotate.claim import Held
+from regcred.rotate.claim import HeldClaim
 from regcred.vault.interface import KeyValue
 from regcred.vault.records.history import Attempt
 from regcred.vault.records.index import IndexEntry, State
@@ -201,7 +201,7 @@ def test_one_of_many_takes_the_claim(backend: Backend, folder: str) -> None:
     assert claim is not None
     assert claim.owner == f"o{winner}"
 
-    Held(stores[winner], reference, stores[winner].rotation(reference)).release()
+    HeldClaim(stores[winner], reference, stores[winner].rotation(reference)).release()
     assert stores[winner].rotation(reference).value.claim is None
 
 
@@ -214,7 +214,7 @@ def test_a_claim_whose_lease_ran_out_can_be_taken_and_the_slots_stay(kv: KeyValu
         store.claim(reference, held, owner="next", now=NOW + timedelta(minutes=4), lease=lease)
     taken = store.claim(reference, held, owner="next", now=NOW + timedelta(minutes=6), lease=lease)
     assert taken.version == held.version + 1
-    Held(store, reference, held).release()
+    HeldClaim(store, reference, held).release()
     claim = store.rotation(reference).value.claim
     assert claim is not None
     assert claim.owner == "next"

@@ -22,7 +22,7 @@ from regcred.vault.http import Server
 from regcred.vault.interface import KeyValue
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
-from regcred.work import Reason
+from regcred.work import RotationReason
 
 SECRET = "regcred.payments.prod"
 PATIENCE = 30.0
@@ -137,10 +137,10 @@ def test_a_fault_in_the_middle_of_rotate_and_sync_costs_no_credential(
     world.provider.meanwhile = strike
     if fault == "seal":
         with pytest.raises(RegcredError):
-            world.run(Reason.DUE)
+            world.run(RotationReason.DUE)
         pair.unseal(sealed[0])
         world.clock.tick(hours=1)  # the claim of the run that was cut off has ended
-    insist(lambda: world.run(Reason.DUE))
+    insist(lambda: world.run(RotationReason.DUE))
     assert world.password() != first
     assert world.entry().version == world.store.credential_version(PROD), "the index names what is in force"
     assert len(world.provider.contexts) <= 3, "it does not mint again and again"

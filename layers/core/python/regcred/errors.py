@@ -12,7 +12,7 @@ from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ErrorAnswer:
     """The parts of a server's error answer that code decides by. An error's text is for people only."""
 
     status: int
@@ -37,7 +37,7 @@ class RegcredError(Exception):
     """
 
     kind = "error"
-    answer: Answer | None = None
+    answer: ErrorAnswer | None = None
     """What the server answered, where an answer in its own format caused this error."""
 
     def __init__(self, message: str) -> None:

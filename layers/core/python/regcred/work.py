@@ -13,7 +13,7 @@ from regcred.vault.records.document import Label, malformed
 from regcred.vault.records.index import Index, IndexEntry, State
 
 
-class Reason(StrEnum):
+class RotationReason(StrEnum):
     """Why a registry needs attention. Only a hint: rotate decides anew from what Vault says by then."""
 
     REVOKE = "revoke"
@@ -35,16 +35,16 @@ BODY_MAX = 16_384
 """Longest body of a message in characters: :data:`CHUNK_MAX` registries of the longest names take half of it."""
 
 
-class Message(BaseModel):
+class RotationMessage(BaseModel):
     """One SQS message: registries of one project."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     project: Label
-    registries: dict[Label, Reason] = Field(min_length=1, max_length=CHUNK_MAX)
+    registries: dict[Label, RotationReason] = Field(min_length=1, max_length=CHUNK_MAX)
 
     @classmethod
-    def parse(cls, body: str) -> Message:
+    def parse(cls, body: str) -> RotationMessage:
         """Read a message's body.
 
         Raises:
@@ -61,24 +61,24 @@ class Message(BaseModel):
 
     def body(self) -> str:
         """The message's body, as :meth:`parse` reads it; equal messages give equal bytes."""
-        ordered = Message(project=self.project, registries=dict(sorted(self.registries.items())))
+        ordered = RotationMessage(project=self.project, registries=dict(sorted(self.registries.items())))
         return ordered.model_dump_json()
 
 
-def due(entry: IndexEntry | None, *, now: datetime) -> Reason | None:
+def due(entry: IndexEntry | None, *, now: datetime) -> RotationReason | None:
     """What time and state alone ask for; None if the registry can be left alone.
 
     A revoked registry stays as it is until its owner asks for a rotation. A removed one whose definition is back
     is a new one, and stays removed in the index until its first success.
     """
     if entry is None:
-        return Reason.NEW
+        return RotationReason.NEW
     if entry.state is State.REVOKED:
         return None
     if entry.state is State.REMOVED:
-        return Reason.NEW if entry.next_attempt_at is None or entry.next_attempt_at <= now else None
+        return RotationReason.NEW if entry.next_attempt_at is None or entry.next_attempt_at <= now else None
     when = entry.next_attempt_at if entry.state is State.FAILING else entry.refresh_at
-    return Reason.DUE if when is not None and when <= now else None
+    return RotationReason.DUE if when is not None and when <= now else None
 
 
 def served(names: Iterable[str], index: Index, *, limit: int) -> list[str]:

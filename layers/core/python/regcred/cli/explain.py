@@ -15,7 +15,7 @@ from regcred.cli.parameters import CLUSTER, WORKLOAD_KIND
 from regcred.cli.session import Session, pass_session
 from regcred.cluster.model import WORKLOADS, Kind
 from regcred.views import explanation
-from regcred.views.explanation import Answer, Subject, World
+from regcred.views.explanation import ImageExplanation, Subject, World
 
 SHORT = {
     "po": "Pod",
@@ -115,7 +115,7 @@ def target(what: Sequence[str], kinds: Sequence[Kind] = WORKLOADS) -> tuple[Kind
     return kind, namespace, name
 
 
-def _print(subject: Subject, world: World, answers: Sequence[Answer], now: datetime) -> None:
+def _print(subject: Subject, world: World, answers: Sequence[ImageExplanation], now: datetime) -> None:
     write(explanation.headline(subject, world))
     for line in world.malformed:
         _line("✗", "annotation", f"{line.removeprefix('annotation ')}", "red")
@@ -140,7 +140,7 @@ def _line(mark: str, name: str, value: str, colour: str) -> None:
     write("  ", Styled(mark, colour), f" {name:<9} {value}")
 
 
-def _json(subject: Subject, world: World, answers: Sequence[Answer]) -> dict[str, Any]:
+def _json(subject: Subject, world: World, answers: Sequence[ImageExplanation]) -> dict[str, Any]:
     return {
         "kind": subject.kind,
         "namespace": subject.namespace,

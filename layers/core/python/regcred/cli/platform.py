@@ -11,7 +11,7 @@ from regcred.cli.groups import Group
 from regcred.cli.output import output_option, print_json, say, write
 from regcred.cli.prompts import confirm
 from regcred.cli.session import Platform, Session, pass_session
-from regcred.vault.platform import Action, Verb
+from regcred.vault.platform import PlatformStep, Verb
 from regcred.wording import plural
 
 PRUNE = "'regcred platform apply --prune' deletes what is not declared"
@@ -107,13 +107,13 @@ def check(session: Session, directory: Path | None, as_json: bool) -> None:
         say("all is as declared")
 
 
-def _remedies(actions: list[Action]) -> str:
+def _remedies(actions: list[PlatformStep]) -> str:
     gone = sum(action.verb is Verb.DELETE for action in actions)
     mends = f"'regcred platform apply' fixes {'what differs' if gone else 'them'}"
     return ", and ".join([*([mends] if len(actions) > gone else []), *([PRUNE] if gone else [])])
 
 
-def _undeclared(tool: Platform) -> list[Action]:
+def _undeclared(tool: Platform) -> list[PlatformStep]:
     return [action for action in tool.plan() if action.verb is Verb.DELETE]
 
 
@@ -122,12 +122,12 @@ def _say_notes(tool: Platform) -> None:
         say(note)
 
 
-def _print(actions: list[Action]) -> None:
+def _print(actions: list[PlatformStep]) -> None:
     for action in actions:
         write(str(action))
 
 
-def _json(action: Action) -> dict[str, object]:
+def _json(action: PlatformStep) -> dict[str, object]:
     return {
         "verb": action.verb,
         "kind": action.resource.kind,

@@ -56,10 +56,12 @@ def rotate(
 
 def _here(session: Session, reference: Reference, *, as_json: bool) -> None:
     from regcred.rotate import Done
-    from regcred.work import Message, Reason
+    from regcred.work import RotationMessage, RotationReason
 
     asked = asking.ask(session, reference, Action.ROTATE, nudge=False)
-    message = Message(project=reference.project, registries={reference.registry: Reason.ASKED})
+    message = RotationMessage(
+        project=reference.project, registries={reference.registry: RotationReason.ASKED}
+    )
     done = session.rotate_here(session.store).run(message, owner=f"cli/{uuid4().hex}")
     done.check()
     if done.outcomes[0].done is Done.BUSY:

@@ -18,7 +18,7 @@ from regcred.cli.waiting import told
 
 if TYPE_CHECKING:
     from regcred.rotate import Rotate
-    from regcred.vault.platform import Action
+    from regcred.vault.platform import PlatformStep
     from regcred.vault.store import Store
     from regcred.wiring.cli.sync import Way
     from regcred.wiring.cli.system import OwnSystem
@@ -70,13 +70,13 @@ class Platform(Protocol):
     def notes(self) -> Sequence[str]:
         """What is to be said of the declaration itself: copies of policies that are unused or older."""
 
-    def plan(self) -> list[Action]:
+    def plan(self) -> list[PlatformStep]:
         """What differs; nothing is changed."""
 
-    def apply(self, *, prune: bool) -> list[Action]:
+    def apply(self, *, prune: bool) -> list[PlatformStep]:
         """Make it as declared, and return what was done; deletions only with ``prune``."""
 
-    def ensure_project(self, project: str) -> list[Action]:
+    def ensure_project(self, project: str) -> list[PlatformStep]:
         """Set up one project, and return what was done."""
 
     def who(self) -> Mapping[str, Any]:

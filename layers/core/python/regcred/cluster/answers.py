@@ -14,8 +14,8 @@ import orjson
 
 from regcred.cluster.interface import AlreadyExistsError, ExpiredError, TerminatingError, ThrottledError
 from regcred.errors import (
-    Answer,
     ConflictError,
+    ErrorAnswer,
     MalformedError,
     MissingError,
     RefusedError,
@@ -60,7 +60,7 @@ def error_of(verb: str, path: str, status: int, content: bytes, retry_after: str
         retry_after: The header of that name.
     """
     body = _status_of(content)
-    answer = _answer(status, body) if body else Answer(status)
+    answer = _answer(status, body) if body else ErrorAnswer(status)
     said = answer.words if "/secrets" not in path else ""
     text = f"the API server answered {status} to {verb} {path}{': ' if said else ''}{said}"
     error = _typed(answer, text, wait_of(retry_after))
@@ -82,7 +82,7 @@ def printable(text: str, length: int) -> str:
     return clean if len(text) <= length else f"{clean[: length - 3]}..."
 
 
-def _typed(answer: Answer, text: str, wait: timedelta | None) -> RegcredError:
+def _typed(answer: ErrorAnswer, text: str, wait: timedelta | None) -> RegcredError:
     if "NamespaceTerminating" in answer.causes:
         return TerminatingError(text)
     if answer.status == 409 and answer.reason == "AlreadyExists":  # noqa: PLR2004 - HTTP
@@ -103,14 +103,14 @@ def _status_of(content: bytes) -> Mapping[str, Any] | None:
     return body if isinstance(body, dict) and body.get("kind") == "Status" else None
 
 
-def _answer(status: int, body: Mapping[str, Any]) -> Answer:
+def _answer(status: int, body: Mapping[str, Any]) -> ErrorAnswer:
     details = body.get("details")
     details = details if isinstance(details, dict) else {}
     causes = details.get("causes")
     found = [
         cause for cause in (causes if isinstance(causes, list) else [])[:CAUSES] if isinstance(cause, dict)
     ]
-    return Answer(
+    return ErrorAnswer(
         status,
         reason=printable(str(body.get("reason") or "Unknown"), 100),
         about=printable(str(details.get("kind") or ""), 100),

@@ -18,8 +18,8 @@ from regcred.cluster.interface import AlreadyExistsError, DeniedError, NameTaken
 from regcred.cluster.model import Kind
 from regcred.cluster.session import METADATA, Session
 from regcred.errors import (
-    Answer,
     ConflictError,
+    ErrorAnswer,
     MalformedError,
     MissingError,
     RefusedError,
@@ -218,7 +218,7 @@ def _denied(namespace: str, body: SecretBody, error: RegcredError) -> RegcredErr
     """The error for a write that something in the cluster forbids; its words only if they repeat no secret."""
     if _is_sign_in(error):
         return error
-    answer = error.answer or Answer(0)
+    answer = error.answer or ErrorAnswer(0)
     words = answer.words
     if not words or body.is_in(words):
         words = f"the API server answered {answer.status} {answer.reason}".rstrip()

@@ -8,7 +8,7 @@ are met within the hour (edits) or the half day (static ones), without any state
 """
 
 from regcred.dispatch.planning import Envelope, Health, Limits, Observed, Sweep, health, plan
-from regcred.dispatch.verb import Dispatch, Queue, QueueError, Report
+from regcred.dispatch.verb import Dispatch, Queue, QueueError, SweepReport
 
 __all__ = [
     "Dispatch",
@@ -18,8 +18,8 @@ __all__ = [
     "Observed",
     "Queue",
     "QueueError",
-    "Report",
     "Sweep",
+    "SweepReport",
     "health",
     "plan",
 ]

@@ -11,7 +11,7 @@ from regcred.credential import last_quarter
 from regcred.errors import MalformedError, RegcredError
 from regcred.reference import Reference
 from regcred.vault.records.index import Index, IndexEntry, State
-from regcred.work import Message, Reason, due, edited, is_static, served
+from regcred.work import RotationMessage, RotationReason, due, edited, is_static, served
 
 EDITS_WITHIN = timedelta(hours=1)
 """Every definition's version is looked at this often."""
@@ -25,7 +25,15 @@ NUDGED_MAX = 500
 TOLD_MAX = 20
 """Names of one project that are reported as wrong, at most."""
 
-FIRST = (Reason.REVOKE, Reason.ASKED, Reason.REMOVED, Reason.DUE, Reason.NEW, Reason.EDITED, Reason.CHECK)
+FIRST = (
+    RotationReason.REVOKE,
+    RotationReason.ASKED,
+    RotationReason.REMOVED,
+    RotationReason.DUE,
+    RotationReason.NEW,
+    RotationReason.EDITED,
+    RotationReason.CHECK,
+)
 """The order of work if not all of a project's work fits into one sweep."""
 
 _RANK = {reason: rank for rank, reason in enumerate(FIRST)}
@@ -138,31 +146,31 @@ def to_look_at(observed: Observed, sweep: Sweep, *, nudged: bool) -> list[str]:
     ]
 
 
-def plan(observed: Observed, sweep: Sweep) -> dict[str, Reason]:
+def plan(observed: Observed, sweep: Sweep) -> dict[str, RotationReason]:
     """What is new, due, asked for, edited, to check or gone, by registry."""
     requests = frozenset(observed.requests)
     found = {name: _reason(name, requests, observed, sweep) for name in observed.registries}
     wanted = {name: reason for name, reason in found.items() if reason is not None}
     gone = {
-        name: Reason.REMOVED
+        name: RotationReason.REMOVED
         for name, entry in observed.index.registries.items()
         if name not in found and entry.state is not State.REMOVED
     }
     return wanted | gone
 
 
-def _reason(name: str, requests: frozenset[str], observed: Observed, sweep: Sweep) -> Reason | None:
+def _reason(name: str, requests: frozenset[str], observed: Observed, sweep: Sweep) -> RotationReason | None:
     entry = observed.index.registries.get(name)
     if name in requests:
-        return Reason.ASKED
+        return RotationReason.ASKED
     if reason := due(entry, now=sweep.at):
         return reason
     if entry is None:
         return None
     if name in observed.definitions and edited(entry, observed.definitions[name]):
-        return Reason.EDITED
+        return RotationReason.EDITED
     if is_static(entry) and sweep.meets(Reference(observed.project, name), STATIC_EVERY):
-        return Reason.CHECK
+        return RotationReason.CHECK
     return None
 
 
@@ -170,11 +178,11 @@ def _reason(name: str, requests: frozenset[str], observed: Observed, sweep: Swee
 class Envelope:
     """A message, the id under which a second one like it is dropped, and the group in which it keeps its order."""
 
-    message: Message
+    message: RotationMessage
     deduplication_id: str
 
     @classmethod
-    def of(cls, message: Message, sweep: Sweep) -> Envelope:
+    def of(cls, message: RotationMessage, sweep: Sweep) -> Envelope:
         """Seal a message: the same content in the same sweep has the same id, in the next sweep another."""
         text = f"{sweep.at.isoformat()} {message.body()}"
         return cls(message, hashlib.sha256(text.encode()).hexdigest())
@@ -186,11 +194,13 @@ class Envelope:
         That is safe, because each run holds the claim on its registry.
         """
         project = self.message.project
-        urgent = all(reason is Reason.REVOKE for reason in self.message.registries.values())
+        urgent = all(reason is RotationReason.REVOKE for reason in self.message.registries.values())
         return f"{project}/revoke" if urgent else project
 
 
-def envelopes(project: str, wanted: Mapping[str, Reason], sweep: Sweep, limits: Limits) -> Iterator[Envelope]:
+def envelopes(
+    project: str, wanted: Mapping[str, RotationReason], sweep: Sweep, limits: Limits
+) -> Iterator[Envelope]:
     """The messages of one project in the order of :data:`FIRST`; those over its limit are left out.
 
     Work of one reason comes in an order that differs with each sweep, so that what is left out is never the same.
@@ -200,7 +210,7 @@ def envelopes(project: str, wanted: Mapping[str, Reason], sweep: Sweep, limits: 
     ordered = sorted(wanted.items(), key=lambda item: (_RANK[item[1]], order(item[0])))
     for start in range(0, min(len(ordered), limits.chunk * limits.messages), limits.chunk):
         part = dict(ordered[start : start + limits.chunk])
-        yield Envelope.of(Message(project=project, registries=part), sweep)
+        yield Envelope.of(RotationMessage(project=project, registries=part), sweep)
 
 
 @dataclass(frozen=True, slots=True)

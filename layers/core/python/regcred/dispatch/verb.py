@@ -25,7 +25,7 @@ from regcred.reference import Reference
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index
 from regcred.vault.store import Store
-from regcred.work import Reason
+from regcred.work import RotationReason
 
 
 class QueueError(TransientError):
@@ -45,12 +45,12 @@ class Queue(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SweepReport:
     """What a sweep found and sent."""
 
     projects: int
     messages: int
-    reasons: Mapping[Reason, int]
+    reasons: Mapping[RotationReason, int]
     health: Health
     unreadable: Mapping[str, RegcredError]
     """By project or reference: why it could not be read. It was skipped; all others were served."""
@@ -63,7 +63,7 @@ class _Part:
     """What a sweep found and sent of one project."""
 
     messages: int = 0
-    reasons: Counter[Reason] = field(default_factory=Counter)
+    reasons: Counter[RotationReason] = field(default_factory=Counter)
     health: Health = field(default_factory=Health)
     unreadable: dict[str, RegcredError] = field(default_factory=dict)
     left_out: int = 0
@@ -80,7 +80,7 @@ class Dispatch:
     workers: int = 8
     """Projects read side by side."""
 
-    def run(self, sweep: Sweep, *, only: str | None = None) -> Report:
+    def run(self, sweep: Sweep, *, only: str | None = None) -> SweepReport:
         """Look at all projects, or at one (a nudge), and send what is wanted.
 
         Args:
@@ -99,7 +99,7 @@ class Dispatch:
         for part in parts.values():
             if part.unsent:
                 raise part.unsent
-        return Report(
+        return SweepReport(
             projects=len(projects),
             messages=sum(part.messages for part in parts.values()),
             reasons=sum((part.reasons for part in parts.values()), Counter()),
@@ -123,7 +123,7 @@ class Dispatch:
         """Revocations first, then what needs no further look, then what was edited."""
         asked, revoked = self.store.asked(project)
         revocations = labels(project, revoked)[0]
-        self._send(project, dict.fromkeys(revocations, Reason.REVOKE), sweep, part)
+        self._send(project, dict.fromkeys(revocations, RotationReason.REVOKE), sweep, part)
         observed = self._observe(project, asked, part)
         part.health = health(observed.index.registries.values(), now=sweep.at)
         part.left_out = observed.left_out
@@ -136,7 +136,7 @@ class Dispatch:
             for name in to_look_at(observed, sweep, nudged=nudged)
         }
         changed = plan(replace(observed, definitions=versions), sweep)
-        later = {name: reason for name, reason in changed.items() if reason is Reason.EDITED}
+        later = {name: reason for name, reason in changed.items() if reason is RotationReason.EDITED}
         self._send(
             project, {name: reason for name, reason in later.items() if name not in urgent}, sweep, part
         )
@@ -162,7 +162,7 @@ class Dispatch:
             found = None
         return found.value if found else ProjectPolicy()
 
-    def _send(self, project: str, wanted: Mapping[str, Reason], sweep: Sweep, part: _Part) -> None:
+    def _send(self, project: str, wanted: Mapping[str, RotationReason], sweep: Sweep, part: _Part) -> None:
         sealed = list(envelopes(project, wanted, sweep, self.limits))
         if not sealed:
             return

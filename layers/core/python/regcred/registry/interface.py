@@ -56,7 +56,7 @@ class MintContext:
     in_force: str = ""
     """The ``revocation_id`` of the credential that lies in Vault now, or empty: an A/B slot that clusters use is
     never touched."""
-    journal: Journal | None = None
+    slot_store: SlotStore | None = None
     """Where A/B providers save every upstream change before they make it; None: one that is forgotten."""
 
 
@@ -101,7 +101,7 @@ class Slots:
     """The slot whose saved state may or may not have been set upstream yet."""
 
 
-class Journal(Protocol):
+class SlotStore(Protocol):
     """Saves slots by check-and-set before each upstream change, so that a crash leaves nothing unknown upstream."""
 
     def read(self) -> Slots:

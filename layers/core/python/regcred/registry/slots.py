@@ -2,7 +2,7 @@
 
 Two slots take turns. A rotation renews the slot whose credential is *not* in force, so the one that clusters use works
 until it has been replaced everywhere: it dies at its own next turn, one period later. Every upstream change is saved in
-the journal before it is made. Who lost its claim notices at the next save, and takes back what it did.
+the slot store before it is made. Who lost its claim notices at the next save, and takes back what it did.
 
 What makes a crash anywhere harmless: which slot is in force is not remembered but read from the credential in Vault
 (``context.in_force``), and what else carries our name upstream is left over, and removed at the next rotation.
@@ -25,7 +25,7 @@ from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.errors import ConflictError, MissingError, RegcredError, TooSoonError
-from regcred.registry.interface import Journal, MintContext, SlotName, Slots
+from regcred.registry.interface import MintContext, SlotName, Slots, SlotStore
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ _SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class NamedToken:
     """What a vendor answers when it creates a token."""
 
     id: str
@@ -95,7 +95,7 @@ class TokenVendor(Protocol):
     def tokens(self) -> Mapping[str, str]:
         """The names of all tokens, by id."""
 
-    def create(self, name: str) -> Token:
+    def create(self, name: str) -> NamedToken:
         """Create a token that may pull what the definition says, and no more."""
 
     def remove(self, token_id: str) -> None:
@@ -115,8 +115,8 @@ class UserVendor(Protocol):
         """Replace a user's password and end what was handed out for the old one: sessions, pull tokens."""
 
 
-class Forgetful:
-    """A journal for a provider that is called without one: nothing outlives the call."""
+class MemorySlotStore:
+    """A slot store for a provider that is called without one: nothing outlives the call."""
 
     def __init__(self) -> None:
         self._slots = Slots()
@@ -134,7 +134,7 @@ class Forgetful:
         self._slots = slots
 
 
-def renew_token(vendor: TokenVendor, context: MintContext) -> Token:
+def renew_token(vendor: TokenVendor, context: MintContext) -> NamedToken:
     """Create a token in the slot that is not in force, and remove earlier ones that nobody uses any more.
 
     What is removed was listed *before* the claim was confirmed by a save, so nothing of somebody who takes over
@@ -143,8 +143,8 @@ def renew_token(vendor: TokenVendor, context: MintContext) -> Token:
     Raises:
         ConflictError: Somebody else took over; what was created has been removed again.
     """
-    journal = context.journal or Forgetful()
-    known = journal.read()
+    slot_store = context.slot_store or MemorySlotStore()
+    known = slot_store.read()
     family = _family(known) or secrets.token_hex(_FAMILY_BYTES)
     prefix = _prefix(context, vendor, family)
     elsewhere = _left_elsewhere(vendor, known, context)
@@ -157,29 +157,29 @@ def renew_token(vendor: TokenVendor, context: MintContext) -> Token:
         "place": vendor.place,
         "elsewhere": "\n".join(place for place, _, _ in elsewhere),
     }
-    _save(journal, known, target, active, state)
+    _save(slot_store, known, target, active, state)
     for token_id in left:
         vendor.remove(token_id)
     for place, moved, ids in elsewhere:
         _remove_elsewhere(place, moved, ids)
     token = vendor.create(name)
     try:
-        _save(journal, known, target, active, {**state, "id": token.id})
+        _save(slot_store, known, target, active, {**state, "id": token.id})
     except ConflictError:
         vendor.remove(token.id)
         raise
     return token
 
 
-def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext) -> Token:
+def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext) -> NamedToken:
     """Give the user of the slot that is not in force a new random password.
 
     Raises:
         TooSoonError: That user's last one was replaced only now, and clusters may still use it.
         ConflictError: Somebody else took over; the password that it set has been set again.
     """
-    journal = context.journal or Forgetful()
-    known = journal.read()
+    slot_store = context.slot_store or MemorySlotStore()
+    known = slot_store.read()
     target, active = _turn(known, context)
     user = users[0] if target is SlotName.A else users[1]
     _wait_for_clusters(known, target, active, context)
@@ -190,16 +190,16 @@ def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext)
         "password": password,
         "at": _stamp(context),
     }
-    _save(journal, known, target, active, state)
+    _save(slot_store, known, target, active, state)
     vendor.set_password(user, SecretStr(password))
     try:
-        _save(journal, known, target, active, state)
+        _save(slot_store, known, target, active, state)
     except ConflictError:
-        theirs = journal.latest().states.get(target, {})
+        theirs = slot_store.latest().states.get(target, {})
         if theirs.get("user") == user and theirs["password"] != password:
             vendor.set_password(user, SecretStr(theirs["password"]))
         raise
-    return Token(state["id"], user, SecretStr(password), None)
+    return NamedToken(state["id"], user, SecretStr(password), None)
 
 
 def end_tokens(vendor: TokenVendor, revocation_id: str, context: MintContext) -> None:
@@ -207,7 +207,7 @@ def end_tokens(vendor: TokenVendor, revocation_id: str, context: MintContext) ->
 
     Only what carries our name: since a definition was changed, the id may be that of somebody else's token elsewhere.
     """
-    known = (context.journal or Forgetful()).read()
+    known = (context.slot_store or MemorySlotStore()).read()
     family = _family(known)
     for place in (vendor, *_moved(vendor, known).values()):
         for token_id, name in sorted(place.tokens().items()):
@@ -312,7 +312,7 @@ def _turn(known: Slots, context: MintContext) -> tuple[SlotName, SlotName | None
         None,
     )
     if active is None and context.in_force[:2] in {f"{slot}:" for slot in SlotName}:
-        active = SlotName(context.in_force[0])  # the journal was lost, but a user's slot is in its id
+        active = SlotName(context.in_force[0])  # the slots were lost, but a user's slot is in its id
     if active:
         return active.other, active
     if (
@@ -366,6 +366,6 @@ def _minutes(seconds: float) -> str:
 
 
 def _save(
-    journal: Journal, known: Slots, target: SlotName, active: SlotName | None, state: Mapping[str, str]
+    slot_store: SlotStore, known: Slots, target: SlotName, active: SlotName | None, state: Mapping[str, str]
 ) -> None:
-    journal.write(Slots(states={**known.states, target: state}, active=active, pending=target))
+    slot_store.write(Slots(states={**known.states, target: state}, active=active, pending=target))

@@ -17,8 +17,8 @@ registry, :mod:`~regcred.rotate.decide` says what it needs, and :mod:`~regcred.r
 
 from regcred.rotate.backoff import next_attempt
 from regcred.rotate.batch import RESERVE
-from regcred.rotate.outcome import Announced, Announcer, Done, Event, Outcome, OutOfTimeError, Report
-from regcred.rotate.turn import Identities
+from regcred.rotate.context import Identities
+from regcred.rotate.outcome import Announced, Announcer, Done, Event, Outcome, OutOfTimeError, RotationReport
 from regcred.rotate.verb import Rotate
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "Identities",
     "OutOfTimeError",
     "Outcome",
-    "Report",
     "Rotate",
+    "RotationReport",
     "next_attempt",
 ]

@@ -12,24 +12,24 @@ from typing import TypeVar
 from regcred.errors import ConflictError, MalformedError
 from regcred.reference import Reference
 from regcred.registry import limits
-from regcred.rotate.claim import Held
+from regcred.rotate.claim import HeldClaim
+from regcred.rotate.context import RotationContext, Tools, outcome
 from regcred.rotate.decide import Answered, Seen, Task, decide
 from regcred.rotate.mint import mint
 from regcred.rotate.outcome import Done, OutOfTimeError, Result
 from regcred.rotate.revoke import remove, revoke
-from regcred.rotate.turn import Tools, Turn, outcome
 from regcred.rotate.upkeep import repair, verify
 from regcred.vault.records.declared import Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry
 from regcred.vault.records.rotation import Rotation
 from regcred.vault.store import Versioned
-from regcred.work import Reason
+from regcred.work import RotationReason
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-ACTS: dict[Task, Callable[[Turn], Result]] = {
+HANDLERS: dict[Task, Callable[[RotationContext], Result]] = {
     Task.MINT: mint,
     Task.VERIFY: verify,
     Task.REVOKE: revoke,
@@ -63,7 +63,11 @@ class Batch:
     """No registry is begun after this."""
 
     def handle(
-        self, reference: Reference, rotation: Versioned[Rotation], entry: IndexEntry | None, reason: Reason
+        self,
+        reference: Reference,
+        rotation: Versioned[Rotation],
+        entry: IndexEntry | None,
+        reason: RotationReason,
     ) -> Result:
         """Do what one registry needs. Raises RegcredError only for Vault and for time that ran out."""
         now = self.tools.now()
@@ -71,20 +75,20 @@ class Batch:
             raise OutOfTimeError(f"{reference}: out of time; it will be retried")
         seen = self._see(reference, rotation, entry, reason)
         task = decide(seen, reason, now=now)
-        held = self._claim(seen, now=now) if task is not Task.NOTHING else None
-        while task is Task.REVOKE and held is None and self._may_wait(since=now):
+        claim = self._claim(seen, now=now) if task is not Task.NOTHING else None
+        while task is Task.REVOKE and claim is None and self._may_wait(since=now):
             self.tools.sleep(CLAIM_EVERY)
             seen = self._see_again(reference, reason)
             task = decide(seen, reason, now=self.tools.now())
-            held = self._claim(seen, now=self.tools.now()) if task is not Task.NOTHING else None
+            claim = self._claim(seen, now=self.tools.now()) if task is not Task.NOTHING else None
         if task is Task.NOTHING:
             gone = seen.definition is None  # nothing can come of what was asked any more
             return Result(outcome(seen, Done.DROPPED), answered=seen.asked if gone else seen.broken)
-        if held is None:
+        if claim is None:
             return Result(outcome(seen, Done.BUSY))
         with self._vendors_end():
-            result = ACTS[task](Turn(self.tools, self.policy, seen, held, self.until))
-        result.held = held
+            result = HANDLERS[task](RotationContext(self.tools, self.policy, seen, claim, self.until))
+        result.claim = claim
         result.at = self.tools.now()
         result.took = result.at - now
         return result
@@ -100,7 +104,7 @@ class Batch:
         now = self.tools.now()
         return now - since < CLAIM_PATIENCE and not (self.until and now >= self.until)
 
-    def _see_again(self, reference: Reference, reason: Reason) -> Seen:
+    def _see_again(self, reference: Reference, reason: RotationReason) -> Seen:
         """The claim before the index and the rest, as at the first look."""
         rotation = self.tools.store.rotation(reference)
         index = self.tools.store.index(reference.project)
@@ -108,12 +112,16 @@ class Batch:
         return self._see(reference, rotation, entry, reason)
 
     def _see(
-        self, reference: Reference, rotation: Versioned[Rotation], entry: IndexEntry | None, reason: Reason
+        self,
+        reference: Reference,
+        rotation: Versioned[Rotation],
+        entry: IndexEntry | None,
+        reason: RotationReason,
     ) -> Seen:
         store = self.tools.store
         definition = _or_malformed(lambda: store.definition(reference))
         # A request ends with its registry, and must not apply to a new registry of the same name.
-        asked = reason in (Reason.ASKED, Reason.REVOKE) or definition is None
+        asked = reason in (RotationReason.ASKED, RotationReason.REVOKE) or definition is None
         request = _or_malformed(lambda: store.request(reference)) if asked else None
         revocation = _or_malformed(lambda: store.revocation(reference)) if asked else None
         stored = _or_malformed(lambda: store.credential(reference))
@@ -146,14 +154,14 @@ class Batch:
             return definition.version
         return self.tools.store.definition_version(reference) if definition else 0
 
-    def _claim(self, seen: Seen, *, now: datetime) -> Held | None:
+    def _claim(self, seen: Seen, *, now: datetime) -> HeldClaim | None:
         """Take the claim, or return None if another run has it or was faster."""
         store = self.tools.store
         try:
             claimed = store.claim(seen.reference, seen.rotation, owner=self.owner, now=now, lease=self.lease)
         except ConflictError:
             return None
-        return Held(store, seen.reference, claimed)
+        return HeldClaim(store, seen.reference, claimed)
 
 
 def _or_malformed(read: Callable[[], T]) -> T | MalformedError:

@@ -17,7 +17,7 @@ from regcred.vault.store import Store, Versioned
 log = logging.getLogger(__name__)
 
 
-class Held:
+class HeldClaim:
     """A claim of this run, and the slots stored beside it: the :class:`~regcred.registry.interface.Journal` of A/B providers."""
 
     def __init__(self, store: Store, reference: Reference, claimed: Versioned[Rotation]) -> None:

@@ -15,7 +15,7 @@ from regcred.vault.records.declared import Action, Definition, Request
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.rotation import Rotation
 from regcred.vault.store import Versioned
-from regcred.work import Reason, due, edited, is_static
+from regcred.work import RotationReason, due, edited, is_static
 
 
 class Task(StrEnum):
@@ -106,7 +106,7 @@ class Seen:
         return self.request.value.asked_at > self.revocation.value.asked_at
 
 
-def decide(seen: Seen, reason: Reason, *, now: datetime) -> Task:
+def decide(seen: Seen, reason: RotationReason, *, now: datetime) -> Task:
     """What to do about a registry now, whatever its message said."""
     entry = seen.entry
     if seen.definition is None:
@@ -118,7 +118,7 @@ def decide(seen: Seen, reason: Reason, *, now: datetime) -> Task:
         return Task.REPAIR
     if due(entry, now=now) or (entry and edited(entry, seen.definition_version)):
         return Task.MINT
-    if reason is Reason.CHECK and entry and is_static(entry):
+    if reason is RotationReason.CHECK and entry and is_static(entry):
         return Task.MINT
     return Task.NOTHING
 

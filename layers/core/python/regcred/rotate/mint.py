@@ -16,77 +16,77 @@ from regcred.errors import (
 from regcred.registry.binding import destination
 from regcred.registry.definition import BaseDefinition
 from regcred.rotate import entries
+from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import Judgement, Seen
 from regcred.rotate.outcome import Announced, Done, OutOfTimeError, Result
 from regcred.rotate.trial import tried
-from regcred.rotate.turn import Turn
 from regcred.vault.records.credential import CredentialRecord
 
 log = logging.getLogger(__name__)
 
 
-def mint(turn: Turn) -> Result:
+def mint(context: RotationContext) -> Result:
     """Renew a registry's credential. A vendor's failure is an outcome; Vault's failure is raised."""
-    answered = turn.seen.asked
+    answered = context.seen.asked
     try:
-        definition, provider = turn.provider()
-        context = turn.context(definition)
+        definition, provider = context.provider()
+        mint_context = context.mint_context(definition)
         needed = definition.needs_credential()
     except TransientError:
         raise  # Vault's trouble, not the vendor's
     except Exception as error:  # noqa: BLE001 - one definition's bug must not stop the others' registries
-        return turn.failed(turn.typed(error), answered=answered)
+        return context.failed(context.typed(error), answered=answered)
     if not needed:
-        return _public(turn, definition)
+        return _public(context, definition)
     try:
-        with turn.tools.bounds.at(definition):
-            if turn.until and turn.tools.now() >= turn.until:
+        with context.tools.bounds.at(definition):
+            if context.until and context.tools.now() >= context.until:
                 raise OutOfTimeError("others at this vendor took all the time")
-            credential = provider.mint(definition, context)
-        judgement = tried(turn, definition, provider, credential, context)
+            credential = provider.mint(definition, mint_context)
+        judgement = tried(context, definition, provider, credential, mint_context)
     except (ConflictError, OutOfTimeError):  # another run has the claim now, or the next sweep takes it
-        return turn.result(Done.BUSY)
+        return context.result(Done.BUSY)
     except TooSoonError as error:
-        return turn.too_soon(error)
+        return context.too_soon(error)
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
-        return turn.failed(turn.typed(error), answered=answered)
-    return _put_in_force(turn, definition, credential, judgement)
+        return context.failed(context.typed(error), answered=answered)
+    return _put_in_force(context, definition, credential, judgement)
 
 
-def _public(turn: Turn, definition: BaseDefinition) -> Result:
+def _public(context: RotationContext, definition: BaseDefinition) -> Result:
     """A registry that anybody can pull from: in order, with nothing to hand out.
 
     What was minted before it was defined as public is taken out of force: nobody would end it or renew it, and a
     public registry refuses a dead login.
     """
-    seen = turn.seen
+    seen = context.seen
     if seen.version:
-        turn.tools.store.destroy_credential(seen.reference, seen.version)
-    entry = entries.public(seen, definition.provider, now=turn.now())
+        context.tools.store.destroy_credential(seen.reference, seen.version)
+    entry = entries.public(seen, definition.provider, now=context.now())
     event = Announced.REVOKED if seen.stored else None
-    return turn.result(Done.UNCHANGED, entry, event=event, answered=seen.asked)
+    return context.result(Done.UNCHANGED, entry, event=event, answered=seen.asked)
 
 
 def _put_in_force(
-    turn: Turn, definition: BaseDefinition, credential: Credential, judgement: Judgement
+    context: RotationContext, definition: BaseDefinition, credential: Credential, judgement: Judgement
 ) -> Result:
-    seen = turn.seen
+    seen = context.seen
     try:
-        record, version = _write(turn, credential, destination(definition))
+        record, version = _write(context, credential, destination(definition))
     except ConflictError:
-        return turn.result(Done.BUSY)
+        return context.result(Done.BUSY)
     except MalformedError as error:  # Vault can't take it, now or later
-        return turn.failed(error, answered=seen.asked)
+        return context.failed(error, answered=seen.asked)
     entry = entries.in_force(
         record,
         version=version,
         definition_version=seen.definition_version,
         judgement=judgement if version != seen.version else _still(seen, judgement),
-        now=turn.now(),
+        now=context.now(),
     )
     if version == seen.version:
-        return turn.result(Done.UNCHANGED, entry, answered=seen.asked)
-    return turn.result(Done.ROTATED, entry, event=Announced.ROTATED, answered=seen.asked)
+        return context.result(Done.UNCHANGED, entry, answered=seen.asked)
+    return context.result(Done.ROTATED, entry, event=Announced.ROTATED, answered=seen.asked)
 
 
 def _still(seen: Seen, judgement: Judgement) -> Judgement:
@@ -97,9 +97,9 @@ def _still(seen: Seen, judgement: Judgement) -> Judgement:
     return judgement
 
 
-def _write(turn: Turn, credential: Credential, minted_for: str) -> tuple[CredentialRecord, int]:
+def _write(context: RotationContext, credential: Credential, minted_for: str) -> tuple[CredentialRecord, int]:
     """Put a credential in force unless it is the one that is; its record and version either way."""
-    seen, tools = turn.seen, turn.tools
+    seen, tools = context.seen, context.tools
     stored = seen.stored.value if seen.stored else None
     same = (
         stored is not None

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from regcred.errors import RegcredError, TransientError
 from regcred.reference import Reference
-from regcred.rotate.claim import Held
+from regcred.rotate.claim import HeldClaim
 from regcred.rotate.decide import NOBODY, Answered
 from regcred.vault.records.index import IndexEntry
 
@@ -82,7 +82,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RotationReport:
     """The result of a run."""
 
     outcomes: list[Outcome] = field(default_factory=list)
@@ -105,7 +105,7 @@ class Result:
     event: Announced | None = None
     answered: Answered = NOBODY
     """The requests that were acted on."""
-    held: Held | None = None
+    claim: HeldClaim | None = None
     at: datetime | None = None
     """When the outcome was known; None where nothing was tried."""
     took: timedelta = timedelta()

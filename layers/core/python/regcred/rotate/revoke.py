@@ -7,25 +7,25 @@ from regcred.registry.binding import destination
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import IssuedCredential, Revoked
 from regcred.rotate import entries
+from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import NOBODY
 from regcred.rotate.outcome import Announced, Done, Result
-from regcred.rotate.turn import Turn
 from regcred.vault.records.index import State
 
 
-def revoke(turn: Turn) -> Result:
+def revoke(context: RotationContext) -> Result:
     """Take a credential out of use now, and end it at the vendor if the vendor supports that.
 
     Clusters remove it as soon as the index says so. If the vendor is out of reach, the request and the record
     (whose id the vendor wants) stay, and the vendor is asked again later.
     """
-    seen = turn.seen
-    note, again = _revoke_upstream(turn)
-    entry = entries.revoked(seen, note, again, now=turn.now())
+    seen = context.seen
+    note, again = _revoke_upstream(context)
+    entry = entries.revoked(seen, note, again, now=context.now())
     if not again and seen.version:
-        turn.tools.store.destroy_credential(seen.reference, seen.version)
+        context.tools.store.destroy_credential(seen.reference, seen.version)
     first = seen.entry is None or seen.entry.state is not State.REVOKED
-    return turn.result(
+    return context.result(
         Done.REVOKED,
         entry,
         event=Announced.REVOKED if first else None,
@@ -34,44 +34,44 @@ def revoke(turn: Turn) -> Result:
     )
 
 
-def _revoke_upstream(turn: Turn) -> tuple[str, TransientError | None]:
+def _revoke_upstream(context: RotationContext) -> tuple[str, TransientError | None]:
     """Ask the vendor to end the credential: a note for people, and an error if it is worth asking again."""
-    if turn.seen.stored is None:
+    if context.seen.stored is None:
         return "", None
-    record = turn.seen.stored.value
+    record = context.seen.stored.value
     try:
-        definition, provider = turn.provider()
+        definition, provider = context.provider()
         if record.provider != definition.provider:  # to another vendor its id says nothing, or is another's
             raise RegcredError(
                 f"provider {record.provider} made it, which the definition no longer names; revoke it there"
             )
         same = record.destination == destination(definition)
         issued = IssuedCredential(record.revocation_id, record.password if same else None)
-        revoked = provider.revoke(definition, issued, turn.context(definition))
+        revoked = provider.revoke(definition, issued, context.mint_context(definition))
     except TransientError as error:
         return f"removed in Regcred; the vendor could not be reached to revoke it: {error}", error
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
-        return f"removed in Regcred; the vendor did not revoke it: {turn.typed(error)}", None
+        return f"removed in Regcred; the vendor did not revoke it: {context.typed(error)}", None
     if revoked is Revoked.YES:
-        return _pull_tokens(turn, definition), None
+        return _pull_tokens(context, definition), None
     until = record.expires_at and record.expires_at.isoformat(timespec="minutes")
     left = f"it works until {until}" if until else "change it there"
     return f"removed in Regcred; the vendor can't revoke it early: {left}", None
 
 
-def _pull_tokens(turn: Turn, definition: BaseDefinition) -> str:
+def _pull_tokens(context: RotationContext, definition: BaseDefinition) -> str:
     if not (life := definition.pull_tokens_outlive()):
         return ""
-    until = (turn.now() + life).isoformat(timespec="minutes")
+    until = (context.now() + life).isoformat(timespec="minutes")
     return f"revoked at the vendor; pull tokens that were fetched before work until {until}"
 
 
-def remove(turn: Turn) -> Result:
+def remove(context: RotationContext) -> Result:
     """Take a registry out of use whose definition is gone. The numbering of its credential continues."""
-    seen = turn.seen
+    seen = context.seen
     if seen.version:
-        turn.tools.store.destroy_credential(seen.reference, seen.version)
-    entry = entries.removed(seen, now=turn.now())
-    result = turn.result(Done.REMOVED, entry, event=Announced.REVOKED, answered=seen.asked)
+        context.tools.store.destroy_credential(seen.reference, seen.version)
+    entry = entries.removed(seen, now=context.now())
+    result = context.result(Done.REMOVED, entry, event=Announced.REVOKED, answered=seen.asked)
     result.forget = True
     return result

@@ -10,8 +10,8 @@ from regcred.credential import Credential, Verified
 from regcred.errors import RefusedError, RegcredError, UnverifiedError
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import IssuedCredential, MintContext, Provider, Verdict, Verification
+from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import Judgement, judge, needs_proof
-from regcred.rotate.turn import Turn
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +23,11 @@ PAST_THE_END = timedelta(seconds=8)
 
 
 def tried(
-    turn: Turn,
+    context: RotationContext,
     definition: BaseDefinition,
     provider: Provider[Any],
     credential: Credential,
-    context: MintContext,
+    mint_context: MintContext,
 ) -> Judgement:
     """See :func:`judge`; a minted credential that must not be written is ended at the vendor, so that none pile up there.
 
@@ -36,36 +36,36 @@ def tried(
         UnverifiedError: nothing proves that it works, and proof is required.
     """
     try:
-        judgement = judge(_verified(turn, definition, credential), static=credential.is_static)
+        judgement = judge(_verified(context, definition, credential), static=credential.is_static)
         if (
             judgement.verified is Verified.UNKNOWN
             and not definition.allow_unverified
-            and needs_proof(turn.seen, credential)
+            and needs_proof(context.seen, credential)
         ):
             raise UnverifiedError(
                 f"the credential could not be tried, so it is not used: {judgement.unverified}; it is tried again. "
                 "If rotate can never try it there, set 'allow_unverified: true' in the definition"
             )
     except (RefusedError, UnverifiedError):
-        slots = context.journal.read().states if context.journal else {}
+        slots = mint_context.slot_store.read().states if mint_context.slot_store else {}
         if credential.revocation_id and not slots:  # a slot is renewed by its next turn
-            _discard(definition, provider, credential, context)
+            _discard(definition, provider, credential, mint_context)
         raise
     return judgement
 
 
-def _verified(turn: Turn, definition: BaseDefinition, credential: Credential) -> Verification:
+def _verified(context: RotationContext, definition: BaseDefinition, credential: Credential) -> Verification:
     """Verify a credential.
 
     A vendor needs seconds until all its servers know a new one, so one refusal proves nothing.
 
     A static one is tried once: it is not new to its vendor, and some lock an account after a few wrong passwords.
     """
-    tools, seen = turn.tools, turn.seen
+    tools, seen = context.tools, context.seen
     verification = tools.verifier.verify(definition, credential)
     same = seen.stored and seen.stored.value.dockerconfigjson == credential.dockerconfigjson()
     for pause in () if same or credential.is_static else ASKED_AGAIN:
-        late = turn.until and tools.now() + timedelta(seconds=pause) > turn.until + PAST_THE_END
+        late = context.until and tools.now() + timedelta(seconds=pause) > context.until + PAST_THE_END
         if verification.verdict is not Verdict.REFUSED or late:
             break
         tools.sleep(pause)
@@ -74,9 +74,9 @@ def _verified(turn: Turn, definition: BaseDefinition, credential: Credential) ->
 
 
 def _discard(
-    definition: BaseDefinition, provider: Provider[Any], credential: Credential, context: MintContext
+    definition: BaseDefinition, provider: Provider[Any], credential: Credential, mint_context: MintContext
 ) -> None:
     try:
-        provider.revoke(definition, IssuedCredential.of(credential), context)
+        provider.revoke(definition, IssuedCredential.of(credential), mint_context)
     except RegcredError as error:
-        log.warning("%s: the refused credential could not be ended: %s", context.reference, error)
+        log.warning("%s: the refused credential could not be ended: %s", mint_context.reference, error)

@@ -12,9 +12,9 @@ from regcred.credential import Credential, Login, Verified
 from regcred.registry.binding import destination
 from regcred.registry.interface import Verdict, Verification
 from regcred.rotate import entries
+from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import judge
 from regcred.rotate.outcome import Announced, Done, Result
-from regcred.rotate.turn import Turn
 from regcred.vault.records.credential import CredentialRecord
 
 MOVED = Verification(
@@ -24,41 +24,41 @@ MOVED = Verification(
 """For a credential whose definition has changed. It must not be sent to a new destination."""
 
 
-def verify(turn: Turn) -> Result:
+def verify(context: RotationContext) -> Result:
     """Check the credential in use. If the registry refuses it, rotate mints another."""
-    seen, answered = turn.seen, turn.seen.asked
+    seen, answered = context.seen, context.seen.asked
     if seen.entry is None or seen.stored is None:
-        return turn.result(Done.DROPPED, answered=answered)
+        return context.result(Done.DROPPED, answered=answered)
     try:
-        definition, _ = turn.provider()
+        definition, _ = context.provider()
         credential = as_minted(seen.stored.value)
         if seen.stored.value.destination == destination(definition):
-            verification = turn.tools.verifier.verify(definition, credential)
+            verification = context.tools.verifier.verify(definition, credential)
         else:
             verification = MOVED
         judgement = judge(verification, static=credential.is_static)
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
-        return turn.failed(turn.typed(error), answered=answered)
+        return context.failed(context.typed(error), answered=answered)
     if judgement.verified is Verified.UNKNOWN and seen.entry.verified is not Verified.UNKNOWN:
         # An inconclusive check does not undo an earlier result.
         answer = f"the credential could not be tried now: {judgement.unverified}"
         entry = seen.entry.model_copy(
-            update={"answer": answer[: entries.ERROR_MAX], "changed_at": turn.now()}
+            update={"answer": answer[: entries.ERROR_MAX], "changed_at": context.now()}
         )
-        return turn.result(Done.UNVERIFIED, entry, answered=answered)
+        return context.result(Done.UNVERIFIED, entry, answered=answered)
     done = Done.UNVERIFIED if judgement.verified is Verified.UNKNOWN else Done.VERIFIED
-    return turn.result(done, entries.judged(seen.entry, judgement, now=turn.now()), answered=answered)
+    return context.result(done, entries.judged(seen.entry, judgement, now=context.now()), answered=answered)
 
 
-def repair(turn: Turn) -> Result:
+def repair(context: RotationContext) -> Result:
     """Add a credential to the index that was written before a crash."""
-    seen = turn.seen
+    seen = context.seen
     assert seen.stored  # noqa: S101 - decide() repairs only what is stored
     record = seen.stored.value
     entry = entries.in_force(
-        record, version=seen.version, definition_version=record.definition_version, now=turn.now()
+        record, version=seen.version, definition_version=record.definition_version, now=context.now()
     )
-    return turn.result(Done.REPAIRED, entry, event=Announced.ROTATED)
+    return context.result(Done.REPAIRED, entry, event=Announced.ROTATED)
 
 
 def as_minted(record: CredentialRecord) -> Credential:

@@ -14,13 +14,13 @@ from regcred.errors import MalformedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.interface import Provider, Verifier
 from regcred.rotate.batch import Batch
-from regcred.rotate.outcome import Announcer, Done, Event, Outcome, Report, Result
-from regcred.rotate.turn import Bounds, Identities, Tools
+from regcred.rotate.context import Bounds, Identities, Tools
+from regcred.rotate.outcome import Announcer, Done, Event, Outcome, Result, RotationReport
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.history import Attempt, History
 from regcred.vault.records.index import Index
 from regcred.vault.store import Store, Versioned
-from regcred.work import Message
+from regcred.work import RotationMessage
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Rotate:
         self._lease = lease
         self._straggling = straggling
 
-    def run(self, message: Message, *, owner: str, until: datetime | None = None) -> Report:
+    def run(self, message: RotationMessage, *, owner: str, until: datetime | None = None) -> RotationReport:
         """Do what the message's registries need.
 
         Args:
@@ -95,7 +95,7 @@ class Rotate:
             policy = store.project(project)
             batch = Batch(self._tools, policy.value if policy else ProjectPolicy(), owner, self._lease, until)
             entries = index.value.registries if index else {}
-            turns = {
+            futures = {
                 reference: pool.submit(
                     batch.handle,
                     reference,
@@ -106,11 +106,11 @@ class Rotate:
                 for reference, rotation in rotations.items()
             }
             history = pool.submit(self._history, project)  # while vendors are waited for
-            report = Report(errors=errors)
-            soon = wait(turns.values(), timeout=self._straggling.total_seconds()).done
+            report = RotationReport(errors=errors)
+            soon = wait(futures.values(), timeout=self._straggling.total_seconds()).done
             for seen, part in (
-                (index, {name: turn for name, turn in turns.items() if turn in soon}),
-                (None, {name: turn for name, turn in turns.items() if turn not in soon}),
+                (index, {name: future for name, future in futures.items() if future in soon}),
+                (None, {name: future for name, future in futures.items() if future not in soon}),
             ):
                 results, errors = _gather(part)
                 report.errors.extend(errors)
@@ -188,8 +188,8 @@ class Rotate:
             self._store.answered(reference, result.answered.request)
         if result.forget:
             self._store.remove_rotation(reference)
-        elif result.held:
-            result.held.release()
+        elif result.claim:
+            result.claim.release()
 
     def _announce(self, results: Sequence[Result]) -> None:
         """Send events. Another delivery of the message would not send them again, so a failure is only logged."""

@@ -14,7 +14,7 @@ from hvac.exceptions import InvalidPath
 from regcred.errors import MalformedError, TransientError
 from regcred.vault.http import Around, Server, VaultSession, client
 from regcred.vault.interface import Document
-from regcred.vault.login import Login, Tokens
+from regcred.vault.login import Tokens, VaultLogin
 
 MOUNT = "regcred"
 """The mount's usual path."""
@@ -27,7 +27,7 @@ def utc_now() -> datetime:
 
 def connect(
     server: Server,
-    login: Login,
+    login: VaultLogin,
     *,
     mount: str = MOUNT,
     now: Callable[[], datetime] = utc_now,
@@ -49,7 +49,7 @@ def connect(
 
 def signed_in(
     server: Server,
-    login: Login,
+    login: VaultLogin,
     *,
     now: Callable[[], datetime] = utc_now,
     sleep: Callable[[float], None] = time.sleep,

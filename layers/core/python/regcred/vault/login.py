@@ -32,7 +32,7 @@ RETRY = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class VaultToken:
     """A client token."""
 
     value: SecretStr
@@ -41,7 +41,7 @@ class Token:
     """None if it does not say (a person's token)."""
 
 
-class Login(Protocol):
+class VaultLogin(Protocol):
     """One way to sign in.
 
     Raises:
@@ -50,7 +50,7 @@ class Login(Protocol):
         MissingError: There is nothing to sign in with; the text says what to do.
     """
 
-    def login(self, client: hvac.Client, now: datetime) -> Token:
+    def login(self, client: hvac.Client, now: datetime) -> VaultToken:
         """Sign in over a client without a token."""
 
 
@@ -68,8 +68,8 @@ class JwtLogin:
     jwt: Callable[[], SecretStr]
     """Called at each sign-in, since such tokens live for minutes."""
 
-    def login(self, client: hvac.Client, now: datetime) -> Token:
-        """See :class:`Login`."""
+    def login(self, client: hvac.Client, now: datetime) -> VaultToken:
+        """See :class:`VaultLogin`."""
         jwt = self.jwt().get_secret_value()
         return _token(client.auth.jwt.jwt_login(self.role, jwt, use_token=False, path=self.mount), now)
 
@@ -99,8 +99,8 @@ class AwsIamLogin:
     region: str = "us-east-1"
     """Must be the ``sts_region`` of the mount; us-east-1 means the global endpoint, as on the server."""
 
-    def login(self, client: hvac.Client, now: datetime) -> Token:
-        """See :class:`Login`."""
+    def login(self, client: hvac.Client, now: datetime) -> VaultToken:
+        """See :class:`VaultLogin`."""
         request = self._signed()
         headers = json.dumps({name: [value] for name, value in request.headers.items()})
         body = {
@@ -134,9 +134,9 @@ class TokenLogin:
 
     value: Callable[[], SecretStr]
 
-    def login(self, client: hvac.Client, now: datetime) -> Token:  # noqa: ARG002 - there is nothing to ask
-        """See :class:`Login`."""
-        return Token(self.value(), issued_at=now)
+    def login(self, client: hvac.Client, now: datetime) -> VaultToken:  # noqa: ARG002 - there is nothing to ask
+        """See :class:`VaultLogin`."""
+        return VaultToken(self.value(), issued_at=now)
 
 
 def token_file(path: Path) -> Callable[[], SecretStr]:
@@ -192,12 +192,12 @@ class Tokens:
     Safe for threads: one signs in, the others wait for it.
     """
 
-    def __init__(self, login: Login, client: hvac.Client, now: Callable[[], datetime]) -> None:
+    def __init__(self, login: VaultLogin, client: hvac.Client, now: Callable[[], datetime]) -> None:
         self._login = login
         self._client = client
         self._now = now
         self._lock = threading.Lock()
-        self._token: Token | None = None
+        self._token: VaultToken | None = None
         self._next_try: datetime | None = None
         self._asked_to_wait: TransientError | None = None
 
@@ -205,7 +205,7 @@ class Tokens:
         """The token to send.
 
         Raises:
-            RegcredError: what :class:`Login` says, if there is none that still lives.
+            RegcredError: what :class:`VaultLogin` says, if there is none that still lives.
         """
         with self._lock:
             now = self._now()
@@ -219,7 +219,7 @@ class Tokens:
         """Sign in once more if a refusal may be the token's fault; answer whether there is another token now.
 
         Raises:
-            RegcredError: what :class:`Login` says.
+            RegcredError: what :class:`VaultLogin` says.
         """
         with self._lock:
             now = self._now()
@@ -230,7 +230,7 @@ class Tokens:
                 self._token = self._login.login(self._client, now)
             return self._token is None or self._token.value != token
 
-    def _first(self, now: datetime) -> Token:
+    def _first(self, now: datetime) -> VaultToken:
         """Sign in, but not before the time that the server has asked to wait until: many threads may be here in turn."""
         if self._asked_to_wait and self._next_try and now < self._next_try:
             raise TransientError(str(self._asked_to_wait), retry_after=self._next_try - now)
@@ -252,24 +252,26 @@ class Tokens:
             self._next_try = now + max(RETRY, asked or RETRY)
 
 
-def _dead(token: Token, now: datetime) -> bool:
+def _dead(token: VaultToken, now: datetime) -> bool:
     return token.expires_at is not None and now >= token.expires_at
 
 
-def _ageing(token: Token, now: datetime) -> bool:
+def _ageing(token: VaultToken, now: datetime) -> bool:
     if token.expires_at is None:
         return False
     return token.expires_at - now < (token.expires_at - token.issued_at) * RENEW_SHARE
 
 
-def _token(answer: Any, now: datetime) -> Token:
+def _token(answer: Any, now: datetime) -> VaultToken:
     try:
         auth = answer["auth"]
         lifetime = int(auth["lease_duration"])
         value = SecretStr(str(auth["client_token"]))
     except (KeyError, TypeError, ValueError):
         raise TransientError("Vault: the answer to the sign-in holds no token; try again") from None
-    return Token(value, issued_at=now, expires_at=now + timedelta(seconds=lifetime) if lifetime else None)
+    return VaultToken(
+        value, issued_at=now, expires_at=now + timedelta(seconds=lifetime) if lifetime else None
+    )
 
 
 def sts_host(region: str) -> str:

@@ -14,9 +14,9 @@ from regcred.views.observed import Held, Image, Known, Naming, Said, Subject, Wo
 from regcred.wording import duration, expires_in
 
 __all__ = [
-    "Answer",
     "Held",
     "Image",
+    "ImageExplanation",
     "Known",
     "Line",
     "Naming",
@@ -39,7 +39,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ImageExplanation:
     """What is known about one image, and what to do; ``todo`` is empty if there is nothing."""
 
     image: Image
@@ -51,12 +51,12 @@ class Answer:
     """The registries that may serve it, where it is not known which."""
 
 
-def explain(subject: Subject, world: World, now: datetime) -> list[Answer]:
+def explain(subject: Subject, world: World, now: datetime) -> list[ImageExplanation]:
     """Explain every image of a subject."""
     return [_explain(image, subject, world, now) for image in subject.images]
 
 
-def _explain(image: Image, subject: Subject, world: World, now: datetime) -> Answer:
+def _explain(image: Image, subject: Subject, world: World, now: datetime) -> ImageExplanation:
     references = [*world.asked, *(reference for reference in world.known if reference not in world.asked)]
     hits = [ref for ref in references if any(serves(key, image.name) for key in _hosts(ref, world))]
     if hits:
@@ -77,7 +77,9 @@ def _is_out_of_force(known: Known) -> bool:
     return known.entry is None or known.entry.state is not State.OK
 
 
-def _served(image: Image, reference: Reference, subject: Subject, world: World, now: datetime) -> Answer:
+def _served(
+    image: Image, reference: Reference, subject: Subject, world: World, now: datetime
+) -> ImageExplanation:
     known = world.known[reference]
     why = world.asked.get(reference, "named by the Pod, not by an annotation")
     lines = (
@@ -85,7 +87,7 @@ def _served(image: Image, reference: Reference, subject: Subject, world: World, 
         *_credential(reference, known, subject, world, now),
         _kubelet(image, subject),
     )
-    return Answer(image, lines, todo(image, reference, known, subject, world, now), reference)
+    return ImageExplanation(image, lines, todo(image, reference, known, subject, world, now), reference)
 
 
 def _credential(
@@ -96,7 +98,7 @@ def _credential(
 
 def _perhaps(
     image: Image, candidates: tuple[Reference, ...], subject: Subject, world: World, now: datetime
-) -> Answer:
+) -> ImageExplanation:
     """For an image that one of several registries may serve, whose hosts are not known: only what is so in any case."""
     host = parse(image.name).host
     names = ", ".join(map(str, candidates))
@@ -107,7 +109,7 @@ def _perhaps(
         found = _credential(reference, world.known.get(reference, Known()), subject, world, now)
         lines += found if len(candidates) == 1 else [found[1]]
     lines.append(_kubelet(image, subject))
-    return Answer(
+    return ImageExplanation(
         image, tuple(lines), _perhaps_todo(image, candidates, subject, world, now), None, candidates
     )
 
@@ -130,34 +132,36 @@ def _perhaps_todo(
     return ""
 
 
-def _unserved(image: Image, subject: Subject, world: World) -> Answer:
+def _unserved(image: Image, subject: Subject, world: World) -> ImageExplanation:
     host = parse(image.name).host
     public = next(
         (ref for ref, keys in world.public.items() if any(serves(key, image.name) for key in keys)), None
     )
     if public:
         line = Line("registry", f"{public} says that {host} is public: no credential is needed", good=True)
-        return Answer(image, (line, _kubelet(image, subject)), unread(image) or _after_public(image))
+        return ImageExplanation(
+            image, (line, _kubelet(image, subject)), unread(image) or _after_public(image)
+        )
     lines = (
         Line("registry", f"no annotation of this workload names a registry for {host}", image.pulled or None),
         _kubelet(image, subject),
     )
     if image.pulled:
-        return Answer(image, lines)
+        return ImageExplanation(image, lines)
     offers = [
         ref for ref, entry in world.others.items() if any(serves(key, image.name) for key in entry.hosts)
     ]
     if offers:
         key = f"registry.regcred.dev/{offers[0].registry}"
-        return Answer(image, lines, f"annotate the workload: {key}: {offers[0]}")
+        return ImageExplanation(image, lines, f"annotate the workload: {key}: {offers[0]}")
     if image.reason in PULL_FAILURES:
-        return Answer(
+        return ImageExplanation(
             image,
             lines,
             f"check the image's name and tag; if {host} needs a login, register it (regcred registry add) and annotate the"
             " workload",
         )
-    return Answer(image, lines)
+    return ImageExplanation(image, lines)
 
 
 def _after_public(image: Image) -> str:

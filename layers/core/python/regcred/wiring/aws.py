@@ -10,7 +10,7 @@ from regcred.adapters.sts import own_jwt
 from regcred.settings import Settings, VaultAuth
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
-from regcred.vault.login import AwsIamLogin, JwtLogin, Login
+from regcred.vault.login import AwsIamLogin, JwtLogin, VaultLogin
 from regcred.vault.store import Store
 
 
@@ -20,7 +20,7 @@ def store(settings: Settings) -> Store:
     return Store(connect(server, vault_login(settings), mount=settings.vault_mount, now=utc_now))
 
 
-def vault_login(settings: Settings) -> Login:
+def vault_login(settings: Settings) -> VaultLogin:
     """How the function signs in."""
     if settings.vault_auth is VaultAuth.AWS:
         return AwsIamLogin(

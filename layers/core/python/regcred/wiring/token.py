@@ -13,7 +13,7 @@ from regcred.token.service import TokenService, utc_now
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from regcred.vault.login import Login
+    from regcred.vault.login import VaultLogin
 
 ACCESS_KEY = "access"
 LOGIN_KEY = "logins"
@@ -52,7 +52,7 @@ def _ca_file(settings: TokenSettings) -> str:
     return ca_file(settings)
 
 
-def _login(settings: TokenSettings) -> Login:
+def _login(settings: TokenSettings) -> VaultLogin:
     if settings.vault_token_file:
         from regcred.vault.login import JwtLogin, token_file
 

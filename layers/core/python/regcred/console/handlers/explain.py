@@ -11,7 +11,7 @@ from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.vault.records.declared import ClusterGrants
 from regcred.views import annotation
-from regcred.views.explanation import Answer, Held, Known, World, explain
+from regcred.views.explanation import Held, ImageExplanation, Known, World, explain
 
 
 def form(visit: Visit) -> Response:
@@ -43,7 +43,7 @@ def _page(
     text: str,
     namespace: str,
     cluster: str,
-    told: list[tuple[manifest.Pasted, World, list[tuple[Answer, str]]]] | None = None,
+    told: list[tuple[manifest.Pasted, World, list[tuple[ImageExplanation, str]]]] | None = None,
     error: str = "",
     status: int = 200,
 ) -> Response:
@@ -105,7 +105,7 @@ def _granted(visit: Visit, cluster: str, project: str, namespace: str, *, refuse
     return Held.YES if placed else Held.UNKNOWN
 
 
-def _offer(item: Answer, world: World) -> str:
+def _offer(item: ImageExplanation, world: World) -> str:
     """The annotation to add for an image that has none, or nothing."""
     if item.reference is not None:
         return ""

@@ -19,7 +19,7 @@ from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, require, require_inside, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.named_tokens import NamedTokenProvider
-from regcred.registry.slots import Token, is_token_name
+from regcred.registry.slots import NamedToken, is_token_name
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Bearer
 from regcred.registry.upstream import described, field_of, logins
@@ -216,7 +216,7 @@ class Organisation:
                 break
         return found
 
-    def create(self, name: str) -> Token:
+    def create(self, name: str) -> NamedToken:
         """Create a token that pulls the named repositories; dead ones are deleted first, since a plan holds few."""
         for token_id in self._dead:
             self.remove(token_id)
@@ -233,7 +233,7 @@ class Organisation:
         }
         answer = self._call("POST", self._url, "creating a token", ok=(201, 200), document=document)
         fields = answer.fields(what="Docker Hub")
-        return Token(
+        return NamedToken(
             id=transport.text_field(fields, "id", what="Docker Hub"),
             username=self._organisation,
             secret=SecretStr(transport.text_field(fields, "token", what="Docker Hub")),

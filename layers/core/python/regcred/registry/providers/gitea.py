@@ -23,7 +23,7 @@ from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, Server, server_host, written
 from regcred.registry.interface import MintContext
 from regcred.registry.named_tokens import NamedTokenProvider
-from regcred.registry.slots import Token
+from regcred.registry.slots import NamedToken
 from regcred.registry.transport import Answer, Basic
 from regcred.registry.upstream import field_of
 
@@ -135,13 +135,13 @@ class AccessTokens:
             found |= {str(item["id"]): str(item.get("name", "")) for item in items}
         return found
 
-    def create(self, name: str) -> Token:
+    def create(self, name: str) -> NamedToken:
         """Create a token that reads packages. It works until it is removed, which is at its next turn."""
         document = {"name": name, "scopes": [SCOPE]}
         answer = self._call("POST", self._url, "creating a token", ok=(201,), document=document)
         fields = answer.fields(what=self._server)
         (item,) = transport.identified([fields], field="id", what=self._server)
-        return Token(
+        return NamedToken(
             id=str(item["id"]),
             username=self._user,
             secret=SecretStr(transport.text_field(fields, "sha1", what=self._server)),

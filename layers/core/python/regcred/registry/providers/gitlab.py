@@ -18,7 +18,7 @@ from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, Server, server_host, written
 from regcred.registry.interface import MintContext
 from regcred.registry.named_tokens import NamedTokenProvider
-from regcred.registry.slots import Token, TokenVendor
+from regcred.registry.slots import NamedToken, TokenVendor
 from regcred.registry.tokens import at_time
 from regcred.registry.transport import Answer, Bearer
 from regcred.registry.upstream import field_of
@@ -140,13 +140,13 @@ class _Tokens:
                 break
         return found
 
-    def create(self, name: str) -> Token:
+    def create(self, name: str) -> NamedToken:
         """Create a token that reads the registry, and the dependency proxy where it is asked for."""
         what = self._definition.server
         answer = self._call("POST", self._url, "creating a token", ok=(201,), document=self._wanted(name))
         fields = answer.fields(what=what)
         (item,) = transport.identified([fields], field="id", what=what)
-        return Token(
+        return NamedToken(
             id=str(item["id"]),
             username=self._username(fields),
             secret=SecretStr(transport.text_field(fields, "token", what=what)),

@@ -24,7 +24,7 @@ from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, Server, inside, server_host, written
 from regcred.registry.interface import MintContext
 from regcred.registry.named_tokens import NamedTokenProvider
-from regcred.registry.slots import Token
+from regcred.registry.slots import NamedToken
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer, Basic
 from regcred.registry.upstream import field_of
@@ -192,7 +192,7 @@ class Robots:
                 break
         return found
 
-    def create(self, name: str) -> Token:
+    def create(self, name: str) -> NamedToken:
         """Create a robot that pulls.
 
         The maker's permissions are checked first: one that may create but not delete would fail a week later.
@@ -209,7 +209,7 @@ class Robots:
         self._expect(answer, "creating a robot", ok=(201,))
         fields = answer.fields(what=self._server)
         (item,) = transport.identified([fields], field="id", what=self._server)
-        return Token(
+        return NamedToken(
             id=str(item["id"]),
             username=transport.text_field(fields, "name", what=self._server),
             secret=SecretStr(transport.text_field(fields, "secret", what=self._server)),

@@ -19,19 +19,19 @@ from regcred.vault.platform.declaration import (
     default_directory,
     load,
 )
-from regcred.vault.platform.plan import Action, Verb, desired, desired_cluster, desired_project, plan
+from regcred.vault.platform.plan import PlatformStep, Verb, desired, desired_cluster, desired_project, plan
 from regcred.vault.platform.resource import State
 from regcred.vault.platform.server import PlatformServer, carry_out
 from regcred.vault.platform.system import desired_system
 from regcred.vault.store import Store
 
 __all__ = [
-    "Action",
     "ClusterTrust",
     "Declaration",
     "LambdaIamTrust",
     "LambdaTrust",
     "Platform",
+    "PlatformStep",
     "Verb",
     "apply_platform",
     "default_directory",
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 
-def plan_platform(vault: hvac.Client, platform: Platform) -> list[Action]:
+def plan_platform(vault: hvac.Client, platform: Platform) -> list[PlatformStep]:
     """What differs from the declaration and from ``platform/projects``; nothing is changed.
 
     Args:
@@ -63,7 +63,7 @@ def plan_platform(vault: hvac.Client, platform: Platform) -> list[Action]:
     return plan(server.observe({*wanted, *server.ours()}), wanted)
 
 
-def apply_platform(vault: hvac.Client, platform: Platform, *, prune: bool = False) -> list[Action]:
+def apply_platform(vault: hvac.Client, platform: Platform, *, prune: bool = False) -> list[PlatformStep]:
     """Make Vault as declared. What is right already is left alone, so a second run does nothing.
 
     Args:
@@ -80,7 +80,7 @@ def apply_platform(vault: hvac.Client, platform: Platform, *, prune: bool = Fals
     return carry_out(_open(vault, platform)[0], plan_platform(vault, platform), prune=prune)
 
 
-def ensure_project(vault: hvac.Client, platform: Platform, project: str) -> list[Action]:
+def ensure_project(vault: hvac.Client, platform: Platform, project: str) -> list[PlatformStep]:
     """Set up one project: its policies, its groups, and the clusters that ``platform/projects/P`` lets read it.
 
     Call it after each change of that document. Where only members change, ``regcred-platform-admin`` is enough. A
@@ -95,7 +95,9 @@ def ensure_project(vault: hvac.Client, platform: Platform, project: str) -> list
     return _ensure(server, desired_project(platform, project, readers))
 
 
-def ensure_cluster(vault: hvac.Client, platform: Platform, cluster: str, trust: ClusterTrust) -> list[Action]:
+def ensure_cluster(
+    vault: hvac.Client, platform: Platform, cluster: str, trust: ClusterTrust
+) -> list[PlatformStep]:
     """Set up the sign-in of one cluster, or exchange its keys.
 
     Returns:
@@ -116,7 +118,7 @@ def _open(vault: hvac.Client, platform: Platform) -> tuple[PlatformServer, Platf
     return PlatformServer(vault, quotas=platform.has_quotas), platform
 
 
-def _ensure(server: PlatformServer, wanted: State) -> list[Action]:
+def _ensure(server: PlatformServer, wanted: State) -> list[PlatformStep]:
     return carry_out(server, plan(server.observe(wanted), wanted), prune=False)
 
 

@@ -16,7 +16,7 @@ from regcred.vault.platform.declaration import (
     LambdaTrust,
     Platform,
 )
-from regcred.vault.platform.resource import Kind, Resource, State
+from regcred.vault.platform.resource import Resource, ResourceKind, State
 from regcred.vault.platform.undeclared import foreign
 
 PREFIX = "regcred-"
@@ -50,7 +50,7 @@ class Verb(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class PlatformStep:
     """One step."""
 
     verb: Verb
@@ -65,31 +65,33 @@ class Action:
         return f"{self.verb} {self.resource}{changed}"
 
 
-def plan(current: State, desired: State) -> list[Action]:
+def plan(current: State, desired: State) -> list[PlatformStep]:
     """The steps from ``current`` to ``desired``, in an order that works; empty if nothing differs.
 
     Args:
         current: What Vault holds of ours.
         desired: What it shall hold. Of other values only those are compared that :func:`foreign` knows to matter.
     """
-    actions: list[Action] = []
+    actions: list[PlatformStep] = []
     for resource in sorted(desired, key=_rank):
         wanted, held = desired[resource], current.get(resource)
         if held is None:
-            actions.append(Action(Verb.CREATE, resource, wanted))
+            actions.append(PlatformStep(Verb.CREATE, resource, wanted))
             continue
         resets = foreign(resource.kind, held, wanted)
         changed = [name for name, value in wanted.items() if held.get(name) != value]
         if changed or resets:
             names = tuple(sorted({*changed, *resets}))
-            actions.append(Action(Verb.UPDATE, resource, {**wanted, **resets}, names))
+            actions.append(PlatformStep(Verb.UPDATE, resource, {**wanted, **resets}, names))
     extra = [resource for resource in current if resource not in desired]
-    actions.extend(Action(Verb.DELETE, resource, {}) for resource in sorted(extra, key=_rank, reverse=True))
+    actions.extend(
+        PlatformStep(Verb.DELETE, resource, {}) for resource in sorted(extra, key=_rank, reverse=True)
+    )
     return actions
 
 
 def _rank(resource: Resource) -> tuple[int, str]:
-    return list(Kind).index(resource.kind), resource.name
+    return list(ResourceKind).index(resource.kind), resource.name
 
 
 def desired(platform: Platform, readers: Mapping[str, Iterable[str]]) -> State:
@@ -116,17 +118,17 @@ def desired_project(platform: Platform, project: str, readers: Iterable[str]) ->
     state: dict[Resource, Mapping[str, Any]] = {}
     for policy in PROJECT_POLICIES:
         name = project_group(project, policy)
-        state[Resource(Kind.POLICY, name)] = {"policy": platform.policy(policy, project=project)}
-        state[Resource(Kind.GROUP, name)] = {"policies": [name]}
+        state[Resource(ResourceKind.POLICY, name)] = {"policy": platform.policy(policy, project=project)}
+        state[Resource(ResourceKind.GROUP, name)] = {"policies": [name]}
     if platform.declaration.events:
         events = f"{PREFIX}reader-events-{project}"
-        state[Resource(Kind.POLICY, events)] = {
+        state[Resource(ResourceKind.POLICY, events)] = {
             "policy": platform.policy("project-reader-events", project=project)
         }
         readers_name = project_group(project, "project-reader")
-        state[Resource(Kind.GROUP, readers_name)] = {"policies": sorted([events, readers_name])}
+        state[Resource(ResourceKind.GROUP, readers_name)] = {"policies": sorted([events, readers_name])}
     members = sorted(f"{CLUSTER}{cluster}" for cluster in readers)
-    readers_group = Resource(Kind.GROUP, project_group(project, "project-reader"))
+    readers_group = Resource(ResourceKind.GROUP, project_group(project, "project-reader"))
     state[readers_group] = {**state[readers_group], "members": members}
     return state
 
@@ -143,14 +145,14 @@ def desired_cluster(platform: Platform, cluster: str) -> State:
     if platform.declaration.events:
         role["token_policies"] = [f"{PREFIX}sync", f"{PREFIX}sync-events"]
     return {
-        Resource(Kind.METHOD, name): {
+        Resource(ResourceKind.METHOD, name): {
             "type": "jwt",
             "description": f"sync of the cluster {cluster} (Regcred)",
         },
-        Resource(Kind.METHOD_CONFIG, name): _jwt_config(trust),
-        Resource(Kind.ROLE, f"{name}/{SYNC_ROLE}"): role,
-        Resource(Kind.ENTITY, name): {"metadata": {"cluster": cluster}},
-        Resource(Kind.ALIAS, name): {"method": name, "name": trust.subject},
+        Resource(ResourceKind.METHOD_CONFIG, name): _jwt_config(trust),
+        Resource(ResourceKind.ROLE, f"{name}/{SYNC_ROLE}"): role,
+        Resource(ResourceKind.ENTITY, name): {"metadata": {"cluster": cluster}},
+        Resource(ResourceKind.ALIAS, name): {"method": name, "name": trust.subject},
         **_web_roles(platform, name, trust),
         **_sign_in_quota(platform, name),
     }
@@ -159,7 +161,7 @@ def desired_cluster(platform: Platform, cluster: str) -> State:
 def _web_roles(platform: Platform, method: str, trust: ClusterTrust) -> State:
     accounts = {CONSOLE_ROLE: trust.console_service_account, TOKEN_ROLE: trust.token_service_account}
     return {
-        Resource(Kind.ROLE, f"{method}/{role}"): _jwt_role(platform, role, audience=trust.audience)
+        Resource(ResourceKind.ROLE, f"{method}/{role}"): _jwt_role(platform, role, audience=trust.audience)
         | {"bound_subject": trust.subject_of(account)}
         for role, account in accounts.items()
         if account
@@ -181,12 +183,12 @@ def _base(platform: Platform) -> State:
     declaration = platform.declaration
     mount = declaration.mount
     state: dict[Resource, Mapping[str, Any]] = {
-        Resource(Kind.MOUNT, mount.path): {"type": "kv", "options": {"version": "2"}},
-        Resource(Kind.MOUNT_CONFIG, mount.path): {"max_versions": 1, "cas_required": True},
+        Resource(ResourceKind.MOUNT, mount.path): {"type": "kv", "options": {"version": "2"}},
+        Resource(ResourceKind.MOUNT_CONFIG, mount.path): {"max_versions": 1, "cas_required": True},
         **_quota(platform, "requests", mount.path, declaration.quotas.requests_per_second),
     }
     for policy in (*POLICIES, *(["sync-events"] if declaration.events else [])):
-        state[Resource(Kind.POLICY, f"{PREFIX}{policy}")] = {"policy": platform.policy(policy)}
+        state[Resource(ResourceKind.POLICY, f"{PREFIX}{policy}")] = {"policy": platform.policy(policy)}
     if declaration.lambda_jwt:
         state |= _lambda_jwt(platform, declaration.lambda_jwt)
     if declaration.lambda_iam:
@@ -196,12 +198,15 @@ def _base(platform: Platform) -> State:
 
 def _lambda_jwt(platform: Platform, trust: LambdaTrust) -> State:
     state: dict[Resource, Mapping[str, Any]] = {
-        Resource(Kind.METHOD, LAMBDA_JWT): {"type": "jwt", "description": "dispatch and rotate (Regcred)"},
-        Resource(Kind.METHOD_CONFIG, LAMBDA_JWT): _jwt_config(trust),
+        Resource(ResourceKind.METHOD, LAMBDA_JWT): {
+            "type": "jwt",
+            "description": "dispatch and rotate (Regcred)",
+        },
+        Resource(ResourceKind.METHOD_CONFIG, LAMBDA_JWT): _jwt_config(trust),
         **_sign_in_quota(platform, LAMBDA_JWT),
     }
     for role, subjects in _lambda_roles(trust).items():
-        state[Resource(Kind.ROLE, f"{LAMBDA_JWT}/{role}")] = _jwt_role(
+        state[Resource(ResourceKind.ROLE, f"{LAMBDA_JWT}/{role}")] = _jwt_role(
             platform, role, audience=trust.audience
         ) | {"bound_claims": {"sub": subjects}}
     return state
@@ -215,12 +220,15 @@ def _lambda_iam(platform: Platform, trust: LambdaIamTrust) -> State:
         "iam_endpoint": trust.iam_endpoint,
     }
     state: dict[Resource, Mapping[str, Any]] = {
-        Resource(Kind.METHOD, LAMBDA_IAM): {"type": "aws", "description": "dispatch and rotate (Regcred)"},
-        Resource(Kind.METHOD_CONFIG, LAMBDA_IAM): config,
+        Resource(ResourceKind.METHOD, LAMBDA_IAM): {
+            "type": "aws",
+            "description": "dispatch and rotate (Regcred)",
+        },
+        Resource(ResourceKind.METHOD_CONFIG, LAMBDA_IAM): config,
         **_sign_in_quota(platform, LAMBDA_IAM),
     }
     for role, arns in _lambda_roles(trust).items():
-        state[Resource(Kind.ROLE, f"{LAMBDA_IAM}/{role}")] = _token(platform, role) | {
+        state[Resource(ResourceKind.ROLE, f"{LAMBDA_IAM}/{role}")] = _token(platform, role) | {
             "auth_type": "iam",
             "bound_iam_principal_arn": arns,
             "resolve_aws_unique_ids": trust.resolve_unique_ids,
@@ -273,7 +281,7 @@ def _quota(platform: Platform, name: str, path: str, rate: int) -> State:
         return {}
     namespace = f"{platform.namespace}/" if platform.namespace else ""
     name = f"{quota_prefix(platform.namespace)}{name}"
-    return {Resource(Kind.QUOTA, name): {"path": f"{namespace}{path}/", "rate": rate}}
+    return {Resource(ResourceKind.QUOTA, name): {"path": f"{namespace}{path}/", "rate": rate}}
 
 
 def quota_prefix(namespace: str) -> str:

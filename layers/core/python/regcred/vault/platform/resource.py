@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Kind(StrEnum):
+class ResourceKind(StrEnum):
     """A kind of thing in Vault, in the order in which they must be made."""
 
     MOUNT = "secrets engine"
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 class Resource:
     """One thing in Vault. A role's name is ``<method>/<role>``; an alias is named as its entity."""
 
-    kind: Kind
+    kind: ResourceKind
     name: str
 
     def __str__(self) -> str:

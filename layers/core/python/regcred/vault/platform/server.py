@@ -15,8 +15,8 @@ from hvac.exceptions import InvalidPath
 
 from regcred.errors import ConflictError, MalformedError
 from regcred.vault.http import without_namespace
-from regcred.vault.platform.plan import CLUSTER, PREFIX, Action, Verb, quota_prefix
-from regcred.vault.platform.resource import Kind, Resource
+from regcred.vault.platform.plan import CLUSTER, PREFIX, PlatformStep, Verb, quota_prefix
+from regcred.vault.platform.resource import Resource, ResourceKind
 
 
 class PlatformServer:
@@ -41,22 +41,22 @@ class PlatformServer:
     def ours(self) -> list[Resource]:
         """All resources outside the mount that are named as ours, and the roles of our sign-in methods."""
         methods = [name for name in self._methods if name.startswith(PREFIX)]
-        resources = [Resource(Kind.METHOD, name) for name in methods]
+        resources = [Resource(ResourceKind.METHOD, name) for name in methods]
         resources += [
-            Resource(Kind.ROLE, f"{method}/{role}")
+            Resource(ResourceKind.ROLE, f"{method}/{role}")
             for method in methods
             for role in self._list(f"auth/{method}/role")
         ]
         for kind, path in (
-            (Kind.POLICY, "sys/policies/acl"),
-            (Kind.ENTITY, "identity/entity/name"),
-            (Kind.GROUP, "identity/group/name"),
+            (ResourceKind.POLICY, "sys/policies/acl"),
+            (ResourceKind.ENTITY, "identity/entity/name"),
+            (ResourceKind.GROUP, "identity/group/name"),
         ):
             resources += [Resource(kind, name) for name in self._list(path) if name.startswith(PREFIX)]
         if self._quotas:
             names = (self._answer(self._root.list, "sys/quotas/rate-limit") or {}).get("keys", [])
             prefix = quota_prefix(self.namespace)
-            resources += [Resource(Kind.QUOTA, name) for name in names if name.startswith(prefix)]
+            resources += [Resource(ResourceKind.QUOTA, name) for name in names if name.startswith(prefix)]
         return resources
 
     def has_documents(self, mount: str) -> bool:
@@ -68,7 +68,7 @@ class PlatformServer:
         names = self._entities.values()
         return frozenset(name.removeprefix(CLUSTER) for name in names if name.startswith(CLUSTER))
 
-    def apply(self, action: Action) -> None:
+    def apply(self, action: PlatformStep) -> None:
         """Carry out one action.
 
         Raises:
@@ -90,31 +90,31 @@ class PlatformServer:
         for cache in ("_methods", "_mounts", "_entities"):
             self.__dict__.pop(cache, None)
 
-    def _write(self, action: Action) -> None:
+    def _write(self, action: PlatformStep) -> None:
         kind, values = action.resource.kind, action.values
-        if kind in {Kind.MOUNT, Kind.METHOD} and "type" in action.changed:
+        if kind in {ResourceKind.MOUNT, ResourceKind.METHOD} and "type" in action.changed:
             raise ConflictError(
                 f"{action.resource} exists and is of another type than {values['type']}; move it away, or choose another name"
             )
         match kind:
-            case Kind.METHOD if action.verb is Verb.UPDATE:
+            case ResourceKind.METHOD if action.verb is Verb.UPDATE:
                 self._post(f"{_path(action.resource)}/tune", values)
-            case Kind.MOUNT if action.verb is Verb.UPDATE:
+            case ResourceKind.MOUNT if action.verb is Verb.UPDATE:
                 self._post(f"{_path(action.resource)}/tune", values)
-            case Kind.ALIAS:
+            case ResourceKind.ALIAS:
                 self._write_alias(action.resource.name, values)
-            case Kind.ROLE if _loses_unique_ids(action):
+            case ResourceKind.ROLE if _loses_unique_ids(action):
                 # Vault takes no change of this value from true to false, only a new role.
                 self._vault.adapter.delete(f"/v1/{_path(action.resource)}")
                 self._post(_path(action.resource), values)
-            case Kind.ENTITY:
+            case ResourceKind.ENTITY:
                 for alias in self._other_aliases(action.resource.name):
                     self._vault.adapter.delete(f"/v1/identity/entity-alias/id/{alias}")
                 body = {name: value for name, value in values.items() if name != "other_aliases"}
                 self._post(_path(action.resource), body)
-            case Kind.QUOTA:
+            case ResourceKind.QUOTA:
                 self._root.post(f"/v1/{_path(action.resource)}", json=dict(values))
-            case Kind.GROUP:
+            case ResourceKind.GROUP:
                 # Only what differs: who may set members need not be allowed to set policies.
                 changed = {name: values[name] for name in action.changed or values}
                 self._post(_path(action.resource), self._group_body(action.resource, changed))
@@ -122,7 +122,7 @@ class PlatformServer:
                 self._post(_path(action.resource), values)
 
     def _write_alias(self, entity: str, values: Mapping[str, Any]) -> None:
-        held = self._read(Resource(Kind.ALIAS, entity)) or {}
+        held = self._read(Resource(ResourceKind.ALIAS, entity)) or {}
         body = {
             "name": values["name"],
             "canonical_id": self._entity_ids[entity],
@@ -146,30 +146,33 @@ class PlatformServer:
 
     def _read(self, resource: Resource) -> Mapping[str, Any] | None:  # noqa: PLR0911 - one per kind
         kind, name = resource.kind, resource.name
-        if kind in {Kind.METHOD_CONFIG, Kind.ROLE} and name.partition("/")[0] not in self._methods:
+        if (
+            kind in {ResourceKind.METHOD_CONFIG, ResourceKind.ROLE}
+            and name.partition("/")[0] not in self._methods
+        ):
             return None
-        if kind is Kind.SIGNING_KEY and name.partition("/")[0] not in self._mounts:
+        if kind is ResourceKind.SIGNING_KEY and name.partition("/")[0] not in self._mounts:
             return None
-        if kind is Kind.MOUNT_CONFIG and not self.has_documents(name):
+        if kind is ResourceKind.MOUNT_CONFIG and not self.has_documents(name):
             return None
         match kind:
-            case Kind.MOUNT:
+            case ResourceKind.MOUNT:
                 return self._mounts.get(name)
-            case Kind.METHOD:
+            case ResourceKind.METHOD:
                 return self._methods.get(name)
-            case Kind.ALIAS:
+            case ResourceKind.ALIAS:
                 return self._alias(name)
-            case Kind.GROUP:
+            case ResourceKind.GROUP:
                 return self._group(name)
-            case Kind.ENTITY:
+            case ResourceKind.ENTITY:
                 held = self._get(_path(resource))
                 return held and {**held, "other_aliases": self._other_aliases(name)}
-            case Kind.QUOTA:
+            case ResourceKind.QUOTA:
                 return self._answer(self._root.get, _path(resource))
         return self._get(_path(resource))
 
     def _adapter(self, resource: Resource) -> Adapter:
-        return self._root if resource.kind is Kind.QUOTA else self._vault.adapter
+        return self._root if resource.kind is ResourceKind.QUOTA else self._vault.adapter
 
     def _other_aliases(self, entity: str) -> list[str]:
         """Ids of aliases that let somebody else than the cluster's own sign-in method sign in as the cluster."""
@@ -234,33 +237,35 @@ def _path(resource: Resource) -> str:
     method, _, role = resource.name.partition("/")
     config = "config/client" if resource.name.endswith("-iam") else "config"
     return {
-        Kind.MOUNT: f"sys/mounts/{resource.name}",
-        Kind.MOUNT_CONFIG: f"{resource.name}/config",
-        Kind.SIGNING_KEY: f"{method}/keys/{role}",
-        Kind.IDENTITY_KEY: f"identity/oidc/key/{resource.name}",
-        Kind.IDENTITY_ROLE: f"identity/oidc/role/{resource.name}",
-        Kind.POLICY: f"sys/policies/acl/{resource.name}",
-        Kind.METHOD: f"sys/auth/{resource.name}",
-        Kind.METHOD_CONFIG: f"auth/{resource.name}/{config}",
-        Kind.ROLE: f"auth/{method}/role/{role}",
-        Kind.ENTITY: f"identity/entity/name/{resource.name}",
-        Kind.ALIAS: f"identity/entity/name/{resource.name}",
-        Kind.GROUP: f"identity/group/name/{resource.name}",
-        Kind.QUOTA: f"sys/quotas/rate-limit/{resource.name}",
+        ResourceKind.MOUNT: f"sys/mounts/{resource.name}",
+        ResourceKind.MOUNT_CONFIG: f"{resource.name}/config",
+        ResourceKind.SIGNING_KEY: f"{method}/keys/{role}",
+        ResourceKind.IDENTITY_KEY: f"identity/oidc/key/{resource.name}",
+        ResourceKind.IDENTITY_ROLE: f"identity/oidc/role/{resource.name}",
+        ResourceKind.POLICY: f"sys/policies/acl/{resource.name}",
+        ResourceKind.METHOD: f"sys/auth/{resource.name}",
+        ResourceKind.METHOD_CONFIG: f"auth/{resource.name}/{config}",
+        ResourceKind.ROLE: f"auth/{method}/role/{role}",
+        ResourceKind.ENTITY: f"identity/entity/name/{resource.name}",
+        ResourceKind.ALIAS: f"identity/entity/name/{resource.name}",
+        ResourceKind.GROUP: f"identity/group/name/{resource.name}",
+        ResourceKind.QUOTA: f"sys/quotas/rate-limit/{resource.name}",
     }[resource.kind]
 
 
-def _loses_unique_ids(action: Action) -> bool:
+def _loses_unique_ids(action: PlatformStep) -> bool:
     return "resolve_aws_unique_ids" in action.changed and not action.values["resolve_aws_unique_ids"]
 
 
-def _remedy(action: Action) -> str:
-    if action.resource.kind is Kind.POLICY and "subscribe_event_types" in str(action.values.get("policy")):
+def _remedy(action: PlatformStep) -> str:
+    if action.resource.kind is ResourceKind.POLICY and "subscribe_event_types" in str(
+        action.values.get("policy")
+    ):
         return "; only HashiCorp Vault has events, so set 'events: false' for OpenBao"
     return ""
 
 
-def carry_out(server: PlatformServer, actions: Iterable[Action], *, prune: bool) -> list[Action]:
+def carry_out(server: PlatformServer, actions: Iterable[PlatformStep], *, prune: bool) -> list[PlatformStep]:
     """Carry out actions in order; deletions only with ``prune``. Returns those that were carried out."""
     done = []
     for action in actions:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from regcred.errors import MissingError
 from regcred.vault.platform.declaration import Platform
 from regcred.vault.platform.plan import PREFIX
-from regcred.vault.platform.resource import Kind, Resource, State
+from regcred.vault.platform.resource import Resource, ResourceKind, State
 
 TRANSIT = "regcred-transit"
 """Where the transit engine is mounted."""
@@ -43,24 +43,24 @@ def desired_system(platform: Platform) -> State:
         return {}
     policy = f"{PREFIX}platform-admin"
     return {
-        Resource(Kind.MOUNT, TRANSIT): {"type": "transit"},
+        Resource(ResourceKind.MOUNT, TRANSIT): {"type": "transit"},
         **{
-            Resource(Kind.SIGNING_KEY, f"{TRANSIT}/{key}"): {"type": "ecdsa-p256"}
+            Resource(ResourceKind.SIGNING_KEY, f"{TRANSIT}/{key}"): {"type": "ecdsa-p256"}
             for key in (ACCESS_KEY, LOGIN_KEY)
         },
-        Resource(Kind.IDENTITY_KEY, CLIENT_ID): {
+        Resource(ResourceKind.IDENTITY_KEY, CLIENT_ID): {
             "allowed_client_ids": [CLIENT_ID],
             "algorithm": "ES256",
             "rotation_period": 86400,
             "verification_ttl": 3600,
         },
-        Resource(Kind.IDENTITY_ROLE, CLIENT_ID): {
+        Resource(ResourceKind.IDENTITY_ROLE, CLIENT_ID): {
             "key": CLIENT_ID,
             "client_id": CLIENT_ID,
             "ttl": IDENTITY_TOKEN_SECONDS,
         },
         # Who is in it is set elsewhere: they are people.
-        Resource(Kind.GROUP, PLATFORM_ADMINS): {"policies": [policy]},
+        Resource(ResourceKind.GROUP, PLATFORM_ADMINS): {"policies": [policy]},
     }
 
 

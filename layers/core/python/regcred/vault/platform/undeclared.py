@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from regcred.vault.platform.resource import Kind
+from regcred.vault.platform.resource import ResourceKind
 
 _TUNING = {
     "token_type": ("default-service",),
@@ -19,23 +19,23 @@ _TUNING = {
 }
 """Defaults of ``config`` of a secrets engine or sign-in method."""
 
-_DEFAULTS: Mapping[Kind, Mapping[str, tuple[Any, ...]]] = {
-    Kind.MOUNT: _TUNING,
-    Kind.METHOD: _TUNING,
-    Kind.MOUNT_CONFIG: {"delete_version_after": ("0s",)},
-    Kind.METHOD_CONFIG: {"namespace_in_state": (True,), "max_retries": (-1,)},
-    Kind.ROLE: {"bound_claims_type": ("string",), "role_type": ("jwt",)},
-    Kind.ENTITY: {},
-    Kind.QUOTA: {"interval": (1,)},
+_DEFAULTS: Mapping[ResourceKind, Mapping[str, tuple[Any, ...]]] = {
+    ResourceKind.MOUNT: _TUNING,
+    ResourceKind.METHOD: _TUNING,
+    ResourceKind.MOUNT_CONFIG: {"delete_version_after": ("0s",)},
+    ResourceKind.METHOD_CONFIG: {"namespace_in_state": (True,), "max_retries": (-1,)},
+    ResourceKind.ROLE: {"bound_claims_type": ("string",), "role_type": ("jwt",)},
+    ResourceKind.ENTITY: {},
+    ResourceKind.QUOTA: {"interval": (1,)},
 }
 """By kind, the values that are not empty and still the server's own choice. A kind that is not here is not looked at."""
 
-_IGNORED: Mapping[Kind, frozenset[str]] = {
-    Kind.MOUNT: frozenset({"default_lease_ttl", "max_lease_ttl", "identity_token_key"}),
-    Kind.METHOD: frozenset({"default_lease_ttl", "max_lease_ttl", "identity_token_key"}),
-    Kind.MOUNT_CONFIG: frozenset(),
+_IGNORED: Mapping[ResourceKind, frozenset[str]] = {
+    ResourceKind.MOUNT: frozenset({"default_lease_ttl", "max_lease_ttl", "identity_token_key"}),
+    ResourceKind.METHOD: frozenset({"default_lease_ttl", "max_lease_ttl", "identity_token_key"}),
+    ResourceKind.MOUNT_CONFIG: frozenset(),
     # How Vault itself signs in at AWS is set by its operators: its keys, or the role that it takes on.
-    Kind.METHOD_CONFIG: frozenset(
+    ResourceKind.METHOD_CONFIG: frozenset(
         {
             "status",
             "access_key",
@@ -49,17 +49,19 @@ _IGNORED: Mapping[Kind, frozenset[str]] = {
         }
     ),
     # The unique id that Vault has looked up, and how people sign in by a browser.
-    Kind.ROLE: frozenset({"role_id", "bound_iam_principal_id", "callback_mode", "poll_interval"}),
-    Kind.QUOTA: frozenset({"name", "type", "group_by"}),
+    ResourceKind.ROLE: frozenset({"role_id", "bound_iam_principal_id", "callback_mode", "poll_interval"}),
+    ResourceKind.QUOTA: frozenset({"name", "type", "group_by"}),
 }
 
-_CHECKED: Mapping[Kind, frozenset[str]] = {Kind.ENTITY: frozenset({"policies", "disabled", "other_aliases"})}
+_CHECKED: Mapping[ResourceKind, frozenset[str]] = {
+    ResourceKind.ENTITY: frozenset({"policies", "disabled", "other_aliases"})
+}
 """Kinds of which only these values matter: the others tell of its history."""
 
 _EMPTY: Mapping[type, Any] = {bool: False, int: 0, float: 0, str: "", list: [], dict: {}}
 
 
-def foreign(kind: Kind, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+def foreign(kind: ResourceKind, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The values that somebody has set and nobody declared, each with what it must be reset to.
 
     Args:
@@ -70,7 +72,7 @@ def foreign(kind: Kind, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> d
     defaults = _DEFAULTS.get(kind)
     if defaults is None:
         return {}
-    values = held.get("config") or {} if kind in {Kind.MOUNT, Kind.METHOD} else held
+    values = held.get("config") or {} if kind in {ResourceKind.MOUNT, ResourceKind.METHOD} else held
     names = [name for name in values if name not in wanted and name not in _IGNORED.get(kind, ())]
     if kind in _CHECKED:
         names = [name for name in names if name in _CHECKED[kind]]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from regcred.rotate import Event, Rotate
     from regcred.vault.http import Server
-    from regcred.vault.platform import Action, Platform
+    from regcred.vault.platform import Platform, PlatformStep
     from regcred.vault.store import Store
 
 
@@ -119,19 +119,19 @@ class OwnPlatform:
         """See :class:`regcred.vault.platform.Platform`."""
         return self.platform.notes
 
-    def plan(self) -> list[Action]:
+    def plan(self) -> list[PlatformStep]:
         """See :func:`regcred.vault.platform.plan_platform`."""
         from regcred.vault.platform import plan_platform
 
         return plan_platform(self.vault, self.platform)
 
-    def apply(self, *, prune: bool) -> list[Action]:
+    def apply(self, *, prune: bool) -> list[PlatformStep]:
         """See :func:`regcred.vault.platform.apply_platform`."""
         from regcred.vault.platform import apply_platform
 
         return apply_platform(self.vault, self.platform, prune=prune)
 
-    def ensure_project(self, project: str) -> list[Action]:
+    def ensure_project(self, project: str) -> list[PlatformStep]:
         """See :func:`regcred.vault.platform.ensure_project`."""
         from regcred.vault.platform import ensure_project
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from regcred.console.keys import VaultKeys
 from regcred.vault.kv2 import connect
-from regcred.vault.login import JwtLogin, Login, Token, token_file
+from regcred.vault.login import JwtLogin, VaultLogin, VaultToken, token_file
 from regcred.wiring.console import application, log_to, utc_now
 from regcred.wiring.console.settings import ConsoleSettings
 
@@ -67,7 +67,7 @@ def serve() -> int:
     return 0
 
 
-def _application(settings: ConsoleSettings, login: Login, *, ca_file: str) -> ASGIApp:
+def _application(settings: ConsoleSettings, login: VaultLogin, *, ca_file: str) -> ASGIApp:
     log_to()
     server = settings.server(ca_file)
     told = settings.told
@@ -87,8 +87,8 @@ class _AwsLogin:
     def __init__(self, settings: ConsoleSettings) -> None:
         self._settings = settings
 
-    def login(self, client: hvac.Client, now: datetime) -> Token:
-        """See :class:`Login`."""
+    def login(self, client: hvac.Client, now: datetime) -> VaultToken:
+        """See :class:`VaultLogin`."""
         from regcred.wiring.aws import vault_login
 
         return vault_login(self._settings).login(client, now)

@@ -27,7 +27,7 @@ from regcred.wiring.sync.settings import SyncSettings
 if TYPE_CHECKING:
     from regcred.cluster.session import Session
     from regcred.vault.http import Server
-    from regcred.vault.login import Login
+    from regcred.vault.login import VaultLogin
 
 
 def vault_server(settings: SyncSettings) -> Server:
@@ -41,7 +41,7 @@ def vault_server(settings: SyncSettings) -> Server:
     return Server(settings.vault_addr, namespace=settings.vault_namespace, ca_file=settings.vault_ca_file)
 
 
-def cluster_login(settings: SyncSettings) -> Login:
+def cluster_login(settings: SyncSettings) -> VaultLogin:
     """The sign-in as the cluster, by the projected ServiceAccount token."""
     from regcred.vault.login import JwtLogin, token_file
 
@@ -49,7 +49,7 @@ def cluster_login(settings: SyncSettings) -> Login:
     return JwtLogin(mount, settings.vault_role, token_file(settings.vault_token_file))
 
 
-def open_store(settings: SyncSettings, login: Login | None = None) -> Store:
+def open_store(settings: SyncSettings, login: VaultLogin | None = None) -> Store:
     """The mount, signed in to as the cluster, or as ``login`` says.
 
     Raises:
@@ -62,7 +62,9 @@ def open_store(settings: SyncSettings, login: Login | None = None) -> Store:
     )
 
 
-def vault_changes(settings: SyncSettings, meter: Meter, login: Login | None = None) -> AsyncIterator[str]:
+def vault_changes(
+    settings: SyncSettings, meter: Meter, login: VaultLogin | None = None
+) -> AsyncIterator[str]:
     """Vault's own events, where the server has them."""
     from regcred.vault.events import changes
     from regcred.vault.http import VaultSession, client
@@ -152,7 +154,7 @@ async def sync_once(
     *,
     dry_run: bool = False,
     say: Callable[[str], None] = print,
-    login: Login | None = None,
+    login: VaultLogin | None = None,
     context: str | None = None,
 ) -> Report:
     """One run, as a CronJob or a person asks for it; says the plan if ``dry_run``, else what was done.
@@ -175,7 +177,7 @@ async def sync_once(
 
 
 async def sync_forever(
-    settings: SyncSettings, *, login: Login | None = None, context: str | None = None
+    settings: SyncSettings, *, login: VaultLogin | None = None, context: str | None = None
 ) -> None:
     """Run the loop until SIGTERM or SIGINT.
 

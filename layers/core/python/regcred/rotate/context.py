@@ -18,7 +18,7 @@ from regcred.registry.definition import BaseDefinition, check_allowed
 from regcred.registry.interface import Identity, MintContext, Provider, Verifier
 from regcred.registry.parsing import parse
 from regcred.rotate import entries
-from regcred.rotate.claim import Held
+from regcred.rotate.claim import HeldClaim
 from regcred.rotate.decide import NOBODY, Answered, Seen
 from regcred.rotate.outcome import Announced, Done, Outcome, Result
 from regcred.vault.records.declared import ProjectPolicy
@@ -89,13 +89,13 @@ class Tools:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class RotationContext:
     """What a handler works with."""
 
     tools: Tools
     policy: ProjectPolicy
     seen: Seen
-    held: Held
+    claim: HeldClaim
     until: datetime | None = None
     """No further registry starts after this time."""
 
@@ -120,7 +120,7 @@ class Turn:
         check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
         return definition, self.tools.provider_for(definition.provider)
 
-    def context(self, definition: BaseDefinition) -> MintContext:
+    def mint_context(self, definition: BaseDefinition) -> MintContext:
         """What the provider works with. Reads the upstream secret if there is one.
 
         Raises:
@@ -141,7 +141,7 @@ class Turn:
             identity=tools.identities.of(seen.reference.project, self.policy),
             upstream=upstream.value.fields if upstream else {},
             in_force=seen.stored.value.revocation_id if seen.stored else "",
-            journal=self.held,
+            slot_store=self.claim,
         )
 
     def result(
