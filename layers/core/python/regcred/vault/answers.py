@@ -1,4 +1,4 @@
-"""What an answer of HashiCorp Vault or OpenBao means. The only place that reads the servers' own words; pure.
+"""What an answer of HashiCorp Vault or OpenBao means. Only this module reads the servers' texts. Pure.
 
 Statuses: https://developer.hashicorp.com/vault/api-docs#http-status-codes and https://openbao.org/api-docs/#http-status-codes.
 Neither server has codes for causes, only texts, so the words below are compared. Each says in which file of the servers'
@@ -71,7 +71,7 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 class NotSentError(TransientError):
-    """The request has not been acted on for sure: any may be repeated."""
+    """The server has certainly not acted on the request, so any request may be repeated."""
 
 
 class NoLeaderError(NotSentError):

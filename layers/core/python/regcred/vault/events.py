@@ -29,10 +29,10 @@ EVERYTHING = ""
 """Yielded instead of a path when anything may have been missed."""
 
 REFUSED = frozenset({403, 404})
-"""The answers to the handshake of servers that have no events, or none for us."""
+"""The handshake answers of servers without events, or without the right to them."""
 
 EVENT_MAX = 64 * 1024
-"""The longest event that is read, in bytes; one has less than 2 kB. The connection is given up at a longer one."""
+"""The longest event to read, in bytes. Usual events have less than 2 kB. A longer one ends the connection."""
 
 PING = 30.0
 """Seconds between pings; a connection that does not answer them is dead."""
@@ -64,7 +64,7 @@ async def changes(
         token: Gives the token for a new connection; is called for each.
         mount: The KV v2 mount.
         patience: How long to wait between connections.
-        told: Is told why there is no connection: ``refused``, ``broken``; or ``connected``.
+        told: Called with the state of the connection: ``refused``, ``broken`` or ``connected``.
     """
     wait = patience.first
     # aiohttp follows a redirect, and would send the token to wherever it leads.

@@ -34,7 +34,7 @@ from regcred.vault import answers
 from regcred.vault.answers import NoLeaderError, NotSentError, RefusedTokenError
 
 ATTEMPTS = 4
-"""How often a request is sent at most when the failure may pass."""
+"""The most attempts for a request after transient failures."""
 
 FLOOR = 0.2
 """Shortest wait before the second attempt, in seconds, doubled each time; OpenBao's Retry-After may be 0."""
@@ -43,13 +43,13 @@ ELECTION = 15.0
 """How long after the last good answer a request waits for a new leader, in seconds. A node that steps down stays away for ten."""
 
 ELECTION_ATTEMPTS = 12
-"""How often a request is sent at most while there is no leader."""
+"""The most attempts for a request while there is no leader."""
 
 LONGEST = 2.0
-"""Longest wait of our own choice before another attempt, in seconds."""
+"""The longest back-off before another attempt, in seconds."""
 
 PATIENCE = 5.0
-"""Longest wait for another attempt, in seconds; a server that asks for more is left to the caller."""
+"""The longest wait for another attempt, in seconds. If a server asks for more, the caller decides."""
 
 REPLICATION = 0.25
 """How long a conflict waits where a standby may have answered the read before it, in seconds."""
@@ -58,19 +58,19 @@ IDLE = 60.0
 """How long connections may be idle and still be used, in seconds: a check-and-set write over one that was forgotten is lost."""
 
 INDEX_LIFE = 30.0
-"""How long a state that we have seen is asked for of a standby, in seconds; replication takes milliseconds."""
+"""How long a standby is asked for a state that the client has seen, in seconds. Replication takes milliseconds."""
 
 HOPS = 4
-"""How many nodes are asked for one request at most, while they redirect."""
+"""The most nodes that one request asks while they redirect."""
 
 ANSWER_MAX = 16 * 1024 * 1024
-"""The largest answer that is read, in bytes. A document has 1 MiB at most; a list of 100,000 names has some MB."""
+"""The largest answer to read, in bytes. A document has at most 1 MiB; a list of 100,000 names has some MB."""
 
 ANSWER_SECONDS = 60.0
 """How long one answer may take to arrive in all, in seconds."""
 
 THREADS = 32
-"""How many connections are kept open, one per thread that asks at the same time."""
+"""How many connections stay open: one for each thread that sends at the same time."""
 
 _MOVED = {codes.temporary_redirect, codes.permanent_redirect}
 _INDEX = "X-Vault-Index"
@@ -121,13 +121,13 @@ Around = Callable[[], AbstractContextManager[None]]
 
 
 class TokenSource(Protocol):
-    """Who gives the session its token."""
+    """Gives the session its token."""
 
     def token(self) -> SecretStr:
         """The token to send."""
 
     def refused(self, token: SecretStr) -> bool:
-        """Learn that the server refused this token; answer whether another one may fare better."""
+        """Record that the server refused this token. Returns whether another token may work."""
 
 
 class VaultSession(requests.Session):
@@ -298,7 +298,8 @@ class VaultSession(requests.Session):
             raise TransientError(f"{where}: no usable answer ({type(error).__name__})") from None
 
     def _close_idle(self) -> None:
-        """Close connections that a Lambda has slept over: whatever lies between may have forgotten them without a word."""
+        """Close connections that were idle while a Lambda was frozen, because a firewall may have dropped them
+        silently."""
         with self._lock:
             now = self._clock()
             if now - self._used >= IDLE:
@@ -348,7 +349,7 @@ def _position(index: str) -> int:
 
 
 def _repeatable(error: TransientError, kwargs: Mapping[str, Any]) -> bool:
-    """Whether a second attempt can't do harm: only a check-and-set write that may have been applied is not repeated."""
+    """Whether a second attempt is safe. Only a check-and-set write that may have been applied is not."""
     body = kwargs.get("json") or {}
     return isinstance(error, NotSentError) or "cas" not in body.get("options", {})
 

@@ -1,4 +1,4 @@
-"""What Regcred needs of a KV v2 mount, so that Vault, OpenBao and a fake can stand in for each other."""
+"""The interface of a KV v2 mount, for Vault, OpenBao and a fake."""
 
 from __future__ import annotations
 

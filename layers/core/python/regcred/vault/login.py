@@ -22,13 +22,13 @@ from pydantic import SecretStr
 from regcred.errors import MalformedError, MissingError, RegcredError, TransientError
 
 RENEW_SHARE = 1 / 3
-"""The last share of a token's life, in which a new one is fetched."""
+"""The last share of a token's life, in which the client fetches a new one."""
 
 TRUSTED = timedelta(seconds=30)
-"""How young a token is when a refusal can't be for its age: that one is a missing permission."""
+"""The age under which a refusal can't be due to an expired token, but only to a missing permission."""
 
 RETRY = timedelta(seconds=10)
-"""How long a token that still lives is used after a new one could not be had."""
+"""How long a valid token is used after the fetch of a new one failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,8 @@ class VaultToken:
 class VaultLogin(Protocol):
     """One way to sign in.
 
-    Raises:
-        RefusedError: Vault does not accept who we are.
-        TransientError: Vault, or who vouches for us, can't be reached.
-        MissingError: There is nothing to sign in with; the text says what to do.
+    Raises: RefusedError: Vault does not accept the identity. TransientError: Vault, or the identity's issuer,
+    can't be reached. MissingError: There is nothing to sign in with; the text says what to do.
     """
 
     def login(self, client: hvac.Client, now: datetime) -> VaultToken:
@@ -140,7 +138,7 @@ class TokenLogin:
 
 
 def token_file(path: Path) -> Callable[[], SecretStr]:
-    """A callable that reads a projected token anew each time: the kubelet replaces it before it expires.
+    """A callable that reads a projected token again each time, because the kubelet replaces it before it expires.
 
     The callable raises MissingError if the file can't be read, MalformedError if it is empty.
     """

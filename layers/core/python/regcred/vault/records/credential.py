@@ -1,4 +1,4 @@
-"""The credential as it lies in Vault, ready to project: flat string fields, read by other tools too."""
+"""The credential in Vault: flat string fields, which other tools read too."""
 
 from __future__ import annotations
 

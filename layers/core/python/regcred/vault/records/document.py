@@ -26,7 +26,7 @@ FIELD_MAX = 80
 """Characters of a field's name that are shown."""
 
 MESSAGE_MAX = 300
-"""Characters that are told of one wrong field."""
+"""The most characters of the message about one wrong field."""
 
 
 def written(pattern: str, what: str) -> AfterValidator:

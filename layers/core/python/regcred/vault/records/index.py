@@ -143,7 +143,7 @@ class Index(Record):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How much is told of each registry where not all fits."""
+    """How much the index contains about each registry if not everything fits."""
 
     hosts: int
     text: int

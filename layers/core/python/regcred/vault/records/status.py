@@ -24,7 +24,7 @@ class Placement(Record):
     details: dict[str, str] = {}
     """By namespace, what the cluster's API server said when it denied the last write or removal: a quota, a webhook, a
     policy. Where ``refused`` is ``not-written``, it is the reason. One printable line of foreign text, 400 characters at most.
-    Show it as it is, with the advice to mend the cause: sync tries again every half minute."""
+    Show it as it is, with the advice to fix the cause. Sync retries every half minute."""
     held: dict[str, str] = {}
     """By namespace, why the Secret would be removed (``unneeded``, ``removed``). The brake holds these removals
     until somebody runs ``regcred sync --once --confirm-removals``."""

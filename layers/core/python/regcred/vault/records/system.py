@@ -36,9 +36,9 @@ class SystemConfig(Declared):
     token_url: str = Field(pattern=r"https?://[^\s?#]+", max_length=512)
     """Where the token server is reached, without a path."""
     issuer: str = Field(max_length=255)
-    """The ``iss`` of access tokens, as the registry is told (REGISTRY_AUTH_TOKEN_ISSUER)."""
+    """The ``iss`` of access tokens, as in the registry's settings (REGISTRY_AUTH_TOKEN_ISSUER)."""
     service: str = Field(max_length=255)
-    """The ``aud`` of access tokens, as the registry is told (REGISTRY_AUTH_TOKEN_SERVICE)."""
+    """The ``aud`` of access tokens, as in the registry's settings (REGISTRY_AUTH_TOKEN_SERVICE)."""
     key_header: Literal["kid", "x5c"] = "kid"
     """How an access token names its key: by its id, for a JWK set (Distribution 3), or by its certificate, for a bundle (2.8 and 3)."""
     token_seconds: int = Field(default=300, ge=60, le=3600)

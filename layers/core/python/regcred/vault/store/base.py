@@ -50,7 +50,7 @@ class Records:
 
     def _readable(self, path: str, model: type[R]) -> Versioned[R | None]:
         """As :meth:`_current`, but what can't be read counts as nothing."""
-        # The version comes before the look: who mends it meanwhile makes the check-and-set fail.
+        # The version is read first. If somebody fixes the document meanwhile, the check-and-set fails.
         version = self._kv.version(path)
         try:
             return self._current(path, model)

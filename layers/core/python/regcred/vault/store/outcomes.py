@@ -108,7 +108,7 @@ class OutcomeRecords(Records):
         known: Container[str] | None = None,
         seen: Versioned[History] | None = None,
     ) -> None:
-        """Add one outcome to each of these registries' history; one that can't be read is begun anew.
+        """Add one outcome to the history of each of these registries. A history that can't be read is replaced.
 
         Args:
             project: The project.

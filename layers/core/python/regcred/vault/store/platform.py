@@ -33,7 +33,7 @@ class PlatformRecords(Records):
         Args:
             project: Its name.
             change: What is to be of what there is; may be called more than once.
-            anew: Whether a document that can't be read counts as none, and is replaced.
+            anew: Whether to replace a document that can't be read.
         """
         return self._update(project_path(project), ProjectPolicy, change, anew=anew)
 
