@@ -52,7 +52,7 @@ class BoundedAdapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
     ) -> Any:
-        """See the base class, which documents this way to bring a context of one's own."""
+        """See the base class, which documents this way to set a TLS context."""
         host, settings = map(dict, super().build_connection_pool_key_attributes(request, verify, cert))
         for name in ("ca_certs", "ca_cert_dir"):
             settings.pop(name, None)

@@ -187,7 +187,7 @@ def own_setup() -> Iterator[None]:
     """Say what is missing to ask AWS at all: a function has it from Lambda, a person must bring it.
 
     Raises:
-        MissingError: There is no region, or there are no credentials of one's own.
+        MissingError: There is no region, or the process has no credentials.
     """
     from botocore.exceptions import (
         NoCredentialsError,

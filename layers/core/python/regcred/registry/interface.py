@@ -108,7 +108,7 @@ class SlotStore(Protocol):
         """What was saved last; empty slots if nothing was."""
 
     def latest(self) -> Slots:
-        """What is saved now, by whomever; reading it does not renew the right to write."""
+        """The slots that are stored now. Reading them does not renew the right to write."""
 
     def write(self, slots: Slots) -> None:
         """Save.
@@ -147,7 +147,8 @@ class Provider(Protocol, Generic[DefinitionT_contra]):
     def mint(self, definition: DefinitionT_contra, context: MintContext) -> Credential:
         """Fetch a new credential; its hosts and expiry come from the vendor's answer.
 
-        One without an expiry is the upstream secret itself: it is checked a few times a day instead of minted anew.
+        One without an expiry is the upstream secret itself: it is checked a few times a day instead of minted
+        again.
         """
 
     def revoke(

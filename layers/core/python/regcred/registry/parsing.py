@@ -14,7 +14,7 @@ from regcred.registry.definition import BaseDefinition
 from regcred.wording import worded
 
 PROBLEMS_MAX = 10
-"""The most problems of one definition that are told."""
+"""The most problems of one definition to report."""
 
 PROBLEM_MAX = 500
 """The longest line about one problem, in characters."""

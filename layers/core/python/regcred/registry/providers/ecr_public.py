@@ -56,7 +56,7 @@ class EcrPublicDefinition(BaseDefinition):
         return HOSTS
 
     def limits(self) -> tuple[str, ...]:
-        """None: whoever signs in, and whoever does not, can pull all that is public."""
+        """None: everybody can pull public images, signed in or not."""
         return ()
 
 

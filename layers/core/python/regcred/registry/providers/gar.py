@@ -199,7 +199,7 @@ def _access_token(definition: GarDefinition, identity: Identity) -> tuple[Secret
             credentials.refresh(request)
         return SecretStr(str(credentials.token)), credentials.expiry
     except (GoogleAuthError, ValueError, TypeError, AttributeError, KeyError):
-        # Raised anew below, outside of this block: these exceptions carry the vendor's whole answer.
+        # Raised again below, outside of this block, because these exceptions carry the vendor's whole answer.
         pass
     if request.last is not None:
         transport.expect(request.last, what=what, remedy=_remedy(request.last_url, definition))

@@ -111,7 +111,7 @@ class GhcrProvider:
         )
 
     def revoke(self, definition: GhcrDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """End the token with itself: an App's by its holder, a classic one by whoever knows it.
+        """End the token with itself: an App's token by its holder, a classic one by anybody who knows it.
 
         Contracts: https://docs.github.com/rest/apps/installations (DELETE /installation/token) and
         https://docs.github.com/rest/credentials/revoke, which not every GitHub Enterprise Server has.

@@ -1,4 +1,4 @@
-"""Quay (quay.io and one's own): a robot that trusts the project's role, or a robot's static token.
+"""Quay (quay.io and your own server): a robot that trusts the project's role, or a robot's static token.
 
 Contract: keyless robot federation, ``GET /oauth2/federation/robot/token``
 (github.com/quay/quay, util/security/federated_robot_auth.py; https://docs.projectquay.io/manage_quay.html). A refusal is a
