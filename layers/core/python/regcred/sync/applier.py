@@ -45,7 +45,7 @@ AT_ONCE = timedelta(seconds=5)
 """A server that asks for a longer pause than this is asked again later, and other work goes on meanwhile."""
 
 TOLD_AFTER = 3
-"""Failures in a row after which owners are told of an error that may pass by itself."""
+"""Failures in a row after which owners get an Event about a transient error."""
 
 LOOK_AGAIN = timedelta(seconds=30)
 """How long after a look at live Pods the next look is worth its request, however short the grace."""
@@ -100,7 +100,7 @@ class Applier:
     Args:
         cluster: Where to write.
         sources: Where credentials come from.
-        ledger: Is told of each success.
+        ledger: Records each success.
         clock: Tells the time.
         meter: Measures.
         touched: Is called with the namespace after each write, so that it is looked at again.
@@ -299,7 +299,7 @@ class Applier:
             )
 
     def words_of(self, action: Action, error: RegcredError) -> str:
-        """What the owner of a workload is told of a failure; empty if nothing yet."""
+        """The text about a failure for the owner of a workload; empty if nothing yet."""
         if isinstance(error, DeniedError):
             return error.words
         key = key_of(action)

@@ -47,7 +47,7 @@ WRITE_AHEAD = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a sync is told by its settings."""
+    """The settings of a sync."""
 
     rules: Rules
     kinds: tuple[Kind, ...] = WORKLOADS

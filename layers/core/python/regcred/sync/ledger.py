@@ -85,7 +85,7 @@ class Ledger:
     async def load(self) -> None:
         """Read the documents of all projects.
 
-        A broken document counts as empty and is written anew: what is needed enters it again.
+        A broken document counts as empty and is written again. Each needed Secret enters it again.
 
         Raises:
             TransientError, RefusedError: Vault can't be read; nothing is known.

@@ -22,13 +22,13 @@ class Outcomes:
     """Brings what is known up to date after each action, and says what must be looked at again.
 
     Args:
-        inventory: Is told what was written to ServiceAccounts.
-        evictions: Is told which ServiceAccounts have changed.
+        inventory: Records what was written to ServiceAccounts.
+        evictions: Records which ServiceAccounts have changed.
         rules: The settings.
         touch: Has namespaces looked at again.
         emit: Queues an Event unless it was written before.
         events: Knows which Events were written.
-        words_of: What owners are told of a failure; empty if nothing.
+        words_of: Gives the text about a failure for owners; empty if there is none.
     """
 
     inventory: Inventory

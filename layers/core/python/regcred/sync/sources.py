@@ -26,7 +26,7 @@ BEHIND_FOR = timedelta(minutes=5)
 
 
 class Sources:
-    """Vault as one cluster's sync sees it. A failure keeps what was known before and is told by ``problems``.
+    """Vault as one cluster's sync sees it. A failure keeps what was known before, and ``problems`` reports it.
 
     Args:
         store: The mount.
@@ -152,7 +152,7 @@ class Sources:
         }
 
     def fetch(self, wanted: Iterable[tuple[Reference, int]]) -> None:
-        """Begin to read credentials that will be asked for; what goes wrong is told to whoever asks."""
+        """Start to read credentials that will be needed. The later read raises any failure."""
         for reference, version in wanted:
             if self._fitting(reference, version) is None and reference not in self._reading:
                 self._begin(reference, version)
