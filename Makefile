@@ -75,7 +75,7 @@ kustomize: install ## Render the Helm chart into infra/kubernetes/kustomize
 	@$(BIN)/python infra/kubernetes/kustomize/render.py "$$($(BIN)/python -c 'from realparts.build import binary; print(binary("helm"))')"
 
 .PHONY: lock
-lock: install ## Lock all dependencies anew, with hashes
+lock: install ## Lock all dependencies again, with hashes
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	$(LOCK) layers/deps/requirements.in -c requirements/dev.txt -o layers/deps/requirements.txt
 	$(LOCK) layers/deps/requirements-aws.in -c requirements/dev.txt -o layers/deps/requirements-aws.txt

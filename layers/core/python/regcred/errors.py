@@ -1,6 +1,6 @@
 """Every error that Regcred raises on purpose.
 
-The class says what may be done about it: only :class:`TransientError` is worth another try with the same input.
+The class says whether a retry helps: only :class:`TransientError` is worth another try with the same input.
 Messages name the input that was wrong and the remedy, and never hold a secret or a raw response body.
 """
 
@@ -18,19 +18,19 @@ class ErrorAnswer:
     status: int
     """The HTTP status. It alone is not a cause."""
     reason: str = ""
-    """The server's own word for the cause; empty if the answer was not in the server's format."""
+    """The server's code for the cause; empty if the answer was not in the server's format."""
     about: str = ""
     """The resource that the answer is about, as in ``namespaces``."""
     causes: frozenset[str] = frozenset()
-    """The server's own words for single causes."""
+    """The server's codes for single causes."""
     fields: frozenset[str] = frozenset()
     """The fields of the request that are wrong."""
     words: str = ""
-    """What the server tells people: one printable line. It may repeat the request, so it can hold a secret."""
+    """The server's text for people: one printable line. It may repeat the request, so it can contain a secret."""
 
 
 class RegcredError(Exception):
-    """Base of all errors raised on purpose; ``str()`` of it is one line that can be shown to a user.
+    """Base of all errors that Regcred raises on purpose. Its ``str()`` is one line that a user may see.
 
     Args:
         message: What was wrong with which input, and what to do, in one line without secrets.
@@ -38,7 +38,7 @@ class RegcredError(Exception):
 
     kind = "error"
     answer: ErrorAnswer | None = None
-    """What the server answered, where an answer in its own format caused this error."""
+    """The server's answer, if an answer in the server's format caused this error."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
@@ -49,7 +49,7 @@ class TransientError(RegcredError):
 
     Args:
         message: See :class:`RegcredError`.
-        retry_after: How long the other side asked to be left alone, if it said so.
+        retry_after: How long the other side asked to wait, if it did.
     """
 
     kind = "transient"
@@ -60,28 +60,28 @@ class TransientError(RegcredError):
 
 
 class TooSoonError(TransientError):
-    """Nothing is wrong, but what was asked for would end something that is still in use: ask again after ``retry_after``."""
+    """The request would end something that is still in use. Ask again after ``retry_after``."""
 
 
 class UnverifiedError(TransientError):
-    """A credential could not be tried at its registry, so nothing shows that it is good."""
+    """A credential could not be verified at its registry."""
 
     kind = "unverified"
 
 
 class RefusedError(RegcredError):
-    """The other side understood and said no: a wrong secret, a missing permission, an untrusted caller."""
+    """The other side understood and refused: a wrong secret, a missing permission, an untrusted caller."""
 
     kind = "refused"
 
 
 class MalformedError(RegcredError):
-    """An input can't be understood.
+    """An input can't be parsed.
 
     Args:
         message: See :class:`RegcredError`.
         field: The field that is wrong, as its owner would write it (``scope.repositories[0]``), or ``""``.
-        problems: Every field that is wrong, with what is wrong with it, where the message tells of several.
+        problems: Each wrong field with its problem, if the message names several.
     """
 
     kind = "malformed"
@@ -93,7 +93,7 @@ class MalformedError(RegcredError):
 
 
 class MissingError(RegcredError):
-    """What was asked for does not exist (and that is known, not guessed from a failure)."""
+    """The object does not exist. This is known, not guessed from a failure."""
 
     kind = "missing"
 

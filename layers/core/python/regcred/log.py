@@ -81,6 +81,9 @@ def guard(logger: logging.Logger) -> None:
 
 
 def bug(error: Exception) -> dict[str, str]:
-    """What may be told of an error of no type of ours: its kind and place. Its text may hold anything."""
+    """What may be logged about an error that is not one of our types: its type and place.
+
+    Its text may contain a secret.
+    """
     place = extract_tb(error.__traceback__)[-1]
     return {"error": type(error).__name__, "at": f"{place.filename}:{place.lineno}"}

@@ -29,7 +29,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    r"""Several lines, each as by :func:`printable`; the line ends ``\n`` stay."""
+    r"""Several lines, each as by :func:`printable`. The newlines stay."""
     return "\n".join(map(printable, text.split("\n")))
 
 

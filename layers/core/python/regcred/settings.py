@@ -1,4 +1,4 @@
-"""What each function is told by its environment, by type. No secret is among it.
+"""The settings of each function, from its environment. None is a secret.
 
 Plain pydantic on purpose: pydantic-settings would add a sixth to rotate's cold start for what is one mapping.
 """

@@ -1,4 +1,4 @@
-"""Words for people: what is wrong with a field, in the project's words instead of pydantic's; spans of time; counts. Pure."""
+"""Text for people: problems with fields (instead of pydantic's texts), durations and counts. Pure."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ _WORDS = {
     "datetime_from_date_parsing": _TIME,
     "timezone_aware": _TIME,
 }
-"""By pydantic's type of an error; what stands in braces is the model's, never what was given."""
+"""Texts by pydantic's error type. Values in braces come from the model, never from the input."""
 
 
 def worded(item: Mapping[str, Any]) -> str:
-    """What is wrong, and what to write instead.
+    """Say what is wrong, and what to write instead.
 
     Args:
-        item: One of ``ValidationError.errors()``, with its context. One that our own validators raised speaks for itself.
+        item: One of ``ValidationError.errors()``, with its context. The text of our own validators is used as it
+        is.
     """
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
@@ -63,7 +64,7 @@ _UNITS = (
 
 
 def duration(span: timedelta) -> str:
-    """A span in its two largest units (``5h 12m``); negative ones as if positive."""
+    """A duration in its two largest units (``5h 12m``). The sign is ignored."""
     rest = abs(span)
     parts: list[str] = []
     for unit, size in _UNITS:
@@ -76,7 +77,7 @@ def duration(span: timedelta) -> str:
 
 
 def expires_in(expires_at: datetime | None, now: datetime) -> str:
-    """How long a credential lives yet; ``never`` for a static one."""
+    """The remaining life of a credential; ``never`` for a static one."""
     if expires_at is None:
         return "never"
     if expires_at <= now:

@@ -14,17 +14,17 @@ from regcred.vault.records.index import Index, IndexEntry, State
 
 
 class RotationReason(StrEnum):
-    """Why a registry needs attention. Only a hint: rotate decides anew from what Vault says by then."""
+    """Why a registry needs attention. This is only a hint: rotate decides again, from the documents in Vault."""
 
     REVOKE = "revoke"
-    """Its owner asked for the end of its credential."""
+    """Its owner asked to revoke its credential."""
     NEW = "new"
     DUE = "due"
     """Its refresh time has come, or the next attempt of a failing one."""
     EDITED = "edited"
     ASKED = "asked"
     CHECK = "check"
-    """A static credential's turn to be compared with its upstream and verified."""
+    """It is time to compare a static credential with its upstream secret and to verify it."""
     REMOVED = "removed"
 
 
@@ -66,7 +66,7 @@ class RotationMessage(BaseModel):
 
 
 def due(entry: IndexEntry | None, *, now: datetime) -> RotationReason | None:
-    """What time and state alone ask for; None if the registry can be left alone.
+    """Return what the time and state alone require; None if nothing.
 
     A revoked registry stays as it is until its owner asks for a rotation. A removed one whose definition is back
     is a new one, and stays removed in the index until its first success.
@@ -82,9 +82,9 @@ def due(entry: IndexEntry | None, *, now: datetime) -> RotationReason | None:
 
 
 def served(names: Iterable[str], index: Index, *, limit: int) -> list[str]:
-    """Of a project's registries, those that are rotated; new ones over the limit wait for room.
+    """The registries of a project that are rotated. New ones over the limit wait.
 
-    What has been served before is never left out, so that a limit that is lowered ends no credential.
+    A registry that has been served is never left out, so a lower limit ends no credential.
 
     Args:
         names: The registries that are defined.
@@ -101,7 +101,7 @@ def served(names: Iterable[str], index: Index, *, limit: int) -> list[str]:
 
 
 def want_of_room(index: Index, *, limit: int) -> str:
-    """Why registries that :func:`served` leaves out are not rotated, and the remedy."""
+    """Why :func:`served` leaves registries out, and the remedy."""
     if index.full:
         return "the index of its project is full: remove registries, or put some into another project"
     return (
@@ -111,13 +111,13 @@ def want_of_room(index: Index, *, limit: int) -> str:
 
 
 def edited(entry: IndexEntry, version: int) -> bool:
-    """Whether the definition differs from the one last acted on.
+    """Whether the definition has changed since rotate last acted on it.
 
-    Not ``>``: a definition that was removed and written anew starts at version 1 again.
+    Not ``>``: a definition that was removed and written again starts at version 1.
     """
     return entry.state is not State.REVOKED and entry.definition_version != version
 
 
 def is_static(entry: IndexEntry) -> bool:
-    """Whether the entry tells of a credential that never expires and is in good order."""
+    """Whether the entry is of a static credential without a failure."""
     return entry.state is State.OK and entry.expires_at is None

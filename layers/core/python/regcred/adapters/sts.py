@@ -78,7 +78,10 @@ class ProjectIdentity:
         return client
 
     def aws(self) -> AwsCredentials:
-        """See :class:`Identity`. Who waited while another asked in vain is told the same, and asks no more."""
+        """See :class:`Identity`.
+
+        A thread that waited while another one failed gets the same error, and does not ask again.
+        """
         since = utc_now()
         with self._lock:
             if self._failed and self._failed[0] >= since:

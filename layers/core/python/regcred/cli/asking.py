@@ -27,7 +27,7 @@ PATIENCE = timedelta(minutes=7)
 """How long to wait if not told: dispatch looks every five minutes, then rotate takes its time."""
 
 TELL_EVERY = timedelta(seconds=30)
-"""How often a log without a terminal is told that the wait goes on."""
+"""How often a log without a terminal reports that the wait continues."""
 
 
 @dataclass(frozen=True, slots=True)

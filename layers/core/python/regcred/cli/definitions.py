@@ -25,7 +25,7 @@ from regcred.registry.parsing import parse
 from regcred.vault.records.declared import ProjectPolicy
 
 AUTH = "auth"
-"""The field by which a provider that knows several ways to sign in is told which."""
+"""The field that selects one of several ways to sign in."""
 
 
 class NoFieldsError(BadInputError):

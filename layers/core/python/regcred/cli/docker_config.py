@@ -54,7 +54,7 @@ def without(config: Config, host: str) -> Config:
 def _table(config: Config, name: str) -> dict[str, Any]:
     table = config.get(name) or {}
     if not isinstance(table, dict):
-        raise MalformedError(f"{name} in Docker's config.json is no table; mend the file", field=name)
+        raise MalformedError(f"{name} in Docker's config.json is not a table; fix the file", field=name)
     return table
 
 
@@ -69,9 +69,9 @@ def read(file: Path) -> Config:
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise MalformedError(f"{file}: is not JSON; mend it, or move it away", field=str(file)) from None
+        raise MalformedError(f"{file}: is not JSON; fix it, or move it away", field=str(file)) from None
     if not isinstance(content, dict):
-        raise MalformedError(f"{file}: is no JSON object; mend it, or move it away", field=str(file))
+        raise MalformedError(f"{file}: is not a JSON object; fix it, or move it away", field=str(file))
     return content
 
 

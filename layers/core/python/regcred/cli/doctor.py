@@ -1,4 +1,4 @@
-"""``regcred doctor``: looks at everything that the user may see, and says what to mend."""
+"""``regcred doctor``: checks everything that the user may see, and says what to fix."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WAITING = timedelta(minutes=15)
 
 IN_FORCE = "in force"
 FEW = 5
-"""So many registries of a project that are well are told one by one; more are counted."""
+"""The most healthy registries of a project to list one by one. Others are counted."""
 
 NAMED = 3
 """How many things a finding names."""

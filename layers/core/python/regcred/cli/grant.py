@@ -71,7 +71,7 @@ def add(
 
     if replace and not yes:
         confirm(
-            f"Begin the grants of cluster {cluster} anew? Sync then removes the Secrets of all others, until they are granted again."
+            f"Replace all grants of cluster {cluster}? Sync then removes the Secrets of all other namespaces until you grant them again."
         )
 
     def change(old: ClusterGrants | None) -> ClusterGrants:
@@ -108,7 +108,7 @@ def remove(
     """Take a project away from namespaces; from all of the cluster's if none is named.
 
     Sync removes the Secrets there within five seconds; the brake does not hold that.
-    Images that are not on the node yet can no longer be pulled then. Whoever read a Secret before may use it until it expires.
+    Images that are not on the node yet can no longer be pulled then. Anybody who read a Secret before may use it until it expires.
     """
     namespaces = (*namespaces, *more)
     with _replaceable(cluster):

@@ -44,7 +44,7 @@ LINE_SECONDS = 30.0
 
 
 class Counter(Protocol):
-    """Is told of each request that was answered, or failed (status 0)."""
+    """Called for each request that was answered or failed (status 0)."""
 
     def __call__(self, verb: str, path: str, status: int, seconds: float) -> None:
         """Count one request: its verb (``WATCH`` for a watch), what it was for, the answer, how long it took."""
@@ -56,7 +56,7 @@ class Session:
     Args:
         configuration: As ``kubernetes.aio.config`` loads it; its refresh hook is honoured, so that renewed tokens are used.
         connections: How many connections may be open, watches not counted.
-        count: Is told of every request.
+        count: Called for each request.
         most: Bytes of the largest answer that :meth:`call` reads.
     """
 
@@ -197,7 +197,7 @@ def _route(configuration: Configuration, base: str) -> dict[str, Any]:
 
 
 def unreachable(base: str, error: Exception) -> TransientError:
-    """The error for no answer; only the kind of failure is told, not the library's text."""
+    """The error for no answer. It names only the type of failure, not the library's text."""
     return TransientError(f"the API server at {base} can't be reached ({type(error).__name__})")
 
 

@@ -26,7 +26,7 @@ def sign_in_first(
 
     Args:
         seal: Seals what was typed.
-        settings: What the console is told.
+        settings: The settings of the console.
         now: The time.
         request: A request without a session that still holds.
         form: What was typed.

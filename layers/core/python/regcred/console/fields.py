@@ -20,7 +20,7 @@ from regcred.registry.descriptions import descriptions
 from regcred.registry.parsing import problems
 
 AUTH = "auth"
-"""The field by which a provider that knows several ways to sign in is told which; its first value is the keyless one."""
+"""The field that selects one of several ways to sign in. Its first value is the keyless one."""
 
 COMMON = ("description", "probe", "repositories")
 """Fields that every provider has; they come last."""

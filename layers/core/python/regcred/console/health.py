@@ -1,4 +1,4 @@
-"""What is told of the fleet: what runs out, what needs a person, and what to do about it. Pure."""
+"""The health of all registries: what expires, what needs a person, and what to do about it. Pure."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class SealingKeys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one console is told."""
+    """The settings of one console."""
 
     methods: tuple[Method, ...]
     origin: str = ""

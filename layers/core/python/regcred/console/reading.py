@@ -157,7 +157,7 @@ class Memory:
 
 
 def read_project(store: Store, name: str, memory: Memory) -> Project:
-    """Read one project. What the token may not read is left out; what is broken is told.
+    """Read one project. What the token may not read is left out. What is broken is reported.
 
     Raises:
         TransientError: Vault can't be reached.

@@ -219,7 +219,7 @@ class TokenService:
         return who_may.of_groups(groups)
 
     def _check_project(self, project: str, identity_token: SecretStr, config: SystemConfig) -> None:
-        """Refuse whoever is not the IAM role that the project's document names."""
+        """Refuse every caller except the IAM role that the project's document names."""
         policy = self.records.project(check_label(project, field="project"))
         token = identity_token.get_secret_value()
         identity = self.issuers.subject(token, config, audience=config.token_url)

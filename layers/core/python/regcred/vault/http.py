@@ -298,8 +298,7 @@ class VaultSession(requests.Session):
             raise TransientError(f"{where}: no usable answer ({type(error).__name__})") from None
 
     def _close_idle(self) -> None:
-        """Close connections that were idle while a Lambda was frozen, because a firewall may have dropped them
-        silently."""
+        """Close connections that were idle while a Lambda was frozen: a firewall may have dropped them."""
         with self._lock:
             now = self._clock()
             if now - self._used >= IDLE:

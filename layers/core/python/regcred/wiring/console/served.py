@@ -39,7 +39,7 @@ def in_cluster() -> ASGIApp:
 
 
 def serve() -> int:
-    """Serve the chart's console until it is told to end; TLS ends before the Pod.
+    """Serve the chart's console until a signal ends it. TLS ends before the Pod.
 
     Returns:
         The exit code.

@@ -1,4 +1,4 @@
-"""What the console is told by its environment, on Lambda and in a cluster."""
+"""The console's settings, from its environment, on Lambda and in a cluster."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class ConsoleSettings(Settings):
     vault_token_file: str = ""
     """In a cluster: the projected ServiceAccount token that signs the console itself in."""
     event_bus: str = ""
-    """On AWS: the bus by which dispatch is told that somebody has asked for something."""
+    """On AWS: the bus that tells dispatch about new requests."""
 
     @property
     def told(self) -> Told:
-        """What the console itself is told."""
+        """The settings of the console itself."""
         return Told(
             methods=self.console_sign_in,
             origin=self.console_url.rstrip("/"),

@@ -1,4 +1,4 @@
-"""What sync is told by its environment."""
+"""Sync's settings, from its environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _words(value: Any) -> Any:
 
 
 class SyncSettings(BaseModel):
-    """What sync is told by its environment: each field is the variable ``REGCRED_<FIELD>``. No secret is among them."""
+    """Sync's settings: each field is the variable ``REGCRED_<FIELD>``. No secret is among them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -39,7 +39,7 @@ class SyncSettings(BaseModel):
     """The cluster's own JWT sign-in method; ``regcred-cluster-<cluster>`` unless given."""
     vault_role: str = "sync"
     vault_token_file: Path = Path(TOKEN_FILE)
-    """The JWT to sign in with, read anew at each sign-in."""
+    """A file with the JWT for the sign-in. Sync reads it again at each sign-in."""
     vault_ca_file: str = ""
     mode: Mode = Mode.ADMISSION
     allowed_modes: Annotated[tuple[Mode, ...], BeforeValidator(_words)] = tuple(Mode)
@@ -94,7 +94,7 @@ class SyncSettings(BaseModel):
         return self.evict_stuck_pods or self.options().rules.allows(Mode.SERVICEACCOUNT)
 
     def options(self) -> Options:
-        """What the engine is told."""
+        """The settings of the engine."""
         rules = Rules(
             cluster=self.cluster,
             mode=self.mode,
