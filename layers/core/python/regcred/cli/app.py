@@ -50,6 +50,14 @@ class App(Root):
                 "Define which namespaces may use a project's registries.",
             ),
         },
+        "Declaring": {
+            "diff": Lazy("regcred.cli.declare", "diff", "Show what 'apply' would change."),
+            "apply": Lazy("regcred.cli.declare", "apply", "Make Vault as declared."),
+            "export": Lazy("regcred.cli.declare", "export", "Write what is in Vault as files for 'apply'."),
+            "schema": Lazy(
+                "regcred.cli.declare", "schema", "Print the JSON schema of a kind of file, for an editor."
+            ),
+        },
         "Looking": {
             "status": Lazy(
                 "regcred.cli.status",

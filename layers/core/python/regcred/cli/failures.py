@@ -31,6 +31,8 @@ class ExitCode(IntEnum):
     MISSING = 4
     TRY_AGAIN = 5
     """It may work later with the same input."""
+    DIFFERS = 6
+    """``diff`` found something that ``apply`` would change."""
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -51,6 +53,12 @@ class Failed(click.ClickException):
     """The command ran, and its outcome is a failure (a rotation that the registry refused, say)."""
 
     exit_code = ExitCode.FAILED
+
+
+class Differs(Failed):
+    """What was compared is not the same."""
+
+    exit_code = ExitCode.DIFFERS
 
 
 @contextmanager

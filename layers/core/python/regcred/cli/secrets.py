@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -36,9 +37,22 @@ def _from_file(wanted: Mapping[str, str], file: str) -> dict[str, SecretStr]:
     where, text = definitions.read_text(file, kind="upstream secret")
     if len(wanted) == 1 and (whole := _whole(wanted, text, where)):
         return whole
-    found = definitions.fields_of(text, where, kind="upstream secret")
+    return checked(wanted, definitions.fields_of(text, where, kind="upstream secret"), where)
+
+
+def is_field(name: str, wanted: Mapping[str, str]) -> bool:
+    """Whether a name is that of one of the secret's fields, or of the second value of one."""
+    return name.removesuffix(SECOND) in wanted
+
+
+def checked(wanted: Mapping[str, str], found: Mapping[str, Any], where: str) -> dict[str, SecretStr]:
+    """The fields of a secret that was read as a mapping.
+
+    Raises:
+        BadInputError: names the field that is missing, not known, or no text; never a value.
+    """
     for name in found:
-        if name.removesuffix(SECOND) not in wanted:
+        if not is_field(name, wanted):
             raise BadInputError(
                 f"{where}: {name!r} is not a field of this secret; its fields are {', '.join(wanted)}"
             )

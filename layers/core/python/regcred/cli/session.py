@@ -18,6 +18,7 @@ from regcred.cli.waiting import told
 
 if TYPE_CHECKING:
     from regcred.rotate import Rotate
+    from regcred.vault.interface import KeyValue
     from regcred.vault.platform import PlatformStep
     from regcred.vault.store import Store
     from regcred.wiring.cli.sync import Way
@@ -28,6 +29,12 @@ def _own_store() -> Store:
     from regcred.wiring.cli import store
 
     return store(told)
+
+
+def _own_vault(mount: str) -> KeyValue:
+    from regcred.wiring.cli import key_value
+
+    return key_value(told, mount)
 
 
 def _now() -> datetime:
@@ -134,6 +141,8 @@ class Session:
     """Takes the folder of the declaration, None for what comes with Regcred."""
     open_system: Callable[[], OwnSystem] = _own_system
     """The system registry, with the user's own Vault token."""
+    open_vault: Callable[[str], KeyValue] = _own_vault
+    """Takes the path of another KV v2 mount, and opens it with the user's own token."""
     nudge: Callable[[str], bool] = _nudge
     """Tells dispatch to look at a project now; False if nobody could be told."""
     rotate_here: Callable[[Store], Rotate] = _rotate_here

@@ -23,6 +23,12 @@ class Versioned(Generic[T_co]):
 
     value: T_co
     version: int
+    owner: str = ""
+    """Who declares it, where that was recorded beside the record: a name, or JSON for the grants of a cluster."""
+
+
+OWNER = "owner"
+"""The field beside a record that says who declares it. It lies in the same document, so it can't come apart from it."""
 
 
 class Records:
@@ -35,7 +41,9 @@ class Records:
         document = self._kv.read(path)
         if document is None:
             return None
-        return Versioned(model.parse(document.fields, path=path), document.version)
+        return Versioned(
+            model.parse(document.fields, path=path), document.version, document.fields.get(OWNER, "")
+        )
 
     def _current(self, path: str, model: type[R]) -> Versioned[R | None]:
         document = self._kv.read(path)
@@ -46,7 +54,9 @@ class Records:
             document = self._kv.read(path)
         if document is None:
             return Versioned(None, version)
-        return Versioned(model.parse(document.fields, path=path), document.version)
+        return Versioned(
+            model.parse(document.fields, path=path), document.version, document.fields.get(OWNER, "")
+        )
 
     def _readable(self, path: str, model: type[R]) -> Versioned[R | None]:
         """As :meth:`_current`, but what can't be read counts as nothing."""
@@ -73,9 +83,14 @@ class Records:
             if new == found.value:
                 return new
             try:
-                self._kv.write(path, new.fields(), cas=found.version)
+                self._kv.write(path, owned(new, found.owner), cas=found.version)
             except ConflictError:
                 found = None
                 continue
             return new
         raise ConflictError(f"{path}: other writers were always first; nothing was written, try again")
+
+
+def owned(record: Record, owner: str) -> dict[str, str]:
+    """The fields of a record, with its owner beside it if there is one."""
+    return {**record.fields(), OWNER: owner} if owner else record.fields()

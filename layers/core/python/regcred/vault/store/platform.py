@@ -11,7 +11,7 @@ from regcred.vault.records.paths import (
     identity_path,
     project_path,
 )
-from regcred.vault.store.base import Records, Versioned
+from regcred.vault.store.base import Records, Versioned, owned
 
 
 class PlatformRecords(Records):
@@ -37,9 +37,17 @@ class PlatformRecords(Records):
         """
         return self._update(project_path(project), ProjectPolicy, change, anew=anew)
 
-    def write_project(self, project: str, policy: ProjectPolicy, *, cas: int) -> int:
-        """Say what a project may use."""
-        return self._kv.write(project_path(project), policy.fields(), cas=cas)
+    def project_version(self, project: str) -> int:
+        """The version of what a project may use; 0 if there is none."""
+        return self._kv.version(project_path(project))
+
+    def write_project(self, project: str, policy: ProjectPolicy, *, cas: int, owner: str = "") -> int:
+        """Say what a project may use, and who declares it."""
+        return self._kv.write(project_path(project), owned(policy, owner), cas=cas)
+
+    def remove_project(self, project: str) -> None:
+        """Remove what a project may use, which ends the project; its registries must be removed before."""
+        self._kv.delete(project_path(project))
 
     def cluster(self, cluster: str) -> Versioned[ClusterGrants] | None:
         """The grants of a cluster."""
@@ -55,9 +63,9 @@ class PlatformRecords(Records):
         """Change the grants of a cluster, as :meth:`change_project` does what a project may use."""
         return self._update(cluster_path(cluster), ClusterGrants, change, anew=anew)
 
-    def write_cluster(self, cluster: str, grants: ClusterGrants, *, cas: int) -> int:
-        """Set the grants of a cluster."""
-        return self._kv.write(cluster_path(cluster), grants.fields(), cas=cas)
+    def write_cluster(self, cluster: str, grants: ClusterGrants, *, cas: int, owner: str = "") -> int:
+        """Set the grants of a cluster, and who declares which."""
+        return self._kv.write(cluster_path(cluster), owned(grants, owner), cas=cas)
 
     def clusters(self) -> list[str]:
         """The names of all clusters that have grants."""

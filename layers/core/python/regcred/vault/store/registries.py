@@ -17,7 +17,7 @@ from regcred.vault.records.paths import (
     upstream_path,
 )
 from regcred.vault.records.upstream import Upstream
-from regcred.vault.store.base import CAS_ATTEMPTS, Records, Versioned
+from regcred.vault.store.base import CAS_ATTEMPTS, Records, Versioned, owned
 
 
 class RegistryRecords(Records):
@@ -40,9 +40,11 @@ class RegistryRecords(Records):
         """The version of a registry's definition."""
         return self._kv.version(registry_path(reference))
 
-    def write_definition(self, reference: Reference, definition: Definition, *, cas: int) -> int:
-        """Write a registry's definition."""
-        return self._kv.write(registry_path(reference), definition.fields(), cas=cas)
+    def write_definition(
+        self, reference: Reference, definition: Definition, *, cas: int, owner: str = ""
+    ) -> int:
+        """Write a registry's definition, and who declares it."""
+        return self._kv.write(registry_path(reference), owned(definition, owner), cas=cas)
 
     def remove_definition(self, reference: Reference) -> None:
         """Remove a registry: its definition and upstream secret; rotate does the rest at its next sweep.

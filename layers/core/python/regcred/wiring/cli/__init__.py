@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from regcred.rotate import Event, Rotate
     from regcred.vault.http import Server
+    from regcred.vault.interface import KeyValue
     from regcred.vault.platform import Platform, PlatformStep
     from regcred.vault.store import Store
 
@@ -98,13 +99,19 @@ def store(around: Around = silently) -> Store:
     Raises:
         MalformedError: see :func:`connection`.
     """
+    from regcred.vault.store import Store
+
+    return Store(key_value(around))
+
+
+def key_value(around: Around = silently, mount: str = "") -> KeyValue:
+    """A KV v2 mount in the Vault of the user who runs this process: Regcred's own unless another is named."""
     from regcred.vault.kv2 import connect
     from regcred.vault.login import TokenLogin
-    from regcred.vault.store import Store
 
     own = connection(os.environ, Path.home())
     waiting = partial(around, f"Vault at {own.server.addr}")
-    return Store(connect(own.server, TokenLogin(own.token), mount=own.mount, around=waiting))
+    return connect(own.server, TokenLogin(own.token), mount=mount or own.mount, around=waiting)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,417 @@
+"""``regcred diff``, ``apply``, ``export`` and ``schema``: the fleet as files."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from pydantic import SecretStr
+
+from regcred.cli import definitions, secrets
+from regcred.cli.failures import BadInputError, Differs, Failed, user_input
+from regcred.cli.output import output_option, print_json, say, write, write_document
+from regcred.cli.parameters import PROJECT
+from regcred.cli.prompts import confirm
+from regcred.cli.session import Session, pass_session
+from regcred.declare import export as exporting
+from regcred.declare import files
+from regcred.declare.apply import Applier, Done
+from regcred.declare.kinds import Item, Key, Kind
+from regcred.declare.live import Live, look
+from regcred.declare.plan import Plan, Step, Terms, Verb, plan
+from regcred.declare.schema import schema as schema_of
+from regcred.errors import (
+    ConflictError,
+    MalformedError,
+    MissingError,
+    RefusedError,
+    RegcredError,
+    TransientError,
+)
+from regcred.registry.definition import BaseDefinition
+from regcred.wording import plural
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TELL_EVERY = 500
+"""Documents or steps between two words of progress."""
+
+REMOVALS = 10
+"""How many things may be taken away unless the user allows more."""
+
+STDIN = "standard input"
+
+
+def _source(command: F) -> F:
+    options = [
+        click.option(
+            "-f",
+            "--file",
+            "sources",
+            metavar="DIR|FILE|-",
+            multiple=True,
+            required=True,
+            help="Files of YAML or JSON; '-' is standard input. May be given several times.",
+        ),
+        click.option(
+            "--owner",
+            metavar="NAME",
+            default="",
+            help="The name of this source, recorded with what it declares. --prune needs it.",
+        ),
+        click.option(
+            "--prune",
+            is_flag=True,
+            help="Also remove what this owner declared before and does not declare now.",
+        ),
+        click.option("--take-over", is_flag=True, help="Also change what another owner declares."),
+        click.option(
+            "--project",
+            "projects",
+            type=PROJECT,
+            multiple=True,
+            metavar="P",
+            help="With --prune: a project to look at, where your token may not list projects.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Show what 'apply' would change.")
+@_source
+@output_option
+@pass_session
+def diff(
+    session: Session,
+    sources: Sequence[str],
+    owner: str,
+    prune: bool,
+    take_over: bool,
+    projects: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Show what 'apply' would change. Nothing is written, and no secret is read.
+
+    The exit code is 0 if nothing would change, 6 if something would, and another one if that can't be told.
+
+    \b
+    Example:
+      regcred diff -f fleet/ --owner platform --prune
+    """
+    terms = _terms(owner, prune=prune, take_over=take_over)
+    found = _compare(session, _read(sources), terms, projects)[0]
+    _show(found, as_json=as_json)
+    _check(found)
+    if found.steps:
+        raise Differs(f"{_summary(found.steps)}; 'regcred apply' makes them")
+    if not as_json:
+        say("nothing to do: all is as declared")
+
+
+@click.command(short_help="Make Vault as declared.")
+@_source
+@click.option(
+    "--allow-removals",
+    type=click.IntRange(min=0),
+    default=REMOVALS,
+    show_default=True,
+    metavar="N",
+    help="How many things may be taken away; with more, nothing is written.",
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before something is taken away.")
+@output_option
+@pass_session
+def apply(
+    session: Session,
+    sources: Sequence[str],
+    owner: str,
+    prune: bool,
+    take_over: bool,
+    projects: Sequence[str],
+    allow_removals: int,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Make Vault as declared. A second run changes nothing.
+
+    What takes something away is written first, what gives something last. A run that was interrupted, or that somebody else's write
+    stopped, goes on when it is started again.
+
+    \b
+    Examples:
+      regcred apply -f fleet/
+      regcred apply -f fleet/ --owner platform --prune --yes
+      regcred export | regcred apply -f -
+    """
+    terms = _terms(owner, prune=prune, take_over=take_over)
+    wanted = _read(sources)
+    found, live = _compare(session, wanted, terms, projects)
+    _check(found)
+    if found.removals > allow_removals:
+        _show(found, as_json=as_json)
+        raise Failed(
+            f"nothing was written: {plural(found.removals, 'thing')} would be taken away, and {allow_removals} may be;"
+            f" if that is meant, add --allow-removals {found.removals}"
+        )
+    needed = _secrets(session, wanted, found, sources)
+    if found.removals and not yes:
+        for step in found.steps:
+            if step.removals:
+                say(str(step))
+        confirm(f"Take {plural(found.removals, 'thing')} away?")
+    done = _carry_out(session, found, needed, quiet=as_json)
+    if as_json:
+        print_json(_done_json(done, found, live))
+    _report(done, as_json=as_json)
+
+
+@click.command(short_help="Write what is in Vault as files for 'apply'.")
+@click.argument("projects", metavar="[P]...", type=PROJECT, nargs=-1)
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write one file per object here.",
+)
+@pass_session
+def export(session: Session, projects: Sequence[str], directory: Path | None) -> None:
+    """Write what is in Vault as files for 'apply': of the projects that are named, or of all that you may see.
+
+    No secret is written. 'regcred export | regcred apply -f -' changes nothing.
+    """
+    live = look(session.store, [], everything=True, projects=projects)
+    for note in live.notes:
+        say(f"note: {note}")
+    count = 0
+    for key, content, secret in exporting.objects(live):
+        project = key.scope if key.kind is Kind.REGISTRY else key.name
+        if projects and project not in projects:
+            continue
+        count += 1
+        text = exporting.text(content, secret=secret)
+        if directory is None:
+            write_document(f"---\n{text}")
+            continue
+        path = directory / exporting.path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    if directory:
+        say(f"{plural(count, 'file')} written to {directory}")
+    if lost := exporting.unreadable(live):
+        raise Failed(f"not exported, since it can't be read: {', '.join(lost)}")
+
+
+@click.command()
+@click.argument("kind", type=click.Choice([str(kind) for kind in Kind], case_sensitive=False))
+def schema(kind: str) -> None:
+    """Print the JSON schema of a kind of file, for an editor."""
+    print_json(schema_of(next(known for known in Kind if known.lower() == kind.lower())))
+
+
+def _terms(owner: str, *, prune: bool, take_over: bool) -> Terms:
+    if prune and not owner:
+        raise BadInputError("--prune removes only what a source owns: name the source by --owner NAME")
+    if owner:
+        from regcred.reference import check_label
+
+        with user_input("--owner"):
+            check_label(owner, field="owner")
+    return Terms(owner, prune, take_over)
+
+
+def _read(sources: Sequence[str]) -> dict[Key, Item]:
+    texts: list[tuple[str, str]] = []
+    try:
+        for source in sources:
+            if source == "-":
+                texts.append((STDIN, sys.stdin.read()))
+            else:
+                texts += [(str(path), files.read(path)) for path in files.paths(Path(source))]
+        return files.items(texts)
+    except (MalformedError, MissingError) as error:
+        raise BadInputError(str(error)) from None
+
+
+def _compare(
+    session: Session, wanted: Mapping[Key, Item], terms: Terms, projects: Sequence[str]
+) -> tuple[Plan, Live]:
+    live = look(
+        session.store,
+        wanted,
+        everything=terms.prune,
+        projects=projects,
+        tell=partial(_tell_count, "compared"),
+    )
+    for note in live.notes:
+        say(f"note: {note}")
+    return plan(wanted, live, terms), live
+
+
+def _tell_count(what: str, count: int) -> None:
+    if count % TELL_EVERY == 0:
+        say(f"{count} {what}")
+
+
+def _show(found: Plan, *, as_json: bool) -> None:
+    for note in found.notes:
+        say(f"note: {note}")
+    if as_json:
+        print_json(
+            {
+                "steps": [_step_json(step) for step in found.steps],
+                "problems": [str(problem) for problem in found.problems],
+                "removals": found.removals,
+            }
+        )
+        return
+    for step in found.steps:
+        write(str(step))
+
+
+def _check(found: Plan) -> None:
+    """Refuse what can't be had, all of it at once."""
+    if not found.problems:
+        return
+    for problem in found.problems[:-1]:
+        say(str(problem))
+    raise BadInputError(
+        f"{found.problems[-1]} ({plural(len(found.problems), 'problem')}; nothing was written)"
+    )
+
+
+def _secrets(
+    session: Session, wanted: Mapping[Key, Item], found: Plan, sources: Sequence[str]
+) -> dict[Key, dict[str, SecretStr]]:
+    """Read all upstream secrets that are needed, before anything is written."""
+    read: dict[Key, dict[str, SecretStr]] = {}
+    from_stdin: dict[str, Any] | None = None
+    for step in found.steps:
+        if step.secret is None or not isinstance(step.to, BaseDefinition):
+            continue
+        fields = step.to.upstream_fields()
+        if step.secret.stdin:
+            if "-" in sources:
+                raise BadInputError("-f - and secretFrom: {stdin: true} can't both be standard input")
+            if from_stdin is None:
+                from_stdin = definitions.fields_of(sys.stdin.read(), STDIN, kind="upstream secrets")
+            read[step.key] = _from_stdin(step, from_stdin, fields)
+        elif step.secret.vault:
+            read[step.key] = _from_vault(session, step, fields)
+        else:
+            base = Path(wanted[step.key].source).parent
+            read[step.key] = secrets.read(fields, str(base / step.secret.file))
+    return read
+
+
+def _from_stdin(step: Step, given: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, SecretStr]:
+    own = given.get(str(step.key.reference))
+    where = f"{STDIN}: {step.key.reference}"
+    if not isinstance(own, dict):
+        raise BadInputError(f"{where}: is missing; write it as a mapping of {', '.join(fields)}")
+    return secrets.checked(fields, own, where)
+
+
+def _from_vault(session: Session, step: Step, fields: Mapping[str, str]) -> dict[str, SecretStr]:
+    source = step.secret.vault if step.secret else None
+    if source is None:
+        raise TypeError(step.key)
+    document = session.open_vault(source.mount).read(source.path)
+    where = f"{step.key}: Vault, {source.mount}/{source.path}"
+    if document is None:
+        raise BadInputError(f"{where}: there is no such secret")
+    own = {name: value for name, value in document.fields.items() if secrets.is_field(name, fields)}
+    return secrets.checked(fields, own, where)
+
+
+def _carry_out(
+    session: Session, found: Plan, needed: Mapping[Key, Mapping[str, SecretStr]], *, quiet: bool
+) -> Done:
+    refused: list[str] = []
+    platform = (
+        session.open_platform(None) if any(step.key.kind is Kind.PROJECT for step in found.steps) else None
+    )
+
+    def ensure(project: str) -> None:
+        try:
+            if platform:
+                platform.ensure_project(project)
+        except RefusedError:
+            refused.append(project)
+
+    told = Counter[str]()
+
+    def tell(step: Step) -> None:
+        told["steps"] += 1
+        if not quiet and len(found.steps) <= TELL_EVERY:
+            write(str(step))
+        elif told["steps"] % TELL_EVERY == 0:
+            say(f"{told['steps']} of {plural(len(found.steps), 'step')} done")
+
+    applier = Applier(session.store, secrets=needed, now=session.now, ensure=ensure, tell=tell)
+    done = applier.run(found)
+    if refused:
+        say(
+            f"next: a platform operator runs 'regcred platform apply', which lets clusters and people of"
+            f" {', '.join(sorted(set(refused)))} in or out; your token may not do that"
+        )
+    for project in sorted({step.key.scope for step in done.steps if step.key.kind is Kind.REGISTRY}):
+        session.nudge(project)
+    return done
+
+
+def _report(done: Done, *, as_json: bool) -> None:
+    for step, error in done.failed[:-1]:
+        say(f"{step.key}: {error}")
+    if done.failed:
+        step, error = done.failed[-1]
+        left = f"; {plural(done.not_begun, 'step')} not begun" if done.not_begun else ""
+        text = f"{step.key}: {error} ({len(done.failed)} failed, {len(done.steps)} done{left}; run it again to go on)"
+        raise _kind(error)(text)
+    if done.steps:
+        say(f"{_summary(done.steps)} made")
+        if any(step.key.kind is Kind.REGISTRY and step.verb is not Verb.REMOVE for step in done.steps):
+            say("credentials are fetched within minutes: 'regcred status' shows them")
+    elif not as_json:
+        say("nothing to do: all is as declared")
+
+
+def _kind(error: RegcredError) -> type[RegcredError | Failed]:
+    for kind in (RefusedError, ConflictError, TransientError):
+        if isinstance(error, kind):
+            return kind
+    return Failed
+
+
+def _summary(steps: Sequence[Step]) -> str:
+    counts = Counter(step.verb for step in steps)
+    verbs = ", ".join(f"{count} {verb}" for verb, count in sorted(counts.items()))
+    return f"{plural(len(steps), 'change')} ({verbs})"
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    scope = {Kind.REGISTRY: "project", Kind.GRANT: "cluster"}.get(step.key.kind)
+    return {
+        "verb": step.verb,
+        "kind": step.key.kind,
+        "name": step.key.name,
+        **({scope: step.key.scope} if scope else {}),
+        "changes": list(step.changes),
+        "removals": step.removals,
+    }
+
+
+def _done_json(done: Done, found: Plan, live: Live) -> dict[str, Any]:
+    return {
+        "done": [_step_json(step) for step in done.steps],
+        "failed": [{**_step_json(step), "error": str(error)} for step, error in done.failed],
+        "not_begun": done.not_begun,
+        "notes": [*live.notes, *found.notes],
+    }

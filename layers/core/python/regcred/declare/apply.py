@@ -1,0 +1,221 @@
+"""Writing what a plan says, phase by phase. A second run goes on where the first was interrupted: the plan is made from what is there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+
+from pydantic import SecretStr
+
+from regcred.declare.kinds import Grant, Key, Kind
+from regcred.declare.live import WORKERS, owners_of
+from regcred.declare.plan import Phase, Plan, Step, Verb
+from regcred.errors import ConflictError, RegcredError, TransientError
+from regcred.registry.binding import bind
+from regcred.registry.definition import BaseDefinition
+from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy, Request
+from regcred.vault.store import Store
+from regcred.vault.store.base import CAS_ATTEMPTS
+
+Secrets = Mapping[Key, Mapping[str, SecretStr]]
+
+_GRANTS = frozenset({Phase.GRANTS_NARROW, Phase.GRANTS_WIDEN})
+
+
+@dataclass(slots=True)
+class Done:
+    """What came of a plan."""
+
+    steps: list[Step] = field(default_factory=list)
+    failed: list[tuple[Step, RegcredError]] = field(default_factory=list)
+    not_begun: int = 0
+    """Steps that were not tried since an earlier phase failed."""
+
+
+class Applier:
+    """Writes a plan.
+
+    Args:
+        store: The records.
+        secrets: The upstream secret of each registry whose step needs one.
+        now: The time, for requests.
+        ensure: Called with a project after what it may use was written, so that Vault's groups follow.
+        tell: Called with each step that is done, from one thread.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        secrets: Secrets,
+        now: Callable[[], datetime],
+        ensure: Callable[[str], None] = lambda _: None,
+        tell: Callable[[Step], None] = lambda _: None,
+    ) -> None:
+        self._store = store
+        self._secrets = secrets
+        self._now = now
+        self._ensure = ensure
+        self._tell = tell
+        self._versions: dict[Key, int] = {}
+        self._stop = threading.Event()
+
+    def run(self, plan: Plan) -> Done:
+        """Carry out the steps. Where one of a phase fails, no later phase is begun: nothing widens before all is narrowed."""
+        done = Done()
+        for phase, steps in groupby(plan.steps, key=lambda step: step.phase):
+            found = list(steps)
+            if done.failed:
+                done.not_begun += len(found)
+                continue
+            self._phase(phase, found, done)
+        return done
+
+    def _phase(self, phase: Phase, steps: Sequence[Step], done: Done) -> None:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            futures = {pool.submit(self._batch, phase, batch): batch for batch in _batches(phase, steps)}
+            try:
+                for future in as_completed(futures):
+                    self._finish(future, futures[future], done)
+            except BaseException:  # Ctrl-C: what has begun is finished, nothing else is begun
+                self._stop.set()
+                raise
+
+    def _finish(self, future: Future[bool], batch: Sequence[Step], done: Done) -> None:
+        try:
+            if not future.result():
+                done.not_begun += len(batch)
+                return
+            for step in batch:
+                if _moves_clusters(step):
+                    self._ensure(step.key.name)
+                self._tell(step)
+        except RegcredError as error:
+            done.failed += [(step, error) for step in batch]
+            if isinstance(error, TransientError):
+                self._stop.set()  # the server is gone: the others would wait for it as well
+            return
+        done.steps += batch
+
+    def _batch(self, phase: Phase, steps: Sequence[Step]) -> bool:
+        if self._stop.is_set():
+            return False
+        if phase in _GRANTS:
+            self._grants(steps)
+        elif phase is Phase.REGISTRIES_REMOVE:
+            self._remove_registry(steps[0])
+        elif phase is Phase.REGISTRIES_WRITE:
+            self._write_registry(steps[0])
+        else:
+            self._project(steps[0])
+        return True
+
+    def _project(self, step: Step) -> None:
+        name = step.key.name
+        if not isinstance(step.to, ProjectPolicy):
+            if self._store.project_version(name) != step.version:
+                raise _changed(step)
+            self._store.remove_project(name)
+            return
+        cas = self._versions.get(step.key, step.version)
+        if step.verb is Verb.CREATE:
+            cas = self._store.project_version(name)
+            if cas and self._store.project(name) is not None:
+                raise _changed(step)
+        self._versions[step.key] = self._store.write_project(name, step.to, cas=cas, owner=step.owner)
+
+    def _remove_registry(self, step: Step) -> None:
+        # KV v2 can't delete on condition: what is written within this round trip is lost.
+        if self._store.definition_version(step.key.reference) != step.version:
+            raise _changed(step)
+        self._store.remove_definition(step.key.reference)
+
+    def _write_registry(self, step: Step) -> None:
+        """Upstream first: a definition whose secret is missing would fail at once."""
+        reference, definition = step.key.reference, step.to
+        if not isinstance(definition, BaseDefinition):
+            raise TypeError(step.key)
+        cas = step.version
+        if step.verb is Verb.CREATE:
+            cas = self._store.definition_version(reference)
+            if cas and self._store.definition(reference) is not None:
+                raise _changed(step)
+        if step.secret:
+            self._store.write_upstream(
+                reference,
+                self._secrets[step.key],
+                bound_to=bind(definition),
+                cas=self._store.upstream_version(reference),
+            )
+        record = Definition.model_validate(definition.content())
+        self._store.write_definition(reference, record, cas=cas, owner=step.owner)
+        if step.verb is not Verb.ADOPT and definition.needs_credential():
+            self._store.ask(reference, Request(action=Action.ROTATE, asked_at=self._now()))
+
+    def _grants(self, steps: Sequence[Step]) -> None:
+        """All steps of one cluster in one write; what others change in it meanwhile stays."""
+        cluster = steps[0].key.scope
+        for _ in range(CAS_ATTEMPTS):
+            found = self._store.cluster(cluster)
+            old = found.value if found else ClusterGrants()
+            owners = owners_of(found) if found else {}
+            version = found.version if found else self._store.cluster_version(cluster)
+            for step in steps:
+                _check_seen(step, old)
+            new, owners = _with(old, owners, steps)
+            record = json.dumps(owners, sort_keys=True, separators=(",", ":")) if owners else ""
+            try:
+                self._store.write_cluster(cluster, new, cas=version, owner=record)
+            except ConflictError:
+                continue
+            return
+        raise ConflictError(f"grants of cluster {cluster}: others kept writing first; run it again")
+
+
+def _moves_clusters(step: Step) -> bool:
+    """Whether Vault's groups must follow."""
+    if step.key.kind is not Kind.PROJECT or step.verb is Verb.ADOPT:
+        return False
+    if not isinstance(step.to, ProjectPolicy) or not isinstance(step.seen, ProjectPolicy):
+        return True
+    return step.to.clusters != step.seen.clusters
+
+
+def _check_seen(step: Step, grants: ClusterGrants) -> None:
+    now = {*grants.grants.get(step.key.name, [])}
+    seen = {*step.seen.namespaces} if isinstance(step.seen, Grant) else set()
+    narrowed = seen & {*step.to.namespaces} if isinstance(step.to, Grant) else set()
+    if now not in (seen, narrowed):  # the narrowing of the same plan may be done
+        raise _changed(step)
+
+
+def _with(
+    old: ClusterGrants, owners: Mapping[str, str], steps: Iterable[Step]
+) -> tuple[ClusterGrants, dict[str, str]]:
+    grants, owned, globs = dict(old.grants), dict(owners), old.globs
+    for step in steps:
+        project = step.key.name
+        grants.pop(project, None)
+        if isinstance(step.to, Grant):
+            grants[project] = list(step.to.namespaces)
+            globs = globs or step.to.globs
+        if step.verb is Verb.REMOVE or not step.owner:
+            owned.pop(project, None)
+        else:
+            owned[project] = step.owner
+    return ClusterGrants(grants=grants, globs=globs), owned
+
+
+def _batches(phase: Phase, steps: Sequence[Step]) -> list[list[Step]]:
+    if phase not in _GRANTS:
+        return [[step] for step in steps]
+    return [list(batch) for _, batch in groupby(steps, key=lambda step: step.key.scope)]
+
+
+def _changed(step: Step) -> ConflictError:
+    return ConflictError(f"{step.key}: somebody else has changed it since it was compared; run it again")

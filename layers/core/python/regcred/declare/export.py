@@ -1,0 +1,65 @@
+"""What lies in Vault as files that ``apply`` reads. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from regcred.declare.kinds import API, Key, Kind, normal
+from regcred.declare.live import Live
+
+COMMENT = "# Its upstream secret stays in Vault. To make this registry in another Vault, add secretFrom.\n"
+
+
+def objects(live: Live) -> Iterator[tuple[Key, dict[str, Any], bool]]:
+    """Each object with its content, and whether an upstream secret belongs to it. What can't be read is left out."""
+    for name, project in sorted(live.projects.items()):
+        if project.value:
+            key = Key(Kind.PROJECT, "", name)
+            spec = normal(project.value).model_dump(mode="json", exclude_defaults=True)
+            yield key, _object(key, spec), False
+    for reference, registry in sorted(live.registries.items()):
+        if registry.value:
+            key = Key(Kind.REGISTRY, reference.project, reference.registry)
+            yield key, _object(key, registry.value.content()), bool(registry.value.upstream_fields())
+    for cluster, grants in sorted(live.clusters.items()):
+        for project_name, namespaces in sorted(grants.value.grants.items() if grants.value else ()):
+            if namespaces:
+                key = Key(Kind.GRANT, cluster, project_name)
+                spec = {"namespaces": sorted(set(namespaces))}
+                globs = {"globs": True} if any("*" in name for name in namespaces) else {}
+                yield key, _object(key, spec | globs), False
+
+
+def unreadable(live: Live) -> list[str]:
+    """What can't be exported since it can't be read."""
+    return sorted(
+        [f"project {name}" for name, found in live.projects.items() if found.value is None]
+        + [f"project {name}" for name in live.hidden]
+        + [f"registry {reference}" for reference, found in live.registries.items() if found.value is None]
+        + [f"grants of cluster {name}" for name, found in live.clusters.items() if found.value is None]
+    )
+
+
+def text(content: dict[str, Any], *, secret: bool) -> str:
+    """One object as YAML."""
+    body = yaml.safe_dump(content, sort_keys=False, allow_unicode=False, width=110)
+    return (COMMENT if secret else "") + body
+
+
+def path(key: Key) -> str:
+    """Where the object lies in a folder."""
+    folder = {Kind.PROJECT: "projects", Kind.REGISTRY: "registries", Kind.GRANT: "grants"}[key.kind]
+    return "/".join(filter(None, (folder, key.scope, f"{key.name}.yaml")))
+
+
+def _object(key: Key, spec: dict[str, Any]) -> dict[str, Any]:
+    scope = {Kind.REGISTRY: {"project": key.scope}, Kind.GRANT: {"cluster": key.scope}}.get(key.kind, {})
+    return {
+        "apiVersion": API,
+        "kind": str(key.kind),
+        "metadata": {"name": key.name, **scope},
+        **({"spec": spec} if spec else {}),
+    }

@@ -1,0 +1,74 @@
+"""Reading declared objects from a file, a folder or a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from regcred.declare.kinds import Item, Key, item
+from regcred.declare.text import documents
+from regcred.errors import MalformedError, MissingError
+
+ENDINGS = (".yaml", ".yml", ".json")
+
+FILE_MAX = 32_000_000
+"""Bytes of one file that are read."""
+
+
+def paths(source: Path) -> list[Path]:
+    """The files of a folder and of all below it, sorted; hidden ones are left out. A file is itself.
+
+    Raises:
+        MissingError: There is no such file or folder, or the folder holds none.
+    """
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise MissingError(f"{source}: there is no such file or folder")
+    found = sorted(
+        path
+        for path in source.rglob("*")
+        if path.suffix in ENDINGS
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(source).parts)
+    )
+    if not found:
+        raise MissingError(f"{source}: holds no file that ends in {', '.join(ENDINGS)}")
+    return found
+
+
+def read(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        MalformedError: It is too large, or no text.
+    """
+    if path.stat().st_size > FILE_MAX:
+        raise MalformedError(f"{path}: is larger than {FILE_MAX} bytes; split it")
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedError(f"{path}: is no text in UTF-8") from None
+
+
+def items(texts: Iterable[tuple[str, str]]) -> dict[Key, Item]:
+    """The objects of all texts.
+
+    Args:
+        texts: The name of each file and its text.
+
+    Raises:
+        MalformedError: Names file, line and field; also for an object that is declared twice.
+    """
+    found: dict[Key, Item] = {}
+    for new in _items(texts):
+        if old := found.get(new.key):
+            raise MalformedError(f"{new.where}: {new.key} is declared already: {old.where}")
+        found[new.key] = new
+    return found
+
+
+def _items(texts: Iterable[tuple[str, str]]) -> Iterator[Item]:
+    for where, text in texts:
+        for document in documents(text, where):
+            yield item(document)

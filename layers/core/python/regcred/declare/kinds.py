@@ -1,0 +1,205 @@
+"""What a file may declare: kinds, their names, and the values they hold. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from regcred.declare.text import Text
+from regcred.errors import MalformedError
+from regcred.reference import Reference
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.parsing import parse
+from regcred.vault.records.declared import ClusterGrants, ProjectPolicy
+from regcred.vault.records.document import Declared, Label, malformed
+
+API = "regcred.dev/v1"
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Kind(StrEnum):
+    """The kinds of files."""
+
+    PROJECT = "Project"
+    REGISTRY = "Registry"
+    GRANT = "Grant"
+
+
+_ELSEWHERE = ("Platform", "Cluster")
+"""Kinds that are not files of this form yet."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Key:
+    """What an object is called."""
+
+    kind: Kind
+    scope: str
+    """The project of a registry, the cluster of a grant, empty for a project."""
+    name: str
+    """The registry's name; of a project and of a grant that of the project."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.scope}/{self.name}" if self.scope else f"{self.kind} {self.name}"
+
+    @property
+    def reference(self) -> Reference:
+        """The reference of a registry."""
+        return Reference(self.scope, self.name)
+
+
+class Grant(Declared):
+    """The spec of a Grant: the namespaces of a cluster that may use a project."""
+
+    namespaces: list[str] = Field(min_length=1)
+    """Exact names, or patterns (``team-a-*``) if ``globs`` is true."""
+    globs: bool = False
+    """Whether names may hold '*'. It switches patterns on for the cluster."""
+
+    @field_validator("namespaces")
+    @classmethod
+    def _sorted(cls, namespaces: list[str]) -> list[str]:
+        return sorted(set(namespaces))
+
+
+class VaultSecret(Declared):
+    """A secret in another KV v2 mount, read with the token of whoever runs the command."""
+
+    mount: str = Field(min_length=1)
+    path: str = Field(min_length=1)
+
+
+class SecretFrom(Declared):
+    """Where the upstream secret of a registry comes from; the file itself never holds it."""
+
+    file: str = ""
+    """A file of YAML or JSON; relative to the file that names it."""
+    stdin: bool = False
+    """Standard input: a mapping of ``PROJECT/REGISTRY`` to the secret's fields."""
+    vault: VaultSecret | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(map(bool, (self.file, self.stdin, self.vault))) != 1:
+            raise ValueError("write exactly one of file, stdin and vault")
+        return self
+
+    def __str__(self) -> str:
+        if self.vault:
+            return f"Vault, {self.vault.mount}/{self.vault.path}"
+        return f"file {self.file}" if self.file else "standard input"
+
+
+class Metadata(Declared):
+    """How an object is called."""
+
+    name: Label
+    project: Label | None = None
+    cluster: Label | None = None
+
+
+class Envelope(Declared):
+    """What all kinds have in common."""
+
+    apiVersion: Literal["regcred.dev/v1"]  # noqa: N815 - as Kubernetes writes it
+    kind: Kind
+    metadata: Metadata
+    spec: dict[str, Any] = Field(default_factory=dict)
+    secretFrom: SecretFrom | None = None  # noqa: N815 - as Kubernetes writes it
+
+    def key(self) -> Key:
+        """What the object is called.
+
+        Raises:
+            MalformedError: A name is missing, or is one of another kind.
+        """
+        needs = {Kind.REGISTRY: "project", Kind.GRANT: "cluster"}.get(self.kind)
+        for field in ("project", "cluster"):
+            given = getattr(self.metadata, field)
+            if field == needs and given is None:
+                raise MalformedError(
+                    f"metadata.{field}: is missing; a {self.kind} names its {field}", field="metadata"
+                )
+            if field != needs and given is not None:
+                raise MalformedError(
+                    f"metadata.{field}: is no field of a {self.kind}; take it out", field=f"metadata.{field}"
+                )
+        if self.secretFrom and self.kind is not Kind.REGISTRY:
+            raise MalformedError(f"secretFrom: is no field of a {self.kind}", field="secretFrom")
+        return Key(self.kind, getattr(self.metadata, needs) if needs else "", self.metadata.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One declared object."""
+
+    key: Key
+    value: ProjectPolicy | Grant | BaseDefinition
+    where: str
+    """File and line, for error texts."""
+    source: str = ""
+    """The file's name."""
+    secret: SecretFrom | None = None
+
+
+def item(text: Text) -> Item:
+    """Read a document.
+
+    Raises:
+        MalformedError: Names the file, the line and the field.
+    """
+    content = text.content
+    if not isinstance(content, dict):
+        raise MalformedError(f"{text.at()}: holds no object; write apiVersion, kind, metadata and spec")
+    if content.get("kind") in _ELSEWHERE:
+        raise MalformedError(
+            f"{text.at('kind')}: kind {content['kind']} is declared in platform.yaml; see 'regcred platform apply'",
+            field="kind",
+        )
+    envelope = _model(Envelope, content, text)
+    try:
+        key = envelope.key()
+    except MalformedError as error:
+        raise MalformedError(f"{text.at(error.field)}: {error}", field=error.field) from None
+    return Item(key, _value(key, envelope.spec, text), text.at(), text.where, envelope.secretFrom)
+
+
+def _value(key: Key, spec: Mapping[str, Any], text: Text) -> ProjectPolicy | Grant | BaseDefinition:
+    if key.kind is Kind.PROJECT:
+        return normal(_model(ProjectPolicy, spec, text, under="spec", name=str(key)))
+    if key.kind is Kind.GRANT:
+        grant = _model(Grant, spec, text, under="spec", name=str(key))
+        whole = {"grants": {key.name: grant.namespaces}, "globs": grant.globs}
+        _model(ClusterGrants, whole, text, under="spec.namespaces", name=str(key))
+        return grant
+    try:
+        return parse(spec, where="")
+    except MalformedError as error:
+        return parse(spec, where=f"{text.at(f'spec.{error.field}')}: {key}")
+
+
+def normal(policy: ProjectPolicy) -> ProjectPolicy:
+    """A project's bounds with each list sorted, since their order means nothing."""
+    return policy.model_copy(
+        update={
+            "hosts": sorted(set(policy.hosts)),
+            "accounts": sorted(set(policy.accounts)),
+            "clusters": sorted(set(policy.clusters)),
+            "paths": {host: sorted(set(paths)) for host, paths in sorted(policy.paths.items())},
+        }
+    )
+
+
+def _model(model: type[M], content: Any, text: Text, *, under: str = "", name: str = "") -> M:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = malformed(error, where="").field
+        path = ".".join(filter(None, (under, first)))
+        at = text.at(path)
+        raise malformed(error, where=f"{at}: {name}" if name else at) from None

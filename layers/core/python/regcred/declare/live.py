@@ -1,0 +1,187 @@
+"""What lies in Vault of the things that files declare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from regcred.declare.kinds import Key, Kind
+from regcred.errors import MalformedError, RefusedError
+from regcred.reference import Reference, is_label
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.parsing import parse
+from regcred.vault.records.declared import ClusterGrants, ProjectPolicy
+from regcred.vault.records.paths import registry_path
+from regcred.vault.store import Store, Versioned
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+WORKERS = 8
+"""Requests to Vault at a time."""
+
+OWNERS_MAX = 1_000_000
+"""Characters of a cluster's record of owners that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """A document, its version and its owner. The value is None if it can't be read."""
+
+    value: T | None
+    version: int
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRegistry(Found[BaseDefinition]):
+    """A registry's definition."""
+
+    has_secret: bool | None = None
+    """Whether its upstream secret is written; None if that was not asked, or the token may not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundGrants(Found[ClusterGrants]):
+    """The grants of a cluster; ``owners`` says by project who declares the grant."""
+
+    owners: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What was found. What is in none of the maps is known to be absent."""
+
+    projects: Mapping[str, Found[ProjectPolicy]] = field(default_factory=dict)
+    clusters: Mapping[str, FoundGrants] = field(default_factory=dict)
+    registries: Mapping[Reference, FoundRegistry] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
+    """Projects of which the token may not know what they may use."""
+    all_projects: bool = True
+    """Whether all projects were looked at, so that those that are not declared may be removed."""
+    notes: tuple[str, ...] = ()
+    """What could not be looked at, for people."""
+
+
+def look(
+    store: Store,
+    keys: Iterable[Key],
+    *,
+    everything: bool = False,
+    projects: Iterable[str] = (),
+    tell: Callable[[int], None] = lambda _: None,
+) -> Live:
+    """Read what is named, or all that the token may see.
+
+    Args:
+        store: The records.
+        keys: What is named.
+        everything: Also what is not named: to prune, and to export.
+        projects: With ``everything``, projects whose registries are read where the token may not list projects.
+        tell: Called with the number of documents read so far.
+
+    Raises:
+        RegcredError: As :class:`Store`, but for documents that can't be read.
+    """
+    keys = list(keys)
+    notes: list[str] = []
+    named = {key.scope for key in keys if key.kind is Kind.REGISTRY}
+    policies = named | {key.name for key in keys if key.kind is Kind.PROJECT} | set(projects)
+    clusters = {key.scope for key in keys if key.kind is Kind.GRANT}
+    references = {key.reference for key in keys if key.kind is Kind.REGISTRY}
+    all_projects = False
+    if everything:
+        listed = _listed(store.project_policies, "projects", notes)
+        policies, all_projects = policies | set(listed), not notes
+        clusters |= set(_listed(store.clusters, "clusters", notes))
+        folders = set(_listed(store.projects, "the projects that have registries", notes)) | policies
+    with ThreadPoolExecutor(WORKERS) as pool:
+        if everything:
+            for project, names in _each(pool, store.registries, sorted(filter(is_label, folders))).items():
+                references |= {Reference(project, name) for name in names if is_label(name)}
+        found_projects = _each(pool, lambda name: _project(store, name), sorted(filter(is_label, policies)))
+        found_clusters = _each(pool, lambda name: _cluster(store, name), sorted(filter(is_label, clusters)))
+        found = _each(pool, lambda one: _registry(store, one), sorted(references), tell)
+    return Live(
+        {name: seen for name, seen in found_projects.items() if isinstance(seen, Found)},
+        {name: seen for name, seen in found_clusters.items() if seen},
+        {reference: seen for reference, seen in found.items() if seen},
+        frozenset(name for name, seen in found_projects.items() if seen is _HIDDEN),
+        all_projects,
+        tuple(notes),
+    )
+
+
+_HIDDEN = object()
+
+
+def _listed(names: Callable[[], list[str]], what: str, notes: list[str]) -> list[str]:
+    try:
+        return names()
+    except RefusedError:
+        notes.append(f"your token may not list {what}; only those that are named are looked at")
+        return []
+
+
+def _each(
+    pool: ThreadPoolExecutor,
+    read: Callable[[K], T],
+    names: list[K],
+    tell: Callable[[int], None] = lambda _: None,
+) -> dict[K, T]:
+    found: dict[K, T] = {}
+    for name, value in zip(names, pool.map(read, names), strict=True):
+        found[name] = value
+        tell(len(found))
+    return found
+
+
+def _project(store: Store, name: str) -> Found[ProjectPolicy] | object | None:
+    try:
+        seen = store.project(name)
+    except MalformedError:
+        return Found(None, store.project_version(name))
+    except RefusedError:
+        return _HIDDEN
+    return Found(seen.value, seen.version, seen.owner) if seen else None
+
+
+def _cluster(store: Store, name: str) -> FoundGrants | None:
+    try:
+        seen = store.cluster(name)
+    except MalformedError:
+        return FoundGrants(None, store.cluster_version(name))
+    return FoundGrants(seen.value, seen.version, seen.owner, owners_of(seen)) if seen else None
+
+
+def owners_of(seen: Versioned[ClusterGrants]) -> dict[str, str]:
+    """By project, who declares the grant; empty if that record can't be read."""
+    if not seen.owner or len(seen.owner) > OWNERS_MAX:
+        return {}
+    try:
+        owners = json.loads(seen.owner)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(owners, dict):
+        return {}
+    return {project: str(owner) for project, owner in owners.items() if project in seen.value.grants}
+
+
+def _registry(store: Store, reference: Reference) -> FoundRegistry | None:
+    try:
+        seen = store.definition(reference)
+        if seen is None:
+            return None
+        definition = parse(seen.value.content(), where=registry_path(reference))
+    except MalformedError:
+        return FoundRegistry(None, store.definition_version(reference))
+    has = None
+    if definition.upstream_fields():
+        try:
+            has = store.upstream_version(reference) > 0
+        except RefusedError:
+            has = None
+    return FoundRegistry(definition, seen.version, seen.owner, has)

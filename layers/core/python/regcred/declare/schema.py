@@ -1,0 +1,63 @@
+"""JSON schemas of the kinds, made from the models, for editors and for checks before a commit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from regcred.declare.kinds import API, Grant, Kind, SecretFrom
+from regcred.registry import catalog
+from regcred.registry.descriptions import descriptions
+from regcred.vault.records.declared import ProjectPolicy
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_LABEL = {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"}
+
+
+def schema(kind: Kind) -> dict[str, Any]:
+    """The schema of one kind."""
+    definitions: dict[str, Any] = {}
+    scope = {Kind.REGISTRY: ["project"], Kind.GRANT: ["cluster"]}.get(kind, [])
+    properties: dict[str, Any] = {
+        "apiVersion": {"const": API},
+        "kind": {"const": str(kind)},
+        "metadata": _object(dict.fromkeys(("name", *scope), _LABEL), required=["name", *scope]),
+        "spec": _spec(kind, definitions),
+    }
+    if kind is Kind.REGISTRY:
+        properties["secretFrom"] = _model(SecretFrom, definitions)
+    required = ["apiVersion", "kind", "metadata", *([] if kind is Kind.PROJECT else ["spec"])]
+    found = {"$schema": DIALECT, "title": f"Regcred {kind}", **_object(properties, required=required)}
+    return found | ({"$defs": definitions} if definitions else {})
+
+
+def _spec(kind: Kind, definitions: dict[str, Any]) -> dict[str, Any]:
+    if kind is Kind.REGISTRY:
+        return {"oneOf": [_provider(name, definitions) for name in catalog.names()]}
+    return _model(ProjectPolicy if kind is Kind.PROJECT else Grant, definitions)
+
+
+def _provider(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    found = _model(catalog.definition_model(name), definitions)
+    return found | {"title": name, "properties": found["properties"] | {"provider": {"const": name}}}
+
+
+def _model(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
+    found = model.model_json_schema(ref_template="#/$defs/{model}")
+    definitions |= found.pop("$defs", {})
+    told = descriptions(model)
+    for name, field in found.get("properties", {}).items():
+        if name in told:
+            field["description"] = " ".join(told[name].split())
+    return found
+
+
+def _object(properties: dict[str, Any], *, required: list[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": required,
+        "properties": properties,
+    }

@@ -1,0 +1,132 @@
+"""YAML documents with the lines of their fields. Numbers and dates stay text, as in ``registry add``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from regcred.errors import MalformedError
+
+NODES_MAX = 100_000
+"""Values that one document may hold once its aliases are expanded: an alias of an alias grows without bound."""
+
+DEPTH_MAX = 50
+"""How deep a document may be nested. The C parser has no limit of its own and would end the process."""
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):  # type: ignore[misc]
+    """Knows null, true, false and merge keys only: an account id with leading zeros is no number."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if tag.rsplit(":", 1)[-1] in {"null", "bool", "merge"}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One document of a file."""
+
+    content: Any
+    where: str
+    """The file's name."""
+    _node: Any = field(repr=False)
+
+    def at(self, path: str = "") -> str:
+        """``FILE: line N`` of a field (``spec.repositories[0]``), or of the nearest field above that is there."""
+        node, rest = self._node, path
+        line = node.start_mark.line
+        while rest:
+            found = _child(node, rest)
+            if found is None:
+                break
+            line, node, rest = found
+        return f"{self.where}: line {line + 1}"
+
+
+def documents(text: str, where: str) -> Iterator[Text]:
+    """The documents of a YAML or JSON text; empty ones are left out.
+
+    Raises:
+        MalformedError: Names the file and the line; never repeats a value.
+    """
+    _check_depth(text, where)
+    try:
+        loader = _Loader(text)
+        while loader.check_node():
+            node = loader.get_node()
+            _check(node, where)
+            content = loader.construct_document(node)
+            if content is not None:
+                yield Text(content, where, node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise MalformedError(f"{where}: {at}{error.problem or 'is not YAML'}") from None
+    except yaml.YAMLError:
+        raise MalformedError(f"{where}: holds characters that YAML does not allow") from None
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        # What PyYAML's constructors do where a tag does not fit its value.
+        raise MalformedError(
+            f"{where}: a value does not fit its tag; write plain values, without '!!'"
+        ) from None
+
+
+def _check_depth(text: str, where: str) -> None:
+    # The parser is asked for events first: it makes them without recursion.
+    depth = 0
+    try:
+        for event in yaml.parse(text, _Loader):
+            if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+                depth += 1
+                if depth > DEPTH_MAX:
+                    line = event.start_mark.line + 1 if event.start_mark else 0
+                    raise MalformedError(f"{where}: line {line}: is nested more than {DEPTH_MAX} deep")
+            elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+                depth -= 1
+    except yaml.YAMLError:
+        return  # reading it will say what is wrong
+
+
+def _check(root: Any, where: str) -> None:
+    left = [(root, 0)]
+    seen = 0
+    while left:
+        node, depth = left.pop()
+        seen += 1
+        if seen > NODES_MAX or depth > DEPTH_MAX:
+            raise MalformedError(f"{where}: line {root.start_mark.line + 1}: the document holds too much")
+        if isinstance(node, yaml.MappingNode):
+            names: set[str] = set()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in names:
+                        line = key.start_mark.line + 1
+                        raise MalformedError(
+                            f"{where}: line {line}: {key.value[:80]!r} is there twice; keep the one that is meant"
+                        )
+                    names.add(key.value)
+                left.append((value, depth + 1))
+        elif isinstance(node, yaml.SequenceNode):
+            left += [(value, depth + 1) for value in node.value]
+
+
+def _child(node: Any, path: str) -> tuple[int, Any, str] | None:
+    """The line, the node and the rest of the path of a field's first step."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name and (path == name or path.startswith((f"{name}.", f"{name}["))):
+                return key.start_mark.line, value, path[len(name) :].lstrip(".")
+    if isinstance(node, yaml.SequenceNode):
+        number, _, rest = path.lstrip("[").partition("]" if path.startswith("[") else ".")
+        if number.isdecimal() and int(number) < len(node.value):
+            value = node.value[int(number)]
+            return value.start_mark.line, value, rest.lstrip(".")
+    return None

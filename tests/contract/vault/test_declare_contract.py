@@ -1,0 +1,125 @@
+"""What may be declared with the shipped policies: each admin with a token of their own, on real servers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import SecretStr
+
+from regcred.declare import export, files
+from regcred.declare.apply import Applier, Done
+from regcred.declare.live import look
+from regcred.declare.plan import Plan, Terms, plan
+from regcred.errors import RefusedError
+from regcred.reference import Reference
+from regcred.vault.platform import ensure_project
+from regcred.vault.store import Store
+
+from . import identities
+from .conftest import Real
+
+PROJECT = """
+apiVersion: regcred.dev/v1
+kind: Project
+metadata: {name: payments}
+spec: {hosts: [registry.example.com], clusters: [c1]}
+---
+apiVersion: regcred.dev/v1
+kind: Grant
+metadata: {cluster: c1, name: payments}
+spec: {namespaces: [shop, web]}
+"""
+REGISTRY = """
+apiVersion: regcred.dev/v1
+kind: Registry
+metadata: {project: payments, name: declared}
+spec: {provider: basic, hosts: [registry.example.com]}
+secretFrom: {stdin: true}
+"""
+NEXUS = Reference("payments", "declared")
+
+
+def compared(store: Store, text: str, *, prune: bool = False) -> Plan:
+    wanted = files.items([("fleet.yaml", text)]) if text else {}
+    live = look(store, wanted, everything=prune, projects=["payments"])
+    return plan(wanted, live, Terms(owner="shop", prune=prune))
+
+
+def applied(real: Real, token: str, text: str, *, prune: bool = False) -> Done:
+    store = Store(real.as_token(token))
+    found = compared(store, text, prune=prune)
+    assert found.problems == ()
+    secrets = {
+        step.key: {"username": SecretStr("robot"), "password": SecretStr("p")}
+        for step in found.steps
+        if step.secret
+    }
+    client = real.client(token)
+
+    def ensure(project: str) -> None:
+        ensure_project(client, real.platform, project)
+
+    applier = Applier(store, secrets=secrets, now=lambda: datetime.now(UTC), ensure=ensure)
+    return applier.run(found)
+
+
+@pytest.fixture
+def clean(real: Real) -> Real:
+    store = Store(real.as_token(real.vault.root_token))
+    store.remove_definition(NEXUS)
+    store.remove_project("payments")
+    store.change_cluster("c1", lambda old: (old or _none()).model_copy(update={"grants": {}}))
+    real.reset()
+    return real
+
+
+def _none():
+    from regcred.vault.records.declared import ClusterGrants
+
+    return ClusterGrants()
+
+
+def test_each_admin_declares_prunes_and_exports_with_an_own_token(clean: Real) -> None:
+    platform = identities.token_with(clean, "regcred-platform-admin")
+    people = identities.token_with(clean, "regcred-admins-payments")
+    done = applied(clean, platform, PROJECT)
+    assert done.failed == []
+    assert applied(clean, people, REGISTRY).failed == []
+
+    store = Store(clean.as_token(platform))
+    assert compared(store, PROJECT).steps == ()
+    assert compared(Store(clean.as_token(people)), REGISTRY, prune=True).steps == ()
+
+    text = "---\n".join(
+        export.text(content, secret=secret)
+        for _, content, secret in export.objects(look(store, [], everything=True))
+    )
+    found = compared(store, text)
+    assert [
+        step for step in found.steps if step.key.scope in {"", "payments", "c1"} and step.verb != "adopt"
+    ] == []
+    assert "kind: Registry\nmetadata:\n  name: declared\n  project: payments" in text
+
+    people_store = Store(clean.as_token(people))
+    gone = compared(people_store, "", prune=True)
+    assert [str(step) for step in gone.steps] == ["remove Registry payments/declared"]
+    assert applied(clean, people, "", prune=True).failed == []
+    assert people_store.definition(NEXUS) is None
+
+    assert [str(step) for step in compared(store, "", prune=True).steps] == [
+        "remove Grant c1/payments (-shop; -web)",
+        "remove Project payments",
+    ]
+    assert applied(clean, platform, "", prune=True).failed == []
+    assert store.project("payments") is None
+
+
+def test_neither_admin_declares_what_is_the_others(clean: Real) -> None:
+    platform = identities.token_with(clean, "regcred-platform-admin")
+    people = identities.token_with(clean, "regcred-admins-payments")
+    with pytest.raises(RefusedError):
+        applied(clean, people, PROJECT)
+    applied(clean, platform, PROJECT)
+    (failed,) = applied(clean, platform, REGISTRY).failed
+    assert isinstance(failed[1], RefusedError)

@@ -1,0 +1,564 @@
+"""The fleet as files, over a Vault in memory: what ``diff``, ``apply``, ``export`` and ``schema`` do."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from fakes.key_value import FakeKeyValue
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from regcred.cli.app import run
+from regcred.cli.session import Session
+from regcred.declare.narrow import both
+from regcred.errors import RefusedError, TransientError
+from regcred.reference import Reference
+from regcred.registry.binding import bind
+from regcred.registry.definition import check_allowed
+from regcred.registry.parsing import parse
+from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
+from regcred.vault.store import Store
+
+NEXUS = Reference("payments", "nexus")
+SECRET = "hunter2-upstream"
+
+PROJECT = """
+apiVersion: regcred.dev/v1
+kind: Project
+metadata: {name: payments}
+spec:
+  hosts: [registry.example.com, other.example.com]
+  clusters: [c1]
+"""
+REGISTRY = """
+apiVersion: regcred.dev/v1
+kind: Registry
+metadata: {project: payments, name: nexus}
+spec:
+  provider: basic
+  hosts: [registry.example.com]
+secretFrom: {file: secret.yaml}
+"""
+GRANT = """
+apiVersion: regcred.dev/v1
+kind: Grant
+metadata: {cluster: c1, name: payments}
+spec: {namespaces: [web, shop]}
+"""
+
+
+@dataclass
+class FakePlatform:
+    ensured: list = field(default_factory=list)
+    refuses: bool = False
+
+    def ensure_project(self, project):
+        if self.refuses:
+            raise RefusedError("permission denied")
+        self.ensured.append(project)
+        return []
+
+
+@dataclass
+class Fleet:
+    """A folder of files, a Vault, and the command line between them."""
+
+    folder: Path
+    capture: pytest.CaptureFixture[str]
+    kv: FakeKeyValue = field(default_factory=FakeKeyValue)
+    platform: FakePlatform = field(default_factory=FakePlatform)
+    other: FakeKeyValue = field(default_factory=FakeKeyValue)
+    nudged: list = field(default_factory=list)
+    out: str = ""
+    err: str = ""
+
+    @property
+    def store(self) -> Store:
+        return Store(self.kv)
+
+    def write(self, **files: str | None) -> None:
+        self.folder.mkdir(exist_ok=True)
+        for name, text in files.items():
+            path = self.folder / f"{name}.yaml"
+            path.unlink(missing_ok=True) if text is None else path.write_text(text)
+
+    def whole(self) -> None:
+        self.write(project=PROJECT, registry=REGISTRY, grant=GRANT)
+        (self.folder / "secret.yaml").unlink(missing_ok=True)
+        (self.folder / ".secret.yaml").write_text(f"username: robot\npassword: {SECRET}\n")
+        self.write(registry=REGISTRY.replace("secret.yaml", ".secret.yaml"))
+
+    def __call__(self, line: str, code: int = 0) -> str:
+        session = Session(
+            open_store=lambda: self.store,
+            open_platform=lambda _: self.platform,
+            open_vault=lambda _mount: self.other,
+            nudge=lambda project: bool(self.nudged.append(project)),
+            now=lambda: datetime(2026, 11, 24, 12, 0, tzinfo=UTC),
+            sleep=lambda _: None,
+        )
+        found = run([word.replace("FLEET", str(self.folder)) for word in line.split()], session)
+        captured = self.capture.readouterr()
+        self.out, self.err = captured.out, captured.err
+        assert SECRET not in self.out + self.err
+        assert found == code, f"exit code {found}; {self.err}"
+        return self.out
+
+    def writes(self) -> list[str]:
+        found = [path for operation, path in self.kv.calls if operation in {"write", "delete"}]
+        self.kv.calls.clear()
+        return found
+
+
+@pytest.fixture
+def fleet(tmp_path, capsys, monkeypatch) -> Fleet:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    return Fleet(tmp_path / "fleet", capsys)
+
+
+def test_what_is_declared_is_written_and_a_second_run_writes_nothing(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET --owner shop")
+    assert fleet.store.project("payments").value.hosts == ["other.example.com", "registry.example.com"]
+    assert fleet.store.cluster("c1").value.grants == {"payments": ["shop", "web"]}
+    upstream = fleet.store.upstream(NEXUS).value
+    assert upstream.fields["password"].get_secret_value() == SECRET
+    definition = parse(fleet.store.definition(NEXUS).value.content(), where="x")
+    assert upstream.bound_to == bind(definition)
+    assert fleet.store.asked("payments") == (["nexus"], [])
+    assert fleet.nudged == ["payments"]
+    assert fleet.platform.ensured == ["payments"]
+    fleet.writes()
+    fleet("apply -f FLEET --owner shop")
+    assert "nothing to do" in fleet.err
+    fleet("diff -f FLEET --owner shop --prune")
+    assert fleet.writes() == []
+
+
+def test_a_first_run_writes_bounds_then_the_secret_then_the_definition_then_grants(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET")
+    assert fleet.writes() == [
+        "platform/projects/payments",
+        "upstream/payments/nexus",
+        "registries/payments/nexus",
+        "requests/payments/nexus",
+        "platform/clusters/c1",
+    ]
+
+
+def test_diff_writes_nothing_and_tells_by_its_exit_code(fleet):
+    fleet.whole()
+    found = fleet("diff -f FLEET", code=6)
+    assert "create Project payments" in found
+    assert "create Registry payments/nexus (provider basic; its upstream secret is taken from file" in found
+    assert "create Grant c1/payments (+shop; +web)" in found
+    assert fleet.writes() == []
+    steps = json.loads(fleet("diff -f FLEET -o json", code=6))["steps"]
+    assert [(step["verb"], step["kind"]) for step in steps] == [
+        ("create", "Project"),
+        ("create", "Registry"),
+        ("create", "Grant"),
+    ]
+
+
+def test_all_that_narrows_is_written_before_anything_widens(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET")
+    fleet.writes()
+    fleet.write(
+        project=PROJECT.replace("other.example.com", "third.example.com").replace("[c1]", "[c2]"),
+        grant=GRANT.replace("shop", "new"),
+    )
+    seen = []
+    fleet.kv.wait = lambda operation: (
+        operation == "write" and seen.append((fleet.store_now("project"), fleet.store_now("grants")))
+    )
+    fleet.kv.wait = lambda _: None
+    fleet("apply -f FLEET --yes")
+    assert fleet.writes() == [
+        "platform/clusters/c1",
+        "platform/projects/payments",
+        "platform/projects/payments",
+        "platform/clusters/c1",
+    ]
+    assert fleet.out.splitlines() == [
+        "narrow Grant c1/payments (-shop)",
+        "narrow Project payments (hosts: -other.example.com; clusters: -c1)",
+        "change Project payments (hosts: +third.example.com; clusters: +c2)",
+        "change Grant c1/payments (+new)",
+    ]
+
+
+def test_nothing_widens_where_narrowing_failed(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET")
+    fleet.write(grant=GRANT.replace("shop", "new"), project=PROJECT.replace("[c1]", "[c1, c2]"))
+    fleet.kv.faults["write", "platform/clusters"] = RefusedError("permission denied")
+    fleet("apply -f FLEET --yes", code=3)
+    assert fleet.store.project("payments").value.clusters == ["c1"]
+    assert "2 steps not begun" in fleet.err
+
+
+@pytest.mark.parametrize(
+    "path", ["platform/projects", "upstream", "registries", "requests", "platform/clusters"]
+)
+def test_it_goes_on_after_an_interruption_at_any_write(fleet, path):
+    fleet.whole()
+    fleet.kv.faults["write", path] = TransientError("Vault is gone")
+    fleet("apply -f FLEET --owner shop", code=5)
+    del fleet.kv.faults["write", path]
+    fleet("apply -f FLEET --owner shop")
+    fleet("diff -f FLEET --owner shop --prune")
+    definition = parse(fleet.store.definition(NEXUS).value.content(), where="x")
+    assert fleet.store.upstream(NEXUS).value.bound_to == bind(definition)
+
+
+def test_a_missing_secret_is_told_with_its_file_and_line_and_nothing_is_written(fleet):
+    fleet.write(project=PROJECT, registry=REGISTRY.partition("secretFrom")[0])
+    fleet("apply -f FLEET", code=2)
+    assert "registry.yaml: line 2" in fleet.err
+    assert "upstream secret (username, password) is needed; say by secretFrom where it is" in fleet.err
+    fleet.write(registry=REGISTRY)
+    fleet("apply -f FLEET", code=2)
+    assert "secret.yaml" in fleet.err
+    assert fleet.writes() == []
+
+
+def test_the_secret_comes_from_standard_input_or_from_another_mount(fleet, monkeypatch):
+    fleet.write(project=PROJECT, registry=REGISTRY.replace("file: secret.yaml", "stdin: true"))
+    given_secret = json.dumps({"payments/nexus": {"username": "robot", "password": SECRET}})
+    monkeypatch.setattr("sys.stdin", io.StringIO(given_secret))
+    fleet("apply -f FLEET")
+    assert fleet.store.upstream(NEXUS).value.fields["username"].get_secret_value() == "robot"
+    fleet.other.put("ci/nexus", {"username": "vaulted", "password": SECRET, "note": "not ours"})
+    moved = REGISTRY.replace("file: secret.yaml", "vault: {mount: kv, path: ci/nexus}")
+    fleet.write(registry=moved.replace("registry.example.com", "other.example.com"))
+    fleet("apply -f FLEET")
+    upstream = fleet.store.upstream(NEXUS).value
+    assert {name: value.get_secret_value() for name, value in upstream.fields.items()} == {
+        "username": "vaulted",
+        "password": SECRET,
+    }
+    assert "other.example.com" in upstream.bound_to
+
+
+def test_a_secret_that_may_stay_is_not_written_again(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET")
+    (fleet.folder / ".secret.yaml").unlink()
+    fleet.write(registry=REGISTRY.replace("  hosts:", "  description: ours\n  hosts:"))
+    fleet.writes()
+    fleet("apply -f FLEET")
+    assert fleet.writes() == ["registries/payments/nexus", "requests/payments/nexus"]
+
+
+def test_a_destination_that_moves_needs_the_secret_again(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET")
+    fleet.write(registry=REGISTRY.partition("secretFrom")[0].replace("registry.example", "other.example"))
+    fleet("diff -f FLEET", code=2)
+    assert "'hosts' of the definition has become other.example.com" in fleet.err
+
+
+def test_pruning_removes_only_what_this_owner_declared(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET --owner shop")
+    hand = Reference("payments", "by-hand")
+    fleet.store.write_definition(
+        hand, Definition.model_validate({"provider": "public", "hosts": ["registry.example.com"]}), cas=0
+    )
+    fleet.store.write_definition(
+        Reference("search", "theirs"),
+        Definition.model_validate({"provider": "public", "hosts": ["x.example.com"]}),
+        cas=0,
+        owner="search",
+    )
+    fleet.store.change_cluster(
+        "c1",
+        lambda old: ClusterGrants(grants={**(old or ClusterGrants()).grants, "search": ["find"]}),
+    )
+    fleet.write(registry=None, grant=None)
+    assert fleet("diff -f FLEET --owner shop --prune", code=6).splitlines() == [
+        "remove Grant c1/payments (-shop; -web)",
+        "remove Registry payments/nexus",
+    ]
+    fleet("apply -f FLEET --owner shop --prune", code=2)
+    assert "add --yes" in fleet.err
+    fleet("apply -f FLEET --owner shop --prune --yes")
+    assert fleet.store.definition(NEXUS) is None
+    assert fleet.kv.version("upstream/payments/nexus") == 0
+    assert fleet.store.definition(hand)
+    assert fleet.store.definition(Reference("search", "theirs"))
+    assert fleet.store.cluster("c1").value.grants == {"search": ["find"]}
+
+
+def test_a_project_is_removed_last_and_not_while_it_has_registries(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET --owner shop")
+    other = GRANT.replace("name: payments", "name: search")
+    fleet.write(project=None, registry=None, grant=other)
+    fleet("apply -f FLEET --owner shop --prune --yes")
+    assert fleet.store.project("payments") is None
+    fleet.whole()
+    fleet("apply -f FLEET --owner shop")
+    fleet.store.write_definition(
+        Reference("payments", "by-hand"),
+        Definition.model_validate({"provider": "public", "hosts": ["registry.example.com"]}),
+        cas=0,
+    )
+    fleet.write(project=None, registry=None, grant=other)
+    fleet("apply -f FLEET --owner shop --prune --yes", code=2)
+    assert "can't be removed while it has registries: payments/by-hand" in fleet.err
+
+
+def test_who_may_not_list_projects_removes_none(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET --owner shop")
+    fleet.write(project=None, grant=None)
+    fleet.kv.faults["list", "platform"] = RefusedError("permission denied")
+    fleet("diff -f FLEET --owner shop --prune")
+    assert "note: your token may not list projects" in fleet.err
+
+
+def test_the_brake_holds_mass_removals(fleet):
+    names = ", ".join(f"ns-{number}" for number in range(20))
+    fleet.write(grant=GRANT.replace("web, shop", names))
+    fleet("apply -f FLEET")
+    fleet.write(grant=GRANT.replace("web, shop", "ns-0"))
+    fleet.writes()
+    fleet("apply -f FLEET --yes", code=1)
+    assert (
+        "19 things would be taken away, and 10 may be; if that is meant, add --allow-removals 19" in fleet.err
+    )
+    assert fleet.writes() == []
+    fleet("apply -f FLEET --yes --allow-removals 19")
+    assert fleet.store.cluster("c1").value.grants == {"payments": ["ns-0"]}
+
+
+def test_two_sources_share_a_mount_and_do_not_take_from_each_other(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET --owner shop")
+    fleet.write(grant=GRANT.replace("shop", "theirs"))
+    fleet("diff -f FLEET --owner search", code=2)
+    assert "Grant c1/payments: belongs to 'shop'" in fleet.err
+    fleet("diff -f FLEET", code=2)
+    fleet("apply -f FLEET --owner search --take-over --yes")
+    fleet("diff -f FLEET --owner search --prune")
+
+
+def test_what_was_made_by_hand_is_adopted_and_a_change_by_hand_keeps_the_owner(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET")
+    assert fleet("diff -f FLEET --owner shop", code=6).splitlines() == [
+        "adopt Project payments",
+        "adopt Registry payments/nexus",
+        "adopt Grant c1/payments",
+    ]
+    fleet("apply -f FLEET --owner shop")
+    fleet.store.change_project("payments", lambda old: old.model_copy(update={"accounts": ["111122223333"]}))
+    fleet.store.change_cluster(
+        "c1", lambda old: old.model_copy(update={"grants": {**old.grants, "search": ["a"]}})
+    )
+    assert fleet("diff -f FLEET --owner shop --prune", code=6).splitlines() == [
+        "narrow Project payments (accounts: -111122223333)"
+    ]
+
+
+def test_a_write_by_somebody_else_in_between_stops_the_step(fleet):
+    fleet.whole()
+    fleet("apply -f FLEET")
+    fleet.write(grant=GRANT.replace("shop", "new"))
+    changed = []
+
+    def race(operation):
+        reads = [call for call in fleet.kv.calls if call == ("read", "platform/clusters/c1")]
+        if len(reads) == 2 and not changed:
+            changed.append(True)
+            document = {"grants": {"payments": ["web", "shop", "raced"]}}
+            fleet.kv.put("platform/clusters/c1", {"document": json.dumps(document)})
+
+    fleet.kv.calls.clear()
+    fleet.kv.wait = race
+    fleet("apply -f FLEET --yes", code=5)
+    assert changed
+    assert fleet.store.cluster("c1").value.grants == {"payments": ["web", "shop", "raced"]}
+
+
+def test_a_platform_that_refuses_is_told_and_does_not_stop_the_rest(fleet):
+    fleet.whole()
+    fleet.platform.refuses = True
+    fleet("apply -f FLEET")
+    assert "a platform operator runs 'regcred platform apply'" in fleet.err
+    assert fleet.store.definition(NEXUS)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (REGISTRY.replace("hosts: [", "hots: ["), "line 5: Registry payments/nexus: hosts: is missing"),
+        (REGISTRY.replace("basic", "bassic"), "line 6: Registry payments/nexus: provider 'bassic' is"),
+        (REGISTRY.replace("registry.example.com", "'https://x'"), "line 7: Registry payments/nexus: hosts[0]: "),
+        (REGISTRY.replace("project: payments, ", ""), "line 4: metadata.project: is missing"),
+        (PROJECT.replace("[c1]", "[C1]"), "line 7: Project payments: clusters.0: is not a name"),
+        (PROJECT.replace("hosts", "host"), "line 6: Project payments: host: is no field of this document"),
+        (PROJECT + "extra: 1\n", "line 8: extra: is no field of this document"),
+        (GRANT.replace("web", '"web-*"'), "line 5: Grant c1/payments: grants.payments: 'web-*' is a glob"),
+        (GRANT.replace("kind: Grant", "kind: Platform"), "line 3: kind Platform is declared in platform.yaml"),
+        (GRANT.replace("v1", "v2"), "line 2: apiVersion: must be 'regcred.dev/v1'"),
+        (GRANT + "---" + GRANT, "line 7: Grant c1/payments is declared already: "),
+        (GRANT + "kind: Grant\n", "line 6: 'kind' is there twice"),
+        ("a: " + "[" * 100, "is nested more than 50 deep"),
+        ("a: &a [1,2,3,4,5,6,7,8,9]\n" + "".join(
+            f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)
+        ), "the document holds too much"),
+        ("a: !!python/object:os.system {}", "line 1, column 4"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_file_is_told_with_its_line(fleet, text, told):
+    fleet.write(a=text)
+    fleet("diff -f FLEET", code=2)
+    assert f"{fleet.folder}/a.yaml" in fleet.err
+    assert told in fleet.err
+
+
+def test_what_a_project_may_not_use_is_told_before_anything_is_written(fleet):
+    fleet.whole()
+    fleet.write(project=PROJECT.replace("registry.example.com, ", ""))
+    fleet("apply -f FLEET", code=2)
+    assert "host registry.example.com is not allowed to this project" in fleet.err
+    fleet.write(project=None)
+    fleet("apply -f FLEET", code=2)
+    assert "there is no project payments" in fleet.err
+    assert fleet.writes() == []
+
+
+HOSTS = ["a.example.com", "b.example.com", "*.example.com", "c.example.org:5000"]
+PATHS = ["team", "team/", "team/app", "other"]
+POLICIES = st.builds(
+    ProjectPolicy,
+    hosts=st.lists(st.sampled_from(HOSTS), unique=True),
+    paths=st.dictionaries(st.sampled_from(HOSTS), st.lists(st.sampled_from(PATHS), unique=True)),
+    accounts=st.lists(st.sampled_from(["111122223333", "444455556666"]), unique=True),
+    clusters=st.lists(st.sampled_from(["c1", "c2", "c3"]), unique=True),
+    max_registries=st.integers(0, 20),
+)
+DEFINITIONS = st.builds(
+    lambda host, paths: parse({"provider": "basic", "hosts": [host], "repositories": paths}, where="x"),
+    st.sampled_from(["a.example.com", "b.example.com", "c.example.org:5000"]),
+    st.lists(st.sampled_from(["team/app", "team/", "other", "teams"]), max_size=2),
+)
+
+
+def _allows(policy: ProjectPolicy, definition) -> bool:
+    try:
+        check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
+    except RefusedError:
+        return False
+    return True
+
+
+@given(POLICIES, POLICIES, DEFINITIONS)
+def test_between_two_bounds_nothing_is_allowed_that_either_forbids(old, new, definition):
+    between = both(old, new)
+    if _allows(between, definition):
+        assert _allows(old, definition)
+        assert _allows(new, definition)
+    assert {*between.clusters} == {*old.clusters} & {*new.clusters}
+
+
+REGISTRIES = st.one_of(
+    st.fixed_dictionaries(
+        {"provider": st.just("basic"), "hosts": st.just(["registry.example.com"])},
+        optional={"description": st.text(max_size=20), "repositories": st.just(["team/app", "team/"])},
+    ),
+    st.fixed_dictionaries({"provider": st.just("public"), "hosts": st.sampled_from([["a.example.com"], ["b.example.com"]])}),
+    st.fixed_dictionaries(
+        {"provider": st.just("ecr"), "account": st.just("012345678901"), "regions": st.just(["eu-central-1"])},
+        optional={"description": st.sampled_from(["yes", "1e3", "2026-01-01", "~", "0x1f", "null", "'", "a: b #c"])},
+    ),
+)  # fmt: skip
+NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(
+    projects=st.dictionaries(NAMES, POLICIES, max_size=3),
+    registries=st.dictionaries(st.tuples(NAMES, NAMES), REGISTRIES, max_size=4),
+    grants=st.dictionaries(NAMES, st.dictionaries(NAMES, st.lists(NAMES, max_size=3)), max_size=2),
+    owner=st.sampled_from(["", "shop"]),
+)
+def test_what_is_exported_and_applied_changes_nothing(
+    fleet, monkeypatch, projects, registries, grants, owner
+):
+    fleet.kv = FakeKeyValue()
+    store = fleet.store
+    for name, policy in projects.items():
+        store.write_project(name, policy, cas=0, owner=owner)
+    for (project, name), content in registries.items():
+        store.write_definition(
+            Reference(project, name), Definition.model_validate(content), cas=0, owner=owner
+        )
+    for cluster, granted in grants.items():
+        store.write_cluster(cluster, ClusterGrants(grants=granted), cas=0)
+    fleet.writes()
+    text = fleet("export")
+    if not text:
+        return
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    fleet("apply -f -")
+    assert "nothing to do" in fleet.err
+    assert fleet.writes() == []
+
+
+def test_an_export_into_a_folder_restores_an_empty_vault(fleet, tmp_path):
+    fleet.whole()
+    fleet("apply -f FLEET")
+    before = [
+        fleet.store.project("payments").value,
+        fleet.store.cluster("c1").value,
+        fleet.store.definition(NEXUS).value,
+    ]
+    fleet(f"export --dir {tmp_path}/out")
+    assert sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.yaml")) == [
+        "grants/c1/payments.yaml",
+        "projects/payments.yaml",
+        "registries/payments/nexus.yaml",
+    ]
+    fleet.kv = FakeKeyValue()
+    fleet(f"apply -f {tmp_path}/out", code=2)
+    assert "it is new, so its upstream secret (username, password) is needed" in fleet.err
+    fleet.store.write_upstream(NEXUS, {"username": SecretStr("x")}, bound_to="", cas=0)
+    with (tmp_path / "out/registries/payments/nexus.yaml").open("a") as file:
+        file.write(f"secretFrom: {{file: {fleet.folder}/.secret.yaml}}\n")
+    fleet(f"apply -f {tmp_path}/out")
+    assert [
+        fleet.store.project("payments").value,
+        fleet.store.cluster("c1").value,
+        fleet.store.definition(NEXUS).value,
+    ] == before
+
+
+def test_an_export_tells_what_it_can_not_read(fleet):
+    fleet.kv.put("platform/projects/broken", {"document": "{"})
+    fleet.kv.put("registries/payments/odd", {"document": '{"provider": "none-such"}'})
+    fleet("export", code=1)
+    assert "project broken, registry payments/odd" in fleet.err
+
+
+@pytest.mark.parametrize("kind", ["Project", "Registry", "Grant"])
+def test_the_schema_of_each_kind_knows_its_fields(fleet, kind):
+    found = json.loads(fleet(f"schema {kind}"))
+    text = {"Project": PROJECT, "Registry": REGISTRY, "Grant": GRANT}[kind]
+    content = yaml.safe_load(text)
+    assert {*content} <= {*found["properties"]}
+    specs = found["properties"]["spec"].get("oneOf", [found["properties"]["spec"]])
+    assert any({*content["spec"]} <= {*spec["properties"]} for spec in specs)
+    assert "additionalProperties" in found
