@@ -414,3 +414,11 @@ def test_doctor_tells_which_cluster_has_a_name(desk: Desk) -> None:
     desk.store.pin_identity("c1", ClusterIdentity(uid="uid-of-c1", pinned_at=NOW))
     desk("doctor payments")
     assert "is the cluster whose namespace kube-system has the uid uid-of-c1" in desk.out
+
+
+def test_explain_tells_that_a_credential_which_still_works_can_not_be_renewed(desk: Desk) -> None:
+    desk.index(version=9, state=State.FAILING, error="no such role", expires_at=NOW + timedelta(hours=1))
+    desk.place(placed={9: {"prod": ""}})
+    pod(desk)
+    explained = desk("explain pod prod/web --cluster c1")
+    assert "in 1h; renewing it fails: no such role" in explained

@@ -223,11 +223,13 @@ def _expiry(known: Known, now: datetime) -> Line:
     if not entry.version:
         return Line("expires", "there is no credential yet", good=False)
     line = Line("expires", "never", good=True) if entry.expires_at is None else _lives(entry.expires_at, now)
-    if entry.told == entry.state:
+    if entry.state is State.FAILING:
+        more = f"renewing it fails: {_short(entry.error)}"
+    elif entry.told != entry.state:
+        more = f"{entry.told}: {entry.unverified}"
+    else:
         return line
-    return Line(
-        "expires", f"{line.value}; {entry.told}: {entry.unverified}", False if line.good is False else None
-    )
+    return Line("expires", f"{line.value}; {more}", False if line.good is False else None)
 
 
 def _lives(until: datetime, now: datetime) -> Line:

@@ -1,0 +1,335 @@
+"""Whom a person asks at night: status, doctor, explain, the Events and the log of sync. In no case does one contradict another."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.sync_world import deployment
+from pydantic import SecretStr
+from real.controlplane import Cluster
+from real.syncing import CLUSTER, SyncProcess, allow_project, mount_of
+from real.test_denied_writes import quota
+from real.test_sync import World
+
+from realparts.stack import Stack
+from realparts.waiting import eventually
+from regcred.cli.app import run
+from regcred.cli.session import Session
+from regcred.reference import Reference
+from regcred.registry.binding import bind
+from regcred.registry.parsing import parse
+from regcred.sync.clock import utc_now
+from regcred.vault.records.declared import Definition, ProjectPolicy
+from regcred.vault.records.identity import ClusterIdentity
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.status import Placement
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+HOST = "registry.example.com"
+MANY = 14
+"""More removals at once than the brake lets pass."""
+
+
+@dataclass
+class Told:
+    """What each of them says of one registry in one namespace."""
+
+    status: dict[str, Any]
+    doctor: str
+    problems: str
+    explain: str
+    todo: str
+    events: dict[str, str]
+    log: str
+
+
+class Night:
+    """A project with a registry and a namespace for each case, one sync, and a person with all rights."""
+
+    def __init__(self, world: World, capture: pytest.CaptureFixture[str]) -> None:
+        self.world, self.capture = world, capture
+        self.store = world.mount.store
+        self.spaces: dict[str, str] = {}
+        self.granted: dict[str, str] = {}
+        self.sync: SyncProcess
+        policy = ProjectPolicy(hosts=[HOST], clusters=[CLUSTER])
+        self.store.change_project(world.project, lambda _: policy)
+
+    def ref(self, case: str) -> Reference:
+        return Reference(self.world.project, case)
+
+    def define(self, case: str) -> None:
+        definition = {"provider": "basic", "hosts": [HOST]}
+        self.store.write_definition(self.ref(case), Definition.model_validate(definition), cas=0)
+        secret = {"username": SecretStr("u"), "password": SecretStr(self.world.stack.remember_secret("up"))}
+        bound = bind(parse(definition, where="test"))
+        self.store.write_upstream(self.ref(case), secret, bound_to=bound, cas=0)
+
+    def entry(self, case: str, **changed: Any) -> None:
+        found = self.store.index(self.world.project)
+        assert found
+        old = found.value.registries[case]
+        new = {"hosts": [HOST], "verified": "yes", "provider": "basic", "definition_version": 1, **changed}
+        entry = IndexEntry.model_validate(old.model_dump() | new | {"changed_at": utc_now()})
+        self.store.merge_index(self.world.project, {case: entry})
+
+    def add(self, case: str, *, granted: bool = True, **entry: Any) -> str:
+        """A registry, a namespace that may use it, and a workload there that asks for it."""
+        self.define(case)
+        self.world.mount.mint(str(self.ref(case)), self.world.stack.remember_secret(f"s3cret-{case}"))
+        self.entry(case, **entry)
+        space = self.world.namespace(workload_too=False, granted=granted)
+        self.spaces[case] = space
+        return space
+
+    def ask_for(self, case: str, *more: str) -> None:
+        asked = [str(self.ref(name)) for name in (case, *more)]
+        self.world.cluster.create(deployment(self.spaces[case], "app", *asked))
+
+    def events(self, case: str) -> dict[str, str]:
+        """By reason, what sync said of the case's namespace: the Events in it, and those on the Namespace itself."""
+        space = self.spaces[case]
+        on_it = [event for event in self.world.events("default") if f"namespace {space} " in event[1]]
+        return dict([*self.world.events(space), *on_it])
+
+    def secret(self, case: str) -> bool:
+        path = f"/api/v1/namespaces/{self.spaces[case]}/secrets/{self.ref(case).secret_name}"
+        return bool(self.world.stack.kubernetes.get(path).ok)
+
+    def run(self, line: str) -> str:
+        run(line.split(), Session())
+        return self.capture.readouterr().out
+
+    def told(self, case: str) -> Told:
+        """Ask all five at about the same time."""
+        space, reference = self.spaces[case], str(self.ref(case))
+        rows = json.loads(self.run(f"status {self.world.project} -o json"))["registries"]
+        findings = [
+            found
+            for found in json.loads(self.run(f"doctor {self.world.project} -o json"))["findings"]
+            if found["about"].partition(" ")[0] == reference
+        ]
+        explained = json.loads(self.run(f"explain deploy {space}/app --cluster {CLUSTER} -o json"))
+        (image,) = explained["images"]
+        return Told(
+            next(row for row in rows if row["registry"] == reference),
+            "\n".join(found["text"] for found in findings),
+            "\n".join(found["text"] for found in findings if found["level"] == "problem"),
+            "\n".join(f"{check['name']}: {check['text']}" for check in image["checks"]),
+            image["todo"],
+            self.events(case),
+            "\n".join(line for line in self.sync.log.read_text().splitlines() if space in line),
+        )
+
+    def where(self, told: Told, case: str) -> dict[str, Any]:
+        """What status says of the case's namespace."""
+        place = told.status["where"].get(CLUSTER, {})
+        space = self.spaces[case]
+        return {name: place.get(name, {}).get(space) for name in ("namespaces", "refused", "details", "held")}
+
+
+@pytest.fixture
+def night(
+    kubernetes_stack: Stack,
+    cluster: Cluster,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Night]:
+    monkeypatch.setenv("VAULT_ADDR", kubernetes_stack.vault.addr)
+    monkeypatch.setenv("VAULT_TOKEN", kubernetes_stack.vault.root_token)
+    monkeypatch.setenv("KUBECONFIG", str(kubernetes_stack.kubernetes.kubeconfig))
+    mount = mount_of(kubernetes_stack)
+    world = World(kubernetes_stack, cluster, mount, tmp_path)
+    allow_project(kubernetes_stack, mount, world.project)
+    yield Night(world, capsys)
+    for sync in world.syncs:
+        if sync.process:
+            sync.kill()
+    mount.grant({})
+    mount.kv.delete(f"status/{CLUSTER}/{world.project}")
+    cluster.clean()
+
+
+def unverified(night: Night, told: Told) -> None:
+    why = "the registry answered 429"
+    assert (told.status["state"], told.status["unverified"]) == ("unverified", why)
+    assert why in told.doctor
+    assert why in told.explain
+    assert night.secret("unverified")
+    assert night.where(told, "unverified")["namespaces"] == 1
+
+
+def deleted(night: Night, told: Told) -> None:
+    """Only who looks into the cluster can know: the others say what sync placed, and nobody says that it is there."""
+    assert not night.secret("deleted")
+    assert night.where(told, "deleted")["namespaces"] == 1
+    assert "sync placed version 1 and the Secret is gone" in told.todo
+    assert "--repair" in told.todo
+    assert told.problems == ""
+    assert told.events.keys() <= {"CredentialPlaced"}
+
+
+def withdrawn(night: Night, told: Told) -> None:
+    """A namespace without a grant leaves nothing in Vault."""
+    assert not night.secret("withdrawn")
+    assert night.where(told, "withdrawn") == dict.fromkeys(("namespaces", "refused", "details", "held"))
+    assert told.problems == ""
+    command = f"regcred grant add --cluster {CLUSTER} {night.world.project} {night.spaces['withdrawn']}"
+    assert command in told.todo
+    assert command in told.events["NotGranted"]
+
+
+def held(night: Night, told: Told) -> None:
+    assert night.secret("held")
+    where = night.where(told, "held")
+    assert (where["namespaces"], where["held"]) == (1, "removed")
+    assert "the brake holds back the removal" in told.doctor
+    assert "held" in told.explain + told.todo
+    assert "held" in told.events["RemovalHeld"]
+    assert "--confirm-removals" in night.sync.log.read_text()
+
+
+def denied(night: Night, told: Told) -> None:
+    assert not night.secret("denied")
+    why = "exceeded quota"
+    where = night.where(told, "denied")
+    assert where["refused"] == "not-written"
+    for text in (where["details"], told.problems, told.todo, told.events["NotWritten"], told.log):
+        assert why in text
+
+
+def revoked(night: Night, told: Told) -> None:
+    assert not night.secret("revoked")
+    assert told.status["state"] == "revoked"
+    assert night.where(told, "revoked")["namespaces"] is None
+    assert "revoked" in told.doctor
+    assert f"regcred rotate {night.ref('revoked')}" in told.todo
+    assert "CredentialRevoked" in told.events
+
+
+def expiring(night: Night, told: Told) -> None:
+    why = "no such role"
+    assert night.secret("expiring")
+    assert (told.status["state"], told.status["error"]) == ("failing", why)
+    assert night.where(told, "expiring")["namespaces"] == 1
+    assert why in told.problems
+    assert why in told.explain + told.todo
+    assert why in told.events["CredentialExpiring"]
+
+
+CASES: list[Callable[[Night, Told], None]] = [unverified, deleted, withdrawn, held, denied, revoked, expiring]
+
+
+def arrange(night: Night) -> None:
+    """All cases, with everything in place that can be."""
+    night.add("unverified", verified="unknown", unverified="the registry answered 429")
+    for case in ("deleted", "withdrawn", "held", "denied", "revoked", "expiring"):
+        night.add(case)
+    others = [f"held-{number}" for number in range(MANY)]
+    for name in others:
+        night.world.mount.mint(str(night.ref(name)), "s3cret-many")
+    quota(night.world, night.spaces["denied"], 0)
+    for case in night.spaces:
+        night.ask_for(case, *(others if case == "held" else ()))
+    night.sync = night.world.running()
+    placed = [case for case in night.spaces if case != "denied"]
+    eventually(lambda: all(map(night.secret, placed)), seconds=40)
+
+
+def happen(night: Night) -> None:
+    """What goes wrong in each case, and wait until sync has seen all of it.
+
+    Sync rests meanwhile: it weighs removals and looks for what expires when it looks at everything, as at its start.
+    """
+    world, spaces = night.world, night.spaces
+    night.sync.stop()
+    path = f"/api/v1/namespaces/{spaces['deleted']}/secrets/{night.ref('deleted').secret_name}"
+    world.stack.kubernetes.request("DELETE", path)
+    world.grant({world.project: [space for space in world.spaces if space != spaces["withdrawn"]]})
+    night.entry("revoked", state=State.REVOKED)
+    soon = utc_now() + timedelta(minutes=20)
+    night.entry(
+        "expiring",
+        state=State.FAILING,
+        error="no such role",
+        failing_since=utc_now(),
+        expires_at=soon,
+        refresh_at=utc_now() - timedelta(hours=5),
+    )
+    for name in ("held", *(f"held-{number}" for number in range(MANY))):
+        world.mount.store.merge_index(
+            world.project,
+            {name: IndexEntry(state=State.REMOVED, version=1, hosts=[HOST], changed_at=utc_now())},
+        )
+    world.mount.kv.delete(f"registries/{world.project}/held")
+    night.sync = world.running()
+    awaited = {
+        "withdrawn": "NotGranted",
+        "denied": "NotWritten",
+        "held": "RemovalHeld",
+        "revoked": "CredentialRevoked",
+        "expiring": "CredentialExpiring",
+    }
+    for case, reason in awaited.items():
+        eventually(lambda c=case, r=reason: r in night.events(c), what=reason, seconds=40)
+    eventually(lambda: not night.secret("revoked") and not night.secret("withdrawn"))
+    eventually(lambda: _settled(night), what="the ledger in Vault", seconds=20)
+
+
+def _settled(night: Night) -> bool:
+    """Whether the ledger in Vault says what has happened: it is written after it."""
+    found = night.store.status(CLUSTER, night.world.project)
+    places = defaultdict(Placement, found.value.registries if found else {})
+    return bool(
+        not places["withdrawn"].placed
+        and places["held"].held
+        and places["denied"].refused
+        and not places["revoked"].placed
+    )
+
+
+def test_status_doctor_explain_events_and_log_never_contradict_each_other(night: Night) -> None:
+    arrange(night)
+    happen(night)
+    wrong = []
+    for case in CASES:
+        told = night.told(case.__name__)
+        try:
+            case(night, told)
+        except (AssertionError, KeyError) as error:
+            wrong.append(f"{case.__name__}: {error!r}\n{told}")
+    assert not wrong, "\n\n".join(wrong)
+
+
+def test_a_cluster_under_a_wrong_name_is_refused_by_sync_and_the_rest_says_so(night: Night) -> None:
+    space = night.add("main-two")
+    night.ask_for("main-two")
+    known = night.store.identity(CLUSTER)
+    night.store.forget_identity(CLUSTER)
+    night.store.pin_identity(CLUSTER, ClusterIdentity(uid="the-right-one", pinned_at=utc_now()))
+    try:
+        night.sync = night.world.sync()
+        code, said = night.sync.once()
+        assert code
+        assert "belongs to another cluster" in said
+        assert f"regcred cluster reset {CLUSTER}" in said
+        told = night.told("main-two")
+        assert not night.secret("main-two")
+        assert night.where(told, "main-two") == dict.fromkeys(("namespaces", "refused", "details", "held"))
+        assert told.events == {}
+        assert "the-right-one" in night.run(f"doctor {night.world.project}")
+        assert "sync has not placed the Secret" in told.todo
+        assert space
+    finally:
+        night.store.forget_identity(CLUSTER)
+        if known:
+            night.store.pin_identity(CLUSTER, known.value)
