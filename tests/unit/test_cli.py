@@ -887,6 +887,19 @@ class TestRoomInAProject:
         assert "1 registry not rotated: the index of its project is full" in payments.out
 
 
+class TestBrokenEntries:
+    def test_doctor_names_an_entry_of_the_index_that_cannot_be_read(self, payments):
+        path = "credentials/payments/_index"
+        index = json.loads(payments.kv.read(path).fields["document"])
+        index["registries"] |= {"Not_a_label": {}, "nexus": {"state": "asleep"}}
+        payments.kv.write(path, {"document": json.dumps(index)}, cas=payments.kv.version(path))
+        payments("doctor payments", code=1)
+        assert "payments/nexus" in payments.out
+        assert "its entry in the index is skipped" in payments.out
+        assert "'Not_a_label' is not the name of a registry" in payments.out
+        assert "its index can't be read" not in payments.out
+
+
 class TestTemplate:
     def test_filled_in_it_can_be_added(self, payments, tmp_path):
         text = payments("registry template ecr")

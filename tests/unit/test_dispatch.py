@@ -202,6 +202,23 @@ def test_an_unreadable_index_stops_neither_other_projects_nor_removes_anything(
     assert list(report.unreadable) == ["a"]
 
 
+def test_an_entry_of_an_index_that_cannot_be_read_stops_no_other_registry(world: World) -> None:
+    world.define("a/r", "a/s")
+    world.index("a/r", entry())
+    break_index(world, "a", "Not_a_label")
+    report = world.verb.run(SWEEP)
+    assert world.queue.reasons() == {"a/s": RotationReason.NEW}
+    assert list(report.unreadable) == ["a/_index/'Not_a_label'"]
+
+
+def break_index(world: World, project: str, name: str) -> None:
+    """Add an entry that can't be read to a project's index."""
+    path = index_path(project)
+    index = json.loads(world.kv.read(path).fields["document"])
+    index["registries"][name] = {"state": "asleep"}
+    world.kv.write(path, {"document": json.dumps(index)}, cas=world.kv.version(path))
+
+
 def test_a_list_that_fails_is_not_a_removal(world: World) -> None:
     world.define("a/r")
     world.index("a/r", entry())

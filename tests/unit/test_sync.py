@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -593,6 +594,21 @@ async def test_a_stale_index_does_not_bring_an_older_credential_back(world: Worl
     await world.sync()
     assert await world.password("shop") == "s3cret-two"
     assert world.cluster.writes() == []
+
+
+async def test_an_entry_that_cannot_be_read_keeps_its_secret_and_stops_no_other(world: World) -> None:
+    world.mount.mint("payments/other")
+    await world.sync()
+    path = "credentials/payments/_index"
+    found = world.kv.read(path)
+    index = json.loads(found.fields["document"])
+    index["registries"] |= {"ecr-prod": {"state": "asleep"}, "Not_a_label": {}}
+    world.kv.write(path, {"document": json.dumps(index)}, cas=found.version)
+    await world.cluster.create(deployment("shop", "api", "payments/other"))
+    report = await world.sync()
+    assert str(report) == "1 created"
+    assert await world.password("shop") == "s3cret-one"
+    assert world.mount.refused(REF) == {}
 
 
 async def test_stale_grants_take_nothing_away(world: World) -> None:

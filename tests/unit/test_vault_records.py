@@ -252,11 +252,6 @@ def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
             {"action": "rotate", "asked_at": "2026-11-24T12:00:00"},
             "path: asked_at: must be a time with its zone, as in 2026-01-31T12:00:00Z",
         ),
-        (
-            Index,
-            {"registries": {"r": {"state": "lost", "changed_at": "2026-11-24T12:00:00Z"}}},
-            "registries.r.state",
-        ),
     ],
 )
 def test_a_wrong_document_gets_one_line_with_path_and_field(
@@ -341,3 +336,25 @@ def test_the_hosts_of_a_credential_are_a_json_list_that_templates_can_read() -> 
 def test_hosts_that_are_no_list_are_malformed(text: str) -> None:
     with pytest.raises(MalformedError, match="path: hosts"):
         CredentialRecord.parse({**RECORD, "hosts": text}, path="path")
+
+
+def test_an_entry_that_cannot_be_read_is_skipped_and_named_and_the_others_stay() -> None:
+    good = json.loads(Index(registries={"good": entry(3)}).fields()["document"])["registries"]["good"]
+    broken = {
+        "good": good,
+        "Not_a_label": good,
+        "x" * 5000: good,
+        "newer": {**good, "state": "asleep"},
+        "list": [],
+    }
+    index = Index.parse({"document": json.dumps({"registries": broken, "_skipped": {"good": "x"}})}, path="i")
+    assert list(index.registries) == ["good"]
+    assert list(index.skipped) == ["'Not_a_label'", repr("x" * 80), "newer", "list"]
+    assert index.skipped["newer"].startswith("i: newer: state: ")
+    assert Index.parse(index.fields(), path="i").skipped == {}
+
+
+@pytest.mark.parametrize("document", ["{", "[]", '{"registries": []}', '"x"'])
+def test_an_index_that_is_none_is_refused_whole(document: str) -> None:
+    with pytest.raises(MalformedError):
+        Index.parse({"document": document}, path="i")

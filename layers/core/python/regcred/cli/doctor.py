@@ -22,7 +22,7 @@ from regcred.registry.definition import check_allowed
 from regcred.registry.parsing import parse
 from regcred.vault.platform import Verb
 from regcred.vault.records.declared import ProjectPolicy
-from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.store import Store
 from regcred.views.placement import told_of_sync, troubles
 from regcred.wording import duration, plural
@@ -30,6 +30,9 @@ from regcred.work import served, want_of_room
 
 SILENT = timedelta(hours=1)
 """Sync writes its status on change, and every ten minutes as a heartbeat; older than this, it does not run."""
+
+SKIPPED_SHOWN = 20
+"""Entries of an index that can't be read and are shown one by one."""
 
 WAITING = timedelta(minutes=15)
 """Dispatch looks every five minutes; a request that is older is not being looked at."""
@@ -176,6 +179,7 @@ def _project(session: Session, project: str, clusters: set[str]) -> Iterator[Fin
             Level.PROBLEM, project, f"its index can't be read: {error}; clusters keep what they have"
         )
         return
+    yield from _skipped(project, index)
     names = store.registries(project)
     limit = (policy or ProjectPolicy()).max_registries
     if outside := len(names) - len(served(names, index, limit=limit)):
@@ -195,6 +199,14 @@ def _project(session: Session, project: str, clusters: set[str]) -> Iterator[Fin
     for cluster in policy.clusters if policy else ():
         clusters.add(cluster)
         yield from _cluster(store, cluster, project, now)
+
+
+def _skipped(project: str, index: Index) -> Iterator[Finding]:
+    for name, problem in list(index.skipped.items())[:SKIPPED_SHOWN]:
+        text = f"its entry in the index is skipped: {problem}; clusters keep what they have until rotate writes it again"
+        yield Finding(Level.PROBLEM, f"{project}/{name}", text)
+    if (more := len(index.skipped) - SKIPPED_SHOWN) > 0:
+        yield Finding(Level.PROBLEM, project, f"{more} more entries of its index are skipped")
 
 
 def _registry(

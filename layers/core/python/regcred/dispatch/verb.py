@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from regcred.dispatch.planning import (
+    TOLD_MAX,
     Envelope,
     Health,
     Limits,
@@ -144,6 +145,8 @@ class Dispatch:
     def _observe(self, project: str, asked: Sequence[str], part: _Part) -> Observed:
         """Read one project; its index before its list, so that a registry just added is never taken for gone."""
         found = self.store.index(project)
+        for name, problem in list(found.value.skipped.items())[:TOLD_MAX] if found else ():
+            part.unreadable[f"{project}/_index/{name}"] = MalformedError(problem)
         names = self.store.registries(project)
         return Observed.of(
             project,

@@ -160,7 +160,7 @@ def decide(view: View, namespace: Namespace, reference: Reference, place: Ledger
     project = view.projects.get(reference.project, UNREAD)
     registry = project.registries.get(reference.registry)
     if registry is None:
-        return _decide_unlisted(project, place)
+        return _decide_unlisted(project, reference, place)
     if registry.state in GONE:
         return Verdict(why=GONE[registry.state], remove=True)
     if registry.version == 0:
@@ -169,8 +169,10 @@ def decide(view: View, namespace: Namespace, reference: Reference, place: Ledger
     return Verdict(version=registry.version)
 
 
-def _decide_unlisted(project: ProjectView, place: LedgerEntry) -> Verdict:
+def _decide_unlisted(project: ProjectView, reference: Reference, place: LedgerEntry) -> Verdict:
     """An index without the registry, or no index: reason to refuse, never to remove."""
+    if problem := project.unreadable.get(reference.registry):
+        return Verdict(why=Why.UNREADABLE, detail=problem)
     if project.knowledge is Knowledge.KNOWN or (
         project.knowledge is Knowledge.ABSENT and place.version is None
     ):

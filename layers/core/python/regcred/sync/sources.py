@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from regcred.cluster.dockerconfig import SecretBody, secret_body
@@ -103,18 +104,33 @@ class Sources:
             version = await self._vault(self._store.index_version, project)
             if version and version == self._versions.get(project) and not self._awaits_catch_up(project):
                 self._settle(project)
-                return self._keep(project, Project(Knowledge.KNOWN, known.registries))
+                return self._keep(
+                    project, Project(Knowledge.KNOWN, known.registries, unreadable=known.unreadable)
+                )
             found = await self._vault(self._store.index, project) if version else None
         except RegcredError as error:
             self._trouble(project, error)
-            return self._keep(project, Project(Knowledge.UNREADABLE, known.registries, str(error)))
+            return self._keep(project, replace(known, knowledge=Knowledge.UNREADABLE, problem=str(error)))
         if found is None:
             problem = f"project {project} has no index"
             self._trouble(project, problem)
-            return self._keep(project, Project(Knowledge.ABSENT, known.registries, problem))
+            return self._keep(project, replace(known, knowledge=Knowledge.ABSENT, problem=problem))
         self._settle(project)
         self._versions[project] = found.version
-        return self._keep(project, Project(Knowledge.KNOWN, self._registries(project, found.value)))
+        self._tell_skipped(project, found.value.skipped)
+        registries = self._registries(project, found.value)
+        return self._keep(project, Project(Knowledge.KNOWN, registries, unreadable=found.value.skipped))
+
+    def _tell_skipped(self, project: str, skipped: Mapping[str, str]) -> None:
+        self._meter.set("vault_index_entries_skipped", len(skipped), project=project)
+        if skipped:
+            log(
+                logging.WARNING,
+                "entries of an index can't be read and are skipped; what is in place for them is kept",
+                project=project,
+                entries=len(skipped),
+                problem=next(iter(skipped.values())),
+            )
 
     async def look_at_signal(self) -> set[str]:
         """Poll the signal; say which of the projects in use have had a credential ended since the last look."""
@@ -140,7 +156,9 @@ class Sources:
 
     def forget(self, project: str) -> None:
         """Drop all of a project that is not in use any longer."""
-        self.projects.pop(project, None)
+        known = self.projects.pop(project, None)
+        if known and known.unreadable:
+            self._meter.set("vault_index_entries_skipped", 0, project=project)
         self.problems.pop(project, None)
         self._readable.pop(project, None)
         self._meter.replace(
@@ -217,7 +235,8 @@ class Sources:
                 found[name] = old
             else:
                 found[name] = registry_of(entry, rewound=self._rewound(reference))
-        return found
+        known = self.projects.get(project, UNREAD).registries
+        return found | {name: known[name] for name in index.skipped if name in known}
 
     def _is_stale(self, reference: Reference, entry: IndexEntry, now: datetime) -> bool:
         if entry.version >= self._highest.get(reference, 0):

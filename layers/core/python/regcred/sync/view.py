@@ -104,6 +104,8 @@ class Project:
     knowledge: Knowledge
     registries: Mapping[str, Registry] = field(default_factory=dict)
     problem: str = ""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Registries whose entry can't be read, and why; an entry that was read before stays in ``registries``."""
 
 
 UNREAD = Project(Knowledge.UNREADABLE, problem="not read yet")

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, PrivateAttr, ValidationError
+from pydantic_core import from_json, to_json
 
 from regcred.credential import Verified
 from regcred.errors import MalformedError
-from regcred.vault.records.document import DOCUMENT, Label, Record
+from regcred.reference import is_label
+from regcred.vault.records.document import DOCUMENT, Label, Record, malformed
 from regcred.vault.records.packed import DOCUMENT_MAX, deflate, inflate
 
 PLAIN_MAX = 64_000
@@ -30,6 +32,9 @@ and an entry that fails is larger."""
 
 RELEASED = 0.7
 """An index that was full takes new registries again when it is smaller than this."""
+
+NAME_SHOWN = 80
+"""Characters that are shown of a name that is none."""
 
 _PACKED = '{"packed":'
 
@@ -97,10 +102,16 @@ class Index(Record):
     registries: dict[Label, IndexEntry] = {}
     full: bool = False
     """Whether an entry did not fit: new registries have to wait until others are removed."""
+    _skipped: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """The entries that can't be read, by name (as far as it is one), and why; the next write drops them."""
+        return self._skipped
 
     @classmethod
     def parse(cls, fields: Mapping[str, str], *, path: str) -> Self:
-        """Read an index, see :meth:`Record.parse`."""
+        """Read an index, see :meth:`Record.parse`; an entry that can't be read is skipped and does not stop the others."""
         text = fields.get(DOCUMENT, "")
         if text.startswith(_PACKED):
             try:
@@ -109,8 +120,38 @@ class Index(Record):
                 raise MalformedError(
                     f"{path}: it is not an index that rotate has written", field=DOCUMENT
                 ) from None
-            return super().parse({DOCUMENT: text}, path=path)
-        return super().parse(fields, path=path)
+            fields = {DOCUMENT: text}
+        try:
+            return super().parse(fields, path=path)
+        except MalformedError:
+            if (index := cls._parse_entries(text, path)) is None:
+                raise
+            return index
+
+    @classmethod
+    def _parse_entries(cls, text: str, path: str) -> Self | None:
+        """The index without the entries that can't be read; None if that is not what is wrong with it."""
+        try:
+            document: Any = from_json(text)
+        except ValueError:
+            return None
+        found = document.get("registries") if isinstance(document, dict) else None
+        if not isinstance(found, dict):
+            return None
+        entries: dict[str, IndexEntry] = {}
+        skipped: dict[str, str] = {}
+        for name, content in found.items():
+            try:
+                if is_label(name):
+                    entries[name] = IndexEntry.model_validate_json(to_json(content))
+                    continue
+                problem = f"{path}: {name[:NAME_SHOWN]!r} is not the name of a registry"
+            except ValidationError as error:
+                problem = str(malformed(error, where=f"{path}: {name}"))
+            skipped[name if is_label(name) else repr(name[:NAME_SHOWN])] = problem
+        index = cls(registries=entries, full=document.get("full") is True)
+        index._skipped = skipped
+        return index
 
     def fields(self) -> dict[str, str]:
         """The document to write.

@@ -24,6 +24,7 @@ GAUGES = {
     "secrets_in_place": ("Secrets that the ledger counts.", ()),
     "vault_document_known": ("1 if the grants, or a project's index, could be read.", ("document",)),
     "vault_events_connected": ("1 if Vault sends events about changes; 0 if sync only polls.", ()),
+    "vault_index_entries_skipped": ("Entries of a project's index that can't be read.", ("project",)),
     "watch_heartbeat_timestamp_seconds": (
         "When a watch last brought anything, a bookmark at least.",
         ("kind",),
