@@ -194,6 +194,10 @@ def test_every_command_that_reads_takes_json() -> None:
     } <= {
         "annotation",
         "console",
+        "system init",
+        "system login",
+        "system logout",
+        "system rotate-keys",
     }
 
 
