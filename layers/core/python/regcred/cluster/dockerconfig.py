@@ -66,7 +66,7 @@ def _secrets_in(content: bytes) -> Iterator[str]:
     """The passwords and tokens in a Docker configuration, as they are and as they were encoded."""
     try:
         auths = json.loads(content)["auths"].values()
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return
     for entry in auths:
         for name in ("auth", "password", "identitytoken", "registrytoken"):

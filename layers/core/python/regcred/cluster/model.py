@@ -65,7 +65,7 @@ WORKLOADS = (
 """The kinds that may carry a request. An object whose controller is itself one of these is left out: its owner asks."""
 
 _CUSTOM = re.compile(
-    r"(?P<group>[a-z0-9.-]+\.[a-z0-9.-]+)/(?P<version>v[a-z0-9]+)/(?P<plural>[a-z0-9]+)/(?P<name>[A-Za-z0-9]+)"
+    r"(?P<group>[a-z0-9-]+(?:\.[a-z0-9-]+)+)/(?P<version>v[a-z0-9]+)/(?P<plural>[a-z0-9]+)/(?P<name>[A-Za-z0-9]+)"
     r"(:(?P<template>[A-Za-z0-9]+(\.[A-Za-z0-9]+)*))?"
 )
 

@@ -343,7 +343,7 @@ def _position(index: str) -> int:
     """The place of a state in the log: ``base64({"cluster": …, "value": "37"})`` on OpenBao; -1 if it can't be told."""
     try:
         return int(json.loads(b64decode(index))["value"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return -1
 
 

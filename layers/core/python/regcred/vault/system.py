@@ -119,7 +119,7 @@ def _subject(identity_token: str) -> str:
     claims = identity_token.split(".")[1]
     try:
         return str(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["sub"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise MalformedError("Vault's identity token has no subject") from None
 
 

@@ -179,7 +179,7 @@ def _one_line(context: MintContext, name: str) -> SecretStr:
     key = field_of(context, name, document=True).get_secret_value()
     try:
         return SecretStr(json.dumps(json.loads(key), separators=(",", ":")))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise MalformedError(
             f"the upstream secret's field {name!r} is not JSON; paste the key file whole", field=name
         ) from None

@@ -43,7 +43,7 @@ class CredentialRecord(BaseModel):
     def _is_a_docker_config(cls, text: SecretStr) -> SecretStr:
         try:
             parsed = json.loads(text.get_secret_value())
-        except ValueError:
+        except (ValueError, RecursionError):
             parsed = None
         if not isinstance(parsed, dict) or not isinstance(parsed.get("auths"), dict):
             raise ValueError("is not a Docker configuration: a JSON object with the key 'auths'")  # noqa: TRY004 - pydantic's contract
@@ -57,7 +57,7 @@ class CredentialRecord(BaseModel):
             return value
         try:
             return tuple(json.loads(value))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise ValueError("is not a JSON list of strings") from None
 
     @classmethod

@@ -116,7 +116,7 @@ class Index(Record):
         if text.startswith(_PACKED):
             try:
                 text = inflate(json.loads(text)["packed"])
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, RecursionError):
                 raise MalformedError(
                     f"{path}: it is not an index that rotate has written", field=DOCUMENT
                 ) from None
