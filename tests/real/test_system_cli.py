@@ -272,3 +272,52 @@ def test_an_identity_that_is_not_the_projects_gets_no_login(system: SystemRegist
     assert {what: ask(token) for what, token in wrong.items()} == dict.fromkeys(wrong, 401)
     assert ask(signed(), "shop") == 401
     assert ask(signed(), "nobody") == 401
+
+
+def test_community_images_are_loaded_once_with_their_signatures(
+    system: SystemRegistry, image: str, tmp_path: Path
+) -> None:
+    host = system.registries["main"]
+    token = system.vault_token("pat", "regcred-platform-admins", "regcred-admins-payments")
+    assert regcred(system, token, "system", "login", home=tmp_path).returncode == 0
+    env = {**environment(system, token, tmp_path)}
+    env["PATH"] = f"{system.program('crane').parent}{os.pathsep}{env['PATH']}"
+    digest = run("crane", "digest", image, env=env).stdout.strip()
+    signature = f"{host}/payments/web:{digest.replace(':', '-')}.sig"
+    assert run("crane", "copy", image, signature, env=env).returncode == 0
+    (tmp_path / "images.yaml").write_text(
+        json.dumps({"images": [image, {"source": f"{host}/payments/none:1", "as": "community/none:1"}]})
+    )
+    command = [Path(sys.executable).with_name("regcred"), "system", "load", "-f", tmp_path / "images.yaml"]
+    first, second = run(*command, env=env), run(*command, env=env)
+    assert f"copied: {host}/community/web:1" in first.stderr
+    assert f"there already: {host}/community/web:1" in second.stderr
+    assert (second.returncode, "1 image of 2 not copied" in second.stderr) == (1, True)
+    assert run("crane", "digest", f"{host}/community/web:1", env=env).stdout.strip() == digest
+    copied = f"{host}/community/web:{digest.replace(':', '-')}.sig"
+    assert run("crane", "digest", copied, env=env).returncode == 0
+
+
+def test_old_images_are_deleted_by_age_and_count_after_a_dry_run(
+    system: SystemRegistry, layer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = system.registries["main"]
+    token = system.vault_token("pat", "regcred-platform-admins", "regcred-admins-payments")
+    admin = system.login(system.person("pat", "regcred-platform-admins", "regcred-admins-payments"))
+    env = environment(system, token, tmp_path)
+    assert regcred(system, token, "system", "login", home=tmp_path).returncode == 0
+    for tag in ("1", "2"):
+        target = f"{host}/payments/old:{tag}"
+        assert push(system, admin, target, layer)
+        crane = system.program("crane")
+        dated = run(crane, "mutate", "--set-platform", f"linux/arm/v{tag}", "-t", target, target, env=env)
+        assert dated.returncode == 0, dated.stderr
+    prune = ("system", "prune", "payments", "--keep", "1", "--older-than", "0")
+    shown = regcred(system, token, *prune, "--dry-run", home=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert [pull(system, admin, f"{host}/payments/old:{tag}") for tag in ("1", "2")] == [True, True]
+    done = regcred(system, token, *prune, home=tmp_path)
+    assert done.stdout == shown.stdout
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("payments/old:")]
+    assert sorted(pull(system, admin, f"{host}/payments/old:{tag}") for tag in ("1", "2")) == [False, True]
+    assert not pull(system, admin, f"{host}/{line}")

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regcred.cli import docker_config
-from regcred.cli.failures import user_input
+from regcred.cli.failures import Failed, user_input
 from regcred.cli.groups import Group
 from regcred.cli.output import output_option, print_json, say, write, write_document
+from regcred.cli.parameters import LabelType
 from regcred.cli.session import Session, pass_session
 from regcred.errors import MalformedError
 from regcred.wording import plural
@@ -168,6 +169,89 @@ def rotate_keys(session: Session, lead_hours: int, retire: bool) -> None:
         f"a new key signs from {begins:%Y-%m-%d %H:%M} UTC on; until then, give the registry the output of "
         "'regcred system keys --format jwks' (or certificates) and restart it"
     )
+
+
+@system.command()
+@click.option(
+    "-f",
+    "--file",
+    "file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="YAML with 'images': a list of images, or of 'source' and 'as' (docs/system-registry.md).",
+)
+@pass_session
+def load(session: Session, file: Path) -> None:
+    """Copy public images into community/.
+
+    crane or skopeo copies all platforms and the signatures. What is there by its digest is passed over, so a second run resumes the
+    first. Sign in before: regcred system login.
+    """
+    from regcred.wiring.cli.copying import CopyError, copier, read_list
+
+    config = session.open_system().config()
+    with user_input():
+        wanted = read_list(file, config.community[0])
+    tool, failed = copier(), 0
+    for number, image in enumerate(wanted, 1):
+        say(f"{number}/{len(wanted)} {image.source} ...")
+        try:
+            copied = tool.copy(image.source, f"{config.host}/{image.name}")
+        except CopyError as error:
+            failed += 1
+            say(f"  not copied: {error}")
+        else:
+            say(f"  {'copied' if copied else 'there already'}: {config.host}/{image.name}")
+    if failed:
+        raise Failed(f"{plural(failed, 'image')} of {len(wanted)} not copied; run it again to resume")
+
+
+@system.command()
+@click.argument("project", type=LabelType("project"))
+@click.option("--repository", "repositories", multiple=True, help="Only this one; several times for more.")
+@click.option(
+    "--keep",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="How many of the newest images stay in each repository.",
+)
+@click.option(
+    "--older-than",
+    "days",
+    type=click.IntRange(0),
+    default=30,
+    show_default=True,
+    help="In days: younger images stay.",
+)
+@click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
+@pass_session
+def prune(
+    session: Session, project: str, repositories: tuple[str, ...], keep: int, days: int, dry_run: bool
+) -> None:
+    """Delete old images of a project.
+
+    An image goes if it is older and not among the newest. Signatures go with their image. The space is free after the next garbage
+    collection. Without --repository, this needs the group regcred-platform-admins: others may not list repositories.
+    """
+    from regcred.token.retention import expired
+
+    images, count = session.open_system().images(), 0
+    with user_input():
+        stray = [name for name in repositories if not name.startswith(f"{project}/")]
+        if stray:
+            raise MalformedError(
+                f"--repository {stray[0]}: does not begin with {project}/", field="repository"
+            )
+    for repository in repositories or images.repositories(project):
+        gone = expired(images.tags(repository), keep=keep, age=timedelta(days=days), now=session.now())
+        for digest in dict.fromkeys(tag.digest for tag in gone):
+            if not dry_run:
+                images.delete(repository, digest)
+        for tag in gone:
+            write(f"{repository}:{tag.name}")
+        count += len(gone)
+    say(f"{plural(count, 'tag')} {'would be ' if dry_run else ''}deleted")
 
 
 def _issuer(text: str) -> dict[str, Any]:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from regcred.vault.platform.system import SystemPlatform
     from regcred.vault.records.system import SystemConfig, SystemKeys
     from regcred.vault.system import SystemRecords
+    from regcred.wiring.cli.pruning import Images
+
+SHORT_SECONDS = 600
+"""The life of a login that one command needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +166,19 @@ class OwnSystem:
         )
         return PersonLogin(config.host, user, SecretStr(password), expires_at)
 
+    def images(self) -> Images:
+        """What lies in the registry, with a login of ten minutes."""
+        from regcred.registry import transport
+        from regcred.wiring.cli.pruning import Images
+
+        login = self.login(seconds=SHORT_SECONDS)
+        return Images(self.config(), transport.Basic(login.user, login.password))
+
     def end_logins(self) -> None:
         """End all logins of the user."""
         from regcred.registry import transport
 
-        config, login = self.config(), self.login(seconds=600)
+        config, login = self.config(), self.login(seconds=SHORT_SECONDS)
         answer = transport.send(
             "DELETE", f"{config.token_url}/v1/logins", auth=transport.Basic(login.user, login.password)
         )
