@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import hvac
@@ -25,6 +26,11 @@ CONFIG = "system/config"
 KEYS = "system/keys"
 CAS_ATTEMPTS = 8
 """How often a change is tried against other writers before it gives up."""
+
+NAME_SECONDS = 60.0
+"""How long the name of a group is kept. Who is in it is always read."""
+
+NAMES_MAX = 10_000
 
 GROUPS_MAX = 1000
 """Groups of one person that are looked at."""
@@ -140,6 +146,8 @@ class VaultPeople:
     client: hvac.Client
     client_id: str
     """The ``aud`` of identity tokens that are meant for the token server."""
+    _names: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
+    """By a group's id, when its name was read, and the name."""
 
     def introspect(self, identity_token: str) -> Person | None:
         """Whose identity token this is, or None if Vault does not vouch for it."""
@@ -166,8 +174,15 @@ class VaultPeople:
         return None if found is None or found.get("disabled") else found
 
     def _group_name(self, identifier: str) -> str:
+        read_at, name = self._names.get(identifier, (float("-inf"), ""))
+        if time.monotonic() - read_at < NAME_SECONDS:
+            return name
         found = self._read(f"/v1/identity/group/id/{identifier}")
-        return str(found["name"]) if found else ""
+        name = str(found["name"]) if found else ""
+        if len(self._names) >= NAMES_MAX:
+            self._names.clear()
+        self._names[identifier] = time.monotonic(), name
+        return name
 
     def _read(self, path: str) -> Mapping[str, Any] | None:
         try:
