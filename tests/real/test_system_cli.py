@@ -280,8 +280,10 @@ def test_community_images_are_loaded_once_with_their_signatures(
     host = system.registries["main"]
     token = system.vault_token("pat", "regcred-platform-admins", "regcred-admins-payments")
     assert regcred(system, token, "system", "login", home=tmp_path).returncode == 0
-    env = {**environment(system, token, tmp_path)}
-    env["PATH"] = f"{system.program('crane').parent}{os.pathsep}{env['PATH']}"
+    env = environment(system, token, tmp_path)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/crane").symlink_to(system.program("crane"))
+    env["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{env['PATH']}"
     digest = run("crane", "digest", image, env=env).stdout.strip()
     signature = f"{host}/payments/web:{digest.replace(':', '-')}.sig"
     assert run("crane", "copy", image, signature, env=env).returncode == 0
