@@ -197,8 +197,10 @@ def test_every_command_that_reads_takes_json() -> None:
         "export",
         "schema",
         "system init",
+        "system load",
         "system login",
         "system logout",
+        "system prune",
         "system rotate-keys",
     }
 
