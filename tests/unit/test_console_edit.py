@@ -65,3 +65,16 @@ def test_a_change_that_moves_nothing_keeps_the_secret(world: World) -> None:
     answer = save(world, description="ours")
     assert answer.status == 303, answer.text
     assert stored(world) == ("old", HOST)
+
+
+def test_a_project_that_is_saved_keeps_its_owner(world: World) -> None:
+    store = Store(world.vault.kv)
+    store.write_project("payments", ProjectPolicy(hosts=[HOST]), cas=1, owner="shop")
+    browser = world.browser()
+    browser.sign_in()
+    page = "/projects/payments/edit"
+    answer = browser.post(page, {"csrf": browser.get(page).csrf, "version": "2", "hosts": OTHER})
+    assert answer.status == 303, answer.text
+    found = store.project("payments")
+    assert found
+    assert (found.value.hosts, found.owner) == ([OTHER], "shop")

@@ -14,7 +14,7 @@ NODES_MAX = 100_000
 """Values that one document may hold once its aliases are expanded: an alias of an alias grows without bound."""
 
 DEPTH_MAX = 50
-"""How deep a document may be nested. The C parser has no limit of its own and would end the process."""
+"""How deep a document may be nested. The parser itself stops at 1000 (libyaml), or at Python's limit of recursion."""
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -56,7 +56,6 @@ def documents(text: str, where: str) -> Iterator[Text]:
     Raises:
         MalformedError: Names the file and the line; never repeats a value.
     """
-    _check_depth(text, where)
     try:
         loader = _Loader(text)
         while loader.check_node():
@@ -78,29 +77,16 @@ def documents(text: str, where: str) -> Iterator[Text]:
         ) from None
 
 
-def _check_depth(text: str, where: str) -> None:
-    # The parser is asked for events first: it makes them without recursion.
-    depth = 0
-    try:
-        for event in yaml.parse(text, _Loader):
-            if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-                depth += 1
-                if depth > DEPTH_MAX:
-                    line = event.start_mark.line + 1 if event.start_mark else 0
-                    raise MalformedError(f"{where}: line {line}: is nested more than {DEPTH_MAX} deep")
-            elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
-                depth -= 1
-    except yaml.YAMLError:
-        return  # reading it will say what is wrong
-
-
 def _check(root: Any, where: str) -> None:
     left = [(root, 0)]
     seen = 0
     while left:
         node, depth = left.pop()
         seen += 1
-        if seen > NODES_MAX or depth > DEPTH_MAX:
+        if depth > DEPTH_MAX:
+            line = node.start_mark.line + 1
+            raise MalformedError(f"{where}: line {line}: is nested more than {DEPTH_MAX} deep")
+        if seen > NODES_MAX:
             raise MalformedError(f"{where}: line {root.start_mark.line + 1}: the document holds too much")
         if isinstance(node, yaml.MappingNode):
             names: set[str] = set()

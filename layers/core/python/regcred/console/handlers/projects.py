@@ -114,7 +114,8 @@ def edit(visit: Visit) -> Response:
             status=409,
             error=f"{text}; what you typed is below: compare, and send it again",
         )
-    visit.access.store.write_project(name, policy, cas=int(version))
+    owner = current.owner if current else ""
+    visit.access.store.write_project(name, policy, cas=int(version), owner=owner)
     return visit.go(f"/projects/{name}")
 
 
