@@ -81,3 +81,44 @@ def test_no_annotations_whatever_break_the_reader(annotations: dict[str, str]) -
 def test_a_malformed_reference_is_an_error_where_one_is_required() -> None:
     with pytest.raises(MalformedError):
         Reference.parse("a/b/c")
+
+
+def test_only_the_first_64_annotations_by_key_count_and_the_owner_is_told() -> None:
+    many = {f"{KEY}k{number:03}": f"team/r{number:03}" for number in range(100)}
+    found = asked(many)
+    assert [reference.registry for reference in found.references] == [f"r{number:03}" for number in range(64)]
+    assert found.malformed == (
+        f"it has 100 annotations {KEY}...; only the first 64 of them, sorted by key, count",
+    )
+
+
+def test_only_the_first_64_references_of_a_workload_and_its_template_count() -> None:
+    own = {f"{KEY}k{number:03}": f"team/b{number:03}" for number in range(40)}
+    template = {f"{KEY}k{number:03}": f"team/a{number:03}" for number in range(40)}
+    found = asked(own, template)
+    assert [str(reference) for reference in found.references] == sorted([*own.values(), *template.values()])[
+        :64
+    ]
+    assert found.malformed == ("it asks for 80 references; only the first 64 of them, sorted by name, count",)
+
+
+def test_what_a_metadata_watch_shows_of_a_workload_gives_the_same_references_as_the_whole() -> None:
+    own = {f"{KEY}k{number:03}": f"team/b{number:03}" for number in range(90)}
+    template = {f"{KEY}k{number:03}": f"team/a{number:03}" for number in range(40)}
+    whole = asked(own, template)
+    gathered = {REFERENCES: ",".join(map(str, whole.references))}
+    assert asked({**own, **gathered}).references == whole.references
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("p\u0430yments/ecr", "U+0430 CYRILLIC SMALL LETTER A"),
+        ("payments/ecr\n", "U+000A"),
+        ("payments\u2215ecr", "U+2215 DIVISION SLASH"),
+        ("payments/e\u200bcr", "U+200B ZERO WIDTH SPACE"),
+        ("payments/ecr\t", "U+0009"),
+    ],
+)
+def test_a_character_that_looks_like_another_or_like_nothing_is_named(value: str, named: str) -> None:
+    assert named in asked({f"{KEY}x": value}).malformed[0]

@@ -2,6 +2,7 @@
 
 import random
 import string
+from typing import Any
 
 import pytest
 import yaml
@@ -9,7 +10,7 @@ from helm import CHART
 from real.admission.examples import ECR, MALFORMED
 from real.controlplane import Cluster, inherited, label, pod, references, secret_names, workload
 
-from regcred.cluster.annotations import ANNOTATED, REFERENCES, REQUEST_PREFIX
+from regcred.cluster.annotations import ANNOTATED, KEYS, REFERENCES, REQUEST_PREFIX, asked
 from regcred.errors import MalformedError
 from regcred.reference import Reference
 
@@ -47,14 +48,17 @@ def test_the_policies_and_the_sync_agree_on_what_a_reference_is(cluster: Cluster
     texts |= {f"{'a' * left}/{'b' * right}" for left in (62, 63, 64) for right in (62, 63, 64)} | set(
         MALFORMED
     )
-    asked = {f"{REQUEST_PREFIX}k{number}": text for number, text in enumerate(sorted(texts))}
-    right = sorted(text for text in texts if is_reference(text))
-    assert len(right) > 20
-    created = cluster.create(workload("Deployment", namespace, "agree", own=asked))
-    assert references(created) == ",".join(right)
-    assert secret_names(cluster.create(pod(namespace, annotations=asked))) == [
-        Reference.parse(text).secret_name for text in right
-    ]
+    ordered = sorted(texts)
+    assert sum(map(is_reference, ordered)) > 20
+    for start in range(0, len(ordered), KEYS):
+        some = ordered[start : start + KEYS]
+        right = [text for text in some if is_reference(text)]
+        annotations = {f"{REQUEST_PREFIX}k{number}": text for number, text in enumerate(some)}
+        created = cluster.create(workload("Deployment", namespace, f"agree-{start}", own=annotations))
+        assert references(created) == (",".join(right) or None)
+        assert secret_names(cluster.create(pod(namespace, annotations=annotations))) == [
+            Reference.parse(text).secret_name for text in right
+        ]
 
 
 def test_the_names_in_the_policies_are_those_of_the_sync():
@@ -77,3 +81,69 @@ def test_whoever_applies_a_malformed_reference_is_warned_at_once(cluster: Cluste
     said = cluster.kubernetes.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(item)).stderr
     assert 'registry.regcred.dev/ecr: "a/b/c"' in said
     assert "<project>/<registry>" in said
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("payments/ecr\n", "UTF-8 bytes 0a"),
+        ("payments/ecr\t", "UTF-8 bytes 09"),
+        ("p\u0430yments/ecr", "UTF-8 bytes d0b0"),
+        ("payments/e\u200bcr", "UTF-8 bytes e2808b"),
+        ("x" * 200_000, "(200000 characters, at most 127 are allowed)"),
+        ("Payments/ecr", 'registry.regcred.dev/ecr: "Payments/ecr"'),
+    ],
+)
+def test_a_warning_names_what_is_wrong_whatever_the_value_holds(
+    cluster: Cluster, namespace: str, value: str, told: str
+):
+    item = workload("Deployment", namespace, "named", own={"registry.regcred.dev/ecr": value})
+    said = warnings(cluster, item)
+    assert "no pull secret comes of registry.regcred.dev/ecr" in said
+    assert told in said
+
+
+def test_many_wrong_annotations_are_one_warning_that_names_some(cluster: Cluster, namespace: str):
+    wrong = {f"registry.regcred.dev/{number:03}{'k' * 60}": "x" * 120 for number in range(60)}
+    said = warnings(cluster, workload("Deployment", namespace, "many", own=wrong))
+    assert "and 52 more annotations; write <project>/<registry>" in said
+
+
+def warnings(cluster: Cluster, item: dict[str, Any]) -> str:
+    """What kubectl prints to who creates an object."""
+    return cluster.kubernetes.kubectl(
+        "create", "-f", "-", "--dry-run=server", stdin=yaml.safe_dump(item)
+    ).stderr
+
+
+@pytest.mark.parametrize("number", [65, 400, 7000])
+def test_of_an_object_with_too_many_keys_the_first_64_count_for_the_policies_and_for_sync_alike(
+    cluster: Cluster, namespace: str, number: int
+):
+    many = {f"{REQUEST_PREFIX}k{n:05}": f"t/r{n:05}" for n in range(number)}
+    found = asked(many)
+    assert len(found.references) == KEYS
+    expected = [str(reference) for reference in found.references]
+    names = [reference.secret_name for reference in found.references]
+    made = cluster.create(workload("Deployment", namespace, f"many-{number}", own=many))
+    assert label(made) == "true"
+    assert references(made) == ",".join(expected)
+    assert inherited(made) == ",".join(expected)
+    by_template = workload("Deployment", namespace, f"template-{number}", template=many)
+    assert "only the first 64 annotations" in warnings(cluster, by_template)
+    assert references(cluster.create(by_template)) == ",".join(expected)
+    assert secret_names(cluster.create(pod(namespace, annotations=many))) == names
+    handed_down = {"regcred.dev/inherited": ",".join(many.values())}
+    assert secret_names(cluster.create(pod(namespace, annotations=handed_down))) == names
+
+
+def test_a_workload_and_its_template_with_many_keys_each_count_together(cluster: Cluster, namespace: str):
+    own = {f"{REQUEST_PREFIX}k{n:05}": f"t/b{n:05}" for n in range(4000)}
+    template = {f"{REQUEST_PREFIX}k{n:05}": f"t/a{n:05}" for n in range(40)}
+    made = cluster.create(workload("Deployment", namespace, "both", own=own, template=template))
+    whole = asked(own, template)
+    assert references(made) == ",".join(map(str, whole.references))
+    annotations = made["spec"]["template"]["metadata"]["annotations"]
+    assert secret_names(cluster.create(pod(namespace, annotations=annotations))) == [
+        reference.secret_name for reference in whole.references
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -33,6 +34,8 @@ def check_label(value: str, *, field: str) -> str:
         return value
     if not value:
         reason = "is empty"
+    elif odd := _odd(value):
+        reason = f"holds {odd}; only a-z, 0-9 and '-' are allowed"
     elif len(value) > LABEL_MAX:
         reason = f"has {len(value)} characters; {LABEL_MAX} are allowed"
     elif value != value.lower():
@@ -42,6 +45,14 @@ def check_label(value: str, *, field: str) -> str:
     else:
         reason = "may hold only a-z, 0-9 and '-'"
     raise MalformedError(f"{field} {value[:80]!r} {reason}", field=field)
+
+
+def _odd(value: str) -> str:
+    """Name the first character that is not printable ASCII, and may look like one that is allowed; empty if there is none."""
+    for char in value[: 2 * LABEL_MAX + 2]:
+        if not " " <= char <= "~":
+            return " ".join(filter(None, (f"U+{ord(char):04X}", unicodedata.name(char, ""))))
+    return ""
 
 
 @dataclass(frozen=True, order=True, slots=True, weakref_slot=True)
@@ -74,8 +85,10 @@ class Reference:
     @classmethod
     def _read(cls, text: str) -> Reference:
         if text.count("/") != 1:
+            odd = _odd(text)
             raise MalformedError(
-                f"reference {text[:140]!r} is not of the form <project>/<registry>, as in payments/ecr-prod",
+                f"reference {text[:140]!r} is not of the form <project>/<registry>, as in payments/ecr-prod"
+                + (f"; it holds {odd}" if odd else ""),
                 field="reference",
             )
         try:

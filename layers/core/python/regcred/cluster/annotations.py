@@ -44,7 +44,8 @@ MIRROR_POD = "kubernetes.io/config.mirror"
 
 
 KEYS = 64
-"""How many references of one object count; a workload has a few containers, so more is a mistake or an attack."""
+"""How many annotations of one metadata, sorted by key, and how many references of one object count. A workload has a few
+containers, so more is a mistake or an attack. The admission policies count the same way."""
 
 LINES = 8
 """How many wrong annotations of one object are described one by one."""
@@ -57,7 +58,7 @@ MOST = 400
 class Asked:
     """What an object asks for: its references, sorted and each once, and a line for each annotation that is wrong.
 
-    Bounded whatever the object holds: at most :data:`KEYS` references and :data:`LINES` lines, and a line about the rest.
+    Bounded whatever the object holds: at most :data:`KEYS` references, :data:`LINES` lines, and a line each about what is left out.
     """
 
     references: tuple[Reference, ...] = ()
@@ -82,19 +83,12 @@ def asked(*annotations: Mapping[str, str] | None) -> Asked:
         annotations: One mapping of annotations each, or None where there are none. A value that is no text (in the template
             of a custom object, which nothing may check) is read as what it prints as.
     """
-    pairs = sorted(
-        {
-            (key, str(value))
-            for mapping in annotations
-            for key, value in (mapping or {}).items()
-            if is_request(key)
-        }
-    )
+    pairs, most = _requests(annotations)
     if not pairs:
         return NOTHING
     good: dict[tuple[str, str], str] = {}
     bad: list[tuple[str, str]] = []
-    for key, value in pairs:
+    for key, value in sorted(pairs):
         for text in _texts(key, value):
             if _REFERENCE.fullmatch(text):
                 project, _, registry = text.partition("/")
@@ -109,16 +103,37 @@ def asked(*annotations: Mapping[str, str] | None) -> Asked:
             bad.append((key, f"{project}/{registry}"))
         if len(references) == KEYS:
             break
-    surplus = len(good) - KEYS if len(references) == KEYS else 0
-    return Asked(tuple(references), _lines(bad, surplus))
+    count = len(good) if len(references) == KEYS else len(references)
+    return Asked(tuple(references), _lines(bad, keys=most, references=count))
 
 
-def _lines(bad: Sequence[tuple[str, str]], surplus: int) -> tuple[str, ...]:
+def _requests(annotations: Iterable[Mapping[str, str] | None]) -> tuple[set[tuple[str, str]], int]:
+    """The keys and values that count, and how many keys of ours the largest mapping has."""
+    pairs: set[tuple[str, str]] = set()
+    most = 0
+    for mapping in annotations:
+        if not mapping:
+            continue
+        keys = sorted(key for key in mapping if key.startswith(REQUEST_PREFIX))
+        most = max(most, len(keys))
+        pairs.update((key, str(mapping[key])) for key in keys[:KEYS])
+        if REFERENCES in mapping:
+            pairs.add((REFERENCES, str(mapping[REFERENCES])))
+    return pairs, most
+
+
+def _lines(bad: Sequence[tuple[str, str]], *, keys: int, references: int) -> tuple[str, ...]:
     lines = [_line(key, text) for key, text in bad[:LINES]]
     if len(bad) > LINES:
         lines.append(f"{len(bad) - LINES} more annotations are wrong in the same or another way")
-    if surplus > 0:
-        lines.append(f"it asks for {KEYS + surplus} references; only the first {KEYS} of them count")
+    if keys > KEYS:
+        lines.append(
+            f"it has {keys} annotations {REQUEST_PREFIX}...; only the first {KEYS} of them, sorted by key, count"
+        )
+    if references > KEYS:
+        lines.append(
+            f"it asks for {references} references; only the first {KEYS} of them, sorted by name, count"
+        )
     return tuple(lines)
 
 

@@ -25,6 +25,9 @@ from regcred.vault.store import Store
 BEHIND_FOR = timedelta(minutes=5)
 """An index older than what was seen is a stale read, unless it stays so for this long: then Vault was restored."""
 
+BODIES = 32 * 2**20
+"""Bytes of Secrets that are kept in memory, so that a credential is read once for many namespaces."""
+
 
 class Sources:
     """Vault as one cluster's sync sees it. A failure keeps what was known before, and ``problems`` reports it.
@@ -220,9 +223,17 @@ class Sources:
         body = secret_body(
             reference, record.dockerconfigjson, version=found.version, expires_at=record.expires_at
         )
-        self._bodies[reference] = body
+        self._keep_body(body)
         self.remember(reference, found.version)
         return body
+
+    def _keep_body(self, body: SecretBody) -> None:
+        """Keep a body for the next write; the oldest go when they are too many bytes, and are read again if need be."""
+        self._bodies.pop(body.reference, None)
+        self._bodies[body.reference] = body
+        size = sum(len(kept.content) for kept in self._bodies.values())
+        while size > BODIES and len(self._bodies) > 1:
+            size -= len(self._bodies.pop(next(iter(self._bodies))).content)
 
     def _registries(self, project: str, index: Index) -> Mapping[str, Registry]:
         now = self._clock()
