@@ -31,7 +31,7 @@ OWNER = "owner"
 """The field beside a record that says who declares it. It lies in the same document, so it can't come apart from it."""
 
 
-class Records:
+class TypedRecords:
     """Reads, writes and merges records by type over any :class:`KeyValue`."""
 
     def __init__(self, kv: KeyValue) -> None:

@@ -17,13 +17,13 @@ from regcred.vault.records.paths import (
     index_path,
 )
 from regcred.vault.records.signal import Signal
-from regcred.vault.store.base import Records, Versioned
+from regcred.vault.store.base import TypedRecords, Versioned
 
 ENDED = frozenset({State.REVOKED, State.REMOVED})
 """The states that clusters learn of at once, through the signal."""
 
 
-class OutcomeRecords(Records):
+class OutcomeRecords(TypedRecords):
     """The credentials in force, and what rotate says of them."""
 
     def credential(self, reference: Reference) -> Versioned[CredentialRecord] | None:

@@ -11,10 +11,10 @@ from regcred.vault.records.paths import (
     identity_path,
     project_path,
 )
-from regcred.vault.store.base import Records, Versioned, owned
+from regcred.vault.store.base import TypedRecords, Versioned, owned
 
 
-class PlatformRecords(Records):
+class PlatformRecords(TypedRecords):
     """What projects may use, what clusters are granted, and the identities of clusters."""
 
     def project(self, project: str) -> Versioned[ProjectPolicy] | None:

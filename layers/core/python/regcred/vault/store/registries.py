@@ -17,10 +17,10 @@ from regcred.vault.records.paths import (
     upstream_path,
 )
 from regcred.vault.records.upstream import Upstream
-from regcred.vault.store.base import CAS_ATTEMPTS, Records, Versioned, owned
+from regcred.vault.store.base import CAS_ATTEMPTS, TypedRecords, Versioned, owned
 
 
-class RegistryRecords(Records):
+class RegistryRecords(TypedRecords):
     """The definitions of registries, their upstream secrets, and what people ask for."""
 
     def projects(self) -> list[str]:

@@ -9,10 +9,10 @@ from regcred.vault.records.paths import (
     rotation_path,
 )
 from regcred.vault.records.rotation import Rotation, take
-from regcred.vault.store.base import Records, Versioned
+from regcred.vault.store.base import TypedRecords, Versioned
 
 
-class RotationRecords(Records):
+class RotationRecords(TypedRecords):
     """The claims of rotations, and the slots of credentials."""
 
     def rotation(self, reference: Reference) -> Versioned[Rotation]:

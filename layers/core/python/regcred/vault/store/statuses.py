@@ -7,10 +7,10 @@ from regcred.vault.records.paths import (
     status_path,
 )
 from regcred.vault.records.status import Status
-from regcred.vault.store.base import Records, Versioned
+from regcred.vault.store.base import TypedRecords, Versioned
 
 
-class StatusRecords(Records):
+class StatusRecords(TypedRecords):
     """What is in place in each cluster."""
 
     def status(self, cluster: str, project: str) -> Versioned[Status] | None:
