@@ -1,0 +1,117 @@
+"""What sync keeps of objects that a tenant has made as large as can be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from regcred.cluster import pages as paging
+from regcred.cluster.annotations import KEYS
+from regcred.cluster.interface import TooLargeError
+from regcred.cluster.limits import SURPLUS, WEIGHT, Collected, weight
+from regcred.cluster.model import POD, WORKLOADS, Surplus, Workload, custom_kind
+from regcred.cluster.pages import METADATA_LIST, PAGE, pages
+from regcred.cluster.pruning import NAMES, prune
+from regcred.cluster.reduce import Reducer
+from regcred.errors import TransientError
+from regcred.reference import Reference
+
+KEY = "registry.regcred.dev/"
+DEPLOYMENT = WORKLOADS[0]
+THING = custom_kind("example.com/v1/things/Thing")
+METADATA = {"name": "a", "namespace": "shop", "uid": "u", "resourceVersion": "1"}
+
+
+def test_of_a_huge_list_of_pull_secrets_only_some_of_our_names_are_kept() -> None:
+    entries = [{"name": f"other-{n}"} for n in range(20_000)]
+    entries += [{"name": f"regcred.p.r{n}"} for n in range(5_000)]
+    found = prune(POD, json.dumps({"metadata": METADATA, "spec": {"imagePullSecrets": entries}}).encode())
+    names = [entry["name"] for entry in found["spec"]["imagePullSecrets"]]
+    assert names == [f"regcred.p.r{n}" for n in range(NAMES)]
+
+
+def test_a_custom_object_with_thousands_of_keys_weighs_little_and_its_other_fields_are_dropped() -> None:
+    keys = {f"{KEY}k{n:05}": f"p/r{n}" for n in range(9_000)}
+    spec = {"template": {"metadata": {"annotations": keys}, "spec": {"containers": ["x" * 100_000]}}}
+    found = prune(THING, json.dumps({"metadata": METADATA, "spec": spec, "status": "x" * 100_000}).encode())
+    assert set(found) == {"metadata", "spec"}
+    item = Reducer([THING]).item(THING, found)
+    assert isinstance(item, Workload)
+    assert len(item.references) == KEYS
+    assert weight(item) < 2 * KEYS
+
+
+def test_the_surplus_of_a_namespace_is_bounded_and_no_other_namespace_loses_anything() -> None:
+    collected = Collected(DEPLOYMENT)
+    for number in range(3_000):
+        collected.add(workload("hostile", f"w{number}", f"p/r{number}"))
+    collected.add(workload("shop", "web", "payments/ecr-prod"))
+    items = collected.items()
+    [surplus] = [item for item in items if isinstance(item, Surplus)]
+    assert (surplus.namespace, len(surplus.references)) == ("hostile", SURPLUS)
+    kept = [item for item in items if not isinstance(item, Surplus)]
+    assert sum(weight(item) for item in kept if item.namespace == "hostile") <= WEIGHT
+    assert [item.name for item in kept if item.namespace == "shop"] == ["web"]
+
+
+def workload(namespace: str, name: str, reference: str) -> Workload:
+    return Workload(DEPLOYMENT, namespace, name, "u", (Reference.parse(reference),), (), admitted=True)
+
+
+class Server:
+    """Serves a list of objects of some size each, and notes what was asked for."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        self.sizes = sizes
+        self.asked: list[tuple[int, bool]] = []
+
+    async def fetch(self, path: str, *, query: str, accept: str, most: int) -> bytes:
+        parts = dict(part.split("=") for part in query.split("&"))
+        limit, start = int(parts["limit"]), int(parts.get("continue", 0))
+        metadata = accept == METADATA_LIST
+        self.asked.append((limit, metadata))
+        sizes = self.sizes[start : start + limit]
+        rest = start + limit < len(self.sizes)
+        answer: Mapping[str, Any] = {
+            "metadata": {"resourceVersion": "7", "continue": str(start + limit) if rest else ""},
+            "items": [{"n": start + n, "x": "" if metadata else "x" * size} for n, size in enumerate(sizes)],
+        }
+        content = json.dumps(answer).encode()
+        if len(content) > most:
+            raise TooLargeError(f"{path}: too large")
+        return content
+
+
+async def read(server: Server) -> list[int]:
+    found = pages(server, "/things", accept="application/json")  # type: ignore[arg-type]
+    return [json.loads(bytes(raw))["n"] for page in [page async for page in found] for raw in page.objects]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "PAGE_BYTES", 20_000)
+    monkeypatch.setattr(paging, "OBJECT_BYTES", 40_000)
+
+
+async def test_pages_shrink_while_objects_are_large_and_grow_again(small: None) -> None:
+    server = Server([5_000] * 30 + [10] * 100)
+    assert await read(server) == list(range(130))
+    limits = [limit for limit, _ in server.asked]
+    assert limits[:4] == [PAGE, PAGE // 8, PAGE // 64, 1]
+    assert limits[-1] > 7
+
+
+async def test_an_object_that_alone_is_too_large_is_read_as_its_metadata(small: None) -> None:
+    server = Server([10, 90_000, 10])
+    assert await read(server) == [0, 1, 2]
+    assert (1, True) in server.asked
+
+
+async def test_metadata_that_alone_is_too_large_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "PAGE_BYTES", 10)
+    monkeypatch.setattr(paging, "OBJECT_BYTES", 10)
+    with pytest.raises(TransientError):
+        await read(Server([10]))
