@@ -323,3 +323,20 @@ def test_old_images_are_deleted_by_age_and_count_after_a_dry_run(
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("payments/old:")]
     assert sorted(pull(system, admin, f"{host}/payments/old:{tag}") for tag in ("1", "2")) == [False, True]
     assert not pull(system, admin, f"{host}/{line}")
+
+
+def test_nobody_lets_the_signing_keys_out_of_vault(system: SystemRegistry) -> None:
+    def ask(token: str, method: str, path: str, **body: Any) -> int:
+        address = f"{system.vault.addr}/v1/regcred-transit/{path}"
+        headers = {"X-Vault-Token": token}
+        return requests.request(method, address, json=body, headers=headers, timeout=10).status_code
+
+    admin = system.vault_token("pat", "regcred-platform-admins")
+    server = system.root().auth.token.create(policies=["regcred-token"])["auth"]["client_token"]
+    for token in (admin, server):
+        assert ask(token, "POST", "keys/access/config", exportable=True) == 403
+        assert ask(token, "POST", "keys/access/config", allow_plaintext_backup=True) == 403
+        assert ask(token, "GET", "export/signing-key/access") == 403
+        assert ask(token, "GET", "backup/access") == 403
+    assert ask(admin, "POST", "sign/access/sha2-256", input="eA==") == 403
+    assert ask(admin, "POST", "keys/access/config", min_decryption_version=1, min_encryption_version=1) == 200

@@ -101,7 +101,7 @@ path "${mount}/data/system/keys" {
 }
 
 path "${mount}/metadata/system/*" {
-  capabilities = ["read", "list", "delete"]
+  capabilities = ["read", "list"]
 }
 
 path "${mount}/data/system/ended/*" {
@@ -116,6 +116,11 @@ path "regcred-transit/keys/+/rotate" {
   capabilities = ["update"]
 }
 
+# To withdraw old versions. No other setting: one of them would let the keys out of Vault.
 path "regcred-transit/keys/+/config" {
   capabilities = ["update"]
+  allowed_parameters = {
+    "min_encryption_version" = []
+    "min_decryption_version" = []
+  }
 }

@@ -28,6 +28,10 @@ DOCUMENTS = [
     *(f"status/{c}/{p}" for c in ("c1", "c2") for p in ("payments", "search")),
     *(f"history/{p}" for p in ("payments", "search")),
     "console/sealing",
+    "system/config",
+    "system/keys",
+    "system/ended/payments",
+    "system/used/payments",
     "else/where",
 ]
 FOLDERS = sorted(
@@ -50,7 +54,13 @@ OPERATIONS: dict[str, Callable[[str], tuple[str, str, object]]] = {
 }
 
 SYNC = {
-    "read": ["platform/clusters/c1", "status/c1/*", "credentials/payments/*", "history/payments"],
+    "read": [
+        "platform/clusters/c1",
+        "status/c1/*",
+        "credentials/payments/*",
+        "history/payments",
+        "system/config",
+    ],
     "version": ["platform/clusters/c1", "status/c1/*", "credentials/payments/*"],
     "write": ["status/c1/*"],
     "list": ["status/c1"],
@@ -83,6 +93,7 @@ PROJECT_ADMIN = {
         "credentials/payments/_index",
         "history/payments",
         "status/*/payments",
+        "system/config",
     ],
     "version": [
         "registries/payments/*",
@@ -96,15 +107,37 @@ PROJECT_ADMIN = {
     "list": ["registries/payments"],
 }
 PROJECT_READER = {
-    "read": ["credentials/payments/*", "history/payments"],
+    "read": ["credentials/payments/*", "history/payments", "system/config"],
     "version": ["credentials/payments/*"],
 }
 PLATFORM_ADMIN = {
-    "read": ["platform/*", "registries/*", "credentials/*/_index", "status/*", "history/*"],
-    "version": ["platform/*", "registries/*", "credentials/*/_index", "status/*"],
-    "write": ["platform/*"],
+    "read": [
+        "platform/*",
+        "registries/*",
+        "credentials/*/_index",
+        "status/*",
+        "history/*",
+        *(SYSTEM := ["system/config", "system/keys", "system/ended/*"]),
+    ],
+    "version": ["platform/*", "registries/*", "credentials/*/_index", "status/*", "system/*"],
+    "write": ["platform/*", *SYSTEM],
     "delete": ["platform/*", "status/*"],
-    "list": ["platform", "platform/*", "registries", "registries/*", "credentials", "status", "status/*"],
+    "list": [
+        "platform",
+        "platform/*",
+        "registries",
+        "registries/*",
+        "credentials",
+        "status",
+        "status/*",
+        "system",
+        "system/*",
+    ],
+}
+TOKEN = {
+    "read": [*SYSTEM, "system/used/*", "platform/projects/*"],
+    "version": ["system/*", "platform/projects/*"],
+    "write": ["system/ended/*", "system/used/*"],
 }
 CONSOLE = {
     "read": ["console/sealing"],
@@ -122,6 +155,7 @@ ROLES = {
     "dispatch": DISPATCH,
     "rotate": ROTATE,
     "console": CONSOLE,
+    "token server": TOKEN,
     "admin of payments": PROJECT_ADMIN,
     "reader of payments": PROJECT_READER,
     "platform admin": PLATFORM_ADMIN,
@@ -147,13 +181,14 @@ def token_of(real: Real, keys: dict[str, Keys]) -> Callable[[str], str]:
                 )
                 token = identities.web_identity_token(keys["aws"], arn)
                 return identities.raw_token(real, identities.lambda_login(role, token))
-            case "admin of payments":
-                return identities.token_with(real, "regcred-admins-payments")
-            case "reader of payments":
-                return identities.token_with(real, "regcred-readers-payments")
-            case "platform admin":
-                return identities.token_with(real, "regcred-platform-admin")
-        return identities.token_with(real, "regcred-platform-operator")
+        policies = {
+            "admin of payments": "regcred-admins-payments",
+            "reader of payments": "regcred-readers-payments",
+            "token server": "regcred-token",
+            "platform admin": "regcred-platform-admin",
+            "platform operator": "regcred-platform-operator",
+        }
+        return identities.token_with(real, policies[role])
 
     return get
 
