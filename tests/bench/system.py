@@ -32,9 +32,7 @@ TOKENS = 400
 CLIENTS = 8
 SCOPE = "repository:payments/web:pull"
 PATHS = [ROOT / "layers/core/python", ROOT / "functions/token"]
-FLOOR = (
-    "import starlette.applications, mangum, jwt, hvac, pydantic, requests, anyio.to_thread, cryptography.x509"
-)
+FLOOR = "import starlette.applications, mangum, jwt, hvac, pydantic, requests, anyio.to_thread, cryptography.x509, boto3"
 OURS = "from regcred.settings import TokenSettings; import app; app._adapter()"
 
 
