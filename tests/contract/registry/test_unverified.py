@@ -210,7 +210,7 @@ def test_a_definition_that_is_pointed_elsewhere_keeps_the_last_good_credential()
             world.clock.time = world.entry.next_attempt_at
         stored = world.store.credential(PROD)
         assert stored
-        assert stored.value.hosts == host
+        assert stored.value.hosts == (host,)
 
 
 def test_a_new_password_that_could_not_be_tried_does_not_replace_the_good_one() -> None:

@@ -26,6 +26,7 @@ from regcred.credential import Credential
 from regcred.errors import RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.registry import transport
+from regcred.registry.binding import bind
 from regcred.registry.interface import IssuedCredential, Revoked, Verdict
 from regcred.registry.parsing import parse
 from regcred.registry.transport import Basic, Bearer
@@ -125,7 +126,7 @@ def test_quays_refusal_is_named_though_it_is_a_400(network: Network, aws: Aws) -
 
 
 def test_quays_trust_text_says_that_the_audience_is_not_checked(network: Network, aws: Aws) -> None:
-    bench = changed(Bench(QuayFederated(network, aws)), audience="https://elsewhere.example.com")
+    bench = changed(Bench(QuayFederated(network, aws)), audience="https://quay.io/another")
     assert bench.verify(bench.mint()).verdict is Verdict.CAN_PULL, "the stand-in looks at no audience"
     assert "does not check its audience" in trust_of(bench)
 
@@ -279,8 +280,13 @@ class Moved(World):
         self._write(dict(vendor.definition))
 
     def _write(self, content: Mapping[str, Any]) -> None:
+        """Write a definition, and enter its upstream secret for where it points now."""
         cas = self.store.definition_version(self._reference)
         self.store.write_definition(self._reference, Definition.model_validate(content), cas=cas)
+        secret = {name: SecretStr(value) for name, value in self.vendor.upstream.items()}
+        bound_to = bind(parse(content, where="test"))
+        cas = self.store.upstream_version(self._reference)
+        self.store.write_upstream(self._reference, secret, bound_to=bound_to, cas=cas)
 
     _reference = Reference("payments", "main")
 
