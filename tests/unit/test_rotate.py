@@ -389,6 +389,23 @@ def test_verify_checks_what_is_in_force_and_mints_nothing(rotated: World) -> Non
     assert len(rotated.provider.contexts) == 1
 
 
+@pytest.mark.parametrize("action", [Action.VERIFY, Action.ROTATE])
+def test_the_index_tells_when_a_person_asked_so_that_clusters_put_back_what_is_missing(
+    rotated: World, action: Action
+) -> None:
+    rotated.run(RotationReason.CHECK)
+    assert rotated.entry().asked_at is None
+    rotated.clock.tick(minutes=1)
+    rotated.ask(action)
+    asked_at = rotated.clock()
+    rotated.one(RotationReason.ASKED)
+    assert rotated.entry().asked_at == asked_at
+    rotated.verifier.verdict = Verdict.REFUSED
+    rotated.ask(Action.VERIFY)
+    assert rotated.one(RotationReason.ASKED) is Done.FAILING
+    assert rotated.entry().asked_at == asked_at, "a failure brings nothing back"
+
+
 def test_verify_of_a_refused_credential_leads_to_a_new_one(rotated: World) -> None:
     rotated.verifier.verdict = Verdict.REFUSED
     rotated.ask(Action.VERIFY)

@@ -272,6 +272,24 @@ async def test_a_secret_that_somebody_deleted_is_back_when_a_new_workload_needs_
         await world.until_password("shop")
 
 
+async def test_a_secret_that_somebody_deleted_is_back_when_a_person_asks_for_a_rotation_or_a_check(
+    world: World,
+) -> None:
+    """Also of a static credential, which is the same afterwards: only the time of the request changes in the index."""
+    name = REF.rpartition("/")[2]
+    async with world.running():
+        await world.until_password("shop")
+        entry = world.mount.store.index("payments").value.registries[name].model_dump()
+        for minutes in (2, 1):
+            await world.cluster.remove_secret("shop", NAME)
+            world.mount.index(REF, **{**entry, "asked_at": utc_now() - timedelta(minutes=minutes)})
+            await world.until_password("shop")
+        world.cluster.calls.clear()
+        world.mount.index(REF, **{**entry, "warning": "another"})
+        await asyncio.sleep(0.1)
+        assert [call for call in world.cluster.calls if call[0] == "apply"] == []
+
+
 async def test_forged_events_cause_no_more_work_than_is_granted_and_seldom(world: World) -> None:
     metrics = Metrics()
     async with world.running(meter=metrics):

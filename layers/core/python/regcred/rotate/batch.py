@@ -20,7 +20,7 @@ from regcred.rotate.outcome import Done, OutOfTimeError, Result
 from regcred.rotate.revoke import remove, revoke
 from regcred.rotate.upkeep import repair, verify
 from regcred.vault.records.declared import Definition, ProjectPolicy
-from regcred.vault.records.index import IndexEntry
+from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.rotation import Rotation
 from regcred.vault.store import Versioned
 from regcred.work import RotationReason
@@ -88,6 +88,8 @@ class Batch:
             return Result(outcome(seen, Done.BUSY))
         with self._vendors_end():
             result = HANDLERS[task](RotationContext(self.tools, self.policy, seen, claim, self.until))
+        if result.outcome.done is not Done.TOO_SOON:
+            result.entry = _asked_by_a_person(seen, result.entry)
         result.claim = claim
         result.at = self.tools.now()
         result.took = result.at - now
@@ -162,6 +164,13 @@ class Batch:
         except ConflictError:
             return None
         return HeldClaim(store, seen.reference, claimed)
+
+
+def _asked_by_a_person(seen: Seen, entry: IndexEntry | None) -> IndexEntry | None:
+    """The entry, marked with the time of the request that it answers, if there was one and a credential is in use."""
+    if entry is None or seen.wanted is None or entry.state is not State.OK:
+        return entry
+    return entry.model_copy(update={"asked_at": seen.wanted.asked_at})
 
 
 def _or_malformed(read: Callable[[], T]) -> T | MalformedError:

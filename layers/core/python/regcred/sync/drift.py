@@ -98,15 +98,29 @@ class Drift:
         """Somebody has made a workload or changed what it asks for."""
         self._write(workload.namespace, workload.references)
 
-    def _write(self, namespace: str, references: Iterable[Reference]) -> None:
-        itself = self._inventory.namespaces.get(namespace)
-        if itself is None or itself.terminating:
+    def put_back(self, asked: set[Reference]) -> None:
+        """Write the Secrets of registries that a person had rotated or checked, wherever they should be in place.
+
+        This has no pause: a person asks seldom, and rotate answers each request once.
+        """
+        if not asked:
             return
+        for namespace, places in list(self._ledger.places.items()):
+            for reference in asked & places.keys():
+                self._repair_one(namespace, reference)
+
+    def _write(self, namespace: str, references: Iterable[Reference]) -> None:
         for reference in references:
             place = self._ledger.place(namespace, reference)
             if place and place.version and self._may_write((namespace, reference)):
-                self._meter.count("drift_repairs_total")
-                self._repair(WriteSecret(namespace, itself.uid, reference, place.version, old=place.version))
+                self._repair_one(namespace, reference)
+
+    def _repair_one(self, namespace: str, reference: Reference) -> None:
+        itself, place = self._inventory.namespaces.get(namespace), self._ledger.place(namespace, reference)
+        if itself is None or itself.terminating or place is None or not place.version:
+            return
+        self._meter.count("drift_repairs_total")
+        self._repair(WriteSecret(namespace, itself.uid, reference, place.version, old=place.version))
 
     def _may_write(self, key: Key) -> bool:
         now = self._clock()

@@ -231,6 +231,7 @@ class Engine:
             # Somebody may have confirmed what is held by a run of their own: a conflict at the next write shows it.
             self.ledger.touch({removal.reference.project for removal in plan.held})
             await self._carry_out(plan)
+            self.drift.put_back(self.sources.take_asked())
             if names is None:
                 self._gauges.show_plan(plan)
                 self._gauges.show_state(plan, self.ledger, self.sources, self.inventory)

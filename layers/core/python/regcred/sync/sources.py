@@ -49,6 +49,7 @@ class Sources:
         self._grants_path = f"platform/clusters/{cluster}"
         self.grants = Grants()
         self.projects: dict[str, Project] = {}
+        self._asked: set[Reference] = set()
         self.problems: dict[str, str] = {}
         """By document (the grants' path, or a project), why it can't be known now."""
         self._ended: dict[str, int] = {}
@@ -153,6 +154,11 @@ class Sources:
             else {name for name in self.projects if self._ended.get(mark(name)) != old.get(mark(name))}
         )
 
+    def take_asked(self) -> set[Reference]:
+        """The registries that a person had rotated or checked since the last call."""
+        taken, self._asked = self._asked, set()
+        return taken
+
     def remember(self, reference: Reference, version: int) -> None:
         """Take note that a version is known to have existed, so that an older index is known to be stale."""
         self._highest[reference] = max(version, self._highest.get(reference, 0))
@@ -247,6 +253,11 @@ class Sources:
             else:
                 found[name] = registry_of(entry, rewound=self._rewound(reference))
         known = self.projects.get(project, UNREAD).registries
+        self._asked |= {
+            Reference(project, name)
+            for name, registry in found.items()
+            if registry.asked_at and name in known and registry.asked_at != known[name].asked_at
+        }
         return found | {name: known[name] for name in index.skipped if name in known}
 
     def _is_stale(self, reference: Reference, entry: IndexEntry, now: datetime) -> bool:
@@ -309,5 +320,6 @@ def registry_of(entry: IndexEntry, *, rewound: bool = False) -> Registry:
         expires_at=entry.expires_at,
         refresh_at=entry.refresh_at,
         error=entry.error or (entry.warning if entry.version == 0 else ""),
+        asked_at=entry.asked_at,
         rewound=rewound,
     )

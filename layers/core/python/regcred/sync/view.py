@@ -93,6 +93,8 @@ class Registry:
     expires_at: datetime | None = None
     refresh_at: datetime | None = None
     error: str = ""
+    asked_at: datetime | None = None
+    """When a person last asked for a rotation or a check."""
     rewound: bool = False
     """Vault was restored from an older state: a lower version is in force."""
 

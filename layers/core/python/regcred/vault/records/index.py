@@ -82,6 +82,9 @@ class IndexEntry(Record):
     next_attempt_at: AwareDatetime | None = None
     attempts: int = 0
     """Failures in a row."""
+    asked_at: AwareDatetime | None = None
+    """When a person asked for the rotation or the check that this entry tells of. Sync then writes the Secrets once more, so that
+    one that somebody deleted comes back even where the credential has not changed."""
     changed_at: AwareDatetime
     """When the outcome that this entry tells was known; orders entries of one version."""
 
