@@ -181,9 +181,13 @@ OUTSIDE = {"type": "repository", "name": "regcred-not-asked-for/app", "actions":
     [
         (answer(200, token(OUTSIDE)), Verdict.WIDER, "repository:regcred-not-asked-for/app too"),
         (answer(200, token(CATALOG)), Verdict.WIDER, "registry:catalog too"),
-        (answer(200, token(OUTSIDE | {"actions": []})), Verdict.CAN_PULL, "nor is anything outside"),
-        (answer(200, token()), Verdict.CAN_PULL, "nor is anything outside"),
-        (answer(403), Verdict.CAN_PULL, "nor is anything outside"),
+        (
+            answer(200, token(OUTSIDE | {"actions": []})),
+            Verdict.CAN_PULL,
+            "outside of 'repositories' is refused",
+        ),
+        (answer(200, token()), Verdict.CAN_PULL, "outside of 'repositories' is refused"),
+        (answer(403), Verdict.CAN_PULL, "outside of 'repositories' is refused"),
         (answer(400), Verdict.CAN_PULL, "it is unknown"),
         (answer(200, b'{"token": "opaque"}'), Verdict.CAN_PULL, "it is unknown"),
         (answer(429), Verdict.INCONCLUSIVE, "429"),

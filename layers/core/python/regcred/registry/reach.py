@@ -75,7 +75,9 @@ def _scope(registry: RegistryClient, challenge: Challenge, found: str) -> Verifi
     asked = (("repository", _outside(limits), "pull"), _CATALOG)
     answer = registry.token_answer(challenge, tuple(("scope", ":".join(scope)) for scope in asked))
     if refuses(answer):
-        return registry.result(Verdict.CAN_PULL, f"{found}; nor is anything outside of 'repositories'")
+        return registry.result(
+            Verdict.CAN_PULL, f"{found}; a token for a repository outside of 'repositories' is refused"
+        )
     if passes(answer):
         return registry.result(
             Verdict.INCONCLUSIVE,
@@ -91,7 +93,9 @@ def _scope(registry: RegistryClient, challenge: Challenge, found: str) -> Verifi
             Verdict.WIDER,
             f"{found}, but the token is granted {' and '.join(wider)} too, outside of 'repositories'",
         )
-    return registry.result(Verdict.CAN_PULL, f"{found}; nor is anything outside of 'repositories'")
+    return registry.result(
+        Verdict.CAN_PULL, f"{found}; a token for a repository outside of 'repositories' is refused"
+    )
 
 
 def _outside(scopes: Iterable[str]) -> str:
