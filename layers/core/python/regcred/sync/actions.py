@@ -1,4 +1,4 @@
-"""What a plan consists of: each action is a value that says in plain words what it would do. Pure."""
+"""What a plan consists of. Each action is a value that can describe itself in plain words. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from regcred.sync.messages import Reason, Why, confirm_removals
 
 @dataclass(frozen=True, slots=True)
 class WriteSecret:
-    """Put a credential where none is known to be, a newer one where an older one is (``old``), or the same once more."""
+    """Write a credential: a first one, a newer one in place of an older one (``old``), or the same one again."""
 
     namespace: str
     uid: str
@@ -22,12 +22,12 @@ class WriteSecret:
 
     @property
     def first(self) -> bool:
-        """Whether Pods may be waiting for it: nothing is known to be in place."""
+        """Whether Pods may be waiting for the Secret, because nothing is known to be in place."""
         return not self.old
 
     @property
     def short_uid(self) -> str:
-        """What the ledger keeps of the namespace's uid."""
+        """The part of the namespace's uid that the ledger keeps."""
         return self.uid[:UID_DIGITS]
 
     def __str__(self) -> str:
@@ -40,17 +40,17 @@ class WriteSecret:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Take a Secret away, and its name from ServiceAccounts before."""
+    """Remove a Secret. Its name is removed from ServiceAccounts first."""
 
     namespace: str
     reference: Reference
     why: Why
     accounts: tuple[str, ...] = ()
-    """ServiceAccounts that name it."""
+    """The ServiceAccounts that name the Secret."""
 
     @property
     def waits(self) -> bool:
-        """Whether a live Pod that names the Secret puts it off."""
+        """Whether a live Pod that names the Secret delays the removal."""
         return self.why is Why.UNNEEDED
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class UpdateServiceAccount:
-    """Add names of our Secrets to a ServiceAccount's imagePullSecrets, or take them out."""
+    """Add names of our Secrets to a ServiceAccount's imagePullSecrets, or remove them."""
 
     namespace: str
     account: str
@@ -76,7 +76,7 @@ class UpdateServiceAccount:
 
 @dataclass(frozen=True, slots=True)
 class EvictPod:
-    """Evict a Pod that is stuck for want of Secrets that its ServiceAccount names by now."""
+    """Evict a Pod that is stuck without Secrets that its ServiceAccount names by now."""
 
     namespace: str
     pod: str
@@ -97,7 +97,7 @@ class EmitEvent:
     reference: Reference | None = None
     why: Why | None = None
     topic: str = ""
-    """Tells things of one reason apart: what was said once of a topic is not said again."""
+    """Tells Events with the same reason apart. An Event about the same topic is not written again."""
 
     def __str__(self) -> str:
         return f"tell    {self.about}: {self.reason}: {self.note}"
@@ -105,9 +105,9 @@ class EmitEvent:
 
 @dataclass(frozen=True, slots=True)
 class UpdateLedger:
-    """Change the ledger alone: since when a Secret is unneeded, why one is refused; ``forget`` drops the entry.
+    """Change only the ledger: since when a Secret is unneeded, or why one is refused. ``forget`` drops the entry.
 
-    With ``held`` nothing else changes: why the brake holds a removal, or empty when it no longer does.
+    If ``held`` is set, only that changes. It is the reason why the brake holds a removal, or empty if the brake no longer does.
     """
 
     namespace: str
@@ -137,7 +137,7 @@ Action = WriteSecret | Remove | UpdateServiceAccount | EvictPod | EmitEvent | Up
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do, in order, and what was held back by the brake."""
+    """The actions in order, and the removals that the brake holds."""
 
     actions: tuple[Action, ...] = ()
     held: tuple[Remove, ...] = ()
@@ -155,7 +155,7 @@ class Plan:
         return lines
 
     def brake(self) -> str:
-        """Why removals were held back and how to let them pass."""
+        """Why the brake holds removals, and how to confirm them."""
         return (
             f"{len(self.held)} of {self.in_place} Secrets would be removed at once, more than the set share: they are kept. "
             f"To confirm, run: {confirm_removals(self.cluster)}"
@@ -163,7 +163,7 @@ class Plan:
 
 
 def account_key(account: str) -> str:
-    """What stands for a ServiceAccount among what is busy; no Pod can have such a name."""
+    """The key of a ServiceAccount among the busy items. No Pod can have such a name."""
     return f"serviceaccount {account}"
 
 

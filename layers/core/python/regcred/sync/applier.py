@@ -1,4 +1,4 @@
-"""Carries out a plan's actions, many at once, what Pods may be waiting for first."""
+"""Carries out a plan's actions concurrently. Actions that Pods may be waiting for go first."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ from regcred.sync.sources import Sources
 from regcred.sync.teller import Teller
 
 CONCURRENCY = 16
-"""Writes in flight; more gains nothing, since the API server is the limit, and what Pods wait for queues behind them there."""
+"""Concurrent writes. More would gain nothing: the API server is the limit, and urgent writes would queue there."""
 
 TELLERS = 2
 
 TRIES = 3
-"""How often a write is tried at once before it waits for its turn again."""
+"""How often a write is tried immediately before it is queued again."""
 AGAIN = timedelta(seconds=0.2)
 AT_ONCE = timedelta(seconds=5)
-"""A server that asks for a longer pause than this is asked again later, and other work goes on meanwhile."""
+"""If a server asks for a longer pause than this, the write is retried later and other work continues."""
 
 TOLD_AFTER = 3
-"""Failures in a row after which owners get an Event about a transient error."""
+"""Consecutive failures after which owners get an Event about a transient error."""
 
 LOOK_AGAIN = timedelta(seconds=30)
-"""How long after a look at live Pods the next look is worth its request, however short the grace."""
+"""Another look at live Pods is not worth its request within this time, however short the grace period is."""
 
 KEPT_REFUSALS = frozenset({Why.REVOKED, Why.REMOVED})
-"""Why a removed Secret leaves a refusal in the ledger; a namespace without a grant leaves nothing in Vault."""
+"""The reasons for a removal that leave a refusal in the ledger. Without a grant, nothing is recorded in Vault."""
 
 FAILURES_KEPT = 1000
-"""How many failures a report lists at most."""
+"""The maximum number of failures that a report lists."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Report:
     evicted: int = 0
     told: int = 0
     deferred: int = 0
-    """Removals put off because a live Pod names the Secret."""
+    """Removals that wait because a live Pod names the Secret."""
     failures: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ class _Job:
 
 
 class Applier:
-    """Runs actions by rank. An async context manager: its workers live as long as it is open.
+    """Runs actions by rank. An async context manager: its workers run while it is open.
 
     Args:
         cluster: Where to write.
@@ -103,7 +103,7 @@ class Applier:
         ledger: Records each success.
         clock: Tells the time.
         meter: Measures.
-        touched: Is called with the namespace after each write, so that it is looked at again.
+        touched: Called with the namespace after each write, so that sync checks the namespace again.
     """
 
     def __init__(
@@ -147,19 +147,19 @@ class Applier:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is queued or under way but Events."""
+        """Whether nothing but Events is queued or in progress."""
         return not self._in_flight and self._writes.empty()
 
     def __contains__(self, key: object) -> bool:
-        """Whether this is being written, or waits to be tried again; a plan leaves it alone."""
+        """Whether this is being written or waits for a retry. A plan ignores it."""
         return key in self._in_flight or key in self.retries
 
     def blocks_removal(self, key: Key) -> bool:
-        """Whether a removal must wait: a write is under way, or the last removal has failed."""
+        """Whether a removal must wait, because a write is in progress or the last removal failed."""
         return key in self._in_flight or self.retries.blocks_removal(key)
 
     def submit(self, actions: Iterable[Action]) -> None:
-        """Queue actions; what is in flight already must not be among them."""
+        """Queue actions. They must not contain anything that is already in progress."""
         for action in actions:
             if isinstance(action, EmitEvent):
                 self._teller.add(action)
@@ -171,13 +171,13 @@ class Applier:
                     self.retries.begin(key)
 
     async def drain(self) -> None:
-        """Wait until all that was queued is done."""
+        """Wait until everything in the queue is done."""
         await self.drain_writes()
         await self._teller.drain()
         self.report.told = self._teller.told
 
     async def drain_writes(self) -> None:
-        """The same, but for Events, which may have to wait for their turn."""
+        """Wait until everything but Events is done. Events may have to wait for the rate limit."""
         await self._writes.join()
 
     async def _work(self) -> None:
@@ -188,7 +188,7 @@ class Applier:
                 await self._try(partial(self._do, action))
             except RegcredError as failure:
                 error = failure
-            except Exception as failure:  # noqa: BLE001 - one action that fails oddly must not end its worker
+            except Exception as failure:  # noqa: BLE001 - an unexpected failure of one action must not end its worker
                 error = RegcredError(f"an internal error ({type(failure).__name__}); please report it")
             self._settle(action, error)
             self._writes.task_done()
@@ -263,7 +263,7 @@ class Applier:
     def _settle(self, action: Action, error: RegcredError | None) -> None:
         key = key_of(action)
         if isinstance(error, MissingError):
-            error = None  # what it was about is gone, and so is the task
+            error = None  # the object is gone, so there is nothing left to do
             if isinstance(action, WriteSecret | Remove):
                 self._ledger.put(action.namespace, action.reference, None)
         news = False
@@ -285,7 +285,7 @@ class Applier:
         self._touched(action, error)
 
     def _note_failure(self, action: Action, error: RegcredError) -> None:
-        """Enter in the ledger, which ``explain`` and ``doctor`` read, why a Secret was not written or removed."""
+        """Record in the ledger why a Secret was not written or removed. ``explain`` and ``doctor`` read it."""
         if not isinstance(action, WriteSecret | Remove):
             return
         if isinstance(error, NameTakenError):
@@ -299,7 +299,7 @@ class Applier:
             )
 
     def words_of(self, action: Action, error: RegcredError) -> str:
-        """The text about a failure for the owner of a workload; empty if nothing yet."""
+        """The message about a failure for the owner of a workload; empty if there is none yet."""
         if isinstance(error, DeniedError):
             return error.words
         key = key_of(action)
@@ -312,14 +312,14 @@ class Applier:
 
 
 def rank(action: Action) -> int:
-    """The order among queued writes: first projections, names in ServiceAccounts, refreshes, removals."""
+    """The order of queued writes: first projections, names in ServiceAccounts, refreshes, removals."""
     if isinstance(action, WriteSecret):
         return 0 if action.first else 2
     return 1 if isinstance(action, UpdateServiceAccount) else 3
 
 
 def key_of(action: Action) -> Key | None:
-    """What must not be acted on twice at a time."""
+    """The key of what must not be changed twice at the same time."""
     match action:
         case WriteSecret() | Remove():
             return action.namespace, action.reference

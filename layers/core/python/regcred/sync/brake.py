@@ -1,4 +1,4 @@
-"""Holds removals that may be an accident until somebody confirms them. Pure."""
+"""Holds removals that may be accidental until a person confirms them. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from regcred.sync.view import View
 ACCIDENTS = frozenset({Why.UNNEEDED, Why.REMOVED})
 """The causes of removals that the brake weighs."""
 HELD_TOLD = 20
-"""Of how many held removals Events tell."""
+"""How many held removals get an Event."""
 
 
 def brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove]]:
-    """Part the removals in those that happen and those that are held because they may be an accident.
+    """Split the removals into those that happen and those that are held because they may be accidental.
 
-    Held is only what can come of a mistake: that nothing needs a Secret any longer, or that its registry is gone. What a
-    person has withdrawn or revoked never is. If there are too many, the projects that lose more than their share are
-    held. The others go on unless they are too many without those, so that nobody can hold up somebody else's removals.
+    Only removals that a mistake can cause are held: nothing needs the Secret any longer, or its registry is gone. What a person
+    has withdrawn or revoked is never held. If there are too many removals, those of projects that lose more than their share
+    are held. The others continue, unless they are still too many on their own. So nobody can delay the removals of other
+    projects.
     """
     weighed = [removal for removal in removals if removal.why in ACCIDENTS]
     limit = max(view.rules.removals_allowed, view.rules.max_removal_share * view.in_place)
@@ -47,7 +48,7 @@ def brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove
 
 
 def held_notes(view: View, held: Sequence[Remove]) -> list[UpdateLedger]:
-    """Enter in the ledger what is held, and take back what no longer is."""
+    """Record in the ledger what is held, and clear what is no longer held."""
     why = {(removal.namespace, removal.reference): str(removal.why) for removal in held}
     return [
         UpdateLedger(name, reference, held=why.get((name, reference), ""))
@@ -58,7 +59,7 @@ def held_notes(view: View, held: Sequence[Remove]) -> list[UpdateLedger]:
 
 
 def held_events(view: View, held: Sequence[Remove]) -> list[EmitEvent]:
-    """Tell of what is held, on the Namespaces: everybody who could confirm it must see it."""
+    """Write Events about held removals on the Namespaces, where everybody who could confirm them can see them."""
     events = []
     for removal in held[:HELD_TOLD]:
         namespace = view.inventory.namespaces.get(removal.namespace)

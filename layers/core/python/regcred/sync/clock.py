@@ -7,14 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
-"""Tells the time: aware, UTC."""
+"""Returns the time, timezone-aware and in UTC."""
 
 
 def utc_now() -> datetime:
-    """The time."""
+    """The current time."""
     return datetime.now(UTC)
 
 
 def jittered(span: timedelta, share: float = 0.5) -> timedelta:
-    """A span shortened at random by up to a share of it, so that many don't act at once."""
+    """A duration that is shortened at random by up to a share of it, to spread actions in time."""
     return span * random.uniform(1 - share, 1)  # noqa: S311 - spreads load, guards nothing

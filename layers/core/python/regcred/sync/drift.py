@@ -1,7 +1,7 @@
-"""Puts back what is missing in the cluster though it should be there, when something needs it.
+"""Restores Secrets that are missing in the cluster when something needs them.
 
-Sync can't read Secrets, so it writes what should be in place once more: that changes nothing where it is. The triggers are what
-tenants do, so the work is bounded by what is granted and in place, and for each Secret by time.
+Sync can't read Secrets, so it writes the expected ones again. That changes nothing where they are in place. The triggers are
+actions of tenants. The work is therefore limited to what is granted and in place, and for each Secret by time.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from regcred.sync.metrics import Meter
 
 SOONEST = timedelta(seconds=10)
 LATEST = timedelta(minutes=10)
-"""How long a Secret is not written again after it was: the first pause, and what it grows to while it goes on."""
+"""How long to wait before the same Secret is written again: the first pause, and the longest one."""
 FORGOTTEN = timedelta(hours=1)
-"""After so long without a trigger the pause is the first one again."""
+"""After this time without a trigger, the pause starts again at its first value."""
 WITHOUT_RIGHT = timedelta(minutes=10)
-"""When the watch is tried again that our account may not make."""
+"""How soon to retry a watch that our account may not open."""
 LONGEST_WAIT = timedelta(minutes=1)
 
 Key = tuple[str, Reference]
 
 
 class Drift:
-    """Decides which Secrets to write once more, and when.
+    """Decides which Secrets to write again, and when.
 
     Args:
-        cluster: Tells of missing Secrets.
+        cluster: Reports missing Secrets.
         ledger: What should be in place.
         inventory: The namespaces.
         clock: Tells the time.
         meter: Counts.
-        repair: Queues a write, unless it is of no use any longer.
+        repair: Queues a write, unless it has become unnecessary.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Drift:
         self._meter = meter
         self._repair = repair
         self._written: dict[Key, tuple[datetime, timedelta]] = {}
-        """When each was last written for this, and the pause after that."""
+        """When each was last repaired, and the pause after that."""
 
     async def follow(self) -> None:
         """Watch the kubelet's Events until cancelled."""
@@ -90,18 +90,18 @@ class Drift:
             await asyncio.sleep(jittered(wait).total_seconds())
 
     def missed(self, namespace: str, note: str) -> None:
-        """A Pod may miss Secrets whose names are in a text."""
+        """Handle a text that may name Secrets which a Pod is missing."""
         places = self._ledger.places.get(namespace, EMPTY)
         self._write(namespace, [reference for reference in places if reference.secret_name in note])
 
     def asked(self, workload: Workload) -> None:
-        """Somebody has made a workload or changed what it asks for."""
+        """Handle a workload that was created or whose requests changed."""
         self._write(workload.namespace, workload.references)
 
     def put_back(self, asked: set[Reference]) -> None:
         """Write the Secrets of registries that a person had rotated or checked, wherever they should be in place.
 
-        This has no pause: a person asks seldom, and rotate answers each request once.
+        There is no pause for this: people ask rarely, and rotate answers each request once.
         """
         if not asked:
             return
@@ -135,6 +135,6 @@ class Drift:
         return True
 
     def tidy(self) -> None:
-        """Forget what was written long ago."""
+        """Drop records of writes that were long ago."""
         now = self._clock()
         self._written = {key: entry for key, entry in self._written.items() if now - entry[0] < FORGOTTEN}

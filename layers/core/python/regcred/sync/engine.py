@@ -1,4 +1,4 @@
-"""Observe, plan, apply: one pass over a cluster, whole or for the namespaces that changed."""
+"""Observe, plan, apply: one pass over the whole cluster, or over the namespaces that changed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from regcred.sync.view import Knowledge, Rules, View
 from regcred.vault.store import Store
 
 WRITE_AHEAD = 2.0
-"""Seconds that a first projection waits for the ledger; after that it goes on, and the ledger follows."""
+"""Seconds that a first projection waits for the ledger. After that it continues, and the ledger is written later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Options:
 
 
 class Engine:
-    """Holds what one sync knows, and makes passes. An async context manager.
+    """Holds the state of one sync, and runs passes. An async context manager.
 
     Args:
         cluster: The cluster's API.
@@ -88,9 +88,9 @@ class Engine:
         self._evictions = Evictions()
         self._gauges = Gauges(self.meter)
         self.touched: set[str] = set()
-        """Namespaces to look at again."""
+        """Namespaces to check again."""
         self.awake = asyncio.Event()
-        """Set when there is something to look at."""
+        """Set when there is something to check."""
         self.applier = Applier(
             cluster,
             self.sources,
@@ -122,14 +122,14 @@ class Engine:
         self.vault.close()
 
     async def load(self, *, dry_run: bool = False) -> None:
-        """Read the grants and the ledger, and make sure that the name is this cluster's.
+        """Read the grants and the ledger, and check that the name belongs to this cluster.
 
         Args:
             dry_run: Write nothing.
 
         Raises:
-            WrongClusterError: the name is another cluster's.
-            RegcredError: Vault can't be read, so it is not known what is in place.
+            WrongClusterError: the name belongs to another cluster.
+            RegcredError: Vault can't be read, so sync can't know what is in place.
         """
         await self.sources.look_at_grants()
         await self.identity.check(pin=self._is_granted() and not dry_run)
@@ -142,10 +142,10 @@ class Engine:
         await self.look_at_projects(self.ledger.projects())
 
     async def list_kind(self, kind: Kind) -> str:
-        """List one kind whole; return from where to watch on.
+        """List all objects of one kind. Return the resourceVersion from which to watch.
 
         Raises:
-            RegcredError: what was known of the kind stays, and counts as incomplete.
+            RegcredError: the list failed. The known objects of the kind stay, and count as incomplete.
         """
         try:
             listing = await self.cluster.list(kind)
@@ -153,7 +153,7 @@ class Engine:
             if not kind.custom:
                 raise
             if self.inventory.holds(kind):
-                # Another version may be served now: that says nothing of the workloads.
+                # The cluster may serve another version now. That says nothing about the workloads.
                 raise TransientError(
                     f"{kind.api_version} {kind.plural} are not served any longer; the workloads that were seen count "
                     "until a restart"
@@ -166,7 +166,7 @@ class Engine:
         return listing.resource_version
 
     def touch(self, namespaces: Iterable[str]) -> None:
-        """Have namespaces looked at again."""
+        """Mark namespaces to be checked again."""
         self.touched.update(namespaces)
         if self.touched:
             self.awake.set()
@@ -179,12 +179,12 @@ class Engine:
         return (NAMESPACE, *self.options.kinds, *((SERVICE_ACCOUNT,) if accounts else ()))
 
     async def look_at_projects(self, projects: Iterable[str]) -> bool:
-        """Poll the indexes of projects; say whether any changed."""
+        """Poll the indexes of projects. Return whether any changed."""
         changed = await asyncio.gather(*(self.sources.look_at(project) for project in sorted(set(projects))))
         return any(changed)
 
     def projects_in_use(self) -> set[str]:
-        """The projects that are in place, or asked for where they are granted."""
+        """The projects that have Secrets in place, or that are granted and asked for."""
         asked = {
             reference.project for namespace in self.inventory.asking() for reference in self._asked(namespace)
         }
@@ -200,12 +200,12 @@ class Engine:
         }
 
     def drop_unused_projects(self) -> None:
-        """Stop polling projects that nothing uses any longer."""
+        """Stop polling projects that nothing uses."""
         for project in self.sources.projects.keys() - self.projects_in_use():
             self.sources.forget(project)
 
     async def reconcile(self, scope: Iterable[str] | None = None, *, dry_run: bool = False) -> Plan:
-        """Make a plan for all namespaces, or those of ``scope``, and queue its actions unless ``dry_run``."""
+        """Plan all namespaces, or those of ``scope``. Queue the actions unless ``dry_run`` is set."""
         started = time.monotonic()
         self.touch(self.applier.retries.due())
         names = None if scope is None else set(scope)
@@ -228,7 +228,7 @@ class Engine:
         if not dry_run and not await self._is_proven():
             return Plan()
         if not dry_run:
-            # Somebody may have confirmed what is held by a run of their own: a conflict at the next write shows it.
+            # Somebody may have confirmed the held removals in a separate run. A conflict at the next write shows it.
             self.ledger.touch({removal.reference.project for removal in plan.held})
             await self._carry_out(plan)
             self.drift.put_back(self.sources.take_asked())
@@ -244,7 +244,7 @@ class Engine:
         return self.sources.grants.knowledge is Knowledge.KNOWN
 
     async def _is_proven(self) -> bool:
-        """Whether the name is this cluster's. A cluster without grants is not pinned: its name may be a misspelt one."""
+        """Whether the name belongs to this cluster. A cluster without grants is not pinned: its name may be misspelt."""
         try:
             return await self.identity.check(pin=self._is_granted())
         except WrongClusterError:
@@ -275,18 +275,18 @@ class Engine:
         self.applier.submit(actions)
 
     async def _write_ahead(self) -> None:
-        """Enter first projections before they are made: a crash then leaves no Secret that nobody knows of."""
+        """Record first projections before they are written, so that a crash leaves no unknown Secret."""
         saving = asyncio.ensure_future(self.ledger.save())
         done, _ = await asyncio.wait([saving], timeout=WRITE_AHEAD)
         if not done:
             log(logging.WARNING, "Vault is slow: projecting before the ledger is written")
 
     def repairs(self) -> list[WriteSecret]:
-        """An action for each Secret in place, to write again what it should be."""
+        """An action for each Secret in place, which writes its expected content again."""
         return repairs(self.ledger, self.inventory, self.applier)
 
     def repair(self, action: WriteSecret) -> None:
-        """Queue a repair, unless it is of no use any longer."""
+        """Queue a repair, unless it has become unnecessary."""
         if is_useful(action, self.ledger, self.sources.projects, self.applier):
             self.applier.submit([action])
 
@@ -304,7 +304,7 @@ class Engine:
         return self.applier.words_of(action, error)
 
     def _may_record(self, namespace: str, reference: Reference) -> bool:
-        """Whether a refusal goes into Vault: anybody can write any name into an annotation, and that must fill nothing."""
+        """Whether to record a refusal in Vault. Annotations can name anything, and that must not fill Vault."""
         granted = self.sources.grants.allow(reference.project, namespace)
         return granted and self.ledger.has_room(namespace, reference)
 
@@ -314,7 +314,7 @@ class Engine:
             self.applier.submit([event])
 
     def _record(self, event: EmitEvent) -> bool:
-        """Remember an Event; say whether it is new."""
+        """Remember an Event. Return whether it is new."""
         reference = event.reference
         written_at = self.ledger.written_at.get(reference.project) if reference else None
         return self.events.record(event, ledger_written_at=written_at)

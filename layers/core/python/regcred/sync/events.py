@@ -19,42 +19,42 @@ MISSING = frozenset(
         Reason.REVOKED,
     }
 )
-"""The reasons of Events that say that there is no credential."""
+"""The reasons of Events that report a missing credential."""
 
 PER_NAMESPACE = 1000
-"""How many Events are remembered for one namespace; no more are written until some are forgotten."""
+"""How many Events are remembered for one namespace. When they are reached, no more are written until some are forgotten."""
 
 Entry = tuple[Reference | None, str, str, int]
-"""The reference, the uid of the object, the reason, and a number that stands for the topic."""
+"""The reference, the uid of the object, the reason, and a number for the topic."""
 
 
 class EventRecorder:
-    """Decides whether an Event is new, from what this process has written and what the ledger says was written before.
+    """Decides whether an Event is new. It compares what this process has written and what the ledger says was written before.
 
-    What it remembers is bounded for each namespace, whatever its owner creates.
+    The memory is limited for each namespace, whatever its owner creates.
     """
 
     def __init__(self) -> None:
         self._written: dict[str, set[Entry]] = {}
         self._resolved: set[tuple[str, Reference]] = set()
-        """What owners were told to be missing, and is no longer refused: the next write is news to them."""
+        """Owners had an Event that these are missing, and they are no longer refused. The next write gets an Event."""
         self._refused_before: set[tuple[str, Reference, str]] = set()
-        """The refusals that the ledger held at the start: their Events were written by an earlier process."""
+        """The refusals that the ledger held at the start. An earlier process wrote their Events."""
 
     def load(self, namespace: str, reference: Reference, refused: str) -> None:
-        """Take over a refusal from the ledger."""
+        """Take a refusal from the ledger."""
         self._refused_before.add((namespace, reference, refused))
 
     def record(self, event: EmitEvent, *, ledger_written_at: datetime | None) -> bool:
         """Remember an Event.
 
         Args:
-            event: What is about to be written.
-            ledger_written_at: When the ledger of the reference's project was last written. A workload that is younger
-                has not had the Event of a refusal in that ledger.
+            event: The Event to write.
+            ledger_written_at: When the ledger of the reference's project was last written. A workload that is younger has not
+                received the Event of a refusal in that ledger.
 
         Returns:
-            Whether the Event is new, so that it must be written.
+            Whether the Event is new and must be written.
         """
         about = event.about
         written = self._written.setdefault(about.namespace, set())
@@ -72,7 +72,7 @@ class EventRecorder:
         )
 
     def forget(self, namespace: str, reference: Reference) -> None:
-        """Forget the Events about a reference that has changed, so that they are written again if it changes back."""
+        """Forget the Events about a reference that has changed, so that they can be written again if it changes back."""
         written = self._written.get(namespace, set())
         about = {entry for entry in written if entry[0] == reference}
         written -= about
@@ -84,20 +84,20 @@ class EventRecorder:
             self._resolved.add((namespace, reference))
 
     def succeed(self, namespace: str, reference: Reference) -> None:
-        """Take note that a Secret was written: what was said about its absence is no longer true."""
+        """Record that a Secret was written. Events about its absence are no longer true."""
         written = self._written.get(namespace, set())
         before = any((namespace, reference, str(why)) in self._refused_before for why in Why)
         if before or any(about == reference and reason in MISSING for about, _, reason, _ in written):
             self.forget(namespace, reference)
 
     def take_resolved(self, namespace: str, reference: Reference) -> bool:
-        """Whether owners were told that a credential is missing which is there now; true once."""
+        """Whether owners had an Event about a missing credential that now exists. True once."""
         found = (namespace, reference) in self._resolved
         self._resolved.discard((namespace, reference))
         return found
 
     def tidy(self, inventory: Inventory) -> None:
-        """Forget the Events of workloads that are gone, and those about annotations that are correct by now."""
+        """Forget the Events of deleted workloads, and Events about annotations that are now correct."""
         self._resolved = {
             (namespace, reference)
             for namespace, reference in self._resolved
@@ -118,5 +118,5 @@ class EventRecorder:
 
 
 def _number(text: str) -> int:
-    """Stands for a text that is too long to keep."""
+    """A short stand-in for a text that is too long to keep."""
     return hash(text)

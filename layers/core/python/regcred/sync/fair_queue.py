@@ -1,4 +1,4 @@
-"""A queue in which namespaces take turns, so that one that has much to say delays no other."""
+"""A queue in which namespaces take turns, so that a busy namespace delays no other."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 class FairQueue(asyncio.Queue[T], Generic[T]):
-    """Hands out the oldest item of one namespace after the other.
+    """Returns the oldest item of each namespace in turn.
 
     Args:
         namespace_of: The namespace of an item.
-        limit: How many items of one namespace wait at most.
+        limit: The maximum number of waiting items of one namespace.
     """
 
     def __init__(self, namespace_of: Callable[[T], str], *, limit: int) -> None:
@@ -25,7 +25,7 @@ class FairQueue(asyncio.Queue[T], Generic[T]):
         super().__init__()
 
     def add(self, item: T) -> bool:
-        """Queue an item; say whether the oldest of its namespace had to give way, since the newest tell how things stand."""
+        """Queue an item. Return whether it replaced the oldest of its namespace: the newest items show the current state."""
         row = self._rows.get(self._namespace_of(item))
         if row is None or len(row) < self._limit:
             self.put_nowait(item)
@@ -35,14 +35,14 @@ class FairQueue(asyncio.Queue[T], Generic[T]):
         return True
 
     def qsize(self) -> int:
-        """How many items wait."""
+        """How many items are waiting."""
         return sum(len(row) for row in self._rows.values())
 
     def empty(self) -> bool:
-        """Whether none does."""
+        """Whether the queue is empty."""
         return not self._rows
 
-    # What asyncio.Queue has for its subclasses to say how items are kept.
+    # The methods that asyncio.Queue defines for its subclasses.
 
     def _put(self, item: T) -> None:
         self._rows.setdefault(self._namespace_of(item), deque()).append(item)

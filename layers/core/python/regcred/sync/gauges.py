@@ -28,7 +28,7 @@ class Gauges:
         self._held = 0
 
     def show_plan(self, plan: Plan) -> None:
-        """Show how many removals the brake holds; log it when that changes."""
+        """Show how many removals the brake holds, and log changes of that number."""
         if len(plan.held) == self._held:
             return
         self._held = len(plan.held)
@@ -37,7 +37,7 @@ class Gauges:
             log(logging.ERROR, plan.brake(), held=[str(action) for action in plan.held[:20]])
 
     def show_state(self, plan: Plan, ledger: Ledger, sources: Sources, inventory: Inventory) -> None:
-        """Show expiry times, refusals and totals. Expiry times stay while Vault is unreachable."""
+        """Show expiry times, refusals and totals. Expiry times are kept while Vault is unreachable."""
         in_place = {
             reference
             for entries in ledger.places.values()
@@ -67,7 +67,7 @@ class Gauges:
 
 
 def _refused(plan: Plan, ledger: Ledger) -> Counter[str]:
-    """By reason, how many references are refused: those of the ledger, and those that are not recorded in Vault."""
+    """The number of refused references by reason, from the ledger and from those that are not recorded in Vault."""
     found = {
         (namespace, reference): entry.refused
         for namespace, entries in ledger.places.items()

@@ -1,4 +1,4 @@
-"""Makes sure that this is the cluster which its name stands for, before anything is written."""
+"""Checks, before anything is written, that this cluster is the one that its name in Vault belongs to."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Identity:
         cluster: This cluster.
         store: The mount.
         name: The name under which sync runs.
-        vault: Where blocking calls are made.
-        clock: Tells the time.
+        vault: Runs blocking calls.
+        clock: Returns the time.
     """
 
     def __init__(self, cluster: Cluster, store: Store, name: str, vault: VaultThreads, clock: Clock) -> None:
@@ -37,17 +37,17 @@ class Identity:
         self._vault = vault
         self._clock = clock
         self.proven = False
-        """Whether the name is this cluster's."""
+        """Whether the name belongs to this cluster."""
 
     async def check(self, *, pin: bool) -> bool:
-        """Whether the name is this cluster's; once it is, nothing more is asked.
+        """Whether the name belongs to this cluster. After the first success, no further check is made.
 
         Args:
-            pin: Pin this cluster to the name if none is.
+            pin: Pin this cluster to the name if the name has no cluster yet.
 
         Raises:
-            WrongClusterError: it is another cluster's.
-            RegcredError: Vault or the API server can't tell.
+            WrongClusterError: the name belongs to another cluster.
+            RegcredError: Vault or the API server can't answer.
         """
         if self.proven:
             return True

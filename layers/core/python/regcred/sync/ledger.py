@@ -1,4 +1,4 @@
-"""The ledger: what is in place in the cluster, kept in ``status/C/P``, since sync can't read Secrets."""
+"""The ledger: sync's record of what is in place, in ``status/C/P``. Sync needs it because it can't read Secrets."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 
 Key = tuple[str, Reference]
-"""What an entry is about: a namespace and a reference."""
+"""The key of an entry: a namespace and a reference."""
 
 DETAILS = 500
-"""Of one registry, how many namespaces' details a document holds: each may be a different text."""
+"""For how many namespaces a document holds details of one registry. Each detail may be a different text."""
 
 EMPTY: Mapping[Reference, LedgerEntry] = {}
 UNCHANGED: Mapping[Key, LedgerEntry | None] = {}
 
 
 class Ledger:
-    """What is in place, by namespace and reference; each change marks the project's document for writing.
+    """What is in place, by namespace and reference. Each change marks the project's document for writing.
 
     Args:
         store: The mount.
         cluster: The cluster's name in Vault.
-        vault: Where blocking calls are made.
-        clock: Tells the time.
+        vault: Runs blocking calls.
+        clock: Returns the time.
         meter: Counts writes.
-        mode: How Secrets are handed to Pods, for the status documents.
+        mode: How Pods get their Secrets, for the status documents.
     """
 
     def __init__(
@@ -55,17 +55,17 @@ class Ledger:
         self._mode = mode
         self.places: dict[str, dict[Reference, LedgerEntry]] = {}
         self.written_at: dict[str, datetime] = {}
-        """By project, when its document was last written, by whichever sync."""
+        """By project: when any sync last wrote its document."""
         self._versions: dict[str, int] = {}
         self._dirty: set[str] = set()
         self._changed: dict[Key, LedgerEntry | None] = {}
-        """What was changed here since it was last written, and what it was then."""
+        """Entries that this process changed since the last write, with their values at that time."""
         self._count = 0
         self._saving = asyncio.Lock()
 
     @property
     def dirty(self) -> bool:
-        """Whether anything is not yet in Vault."""
+        """Whether any change is not yet in Vault."""
         return bool(self._dirty)
 
     @property
@@ -74,7 +74,7 @@ class Ledger:
         return self._count
 
     def projects(self) -> set[str]:
-        """The projects of which something is in place."""
+        """The projects that have anything in place."""
         return {
             reference.project
             for places in self.places.values()
@@ -85,10 +85,10 @@ class Ledger:
     async def load(self) -> None:
         """Read the documents of all projects.
 
-        A broken document counts as empty and is written again. Each needed Secret enters it again.
+        A broken document counts as empty and is written again. Each needed Secret adds its entry again.
 
         Raises:
-            TransientError, RefusedError: Vault can't be read; nothing is known.
+            TransientError, RefusedError: Vault can't be read, so nothing is known.
         """
         for project in await self._vault(self._store.status_projects, self._cluster):
             if is_label(project):
@@ -101,7 +101,7 @@ class Ledger:
     async def _load_project(
         self, project: str, *, changed: Mapping[Key, LedgerEntry | None] = UNCHANGED
     ) -> None:
-        """Read a project's document and take over what it says, but for what was ``changed`` here (from what it was)."""
+        """Read a project's document and take its entries, except those in ``changed`` (with their earlier values)."""
         try:
             found = await self._vault(self._store.status, self._cluster, project)
         except MalformedError as error:
@@ -125,13 +125,13 @@ class Ledger:
         if last is None or found.value.written_at > last:
             for key in self._keys(project) - theirs.keys() - kept:
                 self._set(*key, None)
-        else:  # it is what a restored Vault has: what is known here is in place all the same
+        else:  # a restored Vault returned it: what is known here is still in place
             kept |= self._keys(project)
         for key in theirs.keys() - kept:
             self._set(*key, theirs[key])
 
     def _is_ours(self, key: Key, old: LedgerEntry | None, theirs: LedgerEntry | None) -> bool:
-        """Whether our change of an entry stands: a note of ours is no match for a Secret that they made or removed."""
+        """Whether to keep our change of an entry. A note of ours never replaces a Secret that another sync wrote or removed."""
         before = _version(old)
         return _version(self.place(*key)) != before or _version(theirs) == before
 
@@ -144,11 +144,11 @@ class Ledger:
         }
 
     def place(self, namespace: str, reference: Reference) -> LedgerEntry | None:
-        """What is known of a reference in a namespace."""
+        """The entry of a reference in a namespace."""
         return self.places.get(namespace, EMPTY).get(reference)
 
     def has_room(self, namespace: str, reference: Reference) -> bool:
-        """Whether one more refusal of the reference's project can be recorded for a namespace."""
+        """Whether there is room for another refusal of the reference's project in a namespace."""
         entries = self.places.get(namespace, EMPTY)
         refused = sum(
             entry.version is None and other.project == reference.project for other, entry in entries.items()
@@ -156,7 +156,7 @@ class Ledger:
         return reference in entries or refused < REFUSALS
 
     def put(self, namespace: str, reference: Reference, place: LedgerEntry | None) -> None:
-        """Enter what is in place; None drops the entry."""
+        """Record what is in place. None drops the entry."""
         old = self.place(namespace, reference)
         if old == place:
             return
@@ -165,7 +165,7 @@ class Ledger:
         self._changed.setdefault((namespace, reference), old)
 
     def enter(self, namespace: str, reference: Reference, version: int, uid: str) -> None:
-        """Enter a version that is in place, or (0) about to be; that its workloads must restart stays noted."""
+        """Record a version that is in place, or 0 before a first write. A note that its workloads must restart stays."""
         old = self.place(namespace, reference)
         refused = old.refused if old and old.refused == Why.RESTART else ""
         self.put(namespace, reference, LedgerEntry(version, uid, refused=refused))
@@ -181,11 +181,11 @@ class Ledger:
         self._count -= int(old is not None and old.version is not None)
 
     def touch(self, projects: Iterable[str]) -> None:
-        """Mark documents for writing though nothing in them changed: the heartbeat."""
+        """Mark unchanged documents for writing: the heartbeat."""
         self._dirty |= set(projects)
 
     async def save(self) -> bool:
-        """Write what changed; say whether all of it is in Vault now. A failure leaves it marked."""
+        """Write changed documents. Return whether Vault now has everything. After a failure they stay marked."""
         async with self._saving:
             return await self._save()
 
@@ -198,9 +198,9 @@ class Ledger:
             for project in sorted(dirty):
                 if await self._is_written(project, statuses[project], changed):
                     unwritten.discard(project)
-        finally:  # also where the process is asked to end in the middle
+        finally:  # also when the process is asked to stop during a write
             self._dirty |= unwritten
-            # What was written last is what it was then.
+            # The last written values are now the earlier values.
             self._changed |= {key: old for key, old in changed.items() if key[1].project in unwritten}
         return not self._dirty
 
@@ -220,8 +220,8 @@ class Ledger:
         try:
             version = await self._vault(self._store.write_status, self._cluster, project, status, cas=cas)
         except ConflictError:
-            # Another sync of this cluster wrote (a person's, by hand): what it entered and dropped counts, but for what
-            # was changed here since.
+            # Another sync of this cluster has written, such as a manual run. Its changes count, except for entries that this
+            # process has changed since.
             await self._load_project(project, changed={**self._changed, **changed})
             merged = self._statuses({project})[project]
             cas = self._versions[project]
@@ -252,7 +252,7 @@ class Ledger:
 
 
 def updated(old: LedgerEntry, update: UpdateLedger) -> LedgerEntry:
-    """An entry as an action changes it; an empty one if it is to be dropped."""
+    """An entry after an action; an empty one if it must be dropped."""
     if update.forget:
         return LedgerEntry()
     if update.held is not None:
@@ -283,13 +283,13 @@ def _enter(placement: Placement, namespace: str, place: LedgerEntry) -> None:
 
 
 REFUSALS = 16
-"""How many refusals of one project are recorded for one namespace; its owner can name any number of registries."""
+"""How many refusals of one project are recorded for one namespace, because its owner can name any number of registries."""
 
 
 def bounded(
     found: Iterable[tuple[Reference, str, LedgerEntry]],
 ) -> Iterable[tuple[Reference, str, LedgerEntry]]:
-    """Entries, without the refusals that are too many for their namespace."""
+    """The entries, without refusals beyond the limit of their namespace."""
     refusals: Counter[str] = Counter()
     for reference, namespace, entry in found:
         if entry.version is None:
@@ -300,7 +300,7 @@ def bounded(
 
 
 def entries(project: str, status: Status) -> Iterable[tuple[Reference, str, LedgerEntry]]:
-    """The entries of a status document; a registry or a namespace of no possible name is left out."""
+    """The entries of a status document. It skips registries and namespaces whose names are invalid."""
     for registry, placement in status.registries.items():
         try:
             reference = Reference.parse(f"{project}/{registry}")

@@ -1,4 +1,4 @@
-"""One structured log line of sync."""
+"""Structured log lines of sync."""
 
 from __future__ import annotations
 

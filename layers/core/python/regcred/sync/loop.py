@@ -1,4 +1,4 @@
-"""The loop: a watch for each kind, polls of Vault, and passes over what changed; whole passes and relists now and then."""
+"""The loop: a watch for each kind, polls of Vault, passes over what changed, and periodic full passes and lists."""
 
 from __future__ import annotations
 
@@ -20,62 +20,62 @@ from regcred.sync.identity import WrongClusterError
 from regcred.sync.logging import log
 
 GRANTS = ""
-"""Stands for the grants among the documents that are polled."""
+"""The key of the grants among the polled documents."""
 
 SIGNAL = "*"
-"""Stands for the signal that a credential was ended."""
+"""The key of the signal that a credential was ended."""
 
 SOON_AFTER = timedelta(minutes=15)
-"""How long after its refresh time a credential is looked for closely: dispatch runs every few minutes."""
+"""For how long after its refresh time a credential is polled more often. Dispatch runs every few minutes."""
 
 SHORTEST_WATCH = 1.0
-"""Seconds; a watch that ends sooner and has brought nothing has failed, though it does not say so."""
+"""Seconds. A watch that ends sooner without a message has failed, even if it reports no error."""
 
 LONGEST_WAIT = timedelta(minutes=1)
-"""The longest pause before a watch that fails is tried again."""
+"""The longest pause before a failed watch is retried."""
 
 LOOK = timedelta(seconds=0.02)
-"""How often is looked whether the first lists are there."""
+"""How often to check whether the first lists are complete."""
 
 SHUTDOWN = 8.0
-"""Seconds for what is under way when the process is asked to end, and as many for the ledger after it."""
+"""Seconds that work in progress gets at shutdown, and then as many for the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often things are done that nothing asks for; polls, reviews and lists are shortened at random by up to a fifth."""
+    """The intervals of periodic work. Polls, reviews and lists are shortened at random by up to a fifth."""
 
     poll: timedelta = timedelta(seconds=30)
-    """Looks at an index, one metadata read."""
+    """The poll of an index: one metadata read."""
     poll_soon: timedelta = timedelta(seconds=5)
-    """The same while a new credential is expected; and at all times of the grants and of the signal that a credential was
-    ended, so that what people withdraw or give acts at once."""
+    """The poll of an index while a new credential is expected. It is also the poll of the grants and of the signal that a
+    credential was ended, so that grants and revocations take effect quickly."""
     review: timedelta = timedelta(minutes=1)
-    """A plan for everything: no request, it looks at times that have come."""
+    """A plan for all namespaces. It sends no request; it finds times that have passed."""
     relist: timedelta = timedelta(hours=1)
-    """Lists each kind whole."""
+    """A list of each kind."""
     heartbeat: timedelta = timedelta(minutes=10)
-    """Writes status documents in which nothing changed."""
+    """A write of status documents without changes."""
     save: timedelta = timedelta(seconds=1)
-    """Writes those in which something did."""
+    """A write of status documents with changes."""
     save_late: timedelta = timedelta(seconds=5)
-    """The same while writes to the cluster go on."""
+    """A write of status documents with changes, while writes to the cluster continue."""
     repair: timedelta = timedelta(hours=6)
-    """Writes all that is in place once more, to undo what others did to it."""
+    """A repeated write of everything in place, to undo changes that others made."""
     repair_step: timedelta = timedelta(seconds=0.1)
-    """The pause between two of these writes."""
+    """The pause between two of these repeated writes."""
     first_lists: timedelta = timedelta(seconds=5)
-    """How long the first pass waits for a kind that can't be listed; it removes nothing without it."""
+    """How long the first pass waits for a kind that can't be listed. Without that kind, it removes nothing."""
 
 
 class Loop:
     """Runs an engine until it is cancelled.
 
     Args:
-        engine: What to run; the loop opens and closes it.
-        pace: How often things are done.
-        changes: Vault's own events, where the server has them: yields the path of each document that was written, and
-            the empty path after each new connection, when anything may have been missed.
+        engine: The engine. The loop opens and closes it.
+        pace: The intervals.
+        changes: Vault's own events, if the server has them. Yields the path of each written document, and an empty path after
+            each new connection, because changes may have been missed.
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class Loop:
 
     @property
     def alive(self) -> bool:
-        """Whether passes are being made (at least one a review, with much room), or Vault is waited for at the start."""
+        """Whether passes are running (at least one in a generous review interval), or sync waits for Vault at the start."""
         return time.monotonic() - self._passed_at < 5 * self._pace.review.total_seconds() + 60
 
     async def run(self) -> None:
-        """Run until cancelled; then finish what is under way and write the ledger.
+        """Run until cancelled. Then finish the work in progress and write the ledger.
 
         Raises:
-            WrongClusterError: the name is another cluster's.
+            WrongClusterError: the name belongs to another cluster.
         """
         try:
             await self._run()
@@ -167,7 +167,7 @@ class Loop:
                 self._start(self._follow(kind))
 
     def _labelled(self, kind: Kind) -> bool:
-        """Whether a watch of labelled metadata tells all; in serviceaccount mode the pod template is needed."""
+        """Whether a watch of labelled metadata is enough. In serviceaccount mode sync needs the pod template."""
         if kind in {NAMESPACE, SERVICE_ACCOUNT}:
             return False
         inventory = self._engine.inventory
@@ -236,7 +236,7 @@ class Loop:
         self._beat(kind)
 
     def _begin_to_beat(self, kind: Kind) -> None:
-        """Begin the series of a kind, so that a watch which never brings anything is seen to be silent."""
+        """Start the series of a kind, so that a watch that never sends anything shows as silent."""
         if kind not in self._beating:
             self._beating.add(kind)
             self._beat(kind)
@@ -270,7 +270,7 @@ class Loop:
                     self._poll_now.set()
 
     async def _await_first_lists(self) -> None:
-        """Wait for the first lists, so that a start is one pass; but not for a kind that can't be listed."""
+        """Wait for the first lists, so that a start needs only one pass. Do not wait for a kind that can't be listed."""
         inventory = self._engine.inventory
         for _ in range(int(self._pace.first_lists / LOOK)):
             accounts = SERVICE_ACCOUNT not in self._engine.kinds() or inventory.accounts_known
@@ -288,7 +288,7 @@ class Loop:
             return
 
     def review_now(self) -> None:
-        """Have the next pass look at everything."""
+        """Make the next pass check everything."""
         self._review_at = self._engine.clock()
         self._engine.awake.set()
 
@@ -303,7 +303,7 @@ class Loop:
         await self._engine.drift.follow()
 
     async def _repair(self) -> None:
-        """Write again what is in place, slowly, and never soon after a start: a restart at rest writes nothing."""
+        """Slowly write everything in place again. Not soon after a start, so that a restart without changes writes nothing."""
         while True:
             await asyncio.sleep(jittered(self._pace.repair, 0.2).total_seconds())
             for action in self._engine.repairs():
@@ -391,13 +391,13 @@ class Loop:
 
 
 def _first(group: BaseExceptionGroup[WrongClusterError]) -> WrongClusterError:
-    """The one error in a group of a task group's errors."""
+    """The single error in the error group of a task group."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def documents_of(path: str, cluster: str) -> set[str]:
-    """The polled document that a changed path of the mount belongs to: a project's name, or :data:`GRANTS`."""
+    """The polled document of a changed path in the mount: a project's name, or :data:`GRANTS`."""
     match path.split("/"):
         case [*_, "platform", "clusters", name] if name == cluster:
             return {GRANTS}

@@ -1,4 +1,4 @@
-"""What sync tells the owner of a workload, and the platform's people, in words they understand. Pure."""
+"""The messages of sync for owners of workloads and platform admins. Pure."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from regcred.reference import Reference
 
 
 class Why(StrEnum):
-    """Why a reference is not, or no longer, projected into a namespace; kept in the ledger."""
+    """Why a reference is not, or no longer, projected into a namespace. The ledger keeps it."""
 
     NOT_GRANTED = "not-granted"
     NO_SUCH_REGISTRY = "no-such-registry"
     NOT_READY = "not-ready"
     """The registry exists, but has no credential yet."""
     PUBLIC = "public"
-    """Anybody can pull from it: there is no credential to place."""
+    """The registry is public, so there is no credential to place."""
     UNREADABLE = "unreadable"
-    """Vault doesn't let us know."""
+    """Vault refuses to answer, or can't be reached."""
     REVOKED = "revoked"
     REMOVED = "removed"
     CLASH = "clash"
-    """A Secret of our name that is not ours."""
+    """A Secret with our name exists that is not ours."""
     NOT_WRITTEN = "not-written"
-    """A quota, a webhook or a policy of the cluster forbids the Secret; the ledger's ``detail`` has the reason."""
+    """A quota, webhook or policy of the cluster forbids the Secret. The ledger's ``detail`` has the reason."""
     RESTART = "restart-needed"
-    """It is projected, but a workload is older than the admission policies: its Pods don't name the Secret."""
+    """The Secret is in place, but a workload is older than the admission policies. Its Pods don't name the Secret."""
     UNNEEDED = "unneeded"
 
 
@@ -53,7 +53,7 @@ class Reason(StrEnum):
 
 
 GOOD_NEWS = frozenset({Reason.NOT_NEEDED, Reason.PLACED})
-"""Events that are no warnings."""
+"""Events that are not warnings."""
 
 
 REASON_OF = {
@@ -100,7 +100,7 @@ _REFUSALS = {
 
 
 def refusal(why: Why, reference: Reference, namespace: str, *, cluster: str, detail: str = "") -> str:
-    """One or two sentences for the workload's owner: what is wrong and who can change it."""
+    """One or two sentences for the workload's owner: what is wrong, and who can fix it."""
     text = _REFUSALS[why].format(
         reference=reference,
         project=reference.project,
@@ -116,7 +116,7 @@ def refusal(why: Why, reference: Reference, namespace: str, *, cluster: str, det
 
 
 def not_removed(reference: Reference, namespace: str, words: str) -> str:
-    """For the owner of a workload whose Secret should be gone and could not be removed."""
+    """For the owner of a workload whose Secret should be gone but could not be removed."""
     return (
         f"The pull Secret {reference.secret_name} should no longer be in namespace {namespace}, but it could not be removed. "
         f"The cluster's answer: {words}"
@@ -124,12 +124,12 @@ def not_removed(reference: Reference, namespace: str, words: str) -> str:
 
 
 def confirm_removals(cluster: str) -> str:
-    """The command that lets the removals pass that the brake holds."""
+    """The command that confirms the removals that the brake holds."""
     return command("regcred", "sync", "--cluster", cluster, "--once", "--confirm-removals")
 
 
 def removal_held(reference: Reference, namespace: str, why: Why, *, count: int, cluster: str) -> str:
-    """For the platform's admins: the brake holds a removal."""
+    """For platform admins: the brake holds a removal."""
     cause = "nothing needs it any longer" if why is Why.UNNEEDED else "its registry was removed"
     return (
         f"The pull Secret {reference.secret_name} in namespace {namespace} would be removed because {cause}. "
@@ -139,7 +139,7 @@ def removal_held(reference: Reference, namespace: str, why: Why, *, count: int, 
 
 
 def placed(reference: Reference, namespace: str) -> str:
-    """For an owner who was told before that there is no credential."""
+    """For an owner who had an Event that there is no credential."""
     return f"The pull credential of {reference} is in place in namespace {namespace} now: Secret {reference.secret_name}."
 
 
@@ -171,7 +171,7 @@ def no_pod_template(kind: str, name: str, *, where: str, source: tuple[str, str]
         kind: The workload's kind.
         name: Its name.
         where: The path at which it would have a pod template.
-        source: Kind and name of the object that has it, as far as the workload says so.
+        source: Kind and name of the object that has it, if the workload names one.
     """
     other = " ".join(filter(None, source)) or "another object"
     return (
@@ -185,7 +185,7 @@ _ALLOWED_BY = {
     Mode.SERVICEACCOUNT: "serviceAccountMode.allowed=true",
     Mode.NONE: "mode=none",
 }
-"""The value of the chart that makes a mode possible."""
+"""The Helm value that enables a mode."""
 
 
 def mode_not_allowed(mode: Mode, namespace: str, *, cluster: str, usual: Mode) -> str:
@@ -199,7 +199,7 @@ def mode_not_allowed(mode: Mode, namespace: str, *, cluster: str, usual: Mode) -
 
 
 def duration(span: timedelta) -> str:
-    """A time span as a person says it, to the nearest sensible unit."""
+    """A duration in words, in the nearest sensible unit."""
     if span < timedelta(minutes=1):
         return f"{max(int(span.total_seconds()), 0)} s"
     if span < timedelta(hours=2):

@@ -1,4 +1,4 @@
-"""What sync measures: the interface of the meter, and one that forgets. Pure."""
+"""The metrics of sync: the interface of the meter, and a meter that discards everything. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Meter(Protocol):
-    """Receives what sync measures; names are those of the metrics without the prefix ``regcred_``."""
+    """Receives measurements. The names are those of the metrics without the prefix ``regcred_``."""
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
@@ -19,20 +19,20 @@ class Meter(Protocol):
         """Add a duration to a histogram."""
 
     def replace(self, name: str, samples: Sequence[tuple[Mapping[str, str], float]]) -> None:
-        """Set all of a gauge's series; those that are not named end."""
+        """Set all series of a gauge. Series that are not in the argument end."""
 
 
 class Unmeasured:
-    """A :class:`Meter` that forgets."""
+    """A :class:`Meter` that discards everything."""
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
-        """Forget it."""
+        """Discard it."""
 
     def set(self, name: str, value: float, **labels: str) -> None:
-        """Forget it."""
+        """Discard it."""
 
     def time(self, name: str, seconds: float, **labels: str) -> None:
-        """Forget it."""
+        """Discard it."""
 
     def replace(self, name: str, samples: Sequence[tuple[Mapping[str, str], float]]) -> None:
-        """Forget it."""
+        """Discard it."""

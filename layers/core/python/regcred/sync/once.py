@@ -1,4 +1,4 @@
-"""One run of sync, as a CronJob or a person asks for it."""
+"""One run of sync, for a CronJob or a person."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from regcred.sync.metrics import Meter
 from regcred.vault.store import Store
 
 ROUNDS = 5
-"""How many passes a run may take to settle (a ServiceAccount is changed after its Secret is there)."""
+"""How many passes a run may need (a ServiceAccount is changed after its Secret is in place)."""
 
 
 async def run_once(
@@ -28,22 +28,22 @@ async def run_once(
     clock: Clock = utc_now,
     meter: Meter | None = None,
 ) -> tuple[Plan, Report]:
-    """Bring a cluster in line once: observe, plan, apply, until nothing is left to do.
+    """Sync a cluster once: observe, plan and apply until nothing remains to be done.
 
     Args:
         cluster: The cluster's API.
         store: The ``regcred/`` mount.
         options: The settings.
-        dry_run: Only make the plan; nothing is written, neither in the cluster nor in Vault.
-        repair: Write all that is in place once more, which undoes what others did to our Secrets.
-        clock: Tells the time.
+        dry_run: Only make the plan. Nothing is written, neither in the cluster nor in Vault.
+        repair: Write everything in place again, to undo changes that others made to our Secrets.
+        clock: Returns the time.
         meter: Measures.
 
     Returns:
-        The first plan, and what was done.
+        The first plan, and a report of what was done.
 
     Raises:
-        RegcredError: the ledger or a kind of object can't be read, so that nothing can be planned.
+        RegcredError: the ledger or a kind of object can't be read, so a plan is not possible.
     """
     async with Engine(cluster, store, options, clock=clock, meter=meter) as engine:
         await asyncio.gather(engine.load(dry_run=dry_run), *(_list(engine, kind) for kind in engine.kinds()))
@@ -70,7 +70,7 @@ async def run_once(
 
 
 async def _list(engine: Engine, kind: Kind) -> None:
-    """List a kind; one that the user has configured and this cluster does not serve has no objects."""
+    """List a kind. A user-configured kind that this cluster does not serve has no objects."""
     try:
         await engine.list_kind(kind)
     except MissingError:
@@ -79,7 +79,7 @@ async def _list(engine: Engine, kind: Kind) -> None:
 
 
 async def _list_accounts(engine: Engine) -> None:
-    """List ServiceAccounts for the namespaces that chose that mode; where it is not allowed, they alone go without."""
+    """List ServiceAccounts for the namespaces that chose that mode. If that is forbidden, only they are left out."""
     try:
         await engine.list_kind(SERVICE_ACCOUNT)
     except RefusedError as error:

@@ -1,4 +1,4 @@
-"""What follows from an action that has succeeded or failed."""
+"""Handles the success or failure of an action."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from regcred.sync.view import Rules
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Brings what is known up to date after each action, and says what must be looked at again.
+    """Updates the known state after each action, and marks what must be checked again.
 
     Args:
         inventory: Records what was written to ServiceAccounts.
         evictions: Records which ServiceAccounts have changed.
         rules: The settings.
-        touch: Has namespaces looked at again.
+        touch: Marks namespaces to be checked again.
         emit: Queues an Event unless it was written before.
         events: Knows which Events were written.
-        words_of: Gives the text about a failure for owners; empty if there is none.
+        words_of: Returns the message about a failure for owners; empty if there is none.
     """
 
     inventory: Inventory
@@ -40,7 +40,7 @@ class Outcomes:
     words_of: Callable[[Action, RegcredError], str]
 
     def after(self, action: Action, error: RegcredError | None) -> None:
-        """Act on the outcome of an action."""
+        """Handle the outcome of an action."""
         if isinstance(action, EmitEvent):
             return
         if error is not None or self._continues(action):
@@ -55,7 +55,7 @@ class Outcomes:
             self._report(action, error)
 
     def _report(self, action: WriteSecret | Remove, error: RegcredError | None) -> None:
-        """Tell the owners of the workloads that ask for a Secret what became of it."""
+        """Write Events for the owners of the workloads that ask for a Secret: what happened to it."""
         namespace, reference = action.namespace, action.reference
         if error is None:
             if isinstance(action, WriteSecret):
@@ -82,7 +82,7 @@ class Outcomes:
                 self.emit(EmitEvent(workload, reason, note, reference, why))
 
     def _continues(self, action: Action) -> bool:
-        """Whether a success may leave something to do: a Secret that is in place can be named in ServiceAccounts."""
+        """Whether work may follow a success: ServiceAccounts can name a Secret once it is in place."""
         if not isinstance(action, WriteSecret):
             return True
         namespace = self.inventory.namespaces.get(action.namespace)
@@ -91,7 +91,7 @@ class Outcomes:
     def _update_names(
         self, namespace: str, account: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()
     ) -> None:
-        """Take note of what was written to a ServiceAccount; its watch confirms it later."""
+        """Record a change to a ServiceAccount. Its watch confirms the change later."""
         known = self.inventory.accounts(namespace).get(account)
         if known is not None:
             ours = {*known.ours, *add} - set(remove)

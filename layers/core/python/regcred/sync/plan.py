@@ -1,7 +1,8 @@
 """Decides what to do in a cluster. Pure: from observations to a list of actions.
 
-What it holds to: absence is not revocation; a Secret goes only on positive proof; nothing is done twice; what Pods may
-be waiting for goes first; too many removals at once wait until somebody confirms them, unless a person asked for them.
+Its rules: A missing document is not a revocation. A Secret is removed only on positive proof. Nothing is done twice. Actions
+that Pods may be waiting for go first. Too many removals at once wait until somebody confirms them, unless a person asked for
+them.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ from regcred.sync.view import Project as ProjectView
 
 NOTHING = LedgerEntry()
 GONE = {RegistryState.REVOKED: Why.REVOKED, RegistryState.REMOVED: Why.REMOVED}
-"""The states of a registry that are positive proof for a removal."""
+"""The states of a registry that prove that a Secret must be removed."""
 LEFT_ALONE = frozenset({Why.CLASH, Why.NOT_WRITTEN})
-"""Refusals that only a successful write ends."""
+"""Refusals that only a successful write can end."""
 SEEN_WITHIN = timedelta(seconds=10)
-"""How long the API server may give new Pods the list that a ServiceAccount had before."""
+"""How long the API server may give new Pods the earlier list of a ServiceAccount."""
 
 WARN_BEFORE = timedelta(hours=1)
-"""How long before its end a credential without a refresh time is warned about."""
+"""How long before its expiry sync warns about a credential that has no refresh time."""
 
 
 @dataclass(slots=True)
@@ -62,12 +63,12 @@ class _Draft:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What shall become of one reference in one namespace that asks for it."""
+    """The decision about one reference in one namespace that asks for it."""
 
     version: int | None = None
-    """The version to have in place; None leaves what is there."""
+    """The version to have in place. None keeps the current one."""
     why: Why | None = None
-    """Why nothing new is put there."""
+    """Why no newer version is written."""
     remove: bool = False
     detail: str = ""
 
@@ -77,8 +78,8 @@ def make_plan(view: View, scope: Iterable[str] | None = None) -> Plan:
 
     Args:
         view: The observations.
-        scope: The namespaces that changed; None for all. Expiries are warned of, and Secrets removed that nothing needs
-            or whose registry is gone, only in a plan for all, where the brake can weigh the whole.
+        scope: The namespaces that changed; None for all. Only a plan for all namespaces warns about expiries, and removes
+            Secrets that are unneeded or whose registry is gone. There the brake can compare all removals.
     """
     draft = _Draft()
     everything = scope is None
@@ -90,14 +91,14 @@ def make_plan(view: View, scope: Iterable[str] | None = None) -> Plan:
     if everything:
         draft.notes += held_notes(view, held)
         draft.tells += held_events(view, held)
-    # Without a document of grants the name may be a misspelt one: its owners must not read what is not so.
+    # Without a document of grants, the name may be misspelt. Then owners must not read a wrong reason.
     tells = [] if view.grants.knowledge is Knowledge.ABSENT else draft.tells
     actions = (*draft.notes, *draft.firsts, *draft.accounts, *draft.refreshes, *allowed, *tells)
     return Plan(actions, tuple(held), view.in_place, view.rules.cluster)
 
 
 def _steady(view: View) -> dict[Reference, int]:
-    """The registries of which nothing is to be done but to have this version in place."""
+    """The registries that need nothing but this version in place."""
     return {
         Reference(project, name): registry.version
         for project, known in view.projects.items()
@@ -107,7 +108,7 @@ def _steady(view: View) -> dict[Reference, int]:
 
 
 def is_expiring(registry: Registry, now: datetime) -> bool:
-    """Whether a renewal is so late that the owners of workloads should know."""
+    """Whether a renewal is so late that the owners of workloads must know."""
     if registry.expires_at is None:
         return False
     refresh_at = registry.refresh_at or registry.expires_at - 2 * WARN_BEFORE
@@ -117,7 +118,7 @@ def is_expiring(registry: Registry, now: datetime) -> bool:
 def _is_settled(
     view: View, namespace: Namespace, places: Mapping[Reference, LedgerEntry], steady: Mapping[Reference, int]
 ) -> bool:
-    """Whether there is plainly nothing to do in a namespace. Nearly all are so nearly always: this decides the speed."""
+    """A fast check whether a namespace clearly needs no work. Most namespaces need none most of the time."""
     if namespace.mode and not view.rules.allows(namespace.mode):
         return False
     mode = view.rules.mode_of(namespace)
@@ -151,7 +152,7 @@ def _plan_namespace(
 
 
 def decide(view: View, namespace: Namespace, reference: Reference, place: LedgerEntry) -> Verdict:
-    """What shall become of a reference in a namespace that asks for it."""
+    """The decision about a reference in a namespace that asks for it."""
     grants = view.grants
     if grants.knowledge is Knowledge.UNREADABLE and not place.version:
         return Verdict(why=Why.UNREADABLE, detail="the grants of this cluster can't be read")
@@ -170,7 +171,7 @@ def decide(view: View, namespace: Namespace, reference: Reference, place: Ledger
 
 
 def _decide_unlisted(project: ProjectView, reference: Reference, place: LedgerEntry) -> Verdict:
-    """An index without the registry, or no index: reason to refuse, never to remove."""
+    """There is no index, or it lacks the registry. That is a reason to refuse, but never a reason to remove."""
     if problem := project.unreadable.get(reference.registry):
         return Verdict(why=Why.UNREADABLE, detail=problem)
     if project.knowledge is Knowledge.KNOWN or (
@@ -210,7 +211,7 @@ class _NamespacePlan:
         return self.view.rules.mode_of(self.namespace)
 
     def _current(self, place: LedgerEntry) -> LedgerEntry:
-        """What is in place in this namespace, and not in one of the same name before it."""
+        """What is in place in this namespace, but not in an earlier one with the same name."""
         return place if place.version is None or place.uid == self.namespace.uid[:UID_DIGITS] else NOTHING
 
     def _is_busy(self, reference: Reference) -> bool:
@@ -220,7 +221,7 @@ class _NamespacePlan:
         return self.view.projects.get(reference.project, UNREAD).registries.get(reference.registry)
 
     def _plan_wanted(self, reference: Reference, workloads: list[Workload]) -> bool:
-        """Plan a reference that something asks for; say whether its Secret is in place and stays."""
+        """Plan a reference that something asks for. Return whether its Secret is in place and stays."""
         place = self._current(self.places.get(reference, NOTHING))
         verdict = decide(self.view, self.namespace, reference, place)
         if verdict.why is not None:
@@ -244,7 +245,7 @@ class _NamespacePlan:
             self.draft.refreshes.append(project)
 
     def _note_health(self, reference: Reference, place: LedgerEntry, workloads: list[Workload]) -> None:
-        """Clear what was noted while it could not be provided; note what still keeps Pods from using it."""
+        """Clear old refusals, and record what still prevents Pods from using the Secret."""
         older = [workload for workload in workloads if self._mode is Mode.ADMISSION and not workload.admitted]
         self.draft.tells += [self._restart(workload, reference) for workload in older]
         refused = Why.RESTART if older else None
@@ -252,7 +253,7 @@ class _NamespacePlan:
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=refused))
 
     def _is_newer(self, reference: Reference, version: int, placed: int) -> bool:
-        """Whether to write; a lower version in the index is a stale read unless Vault is known to have been rewound."""
+        """Whether to write. A lower version in the index is a stale read, unless Vault is known to be restored."""
         registry = self._registry(reference)
         return version > placed or (registry is not None and registry.rewound and version != placed)
 
@@ -294,12 +295,12 @@ class _NamespacePlan:
             self._remove(reference, Why.UNNEEDED)
 
     def _can_be_detached(self) -> bool:
-        """Whether it is known which ServiceAccounts name the Secret; it does no harm there while that is found out."""
+        """Whether it is known which ServiceAccounts name the Secret. Until then, the Secret does no harm."""
         return self._mode is not Mode.SERVICEACCOUNT or self.view.inventory.accounts_known
 
     def _remove(self, reference: Reference, why: Why) -> None:
         if not self.everything and why in ACCIDENTS:
-            return  # only a plan for all can weigh it
+            return  # only a plan for all namespaces can judge it
         blocks = self.view.blocks_removal
         if blocks((self.namespace.name, reference)) if blocks else self._is_busy(reference):
             return
@@ -308,7 +309,7 @@ class _NamespacePlan:
         self.draft.removals.append(Remove(self.namespace.name, reference, why, tuple(naming)))
 
     def _plan_accounts(self, wanted: Mapping[Reference, list[Workload]], kept: set[Reference]) -> None:
-        """Bring the ServiceAccounts in line; a name that nobody wants goes together with its Secret, not here."""
+        """Update the ServiceAccounts. A name that nothing needs is removed together with its Secret, not here."""
         by_account: dict[str, set[str]] = {}
         everywhere: set[str] = set()
         for reference in kept:
@@ -337,10 +338,10 @@ class _NamespacePlan:
                 self._evict_stuck(name, want)
 
     def _evict_stuck(self, account: str, names: set[str]) -> None:
-        """The names are in the ServiceAccount: of the Pods that lack them, only another than an older one can have them.
+        """Evict Pods that lack the names. The ServiceAccount has them, so only a replacement Pod can get them.
 
-        One that is younger than the first eviction has a list of its own, which a ServiceAccount's never joins; so would
-        have the next.
+        A Pod that is younger than the first eviction has its own list. The ServiceAccount's list is never added to it, and a
+        replacement would be the same.
         """
         since = self.view.evicting.get((self.namespace.name, account))
         until = f"{since + SEEN_WITHIN:%Y-%m-%dT%H:%M:%SZ}" if since else ""
@@ -364,7 +365,7 @@ class _NamespacePlan:
             self.draft.tells.append(EmitEvent(workload, Reason.MODE_NOT_ALLOWED, note, topic=mode))
 
     def _account(self, workload: Workload) -> str:
-        """The ServiceAccount of a workload's Pods; empty if it is not known."""
+        """The ServiceAccount of a workload's Pods; empty if unknown."""
         source = self._source(workload) if workload.template_of else None
         return workload.service_account or (source.service_account if source else "")
 
@@ -374,7 +375,7 @@ class _NamespacePlan:
         return next((it for it in requests if (it.kind.name, it.name) == workload.template_of), None)
 
     def _is_asked_by_template(self, workload: Workload) -> bool:
-        """Whether the object that holds the pod template asks for the same, so that Pods get the names."""
+        """Whether the object that holds the pod template asks for the same reference, so that Pods get the names."""
         source = self._source(workload)
         return source is not None and set(workload.references) <= set(source.references)
 

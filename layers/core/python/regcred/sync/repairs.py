@@ -1,4 +1,4 @@
-"""Chooses what to write again, to undo what others did to our Secrets. Pure."""
+"""Chooses Secrets to write again, to undo changes that others made. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IN_FORCE = frozenset({RegistryState.OK, RegistryState.FAILING})
 def repairs(
     ledger: Ledger, inventory: Inventory, busy: Container[tuple[str, Reference]]
 ) -> list[WriteSecret]:
-    """An action for each Secret in place, to write again what it should be; ``busy`` ones are left out."""
+    """An action for each Secret in place, which writes its expected content again. Skips ``busy`` Secrets."""
     return [
         WriteSecret(namespace, itself.uid, reference, entry.version, old=entry.version)
         for namespace, entries in ledger.places.items()
@@ -32,7 +32,7 @@ def is_useful(
     projects: Mapping[str, Project],
     busy: Container[tuple[str, Reference]],
 ) -> bool:
-    """Whether a repair is still of use when its turn comes: nothing has changed since it was chosen."""
+    """Whether a repair is still useful when its turn comes, because nothing has changed since it was chosen."""
     entry = ledger.place(action.namespace, action.reference)
     known = projects.get(action.reference.project)
     registry = known.registries.get(action.reference.registry) if known else None

@@ -1,4 +1,4 @@
-"""When what failed is tried again, and how long nothing is asked because the API server wants a pause."""
+"""Decides when a failed action is retried, and pauses all requests when the API server asks for it."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ from regcred.sync.clock import Clock, jittered
 
 SHORTEST = timedelta(seconds=1)
 LONGEST = timedelta(seconds=30)
-"""The pause before another try doubles from the first to the second: whatever was in the way, it is noticed within that."""
+"""The first and the longest pause before a retry. The pause doubles, so recovery is noticed within the longest one."""
 
 RETRIES_PER_SECOND = 20.0
-"""With so many failures that this is exceeded, all of them wait longer."""
+"""If failures exceed this number, all of them wait longer."""
 
 Key = tuple[str, Reference | str]
-"""What an action is about: a namespace and a reference, the name of a Pod, or what stands for a ServiceAccount."""
+"""The key of an action: a namespace and a reference, the name of a Pod, or the key of a ServiceAccount."""
 
 
 class Retries:
-    """Remembers what waits for another try.
+    """Remembers what waits for a retry.
 
     Args:
-        clock: Tells the time.
+        clock: Returns the time.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._at: dict[Key, datetime] = {}
         self._not_before: dict[Key, datetime] = {}
-        """What a server said about when to ask again."""
+        """When a server allows the next request."""
         self._count: Counter[Key] = Counter()
         self._told: dict[Key, str] = {}
         self._writes: set[Key] = set()
 
     def __contains__(self, key: object) -> bool:
-        """Whether this waits."""
+        """Whether this waits for a retry."""
         return key in self._at
 
     def blocks_removal(self, key: Key) -> bool:
-        """Whether a removal has to wait, too: not for a write that failed."""
+        """Whether a removal must wait as well. A failed write does not delay it."""
         return key in self._at and key not in self._writes
 
     def put_off(self, key: Key, span: timedelta) -> None:
-        """Have something wait that has not failed."""
+        """Delay an action that has not failed."""
         self._at[key] = self._clock() + span
 
     def begin(self, key: Key) -> None:
-        """Take note that something is tried, so that it no longer waits."""
+        """Record that an action is being tried, so that it no longer waits."""
         self._at.pop(key, None)
 
     def fail(self, key: Key, error: RegcredError, *, write: bool) -> bool:
-        """Have a failed action wait; say whether its error differs from that of the try before.
+        """Delay a failed action. Return whether its error differs from that of the previous try.
 
         Args:
             key: What the action is about.
             error: Why it failed.
-            write: Whether it was the writing of a Secret.
+            write: Whether the action was to write a Secret.
         """
         self._count[key] += 1
         (self._writes.add if write else self._writes.discard)(key)
@@ -82,17 +82,17 @@ class Retries:
             known.pop(key, None)
 
     def failures(self, key: Key) -> int:
-        """How often an action has failed in a row."""
+        """The number of consecutive failures of an action."""
         return self._count.get(key, 0)
 
     def hurry(self, namespaces: set[str]) -> None:
-        """Try sooner what waits in namespaces where something has changed; not sooner than a server asked for."""
+        """Retry sooner in namespaces where something has changed, but not sooner than a server allows."""
         now = self._clock()
         for key in [key for key in self._at if key[0] in namespaces and key in self._count]:
             self._at[key] = min(self._at[key], max(now + SHORTEST, self._not_before.get(key, now)))
 
     def due(self) -> set[str]:
-        """The namespaces of what has waited long enough, which waits no longer."""
+        """Remove and return the namespaces whose wait is over."""
         now = self._clock()
         ready = [key for key, at in self._at.items() if at <= now]
         for key in ready:
@@ -100,7 +100,7 @@ class Retries:
         return {namespace for namespace, _ in ready}
 
     def next(self) -> datetime | None:
-        """When the first of those that wait may be tried again."""
+        """When the first waiting action may be retried."""
         return min(self._at.values(), default=None)
 
 

@@ -1,4 +1,4 @@
-"""What sync knows of Vault: grants, indexes, credentials. A poll is one metadata read; documents are read when they moved."""
+"""What sync knows of Vault: grants, indexes, credentials. A poll reads metadata; changed documents are then read."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from regcred.vault.records.signal import mark
 from regcred.vault.store import Store
 
 BEHIND_FOR = timedelta(minutes=5)
-"""An index older than what was seen is a stale read, unless it stays so for this long: then Vault was restored."""
+"""An index that is older than a known one is a stale read. If it stays older for this long, Vault was restored."""
 
 BODIES = 32 * 2**20
-"""Bytes of Secrets that are kept in memory, so that a credential is read once for many namespaces."""
+"""Bytes of Secrets kept in memory, so that a credential for many namespaces is read once."""
 
 
 class Sources:
-    """Vault as one cluster's sync sees it. A failure keeps what was known before, and ``problems`` reports it.
+    """Vault as one cluster's sync sees it. After a failure the earlier state stays, and ``problems`` has the reason.
 
     Args:
         store: The mount.
         cluster: The cluster's name in Vault.
-        vault: Where blocking calls are made.
-        clock: Tells the time.
+        vault: Runs blocking calls.
+        clock: Returns the time.
         meter: Counts reads and problems.
     """
 
@@ -51,7 +51,7 @@ class Sources:
         self.projects: dict[str, Project] = {}
         self._asked: set[Reference] = set()
         self.problems: dict[str, str] = {}
-        """By document (the grants' path, or a project), why it can't be known now."""
+        """By document (the path of the grants, or a project): why its current state is unknown."""
         self._ended: dict[str, int] = {}
         self._readable: dict[str, bool] = {}
         self._versions: dict[str, int] = {}
@@ -62,7 +62,7 @@ class Sources:
         self._grants_behind: datetime | None = None
 
     def unreadable(self) -> list[str]:
-        """Why the grants can't be known, or an index can't be read; one that was never written is no failure of ours."""
+        """Why the grants are unknown or an index can't be read. A document that was never written is not an error."""
         return [
             problem
             for name, problem in self.problems.items()
@@ -70,7 +70,7 @@ class Sources:
         ]
 
     async def look_at_grants(self) -> bool:
-        """Poll the grants; say whether they changed."""
+        """Poll the grants. Return whether they changed."""
         try:
             version = await self._vault(self._store.cluster_version, self._cluster)
             if version and version == self._versions.get(""):
@@ -93,7 +93,7 @@ class Sources:
         return old != self.grants
 
     def _grants_are_stale(self, version: int) -> bool:
-        """Whether a standby has answered from the past: a grant of then must not be taken for a withdrawal now."""
+        """Whether a standby returned an older state. An older grant must not count as a withdrawal."""
         if version >= self._versions.get("", 0):
             self._grants_behind = None
             return False
@@ -102,7 +102,7 @@ class Sources:
         return now - self._grants_behind < BEHIND_FOR
 
     async def look_at(self, project: str) -> bool:
-        """Poll a project's index; say whether anything changed."""
+        """Poll a project's index. Return whether anything changed."""
         known = self.projects.get(project, UNREAD)
         try:
             version = await self._vault(self._store.index_version, project)
@@ -137,7 +137,7 @@ class Sources:
             )
 
     async def look_at_signal(self) -> set[str]:
-        """Poll the signal; say which of the projects in use have had a credential ended since the last look."""
+        """Poll the signal. Return the projects in use that have had a credential ended since the last poll."""
         try:
             version = await self._vault(self._store.signal_version)
             if version == self._versions.get(SIGNAL):
@@ -160,11 +160,11 @@ class Sources:
         return taken
 
     def remember(self, reference: Reference, version: int) -> None:
-        """Take note that a version is known to have existed, so that an older index is known to be stale."""
+        """Record that a version has existed, so that an older index is recognized as stale."""
         self._highest[reference] = max(version, self._highest.get(reference, 0))
 
     def forget(self, project: str) -> None:
-        """Drop all of a project that is not in use any longer."""
+        """Forget a project that is no longer in use."""
         known = self.projects.pop(project, None)
         if known and known.unreadable:
             self._meter.set("vault_index_entries_skipped", 0, project=project)
@@ -179,13 +179,13 @@ class Sources:
         }
 
     def fetch(self, wanted: Iterable[tuple[Reference, int]]) -> None:
-        """Start to read credentials that will be needed. The later read raises any failure."""
+        """Start to read credentials that will be needed. The later read raises any error."""
         for reference, version in wanted:
             if self._fitting(reference, version) is None and reference not in self._reading:
                 self._begin(reference, version)
 
     async def body(self, reference: Reference, version: int) -> SecretBody:
-        """The Secret of a credential at ``version`` or newer; read from Vault once, however many ask for it.
+        """The Secret of a credential at ``version`` or newer. All callers share one read from Vault.
 
         Raises:
             RegcredError: the credential can't be read, or Vault answers with an older one.
@@ -208,7 +208,7 @@ class Sources:
         def done(finished: asyncio.Future[SecretBody]) -> None:
             self._reading.pop(reference, None)
             if not finished.cancelled():
-                finished.exception()  # whoever waits for it has it; nobody may be
+                finished.exception()  # a waiting caller gets the error; there may be none
 
         reading.add_done_callback(done)
         return reading
@@ -217,7 +217,7 @@ class Sources:
         try:
             found = await self._vault(self._store.credential, reference)
         except MissingError as error:
-            # There is nothing to sign in with; to who writes, it would look as if the namespace were gone.
+            # Sync has no credentials to sign in with. The caller could mistake that for a deleted namespace.
             raise TransientError(str(error)) from None
         self._meter.count("vault_credential_reads_total", project=reference.project)
         if found is None or (found.version < version and not self._rewound(reference)):
@@ -234,7 +234,7 @@ class Sources:
         return body
 
     def _keep_body(self, body: SecretBody) -> None:
-        """Keep a body for the next write; the oldest go when they are too many bytes, and are read again if need be."""
+        """Keep a body for the next write. When the limit is reached, the oldest bodies are dropped and read again later."""
         self._bodies.pop(body.reference, None)
         self._bodies[body.reference] = body
         size = sum(len(kept.content) for kept in self._bodies.values())
@@ -302,7 +302,7 @@ class Sources:
 
 
 def grants_of(record: ClusterGrants) -> Grants:
-    """The grants in the form that the plan reads; patterns count only where globs are switched on."""
+    """The grants in the form for the plan. Patterns count only if globs are enabled."""
     exact = {project: frozenset(names) for project, names in record.grants.items()}
     globs = {
         project: tuple(name for name in names if "*" in name) for project, names in record.grants.items()
@@ -313,7 +313,7 @@ def grants_of(record: ClusterGrants) -> Grants:
 
 
 def registry_of(entry: IndexEntry, *, rewound: bool = False) -> Registry:
-    """What the plan needs of an index entry."""
+    """The parts of an index entry that the plan needs."""
     return Registry(
         state=RegistryState(entry.state),
         version=entry.version,

@@ -1,4 +1,4 @@
-"""Writes Events for the owners of workloads: fairly among namespaces, and not too many."""
+"""Writes Events for the owners of workloads, with fairness among namespaces and a rate limit."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from regcred.sync.metrics import Meter
 from regcred.sync.retries import LONGEST, Pause
 
 EVENTS_PER_SECOND = 20.0
-"""Events are for people: at most this many a second, after a burst."""
+"""Events are for people, so at most this many a second are written after a burst."""
 EVENTS_BURST = 100
 EVENTS_WAITING = 200
-"""Of each namespace at most; the oldest is dropped for a newer one."""
+"""The limit for each namespace. A newer Event replaces the oldest one."""
 TRIES = 6
-"""How often an Event is tried. The pauses between grow to half a minute."""
+"""How often an Event is tried. The pause between tries grows to half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class _Waiting:
 
 
 class Teller:
-    """A queue of Events and the work of writing them.
+    """A queue of Events, and the task that writes them.
 
     Args:
         cluster: Where to write.
         meter: Counts.
-        pause: Is waited for before each request.
+        pause: Awaited before each request.
     """
 
     def __init__(self, cluster: Cluster, meter: Meter, pause: Pause) -> None:
@@ -58,7 +58,7 @@ class Teller:
         self._add(_Waiting(event))
 
     async def drain(self) -> None:
-        """Wait until all Events that were queued have been tried."""
+        """Wait until every queued Event has been tried."""
         await self._queue.join()
 
     async def work(self) -> None:
@@ -92,7 +92,7 @@ class Teller:
             problem = str(error)
         except RegcredError as error:
             problem = str(error)
-        except Exception as error:  # noqa: BLE001 - one Event that fails oddly must not end who writes them
+        except Exception as error:  # noqa: BLE001 - an unexpected failure of one Event must not end the task
             problem = f"an internal error ({type(error).__name__}); please report it"
         log(logging.WARNING, "an Event could not be written", about=str(event.about), problem=problem)
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class VaultThreads:
-    """The few threads in which all blocking calls to Vault are made, so that one that hangs holds up no other.
+    """Threads for all blocking calls to Vault, so that a call that hangs does not block the others.
 
     Args:
         meter: Counts and times the calls.
@@ -27,7 +27,7 @@ class VaultThreads:
         self._meter = meter
 
     async def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Make a call there and wait for its answer; raises what it raises."""
+        """Make a call in a thread and wait for its result. Raises the call's errors."""
         started = time.monotonic()
         outcome = "ok"
         try:
@@ -42,5 +42,5 @@ class VaultThreads:
             self._meter.time("vault_request_seconds", time.monotonic() - started, operation=call.__name__)
 
     def close(self) -> None:
-        """End the threads after the calls that they are in."""
+        """End the threads after their current calls."""
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""What a plan is made from: observations and rules, nothing that can be called. Pure."""
+"""The input of a plan: observations and rules, without anything that can be called. Pure."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class Rules:
     cluster: str
     mode: Mode = Mode.ADMISSION
     allowed: frozenset[Mode] = frozenset(Mode)
-    """What a namespace may choose by its label besides the cluster's mode: what the chart has set up."""
+    """The modes besides the cluster's own that the chart has set up. A namespace may choose one by its label."""
     excluded: frozenset[str] = frozenset()
-    """Namespaces that no admission policy touches: unless their label says otherwise, only Secrets are made there."""
+    """Namespaces that no admission policy changes. Sync only writes Secrets there, unless their label chooses a mode."""
     grace: timedelta = timedelta(minutes=10)
     """How long a Secret must be unneeded before it is removed."""
     max_removal_share: float = 0.2
-    """The brake: a run that would remove more than this share of what is in place removes nothing."""
+    """The brake: if a run would remove more than this share of the Secrets in place, it removes none."""
     removals_allowed: int = 5
-    """The brake never holds this many removals or fewer."""
+    """The brake never holds this number of removals or fewer."""
     removals_confirmed: bool = False
-    """Whether somebody has said that the brake may be passed."""
+    """Whether somebody has confirmed the removals that the brake would hold."""
 
     def allows(self, mode: Mode) -> bool:
-        """Whether a namespace may be in a mode."""
+        """Whether a namespace may use a mode."""
         return mode is self.mode or mode in self.allowed
 
     def mode_of(self, namespace: Namespace) -> Mode:
-        """How Pods of a namespace get the names of their Secrets; not at all if it chose a mode that is not allowed."""
+        """The mode of a namespace; None if it chose a mode that is not allowed."""
         if namespace.mode and not self.allows(namespace.mode):
             return Mode.NONE
         if namespace.mode is None and namespace.name in self.excluded and self.mode is Mode.ADMISSION:
@@ -46,13 +46,13 @@ class Rules:
 
 
 class Knowledge(StrEnum):
-    """How well a document in Vault is known."""
+    """What is known about a document in Vault."""
 
     KNOWN = "known"
     ABSENT = "absent"
-    """There is none; that proves nothing, since a wrong path or a restored Vault looks the same."""
+    """The document does not exist. That proves nothing: a wrong path or a restored Vault looks the same."""
     UNREADABLE = "unreadable"
-    """Permission denied, broken, or Vault out of reach since the start."""
+    """Permission was denied, the document is broken, or Vault has been unreachable since the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Grants:
     globs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def name(self, project: str) -> bool:
-        """Whether a project is granted to anybody here."""
+        """Whether any namespace of this cluster may use a project."""
         return project in self.exact or project in self.globs
 
     def allow(self, project: str, namespace: str) -> bool:
@@ -75,7 +75,7 @@ class Grants:
 
 
 class RegistryState(StrEnum):
-    """What a project's index says of a registry."""
+    """The state of a registry in its project's index."""
 
     OK = "ok"
     FAILING = "failing"
@@ -85,29 +85,29 @@ class RegistryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """A registry as its project's index tells it."""
+    """A registry as its project's index describes it."""
 
     state: RegistryState
     version: int
-    """The credential's version; 0 before there was one."""
+    """The credential's version; 0 before the first one."""
     expires_at: datetime | None = None
     refresh_at: datetime | None = None
     error: str = ""
     asked_at: datetime | None = None
-    """When a person last asked for a rotation or a check."""
+    """When a person last asked for a rotation or a verification."""
     rewound: bool = False
-    """Vault was restored from an older state: a lower version is in force."""
+    """Vault was restored from an older state, so a lower version is valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What is known of a project's index. When it can't be read, what was read last stays in ``registries``."""
+    """What is known of a project's index. If it can't be read, ``registries`` keeps the last known entries."""
 
     knowledge: Knowledge
     registries: Mapping[str, Registry] = field(default_factory=dict)
     problem: str = ""
     unreadable: Mapping[str, str] = field(default_factory=dict)
-    """Registries whose entry can't be read, and why; an entry that was read before stays in ``registries``."""
+    """Registries whose entry can't be read, and why. ``registries`` keeps an entry that was read before."""
 
 
 UNREAD = Project(Knowledge.UNREADABLE, problem="not read yet")
@@ -115,21 +115,22 @@ UNREAD = Project(Knowledge.UNREADABLE, problem="not read yet")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that a plan depends on."""
+    """Everything that a plan depends on."""
 
     now: datetime
     inventory: Inventory
     grants: Grants
     projects: Mapping[str, Project]
     places: Mapping[str, Mapping[Reference, LedgerEntry]]
-    """The ledger: by namespace, what is in place or refused."""
+    """The ledger by namespace: what is in place or refused."""
     rules: Rules
     evicting: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
-    """By namespace and ServiceAccount, when the first stuck Pod was evicted since its names changed."""
+    """By namespace and ServiceAccount: when the first stuck Pod was evicted since the account's names changed."""
     in_place: int = 0
     """How many Secrets are in place, for the brake."""
     busy: Container[tuple[str, Reference | str]] = ()
-    """What is being written, or waits to be tried again: a namespace and a reference, the name of a Pod, or
+    """What is being written or waits for a retry: a namespace and a reference, the name of a Pod, or
     :func:`regcred.sync.actions.account_key`."""
     blocks_removal: Callable[[tuple[str, Reference]], bool] | None = None
-    """Whether a removal must wait; less than ``busy``, since a write that failed is no reason. ``busy`` decides without it."""
+    """Whether a removal must wait. It is narrower than ``busy``, because a failed write is no reason. If unset, ``busy``
+    decides."""
