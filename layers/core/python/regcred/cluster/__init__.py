@@ -1,1 +1,1 @@
-"""The place *cluster*: annotations, the plan (pure) and all calls to the Kubernetes API."""
+"""The place *cluster*: annotations, objects and Secrets (pure), and all calls to the Kubernetes API."""

@@ -1,4 +1,4 @@
-"""The names that Regcred gives to things in a cluster, and how a request is read from an object's annotations. Pure."""
+"""The names that Regcred uses in a cluster, and how it reads a request from an object's annotations. Pure."""
 
 from __future__ import annotations
 
@@ -16,49 +16,50 @@ REFERENCES = "regcred.dev/references"
 """Set at admission on the workload: all its references, sorted, joined by ``,``."""
 
 INHERITED = "regcred.dev/inherited"
-"""Set at admission on the pod template: what its workload asks for by its own annotations, in the form of :data:`REFERENCES`."""
+"""Set at admission on the pod template: what the workload's own annotations ask for, in the form of :data:`REFERENCES`."""
 
 ANNOTATED = "regcred.dev/annotated"
 """The label set at admission beside :data:`REFERENCES`; its value is ``"true"``."""
 
 MODE = "regcred.dev/mode"
-"""The label by which a Namespace chooses another mode than its cluster's."""
+"""The label with which a Namespace chooses a mode other than its cluster's."""
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "regcred"
 """The value of :data:`MANAGED_BY` on our Secrets, and our field manager."""
 
 SECRET_PREFIX = "regcred."  # noqa: S105 - a name
-"""How the name of each of our Secrets begins; see :attr:`Reference.secret_name`."""
+"""The prefix of the names of our Secrets; see :attr:`Reference.secret_name`."""
 
 SECRET_REFERENCE = "regcred.dev/reference"  # noqa: S105 - a name
 SECRET_VERSION = "regcred.dev/version"  # noqa: S105 - a name
 SECRET_EXPIRES = "regcred.dev/expires-at"  # noqa: S105 - a name
-"""Annotations of our Secrets, for people who run ``kubectl describe``."""
+"""Annotations of our Secrets, for readers of ``kubectl describe``."""
 
 REPORTER = "regcred.dev/sync"
 """The ``reportingController`` of the Events that sync writes."""
 
 MIRROR_POD = "kubernetes.io/config.mirror"
-"""On Pods that the kubelet made of a static manifest; they can't use Secrets."""
+"""The annotation of Pods that the kubelet created from a static manifest. They can't use Secrets."""
 
 
 KEYS = 64
 """How many annotations of one metadata, sorted by key, and how many references of one object count. A workload has a few
-containers, so more is a mistake or an attack. The admission policies count the same way."""
+containers, so more is a mistake or an attack. The admission policies use the same limit."""
 
 LINES = 8
-"""How many wrong annotations of one object are described one by one."""
+"""How many wrong annotations of one object get a message each."""
 
 MOST = 400
-"""How many characters of a wrong key or value are looked at to say what is wrong with it."""
+"""How many characters of a wrong key or value are checked to describe the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an object asks for: its references, sorted and each once, and a line for each annotation that is wrong.
+    """What an object asks for: its references, sorted and without duplicates, and a line for each wrong annotation.
 
-    Bounded whatever the object holds: at most :data:`KEYS` references, :data:`LINES` lines, and a line each about what is left out.
+    The size is limited for any object: at most :data:`KEYS` references and :data:`LINES` lines, and a line each about what is
+    left out.
     """
 
     references: tuple[Reference, ...] = ()
@@ -68,11 +69,11 @@ class Asked:
 NOTHING = Asked()
 
 _REFERENCE = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9-]{1,63}")
-"""What may be a reference; :meth:`Reference.parse` decides."""
+"""A text that may be a reference. :meth:`Reference.parse` decides."""
 
 
 def is_request(key: str) -> bool:
-    """Whether an annotation with this key asks for something."""
+    """Whether an annotation with this key is a request."""
     return key.startswith(REQUEST_PREFIX) or key == REFERENCES
 
 
@@ -80,8 +81,8 @@ def asked(*annotations: Mapping[str, str] | None) -> Asked:
     """Read the requests of an object from its own annotations and those of its pod template.
 
     Args:
-        annotations: One mapping of annotations each, or None where there are none. A value that is no text (in the template
-            of a custom object, which nothing may check) is read as what it prints as.
+        annotations: The mappings of annotations; None where there are none. The template of a custom object is not checked by
+            anything, so a value that is not a string is read as its printed form.
     """
     pairs, most = _requests(annotations)
     if not pairs:
@@ -152,7 +153,7 @@ def _texts(key: str, value: str) -> Iterable[str]:
 
 
 def reference_of(secret_name: str) -> Reference | None:
-    """The reference whose Secret has this name, or None if the name is not of our form."""
+    """The reference of the Secret with this name, or None if the name does not have our form."""
     before, _, rest = secret_name.partition(SECRET_PREFIX)
     if before or rest.count(".") != 1:
         return None

@@ -1,4 +1,4 @@
-"""From an error answer of the API server to a typed error. Pure.
+"""Converts an error response of the API server to a typed error. Pure.
 
 Contract: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
 """
@@ -30,7 +30,7 @@ CAUSES = 100
 """How many causes are read."""
 
 LONGEST_WAIT = 3600
-"""Seconds. A server that asks for a longer pause is asked again after this."""
+"""The longest pause in seconds. If a server asks for a longer one, the request is retried after this time."""
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
@@ -48,16 +48,16 @@ _STATUS: Mapping[int, type[RegcredError]] = {
 
 
 def error_of(verb: str, path: str, status: int, content: bytes, retry_after: str | None) -> RegcredError:
-    """The typed error of an answer.
+    """The typed error of a response.
 
-    The server's words are part of the text, except for Secrets: there they can repeat what was sent.
+    The error includes the server's message, except for Secrets: there the message can repeat the request.
 
     Args:
         verb: The request's verb.
         path: The request's path.
         status: The HTTP status.
         content: The first bytes of the body.
-        retry_after: The header of that name.
+        retry_after: The value of the ``Retry-After`` header.
     """
     body = _status_of(content)
     answer = _answer(status, body) if body else ErrorAnswer(status)
@@ -69,14 +69,14 @@ def error_of(verb: str, path: str, status: int, content: bytes, retry_after: str
 
 
 def wait_of(retry_after: str | None) -> timedelta | None:
-    """The pause that a ``Retry-After`` header asks for; None if it names no number of seconds."""
+    """The pause that a ``Retry-After`` header asks for; None if it is not a number of seconds."""
     if not retry_after or not _SECONDS.fullmatch(retry_after.strip()):
         return None
     return timedelta(seconds=min(int(retry_after), LONGEST_WAIT))
 
 
 def printable(text: str, length: int) -> str:
-    """A foreign text as one line: at most so many characters, and none that a terminal acts on."""
+    """An external text as one line: cut to a number of characters, and without control characters for terminals."""
     cut = text[: length + 1]
     clean = " ".join("".join(char if char.isprintable() else " " for char in cut).split())
     return clean if len(text) <= length else f"{clean[: length - 3]}..."
@@ -89,7 +89,7 @@ def _typed(answer: ErrorAnswer, text: str, wait: timedelta | None) -> RegcredErr
         return AlreadyExistsError(text)
     if answer.status in _STATUS:
         return _STATUS[answer.status](text)
-    # The server's own flow control answers in plain text; an answer about one object is a Status.
+    # The server's own flow control responds in plain text; a response about one object is a Status.
     if wait and not answer.reason:
         return ThrottledError(text, retry_after=wait)
     return TransientError(text, retry_after=wait)

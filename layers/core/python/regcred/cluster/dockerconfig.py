@@ -23,7 +23,7 @@ GITOPS = {
     "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
     "argocd.argoproj.io/sync-options": "Prune=false",
 }
-"""Argo CD neither counts our Secrets as drift nor prunes them. We copy no label of the workload for the same reason."""
+"""Keeps Argo CD from reporting our Secrets as drift or pruning them. For the same reason, no labels are copied."""
 
 _PART = 12
 
@@ -33,9 +33,9 @@ NEVER = "never"
 
 @dataclass(frozen=True, slots=True)
 class SecretBody:
-    """One version of one Secret as it is sent by server-side apply: the same bytes for every namespace.
+    """One version of one Secret, as server-side apply sends it. The bytes are the same for every namespace.
 
-    The bytes hold the credential, so they are no part of ``repr``.
+    The bytes hold the credential, so ``repr`` leaves them out.
     """
 
     reference: Reference
@@ -48,9 +48,9 @@ class SecretBody:
         return self.reference.secret_name
 
     def is_in(self, text: str) -> bool:
-        """Whether a text repeats a part of the credential, plain or encoded: then nobody may be shown it.
+        """Whether a text repeats a part of the credential, plain or encoded. Such a text must not be shown.
 
-        Takes time linear in both. Twelve characters in a row count as a part.
+        Takes time linear in both. Twelve consecutive characters count as a part.
         """
         data: str = json.loads(self.content)["data"][KEY]
         parts = {text[at : at + _PART] for at in range(len(text) - _PART + 1)}
@@ -63,7 +63,7 @@ class SecretBody:
 
 
 def _secrets_in(content: bytes) -> Iterator[str]:
-    """The passwords and tokens in a Docker configuration, as they are and as they were encoded."""
+    """The passwords and tokens in a Docker configuration, in plain form and as they were encoded."""
     try:
         auths = json.loads(content)["auths"].values()
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
@@ -81,9 +81,9 @@ def secret_body(
 
     Args:
         reference: Names the Secret.
-        dockerconfigjson: The text that Vault holds; taken as it lies.
+        dockerconfigjson: The text from Vault, unchanged.
         version: The credential's version in Vault.
-        expires_at: For people; None for a static credential.
+        expires_at: Shown to people; None for a static credential.
     """
     manifest = {
         "apiVersion": "v1",
@@ -105,5 +105,5 @@ def secret_body(
 
 
 def ownership_probe(reference: Reference) -> SecretBody:
-    """A body of our form without a credential, to ask by a dry run whether a Secret of this name is ours."""
+    """A body of our form without a credential, for a dry run that asks whether a Secret with this name is ours."""
     return secret_body(reference, SecretStr('{"auths":{}}'), version=0, expires_at=None)

@@ -1,4 +1,4 @@
-"""What sync needs of a cluster's API, so that the real one and a fake can stand in for each other."""
+"""The interface that sync needs of a cluster's API. A fake can replace the real implementation."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from regcred.reference import Reference
 
 
 class NameTakenError(ConflictError):
-    """A Secret of our name exists that is not ours."""
+    """A Secret with our name exists that is not ours."""
 
 
 class AlreadyExistsError(ConflictError):
-    """An object of this name exists (409 with the reason ``AlreadyExists``, one of several causes of a 409)."""
+    """An object with this name exists (409 with the reason ``AlreadyExists``, one of several causes of a 409)."""
 
 
 class TerminatingError(MissingError):
-    """The namespace is being deleted: nothing can be created in it."""
+    """The namespace is being deleted, so nothing can be created in it."""
 
 
 class ThrottledError(TransientError):
-    """The API server as a whole asks for a pause (``retry_after``): the next request of any kind must wait for its end."""
+    """The API server asks for a pause of all requests (``retry_after``). Every request must wait until it ends."""
 
 
 class DeniedError(RefusedError):
-    """A write did not happen: a quota, a webhook, a policy or a missing right forbids it.
+    """A write was refused: by a quota, a webhook, a policy or a missing right.
 
     Args:
         message: See :class:`RegcredError`.
-        words: The reason as the API server gives it: one printable line without secrets, for the owner of the workload.
+        words: The reason from the API server: one printable line without secrets, for the owner of the workload.
     """
 
     kind = "denied"
@@ -44,36 +44,36 @@ class DeniedError(RefusedError):
 
 
 class ExpiredError(RegcredError):
-    """The API server no longer has the changes since the resourceVersion that was named (410): list again."""
+    """The API server no longer has the changes since the given resourceVersion (410). List again."""
 
     kind = "expired"
 
 
 class TooLargeError(RegcredError):
-    """An answer has more bytes than are read."""
+    """A response has more bytes than the limit."""
 
     kind = "too-large"
 
 
 class SilentError(RegcredError):
-    """A watch has sent nothing, not even a bookmark, for longer than it may: connect again."""
+    """A watch has sent nothing, not even a bookmark, for longer than is allowed. Connect again."""
 
     kind = "silent"
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A complete list of what asks for something, and from where to watch on."""
+    """A complete list of the objects that ask for something, and the resourceVersion from which to watch."""
 
     items: Sequence[Item]
     resource_version: str
     requests: int = 1
-    """How many pages it took."""
+    """How many pages the list had."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One message of a watch. Without ``item``: the object is gone or asks for nothing; without ``name``: a bookmark."""
+    """One message of a watch. Without ``item``, the object is gone or asks for nothing. Without ``name``, it is a bookmark."""
 
     resource_version: str
     namespace: str = ""
@@ -83,16 +83,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """An Event says that a Pod names pull Secrets which are not there. Anybody may have written it."""
+    """An Event that reports missing pull Secrets of a Pod. Anybody may have written it."""
 
     namespace: str
     note: str
-    """The names are in it."""
+    """The text that contains the names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An Event for the owner of a workload; equal messages are one Event."""
+    """An Event for the owner of a workload. Equal messages are one Event."""
 
     about: Workload
     reason: str
@@ -104,13 +104,13 @@ class Cluster(Protocol):
     """One cluster's API.
 
     All methods raise:
-        TransientError: the API server can't be reached, throttles (with ``retry_after``), or answers 5xx.
+        TransientError: the API server can't be reached, throttles (with ``retry_after``), or responds with a 5xx status.
         RefusedError: our account may not do this.
     Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
     """
 
     async def list(self, kind: Kind) -> Listing:
-        """List all objects of a kind by pages, and keep of each what :class:`Reducer` keeps.
+        """List all objects of a kind by pages, and keep the parts that :class:`Reducer` selects.
 
         Raises:
             MissingError: the kind is not served.
@@ -119,7 +119,7 @@ class Cluster(Protocol):
     def watch(self, kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
         """Yield the changes since a resourceVersion until the server ends the watch.
 
-        ``labelled`` asks for metadata alone, and only of objects that the admission policy has labelled.
+        If ``labelled`` is set, the watch gets only metadata of objects that the admission policy has labelled.
 
         Raises:
             ExpiredError: list again.
@@ -127,30 +127,30 @@ class Cluster(Protocol):
         """
 
     async def uid(self) -> str:
-        """What tells this cluster from all others: the uid of its namespace kube-system."""
+        """The identity of this cluster: the uid of its namespace kube-system."""
 
     def misses(self) -> AsyncIterator[Miss]:
-        """Yield each Event about missing pull Secrets from now on, until the server ends the watch."""
+        """Yield each new Event about missing pull Secrets, until the server ends the watch."""
 
     async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
-        """Put a Secret in place whole: created if ``first``, else replaced; one request unless that guess was wrong.
+        """Write a complete Secret: create it if ``first``, else replace it. A wrong ``first`` costs more requests.
 
-        A Secret of ours that somebody made immutable is deleted and created again, if not ``first``.
+        A Secret of ours that somebody made immutable is deleted and created again, unless ``first`` is set.
 
         Raises:
             NameTakenError: a Secret of this name is not ours; nothing was changed.
             DeniedError: something in the cluster forbids it; nothing was changed.
-            MissingError: the namespace is gone or going.
+            MissingError: the namespace is gone or is being deleted.
         """
 
     async def delete_secret(self, namespace: str, reference: Reference, *, placed: bool) -> None:
-        """Delete our Secret, after a dry run has shown that it is ours. No error if there is none.
+        """Delete our Secret after a dry run has shown that it is ours. A missing Secret is not an error.
 
         Args:
-            namespace: Where it is.
+            namespace: The namespace of the Secret.
             reference: Names it.
-            placed: Whether the ledger says that we put it there. That is the proof where a dry run can't tell,
-                as for an immutable Secret.
+            placed: Whether the ledger says that sync has written it. That is the proof where a dry run can't tell, as for an
+                immutable Secret.
 
         Raises:
             NameTakenError: it is not ours; nothing was changed.
@@ -163,7 +163,7 @@ class Cluster(Protocol):
     async def set_pull_secrets(
         self, namespace: str, account: str, *, add: Sequence[str], remove: Sequence[str]
     ) -> bool:
-        """Change our names in a ServiceAccount's imagePullSecrets; others' entries and their order stay.
+        """Change our names in a ServiceAccount's imagePullSecrets. Other entries and their order stay.
 
         Returns:
             Whether anything was written.
@@ -173,7 +173,7 @@ class Cluster(Protocol):
         """
 
     async def tell(self, message: Message) -> None:
-        """Write an Event; nothing happens if the same one is there already."""
+        """Write an Event, unless the same Event exists."""
 
     async def evict(self, namespace: str, pod: str) -> bool:
-        """Evict a Pod; False if a disruption budget forbids it now or the Pod is gone."""
+        """Evict a Pod. Return False if a disruption budget forbids it now, or the Pod is gone."""

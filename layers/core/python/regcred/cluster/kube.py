@@ -1,4 +1,4 @@
-"""All calls to the Kubernetes API, over one :class:`Session`; decides nothing.
+"""All calls to the Kubernetes API, over one :class:`Session`. Makes no decisions.
 
 Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
@@ -44,16 +44,16 @@ from regcred.reference import Reference
 
 JSON = "application/json"
 SILENCE = 180.0
-"""Seconds without a byte after which a watch is dead; a healthy one brings a bookmark about every minute."""
+"""Seconds without a byte after which a watch counts as broken. A healthy one gets a bookmark about every minute."""
 
 WATCH_SECONDS = (540, 600)
-"""How long a watch is asked to last, at random between these, so that not all are renewed together."""
+"""How long a watch lasts, chosen at random in this range, so that watches do not all end together."""
 
 ATTEMPTS = 4
-"""How often a list that expires while it is paged, or a ServiceAccount that others write, is tried again."""
+"""How often to retry a list that expires between pages, or a ServiceAccount that others change."""
 
 DISRUPTION_BUDGET = "DisruptionBudget"
-"""The cause of an eviction's 429 that is no throttling (k8s.io/api/policy/v1, DisruptionBudgetCause)."""
+"""The cause of an eviction's 429 that is not throttling (k8s.io/api/policy/v1, DisruptionBudgetCause)."""
 
 NOTE_BYTES = 1024
 """The longest note of an Event."""
@@ -64,10 +64,10 @@ class Kube:
 
     Args:
         session: The connection.
-        reducer: Says what to keep of an object.
+        reducer: Selects what to keep of an object.
         instance: Names this sync in the Events that it writes.
-        silence: Seconds without a byte after which a watch is dead.
-        whole_pods: Read bare Pods whole, to know their ServiceAccounts; else their metadata alone.
+        silence: Seconds without a byte after which a watch counts as broken.
+        whole_pods: Read complete bare Pods, to know their ServiceAccounts; otherwise only their metadata.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Kube:
         )
 
     def _bare(self, kind: Kind) -> bool:
-        """Whether metadata alone tells all of a kind: half the bytes."""
+        """Whether metadata is enough for a kind. It needs half the bytes."""
         return kind is NAMESPACE or (kind is POD and not self._whole_pods)
 
     async def _list(self, kind: Kind) -> Listing:
@@ -160,9 +160,9 @@ class Kube:
         return Change(version, namespace, name, item)
 
     async def _item(self, kind: Kind, obj: dict[str, Any], *, labelled: bool) -> Item | None:
-        """What to keep, of a labelled object that was read whole if its metadata does not tell all.
+        """What to keep of a labelled object. If its metadata is not enough, the whole object is read.
 
-        If it asks for nothing, its template has malformed requests; if its kind is custom, it may have no template.
+        If it asks for nothing, its template has malformed requests. If its kind is custom, it may have no template.
         """
         item = self._reducer.item(kind, obj)
         if not labelled or not kind.template or (item is not None and not kind.custom):
@@ -176,7 +176,7 @@ class Kube:
             return item
 
     async def uid(self) -> str:
-        """See :meth:`Cluster.uid`; a list, since our account may not get a Namespace."""
+        """See :meth:`Cluster.uid`. It uses a list, since our account may not get a Namespace."""
         query = f"limit=1&fieldSelector={quote('metadata.name=kube-system')}"
         page = await self._session.call("GET", NAMESPACE.path(), query=query, accept=METADATA_LIST)
         try:
@@ -210,7 +210,7 @@ class Kube:
     async def set_pull_secrets(
         self, namespace: str, account: str, *, add: Sequence[str], remove: Sequence[str]
     ) -> bool:
-        """See :meth:`Cluster.set_pull_secrets`; written with the resourceVersion that was read."""
+        """See :meth:`Cluster.set_pull_secrets`. The write uses the resourceVersion that was read."""
         path = SERVICE_ACCOUNT.path(namespace, account)
         for _ in range(ATTEMPTS):
             obj = await self._session.call("GET", path)
@@ -233,7 +233,7 @@ class Kube:
         raise TransientError(f"ServiceAccount {namespace}/{account} is being written by others all the time")
 
     async def tell(self, message: Message) -> None:
-        """See :meth:`Cluster.tell`; the name is derived from what is said, so that the same is not said twice."""
+        """See :meth:`Cluster.tell`. The name is derived from the content, so that the same Event is not written twice."""
         namespace = "default" if message.about.kind is NAMESPACE else message.about.namespace
         try:
             body = json.dumps(
@@ -264,14 +264,14 @@ class Kube:
 
 
 def _ended_by(kind: Kind, status: dict[str, Any]) -> ExpiredError | TransientError:
-    """The error for a watch that the server ends by a Status."""
+    """The error for a watch that the server ends with a Status."""
     if status.get("code") == HTTPStatus.GONE:
         return ExpiredError(f"the watch of {kind.plural} has expired")
     return TransientError(f"the watch of {kind.plural} failed: {status.get('reason')}")
 
 
 def merge_pull_secrets(old: Sequence[str], *, add: Sequence[str], remove: Sequence[str]) -> list[str]:
-    """A ServiceAccount's list with our names changed: others' entries first and in their order, ours after, sorted."""
+    """A ServiceAccount's list with our names changed: other entries first in their order, then ours, sorted."""
     ours = {name for name in old if reference_of(name)}
     wanted = (ours - set(remove)) | set(add)
     if wanted == ours:

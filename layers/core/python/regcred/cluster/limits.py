@@ -1,4 +1,4 @@
-"""How much of a namespace's objects is kept: bounded, whatever its owner creates. Pure."""
+"""Limits what is kept of a namespace's objects, whatever its owner creates. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from regcred.cluster.model import Item, Kind, Namespace, ServiceAccount, StuckPo
 from regcred.reference import Reference
 
 WEIGHT = 2048
-"""What all kept items of one kind in one namespace may weigh together; a workload with one reference weighs 2."""
+"""The limit for all kept items of one kind in one namespace. A workload with one reference counts as 2."""
 
 SURPLUS = 256
-"""How many references of the objects that are not kept one by one are still kept."""
+"""How many references are kept of the objects that are not kept individually."""
 
 
 def weight(item: Item) -> int:
-    """What an item takes of its namespace's share: itself and everything that it lists."""
+    """How much an item uses of its namespace's limit: 1 for itself and 1 for everything that it lists."""
     match item:
         case Workload():
             return 1 + len(item.references) + len(item.malformed)
@@ -31,7 +31,7 @@ def weight(item: Item) -> int:
 
 
 def merged(references: Iterable[Reference], more: Iterable[Reference]) -> frozenset[Reference]:
-    """Two sets of references as one, cut to :data:`SURPLUS`; what was there first stays."""
+    """The union of two sets of references, cut to :data:`SURPLUS`. Earlier ones stay."""
     have = set(references)
     for reference in sorted(set(more) - have):
         if len(have) >= SURPLUS:
@@ -41,7 +41,7 @@ def merged(references: Iterable[Reference], more: Iterable[Reference]) -> frozen
 
 
 class Collected:
-    """The items of one list; of a namespace with too many, the rest is merged into one :class:`Surplus`."""
+    """The items of one list. For a namespace with too many, the excess is merged into one :class:`Surplus`."""
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
@@ -60,6 +60,6 @@ class Collected:
             self._surplus[namespace] = merged(self._surplus.get(namespace, ()), item.references)
 
     def items(self) -> list[Item]:
-        """All that is kept."""
+        """All kept items."""
         rest = [Surplus(self._kind, namespace, found) for namespace, found in self._surplus.items()]
         return [*self._items, *rest]

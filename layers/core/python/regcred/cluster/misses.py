@@ -1,7 +1,7 @@
-"""The kubelet's Events about Pods that name a pull Secret which is not there.
+"""The kubelet's Events about Pods that name a missing pull Secret.
 
-Contract: k8s.io/kubernetes pkg/kubelet/events and pkg/kubelet/kubelet_pods.go (getPullSecretsForPod). Anybody who may create Events
-in a namespace can write such an Event, so it is a hint to look, and no proof.
+Contract: k8s.io/kubernetes pkg/kubelet/events and pkg/kubelet/kubelet_pods.go (getPullSecretsForPod). Anybody who may create
+Events in a namespace can write such an Event. It is a hint to check, and not a proof.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ WATCH_SECONDS = 600
 
 
 async def misses(session: Session, large: asyncio.Semaphore, *, silence: float) -> AsyncIterator[Miss]:
-    """Watch from now on, until the server ends the watch.
+    """Watch new Events until the server ends the watch.
 
     Args:
         session: The connection.
         large: Held while a large line is read.
-        silence: Seconds without a byte after which the watch is dead.
+        silence: Seconds without a byte after which the watch counts as broken.
 
     Raises:
-        SilentError, ExpiredError, RegcredError: begin again.
+        SilentError, ExpiredError, RegcredError: start the watch again.
     """
     newest = await session.fetch(EVENTS.path(), query="limit=1", accept=METADATA_LIST, most=OBJECT_BYTES)
     try:

@@ -1,4 +1,4 @@
-"""What sync keeps of a cluster's objects: a few fields each, no objects. Pure."""
+"""The few fields that sync keeps of a cluster's objects. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Mode(StrEnum):
     SERVICEACCOUNT = "serviceaccount"
     """By the imagePullSecrets of the ServiceAccounts that annotated workloads use."""
     NONE = "none"
-    """Not by Regcred: only the Secrets are made."""
+    """Not by Regcred, which only writes the Secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Kind:
     name: str
     template: tuple[str, ...] = ()
     custom: bool = False
-    """Configured by the user, so that it may not be served."""
+    """The user configured this kind, so the cluster may not serve it."""
 
     @property
     def api_version(self) -> str:
@@ -39,7 +39,7 @@ class Kind:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str = "", name: str = "") -> str:
-        """The API path of all objects, those of a namespace, or one."""
+        """The API path of all objects, of those in a namespace, or of one object."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         scope = f"/namespaces/{namespace}" if namespace else ""
         return f"{root}{scope}/{self.plural}" + (f"/{name}" if name else "")
@@ -62,7 +62,7 @@ WORKLOADS = (
     Kind("batch", "v1", "cronjobs", "CronJob", ("spec", "jobTemplate", "spec", "template")),
     POD,
 )
-"""The kinds that may carry a request. An object whose controller is itself one of these is left out: its owner asks."""
+"""The kinds that may hold a request. An object is ignored if its controller is one of these: the controller asks."""
 
 _CUSTOM = re.compile(
     r"(?P<group>[a-z0-9-]+(?:\.[a-z0-9-]+)+)/(?P<version>v[a-z0-9]+)/(?P<plural>[a-z0-9]+)/(?P<name>[A-Za-z0-9]+)"
@@ -71,14 +71,14 @@ _CUSTOM = re.compile(
 
 
 def custom_kind(text: str) -> Kind:
-    """Read a workload kind that the user adds.
+    """Read a workload kind that the user configures.
 
     Args:
         text: ``<group>/<version>/<plural>/<Kind>[:<path to the pod template>]``, as in
             ``argoproj.io/v1alpha1/rollouts/Rollout``; the path is ``spec.template`` unless given.
 
     Raises:
-        MalformedError: If it has another form.
+        MalformedError: If the text has another form.
     """
     found = _CUSTOM.fullmatch(text)
     if not found:
@@ -93,7 +93,7 @@ def custom_kind(text: str) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """An annotated object: who asks, for what. Namespaces that are annotated count as one as well."""
+    """An annotated object and its requests. Annotated Namespaces count as workloads as well."""
 
     kind: Kind
     namespace: str
@@ -103,14 +103,14 @@ class Workload:
     malformed: tuple[str, ...] = ()
     """One line for each annotation that can't be read."""
     service_account: str = ""
-    """What its Pods run as; empty where only metadata was seen."""
+    """The ServiceAccount of its Pods; empty if only metadata was read."""
     admitted: bool = False
-    """Whether the admission policy has seen it."""
+    """Whether the admission policy has processed it."""
     created: str = ""
     """Its creationTimestamp, RFC 3339 in UTC."""
     template_of: tuple[str, str] | None = None
-    """Kind and name of the object that holds its pod template, as a Rollout's ``workloadRef`` says; both empty if it says
-    nothing. None if the object has one itself, or if only metadata was seen."""
+    """Kind and name of the object that holds its pod template, as in a Rollout's ``workloadRef``; both are empty if it names
+    none. None if the object has a template itself, or if only metadata was read."""
 
     def __str__(self) -> str:
         return (
@@ -122,25 +122,25 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A namespace; another ``uid`` under the same name is another namespace."""
+    """A namespace. A different ``uid`` under the same name is a different namespace."""
 
     name: str
     uid: str
     mode: Mode | None = None
-    """What its label chooses instead of the cluster's mode."""
+    """The mode that its label chooses instead of the cluster's."""
     request: Workload | None = None
-    """Its own annotations, which count for every Pod in it."""
+    """Its own annotations, which apply to every Pod in it."""
     terminating: bool = False
 
     @property
     def namespace(self) -> str:
-        """None: it is not in one."""
+        """None: it is not in a namespace."""
         return ""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccount:
-    """The names of our form in the imagePullSecrets of a ServiceAccount."""
+    """The names of our form in a ServiceAccount's imagePullSecrets."""
 
     namespace: str
     name: str
@@ -149,7 +149,7 @@ class ServiceAccount:
 
 @dataclass(frozen=True, slots=True)
 class StuckPod:
-    """A Pod that a controller made and whose image can't be pulled; kept only where stuck Pods are evicted."""
+    """A Pod that a controller created and whose image can't be pulled. Kept only if stuck Pods are evicted."""
 
     namespace: str
     name: str
@@ -161,7 +161,7 @@ class StuckPod:
 
 @dataclass(frozen=True, slots=True)
 class Surplus:
-    """The workloads of a kind that a namespace has too many of: only what they ask for together is kept."""
+    """The excess workloads of a kind in a namespace. Only their combined requests are kept."""
 
     kind: Kind
     namespace: str
@@ -169,7 +169,7 @@ class Surplus:
 
     @property
     def name(self) -> str:
-        """None: it stands for many."""
+        """None: it represents many objects."""
         return ""
 
 
@@ -178,34 +178,34 @@ Item = Namespace | Workload | ServiceAccount | StuckPod | Surplus
 
 @dataclass(frozen=True, slots=True)
 class LivePod:
-    """An unfinished Pod, looked at before a Secret is removed or a stuck Pod is evicted."""
+    """An unfinished Pod, read before a Secret is removed or a stuck Pod is evicted."""
 
     name: str
     pull_secrets: frozenset[str]
     service_account: str = "default"
     stuck: bool = False
-    """A container waits because its image can't be pulled."""
+    """Whether a container waits because its image can't be pulled."""
     controlled: bool = False
-    """A controller will make another one."""
+    """Whether a controller will create a replacement."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """What the ledger knows of one reference in one namespace."""
+    """The ledger's entry for one reference in one namespace."""
 
     version: int | None = None
-    """The credential version in place; 0 if one was about to be written; None if nothing is in place."""
+    """The credential version in place; 0 before a first write; None if nothing is in place."""
     uid: str = ""
     """The first digits of the namespace's uid."""
     unused_since: str = ""
-    """RFC 3339; since when nothing needs it."""
+    """Since when nothing needs it, in RFC 3339."""
     refused: str = ""
     """Why it is not projected (:class:`regcred.sync.messages.Why`)."""
     detail: str = ""
-    """What the API server said when the last write or removal was denied; one printable line."""
+    """The API server's message when the last write or removal was denied; one printable line."""
     held: str = ""
-    """Why it would be removed if the brake did not hold the removal."""
+    """Why it would be removed, if the brake holds the removal."""
 
 
 UID_DIGITS = 8
-"""How much of a namespace's uid the ledger keeps; enough to tell a namespace from its successor."""
+"""How much of a namespace's uid the ledger keeps. It is enough to tell a namespace from a later one of the same name."""

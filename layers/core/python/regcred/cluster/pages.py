@@ -1,4 +1,4 @@
-"""Lists of the Kubernetes API, page by page, with a bound on the bytes in memory.
+"""Lists of the Kubernetes API, page by page, with a limit on the bytes in memory.
 
 Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
 """
@@ -17,23 +17,23 @@ from regcred.cluster.session import Session
 from regcred.errors import TransientError
 
 PAGE = 500
-"""Objects per page, unless they have too many bytes."""
+"""Objects per page, if they are not too large."""
 
 PAGE_BYTES = 8 * 2**20
-"""Bytes of a page with more than one object; a page with more is asked for again with fewer objects."""
+"""Bytes of a page with more than one object. A larger page is requested again with fewer objects."""
 
 OBJECT_BYTES = 16 * 2**20
-"""Bytes of one object. The API server stores up to 1.5 MiB, and JSON writes some characters with six."""
+"""Bytes of one object. The API server stores up to 1.5 MiB, and JSON encodes some characters in six bytes."""
 
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 FEWER = 8
-"""By how much a page shrinks that has too many bytes."""
+"""The factor by which a page that is too large shrinks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some objects of a list, as JSON each, and the list's resourceVersion."""
+    """Some objects of a list, each as JSON, and the list's resourceVersion."""
 
     objects: list[Raw]
     resource_version: str
@@ -42,11 +42,11 @@ class Page:
 async def pages(session: Session, path: str, *, query: str = "", accept: str) -> AsyncIterator[Page]:
     """Yield all objects of a list.
 
-    An object that alone is larger than :data:`OBJECT_BYTES` comes as its metadata.
+    An object that is larger than :data:`OBJECT_BYTES` is returned as its metadata.
 
     Raises:
         RegcredError: by HTTP status.
-        TransientError: an answer is no list, or the metadata of one object is too large.
+        TransientError: a response is not a list, or the metadata of one object is too large.
     """
     limit, form, token = PAGE, accept, ""
     while True:

@@ -1,8 +1,8 @@
-"""Reads from an object's JSON the few fields that matter, without building the rest.
+"""Reads the few fields that matter from an object's JSON, without parsing the rest.
 
-What tenants put into an object costs many times its bytes once it is parsed: containers, environment, managedFields. Here
-each level is split into raw slices, and only the fields that sync looks at are decoded. Any shape is read without a
-failure: a field of another type than expected counts as absent.
+Once parsed, the content of a tenant's object (containers, environment, managedFields) takes many times its bytes. So each level
+is split into raw slices, and only the fields that sync needs are decoded. No shape causes an error: a field of an unexpected
+type counts as absent.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Reader = Callable[[bytes | msgspec.Raw], Any]
 """Reads one field from its JSON; None if it has another type."""
 
 NAMES = 256
-"""How many names of our Secrets of one object count."""
+"""How many names of our Secrets count in one object."""
 
 MISS_NOTE = 4096
-"""How many characters of an Event are looked at; the kubelet's have 1,024 at most."""
+"""How many characters of an Event are read. The kubelet's have at most 1,024."""
 
 NAME = 253
-"""Characters of the longest name of an object."""
+"""The maximum length of an object's name."""
 
 WRONG_VALUE = 200
-"""How many characters of an annotation that is no string are kept."""
+"""How many characters are kept of an annotation that is not a string."""
 
 STUCK = frozenset({"ErrImagePull", "ImagePullBackOff"})
-"""Why a container waits when its image can't be pulled (kubelet, pkg/kubelet/images)."""
+"""The reasons for which a container waits when its image can't be pulled (kubelet, pkg/kubelet/images)."""
 
 
 class _Owner(msgspec.Struct, gc=False):
@@ -72,7 +72,7 @@ _PAGE = msgspec.json.Decoder(_Page)
 
 
 def page(content: bytes) -> tuple[str, str, list[msgspec.Raw]]:
-    """Split a page of a list: its resourceVersion, the token for the next page, and its objects.
+    """Split a page of a list into its resourceVersion, the token for the next page, and its objects.
 
     Raises:
         ValueError: it is not a list.
@@ -86,10 +86,10 @@ def page(content: bytes) -> tuple[str, str, list[msgspec.Raw]]:
 
 
 def message(line: bytes) -> tuple[str, msgspec.Raw]:
-    """Split a line of a watch: its type and its object.
+    """Split a line of a watch into its type and its object.
 
     Raises:
-        ValueError: it is no message.
+        ValueError: it is not a message.
     """
     level = _decoded(_LEVEL, line) or {}
     kind = _text(level["type"]) if "type" in level else None
@@ -106,7 +106,7 @@ def status(raw: bytes | msgspec.Raw) -> dict[str, Any]:
 
 
 def miss(raw: bytes | msgspec.Raw) -> Miss | None:
-    """The namespace of an Event, and the beginning of what it says; None if it has none."""
+    """The namespace of an Event and the start of its message; None without a namespace."""
     found = _fields(raw, {"metadata": {"namespace": _text}, "note": _text}) or {}
     namespace = found.get("metadata", {}).get("namespace")
     return Miss(namespace, found.get("note", "")[:MISS_NOTE]) if namespace else None
@@ -161,7 +161,7 @@ def _text(raw: bytes | msgspec.Raw) -> str | None:
 
 
 def _name(raw: bytes | msgspec.Raw) -> str | None:
-    """A name of an object; a longer text is none."""
+    """The name of an object; None if the text is longer than a name may be."""
     text = _text(raw)
     return text if text and len(text) <= NAME and text.isprintable() else None
 

@@ -1,4 +1,4 @@
-"""From the API's JSON to the few fields that sync keeps. Pure."""
+"""Converts the API's JSON to the few fields that sync keeps. Pure."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Reducer:
     """Turns objects into items.
 
     Args:
-        kinds: All kinds whose annotated objects count as workloads. What a controller of one of these kinds made is
-            left out, since the controller itself is seen.
-        stuck_pods: Keep Pods whose images can't be pulled as well; Pods must be read whole then.
+        kinds: All kinds whose annotated objects count as workloads. Objects that a controller of these kinds created are
+            ignored, because sync reads the controller itself.
+        stuck_pods: Also keep Pods whose images can't be pulled. Pods must then be read completely.
     """
 
     def __init__(self, kinds: Iterable[Kind], *, stuck_pods: bool = False) -> None:
@@ -55,7 +55,7 @@ class Reducer:
         return self.workload(kind, obj)
 
     def workload(self, kind: Kind, obj: Json) -> Workload | None:
-        """What to keep of a workload, read from the object or from its metadata alone."""
+        """What to keep of a workload, from the object or only from its metadata."""
         metadata = obj["metadata"]
         own = metadata.get("annotations")
         template = mapping_at(obj, kind.template) if kind.template else None
@@ -65,7 +65,7 @@ class Reducer:
         if (own and MIRROR_POD in own) or self._is_controlled(metadata):
             return None
         if "namespace" not in metadata:
-            return None  # a custom kind of the whole cluster: there is no namespace to place a Secret in
+            return None  # a cluster-scoped custom kind: there is no namespace for a Secret
         pod_spec = mapping_at(obj if kind is POD else template or {}, ("spec",))
         return Workload(
             kind=kind,
@@ -89,7 +89,7 @@ class Reducer:
 
 
 def _template_of(obj: Json, kind: Kind) -> tuple[str, str] | None:
-    """Where a custom workload without a pod template takes it from; None if only metadata was read.
+    """The object from which a custom workload takes its pod template; None if only metadata was read.
 
     Contract: https://argo-rollouts.readthedocs.io/en/stable/features/specification/ (``workloadRef``)
     """
@@ -153,7 +153,7 @@ def live_pod(obj: Json) -> LivePod:
 
 
 def stuck_pod(obj: Json) -> StuckPod | None:
-    """What to keep of a Pod that is stuck and whose controller would make another one; None of all others."""
+    """What to keep of a stuck Pod that its controller would replace; None for other Pods."""
     pod = live_pod(obj)
     if not (pod.stuck and pod.controlled) or obj["metadata"].get("deletionTimestamp"):
         return None
@@ -171,7 +171,7 @@ def _service_account_name(spec: Json) -> str:
 
 
 def mapping_at(obj: Json, path: tuple[str, ...]) -> Json | None:
-    """The mapping at a path; None if there is none, since a custom object may be of any shape."""
+    """The mapping at a path; None if it is missing, since a custom object may have any shape."""
     found: Any = obj
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None

@@ -1,6 +1,6 @@
 """Writes and deletes our Secrets without the right to read them.
 
-What an answer means is decided by its status, its ``reason`` and its causes, and by dry runs, never by its text.
+The status, the ``reason``, the causes and dry runs decide what a response means, never its text.
 Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run
 """
 
@@ -43,7 +43,7 @@ class _ImmutableError(ConflictError):
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The Secrets of a cluster, as the sync's account sees them."""
+    """The Secrets of a cluster, with the rights of sync's account."""
 
     session: Session
 
@@ -85,7 +85,7 @@ class Secrets:
         await self._delete(namespace, reference, uid)
 
     async def _create(self, namespace: str, body: SecretBody, *, dry_run: bool = False) -> bool:
-        """Create a Secret; False if there is one."""
+        """Create a Secret. Return False if it exists."""
         query = WRITTEN_BY + (f"&{DRY_RUN}" if dry_run else "")
         try:
             path = SECRETS.path(namespace)
@@ -103,10 +103,10 @@ class Secrets:
         return True
 
     async def _replace(self, namespace: str, body: SecretBody, *, dry_run: bool = False) -> dict[str, Any]:
-        """Replace a Secret that exists.
+        """Replace an existing Secret.
 
         Raises:
-            MissingError: there is none.
+            MissingError: it does not exist.
             NameTakenError, DeniedError, _ImmutableError: nothing was changed.
         """
         query = WRITTEN_BY + (f"&{DRY_RUN}" if dry_run else "")
@@ -119,10 +119,10 @@ class Secrets:
             raise await self._cause_of(error, namespace, body) from None
 
     async def _cause_of(self, error: RegcredError, namespace: str, body: SecretBody) -> RegcredError:
-        """Why a Secret was not replaced.
+        """Find out why a Secret was not replaced.
 
-        A quota, policy or webhook that dislikes what we write would refuse its creation, too. What refuses neither that nor
-        the deletion dislikes the change. What is left is the policy that confines us: the Secret is not ours.
+        A quota, policy or webhook that rejects our content would also refuse to create the Secret. If creation and deletion are
+        both allowed, something rejects the change itself. Otherwise our own restricting policy refused: the Secret is not ours.
         """
         if known := _told_by_fields(error, namespace, body.reference):
             return known
@@ -139,12 +139,12 @@ class Secrets:
     async def _prove_ours(self, namespace: str, reference: Reference) -> str:
         """Return the uid of our Secret.
 
-        The answer to a replacement that is only tried says who set the field ``type``. That field can't change, so it
-        still belongs to whoever created the Secret.
+        The response to a dry-run replacement says who set the field ``type``. That field can't change, so it still belongs to
+        the creator of the Secret.
 
         Raises:
             NameTakenError: somebody else created it.
-            MissingError: there is none.
+            MissingError: it does not exist.
         """
         metadata = (await self._replace(namespace, ownership_probe(reference), dry_run=True))["metadata"]
         for entry in metadata.get("managedFields") or ():
@@ -153,7 +153,7 @@ class Secrets:
         raise _taken(namespace, reference)
 
     async def _uid(self, namespace: str, body: SecretBody) -> str:
-        """The uid of a Secret that we may delete, from a deletion that is only tried."""
+        """The uid of a Secret that we may delete, from a dry-run deletion."""
         path = SECRETS.path(namespace, body.name)
         options = orjson.dumps({"propagationPolicy": "Background"})
         answer = await self.session.call("DELETE", path, query=DRY_RUN, body=options, accept=METADATA)
@@ -161,7 +161,7 @@ class Secrets:
         return str(found["uid"])
 
     async def _uid_of_ours(self, namespace: str, reference: Reference) -> str:
-        """The uid of a Secret with our type and label: the policy that confines us refuses to delete any other."""
+        """The uid of a Secret with our type and label. The policy that restricts us forbids the deletion of any other."""
         try:
             return await self._uid(namespace, ownership_probe(reference))
         except _DENIALS as error:
@@ -183,7 +183,7 @@ class Secrets:
 
 
 def _told_by_fields(error: RegcredError, namespace: str, reference: Reference) -> RegcredError | None:
-    """The error that an answer proves without another question."""
+    """The error that a response proves without another request."""
     if _is_sign_in(error):
         return error
     fields = error.answer.fields if error.answer else frozenset()
@@ -195,7 +195,7 @@ def _told_by_fields(error: RegcredError, namespace: str, reference: Reference) -
 
 
 def _is_sign_in(error: RegcredError) -> bool:
-    """Whether the API server does not know us (401): that says nothing about the Secret."""
+    """Whether the API server rejects our identity (401). That says nothing about the Secret."""
     return error.answer is not None and error.answer.status == HTTPStatus.UNAUTHORIZED
 
 
@@ -204,7 +204,7 @@ def _is_about(error: RegcredError, resource: str) -> bool:
 
 
 def _again(error: RegcredError) -> TransientError:
-    """For a 409 that is not ``AlreadyExists``: somebody wrote at the same time (a quota's count, the same Secret)."""
+    """For a 409 that is not ``AlreadyExists``: another client wrote at the same time (a quota's count, the same Secret)."""
     again = TransientError(str(error))
     again.answer = error.answer
     return again
@@ -215,7 +215,7 @@ def _taken(namespace: str, reference: Reference) -> NameTakenError:
 
 
 def _denied(namespace: str, body: SecretBody, error: RegcredError) -> RegcredError:
-    """The error for a write that something in the cluster forbids; its words only if they repeat no secret."""
+    """The error for a write that something in the cluster forbids. Includes its message only without secrets."""
     if _is_sign_in(error):
         return error
     answer = error.answer or ErrorAnswer(0)

@@ -1,4 +1,4 @@
-"""One aiohttp session to a cluster's API server: sign-in, errors by type, JSON in and out."""
+"""One aiohttp session to a cluster's API server: sign-in, typed errors, JSON in and out."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ if TYPE_CHECKING:
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 SIGN_IN_AGAIN = 10.0
-"""Seconds between looks at whether the token or certificate was renewed."""
+"""Seconds between checks whether the token or certificate was renewed."""
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 STREAM_LIMIT = 2**18
-"""Bytes that a connection buffers before the sender has to wait."""
+"""Bytes that a connection buffers before the sender must wait."""
 
 ANSWER_BYTES = 2**18
-"""The largest answer about one object that is read whole; parsed, it takes many times that."""
+"""The largest response about one object that is read. Once parsed, it takes many times as much memory."""
 
 ERROR_BYTES = 2**16
-"""How much of a failure's body is read."""
+"""How much of an error's body is read."""
 
 LARGE_LINE = 2**20
-"""A line of a watch with more bytes is read while no other one is."""
+"""A watch line with more bytes is read only while no other large line is."""
 
 LINE_SECONDS = 30.0
-"""How long the rest of such a line may take."""
+"""The maximum time to read the rest of such a line."""
 
 
 class Counter(Protocol):
-    """Called for each request that was answered or failed (status 0)."""
+    """Called for each request that got a response or failed (status 0)."""
 
     def __call__(self, verb: str, path: str, status: int, seconds: float) -> None:
-        """Count one request: its verb (``WATCH`` for a watch), what it was for, the answer, how long it took."""
+        """Count one request: its verb (``WATCH`` for a watch), its target, the response, and the duration."""
 
 
 class Session:
-    """Sends requests as the account of a kubeconfig or of the Pod.
+    """Sends requests with the account of a kubeconfig or of the Pod.
 
     Args:
-        configuration: As ``kubernetes.aio.config`` loads it; its refresh hook is honoured, so that renewed tokens are used.
-        connections: How many connections may be open, watches not counted.
+        configuration: As ``kubernetes.aio.config`` loads it. Its refresh hook is called, so that renewed tokens are used.
+        connections: The maximum number of open connections, without watches.
         count: Called for each request.
-        most: Bytes of the largest answer that :meth:`call` reads.
+        most: Bytes of the largest response that :meth:`call` reads.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Session:
         count: Counter | None = None,
         most: int = ANSWER_BYTES,
     ) -> None:
-        from kubernetes.aio.client.rest import RESTClientObject  # noqa: PLC0415 - loads when a cluster is used
+        from kubernetes.aio.client.rest import RESTClientObject  # noqa: PLC0415 - loaded only when a cluster is used
 
         self._configuration = configuration
         self._base = str(configuration.host).rstrip("/")
@@ -97,10 +97,10 @@ class Session:
         body: bytes | None = None,
         accept: str = "application/json",
     ) -> dict[str, Any]:
-        """Send a request and read the answer's JSON.
+        """Send a request and read the response's JSON.
 
         Raises:
-            RegcredError: by HTTP status, see :func:`error_of`; TransientError if there was no answer, or one that is too large.
+            RegcredError: by HTTP status, see :func:`error_of`; TransientError without a response, or if it is too large.
         """
         try:
             content = await self._send(verb, path, query, body, accept=accept, most=self._most)
@@ -109,7 +109,7 @@ class Session:
         return _json(content, path)
 
     async def fetch(self, path: str, *, query: str = "", accept: str, most: int) -> bytes:
-        """Read an answer of at most ``most`` bytes, without parsing it.
+        """Read a response of at most ``most`` bytes, without parsing it.
 
         Raises:
             RegcredError: as :meth:`call`.
@@ -147,8 +147,8 @@ class Session:
         Args:
             path: The API path.
             query: The watch's parameters.
-            accept: The form of the objects.
-            silence: How many seconds may pass without a byte.
+            accept: The media type of the objects.
+            silence: The maximum number of seconds without a byte.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=silence)
         try:
@@ -177,16 +177,16 @@ class Session:
                 setting["key"]: setting["value"] for setting in settings.values() if setting["value"]
             }
             self._sign_in["User-Agent"] = "regcred-sync"
-            # A few compressed bytes may stand for many that aiohttp would unpack before they are counted.
+            # A few compressed bytes may expand to many, and aiohttp would unpack them before they are counted.
             self._sign_in["Accept-Encoding"] = "identity"
             self._signed_in_at = now
         return self._sign_in
 
 
 def _route(configuration: Configuration, base: str) -> dict[str, Any]:
-    """The proxy, if the kubeconfig or the environment names one, and the name in the server's certificate.
+    """The proxy from the kubeconfig or the environment, if any, and the name in the server's certificate.
 
-    Looked up once: aiohttp's own ``trust_env`` asks a thread for both the proxy and a ``.netrc`` at every request.
+    Looked up once: with ``trust_env``, aiohttp uses a thread to look for the proxy and a ``.netrc`` at every request.
     """
     url = URL(base)
     proxy = configuration.proxy or (
@@ -197,7 +197,7 @@ def _route(configuration: Configuration, base: str) -> dict[str, Any]:
 
 
 def unreachable(base: str, error: Exception) -> TransientError:
-    """The error for no answer. It names only the type of failure, not the library's text."""
+    """The error for a missing response. It names only the type of failure, not the library's text."""
     return TransientError(f"the API server at {base} can't be reached ({type(error).__name__})")
 
 
@@ -212,7 +212,7 @@ def _json(content: bytes, path: str) -> dict[str, Any]:
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """Read a body; stop soon after ``most`` bytes."""
+    """Read a body. Stop soon after ``most`` bytes."""
     pieces: list[bytes] = []
     size = 0
     while size <= most and (piece := await response.content.readany()):
@@ -224,12 +224,12 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 
 class Streamed(AbstractAsyncContextManager["Streamed"]):
-    """The lines of a watch's response.
+    """Reads the lines of a watch's response.
 
     Args:
-        response: What was opened.
-        large: Held while a large line is read, so that there is one at a time.
-        most: Bytes of the longest line that is read.
+        response: The open response.
+        large: Held while a large line is read, so that only one is read at a time.
+        most: The maximum bytes of a line.
     """
 
     def __init__(self, response: aiohttp.ClientResponse, large: asyncio.Semaphore, most: int) -> None:
@@ -246,7 +246,7 @@ class Streamed(AbstractAsyncContextManager["Streamed"]):
         """The next complete line; empty at the end.
 
         Raises:
-            TooLargeError: it is longer than may be; the stream is of no more use.
+            TooLargeError: the line is too long. The stream can't be used any more.
         """
         while not self._ready:
             chunk = await self._response.content.readany()
@@ -259,7 +259,7 @@ class Streamed(AbstractAsyncContextManager["Streamed"]):
         return self._ready.popleft()
 
     async def _read_large(self) -> None:
-        """Read until the line that has begun is complete."""
+        """Read until the current line is complete."""
         size = sum(map(len, self._pieces))
         lines = len(self._ready)
         while len(self._ready) == lines:

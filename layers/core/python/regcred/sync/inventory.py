@@ -1,4 +1,4 @@
-"""What a cluster holds that matters to sync, kept up to date from lists and watches. Pure."""
+"""The objects of a cluster that matter to sync, kept up to date from lists and watches. Pure."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from regcred.reference import Reference
 
 T = TypeVar("T", Workload, ServiceAccount, StuckPod)
 Name = tuple[Kind, str]
-"""What names an object within its namespace."""
+"""The key of an object within its namespace."""
 
 
 CROWDED = (
     "the namespace has too many annotated objects to follow each; pull Secrets are placed for the others as well, "
     "but Events are written for some only"
 )
-"""What the owner of a namespace reads that has more than :data:`regcred.cluster.limits.WEIGHT`."""
+"""The message for the owner of a namespace that exceeds :data:`regcred.cluster.limits.WEIGHT`."""
 
 
 class _Table(Generic[T]):
-    """Items by namespace; a namespace without any takes no room, and one with too many keeps only some."""
+    """Items by namespace. An empty namespace uses no memory, and a namespace with too many items keeps only some."""
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[Name, T]] = {}
@@ -46,7 +46,7 @@ class _Table(Generic[T]):
         return self._weights[namespace] - self._weight(namespace, name) + weight(item) <= WEIGHT
 
     def put(self, namespace: str, name: Name, item: T) -> bool:
-        """Keep an item if there is room, else drop what is known of it; say whether that changed anything."""
+        """Keep an item if there is room; otherwise drop its earlier version. Return whether anything changed."""
         if not self.fits(namespace, name, item):
             return self.drop(namespace, name)
         row = self.rows.setdefault(namespace, {})
@@ -56,7 +56,7 @@ class _Table(Generic[T]):
         return changed
 
     def drop(self, namespace: str, name: Name) -> bool:
-        """Drop an item; say whether it was there."""
+        """Drop an item. Return whether it existed."""
         row = self.rows.get(namespace, {})
         self._weights[namespace] -= self._weight(namespace, name)
         gone = row.pop(name, None) is not None
@@ -86,15 +86,15 @@ class Inventory:
         self._accounts: _Table[ServiceAccount] = _Table()
         self._stuck: _Table[StuckPod] = _Table()
         self._surplus: dict[str, dict[Kind, frozenset[Reference]]] = {}
-        """By namespace and kind, what workloads ask for that are too many to be kept; until the next list of the kind."""
+        """By namespace and kind: the requests of excess workloads, valid until the next list of the kind."""
         self._awaited = {*kinds, NAMESPACE}
         self._modes: Counter[Mode | None] = Counter()
         self.accounts_known = False
-        """Whether ServiceAccounts have been listed: only then is it known which of them name a Secret."""
+        """Whether ServiceAccounts have been listed. Until then it is unknown which of them name a Secret."""
 
     @property
     def complete(self) -> bool:
-        """Whether every kind has been listed whole: only then does a missing workload prove anything."""
+        """Whether every kind has been listed completely. Only then does a missing workload prove anything."""
         return not self._awaited
 
     @property
@@ -111,12 +111,12 @@ class Inventory:
         return bool(self._workloads.names(kind))
 
     def doubt(self, kind: Kind) -> None:
-        """Say that what is known of a kind may have gone stale; it counts again after the next :meth:`replace`."""
+        """Mark a kind as possibly outdated. It counts again after the next :meth:`replace`."""
         if kind is not SERVICE_ACCOUNT:
             self._awaited.add(kind)
 
     def replace(self, kind: Kind, items: Iterable[Item]) -> set[str]:
-        """Take a complete list of a kind."""
+        """Store a complete list of a kind."""
         new = {(item.namespace, item.name): item for item in items}
         touched = self._forget_surplus(kind)
         for namespace, name in self._names(kind):
@@ -129,7 +129,7 @@ class Inventory:
         return touched
 
     def put(self, item: Item) -> set[str]:
-        """Take a new or changed item."""
+        """Store a new or changed item."""
         if isinstance(item, Namespace):
             return self._put_namespace(item)
         if isinstance(item, Surplus):
@@ -173,7 +173,7 @@ class Inventory:
         return set() if old == item else {item.name}
 
     def drop(self, kind: Kind, namespace: str, name: str) -> set[str]:
-        """Take note that an object is gone, or asks for nothing any longer."""
+        """Record that an object is gone, or no longer asks for anything."""
         if kind is NAMESPACE:
             itself = self.namespaces.pop(name, None)
             if itself is None:
@@ -190,7 +190,7 @@ class Inventory:
         return {*self._workloads.rows, *self._surplus, *self.namespaces}
 
     def requests(self, namespace: str) -> list[Workload]:
-        """All that asks for something in a namespace, the Namespace itself included."""
+        """All objects with requests in a namespace, including the Namespace itself."""
         found = list(self._workloads.rows.get(namespace, {}).values())
         itself = self.namespaces.get(namespace)
         if itself and itself.request:
@@ -200,7 +200,7 @@ class Inventory:
         return found
 
     def _merged_request(self, itself: Namespace) -> Workload:
-        """What the workloads ask for that are too many to be kept, as a request of the Namespace."""
+        """The requests of the excess workloads, as one request of the Namespace."""
         references: frozenset[Reference] = frozenset()
         for more in self._surplus[itself.name].values():
             references = merged(references, more)
