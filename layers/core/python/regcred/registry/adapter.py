@@ -1,4 +1,4 @@
-"""An adapter of `requests` whose calls have a deadline, and that reads each bundle of certificates once."""
+"""An adapter for `requests`. Its calls have a deadline, and it reads each bundle of certificates once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _context(bundle: str) -> ssl.SSLContext:
         context = ssl.create_default_context(
             cafile=None if folder else bundle, capath=bundle if folder else None
         )
-    except OSError:  # no such file, no right to read it, or nothing in it that is a certificate
+    except OSError:  # the file is missing or can't be read, or it contains no certificate
         raise MalformedError(
             f"no certificates can be read from {bundle!r}; check REQUESTS_CA_BUNDLE"
         ) from None
@@ -32,9 +32,9 @@ def _context(bundle: str) -> ssl.SSLContext:
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Keeps every call to its budget, see :mod:`regcred.registry.limits`.
+    """Keeps every call within its budget; see :mod:`regcred.registry.limits`.
 
-    Servers are checked against REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or certifi's certificates, as `requests` does.
+    Servers are checked against REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or certifi's certificates, as in `requests`.
     """
 
     def init_poolmanager(self, *args: Any, **more: Any) -> None:
@@ -45,14 +45,14 @@ class BoundedAdapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: Any, **more: Any) -> Any:
         """See the base class."""
         manager = super().proxy_manager_for(proxy, **more)
-        if not str(proxy).lower().startswith("socks"):  # SOCKS has pools of its own
+        if not str(proxy).lower().startswith("socks"):  # SOCKS proxies use their own pools
             manager.pool_classes_by_scheme = POOLS
         return manager
 
     def build_connection_pool_key_attributes(
         self, request: PreparedRequest, verify: Any, cert: Any = None
     ) -> Any:
-        """See the base class, which documents this way to set a TLS context."""
+        """See the base class, which documents this method as the place to set a TLS context."""
         host, settings = map(dict, super().build_connection_pool_key_attributes(request, verify, cert))
         for name in ("ca_certs", "ca_cert_dir"):
             settings.pop(name, None)
@@ -60,4 +60,4 @@ class BoundedAdapter(HTTPAdapter):
         return host, settings
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Nothing to do: the context checks (the base class would name the bundle, which is then read again)."""
+        """Do nothing: the context verifies. The base class would set the bundle, which would then be read again."""

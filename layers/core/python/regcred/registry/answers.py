@@ -1,4 +1,4 @@
-"""What a vendor's or registry's answer says: its fields, its error code, and when to ask again. Pure."""
+"""Reads a vendor's or registry's response: its fields, its error code, and when to retry. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
 
 PAGES_MAX = 100
-"""The most pages that are read of one list; of tokens that is a hundred times what vendors allow."""
+"""The maximum number of pages of one list. For tokens, this is a hundred times what vendors allow."""
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
 
@@ -35,7 +35,7 @@ _SECONDS = re.compile(r"[0-9]{1,10}")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server answered. The body may hold a secret, so it is no part of ``repr``."""
+    """A server's response. The body may hold a secret, so ``repr`` leaves it out."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -45,10 +45,10 @@ class Answer:
         """The body as a JSON object.
 
         Args:
-            what: Whose answer it is, for the error text.
+            what: The source of the response, for the error text.
 
         Raises:
-            MalformedError: It is none.
+            MalformedError: The body is not a JSON object.
         """
         value = self._json()
         if not isinstance(value, dict):
@@ -61,23 +61,23 @@ class Answer:
         """The body as a JSON list of objects that each have an ``id``.
 
         Raises:
-            MalformedError: It is none; the text names ``field`` as what was listed.
+            MalformedError: The body is not such a list; the text names ``field`` as the listed items.
         """
         return identified(self._json(), field=field, what=what)
 
     def mappings(self) -> list[dict[str, Any]]:
-        """The objects of the body's JSON list; none if it is no list."""
+        """The objects in the body's JSON list; empty if the body is not a list."""
         value = self._json()
         return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
     def code(self) -> str:
-        """The vendor's own short error code, if the body names one where vendors do; never free text."""
+        """The vendor's short error code, if the body has one in a known field; never free text."""
         return next((code for code in _codes(self._json()) if _CODE.fullmatch(code)), "")
 
     def _json(self) -> Any:
         try:
             return json.loads(self.body)
-        except (ValueError, RecursionError):  # the latter where it is nested without end
+        except (ValueError, RecursionError):  # RecursionError: the body is nested too deeply
             return None
 
 
@@ -95,19 +95,19 @@ def _codes(value: Any) -> list[str]:
 
 
 def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)) -> Answer:
-    """The answer, if its status is one of ``ok``.
+    """Return the response if its status is one of ``ok``.
 
     Args:
-        answer: What :func:`send` returned.
-        what: What was asked of whom, for the error text ("harbor.example.com: creating a robot").
-        remedy: What to do if it was refused.
+        answer: The response from :func:`send`.
+        what: The request and its target, for the error text ("harbor.example.com: creating a robot").
+        remedy: What to do if the server refuses.
         ok: The statuses of success.
 
     Raises:
-        TransientError: 408, 429 or 5xx, and what vendors say instead of 429.
+        TransientError: 408, 429 or 5xx, or what a vendor sends instead of 429.
         MissingError: 404 or 410.
-        MalformedError: Another success than expected: a proxy's page, most likely.
-        RefusedError: Any other; the text holds the vendor's short code, never its body.
+        MalformedError: An unexpected success status, probably a proxy's page.
+        RefusedError: Any other status; the text holds the vendor's short code, never its body.
     """
     if answer.status in ok:
         return answer
@@ -117,7 +117,7 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
         raise TransientError(f"{said}; it will be tried again", retry_after=retry_after(answer))
     if answer.status in {404, 410}:
         raise MissingError(f"{said}; {remedy}")
-    if answer.status < HTTPStatus.MULTIPLE_CHOICES:  # another success than the contract's is no success
+    if answer.status < HTTPStatus.MULTIPLE_CHOICES:  # a success status that the contract does not name is not a success
         raise MalformedError(
             f"{said}, which is not what the vendor's contract says; check the address and the proxy"
         )
@@ -125,10 +125,10 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
 
 
 def pages(what: str) -> Iterator[int]:
-    """The numbers of a list's pages, from 1. Pages are asked for by number, at the address that the first was asked of.
+    """Yield the numbers of a list's pages, from 1. Every page is requested by number at the address of the first one.
 
     Args:
-        what: Who lists what, for the error text ("Docker Hub, listing tokens,").
+        what: The caller and its list, for the error text ("Docker Hub, listing tokens,").
 
     Raises:
         MalformedError: The list has not ended after :data:`PAGES_MAX`.
@@ -140,16 +140,16 @@ def pages(what: str) -> Iterator[int]:
 
 
 def passing(status: int) -> bool:
-    """Whether a status says that the same may work later: 429 or 5xx."""
+    """Whether a status says that a retry may succeed: 429 or 5xx."""
     return status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def limited(answer: Answer) -> bool:
-    """Whether an answer is a limit of requests, whatever its status.
+    """Whether a response reports a rate limit, whatever its status.
 
-    The OCI distribution specification has a code for it; GitHub's is a 403 with one of two headers
-    (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api), Alibaba Cloud's a 400 with a code that
-    begins with ``Throttling``, Google's the status RESOURCE_EXHAUSTED.
+    The OCI distribution specification has a code for it. GitHub sends a 403 with one of two headers
+    (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api). Alibaba Cloud sends a 400 with a code that
+    begins with ``Throttling``. Google sends the status RESOURCE_EXHAUSTED.
     """
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return True
@@ -161,10 +161,10 @@ def limited(answer: Answer) -> bool:
 
 
 def retry_after(answer: Answer) -> timedelta | None:
-    """How long the server asked to be left alone, by its own clock; None if it did not say so.
+    """How long the server asks clients to wait, by its own clock; None if it does not say.
 
-    It says so in seconds or as a date (RFC 9110, section 10.2.3), or by when its limit of requests ends, in seconds since
-    1970 (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api).
+    A server gives seconds or a date (RFC 9110, section 10.2.3), or the end of its rate limit in seconds since 1970
+    (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api).
     """
     asked = answer.headers.get("Retry-After", "")
     if _SECONDS.fullmatch(asked):
@@ -186,23 +186,23 @@ def _limit_ends(answer: Answer) -> datetime | None:
 
 
 def server_time(answer: Answer) -> datetime | None:
-    """The vendor's own time of an answer (RFC 9110, section 6.6.1), to sign by where our clock is wrong."""
+    """The vendor's time of a response (RFC 9110, section 6.6.1), for signatures when our clock is wrong."""
     return _date(answer.headers.get("Date", ""))
 
 
 def _date(text: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(text[:_DATE_MAX])
-    except (ValueError, OverflowError):  # the latter for a year, or a zone, of many digits
+    except (ValueError, OverflowError):  # OverflowError: a year or a zone with many digits
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def text_field(fields: Mapping[str, Any], *names: str, what: str) -> str:
-    """The first of these fields that holds a text.
+    """The first of these fields that holds a string.
 
     Raises:
-        MalformedError: None does; the text names the first.
+        MalformedError: No field does; the text names the first.
     """
     for name in names:
         value = fields.get(name)
@@ -214,10 +214,10 @@ def text_field(fields: Mapping[str, Any], *names: str, what: str) -> str:
 
 
 def objects(fields: Mapping[str, Any], name: str, *, what: str = "the vendor") -> list[dict[str, Any]]:
-    """The objects of a list in an answer; each has an ``id``.
+    """The objects in a list of the response. Each has an ``id``.
 
     Raises:
-        MalformedError: It is no list of such objects.
+        MalformedError: It is not a list of such objects.
     """
     return identified(fields.get(name), field=name, what=what)
 
@@ -226,7 +226,7 @@ def identified(value: Any, *, field: str, what: str) -> list[dict[str, Any]]:
     """A list of objects that each have an ``id``.
 
     Raises:
-        MalformedError: It is none.
+        MalformedError: It is not such a list.
     """
     if isinstance(value, list) and all(isinstance(item, dict) and item.get("id") for item in value):
         return value

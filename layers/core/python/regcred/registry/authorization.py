@@ -12,7 +12,7 @@ from pydantic import SecretStr
 class Basic:
     """A user name and a password, sent as Basic authentication."""
 
-    username: str = field(repr=False)  # at DigitalOcean it is the token itself
+    username: str = field(repr=False)  # at DigitalOcean this is the token itself
     password: SecretStr
 
     def header(self) -> str:
@@ -23,7 +23,7 @@ class Basic:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """A token; ``scheme`` is how the vendor calls it."""
+    """A token. ``scheme`` is the vendor's name for its type."""
 
     token: SecretStr
     scheme: str = "Bearer"

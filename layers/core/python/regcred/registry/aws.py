@@ -1,4 +1,4 @@
-"""What the providers on AWS share: clients of a session's credentials, roles, and errors translated once."""
+"""Shared code of the AWS providers: clients for a session's credentials, roles, and translated errors."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
 POLICY_MAX = 2048
-"""Longest inline session policy in characters (STS AssumeRole)."""
+"""The maximum length of an inline session policy in characters (STS AssumeRole)."""
 
 CHAIN_SECONDS = 3600
-"""Longest session of a role that was assumed by a role, in seconds (role chaining)."""
+"""The maximum session of a role that another role has assumed, in seconds (role chaining)."""
 
 CREATING = Lock()
-"""botocore's default session is not safe for several threads that create clients; the clients are."""
+"""botocore's default session is not thread-safe when several threads create clients. The clients are thread-safe."""
 
 _SURROUNDINGS = ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
-"""The environment that a client keeps from when it was made."""
+"""The environment variables that a client reads when it is created."""
 
 _SESSION_NAME_MAX = 64
 
 _PARAMETER = re.compile(r"parameter (\w[\w.\[\]]*), value")
-"""How botocore names what it refuses; the value behind it may be anything."""
+"""botocore's label for a refused value. The value that follows it may be anything."""
 
 _PASSING = frozenset(
     {
@@ -57,7 +57,7 @@ _PASSING = frozenset(
         "TooManyRequestsException",
     }
 )
-"""Throttles and time-outs: some come with the status of a refusal (botocore.retries.standard; SQS's own for KMS)."""
+"""Throttles and time-outs. Some have the status of a refusal (botocore.retries.standard; SQS's own for KMS)."""
 
 _CLOCK = frozenset(
     {"RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "InvalidSignatureException"}
@@ -69,9 +69,9 @@ _MISSING = frozenset({"RepositoryNotFoundException", "RegistryNotFoundException"
 def client(
     service: Any, credentials: AwsCredentials, *, region: str, fips: bool = False, dual_stack: bool = False
 ) -> Any:
-    """A client of one service in one region; AWS_ENDPOINT_URL is honoured as botocore documents it.
+    """A client of one service in one region. AWS_ENDPOINT_URL works as botocore documents it.
 
-    Making one takes longer than a call, so those of a session are kept; they are safe for threads.
+    A client takes longer to create than a call, so a session's clients are cached. They are thread-safe.
     """
     with CREATING:
         surroundings = tuple(os.environ.get(name, "") for name in _SURROUNDINGS)
@@ -82,7 +82,7 @@ def client(
 def _client(
     service: Any,
     credentials: AwsCredentials,
-    surroundings: tuple[str, ...],  # noqa: ARG001 - the cache's key: what botocore reads when a client is made
+    surroundings: tuple[str, ...],  # noqa: ARG001 - part of the cache key: what botocore reads for a new client
     *,
     region: str,
     fips: bool,
@@ -112,7 +112,7 @@ def _client(
 
 
 def silence() -> None:
-    """Botocore writes whole answers, tokens and all, at level DEBUG, whatever level the root logger has."""
+    """Silence botocore's DEBUG logs. They contain whole responses with tokens, and ignore the root logger's level."""
     for name in ("botocore.endpoint", "botocore.parsers", "botocore.auth", "botocore.hooks"):
         logging.getLogger(name).setLevel(logging.INFO)
 
@@ -125,17 +125,17 @@ def assume(
     policy: dict[str, Any] | None = None,
     fips: bool = False,
 ) -> AwsCredentials:
-    """Assume a role from the project's own role, with the project's name as external id.
+    """Assume a role from the project's own role, with the project's name as external ID.
 
     Args:
-        role_arn: The role; its trust policy names the project's role and the external id.
-        context: Whose identity it is.
-        region: Whose STS to ask.
-        policy: A session policy, which can only narrow what the role may do.
+        role_arn: The role. Its trust policy names the project's role and the external ID.
+        context: The owner of the identity.
+        region: The region whose STS to call.
+        policy: A session policy, which can only restrict the role.
         fips: Whether to use STS's FIPS endpoint.
 
     Raises:
-        MalformedError: The policy is longer than STS takes.
+        MalformedError: The policy is longer than STS allows.
         RefusedError, TransientError: See :func:`translated`.
     """
     arguments: dict[str, Any] = {
@@ -162,7 +162,7 @@ def assume(
 
 
 def session_name(context: MintContext) -> str:
-    """The name of the session in CloudTrail: which registry it was for."""
+    """The name of the session in CloudTrail. It says which registry it was for."""
     return f"regcred-{context.reference.project}-{context.reference.registry}"[:_SESSION_NAME_MAX]
 
 
@@ -170,7 +170,7 @@ def compact(policy: dict[str, Any]) -> str:
     """The text of a session policy.
 
     Raises:
-        MalformedError: It is longer than STS takes.
+        MalformedError: It is longer than STS allows.
     """
     text = json.dumps(policy, separators=(",", ":"))
     if len(text) > POLICY_MAX:
@@ -184,7 +184,7 @@ def compact(policy: dict[str, Any]) -> str:
 
 @contextmanager
 def own_setup() -> Iterator[None]:
-    """Say what is missing to ask AWS at all: a function has it from Lambda, a person must bring it.
+    """Check what every AWS call needs. Lambda provides it to a function; a person must configure it.
 
     Raises:
         MissingError: There is no region, or the process has no credentials.
@@ -216,17 +216,17 @@ def own_setup() -> Iterator[None]:
 
 @contextmanager
 def translated(action: str, *, remedy: str) -> Iterator[None]:
-    """Turn what botocore raises into the types of regcred.errors, once.
+    """Translate botocore's exceptions to the types of regcred.errors.
 
     Args:
-        action: What is being done, for the error text.
+        action: The current action, for the error text.
         remedy: What to do if AWS refuses.
 
     Raises:
         TransientError: A throttle, a 5xx, no connection, a time-out.
-        RefusedError: A missing permission, a refused identity, a clock that is wrong.
-        MissingError: What was asked for does not exist; see also :func:`own_setup`.
-        MalformedError: The input is none that AWS takes, or the answer is not AWS's.
+        RefusedError: A missing permission, a refused identity, or a wrong clock.
+        MissingError: The requested object does not exist; see also :func:`own_setup`.
+        MalformedError: AWS does not accept the input, or the response is not from AWS.
     """
     from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
     from botocore.parsers import ResponseParserError
@@ -236,7 +236,7 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
             yield
     except ClientError as error:
         raise _client_error(error, action, remedy) from None
-    except ParamValidationError as error:  # raised before anything is sent
+    except ParamValidationError as error:  # raised before any request is sent
         names = ", ".join(_PARAMETER.findall(str(error)))
         raise MalformedError(
             f"{action}: AWS takes no such {names or 'input'}; check the definition"
@@ -246,7 +246,7 @@ def translated(action: str, *, remedy: str) -> Iterator[None]:
         said = cause if isinstance(cause, RegcredError) else type(error).__name__
         raise TransientError(f"{action}: no answer from AWS ({said}); it will be tried again") from None
     except (AttributeError, KeyError, TypeError, ValueError):
-        # botocore's parsers trip like this over an answer that is not AWS's: a proxy's page, for one.
+        # botocore's parsers fail like this on a response that is not from AWS, such as a proxy's page.
         raise MalformedError(
             f"{action}: the answer is not one of AWS; check the endpoint and the proxy"
         ) from None

@@ -1,7 +1,7 @@
-"""Lets botocore send by our transport, so that a call to AWS has the same deadline and limits as any other.
+"""Makes botocore send through our transport, so that AWS calls have the same deadline and limits as all others.
 
-botocore has time-outs for connecting and for the next bytes only. Its event ``before-send`` takes an answer from a handler
-instead of sending by itself (https://github.com/boto/botocore/blob/develop/botocore/endpoint.py).
+botocore only limits the time to connect and the time to the next bytes. A handler of its event ``before-send`` can return a
+response, and then botocore sends nothing itself (https://github.com/boto/botocore/blob/develop/botocore/endpoint.py).
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 def bind(client: Any) -> Any:
-    """The client, which from now on sends by our transport."""
+    """The client, changed to send through our transport."""
     client.meta.events.register("before-send", _send)
     return client
 
 
 def _send(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-    """One signed request, sent as it is.
+    """Send one signed request without changes.
 
     Raises:
-        HTTPClientError: There is no whole answer; botocore may try again. Its ``kwargs["error"]`` says why.
+        HTTPClientError: There is no complete response; botocore may retry. Its ``kwargs["error"]`` has the reason.
     """
     from botocore.awsrequest import AWSResponse
     from botocore.exceptions import HTTPClientError
     from urllib3 import HTTPResponse
 
-    body: Any = request.body  # what ECR and STS are asked with is short, never a stream
+    body: Any = request.body  # requests to ECR and STS are short and never streams
     headers: Any = request.headers
     try:
         answer = transport.send_signed(

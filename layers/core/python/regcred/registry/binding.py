@@ -1,7 +1,7 @@
-"""Where a secret may be sent: it is bound to the destination that it was entered or minted for. Pure.
+"""Limits where a secret may be sent: only to the destination that it was entered or created for. Pure.
 
-Who may change a definition may read neither its upstream secret nor its credential. Without this, changing the host would have
-them sent there.
+A person who may change a definition may not read its upstream secret or its credential. Without this limit, that person could
+change the host and receive them there.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ FREE = frozenset(
         "users",
     }
 )
-"""Fields that may change without the secret being entered again: they do not say where it is sent. All others count, those of
-providers in other packages too."""
+"""Fields that may change while the secret stays, because they do not affect where it is sent. All other fields count, including
+those of providers in other packages."""
 
 LONGEST = 200_000
-"""Longest text in characters that is read: who writes an upstream secret can write anything."""
+"""The maximum length in characters that is read. A person who writes an upstream secret can write anything."""
 
 
 def bind(definition: BaseDefinition) -> str:
-    """The destination of a definition as a text, to be stored beside its upstream secret."""
+    """The destination of a definition as a text. It is stored beside the upstream secret."""
     return json.dumps(_destination(definition), sort_keys=True, separators=(",", ":"))
 
 
 def destination(definition: BaseDefinition) -> str:
-    """What marks a credential with the destination that it was minted for.
+    """The mark on a credential that names the destination it was created for.
 
-    It is a hash, because clusters read credentials and need not learn the definition. Fields with their default do not count, so
-    that it stays the same in a release that adds some.
+    It is a hash, because clusters read credentials and must not learn the definition. Fields with default values do not count,
+    so the hash stays the same when a release adds fields.
     """
     named = {name: value for name, value in definition.content().items() if name not in FREE}
     text = json.dumps(named, sort_keys=True, separators=(",", ":"))
@@ -61,10 +61,10 @@ def check_bound(bound_to: str, definition: BaseDefinition, *, where: str, remedy
     """Check that an upstream secret may be sent where its definition says.
 
     Args:
-        bound_to: What :func:`bind` made when the secret was entered, or empty.
-        definition: Where it would be sent.
-        where: Where the secret lies, for the error text.
-        remedy: How to enter it again.
+        bound_to: The result of :func:`bind` when the secret was entered, or empty.
+        definition: The definition with the new destination.
+        where: The location of the secret, for the error text.
+        remedy: How to enter the secret again.
 
     Raises:
         RefusedError: Names the field that changed, with the old and the new value.
@@ -81,7 +81,7 @@ def check_bound(bound_to: str, definition: BaseDefinition, *, where: str, remedy
 
 
 def moved(known: Mapping[str, list[str]], definition: BaseDefinition) -> str:
-    """What of a destination is new to a secret, in words; empty if nothing is."""
+    """The parts of a destination that are new to a secret, in words; empty if none are."""
     defaults = _defaults(type(definition))
     for name, now in _destination(definition).items():
         then = known.get(name, defaults.get(name, []))
@@ -92,7 +92,7 @@ def moved(known: Mapping[str, list[str]], definition: BaseDefinition) -> str:
 
 
 def moves(old: BaseDefinition, new: BaseDefinition) -> str:
-    """What of a definition's destination changes, in words; empty if the upstream secret can stay."""
+    """The changes to a definition's destination, in words; empty if the upstream secret can stay."""
     return moved(_destination(old), new)
 
 
@@ -103,7 +103,7 @@ def _destination(definition: BaseDefinition) -> dict[str, list[str]]:
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, list[str]]:
-    """What fields are that a secret's record does not know yet: a newer release may have more of them."""
+    """Fields that a secret's record does not have yet, because a newer release added them."""
     return {
         name: _texts(field.get_default(call_default_factory=True, validated_data={}))
         for name, field in model.model_fields.items()

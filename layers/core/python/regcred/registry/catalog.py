@@ -1,6 +1,6 @@
-"""Which provider is which: a name to a class, loaded when it is first used.
+"""Maps the name of a provider to its class, which is loaded at its first use.
 
-Adding a provider is one file and one line here; another package ships its own under the entry point group
+A new provider takes one file and one line here. Another package provides its own through the entry point group
 ``regcred.providers`` (``<name> = "<module>:<class>"``).
 """
 
@@ -19,7 +19,7 @@ from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import Provider
 
 GROUP = "regcred.providers"
-"""The entry point group under which another package ships providers."""
+"""The entry point group for providers in other packages."""
 
 _BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
@@ -54,15 +54,15 @@ def _third_party() -> Mapping[str, EntryPoint]:
 
 
 def names() -> tuple[str, ...]:
-    """The names of all providers, sorted. Loads none of them."""
+    """The names of all providers, sorted. Does not load them."""
     return tuple(sorted({*_BUILT_IN, *_third_party()}))
 
 
 def provider_for(name: str) -> Provider[Any]:
-    """The provider of this name; its vendor's SDK loads only when it mints.
+    """The provider with this name. It loads its vendor's SDK only when it creates a credential.
 
     Raises:
-        MalformedError: There is none of this name (the text lists those that exist), or its package is broken.
+        MalformedError: No provider has this name (the text lists the names), or its package is broken.
     """
     return cast("Provider[Any]", _provider_class(name)())
 
@@ -77,13 +77,13 @@ def definition_model(name: str) -> type[BaseDefinition]:
 
 
 _PARTS = ("name", "model", "mint", "revoke")
-"""What a provider has, see :class:`regcred.registry.interface.Provider`."""
+"""The attributes of a provider; see :class:`regcred.registry.interface.Provider`."""
 
 
 def _loaded(name: str, entry: EntryPoint) -> Any:
     try:
         found = entry.load()
-    except Exception as error:  # noqa: BLE001 - a package of others' may raise anything when it is imported
+    except Exception as error:  # noqa: BLE001 - the import of an external package may raise anything
         raise MalformedError(
             f"provider {name!r} can't be loaded from {entry.value!r}: {str(error) or type(error).__name__}; "
             "reinstall its package",

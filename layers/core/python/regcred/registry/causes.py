@@ -1,6 +1,6 @@
-"""Why a server could not be asked, by the types and codes of what was raised, never by its text.
+"""Explains why a server could not be reached, from the types and codes of exceptions, never from their text.
 
-Codes of certificates: OpenSSL's X509_V_ERR_*; names of TLS failures: OpenSSL's SSL_R_* as :attr:`ssl.SSLError.reason` gives them.
+Certificate codes: OpenSSL's X509_V_ERR_*. TLS failures: OpenSSL's SSL_R_*, as in :attr:`ssl.SSLError.reason`.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL}
 
 
 def unreachable(host: str, error: BaseException, *, late: bool, seconds: float) -> RegcredError:
-    """What to raise where a call has no whole answer.
+    """The error to raise for a call without a complete response.
 
     Args:
-        host: Whom it was for.
-        error: What `requests`, urllib3 or a socket raised.
-        late: Whether the time of the whole call is over.
-        seconds: How long that was.
+        host: The target of the call.
+        error: The exception of `requests`, urllib3 or a socket.
+        late: Whether the deadline of the whole call has passed.
+        seconds: The length of that deadline.
     """
     if late:
         return TransientError(f"{host} did not send its whole answer in {seconds:.0f} seconds")
@@ -78,7 +78,7 @@ def unreachable(host: str, error: BaseException, *, late: bool, seconds: float) 
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """All that an exception wraps, the outermost first."""
+    """All wrapped exceptions of an exception, starting with the outermost."""
     seen: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting and len(seen) < _CHAIN_MAX:
@@ -91,7 +91,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _many_headers(chain: list[BaseException]) -> bool:
-    """http.client raises its own base class for too many headers, and LineTooLong for one that is too long."""
+    """Whether http.client found too many headers (its own base class), or one that is too long (LineTooLong)."""
     return any(
         type(item) is http.client.HTTPException or isinstance(item, http.client.LineTooLong) for item in chain
     )

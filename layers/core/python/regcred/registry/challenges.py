@@ -1,7 +1,7 @@
-"""Reads what a server asks for in ``WWW-Authenticate`` (RFC 9110, section 11.6.1), in one pass and to a limit. Pure.
+"""Parses ``WWW-Authenticate`` (RFC 9110, section 11.6.1) in one pass, with a limit on its length. Pure.
 
-One header may hold several challenges, and several headers are joined by commas, so a comma may end a parameter or a
-challenge: what follows is a parameter if ``=`` comes after it, and the name of a scheme if not.
+One header may hold several challenges, and several headers are joined by commas. So a comma may end a parameter or a challenge.
+If ``=`` follows the next name, that name is a parameter; otherwise it is a scheme.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from string import ascii_letters, digits
 
 HEADER_MAX = 16 * 1024
-"""The most characters that are read; what is cut off is as if it had not been sent."""
+"""The maximum number of characters to read. The rest is ignored."""
 
 CHALLENGES_MAX = 16
 PARAMETERS_MAX = 32
@@ -23,32 +23,32 @@ _SPACE = frozenset(" \t")
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What a server asks for: a scheme such as ``basic`` or ``bearer`` in lower case, and its parameters."""
+    """A challenge: a scheme such as ``basic`` or ``bearer`` in lower case, and its parameters."""
 
     scheme: str
     parameters: dict[str, str] = field(default_factory=dict)
-    """By name in lower case; of several with one name the first."""
+    """By name in lower case. If a name occurs several times, the first one counts."""
 
     @property
     def realm(self) -> str:
-        """The token service's address for Bearer; for Basic a text for people."""
+        """The token service's address for Bearer; a text for people for Basic."""
         return self.parameters.get("realm", "")
 
     @property
     def service(self) -> str:
-        """What a token service calls the registry."""
+        """The registry's name at its token service."""
         return self.parameters.get("service", "")
 
 
 def parse(header: str) -> list[Challenge]:
-    """All challenges of a header, in their order; what can't be read is passed over.
+    """All challenges of a header, in order. Unreadable ones are skipped.
 
     Args:
-        header: The value, or those of several headers joined by commas.
+        header: The value, or the values of several headers joined by commas.
     """
     text = _Text(header[:HEADER_MAX])
     found: list[Challenge] = []
-    found_scheme = False  # whether the last that was read is a scheme, and no comma came since
+    found_scheme = False  # whether the last item was a scheme, without a comma since then
     while not text.ended:
         if text.skip_separators():
             found_scheme = False
@@ -60,7 +60,7 @@ def parse(header: str) -> list[Challenge]:
             if found and len(found[-1].parameters) < PARAMETERS_MAX:
                 found[-1].parameters.setdefault(name.lower(), value)
             found_scheme = False
-        elif not found_scheme:  # else it is the one token that some schemes have instead of parameters
+        elif not found_scheme:  # otherwise it is the single token that some schemes have instead of parameters
             if len(found) == CHALLENGES_MAX:
                 break
             found.append(Challenge(name.lower()))
@@ -69,7 +69,7 @@ def parse(header: str) -> list[Challenge]:
 
 
 class _Text:
-    """A text that is read from its beginning to its end, never back."""
+    """A text that is read forwards only."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -89,12 +89,12 @@ class _Text:
         return self._text[start : self.position]
 
     def skip_separators(self) -> bool:
-        """Pass over white space and commas; whether there was a comma, or it is the beginning."""
+        """Skip white space and commas. Return whether there was a comma, or this is the start."""
         began = self.position == 0
         return "," in self.take(_SPACE | {","}) or began
 
     def take_equals(self) -> bool:
-        """Pass over white space, and an ``=`` and what is around it if one comes."""
+        """Skip white space. If an ``=`` follows, skip it and the white space after it."""
         self.take(_SPACE)
         if self._next() != "=":
             return False
@@ -103,7 +103,7 @@ class _Text:
         return True
 
     def pass_over(self) -> None:
-        """Leave out what is neither a name nor a separator: one character, or a quoted text."""
+        """Skip what is neither a name nor a separator: one character, or a quoted text."""
         if self._next() == '"':
             self.take_value()
         else:
@@ -116,7 +116,7 @@ class _Text:
         start = self.position
         while (
             not self.ended and self._next() not in ', \t"'
-        ):  # more than a token may hold: addresses come unquoted, too
+        ):  # more characters than a token allows, because addresses also occur without quotes
             self.position += 1
         return self._text[start : self.position]
 

@@ -1,4 +1,4 @@
-"""Calls of a registry with one login: its API, its token service, and what their answers mean.
+"""Calls a registry with one login: its API, its token service, and the meaning of their responses.
 
 Contracts: the OCI distribution specification (``GET /v2/``, manifests, blob uploads) and Docker's token authentication
 (https://distribution.github.io/distribution/spec/auth/token/).
@@ -34,14 +34,14 @@ API_HOSTS: Mapping[str, str] = {
     "docker.io": "registry-1.docker.io",
     "index.docker.io": "registry-1.docker.io",
 }
-"""Hosts in image names whose API answers elsewhere."""
+"""Hosts in image names whose API has another address."""
 
 VENDOR_REALMS: Mapping[str, str] = {
     "registry-1.docker.io": "auth.docker.io",
     "registry.gitlab.com": "gitlab.com",
     "registry.digitalocean.com": "api.digitalocean.com",
 }
-"""Token services of vendors that lie on another host than their registry."""
+"""Token services of vendors that have a different host than their registry."""
 
 _REFUSED = frozenset({401, 403})
 
@@ -52,15 +52,15 @@ class RegistryClient:
     """Calls one registry with one login.
 
     Args:
-        send: How to send a request; see :func:`regcred.registry.transport.send`.
-        host: The registry's host, as images name it.
+        send: Sends a request; see :func:`regcred.registry.transport.send`.
+        host: The registry's host in image names.
         login: The login to try.
-        definition: What the login was made for.
+        definition: The definition that the login was made for.
     """
 
     def __init__(self, send: Send, host: str, login: Basic, definition: BaseDefinition) -> None:
         self.taken = False
-        """Whether the login was accepted, or pulled: no other host can tell more."""
+        """Whether the login was accepted or has pulled. Then other hosts can't add anything."""
         self._send = send
         self.host = host
         self.login = login
@@ -71,17 +71,17 @@ class RegistryClient:
         self.realms = {registry_of(realm) for realm in (self._api_host, vendors, *definition.realms())}
 
     def get_base(self, auth: Basic | None = None) -> Answer:
-        """Ask for the API's base address."""
+        """Request the API's base address."""
         return self._send("GET", f"{self._api}/v2/", auth=auth)
 
     def manifest(self, method: str, auth: Basic | Bearer | None) -> Answer:
-        """Ask for the manifest of the definition's image."""
+        """Request the manifest of the definition's image."""
         repository, reference = split_image(self.definition.probe)
         url = f"{self._api}/v2/{repository}/manifests/{reference}"
         return self._send(method, url, auth=auth, headers={"Accept": MANIFESTS})
 
     def authorize(self, challenge: Challenge, repository: str, actions: str) -> Basic | Bearer | Verification:
-        """What to send for these actions on a repository; a verification where its token service gives nothing."""
+        """The Authorization for these actions on a repository, or a verification if the token service gives none."""
         if not challenge.realm:
             return self.login
         answer = self.token_answer(challenge, (("scope", f"repository:{repository}:{actions}"),))
@@ -92,12 +92,12 @@ class RegistryClient:
         return Bearer(self.token(answer))
 
     def token_answer(self, challenge: Challenge, scope: tuple[tuple[str, str], ...]) -> Answer:
-        """Ask the token service of a challenge for a token with these scopes."""
+        """Request a token with these scopes from the token service of a challenge."""
         service = (("service", challenge.service),) if challenge.service else ()
         return self._send("GET", challenge.realm, auth=self.login, query=(*service, *scope))
 
     def token(self, answer: Answer) -> SecretStr:
-        """The token in an answer of a token service."""
+        """The token in a token service's response."""
         token = answers.text_field(
             answer.fields(what=f"{self.host}'s token service"),
             "token",
@@ -107,25 +107,25 @@ class RegistryClient:
         return SecretStr(token)
 
     def begin_upload(self, auth: Basic | Bearer, repository: str) -> Answer:
-        """Begin an upload; one that was begun is ended at once."""
+        """Start an upload, and cancel it at once if it starts."""
         answer = self._send("POST", f"{self._api}/v2/{repository}/blobs/uploads/", auth=auth)
         if answer.status in {201, 202}:
             self._cancel(auth, answer.headers.get("Location", ""))
         return answer
 
     def _cancel(self, auth: Basic | Bearer, location: str) -> None:
-        """End an upload that was begun; registries also end it by themselves, so a failure does not matter."""
+        """Cancel an upload. Registries also cancel uploads themselves, so a failure does not matter."""
         with suppress(ValueError, RegcredError):
             url = urljoin(f"{self._api}/", location)
             if location and netloc(url) == registry_of(self._api_host):
                 self._send("DELETE", url, auth=auth)
 
     def result(self, verdict: Verdict, detail: str) -> Verification:
-        """A verdict about this host."""
+        """A verification result for this host."""
         return Verification(verdict, f"{self.host}: {detail}", taken=self.taken)
 
     def unclear(self, what: str, answer: Answer) -> Verification:
-        """Say what an answer that proves nothing may mean."""
+        """Explain what an inconclusive response may mean."""
         reason = ""
         if answers.limited(answer):
             reason = "it limits requests for now"
@@ -142,12 +142,12 @@ class RegistryClient:
 
 
 def said(answer: Answer) -> str:
-    """The status, and the registry's own code if its body names one."""
+    """The status, and the registry's own code if the body has one."""
     return f"{answer.status} {answer.code()}".rstrip()
 
 
 def passes(answer: Answer) -> bool:
-    """Whether the same may work later: the server is overloaded, or limits requests."""
+    """Whether a retry may succeed: the server is overloaded, or limits requests."""
     return answers.passing(answer.status) or answers.limited(answer)
 
 
@@ -156,9 +156,9 @@ def _is_page(answer: Answer) -> bool:
 
 
 def refuses(answer: Answer) -> bool:
-    """Whether the registry itself refused the login: neither a limit of requests, nor a firewall's page.
+    """Whether the registry itself refused the login. Rate limits and pages of firewalls don't count.
 
-    A 401 may be a page, too: web servers answer it where they check logins before a registry.
+    A 401 may be a page as well: some web servers check logins in front of a registry.
     """
     if answer.status not in _REFUSED or answers.limited(answer):
         return False
@@ -166,7 +166,7 @@ def refuses(answer: Answer) -> bool:
 
 
 def netloc(url: str) -> str:
-    """Host and port of an address, in the one form that hosts are compared in; empty if it is none."""
+    """Host and port of an address in the form for comparing hosts; empty if it is not an address."""
     try:
         return registry_of(urlsplit(url).netloc)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Connections of urllib3 that keep to the budget of the call they are used for, see :mod:`regcred.registry.limits`.
+"""urllib3 connections that keep within the budget of the current call; see :mod:`regcred.registry.limits`.
 
-A call is made and read in one thread, so the sockets find its budget by themselves; a connection that is kept serves
-the next call by that one's budget.
+One thread makes a call and reads its response, so the sockets find the budget themselves. A kept connection uses the budget of
+its next call.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ else:
     _Socket = object
 
 ADDRESSES_MAX = 8
-"""The most addresses of one name that are tried."""
+"""The maximum number of addresses to try for one name."""
 
 
 class _Bounded(_Socket):
-    """What a plain socket and one with TLS share: no operation outlasts the call."""
+    """Shared code of sockets with and without TLS: no operation takes longer than the call may."""
 
     def _bound(self) -> None:
         budget = limits.current()
@@ -62,11 +62,11 @@ class _Bounded(_Socket):
 
 
 class PlainSocket(_Bounded, socket.socket):
-    """A socket without TLS: to this machine, or to a proxy."""
+    """A socket without TLS, to this machine or to a proxy."""
 
 
 class TlsSocket(_Bounded, ssl.SSLSocket):
-    """A socket with TLS. One handshake is one operation, however its bytes come."""
+    """A socket with TLS. One handshake is one operation, however many packets it takes."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the base class's signature
         """See the base class."""
@@ -76,7 +76,7 @@ class TlsSocket(_Bounded, ssl.SSLSocket):
 
 class _Bound(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        """Connect to one of the name's addresses; all of them together get no more time than one."""
+        """Connect to one of the name's addresses. All of them share the time limit of one."""
         try:
             return _connected(self._dns_host, self.port, self.timeout, self.socket_options or ())
         except socket.gaierror as error:
@@ -106,7 +106,7 @@ def _connected(host: str, port: Any, timeout: Any, options: Any) -> socket.socke
     )[:ADDRESSES_MAX]:
         try:
             made = PlainSocket(family, kind, protocol)
-        except OSError as error:  # a family that this machine does not have
+        except OSError as error:  # an address family that this machine does not support
             failed = error
             continue
         try:
@@ -142,4 +142,4 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 POOLS = {"http": _PlainPool, "https": _TlsPool}
-"""What a pool manager of urllib3 takes as ``pool_classes_by_scheme``."""
+"""The classes of connection pools, for the attribute ``pool_classes_by_scheme`` of a urllib3 pool manager."""

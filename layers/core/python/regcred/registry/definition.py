@@ -1,8 +1,8 @@
-"""A registry's definition: what its owner writes, without any secret. ``provider`` decides the model.
+"""A registry's definition: the document that its owner writes, without secrets. ``provider`` selects the model.
 
-Models validate what a person typed, so every message names the field, what was wrong with it and the form that is
-right. Contracts of hosts and image names: the OCI distribution specification, RFC 1123, and the kubelet's matching
-rules (k8s.io/kubernetes pkg/credentialprovider).
+Models validate what a person typed. Every message names the field, the error and the right form. Contracts of hosts and image
+names: the OCI distribution specification, RFC 1123, and the kubelet's matching rules (k8s.io/kubernetes
+pkg/credentialprovider).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 ROLE_ARN = r"arn:aws[a-z-]*:iam::(\d{12}):role/[\w+=,.@/-]{1,512}"
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1"})
-"""Hosts without TLS: the same that container runtimes treat so."""
+"""Hosts that may be used without TLS, as in container runtimes."""
 
 
 def _check_host(value: str) -> str:
@@ -79,7 +79,7 @@ def server_host(server: str) -> str:
 
 
 def _check_ipv6(value: str) -> str:
-    """An IPv6 address needs a port: the kubelet reads the brackets of one without a port as a pattern, which matches nothing."""
+    """Require a port for an IPv6 address. Without one, the kubelet reads the brackets as a pattern, which matches nothing."""
     address, _, port = value[1:].partition("]:")
     if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= _PORT_MAX):
         raise ValueError(
@@ -116,11 +116,11 @@ def _check_nonempty(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def written(pattern: str, what: str) -> AfterValidator:
-    """Marks a text that must have one form.
+    """Marks a string that must match a pattern.
 
     Args:
         pattern: A regular expression for the whole text.
-        what: What it is and how it is written, for the error text ("a project of Harbor, as in team").
+        what: The kind of value and its form, for the error text ("a project of Harbor, as in team").
     """
     form = re.compile(pattern, re.ASCII)
 
@@ -133,10 +133,10 @@ def written(pattern: str, what: str) -> AfterValidator:
 
 
 def require(definition: BaseModel, *fields: str, by: str) -> None:
-    """Check that fields are given which another one asks for.
+    """Check that the fields which another field requires are set.
 
     Raises:
-        ValueError: Names the first that is not.
+        ValueError: Names the first missing field.
     """
     for field in fields:
         if not getattr(definition, field):
@@ -144,14 +144,14 @@ def require(definition: BaseModel, *fields: str, by: str) -> None:
 
 
 def require_own_audience(audience: str, *hosts: str) -> None:
-    """Check that an identity token is for whom it is sent to: else its receiver could use it somewhere else.
+    """Check that an identity token's audience is its receiver. Otherwise the receiver could use the token elsewhere.
 
     Args:
         audience: The token's audience, or empty.
-        hosts: Where the token is sent; the audience is one of these, with or without ``https://`` and a path.
+        hosts: The receivers of the token. The audience must be one of these, with or without ``https://`` and a path.
 
     Raises:
-        ValueError: It is somebody else's.
+        ValueError: The audience is another host.
     """
     if audience and audience.removeprefix("https://").partition("/")[0] not in hosts:
         raise ValueError(
@@ -237,54 +237,54 @@ class BaseDefinition(BaseModel):
         return self
 
     def content(self) -> dict[str, Any]:
-        """The definition as a plain mapping, without defaults."""
+        """The definition as a plain mapping without defaults."""
         return self.model_dump(mode="json", exclude_defaults=True) | {"provider": self.provider}
 
     def needs_credential(self) -> bool:
-        """Whether anything must be minted at all; a public registry says no."""
+        """Whether a credential is needed. A public registry needs none."""
         return True
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """The hosts that must be allowed to the project: typed ones, and shared ones where no identity binds the login.
+        """The hosts that an admin must allow for the project: typed hosts, and shared hosts without an identity.
 
-        A federated login is bound by the vendor to the project's own role, whatever the definition names.
+        For a federated login, the vendor accepts only the project's own role, whatever the definition names.
         """
         return ()
 
     def accounts(self) -> tuple[str, ...]:
-        """The cloud accounts that it names: AWS account ids, Google project ids, Azure tenant ids."""
+        """The cloud accounts in the definition: AWS account IDs, Google project IDs, Azure tenant IDs."""
         return ()
 
     def upstream_fields(self) -> dict[str, str]:
-        """The fields of the upstream secret that it needs, each with a line for people; empty: it is keyless."""
+        """The required fields of the upstream secret, each with a description; empty if it is keyless."""
         return {}
 
     def trust(self, asker: Asker) -> str:
-        """What the other side must configure for this project's role, ready to paste; empty where it is not keyless."""
+        """The settings for the other side to trust this project's role, ready to paste; empty if it is not keyless."""
         return ""
 
     def realms(self) -> tuple[str, ...]:
-        """Hosts beside the registry's own that may ask for its credentials to hand out pull tokens."""
+        """Other hosts that may receive the registry's credentials in exchange for pull tokens."""
         return ()
 
     def pull_tokens_outlive(self) -> timedelta:
-        """How long pull tokens work that were fetched with a credential before it was revoked; zero if none do."""
+        """How long pull tokens still work after their credential is revoked; zero if they don't."""
         return timedelta(0)
 
     def scopes(self) -> tuple[str, ...]:
-        """The repositories and prefixes that the credential is for; empty: the whole registry."""
+        """The repositories and prefixes of the credential; empty means the whole registry."""
         return self.repositories
 
     def limits(self) -> tuple[str, ...]:
-        """The repositories and prefixes outside of which the credential must reach nothing; empty: nothing is checked."""
+        """The repositories and prefixes that the credential must not exceed; empty means no check."""
         return self.scopes() if self.repositories else ()
 
     def keys(self, hosts: Iterable[str]) -> tuple[str, ...]:
-        """The keys of the ``auths`` map for these hosts, narrowed to :meth:`scopes`.
+        """The keys of the ``auths`` map for these hosts, restricted to :meth:`scopes`.
 
-        A key with a path is a plain string prefix to the kubelet: the key of one repository ``team/app`` is also
-        tried for ``team/app2`` of the same host, and the registry refuses it there. Docker Hub's images are
-        ``docker.io/…`` to it, also where they are written ``index.docker.io/…``.
+        The kubelet compares a key with a path as a plain string prefix. So it also tries the key of one repository ``team/app``
+        for ``team/app2`` of the same host, and the registry refuses it there. The kubelet names Docker Hub's images
+        ``docker.io/…``, even if they are written as ``index.docker.io/…``.
         """
         named = dict.fromkeys(hosts)
         if HUB_HOSTS & {*named} - {"registry-1.docker.io"}:
@@ -293,10 +293,10 @@ class BaseDefinition(BaseModel):
 
 
 def split_image(image: str) -> tuple[str, str]:
-    """Split ``team/app:1.0`` into repository and tag or digest (``latest`` if it names none).
+    """Split ``team/app:1.0`` into repository and tag or digest (``latest`` by default).
 
     Raises:
-        ValueError: It is no image name without host.
+        ValueError: It is not an image name without a host.
     """
     repository, at, reference = image.partition("@")
     if not at:
@@ -311,15 +311,15 @@ def split_image(image: str) -> tuple[str, str]:
 
 
 def inside(scope: str, scopes: Iterable[str]) -> bool:
-    """Whether a repository or prefix is one of these, or lies in one of their prefixes."""
+    """Whether a repository or prefix is in the list, or inside one of the prefixes in the list."""
     return any(scope == other or (other.endswith("/") and scope.startswith(other)) for other in scopes)
 
 
 def require_inside(definition: BaseDefinition, prefix: str, *, by: str) -> None:
-    """Check that all repositories are in what a vendor's token can hold.
+    """Check that a vendor's token can hold all repositories.
 
     Raises:
-        ValueError: Names the first that is not.
+        ValueError: Names the first one that does not fit.
     """
     for scope in definition.repositories:
         if not inside(scope, [prefix]):
@@ -339,16 +339,16 @@ def check_allowed(
     paths: Mapping[str, Sequence[str]],
     accounts: Sequence[str],
 ) -> None:
-    """Check that a project may use what its definition names.
+    """Check that a project may use everything that its definition names.
 
     Args:
-        definition: What the project's admin wrote.
-        hosts: Hosts allowed to the project; one ``*`` glob per label (``*.jfrog.io``), ports must be equal.
-        paths: By allowed host, the repository prefixes the project may use there; a host not named is allowed whole.
+        definition: The definition from the project's admin.
+        hosts: Hosts allowed to the project, with one ``*`` glob per label (``*.jfrog.io``). Ports must be equal.
+        paths: By allowed host, the repository prefixes that the project may use. Other hosts are allowed completely.
         accounts: Cloud accounts allowed to the project.
 
     Raises:
-        RefusedError: Names the host, path or account, and who can allow it.
+        RefusedError: Names the host, path or account, and a person who can allow it.
     """
     for host in definition.typed_hosts():
         if not any(_same(pattern, host) for pattern in hosts):
@@ -362,7 +362,7 @@ def check_allowed(
 
 
 def _same(pattern: str, host: str) -> bool:
-    """Whether an allowed host is the one that was typed, whatever form either has: else ``paths`` would not limit all forms."""
+    """Whether an allowed host and a typed host are the same in any form. Otherwise ``paths`` would miss other forms."""
     return host_matches(pattern, host) or host_matches(registry_of(pattern), registry_of(host))
 
 

@@ -1,7 +1,7 @@
-"""What the fields of a definition are for, in the words of the docstrings below them.
+"""Reads the descriptions of a definition's fields from the docstrings below them.
 
-pydantic can keep them (``use_attribute_docstrings``), but reads the source of every model for it at import, a twentieth of a
-Lambda's cold start; only errors and the command line want them.
+pydantic can do this (``use_attribute_docstrings``), but then it reads the source of every model at import. That takes a
+twentieth of a Lambda's cold start, and only errors and the command line need the descriptions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 @cache
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
-    """By field, its docstring; fields without one, and all where there is no source, are left out."""
+    """The docstring of each field. Fields without one are left out, and so are all fields if there is no source."""
     found: dict[str, str] = {}
     for owner in reversed(model.__mro__):
         if issubclass(owner, BaseModel) and owner is not BaseModel:

@@ -1,7 +1,7 @@
-"""Host names of Amazon ECR, by account and region; pure.
+"""Host names of Amazon ECR by account and region; pure.
 
-Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-requests.html, the partitions of botocore, and the
-host pattern of AWS's own kubelet credential provider (kubernetes/cloud-provider-aws, cmd/ecr-credential-provider).
+Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-requests.html, the partitions of botocore, and the host
+pattern of AWS's own kubelet credential provider (kubernetes/cloud-provider-aws, cmd/ecr-credential-provider).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from enum import StrEnum
 
 
 class Endpoint(StrEnum):
-    """The kinds of host name under which one private registry answers."""
+    """The kinds of host names of one private registry."""
 
     STANDARD = "standard"
-    """``ID.dkr.ecr.REGION.amazonaws.com``; the only one that AWS PrivateLink serves."""
+    """``ID.dkr.ecr.REGION.amazonaws.com``; the only one that AWS PrivateLink supports."""
     DUAL_STACK = "dual-stack"
     """``ID.dkr-ecr.REGION.on.aws``, IPv4 and IPv6."""
     FIPS = "fips"
@@ -26,13 +26,13 @@ class Endpoint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition of AWS: regions whose names match ``regions`` share the suffixes."""
+    """A partition of AWS. All regions whose names match ``regions`` share these suffixes."""
 
     name: str
     regions: re.Pattern[str]
     suffix: str
     dual_stack_suffix: str = ""
-    """Empty where ECR has no dual-stack host name in AWS's own pattern."""
+    """Empty if AWS's own pattern has no dual-stack host name of ECR."""
 
 
 PARTITIONS = (
@@ -62,17 +62,17 @@ _HOST = re.compile(rf"([0-9]{{12}})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:{_SU
 
 
 def partition_of(region: str) -> Partition | None:
-    """The partition of a region, or None if no AWS region has a name of this form."""
+    """The partition of a region, or None if no AWS region can have this name."""
     return next((partition for partition in PARTITIONS if partition.regions.fullmatch(region)), None)
 
 
 def hosts(account: str, region: str, endpoints: frozenset[Endpoint]) -> tuple[str, ...]:
-    """The host names of a private registry, the standard one first; only those that the region has.
+    """The host names of a private registry that exist in the region, the standard one first.
 
     Args:
         account: The 12-digit id of the registry's account.
         region: An AWS region.
-        endpoints: Which kinds are wanted.
+        endpoints: The kinds of host names to return.
     """
     partition = partition_of(region)
     if partition is None:
@@ -88,6 +88,6 @@ def hosts(account: str, region: str, endpoints: frozenset[Endpoint]) -> tuple[st
 
 
 def split(host: str) -> tuple[str, str] | None:
-    """The account and the region that a host name of ECR names, or None if it is no such host."""
+    """The account and region in an ECR host name, or None for other hosts."""
     match = _HOST.fullmatch(host)
     return (match[1], match[2]) if match else None

@@ -1,7 +1,7 @@
-"""What a provider is: it turns a definition and the project's identity into a credential.
+"""The interface of a provider, which turns a definition and the project's identity into a credential.
 
-A provider is one file that implements :class:`Provider`, and one line in the catalog (or an entry point of the
-group ``regcred.providers`` in a package of its own).
+A provider is one file that implements :class:`Provider`, and one line in the catalog. In a separate package, it is an entry
+point of the group ``regcred.providers``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class AwsCredentials:
 
 
 class Identity(Protocol):
-    """Who a project is to the outside: its own IAM role (path ``/regcred/``, ExternalId and session tag = project).
+    """A project's external identity: its own IAM role (path ``/regcred/``, ExternalId and session tag = project).
 
-    Every federated call starts from it, so a definition that names another project's account gets nothing.
-    Methods raise RefusedError (not trusted), TransientError.
+    Every federated call starts from it, so a definition that names another project's account gets no access. Methods raise
+    RefusedError (not trusted), TransientError.
     """
 
     def aws(self) -> AwsCredentials:
@@ -45,40 +45,40 @@ class Identity(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MintContext:
-    """What a provider may use beside the definition."""
+    """What a provider may use besides the definition."""
 
     reference: Reference
     now: Callable[[], datetime]
-    """The clock; aware, UTC."""
+    """The clock; timezone-aware, UTC."""
     identity: Identity
     upstream: Mapping[str, SecretStr] = field(repr=False)
-    """The upstream secret's fields, empty where the definition needs none."""
+    """The upstream secret's fields; empty if the definition needs none."""
     in_force: str = ""
-    """The ``revocation_id`` of the credential that lies in Vault now, or empty: an A/B slot that clusters use is
-    never touched."""
+    """The ``revocation_id`` of the credential that is now in Vault, or empty. An A/B slot that clusters use is never
+    changed."""
     slot_store: SlotStore | None = None
-    """Where A/B providers save every upstream change before they make it; None: one that is forgotten."""
+    """Where A/B providers save every upstream change before they make it. None: nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedCredential:
-    """A credential that was minted earlier: what a provider needs to end it."""
+    """An earlier credential: the parts that a provider needs to revoke it."""
 
     revocation_id: str = field(repr=False)
-    """The vendor's id for it, or empty (see :attr:`regcred.credential.Credential.revocation_id`)."""
+    """The vendor's ID for it, or empty (see :attr:`regcred.credential.Credential.revocation_id`)."""
     password: SecretStr | None
-    """The password of its first login: some vendors end a token for anybody who holds it. None if the definition now names
-    another destination, because the secret must not be sent there."""
+    """The password of its first login, since some vendors let its holder end a token. None if the definition now names another
+    destination, because the secret must not be sent there."""
 
     @classmethod
     def of(cls, credential: Credential) -> IssuedCredential:
-        """The part of a credential that a revocation needs."""
+        """The parts of a credential that a revocation needs."""
         first = credential.logins[0]
         return cls(credential.revocation_id, first.password)
 
 
 class SlotName(StrEnum):
-    """The two slots of a static upstream that is rotated in turn."""
+    """The two slots of a static upstream that take turns."""
 
     A = "a"
     B = "b"
@@ -91,21 +91,21 @@ class SlotName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """What is known of both slots of one registry; ``rotations/P/R`` keeps it."""
+    """The state of both slots of one registry. ``rotations/P/R`` stores it."""
 
     states: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
-    """By slot, what the provider needs to use, renew and remove it. May hold upstream secrets."""
+    """By slot, what the provider needs to use, renew and remove it. May contain upstream secrets."""
     active: SlotName | None = None
-    """The slot whose credential was in force when the last rotation began."""
+    """The slot whose credential was in use when the last rotation began."""
     pending: SlotName | None = None
-    """The slot whose saved state may or may not have been set upstream yet."""
+    """The slot whose saved state may not be set upstream yet."""
 
 
 class SlotStore(Protocol):
-    """Saves slots by check-and-set before each upstream change, so that a crash leaves nothing unknown upstream."""
+    """Saves slots by check-and-set before each upstream change, so that nothing upstream is unknown after a crash."""
 
     def read(self) -> Slots:
-        """What was saved last; empty slots if nothing was."""
+        """The last saved slots; empty if there are none."""
 
     def latest(self) -> Slots:
         """The slots that are stored now. Reading them does not renew the right to write."""
@@ -114,78 +114,77 @@ class SlotStore(Protocol):
         """Save.
 
         Raises:
-            ConflictError: Somebody else wrote since :meth:`read` (or the last write); nothing was saved.
+            ConflictError: Another writer has written since :meth:`read` (or the last write). Nothing was saved.
         """
 
 
 class Revoked(StrEnum):
-    """What a revocation achieved."""
+    """The result of a revocation."""
 
     YES = "yes"
     """The vendor no longer accepts the credential."""
     UNSUPPORTED = "unsupported"
-    """The vendor has no way to end it early; it lives until it expires."""
+    """The vendor can't end it early. It works until it expires."""
 
 
 DefinitionT_contra = TypeVar("DefinitionT_contra", bound="BaseDefinition", contravariant=True)
 
 
 class Provider(Protocol, Generic[DefinitionT_contra]):
-    """Mints for one kind of registry. Instances hold no state between calls.
+    """Creates credentials for one kind of registry. Instances hold no state between calls.
 
-    ``name`` is the definition's ``provider``, ``model`` the model of its definitions.
+    ``name`` is the definition's ``provider``. ``model`` is the model of its definitions.
 
-    Methods raise the types of regcred.errors: TransientError (network, throttle, 5xx), TooSoonError (a turn that would end
-    what clusters still use: no failure, all stays as it is), RefusedError (the vendor
-    said no), MalformedError (the definition, the upstream secret or the vendor's answer; names the field),
-    MissingError (the upstream secret or the vendor's object does not exist).
+    Methods raise the types of regcred.errors. TransientError: network, throttle, 5xx. TooSoonError: a turn now would end a
+    credential that clusters still use; this is not a failure, and nothing changes. RefusedError: the vendor refused.
+    MalformedError: the definition, the upstream secret or the vendor's response is wrong; names the field. MissingError: the
+    upstream secret or the vendor's object does not exist.
     """
 
     name: ClassVar[str]
     model: ClassVar[type[BaseDefinition]]
 
     def mint(self, definition: DefinitionT_contra, context: MintContext) -> Credential:
-        """Fetch a new credential; its hosts and expiry come from the vendor's answer.
+        """Create a new credential. Its hosts and expiry come from the vendor's response.
 
-        One without an expiry is the upstream secret itself: it is checked a few times a day instead of minted
-        again.
+        A credential without an expiry is the upstream secret itself. It is verified a few times a day instead of created again.
         """
 
     def revoke(
         self, definition: DefinitionT_contra, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """End a credential early, where the vendor can.
+        """End a credential early, if the vendor can.
 
         Args:
-            definition: The definition as it is now; it may have changed since the credential was minted.
+            definition: The current definition. It may have changed since the credential was created.
             issued: The credential to end, with its secret: some vendors end a token only for its holder.
             context: See :class:`MintContext`.
         """
 
 
 class Verdict(StrEnum):
-    """What the registry itself said of a credential."""
+    """What the registry itself says about a credential."""
 
     CAN_PULL = "can-pull"
     WIDER = "wider"
-    """It pulls, but may do more than was asked: push, or reach other repositories."""
+    """It can pull, but can do more than intended: push, or reach other repositories."""
     REFUSED = "refused"
     INCONCLUSIVE = "inconclusive"
-    """A 404, a 429, no probe image, or the registry out of reach: proves nothing."""
+    """A 404, a 429, no probe image, or an unreachable registry: this proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """A verdict and one line that says how it was reached."""
+    """A verdict, and one line with its explanation."""
 
     verdict: Verdict
     detail: str
     taken: bool = False
-    """Whether the registry took the login, also where the verdict is inconclusive for want of an image."""
+    """Whether the registry accepted the login, even if the verdict is inconclusive without an image."""
 
 
 class Verifier(Protocol):
     """Asks a registry whether a credential works (providers' contract: OCI distribution, token authentication)."""
 
     def verify(self, definition: BaseDefinition, credential: Credential) -> Verification:
-        """Try the credential against each of its hosts; never raises for what the registry answers."""
+        """Try the credential at each of its hosts. Never raises, whatever the registry responds."""

@@ -1,8 +1,8 @@
-"""What one call of a vendor may take: time in all, and bytes. Pure, but for the clock.
+"""Limits one call to a vendor: its total time and its bytes. Pure, but for the clock.
 
-A time-out of a socket bounds the wait for the next bytes only, so a server that sends one byte each second keeps a caller
-for ever, in the headers as well as in the body. Here one deadline covers the whole call, whatever comes: connecting,
-the TLS handshake, `100 Continue`, headers, chunk extensions, the body and trailers.
+A socket's time-out only limits the wait for the next bytes. A server that sends one byte each second could block a caller
+forever, in the headers or in the body. Here one deadline covers the whole call: connecting, the TLS handshake, `100 Continue`,
+headers, chunk extensions, the body and trailers.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 CALL_SECONDS = 30.0
-"""The most that one call may take in all; less if the caller has less time left, see :func:`one_call`."""
+"""The maximum total time of one call. It is less if the caller has less time left; see :func:`one_call`."""
 
 WAIT_SECONDS = 15.0
-"""How long the next bytes may take."""
+"""How long to wait for the next bytes."""
 
 HEAD_MAX = 64 * 1024
-"""The most bytes of headers that are read, those of `100 Continue` included; vendors send some kB."""
+"""The maximum bytes of headers, including `100 Continue`. Vendors send a few kB."""
 
 WIRE_MAX = 3 * 1024 * 1024
-"""The most bytes that are read for one answer in all: framing by chunks can be larger than what it frames."""
+"""The maximum bytes of a response in total. Chunk framing can be larger than the content."""
 
 
 class TooLargeError(OSError):
-    """A server sent more than :data:`HEAD_MAX` or :data:`WIRE_MAX`."""
+    """A server sent more than :data:`HEAD_MAX` or :data:`WIRE_MAX` bytes."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """What is left of one call. Its clock is monotonic."""
+    """The remaining budget of one call. Its clock is monotonic."""
 
     until: float
     allowed: float = CALL_SECONDS
-    """The time it had in all, in seconds."""
+    """The total time in seconds."""
     head_left: int = HEAD_MAX
     left: int = WIRE_MAX
     in_head: bool = False
 
     @property
     def seconds(self) -> float:
-        """The time that is left, in seconds; 0 if none is."""
+        """The remaining time in seconds; 0 if none is left."""
         return max(0.0, self.until - time.monotonic())
 
     def take(self, count: int) -> None:
-        """Count bytes that have come.
+        """Count received bytes.
 
         Raises:
-            TooLargeError: They are more than one answer may have.
+            TooLargeError: A response may not have so many.
         """
         self.left -= count
         if self.in_head:
@@ -63,18 +63,18 @@ _current: ContextVar[Budget | None] = ContextVar("regcred_call", default=None)
 
 
 def current() -> Budget | None:
-    """The budget of the call that this thread is making; None outside of one."""
+    """The budget of this thread's current call; None outside of a call."""
     return _current.get()
 
 
 @contextmanager
 def one_call(seconds: float | None = None) -> Iterator[Budget]:
-    """Bound everything that is sent and received inside of the block by one deadline.
+    """Limit everything that is sent and received in the block by one deadline.
 
-    A block inside another one never gets more time than that one has left; the bytes are counted for each by itself.
+    A nested block never gets more time than the outer block has left. Each block counts its bytes separately.
 
     Args:
-        seconds: How long it may take; :data:`CALL_SECONDS` if it is not given.
+        seconds: The maximum time; :data:`CALL_SECONDS` by default.
     """
     outer = _current.get()
     allowed = CALL_SECONDS if seconds is None else seconds

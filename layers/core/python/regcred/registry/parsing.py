@@ -1,4 +1,4 @@
-"""Turns what an owner wrote into the typed definition of its provider."""
+"""Converts an owner's document to the typed definition of its provider."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from regcred.registry.definition import BaseDefinition
 from regcred.wording import worded
 
 PROBLEMS_MAX = 10
-"""The most problems of one definition to report."""
+"""The maximum number of reported problems of one definition."""
 
 PROBLEM_MAX = 500
-"""The longest line about one problem, in characters."""
+"""The maximum length of the line about one problem, in characters."""
 
 
 def parse(content: Mapping[str, Any], *, where: str) -> BaseDefinition:
-    """Give a definition its type by its ``provider``.
+    """Convert a definition to the type of its ``provider``.
 
     Args:
-        content: What the owner wrote, as a plain mapping.
-        where: Where it was read (a path in Vault, a file's name), for the error text.
+        content: The owner's document as a plain mapping.
+        where: Its location (a path in Vault, a file's name), for the error text.
 
     Raises:
-        MalformedError: One line that names each wrong field, what is wrong and what is allowed.
+        MalformedError: One line that names each wrong field, the error and the allowed form.
     """
     name = content.get("provider")
     if not isinstance(name, str) or not name:
@@ -55,9 +55,9 @@ def _malformed(error: ValidationError, model: type[BaseDefinition], *, where: st
 
 
 def problems(error: ValidationError, model: type[BaseDefinition]) -> list[tuple[str, str]]:
-    """What is wrong with a definition: each field (``repositories[0]``) with a line that names it again.
+    """The problems of a definition: each field (``repositories[0]``) with a line that also names it.
 
-    The first :data:`PROBLEMS_MAX` only: what is told is kept in Vault and written to logs.
+    Only the first :data:`PROBLEMS_MAX`, because the result is stored in Vault and logged.
     """
     return [_problem(dict(item), model) for item in error.errors(include_url=False)[:PROBLEMS_MAX]]
 

@@ -1,4 +1,4 @@
-"""Whether a login that pulls an image can do more than was asked: push it, or reach other repositories."""
+"""Checks whether a login that pulls an image can do more than intended: push it, or reach other repositories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from regcred.registry.interface import Verdict, Verification
 from regcred.registry.tokens import claims
 
 _NO_UPLOAD = frozenset({401, 403, 404, 405})
-"""A repository that can be pulled and is not found to be pushed to is hidden from who may not push."""
+"""A repository that can be pulled, but that appears not to exist on a push, is hidden from logins without push rights."""
 _WIDER = frozenset({"push", "delete", "*"})
 _OUTSIDE = "regcred-not-asked-for"
 _CATALOG = ("registry", "catalog", "*")
@@ -22,7 +22,7 @@ _UNTOLD = "it is unknown whether it reaches more than 'repositories'"
 
 
 def check_reach(registry: RegistryClient, challenge: Challenge, repository: str, image: str) -> Verification:
-    """Whether it may push too: by what the token says of itself, or else by beginning an upload and ending it."""
+    """Whether the login may push. The token's own claims decide; otherwise an upload is started and cancelled."""
     auth = registry.authorize(challenge, repository, "pull,push")
     if isinstance(auth, Verification):
         if auth.verdict is Verdict.REFUSED:
@@ -64,10 +64,10 @@ def _upload(registry: RegistryClient, auth: Basic | Bearer, repository: str, ima
 
 
 def _scope(registry: RegistryClient, challenge: Challenge, found: str) -> Verification:
-    """Whether it reaches more than the definition's repositories: by what a token says that asks for more.
+    """Whether the login reaches more than the definition's repositories, from a token that asks for more.
 
-    A repository that is not there shows a login for the whole registry; one for a few other repositories stays
-    unseen. Where no repositories are named, nothing is asked.
+    A repository that does not exist reveals a login for the whole registry. A login for a few other repositories stays
+    undetected. If no repositories are named, there is no check.
     """
     limits = registry.definition.limits()
     if not limits:
@@ -99,7 +99,7 @@ def _scope(registry: RegistryClient, challenge: Challenge, found: str) -> Verifi
 
 
 def _outside(scopes: Iterable[str]) -> str:
-    """A repository that is none of these and lies in no prefix: its first part is that of none of them."""
+    """A repository outside of these repositories and prefixes: its first path component differs from all of them."""
     taken = {scope.partition("/")[0] for scope in scopes}
     name = _OUTSIDE
     while name in taken:
@@ -108,7 +108,7 @@ def _outside(scopes: Iterable[str]) -> str:
 
 
 def _granted(token: SecretStr, kind: str, name: str) -> frozenset[str] | None:
-    """The actions on a resource that a token says of itself, or None if it can't be read (it is opaque)."""
+    """The actions on a resource in a token's own claims, or None if the token is opaque."""
     access = (claims(token) or {}).get("access")
     if not isinstance(access, list):
         return None

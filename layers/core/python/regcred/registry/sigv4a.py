@@ -1,8 +1,9 @@
-"""AWS Signature Version 4A of one request: GetCallerIdentity, which proves to somebody else who signed it.
+"""AWS Signature Version 4A of one request: GetCallerIdentity, which proves its signer's identity to others.
 
-botocore signs SigV4A only with awscrt, a native package of 12 MB for this one request; the asymmetric half is 40 lines over
-``cryptography``, which the layer holds anyway. Contract: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html and
-the signer of aws-sdk-go-v2 (internal/v4a), which JFrog's clients carry (github.com/jfrog/jfrog-registry-operator, internal/sign).
+botocore can sign SigV4A only with awscrt, a native package of 12 MB for this one request. The asymmetric half takes 40 lines
+over ``cryptography``, which the layer contains anyway. Contract:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html and the signer of aws-sdk-go-v2 (internal/v4a), which
+JFrog's clients include (github.com/jfrog/jfrog-registry-operator, internal/sign).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _COUNTER_MAX = 255
 
 
 def private_scalar(access_key_id: str, secret_access_key: str) -> int:
-    """The private key that belongs to an access key: a counter-mode derivation (NIST SP 800-108) until it fits the curve."""
+    """The private key of an access key. A counter-mode derivation (NIST SP 800-108) repeats until the key fits the curve."""
     key = b"AWS4A" + secret_access_key.encode()
     for counter in range(1, _COUNTER_MAX):
         context = access_key_id.encode() + bytes([counter])
@@ -45,13 +46,13 @@ def signed(url: str, credentials: AwsCredentials, *, service: str, now: datetime
     """The headers of a signed GET without a body, for all regions.
 
     Args:
-        url: What is asked; its query is signed with it.
-        credentials: Who asks.
+        url: The address. Its query is part of the signature.
+        credentials: The caller's credentials.
         service: The service's name in the scope, as in ``sts``.
-        now: The time, which AWS compares with its own (15 minutes).
+        now: The current time. AWS compares it with its own (15 minutes).
 
     Raises:
-        MalformedError: ``cryptography`` is left out of this deployment.
+        MalformedError: This deployment does not include ``cryptography``.
     """
     with needed("cryptography", extra="all", field="auth"):
         from cryptography.hazmat.primitives.asymmetric import ec

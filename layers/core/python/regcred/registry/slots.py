@@ -1,11 +1,11 @@
-"""A/B for upstreams whose secrets live until somebody replaces them: one mechanism for all vendors.
+"""A/B rotation for upstreams whose secrets live until somebody replaces them: one mechanism for all vendors.
 
-Two slots take turns. A rotation renews the slot whose credential is *not* in force, so the one that clusters use works
-until it has been replaced everywhere: it dies at its own next turn, one period later. Every upstream change is saved in
-the slot store before it is made. Who lost its claim notices at the next save, and takes back what it did.
+Two slots take turns. A rotation renews the slot whose credential is *not* in use. So the credential that clusters use works
+until it has been replaced everywhere. It ends at the next turn of its own slot, one period later. Every upstream change is
+saved in the slot store before it is made. A run that lost its claim notices at the next save, and undoes its change.
 
-What makes a crash anywhere harmless: which slot is in force is not remembered but read from the credential in Vault
-(``context.in_force``), and what else carries our name upstream is left over, and removed at the next rotation.
+A crash at any point is harmless for two reasons. The slot in use is not remembered, but read from the credential in Vault
+(``context.in_force``). Any other object upstream with our name is left over, and the next rotation removes it.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from regcred.registry.interface import MintContext, SlotName, Slots, SlotStore
 log = logging.getLogger(__name__)
 
 OVERLAP = timedelta(minutes=10)
-"""How long a credential must work yet once the next one is in force, however soon another is asked for: clusters look every half
-minute, and what they have begun to pull takes its time."""
+"""How long a credential must still work after the next one is in use, however soon another rotation is requested. Clusters poll
+every half minute, and running pulls take time."""
 
 _DASHES = re.compile("-{2,}")
 
 _REST_MAX = 40
-"""The longest rest of a token's name after the project and the registry: family, slot, time and a random part."""
+"""The maximum length of a token's name after the project and the registry: family, slot, time and a random part."""
 
 _HASH_LENGTH = 16
 
 _PLACES_MAX = 4
-"""How many earlier places of a definition are looked after."""
+"""How many earlier locations of a definition are cleaned up."""
 
 _NAME = re.compile(r"[ab]-([0-9a-f]{1,16})-[0-9a-f]+")
 _ANY_NAME = re.compile(r"regcred-[a-z0-9-]+-[0-9a-f]{8}-[ab]-[0-9a-f]{1,16}-[0-9a-f]{8}")
@@ -52,7 +52,7 @@ _SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class NamedToken:
-    """What a vendor answers when it creates a token."""
+    """A vendor's response to the creation of a token."""
 
     id: str
     username: str
@@ -60,12 +60,12 @@ class NamedToken:
     expires_at: datetime | None
 
     def credential(self, *, provider: str, keys: tuple[str, ...], issued_at: datetime) -> Credential:
-        """The credential that logs in with it.
+        """The credential for a login with this token.
 
         Args:
             provider: The name of its provider.
             keys: The keys of the ``auths`` map.
-            issued_at: Since when it is valid.
+            issued_at: When its validity starts.
         """
         return Credential(
             provider=provider,
@@ -77,46 +77,46 @@ class NamedToken:
 
 
 class TokenVendor(Protocol):
-    """An upstream that holds any number of named tokens (robots, deploy tokens); it chooses their secrets.
+    """An upstream that holds any number of named tokens (robots, deploy tokens) and chooses their secrets.
 
     Methods raise what :class:`regcred.registry.interface.Provider` raises.
     """
 
     name_max: int
-    """The longest name of a token that the vendor takes, in characters."""
+    """The maximum length of a token's name at the vendor, in characters."""
 
     @property
     def place(self) -> str:
-        """Where its tokens are: the server and the organisation, project or user, as in ``hub.docker.com team``."""
+        """The location of its tokens: the server and the organisation, project or user, as in ``hub.docker.com team``."""
 
     def at(self, place: str) -> TokenVendor | None:
-        """The same vendor at another place, or None where this login must not be used (another server)."""
+        """The same vendor at another location. None if this login must not be used there, because it is another server."""
 
     def tokens(self) -> Mapping[str, str]:
         """The names of all tokens, by id."""
 
     def create(self, name: str) -> NamedToken:
-        """Create a token that may pull what the definition says, and no more."""
+        """Create a token that may pull only what the definition allows."""
 
     def remove(self, token_id: str) -> None:
-        """Remove a token; no error if it is gone already."""
+        """Remove a token. A missing token is not an error."""
 
 
 class UserVendor(Protocol):
-    """An upstream with two users whose passwords can be set.
+    """An upstream with two users. Their passwords can be set.
 
     Methods raise what :class:`regcred.registry.interface.Provider` raises.
     """
 
     def set_password(self, user: str, password: SecretStr) -> None:
-        """Replace a user's password; the old one is refused at the next login."""
+        """Replace a user's password. The old one is refused at the next login."""
 
     def lock_out(self, user: str, password: SecretStr) -> None:
-        """Replace a user's password and end what was handed out for the old one: sessions, pull tokens."""
+        """Replace a user's password, and end everything that the old one gave access to: sessions and pull tokens."""
 
 
 class MemorySlotStore:
-    """A slot store for a provider that is called without one: nothing outlives the call."""
+    """A slot store for a provider without one. Nothing is kept after the call."""
 
     def __init__(self) -> None:
         self._slots = Slots()
@@ -126,7 +126,7 @@ class MemorySlotStore:
         return self._slots
 
     def latest(self) -> Slots:
-        """The same."""
+        """What was written during this call."""
         return self._slots
 
     def write(self, slots: Slots) -> None:
@@ -135,13 +135,13 @@ class MemorySlotStore:
 
 
 def renew_token(vendor: TokenVendor, context: MintContext) -> NamedToken:
-    """Create a token in the slot that is not in force, and remove earlier ones that nobody uses any more.
+    """Create a token in the slot that is not in use, and remove earlier tokens that are no longer used.
 
-    What is removed was listed *before* the claim was confirmed by a save, so nothing of somebody who takes over
-    meanwhile can be among it.
+    The tokens to remove are listed *before* a save confirms the claim. So they never include a token of a run that took over in
+    the meantime.
 
     Raises:
-        ConflictError: Somebody else took over; what was created has been removed again.
+        ConflictError: Another run took over. The new token has been removed again.
     """
     slot_store = context.slot_store or MemorySlotStore()
     known = slot_store.read()
@@ -172,11 +172,11 @@ def renew_token(vendor: TokenVendor, context: MintContext) -> NamedToken:
 
 
 def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext) -> NamedToken:
-    """Give the user of the slot that is not in force a new random password.
+    """Set a new random password for the user of the slot that is not in use.
 
     Raises:
-        TooSoonError: That user's last one was replaced only now, and clusters may still use it.
-        ConflictError: Somebody else took over; the password that it set has been set again.
+        TooSoonError: That user's last password was replaced a moment ago, and clusters may still use it.
+        ConflictError: Another run took over. This run's password has been replaced again.
     """
     slot_store = context.slot_store or MemorySlotStore()
     known = slot_store.read()
@@ -203,9 +203,9 @@ def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext)
 
 
 def end_tokens(vendor: TokenVendor, revocation_id: str, context: MintContext) -> None:
-    """Remove a revoked token, and the one before it, which clusters had and which may have leaked as well.
+    """Remove a revoked token and its predecessor, which clusters had and which may also have leaked.
 
-    Only what carries our name: since a definition was changed, the id may be that of somebody else's token elsewhere.
+    Only tokens with our name are removed. If the definition was changed, the ID may belong to somebody else's token elsewhere.
     """
     known = (context.slot_store or MemorySlotStore()).read()
     family = _family(known)
@@ -217,23 +217,23 @@ def end_tokens(vendor: TokenVendor, revocation_id: str, context: MintContext) ->
 
 
 def lock_users(vendor: UserVendor, users: tuple[str, str]) -> None:
-    """Give both users passwords that nobody knows: clusters had the one before as well."""
+    """Set unknown random passwords for both users, because clusters had the earlier one as well."""
     for user in users:
         vendor.lock_out(user, SecretStr(secrets.token_urlsafe(_SECRET_BYTES)))
 
 
 def _family(known: Slots) -> str:
-    """What marks this registry's own tokens upstream, or empty before the first."""
+    """The mark of this registry's tokens upstream, or empty before the first one."""
     return next((state["family"] for state in known.states.values() if "family" in state), "")
 
 
 def is_token_name(name: str) -> bool:
-    """Whether a token's name is one that Regcred gives, for whichever registry."""
+    """Whether a token's name has Regcred's form, for any registry."""
     return len(name) <= _NAME_MAX and bool(_ANY_NAME.fullmatch(name))
 
 
 def _prefix(context: MintContext, vendor: TokenVendor, family: str = "") -> str:
-    """How the names of our tokens begin. Harbor takes no ``--``, and every vendor limits the length."""
+    """The prefix of our tokens' names. Harbor does not allow ``--``, and every vendor limits the length."""
     reference = context.reference
     ours = _DASHES.sub("-", f"regcred-{reference.project}-{reference.registry}-")
     if len(ours) + _REST_MAX > vendor.name_max:
@@ -242,7 +242,7 @@ def _prefix(context: MintContext, vendor: TokenVendor, family: str = "") -> str:
 
 
 def _made(vendor: TokenVendor, prefix: str) -> dict[str, int]:
-    """By id, when each token of this registry was made, in seconds since 1970."""
+    """By ID, when each token of this registry was created, in seconds since 1970."""
     return {
         token_id: _made_at(name.removeprefix(prefix))
         for token_id, name in vendor.tokens().items()
@@ -251,7 +251,7 @@ def _made(vendor: TokenVendor, prefix: str) -> dict[str, int]:
 
 
 def _moved(vendor: TokenVendor, known: Slots) -> dict[str, TokenVendor]:
-    """The places where the definition had its tokens before it moved, and which this login may be sent to."""
+    """The earlier locations of the definition's tokens to which this login may be sent."""
     named = [state.get("place", "") for state in known.states.values()]
     named += [place for state in known.states.values() for place in state.get("elsewhere", "").split("\n")]
     found = {place: vendor.at(place) for place in dict.fromkeys(named) if place and place != vendor.place}
@@ -262,12 +262,12 @@ def _moved(vendor: TokenVendor, known: Slots) -> dict[str, TokenVendor]:
 def _left_elsewhere(
     vendor: TokenVendor, known: Slots, context: MintContext
 ) -> list[tuple[str, TokenVendor, list[str]]]:
-    """The tokens at earlier places that nobody uses any more. A place that holds none of ours is forgotten."""
+    """The tokens at earlier locations that are no longer used. A location without tokens of ours is forgotten."""
     family, found = _family(known), []
     for place, moved in _moved(vendor, known).items():
         try:
             made = _made(moved, _prefix(context, moved, family))
-        except MissingError:  # the organisation or project is gone, and its tokens with it
+        except MissingError:  # the organisation or project no longer exists, and neither do its tokens
             continue
         except RegcredError as error:
             log.warning("%s: the tokens at %s can't be listed: %s", context.reference, place, error)
@@ -279,7 +279,7 @@ def _left_elsewhere(
 
 
 def _replaced(made: Mapping[str, int], known: Slots, context: MintContext) -> list[str]:
-    """The tokens at an earlier place that nobody uses any more: all of them, once clusters have one of the new place."""
+    """The unused tokens at an earlier location: all of them, once clusters have one of the new location."""
     if not context.in_force or context.in_force in made:
         return _left_over(made, context)
     names = [state.get("name", "") for state in known.states.values() if state.get("id") == context.in_force]
@@ -289,7 +289,7 @@ def _replaced(made: Mapping[str, int], known: Slots, context: MintContext) -> li
 
 
 def _tail(name: str) -> str:
-    """The end of a token's name: slot, time and random part."""
+    """The last part of a token's name: slot, time and a random part."""
     return "-".join(name.rsplit("-", 3)[-3:])
 
 
@@ -297,12 +297,12 @@ def _remove_elsewhere(place: str, vendor: TokenVendor, token_ids: list[str]) -> 
     for token_id in token_ids:
         try:
             vendor.remove(token_id)
-        except RegcredError as error:  # it is tried again at the next turn
+        except RegcredError as error:  # the next turn retries it
             log.warning("a token at %s can't be removed: %s", place, error)
 
 
 def _turn(known: Slots, context: MintContext) -> tuple[SlotName, SlotName | None]:
-    """Whose turn it is, and which slot is in force."""
+    """The slot to renew, and the slot in use."""
     active = next(
         (
             slot
@@ -312,33 +312,33 @@ def _turn(known: Slots, context: MintContext) -> tuple[SlotName, SlotName | None
         None,
     )
     if active is None and context.in_force[:2] in {f"{slot}:" for slot in SlotName}:
-        active = SlotName(context.in_force[0])  # the slots were lost, but a user's slot is in its id
+        active = SlotName(context.in_force[0])  # the slots were lost, but a user's ID contains its slot
     if active:
         return active.other, active
     if (
         known.pending and not context.in_force
-    ):  # if the credential was lost, the last one that was made may be in use
+    ):  # if the credential was lost, the newest slot may be in use
         return known.pending.other, None
     return known.pending or SlotName.A, None
 
 
 def _stamp(context: MintContext) -> str:
-    """The time, as it stands in names and states."""
+    """The time in the format for names and states."""
     return f"{int(context.now().timestamp()):x}"
 
 
 def _made_at(rest: str) -> int:
-    """When a token was made, in seconds since 1970, by its name after the prefix; 0 if it does not say."""
+    """When a token was created, in seconds since 1970, from its name after the prefix; 0 if unknown."""
     made = _NAME.fullmatch(rest)
     return int(made[1], 16) if made else 0
 
 
 def _left_over(made: Mapping[str, int], context: MintContext) -> list[str]:
-    """The tokens that nobody uses any more: all but the one in force, and those that another replaced only now.
+    """The tokens that are no longer used: all but the one in use, and those that were replaced a moment ago.
 
     Args:
-        made: By id, when each of ours was made.
-        context: What is in force; if nothing is known to be, it may be the newest.
+        made: By ID, when each of our tokens was created.
+        context: Knows what is in use. If nothing is known, the newest token may be in use.
     """
     since = (context.now() - OVERLAP).timestamp()
     ordered = sorted(made, key=made.__getitem__)

@@ -1,4 +1,4 @@
-"""Reads what vendors say of a token's life; nothing here checks a signature, since the vendor itself sent it over TLS."""
+"""Reads the expiry of vendors' tokens. No signature is checked, since the vendor itself sent the token over TLS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _JWT_PARTS = 3
 
 
 def claims(token: SecretStr) -> dict[str, Any] | None:
-    """The payload of a JWT (RFC 7519), or None if the token is none."""
+    """The payload of a JWT (RFC 7519), or None if the token is not a JWT."""
     parts = token.get_secret_value().split(".")
     if len(parts) != _JWT_PARTS:
         return None
@@ -32,7 +32,7 @@ def jwt_expiry(token: SecretStr, *, what: str) -> datetime:
     """The ``exp`` of a JWT.
 
     Raises:
-        MalformedError: It is no JWT, or says no expiry.
+        MalformedError: It is not a JWT, or has no expiry.
     """
     try:
         return at_timestamp(claims(token) or {}, "exp", what=what)
@@ -41,10 +41,10 @@ def jwt_expiry(token: SecretStr, *, what: str) -> datetime:
 
 
 def after_seconds(fields: Mapping[str, Any], name: str, *, now: datetime, what: str) -> datetime:
-    """The expiry that a field gives as seconds from now.
+    """The expiry from a field with seconds from now.
 
     Raises:
-        MalformedError: It is missing or no positive number.
+        MalformedError: The field is missing or not a positive number.
     """
     seconds = fields.get(name)
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0:
@@ -54,16 +54,16 @@ def after_seconds(fields: Mapping[str, Any], name: str, *, now: datetime, what: 
 
 
 def at_timestamp(fields: Mapping[str, Any], name: str, *, what: str, unit: float = 1.0) -> datetime:
-    """The expiry that a field gives as a Unix timestamp.
+    """The expiry from a field with a Unix timestamp.
 
     Args:
-        fields: The answer.
-        name: The field.
-        what: Whose answer it is, for the error text.
-        unit: Seconds per unit: 0.001 where the vendor counts milliseconds.
+        fields: The response.
+        name: The name of the field.
+        what: The source of the response, for the error text.
+        unit: Seconds per unit: 0.001 if the vendor counts milliseconds.
 
     Raises:
-        MalformedError: It is missing, no number, or out of range.
+        MalformedError: The field is missing, not a number, or out of range.
     """
     value = fields.get(name)
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
@@ -73,10 +73,10 @@ def at_timestamp(fields: Mapping[str, Any], name: str, *, what: str, unit: float
 
 
 def at_time(fields: Mapping[str, Any], name: str, *, what: str) -> datetime:
-    """The expiry that a field gives as RFC 3339 text, or as a date (its beginning, UTC: earlier is safe).
+    """The expiry from a field with an RFC 3339 time or a date. A date counts from its start in UTC, which is safe.
 
     Raises:
-        MalformedError: It is missing or neither.
+        MalformedError: The field is missing, or is neither.
     """
     value = fields.get(name)
     try:

@@ -1,7 +1,7 @@
-"""Plain HTTP to vendors and registries: one deadline for each call, no redirects, no raw body in an error.
+"""Plain HTTP to vendors and registries: one deadline per call, no redirects, and no raw body in an error.
 
-`requests` reads HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE from the environment, so a proxy or a private
-certificate authority needs no setting of ours.
+`requests` reads HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE from the environment, so a proxy or a private certificate
+authority needs no setting of ours.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from regcred.registry.definition import LOCAL_HOSTS
 if TYPE_CHECKING:
     from requests import PreparedRequest, Request, Response, Session
 
-__all__ = [  # what a provider needs to call its vendor and to read the answer
+__all__ = [  # what a provider needs to call its vendor and to read the response
     "Answer",
     "Basic",
     "Bearer",
@@ -56,20 +56,20 @@ __all__ = [  # what a provider needs to call its vendor and to read the answer
 ]
 
 CONNECT_SECONDS = 5.0
-"""How long a connection may take; the whole call has a deadline besides, see :mod:`regcred.registry.limits`."""
+"""How long a connection may take. The whole call also has a deadline; see :mod:`regcred.registry.limits`."""
 
 READ_SECONDS = limits.WAIT_SECONDS
-"""How long the next bytes of an answer may take."""
+"""How long to wait for the next bytes of a response."""
 
 IDLE_SECONDS = 60.0
-"""How long a connection may be idle and still be used."""
+"""How long an idle connection can still be used."""
 
 BODY_MAX = 1024 * 1024
-"""The most that is read of an answer, in bytes; vendors' answers have a few kB."""
+"""The maximum bytes of a response that are read. Vendors' responses have a few kB."""
 
 
 def origin(host: str) -> str:
-    """``https://host``; ``http://`` only for this machine, as container runtimes do. A path after the host stays."""
+    """``https://host``, or ``http://`` for this machine only, as in container runtimes. A path after the host stays."""
     name = host.partition("/")[0].partition(":")[0]
     return f"{'http' if name in LOCAL_HOSTS else 'https'}://{host}"
 
@@ -85,26 +85,25 @@ def send(
     document: Any = None,
     text: SecretStr | None = None,
 ) -> Answer:
-    """One request; redirects are not followed, so that a credential goes to the named host and no other.
+    """Send one request. Redirects are not followed, so a credential goes only to the named host.
 
     Args:
         method: The HTTP method.
-        url: ``https://…``; ``http://`` only for this machine.
-        auth: What to send as Authorization; None: nothing, whatever a netrc file says.
-        headers: More headers.
+        url: ``https://…``, or ``http://`` for this machine only.
+        auth: The Authorization header. None sends nothing, even if a netrc file has an entry.
+        headers: Additional headers.
         query: Parameters for the URL.
         form: A form to send.
-        document: A JSON document to send.
-        text: A plain text to send.
+        document: A JSON document to send as the body.
+        text: A plain text to send as the body.
 
     Returns:
-        Any answer, whatever its status.
+        The response, whatever its status.
 
     Raises:
-        TransientError: No whole answer; the text says why: no name, no connection, what is wrong with TLS or the certificate,
-            a deadline.
-        MalformedError: The URL would send a secret in the clear, a secret is none that a header can carry, or the answer is
-            larger than any of a registry.
+        TransientError: No complete response. The text has the cause: name, connection, TLS, certificate or deadline.
+        MalformedError: The URL would send a secret unencrypted, a secret is not valid in a header, or the response is larger
+            than any registry's.
     """
     import requests
 
@@ -130,14 +129,14 @@ def send(
 def send_signed(
     method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, ca_bundle: str = ""
 ) -> Answer:
-    """One request that was signed as it is, for an SDK; redirects are not followed.
+    """Send one request exactly as an SDK has signed it. Redirects are not followed.
 
     Args:
         method: The HTTP method.
-        url: Where the SDK sends it.
-        headers: All headers, the signature among them.
-        body: What was signed.
-        ca_bundle: A file of certificates to trust instead of the ones that all other calls trust.
+        url: The SDK's target.
+        headers: All headers, including the signature.
+        body: The signed body.
+        ca_bundle: A file of certificates to trust for this call, instead of the usual ones.
 
     Raises:
         TransientError, MalformedError: See :func:`send`.
@@ -160,7 +159,7 @@ def _exchanged(host: str, request: Request, *, verify: str | None = None) -> Ans
         raise _unsendable(host) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise causes.unreachable(host, error, late=not budget.seconds, seconds=budget.allowed) from None
-    except ValueError:  # http.client's own, whose text repeats the value
+    except ValueError:  # http.client raises it, and its text repeats the value
         raise _unsendable(host) from None
 
 
@@ -173,11 +172,11 @@ def _sent(request: Request, verify: str | None) -> Response:
 
 
 def _body(response: Response) -> bytes:
-    """The body as it was before its encoding for the way, cut at :data:`BODY_MAX`."""
+    """The body after its Content-Encoding is removed, cut at :data:`BODY_MAX`."""
     from urllib3 import HTTPResponse
 
     sent = bytearray()
-    # Whatever has come, and not decoded yet: a decoder goes on reading by itself until it has something to give.
+    # Read the bytes as they arrive, without decoding. A decoder would read on until it can return something.
     while part := response.raw.read1(BODY_MAX - len(sent), decode_content=False):
         sent += part
     encoding = {"Content-Encoding": response.headers.get("Content-Encoding", "")}
@@ -193,10 +192,10 @@ def _unsendable(host: str) -> MalformedError:
 
 
 def session() -> Session:
-    """One session for all: reading a bundle of certificates takes longer than a request, and connections are kept.
+    """One session for all calls. Reading a certificate bundle takes longer than a request, and connections are reused.
 
-    It keeps no cookies. Connections that were idle for long are closed first: whatever lies between may have forgotten
-    them without a word while a Lambda slept.
+    It keeps no cookies. Long-idle connections are closed first: a firewall may have dropped them silently while a Lambda was
+    frozen.
     """
     with _KEPT_LOCK:
         now = time.monotonic()
@@ -215,7 +214,7 @@ class _Kept:
 
 
 _kept: list[_Kept] = []
-"""The session, once there is one."""
+"""The session, once it is created."""
 
 _KEPT_LOCK = Lock()
 

@@ -1,6 +1,6 @@
-"""What the other side must configure so that it trusts a project's role: texts to paste, one for each keyless provider.
+"""The settings that make the other side trust a project's role: texts to paste, for each keyless provider.
 
-A definition knows its own (``BaseDefinition.trust``); this file holds what they share. Pure.
+A definition has its own text (``BaseDefinition.trust``). This file holds the shared parts. Pure.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 ISSUER_UNKNOWN = "ISSUER"
-"""Stands in a text for the issuer where it is not known."""
+"""The placeholder for an unknown issuer."""
 
 SUBJECT_NOTE = (
     "# The 'sub' of the identity token is the role's ARN; AWS documents it for roles without a path only. If the vendor refuses "
     "the token, compare its log with both forms above.\n"
 )
-"""What to say where both forms of a subject are printed."""
+"""The hint beside both forms of a subject."""
 
 ISSUER_HOW = (
     "ISSUER is the issuer of your AWS account: switch it on once by "
@@ -28,12 +28,12 @@ ISSUER_HOW = (
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Whom the other side is to trust.
+    """The identity that the other side must trust.
 
     Args:
-        project: The project, which is also the external id.
+        project: The project, which is also the external ID.
         role_arn: The project's own IAM role.
-        issuer: The issuer of the AWS account's signed identity tokens, or empty if it is not known.
+        issuer: The issuer of the AWS account's signed identity tokens, or empty if unknown.
     """
 
     project: str
@@ -42,7 +42,7 @@ class Asker:
 
     @property
     def issuer_or_name(self) -> str:
-        """The issuer, or the word that stands for it."""
+        """The issuer, or its placeholder."""
         return self.issuer or ISSUER_UNKNOWN
 
     @property
@@ -52,10 +52,10 @@ class Asker:
 
     @property
     def account_arn(self) -> str:
-        """The account of the role, as ``Principal`` names it.
+        """The account of the role, in the form for ``Principal``.
 
-        A role's own ARN there would become the role's unique id when the policy is saved: the role made again would be
-        refused. So policies name the account, and the role by ``aws:PrincipalArn``.
+        AWS converts a role's own ARN in ``Principal`` to the role's unique ID when it saves the policy. If the role is deleted
+        and created again, it is then refused. So policies name the account, and the role by ``aws:PrincipalArn``.
         https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles
         """
         return f"arn:{self.partition}:iam::{self.account}:root"
@@ -67,14 +67,14 @@ class Asker:
 
     @property
     def plain_role_arn(self) -> str:
-        """The role's ARN without its path. A role's name is unique in its account, so this names the same role."""
+        """The role's ARN without its path. A role's name is unique in its account, so this is still the same role."""
         return f"arn:{self.partition}:iam::{self.account}:role/{self.role_name}"
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The forms that the ``sub`` of the role's identity token may have: the ARN with its path, and without it.
+        """The possible values of ``sub`` in the role's identity token: the ARN with its path, and without it.
 
-        AWS documents ``sub`` as the role's ARN, in examples of roles without a path alone
+        AWS documents ``sub`` as the role's ARN, but its examples only show roles without a path
         (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_outbound_token_claims.html).
         """
         return tuple(dict.fromkeys((self.role_arn, self.plain_role_arn)))
@@ -86,14 +86,14 @@ class Asker:
 
     @property
     def assumed_role_arn(self) -> str:
-        """How STS names the role once it is assumed, without its path and session."""
+        """The role's name in STS after it is assumed, without its path and session."""
         return f"arn:{self.partition}:sts::{self.account}:assumed-role/{self.role_name}"
 
     def identity_note(self, audience: str) -> str:
-        """What lets the project's role sign its identity, and how to find the issuer where it is not known.
+        """The rights that let the project's role sign its identity, and how to find an unknown issuer.
 
         Args:
-            audience: Whom the token is for.
+            audience: The audience of the token.
         """
         may = {
             "Version": "2012-10-17",
@@ -116,7 +116,7 @@ def document(value: Mapping[str, Any]) -> str:
 
 
 def assume_role_policy(asker: Asker) -> dict[str, Any]:
-    """The trust policy of a role that the project's role may assume, with the project as external id and as its tag."""
+    """The trust policy of a role that the project's role may assume. The project is the external ID and the session tag."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -137,7 +137,7 @@ def assume_role_policy(asker: Asker) -> dict[str, Any]:
 
 
 def role_to_assume(asker: Asker, role_arn: str, permissions: Mapping[str, Any]) -> str:
-    """All that lets the project's role assume a role in another account: AWS asks both sides."""
+    """The settings for the project's role to assume a role in another account. AWS checks both sides."""
     may = {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role_arn}],

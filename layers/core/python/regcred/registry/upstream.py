@@ -1,7 +1,7 @@
-"""Reads the upstream secret's fields, with one clear line where one is missing.
+"""Reads the upstream secret's fields, with a clear error for a missing one.
 
-A static login may be there twice (``username_2``, ``password_2``): both are handed out, the kubelet tries each, and so
-its owner can replace one while the other works.
+A static login may exist twice (``username_2``, ``password_2``). Both are handed out, and the kubelet tries each. So the owner
+can replace one while the other works.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from regcred.errors import MalformedError, MissingError
 from regcred.registry.interface import MintContext
 
 USERNAME = "username"
-PASSWORD = "password"  # noqa: S105 - a field's name
+PASSWORD = "password"  # noqa: S105 - the name of a field
 SECOND = "_2"
-"""What the fields of a second login end with."""
+"""The suffix of the fields of a second login."""
 
 JSON_KEY = "key"
-"""The field of a key that is itself a mapping, as Google's are."""
+"""The field of a key that is itself a mapping, such as Google's."""
 
 PRIVATE_PART = "private_key"
-"""What such a mapping holds."""
+"""The contents of such a mapping."""
 
 
 def described(username: str, password: str) -> dict[str, str]:
-    """The fields of a static login, each with a line for people."""
+    """The fields of a static login, each with a description."""
     return {USERNAME: username, PASSWORD: password}
 
 
 def logins(context: MintContext, keys: tuple[str, ...], *, username: str = "") -> tuple[Login, ...]:
-    """The login of the upstream secret, and the second one where there is one.
+    """The login of the upstream secret, and the second one if it exists.
 
     Args:
-        context: Whose upstream secret it is.
+        context: The registry's context.
         keys: The keys of the ``auths`` map.
-        username: The user name where the vendor has but one; else it is a field.
+        username: The user name, if the vendor has only one; otherwise it is a field.
 
     Raises:
         MissingError, MalformedError: See :func:`field_of`.
@@ -55,13 +55,13 @@ def field_of(context: MintContext, name: str, *, document: bool = False) -> Secr
     """A field of the upstream secret.
 
     Args:
-        context: Whose upstream secret it is.
+        context: The registry's context.
         name: The field.
-        document: Whether it is a file's content, whose last line end does not matter.
+        document: Whether it is the content of a file. Then a line end after the last line does not matter.
 
     Raises:
         MissingError: There is no upstream secret.
-        MalformedError: The field is missing, empty, or has white space around it (a pasted line end, mostly).
+        MalformedError: The field is missing, empty, or has white space around it (often a pasted line end).
     """
     where = f"upstream/{context.reference}"
     if not context.upstream:

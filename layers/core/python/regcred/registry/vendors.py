@@ -1,4 +1,4 @@
-"""Vendors' own packages, which a deployment can leave out."""
+"""Checks for vendors' packages, which a deployment can leave out."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from regcred.errors import MalformedError
 
 @contextmanager
 def needed(package: str, *, extra: str, field: str = "provider") -> Iterator[None]:
-    """Turn a package that is not there into one clear line. For the block that imports it.
+    """Report a missing package in one clear line. Use it around the import.
 
     Args:
-        package: The package that is imported.
-        extra: The extra of regcred that brings it.
-        field: The field of the definition that asks for it.
+        package: The imported package.
+        extra: The extra of regcred that installs it.
+        field: The field of the definition that needs it.
 
     Raises:
-        MalformedError: It is not installed here.
+        MalformedError: The package is not installed.
     """
     try:
         yield

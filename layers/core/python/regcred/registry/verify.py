@@ -1,7 +1,7 @@
-"""Asks registries whether a credential works: can it pull, and can it do more than was asked?
+"""Checks credentials at registries: can one pull, and can it do more than intended?
 
-A token alone proves nothing, since a realm answers with the intersection of what was asked and what is allowed: only the
-manifest does. HEAD is asked, since Docker Hub counts each GET of a manifest as a pull.
+A token alone proves nothing, since a realm grants only the requested actions that are allowed. Only the manifest is proof. The
+request is a HEAD, because Docker Hub counts each GET of a manifest as a pull.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from regcred.registry.interface import Verdict, Verification
 from regcred.registry.reach import check_reach
 
 PATIENCE = 10.0
-"""No further host is asked after this, in seconds: rotate, which ends after a minute, must still write what was minted."""
+"""No further host is tried after this many seconds. Rotate ends after a minute, and must still write its new credential."""
 
 _SILENT = frozenset({401, 403, 404})
 _NONE = Answer(0, {}, b"")
-"""Stands for an answer where nothing was asked."""
+"""The placeholder for a response when no request was made."""
 
 
 class RegistryVerifier:
@@ -35,7 +35,7 @@ class RegistryVerifier:
 
     Args:
         send: How to send a request; see :func:`regcred.registry.transport.send`.
-        clock: The time in seconds, from any beginning.
+        clock: The time in seconds from any starting point.
     """
 
     def __init__(self, send: Send = transport.send, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -43,10 +43,10 @@ class RegistryVerifier:
         self._clock = clock
 
     def verify(self, definition: BaseDefinition, credential: Credential) -> Verification:
-        """Try each login at its hosts in turn until one of them answers for certain.
+        """Try each login at its hosts in turn until one of them gives a definite result.
 
-        A login's hosts are aliases of one registry, so one certain answer is enough; an alias that this network can't
-        reach (dual stack, FIPS) does not matter then. Never raises for what a registry answers.
+        A login's hosts are aliases of one registry, so one definite result is enough. An alias that this network can't reach
+        (dual stack, FIPS) then does not matter. Never raises, whatever a registry responds.
         """
         until = self._clock() + PATIENCE
         found = [self._login(definition, login, until) for login in credential.logins]
@@ -82,7 +82,7 @@ class _Visit:
         self._registry = registry
 
     def verify(self) -> Verification:
-        """Ask all that can be asked here, with an image to pull if there is one."""
+        """Make all possible checks here, with an image to pull if there is one."""
         challenge = self.challenge()
         if isinstance(challenge, Verification):
             return challenge
@@ -91,7 +91,7 @@ class _Visit:
         return self.with_probe(challenge, *split_image(self._registry.definition.probe))
 
     def challenge(self) -> Challenge | Verification:
-        """What the registry asks for, from an answer that refused: that of its API, or of the image where the API is open."""
+        """The challenges in a refusal: from the API, or from the image if the API is open."""
         answer = self._registry.get_base()
         if (
             answer.status != HTTPStatus.UNAUTHORIZED
@@ -118,13 +118,13 @@ class _Visit:
         return self._best(answer)
 
     def _best(self, answer: Answer) -> Challenge | Verification:
-        """The best challenge that can be answered: a token of an allowed realm, or else Basic."""
+        """The best usable challenge: a token from an allowed realm, or else Basic."""
         found = challenges.parse(answer.headers.get("WWW-Authenticate", ""))
         bearers = [item for item in found if item.scheme == "bearer" and item.realm]
         allowed = [item for item in bearers if netloc(item.realm) in self._registry.realms]
         basic = [
             Challenge("basic") for item in found if item.scheme == "basic"
-        ]  # its realm is a text for people
+        ]  # the realm of Basic is a text for people
         if best := next(iter([*allowed, *basic]), None):
             return best
         if bearers:
@@ -138,7 +138,7 @@ class _Visit:
         )
 
     def without_probe(self, challenge: Challenge) -> Verification:
-        """Without an image only a wrong login can be told from the rest."""
+        """The result without an image: only a wrong login can be detected."""
         answer = (
             self._registry.token_answer(challenge, ())
             if challenge.realm
@@ -155,7 +155,7 @@ class _Visit:
         )
 
     def with_probe(self, challenge: Challenge, repository: str, reference: str) -> Verification:
-        """Pull the image of the definition, and if that works see what else the login may do."""
+        """Pull the definition's image. If that works, check what else the login may do."""
         image = f"{repository}{'@' if ':' in reference else ':'}{reference}"
         answer, challenge, auth = self._pulled(challenge, repository)
         if isinstance(auth, Verification):
@@ -165,7 +165,7 @@ class _Visit:
             return check_reach(self._registry, challenge, repository, image)
         if (
             answer.status in _SILENT
-        ):  # HEAD has no body, and the status alone is no reason; a refused GET is no pull
+        ):  # HEAD has no body, and the status alone is no reason; a refused GET does not count as a pull
             answer = self._registry.manifest("GET", auth)
         if refuses(answer):
             return self._registry.result(Verdict.REFUSED, f"pulling {image} was refused with {said(answer)}")
@@ -179,7 +179,7 @@ class _Visit:
     def _pulled(
         self, challenge: Challenge, repository: str
     ) -> tuple[Answer, Challenge, Basic | Bearer | Verification]:
-        """Ask for the image, and once more if its 401 asks for something else than the API did."""
+        """Request the image. Retry once if its 401 has another challenge than the API's."""
         auth = self._registry.authorize(challenge, repository, "pull")
         if isinstance(auth, Verification):
             return _NONE, challenge, auth
