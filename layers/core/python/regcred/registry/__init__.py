@@ -1,1 +1,1 @@
-"""The place *registry*: definitions, the minter interface, one file per provider, verification."""
+"""The place *registry*: definitions, the provider interface, one file per provider, and verification."""

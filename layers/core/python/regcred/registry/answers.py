@@ -117,7 +117,7 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
         raise TransientError(f"{said}; it will be tried again", retry_after=retry_after(answer))
     if answer.status in {404, 410}:
         raise MissingError(f"{said}; {remedy}")
-    if answer.status < HTTPStatus.MULTIPLE_CHOICES:  # a success status that the contract does not name is not a success
+    if answer.status < HTTPStatus.MULTIPLE_CHOICES:  # a success, but not one of the contract
         raise MalformedError(
             f"{said}, which is not what the vendor's contract says; check the address and the proxy"
         )

@@ -60,7 +60,7 @@ def parse(header: str) -> list[Challenge]:
             if found and len(found[-1].parameters) < PARAMETERS_MAX:
                 found[-1].parameters.setdefault(name.lower(), value)
             found_scheme = False
-        elif not found_scheme:  # otherwise it is the single token that some schemes have instead of parameters
+        elif not found_scheme:  # else it is the token that some schemes have instead
             if len(found) == CHALLENGES_MAX:
                 break
             found.append(Challenge(name.lower()))

@@ -315,9 +315,7 @@ def _turn(known: Slots, context: MintContext) -> tuple[SlotName, SlotName | None
         active = SlotName(context.in_force[0])  # the slots were lost, but a user's ID contains its slot
     if active:
         return active.other, active
-    if (
-        known.pending and not context.in_force
-    ):  # if the credential was lost, the newest slot may be in use
+    if known.pending and not context.in_force:  # if the credential was lost, the newest slot may be in use
         return known.pending.other, None
     return known.pending or SlotName.A, None
 

@@ -135,10 +135,10 @@ Its permissions:
         }
 
     def session_policy(self) -> str:
-        """What narrows the role's session to pulling the repositories, whatever the role may do.
+        """The policy that restricts the role's session to pulling the repositories, whatever the role may do.
 
         Raises:
-            MalformedError: It is longer than the API takes (AssumeRoleWithOIDC, ``Policy``).
+            MalformedError: It is longer than the API allows (AssumeRoleWithOIDC, ``Policy``).
         """
         text = json.dumps(self._permissions(), separators=(",", ":"))
         if len(text) > POLICY_MAX:
@@ -150,11 +150,11 @@ Its permissions:
         return text
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """The instance's hosts, where a key is used: no identity then binds it to the project."""
+        """The instance's hosts if a key is used, because then no identity ties the login to the project."""
         return self.hosts() if self.auth == "key" else ()
 
     def upstream_fields(self) -> dict[str, str]:
-        """The access key, where one is used."""
+        """The access key, if one is used."""
         if self.auth == "federated":
             return {}
         return {"access_key_id": "a RAM user's access key id", "access_key_secret": "its secret"}
@@ -171,7 +171,7 @@ Its permissions:
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """Who signs."""
+    """The credentials that sign."""
 
     id: str
     secret: SecretStr
@@ -237,7 +237,7 @@ def _key(definition: AlibabaDefinition, context: MintContext) -> AccessKey:
 
 
 def _assume(definition: AlibabaDefinition, context: MintContext) -> Answer:
-    """The one call that needs no signature: the identity token proves who asks."""
+    """The only call without a signature: the identity token identifies the caller."""
     return transport.send(
         "POST",
         "https://sts.aliyuncs.com/",

@@ -49,7 +49,7 @@ SCOPE_MAX = 500
 """The longest scope of a token, in characters."""
 
 CALLER_IDENTITY_URL = "https://sts.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15"
-"""What is signed as a proof of identity; JFrog sends it on to AWS."""
+"""The signed proof of identity. JFrog sends it on to AWS."""
 
 Group = Annotated[
     str,
@@ -58,7 +58,7 @@ Group = Annotated[
         "the name of a group: no quotation mark, comma, backslash or control character",
     ),
 ]
-"""The name of a group; it stands in quotation marks in a token's scope."""
+"""The name of a group. It is quoted in a token's scope."""
 
 
 class ArtifactoryDefinition(BaseDefinition):
@@ -175,7 +175,7 @@ class ArtifactoryDefinition(BaseDefinition):
         }
 
     def upstream_fields(self) -> dict[str, str]:
-        """The administrator's token, where one is used."""
+        """The administrator's token, if one is used."""
         return {"token": "an access token that may create tokens"} if self.auth == "token" else {}
 
 
@@ -202,7 +202,7 @@ class ArtifactoryProvider:
     def revoke(
         self, definition: ArtifactoryDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """Revoke the token: by its id with an administrator's token, or as its holder."""
+        """Revoke the token by its ID with an administrator's token, or as its holder."""
         what = f"{definition.platform}, asked to revoke a token,"
         if definition.auth == "token" and issued.revocation_id:
             answer = transport.send(
@@ -218,14 +218,14 @@ class ArtifactoryProvider:
         answer = transport.send("DELETE", f"{_api(definition)}/tokens/me", auth=Bearer(issued.password))
         if answer.status in _NOT_REVOCABLE:
             return Revoked.UNSUPPORTED
-        # A 401 says that the token is refused already, which is what was asked for.
+        # A 401 means that the token is already refused, which is the wanted result.
         transport.expect(answer, what=what, remedy="revoke it in JFrog's list of tokens", ok=(*_REVOKED, 401))
         return Revoked.YES
 
 
 _REVOKED = (200, 204)
 _NOT_REVOCABLE = frozenset({400, 403, 404, 405})
-"""Another instance made it, it is not stored, or the version knows no ``me``."""
+"""Another instance created it, it is not stored, or this version does not support ``me``."""
 
 
 def _api(definition: ArtifactoryDefinition) -> str:
@@ -233,7 +233,7 @@ def _api(definition: ArtifactoryDefinition) -> str:
 
 
 def _username(definition: ArtifactoryDefinition, fields: Mapping[str, Any], token: SecretStr) -> str:
-    """Who logs in: the answer's own, or the last part of the token's subject (``…/users/NAME``)."""
+    """The user name: from the response, or the last part of the token's subject (``…/users/NAME``)."""
     subject = str((claims(token) or {}).get("sub") or "")
     return str(fields.get("username") or "") or definition.username or subject.rpartition("/")[2]
 

@@ -51,5 +51,5 @@ class BasicProvider:
         )
 
     def revoke(self, definition: BasicDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """The owner ends it at the registry and writes a new one; nothing here can."""
+        """Nothing: the owner ends it at the registry and writes a new one."""
         return Revoked.UNSUPPORTED

@@ -103,7 +103,7 @@ class DigitalOceanProvider:
             form=[("token", issued.password.get_secret_value())],
         )
         what = "DigitalOcean, asked to end a credential,"
-        # 401: it is no token any more.
+        # 401: the token no longer exists.
         transport.expect(answer, what=what, remedy="delete it in the control panel", ok=(200, 204, 401))
         return Revoked.YES
 

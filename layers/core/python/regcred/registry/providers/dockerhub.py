@@ -32,10 +32,10 @@ REALM = "auth.docker.io"
 PUBLIC = "*/*/public"
 """The path of a resource that stands for all public repositories."""
 REPOSITORIES_MAX = 50
-"""The most repositories that one token can name."""
+"""The maximum number of repositories in one token."""
 PAGE = 100
 DEAD_AFTER = timedelta(days=1)
-"""How long after its expiry a token is deleted that belongs to another registry: clocks may differ."""
+"""How long after its expiry a token of another registry is deleted. Clocks may differ."""
 PULL_TOKENS = timedelta(minutes=5)
 """How long a pull token of auth.docker.io works (its ``expires_in``)."""
 
@@ -95,11 +95,11 @@ class DockerHubDefinition(BaseDefinition):
         return (REALM,)
 
     def keys_of_all_hosts(self) -> tuple[str, ...]:
-        """The keys of the ``auths`` map; the names of hardened images begin with no organisation."""
+        """The keys of the ``auths`` map. The names of hardened images have no organisation."""
         return self.keys(HOSTS) + ((HARDENED,) if self.hardened_images else ())
 
     def limits(self) -> tuple[str, ...]:
-        """Nothing is checked where the token may pull all public repositories."""
+        """No check if the token may pull all public repositories."""
         return () if self.hardened_images else super().limits()
 
     def pull_tokens_outlive(self) -> timedelta:
@@ -132,7 +132,7 @@ class DockerHubProvider(NamedTokenProvider[DockerHubDefinition]):
         return definition.keys_of_all_hosts()
 
     def mint(self, definition: DockerHubDefinition, context: MintContext) -> Credential:
-        """Renew the slot that is not in force, or hand out the static login."""
+        """Renew the slot that is not in use, or return the static login."""
         if definition.auth == "static":
             found = logins(context, self.keys(definition))
             return Credential(provider=self.name, logins=found, issued_at=context.now())
@@ -141,7 +141,7 @@ class DockerHubProvider(NamedTokenProvider[DockerHubDefinition]):
     def revoke(
         self, definition: DockerHubDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """Delete the token and the one before it; a static one is deleted by its owner."""
+        """Delete the token and its predecessor. The owner deletes a static token."""
         if definition.auth == "static":
             return Revoked.UNSUPPORTED
         return super().revoke(definition, issued, context)
@@ -193,13 +193,13 @@ class Organisation:
         return Bearer(SecretStr(transport.text_field(fields, "access_token", what=what)))
 
     def tokens(self) -> Mapping[str, str]:
-        """All tokens of the organisation, page by page; expired and inactive ones are among them."""
+        """All tokens of the organisation, page by page, including expired and inactive ones."""
         listed = self._listed()
         self._dead = [str(item["id"]) for item in listed if self._is_dead(item)]
         return {str(item["id"]): str(item.get("label", "")) for item in listed}
 
     def _is_dead(self, item: Mapping[str, Any]) -> bool:
-        """Whether it is one of Regcred's, of any registry, that expired long ago. It counts until it is deleted."""
+        """Whether this is a token of Regcred, for any registry, that expired long ago. It counts until it is deleted."""
         label, expires_at = str(item.get("label", "")), item.get("expires_at")
         if not is_token_name(label) or not expires_at:
             return False
@@ -217,7 +217,7 @@ class Organisation:
         return found
 
     def create(self, name: str) -> NamedToken:
-        """Create a token that pulls the named repositories; dead ones are deleted first, since a plan holds few."""
+        """Create a token that pulls the named repositories. Expired ones are deleted first, since a plan allows few."""
         for token_id in self._dead:
             self.remove(token_id)
         self._dead = []

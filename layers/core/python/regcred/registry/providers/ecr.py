@@ -99,7 +99,7 @@ class EcrDefinition(BaseDefinition):
         return role_to_assume(asker, self.role_arn, policy)
 
     def registry_account(self) -> str:
-        """The account whose hosts are meant, as far as the definition says it."""
+        """The account of the hosts, if the definition names it."""
         return self.account or (self.role_arn.split(":")[4] if self.role_arn else "")
 
 
@@ -174,7 +174,7 @@ def _answered_account(proxy_endpoint: str, region: str) -> str:
 
 
 def session_policy(definition: EcrDefinition) -> dict[str, Any]:
-    """The session policy that narrows a role to pulling the definition's repositories."""
+    """The session policy that restricts a role to pulling the definition's repositories."""
     partition = definition.role_arn.split(":")[1]
     statements = _statements(definition, partition, definition.registry_account())
     return {"Version": "2012-10-17", "Statement": list(statements)}
@@ -214,7 +214,7 @@ def _statements(definition: EcrDefinition, partition: str, account: str) -> Iter
 
 
 def _resources(partition: str, account: str, scopes: tuple[str, ...]) -> list[str]:
-    """ARNs of repositories in any region: a region of its own for each would not fit into a session policy."""
+    """ARNs of repositories in any region. An ARN for each region would not fit into a session policy."""
     prefix = f"arn:{partition}:ecr:*:{account}:repository/"
     return [
         f"{prefix}{scope}*" if not scope or scope.endswith("/") else f"{prefix}{scope}" for scope in scopes

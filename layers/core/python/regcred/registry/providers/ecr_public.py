@@ -56,7 +56,7 @@ class EcrPublicDefinition(BaseDefinition):
         return HOSTS
 
     def limits(self) -> tuple[str, ...]:
-        """None: everybody can pull public images, signed in or not."""
+        """None: anybody can pull public images, with or without a login."""
         return ()
 
 

@@ -37,7 +37,7 @@ LIFETIME_MAX = 43200
 """12 hours, where the organisation policy allows more than one hour."""
 
 AWS_REGION = "us-east-1"
-"""The region whose STS the signed GetCallerIdentity names; any commercial one will do."""
+"""The region of the STS in the signed GetCallerIdentity. Any commercial region works."""
 
 _HOST = r"[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]{2,4}\.)?gcr\.io"
 _PROVIDER = r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}"
@@ -95,13 +95,13 @@ class GarDefinition(BaseDefinition):
         return self
 
     def accounts(self) -> tuple[str, ...]:
-        """The service account's Google project, or the number of the pool's project where there is none."""
+        """The service account's Google project, or the number of the pool's project without a service account."""
         if match := _SERVICE_ACCOUNT.fullmatch(self.service_account):
             return (match[1],)
         return (self.workload_identity_provider.split("/")[1],) if self.workload_identity_provider else ()
 
     def trust(self, asker: Asker) -> str:
-        """The pool, its provider for the project's AWS account, and what binds the one role to the service account."""
+        """The pool, its provider for the project's AWS account, and the binding of the role to the service account."""
         if self.auth == "key":
             return ""
         _, number, _, _, _, pool, _, name = self.workload_identity_provider.split("/")
@@ -124,7 +124,7 @@ gcloud artifacts repositories add-iam-policy-binding REPOSITORY --location=LOCAT
 """
 
     def _impersonation(self, member: str, project: str) -> str:
-        """What lets the AWS role act as the service account, which itself may only read."""
+        """The rights that let the AWS role act as the service account, which itself may only read."""
         if not self.service_account:
             return ""
         return f"""gcloud services enable iamcredentials.googleapis.com --project={project}
@@ -134,11 +134,11 @@ gcloud iam service-accounts add-iam-policy-binding {self.service_account} --proj
 """
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """The hosts, where a key is used: no identity then binds it to the project."""
+        """The hosts if a key is used, because then no identity ties the login to the project."""
         return self.hosts if self.auth == "key" else ()
 
     def upstream_fields(self) -> dict[str, str]:
-        """The JSON key, where one is used."""
+        """The JSON key, if one is used."""
         return {JSON_KEY: "the service account's JSON key, whole"} if self.auth == "key" else {}
 
 
@@ -168,12 +168,12 @@ class GarProvider:
         )
 
     def revoke(self, definition: GarDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """Google has no way to end a service account's access token early; a key is deleted by its owner."""
+        """Google can't end a service account's access token early. The owner deletes a key."""
         return Revoked.UNSUPPORTED
 
 
 def _one_line(context: MintContext, name: str) -> SecretStr:
-    """A JSON key without its line ends, as Docker's configuration wants it."""
+    """A JSON key without line ends, as Docker's configuration requires."""
     import json
 
     key = field_of(context, name, document=True).get_secret_value()
@@ -199,7 +199,7 @@ def _access_token(definition: GarDefinition, identity: Identity) -> tuple[Secret
             credentials.refresh(request)
         return SecretStr(str(credentials.token)), credentials.expiry
     except (GoogleAuthError, ValueError, TypeError, AttributeError, KeyError):
-        # Raised again below, outside of this block, because these exceptions carry the vendor's whole answer.
+        # Raised again below, outside of this block, because these exceptions contain the vendor's whole response.
         pass
     if request.last is not None:
         transport.expect(request.last, what=what, remedy=_remedy(request.last_url, definition))
@@ -218,7 +218,7 @@ def _remedy(url: str, definition: GarDefinition) -> str:
 def _credentials(definition: GarDefinition, identity: Identity) -> Credentials:
     from google.auth import aws
 
-    class Supplier(aws.AwsSecurityCredentialsSupplier):  # type: ignore[misc] # it comes untyped
+    class Supplier(aws.AwsSecurityCredentialsSupplier):  # type: ignore[misc] # the package has no types
         def get_aws_security_credentials(self, context: Any, request: Any) -> Any:
             found = identity.aws()
             return aws.AwsSecurityCredentials(
@@ -250,7 +250,7 @@ def _credentials(definition: GarDefinition, identity: Identity) -> Credentials:
 
 
 class _Recorder:
-    """google-auth's way to send, by our transport; remembers the last answer, whose status the exceptions lack."""
+    """Makes google-auth send through our transport. It keeps the last response, because the exceptions have no status."""
 
     def __init__(self) -> None:
         self.last: Answer | None = None
@@ -272,7 +272,7 @@ class _Recorder:
 
 @dataclass(frozen=True, slots=True)
 class _Response:
-    """What google-auth expects of an answer (google.auth.transport.Response)."""
+    """The response type that google-auth expects (google.auth.transport.Response)."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)

@@ -29,7 +29,7 @@ _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "20
 APP_USERNAME = "x-access-token"
 PRIVATE_KEY = "private_key"
 BACKDATED = timedelta(seconds=60)
-"""GitHub's own advice against clocks that go fast."""
+"""GitHub's own advice for clocks that are fast."""
 APP_JWT_LIFETIME = timedelta(minutes=9)
 """GitHub takes at most ten minutes."""
 
@@ -84,7 +84,7 @@ class GhcrDefinition(BaseDefinition):
 
 
 class GhcrProvider:
-    """Hands out the token, or mints one of the App."""
+    """Returns the token, or creates one of the App."""
 
     name = "ghcr"
     model = GhcrDefinition
@@ -97,7 +97,7 @@ class GhcrProvider:
         what = "GitHub, asked for a token of the App,"
         answer = _ask(definition, context, context.now())
         theirs = transport.server_time(answer)
-        # What a JWT by a wrong clock gets.
+        # The error for a JWT with a wrong time.
         if answer.status == HTTPStatus.UNAUTHORIZED and theirs is not None:
             answer = _ask(definition, context, theirs)
         remedy = "check app_id, installation_id, the private key, and that the App may read packages"
@@ -111,7 +111,7 @@ class GhcrProvider:
         )
 
     def revoke(self, definition: GhcrDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """End the token with itself: an App's token by its holder, a classic one by anybody who knows it.
+        """End the token with itself: an App's token needs its holder, a classic one only somebody who knows it.
 
         Contracts: https://docs.github.com/rest/apps/installations (DELETE /installation/token) and
         https://docs.github.com/rest/credentials/revoke, which not every GitHub Enterprise Server has.
@@ -126,7 +126,7 @@ class GhcrProvider:
                 auth=Bearer(issued.password),
                 headers=_HEADERS,
             )
-            # 401: it is no token any more.
+            # 401: the token no longer exists.
             transport.expect(answer, what=what, remedy="wait until it expires", ok=(204, 401))
             return Revoked.YES
         answer = transport.send(

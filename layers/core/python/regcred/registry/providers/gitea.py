@@ -69,11 +69,11 @@ class GiteaDefinition(BaseDefinition):
         return (server_host(self.api()),)
 
     def limits(self) -> tuple[str, ...]:
-        """Nothing is checked: a bot reads all that its teams may read."""
+        """No check: a bot reads everything that its teams may read."""
         return ()
 
     def pull_tokens_outlive(self) -> timedelta:
-        """A day; to end them at once, an administrator blocks the bot."""
+        """One day. To end them at once, an administrator blocks the bot."""
         return PULL_TOKENS
 
     def upstream_fields(self) -> dict[str, str]:
@@ -118,12 +118,12 @@ class AccessTokens:
         return f"{self._server} {self._user}"
 
     def at(self, place: str) -> AccessTokens | None:
-        """Another user of the same server, which only an administrator's login reaches."""
+        """Another user of the same server. Only an administrator's login can manage it."""
         server, _, user = place.partition(" ")
         return AccessTokens(self._definition, self._context, user) if server == self._server else None
 
     def tokens(self) -> Mapping[str, str]:
-        """All tokens of the user. The server decides how long a page is, so the list ends with an empty one."""
+        """All tokens of the user. The server chooses the size of a page, so the list ends with an empty page."""
         found: dict[str, str] = {}
         for page in transport.pages(f"{self._server}, listing tokens,"):
             answer = self._call(
@@ -136,7 +136,7 @@ class AccessTokens:
         return found
 
     def create(self, name: str) -> NamedToken:
-        """Create a token that reads packages. It works until it is removed, which is at its next turn."""
+        """Create a token that reads packages. It works until its next turn, when it is removed."""
         document = {"name": name, "scopes": [SCOPE]}
         answer = self._call("POST", self._url, "creating a token", ok=(201,), document=document)
         fields = answer.fields(what=self._server)

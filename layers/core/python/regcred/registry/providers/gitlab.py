@@ -81,7 +81,7 @@ class GitlabDefinition(BaseDefinition):
         return {"token": f"an access token with the scope api, of {self.who()}"}
 
     def who(self) -> str:
-        """Who may make tokens, in the words of GitLab's roles."""
+        """The people who may create tokens, in the words of GitLab's roles."""
         return "an Owner of the group" if self.group else "a Maintainer or Owner of the project"
 
 
@@ -129,7 +129,7 @@ class _Tokens:
         return _Tokens(self._definition, self._context, owner)
 
     def tokens(self) -> Mapping[str, str]:
-        """All tokens that are active, page by page."""
+        """All active tokens, page by page."""
         found: dict[str, str] = {}
         for page in transport.pages(f"{self._definition.server}, listing tokens,"):
             query = (("page", str(page)), ("per_page", str(PAGE)))
@@ -141,7 +141,7 @@ class _Tokens:
         return found
 
     def create(self, name: str) -> NamedToken:
-        """Create a token that reads the registry, and the dependency proxy where it is asked for."""
+        """Create a token that reads the registry, and the dependency proxy if the definition asks for it."""
         what = self._definition.server
         answer = self._call("POST", self._url, "creating a token", ok=(201,), document=self._wanted(name))
         fields = answer.fields(what=what)
@@ -157,7 +157,7 @@ class _Tokens:
         ends = self._context.now().astimezone(UTC) + timedelta(days=self._definition.lifetime_days)
         virtual = ["read_virtual_registry"] if self._definition.dependency_proxy else []
         wanted = {"name": name, "scopes": ["read_registry", *virtual]}
-        if self._is_access:  # it ends at the beginning of a day
+        if self._is_access:  # it ends at the start of a day
             return {**wanted, "access_level": REPORTER, "expires_at": ends.date().isoformat()}
         return {**wanted, "expires_at": ends.isoformat(timespec="seconds")}
 
@@ -166,7 +166,7 @@ class _Tokens:
         return self._owner.endswith("/access_tokens")
 
     def _username(self, fields: Mapping[str, Any]) -> str:
-        """An access token takes any user name."""
+        """An access token works with any user name."""
         if self._is_access:
             return ACCESS_USERNAME
         return transport.text_field(fields, "username", what=self._definition.server)

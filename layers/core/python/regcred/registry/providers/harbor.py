@@ -35,7 +35,7 @@ NAME_MAX = 255
 """The longest name of a robot, its project's included (column ``robot.name``)."""
 
 PROJECT_MAX = 190
-"""The longest name of a project here: Harbor takes 255, but then a robot's name does not fit beside it."""
+"""The maximum length of a project's name here. Harbor allows 255, but then a robot's name does not fit as well."""
 
 PULL_TOKENS = timedelta(minutes=30)
 """How long a pull token works by default (src/lib/config/metadata/metadatalist.go, ``token_expiration``)."""
@@ -50,7 +50,7 @@ HarborProject = Annotated[
 """A project's name (src/pkg/project/manager.go, ``restrictedNameChars``)."""
 
 NEEDED = (("robot", "create"), ("robot", "list"), ("robot", "delete"))
-"""What the maker needs beside reading the project and what it gives."""
+"""What the creator needs, in addition to reading the project and the permissions that it gives."""
 
 PULL = ("repository", "pull")
 
@@ -89,7 +89,7 @@ class HarborDefinition(BaseDefinition):
         return self
 
     def projects(self) -> tuple[str, ...]:
-        """The projects of Harbor, each once."""
+        """The projects of Harbor without duplicates."""
         return tuple(dict.fromkeys(self.harbor_projects)) or (self.harbor_project,)
 
     def level(self) -> Literal["project", "system"]:
@@ -126,7 +126,7 @@ class HarborDefinition(BaseDefinition):
         return self.repositories or tuple(f"{project}/" for project in self.projects())
 
     def limits(self) -> tuple[str, ...]:
-        """Nothing is checked: a robot pulls its whole projects, and Harbor answers an unknown project with an empty grant."""
+        """No check: a robot pulls its whole projects, and Harbor responds to an unknown project with an empty grant."""
         return ()
 
 
@@ -156,13 +156,13 @@ class Robots:
         self._context = context
         self._project = project
         self._maker: Mapping[str, Any] | None = None
-        """The upstream robot as the list shows it, if it is one and is in it."""
+        """The upstream robot in the list, if the upstream secret is a robot's and the list has it."""
         self.name_max = NAME_MAX - len(f"{project}+")
         self._auth = Basic(field_of(context, "username").get_secret_value(), field_of(context, "password"))
 
     @property
     def place(self) -> str:
-        """The server, and the project where it is one."""
+        """The server, and the project if there is one."""
         return f"{self._server} {self._project}".rstrip()
 
     def at(self, place: str) -> Robots | None:
@@ -171,7 +171,7 @@ class Robots:
         return Robots(self._definition, self._context, project) if server == self._server else None
 
     def tokens(self) -> Mapping[str, str]:
-        """All robots of the project or the system, page by page; without the prefix that Harbor gives their names."""
+        """All robots of the project or the system, page by page, without Harbor's prefix in their names."""
         query = (
             f"Level=project,ProjectID={self._project_id(self._project)}" if self._project else "Level=system"
         )
@@ -195,7 +195,7 @@ class Robots:
     def create(self, name: str) -> NamedToken:
         """Create a robot that pulls.
 
-        The maker's permissions are checked first: one that may create but not delete would fail a week later.
+        The creator's permissions are checked first. If it may create but not delete, the run would fail a week later.
         """
         self._check_maker()
         answer = self._create(name, effect="")
@@ -245,8 +245,9 @@ class Robots:
             self._check_scope(f"/project/{self._project_id(project)}", f"the project {project}", needed)
 
     def _check_own(self) -> None:
-        """Check a maker that is a robot of the system: by its own entry in the list, since the question below knows no robots there."""
-        if self._maker is None:  # a user, whom Harbor lets list these robots only as an administrator
+        """Check a creator that is a system robot by its own entry in the list. The permission request below does not support
+        robots there."""
+        if self._maker is None:  # a user: Harbor lets only an administrator list these robots
             return
         held = {
             (access.get("resource"), access.get("action"))
@@ -259,7 +260,7 @@ class Robots:
     def _check_scope(self, scope: str, where: str, needed: tuple[tuple[str, str], ...]) -> None:
         query = (("scope", scope), ("relative", "true"))
         answer = self._send("GET", "users/current/permissions", query=query)
-        if answer.status != 200:  # noqa: PLR2004 - an older Harbor, or a proxy; then creating tells
+        if answer.status != 200:  # noqa: PLR2004 - an older Harbor, or a proxy; the creation will show
             return
         held = {(item.get("resource"), item.get("action")) for item in answer.mappings()}
         self._check_held(held, where, needed)
@@ -315,14 +316,14 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
 
 
 def _denied(answer: Answer) -> bool:
-    """Whether it is the refusal that the read-only mode and missing permissions share."""
+    """Whether this is the refusal that the read-only mode and missing permissions share."""
     return answer.status == 403 and answer.code() == "DENIED"  # noqa: PLR2004
 
 
 def _bare(name: str) -> str:
-    """The name that a robot was given, without what Harbor puts before it.
+    """The name that the robot was created with, without Harbor's prefix.
 
-    That is a prefix (``robot$`` by default) and, for the robot of a project, the project's name and ``+``.
+    The prefix is ``robot$`` by default. For the robot of a project, the project's name and ``+`` follow it.
     """
     _, plus, after = name.rpartition("+")
     return after if plus else name[max(name.find("regcred-"), 0) :]

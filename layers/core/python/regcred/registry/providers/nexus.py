@@ -83,13 +83,13 @@ class NexusProvider:
             provider=self.name,
             logins=(Login(token.username, token.secret, definition.keys(definition.hosts)),),
             issued_at=issued_at,
-            # Its own next turn comes two periods from now; half of that is when the other user's turn is.
+            # Its own next turn is in two periods. Half of that time is the other user's turn.
             expires_at=issued_at + 2 * timedelta(days=definition.period_days),
             revocation_id=token.id,
         )
 
     def revoke(self, definition: NexusDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """Give both users passwords that nobody knows, and end the pull tokens of the old ones."""
+        """Set unknown passwords for both users, and end the pull tokens of the old passwords."""
         lock_users(_Users(definition, context), definition.pair())
         return Revoked.YES
 
@@ -114,14 +114,14 @@ class _Users:
         self._expect(answer, user, "asked to set a password", ok=(204,))
 
     def lock_out(self, user: str, password: SecretStr) -> None:
-        """Disable a user, which ends its API keys and pull tokens, set a new password and enable it again."""
+        """Disable a user, which ends its API keys and pull tokens. Then set a new password and enable the user again."""
         found = self._find(user)
         self._put(user, {**found, "status": "disabled"})
         self.set_password(user, password)
         self._put(user, {**found, "status": "active"})
 
     def _find(self, user: str) -> dict[str, Any]:
-        """The user as Nexus describes it. The search is by the beginning of the name."""
+        """The user from Nexus. The search matches the start of the name."""
         query = (("userId", user), ("source", "default"))
         answer = transport.send("GET", self._url, auth=self._auth, query=query)
         self._expect(answer, user, "asked for a user", ok=(200,))

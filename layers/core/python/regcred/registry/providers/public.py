@@ -18,7 +18,7 @@ class PublicDefinition(BaseDefinition):
     """The registry's hosts as they stand in image names, as in [registry.k8s.io]."""
 
     def needs_credential(self) -> bool:
-        """It does not."""
+        """It needs none."""
         return False
 
 
@@ -31,33 +31,33 @@ class McrDefinition(BaseDefinition):
     """Its hosts as they stand in image names."""
 
     def needs_credential(self) -> bool:
-        """It does not: https://mcr.microsoft.com is anonymous."""
+        """It needs none: https://mcr.microsoft.com is anonymous."""
         return False
 
 
 class PublicProvider:
-    """Mints nothing."""
+    """Creates nothing."""
 
     name = "public"
     model: type[PublicDefinition | McrDefinition] = PublicDefinition
 
     def mint(self, definition: BaseDefinition, context: MintContext) -> NoReturn:
-        """There is nothing to mint.
+        """Always fail, because there is nothing to create.
 
         Raises:
-            MissingError: Always; ask ``needs_credential`` of the definition first.
+            MissingError: Always. Check ``needs_credential`` of the definition first.
         """
         raise MissingError(
             f"{context.reference} is public: it needs no credential, so workloads need no annotation for it"
         )
 
     def revoke(self, definition: BaseDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """There is nothing to end."""
+        """Do nothing, because there is nothing to end."""
         return Revoked.UNSUPPORTED
 
 
 class McrProvider(PublicProvider):
-    """Mints nothing."""
+    """Creates nothing."""
 
     name = "mcr"
     model = McrDefinition

@@ -31,7 +31,7 @@ from regcred.registry.upstream import field_of
 ALGORITHM = "TC3-HMAC-SHA256"
 ASSERTION_LIFETIME = timedelta(minutes=10)
 SESSION_SECONDS = 900
-"""The role is needed for one call."""
+"""The role is needed for one call only."""
 
 _REGION = re.compile(r"[a-z]{2,4}-[a-z]+(-[a-z0-9]+)?")
 _INSTANCE = re.compile(r"tcr-[a-z0-9]+")
@@ -39,7 +39,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{3,48}")
 _ROLE = re.compile(r"qcs::cam::uin/(\d+):roleName/[A-Za-z0-9._-]+")
 _CODE_FORM = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,80}")
 _CLOCK = "AuthFailure.SignatureExpire"
-"""Tencent takes timestamps within five minutes of its own time."""
+"""Tencent accepts timestamps within five minutes of its own time."""
 _TRANSIENT = ("RequestLimitExceeded", "InternalError", "ServiceUnavailable")
 
 
@@ -143,17 +143,17 @@ Its permissions:
         }
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """The instance's hosts, where a key is used: no identity then binds it to the project."""
+        """The instance's hosts if a key is used, because then no identity ties the login to the project."""
         return self.hosts() if self.auth == "key" else ()
 
     def upstream_fields(self) -> dict[str, str]:
-        """The API key, where one is used."""
+        """The API key, if one is used."""
         if self.auth == "federated":
             return {}
         return {"secret_id": "a sub-account's SecretId", "secret_key": "its SecretKey"}
 
     def api_domain(self) -> str:
-        """Where the API answers (https://www.tencentcloud.com/document/api/1051/45128: ``tcr.intl.tencentcloudapi.com``)."""
+        """The API's address (https://www.tencentcloud.com/document/api/1051/45128: ``tcr.intl.tencentcloudapi.com``)."""
         return "intl.tencentcloudapi.com" if self.international else "tencentcloudapi.com"
 
     def hosts(self) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ Its permissions:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """Who signs."""
+    """The credentials that sign."""
 
     id: str
     secret: SecretStr
@@ -205,7 +205,7 @@ class TencentProvider:
     def revoke(
         self, definition: TencentDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """Tencent Cloud ends long-term tokens only."""
+        """Do nothing: Tencent Cloud can only end long-term tokens."""
         return Revoked.UNSUPPORTED
 
 
@@ -244,7 +244,7 @@ def _key(definition: TencentDefinition, context: MintContext) -> ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One call of Tencent's API; ``key`` None where the parameters themselves prove who asks."""
+    """One call of Tencent's API. ``key`` is None if the parameters themselves identify the caller."""
 
     service: str
     action: str
@@ -255,7 +255,7 @@ class _Call:
     key: ApiKey | None
 
     def send(self, now: datetime) -> Answer:
-        """Sign it by this time, and send it."""
+        """Sign the request with this time, and send it."""
         host = f"{self.service}.{self.domain}"
         body = json.dumps(self.parameters, separators=(",", ":"))
         key = self.key
@@ -273,7 +273,7 @@ class _Call:
 
 
 def _response(call: _Call, *, now: datetime, what: str, remedy: str) -> dict[str, Any]:
-    """What Tencent responds, asked a second time by its own clock where ours is wrong."""
+    """Tencent's response. If our clock is wrong, the request is repeated with Tencent's time."""
     answer = call.send(now)
     fields = _fields(answer, what=what, remedy=remedy)
     theirs = transport.server_time(answer)
