@@ -245,8 +245,7 @@ class Robots:
             self._check_scope(f"/project/{self._project_id(project)}", f"the project {project}", needed)
 
     def _check_own(self) -> None:
-        """Check a creator that is a system robot by its own entry in the list. The permission request below does not support
-        robots there."""
+        """Check a creator that is a system robot by its own list entry. The request below does not know such robots."""
         if self._maker is None:  # a user: Harbor lets only an administrator list these robots
             return
         held = {
