@@ -1,8 +1,8 @@
-"""What an answer of HashiCorp Vault or OpenBao means. Only this module reads the servers' texts. Pure.
+"""The meaning of responses from HashiCorp Vault and OpenBao. Only this module reads the servers' texts. Pure.
 
 Statuses: https://developer.hashicorp.com/vault/api-docs#http-status-codes and https://openbao.org/api-docs/#http-status-codes.
-Neither server has codes for causes, only texts, so the words below are compared. Each says in which file of the servers'
-sources it stands; both servers share these files (hashicorp/vault and openbao/openbao).
+Neither server has codes for causes. There are only texts, so the texts below are compared. Each one names its file in the
+servers' sources. Both servers share these files (hashicorp/vault and openbao/openbao).
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from requests import codes
 from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError, TransientError
 
 _CONFLICT = "check-and-set parameter did not match"  # builtin kv: path_data.go
-_STARTING = "Upgrading from non-versioned"  # builtin kv: upgrade.go; a mount that was just made, or a server just started
+_STARTING = "Upgrading from non-versioned"  # builtin kv: upgrade.go; the mount or server has just started
 _NO_LEADER = (
-    "local node not active but active cluster node not found",  # http/handler.go, before anything is forwarded
+    "local node not active but active cluster node not found",  # http/handler.go, before a request is forwarded
     "is in standby mode",  # sdk/helper/consts/error.go, ErrStandby; returned before a request is handled
     "node is not the leader",  # hashicorp/raft: ErrNotLeader, returned before an entry is added to the log
 )
-"""A node that does not lead and knows no leader: nothing was written. "leadership lost while committing log" is none of these."""
+"""The node does not lead and knows no leader, so nothing was written. "leadership lost while committing log" is not in this
+list."""
 
-# Not "exceed" alone: there is "deadline exceeded", too. vault/request_handling.go, physical/raft, helper/jsonutil.
+# Not "exceed" alone, because of "deadline exceeded". vault/request_handling.go, physical/raft, helper/jsonutil.
 _TOO_LARGE = ("too large", "exceeds", "exceeded maximum", "exceeded the maximum")
 
-_STS = "error making upstream request"  # builtin/credential/aws/path_login.go: what STS answered, or that it did not
+_STS = "error making upstream request"  # builtin/credential/aws/path_login.go: the response of STS, or its absence
 _STS_STATUS = re.compile(r"received error code (\d{3}) from STS")
 _STS_CODE = re.compile(r"<Code>([A-Za-z.]{1,100})</Code>")
 _STS_PASSING = frozenset(
@@ -53,9 +54,10 @@ _REASONS = {
     "(iss)": "its issuer is not the one set there",
     "permission denied": "there is no such sign-in method; apply the platform's declaration",
 }
-"""Why a sign-in was refused, by a word of the answer; the first that fits. A remedy depends on it, no decision does.
+"""Why a sign-in was refused, by a text in the response. The first match counts. It selects a remedy, but no decision.
 
-builtin/credential/aws/path_login.go and header validation in it; hashicorp/vault-plugin-auth-jwt: path_login.go, claims.go; cap/jwt.
+builtin/credential/aws/path_login.go and its header validation; hashicorp/vault-plugin-auth-jwt: path_login.go, claims.go;
+cap/jwt.
 """
 
 _STRANGE = "the answer is not one of Vault's; is something else at this address, or a proxy in between?"
@@ -71,11 +73,11 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 class NotSentError(TransientError):
-    """The server has certainly not acted on the request, so any request may be repeated."""
+    """The server has certainly not processed the request, so any request may be repeated."""
 
 
 class NoLeaderError(NotSentError):
-    """A node does not lead, and knows no node that does: an election is on, or there is no majority."""
+    """A node does not lead and knows no leader: an election is in progress, or there is no majority."""
 
 
 class RefusedTokenError(RefusedError):
@@ -83,11 +85,11 @@ class RefusedTokenError(RefusedError):
 
 
 def failure(response: requests.Response, where: str) -> RegcredError | None:
-    """What went wrong, by status and the known words of Vault and OpenBao; None for a good answer and a plain 404.
+    """The error of a response, from its status and known texts; None for a success and for a plain 404.
 
     Args:
-        response: The answer. Its body is looked at and never repeated.
-        where: Beginning of the error text: which request it was.
+        response: The response. Its body is read, but never repeated.
+        where: The start of the error text: the request.
     """
     status = response.status_code
     if status < codes.bad_request:
@@ -103,18 +105,18 @@ def failure(response: requests.Response, where: str) -> RegcredError | None:
 
 
 def errors(response: requests.Response) -> list[str] | None:
-    """The server's own error texts; None if the answer has none, so that something else than Vault gave it."""
+    """The server's own error texts. None if there are none, so the response is not from Vault."""
     found = (_json(response) or {}).get("errors")
     return [str(error) for error in found] if isinstance(found, list) else None
 
 
 def text(response: requests.Response) -> str:
-    """The error texts of a failure as one; empty for a good answer."""
+    """The error texts of a failure as one string; empty for a success."""
     return "" if response.ok else " ".join(errors(response) or ())
 
 
 def retry_after(response: requests.Response) -> timedelta | None:
-    """How long the server, or a proxy before it, asks to wait: in seconds, or until a date.
+    """How long the server, or a proxy in front of it, asks to wait. The header has seconds or a date.
 
     Contract: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
     """
@@ -122,7 +124,7 @@ def retry_after(response: requests.Response) -> timedelta | None:
     if _SECONDS.fullmatch(asked):
         return timedelta(seconds=int(asked))
     try:
-        # Measured by the server's own clock, since ours may differ.
+        # Measured with the server's own clock, because ours may differ.
         until, now = (parsedate_to_datetime(value) for value in (asked, response.headers.get("Date", "")))
         return max(until - now, timedelta())
     except (TypeError, ValueError):
@@ -153,7 +155,7 @@ def _bad_sign_in(response: requests.Response, where: str) -> RegcredError | None
 
 
 def _bad_sts(said: str, where: str) -> RegcredError:
-    """STS is down or throttles, which passes; or it refused the signature, which does not."""
+    """STS is down or throttles, which is temporary; or it refused the signature, which is permanent."""
     status, code = _STS_STATUS.search(said), _STS_CODE.search(said)
     passing = code is not None and code[1] in _STS_PASSING
     if status and status[1].startswith("4") and status[1] != "429" and not passing:
@@ -218,7 +220,7 @@ def _is_answer(response: requests.Response) -> bool:
     body = _json(response)
     if body is None:
         return False
-    # The answer of identity/oidc/introspect is that of RFC 7662, without Vault's envelope.
+    # The response of identity/oidc/introspect follows RFC 7662, without Vault's envelope.
     return any(name in body for name in ("request_id", "data", "auth")) or isinstance(
         body.get("active"), bool
     )

@@ -1,8 +1,8 @@
-"""Vault's own events over a WebSocket: which documents of the mount were written. HashiCorp Vault Enterprise only.
+"""Vault's own events over a WebSocket: the documents of the mount that were written. HashiCorp Vault Enterprise only.
 
-Vault CE and OpenBao refuse the handshake (404; 403 without a policy on the path): then there is only the poll.
-The token's policies must let it read the path of the subscription, and hold the capability ``subscribe`` on the path that an event
-is about: see infra/vault/policies/sync-events.hcl and project-reader-events.hcl.
+Vault CE and OpenBao refuse the handshake (404; 403 without a policy on the path). Then sync only polls. The token's policies
+must allow it to read the path of the subscription, and need the capability ``subscribe`` on the path of an event: see
+infra/vault/policies/sync-events.hcl and project-reader-events.hcl.
 Contract: https://developer.hashicorp.com/vault/docs/concepts/events
 """
 
@@ -23,30 +23,30 @@ from regcred.errors import RegcredError
 from regcred.vault.http import Server
 
 PATH = "/v1/sys/events/subscribe/kv-v2%2F*?json=true"
-"""All events of KV v2: writes, deletions, destructions and changes of metadata are types of their own."""
+"""All events of KV v2. Writes, deletions, destructions and changes of metadata have separate types."""
 
 EVERYTHING = ""
-"""Yielded instead of a path when anything may have been missed."""
+"""Yielded instead of a path when changes may have been missed."""
 
 REFUSED = frozenset({403, 404})
-"""The handshake answers of servers without events, or without the right to them."""
+"""The handshake statuses of servers without events, or without the right to them."""
 
 EVENT_MAX = 64 * 1024
-"""The longest event to read, in bytes. Usual events have less than 2 kB. A longer one ends the connection."""
+"""The maximum size of an event in bytes. Usual events have less than 2 kB. A longer one ends the connection."""
 
 PING = 30.0
-"""Seconds between pings; a connection that does not answer them is dead."""
+"""Seconds between pings. A connection without a response to them is broken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait before another connection, shortened at random by up to a half."""
+    """How long to wait before the next connection, shortened at random by up to a half."""
 
     first: timedelta = timedelta(seconds=1)
-    """After a connection that broke; doubled each time until one is made."""
+    """After a broken connection. It doubles each time until a connection succeeds."""
     longest: timedelta = timedelta(minutes=2)
     refused: timedelta = timedelta(hours=1)
-    """After a refusal: the server has no events; it may be replaced one day."""
+    """After a refusal: the server has no events, but an upgrade may add them."""
 
 
 async def changes(
@@ -61,13 +61,13 @@ async def changes(
 
     Args:
         server: Where Vault is.
-        token: Gives the token for a new connection; is called for each.
+        token: Returns the token for a new connection. Called for each connection.
         mount: The KV v2 mount.
         patience: How long to wait between connections.
         told: Called with the state of the connection: ``refused``, ``broken`` or ``connected``.
     """
     wait = patience.first
-    # aiohttp follows a redirect, and would send the token to wherever it leads.
+    # aiohttp follows redirects, and would send the token to the new address.
     tracing = aiohttp.TraceConfig()
     tracing.on_request_redirect.append(_refuse_redirect)
     async with aiohttp.ClientSession(trust_env=True, trace_configs=[tracing]) as http:
@@ -116,7 +116,7 @@ async def _pause(span: timedelta) -> None:
 
 
 def changed_path(message: str | bytes, mount: str) -> str | None:
-    """The path of the document that an event is about, relative to the mount; None if it is of another mount or unreadable.
+    """The path of an event's document, relative to the mount; None if it belongs to another mount or is unreadable.
 
     Args:
         message: The event, a CloudEvent in JSON.

@@ -1,7 +1,7 @@
-"""The HTTP edge to HashiCorp Vault and OpenBao: one session that signs requests, tries again, and types every failure.
+"""The HTTP client for HashiCorp Vault and OpenBao: one session that adds the token, retries, and raises typed errors.
 
-hvac shapes the requests, but has no retries, loses the headers of failures and puts answers into its error texts. So it is given
-this session, which raises :mod:`regcred.errors` itself. Statuses:
+hvac builds the requests. But it does not retry, drops the headers of failures, and repeats responses in its error texts. So it
+uses this session, which raises :mod:`regcred.errors` itself. Statuses:
 https://developer.hashicorp.com/vault/api-docs#http-status-codes and https://openbao.org/api-docs/#http-status-codes
 """
 
@@ -34,40 +34,40 @@ from regcred.vault import answers
 from regcred.vault.answers import NoLeaderError, NotSentError, RefusedTokenError
 
 ATTEMPTS = 4
-"""The most attempts for a request after transient failures."""
+"""The maximum number of tries after transient failures."""
 
 FLOOR = 0.2
-"""Shortest wait before the second attempt, in seconds, doubled each time; OpenBao's Retry-After may be 0."""
+"""The shortest wait before the second try, in seconds. It doubles each time. OpenBao's Retry-After may be 0."""
 
 ELECTION = 15.0
-"""How long after the last good answer a request waits for a new leader, in seconds. A node that steps down stays away for ten."""
+"""How long after the last success a request waits for a new leader, in seconds. A node that steps down pauses for ten."""
 
 ELECTION_ATTEMPTS = 12
-"""The most attempts for a request while there is no leader."""
+"""The maximum number of tries while there is no leader."""
 
 LONGEST = 2.0
-"""The longest back-off before another attempt, in seconds."""
+"""The longest back-off before another try, in seconds."""
 
 PATIENCE = 5.0
-"""The longest wait for another attempt, in seconds. If a server asks for more, the caller decides."""
+"""The longest wait before another try, in seconds. If a server asks for more, the caller decides."""
 
 REPLICATION = 0.25
-"""How long a conflict waits where a standby may have answered the read before it, in seconds."""
+"""How long to wait after a conflict if a standby may have answered the read before it, in seconds."""
 
 IDLE = 60.0
-"""How long connections may be idle and still be used, in seconds: a check-and-set write over one that was forgotten is lost."""
+"""How long idle connections are reused, in seconds. A check-and-set write over a dropped connection is lost."""
 
 INDEX_LIFE = 30.0
-"""How long a standby is asked for a state that the client has seen, in seconds. Replication takes milliseconds."""
+"""How long to retry a standby that lacks a state which the client has seen, in seconds. Replication takes milliseconds."""
 
 HOPS = 4
-"""The most nodes that one request asks while they redirect."""
+"""The maximum number of nodes that one request follows through redirects."""
 
 ANSWER_MAX = 16 * 1024 * 1024
-"""The largest answer to read, in bytes. A document has at most 1 MiB; a list of 100,000 names has some MB."""
+"""The maximum size of a response in bytes. A document has at most 1 MiB; a list of 100,000 names has some MB."""
 
 ANSWER_SECONDS = 60.0
-"""How long one answer may take to arrive in all, in seconds."""
+"""The maximum time for a complete response, in seconds."""
 
 THREADS = 32
 """How many connections stay open: one for each thread that sends at the same time."""
@@ -81,16 +81,16 @@ _NAMESPACE = re.compile(r"[!-~]*")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where Vault is, and how to reach it."""
+    """The address of Vault, and how to connect to it."""
 
     addr: str
     """``https://vault.example.com:8200``."""
     namespace: str = ""
     """Vault Enterprise and OpenBao namespaces."""
     ca_file: str = ""
-    """A file of PEM certificates of a private authority; empty for the usual ones."""
+    """A file of PEM certificates of a private authority; empty for the default ones."""
     timeout: tuple[float, float] = (3.05, 10.0)
-    """Seconds to connect, and between two bytes of the answer."""
+    """Seconds to connect, and between two bytes of the response."""
 
     def __post_init__(self) -> None:
         try:
@@ -101,7 +101,7 @@ class Server:
                 and url.port != 0
                 and _HOST.fullmatch(url.hostname or "")
             )
-        except ValueError:  # brackets that are left open; a port that is no number, or too large
+        except ValueError:  # an unclosed bracket; a port that is not a number or is too large
             good = False
         if not good:
             raise MalformedError(
@@ -117,7 +117,7 @@ class Server:
 
 
 Around = Callable[[], AbstractContextManager[None]]
-"""What is entered while an answer is waited for, all attempts together: the command line tells the person of it."""
+"""The context manager around a request with all its tries. The command line uses it to inform the person."""
 
 
 class TokenSource(Protocol):
@@ -127,14 +127,14 @@ class TokenSource(Protocol):
         """The token to send."""
 
     def refused(self, token: SecretStr) -> bool:
-        """Record that the server refused this token. Returns whether another token may work."""
+        """Record that the server refused this token. Return whether another token may work."""
 
 
 class VaultSession(requests.Session):
     """A session that carries the token and raises typed errors.
 
-    404 answers of Vault itself are returned, since only the caller knows whether absence is an error.
-    Raises what :class:`regcred.vault.interface.KeyValue` says, and ConflictError, MalformedError for writes.
+    Vault's own 404 responses are returned, since only the caller knows whether absence is an error. Raises the errors of
+    :class:`regcred.vault.interface.KeyValue`, and ConflictError, MalformedError for writes.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class VaultSession(requests.Session):
         super().__init__()
         self._around = around
         self.auth = _no_netrc
-        # What is compressed can't be bounded before it is unpacked, and neither server compresses.
+        # The size of compressed data is unknown before it is unpacked, and neither server compresses.
         self.headers["Accept-Encoding"] = "identity"
         self.mount("https://", _BoundedAdapter(pool_maxsize=THREADS))
         self.mount("http://", _BoundedAdapter(pool_maxsize=THREADS))
@@ -162,13 +162,13 @@ class VaultSession(requests.Session):
         self._lock = threading.Lock()
         self._used = self._well = clock()
         self._index = ("", 0.0)
-        self._standbys = True  # until an answer without an index shows that there are none
+        self._standbys = True  # until a response without an index shows that there are none
         self._surroundings: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     def request(  # type: ignore[override] # hvac passes all but these two by keyword
         self, method: str, url: str, headers: Mapping[str, str] | None = None, **kwargs: Any
     ) -> requests.Response:
-        """Send a request, again where that may help, and return a good answer or a 404 of Vault's."""
+        """Send a request, with retries where they may help. Return a success or a 404 from Vault."""
         with self._around():
             return self._request(method, url, headers, kwargs)
 
@@ -192,14 +192,14 @@ class VaultSession(requests.Session):
                 attempt += 1
 
     def _limit(self, error: TransientError, wait: float) -> int:
-        """How often to send: more while a leader is elected, but not at each request again where there is none for long."""
+        """How often to try: more during an election, but not for every request while there is no leader for long."""
         electing = isinstance(error, NoLeaderError) and self._clock() + wait < self._well + ELECTION
         return ELECTION_ATTEMPTS if electing and self._attempts == ATTEMPTS else self._attempts
 
     def merge_environment_settings(  # type: ignore[override] # the stubs name more types than hvac sends
         self, url: str, *given: Any
     ) -> dict[str, Any]:
-        """The proxy and the authorities for a server, looked up once: requests asks the environment at every request."""
+        """The proxy and the certificates for a server, looked up once. requests would read the environment every time."""
         parts = urlsplit(url)
         server = (parts.scheme, parts.netloc)
         if server not in self._surroundings:
@@ -211,7 +211,7 @@ class VaultSession(requests.Session):
         if token:
             headers["X-Vault-Token"] = token.get_secret_value()
         if index := self._seen():
-            # On writes too: a standby of OpenBao compares a check-and-set with its own, older state before it forwards.
+            # On writes too: a standby of OpenBao first compares a check-and-set with its own, older state.
             headers[_INDEX] = index
         return headers
 
@@ -225,10 +225,10 @@ class VaultSession(requests.Session):
             and _INDEX in headers
             and answers.errors(response) == []
         ):
-            # A standby of OpenBao has not yet seen what we have; HashiCorp Vault never gets here, it knows no such header.
+            # This standby of OpenBao lacks a state that we have seen. HashiCorp Vault has no such header.
             response = self._transport(method, url, headers | _FORWARD, kwargs, where)
         if response.status_code == codes.bad_request and _INDEX in answers.text(response):
-            # The server was restored or replaced: the index is of another life of it.
+            # The server was restored or replaced, so the index belongs to an earlier instance.
             self._index = ("", 0.0)
             del headers[_INDEX]
             response = self._transport(method, url, headers, kwargs, where)
@@ -243,10 +243,11 @@ class VaultSession(requests.Session):
     def _follow(
         self, method: str, url: str, headers: Mapping[str, str], kwargs: Mapping[str, Any], where: str
     ) -> requests.Response:
-        """Send a request to the node that a standby names, which may have stood down itself by then.
+        """Send a request to the node that a standby names. That node may have stepped down by then.
 
         Raises:
-            NotSentError: the nodes still name each other after :data:`HOPS`; a standby that redirects does nothing else.
+            NotSentError: the nodes still name each other after :data:`HOPS`. A standby that redirects has not processed the
+                request.
         """
         for _ in range(HOPS):
             response = self._transport(method, url, headers, kwargs, where)
@@ -256,7 +257,7 @@ class VaultSession(requests.Session):
         raise NotSentError(f"{where}: the nodes send on to each other; a new leader is being elected")
 
     def _remember(self, index: str) -> None:
-        """Keep the newest state that an answer has shown: later answers, also of other nodes, must not be older."""
+        """Remember the newest state in a response. Later responses, also from other nodes, must not be older."""
         with self._lock:
             self._standbys = bool(index)
             if index and _position(index) >= _position(self._seen()):
@@ -285,7 +286,7 @@ class VaultSession(requests.Session):
         except requests.Timeout:
             raise TransientError(f"{where}: {self._server.addr} did not answer in time") from None
         except requests.ConnectionError as error:
-            # Only a connection that could not be made proves that nothing was sent.
+            # Only a failed connection proves that nothing was sent.
             reason = getattr(error.args[0] if error.args else None, "reason", None)
             kind = NotSentError if isinstance(reason, NewConnectionError) else TransientError
             raise kind(f"{where}: the connection to {self._server.addr} failed") from None
@@ -298,7 +299,7 @@ class VaultSession(requests.Session):
             raise TransientError(f"{where}: no usable answer ({type(error).__name__})") from None
 
     def _close_idle(self) -> None:
-        """Close connections that were idle while a Lambda was frozen: a firewall may have dropped them."""
+        """Close connections that were idle while a Lambda was frozen. A firewall may have dropped them."""
         with self._lock:
             now = self._clock()
             if now - self._used >= IDLE:
@@ -315,11 +316,11 @@ class VaultSession(requests.Session):
 
 
 class _OverlongError(requests.RequestException):
-    """An answer is more than is read."""
+    """A response is larger than the limit."""
 
 
 class _BoundedAdapter(HTTPAdapter):
-    """Reads each answer whole, so that the connection can be used again, but no more of it than the bounds."""
+    """Reads each response completely, so that the connection can be reused, but only up to the limits."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """See :meth:`requests.adapters.BaseAdapter.send`."""
@@ -335,12 +336,12 @@ class _BoundedAdapter(HTTPAdapter):
                 response.close()
                 raise _OverlongError
             parts.append(part)
-        response._content = b"".join(parts)  # noqa: SLF001 - where requests keeps what it has read
+        response._content = b"".join(parts)  # noqa: SLF001 - where requests keeps the content
         return response
 
 
 def _position(index: str) -> int:
-    """The place of a state in the log: ``base64({"cluster": …, "value": "37"})`` on OpenBao; -1 if it can't be told."""
+    """The position of a state in the log: ``base64({"cluster": …, "value": "37"})`` on OpenBao; -1 if unknown."""
     try:
         return int(json.loads(b64decode(index))["value"])
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -348,13 +349,13 @@ def _position(index: str) -> int:
 
 
 def _repeatable(error: TransientError, kwargs: Mapping[str, Any]) -> bool:
-    """Whether a second attempt is safe. Only a check-and-set write that may have been applied is not."""
+    """Whether a retry is safe. Only a check-and-set write that may have been applied is not."""
     body = kwargs.get("json") or {}
     return isinstance(error, NotSentError) or "cas" not in body.get("options", {})
 
 
 def _wait(attempt: int, asked: timedelta | None) -> float:
-    """Seconds before the next attempt: what was asked for, but no less than our own back-off, and spread."""
+    """Seconds before the next try: the requested wait, but at least our own back-off, and randomized."""
     floor: float = min(FLOOR * 2 ** (attempt - 1), LONGEST)
     return max(floor, asked.total_seconds() if asked else 0.0) * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
 
@@ -365,7 +366,7 @@ def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def client(server: Server, session: VaultSession) -> hvac.Client:
-    """Make an hvac client over our session; it reads nothing from the environment.
+    """Create an hvac client over our session. It reads nothing from the environment.
 
     Raises:
         MalformedError: the CA file can't be read, or holds no certificate.
@@ -384,7 +385,7 @@ def client(server: Server, session: VaultSession) -> hvac.Client:
 
 
 def without_namespace(vault: hvac.Client) -> Adapter:
-    """An adapter that asks the root namespace, by the same session and so with the same token."""
+    """An adapter for requests to the root namespace. It uses the same session and therefore the same token."""
     adapter = type(vault.adapter).from_adapter(vault.adapter)
     adapter.namespace = None
     return adapter

@@ -17,11 +17,11 @@ from regcred.vault.interface import Document
 from regcred.vault.login import Tokens, VaultLogin
 
 MOUNT = "regcred"
-"""The mount's usual path."""
+"""The default path of the mount."""
 
 
 def utc_now() -> datetime:
-    """The time, aware."""
+    """The current time, timezone-aware."""
     return datetime.now(UTC)
 
 
@@ -34,15 +34,15 @@ def connect(
     sleep: Callable[[float], None] = time.sleep,
     around: Around = nullcontext,
 ) -> VaultKeyValue:
-    """Open a mount. Nothing is sent yet: it signs in at the first request, and again before the token expires.
+    """Open a mount. Nothing is sent yet. It signs in at the first request, and again before the token expires.
 
     Args:
-        server: Where Vault is.
+        server: The address of Vault.
         login: How to sign in.
         mount: The path of the KV v2 mount.
-        now: The clock.
-        sleep: Waits between attempts, in seconds.
-        around: Entered while an answer is waited for.
+        now: Returns the time.
+        sleep: Waits between tries, in seconds.
+        around: A context manager around each request.
     """
     return VaultKeyValue(signed_in(server, login, now=now, sleep=sleep, around=around), mount=mount)
 
@@ -55,13 +55,13 @@ def signed_in(
     sleep: Callable[[float], None] = time.sleep,
     around: Around = nullcontext,
 ) -> hvac.Client:
-    """An hvac client that signs in when it needs to, and whose requests raise :mod:`regcred.errors`."""
+    """An hvac client that signs in when needed. Its requests raise :mod:`regcred.errors`."""
     anonymous = client(server, VaultSession(server, sleep=sleep, around=around))
     return client(server, VaultSession(server, Tokens(login, anonymous, now), sleep=sleep, around=around))
 
 
 class VaultKeyValue:
-    """:class:`regcred.vault.interface.KeyValue` over hvac. Safe for threads."""
+    """:class:`regcred.vault.interface.KeyValue` over hvac. Thread-safe."""
 
     def __init__(self, vault: hvac.Client, *, mount: str = MOUNT) -> None:
         self._kv = vault.secrets.kv.v2
@@ -120,7 +120,7 @@ class VaultKeyValue:
 
 
 def _or_none(call: Callable[..., Any], path: str, **kwargs: Any) -> Any:
-    """The answer, or None where Vault itself said that there is nothing (the session types every other failure)."""
+    """The response, or None if Vault itself says that there is nothing. The session raises every other failure."""
     try:
         return call(path, **kwargs)
     except InvalidPath:

@@ -1,6 +1,6 @@
-"""Signing in to Vault: a class per method, and the token they give, kept until shortly before it expires.
+"""Sign-in to Vault: a class per method, and the token, which is kept until shortly before it expires.
 
-No method imports an SDK: what a cloud or a cluster gives comes from a callable that the wiring passes in.
+No method imports an SDK. The wiring passes a function that returns what a cloud or a cluster provides.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ RENEW_SHARE = 1 / 3
 """The last share of a token's life, in which the client fetches a new one."""
 
 TRUSTED = timedelta(seconds=30)
-"""The age under which a refusal can't be due to an expired token, but only to a missing permission."""
+"""Below this age of the token, a refusal is due to a missing permission and not to expiry."""
 
 RETRY = timedelta(seconds=10)
-"""How long a valid token is used after the fetch of a new one failed."""
+"""How long to use a valid token after the fetch of a new one failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +38,25 @@ class VaultToken:
     value: SecretStr
     issued_at: datetime
     expires_at: datetime | None = None
-    """None if it does not say (a person's token)."""
+    """None if Vault reports no expiry (a person's token)."""
 
 
 class VaultLogin(Protocol):
     """One way to sign in.
 
-    Raises: RefusedError: Vault does not accept the identity. TransientError: Vault, or the identity's issuer,
-    can't be reached. MissingError: There is nothing to sign in with; the text says what to do.
+    Raises: RefusedError: Vault does not accept the identity. TransientError: Vault, or the identity's issuer, can't be reached.
+    MissingError: There are no credentials to sign in with; the text has the remedy.
     """
 
     def login(self, client: hvac.Client, now: datetime) -> VaultToken:
-        """Sign in over a client without a token."""
+        """Sign in with a client that has no token."""
 
 
 @dataclass(frozen=True, slots=True)
 class JwtLogin:
     """Sign in with a signed JWT at an ``auth/jwt`` mount.
 
-    In a cluster the JWT is the projected ServiceAccount token (:func:`token_file`); in a Lambda it is that of AWS STS
+    In a cluster the JWT is the projected ServiceAccount token (:func:`token_file`). In a Lambda it is the token from AWS STS
     GetWebIdentityToken for the function's role.
     Contract: https://developer.hashicorp.com/vault/api-docs/auth/jwt#jwt-login
     """
@@ -64,7 +64,7 @@ class JwtLogin:
     mount: str
     role: str
     jwt: Callable[[], SecretStr]
-    """Called at each sign-in, since such tokens live for minutes."""
+    """Called at each sign-in, since such tokens live only for minutes."""
 
     def login(self, client: hvac.Client, now: datetime) -> VaultToken:
         """See :class:`VaultLogin`."""
@@ -91,9 +91,9 @@ class AwsIamLogin:
     mount: str
     role: str
     keys: Callable[[], AwsKeys]
-    """Called at each sign-in; the keys stay here, only the signature is sent."""
+    """Called at each sign-in. The keys stay here; only the signature is sent."""
     server_id: str = ""
-    """The value of X-Vault-AWS-IAM-Server-ID that the mount wants: it keeps a signature from being used elsewhere."""
+    """The value of X-Vault-AWS-IAM-Server-ID that the mount requires. It prevents the use of a signature elsewhere."""
     region: str = "us-east-1"
     """Must be the ``sts_region`` of the mount; us-east-1 means the global endpoint, as on the server."""
 
@@ -128,19 +128,19 @@ class AwsIamLogin:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogin:
-    """Use a token that somebody else has fetched: that of a person at the command line."""
+    """Use an existing token, such as that of a person at the command line."""
 
     value: Callable[[], SecretStr]
 
-    def login(self, client: hvac.Client, now: datetime) -> VaultToken:  # noqa: ARG002 - there is nothing to ask
+    def login(self, client: hvac.Client, now: datetime) -> VaultToken:  # noqa: ARG002 - no request is needed
         """See :class:`VaultLogin`."""
         return VaultToken(self.value(), issued_at=now)
 
 
 def token_file(path: Path) -> Callable[[], SecretStr]:
-    """A callable that reads a projected token again each time, because the kubelet replaces it before it expires.
+    """A function that reads a projected token at each call, because the kubelet replaces it before it expires.
 
-    The callable raises MissingError if the file can't be read, MalformedError if it is empty.
+    It raises MissingError if the file can't be read, MalformedError if it is empty.
     """
 
     def read() -> SecretStr:
@@ -159,9 +159,9 @@ def token_file(path: Path) -> Callable[[], SecretStr]:
 
 
 def cli_token(environ: Mapping[str, str], home: Path) -> Callable[[], SecretStr]:
-    """A callable that finds a person's token where the ``vault`` and ``bao`` commands look: VAULT_TOKEN, ~/.vault-token.
+    """A function that finds a person's token where the ``vault`` and ``bao`` commands look: VAULT_TOKEN, ~/.vault-token.
 
-    The callable raises MissingError if there is none, MalformedError if it can't be one; token helpers are not asked.
+    It raises MissingError if there is none, MalformedError if it is invalid. Token helpers are not used.
     """
 
     def find() -> SecretStr:
@@ -185,9 +185,9 @@ def cli_token(environ: Mapping[str, str], home: Path) -> Callable[[], SecretStr]
 
 
 class Tokens:
-    """The token of one identity: fetched when first needed, kept over warm invocations, replaced before it expires.
+    """The token of one identity. It is fetched at the first use, kept over warm invocations, and replaced before it expires.
 
-    Safe for threads: one signs in, the others wait for it.
+    Thread-safe: one thread signs in while the others wait for it.
     """
 
     def __init__(self, login: VaultLogin, client: hvac.Client, now: Callable[[], datetime]) -> None:
@@ -203,7 +203,7 @@ class Tokens:
         """The token to send.
 
         Raises:
-            RegcredError: what :class:`VaultLogin` says, if there is none that still lives.
+            RegcredError: the errors of :class:`VaultLogin`, if no valid token is left.
         """
         with self._lock:
             now = self._now()
@@ -214,10 +214,10 @@ class Tokens:
             return self._token.value
 
     def refused(self, token: SecretStr) -> bool:
-        """Sign in once more if a refusal may be the token's fault; answer whether there is another token now.
+        """Sign in again if the token may be the cause of a refusal. Return whether there is a new token.
 
         Raises:
-            RegcredError: what :class:`VaultLogin` says.
+            RegcredError: the errors of :class:`VaultLogin`.
         """
         with self._lock:
             now = self._now()
@@ -229,7 +229,7 @@ class Tokens:
             return self._token is None or self._token.value != token
 
     def _first(self, now: datetime) -> VaultToken:
-        """Sign in, but not before the time that the server has asked to wait until: many threads may be here in turn."""
+        """Sign in, but not before the server allows it. Many threads may reach this in turn."""
         if self._asked_to_wait and self._next_try and now < self._next_try:
             raise TransientError(str(self._asked_to_wait), retry_after=self._next_try - now)
         self._asked_to_wait = self._next_try = None
@@ -245,7 +245,7 @@ class Tokens:
             self._token = self._login.login(self._client, now)
             self._next_try = None
         except RegcredError as error:
-            # The old token still lives: use it, and fail only when it is gone.
+            # The old token is still valid: use it, and fail only after it expires.
             asked = error.retry_after if isinstance(error, TransientError) else None
             self._next_try = now + max(RETRY, asked or RETRY)
 
@@ -273,7 +273,7 @@ def _token(answer: Any, now: datetime) -> VaultToken:
 
 
 def sts_host(region: str) -> str:
-    """The host of a region's STS; us-east-1 means the global endpoint, as in Vault."""
+    """The host of a region's STS. us-east-1 means the global endpoint, as in Vault."""
     if region == "us-east-1":
         return "sts.amazonaws.com"
     return f"sts.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"

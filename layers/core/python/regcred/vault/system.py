@@ -1,4 +1,4 @@
-"""The documents of the system registry, and the people behind its logins, in Vault or OpenBao."""
+"""The documents of the system registry, and the people who sign in to it, in Vault or OpenBao."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ R = TypeVar("R", bound=Record)
 CONFIG = "system/config"
 KEYS = "system/keys"
 CAS_ATTEMPTS = 8
-"""How often a change is tried against other writers before it gives up."""
+"""How often a change is tried when other writers interfere."""
 
 NAME_SECONDS = 60.0
-"""How long the name of a group is kept. Who is in it is always read."""
+"""How long the name of a group is cached. Its members are always read."""
 
 NAMES_MAX = 10_000
 
 GROUPS_MAX = 1000
-"""Groups of one person that are looked at."""
+"""The maximum number of one person's groups that are checked."""
 
 
 def ended_path(owner: str) -> str:
-    """Where it stands which logins of a project, or of people, have ended early."""
+    """The path of the logins of a project, or of people, that were ended early."""
     return f"system/ended/{owner if owner.startswith('_') else check_label(owner, field='project')}"
 
 
 def used_path(project: str) -> str:
-    """Where it stands which identity tokens of a project were used."""
+    """The path of a project's used identity tokens."""
     return f"system/used/{check_label(project, field='project')}"
 
 
@@ -53,10 +53,10 @@ class SystemRecords:
     kv: KeyValue
 
     def config(self) -> SystemConfig:
-        """How the system registry is set up.
+        """The configuration of the system registry.
 
         Raises:
-            MissingError: it never was.
+            MissingError: it has not been set up.
         """
         found = self.read(CONFIG, SystemConfig)[0]
         if found is None:
@@ -64,27 +64,27 @@ class SystemRecords:
         return found
 
     def keys(self) -> SystemKeys:
-        """The public keys; none if there are none yet."""
+        """The public keys; empty if there are none."""
         return self.read(KEYS, SystemKeys)[0] or SystemKeys()
 
     def project(self, project: str) -> ProjectPolicy | None:
-        """What a project may use; None if there is no such project."""
+        """What a project may use; None if the project does not exist."""
         return self.read(project_path(project), ProjectPolicy)[0]
 
     def ended(self, owner: str) -> EndedLogins:
-        """Which logins have ended early."""
+        """The logins that were ended early."""
         return self.read(ended_path(owner), EndedLogins)[0] or EndedLogins()
 
     def change_ended(self, owner: str, change: Callable[[EndedLogins], EndedLogins]) -> None:
-        """Change that by check-and-set.
+        """Change the ended logins with check-and-set.
 
         Raises:
-            TransientError: others wrote each time.
+            TransientError: other writers won every time.
         """
         self._change(ended_path(owner), EndedLogins, lambda old: change(old or EndedLogins()))
 
     def remember_once(self, owner: str, digest: str, *, until: float, now: float) -> bool:
-        """Remember that an identity token was used; False if it was before. Times are seconds since the epoch."""
+        """Remember a used identity token. Return False if it was used before. Times are seconds since the epoch."""
         first = True
 
         def change(old: UsedTokens | None) -> UsedTokens | None:
@@ -96,7 +96,7 @@ class SystemRecords:
         return first
 
     def read(self, path: str, model: type[R]) -> tuple[R | None, int]:
-        """A document and its version; None and the version to write over if there is none."""
+        """A document and its version. If there is none: None, and the version for a first write."""
         document = self.kv.read(path)
         if document is None:
             return None, self.kv.version(path)
@@ -121,7 +121,7 @@ class SystemRecords:
 
 
 def _subject(identity_token: str) -> str:
-    """The subject of an identity token that Vault has checked: the id of an entity."""
+    """The subject of an identity token that Vault has verified: the ID of an entity."""
     claims = identity_token.split(".")[1]
     try:
         return str(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["sub"])
@@ -130,7 +130,7 @@ def _subject(identity_token: str) -> str:
 
 
 def _name(entity: Mapping[str, Any]) -> str:
-    """The name by which a person signs in, or else that of the entity, which Vault may have made up."""
+    """The name with which a person signs in, or else the entity's name, which Vault may have generated."""
     aliases = entity.get("aliases") or [{}]
     return str(aliases[0].get("name") or entity.get("name") or "")
 
@@ -147,10 +147,10 @@ class VaultPeople:
     client_id: str
     """The ``aud`` of identity tokens that are meant for the token server."""
     _names: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
-    """By a group's id, when its name was read, and the name."""
+    """By a group's ID: when its name was read, and the name."""
 
     def introspect(self, identity_token: str) -> Person | None:
-        """Whose identity token this is, or None if Vault does not vouch for it."""
+        """The person of this identity token, or None if Vault does not confirm it."""
         answer = self.client.adapter.post(
             "/v1/identity/oidc/introspect", json={"token": identity_token, "client_id": self.client_id}
         )
@@ -160,7 +160,7 @@ class VaultPeople:
         return None if entity is None else Person(str(entity["id"]), _name(entity))
 
     def groups(self, entity: str) -> frozenset[str] | None:
-        """The names of the groups of an entity, inherited ones too; None if it is gone or disabled."""
+        """The names of an entity's groups, including inherited ones; None if it is deleted or disabled."""
         found = self._entity(entity)
         if found is None:
             return None

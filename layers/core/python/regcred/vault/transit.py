@@ -1,6 +1,6 @@
-"""Signatures by Vault's transit engine: the key is made there and never leaves it.
+"""Signatures by Vault's transit engine. The key is created there and never leaves it.
 
-Contract: https://developer.hashicorp.com/vault/api-docs/secret/transit#sign-data (OpenBao answers alike).
+Contract: https://developer.hashicorp.com/vault/api-docs/secret/transit#sign-data (the same in OpenBao).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class TransitSigner:
     """Signs with one key of a transit engine (type ``ecdsa-p256``).
 
     Args:
-        client: Signed in; its adapter translates errors to ours.
-        mount: Where the engine is.
+        client: Signed in. Its adapter raises our errors.
+        mount: The mount path of the engine.
         key: The name of the key.
     """
 
@@ -31,14 +31,14 @@ class TransitSigner:
     key: str
 
     def sign(self, data: bytes, *, version: int = 0) -> str:
-        """The signature of data as JWS has it, base64url without padding.
+        """The signature of data in the form for JWS, base64url without padding.
 
         Args:
-            data: What to sign; hashed with SHA-256 there.
+            data: What to sign. Vault hashes it with SHA-256.
             version: The version of the key; the newest if 0.
 
         Raises:
-            RegcredError: what :class:`regcred.vault.interface.KeyValue` raises.
+            RegcredError: the errors of :class:`regcred.vault.interface.KeyValue`.
         """
         body = {
             "input": base64.b64encode(data).decode(),

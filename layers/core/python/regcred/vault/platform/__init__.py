@@ -1,6 +1,6 @@
 """The platform in Vault or OpenBao: mount, policies, sign-in methods, groups and quotas, declared, compared and repaired.
 
-``plan`` compares, ``apply`` repairs. Nothing that is not named ``regcred-…`` or lies in the mount is touched.
+``plan`` compares, ``apply`` repairs. Everything outside the mount whose name does not start with ``regcred-`` is left alone.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ __all__ = [
 
 
 def plan_platform(vault: hvac.Client, platform: Platform) -> list[PlatformStep]:
-    """What differs from the declaration and from ``platform/projects``; nothing is changed.
+    """Compare Vault with the declaration and with ``platform/projects``. Nothing is changed.
 
     Args:
-        vault: A client that may read all of it (policy ``regcred-platform-operator``).
-        platform: What shall be.
+        vault: A client that may read everything (policy ``regcred-platform-operator``).
+        platform: The declaration.
 
     Returns:
-        The steps that would repair it, deletions last; empty if all is as declared.
+        The steps that repair Vault, deletions last; empty if everything is as declared.
 
     Raises:
-        RegcredError: what :class:`regcred.vault.interface.KeyValue` says; MalformedError for a broken project.
+        RegcredError: the errors of :class:`regcred.vault.interface.KeyValue`; MalformedError for a broken project.
     """
     server, platform = _open(vault, platform)
     known = server.clusters() | set(platform.declaration.clusters)
@@ -64,18 +64,18 @@ def plan_platform(vault: hvac.Client, platform: Platform) -> list[PlatformStep]:
 
 
 def apply_platform(vault: hvac.Client, platform: Platform, *, prune: bool = False) -> list[PlatformStep]:
-    """Make Vault as declared. What is right already is left alone, so a second run does nothing.
+    """Change Vault to match the declaration. A second run does nothing.
 
     Args:
         vault: See :func:`plan_platform`.
         platform: See :func:`plan_platform`.
-        prune: Whether to delete what is named as ours but not declared: clusters and projects that are gone.
+        prune: Whether to delete our resources that are no longer declared, such as those of removed clusters and projects.
 
     Returns:
-        What was done.
+        The actions that were done.
 
     Raises:
-        RegcredError: as :func:`plan_platform`; what was done before stays, so run it again.
+        RegcredError: as :func:`plan_platform`. Earlier actions stay done, so run it again.
     """
     return carry_out(_open(vault, platform)[0], plan_platform(vault, platform), prune=prune)
 
@@ -83,11 +83,11 @@ def apply_platform(vault: hvac.Client, platform: Platform, *, prune: bool = Fals
 def ensure_project(vault: hvac.Client, platform: Platform, project: str) -> list[PlatformStep]:
     """Set up one project: its policies, its groups, and the clusters that ``platform/projects/P`` lets read it.
 
-    Call it after each change of that document. Where only members change, ``regcred-platform-admin`` is enough. A
-    cluster that has no entity yet is passed over, and joins when it is set up (:func:`apply_platform`).
+    Call it after each change of that document. If only members change, ``regcred-platform-admin`` is enough. A cluster without
+    an entity is skipped. It joins when it is set up (:func:`apply_platform`).
 
     Returns:
-        What was done.
+        The actions that were done.
     """
     server, platform = _open(vault, platform)
     policy = _store(vault, platform).project(project)
@@ -98,22 +98,22 @@ def ensure_project(vault: hvac.Client, platform: Platform, project: str) -> list
 def ensure_cluster(
     vault: hvac.Client, platform: Platform, cluster: str, trust: ClusterTrust
 ) -> list[PlatformStep]:
-    """Set up the sign-in of one cluster, or exchange its keys.
+    """Set up the sign-in of one cluster, or replace its keys.
 
     Returns:
-        What was done.
+        The actions that were done.
     """
     server, platform = _open(vault, platform)
     return _ensure(server, desired_cluster(with_cluster(platform, cluster, trust), cluster))
 
 
 def with_cluster(platform: Platform, cluster: str, trust: ClusterTrust) -> Platform:
-    """A platform that knows one cluster more."""
+    """A platform with one more cluster."""
     return platform.with_declaration(clusters={**platform.declaration.clusters, cluster: trust})
 
 
 def _open(vault: hvac.Client, platform: Platform) -> tuple[PlatformServer, Platform]:
-    """The server, and the platform as it is in the client's namespace."""
+    """The server, and the platform in the client's namespace."""
     platform = platform.within(str(vault.adapter.namespace or ""))
     return PlatformServer(vault, quotas=platform.has_quotas), platform
 

@@ -19,16 +19,16 @@ from regcred.errors import MalformedError, MissingError
 from regcred.vault.records.document import Label, malformed, written
 
 POLICIES = ("console", "dispatch", "platform-admin", "platform-operator", "rotate", "sync", "token")
-"""Policies that exist once."""
+"""Policies that exist once per platform."""
 
 PROJECT_POLICIES = ("project-admin", "project-reader")
 """Policies that exist per project."""
 
 EVENT_POLICIES = ("project-reader-events", "sync-events")
-"""Policies that only servers with events take; the first exists per project."""
+"""Policies for servers with events only. The first one exists per project."""
 
 _VERSION = re.compile(r"# Version ([0-9]{1,9})\b")
-"""The first line of a policy that comes with Regcred; a change of the policy raises the number."""
+"""The first line of a policy that comes with Regcred. A change of the policy increases the number."""
 
 _Pem = Annotated[
     str,
@@ -186,26 +186,26 @@ class Platform:
     """The namespace that all of it is in (Vault Enterprise, OpenBao)."""
 
     def policy(self, name: str, *, project: str = "") -> str:
-        """A policy's HCL with the mount and the project filled in."""
+        """A policy's HCL with the mount and the project inserted."""
         return Template(self.policies[name]).substitute(mount=self.declaration.mount.path, project=project)
 
     @property
     def has_quotas(self) -> bool:
-        """Whether quotas are part of the platform."""
+        """Whether the platform includes quotas."""
         enabled = self.declaration.quotas.enabled
         return not self.namespace if enabled is None else enabled
 
     def with_declaration(self, **changes: object) -> Platform:
-        """A copy with other parts in the declaration."""
+        """A copy with changes in the declaration."""
         return replace(self, declaration=self.declaration.model_copy(update=changes))
 
     def within(self, namespace: str) -> Platform:
-        """A copy that is in a namespace."""
+        """A copy in a namespace."""
         return replace(self, namespace=namespace.strip("/"))
 
 
 def default_directory() -> Path:
-    """Where the declaration that comes with Regcred lies: in the package, or beside it in a checkout."""
+    """The folder of the declaration that comes with Regcred: in the package, or beside it in a checkout."""
     package = Path(__file__).parent
     shipped = package / "files"
     return shipped if shipped.is_dir() else package.parents[5] / "infra" / "vault"
@@ -215,19 +215,19 @@ def load(directory: Path) -> Platform:
     """Read a declaration and its policies.
 
     Args:
-        directory: A folder with ``platform.yaml``, and with ``policies/*.hcl`` if the user has policies of their own.
+        directory: A folder with ``platform.yaml``, and with ``policies/*.hcl`` if the user has modified policies.
 
     Raises:
-        MissingError: a file is missing; names it.
+        MissingError: a file is missing; names the file.
         MalformedError: names the file and the field.
     """
-    import yaml  # noqa: PLC0415 - only the command line has it
+    import yaml  # noqa: PLC0415 - only the command line installs it
 
     path = directory / "platform.yaml"
     try:
         content = yaml.safe_load(_text(path)) or {}
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        # All but the first are what PyYAML's constructors do where a tag does not fit its value, or nothing ends.
+        # All but the first come from PyYAML's constructors, for a tag that does not fit its value, or for endless nesting.
         raise MalformedError(f"{path}: is not YAML", field="platform.yaml") from None
     try:
         declaration = Declaration.model_validate(content)
@@ -238,7 +238,7 @@ def load(directory: Path) -> Platform:
 
 
 def _policies(folder: Path, *, own: bool) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The policies' texts, and what is to be said of copies in a folder of the user's."""
+    """The texts of the policies, and notes about copies in the user's folder."""
     shipped_folder = default_directory() / "policies"
     names = (*POLICIES, *PROJECT_POLICIES, *EVENT_POLICIES)
     policies = {name: _policy(shipped_folder / f"{name}.hcl") for name in names}
@@ -269,7 +269,7 @@ def _version(policy: str) -> int:
 
 
 def _policy(path: Path) -> str:
-    """A policy's text. What it leaves to fill in is checked here, before anything is written."""
+    """A policy's text. Its placeholders are checked here, before anything is written."""
     text = _text(path)
     template = Template(text)
     known = {"mount", "project"} if path.stem.startswith("project-") else {"mount"}

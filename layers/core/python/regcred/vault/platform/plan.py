@@ -1,4 +1,4 @@
-"""What Vault must hold for a platform, and the steps from what it holds to that; pure."""
+"""What Vault must contain for a platform, and the steps to get there; pure."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from regcred.vault.platform.resource import Resource, ResourceKind, State
 from regcred.vault.platform.undeclared import foreign
 
 PREFIX = "regcred-"
-"""Everything outside the mount that is ours is named so."""
+"""The prefix of everything of ours outside the mount."""
 
 CLUSTER = f"{PREFIX}cluster-"
-"""Prefix of a cluster's entity and of its sign-in method."""
+"""The prefix of a cluster's entity and of its sign-in method."""
 
 LAMBDA_JWT = f"{PREFIX}lambda"
-"""The sign-in method of the Lambdas by JWT."""
+"""The Lambdas' sign-in method by JWT."""
 
 LAMBDA_IAM = f"{PREFIX}lambda-iam"
-"""The sign-in method of the Lambdas by IAM."""
+"""The Lambdas' sign-in method by IAM."""
 
 SYNC_ROLE = "sync"
 """The role of a cluster's sign-in method."""
 
 CONSOLE_ROLE = "console"
-"""The role of the console, where it runs in the cluster, or on Lambda."""
+"""The console's role, in a cluster or on Lambda."""
 
 TOKEN_ROLE = "token"  # noqa: S105 - the name of a role
-"""The role of the system registry's token server, where it runs in the cluster, or on Lambda."""
+"""The role of the system registry's token server, in a cluster or on Lambda."""
 
 
 class Verb(StrEnum):
-    """What an action does."""
+    """The kind of change that an action makes."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -56,9 +56,9 @@ class PlatformStep:
     verb: Verb
     resource: Resource
     values: Mapping[str, Any]
-    """All that shall be set; empty for a deletion."""
+    """All values to set; empty for a deletion."""
     changed: tuple[str, ...] = ()
-    """The names of the values that differ, for an update."""
+    """The names of the differing values, for an update."""
 
     def __str__(self) -> str:
         changed = f" ({', '.join(self.changed)})" if self.changed else ""
@@ -66,11 +66,11 @@ class PlatformStep:
 
 
 def plan(current: State, desired: State) -> list[PlatformStep]:
-    """The steps from ``current`` to ``desired``, in an order that works; empty if nothing differs.
+    """The steps from ``current`` to ``desired``, in a working order; empty if nothing differs.
 
     Args:
-        current: What Vault holds of ours.
-        desired: What it shall hold. Of other values only those are compared that :func:`foreign` knows to matter.
+        current: Our resources in Vault.
+        desired: The declared resources. Other values are compared only if :func:`foreign` lists them as relevant.
     """
     actions: list[PlatformStep] = []
     for resource in sorted(desired, key=_rank):
@@ -95,7 +95,7 @@ def _rank(resource: Resource) -> tuple[int, str]:
 
 
 def desired(platform: Platform, readers: Mapping[str, Iterable[str]]) -> State:
-    """All that Vault must hold.
+    """Everything that Vault must contain.
 
     Args:
         platform: The declaration.
@@ -110,10 +110,9 @@ def desired(platform: Platform, readers: Mapping[str, Iterable[str]]) -> State:
 
 
 def desired_project(platform: Platform, project: str, readers: Iterable[str]) -> State:
-    """What Vault must hold for a project: a policy and a group each for its admins and its readers.
+    """What Vault must contain for a project: a policy and a group for its admins, and the same for its readers.
 
-    The admins are people: who they are is set elsewhere and left alone. Of the readers, those that are clusters are
-    set, and must have an entity.
+    Admins are people. They are set elsewhere and left alone. Readers that are clusters are set here, and must have an entity.
     """
     state: dict[Resource, Mapping[str, Any]] = {}
     for policy in PROJECT_POLICIES:
@@ -139,7 +138,7 @@ def project_group(project: str, policy: str) -> str:
 
 
 def desired_cluster(platform: Platform, cluster: str) -> State:
-    """What Vault must hold for a cluster: a sign-in method of its own, and the entity that its sync signs in as."""
+    """What Vault must contain for a cluster: its own sign-in method, and the entity that its sync signs in as."""
     trust, name = platform.declaration.clusters[cluster], f"{CLUSTER}{cluster}"
     role = _jwt_role(platform, "sync", audience=trust.audience) | {"bound_subject": trust.subject}
     if platform.declaration.events:
@@ -169,7 +168,7 @@ def _web_roles(platform: Platform, method: str, trust: ClusterTrust) -> State:
 
 
 def _lambda_roles(trust: LambdaTrust | LambdaIamTrust) -> dict[str, list[str]]:
-    """By role, the IAM roles that may sign in; those that run nowhere are left out."""
+    """By role, the IAM roles that may sign in. Roles of parts that are not deployed are left out."""
     roles = {
         "dispatch": trust.dispatch,
         "rotate": trust.rotate,
@@ -254,7 +253,7 @@ def _jwt_role(platform: Platform, policy: str, *, audience: str) -> dict[str, An
 
 
 def _token(platform: Platform, policy: str) -> dict[str, Any]:
-    """Batch tokens: nothing is stored per sign-in, and who leaves a group loses its rights at once all the same."""
+    """Batch tokens: a sign-in stores nothing, and yet a person who leaves a group loses its rights at once."""
     ttl = platform.declaration.tokens.ttl_seconds
     return {
         "token_type": "batch",
@@ -266,7 +265,7 @@ def _token(platform: Platform, policy: str) -> dict[str, Any]:
 
 
 def _sts_endpoint(region: str) -> str:
-    """The endpoint that a client of the region signs for; without it Vault asks the global one, which refuses that signature."""
+    """The endpoint that a client of the region signs for. Otherwise Vault uses the global one, which refuses that signature."""
     return f"https://{sts_host(region)}" if region else ""
 
 
@@ -276,7 +275,7 @@ def _sign_in_quota(platform: Platform, method: str) -> State:
 
 
 def _quota(platform: Platform, name: str, path: str, rate: int) -> State:
-    """A quota, as the root namespace has it: its path begins with the namespace that it is for."""
+    """A quota in the root namespace. Its path begins with the namespace that it limits."""
     if not platform.has_quotas:
         return {}
     namespace = f"{platform.namespace}/" if platform.namespace else ""
@@ -285,5 +284,5 @@ def _quota(platform: Platform, name: str, path: str, rate: int) -> State:
 
 
 def quota_prefix(namespace: str) -> str:
-    """What the names of a namespace's quotas begin with: all quotas of a server share one list."""
+    """The prefix of the names of a namespace's quotas, because all quotas of a server share one list."""
     return f"regcred.{namespace.replace('/', '.')}." if namespace else PREFIX

@@ -1,4 +1,4 @@
-"""The kinds of things that a platform has in Vault, and their names; pure."""
+"""The kinds of resources that a platform has in Vault, and their names; pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class ResourceKind(StrEnum):
-    """A kind of thing in Vault, in the order in which they must be made."""
+    """A kind of resource in Vault, in the order of creation."""
 
     MOUNT = "secrets engine"
     MOUNT_CONFIG = "settings of the secrets engine"
@@ -28,7 +28,7 @@ class ResourceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One thing in Vault. A role's name is ``<method>/<role>``; an alias is named as its entity."""
+    """One resource in Vault. A role's name is ``<method>/<role>``. An alias has the name of its entity."""
 
     kind: ResourceKind
     name: str
@@ -38,4 +38,4 @@ class Resource:
 
 
 State = Mapping[Resource, Mapping[str, Any]]
-"""What is, or shall be, set. Members of groups and targets of aliases are names here, not ids."""
+"""The current or the declared values. Members of groups and targets of aliases are names here, not IDs."""

@@ -1,4 +1,4 @@
-"""Reading what Vault holds of a platform, and carrying out a plan; the only part that talks to the server.
+"""Reads a platform's resources in Vault, and carries out a plan. Only this module calls the server.
 
 Contracts: https://developer.hashicorp.com/vault/api-docs/system and /identity; OpenBao serves the same paths.
 """
@@ -20,26 +20,26 @@ from regcred.vault.platform.resource import Resource, ResourceKind
 
 
 class PlatformServer:
-    """One server's view, read when asked for and kept: make a new one after a change by others."""
+    """One server's state, read on demand and cached. Create a new view after a change by others."""
 
     def __init__(self, vault: hvac.Client, *, quotas: bool = True) -> None:
         self._vault = vault
-        # Quotas are in the root namespace, whatever namespace they are for.
+        # Quotas are in the root namespace, whatever namespace they limit.
         self._root = without_namespace(vault)
         self._quotas = quotas
 
     @property
     def namespace(self) -> str:
-        """The namespace that everything but the quotas is in; empty for none."""
+        """The namespace of everything but the quotas; empty for none."""
         return str(self._vault.adapter.namespace or "").strip("/")
 
     def observe(self, wanted: Iterable[Resource]) -> dict[Resource, Mapping[str, Any]]:
-        """What Vault holds of the wanted resources; those that it does not hold are left out."""
+        """The wanted resources that exist in Vault."""
         found = ((resource, self._read(resource)) for resource in wanted)
         return {resource: values for resource, values in found if values is not None}
 
     def ours(self) -> list[Resource]:
-        """All resources outside the mount that are named as ours, and the roles of our sign-in methods."""
+        """All resources outside the mount with our prefix, and the roles of our sign-in methods."""
         methods = [name for name in self._methods if name.startswith(PREFIX)]
         resources = [Resource(ResourceKind.METHOD, name) for name in methods]
         resources += [
@@ -60,7 +60,7 @@ class PlatformServer:
         return resources
 
     def has_documents(self, mount: str) -> bool:
-        """Whether the mount is there, and is one that can hold documents."""
+        """Whether the mount exists and can store documents."""
         return (self._mounts.get(mount) or {}).get("type") == "kv"
 
     def clusters(self) -> frozenset[str]:
@@ -72,9 +72,9 @@ class PlatformServer:
         """Carry out one action.
 
         Raises:
-            ConflictError: a secrets engine or sign-in method of this name is of another type.
-            MalformedError: the server refused it; names the action.
-            RegcredError: what :mod:`regcred.vault.http` raises.
+            ConflictError: a secrets engine or sign-in method with this name has another type.
+            MalformedError: the server refused the action; names the action.
+            RegcredError: the errors of :mod:`regcred.vault.http`.
         """
         try:
             if action.verb is Verb.DELETE:
@@ -86,7 +86,7 @@ class PlatformServer:
                 f"to {action}: the server refused it{_remedy(action)} ({error}); what was done before stays",
                 field=error.field,
             ) from None
-        # What was made may be named by the next action.
+        # The next action may refer to the new resource.
         for cache in ("_methods", "_mounts", "_entities"):
             self.__dict__.pop(cache, None)
 
@@ -104,7 +104,7 @@ class PlatformServer:
             case ResourceKind.ALIAS:
                 self._write_alias(action.resource.name, values)
             case ResourceKind.ROLE if _loses_unique_ids(action):
-                # Vault takes no change of this value from true to false, only a new role.
+                # Vault can't change this value from true to false. It needs a new role.
                 self._vault.adapter.delete(f"/v1/{_path(action.resource)}")
                 self._post(_path(action.resource), values)
             case ResourceKind.ENTITY:
@@ -115,7 +115,7 @@ class PlatformServer:
             case ResourceKind.QUOTA:
                 self._root.post(f"/v1/{_path(action.resource)}", json=dict(values))
             case ResourceKind.GROUP:
-                # Only what differs: who may set members need not be allowed to set policies.
+                # Send only differences: a person who may set members may not be allowed to set policies.
                 changed = {name: values[name] for name in action.changed or values}
                 self._post(_path(action.resource), self._group_body(action.resource, changed))
             case _:
@@ -175,7 +175,7 @@ class PlatformServer:
         return self._root if resource.kind is ResourceKind.QUOTA else self._vault.adapter
 
     def _other_aliases(self, entity: str) -> list[str]:
-        """Ids of aliases that let somebody else than the cluster's own sign-in method sign in as the cluster."""
+        """IDs of aliases that let a sign-in method other than the cluster's own sign in as the cluster."""
         held = self._get(f"identity/entity/name/{entity}") or {}
         own = self._methods.get(entity, {}).get("accessor")
         return sorted(alias["id"] for alias in held.get("aliases") or () if alias["mount_accessor"] != own)
@@ -266,7 +266,7 @@ def _remedy(action: PlatformStep) -> str:
 
 
 def carry_out(server: PlatformServer, actions: Iterable[PlatformStep], *, prune: bool) -> list[PlatformStep]:
-    """Carry out actions in order; deletions only with ``prune``. Returns those that were carried out."""
+    """Carry out actions in order; deletions only with ``prune``. Return the actions that were carried out."""
     done = []
     for action in actions:
         if action.verb is not Verb.DELETE or prune:

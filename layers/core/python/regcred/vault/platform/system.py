@@ -1,6 +1,7 @@
-"""What the system registry needs in Vault beside its documents: a transit engine with two keys, and identity tokens for people.
+"""The system registry's resources in Vault besides its documents: a transit engine, and identity tokens for people.
 
-Contracts: https://developer.hashicorp.com/vault/api-docs/secret/transit, .../secret/identity/tokens; OpenBao serves the same paths.
+Contracts: https://developer.hashicorp.com/vault/api-docs/secret/transit, .../secret/identity/tokens; OpenBao serves the same
+paths.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ from regcred.vault.platform.plan import PREFIX
 from regcred.vault.platform.resource import Resource, ResourceKind, State
 
 TRANSIT = "regcred-transit"
-"""Where the transit engine is mounted."""
+"""The mount path of the transit engine."""
 
 ACCESS_KEY = "access"
-"""The key that signs access tokens; registries trust it."""
+"""The key that signs access tokens. Registries trust it."""
 
 LOGIN_KEY = "logins"
-"""The key that signs logins; the token server alone trusts it."""
+"""The key that signs logins. Only the token server trusts it."""
 
 CLIENT_ID = "regcred-system"
-"""The audience of people's identity tokens, and the name of the role and of the key that make them."""
+"""The audience of people's identity tokens. The role and the key that create them have the same name."""
 
 IDENTITY_TOKEN_SECONDS = 300
 
 
 PLATFORM_ADMINS = f"{PREFIX}platform-admins"
-"""The group of those who may push community images and set up the system registry."""
+"""The group of people who may push community images and set up the system registry."""
 
 
 def desired_system(platform: Platform) -> State:
-    """What Vault must hold for the system registry; nothing where it is not used."""
+    """What Vault must contain for the system registry; nothing if it is not used."""
     if not platform.declaration.system_registry:
         return {}
     policy = f"{PREFIX}platform-admin"
@@ -59,7 +60,7 @@ def desired_system(platform: Platform) -> State:
             "client_id": CLIENT_ID,
             "ttl": IDENTITY_TOKEN_SECONDS,
         },
-        # Who is in it is set elsewhere: they are people.
+        # Its members are people, and are set elsewhere.
         Resource(ResourceKind.GROUP, PLATFORM_ADMINS): {"policies": [policy]},
     }
 
@@ -76,10 +77,10 @@ class SystemPlatform:
         return {int(version): str(values["public_key"]) for version, values in versions.items()}
 
     def identity_token(self) -> SecretStr:
-        """A token that says who the user is, for the token server alone.
+        """A token that identifies the user to the token server only.
 
         Raises:
-            RefusedError: no policy of the user's token allows it: the user is in no group of a project.
+            RefusedError: no policy of the user's token allows it, because the user is in no project's group.
         """
         found = self._get(f"identity/oidc/token/{CLIENT_ID}")
         if not found:
@@ -89,11 +90,11 @@ class SystemPlatform:
         return SecretStr(str(found["token"]))
 
     def rotate(self, key: str) -> None:
-        """Make a new version of a key."""
+        """Create a new version of a key."""
         self._post(f"{TRANSIT}/keys/{key}/rotate", {})
 
     def retire(self, key: str, *, below: int) -> None:
-        """Let no version below this one sign any longer."""
+        """Stop versions below this one from signing."""
         self._post(
             f"{TRANSIT}/keys/{key}/config", {"min_encryption_version": below, "min_decryption_version": below}
         )

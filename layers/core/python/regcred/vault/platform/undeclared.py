@@ -1,9 +1,8 @@
-"""Values in Vault that nobody declared and that change who may sign in, or what a sign-in may do; pure.
+"""Undeclared values in Vault that change who may sign in, or what a sign-in may do; pure.
 
-A setting that we do not know may be just such a value. So every value counts that is not empty, except those that are listed
-here as harmless or as the server's own.
-Contracts: https://developer.hashicorp.com/vault/api-docs/auth/jwt, /auth/aws, /system/auth, /system/mounts and
-/system/rate-limit-quotas; OpenBao serves the same paths. The defaults are those that the servers answer.
+An unknown setting may be such a value. So every non-empty value counts, except those that are listed here as harmless or as the
+server's default. Contracts: https://developer.hashicorp.com/vault/api-docs/auth/jwt, /auth/aws, /system/auth, /system/mounts
+and /system/rate-limit-quotas; OpenBao serves the same paths. The defaults are the servers' responses.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ _DEFAULTS: Mapping[ResourceKind, Mapping[str, tuple[Any, ...]]] = {
     ResourceKind.ENTITY: {},
     ResourceKind.QUOTA: {"interval": (1,)},
 }
-"""By kind, the values that are not empty and still the server's own choice. A kind that is not here is not looked at."""
+"""By kind, non-empty values that are the server's default. Kinds that are not listed are not checked."""
 
 _IGNORED: Mapping[ResourceKind, frozenset[str]] = {
     ResourceKind.MOUNT: frozenset({"default_lease_ttl", "max_lease_ttl", "identity_token_key"}),
     ResourceKind.METHOD: frozenset({"default_lease_ttl", "max_lease_ttl", "identity_token_key"}),
     ResourceKind.MOUNT_CONFIG: frozenset(),
-    # How Vault itself signs in at AWS is set by its operators: its keys, or the role that it takes on.
+    # Vault's operators decide how Vault itself signs in to AWS: its keys, or the role that it assumes.
     ResourceKind.METHOD_CONFIG: frozenset(
         {
             "status",
@@ -48,7 +47,7 @@ _IGNORED: Mapping[ResourceKind, frozenset[str]] = {
             "disable_automated_rotation",
         }
     ),
-    # The unique id that Vault has looked up, and how people sign in by a browser.
+    # The unique ID that Vault has looked up, and how people sign in with a browser.
     ResourceKind.ROLE: frozenset({"role_id", "bound_iam_principal_id", "callback_mode", "poll_interval"}),
     ResourceKind.QUOTA: frozenset({"name", "type", "group_by"}),
 }
@@ -56,18 +55,18 @@ _IGNORED: Mapping[ResourceKind, frozenset[str]] = {
 _CHECKED: Mapping[ResourceKind, frozenset[str]] = {
     ResourceKind.ENTITY: frozenset({"policies", "disabled", "other_aliases"})
 }
-"""Kinds of which only these values matter: the others tell of its history."""
+"""Kinds for which only these values matter. The other values describe the resource's history."""
 
 _EMPTY: Mapping[type, Any] = {bool: False, int: 0, float: 0, str: "", list: [], dict: {}}
 
 
 def foreign(kind: ResourceKind, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that somebody has set and nobody declared, each with what it must be reset to.
+    """Undeclared values, each with the value to reset it to.
 
     Args:
-        kind: What it is.
-        held: What Vault holds.
-        wanted: What is declared.
+        kind: The kind of the resource.
+        held: The values in Vault.
+        wanted: The declared values.
     """
     defaults = _DEFAULTS.get(kind)
     if defaults is None:

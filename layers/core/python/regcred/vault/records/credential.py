@@ -1,4 +1,4 @@
-"""The credential in Vault: flat string fields, which other tools read too."""
+"""The credential in Vault: flat string fields, which other tools can read as well."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class CredentialRecord(BaseModel):
     @field_validator("hosts", mode="before")
     @classmethod
     def _is_a_list(cls, value: object) -> object:
-        """Read the text that lies in Vault."""
+        """Read the text from Vault."""
         if not isinstance(value, str):
             return value
         try:
@@ -70,7 +70,7 @@ class CredentialRecord(BaseModel):
         definition_version: int = 0,
         destination: str = "",
     ) -> CredentialRecord:
-        """The record of a freshly minted credential."""
+        """The record of a newly created credential."""
         first = credential.logins[0]
         return cls.model_validate(
             {
@@ -91,10 +91,10 @@ class CredentialRecord(BaseModel):
 
     @classmethod
     def parse(cls, fields: Mapping[str, str], *, path: str) -> CredentialRecord:
-        """Read the record; empty strings stand for absent times.
+        """Read the record. Empty strings mean absent times.
 
         Raises:
-            MalformedError: names the field and what is wrong with it, never its value.
+            MalformedError: names the field and its error, never its value.
         """
         try:
             return cls.model_validate({name: value for name, value in fields.items() if value})
@@ -102,7 +102,7 @@ class CredentialRecord(BaseModel):
             raise malformed(error, where=path) from None
 
     def fields(self) -> dict[str, str]:
-        """The string fields to write. This is where the secret is unwrapped: call it on the last line."""
+        """The string fields to write. They contain the secret, so call this only right before the write."""
         return {
             ".dockerconfigjson": self.dockerconfigjson.get_secret_value(),
             "username": self.username,

@@ -1,4 +1,4 @@
-"""The documents that people write: what is allowed, how a registry is reached, and what shall be done now."""
+"""The documents that people write: permissions of projects and clusters, definitions, and requests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ProjectPolicy(Declared):
     @classmethod
     def _paths_limit_hosts(cls, paths: dict[str, list[str]]) -> dict[str, list[str]]:
         for host, prefixes in paths.items():
-            _check_host(host)  # one that is misspelt would limit nothing
+            _check_host(host)  # a misspelt host would limit nothing
             for prefix in prefixes:
                 if not _PREFIX.fullmatch(prefix):
                     raise ValueError(
@@ -97,7 +97,7 @@ class ClusterGrants(Declared):
         return self
 
     def allows(self, namespace: str, project: str) -> bool:
-        """Whether a namespace may use a project. ``*`` stands for any characters, and only where ``globs`` is on."""
+        """Whether a namespace may use a project. ``*`` matches any characters, but only if ``globs`` is on."""
         return any(
             name == namespace or (self.globs and fnmatchcase(namespace, name))
             for name in self.grants.get(project, ())
@@ -131,5 +131,5 @@ class Definition(Record):
         return self.model_dump(mode="json")
 
     def fields(self) -> dict[str, str]:
-        """The document to write, whole: a definition has no defaults to leave out here."""
+        """The complete document to write. A definition has no defaults to leave out here."""
         return {DOCUMENT: self.model_dump_json()}

@@ -1,7 +1,7 @@
-"""What the documents of the mount have in common: one JSON text in one field, read into a model.
+"""The common part of the mount's documents: one JSON text in one field, parsed into a model.
 
-OpenBao refuses secrets of more than 500 keys, and audit logs hash strings but show numbers and key names. The credential
-and the upstream secret alone are no such documents.
+OpenBao refuses secrets with more than 500 keys, and audit logs hash strings but show numbers and key names. Only the credential
+and the upstream secret have another form.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ DOCUMENT = "document"
 
 
 PROBLEMS_MAX = 5
-"""Wrong fields of one document that are named; what others write may hold any number of them."""
+"""How many wrong fields of one document are named. External writers may create any number of them."""
 
 FIELD_MAX = 80
 """Characters of a field's name that are shown."""
 
 MESSAGE_MAX = 300
-"""The most characters of the message about one wrong field."""
+"""The maximum length of the message about one wrong field, in characters."""
 
 
 def written(pattern: str, what: str) -> AfterValidator:
-    """Marks a text that must have one form.
+    """Marks a string that must match a pattern.
 
     Args:
         pattern: A regular expression for the whole text.
-        what: What it is and how it is written, for the error text.
+        what: The kind of value and its form, for the error text.
     """
     form = re.compile(pattern)
 
@@ -64,11 +64,11 @@ class Record(BaseModel):
         """Read a record from a document's fields.
 
         Args:
-            fields: What the store returned.
-            path: Where it was read, for the error text.
+            fields: The fields from the store.
+            path: Its path, for the error text.
 
         Raises:
-            MalformedError: names the field and what is wrong with it, never its value.
+            MalformedError: names the field and its error, never its value.
         """
         text = fields.get(DOCUMENT)
         if text is None:
@@ -81,7 +81,7 @@ class Record(BaseModel):
             raise malformed(error, where=path) from None
 
     def fields(self) -> dict[str, str]:
-        """The document to write. Fields at their defaults are left out to keep large documents small."""
+        """The document to write. Default values are left out to keep large documents small."""
         return {DOCUMENT: self.model_dump_json(exclude_defaults=True)}
 
 
@@ -92,7 +92,7 @@ class Declared(Record):
 
 
 def malformed(error: ValidationError, *, where: str) -> MalformedError:
-    """Turn pydantic's error into one line that names each wrong field; values are never repeated."""
+    """Convert pydantic's error to one line that names each wrong field. Values are never repeated."""
     items = error.errors(include_url=False, include_input=False)
     problems = [_problem(dict(item)) for item in items[:PROBLEMS_MAX]]
     text = "; ".join(f"{field}: {message[:MESSAGE_MAX]}" for field, message in problems)
@@ -102,7 +102,7 @@ def malformed(error: ValidationError, *, where: str) -> MalformedError:
 
 
 def _problem(item: Mapping[str, Any]) -> tuple[str, str]:
-    """The field and what is wrong with it; a check of the whole document names the field itself."""
+    """The field and its error. A check of the whole document names the field itself."""
     field = ".".join(str(part)[:FIELD_MAX] for part in item["loc"] if part != "[key]")
     message = worded(item)
     if not field and item["type"] == "value_error":

@@ -1,7 +1,7 @@
-"""``history/P``: the last outcomes of each registry of a project, without a secret.
+"""``history/P``: the last outcomes of each registry in a project, without secrets.
 
-Ten thousand registries with fifty outcomes each would not fit into one document. So the outcomes of a registry are one
-short text, the document is compressed, and a project that is still too large keeps fewer outcomes of each registry.
+Ten thousand registries with fifty outcomes each would not fit into one document. So the outcomes of a registry are one short
+text, and the document is compressed. If a project is still too large, each registry keeps fewer outcomes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from regcred.vault.records.document import DOCUMENT, Record
 from regcred.vault.records.packed import deflate, inflate
 
 KEPT = 50
-"""Outcomes that are kept of each registry."""
+"""The number of outcomes kept per registry."""
 
 HISTORY_MAX = 600_000
-"""Largest document in characters. A batch reads and writes the whole, so it stays below what Vault would take."""
+"""The maximum size of the document in characters. A batch reads and writes all of it, so it is smaller than Vault's limit."""
 
 ROOM = 0.8
-"""A document that is too large is cut to this share of :data:`HISTORY_MAX`, so that not each write has to cut."""
+"""A document that is too large is cut to this share of :data:`HISTORY_MAX`, so that not every write must cut it."""
 
 _ENTRY, _FIELD = ";", ","
 
@@ -71,7 +71,7 @@ class History(Record):
         return {DOCUMENT: text}
 
     def attempts(self, registry: str) -> list[Attempt]:
-        """The outcomes of a registry, the newest first; empty if none is known or they can't be read."""
+        """The outcomes of a registry, newest first; empty if there are none or they are unreadable."""
         try:
             return _read(self.registries.get(registry, ""))
         except (ValueError, OverflowError, OSError):
@@ -81,8 +81,8 @@ class History(Record):
         """The history with one more outcome for each of these registries.
 
         Args:
-            new: By registry, its outcome.
-            known: The registries whose history is kept; that of others is dropped. None keeps all.
+            new: The outcome of each registry.
+            known: The registries whose history stays. The rest is dropped. None keeps all.
         """
         kept = {
             name: text
@@ -101,7 +101,7 @@ def _document(registries: Mapping[str, str]) -> str:
 
 
 def _cut(registries: Mapping[str, str], share: float) -> dict[str, str]:
-    """About this share of all outcomes: the same number for each registry, and below one for each only the newest."""
+    """About this share of all outcomes: the same number for each registry. Below one, only the newest of each."""
     longest = max((text.count(_ENTRY) + 1 for text in registries.values()), default=1)
     each = max(1, int(longest * share))
     cut = {name: _ENTRY.join(text.split(_ENTRY)[:each]) for name, text in registries.items()}
@@ -112,7 +112,7 @@ def _cut(registries: Mapping[str, str], share: float) -> dict[str, str]:
 
 
 def _write(attempts: list[Attempt]) -> str:
-    """The newest first; times and versions of the older ones as the distance to the one before, which compresses well."""
+    """Newest first. Times and versions of older outcomes are distances to the previous one, which compress well."""
     entries, at, version = [], 0, 0
     for attempt in attempts:
         seconds = int(attempt.at.timestamp())

@@ -1,4 +1,4 @@
-"""Which cluster has a name: pinned by its sync at the first sign-in, so that no other one acts under it by mistake."""
+"""The cluster of a name. Its sync pins it at the first sign-in, so that no other cluster uses the name by mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A project's index: the outcome for each of its registries, and how the reports of several writers become one."""
+"""A project's index: the outcome of each of its registries, and how updates of several writers are merged."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from regcred.vault.records.document import DOCUMENT, Label, Record, malformed
 from regcred.vault.records.packed import DOCUMENT_MAX, deflate, inflate
 
 PLAIN_MAX = 64_000
-"""Largest index in characters that is written as it is, so that people and other tools can read it."""
+"""The maximum size of an index in characters that is written uncompressed, for people and other tools to read."""
 
 TEXT_MAX = 5_000_000
-"""Largest index in characters before it is compressed: it bounds the memory of those who read it."""
+"""The maximum size of an index in characters before compression. It limits the memory of its readers."""
 
 ADMITTED = 0.75
-"""New registries are taken while the index is no larger than this share of what it may be: those in it can all begin to fail,
-and an entry that fails is larger."""
+"""New registries are added while the index is smaller than this share of its limit. All entries may start to fail, and a
+failing entry is larger."""
 
 RELEASED = 0.7
-"""An index that was full takes new registries again when it is smaller than this."""
+"""A full index accepts new registries again when it is smaller than this."""
 
 NAME_SHOWN = 80
-"""Characters that are shown of a name that is none."""
+"""How many characters of an invalid name are shown."""
 
 _PACKED = '{"packed":'
 
@@ -90,7 +90,7 @@ class IndexEntry(Record):
 
     @property
     def told(self) -> str:
-        """The word for its state that people are shown: a credential that was never proven is not ``ok``."""
+        """The state in the word for people. A credential that was never verified is not ``ok``."""
         unproven = self.state is State.OK and self.version and self.verified is Verified.UNKNOWN
         return "unverified" if unproven else self.state.value
 
@@ -109,12 +109,12 @@ class Index(Record):
 
     @property
     def skipped(self) -> Mapping[str, str]:
-        """The entries that can't be read, by name (as far as it is one), and why; the next write drops them."""
+        """The unreadable entries by name (if it is a valid one), and why. The next write drops them."""
         return self._skipped
 
     @classmethod
     def parse(cls, fields: Mapping[str, str], *, path: str) -> Self:
-        """Read an index, see :meth:`Record.parse`; an entry that can't be read is skipped and does not stop the others."""
+        """Read an index; see :meth:`Record.parse`. An unreadable entry is skipped and does not affect the others."""
         text = fields.get(DOCUMENT, "")
         if text.startswith(_PACKED):
             try:
@@ -133,7 +133,7 @@ class Index(Record):
 
     @classmethod
     def _parse_entries(cls, text: str, path: str) -> Self | None:
-        """The index without the entries that can't be read; None if that is not what is wrong with it."""
+        """The index without unreadable entries; None if the problem is a different one."""
         try:
             document: Any = from_json(text)
         except ValueError:
@@ -160,7 +160,7 @@ class Index(Record):
         """The document to write.
 
         Raises:
-            MalformedError: it is too large for one document.
+            MalformedError: the index is too large for one document.
         """
         if self.share > 1:
             raise MalformedError(
@@ -171,7 +171,7 @@ class Index(Record):
 
     @property
     def share(self) -> float:
-        """How large it is; 1 is the most that can be written."""
+        """Its size as a share of the limit."""
         return max(len(self._text) / TEXT_MAX, len(self._document) / DOCUMENT_MAX)
 
     @cached_property
@@ -187,7 +187,7 @@ class Index(Record):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How much the index contains about each registry if not everything fits."""
+    """How much detail the index has about each registry if not everything fits."""
 
     hosts: int
     text: int
@@ -204,7 +204,7 @@ class Cut:
 
 
 CUTS = (Cut(hosts=50, text=500), Cut(hosts=5, text=200), Cut(hosts=1, text=100), Cut(hosts=0, text=40))
-"""What is tried in turn until the index fits."""
+"""The levels of detail that are tried in turn until the index fits."""
 
 
 def _shortened(text: str, length: int) -> str:
@@ -212,21 +212,21 @@ def _shortened(text: str, length: int) -> str:
 
 
 FINAL = frozenset({State.REVOKED, State.REMOVED})
-"""States that only a newer credential ends."""
+"""States that only a newer credential can end."""
 
 REMOVED_KEPT = timedelta(days=90)
-"""How long a removed registry stays in the index, as proof for clusters that were cut off."""
+"""How long a removed registry stays in the index, as proof for clusters that were disconnected."""
 
 
 def merge(index: Index, updates: Mapping[str, IndexEntry]) -> Index:
-    """The index with ``updates`` merged in; the same object if nothing but ``changed_at`` would change.
+    """The index with ``updates`` merged in; the same object if only ``changed_at`` would change.
 
-    Monotonic by credential version, then by ``changed_at``: a late failure never hides a newer success, in
-    whatever order writers arrive. A revoked or removed version stays so, whoever reports what of it later; only the
-    error and the next attempt of such a report are taken over.
+    Merging is monotonic by credential version, then by ``changed_at``. A late failure never replaces a newer success, in any
+    order of writers. A revoked or removed version stays revoked or removed, whatever is reported about it later. Only the error
+    and the next attempt of such a report are used.
 
-    An outcome that only repeats what is told already is not written, so its time is not remembered: a report that is
-    older than the repetition, but newer than what is told, still counts. The next attempt corrects it.
+    An outcome that only repeats the current one is not written, so its time is not remembered. A report that is older than the
+    repetition, but newer than the stored outcome, still counts. The next attempt corrects it.
     """
     entries = dict(index.registries)
     for name, new in updates.items():
@@ -244,9 +244,9 @@ def merge(index: Index, updates: Mapping[str, IndexEntry]) -> Index:
 
 
 def _fitted(entries: Mapping[str, IndexEntry], old: Index) -> Index:
-    """An index that can be written: with fewer hosts and shorter texts, and as a last resort without some new entries.
+    """An index that fits: with fewer hosts and shorter texts, and as a last resort without some new entries.
 
-    What was in the index before stays in it, so that no cluster and no sweep forgets a registry.
+    Earlier entries always stay, so that no cluster and no sweep forgets a registry.
     """
     added = sorted(name for name in entries if name not in old.registries)
     limit = ADMITTED if added else 1.0
@@ -275,7 +275,7 @@ def _cut(entries: Mapping[str, IndexEntry], cut: Cut) -> Index:
 
 
 def newer(old: IndexEntry, new: IndexEntry) -> IndexEntry:
-    """Which of two entries of one registry holds, see :func:`merge`; the same whichever of them came first."""
+    """The valid one of two entries for one registry, see :func:`merge`; independent of their order."""
     behind, ahead = sorted((old, new), key=lambda entry: (entry.version, entry.changed_at))
     if behind.version == ahead.version != 0 and behind.state in FINAL and ahead.state not in FINAL:
         ahead = ahead.model_copy(update={"state": behind.state})
@@ -283,5 +283,5 @@ def newer(old: IndexEntry, new: IndexEntry) -> IndexEntry:
 
 
 def same_outcome(old: IndexEntry, new: IndexEntry) -> bool:
-    """Whether two entries tell the same but for ``changed_at``."""
+    """Whether two entries are equal except for ``changed_at``."""
     return old.model_copy(update={"changed_at": new.changed_at}) == new

@@ -1,9 +1,9 @@
 """The compact text of a status document; pure: JSON text in, JSON text out, and back.
 
-Every reference of a project names nearly the same namespaces, and a name may take 63 characters. So each namespace is
-written once, and a set of them is a number with one bit per namespace, or a list of distances where that is shorter; times
-and reasons are few, so they are the keys. The whole is compressed: ten thousand namespaces times eight registries take
-about 140 kB, or 670 kB if all names are random and as long as they may be.
+Most references of a project name nearly the same namespaces, and a name may have 63 characters. So each namespace is written
+once. A set of namespaces is a number with one bit per namespace, or a list of distances if that is shorter. There are few
+different times and reasons, so they are the keys. The result is compressed. Ten thousand namespaces times eight registries take
+about 140 kB, or 670 kB if all names are random and of maximum length.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from itertools import pairwise
 from typing import Any
 
 PACKED_MAX = 1_000_000
-"""Longest text of a status document; Vault keeps strings of up to 1 MiB."""
+"""The maximum size of a status document's text. Vault stores strings of up to 1 MiB."""
 
 INFLATED_MAX = 4 * 1024 * 1024
-"""Largest ledger that is unpacked, in bytes: its writer is another party, and compression can be abused."""
+"""The maximum size of an unpacked ledger in bytes. Another party writes it, and can abuse compression."""
 
 PARTS_MAX = 50_000
-"""How many objects and lists a ledger may consist of: each takes many times its bytes in memory."""
+"""The maximum number of objects and lists in a ledger. Each takes many times its bytes in memory."""
 
 ENTRIES_MAX = 500_000
-"""How many namespaces all sets of a ledger may name together; they are counted before any set is expanded."""
+"""The maximum number of namespaces in all sets of a ledger together. They are counted before any set is expanded."""
 
 _NO_UID = ""
 _ONE = ord("1")
 _LIST = ","
-"""Begins a set that is a list of distances."""
+"""The prefix of a set in the form of a list of distances."""
 
 _HEX = re.compile(r"[0-9a-f]+")
 _DISTANCES = re.compile(r"(?:,[0-9]{1,7})+")
@@ -76,7 +76,7 @@ def unpack(text: str) -> str:
     """Undo :func:`pack`.
 
     Raises:
-        ValueError: It is not such a text, or it would take too much memory.
+        ValueError: It is not such a text, or it would need too much memory.
     """
     try:
         if len(text) > PACKED_MAX:
@@ -101,7 +101,7 @@ Line = tuple[str, str]
 
 
 def _lines(registries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Line]:
-    """Every namespace with each of its uids (more than one where it was created again), sorted; without one if it has none."""
+    """Every namespace with each of its uids (several if it was created again, an empty one if it has none), sorted."""
     known = {
         line
         for placement in registries.values()
@@ -131,9 +131,9 @@ def _keyed_sets(keys: Mapping[str, str], first: Mapping[str, int]) -> dict[str, 
 
 
 def _set(bits: Iterable[int]) -> str:
-    """A set as the shorter of two texts; each takes linear time.
+    """A set in the shorter one of two forms. Each takes linear time.
 
-    A number with these bits set, in hexadecimal; or the distance of each bit from the one before.
+    One form is a hexadecimal number with these bits set. The other is the distance of each bit from the previous one.
     """
     ones = sorted(bits)
     if not ones:
@@ -148,10 +148,10 @@ def _set(bits: Iterable[int]) -> str:
 
 
 def _check_size(registries: Mapping[str, Mapping[str, Mapping[str, str]]], lines: int) -> None:
-    """Count what all sets name, before any is expanded.
+    """Count the members of all sets before any is expanded.
 
     Raises:
-        ValueError: a set is of no known form, or there is too much in all of them.
+        ValueError: a set has an unknown form, or all sets together are too large.
     """
     total = 0
     for fields in registries.values():

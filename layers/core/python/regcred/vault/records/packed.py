@@ -6,10 +6,10 @@ import zlib
 from base64 import b64decode, b64encode
 
 DOCUMENT_MAX = 900_000
-"""Largest text in characters that is written into one document: Vault's storage takes entries of 1 MiB."""
+"""The maximum size of a text in one document, in characters. Vault's storage accepts entries of 1 MiB."""
 
 INFLATED_MAX = 32 * 1024 * 1024
-"""Largest text in bytes that is unpacked: a few kilobytes can be made to expand to any size."""
+"""The maximum size of an unpacked text in bytes. A few kilobytes can expand to any size."""
 
 
 def deflate(text: str) -> str:

@@ -1,71 +1,71 @@
-"""Where each document of the mount lies; paths are relative to the mount."""
+"""The paths of the documents, relative to the mount."""
 
 from __future__ import annotations
 
 from regcred.reference import Reference, check_label
 
 INDEX = "_index"
-"""The name of a project's index beside its credentials; no registry can have it (not a DNS label)."""
+"""The name of a project's index beside its credentials. No registry can have this name (not a DNS label)."""
 
 SIGNAL = "signals/ended"
-"""Where rotate says of which projects a credential was ended."""
+"""Rotate's signal: the projects that have had a credential ended."""
 
 
 def project_path(project: str) -> str:
-    """Where platform admins say what a project may use."""
+    """The platform admins' settings of a project: what it may use."""
     return f"platform/projects/{check_label(project, field='project')}"
 
 
 def cluster_path(cluster: str) -> str:
-    """Where platform admins say which namespaces of a cluster may use which projects."""
+    """The platform admins' grants of a cluster: which namespaces may use which projects."""
     return f"platform/clusters/{check_label(cluster, field='cluster')}"
 
 
 def identity_path(cluster: str) -> str:
-    """Where it is pinned which cluster has this name."""
+    """The cluster that is pinned to this name."""
     return f"identities/{check_label(cluster, field='cluster')}"
 
 
 def registry_path(reference: Reference) -> str:
-    """Where a registry's definition lies."""
+    """A registry's definition."""
     return f"registries/{reference}"
 
 
 def upstream_path(reference: Reference) -> str:
-    """Where the upstream secret lies; its owner may write it, only rotate may read it."""
+    """The upstream secret. Its owner may write it, but only rotate may read it."""
     return f"upstream/{reference}"
 
 
 def request_path(reference: Reference) -> str:
-    """Where a user asks for something to be done now."""
+    """A user's request."""
     return f"requests/{reference}"
 
 
 def revocation_path(reference: Reference) -> str:
-    """Where a user asks for a credential to be ended: apart from all other requests, so that these are found first."""
+    """A user's request to end a credential. It is separate from other requests, so that it is found first."""
     return f"requests/{reference.project}/revoke/{reference.registry}"
 
 
 def rotation_path(reference: Reference) -> str:
-    """Where rotate keeps its claim and its A/B slots."""
+    """Rotate's claim and its A/B slots."""
     return f"rotations/{reference}"
 
 
 def credential_path(reference: Reference) -> str:
-    """Where the credential lies, ready to project."""
+    """The credential, ready to project."""
     return f"credentials/{reference}"
 
 
 def index_path(project: str) -> str:
-    """Where a project's index lies."""
+    """A project's index."""
     return f"credentials/{check_label(project, field='project')}/{INDEX}"
 
 
 def history_path(project: str) -> str:
-    """Where the last outcomes of a project's registries lie."""
+    """The last outcomes of a project's registries."""
     return f"history/{check_label(project, field='project')}"
 
 
 def status_path(cluster: str, project: str) -> str:
-    """Where the sync of a cluster says what is in place, and keeps its ledger."""
+    """The status of a cluster's sync: what is in place, and its ledger."""
     return f"status/{check_label(cluster, field='cluster')}/{check_label(project, field='project')}"

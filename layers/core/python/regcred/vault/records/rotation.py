@@ -1,4 +1,4 @@
-"""Who may rotate a registry now, and what is known of its two slots."""
+"""The claim to rotate a registry, and the state of its two slots."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ class Rotation(Record):
 
 
 def take(rotation: Rotation, *, owner: str, now: datetime, lease: timedelta) -> Rotation:
-    """The rotation claimed by ``owner`` until ``now + lease``; also renews the owner's own claim.
+    """The rotation claimed by ``owner`` until ``now + lease``. It also renews the owner's own claim.
 
-    Pure: write the answer with the version that ``rotation`` was read at, and the claim holds only if that succeeds.
+    Pure: write the result with the version at which ``rotation`` was read. The claim is valid only if that write succeeds.
 
     Args:
-        rotation: What was read.
-        owner: Who claims; different for every invocation (a Lambda request id).
-        now: The time, aware.
-        lease: For how long; longer than the invocation may run, or renewed within it.
+        rotation: The stored rotation.
+        owner: The claiming invocation, unique for each one (a Lambda request ID).
+        now: The time, timezone-aware.
+        lease: The duration. It must exceed the remaining run time, or be renewed within it.
 
     Raises:
-        ConflictError: Another owner's lease still runs.
+        ConflictError: Another owner's lease has not expired.
     """
     held = rotation.claim
     if held is not None and held.owner != owner and held.lease_until > now:

@@ -1,4 +1,4 @@
-"""A short document that all clusters poll closely, so that a revocation reaches them within seconds."""
+"""A short document that all clusters poll often, so that a revocation reaches them within seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Self
 from regcred.vault.records.document import Record
 
 KEPT = 200
-"""How many projects it names; a cluster that polls every few seconds misses none."""
+"""How many projects it names. A cluster that polls every few seconds misses none."""
 
 
 class Signal(Record):
@@ -29,5 +29,5 @@ class Signal(Record):
 
 
 def mark(project: str) -> str:
-    """What stands for a project: clusters must not read the names of projects that they have no part in."""
+    """The mark of a project. Clusters must not learn the names of projects that they may not use."""
     return sha256(project.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What a cluster's sync says of a project: what it has put where, and what it refused."""
+"""The status of a project in a cluster, from its sync: what is in place, and what is refused."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class Status(Record):
             ) from None
 
     def fields(self) -> dict[str, str]:
-        """The document to write, compact: 10,000 namespaces times several registries stay far under Vault's 1 MiB.
+        """The document to write, in compact form. 10,000 namespaces times several registries stay far below Vault's 1 MiB.
 
-        What is in place is always written. Where there is no room, refusals are left out first, then since when a Secret is
-        unneeded: both are found again by the next pass.
+        It always contains what is in place. If there is not enough room, refusals are left out first, and then the times since
+        when Secrets are unneeded. The next pass finds both again.
 
         Raises:
-            MalformedError: What is in place alone is too much.
+            MalformedError: What is in place is too large on its own.
         """
         for left_out in _LEFT_OUT:
             try:

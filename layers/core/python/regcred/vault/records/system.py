@@ -1,4 +1,4 @@
-"""The documents of the system registry: how it is set up, its public keys, and which logins have ended. No secret is in them."""
+"""The documents of the system registry: its configuration, its public keys, and ended logins. They contain no secret."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from regcred.errors import TransientError
 from regcred.vault.records.document import Declared, Label, Record
 
 DENIED_MAX = 1000
-"""Single logins of a project that are remembered as ended. One more, and all that were issued until then end."""
+"""How many single logins of a project are remembered as ended. One more ends all logins that were issued until then."""
 
 USED_MAX = 500
-"""Identity tokens of a project that are remembered at once; each lives some minutes."""
+"""How many identity tokens of a project are remembered at the same time. Each lives a few minutes."""
 
 
 class TrustedIssuer(Declared):
@@ -75,7 +75,7 @@ class SystemKeys(Record):
     """By key id, the public keys that logins are checked with, as JWKs."""
 
     def signing(self, now: datetime) -> SystemKey | None:
-        """The newest key whose time to sign has come."""
+        """The newest key that may sign already."""
         ready = [key for key in self.keys if key.signs_from <= now]
         return max(ready, key=lambda key: key.version, default=None)
 
@@ -84,7 +84,7 @@ class SystemKeys(Record):
         return {"keys": [{**key.jwk, "kid": key.kid, "alg": "ES256", "use": "sig"} for key in self.keys]}
 
     def bundle(self) -> str:
-        """All authorities as a bundle of certificates."""
+        """All certificate authorities as a bundle."""
         return "".join(key.authority for key in self.keys)
 
 
@@ -95,10 +95,10 @@ class UsedTokens(Record):
     """By digest, when the token ends, in seconds since the epoch."""
 
     def with_token(self, digest: str, *, until: float, now: float) -> UsedTokens:
-        """The document with one token more.
+        """The document with one more token.
 
         Raises:
-            TransientError: too many are remembered at the moment.
+            TransientError: too many tokens are remembered at the moment.
         """
         left = {name: end for name, end in self.tokens.items() if end > now}
         if len(left) >= USED_MAX:
@@ -125,18 +125,18 @@ class EndedLogins(Record):
         return identifier in self.denied or (before is not None and issued_at < before)
 
     def deny(self, identifier: str, until: datetime, *, now: datetime) -> EndedLogins:
-        """The document with one login more; those that have ended by themselves are dropped."""
+        """The document with one more login. Logins that have expired are dropped."""
         left = {name: end for name, end in self.denied.items() if end > now} | {identifier: until}
         if len(left) > DENIED_MAX:
             return self.model_copy(update={"not_before": now, "denied": {}})
         return self.model_copy(update={"denied": left})
 
     def end_all(self, *, now: datetime) -> EndedLogins:
-        """The document with all logins ended that were issued until now."""
+        """The document after all logins that were issued until now are ended."""
         return self.model_copy(update={"not_before": now, "denied": {}})
 
     def end_person(self, entity: str, *, now: datetime, longest: timedelta) -> EndedLogins:
-        """The document with all logins of a person ended."""
+        """The document after all logins of a person are ended."""
         left = {name: since for name, since in self.people.items() if since > now - longest}
         return self.model_copy(update={"people": left | {entity: now}})
 

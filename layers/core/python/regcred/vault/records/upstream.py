@@ -1,4 +1,4 @@
-"""``upstream/P/R``: the secret that somebody entered, and where it may be sent."""
+"""``upstream/P/R``: the secret that a person entered, and where it may be sent."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 BOUND_TO = "bound_to"
-"""The field beside the secret's own that says where it may be sent. A write replaces the whole document, so nobody can change
-this one and keep a secret that they can't read."""
+"""The field beside the secret's own fields that says where the secret may be sent. A write replaces the whole document, so
+nobody can change this field and keep a secret that they can't read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Upstream:
 
     @classmethod
     def of(cls, document: Mapping[str, str]) -> Upstream:
-        """Read what lies in Vault."""
+        """Read the document from Vault."""
         secret = {name: SecretStr(value) for name, value in document.items() if name != BOUND_TO}
         return cls(secret, document.get(BOUND_TO, ""))
 
     def document(self) -> dict[str, str]:
-        """The fields to write. This is where the secret is unwrapped: call it on the last line."""
+        """The fields to write. They contain the secret, so call this only right before the write."""
         plain = {name: value.get_secret_value() for name, value in self.fields.items()}
         return {**plain, BOUND_TO: self.bound_to} if self.bound_to else plain

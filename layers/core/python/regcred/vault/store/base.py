@@ -1,4 +1,4 @@
-"""How records are read and written by type: the part that all stores share."""
+"""Typed reads and writes of records: the common part of all stores."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R", bound=Record)
 
 CAS_ATTEMPTS = 8
-"""How often a write is tried against other writers before it gives up."""
+"""How often a write is tried when other writers interfere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Versioned(Generic[T_co]):
-    """A record and the version it was read at, to write with check-and-set."""
+    """A record and its version, for a write with check-and-set."""
 
     value: T_co
     version: int
     owner: str = ""
-    """Who declares it, where that was recorded beside the record: a name, or JSON for the grants of a cluster."""
+    """The declared owner, if one is recorded beside the record: a name, or JSON for the grants of a cluster."""
 
 
 OWNER = "owner"
-"""The field beside a record that says who declares it. It lies in the same document, so it can't come apart from it."""
+"""The field beside a record that names its declared owner. It is in the same document, so the two stay consistent."""
 
 
 class TypedRecords:
@@ -49,7 +49,7 @@ class TypedRecords:
         document = self._kv.read(path)
         version = 0
         if document is None:
-            # The version comes before the second look: a writer between the two makes a later check-and-set fail.
+            # The version is read before the second read. A writer between the two makes a later check-and-set fail.
             version = self._kv.version(path)
             document = self._kv.read(path)
         if document is None:
@@ -59,7 +59,7 @@ class TypedRecords:
         )
 
     def _readable(self, path: str, model: type[R]) -> Versioned[R | None]:
-        """As :meth:`_current`, but what can't be read counts as nothing."""
+        """As :meth:`_current`, but an unreadable document counts as absent."""
         # The version is read first. If somebody fixes the document meanwhile, the check-and-set fails.
         version = self._kv.version(path)
         try:

@@ -1,4 +1,4 @@
-"""The documents that rotate writes for others: credentials, the index, the history and the signal."""
+"""The documents that rotate writes for others: credentials, index, history and signal."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from regcred.vault.records.signal import Signal
 from regcred.vault.store.base import TypedRecords, Versioned
 
 ENDED = frozenset({State.REVOKED, State.REMOVED})
-"""The states that clusters learn of at once, through the signal."""
+"""The states that reach clusters at once, through the signal."""
 
 
 class OutcomeRecords(TypedRecords):
-    """The credentials in force, and what rotate says of them."""
+    """The current credentials, and what rotate reports about them."""
 
     def credential(self, reference: Reference) -> Versioned[CredentialRecord] | None:
-        """The credential that is in force."""
+        """The current credential."""
         path = credential_path(reference)
         document = self._kv.read(path)
         if document is None:
@@ -35,20 +35,20 @@ class OutcomeRecords(TypedRecords):
         return Versioned(CredentialRecord.parse(document.fields, path=path), document.version)
 
     def credential_version(self, reference: Reference) -> int:
-        """The version of the credential, also when it was destroyed; 0 if there never was one."""
+        """The version of the credential, even if it was destroyed; 0 if there never was one."""
         return self._kv.version(credential_path(reference))
 
     def write_credential(
         self, reference: Reference, record: CredentialRecord, *, cas: int, above: int = 0
     ) -> int:
-        """Put a new credential in force; the version before is gone with that.
+        """Write a new current credential. The previous version is destroyed by this.
 
         Args:
             reference: The registry.
             record: The credential.
-            cas: The version that is in force.
-            above: What readers have been told of. Where the numbering began anew, since somebody deleted the metadata, it is
-                brought past this version: readers take only what is newer for new.
+            cas: The current version.
+            above: A version that readers already know. If somebody deleted the metadata and the numbering restarted, the
+                version is raised above this number, because readers only accept newer versions.
         """
         path = credential_path(reference)
         version = self._kv.write(path, record.fields(), cas=cas)
@@ -57,7 +57,7 @@ class OutcomeRecords(TypedRecords):
         return version
 
     def destroy_credential(self, reference: Reference, version: int) -> None:
-        """Destroy a credential; the numbering goes on, so that a later one is newer."""
+        """Destroy a credential. The numbering continues, so a later one is newer."""
         self._kv.destroy(credential_path(reference), [version])
 
     def index(self, project: str) -> Versioned[Index] | None:
@@ -76,20 +76,20 @@ class OutcomeRecords(TypedRecords):
         Args:
             project: The project.
             updates: The entries, by registry.
-            seen: The index as it was read before, to save a read if nobody has written since.
+            seen: The index from an earlier read. It saves a read if nobody has written since.
 
         Raises:
-            ConflictError: other writers won every time; nothing was written.
+            ConflictError: other writers won every time. Nothing was written.
         """
         path = index_path(project)
         index = self._update(path, Index, lambda old: merge(old or Index(), updates), seen)
         if any(entry.state in ENDED for entry in updates.values()):
-            with suppress(RegcredError):  # clusters poll the index as well, only less often
+            with suppress(RegcredError):  # clusters also poll the index, only less often
                 self._update(SIGNAL, Signal, lambda old: (old or Signal()).with_project(project))
         return index
 
     def signal(self) -> Versioned[Signal] | None:
-        """The projects of which a credential was ended."""
+        """The projects that have had a credential ended."""
         return self._record(SIGNAL, Signal)
 
     def signal_version(self) -> int:
@@ -113,11 +113,11 @@ class OutcomeRecords(TypedRecords):
         Args:
             project: The project.
             attempts: The outcomes, by registry.
-            known: The registries whose history is kept; None keeps all.
-            seen: The history as it was read before, to save a read if nobody has written since.
+            known: The registries whose history stays; None keeps all.
+            seen: The history from an earlier read. It saves a read if nobody has written since.
 
         Raises:
-            ConflictError: other writers won every time; nothing was written.
+            ConflictError: other writers won every time. Nothing was written.
         """
 
         def change(old: History | None) -> History:

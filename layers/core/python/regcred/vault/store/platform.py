@@ -1,4 +1,4 @@
-"""The documents that platform admins write: projects, grants, and which cluster has which name."""
+"""The documents that platform admins write: projects, grants, and the clusters of names."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class PlatformRecords(TypedRecords):
         return self._record(project_path(project), ProjectPolicy)
 
     def project_policies(self) -> list[str]:
-        """The names of all projects that platform admins have set."""
+        """The names of all projects that platform admins have configured."""
         return [name for name in self._kv.list("platform/projects") if not name.endswith("/")]
 
     def change_project(
         self, project: str, change: Callable[[ProjectPolicy | None], ProjectPolicy], *, anew: bool = False
     ) -> ProjectPolicy:
-        """Change what a project may use, also while others do.
+        """Change what a project may use, safely with concurrent writers.
 
         Args:
             project: Its name.
-            change: What is to be of what there is; may be called more than once.
-            anew: Whether to replace a document that can't be read.
+            change: Returns the new document for the current one. May be called more than once.
+            anew: Whether to replace an unreadable document.
         """
         return self._update(project_path(project), ProjectPolicy, change, anew=anew)
 
@@ -42,11 +42,11 @@ class PlatformRecords(TypedRecords):
         return self._kv.version(project_path(project))
 
     def write_project(self, project: str, policy: ProjectPolicy, *, cas: int, owner: str = "") -> int:
-        """Say what a project may use, and who declares it."""
+        """Set what a project may use, and its declared owner."""
         return self._kv.write(project_path(project), owned(policy, owner), cas=cas)
 
     def remove_project(self, project: str) -> None:
-        """Remove what a project may use, which ends the project; its registries must be removed before."""
+        """Remove what a project may use, which ends the project. Remove its registries first."""
         self._kv.delete(project_path(project))
 
     def cluster(self, cluster: str) -> Versioned[ClusterGrants] | None:
@@ -60,11 +60,11 @@ class PlatformRecords(TypedRecords):
     def change_cluster(
         self, cluster: str, change: Callable[[ClusterGrants | None], ClusterGrants], *, anew: bool = False
     ) -> ClusterGrants:
-        """Change the grants of a cluster, as :meth:`change_project` does what a project may use."""
+        """Change the grants of a cluster; see :meth:`change_project`."""
         return self._update(cluster_path(cluster), ClusterGrants, change, anew=anew)
 
     def write_cluster(self, cluster: str, grants: ClusterGrants, *, cas: int, owner: str = "") -> int:
-        """Set the grants of a cluster, and who declares which."""
+        """Set the grants of a cluster, and their declared owners."""
         return self._kv.write(cluster_path(cluster), owned(grants, owner), cas=cas)
 
     def clusters(self) -> list[str]:
@@ -72,17 +72,17 @@ class PlatformRecords(TypedRecords):
         return [name for name in self._kv.list("platform/clusters") if not name.endswith("/")]
 
     def identity(self, cluster: str) -> Versioned[ClusterIdentity] | None:
-        """Which cluster is pinned to a name."""
+        """The cluster that is pinned to a name."""
         return self._record(identity_path(cluster), ClusterIdentity)
 
     def pin_identity(self, cluster: str, identity: ClusterIdentity) -> None:
         """Pin a cluster to a name.
 
         Raises:
-            ConflictError: one is pinned to it already.
+            ConflictError: the name already has a cluster.
         """
         self._kv.write(identity_path(cluster), identity.fields(), cas=0)
 
     def forget_identity(self, cluster: str) -> None:
-        """Let the next cluster that signs in have a name."""
+        """Free a name for the next cluster that signs in."""
         self._kv.delete(identity_path(cluster))

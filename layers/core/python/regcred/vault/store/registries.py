@@ -21,10 +21,10 @@ from regcred.vault.store.base import CAS_ATTEMPTS, TypedRecords, Versioned, owne
 
 
 class RegistryRecords(TypedRecords):
-    """The definitions of registries, their upstream secrets, and what people ask for."""
+    """The definitions of registries, their upstream secrets, and people's requests."""
 
     def projects(self) -> list[str]:
-        """The names of all projects that have registries or credentials, also of removed registries."""
+        """The names of all projects that have registries or credentials, including those of removed registries."""
         folders = ("registries", "credentials")
         return sorted({name.rstrip("/") for folder in folders for name in self._kv.list(folder)})
 
@@ -43,13 +43,13 @@ class RegistryRecords(TypedRecords):
     def write_definition(
         self, reference: Reference, definition: Definition, *, cas: int, owner: str = ""
     ) -> int:
-        """Write a registry's definition, and who declares it."""
+        """Write a registry's definition, and its declared owner."""
         return self._kv.write(registry_path(reference), owned(definition, owner), cas=cas)
 
     def remove_definition(self, reference: Reference) -> None:
-        """Remove a registry: its definition and upstream secret; rotate does the rest at its next sweep.
+        """Remove a registry: its definition and upstream secret. Rotate does the rest at its next sweep.
 
-        A definition that is written again starts at version 1, so who writes it also asks for a rotation.
+        A definition that is written again starts at version 1, so its writer must also request a rotation.
         """
         self._kv.delete(registry_path(reference))
         self._kv.delete(upstream_path(reference))
@@ -62,7 +62,7 @@ class RegistryRecords(TypedRecords):
     def write_upstream(
         self, reference: Reference, fields: Mapping[str, SecretStr], *, bound_to: str, cas: int
     ) -> int:
-        """Write the upstream secret; the version before is gone with that.
+        """Write the upstream secret. The previous version is destroyed by this.
 
         Args:
             reference: The registry.
@@ -77,7 +77,7 @@ class RegistryRecords(TypedRecords):
         return self._kv.version(upstream_path(reference))
 
     def asked(self, project: str) -> tuple[list[str], list[str]]:
-        """The names of a project's registries for which something was asked, and of those that are to be revoked."""
+        """The names of a project's registries with requests, and of those with requests to revoke."""
         names = self._kv.list(f"requests/{check_label(project, field='project')}")
         revoked = self._kv.list(f"requests/{project}/revoke") if "revoke/" in names else []
         return [name for name in names if not name.endswith("/")], [
@@ -85,7 +85,7 @@ class RegistryRecords(TypedRecords):
         ]
 
     def request(self, reference: Reference) -> Versioned[Request] | None:
-        """What was asked for, other than a revocation."""
+        """The request, other than a revocation."""
         return self._record(request_path(reference), Request)
 
     def revocation(self, reference: Reference) -> Versioned[Request] | None:
@@ -93,14 +93,14 @@ class RegistryRecords(TypedRecords):
         return self._record(revocation_path(reference), Request)
 
     def request_version(self, reference: Reference, *, revocation: bool = False) -> int:
-        """The version of a request, also of one that can't be read; 0 if there is none."""
+        """The version of a request, even if it is unreadable; 0 if there is none."""
         return self._kv.version((revocation_path if revocation else request_path)(reference))
 
     def ask(self, reference: Reference, request: Request) -> int:
-        """Ask for something; the write is the authority. A revocation goes before all else, else the newest request counts.
+        """Write a request. The write is the authority. A revocation has priority; otherwise the newest request counts.
 
         Raises:
-            ConflictError: others asked every time; theirs stands.
+            ConflictError: other writers won every time. Their request stays.
         """
         path = (revocation_path if request.action is Action.REVOKE else request_path)(reference)
         for _ in range(CAS_ATTEMPTS):
@@ -109,10 +109,10 @@ class RegistryRecords(TypedRecords):
         raise ConflictError(f"{path}: others kept asking at the same time; ask again")
 
     def answered(self, reference: Reference, version: int, *, revocation: bool = False) -> None:
-        """Take a request away after it was acted on, unless a newer one has arrived meanwhile.
+        """Remove a request after it was handled, unless a newer one has arrived.
 
-        KV v2 can't delete on condition: a request that arrives within the last round trip is taken away unanswered,
-        so who asks waits for the outcome in the index, and asks again without one.
+        KV v2 has no conditional delete. A request that arrives within the last round trip is removed without an outcome. So a
+        caller waits for the outcome in the index, and asks again if there is none.
         """
         path = (revocation_path if revocation else request_path)(reference)
         if self._kv.version(path) == version:

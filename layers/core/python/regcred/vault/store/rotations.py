@@ -16,12 +16,12 @@ class RotationRecords(TypedRecords):
     """The claims of rotations, and the slots of credentials."""
 
     def rotation(self, reference: Reference) -> Versioned[Rotation]:
-        """The claim and the slots; an empty one at the current version where there is none."""
+        """The claim and the slots; an empty record at the current version if there is none."""
         found = self._current(rotation_path(reference), Rotation)
         return Versioned(found.value or Rotation(), found.version)
 
     def write_rotation(self, reference: Reference, rotation: Rotation, *, cas: int) -> int:
-        """Save the claim and the slots; ``cas`` is the version that the rotation was read at."""
+        """Save the claim and the slots. ``cas`` is the version at which the rotation was read."""
         return self._kv.write(rotation_path(reference), rotation.fields(), cas=cas)
 
     def claim(
@@ -33,14 +33,14 @@ class RotationRecords(TypedRecords):
         now: datetime,
         lease: timedelta,
     ) -> Versioned[Rotation]:
-        """Claim a registry's rotation as it was ``found``, see :func:`take`; also renews the owner's own claim.
+        """Claim a registry's rotation in the state ``found``; see :func:`take`. It also renews the owner's own claim.
 
         Raises:
-            ConflictError: another owner holds it, or was quicker.
+            ConflictError: another owner has claimed it.
         """
         taken = take(found.value, owner=owner, now=now, lease=lease)
         return Versioned(taken, self.write_rotation(reference, taken, cas=found.version))
 
     def remove_rotation(self, reference: Reference) -> None:
-        """Forget the claim and the slots of a registry that is gone."""
+        """Delete the claim and the slots of a removed registry."""
         self._kv.delete(rotation_path(reference))

@@ -18,7 +18,7 @@ class StatusRecords(TypedRecords):
         return self._record(status_path(cluster, project), Status)
 
     def status_projects(self, cluster: str) -> list[str]:
-        """The names of all projects that have something in place in a cluster."""
+        """The names of all projects that have anything in place in a cluster."""
         folder = f"status/{check_label(cluster, field='cluster')}"
         return [name for name in self._kv.list(folder) if not name.endswith("/")]
 
