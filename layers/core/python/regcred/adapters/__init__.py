@@ -1,1 +1,1 @@
-"""Real services behind the interfaces of the verbs: SQS, EventBridge, and the identities that AWS STS gives."""
+"""Real services behind the interfaces of the verbs: SQS, EventBridge, and identities from AWS STS."""

@@ -1,6 +1,6 @@
-"""Clients of the function's own AWS role.
+"""Clients with the function's own AWS role.
 
-boto3 is imported here and not at first use: every invocation needs it, and Lambda's init phase is where that costs least.
+boto3 is imported here at the top, because every invocation needs it and an import costs least in Lambda's init phase.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from regcred.vault.login import AwsKeys
 T = TypeVar("T")
 
 BATCH = 10
-"""The most entries of one SendMessageBatch or PutEvents call."""
+"""The maximum number of entries in one SendMessageBatch or PutEvents call."""
 
 
 def utc_now() -> datetime:
-    """The time, aware."""
+    """The current time, timezone-aware."""
     return datetime.now(UTC)
 
 
 def own_client(service: Any) -> Any:
     """A client with the function's own role, in the function's region.
 
-    It gives up after 24 seconds and its pauses: while the function can still say what did not answer.
+    It gives up after 24 seconds plus its pauses, while the function can still report which service did not respond.
     """
     config = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
     aws.silence()
@@ -53,6 +53,6 @@ def own_keys() -> AwsKeys:
 
 
 def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The items in parts that one call takes."""
+    """The items in batches for one call each."""
     for start in range(0, len(items), BATCH):
         yield items[start : start + BATCH]

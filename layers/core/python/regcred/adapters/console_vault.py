@@ -1,4 +1,4 @@
-"""Vault behind the console: signing people in, and what their tokens may do."""
+"""Vault for the console: signs people in, and tells what their tokens may do."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from regcred.vault.login import TokenLogin, Tokens
 from regcred.vault.store import Store
 
 NAME_MAX = 120
-"""Longest name of a person that is kept and shown."""
+"""The maximum length of a person's name that is kept and shown."""
 
 ATTEMPTS = 2
-"""How often a request is sent: a person waits for the page."""
+"""How often a request is tried. A person is waiting for the page."""
 
 
 class ConsoleVault:
@@ -122,7 +122,7 @@ class VaultAccess:
         self._vault.adapter.post("/v1/auth/token/revoke-self")
 
     def may(self, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
-        """See :class:`Access`; nothing where the token may not even ask."""
+        """See :class:`Access`. Empty if the token may not even ask."""
         full = {f"{self._mount}/{path}": path for path in paths}
         try:
             answer = self._vault.adapter.post("/v1/sys/capabilities-self", json={"paths": list(full)})
@@ -138,7 +138,7 @@ class VaultAccess:
             try:
                 data = _data(self._vault.adapter.get(f"/v1/identity/group/name/{name}"))
             except (InvalidPath, RefusedError):
-                continue  # there is none, or the token may not see it
+                continue  # the group does not exist, or the token may not read it
             names = self._entity_names() if data.get("member_entity_ids") else {}
             members = [names.get(one, one) for one in data.get("member_entity_ids") or ()]
             found.append(Group(name, sorted(members), sorted(data.get("member_group_ids") or ())))
@@ -153,7 +153,7 @@ class VaultAccess:
 
 
 def _mapping(answer: Any) -> Mapping[str, Any]:
-    """The answer; nothing where Vault said that there is nothing (404)."""
+    """The response; empty if Vault said that there is nothing (404)."""
     return answer if isinstance(answer, Mapping) else {}
 
 

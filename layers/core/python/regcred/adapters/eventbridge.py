@@ -1,4 +1,4 @@
-"""Announces outcomes of rotate on an EventBridge bus."""
+"""Publishes rotate's outcomes on an EventBridge bus."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class EventBus:
         for part in batches(events):
             try:
                 failed += self._put(part)
-            except RegcredError as error:  # the parts after it may fare better
+            except RegcredError as error:  # later parts may succeed
                 failed, why = failed + len(part), f": {error}"
         if failed:
             raise TransientError(f"EventBridge did not take {failed} of {len(events)} events{why}")
@@ -61,6 +61,6 @@ class EventBus:
 
 
 def detail(event: Event) -> dict[str, Any]:
-    """What an event tells: the registry's index entry, which holds no secret."""
+    """The content of an event: the registry's index entry, which contains no secret."""
     told = event.entry.model_dump(mode="json", exclude_defaults=True, exclude={"fingerprint"})
     return {"project": event.reference.project, "registry": event.reference.registry} | told

@@ -1,4 +1,4 @@
-"""Identity tokens of cloud accounts, checked by the keys that their issuers publish."""
+"""Verifies identity tokens of cloud accounts with the keys that their issuers publish."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from regcred.token.interface import Identity
 from regcred.vault.records.system import SystemConfig, TrustedIssuer
 
 ALGORITHMS = ["RS256", "ES384"]
-"""What AWS STS signs with (GetWebIdentityToken)."""
+"""The signature algorithms of AWS STS (GetWebIdentityToken)."""
 
 KEYS_SECONDS = 3600
-"""How long fetched keys are good."""
+"""How long fetched keys are valid."""
 
 REFETCH_SECONDS = 60
-"""How soon keys are fetched again for a key id that is not among them."""
+"""How soon keys are fetched again for an unknown key ID."""
 
 LONGEST_SECONDS = 3600
-"""The longest life of an identity token that is taken: it must be remembered that long."""
+"""The maximum life of an accepted identity token. The token is remembered for that long."""
 
 TOKEN_MAX = 16384
-"""Characters of a token that are looked at."""
+"""The maximum number of characters of a token."""
 
 
 @dataclass

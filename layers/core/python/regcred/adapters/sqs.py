@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SqsQueue:
-    """:class:`regcred.dispatch.Queue` over an SQS FIFO queue, group = project, and one more for each project's revocations."""
+    """:class:`regcred.dispatch.Queue` over SQS FIFO. Each project is a group, and its revocations are another group."""
 
     url: str
 

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
 TOKEN_SECONDS = 300
-"""How long a JWT for the sign-in to Vault lives; it is used at once."""
+"""The life of a JWT for the sign-in to Vault. It is used immediately."""
 
 EARLY = timedelta(minutes=5)
-"""A role's session is replaced this long before it ends."""
+"""A role's session is replaced this long before its end."""
 
 EXTERNAL_ID_MIN = 2
-"""The shortest external id in characters (STS AssumeRole)."""
+"""The minimum length of an external ID in characters (STS AssumeRole)."""
 
 ALGORITHM = "RS256"
-"""How STS signs JWTs; every party that takes JWTs of AWS knows it (Azure knows no other of the two)."""
+"""The algorithm with which STS signs JWTs. Every party that accepts AWS JWTs supports it (Azure supports only this one)."""
 
 
 def own_jwt(audience: str) -> SecretStr:
@@ -48,7 +48,7 @@ def _jwt(sts: STSClient, audience: str, lifetime: timedelta, *, who: str) -> Sec
 
 @dataclass
 class ProjectIdentities:
-    """Each project's own IAM role, assumed when it is first needed and kept while its session lasts."""
+    """Each project's own IAM role. It is assumed at the first use, and kept until its session ends."""
 
     _kept: dict[tuple[str, str], ProjectIdentity] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
@@ -73,14 +73,14 @@ class ProjectIdentity:
 
     @cached_property
     def _sts(self) -> STSClient:
-        """With the function's own role; made by the first who holds the lock."""
+        """A client with the function's own role. The first thread that holds the lock creates it."""
         client: STSClient = own_client("sts")
         return client
 
     def aws(self) -> AwsCredentials:
         """See :class:`Identity`.
 
-        A thread that waited while another one failed gets the same error, and does not ask again.
+        If another thread fails while this one waits, this one gets the same error, and does not repeat the request.
         """
         since = utc_now()
         with self._lock:

@@ -1,4 +1,4 @@
-"""The command line ``regcred``: one module per group of commands, each thin over the store and the verbs."""
+"""The command line ``regcred``: one module per group of commands. Each is a thin layer over the store and the verbs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import sys
 
 COMPLETION = "_REGCRED_COMPLETE"
-"""Set by a shell that asks for completions (docs/cli.md)."""
+"""The variable that a shell sets to request completions (docs/cli.md)."""
 
 
 def main() -> None:
-    """Run the command line of this process and end it with the documented exit code."""
+    """Run the command line of this process, and exit with the documented exit code."""
     from regcred.cli.app import app, run
 
     if COMPLETION in os.environ:

@@ -1,4 +1,4 @@
-"""The top of the command line: its commands, its help, and how every failure ends."""
+"""The top level of the command line: its commands, its help, and its handling of failures."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def run(args: Sequence[str], session: Session | None = None) -> int:
 
     Args:
         args: The arguments, without the program's name.
-        session: What the commands work with; the user's own Vault and cluster if None.
+        session: The dependencies of the commands; the user's own Vault and cluster if None.
 
     Returns:
-        The exit code; whatever failed was printed as one line on standard error.
+        The exit code. A failure has been printed as one line on standard error.
     """
     try:
         root = app()
@@ -123,7 +123,7 @@ def run(args: Sequence[str], session: Session | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except BrokenPipeError:
-        # Nobody reads any more (`| head`): leave quietly, and keep the interpreter from flushing into it at exit.
+        # The reader has closed the pipe (`| head`): exit silently, and keep the interpreter from flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where every failure becomes a line

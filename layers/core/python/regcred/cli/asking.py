@@ -1,4 +1,4 @@
-"""Asking by a write to ``requests/P/R`` with the user's own token, and waiting for what comes of it."""
+"""Writes a request to ``requests/P/R`` with the user's own token, and waits for its outcome."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from regcred.vault.records.index import IndexEntry, State
 from regcred.wording import duration
 
 EVERY = 1.0
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 
 PATIENCE = timedelta(minutes=7)
-"""How long to wait if not told: dispatch looks every five minutes, then rotate takes its time."""
+"""The default wait. Dispatch runs every five minutes, and then rotate needs its time."""
 
 TELL_EVERY = timedelta(seconds=30)
-"""How often a log without a terminal reports that the wait continues."""
+"""How often a message says that the wait continues, if there is no terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that was written, and the index entry as it was before."""
+    """A request that was written, and the earlier index entry."""
 
     reference: Reference
     request: Request
     before: IndexEntry | None
     nudged: bool = False
-    """Whether dispatch was told, so that it does not wait for its next interval."""
+    """Whether dispatch was notified, so that it does not wait for its next interval."""
 
 
 def ask(session: Session, reference: Reference, action: Action, *, nudge: bool = True) -> Asked:
-    """Write a request, and nudge dispatch where the environment names its event bus.
+    """Write a request, and notify dispatch if the environment names its event bus.
 
     Raises:
-        MissingError: there is no such registry.
-        RefusedError: the token may not ask for this project.
+        MissingError: the registry does not exist.
+        RefusedError: the token may not write requests for this project.
     """
     store = session.store
     lookup.check_exists(store, reference)
@@ -57,28 +57,28 @@ def ask(session: Session, reference: Reference, action: Action, *, nudge: bool =
 
 
 def wait(session: Session, asked: Asked, patience: timedelta) -> IndexEntry:
-    """Wait until what was asked for was done, and return what the index says then.
+    """Wait until the request was handled, and return the new index entry.
 
-    Where somebody else asks meanwhile, theirs is waited for: the newest request counts.
+    If somebody else asks in the meantime, wait for that request: the newest request counts.
 
     Raises:
-        TransientError: it was not done in time; the request stays, and will be.
+        TransientError: it was not handled in time. The request stays, and will be handled.
     """
     started = session.now()
     looked = False
     with _progress(asked, started) as tell:
         while True:
-            # A wait of minutes outlives a restart of Vault, and others who ask for the same.
+            # A wait of minutes must survive a restart of Vault, and other people's requests.
             with suppress(TransientError, ConflictError):
                 if _taken_away(session, asked):
                     entry = _entry(session, asked)
                     if entry is None:
-                        # A request may be lost to another that was answered at the same moment (Store.answered).
+                        # A request may be lost if another one was completed at the same moment (Store.answered).
                         session.store.ask(asked.reference, asked.request)
                     elif looked or entry != asked.before:
                         return entry
                     else:
-                        looked = True  # a standby may know of the answer before it knows of the outcome
+                        looked = True  # a standby may know that it is gone before the outcome
             now = session.now()
             if now - started > patience:
                 raise TransientError(
@@ -100,7 +100,7 @@ def _taken_away(session: Session, asked: Asked) -> bool:
 
 
 def _revoked(session: Session, asked: Asked) -> bool:
-    # Such a request stays while the vendor can't be reached, though the credential is already gone everywhere else.
+    # This request stays while the vendor is unreachable, although the credential has ended everywhere else.
     entry = _entry(session, asked)
     return entry is not None and entry != asked.before and entry.state is State.REVOKED
 
@@ -129,7 +129,7 @@ def _progress(asked: Asked, started: datetime) -> Iterator[Callable[[datetime], 
 
 
 def as_document(asked: Asked, entry: IndexEntry | None) -> dict[str, Any]:
-    """What came of a request, for a program; ``outcome`` is null while it is not known."""
+    """The outcome of a request for programs; ``outcome`` is null while it is unknown."""
     outcome = entry and {
         "state": entry.told,
         "version": entry.version,
@@ -151,16 +151,16 @@ def as_document(asked: Asked, entry: IndexEntry | None) -> dict[str, Any]:
 
 
 def report(session: Session, asked: Asked, entry: IndexEntry | None, *, as_json: bool = False) -> None:
-    """Say what came of a request.
+    """Report the outcome of a request.
 
     Args:
         session: The clock.
         asked: The request.
-        entry: What the index says now; None if it says nothing.
-        as_json: Print a JSON document for programs, also of an outcome that is a failure.
+        entry: The current index entry; None if there is none.
+        as_json: Print a JSON document for programs, even if the outcome is a failure.
 
     Raises:
-        Failed: the outcome is not what was asked for.
+        Failed: the outcome is not the requested one.
     """
     if as_json:
         print_json(as_document(asked, entry))
@@ -176,7 +176,7 @@ def report(session: Session, asked: Asked, entry: IndexEntry | None, *, as_json:
 
 
 def _checked(asked: Asked, entry: IndexEntry | None) -> IndexEntry:
-    """The outcome, if it is what was asked for; what is raised says what else it is."""
+    """The outcome if it is the requested one. Otherwise an error says what it is."""
     reference = asked.reference
     if entry is None:
         raise Failed(

@@ -1,4 +1,4 @@
-"""``regcred cluster``: which cluster a name stands for (``identities/C``)."""
+"""``regcred cluster``: the cluster that a name belongs to (``identities/C``)."""
 
 from __future__ import annotations
 

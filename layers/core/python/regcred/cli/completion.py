@@ -1,4 +1,4 @@
-"""What a shell completes: names from Vault, read with the user's token; quick, and silent where that fails."""
+"""Shell completion: names from Vault, read with the user's token. It is fast, and silent if that fails."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from regcred.cli.session import Session
 from regcred.vault.store import Store
 
 PATIENCE = 2.0
-"""Seconds that a person waits after the Tab key; later names are no longer of use."""
+"""Seconds that a person waits after the Tab key. Later names are useless."""
 
 EXPANDED = 8
-"""Of no more projects than this the registries are offered at once."""
+"""Up to this number of projects, their registries are offered at once."""
 
 
 def projects(ctx: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
@@ -29,7 +29,7 @@ def clusters(ctx: click.Context, _parameter: click.Parameter, typed: str) -> lis
 
 
 def references(ctx: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
-    """References; while there are many projects, those with a slash behind them."""
+    """References. While many projects match, their names with a slash instead."""
 
     def read(store: Store) -> list[str]:
         project, slash, _ = typed.partition("/")
@@ -49,7 +49,7 @@ def projects_and_references(ctx: click.Context, parameter: click.Parameter, type
 
 
 def _starting(names: list[str], typed: str) -> list[str]:
-    # A name that somebody wrote into Vault by hand could hold anything.
+    # A name that somebody wrote into Vault manually may contain anything.
     return [
         name
         for name in names
@@ -58,7 +58,7 @@ def _starting(names: list[str], typed: str) -> list[str]:
 
 
 def _found(ctx: click.Context, read: Callable[[Store], list[str]]) -> list[str]:
-    """What is read within the patience of a person; nothing if it takes longer or fails in any way."""
+    """The result of a read that is fast enough for a person; nothing if it takes longer or fails."""
     session = ctx.find_object(Session) or Session(open_store=_quiet_store)
     found: list[str] = []
 

@@ -1,6 +1,6 @@
-"""``docker-credential-regcred``: gives docker, podman, crane and skopeo a login for the system registry when they ask for one.
+"""``docker-credential-regcred``: gives docker, podman, crane and skopeo a login for the system registry on request.
 
-It keeps nothing: each login is fetched with the user's Vault token, and expires after an hour.
+It stores nothing. It gets each login with the user's Vault token, and the login expires after an hour.
 Contract: https://github.com/docker/docker-credential-helpers#development
 """
 
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from regcred.wiring.cli.system import OwnSystem
 
 NOT_FOUND = "credentials not found in native keychain"
-"""By this text, clients know that there is no login for a host and go on without one."""
+"""From this text, clients know that a host has no login, and continue without one."""
 
 LOGIN_SECONDS = 3600
 INPUT_MAX = 4096
-"""Characters of a server's address that are read."""
+"""The maximum number of characters to read of a server's address."""
 
 
 def main() -> None:
-    """Answer one request of a client."""
+    """Handle one request of a client."""
     from regcred.wiring.cli.system import system
 
     try:
         code = answer(sys.argv[1:], sys.stdin, sys.stdout, system)
     except RegcredError as error:
-        # Clients show what stands on standard output.
+        # Clients show the text on standard output.
         sys.stdout.write(f"regcred: {error}\n")
         code = 1
     sys.exit(code)
 
 
 def answer(args: Sequence[str], given: IO[str], out: IO[str], open_system: Callable[[], OwnSystem]) -> int:
-    """Answer one request.
+    """Handle one request.
 
     Args:
         args: ``get``, ``store``, ``erase`` or ``list``.
-        given: What the client sent.
-        out: What the client reads.
+        given: The client's input.
+        out: The output for the client.
         open_system: Opens the system registry with the user's Vault token.
 
     Returns:
@@ -59,7 +59,7 @@ def answer(args: Sequence[str], given: IO[str], out: IO[str], open_system: Calla
             json.dump({}, out)
             return 0
         case ["erase"]:
-            return 0  # nothing is kept
+            return 0  # nothing is stored
         case ["store"]:
             out.write("logins of the system registry are fetched when they are needed; nothing was stored\n")
             return 1
@@ -77,5 +77,5 @@ def _get(host: str, out: IO[str], system: OwnSystem) -> int:
 
 
 def _host(server: str) -> str:
-    """The host of an address as clients send it: with or without a scheme and a path."""
+    """The host in an address from a client: with or without a scheme and a path."""
     return server.strip().partition("://")[2].partition("/")[0] or server.strip().partition("/")[0]

@@ -39,10 +39,10 @@ from regcred.wording import plural
 F = TypeVar("F", bound=Callable[..., Any])
 
 TELL_EVERY = 500
-"""Documents or steps between two words of progress."""
+"""The number of documents or steps between two progress messages."""
 
 REMOVALS = 10
-"""How many things may be taken away unless the user allows more."""
+"""The maximum number of removals, unless the user allows more."""
 
 STDIN = "standard input"
 
@@ -277,7 +277,7 @@ def _show(found: Plan, *, as_json: bool) -> None:
 
 
 def _check(found: Plan) -> None:
-    """Refuse what can't be had, all of it at once."""
+    """Report everything that is not possible in one error."""
     if not found.problems:
         return
     for problem in found.problems[:-1]:
@@ -290,7 +290,7 @@ def _check(found: Plan) -> None:
 def _secrets(
     session: Session, wanted: Mapping[Key, Item], found: Plan, sources: Sequence[str]
 ) -> dict[Key, dict[str, SecretStr]]:
-    """Read all upstream secrets that are needed, before anything is written."""
+    """Read all required upstream secrets before anything is written."""
     read: dict[Key, dict[str, SecretStr]] = {}
     from_stdin: dict[str, Any] | None = None
     for step in found.steps:

@@ -1,4 +1,4 @@
-"""Reading a definition from a file, or asking for it field by field."""
+"""Reads a definition from a file, or asks for it field by field."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from regcred.registry.parsing import parse
 from regcred.vault.records.declared import ProjectPolicy
 
 AUTH = "auth"
-"""The field that selects one of several ways to sign in."""
+"""The field that selects one of several sign-in methods."""
 
 
 class NoFieldsError(BadInputError):
-    """The text is no mapping of names to values at all, so it may be a value as it lies."""
+    """The text is not a mapping of names to values, so it may be a plain value."""
 
 
 def from_file(path: str) -> BaseDefinition:
-    """Read a definition from a file of YAML or JSON; ``-`` is standard input.
+    """Read a definition from a YAML or JSON file; ``-`` is standard input.
 
     Raises:
         BadInputError: names the file and the line, or each wrong field; never repeats the text.
@@ -43,10 +43,10 @@ def from_file(path: str) -> BaseDefinition:
 
 
 def read_text(path: str, *, kind: str) -> tuple[str, str]:
-    """Read a file; return what to call it in errors, and its text.
+    """Read a file. Return its name for errors, and its text.
 
     Raises:
-        BadInputError: it can't be read.
+        BadInputError: the file can't be read.
     """
     where = "standard input" if path == "-" else path
     try:
@@ -63,8 +63,8 @@ def fields_of(text: str, where: str, *, kind: str) -> dict[str, Any]:
     """Read fields from YAML or JSON.
 
     Raises:
-        BadInputError: see :func:`from_file`; a field that is there twice is named too.
-        NoFieldsError: it holds no fields.
+        BadInputError: see :func:`from_file`. It also names a field that occurs twice.
+        NoFieldsError: the text has no fields.
     """
     content = _json(text, where) if text.lstrip().startswith("{") else _yaml(text, where)
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
@@ -101,7 +101,7 @@ def _yaml(text: str, where: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Reads numbers and dates as text: an account id with leading zeros is no number. Each key may be there once."""
+        """Reads numbers and dates as strings, because account IDs may have leading zeros. Each key may occur only once."""
 
         def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
             node = super().compose_mapping_node(anchor)
@@ -130,7 +130,7 @@ def _yaml(text: str, where: str) -> Any:
     except RecursionError:
         raise NoFieldsError(f"{where}: is nested too deeply") from None
     except (ValueError, TypeError, AttributeError, KeyError):
-        # What PyYAML's constructors do where a tag does not fit its value.
+        # The errors of PyYAML's constructors for a tag that does not fit its value.
         raise NoFieldsError(
             f"{where}: a value does not fit its tag; write plain values, without '!!'"
         ) from None
@@ -140,12 +140,12 @@ _TWICE = "{!r} is there twice; keep the right one"
 
 
 def _repeated(names: Iterable[str]) -> str | None:
-    """The first name that is there more than once."""
+    """The first name that occurs more than once."""
     return next((name for name, times in Counter(names).items() if times > 1), None)
 
 
 def typed(content: Mapping[str, Any], where: str) -> BaseDefinition:
-    """Give it its type.
+    """Convert the fields to a typed definition.
 
     Raises:
         BadInputError: names each wrong field.
@@ -157,16 +157,16 @@ def typed(content: Mapping[str, Any], where: str) -> BaseDefinition:
 
 
 def summary(provider: str) -> str:
-    """What a provider is for, in a line: the first of its module."""
+    """The description of a provider in one line: the first line of its module docstring."""
     module = sys.modules[catalog.definition_model(provider).__module__]
     return (module.__doc__ or "").strip().partition("\n")[0].rstrip(".").replace("``", "'")
 
 
 def template(provider: str) -> str:
-    """A definition as YAML: the fields that it needs, and the optional ones as comments.
+    """A definition as YAML: the required fields, and the optional ones as comments.
 
     Raises:
-        MalformedError: there is no such provider.
+        MalformedError: the provider does not exist.
     """
     fields = catalog.definition_model(provider).model_fields.items()
     lines = [f"# {summary(provider)}.", f"provider: {provider}"]
@@ -182,10 +182,10 @@ def template(provider: str) -> str:
 
 
 def fields_to_fill(provider: str) -> list[dict[str, Any]]:
-    """The fields of a provider for a program: name, whether it is required, its default and what it is for.
+    """The fields of a provider for programs: name, whether it is required, its default and its description.
 
     Raises:
-        MalformedError: there is no such provider.
+        MalformedError: the provider does not exist.
     """
     return [
         {
@@ -222,14 +222,14 @@ def _default(field: FieldInfo) -> str:
 
 
 def ask(where: str, policy: ProjectPolicy | None) -> BaseDefinition:
-    """Ask for the provider and for each field that it needs; an answer that is wrong or not allowed is asked for again.
+    """Ask for the provider and for each required field. Repeat the question after a wrong or forbidden answer.
 
-    Where a provider knows several ways to sign in, its first is offered, which is the keyless one. What is wrong only with
-    several answers together is told at the end, and one of them can be changed; the others are kept.
+    If a provider has several sign-in methods, the first one is the default, which is keyless. If several answers don't fit
+    together, the error is reported at the end. One of them can then be changed, and the others are kept.
 
     Args:
-        where: What to call the definition in errors.
-        policy: What the project may use; None if that is not known.
+        where: The name of the definition in errors.
+        policy: What the project may use; None if unknown.
     """
     names = catalog.names()
     say("Which kind of registry is it?")
@@ -262,7 +262,7 @@ def ask(where: str, policy: ProjectPolicy | None) -> BaseDefinition:
 def _problem_of_all(
     content: Mapping[str, Any], where: str, policy: ProjectPolicy | None
 ) -> tuple[str, str] | None:
-    """The field and what is wrong with the answers together; None if nothing is."""
+    """The field and error of a combination of answers; None if there is no error."""
     try:
         definition = parse(content, where=where)
         if policy:
@@ -275,7 +275,7 @@ def _problem_of_all(
 
 
 def _needed(content: Mapping[str, Any]) -> str:
-    """The field that is missing now that the others are known; empty if none is."""
+    """The field that the other answers have made necessary; empty if there is none."""
     try:
         parse(content, where="definition")
     except MalformedError as error:
@@ -284,7 +284,7 @@ def _needed(content: Mapping[str, Any]) -> str:
 
 
 def _own_field(path: str) -> str:
-    """``repositories`` of ``repositories[0]``."""
+    """The name of a field without its index: ``repositories`` for ``repositories[0]``."""
     return path.partition("[")[0].partition(".")[0]
 
 
@@ -321,7 +321,7 @@ def _ask_field(content: dict[str, Any], name: str, field: FieldInfo, policy: Pro
 
 
 def _problem(content: Mapping[str, Any], name: str) -> str | None:
-    """What is wrong with one field; what is missing in others is asked for later."""
+    """The error of one field. Missing other fields are asked for later."""
     try:
         parse(content, where="definition")
     except MalformedError as error:
@@ -330,7 +330,7 @@ def _problem(content: Mapping[str, Any], name: str) -> str | None:
 
 
 def _not_allowed(content: Mapping[str, Any], policy: ProjectPolicy | None) -> str | None:
-    """Why the project may not use a host or an account that was typed; what the paths say is known at the end only."""
+    """Why the project may not use a host or an account. Paths are checked at the end only."""
     if policy is None:
         return None
     model = catalog.definition_model(content["provider"])
@@ -341,6 +341,6 @@ def _not_allowed(content: Mapping[str, Any], policy: ProjectPolicy | None) -> st
         check_allowed(model.model_construct(**values), hosts=policy.hosts, paths={}, accounts=policy.accounts)
     except RefusedError as error:
         return str(error)
-    except Exception:  # noqa: BLE001 - half a definition: what it would be asked for may not be there yet
+    except Exception:  # noqa: BLE001 - the definition is incomplete, so its methods may fail
         return None
     return None

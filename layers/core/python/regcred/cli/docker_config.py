@@ -1,4 +1,4 @@
-"""The registry part of Docker's ``config.json``, which docker, crane, podman and skopeo read; pure but for two functions.
+"""The registry part of Docker's ``config.json``, which docker, crane, podman and skopeo read. Pure but for two functions.
 
 Contract: https://docs.docker.com/reference/cli/docker/login/#credential-helpers
 """
@@ -24,13 +24,13 @@ Config = dict[str, Any]
 
 
 def path(environment: Mapping[str, str], home: Path) -> Path:
-    """Where the file is."""
+    """The path of the file."""
     folder = environment.get("DOCKER_CONFIG", "")
     return (Path(folder) if folder else home / ".docker") / "config.json"
 
 
 def with_helper(config: Config, host: str) -> Config:
-    """The file with the credential helper for a host, and without a password of it."""
+    """The file with the credential helper for a host, and without a password for it."""
     return without(config, host) | {"credHelpers": {**_table(config, "credHelpers"), host: HELPER}}
 
 
@@ -42,7 +42,7 @@ def with_login(config: Config, host: str, user: str, password: SecretStr) -> Con
 
 
 def without(config: Config, host: str) -> Config:
-    """The file without anything for a host."""
+    """The file without entries for a host."""
     tables = {
         name: {key: value for key, value in _table(config, name).items() if key != host}
         for name in ("auths", "credHelpers")
@@ -59,10 +59,10 @@ def _table(config: Config, name: str) -> dict[str, Any]:
 
 
 def read(file: Path) -> Config:
-    """What the file holds; empty if there is none.
+    """The contents of the file; empty if it does not exist.
 
     Raises:
-        MalformedError: it is no JSON object.
+        MalformedError: it is not a JSON object.
     """
     try:
         content = json.loads(file.read_text("utf-8"))
@@ -76,7 +76,7 @@ def read(file: Path) -> Config:
 
 
 def write(file: Path, config: Config) -> None:
-    """Replace the file at once; only its owner may read it."""
+    """Replace the file atomically. Only its owner may read it."""
     target = file.resolve()
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".config-")  # mode 0600

@@ -1,4 +1,4 @@
-"""``regcred doctor``: checks everything that the user may see, and says what to fix."""
+"""``regcred doctor``: checks everything that the user may read, and says what to fix."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ from regcred.wording import duration, plural
 from regcred.work import served, want_of_room
 
 SILENT = timedelta(hours=1)
-"""Sync writes its status on change, and every ten minutes as a heartbeat; older than this, it does not run."""
+"""The age at which a status is too old. Sync writes it on change, and every ten minutes as a heartbeat."""
 
 SKIPPED_SHOWN = 20
-"""Entries of an index that can't be read and are shown one by one."""
+"""The maximum number of unreadable index entries to show one by one."""
 
 WAITING = timedelta(minutes=15)
-"""Dispatch looks every five minutes; a request that is older is not being looked at."""
+"""The age at which a request is too old. Dispatch runs every five minutes."""
 
 IN_FORCE = "in force"
 FEW = 5
 """The most healthy registries of a project to list one by one. Others are counted."""
 
 NAMED = 3
-"""How many things a finding names."""
+"""The maximum number of items that a finding names."""
 
 SHORT_TOKEN = timedelta(minutes=5)
 
 
 class Level(StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
     NOTE = "note"
-    """Could not be looked at, or is worth knowing."""
+    """The check was not possible, or the result is only information."""
     WARNING = "warning"
     PROBLEM = "problem"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """One checked item."""
 
     level: Level
     about: str
@@ -112,7 +112,7 @@ def _look(session: Session, projects: tuple[str, ...], *, repair: bool) -> Itera
 
 
 def _sign_in(tool: Platform) -> Finding:
-    """Raises what :meth:`Platform.who` raises: without a sign-in nothing else can be looked at."""
+    """Check the sign-in. Raises the errors of :meth:`Platform.who`, because no other check works without a sign-in."""
     found = tool.who()
     left = timedelta(seconds=int(found.get("ttl") or 0))
     name = f"as {found.get('display_name') or 'somebody'}, with {', '.join(found.get('policies') or ()) or 'no policy'}"
@@ -134,7 +134,7 @@ def _platform(tool: Platform) -> Iterator[Finding]:
         if action.verb is not Verb.DELETE:
             yield Finding(Level.WARNING, "platform", f"to {action}; 'regcred platform plan' shows all")
     if gone:
-        # A cluster that was taken out of the declaration still signs in.
+        # A cluster that was removed from the declaration can still sign in.
         names = ", ".join(str(action.resource) for action in gone[:NAMED]) + (", ..." if gone[NAMED:] else "")
         yield Finding(
             Level.WARNING,
@@ -157,7 +157,7 @@ def _repair(tool: Platform, project: str) -> Iterator[Finding]:
 
 
 def _project(session: Session, project: str, clusters: set[str]) -> Iterator[Finding]:
-    """What is found of a project; the clusters that may use it are added to ``clusters``."""
+    """The findings of a project. The clusters that may use it are added to ``clusters``."""
     store, now = session.store, session.now()
     policy: ProjectPolicy | None = None
     try:
@@ -281,12 +281,12 @@ def _request(store: Store, reference: Reference, now: datetime) -> Iterator[Find
 
 
 def _identity(store: Store, cluster: str) -> Iterator[Finding]:
-    """Which cluster has the name: the sync of any other one is refused."""
+    """The cluster that has the name. The sync of any other cluster is refused."""
     about = f"cluster {cluster}"
     try:
         found = store.identity(cluster)
     except RefusedError:
-        return  # a project's admin may not, and need not, know
+        return  # a project's admin may not read it, and does not need it
     except RegcredError as error:
         yield Finding(Level.PROBLEM, about, f"{error}; its sync can't prove who it is")
         return
@@ -327,7 +327,7 @@ def _cluster(store: Store, cluster: str, project: str, now: datetime) -> Iterato
 
 
 def _summed_up(findings: list[Finding]) -> Iterator[Finding]:
-    """The findings, with one line in place of the many registries of a project that are all well."""
+    """The findings, with one line for a project's many healthy registries."""
     well = [found for found in findings if found.level is Level.OK and found.text == IN_FORCE]
     projects = Counter(found.about.partition("/")[0] for found in well)
     for found in findings:

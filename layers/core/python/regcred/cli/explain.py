@@ -25,7 +25,7 @@ SHORT = {
     "rs": "ReplicaSet",
     "cj": "CronJob",
 }
-"""kubectl's short names."""
+"""The short names of kubectl."""
 
 
 @click.command()
@@ -85,17 +85,17 @@ def explain(
 
 
 def target(what: Sequence[str], kinds: Sequence[Kind] = WORKLOADS) -> tuple[Kind, str, str]:
-    """Read ``pod NS/NAME``, ``deploy/NAME``, ``pod NAME``.
+    """Parse ``pod NS/NAME``, ``deploy/NAME`` or ``pod NAME``.
 
     Args:
-        what: The words of the command line.
+        what: The arguments of the command.
         kinds: All kinds that have Pods.
 
     Returns:
-        The kind, the namespace (empty if it is not named), and the name.
+        The kind, the namespace (empty if it is not given), and the name.
 
     Raises:
-        BadInputError: It is of no such form, or of a kind that has no Pods.
+        BadInputError: It has another form, or a kind without Pods.
     """
     parts = [part for text in what for part in text.split("/")]
     match parts:

@@ -1,4 +1,4 @@
-"""What a failure looks like to a person and to a shell: one line and an exit code (docs/cli.md lists them)."""
+"""How failures are reported to people and shells: one line and an exit code (docs/cli.md lists them)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
-    """A wrong option, argument, file or environment variable: the input must be changed."""
+    """A wrong option, argument, file or environment variable. The input must be changed."""
     REFUSED = 3
     MISSING = 4
     TRY_AGAIN = 5
-    """It may work later with the same input."""
+    """The same input may work later."""
     DIFFERS = 6
     """``diff`` found something that ``apply`` would change."""
     INTERRUPTED = 130
@@ -46,24 +46,24 @@ _CODES: tuple[tuple[type[RegcredError], ExitCode], ...] = (
 
 
 class BadInputError(click.UsageError):
-    """What the user gave is wrong; the message names it and the remedy."""
+    """The user's input is wrong. The message names it and the remedy."""
 
 
 class Failed(click.ClickException):
-    """The command ran, and its outcome is a failure (a rotation that the registry refused, say)."""
+    """The command ran, but its outcome is a failure, such as a rotation that the registry refused."""
 
     exit_code = ExitCode.FAILED
 
 
 class Differs(Failed):
-    """What was compared is not the same."""
+    """The two sides of a comparison differ."""
 
     exit_code = ExitCode.DIFFERS
 
 
 @contextmanager
 def user_input(where: str = "") -> Iterator[None]:
-    """Turn a MalformedError inside into BadInputError: the input came from the user, not from Vault."""
+    """Convert a MalformedError inside the block to BadInputError, because the user gave the input, not Vault."""
     try:
         yield
     except MalformedError as error:
@@ -89,7 +89,7 @@ def describe(error: BaseException) -> tuple[str, ExitCode]:
 def _usage(error: click.UsageError) -> str:
     text = error.format_message()
     if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
-        # Our messages name the value and what is wrong with it; of click's preface only the option's name is wanted.
+        # Our messages name the value and its error. Of click's prefix, only the option's name is useful.
         option = max(error.param.opts, key=len) if isinstance(error.param, click.Option) else ""
         text = f"{option}: {error.message}" if option else error.message
     command = error.ctx.command_path if error.ctx else "regcred"
@@ -100,7 +100,7 @@ def _usage(error: click.UsageError) -> str:
 
 
 def _bug(error: BaseException) -> str:
-    # The text of an unexpected error may hold anything, a secret included: only its type and place are shown.
+    # The text of an unexpected error may contain anything, even a secret. Show only its type and location.
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"internal error ({type(error).__name__}{place}); this is a bug: please report it with this line"

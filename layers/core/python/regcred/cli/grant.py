@@ -191,7 +191,7 @@ def _check_namespace(namespace: str) -> None:
 
 
 def _warn_unreadable(session: Session, cluster: str, project: str) -> None:
-    """A grant does nothing while the cluster may not read the project; say so if that can be seen."""
+    """Warn if the cluster may not read the project, because a grant then has no effect."""
     try:
         policy = session.store.project(project)
     except (RefusedError, MalformedError):

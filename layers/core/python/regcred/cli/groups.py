@@ -1,4 +1,4 @@
-"""Groups of commands that load a command only when it is used, and help those who mistype one."""
+"""Command groups that load a command at its first use, and suggest names after a typo."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from regcred.cli.output import write_document
 
 
 class Group(click.Group):
-    """A group that shows its help when called alone, and says what was meant when a command does not exist."""
+    """A group that shows its help without a command, and suggests names if a command does not exist."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Show the help where no command is named."""
+        """Show the help if no command is given."""
         if not args and not ctx.resilient_parsing:
             write_document(f"{ctx.get_help()}\n")
             ctx.exit()
@@ -25,7 +25,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or refuse with the nearest names."""
+        """Find the command, or fail with the nearest names."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             hint = _or([f"'{known}'" for known in self.suggestions(ctx, name)])
@@ -35,13 +35,13 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def suggestions(self, ctx: click.Context, name: str) -> list[str]:
-        """What may have been meant by ``name``, best first."""
+        """The likely meanings of ``name``, best first."""
         return get_close_matches(name, self.list_commands(ctx), n=3, cutoff=0.65)
 
 
 @dataclass(frozen=True, slots=True)
 class Lazy:
-    """Where a command is, and the line that the help shows for it without loading it."""
+    """The location of a command, and its line in the help, which is shown without loading it."""
 
     module: str
     attribute: str
@@ -49,10 +49,10 @@ class Lazy:
 
 
 class Root(Group):
-    """The top: its commands are loaded when used, so that ``--help`` needs none of them."""
+    """The top level. Commands are loaded when used, so that ``--help`` loads none of them."""
 
     sections: Mapping[str, Mapping[str, Lazy]] = {}
-    """By heading of the help, the commands by name."""
+    """By heading of the help: the commands by name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """All names, in the order of the help."""
@@ -67,14 +67,14 @@ class Root(Group):
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the sections."""
+        """Write the sections of the help."""
         width = max(map(len, self.list_commands(ctx)))
         for heading, section in self.sections.items():
             with formatter.section(heading):
                 formatter.write_dl([(name.ljust(width), lazy.summary) for name, lazy in section.items()])
 
     def suggestions(self, ctx: click.Context, name: str) -> list[str]:
-        """Near names; for a word that is a command of groups (``list``), those."""
+        """Similar names. For the name of a subcommand (``list``), its groups."""
         groups = [
             f"{group} {name}"
             for group in self.list_commands(ctx)

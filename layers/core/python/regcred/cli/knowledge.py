@@ -1,4 +1,4 @@
-"""What Vault knows of the registries that a Pod asks for, as far as the user may read it."""
+"""Vault's information about a Pod's registries, as far as the user may read it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from regcred.views.observed import Held, Known
 
 @dataclass(slots=True)
 class VaultView:
-    """What Vault says, as far as the user may read it; each thing that can't be read is said once."""
+    """Vault's information, as far as the user may read it. Each unreadable item is reported once."""
 
     session: Session
     namespace: str
     cluster: str | None
     uid: str = ""
-    """The namespace's uid, where it is known: the ledger may speak of a namespace of the same name that is gone."""
+    """The namespace's uid, if known. The ledger may refer to an earlier namespace with the same name."""
     _said: set[str] = field(default_factory=set)
     _projects: dict[str, dict[str, IndexEntry] | None] = field(default_factory=dict)
     _statuses: dict[str, Status | None] = field(default_factory=dict)
 
     def known(self, reference: Reference) -> Known:
-        """What is known of a reference without looking into the cluster."""
+        """The facts about a reference that need no cluster."""
         index = self._index(reference.project)
         if index is None:
             return Known()
@@ -58,12 +58,12 @@ class VaultView:
         )
 
     def mode(self, references: Iterable[Reference]) -> str:
-        """The mode of the cluster's sync, by its status of any of the projects; empty if none can be read."""
+        """The mode of the cluster's sync, from its status of any of the projects; empty if none can be read."""
         found = (self._status(project) for project in sorted({reference.project for reference in references}))
         return next((status.mode for status in found if status and status.mode), "")
 
     def others(self) -> dict[Reference, IndexEntry]:
-        """Registries of the projects that were looked at, and of those that the namespace is granted."""
+        """The registries of the projects that were read, and of those that the namespace is granted."""
         for project in self._granted():
             self._index(project)
         return {
@@ -73,7 +73,7 @@ class VaultView:
         }
 
     def public(self) -> dict[Reference, Sequence[str]]:
-        """Registries of the same projects that need no credential, so that no index tells of them as in force."""
+        """Registries of the same projects that need no credential. The index does not show them as valid."""
         found: dict[Reference, Sequence[str]] = {}
         for project, index in self._projects.items():
             if index is None:
@@ -134,7 +134,7 @@ class VaultView:
         return dict(found.value.registries) if found else {}
 
     def _find_cluster(self, store: Store, project: str) -> None:
-        """The only cluster that may read a project is this one; of several, the user must say which."""
+        """Find the cluster: the only one that may read a project. With several, ask the user to name it."""
         if self.cluster:
             return
         with suppress(RefusedError, MalformedError):
@@ -148,7 +148,7 @@ class VaultView:
                 )
 
     def _defined(self, reference: Reference, entry: IndexEntry | None) -> tuple[Held, Sequence[str]]:
-        """Whether there is such a registry, and the hosts that it types, where the index tells of none yet."""
+        """Whether the registry exists, and the hosts in its definition if the index has none yet."""
         try:
             if entry and entry.hosts:
                 return (Held.YES if self.session.store.definition_version(reference) else Held.NO), ()
@@ -172,12 +172,12 @@ class VaultView:
         return self._statuses[project]
 
     def _place(self, reference: Reference) -> Placement:
-        """What sync says of a reference in its cluster."""
+        """Sync's status of a reference in its cluster."""
         status = self._status(reference.project)
         return status.registries.get(reference.registry, Placement()) if status else Placement()
 
     def _placed(self, reference: Reference) -> tuple[int | None, datetime | None]:
-        """The version that sync says it has placed, and when it said so."""
+        """The version that sync reports as placed, and the time of that report."""
         places = self._place(reference).placed.items()
         status = self._status(reference.project)
         version = next((version for version, names in places if self._is_in(names)), None)

@@ -1,4 +1,4 @@
-"""Looking things up for a person: did-you-mean for names, and what may be listed."""
+"""Lookups for people: suggestions for misspelt names, and lists of what the user may see."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def definition(store: Store, reference: Reference) -> Versioned[Definition]:
     """A registry's definition.
 
     Raises:
-        MissingError: there is none; the text names the nearest that exist.
+        MissingError: it does not exist; the text has the nearest names.
     """
     found = store.definition(reference)
     if found is None:
@@ -34,7 +34,7 @@ def definition(store: Store, reference: Reference) -> Versioned[Definition]:
 
 
 def check_exists(store: Store, reference: Reference) -> None:
-    """Check that there is such a registry, be its definition good or broken: a broken one can be replaced, revoked and removed.
+    """Check that a registry exists. Its definition may be broken: such a registry can be replaced, revoked and removed.
 
     Raises:
         MissingError: see :func:`definition`.
@@ -44,7 +44,7 @@ def check_exists(store: Store, reference: Reference) -> None:
 
 
 def typed_definition(store: Store, reference: Reference) -> BaseDefinition:
-    """A registry's definition with the type that its provider gives it.
+    """A registry's definition in the type of its provider.
 
     Raises:
         MissingError: see :func:`definition`.
@@ -54,7 +54,7 @@ def typed_definition(store: Store, reference: Reference) -> BaseDefinition:
 
 
 def has_upstream(store: Store, reference: Reference) -> bool | None:
-    """Whether the upstream secret is written; None where the token may not tell."""
+    """Whether the upstream secret exists; None if the token may not read that."""
     try:
         return store.upstream_version(reference) > 0
     except RefusedError:
@@ -62,7 +62,7 @@ def has_upstream(store: Store, reference: Reference) -> bool | None:
 
 
 def no_such_registry(store: Store, reference: Reference) -> MissingError:
-    """The error for a registry that does not exist, with the nearest names that do."""
+    """The error for a registry that does not exist, with the nearest names."""
     try:
         names = store.registries(reference.project)
     except RegcredError:
@@ -82,7 +82,7 @@ def _hint(reference: Reference, names: list[str]) -> str:
 
 
 def projects(store: Store, named: Iterable[str], command: str) -> list[str]:
-    """The projects that a command is about: those named, else all.
+    """The projects for a command: the named ones, or else all.
 
     Raises:
         RefusedError: none is named, and the token may not list them.
@@ -98,7 +98,7 @@ def projects(store: Store, named: Iterable[str], command: str) -> list[str]:
 
 
 def registries(store: Store, project: str) -> list[Reference]:
-    """A project's registries. A name that can be none's, written by hand, is told and left out."""
+    """A project's registries. Invalid names, which somebody wrote manually, are reported and left out."""
     return [
         Reference(project, name) for name in store.registries(project) if not _odd(f"{project}/{name}", name)
     ]
@@ -114,7 +114,7 @@ def _odd(what: str, name: str) -> bool:
 
 
 def readable(read: Callable[[], Versioned[R] | None], what: str) -> Versioned[R] | None:
-    """What is read of one thing of a list; None if it is gone, or broken: that is told, and hides no other."""
+    """One item of a list; None if it is gone or broken. A broken item is reported, and does not hide the others."""
     try:
         return read()
     except MalformedError as error:
@@ -124,7 +124,7 @@ def readable(read: Callable[[], Versioned[R] | None], what: str) -> Versioned[R]
 
 @contextmanager
 def replaceable(command: str) -> Iterator[None]:
-    """Let the error for a document that can't be read say by which command it can be written anew."""
+    """Add to the error of an unreadable document the command that replaces it."""
     try:
         yield
     except MalformedError as error:
@@ -132,7 +132,7 @@ def replaceable(command: str) -> Iterator[None]:
 
 
 def history(store: Store, project: str) -> History:
-    """A project's history; an empty one where there is none, or it can't be read: it is told beside what matters."""
+    """A project's history; empty if there is none. If it is unreadable, that is reported as a note."""
     try:
         found = store.history(project)
     except (RefusedError, MalformedError) as error:
@@ -142,6 +142,6 @@ def history(store: Store, project: str) -> History:
 
 
 def index(store: Store, project: str) -> Index:
-    """A project's index; an empty one before the first rotation."""
+    """A project's index; empty before the first rotation."""
     found = store.index(project)
     return found.value if found else Index()

@@ -1,4 +1,4 @@
-"""What ``regcred explain`` looks at: the cluster with the user's kubeconfig, Vault with the user's token."""
+"""What ``regcred explain`` reads: the cluster with the user's kubeconfig, and Vault with the user's token."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from regcred.views.observed import Held, Image, Known, Naming, Said, Subject, Wo
 Json = Mapping[str, Any]
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-"""Asks for a Secret's metadata: its content is never sent."""
+"""Requests only a Secret's metadata. Its content is never sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An object that may carry annotations for the subject."""
+    """An object whose annotations may apply to the subject."""
 
     what: str
     annotations: Mapping[str, str]
@@ -46,26 +46,26 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was looked at in the cluster."""
+    """The observations in the cluster."""
 
     subject: Subject
     sources: Sequence[Source]
     namespace_uid: str = ""
-    """Empty if the namespace may not be read."""
+    """Empty if the user may not read the namespace."""
 
 
 def look(api: Cluster, kind: Kind, namespace: str, name: str, kinds: Sequence[Kind] = WORKLOADS) -> Seen:
-    """The Pod to explain (the one of the workload that fares worst), and where its annotations may be.
+    """The Pod to explain (the worst one of a workload), and the objects whose annotations may apply.
 
     Args:
         api: The cluster.
-        kind: The kind of what is asked about.
-        namespace: Where it is.
+        kind: The kind of the subject.
+        namespace: Its namespace.
         name: Its name.
-        kinds: The kinds of workloads that may be above a Pod.
+        kinds: The kinds of workloads that may control a Pod.
 
     Raises:
-        MissingError: there is no such object.
+        MissingError: the object does not exist.
     """
     try:
         found = api.get(kind.path(namespace, name))
@@ -96,7 +96,7 @@ def look(api: Cluster, kind: Kind, namespace: str, name: str, kinds: Sequence[Ki
 
 
 def _worst(pods: Sequence[Json]) -> Json:
-    """The newest whose image can't be pulled, else the newest that waits, else the newest."""
+    """The newest Pod whose image can't be pulled, or else the newest waiting Pod, or else the newest Pod."""
     for wanted in (PULL_FAILURES.__contains__, bool):
         for pod in pods:
             if any(wanted(image.reason) for image in _images(pod)):
@@ -206,7 +206,7 @@ def _images(pod: Json) -> list[Image]:
 def _image(container: Json, status: Json) -> Image:
     waiting = (status.get("state") or {}).get("waiting") or {}
     return Image(
-        container=container.get("name") or "without a name",  # as Knative allows in its pod template
+        container=container.get("name") or "without a name",  # Knative allows this in its pod template
         name=container.get("image") or "",
         pulled=bool(status.get("imageID")),
         reason=str(waiting.get("reason") or ""),
@@ -215,7 +215,7 @@ def _image(container: Json, status: Json) -> Image:
 
 
 def _told(api: Cluster, seen: Sequence[tuple[Kind, Json]], namespace: str) -> list[Said]:
-    """What sync said by Events of the objects, newest last; of equal texts the newest."""
+    """Sync's Events about the objects, newest last. Of equal texts, only the newest."""
     uids = {obj["metadata"]["uid"] for _, obj in seen if obj["metadata"].get("uid")}
     query = urlencode({"fieldSelector": f"reportingComponent={REPORTER}", "limit": 500})
     try:
@@ -246,7 +246,7 @@ def _event(event: Json) -> Said:
 
 
 def world_of(session: Session, api: Cluster, seen: Seen, cluster: str | None) -> tuple[Subject, World]:
-    """All that can be known of the references of a subject, and of those it could have; and the subject with its mode."""
+    """Everything known about the references of a subject and its possible references; and the subject with its mode."""
     subject, sources = seen.subject, seen.sources
     wanted = _asked(sources)
     malformed = asked(*(source.annotations for source in sources)).malformed
@@ -272,7 +272,7 @@ def _asked(sources: Sequence[Source]) -> dict[Reference, str]:
 
 
 def _with_secret(api: Cluster, namespace: str, reference: Reference, known: Known) -> Known:
-    """Look at the Secret's metadata itself, where the user may; else what sync reported counts."""
+    """Read the Secret's metadata itself if the user may. Otherwise sync's report counts."""
     try:
         secret = api.get(
             f"/api/v1/namespaces/{namespace}/secrets/{reference.secret_name}", accept=METADATA_ONLY

@@ -11,7 +11,7 @@ from regcred.wording import duration
 
 
 def in_words(attempt: Attempt) -> str:
-    """One outcome in words: what came of it, with which version, and why it failed."""
+    """One outcome in words: its result, its version, and the reason of a failure."""
     version = f", version {attempt.version}" if attempt.version else ""
     why = f" ({attempt.error_kind})" if attempt.error_kind else ""
     return f"{attempt.outcome}{why}{version}"

@@ -1,4 +1,4 @@
-"""What people and programs see: tables, notes and JSON; results on standard output, all else on standard error."""
+"""Output for people and programs: tables, notes and JSON. Results go to standard output, all else to standard error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STYLES = {"ok": "green", "failing": "bold red", "revoked": "red", "removed": "d
 
 
 def output_option(command: F) -> F:
-    """Add ``-o json`` to a command that reads; it arrives as ``as_json``."""
+    """Add ``-o json`` to a command that reads. The command gets it as ``as_json``."""
     return click.option(
         "-o",
         "--output",
@@ -38,7 +38,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: with colour and wrapping on a terminal, else in aligned columns for ``grep`` and ``awk``."""
+    """Print a table: with colour and wrapping on a terminal, or in aligned columns for ``grep`` and ``awk``."""
     clean = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _rich_table(headers, clean)
@@ -63,7 +63,7 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the person something that is no result: what was done, what comes next, a warning. One line."""
+    """Print a note that is not a result, in one line: what was done, what comes next, or a warning."""
     click.echo(printable(text), err=True)
 
 
@@ -77,7 +77,7 @@ class Styled:
 
 
 def write(*parts: str | Styled) -> None:
-    """Print one line of a result. Every part is made printable first, so none can end the line or its colour."""
+    """Print one line of a result. Every part is made printable first, so that none can end the line or its colour."""
     click.echo("".join(map(_part, parts)))
 
 
@@ -88,7 +88,7 @@ def _part(part: str | Styled) -> str:
 
 
 def write_document(text: str, *, err: bool = False) -> None:
-    """Print a result of several lines as it is, but for characters that a terminal would act on."""
+    """Print a result of several lines unchanged, except for control characters of terminals."""
     click.echo(printable_lines(text), nl=False, err=err)
 
 

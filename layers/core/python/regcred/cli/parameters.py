@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Arguments that several commands use."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class ReferenceType(click.ParamType[Reference]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Complete it by what is in Vault."""
+        """Complete it with names from Vault."""
         return [CompletionItem(name) for name in completion.references(ctx, param, incomplete)]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
-        """Read a reference, or say what is wrong with it."""
+        """Parse a reference, or report its error."""
         if isinstance(value, Reference):
             return value
         try:
@@ -46,12 +46,12 @@ class LabelType(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Complete it by what is in Vault."""
+        """Complete it with names from Vault."""
         found = self._complete(ctx, param, incomplete) if self._complete else []
         return [CompletionItem(name) for name in found]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check a name, or say what is wrong with it."""
+        """Check a name, or report its error."""
         try:
             return check_label(str(value), field=self.name)
         except MalformedError as error:
@@ -59,16 +59,16 @@ class LabelType(click.ParamType[str]):
 
 
 class WorkloadKindType(click.ParamType[Kind]):
-    """``<group>/<version>/<plural>/<Kind>[:<template path>]``; in a variable more of them, by white space or commas."""
+    """``<group>/<version>/<plural>/<Kind>[:<template path>]``. A variable may list several, with white space or commas."""
 
     name = "KIND"
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
-        """The texts in a variable, as sync reads it."""
+        """The items in a variable, split as in sync."""
         return rv.replace(",", " ").split()
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Kind:
-        """Read a kind, or say what is wrong with it."""
+        """Parse a kind, or report its error."""
         if isinstance(value, Kind):
             return value
         try:

@@ -1,4 +1,4 @@
-"""Finding the Pods of a workload of any kind, and what a workload refers to for its Pods."""
+"""Finds the Pods of a workload of any kind, and the object that a workload takes its pod template from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OPERATORS = {
 
 
 def selector_of(kind: Kind, workload: Json) -> str | None:
-    """The label selector of a workload\'s Pods, as the API takes it; None if the workload names none.
+    """The label selector of a workload's Pods, in the API's form; None if the workload has none.
 
     Contract: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#resources-that-support-set-based-requirements
     """
@@ -43,7 +43,7 @@ def selector_of(kind: Kind, workload: Json) -> str | None:
     labels = mapping_at(selector, ("matchLabels",))
     expressions = selector.get("matchExpressions")
     if labels is None and not isinstance(expressions, list):
-        labels = selector  # as ReplicationControllers and some custom kinds have it
+        labels = selector  # the form of ReplicationControllers and some custom kinds
     parts = [f"{key}={value}" for key, value in sorted((labels or {}).items())]
     parts += [part for item in expressions or () if (part := _requirement(item))]
     return ",".join(parts) or None
@@ -61,12 +61,12 @@ def _requirement(item: Any) -> str:
 
 @dataclass(slots=True)
 class Owners:
-    """Reads the controllers above objects; each is read once.
+    """Reads the controllers of objects. Each is read once.
 
     Args:
         api: The cluster.
-        namespace: Where all of them are.
-        kinds: The kinds that may be above a Pod; others can\'t be read.
+        namespace: The namespace of all of them.
+        kinds: The kinds that may control a Pod. Others can't be read.
     """
 
     api: Cluster
@@ -75,10 +75,10 @@ class Owners:
     _read: dict[tuple[str, str], Json | None] = field(default_factory=dict)
 
     def above(self, obj: Json) -> list[tuple[Kind, Json]]:
-        """The controllers above an object, nearest first, as far as they are of a known kind."""
+        """The controllers of an object, nearest first, as far as their kinds are known."""
         found: list[tuple[Kind, Json]] = []
         while (owner := _controller(obj)) and len(found) < OWNERS_DEPTH:
-            # By group alone, as sync does: the controller of a custom kind may have written another version of it.
+            # Only the group must match, as in sync: the controller of a custom kind may have written another version.
             whose = (str(owner.get("apiVersion", "")).rpartition("/")[0], owner.get("kind"))
             kind = next((kind for kind in self.kinds if (kind.group, kind.name) == whose), None)
             if kind is None:
@@ -90,7 +90,7 @@ class Owners:
         return found
 
     def read(self, kind: Kind, name: str) -> Json | None:
-        """An object, or None if it may not be read or is gone."""
+        """An object, or None if the user may not read it or it is gone."""
         path = kind.path(self.namespace, name)
         if (kind.name, path) not in self._read:
             try:
@@ -100,7 +100,7 @@ class Owners:
         return self._read[kind.name, path]
 
     def referred(self, kind: Kind, obj: Json) -> tuple[Kind, Json] | None:
-        """The workload whose pod template this one takes, as an Argo Rollout does by ``spec.workloadRef``.
+        """The workload whose pod template this one uses, as an Argo Rollout does with ``spec.workloadRef``.
 
         Contract: https://argo-rollouts.readthedocs.io/en/stable/migrating/#reference-deployment-from-rollout
         """
@@ -116,9 +116,9 @@ class Owners:
 
 
 def pods_of(owners: Owners, kind: Kind, workload: Json) -> tuple[list[Json], str]:
-    """The Pods that a workload made, newest first, and why they are not known if they are not.
+    """The Pods of a workload, newest first; and if they are unknown, the reason.
 
-    Pods are those that the selector takes and that the workload, or something that it controls, controls.
+    A Pod counts if the selector matches it and the workload controls it, directly or indirectly.
     """
     selector = selector_of(kind, workload)
     if selector is None:
@@ -148,7 +148,7 @@ def _is_made_by(owners: Owners, pod: Json, uid: str | None) -> bool:
     if any(obj["metadata"].get("uid") == uid for _, obj in above):
         return True
     top = above[-1][1] if above else pod
-    # Where the chain ends at a kind that is not known, only the labels speak.
+    # If the chain ends at an unknown kind, only the labels count.
     return _controller(top) is not None
 
 

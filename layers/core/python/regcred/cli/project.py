@@ -213,7 +213,7 @@ def _replaceable(project: str) -> AbstractContextManager[None]:
 
 
 def _ensure(session: Session, project: str) -> None:
-    """Let Vault's groups and policies follow: they are what lets a cluster read the project's credentials."""
+    """Update Vault's groups and policies, which let a cluster read the project's credentials."""
     try:
         session.open_platform(None).ensure_project(project)
     except RefusedError:
@@ -266,13 +266,13 @@ def _paths_with(old: Mapping[str, Sequence[str]], new: Iterable[str]) -> dict[st
 def _paths_without(
     old: Mapping[str, Sequence[str]], gone: Iterable[str], project: str, *, hosts: Sequence[str]
 ) -> dict[str, list[str]]:
-    """The paths that are left. Without its last one a host would be allowed whole, so it stays limited, to nothing.
+    """The remaining paths. Without any path, a host would be allowed completely. So it stays limited, to nothing.
 
     Args:
-        old: What there was.
-        gone: What is taken away.
+        old: The current paths.
+        gone: The paths to remove.
         project: For the error text.
-        hosts: The hosts that are taken away as well.
+        hosts: The hosts that are removed as well.
     """
     paths = {host: list(prefixes) for host, prefixes in old.items()}
     for host, prefix in map(_split, gone):

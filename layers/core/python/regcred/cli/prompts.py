@@ -1,4 +1,4 @@
-"""Questions to the person at the terminal. Without a terminal nothing is guessed: the option to give is named."""
+"""Questions to the person at the terminal. Without a terminal, an error names the option to use."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from regcred.printable import printable
 
 
 def interactive() -> bool:
-    """Whether there is somebody to ask."""
+    """Whether a person is at the terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def confirm(question: str) -> None:
-    """Ask before something that hurts."""
+    """Ask before a destructive action."""
     if not interactive():
         raise BadInputError("this needs a yes, and there is no terminal to ask on: add --yes")
     if not yes(question):
@@ -25,10 +25,10 @@ def confirm(question: str) -> None:
 
 
 def yes(question: str) -> bool:
-    """Ask a question that is answered by yes or no."""
+    """Ask a yes-or-no question."""
     return click.confirm(printable(question), err=True)
 
 
 def answer(question: str, **options: Any) -> str:
-    """Ask for a text; ``options`` are those of ``click.prompt``."""
+    """Ask for a text. ``options`` are those of ``click.prompt``."""
     return str(click.prompt(printable(question), err=True, **options))

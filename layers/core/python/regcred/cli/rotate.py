@@ -1,4 +1,4 @@
-"""``regcred rotate`` and ``regcred revoke``: asking for a new credential, or for the end of one."""
+"""``regcred rotate`` and ``regcred revoke``: request a new credential, or the end of one."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def ask(
     timeout: int,
     as_json: bool = False,
 ) -> None:
-    """Ask, and wait for the outcome if wanted.
+    """Write a request, and wait for the outcome if wanted.
 
     Raises:
         Failed, RefusedError, TransientError: the outcome.

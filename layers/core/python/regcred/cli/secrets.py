@@ -1,4 +1,4 @@
-"""Reading the upstream secret: by hidden prompts or from a file, never from the command line."""
+"""Reads the upstream secret with hidden prompts or from a file, never from the command line."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def read(wanted: Mapping[str, str], file: str | None) -> dict[str, SecretStr]:
     """The fields of the upstream secret.
 
     Args:
-        wanted: What the definition needs, each with a line for people.
-        file: A file of YAML or JSON with these fields, or of the only field's value as it lies; ``-`` for standard
-            input, None to ask.
+        wanted: The required fields, each with a description.
+        file: A YAML or JSON file with these fields, or a file with the plain value of the only field. ``-`` for standard input,
+            None to ask.
 
     Raises:
-        BadInputError: names the field that is missing or not known; never a value.
+        BadInputError: names the missing or unknown field; never a value.
     """
     if not wanted:
         if file:
@@ -41,15 +41,15 @@ def _from_file(wanted: Mapping[str, str], file: str) -> dict[str, SecretStr]:
 
 
 def is_field(name: str, wanted: Mapping[str, str]) -> bool:
-    """Whether a name is that of one of the secret's fields, or of the second value of one."""
+    """Whether a name is one of the secret's fields, or the second value of one."""
     return name.removesuffix(SECOND) in wanted
 
 
 def checked(wanted: Mapping[str, str], found: Mapping[str, Any], where: str) -> dict[str, SecretStr]:
-    """The fields of a secret that was read as a mapping.
+    """The fields of a secret that is a mapping.
 
     Raises:
-        BadInputError: names the field that is missing, not known, or no text; never a value.
+        BadInputError: names the field that is missing, unknown or not a string; never a value.
     """
     for name in found:
         if not is_field(name, wanted):
@@ -66,7 +66,7 @@ def checked(wanted: Mapping[str, str], found: Mapping[str, Any], where: str) -> 
 
 
 def _whole(wanted: Mapping[str, str], text: str, where: str) -> dict[str, SecretStr] | None:
-    """The only field, where the file is its value as it lies: a token, a PEM or JSON key, but no other mapping."""
+    """The only field, if the file is its plain value: a token, or a PEM or JSON key, but no other mapping."""
     (name,) = wanted
     if not text.strip():
         raise BadInputError(f"{where}: is empty; it must hold {wanted[name]}")
@@ -101,7 +101,7 @@ def _hidden(name: str) -> bool:
 
 
 def check_source(file: str | None, *, definition: str | None = None) -> None:
-    """Refuse to read both from standard input, and warn of a secret that lies open."""
+    """Refuse to read both from standard input, and warn about a secret file that others can read."""
     if file is None:
         return
     if file == "-" and definition == "-":
@@ -118,4 +118,4 @@ def _open_to_all(file: str) -> bool:
     try:
         return bool(Path(file).stat().st_mode & 0o004)
     except OSError:
-        return False  # reading it will say so
+        return False  # the read will report it

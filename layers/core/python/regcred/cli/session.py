@@ -1,4 +1,4 @@
-"""What the commands work with: the user's own Vault, cluster and clock; a test puts others in their place."""
+"""The dependencies of the commands: the user's own Vault, cluster and clock. A test replaces them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _now() -> datetime:
 
 
 class Cluster(Protocol):
-    """The API of one cluster, as the user. Closes when the ``with`` ends."""
+    """The API of one cluster, with the user's rights. It closes when the ``with`` block ends."""
 
     namespace: str
     """The namespace of the kubeconfig's context."""
@@ -57,7 +57,7 @@ class Cluster(Protocol):
         """Read an object or a list.
 
         Raises:
-            MissingError: it does not exist.
+            MissingError: the object does not exist.
             RefusedError: the user may not read it.
             TransientError: the API server can't be reached.
         """
@@ -71,23 +71,23 @@ def _own_cluster(context: str | None) -> Cluster:
 
 
 class Platform(Protocol):
-    """The platform's declaration beside what Vault holds; see :mod:`regcred.vault.platform` for what is raised."""
+    """The platform's declaration and the state in Vault. See :mod:`regcred.vault.platform` for the errors."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """What is to be said of the declaration itself: copies of policies that are unused or older."""
+        """Notes about the declaration itself: copies of policies that are unused or outdated."""
 
     def plan(self) -> list[PlatformStep]:
-        """What differs; nothing is changed."""
+        """The differences. Nothing is changed."""
 
     def apply(self, *, prune: bool) -> list[PlatformStep]:
-        """Make it as declared, and return what was done; deletions only with ``prune``."""
+        """Change Vault to match the declaration, and return the actions. Deletions only with ``prune``."""
 
     def ensure_project(self, project: str) -> list[PlatformStep]:
-        """Set up one project, and return what was done."""
+        """Set up one project, and return the actions."""
 
     def who(self) -> Mapping[str, Any]:
-        """What Vault knows of the user's token."""
+        """Vault's information about the user's token."""
 
 
 def _own_platform(directory: Path | None) -> Platform:
@@ -132,19 +132,19 @@ def _run_console(port: int, ready: Callable[[str, str], None]) -> None:
 
 @dataclass(slots=False)
 class Session:
-    """One run of the command line. Nothing is opened before it is used."""
+    """One run of the command line. Nothing is opened before its first use."""
 
     open_store: Callable[[], Store] = _own_store
     open_cluster: Callable[[str | None], Cluster] = _own_cluster
-    """Takes the kubeconfig's context, None for the current one."""
+    """Takes the kubeconfig's context; None for the current one."""
     open_platform: Callable[[Path | None], Platform] = _own_platform
-    """Takes the folder of the declaration, None for what comes with Regcred."""
+    """Takes the folder of the declaration; None for the one that comes with Regcred."""
     open_system: Callable[[], OwnSystem] = _own_system
     """The system registry, with the user's own Vault token."""
     open_vault: Callable[[str], KeyValue] = _own_vault
     """Takes the path of another KV v2 mount, and opens it with the user's own token."""
     nudge: Callable[[str], bool] = _nudge
-    """Tells dispatch to look at a project now; False if nobody could be told."""
+    """Asks dispatch to check a project now. Returns False if the notification was not possible."""
     rotate_here: Callable[[Store], Rotate] = _rotate_here
     run_sync: Callable[[Mapping[str, str], str | None, Way, Callable[[str], None]], Sequence[str]] = _run_sync
     """See :func:`regcred.wiring.cli.sync.run_sync`."""
@@ -155,7 +155,7 @@ class Session:
 
     @property
     def is_own(self) -> bool:
-        """Whether Vault is the one that the environment names."""
+        """Whether this is the Vault that the environment names."""
         return self.open_store is _own_store
 
     @cached_property

@@ -26,40 +26,40 @@ from regcred.wording import duration, expires_in, plural
 from regcred.work import served, want_of_room
 
 OUTCOMES = 5
-"""So many of the last outcomes are told of each registry."""
+"""How many of the last outcomes of each registry are shown."""
 
 FEW = 10
-"""The syncs of so many projects and clusters are told to people; 'regcred doctor' tells those that are silent."""
+"""How many projects' and clusters' syncs people see. 'regcred doctor' shows the silent ones."""
 
 PENDING = "pending"
-"""Shown for a registry that was added and not yet rotated."""
+"""Shown for a registry that was added and not rotated yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One registry: what the index says, and what each cluster says."""
+    """One registry: its index entry, and each cluster's status."""
 
     reference: Reference
     entry: IndexEntry | None
     places: Mapping[str, Placement] = field(default_factory=dict)
     """By cluster."""
     no_room: str = ""
-    """Why it is not rotated for want of room in its project."""
+    """Why it is not rotated, if its project is full."""
     syncs: Mapping[str, Status] = field(default_factory=dict)
-    """By cluster that may use the project, what its sync last wrote."""
+    """By cluster that may use the project: the last status of its sync."""
     named: bool = False
-    """Whether somebody asked for this registry by its name."""
+    """Whether the user named this registry."""
     attempts: Sequence[Attempt] = ()
-    """Its last outcomes, the newest first."""
+    """Its last outcomes, newest first."""
 
     @property
     def state(self) -> str:
-        """The word for its state."""
+        """The state in the word for people."""
         return self.entry.told if self.entry else PENDING
 
     @property
     def where(self) -> str:
-        """In words: how many namespaces of which cluster, and how many of them have an older version."""
+        """In words: how many namespaces of each cluster, and how many of them have an older version."""
         parts = []
         for cluster, place in sorted(self.places.items()):
             count = sum(map(len, place.placed.values()))
@@ -108,7 +108,7 @@ def status(session: Session, about: Sequence[str], as_json: bool) -> None:
     if as_json:
         print_json({"registries": [_json(row) for row in rows], "syncs": _syncs_json(rows)})
     elif rows or not broken:
-        # A removed registry stays in the index for months, as proof for clusters that were cut off: old news to a person.
+        # A removed registry stays in the index for months, as proof for disconnected clusters. A person does not need it.
         _print(
             [row for row in rows if row.state != State.REMOVED or row.where or row.reference in wanted], now
         )
@@ -117,7 +117,7 @@ def status(session: Session, about: Sequence[str], as_json: bool) -> None:
 
 
 def _all_rows(store: Store, projects: Sequence[str]) -> tuple[list[Row], list[MalformedError]]:
-    """The registries of all projects, and what is wrong with those whose index can't be read: it hides no other's."""
+    """The registries of all projects, and the errors of unreadable indexes. An error does not hide other projects."""
     rows: list[Row] = []
     broken: list[MalformedError] = []
     for project in projects:
@@ -147,7 +147,7 @@ def _print(rows: Sequence[Row], now: datetime) -> None:
 
 
 def _syncs(rows: Sequence[Row]) -> dict[tuple[str, str], Status]:
-    """By project and cluster, what sync last wrote."""
+    """By project and cluster: the last status of sync."""
     return {(row.reference.project, cluster): found for row in rows for cluster, found in row.syncs.items()}
 
 
@@ -172,7 +172,7 @@ def _about(text: str) -> Reference | str:
 
 
 def rows_of(store: Store, project: str) -> list[Row]:
-    """All registries of a project, also those that are only in its index any more."""
+    """All registries of a project, including those that are only in its index."""
     index = lookup.index(store, project)
     entries = index.registries
     defined = [found.registry for found in lookup.registries(store, project)]
@@ -196,7 +196,7 @@ def rows_of(store: Store, project: str) -> list[Row]:
 
 
 def _statuses(store: Store, project: str, clusters: Sequence[str]) -> dict[str, Status]:
-    """What each cluster says of a project; a cluster whose status can't be read is left out with a word."""
+    """Each cluster's status of a project. An unreadable status is reported and left out."""
     found = {}
     for cluster in clusters:
         try:
@@ -244,7 +244,7 @@ def _notes(row: Row, now: datetime) -> list[str]:
 
 
 def next_attempt(entry: IndexEntry, now: datetime) -> str:
-    """When the next attempt is made, as the end of a sentence."""
+    """The time of the next try, as the end of a sentence."""
     if entry.next_attempt_at is None:
         return ""
     if entry.next_attempt_at <= now:

@@ -1,4 +1,4 @@
-"""Records made of what a person typed."""
+"""Creates records from a person's input."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ R = TypeVar("R", bound=Record)
 
 
 def valid(model: type[R], **fields: Any) -> R:
-    """Make a record.
+    """Create a record.
 
     Raises:
-        BadInputError: names each field that is wrong, and the form that is right.
+        BadInputError: names each wrong field and the right form.
     """
     with user_input():
         try:

@@ -1,4 +1,4 @@
-"""A word to the person while another server keeps them waiting."""
+"""A message to the person while another server is slow."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from contextlib import AbstractContextManager, contextmanager
 from regcred.cli.output import say
 
 FIRST = 3.0
-"""Seconds of silence before the first word."""
+"""Seconds before the first message."""
 
 EVERY = 10.0
-"""Seconds between two more."""
+"""Seconds between two messages."""
 
 Around = Callable[[str], AbstractContextManager[None]]
-"""What is entered around each request, with the server's name for people (``Vault at https://…``)."""
+"""The context manager around each request. It gets the server's name for people (``Vault at https://…``)."""
 
 
 @contextmanager
 def told(whom: str, *, first: float = FIRST, every: float = EVERY) -> Iterator[None]:
-    """Say that an answer is waited for, if it does not come soon.
+    """Print a message if the response takes long.
 
     Args:
-        whom: Who is waited for.
-        first: Seconds until the first word.
-        every: Seconds between two more.
+        whom: The server's name.
+        first: Seconds until the first message.
+        every: Seconds between two messages.
     """
     done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The application: which page answers which address."""
+"""The application: maps each address to its page."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def build(console: Console) -> ASGIApp:
 
 
 def lazy(name: str) -> Page:
-    """A page that loads its module when it is first asked for, so that a cold start loads what signing in needs."""
+    """A page that loads its module at the first request, so that a cold start loads only what the sign-in needs."""
     module, _, function = name.partition(".")
 
     def page(visit: Visit) -> Response:
@@ -124,7 +124,7 @@ def _refuse(console: Console, status: int, text: str) -> Callable[[Request, Exce
 
 
 def _away(console: Console) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """The sealing keys can't be read: nobody can be told apart from anybody else."""
+    """The sealing keys can't be read, so sessions can't be verified."""
 
     async def answer(request: Request, error: Exception) -> Response:
         console.tell("no sealing keys", error=str(error))

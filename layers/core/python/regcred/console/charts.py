@@ -1,4 +1,4 @@
-"""Pictures as numbers: where each bar of a chart begins and how high it is. The templates draw them as SVG."""
+"""Charts as numbers: the position and height of each bar. The templates draw them as SVG."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from regcred.vault.records.history import Attempt
 from regcred.wording import duration
 
 HEIGHT = 60
-"""Height of a chart in its own units."""
+"""The height of a chart in its own units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,13 @@ class Bar:
     x: int
     height: int
     risk: int
-    """The height of the part at its foot that is at risk."""
+    """The height of the bottom part that is at risk."""
     count: int
     at_risk: int
 
 
 def bars(hours: Sequence[Hour]) -> list[Bar]:
-    """A bar for each hour, the highest as high as the chart."""
+    """A bar for each hour. The highest one has the height of the chart."""
     most = max((hour.count for hour in hours), default=0) or 1
     return [
         Bar(
@@ -44,7 +44,7 @@ def bars(hours: Sequence[Hour]) -> list[Bar]:
 
 
 def _share(count: int, most: int) -> int:
-    """As high as its share, but never too low to be seen."""
+    """The height for a share, but never too low to be visible."""
     return max(4, round(HEIGHT * count / most)) if count else 0
 
 
@@ -89,7 +89,7 @@ def outcome(attempt: Attempt) -> Outcome:
 
 
 def outcomes(newest_first: Sequence[Outcome]) -> list[OutcomeBar]:
-    """A bar for each outcome, the oldest at the left, as high as it took long."""
+    """A bar for each outcome, the oldest at the left. Its height is the duration."""
     most = max((one.milliseconds for one in newest_first), default=0) or 1
     return [
         OutcomeBar(one, place * _STEP, max(6, round(54 * one.milliseconds / most)))

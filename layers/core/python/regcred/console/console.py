@@ -1,4 +1,4 @@
-"""One console: what all requests share, and how each is answered."""
+"""One console: the shared state of all requests, and how each is handled."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from regcred.errors import (
 from regcred.log import bug
 
 READERS_KEPT = 64
-"""For how many tokens what they may see is kept."""
+"""For how many tokens the visible data is cached."""
 
 RESEALED = timedelta(minutes=1)
 """How old the time of the last request in the cookie may be before it is written again."""
 
 RENEWED = 1 / 3
-"""The last share of a token's life, in which a longer one is asked for."""
+"""The last share of a token's life, in which the console renews it."""
 
 
 @dataclass
 class Console:
-    """What all requests share."""
+    """The shared state of all requests."""
 
     settings: Settings
     vault: Vault
@@ -60,7 +60,7 @@ class Console:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reader(self, token: SecretStr) -> Reader:
-        """What a token may see; kept by the token's digest, for the tokens that were used last."""
+        """What a token may see. The cache has the last used tokens, by digest."""
         key = sha256(token.get_secret_value().encode()).hexdigest()
         with self._lock:
             reader = self._readers.pop(key, None) or Reader(
@@ -72,23 +72,23 @@ class Console:
             return reader
 
     def forget(self, token: SecretStr) -> None:
-        """Keep nothing of what a token has read."""
+        """Drop everything that a token has read."""
         key = sha256(token.get_secret_value().encode()).hexdigest()
         with self._lock:
             self._readers.pop(key, None)
 
     def session(self, request: Request) -> Session | None:
-        """The session of a request, if it has one that has not ended."""
+        """The session of a request, if it has a valid one."""
         content = self.seal.open(SESSION, request.cookies.get(COOKIE, ""))
         session = Session.read(content) if content else None
         return session if session and not session.ended(self.now(), self.settings) else None
 
     def begin(self, response: Response, session: Session) -> None:
-        """Put a session into the browser."""
+        """Set a session in the browser."""
         put_cookie(response, COOKIE, self.seal.close(SESSION, session.content()))
 
     def answer(self, request: Request, form: Form, page: Page) -> Response:
-        """Answer a request of somebody who is signed in; send everybody else to sign in."""
+        """Handle a request of a signed-in person. Send everybody else to the sign-in page."""
         session = self.session(request)
         if request.method == "POST" and not guard.same_origin(request, self.settings):
             return plain("forged.html", request, self.settings, self.now(), status=403)
@@ -119,7 +119,7 @@ class Console:
         return response
 
     def unknown(self, request: Request, status: int) -> Response:
-        """Answer for an address that does not exist: the same as for what is not the person's own."""
+        """The response for a missing address. It is the same for things that the person may not see."""
         if self.session(request) is None:
             return draft.sign_in_first(self.seal, self.settings, self.now(), request, Form(), entity="")
 
@@ -133,7 +133,7 @@ class Console:
             response = page(visit)
         except RegcredError as error:
             return failure(visit, error)
-        except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a page; its text may hold anything
+        except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a page; its text may contain anything
             self.tell("bug", path=visit.request.url.path, **bug(error))
             return visit.page("bug.html", status=500, kind=type(error).__name__)
         finally:
@@ -151,13 +151,13 @@ class Console:
             self.begin(response, session.seen(now))
         who = visit.who
         if who.renewable and who.ttl and who.created_ttl and who.ttl < who.created_ttl * RENEWED:
-            with suppress(RegcredError):  # it ends when it ends; the page was answered all the same
+            with suppress(RegcredError):  # the session then ends at its time; the page was served anyway
                 visit.access.renew()
 
 
 @dataclass
 class Visit:
-    """One request of somebody who is signed in."""
+    """One request of a signed-in person."""
 
     console: Console
     request: Request
@@ -175,19 +175,19 @@ class Visit:
 
     @property
     def now(self) -> datetime:
-        """The time."""
+        """The current time."""
         return self.console.now()
 
     def fleet(self) -> Fleet:
-        """All that the person may see."""
+        """Everything that the person may see."""
         return self.reader.fleet(self.who)
 
     def asked(self, name: str, default: str = "") -> str:
-        """A parameter of the address."""
+        """A query parameter."""
         return self.request.query_params.get(name, default)
 
     def named(self, name: str) -> str:
-        """A part of the path."""
+        """A path parameter."""
         return str(self.request.path_params[name])
 
     def draft(self) -> Form | None:
@@ -214,7 +214,7 @@ class Visit:
         )
 
     def go(self, path: str) -> Response:
-        """Send the browser to another page of the console, after something was done."""
+        """Redirect the browser to another page of the console after an action."""
         return RedirectResponse(path, status_code=303)
 
 
@@ -222,12 +222,12 @@ Page = Callable[[Visit], Response]
 
 
 def missing(visit: Visit) -> Response:
-    """The page for what is not there, or not the person's own."""
+    """The page for things that don't exist or that the person may not see."""
     return visit.page("missing.html", status=404)
 
 
 def _as_get(request: Request) -> Request:
-    """The request without its method: nothing is done for an address that does not exist."""
+    """The request without its method. Nothing is done for a missing address."""
     return Request({**request.scope, "method": "GET"})
 
 
@@ -243,7 +243,7 @@ _STATUS: tuple[tuple[type[RegcredError], int], ...] = (
 def failure(visit: Visit, error: RegcredError) -> Response:
     """The page for a failure.
 
-    "Not there" and "not yours" get one and the same page, so that nobody learns which names exist.
+    "Not found" and "not allowed" get the same page, so that nobody learns which names exist.
     """
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     if status == 404:  # noqa: PLR2004 - the status itself

@@ -1,4 +1,4 @@
-"""What a person typed into a form whose session had ended: kept, sealed, until that person has signed in again."""
+"""The input of a form whose session has ended. It is kept, sealed, until the person has signed in again."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ COOKIE = "__Host-regcred-draft"
 def sign_in_first(
     seal: Seal, settings: Settings, now: datetime, request: Request, form: Form, *, entity: str
 ) -> Response:
-    """Send somebody to sign in, and keep what was typed.
+    """Redirect to the sign-in page, and keep the input.
 
     Args:
-        seal: Seals what was typed.
+        seal: Seals the input.
         settings: The settings of the console.
-        now: The time.
-        request: A request without a session that still holds.
-        form: What was typed.
-        entity: Who it was, if that is known: what was typed is then given back to nobody else.
+        now: The current time.
+        request: A request without a valid session.
+        form: The input.
+        entity: The person, if known. Then only this person gets the input back.
     """
     path = guard.local_path(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
     onward = "/sign-in" + (f"?next={quote(path, safe='')}" if path != "/" else "")
@@ -61,14 +61,14 @@ def sign_in_first(
 def keep(
     seal: Seal, settings: Settings, response: Response, request: Request, form: Form, *, entity: str
 ) -> Response:
-    """Keep what was typed into a form that must be sent again."""
+    """Keep the input of a form that must be sent again."""
     if sealed := _sealed(seal, settings, request, form, entity):
         put_cookie(response, COOKIE, sealed)
     return response
 
 
 def kept(seal: Seal, request: Request, entity: str) -> Form | None:
-    """What was kept for this form and this person."""
+    """The kept input of this form and this person."""
     content = seal.open(DRAFT, request.cookies.get(COOKIE, ""))
     if content is None or content["path"] != request.url.path or content["entity"] not in {"", entity}:
         return None
@@ -76,7 +76,7 @@ def kept(seal: Seal, request: Request, entity: str) -> Form | None:
 
 
 def _sealed(seal: Seal, settings: Settings, request: Request, form: Form, entity: str) -> str:
-    """The text of the cookie; empty if nothing was typed, or too much."""
+    """The text of the cookie; empty if there is no input, or too much."""
     typed = form.typed()
     if not typed or not guard.same_origin(request, settings):
         return ""

@@ -1,4 +1,4 @@
-"""Forms for definitions, made from the models of the providers and the words below their fields. Pure."""
+"""Forms for definitions, generated from the providers' models and their field descriptions. Pure."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from regcred.registry.descriptions import descriptions
 from regcred.registry.parsing import problems
 
 AUTH = "auth"
-"""The field that selects one of several ways to sign in. Its first value is the keyless one."""
+"""The field that selects one of several sign-in methods. Its first value is keyless."""
 
 COMMON = ("description", "probe", "repositories")
 """Fields that every provider has; they come last."""
 
 
 class Input(StrEnum):
-    """How a field is asked for."""
+    """The form control of a field."""
 
     TEXT = "text"
     NUMBER = "number"
     CHECK = "check"
     CHOICE = "choice"
     SEVERAL = "several"
-    """Any of a few words."""
+    """One of a few words."""
     LINES = "lines"
-    """Several texts, one a line."""
+    """Several strings, one per line."""
     SECRET = "secret"  # noqa: S105 - a word
     LONG_SECRET = "long-secret"  # noqa: S105 - a word
 
@@ -52,17 +52,17 @@ class Field:
     required: bool = False
     choices: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
-    """What it shows: what was typed, or what is in force."""
+    """The value in the control: the input, or the current value."""
     error: str = ""
 
     @property
     def value(self) -> str:
-        """What a field with one value shows."""
+        """The value of a field with one value."""
         return self.values[0] if self.values else ""
 
 
 def summary(provider: str) -> str:
-    """What a provider is for, in a line: the first of its module."""
+    """The description of a provider in one line: the first line of its module docstring."""
     import sys  # noqa: PLC0415 - only to find a module by its name
 
     module = sys.modules[catalog.definition_model(provider).__module__]
@@ -72,12 +72,12 @@ def summary(provider: str) -> str:
 def fields_of(
     provider: str, content: Mapping[str, Any], errors: Mapping[str, str] | None = None
 ) -> tuple[list[Field], list[Field]]:
-    """The fields of a provider's form: those that matter first, and the optional ones.
+    """The fields of a provider's form: important ones first, then the optional ones.
 
     Args:
         provider: Its name.
-        content: What to show in them.
-        errors: By field, what is wrong.
+        content: The values to show.
+        errors: The error of each field.
     """
     model = catalog.definition_model(provider)
     words = descriptions(model)
@@ -122,7 +122,7 @@ def _shown(value: Any) -> tuple[str, ...]:
 
 
 def _input(annotation: Any) -> tuple[Input, tuple[str, ...]]:  # noqa: PLR0911 - one for each type
-    """How to ask for a value of this type, and the words to choose from."""
+    """The form control for a value of this type, and its choices."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _input(args[0])
@@ -141,7 +141,7 @@ def _input(annotation: Any) -> tuple[Input, tuple[str, ...]]:  # noqa: PLR0911 -
 
 
 def content_of(provider: str, form: Form) -> dict[str, Any]:
-    """What was typed as a definition: fields that were left empty are left out, so that their defaults hold."""
+    """The input as a definition. Empty fields are left out, so that their defaults apply."""
     content: dict[str, Any] = {"provider": provider}
     for name, info in catalog.definition_model(provider).model_fields.items():
         if name == "provider":
@@ -161,10 +161,10 @@ def content_of(provider: str, form: Form) -> dict[str, Any]:
 
 
 def check(provider: str, content: Mapping[str, Any]) -> tuple[BaseDefinition | None, dict[str, str]]:
-    """Give what was typed its type.
+    """Convert the input to a typed definition.
 
     Returns:
-        The definition, or what is wrong by field (``""`` for what concerns several).
+        The definition, or the error of each field (``""`` for errors of several fields).
     """
     model = catalog.definition_model(provider)
     try:
@@ -182,12 +182,12 @@ def check(provider: str, content: Mapping[str, Any]) -> tuple[BaseDefinition | N
 def secrets_of(
     provider: str, content: Mapping[str, Any], errors: Mapping[str, str] | None = None
 ) -> list[Field]:
-    """The fields of the upstream secret that a definition needs; none where it is keyless.
+    """The fields of the upstream secret that a definition needs; none if it is keyless.
 
     Args:
         provider: Its name.
-        content: The definition as far as it was typed.
-        errors: By field, what is wrong.
+        content: The definition, as far as it was entered.
+        errors: The error of each field.
     """
     model = catalog.definition_model(provider)
     definition, _ = check(provider, content)
@@ -197,12 +197,12 @@ def secrets_of(
     try:
         wanted = definition.upstream_fields()
     except (AttributeError, TypeError, ValueError, KeyError, MalformedError):
-        return []  # it depends on a field that is not typed yet
+        return []  # it depends on a field without a value
     return [_secret(name, words, (errors or {}).get(SECRET + name, "")) for name, words in wanted.items()]
 
 
 _OPEN = frozenset({"username", "user", "client_id", "app_id"})
-"""Fields of the upstream secret that a person may see while typing."""
+"""Fields of the upstream secret that may be visible during input."""
 
 _LONG = ("key", "pem", "json")
 
@@ -215,7 +215,7 @@ def _secret(name: str, words: str, error: str) -> Field:
 
 
 def secret_of(fields: Sequence[Field], form: Form) -> tuple[dict[str, str], dict[str, str]]:
-    """The upstream secret that was typed, and what is missing of it by field."""
+    """The upstream secret in the input, and the error of each missing field."""
     given = {field.name.removeprefix(SECRET): form.get(field.name) for field in fields}
     missing = {SECRET + name: "is missing" for name, value in given.items() if not value}
     return given, missing

@@ -1,4 +1,4 @@
-"""Reading what a form sent: bounded, and never more than the fields it has."""
+"""Parses the body of a form, with limits on its size and on the number of its fields."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 BODY_MAX = 128 * 1024
-"""Longest body of a request in bytes: a pasted Deployment fits well, a definition many times."""
+"""The maximum size of a request's body in bytes. It is enough for a pasted Deployment, and many definitions."""
 
 FIELDS_MAX = 500
-"""Most fields of one form."""
+"""The maximum number of fields in one form."""
 
 
 class TooLargeError(Exception):
-    """The body is longer than any form of ours."""
+    """The body is longer than any form of the console."""
 
 
 class BadFormError(Exception):
@@ -25,16 +25,16 @@ class BadFormError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The fields of a form, in order. May hold secrets, so they are no part of ``repr``."""
+    """The fields of a form, in order. They may contain secrets, so ``repr`` leaves them out."""
 
     fields: Sequence[tuple[str, str]] = field(default=(), repr=False)
 
     def get(self, name: str, default: str = "") -> str:
-        """The first value of a field, without white space around it."""
+        """The first value of a field, without white space at the ends."""
         return next((value.strip() for key, value in self.fields if key == name), default)
 
     def whole(self, name: str) -> str:
-        """The first value of a field as it was sent."""
+        """The first value of a field, unchanged."""
         return next((value for key, value in self.fields if key == name), "")
 
     def all(self, name: str) -> list[str]:
@@ -46,7 +46,7 @@ class Form:
         return any(key == name for key, _ in self.fields)
 
     def typed(self, *, without: Sequence[str] = ()) -> list[tuple[str, str]]:
-        """What a person typed, to show it again: neither secrets nor the form's own fields."""
+        """The input to show again, without secrets and the form's own fields."""
         return [
             (key, value)
             for key, value in self.fields
@@ -55,15 +55,15 @@ class Form:
 
 
 SECRET = "secret."  # noqa: S105 - a prefix of names
-"""How the names of fields begin whose values are never sent back."""
+"""The prefix of fields whose values are never sent back."""
 
 
 async def read(request: Request) -> Form:
     """Read the body of a form.
 
     Raises:
-        TooLargeError: It is too long; not all of it was read.
-        BadFormError: It is no form.
+        TooLargeError: The body is too long. It was not read completely.
+        BadFormError: It is not a form.
     """
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         raise BadFormError

@@ -1,4 +1,4 @@
-"""What holds for every answer: headers that keep browsers from being tricked, and hosts that requests may name."""
+"""Rules for every response: security headers for browsers, and the hosts that requests may name."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-"""No inline script or style, nothing from another origin, in no frame."""
+"""No inline script or style, no content from other origins, and no frames."""
 
 HEADERS = {
     "Content-Security-Policy": CSP,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Not no-referrer: browsers would then send 'Origin: null' with our own forms.
+    # Not no-referrer, because browsers would send 'Origin: null' with our own forms.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -34,7 +34,7 @@ _KEPT = "public, max-age=31536000, immutable"
 
 
 class Guard:
-    """Refuses requests for other hosts, and puts the headers on every answer."""
+    """Refuses requests for other hosts, and adds the headers to every response."""
 
     def __init__(self, app: ASGIApp, settings: Settings, tell: Callable[..., None]) -> None:
         self._app = app
@@ -60,7 +60,7 @@ class Guard:
             return
         try:
             await self._app(scope, receive, guarded)
-        except Exception as error:  # noqa: BLE001 - servers print the text of what is raised, and it may hold anything
+        except Exception as error:  # noqa: BLE001 - servers print the text of errors, and it may contain anything
             self._tell("bug", path=scope["path"], **bug(error))
 
     def _put(self, headers: MutableHeaders, path: str) -> None:
@@ -72,26 +72,26 @@ class Guard:
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str]:
-    """The hosts that requests may name; none means all."""
+    """The hosts that requests may name; none means any host."""
     if not settings.origin:
         return frozenset()
     return frozenset(host.lower() for host in (urlsplit(settings.origin).netloc, *settings.hosts))
 
 
 def origin(request: Request, settings: Settings) -> str:
-    """The address of the console as the browser sees it, without a slash at the end."""
+    """The address of the console in the browser, without a slash at the end."""
     return settings.origin or f"https://{request.headers.get('host', '')}"
 
 
 def same_origin(request: Request, settings: Settings) -> bool:
-    """Whether a form was sent by one of our own pages, as far as the browser tells."""
+    """Whether one of our own pages sent a form, as far as the browser says."""
     given = request.headers.get("origin")
     site = request.headers.get("sec-fetch-site")
     return (given is None or given == origin(request, settings)) and site in {None, "same-origin"}
 
 
 def local_path(text: str, known: Iterable[str] = ()) -> str:
-    """The text if it is a path of this console, else ``/``: nobody is sent elsewhere after signing in."""
+    """The text if it is a path of this console, else ``/``. So the sign-in never redirects to another site."""
     good = (
         text.startswith("/")
         and not text.startswith("//")

@@ -1,4 +1,4 @@
-"""The health of all registries: what expires, what needs a person, and what to do about it. Pure."""
+"""The health of all registries: what expires, what needs attention, and the remedies. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from regcred.vault.records.status import Status
 from regcred.wording import duration, plural
 
 SILENT = timedelta(minutes=25)
-"""Sync writes its status on change, and every ten minutes as a heartbeat; older than this, it does not run."""
+"""The age at which a status is too old. Sync writes it on change, and every ten minutes as a heartbeat."""
 
 SLOW = timedelta(minutes=15)
-"""A registry that was added longer ago than this and has no outcome yet waits for a dispatch that does not run."""
+"""The age at which a new registry without an outcome shows that dispatch does not run."""
 
 HOURS = 24
 
@@ -35,30 +35,30 @@ REFUSALS = {
     "restart-needed": ("the workload is older than the admission policies", "restart the workload"),
     "unneeded": ("nothing uses it any more", "nothing: its Secret goes after a grace"),
 }
-"""By the word that sync writes, what it means and what to do."""
+"""For each word that sync writes: its meaning and the remedy."""
 
 QUIET = frozenset({"unneeded", "public"})
-"""Refusals that need nobody."""
+"""Refusals that need no action."""
 
 
 def refusal(word: str) -> str:
-    """What sync refused, in words; the word itself where it is a new one."""
+    """The meaning of a refusal; the word itself if it is unknown."""
     return REFUSALS.get(word, (word, ""))[0]
 
 
 def remedy(word: str) -> str:
-    """What to do about a refusal."""
+    """The remedy for a refusal."""
     return REFUSALS.get(word, ("", "look at the log of sync"))[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something that needs a person."""
+    """Something that needs attention."""
 
     about: str
     """A registry, a cluster or a project."""
     path: str
-    """The page that shows it."""
+    """The page with the details."""
     what: str
     todo: str
     grave: bool = True
@@ -66,18 +66,18 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """What runs out within one hour of the day ahead."""
+    """The credentials that expire within one hour of the next day."""
 
     start: datetime
     count: int
     at_risk: int
-    """Of these, those that are failing: nobody renews them before."""
+    """How many of them are failing, so that they won't be renewed before."""
 
 
 def life_left(row: Row, now: datetime) -> float | None:
-    """The share of its life that a credential has yet (0 to 1); None where it has no end or is not in force.
+    """The remaining share of a credential's life (0 to 1); None if it has no expiry or is not valid.
 
-    ``refresh_at`` is half of the life (a little less, by a jitter), and so the whole is known from the index alone.
+    ``refresh_at`` is half of the life (a little less, because of jitter). So the index alone is enough to know the whole life.
     """
     if row.expires_at is None or row.entry is None or row.entry.refresh_at is None:
         return None
@@ -88,20 +88,20 @@ def life_left(row: Row, now: datetime) -> float | None:
 
 
 def is_expiring(row: Row, now: datetime) -> bool:
-    """Whether a credential is in the last quarter of its life, or has ended: it should have been renewed at half."""
+    """Whether a credential is in the last quarter of its life, or has expired. It should have been renewed at half."""
     left = life_left(row, now)
     return row.expired(now) or (left is not None and left < 0.25)  # noqa: PLR2004 - a quarter
 
 
 def counts(rows: Sequence[Row], now: datetime) -> dict[str, int]:
-    """How many registries are in which state, and how many are expiring."""
+    """How many registries are in each state, and how many expire soon."""
     found = Counter(row.state for row in rows)
     words = (*(state.value for state in State), PENDING)
     return {word: found[word] for word in words} | {"expiring": sum(is_expiring(row, now) for row in rows)}
 
 
 def day_ahead(rows: Iterable[Row], now: datetime) -> list[Hour]:
-    """By hour of the next 24, what runs out in it unless it is renewed before."""
+    """By hour of the next 24: what expires in it unless it is renewed before."""
     total, risk = [0] * HOURS, [0] * HOURS
     for row in rows:
         if row.expires_at is None:
@@ -114,7 +114,7 @@ def day_ahead(rows: Iterable[Row], now: datetime) -> list[Hour]:
 
 
 def needs(fleet: Fleet, now: datetime, most: int = 30) -> tuple[list[Need], int]:
-    """What needs a person, the gravest first, and how much of it there is in all."""
+    """What needs attention, most severe first, and the total number."""
     found = [
         *(need for row in fleet.rows for need in row_needs(row, now)),
         *_of_clusters(fleet, now),
@@ -125,7 +125,7 @@ def needs(fleet: Fleet, now: datetime, most: int = 30) -> tuple[list[Need], int]
 
 
 def row_needs(row: Row, now: datetime) -> Iterable[Need]:
-    """What of one registry needs a person."""
+    """What needs attention about one registry."""
     entry, name = row.entry, str(row.reference)
     path = f"/registries/{row.reference}"
     if entry is None:
@@ -172,28 +172,28 @@ def _of_clusters(fleet: Fleet, now: datetime) -> Iterable[Need]:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What is known of one cluster."""
+    """The state of one cluster."""
 
     name: str
     heard_at: datetime | None
-    """When its sync last wrote anything."""
+    """When its sync last wrote a status."""
     projects: int
     namespaces: int
     """How many Secrets are in place."""
     behind: int
-    """How many of these hold an older version than the newest."""
+    """How many of these have an older version than the newest."""
     refused: int
     version: str = ""
     """The version of its sync."""
     mode: str = ""
 
     def silent(self, now: datetime) -> bool:
-        """Whether its sync has not been heard for too long."""
+        """Whether its sync has been silent for too long."""
         return self.heard_at is not None and now - self.heard_at > SILENT
 
 
 def clusters(fleet: Fleet) -> list[Cluster]:
-    """All clusters that the person may see. One pass over the registries, however many clusters there are."""
+    """All clusters that the person may see. It needs one pass over the registries for any number of clusters."""
     placed: Counter[str] = Counter()
     behind: Counter[str] = Counter()
     refused: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""What the console needs of Vault, so that a test can put something else in its place."""
+"""The interface of Vault for the console. A test can replace the real one."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to sign in that this console offers."""
+    """One sign-in method of this console."""
 
     kind: Kind
     mount: str = ""
-    """Where the auth method is mounted in Vault; the kind's own name if empty."""
+    """The mount path of the auth method in Vault; the kind's own name if empty."""
     role: str = ""
-    """For OIDC, the role; the default role of the mount if empty."""
+    """The role for OIDC; the default role of the mount if empty."""
 
     @property
     def path(self) -> str:
@@ -39,7 +39,7 @@ class Method:
 
     @property
     def label(self) -> str:
-        """What the button says."""
+        """The text of the button."""
         words = {
             Kind.OIDC: "with single sign-on",
             Kind.USERPASS: "with a user name",
@@ -51,26 +51,26 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """What Vault says of a token."""
+    """Vault's information about a token."""
 
     name: str
     entity: str = ""
-    """The identity behind the token; empty where it has none."""
+    """The identity of the token; empty if it has none."""
     policies: frozenset[str] = frozenset()
     ttl: timedelta | None = None
-    """How long the token lives yet; None if it does not end."""
+    """The remaining life of the token; None if it does not expire."""
     created_ttl: timedelta | None = None
-    """How long it was made for."""
+    """The initial life of the token."""
     renewable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Who is in one of the groups of a project."""
+    """The members of one of a project's groups."""
 
     name: str
     entities: Sequence[str] = ()
-    """Names of members, or their ids where the names can't be read."""
+    """Names of members, or their IDs if the names can't be read."""
     groups: Sequence[str] = ()
 
 
@@ -79,56 +79,56 @@ class Access(Protocol):
 
     @property
     def store(self) -> Store:
-        """The records, read and written with that token."""
+        """The records, read and written with this token."""
 
     def who(self) -> Who:
-        """Whose token it is.
+        """The owner of the token.
 
         Raises:
-            RefusedError: The token is not valid (any more).
+            RefusedError: The token is not valid, or not any more.
             TransientError: Vault can't be reached.
         """
 
     def renew(self) -> None:
-        """Ask for a longer life of the token."""
+        """Ask Vault to renew the token."""
 
     def revoke(self) -> None:
-        """End the token."""
+        """Revoke the token."""
 
     def may(self, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
-        """What the token may do at paths below the mount (``data/platform/projects/payments``)."""
+        """The token's capabilities at paths below the mount (``data/platform/projects/payments``)."""
 
     def groups(self, project: str) -> Sequence[Group]:
-        """The groups of a project and who is in them; empty where the token may not read them."""
+        """The groups of a project and their members; empty if the token may not read them."""
 
 
 class Vault(Protocol):
-    """Vault as the console sees it before it has anybody's token.
+    """Vault before a person has signed in.
 
-    Signing in raises RefusedError where Vault says no, and TransientError where it can't be reached.
+    A sign-in raises RefusedError if Vault refuses it, and TransientError if Vault can't be reached.
     """
 
     def with_token(self, token: SecretStr) -> Access:
         """Use a person's token."""
 
     def by_password(self, method: Method, username: str, password: SecretStr) -> SecretStr:
-        """Sign in with a user name and a password (userpass, LDAP); the answer is the token."""
+        """Sign in with a user name and a password (userpass, LDAP). Returns the token."""
 
     def oidc_url(self, method: Method, redirect_uri: str, nonce: str) -> str:
-        """Where to send the browser to sign in."""
+        """The address for the browser to sign in."""
 
     def by_oidc(self, method: Method, *, state: str, code: str, nonce: str) -> SecretStr:
-        """Exchange what the identity provider sent back for a token."""
+        """Exchange the identity provider's response for a token."""
 
 
 class SealingKeys(Protocol):
-    """The keys that cookies are sealed with."""
+    """The keys that seal cookies."""
 
     def all(self) -> Sequence[bytes]:
-        """All keys, newest first: the first seals, each opens."""
+        """All keys, newest first. The first one seals, and each one opens."""
 
     def reload(self) -> bool:
-        """Look for newer keys, at most every few seconds; answer whether there may be other keys now."""
+        """Look for newer keys, at most every few seconds. Return whether the keys may have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,27 +137,27 @@ class Settings:
 
     methods: tuple[Method, ...]
     origin: str = ""
-    """Its public address, as in https://regcred.example.com; empty: the host that the request names, which only suits
-    an address that routes by host, such as a Lambda function URL."""
+    """Its public address, as in https://regcred.example.com. If empty, the host in the request counts. That is only safe for an
+    address that routes by host, such as a Lambda function URL."""
     hosts: tuple[str, ...] = ()
-    """More host names that requests may name (a health check's); with an empty origin every host is taken."""
+    """Additional host names that requests may name (a health check's). With an empty origin, every host is accepted."""
     idle: timedelta = timedelta(minutes=30)
-    """A session ends after this long without a request."""
+    """The maximum time without a request before a session ends."""
     longest: timedelta = timedelta(hours=10)
-    """A session ends after this long, whatever happens."""
+    """The maximum time of a session."""
     local: bool = False
     """Whether it runs on the user's own machine, over plain HTTP on a loopback address."""
     fresh: timedelta = timedelta(seconds=10)
-    """How old a list may be before it is read again in the background."""
+    """How old a list may be before it is refreshed in the background."""
     stale: timedelta = timedelta(minutes=2)
     """How old a list may be before the reader waits for a new one."""
     vault: str = ""
-    """The address of Vault, to show."""
+    """The address of Vault, for display."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A one-time way in to the console on the user's own machine: the token that the command line has."""
+    """A one-time sign-in to the console on the user's own machine, with the command line's token."""
 
     secret: str = field(repr=False)
     token: Callable[[], SecretStr]
@@ -165,7 +165,7 @@ class Ticket:
 
 
 def never_nudge(_project: str) -> bool:
-    """Tell nobody: dispatch looks at its next interval."""
+    """Do nothing: dispatch checks at its next interval."""
     return False
 
 

@@ -1,7 +1,7 @@
-"""The keys that cookies are sealed with, where several instances of the console share them: in Vault.
+"""The keys that seal cookies, for consoles with several instances. They are stored in Vault.
 
-They lie at one path that the console's own role alone may read. A new key is made when the newest is old; the ones before stay
-until no session can be sealed with them any more, so that a rotation signs nobody out.
+Only the console's own role may read their path. When the newest key is old, a new one is created. Earlier keys stay until no
+session can use them any more, so a rotation signs nobody out.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from regcred.vault.records.document import Record
 PATH = "console/sealing"
 
 LIFE = timedelta(days=30)
-"""How old the newest key may become."""
+"""The maximum age of the newest key."""
 
 LOOKED = timedelta(minutes=5)
-"""How long what was read counts, before Vault is asked for newer keys."""
+"""How long a read is valid before Vault is asked for newer keys."""
 
 SOONEST = timedelta(seconds=5)
-"""How soon Vault may be asked again for a cookie that no key opens: anybody can send such a cookie."""
+"""How soon Vault may be asked again for a cookie that no key opens. Anybody can send such a cookie."""
 
 _ATTEMPTS = 5
 
@@ -50,12 +50,12 @@ class Sealing(Record):
 
 
 def renewed(old: Sealing, now: datetime, *, longest: timedelta) -> Sealing:
-    """The keys as they should be: the same object if nothing must change.
+    """The keys after a rotation; the same object if no change is needed.
 
     Args:
-        old: What there is.
-        now: The time.
-        longest: How long a session may last. A key stays that long after a newer one was made.
+        old: The current keys.
+        now: The current time.
+        longest: The maximum time of a session. A key stays for that time after the next one was created.
     """
     keys = old.keys
     if not keys or now - keys[0].made_at >= LIFE:
@@ -77,10 +77,10 @@ class VaultKeys:
         self._read_at: datetime | None = None
 
     def all(self) -> Sequence[bytes]:
-        """See :class:`SealingKeys`. What was read once is used while Vault can't be reached.
+        """See :class:`SealingKeys`. While Vault can't be reached, the last keys are used.
 
         Raises:
-            RegcredError: There never was anything read.
+            RegcredError: No keys have been read yet.
         """
         if self._read_at is None or self._now() - self._read_at >= LOOKED:
             self._look()
@@ -115,6 +115,6 @@ class VaultKeys:
                     PATH, new.fields(), cas=document.version if document else self._kv.version(PATH)
                 )
             except ConflictError:
-                continue  # another instance was quicker: its keys count
+                continue  # another instance was faster: its keys count
             return new
         raise ConflictError(f"{PATH}: other writers were always first; try again")

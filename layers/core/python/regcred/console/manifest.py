@@ -1,4 +1,4 @@
-"""Reading what a person pastes: a manifest with Pods, or names of images. Pure."""
+"""Parses what a person pastes: a manifest with Pods, or names of images. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from regcred.views.explanation import Image, Subject
 from regcred.wording import plural
 
 TEXT_MAX = 60_000
-"""Longest text that is read, in characters: YAML takes a while."""
+"""The maximum length of the text, in characters, because YAML is slow."""
 
 OBJECTS_MAX = 20
 IMAGES_MAX = 50
@@ -28,7 +28,7 @@ _TEMPLATES = {kind.name: kind.template for kind in WORKLOADS}
 
 @dataclass(frozen=True, slots=True)
 class Pasted:
-    """One object that has Pods, or a list of images."""
+    """One object with Pods, or a list of images."""
 
     title: str
     subject: Subject
@@ -37,14 +37,14 @@ class Pasted:
 
 
 def read(text: str, *, namespace: str = "") -> list[Pasted]:
-    """Read a manifest in YAML or JSON, or names of images, one a line.
+    """Parse a manifest in YAML or JSON, or names of images, one per line.
 
     Args:
-        text: What was pasted.
-        namespace: Where it runs, for what does not say it itself.
+        text: The pasted text.
+        namespace: The namespace for objects that name none.
 
     Raises:
-        MalformedError: It is neither; the text says what is wrong.
+        MalformedError: It is neither; the text has the error.
     """
     if not text.strip():
         raise MalformedError("paste a manifest, or the name of an image", field="text")
@@ -82,7 +82,7 @@ def _has_pods(item: Any) -> bool:
 
 
 def _template(obj: Mapping[str, Any]) -> tuple[str, ...]:
-    """Where the pod template is; a kind that is not known has it where most have."""
+    """The path of the pod template. An unknown kind gets the usual path."""
     return _TEMPLATES.get(str(obj.get("kind")), ("spec", "template"))
 
 

@@ -1,4 +1,4 @@
-"""Templates: always escaped, and strict about names, so that a misspelt value fails a test instead of showing nothing."""
+"""Templates. They always escape values, and an undefined name is an error, so that a test finds a misspelt one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HERE = Path(__file__).parent
 
 @cache
 def static() -> dict[str, tuple[bytes, str]]:
-    """By file name, what is served beside the pages, and its media type."""
+    """By file name: the static file and its media type."""
     kinds = {
         ".css": "text/css; charset=utf-8",
         ".js": "text/javascript; charset=utf-8",
@@ -34,7 +34,7 @@ def static() -> dict[str, tuple[bytes, str]]:
 
 @cache
 def mark() -> str:
-    """Names this state of the static files, so that browsers may keep them for ever."""
+    """The version of the static files, so that browsers may cache them forever."""
     return sha256(b"".join(content for content, _ in static().values())).hexdigest()[:12]
 
 
@@ -61,19 +61,19 @@ def _environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Texts of others can't hide anything or turn the direction of a line: such characters show as escapes."""
+    """Show control characters and bidirectional characters as escapes, so that external texts can't hide anything."""
     return printable_lines(value) if type(value) is str else value
 
 
 def render(template: str, **values: Any) -> str:
-    """The text of a page."""
+    """The HTML of a page."""
     return _environment().get_template(template).render(values)
 
 
 def plain(
     template: str, request: Request, settings: Settings, now: datetime, *, status: int, **values: Any
 ) -> Response:
-    """A page for somebody who is not signed in."""
+    """A page for a person who is not signed in."""
     common = {"now": now, "path": request.url.path, "settings": settings, "csrf": "", "session": None}
     return HTMLResponse(render(template, **common, token_expires=None, **values), status_code=status)
 
@@ -89,6 +89,6 @@ def iso(time: datetime) -> str:
 
 
 def few(items: list[str] | tuple[str, ...], most: int = 1) -> str:
-    """The first items, and how many more there are."""
+    """The first items, and the number of remaining ones."""
     more = len(items) - most
     return ", ".join(items[:most]) + (f" +{more}" if more > 0 else "")

@@ -1,7 +1,7 @@
-"""What one person may see, read with that person's token and kept for a few seconds.
+"""The data that one person may see. It is read with that person's token and cached for a few seconds.
 
-Nothing that one token has read is shown to another: each has a memory of its own. A list may be some seconds old, and says when it
-was read; whatever the person does through the console makes the next list new.
+Data that one token has read is never shown to another. Each token has its own cache. A list may be some seconds old, and shows
+when it was read. A person's own change through the console refreshes the next list.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from regcred.vault.store import Store, Versioned
 T = TypeVar("T")
 
 READERS = 8
-"""Documents of one person that are read side by side."""
+"""How many documents of one person are read concurrently."""
 
 GROUPS = ("regcred-admins-", "regcred-readers-")
-"""Policies by which a token tells of its projects, where it may not list them all."""
+"""Policies that reveal a token's projects, if it may not list them all."""
 
 PENDING = "pending"
-"""The state of a registry that was added and has no outcome yet."""
+"""The state of a new registry without an outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One registry: what the index says, and what each cluster says."""
+    """One registry: its index entry, and each cluster's status."""
 
     reference: Reference
     entry: IndexEntry | None
@@ -45,35 +45,35 @@ class Row:
 
     @property
     def state(self) -> str:
-        """The word for its state."""
+        """The state in the word for people."""
         return self.entry.state.value if self.entry else PENDING
 
     @property
     def version(self) -> int:
-        """The version of the credential, 0 if there is none."""
+        """The version of the credential; 0 if there is none."""
         return self.entry.version if self.entry else 0
 
     @property
     def expires_at(self) -> datetime | None:
-        """When the credential in force ends, if one is in force and ends."""
+        """When the current credential expires; None if there is none or it does not expire."""
         if self.entry is None or not self.version or self.entry.state in (State.REVOKED, State.REMOVED):
             return None
         return self.entry.expires_at
 
     @property
     def namespaces(self) -> int:
-        """In how many namespaces it is in place."""
+        """The number of namespaces where it is in place."""
         return sum(len(names) for place in self.places.values() for names in place.placed.values())
 
     @property
     def used_in(self) -> dict[str, int]:
-        """By cluster, in how many namespaces it is in place."""
+        """By cluster: the number of namespaces where it is in place."""
         counts = {name: sum(map(len, place.placed.values())) for name, place in self.places.items()}
         return {name: count for name, count in sorted(counts.items()) if count}
 
     @property
     def behind(self) -> dict[str, int]:
-        """By cluster, how many namespaces have an older version than the newest."""
+        """By cluster: the number of namespaces with an older version than the newest."""
         older = {
             cluster: count - len(self.places[cluster].placed.get(self.version, ()))
             for cluster, count in self.used_in.items()
@@ -81,7 +81,7 @@ class Row:
         return {cluster: count for cluster, count in older.items() if count}
 
     def expired(self, now: datetime) -> bool:
-        """Whether the credential that should be in force has ended."""
+        """Whether the current credential has expired."""
         return self.expires_at is not None and self.expires_at <= now
 
 
@@ -99,7 +99,7 @@ class Project:
     """What could not be read, and why."""
 
     def rows(self) -> Iterable[Row]:
-        """Its registries. One that was removed and is in place nowhere is old news."""
+        """Its registries. A removed registry that is in place nowhere is left out."""
         for name in sorted({*self.defined, *self.entries}):
             row = self.row(name)
             if row.state != State.REMOVED or row.namespaces:
@@ -117,13 +117,13 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """All that the token may see."""
+    """Everything that the token may see."""
 
     read_at: datetime
     projects: Mapping[str, Project]
     rows: tuple[Row, ...]
     clusters: tuple[str, ...]
-    """Clusters of these projects, and all others that the token may list."""
+    """The clusters of these projects, and all others that the token may list."""
     whole: bool
     """Whether the token may list all projects, as platform admins may."""
     policies: frozenset[str] = frozenset()
@@ -136,7 +136,7 @@ class Fleet:
 
 
 class Memory:
-    """Documents by their version, so that one that did not change is neither read nor parsed again."""
+    """A cache of documents by version, so that an unchanged document is neither read nor parsed again."""
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, ...], Versioned[object]] = {}
@@ -144,7 +144,7 @@ class Memory:
     def read(
         self, key: tuple[str, ...], version: Callable[[], int], read: Callable[[], Versioned[T] | None]
     ) -> T | None:
-        """The document of this key; Vault is asked for its version each time."""
+        """The document of this key. Vault is asked for its version each time."""
         held = self._held.get(key)
         if held is not None and held.version == version():
             return held.value  # type: ignore[return-value] # the key says of which type it is
@@ -157,11 +157,11 @@ class Memory:
 
 
 def read_project(store: Store, name: str, memory: Memory) -> Project:
-    """Read one project. What the token may not read is left out. What is broken is reported.
+    """Read one project. Things that the token may not read are left out. Broken ones are reported.
 
     Raises:
         TransientError: Vault can't be reached.
-        RefusedError: The token may see nothing of it.
+        RefusedError: The token may not see any of it.
     """
     problems: list[str] = []
     refused = 0
@@ -219,9 +219,9 @@ def _is_label(text: str) -> bool:
 
 
 def visible_projects(store: Store, who: Who) -> tuple[list[str], bool]:
-    """The projects that a token may see, and whether these are all there are.
+    """The projects that a token may see, and whether these are all projects.
 
-    A token that may not list them tells of its projects by the names of its policies.
+    If a token may not list projects, the names of its policies reveal them.
     """
     try:
         names = {*store.projects(), *store.project_policies()}
@@ -237,7 +237,7 @@ def visible_projects(store: Store, who: Who) -> tuple[list[str], bool]:
 
 
 class Reader:
-    """What one token may see."""
+    """The cached data of one token."""
 
     def __init__(self, access: Access, settings: Settings, now: Callable[[], datetime]) -> None:
         self.access = access
@@ -250,7 +250,7 @@ class Reader:
         self._changes = 0
 
     def fleet(self, who: Who) -> Fleet:
-        """All of it, at most some seconds old. An older one is read again in the background.
+        """All data, at most some seconds old. Older data is refreshed in the background.
 
         Raises:
             TransientError: Vault can't be reached.
@@ -267,13 +267,13 @@ class Reader:
         """One project, read now.
 
         Raises:
-            RefusedError: The token may see nothing of it.
+            RefusedError: The token may not see any of it.
             TransientError: Vault can't be reached.
         """
         return read_project(self.access.store, name, self._memory)
 
     def forget(self) -> None:
-        """Read again next time: the person has just changed something."""
+        """Read again next time, because the person has changed something."""
         self._changes += 1
         self._fleet = None
 
@@ -305,7 +305,7 @@ class Reader:
             try:
                 self._read(who)
             except RegcredError:
-                pass  # the next request reads it itself, and tells
+                pass  # the next request reads it itself, and reports the error
             finally:
                 self._reading = False
 

@@ -1,7 +1,7 @@
-"""What a browser keeps for the console, sealed: it can neither read nor change it.
+"""Seals the console's data in the browser, so that the browser can neither read nor change it.
 
-Sealing is Fernet (AES-CBC with HMAC-SHA256) of the ``cryptography`` package, with a list of keys: the newest seals, each opens.
-Contract: https://cryptography.io/en/latest/fernet/
+Sealing is Fernet (AES-CBC with HMAC-SHA256) of the ``cryptography`` package, with a list of keys. The newest key seals, and
+each key opens. Contract: https://cryptography.io/en/latest/fernet/
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pydantic import SecretStr
 from regcred.console.interface import SealingKeys, Settings
 
 COOKIE_MAX = 3800
-"""Longest value of a cookie: browsers keep 4,096 bytes with name and attributes (RFC 6265, section 6.1)."""
+"""The maximum size of a cookie's value. Browsers keep 4,096 bytes with name and attributes (RFC 6265, section 6.1)."""
 
 SESSION, SIGN_IN, DRAFT = "session", "sign-in", "draft"
-"""What a sealed text is for. One that is for something else does not open."""
+"""The purpose of a sealed text. A text with another purpose does not open."""
 
 
 class Seal:
@@ -35,7 +35,7 @@ class Seal:
         """Seal something.
 
         Args:
-            purpose: What it is for.
+            purpose: The purpose of the text.
             content: Plain JSON.
 
         Returns:
@@ -45,7 +45,7 @@ class Seal:
         return self._fernet().encrypt(plain).decode()
 
     def open(self, purpose: str, text: str) -> dict[str, Any] | None:
-        """Open what :meth:`close` has sealed; None for anything else."""
+        """Open a text from :meth:`close`; None for anything else."""
         if not text or len(text) > COOKIE_MAX or not text.isascii():
             return None
         plain = self._decrypted(text)
@@ -68,7 +68,7 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who is signed in. It lives in the browser's cookie; the server keeps nothing."""
+    """The signed-in person. The session is in the browser's cookie, and the server stores nothing."""
 
     token: SecretStr
     name: str
@@ -77,15 +77,15 @@ class Session:
     started_at: datetime
     seen_at: datetime
     own: bool = True
-    """Whether signing out ends the token; not so for the one that the command line goes on using."""
+    """Whether signing out ends the token. False for the command line's token, which stays in use."""
 
     @classmethod
     def begin(cls, token: SecretStr, *, name: str, entity: str, now: datetime, own: bool = True) -> Session:
-        """A new session; nothing of an older one is in it."""
+        """A new session, without data of an earlier one."""
         return cls(token, name, entity, token_urlsafe(24), now, now, own)
 
     def ended(self, now: datetime, settings: Settings) -> bool:
-        """Whether it is too old, or was not used for too long."""
+        """Whether it is too old, or has been unused for too long."""
         return now - self.seen_at >= settings.idle or now - self.started_at >= settings.longest
 
     def seen(self, now: datetime) -> Session:
@@ -116,7 +116,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class FixedKeys:
-    """One key for one process: what the console on the user's own machine needs."""
+    """One key for one process, for the console on the user's own machine."""
 
     key: bytes
 

@@ -1,1 +1,1 @@
-"""What people are shown on every surface, from what was observed. Pure: the command line and the console share it."""
+"""Texts for people on every surface, derived from observations. Pure: the command line and the console share it."""

@@ -1,4 +1,4 @@
-"""What to do about an image, from what was observed: only what follows from it, or a question. Pure."""
+"""Advice about an image from observations: only safe conclusions, or a question. Pure."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ PULL_FAILURES = frozenset(
         "SignatureValidationFailed",
     }
 )
-"""Why a container waits when its image is what is wrong (kubelet, pkg/kubelet/images and the CRI's errors)."""
+"""The reasons for which a container waits if its image is the problem (kubelet, pkg/kubelet/images and the CRI's errors)."""
 
 SYNC_SILENT = timedelta(hours=1)
-"""Sync writes its status on change, and every ten minutes as a heartbeat; older than this, it does not run."""
+"""The age at which a status is too old. Sync writes it on change, and every ten minutes as a heartbeat."""
 
 _RESTARTABLE = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 
 
-def todo(  # noqa: C901, PLR0911 - one question after the other, each with its own answer
+def todo(  # noqa: C901, PLR0911 - one check after the other, each with its own result
     image: Image, reference: Reference, known: Known, subject: Subject, world: World, now: datetime
 ) -> str:
-    """What to do about an image that a reference serves; empty if there is nothing."""
+    """The advice for an image with a reference; empty if there is none."""
     entry = known.entry
     if known.defined is Held.NO and (entry is None or entry.state is State.REMOVED):
         return f"there is no registry {reference}: correct the annotation, or register it: regcred registry add {reference}"
@@ -94,7 +94,7 @@ def _missing(known: Known, world: World, now: datetime) -> str:
 
 
 def unnamed(reference: Reference, subject: Subject) -> str:
-    """What to do for a Pod that does not name the Secret of a reference that it asks for."""
+    """The advice for a Pod that lacks the Secret's name of a reference in its annotations."""
     naming, name = subject.naming, reference.secret_name
     add = f"add '- name: {name}' to imagePullSecrets in the pod template"
     if naming.mode == "none":
@@ -138,7 +138,7 @@ def _after_failure(image: Image, reference: Reference, subject: Subject) -> str:
 
 
 def unread(image: Image) -> str:
-    """What to do about a reason of the kubelet that no credential can fix; empty if it gave none."""
+    """The advice for a reason of the kubelet that no credential can fix; empty without a reason."""
     match image.reason:
         case "InvalidImageName":
             return "correct the image's name"
@@ -152,7 +152,7 @@ def unread(image: Image) -> str:
 
 
 def restart(subject: Subject) -> str:
-    """The command that makes a new Pod in the place of this one, or what to do where there is none."""
+    """The command that replaces this Pod, or the advice if there is no such command."""
     if subject.controller and subject.controller[0] in _RESTARTABLE:
         kind, name = subject.controller
         return command("kubectl", "-n", subject.namespace, "rollout", "restart", f"{kind.lower()}/{name}")

@@ -35,16 +35,16 @@ patches:
 {lines}
 """,
 }
-"""By format, the text around the annotations."""
+"""By format: the text around the annotations."""
 
 _INDENT = {"yaml": 4, "helm": 2, "kustomize": 10}
 
 
 def text(references: Sequence[Reference], form: str) -> str:
-    """What to paste.
+    """The text to paste.
 
     Args:
-        references: The registries; each gets a key of its own.
+        references: The registries. Each gets its own key.
         form: One of :data:`FORMATS`.
     """
     indent = " " * _INDENT[form]
@@ -53,9 +53,9 @@ def text(references: Sequence[Reference], form: str) -> str:
 
 
 def keys(references: Sequence[Reference]) -> dict[str, str]:
-    """One annotation per reference: the registry's name is the key, with the project's where two have the same name.
+    """One annotation per reference. The key is the registry's name, with the project's name if two are equal.
 
-    Where that is too long for a key (63 characters, as for any Kubernetes name), a number tells them apart.
+    If that is too long for a key (63 characters, as for any Kubernetes name), a number makes the keys unique.
     """
     found: dict[str, str] = {}
     for reference in dict.fromkeys(references):

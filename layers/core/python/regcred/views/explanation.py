@@ -1,4 +1,4 @@
-"""Why an image does or does not pull, from what was observed: facts, or "unknown". Pure."""
+"""Why an image does or does not pull, from observations: facts, or "unknown". Pure."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class ImageExplanation:
-    """What is known about one image, and what to do; ``todo`` is empty if there is nothing."""
+    """The facts about one image, and the advice; ``todo`` is empty if there is none."""
 
     image: Image
     lines: tuple[Line, ...]
     todo: str = ""
     reference: Reference | None = None
-    """The registry that serves the image; None if none does, or if it is not known."""
+    """The registry of the image; None if there is none, or if it is unknown."""
     candidates: tuple[Reference, ...] = ()
-    """The registries that may serve it, where it is not known which."""
+    """The possible registries, if the right one is unknown."""
 
 
 def explain(subject: Subject, world: World, now: datetime) -> list[ImageExplanation]:
@@ -99,7 +99,7 @@ def _credential(
 def _perhaps(
     image: Image, candidates: tuple[Reference, ...], subject: Subject, world: World, now: datetime
 ) -> ImageExplanation:
-    """For an image that one of several registries may serve, whose hosts are not known: only what is so in any case."""
+    """For an image with several possible registries whose hosts are unknown: only facts that are true in any case."""
     host = parse(image.name).host
     names = ", ".join(map(str, candidates))
     lines = [
@@ -119,7 +119,7 @@ def _perhaps_todo(
 ) -> str:
     if image.pulled:
         return ""
-    unsaid = Image(image.container, image.name)  # the kubelet's words are not known to be about one of these
+    unsaid = Image(image.container, image.name)  # the kubelet's message may be about another one
     for reference in candidates:
         known = world.known.get(reference, Known())
         if found := todo(unsaid, reference, known, subject, world, now):
@@ -264,7 +264,7 @@ def headline(subject: Subject, world: World) -> str:
 
 
 def said(event: Said, now: datetime) -> str:
-    """One Event of sync, with its age: what was so an hour ago may be over."""
+    """One Event of sync with its age, because an older one may be outdated."""
     age = f"{duration(now - event.at)} ago" if event.at else "at an unknown time"
     times = f", {event.count} times" if event.count > 1 else ""
     return f"{age}{times}: {event.reason}: {event.message}"

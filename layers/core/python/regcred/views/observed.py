@@ -1,4 +1,4 @@
-"""What was observed of a Pod or a workload, its cluster and Vault, before anything is concluded. Pure."""
+"""Observations of a Pod or a workload, its cluster and Vault, without conclusions. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regcred.vault.records.index import IndexEntry
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One container's image, and what the kubelet last said of it."""
+    """One container's image, and the kubelet's last message about it."""
 
     container: str
     name: str
@@ -25,7 +25,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An Event that sync wrote on one of the objects."""
+    """An Event of sync about one of the objects."""
 
     reason: str
     message: str
@@ -35,7 +35,7 @@ class Said:
 
 
 class Held(StrEnum):
-    """Whether something is so."""
+    """A condition that is true, false or unknown."""
 
     YES = "yes"
     NO = "no"
@@ -47,22 +47,22 @@ class Naming:
     """How the Pod could get the names of its Secrets."""
 
     mode: str = ""
-    """``admission``, ``serviceaccount`` or ``none``; empty if it is not known."""
+    """``admission``, ``serviceaccount`` or ``none``; empty if unknown."""
     own_list: Held = Held.UNKNOWN
-    """Whether the pod template has an imagePullSecrets list of its own; Kubernetes then leaves out the ServiceAccount's."""
+    """Whether the pod template has its own imagePullSecrets. Kubernetes then ignores the ServiceAccount's."""
     account: str = "default"
     """The ServiceAccount."""
     account_names: frozenset[str] | None = None
-    """The names in the ServiceAccount's imagePullSecrets; None if they could not be read."""
+    """The names in the ServiceAccount's imagePullSecrets; None if they can't be read."""
     marked: frozenset[Reference] = frozenset()
-    """What the Pod itself asks for by its annotations, those that it inherited at admission included."""
+    """The references in the Pod's own annotations, including those inherited at admission."""
     admitted: frozenset[Reference] = frozenset()
-    """What the admission policies have recorded on the workload above it."""
+    """The references that the admission policies have recorded on its workload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is explained: a Pod, or the template of a workload that has none."""
+    """The subject: a Pod, or the template of a workload without Pods."""
 
     kind: str
     namespace: str
@@ -71,57 +71,57 @@ class Subject:
     named: frozenset[str]
     """The names in its imagePullSecrets."""
     controller: tuple[str, str] | None = None
-    """Kind and name of the workload at the top, if it is another."""
+    """Kind and name of the topmost workload, if it is another object."""
     told: tuple[Said, ...] = ()
-    """What sync said of it by Events, newest last."""
+    """Sync's Events about it, newest last."""
     naming: Naming = Naming()
     pods: str = ""
-    """Why no Pod is shown, where that is something else than that there is none."""
+    """Why no Pod is shown, if the reason is not that there is none."""
 
     @property
     def is_pod(self) -> bool:
-        """Whether it is a Pod, so that its imagePullSecrets and the kubelet's words count."""
+        """Whether it is a Pod, so that its imagePullSecrets and the kubelet's message count."""
         return self.kind == "Pod"
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of one reference in the subject's namespace."""
+    """The facts about one reference in the subject's namespace."""
 
     entry: IndexEntry | None = None
     typed_hosts: Sequence[str] = ()
-    """The hosts that its definition names, where there is no entry yet."""
+    """The hosts in its definition, if there is no index entry yet."""
     defined: Held = Held.UNKNOWN
     granted: Held = Held.UNKNOWN
     present: Held = Held.UNKNOWN
-    """Whether the Secret is in the namespace, as the cluster or the ledger of sync says."""
+    """Whether the Secret is in the namespace, according to the cluster or sync's ledger."""
     version: int | None = None
-    """The version that it holds."""
+    """The version in the Secret."""
     ledger: int | None = None
-    """The version that sync says it has placed, whatever is there."""
+    """The version that sync reports as placed, whatever is there."""
     expires_at: datetime | None = None
-    """From the Secret's annotation, where the index can't be read."""
+    """From the Secret's annotation, if the index can't be read."""
     refused: str = ""
     """Why sync does not project it."""
     detail: str = ""
-    """What the cluster's API server said when it denied the last write or removal."""
+    """The API server's message when the last write or removal was denied."""
     held: str = ""
-    """Why sync would remove the Secret, where the brake holds that back."""
+    """Why sync would remove the Secret, if the brake holds the removal."""
     sync_seen: datetime | None = None
     """When sync last wrote its status for the project."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All that was observed beside the subject."""
+    """All observations except the subject."""
 
     cluster: str
-    """The cluster's name in Regcred, empty if it is not known."""
+    """The cluster's name in Regcred; empty if unknown."""
     asked: Mapping[Reference, str]
-    """What the subject asks for, and by which annotation on what."""
+    """The references of the subject, and for each the annotation and its object."""
     malformed: tuple[str, ...]
     known: Mapping[Reference, Known]
     others: Mapping[Reference, IndexEntry] = field(default_factory=dict)
-    """Registries that it could ask for."""
+    """References that it could add."""
     public: Mapping[Reference, Sequence[str]] = field(default_factory=dict)
     """Registries that need no credential, with their hosts."""

@@ -1,4 +1,4 @@
-"""What is wrong with a registry's Secrets in one cluster, from the report of its sync.
+"""Problems with a registry's Secrets in one cluster, from its sync's report.
 
 All commands and pages use these texts. Pure.
 """
@@ -21,26 +21,26 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One thing that is not as it should be in a cluster."""
+    """One problem in a cluster."""
 
     text: str
     is_fault: bool = False
-    """Whether somebody must fix it. If not, somebody asked for it, or it waits for a decision."""
+    """Whether somebody must fix it. If not, it was requested, or it waits for a decision."""
 
 
 def told_of_sync(status: Status) -> str:
-    """What a cluster's sync says of itself, in words: its version and its mode; empty if it says nothing."""
+    """Sync's version and mode in words; empty if its status has neither."""
     version = f"version {status.sync_version}" if status.sync_version else ""
     mode = f"mode {status.mode}" if status.mode else ""
     return ", ".join(filter(None, (version, mode)))
 
 
 def troubles(cluster: str, place: Placement) -> list[Trouble]:
-    """What is refused, denied and held back in a cluster.
+    """The refused, denied and held Secrets in a cluster.
 
     Args:
         cluster: Its name.
-        place: What its sync reports of one registry.
+        place: Sync's report about one registry.
     """
     return [*_refused(place.refused, place.details), *_denied(place), *_held(cluster, place.held)]
 
@@ -86,7 +86,7 @@ def _held(cluster: str, held: Mapping[str, str]) -> list[Trouble]:
 
 
 def _where(names: Sequence[str]) -> str:
-    """How many namespaces, and the first of them."""
+    """The number of namespaces, and the first of them."""
     return f"{plural(len(names), 'namespace')} ({_few(names)})"
 
 

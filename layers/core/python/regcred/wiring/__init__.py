@@ -1,1 +1,1 @@
-"""Joins the verbs to the real classes; each module loads only what its own edge needs."""
+"""Connects the verbs to the real classes. Each module loads only what its own edge needs."""

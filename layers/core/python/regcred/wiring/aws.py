@@ -1,4 +1,4 @@
-"""Vault as the functions on AWS sign in to it. Nothing is called at import."""
+"""Vault with the sign-in of the functions on AWS. The import makes no calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def store(settings: Settings) -> Store:
 
 
 def vault_login(settings: Settings) -> VaultLogin:
-    """How the function signs in."""
+    """The sign-in of the function."""
     if settings.vault_auth is VaultAuth.AWS:
         return AwsIamLogin(
             settings.auth_mount,
@@ -34,7 +34,7 @@ def vault_login(settings: Settings) -> VaultLogin:
 
 
 def ca_file(settings: Settings) -> str:
-    """The file of the private authority; requests takes no certificates but from a file."""
+    """The file of the private authority, because requests reads certificates only from a file."""
     if settings.vault_ca_file or not settings.vault_ca_pem:
         return settings.vault_ca_file
     path = Path(tempfile.gettempdir()) / "regcred-vault-ca.pem"

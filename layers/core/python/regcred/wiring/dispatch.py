@@ -14,7 +14,7 @@ from regcred.wiring import aws
 
 @dataclass(frozen=True, slots=True)
 class Wired:
-    """The verb and what its handler needs to know."""
+    """The verb, and the information for its handler."""
 
     verb: Dispatch
     settings: DispatchSettings
@@ -22,7 +22,7 @@ class Wired:
 
 @cache
 def dispatch() -> Wired:
-    """Build it from the environment, once; warm invocations share it, with its connections and its Vault token.
+    """Create dispatch from the environment, once. Warm invocations share it, with its connections and its Vault token.
 
     Raises:
         MalformedError: a setting is missing or wrong.

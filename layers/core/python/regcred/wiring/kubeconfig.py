@@ -1,4 +1,4 @@
-"""What is wrong with a kubeconfig, in one line."""
+"""Reports the problem with a kubeconfig in one line."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from regcred.errors import MalformedError
 
 @contextmanager
 def usable(context: str | None) -> Iterator[None]:
-    """Read a kubeconfig, or open a session by it, inside; the library raises whatever its parsers and OpenSSL do.
+    """Handle errors while a kubeconfig is read or a session is opened. The library raises any error of its parsers and OpenSSL.
 
     Args:
-        context: The context that is wanted, None for the current one.
+        context: The wanted context; None for the current one.
 
     Raises:
-        MalformedError: there is no kubeconfig, it has no such context, or it can't be read.
+        MalformedError: there is no kubeconfig, it lacks the context, or it can't be read.
     """
     from kubernetes.aio.config import ConfigException
 
-    # Its warning that there is no file would be a second line.
+    # The library's warning about a missing file would be a second line.
     logging.getLogger("kubernetes.aio.config").setLevel(logging.ERROR)
     log, overheard = logging.getLogger("kubernetes.aio.config.kube_config"), _Overheard()
     wanted = f"the context {context!r}" if context else "a current context"
@@ -46,10 +46,10 @@ def usable(context: str | None) -> Iterator[None]:
 
 
 def check_files() -> None:
-    """Check that there is a file to read, where the environment says that it is.
+    """Check that the files in the environment exist and can be read.
 
     Raises:
-        MalformedError: names each file and what is wrong with it. One that is missing among several is usual, and no error.
+        MalformedError: names each file and its problem. If one of several files is missing, that is normal and no error.
     """
     named = os.environ.get("KUBECONFIG")
     paths = [Path(name).expanduser() for name in (named or "~/.kube/config").split(os.pathsep) if name]
@@ -75,12 +75,12 @@ def _file(path: Path) -> str:
 
 
 class _Overheard(logging.Filter):
-    """Keeps an error back that the library only logs: a user's ``exec`` command that fails. It would go on without a login."""
+    """Records an error that the library only logs: a failed ``exec`` command. The library would continue without a login."""
 
     said = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep it, without what the command itself wrote."""
+        """Record it, without the command's own output."""
         if record.levelno < logging.ERROR:
             return True
         self.said = re.split(r"\. b['\"]", record.getMessage().removeprefix("exec: "))[0][:200]

@@ -1,4 +1,4 @@
-"""Starts dispatch before its time, by an event on Regcred's EventBridge bus. It carries no authority: the request in Vault does."""
+"""Starts dispatch early, with an event on Regcred's EventBridge bus. It has no authority; the request in Vault has."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ if TYPE_CHECKING:
     from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
 
 BUS = "REGCRED_EVENT_BUS"
-"""The variable that names the bus; without it nobody is nudged and dispatch looks at its next interval."""
+"""The variable with the name of the bus. Without it, dispatch waits for its next interval."""
 
 
 def nudge(project: str) -> bool:
-    """Ask dispatch to look at a project now, as the AWS user of this environment.
+    """Ask dispatch to check a project now, as the AWS user of this environment.
 
     Args:
-        project: Which one.
+        project: The project.
 
     Returns:
-        Whether dispatch was told. False where no bus is named or AWS did not take the event; neither matters
-        but for the wait.
+        Whether dispatch was notified. False if no bus is set or AWS did not accept the event. Then only the wait is longer.
     """
     bus = os.environ.get(BUS, "")
     if not bus:

@@ -22,7 +22,7 @@ class _Formatter(LambdaPowertoolsFormatter):
 
 
 def logger(service: str) -> Logger:
-    """The function's logger; Regcred's modules log through it too, and what libraries log is redacted.
+    """The function's logger. Regcred's modules also log through it, and logs of libraries are redacted.
 
     Args:
         service: The function's name. The level is POWERTOOLS_LOG_LEVEL, or INFO.
@@ -41,7 +41,7 @@ def logger(service: str) -> Logger:
 def metrics(service: str) -> Metrics:
     """The function's metrics, written as one log line per invocation (embedded metric format).
 
-    Their one dimension is the name under which the function was deployed: several installations in one account differ
-    in it, and an alarm of one must not be hushed by another.
+    Their only dimension is the name under which the function was deployed. Several installations in one account have different
+    names, so that one can't hide an alarm of another.
     """
     return Metrics(namespace=NAMESPACE, service=os.environ.get("AWS_LAMBDA_FUNCTION_NAME", service))

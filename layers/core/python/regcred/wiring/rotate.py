@@ -17,7 +17,7 @@ from regcred.wiring import aws
 
 @cache
 def rotate() -> Rotate:
-    """Build it from the environment, once; warm invocations share it, with its connections and its Vault token.
+    """Create rotate from the environment, once. Warm invocations share it, with its connections and its Vault token.
 
     Raises:
         MalformedError: a setting is missing or wrong.

@@ -1,8 +1,8 @@
-"""What a function answers to an SQS FIFO event source with ReportBatchItemFailures.
+"""A function's response to an SQS FIFO event source with ReportBatchItemFailures.
 
-The same as Powertools' ``SqsFifoPartialProcessor(skip_group_on_error=True)``, in its own few lines: that one imports
-asyncio and the models of all event sources, a tenth of rotate's cold start.
-Contract: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+It works like Powertools' ``SqsFifoPartialProcessor(skip_group_on_error=True)``, but in a few lines. That class imports asyncio
+and the models of all event sources, which is a tenth of rotate's cold start. Contract:
+https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 
 def process_partially(event: Mapping[str, Any], handle: Callable[[str, str], None]) -> dict[str, Any]:
-    """Handle each message of a batch; a failure holds back the later ones of its group, and no others.
+    """Handle each message of a batch. A failure delays the later messages of its group, but not other groups.
 
     Args:
-        event: What Lambda made of received messages.
-        handle: Takes a message's body and id; whatever it raises makes the message come back. It has logged why.
+        event: Lambda's event with the received messages.
+        handle: Takes a message's body and ID. If it raises, the message is retried. It has logged the reason.
 
     Returns:
-        The ``batchItemFailures``: the messages that Lambda must not delete.
+        The ``batchItemFailures``: messages that Lambda must not delete.
     """
     failed: list[str] = []
     groups: set[str] = set()
@@ -29,7 +29,7 @@ def process_partially(event: Mapping[str, Any], handle: Callable[[str, str], Non
             try:
                 handle(record["body"], record["messageId"])
                 continue
-            except Exception:  # noqa: BLE001 - Lambda asks for an answer, whatever went wrong
+            except Exception:  # noqa: BLE001 - Lambda needs a response after any error
                 groups.add(group)
         failed.append(record["messageId"])
     return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in failed]}

@@ -64,7 +64,7 @@ def _login(settings: TokenSettings) -> VaultLogin:
 
 
 def token_application() -> Starlette:
-    """The application from the environment; warm invocations share it, with its connections and its Vault token.
+    """The application from the environment. Warm invocations share it, with its connections and its Vault token.
 
     Raises:
         MalformedError: a setting is missing or wrong.
@@ -94,7 +94,7 @@ def main() -> int:
     try:
         app = application_of(os.environ)
     except RegcredError as error:
-        print(f"regcred token server: {error}", file=sys.stderr)  # noqa: T201 - nobody has set up logging yet
+        print(f"regcred token server: {error}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
         return 2
     uvicorn.run(
         app,

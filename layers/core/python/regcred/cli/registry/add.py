@@ -1,4 +1,4 @@
-"""``regcred registry add`` and ``set-secret``: what they write is tried by a first rotation."""
+"""``regcred registry add`` and ``set-secret``: a first rotation tests what they write."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _version_to_replace(store: Store, reference: Reference, *, replace: bool) ->
     try:
         found = store.definition(reference)
         version = found.version if found else 0
-    except MalformedError:  # a broken one is there to be replaced
+    except MalformedError:  # a broken one can be replaced
         version = store.definition_version(reference)
     if version and not replace:
         raise BadInputError(
@@ -116,10 +116,10 @@ def _asked(policy: ProjectPolicy | None) -> BaseDefinition:
 
 
 def _policy(store: Store, reference: Reference) -> ProjectPolicy | None:
-    """What the project may use, if the user may know it.
+    """What the project may use, if the user may read it.
 
     Raises:
-        RefusedError: there is no such project.
+        RefusedError: the project does not exist.
     """
     try:
         found = store.project(reference.project)
@@ -134,7 +134,7 @@ def _policy(store: Store, reference: Reference) -> ProjectPolicy | None:
 
 
 def _check_room(store: Store, reference: Reference, policy: ProjectPolicy | None) -> None:
-    """Refuse a registry that would not be rotated for want of room in its project."""
+    """Refuse a registry that would not be rotated because its project is full."""
     names = [found.registry for found in lookup.registries(store, reference.project)]
     limit = (policy or ProjectPolicy()).max_registries
     index = lookup.index(store, reference.project)
@@ -143,7 +143,7 @@ def _check_room(store: Store, reference: Reference, policy: ProjectPolicy | None
 
 
 def _tell_trust(reference: Reference, definition: BaseDefinition, policy: ProjectPolicy | None) -> None:
-    """What the vendor's side must configure before a first credential can be fetched."""
+    """The settings on the vendor's side that a first credential needs."""
     if policy is None or not policy.role_arn:
         say(
             f"{reference} is keyless: 'regcred registry trust {reference}' prints what the vendor's side must configure"
@@ -170,7 +170,7 @@ def _upstream(
 
 
 def _moves(store: Store, reference: Reference, definition: BaseDefinition) -> str:
-    """What of the destination changes, so that the stored secret would not be sent there; empty if nothing does."""
+    """The changes of the destination that prevent the use of the stored secret; empty if there are none."""
     try:
         found = store.definition(reference)
         return moves(parse(found.value.content(), where=str(reference)), definition) if found else ""
@@ -186,7 +186,7 @@ def _write(
     *,
     version: int,
 ) -> None:
-    """Upstream first: a definition whose secret is missing would fail at once."""
+    """Write the upstream secret first. A definition without its secret would fail at once."""
     if upstream:
         try:
             version_now = store.upstream_version(reference)

@@ -1,4 +1,4 @@
-"""``regcred registry list`` and ``show``: the definitions, and what is known of their credentials."""
+"""``regcred registry list`` and ``show``: the definitions, and the state of their credentials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from regcred.vault.records.index import IndexEntry
 from regcred.wording import expires_in
 
 SHOWN = 10
-"""So many of the last outcomes are shown to people; programs get all."""
+"""How many of the last outcomes people see. Programs get all."""
 
 
 @click.command(name="list", short_help="List registries.")
@@ -121,7 +121,7 @@ def show(session: Session, reference: Reference, as_json: bool) -> None:
 
 
 def _yaml(content: Mapping[str, Any]) -> str:
-    """The definition as YAML; characters that a terminal would act on are escaped by YAML itself, so it stays readable."""
+    """The definition as YAML. YAML itself escapes control characters of terminals, so it stays readable."""
     import yaml
 
     text: str = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)

@@ -1,4 +1,4 @@
-"""``regcred registry verify``: asking for the credential in force to be tried."""
+"""``regcred registry verify``: requests a check of the current credential."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The pages: each takes a visit and answers with a response."""
+"""The pages. Each takes a visit and returns a response."""

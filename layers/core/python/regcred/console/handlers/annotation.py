@@ -1,4 +1,4 @@
-"""What to paste into a workload so that it pulls with one registry or several."""
+"""The annotation that makes a workload pull with one or several registries."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from regcred.reference import Reference
 from regcred.views.annotation import FORMATS, text
 
 MOST = 50
-"""Registries of one workload, at most."""
+"""The maximum number of registries for one workload."""
 
 LABELS = {"yaml": "YAML", "helm": "Helm values", "kustomize": "Kustomize"}
 
 
 def annotation(visit: Visit) -> Response:
-    """Show the annotation for the registries that the address names."""
+    """Show the annotation for the registries in the address."""
     references = []
     for value in visit.request.query_params.getlist("ref")[:MOST]:
         try:

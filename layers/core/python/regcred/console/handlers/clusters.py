@@ -1,4 +1,4 @@
-"""The clusters: when each was last heard, what is behind, and which namespaces may use which projects."""
+"""The clusters: the last report of each, what is out of date, and which namespaces may use which projects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from regcred.vault.records.paths import cluster_path
 from regcred.vault.store import Versioned
 
 ROWS = 100
-"""Registries on the page of one cluster."""
+"""The number of registries on the page of one cluster."""
 
 
 def clusters(visit: Visit) -> Response:
@@ -73,13 +73,13 @@ def _grants(visit: Visit, name: str) -> tuple[Versioned[ClusterGrants] | None, s
 
 
 def may_write(visit: Visit, path: str) -> bool:
-    """Whether the token may write a document, so that a form for it is worth showing. Vault decides when it is sent."""
+    """Whether to show a form: the token may write the document. Vault decides again when the form is sent."""
     found = visit.access.may([f"data/{path}"]).get(f"data/{path}", frozenset())
     return bool(found & {"update", "root", "sudo"})
 
 
 def grant(visit: Visit) -> Response:
-    """Let namespaces use a project, or take it away from one."""
+    """Grant a project to namespaces, or withdraw it from one."""
     name, form = _name(visit), visit.form
     project = form.get("project")
     namespaces = sorted({item for item in form.whole("namespaces").replace(",", " ").split() if item})

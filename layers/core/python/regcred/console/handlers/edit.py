@@ -1,4 +1,4 @@
-"""Adding a registry, changing its definition, and giving it a new upstream secret."""
+"""Adds a registry, changes its definition, and replaces its upstream secret."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from regcred.vault.records.declared import Action, Definition
 
 
 def choose(visit: Visit) -> Response:
-    """Let the person choose the kind of registry."""
+    """Show the kinds of registries to choose from."""
     if visit.asked("provider") or visit.draft():
         return add_form(visit)
     known = [(name, fields.summary(name), _is_keyless(name)) for name in catalog.names()]
@@ -82,7 +82,7 @@ def _form(
 
 
 def add(visit: Visit) -> Response:
-    """Check what was typed, write it, and have the first credential fetched."""
+    """Check the input, write it, and request the first credential."""
     form = visit.form
     provider = _provider(form.get("provider"))
     content = fields.content_of(provider, form)
@@ -124,7 +124,7 @@ def _exists(visit: Visit, reference: Reference) -> bool:
 
 
 def not_allowed(visit: Visit, reference: Reference, definition: BaseDefinition) -> str:
-    """Why the project may not use what a definition names; empty if it may, or if that can't be told."""
+    """Why the project may not use what a definition names; empty if it may, or if that is unknown."""
     try:
         found = visit.access.store.project(reference.project)
     except RefusedError:
@@ -142,7 +142,7 @@ def not_allowed(visit: Visit, reference: Reference, definition: BaseDefinition) 
 def _write(
     visit: Visit, reference: Reference, definition: BaseDefinition, secret: Mapping[str, str], *, version: int
 ) -> None:
-    """The secret first: a definition whose secret is missing would fail at once."""
+    """Write the secret first. A definition without its secret would fail at once."""
     store = visit.access.store
     if secret:
         _write_secret(visit, reference, definition, secret)
@@ -173,7 +173,7 @@ def edit_form(visit: Visit) -> Response:
 
 
 def edit(visit: Visit) -> Response:
-    """Write a changed definition, and have a credential fetched by it."""
+    """Write a changed definition, and request a credential for it."""
     form, reference = visit.form, reference_of(visit)
     shown = read(visit)
     provider = _provider(form.get("provider") or str(shown.content.get("provider", "")))
@@ -216,7 +216,7 @@ def edit(visit: Visit) -> Response:
 
 
 def _moved(content: Mapping[str, Any], definition: BaseDefinition) -> str:
-    """What of the destination changes, so that the stored secret would not be sent there; empty if nothing does."""
+    """The changes of the destination that prevent the use of the stored secret; empty if there are none."""
     try:
         return moves(parse(content, where="definition"), definition)
     except MalformedError:
@@ -224,7 +224,7 @@ def _moved(content: Mapping[str, Any], definition: BaseDefinition) -> str:
 
 
 def secret_form(visit: Visit) -> Response:
-    """Ask for a new upstream secret."""
+    """Show the form for a new upstream secret."""
     return _secret_form(visit)
 
 
@@ -236,7 +236,7 @@ def _secret_form(visit: Visit, errors: Mapping[str, str] | None = None, *, statu
 
 
 def secret(visit: Visit) -> Response:
-    """Write a new upstream secret, and have a credential fetched with it."""
+    """Write a new upstream secret, and request a credential with it."""
     shown = read(visit)
     provider = _provider(str(shown.content.get("provider", "")))
     wanted = fields.secrets_of(provider, shown.content)

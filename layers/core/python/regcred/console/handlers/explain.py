@@ -1,4 +1,4 @@
-"""Explain: which registry serves an image, whether it is annotated and granted, and what to add."""
+"""Explain: the registry of an image, whether it is annotated and granted, and what to add."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def form(visit: Visit) -> Response:
 
 
 def answer(visit: Visit) -> Response:
-    """Explain what was pasted."""
+    """Explain the pasted text."""
     text, namespace = visit.form.whole("text"), visit.form.get("namespace")
     cluster = visit.form.get("cluster")
     try:
@@ -106,7 +106,7 @@ def _granted(visit: Visit, cluster: str, project: str, namespace: str, *, refuse
 
 
 def _offer(item: ImageExplanation, world: World) -> str:
-    """The annotation to add for an image that has none, or nothing."""
+    """The annotation to add for an image without one; empty if there is none."""
     if item.reference is not None:
         return ""
     reference = next((ref for ref in world.others if item.todo.endswith(f": {ref}")), None)

@@ -1,4 +1,4 @@
-"""The overview: how the fleet is, at a glance."""
+"""The overview: the state of the fleet at a glance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from regcred.console.console import Visit
 
 
 def overview(visit: Visit) -> Response:
-    """Show how the fleet is, what runs out, and what needs a person."""
+    """Show the state of the fleet, what expires, and what needs attention."""
     fleet, now = visit.fleet(), visit.now
     found, total = health.needs(fleet, now)
     return visit.page(

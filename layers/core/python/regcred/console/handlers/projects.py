@@ -1,4 +1,4 @@
-"""The projects: what each may use, its registries, and who is in its groups."""
+"""The projects: what each may use, its registries, and the members of its groups."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _LISTS = ("hosts", "accounts", "clusters")
 
 
 def edit_form(visit: Visit) -> Response:
-    """Show what a project may use as a form."""
+    """Show the form for what a project may use."""
     name = visit.request.path_params.get("project", "")
     kept = visit.draft()
     if name and not kept:

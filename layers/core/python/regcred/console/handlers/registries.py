@@ -1,4 +1,4 @@
-"""The list of registries: filtered, sorted and paged on the server."""
+"""The list of registries. The server filters, sorts and pages it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regcred.console.reading import PENDING, Fleet, Row
 from regcred.vault.records.index import State
 
 PAGE = 40
-"""Registries on one page: the page stays under 60 KB."""
+"""The number of registries on one page. The page stays under 60 KB."""
 
 SEARCH_MAX = 120
 
@@ -37,12 +37,12 @@ SORTS: dict[str, Callable[[Row], Any]] = {
     "use": lambda row: (-row.namespaces, row.reference),
     "vendor": lambda row: (row.entry.provider if row.entry else "", row.reference),
 }
-"""By the word in the address, how rows are ordered."""
+"""The sort order for each word in the address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What of the list is wanted, as the address says it."""
+    """The filter and order of the list, from the address."""
 
     text: str = ""
     state: str = ""
@@ -54,7 +54,7 @@ class Query:
 
     @classmethod
     def of(cls, visit: Visit) -> Query:
-        """Read it from the address; what makes no sense counts as not given."""
+        """Read it from the address. Invalid values count as not given."""
         page = visit.asked("page")
         return cls(
             text=visit.asked("q").strip().lower()[:SEARCH_MAX],
@@ -67,7 +67,7 @@ class Query:
         )
 
     def address(self, **changes: Any) -> str:
-        """The address of the same list with some things changed; the first page unless one is named."""
+        """The address of the same list with changes; the first page unless one is given."""
         values = {
             "q": self.text,
             "state": self.state,
@@ -80,17 +80,17 @@ class Query:
         return f"/registries?{query}" if query else "/registries"
 
     def sorted_by(self, sort: str) -> str:
-        """The address of the list in another order; the other way round if it is in that order already."""
+        """The address of the list in another order, or reversed if it already has that order."""
         down = sort == self.sort and not self.down
         return self.address(sort=sort if sort != "name" else "", order="down" if down else "")
 
     @property
     def filtered(self) -> bool:
-        """Whether anything is left out."""
+        """Whether any filter is set."""
         return bool(self.text or self.state or self.vendor or self.project)
 
     def matches(self, row: Row, now: datetime) -> bool:
-        """Whether a registry is wanted."""
+        """Whether a registry matches the filter."""
         if self.project and row.reference.project != self.project:
             return False
         if self.vendor and (row.entry is None or row.entry.provider != self.vendor):
@@ -106,7 +106,7 @@ class Query:
 
 
 def registries(visit: Visit) -> Response:
-    """Show the registries that are wanted."""
+    """Show the matching registries."""
     fleet, query, now = visit.fleet(), Query.of(visit), visit.now
     found = [row for row in fleet.rows if query.matches(row, now)] if query.filtered else list(fleet.rows)
     if query.sort != "name" or query.down or query.filtered:

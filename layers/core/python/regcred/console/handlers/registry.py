@@ -1,4 +1,4 @@
-"""One registry: what it is, how it is, where it is in place, and what can be done with it."""
+"""One registry: its definition, its state, where it is in place, and the actions for it."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from regcred.views import annotation
 from regcred.wording import duration
 
 WATCHED = timedelta(minutes=10)
-"""How long a page goes on looking for the outcome of what was asked."""
+"""How long a page polls for the outcome of a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a registry is in place within one cluster."""
+    """The placement of a registry in one cluster."""
 
     cluster: str
     namespaces: list[tuple[str, int]]
-    """By name, with the version there."""
+    """By name: the version in that namespace."""
     behind: int
     refused: list[tuple[str, str, int]]
-    """What it means, what to do, and in how many namespaces."""
+    """The meaning, the remedy, and the number of namespaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,15 @@ class Shown:
     content: Mapping[str, Any]
     version: int
     broken: str
-    """Why the definition can't be read, if so."""
+    """Why the definition can't be read; empty if it can."""
     role_arn: str
 
 
 def reference_of(visit: Visit) -> Reference:
-    """The registry that the path names.
+    """The registry in the path.
 
     Raises:
-        MissingError: No registry can have that name.
+        MissingError: The name is not valid for a registry.
     """
     try:
         return Reference(visit.named("project"), visit.named("registry"))
@@ -71,7 +71,7 @@ def read(visit: Visit) -> Shown:
     """Read a registry now.
 
     Raises:
-        MissingError: There is none.
+        MissingError: The registry does not exist.
         RefusedError: The token may not see it.
     """
     reference = reference_of(visit)
@@ -130,7 +130,7 @@ def registry(visit: Visit) -> Response:
 
 
 def trust(shown: Shown) -> str:
-    """What the vendor's side must configure; empty where nothing must be, or where it can't be told."""
+    """The settings for the vendor's side; empty if there are none, or if they are unknown."""
     if shown.definition is None or not shown.role_arn or shown.definition.upstream_fields():
         return ""
     with suppress(RegcredError):
@@ -159,7 +159,7 @@ def _place(row: Row, cluster: str) -> Place:
 
 
 def request_of(visit: Visit, reference: Reference) -> Request | None:
-    """What was asked and is not answered yet, as far as the token may see it. A revocation goes first."""
+    """The pending request, as far as the token may see it. A revocation comes first."""
     store = visit.access.store
     with suppress(RegcredError):
         for found in (store.revocation(reference), store.request(reference)):
@@ -169,7 +169,7 @@ def request_of(visit: Visit, reference: Reference) -> Request | None:
 
 
 def progress(visit: Visit) -> Response:
-    """Tell a page that waits whether what was asked is answered."""
+    """Tell a waiting page whether the request was handled."""
     reference = reference_of(visit)
     project = visit.reader.project(reference.project)
     if project.row(reference.registry).entry is None and reference.registry not in project.defined:
@@ -184,7 +184,7 @@ _ACTIONS = {"verify": Action.VERIFY, "rotate": Action.ROTATE, "revoke": Action.R
 
 
 def confirm(visit: Visit) -> Response:
-    """Ask before something is done."""
+    """Ask for confirmation before an action."""
     _check_action(visit)
     return _confirm(visit, read(visit))
 
@@ -206,7 +206,7 @@ def _confirm(visit: Visit, shown: Shown, *, status: int = 200, error: str = "") 
 
 
 def act(visit: Visit) -> Response:
-    """Do what was asked: a request in Vault, written with the person's own token; or the removal of the registry."""
+    """Carry out an action: write a request in Vault with the person's own token, or remove the registry."""
     _check_action(visit)
     shown, action = read(visit), visit.named("action")
     reference = shown.row.reference
@@ -220,14 +220,14 @@ def act(visit: Visit) -> Response:
 
 
 def ask(visit: Visit, reference: Reference, action: Action) -> None:
-    """Ask rotate for something, and tell dispatch where it can be told."""
+    """Write a request for rotate, and notify dispatch if possible."""
     visit.access.store.ask(reference, Request(action=action, asked_at=visit.now))
     with suppress(RegcredError):
         visit.console.nudge(reference.project)
 
 
 def history_of(visit: Visit, reference: Reference) -> list[charts.Outcome]:
-    """The last outcomes of a registry, newest first; none where the token may not read them."""
+    """The last outcomes of a registry, newest first; none if the token may not read them."""
     with suppress(RegcredError):
         if found := visit.access.store.history(reference.project):
             return [charts.outcome(attempt) for attempt in found.value.attempts(reference.registry)]

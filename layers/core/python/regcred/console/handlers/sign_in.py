@@ -1,4 +1,4 @@
-"""Signing in by Vault's own methods, and out again."""
+"""Sign-in with Vault's own methods, and sign-out."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from regcred.console.seal import SIGN_IN, Session
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
 
 COOKIE = "__Host-regcred-sign-in"
-"""Holds, sealed, what an attempt to sign in must bring back: it ends with the attempt."""
+"""The sealed state of a sign-in attempt. It ends with the attempt."""
 
 CALLBACK = "/sign-in/oidc/callback"
 
 ATTEMPT_MAX = timedelta(minutes=15)
-"""How long signing in at an identity provider may take."""
+"""The maximum time for a sign-in at an identity provider."""
 
 _TOKEN_MAX = 2000
 _NAME_MAX = 200
 
 
 def form(console: Console, request: Request) -> Response:
-    """Show the ways to sign in."""
+    """Show the sign-in methods."""
     if console.session(request):
         return RedirectResponse(guard.local_path(request.query_params.get("next", "/")), status_code=303)
     return _form(console, request)
@@ -87,7 +87,7 @@ def _remember(console: Console, response: Response, **what: Any) -> None:
 
 
 def sign_in(console: Console, request: Request, typed: Form) -> Response:
-    """Sign in with what was typed."""
+    """Sign in with the input."""
     attempt = _attempt(console, request)
     onward = guard.local_path(typed.get("next", "/"))
     good = attempt is not None and compare_digest(str(attempt["csrf"]).encode(), typed.get("csrf").encode())
@@ -152,7 +152,7 @@ def _words(error: RegcredError, method: Method) -> str:
 
 
 def _signed_in(console: Console, token: SecretStr, onward: str, *, own: bool = True) -> Response:
-    """Begin a new session: nothing that the browser brought along is kept."""
+    """Start a new session. Nothing that the browser sent is kept."""
     who = console.vault.with_token(token).who()
     now = console.now()
     response = RedirectResponse(onward, status_code=303)
@@ -168,7 +168,7 @@ def _signed_in(console: Console, token: SecretStr, onward: str, *, own: bool = T
 
 
 def start_oidc(console: Console, request: Request) -> Response:
-    """Send the browser to the identity provider."""
+    """Redirect the browser to the identity provider."""
     method = _method(console, request.query_params.get("method", ""))
     if method is None or method.kind is not Kind.OIDC:
         return _form(console, request, status=422, error="Choose a way to sign in.")
@@ -198,7 +198,7 @@ def _state(url: str) -> str:
 
 
 def finish_oidc(console: Console, request: Request) -> Response:
-    """Take what the identity provider sent back, if it answers to what this browser began."""
+    """Handle the identity provider's response, if it belongs to an attempt of this browser."""
     attempt = _attempt(console, request) or {}
     state, code = request.query_params.get("state", ""), request.query_params.get("code", "")
     held = str(attempt.get("state", ""))
@@ -231,7 +231,7 @@ def finish_oidc(console: Console, request: Request) -> Response:
 
 
 def by_ticket(console: Console, request: Request) -> Response:
-    """Let the person in who started the console on this machine: the address holds a ticket that works once."""
+    """Sign in the person who started the console on this machine. The address contains a one-time ticket."""
     ticket, console.ticket = console.ticket, None
     given = request.query_params.get("ticket", "")
     if ticket is None or not compare_digest(ticket.secret.encode(), given.encode()):
@@ -247,7 +247,7 @@ def by_ticket(console: Console, request: Request) -> Response:
 
 
 def sign_out(visit: Visit) -> Response:
-    """End the session, and the token with it where it was made for this session."""
+    """End the session. Also end the token if it was created for this session."""
     kept = ""
     if visit.session.own:
         try:

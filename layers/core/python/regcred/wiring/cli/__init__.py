@@ -1,4 +1,4 @@
-"""The real classes behind the command line: the user's own Vault token, as the ``vault`` and ``bao`` commands find it.
+"""The real classes for the command line. They use the Vault token that the ``vault`` and ``bao`` commands find.
 
 Contract: https://developer.hashicorp.com/vault/docs/commands#configure-environment-variables
 """
@@ -31,13 +31,13 @@ Around = Callable[[str], AbstractContextManager[None]]
 
 
 def silently(_whom: str) -> AbstractContextManager[None]:
-    """Say nothing while one waits."""
+    """Print no message while a server is slow."""
     return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to reach Vault as the user."""
+    """The connection to Vault as the user."""
 
     server: Server
     token: Callable[[], SecretStr]
@@ -49,10 +49,10 @@ def connection(environment: Mapping[str, str], home: Path) -> Connection:
 
     Args:
         environment: ``VAULT_ADDR``, ``VAULT_TOKEN``, ``VAULT_NAMESPACE``, ``VAULT_CACERT``, ``REGCRED_VAULT_MOUNT``.
-        home: Where the token file lies if ``VAULT_TOKEN`` is not set.
+        home: The folder of the token file, if ``VAULT_TOKEN`` is not set.
 
     Raises:
-        MalformedError: names the variable and what to set it to.
+        MalformedError: names the variable and its right value.
     """
     from regcred.vault.http import Server
     from regcred.vault.kv2 import MOUNT
@@ -76,7 +76,7 @@ def connection(environment: Mapping[str, str], home: Path) -> Connection:
 
 
 def vault_address(environment: Mapping[str, str]) -> str:
-    """Where Vault is.
+    """The address of Vault.
 
     Raises:
         MalformedError: ``VAULT_ADDR`` is not set.
@@ -91,10 +91,10 @@ def vault_address(environment: Mapping[str, str]) -> str:
 
 
 def store(around: Around = silently) -> Store:
-    """The records in the Vault of the user who runs this process; nothing is sent yet.
+    """The records in the user's Vault. Nothing is sent yet.
 
     Args:
-        around: Makes what is entered while Vault is waited for, from the words for whom one waits.
+        around: Creates the context manager around requests to Vault, from the server's name for people.
 
     Raises:
         MalformedError: see :func:`connection`.
@@ -105,7 +105,7 @@ def store(around: Around = silently) -> Store:
 
 
 def key_value(around: Around = silently, mount: str = "") -> KeyValue:
-    """A KV v2 mount in the Vault of the user who runs this process: Regcred's own unless another is named."""
+    """A KV v2 mount in the user's Vault: Regcred's own unless another one is given."""
     from regcred.vault.kv2 import connect
     from regcred.vault.login import TokenLogin
 
@@ -116,7 +116,7 @@ def key_value(around: Around = silently, mount: str = "") -> KeyValue:
 
 @dataclass(frozen=True, slots=True)
 class OwnPlatform:
-    """The platform's declaration and the user's Vault: what ``regcred platform`` and ``doctor`` work with."""
+    """The platform's declaration and the user's Vault, for ``regcred platform`` and ``doctor``."""
 
     vault: hvac.Client
     platform: Platform
@@ -145,10 +145,10 @@ class OwnPlatform:
         return ensure_project(self.vault, self.platform, project)
 
     def who(self) -> Mapping[str, Any]:
-        """What Vault knows of the user's token: ``display_name``, ``policies``, ``ttl`` in seconds (0: no end).
+        """Vault's information about the user's token: ``display_name``, ``policies``, ``ttl`` in seconds (0: no expiry).
 
         Raises:
-            RefusedError: the token is not (any more) valid.
+            RefusedError: the token is not valid, or not any more.
             TransientError: Vault can't be reached.
         """
         answer: Mapping[str, Any] = self.vault.adapter.get("/v1/auth/token/lookup-self")["data"]
@@ -156,11 +156,11 @@ class OwnPlatform:
 
 
 def platform(directory: Path | None, around: Around = silently) -> OwnPlatform:
-    """The user's Vault beside a platform's declaration.
+    """The user's Vault and a platform's declaration.
 
     Args:
-        directory: The folder with ``platform.yaml``; None for the one that ``REGCRED_PLATFORM``
-            names, or else what comes with Regcred.
+        directory: The folder with ``platform.yaml``. None for the one in ``REGCRED_PLATFORM``, or else the one that comes with
+            Regcred.
         around: See :func:`store`.
 
     Raises:
@@ -182,16 +182,16 @@ def platform(directory: Path | None, around: Around = silently) -> OwnPlatform:
 
 
 class NoBus:
-    """:class:`regcred.rotate.Announcer` where no event bus is set: clusters learn of it by their polls all the same."""
+    """:class:`regcred.rotate.Announcer` without an event bus. Clusters still notice outcomes when they poll."""
 
     def announce(self, events: Sequence[Event]) -> None:
-        """Tell nobody."""
+        """Do nothing."""
 
 
 def rotate(store: Store) -> Rotate:
     """Rotate in this process, with the user's own rights in Vault and in AWS.
 
-    ``REGCRED_EVENT_BUS`` names the EventBridge bus to announce at, if any.
+    ``REGCRED_EVENT_BUS`` names the EventBridge bus for announcements, if any.
     """
     from regcred.adapters.aws_clients import utc_now
     from regcred.adapters.eventbridge import EventBus

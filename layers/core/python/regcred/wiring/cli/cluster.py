@@ -1,4 +1,4 @@
-"""The user's own cluster behind the command line, by their kubeconfig."""
+"""The user's own cluster for the command line, from the kubeconfig."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class OwnCluster:
     """:class:`regcred.cli.session.Cluster` over one connection to the API server.
 
     Args:
-        context: The kubeconfig's context, None for the current one.
-        around: Makes what is entered while the API server is waited for.
+        context: The kubeconfig's context; None for the current one.
+        around: Creates the context manager around requests to the API server.
 
     Raises:
-        MalformedError: there is no usable kubeconfig, or no such context.
+        MalformedError: there is no usable kubeconfig, or the context does not exist.
     """
 
     def __init__(self, context: str | None, around: Around = silently) -> None:

@@ -1,4 +1,4 @@
-"""Copies public images into the system registry, by crane or skopeo: with all platforms, and with their signatures."""
+"""Copies public images into the system registry with crane or skopeo: all platforms, and their signatures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from regcred.errors import MalformedError, MissingError, RegcredError
 from regcred.printable import printable
 
 SIGNATURES = (".sig", ".att", ".sbom", "")
-"""What is added to ``sha256-<digest>`` for the tags of signatures, attestations and lists of parts (cosign; OCI referrers)."""
+"""The suffixes of ``sha256-<digest>`` in tags of signatures, attestations and SBOMs (cosign; OCI referrers)."""
 
 SECONDS_MAX = 3600
 IMAGES_MAX = 1000
@@ -32,15 +32,15 @@ class Wanted:
 
 
 class CopyError(RegcredError):
-    """crane or skopeo failed; the text is what it said last."""
+    """crane or skopeo failed. The text is its last message."""
 
 
 def read_list(file: Path, community: str) -> list[Wanted]:
-    """Read a list of images.
+    """Parse a list of images.
 
     Args:
         file: YAML with ``images``, each an image, or ``source`` and ``as``.
-        community: Where images go that say no ``as``.
+        community: The target of images without ``as``.
 
     Raises:
         MalformedError: names the entry.
@@ -70,12 +70,12 @@ def _wanted(entry: Any, number: int, community: str) -> Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Copier:
-    """Runs crane or skopeo as they are installed here, with the logins that they find."""
+    """Runs the installed crane or skopeo, with the logins that it finds."""
 
     program: str
 
     def copy(self, source: str, target: str) -> bool:
-        """Copy an image and its signatures; what is there by digest is passed over.
+        """Copy an image and its signatures. Images that exist with the same digest are skipped.
 
         Returns:
             Whether anything was copied.
@@ -91,7 +91,7 @@ class Copier:
             try:
                 signature = self._digest(f"{repository}:{tag}")
             except CopyError:
-                continue  # it has none
+                continue  # it has no such tag
             copied |= self._copy_missing(f"{repository}:{tag}", f"{target_repository}:{tag}", signature)
         return copied
 
@@ -100,7 +100,7 @@ class Copier:
             if self._digest(target) == digest:
                 return False
         except CopyError:
-            pass  # it is not there
+            pass  # it does not exist
         if self.program.endswith("skopeo"):
             self._run(
                 "copy", "--all", "--preserve-digests", "--quiet", f"docker://{source}", f"docker://{target}"
@@ -117,7 +117,7 @@ class Copier:
 
     def _run(self, *args: str) -> bytes:
         try:
-            done = subprocess.run(  # noqa: S603 - the words were checked
+            done = subprocess.run(  # noqa: S603 - the arguments were checked
                 [self.program, *args], capture_output=True, check=False, timeout=SECONDS_MAX
             )
         except subprocess.TimeoutExpired:
@@ -129,10 +129,10 @@ class Copier:
 
 
 def copier() -> Copier:
-    """The tool that is installed.
+    """The installed tool.
 
     Raises:
-        MissingError: there is none.
+        MissingError: neither is installed.
     """
     for name in ("crane", "skopeo"):
         if found := shutil.which(name):

@@ -1,4 +1,4 @@
-"""The registry of the system registry, over its HTTP API, with a login.
+"""The HTTP API of the registry behind the system registry, with a login.
 
 Contract: https://distribution.github.io/distribution/spec/api/
 """
@@ -33,13 +33,13 @@ MANIFESTS = ", ".join(
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What lies in the registry."""
+    """The images in the registry."""
 
     config: SystemConfig
     login: transport.Basic
 
     def repositories(self, project: str) -> Iterator[str]:
-        """The repositories of a project; needs the right to list all (platform admins)."""
+        """The repositories of a project. This needs the right to list all (platform admins)."""
         token, last = self._token("registry:catalog:*"), ""
         while True:
             query = [("n", str(PAGE)), *([("last", last)] if last else [])]
@@ -50,7 +50,7 @@ class Images:
             last = str(names[-1])
 
     def tags(self, repository: str) -> list[Tagged]:
-        """All tags of a repository; none if it has none."""
+        """All tags of a repository; empty if it has none."""
         token = self._token(f"repository:{repository}:pull")
         try:
             names = self._get(f"{repository}/tags/list", token).get("tags") or []
@@ -59,7 +59,7 @@ class Images:
         return [self._tagged(repository, str(name), token) for name in names]
 
     def delete(self, repository: str, digest: str) -> None:
-        """Delete a manifest with all its tags; its data goes at the next garbage collection."""
+        """Delete a manifest with all its tags. The next garbage collection deletes its data."""
         token = self._token(f"repository:{repository}:delete")
         answer = transport.send(
             "DELETE",

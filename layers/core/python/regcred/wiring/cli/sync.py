@@ -1,4 +1,4 @@
-"""Sync behind the command line: in a Pod as the cluster, by hand as the user."""
+"""Sync for the command line: in a Pod as the cluster, manually as the user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Way = Literal["loop", "once", "dry-run"]
 
 _OWN = {"REGCRED_VAULT_NAMESPACE": "VAULT_NAMESPACE", "REGCRED_VAULT_CA_FILE": "VAULT_CACERT"}
-"""What the ``vault`` command calls settings of ours."""
+"""The names of our settings in the ``vault`` command."""
 
 
 def run_sync(
@@ -29,16 +29,16 @@ def run_sync(
     """Run sync.
 
     Args:
-        given: Settings that go before those of the environment.
-        context: The kubeconfig's context, None for the current one.
-        way: The loop, one run, or what one run would do.
-        say: Takes the lines of one run.
+        given: Settings that override the environment.
+        context: The kubeconfig's context; None for the current one.
+        way: The loop, one run, or a dry run.
+        say: Prints the lines of one run.
 
     Returns:
-        A line for each thing that failed or was held back; none for the loop.
+        A line for each failed or held action; none for the loop.
 
     Raises:
-        RegcredError: see :mod:`regcred.wiring.sync`; MalformedError names the setting that is wrong.
+        RegcredError: see :mod:`regcred.wiring.sync`; MalformedError names the wrong setting.
     """
     environment = {**os.environ, **given}
     if not environment.get("REGCRED_VAULT_ADDR"):
@@ -46,7 +46,7 @@ def run_sync(
     for ours, theirs in _OWN.items():
         environment[ours] = environment.get(ours) or environment.get(theirs, "")
     if way != "loop":
-        # A person asks for the plan or the outcome; a log beside it would tell everything twice.
+        # A person wants the plan or the outcome. A log beside it would repeat everything.
         environment.setdefault("REGCRED_LOG_LEVEL", "error")
     settings = SyncSettings.load(environment)
     set_up_logging(settings.log_level)
@@ -60,10 +60,10 @@ def run_sync(
 
 
 def _login(settings: SyncSettings, environment: Mapping[str, str]) -> TokenLogin | None:
-    """The user's own sign-in, or None in a Pod, where the projected token signs in as the cluster.
+    """The user's own sign-in. None in a Pod, where the projected token signs in as the cluster.
 
     Raises:
-        MissingError: there is neither.
+        MissingError: neither exists.
     """
     from regcred.vault.login import TokenLogin, cli_token
 

@@ -1,4 +1,4 @@
-"""The system registry behind the command line: its documents and keys, and logins, with the user's own Vault token."""
+"""The system registry for the command line: its documents, keys and logins, with the user's own Vault token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from regcred.wiring.cli.pruning import Images
 
 SHORT_SECONDS = 600
-"""The life of a login that one command needs."""
+"""The life of a login for one command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,16 @@ class PersonLogin:
 
 @dataclass(frozen=True, slots=True)
 class OwnSystem:
-    """The system registry as the user may see and change it."""
+    """The system registry with the user's rights."""
 
     records: SystemRecords
     platform: SystemPlatform
 
     def config(self) -> SystemConfig:
-        """How it is set up.
+        """The configuration.
 
         Raises:
-            MissingError: it never was.
+            MissingError: it has not been set up.
         """
         return self.records.config()
 
@@ -56,10 +56,10 @@ class OwnSystem:
         return self.records.keys()
 
     def set_up(self, given: Mapping[str, Any]) -> tuple[SystemConfig, bool]:
-        """Write how it is set up, and publish the keys that are not yet.
+        """Write the configuration, and publish the keys that are not published yet.
 
         Args:
-            given: Fields of the configuration to set; the others stay as they are.
+            given: The fields of the configuration to set. The others stay unchanged.
 
         Returns:
             The configuration, and whether anything changed.
@@ -86,16 +86,16 @@ class OwnSystem:
         return new, new != old or published
 
     def rotate(self, *, lead: timedelta) -> datetime:
-        """Make new versions of both keys, and publish them.
+        """Create new versions of both keys, and publish them.
 
         Args:
             lead: How long registries have to load the new public key before it signs.
 
         Returns:
-            From when the new key signs.
+            When the new key starts to sign.
 
         Raises:
-            ConflictError: the last new key does not sign yet.
+            ConflictError: the last new key has not started to sign.
         """
         from regcred.vault.platform.system import ACCESS_KEY, LOGIN_KEY
 
@@ -112,10 +112,10 @@ class OwnSystem:
         return signs_from
 
     def retire(self) -> list[str]:
-        """Withdraw the keys that a newer one has replaced for longer than any login lives.
+        """Withdraw keys that were replaced longer ago than any login lives.
 
         Returns:
-            The ids of the keys that were withdrawn.
+            The IDs of the withdrawn keys.
         """
         from regcred.token.keys import retired
         from regcred.vault.platform.system import ACCESS_KEY, LOGIN_KEY
@@ -125,7 +125,7 @@ class OwnSystem:
         old, version = self.records.read(KEYS, SystemKeys)
         if old is None:
             raise MissingError("the system registry has no keys; run: regcred system init")
-        # A project's login lives a day at most.
+        # A project's login lives for one day at most.
         longest = max(86400, self.config().login_seconds)
         left = retired(old, now=_now(), overlap=timedelta(seconds=longest))
         if left == old:
@@ -142,7 +142,7 @@ class OwnSystem:
         """Get a login for the user.
 
         Args:
-            seconds: How long it shall live; the platform's limit if 0.
+            seconds: The life of the login; the platform's limit if 0.
 
         Raises:
             RefusedError: the user's Vault token may not sign in to the system registry.
@@ -167,7 +167,7 @@ class OwnSystem:
         return PersonLogin(config.host, user, SecretStr(password), expires_at)
 
     def images(self) -> Images:
-        """What lies in the registry, with a login of ten minutes."""
+        """The images in the registry, with a login of ten minutes."""
         from regcred.registry import transport
         from regcred.wiring.cli.pruning import Images
 
@@ -208,7 +208,7 @@ class OwnSystem:
 
 
 def system(around: Around = silently) -> OwnSystem:
-    """The system registry in the Vault of the user who runs this process; nothing is sent yet.
+    """The system registry in the user's Vault. Nothing is sent yet.
 
     Raises:
         MalformedError: see :func:`regcred.wiring.cli.connection`.

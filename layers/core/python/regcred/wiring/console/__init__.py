@@ -20,13 +20,13 @@ from regcred.log import redact
 from regcred.vault.http import Server
 
 PATIENCE = (2.0, 6.0)
-"""Seconds to connect to Vault, and between two bytes of its answer: a person waits for the page."""
+"""Seconds to connect to Vault, and between two bytes of the response. A person is waiting for the page."""
 
 _LOG = logging.getLogger("regcred.console")
 
 
 def utc_now() -> datetime:
-    """The time, aware."""
+    """The current time, timezone-aware."""
     return datetime.now(UTC)
 
 
@@ -39,7 +39,7 @@ def application(
     nudge: Callable[[str], bool] = never_nudge,
     ticket: Ticket | None = None,
 ) -> ASGIApp:
-    """Put a console together. Nothing is sent yet."""
+    """Create a console. Nothing is sent yet."""
     console = Console(
         settings=settings,
         vault=ConsoleVault(server, mount),
@@ -53,12 +53,12 @@ def application(
 
 
 def tell(event: str, **fields: Any) -> None:
-    """Write one line of the log; whatever looks like a secret is hidden in it."""
+    """Write one line of the log. Values that look like secrets are hidden."""
     _LOG.info(redact(json.dumps({"message": event, **fields}, default=str)))
 
 
 def log_to(stream: Any = sys.stdout) -> None:
-    """Let :func:`tell` write to a stream, and nothing else of what libraries log below a warning."""
+    """Let :func:`tell` write to a stream. Libraries log only warnings and errors."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
     _LOG.handlers = [handler]

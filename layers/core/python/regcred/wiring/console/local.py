@@ -1,4 +1,4 @@
-"""The console on the user's own machine: over a loopback address, with the token that the command line has."""
+"""The console on the user's own machine: on a loopback address, with the command line's token."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ ADDRESS = "127.0.0.1"
 
 
 def run(port: int, ready: Callable[[str, str], None]) -> None:
-    """Serve until it is interrupted.
+    """Serve until interrupted.
 
     Args:
-        port: Where to listen; 0 for any free port.
-        ready: Called once it listens, with its address and with the address that signs in, which works once.
+        port: The port; 0 for any free port.
+        ready: Called when it listens, with its address and the one-time address that signs in.
 
     Raises:
-        MalformedError: A variable of the environment is missing or wrong.
-        OSError: The port is taken.
+        MalformedError: An environment variable is missing or wrong.
+        OSError: The port is in use.
     """
     import uvicorn
 

@@ -1,4 +1,4 @@
-"""The console on Lambda and in a cluster: the sealing keys lie in Vault, read by the console's own role."""
+"""The console on Lambda and in a cluster. The sealing keys are in Vault, and the console's own role reads them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from regcred.wiring.console.settings import ConsoleSettings
 
 
 def on_lambda() -> ASGIApp:
-    """The console behind a function URL. AWS's SDK loads when the keys are first needed.
+    """The console behind a function URL. AWS's SDK is loaded when the keys are first needed.
 
     Raises:
         MalformedError: A setting is missing or wrong.
@@ -28,7 +28,7 @@ def on_lambda() -> ASGIApp:
 
 
 def in_cluster() -> ASGIApp:
-    """The console of the chart: it signs in with the Pod's own token.
+    """The console of the chart. It signs in with the Pod's own token.
 
     Raises:
         MalformedError: A setting is missing or wrong.
@@ -39,7 +39,7 @@ def in_cluster() -> ASGIApp:
 
 
 def serve() -> int:
-    """Serve the chart's console until a signal ends it. TLS ends before the Pod.
+    """Serve the chart's console until a signal ends it. TLS is terminated before the Pod.
 
     Returns:
         The exit code.
@@ -52,7 +52,7 @@ def serve() -> int:
         app = in_cluster()
         port = ConsoleSettings.load(os.environ).console_port
     except RegcredError as error:
-        print(f"regcred console: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        print(f"regcred console: {error}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
         return 2
     uvicorn.run(
         app,
@@ -82,7 +82,7 @@ def _nudge(project: str) -> bool:
 
 
 class _AwsLogin:
-    """How a function signs in, made when it is first needed: AWS's SDK takes longer to load than all of the console."""
+    """The sign-in of a function, created at the first use. AWS's SDK takes longer to load than the whole console."""
 
     def __init__(self, settings: ConsoleSettings) -> None:
         self._settings = settings

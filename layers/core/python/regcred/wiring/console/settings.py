@@ -1,4 +1,4 @@
-"""The console's settings, from its environment, on Lambda and in a cluster."""
+"""The console's settings from its environment, on Lambda and in a cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _METHOD = re.compile(
 
 
 def method(text: str) -> Method:
-    """Read a way to sign in: ``KIND[@MOUNT][:ROLE]``, as in ``oidc@okta:console`` or ``userpass``."""
+    """Parse a sign-in method: ``KIND[@MOUNT][:ROLE]``, as in ``oidc@okta:console`` or ``userpass``."""
     found = _METHOD.fullmatch(text)
     if not found:
         raise ValueError(
@@ -73,5 +73,5 @@ class ConsoleSettings(Settings):
         )
 
     def server(self, ca_file: str) -> Server:
-        """Where Vault is."""
+        """The address of Vault."""
         return Server(self.vault_addr, namespace=self.vault_namespace, ca_file=ca_file, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""Joins sync to the real cluster and the real Vault: sign-in, the process around the loop."""
+"""Connects sync to the real cluster and the real Vault: the sign-in, and the process around the loop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def vault_server(settings: SyncSettings) -> Server:
-    """Where Vault is.
+    """The address of Vault.
 
     Raises:
         MalformedError: the address is wrong.
@@ -42,7 +42,7 @@ def vault_server(settings: SyncSettings) -> Server:
 
 
 def cluster_login(settings: SyncSettings) -> VaultLogin:
-    """The sign-in as the cluster, by the projected ServiceAccount token."""
+    """The sign-in as the cluster, with the projected ServiceAccount token."""
     from regcred.vault.login import JwtLogin, token_file
 
     mount = settings.vault_auth_mount or f"regcred-cluster-{settings.cluster}"
@@ -50,7 +50,7 @@ def cluster_login(settings: SyncSettings) -> VaultLogin:
 
 
 def open_store(settings: SyncSettings, login: VaultLogin | None = None) -> Store:
-    """The mount, signed in to as the cluster, or as ``login`` says.
+    """The mount, with the sign-in of the cluster, or with ``login``.
 
     Raises:
         MalformedError: the address or the CA file is wrong.
@@ -65,7 +65,7 @@ def open_store(settings: SyncSettings, login: VaultLogin | None = None) -> Store
 def vault_changes(
     settings: SyncSettings, meter: Meter, login: VaultLogin | None = None
 ) -> AsyncIterator[str]:
-    """Vault's own events, where the server has them."""
+    """Vault's own events, if the server has them."""
     from regcred.vault.events import changes
     from regcred.vault.http import VaultSession, client
     from regcred.vault.login import Tokens
@@ -92,7 +92,7 @@ def vault_changes(
 async def open_cluster(
     settings: SyncSettings, meter: Meter, *, context: str | None = None
 ) -> AsyncIterator[Cluster]:
-    """The cluster that we run in, or the kubeconfig's if we run in none.
+    """The cluster of this Pod, or the kubeconfig's cluster outside of a Pod.
 
     Raises:
         MalformedError: there is no usable kubeconfig.
@@ -140,7 +140,7 @@ async def _session(meter: Meter, context: str | None) -> Session:
 
 
 def resource_of(path: str) -> str:
-    """The resource in an API path, without names: ``/api/v1/namespaces/shop/pods`` is ``pods``."""
+    """The resource in an API path, without names: ``pods`` for ``/api/v1/namespaces/shop/pods``."""
     parts = path.strip("/").split("/")
     rest = parts[2:] if parts[0] == "api" else parts[3:]
     match rest:
@@ -157,10 +157,10 @@ async def sync_once(
     login: VaultLogin | None = None,
     context: str | None = None,
 ) -> Report:
-    """One run, as a CronJob or a person asks for it; says the plan if ``dry_run``, else what was done.
+    """One run, for a CronJob or a person. It prints the plan if ``dry_run``, else what was done.
 
     Raises:
-        RegcredError: nothing could be planned.
+        RegcredError: a plan was not possible.
     """
     store = open_store(settings, login)
     async with open_cluster(settings, Unmeasured(), context=context) as cluster:
@@ -182,7 +182,7 @@ async def sync_forever(
     """Run the loop until SIGTERM or SIGINT.
 
     Raises:
-        RegcredError: the settings don't lead to a cluster or a Vault.
+        RegcredError: the settings don't lead to a cluster or to Vault.
     """
     from regcred.wiring.sync.metrics import Metrics
     from regcred.wiring.sync.server import serve
@@ -204,10 +204,10 @@ async def sync_forever(
 
 
 def main(arguments: list[str], environment: Mapping[str, str]) -> int:
-    """The function's entry: ``[--once] [--dry-run] [--repair] [--confirm-removals]``.
+    """The function's entry point: ``[--once] [--dry-run] [--repair] [--confirm-removals]``.
 
     Returns:
-        0 if all is in line, 1 if something failed or was held back, 2 if the settings are wrong.
+        0 if everything is in place, 1 if something failed or was held back, 2 if the settings are wrong.
     """
     from regcred.wiring.sync.log_setup import set_up_logging
 

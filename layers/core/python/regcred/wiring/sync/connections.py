@@ -1,4 +1,4 @@
-"""Bounds the connections of a server: how many there are, and how long each may last."""
+"""Limits the connections of a server: their number, and how long each may last."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 CONNECTIONS = 128
-"""How many connections are open at most; a newer one takes the place of the oldest."""
+"""The maximum number of open connections. A newer one replaces the oldest."""
 
 SECONDS = 10.0
-"""How long a connection may last, whatever it sends: a probe or a scrape takes far less."""
+"""The maximum time of a connection, whatever it sends. A probe or a scrape takes far less."""
 
 
 class Connections:
@@ -21,15 +21,15 @@ class Connections:
         self._open: dict[asyncio.Transport, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
-        """How many are open."""
+        """The number of open connections."""
         return len(self._open)
 
     def bounded(self, factory: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
-        """The factory of a server's protocols, with their connections bounded."""
+        """A server's protocol factory with limited connections."""
         return lambda: _Bounded(factory(), self)
 
     def add(self, transport: asyncio.Transport) -> None:
-        """Take a new connection, in the place of the oldest if there are too many."""
+        """Add a new connection. It replaces the oldest if there are too many."""
         loop = asyncio.get_running_loop()
         self._open[transport] = loop.call_later(self._seconds, transport.abort)
         while len(self._open) > self._most:
@@ -38,14 +38,14 @@ class Connections:
             oldest.abort()
 
     def remove(self, transport: asyncio.Transport) -> None:
-        """Forget a connection that has ended."""
+        """Forget a closed connection."""
         timer = self._open.pop(transport, None)
         if timer is not None:
             timer.cancel()
 
 
 class _Bounded(asyncio.Protocol):
-    """Hands everything on to another protocol, and enters its connection."""
+    """Forwards everything to another protocol, and registers its connection."""
 
     def __init__(self, inner: asyncio.Protocol, connections: Connections) -> None:
         self._inner = inner
@@ -53,7 +53,7 @@ class _Bounded(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a TCP server makes
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a TCP server creates this type
         self._transport = transport
         self._inner.connection_made(transport)
         self._connections.add(transport)

@@ -1,4 +1,4 @@
-"""Structured logs of sync: one JSON object a line on standard error, without secrets."""
+"""Structured logs of sync: one JSON object per line on standard error, without secrets."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from datetime import UTC, datetime
 from regcred.log import RedactingFormatter, cut
 
 FIELD_MAX = 4096
-"""Characters of one field."""
+"""The maximum number of characters of a field."""
 
 ITEM_MAX = 400
-"""Characters of one item of a list."""
+"""The maximum number of characters of an item in a list."""
 
 ITEMS_MAX = 20
-"""Items of a list."""
+"""The maximum number of items in a list."""
 
 
 class JsonFormatter(logging.Formatter):
-    """Makes one JSON object of a record and of the fields that it was given."""
+    """Formats a record and its fields as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """The line of a record."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -37,7 +37,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _bounded(value: object) -> object:
-    """A field's value, cut so that the line stays a whole JSON object whatever others have written into it."""
+    """A field's value, shortened so that the line stays a complete JSON object for any external text."""
     if isinstance(value, list | tuple):
         return [cut(str(item), ITEM_MAX) for item in value[:ITEMS_MAX]]
     return value if isinstance(value, int | float | None) else cut(str(value), FIELD_MAX)

@@ -1,4 +1,4 @@
-"""What the loop serves over HTTP: /healthz, /readyz, /metrics."""
+"""The HTTP server of the loop: /healthz, /readyz, /metrics."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from regcred.wiring.sync.connections import Connections
 from regcred.wiring.sync.metrics import Metrics
 
 QUIET = logging.getLogger("regcred.sync.server")
-"""aiohttp logs each request that it can't read, with a traceback; anybody may send any number of those."""
+"""aiohttp logs each unreadable request with a traceback, and anybody may send any number of those."""
 QUIET.setLevel(logging.CRITICAL)
 
 FRESH = 0.5
-"""Seconds for which a text of the metrics is shown again: making one takes long, and anybody may ask."""
+"""Seconds for which the text of the metrics is cached. It is slow to create, and anybody may request it."""
 
 
 @asynccontextmanager
 async def serve(loop: Loop, metrics: Metrics, *, port: int, host: str = "") -> AsyncIterator[int]:
-    """Serve on a port while open; yields the port.
+    """Serve on a port while the context is open. Yields the port.
 
     Args:
         loop: Says whether it is alive and ready.
-        metrics: What /metrics shows.
-        port: Where; 0 for nowhere.
-        host: The address to listen on; all if empty.
+        metrics: Returns the text for /metrics.
+        port: The port; 0 for no server.
+        host: The address to listen on; all addresses if empty.
 
     Raises:
-        MalformedError: the port is taken.
+        MalformedError: the port is in use.
     """
     if not port:
         yield 0
@@ -60,7 +60,7 @@ async def serve(loop: Loop, metrics: Metrics, *, port: int, host: str = "") -> A
     await runner.setup()
     try:
         server = runner.server
-        assert server is not None  # noqa: S101 - there since the set-up
+        assert server is not None  # noqa: S101 - set since the set-up
         listening = await asyncio.get_running_loop().create_server(
             Connections().bounded(server), host or None, port
         )

@@ -1,4 +1,4 @@
-"""Sync's settings, from its environment."""
+"""Sync's settings from its environment."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class SyncSettings(BaseModel):
             environment: Such as ``os.environ``. Empty variables count as not set.
 
         Raises:
-            MalformedError: names each variable that is missing or wrong, and what it must be.
+            MalformedError: names each missing or wrong variable, and its required form.
         """
         given = {name: environment.get(PREFIX + name.upper()) for name in cls.model_fields}
         given["vault_addr"] = given["vault_addr"] or environment.get("VAULT_ADDR")
@@ -90,7 +90,7 @@ class SyncSettings(BaseModel):
 
     @property
     def whole_pods(self) -> bool:
-        """Whether bare Pods are read whole: their metadata tells neither their ServiceAccount nor whether they are stuck."""
+        """Whether to read bare Pods completely. Their metadata lacks the ServiceAccount, and whether they are stuck."""
         return self.evict_stuck_pods or self.options().rules.allows(Mode.SERVICEACCOUNT)
 
     def options(self) -> Options:
@@ -107,7 +107,7 @@ class SyncSettings(BaseModel):
         return Options(rules, self.kinds())
 
     def pace(self) -> Pace:
-        """How often the loop does things."""
+        """The intervals of the loop."""
         return replace(
             Pace(), poll=timedelta(seconds=self.poll_seconds), relist=timedelta(seconds=self.relist_seconds)
         )
