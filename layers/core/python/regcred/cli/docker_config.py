@@ -1,4 +1,4 @@
-"""The registry part of Docker's ``config.json``, which docker, crane, podman and skopeo read. Pure but for two functions.
+"""The registry part of Docker's ``config.json``, which docker, crane, podman and skopeo read; pure but for two functions.
 
 Contract: https://docs.docker.com/reference/cli/docker/login/#credential-helpers
 """
