@@ -76,7 +76,7 @@ class NexusProvider:
     model = NexusDefinition
 
     def mint(self, definition: NexusDefinition, context: MintContext) -> Credential:
-        """Renew the user that is not in force; see :class:`regcred.registry.interface.Provider`."""
+        """Renew the user that is not in use; see :class:`regcred.registry.interface.Provider`."""
         token = renew_user(_Users(definition, context), definition.pair(), context)
         issued_at = context.now()
         return Credential(
