@@ -25,7 +25,8 @@ from realparts.state import State
 from realparts.vault import Vault
 from regcred.token.recent import RecentRecords
 from regcred.token.web import application
-from regcred.vault.platform.system import ACCESS_KEY, TRANSIT
+from regcred.vault.platform.system import TRANSIT
+from regcred.vault.records.system import ACCESS_KEY
 from regcred.vault.transit import TransitSigner
 
 TOKENS = 400

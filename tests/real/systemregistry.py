@@ -33,9 +33,9 @@ from regcred.vault.http import Server
 from regcred.vault.kv2 import VaultKeyValue, signed_in
 from regcred.vault.login import TokenLogin
 from regcred.vault.platform import apply_platform, ensure_project, load
-from regcred.vault.platform.system import ACCESS_KEY, CLIENT_ID, LOGIN_KEY, TRANSIT, SystemPlatform
+from regcred.vault.platform.system import TRANSIT, SystemPlatform
 from regcred.vault.records.declared import ProjectPolicy
-from regcred.vault.records.system import SystemConfig, SystemKeys
+from regcred.vault.records.system import ACCESS_KEY, CLIENT_ID, LOGIN_KEY, SystemConfig, SystemKeys
 from regcred.vault.store import Store
 from regcred.vault.system import CONFIG, KEYS, SystemRecords, VaultPeople
 from regcred.vault.transit import TransitSigner

@@ -26,8 +26,8 @@ from realparts.state import State
 from realparts.vault import Vault
 from regcred.token import jose
 from regcred.token import keys as published
-from regcred.vault.platform.system import ACCESS_KEY, SystemPlatform
-from regcred.vault.records.system import SystemKeys
+from regcred.vault.platform.system import SystemPlatform
+from regcred.vault.records.system import ACCESS_KEY, SystemKeys
 from regcred.vault.system import KEYS
 
 pytestmark = pytest.mark.real

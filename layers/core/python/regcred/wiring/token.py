@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 
 from regcred.settings import TokenSettings
 from regcred.token.service import TokenService, utc_now
+from regcred.vault.records.system import ACCESS_KEY, CLIENT_ID, LOGIN_KEY
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from regcred.vault.login import VaultLogin
-
-ACCESS_KEY = "access"
-LOGIN_KEY = "logins"
-CLIENT_ID = "regcred-system"
 
 
 def token_service(settings: TokenSettings) -> TokenService:

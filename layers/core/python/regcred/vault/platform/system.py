@@ -18,18 +18,10 @@ from regcred.errors import MissingError
 from regcred.vault.platform.declaration import Platform
 from regcred.vault.platform.plan import PREFIX
 from regcred.vault.platform.resource import Resource, ResourceKind, State
+from regcred.vault.records.system import ACCESS_KEY, CLIENT_ID, LOGIN_KEY
 
 TRANSIT = "regcred-transit"
 """The mount path of the transit engine."""
-
-ACCESS_KEY = "access"
-"""The key that signs access tokens. Registries trust it."""
-
-LOGIN_KEY = "logins"
-"""The key that signs logins. Only the token server trusts it."""
-
-CLIENT_ID = "regcred-system"
-"""The audience of people's identity tokens. The role and the key that create them have the same name."""
 
 IDENTITY_TOKEN_SECONDS = 300
 

@@ -12,6 +12,15 @@ from pydantic import AwareDatetime, Field
 from regcred.errors import TransientError
 from regcred.vault.records.document import Declared, Label, Record
 
+ACCESS_KEY = "access"
+"""The key that signs access tokens. Registries trust it."""
+
+LOGIN_KEY = "logins"
+"""The key that signs logins. Only the token server trusts it."""
+
+CLIENT_ID = "regcred-system"
+"""The audience of people's identity tokens. The role and the key that create them have the same name."""
+
 DENIED_MAX = 1000
 """How many single logins of a project are remembered as ended. One more ends all logins that were issued until then."""
 

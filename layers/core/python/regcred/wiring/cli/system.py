@@ -97,7 +97,7 @@ class OwnSystem:
         Raises:
             ConflictError: the last new key has not started to sign.
         """
-        from regcred.vault.platform.system import ACCESS_KEY, LOGIN_KEY
+        from regcred.vault.records.system import ACCESS_KEY, LOGIN_KEY
 
         waiting = [key for key in self.keys().keys if key.signs_from > _now()]
         if waiting:
@@ -118,8 +118,7 @@ class OwnSystem:
             The IDs of the withdrawn keys.
         """
         from regcred.token.keys import retired
-        from regcred.vault.platform.system import ACCESS_KEY, LOGIN_KEY
-        from regcred.vault.records.system import SystemKeys
+        from regcred.vault.records.system import ACCESS_KEY, LOGIN_KEY, SystemKeys
         from regcred.vault.system import KEYS
 
         old, version = self.records.read(KEYS, SystemKeys)
@@ -188,8 +187,7 @@ class OwnSystem:
 
     def _publish(self, *, signs_from: datetime) -> bool:
         from regcred.token.keys import with_access_keys, with_login_keys
-        from regcred.vault.platform.system import ACCESS_KEY, LOGIN_KEY
-        from regcred.vault.records.system import SystemKeys
+        from regcred.vault.records.system import ACCESS_KEY, LOGIN_KEY, SystemKeys
         from regcred.vault.system import KEYS
 
         access, logins = self.platform.public_keys(ACCESS_KEY), self.platform.public_keys(LOGIN_KEY)
