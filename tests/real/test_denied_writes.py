@@ -11,8 +11,8 @@ import pytest
 import requests
 from fakes.sync_world import deployment
 from real.controlplane import Cluster
-from real.syncing import CLUSTER, allow_project, mount_of
-from real.test_sync import World
+from real.syncing import CLUSTER
+from real.test_sync import World, world_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually
@@ -26,17 +26,8 @@ ADMISSION = "admissionregistration.k8s.io/v1"
 
 @pytest.fixture
 def world(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator[World]:
-    mount = mount_of(kubernetes_stack)
-    world = World(kubernetes_stack, cluster, mount, tmp_path)
-    allow_project(kubernetes_stack, mount, world.project)
-    world.mint("s3cret-one")
-    yield world
-    for sync in world.syncs:
-        if sync.process:
-            sync.kill()
-    mount.grant({})
-    mount.kv.delete(f"status/{CLUSTER}/{world.project}")
-    cluster.clean()
+    with world_of(kubernetes_stack, cluster, tmp_path) as world:
+        yield world
 
 
 def quota(world: World, space: str, secrets: int) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 from real.controlplane import Caller, Cluster, pod
-from real.syncing import CLUSTER, Audit, allow_project, mount_of
-from real.test_sync import World
+from real.syncing import CLUSTER, Audit
+from real.test_sync import World, world_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually
@@ -22,17 +22,8 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 @pytest.fixture
 def world(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator[World]:
-    mount = mount_of(kubernetes_stack)
-    world = World(kubernetes_stack, cluster, mount, tmp_path)
-    allow_project(kubernetes_stack, mount, world.project)
-    world.mint("s3cret-one")
-    yield world
-    for sync in world.syncs:
-        if sync.process:
-            sync.kill()
-    mount.grant({})
-    mount.kv.delete(f"status/{CLUSTER}/{world.project}")
-    cluster.clean()
+    with world_of(kubernetes_stack, cluster, tmp_path) as world:
+        yield world
 
 
 def owner(world: World, space: str) -> Caller:

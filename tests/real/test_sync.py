@@ -6,7 +6,7 @@ import time
 import uuid
 from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,9 @@ class World:
         return self.mount.placed(self.ref)
 
 
-@pytest.fixture
-def world(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator[World]:
+@contextmanager
+def world_of(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator[World]:
+    """A world with a project that has a credential, until its test ends."""
     mount = mount_of(kubernetes_stack)
     world = World(kubernetes_stack, cluster, mount, tmp_path)
     allow_project(kubernetes_stack, mount, world.project)
@@ -101,6 +102,12 @@ def world(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator
     mount.grant({})
     mount.kv.delete(f"status/{CLUSTER}/{world.project}")
     cluster.clean()
+
+
+@pytest.fixture
+def world(kubernetes_stack: Stack, cluster: Cluster, tmp_path: Path) -> Iterator[World]:
+    with world_of(kubernetes_stack, cluster, tmp_path) as world:
+        yield world
 
 
 def test_a_workload_gets_its_secret_and_loses_it_again_and_nothing_is_denied(world: World) -> None:
