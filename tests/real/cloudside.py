@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from realparts.aws import ACCOUNT, QUEUE, REGION
 from realparts.lambda_ import Artifact, Function
 from realparts.stack import AUDIENCE, Stack
+from realparts.waiting import eventually
 from regcred.reference import Reference
 from regcred.registry.binding import bind
 from regcred.registry.parsing import parse
@@ -168,8 +169,22 @@ class CloudSide:
             ]
         }
 
-    def events(self) -> list[dict[str, Any]]:
-        """What came out of EventBridge since the last call."""
+    def events(self, project: str, *, count: int = 1) -> list[tuple[str, str]]:
+        """Wait for a project's events out of EventBridge: of each its type and registry, in their order.
+
+        Events of other projects are thrown away: those of an earlier test may still arrive.
+        """
+        found: list[tuple[str, str]] = []
+
+        def arrived() -> bool:
+            details = ((event["detail-type"], event["detail"]) for event in self._received())
+            found.extend((kind, said["registry"]) for kind, said in details if said["project"] == project)
+            return len(found) >= count
+
+        eventually(arrived, what=f"{count} events of {project}")
+        return found
+
+    def _received(self) -> list[dict[str, Any]]:
         sqs = self.stack.aws.client("sqs")
         found = []
         url = self.stack.aws.events_url

@@ -105,8 +105,10 @@ class Night:
         return bool(self.world.stack.kubernetes.get(path).ok)
 
     def run(self, line: str) -> str:
-        run(line.split(), Session())
-        return self.capture.readouterr().out
+        code = run(line.split(), Session())
+        printed = self.capture.readouterr()
+        assert printed.out, f"'regcred {line}' ended with {code} and printed only: {printed.err}"
+        return printed.out
 
     def told(self, case: str) -> Told:
         """Ask all five at about the same time."""

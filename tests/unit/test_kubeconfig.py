@@ -13,6 +13,7 @@ from kubernetes.aio.client import Configuration
 
 from regcred.cluster.session import Session
 from regcred.errors import MalformedError
+from regcred.wiring.cli.cluster import OwnCluster
 from regcred.wiring.kubeconfig import usable
 
 
@@ -91,3 +92,23 @@ def test_a_good_one_opens_a_session(tmp_path: Path) -> None:
     file = tmp_path / "config"
     file.write_bytes(kubeconfig())
     asyncio.run(open_by(file, None))
+
+
+def test_the_environment_is_read_when_the_cluster_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's own default is from the time of its import."""
+    for name in ("first", "second"):
+        content = json.loads(kubeconfig())
+        content["contexts"][0]["context"]["namespace"] = name
+        (tmp_path / name).write_text(json.dumps(content))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / name))
+        with OwnCluster(None) as cluster:
+            assert cluster.namespace == name
+
+
+def test_a_missing_file_among_several_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there").write_bytes(kubeconfig())
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/missing:{tmp_path}/there")
+    with OwnCluster("a") as cluster:
+        assert cluster.namespace == "default"

@@ -45,8 +45,13 @@ def usable(context: str | None) -> Iterator[None]:
         log.removeFilter(overheard)
 
 
-def check_files() -> None:
-    """Check that the files in the environment exist and can be read.
+def named_files() -> str:
+    """The kubeconfig files of the environment, after checking that they exist and can be read.
+
+    The library reads the environment only once, when it is imported. Give it this as ``config_file``.
+
+    Returns:
+        Their paths, separated as in ``KUBECONFIG``.
 
     Raises:
         MalformedError: names each file and its problem. If one of several files is missing, that is normal and no error.
@@ -55,7 +60,7 @@ def check_files() -> None:
     paths = [Path(name).expanduser() for name in (named or "~/.kube/config").split(os.pathsep) if name]
     problems = [_file(path) for path in paths]
     if not all(problems):
-        return
+        return os.pathsep.join(map(str, paths))
     wrong = "; ".join(f"{path} {problem}" for path, problem in zip(paths, problems, strict=True))
     raise MalformedError(
         f"no kubeconfig can be read: {wrong}; {'correct' if named else 'set'} KUBECONFIG", field="KUBECONFIG"

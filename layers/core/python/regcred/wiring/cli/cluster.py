@@ -9,7 +9,7 @@ from typing import Any, Self
 from regcred.cluster.session import Session
 from regcred.errors import MalformedError
 from regcred.wiring.cli import Around, silently
-from regcred.wiring.kubeconfig import check_files, usable
+from regcred.wiring.kubeconfig import named_files, usable
 
 
 class OwnCluster:
@@ -29,10 +29,11 @@ class OwnCluster:
         self._runner = asyncio.Runner()
         configuration = client.Configuration()
         try:
-            check_files()
+            files = named_files()
             with usable(context):
-                self._runner.run(config.load_kube_config(context=context, client_configuration=configuration))
-                contexts, current = config.list_kube_config_contexts()
+                loading = config.load_kube_config(files, context=context, client_configuration=configuration)
+                self._runner.run(loading)
+                contexts, current = config.list_kube_config_contexts(files)
         except MalformedError:
             self._runner.close()
             raise

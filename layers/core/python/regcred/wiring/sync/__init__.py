@@ -21,7 +21,7 @@ from regcred.sync.clock import utc_now
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter, Unmeasured
 from regcred.vault.store import Store
-from regcred.wiring.kubeconfig import check_files, usable
+from regcred.wiring.kubeconfig import named_files, usable
 from regcred.wiring.sync.settings import SyncSettings
 
 if TYPE_CHECKING:
@@ -127,14 +127,13 @@ async def _session(meter: Meter, context: str | None) -> Session:
             meter.time("kubernetes_request_seconds", seconds, verb=verb)
 
     in_pod = context is None and "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
-    if not in_pod:
-        check_files()
+    files = "" if in_pod else named_files()
     with usable(context):
         if in_pod:
             config.load_incluster_config(client_configuration=configuration)
         else:
             await config.load_kube_config(
-                context=context, client_configuration=configuration, persist_config=False
+                files, context=context, client_configuration=configuration, persist_config=False
             )
         return Session(configuration, count=count)
 
