@@ -28,7 +28,7 @@ from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.sync import Engine, Loop, Pace, applier, run_once
 from regcred.sync.clock import utc_now
 from regcred.sync.identity import WrongClusterError
-from regcred.sync.loop import GRANTS, documents_of
+from regcred.sync.polls import GRANTS, documents_of
 from regcred.vault.records.index import IndexEntry, State
 from regcred.wiring.sync.metrics import Metrics
 
@@ -517,7 +517,7 @@ async def test_it_is_alive_while_it_waits_for_vault_at_the_start(world: World) -
     world.kv.faults["list", "status"] = TransientError("sealed")
     async with world.running() as loop:
         await asyncio.sleep(0.05)
-        loop._passed_at -= 3600
+        loop._passes._passed_at -= 3600
         await until(lambda: loop.alive)
 
 

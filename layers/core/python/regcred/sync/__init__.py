@@ -2,7 +2,8 @@
 
 from regcred.sync.applier import Report
 from regcred.sync.engine import Engine, Options
-from regcred.sync.loop import Loop, Pace
+from regcred.sync.loop import Loop
 from regcred.sync.once import run_once
+from regcred.sync.pace import Pace
 
 __all__ = ["Engine", "Loop", "Options", "Pace", "Report", "run_once"]

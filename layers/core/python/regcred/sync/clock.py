@@ -6,6 +6,9 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+LONGEST_WAIT = timedelta(minutes=1)
+"""The longest pause before something that failed is retried."""
+
 Clock = Callable[[], datetime]
 """Returns the time, timezone-aware and in UTC."""
 
@@ -18,3 +21,8 @@ def utc_now() -> datetime:
 def jittered(span: timedelta, share: float = 0.5) -> timedelta:
     """A duration that is shortened at random by up to a share of it, to spread actions in time."""
     return span * random.uniform(1 - share, 1)  # noqa: S311 - spreads load, guards nothing
+
+
+def backoff(failures: int) -> timedelta:
+    """The pause after a number of consecutive failures. It doubles with each, up to :data:`LONGEST_WAIT`."""
+    return min(timedelta(seconds=0.1) * 2.0 ** min(failures, 12), LONGEST_WAIT)

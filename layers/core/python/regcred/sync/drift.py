@@ -16,7 +16,7 @@ from regcred.cluster.model import Workload
 from regcred.errors import RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.sync.actions import WriteSecret
-from regcred.sync.clock import Clock, jittered
+from regcred.sync.clock import Clock, backoff, jittered
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import EMPTY, Ledger
 from regcred.sync.logging import log
@@ -29,7 +29,6 @@ FORGOTTEN = timedelta(hours=1)
 """After this time without a trigger, the pause starts again at its first value."""
 WITHOUT_RIGHT = timedelta(minutes=10)
 """How soon to retry a watch that our account may not open."""
-LONGEST_WAIT = timedelta(minutes=1)
 
 Key = tuple[str, Reference]
 
@@ -77,12 +76,7 @@ class Drift:
                 wait = timedelta(seconds=1)
             except RegcredError as error:
                 failures += 1
-                refused = isinstance(error, RefusedError)
-                wait = (
-                    WITHOUT_RIGHT
-                    if refused
-                    else min(timedelta(seconds=0.1) * 2 ** min(failures, 12), LONGEST_WAIT)
-                )
+                wait = WITHOUT_RIGHT if isinstance(error, RefusedError) else backoff(failures)
                 self._meter.count("watch_failures_total", kind="Event", reason=error.kind)
                 log(
                     logging.WARNING, "missing Secrets are not noticed now: a watch failed", problem=str(error)

@@ -1,0 +1,90 @@
+"""Decides when to plan: for namespaces that changed at once, and for all of them from time to time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from regcred.cluster.model import SERVICE_ACCOUNT
+from regcred.sync.actions import UpdateLedger
+from regcred.sync.clock import jittered
+from regcred.sync.engine import Engine
+from regcred.sync.pace import Pace
+
+LOOK = timedelta(seconds=0.02)
+"""How often to check whether the first lists are complete."""
+
+
+class Passes:
+    """Runs passes of an engine, each over the namespaces that changed or over all.
+
+    Args:
+        engine: Plans and applies.
+        pace: The intervals.
+    """
+
+    def __init__(self, engine: Engine, pace: Pace) -> None:
+        self._engine = engine
+        self._pace = pace
+        self._review_at = engine.clock()
+        self._passed_at = time.monotonic()
+
+    async def run(self, *, then: Callable[[], None]) -> None:
+        """Run passes until cancelled.
+
+        Args:
+            then: Called after each pass.
+        """
+        await self._await_first_lists()
+        while True:
+            await self._await_work()
+            engine = self._engine
+            engine.touch(engine.applier.retries.due())
+            now = engine.clock()
+            everything = now >= self._review_at
+            scope = None if everything else set(engine.touched)
+            engine.touched.clear()
+            engine.awake.clear()
+            if everything:
+                self._review_at = now + jittered(self._pace.review, 0.2)
+                engine.drop_unused_projects()
+            if everything or scope:
+                plan = await engine.reconcile(scope)
+                if any(isinstance(action, UpdateLedger) and action.unused_since for action in plan.actions):
+                    self._review_at = min(self._review_at, now + engine.options.rules.grace)
+                self.beat()
+                then()
+
+    async def _await_first_lists(self) -> None:
+        """Wait for the first lists, so that a start needs only one pass. Do not wait for a kind that can't be listed."""
+        inventory = self._engine.inventory
+        for _ in range(int(self._pace.first_lists / LOOK)):
+            accounts = SERVICE_ACCOUNT not in self._engine.kinds() or inventory.accounts_known
+            if inventory.complete and accounts:
+                return
+            await asyncio.sleep(LOOK.total_seconds())
+
+    async def _await_work(self) -> None:
+        times = [self._review_at, self._engine.applier.retries.next() or self._review_at]
+        wait = (min(times) - self._engine.clock()).total_seconds()
+        try:
+            async with asyncio.timeout(max(wait, 0.0)):
+                await self._engine.awake.wait()
+        except TimeoutError:
+            return
+
+    @property
+    def alive(self) -> bool:
+        """Whether a pass ended recently: at least one must in a generous review interval."""
+        return time.monotonic() - self._passed_at < 5 * self._pace.review.total_seconds() + 60
+
+    def beat(self) -> None:
+        """Record that passes are running, or that there is a known reason to wait."""
+        self._passed_at = time.monotonic()
+
+    def review_now(self) -> None:
+        """Make the next pass check everything."""
+        self._review_at = self._engine.clock()
+        self._engine.awake.set()

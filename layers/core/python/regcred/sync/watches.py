@@ -1,0 +1,123 @@
+"""Keeps the inventory up to date: one list and one watch for each kind of object."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from regcred.cluster.interface import Change, ExpiredError
+from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, Kind, Mode, Workload
+from regcred.errors import MissingError, RegcredError, TransientError
+from regcred.sync.clock import backoff, jittered
+from regcred.sync.engine import Engine
+from regcred.sync.logging import log
+from regcred.sync.pace import Pace
+
+SHORTEST_WATCH = 1.0
+"""Seconds. A watch that ends sooner without a message has failed, even if it reports no error."""
+
+
+class Watches:
+    """Lists and watches every kind that the modes need, each in a task of its own.
+
+    Args:
+        engine: Holds the inventory, and is told of every change.
+        pace: The intervals.
+        start: Starts a task that ends with the loop.
+    """
+
+    def __init__(
+        self, engine: Engine, pace: Pace, *, start: Callable[[Coroutine[Any, Any, None]], None]
+    ) -> None:
+        self._engine = engine
+        self._pace = pace
+        self._start = start
+        self._followed: set[Kind] = set()
+        self._beating: set[Kind] = set()
+
+    def follow_all(self) -> None:
+        """Start to follow each kind that is needed by now and not followed yet."""
+        for kind in self._engine.kinds():
+            if kind not in self._followed:
+                self._followed.add(kind)
+                self._start(self._follow(kind))
+
+    def _labelled(self, kind: Kind) -> bool:
+        """Whether a watch of labelled metadata is enough. In serviceaccount mode sync needs the pod template."""
+        if kind in {NAMESPACE, SERVICE_ACCOUNT}:
+            return False
+        inventory = self._engine.inventory
+        accounts = inventory.chosen(Mode.SERVICEACCOUNT) and inventory.accounts_known
+        return self._engine.options.rules.mode is Mode.ADMISSION and not accounts
+
+    async def _follow(self, kind: Kind) -> None:
+        version = ""
+        listed_at = self._engine.clock()
+        failures = 0
+        relist = jittered(self._pace.relist, 0.2)
+        while True:
+            try:
+                if not version or self._engine.clock() - listed_at > relist:
+                    version = await self._engine.list_kind(kind)
+                    listed_at = self._engine.clock()
+                    self._begin_to_beat(kind)
+                    if kind is NAMESPACE:
+                        self.follow_all()
+                labelled = self._labelled(kind)
+                async for change in self._watch(kind, version, labelled=labelled):
+                    version, failures = change.resource_version, 0
+                    self._take(kind, change)
+                    if labelled != self._labelled(kind):
+                        version = ""
+                        break
+                failures = 0
+            except RegcredError as error:
+                failures += 1
+                if isinstance(error, ExpiredError):
+                    version = ""
+                elif failures > 1 or isinstance(error, MissingError):
+                    version = ""
+                    self._doubt(kind, error)
+                await self._pause(kind, error, failures)
+
+    async def _watch(self, kind: Kind, version: str, *, labelled: bool) -> AsyncIterator[Change]:
+        begun, brought = time.monotonic(), False
+        async for change in self._engine.cluster.watch(kind, version, labelled=labelled):
+            brought = True
+            yield change
+        if not brought and time.monotonic() - begun < SHORTEST_WATCH:
+            raise TransientError(f"the watch of {kind.plural} ended as soon as it had begun")
+
+    def _doubt(self, kind: Kind, error: RegcredError) -> None:
+        if not (kind.custom and isinstance(error, MissingError)):
+            self._engine.inventory.doubt(kind)
+
+    async def _pause(self, kind: Kind, error: RegcredError, failures: int) -> None:
+        self._engine.meter.count("watch_failures_total", kind=kind.name, reason=error.kind)
+        log(logging.WARNING, "a watch failed and is begun again", workload=kind.name, problem=str(error))
+        await asyncio.sleep(jittered(backoff(failures)).total_seconds())
+
+    def _take(self, kind: Kind, change: Change) -> None:
+        inventory = self._engine.inventory
+        if change.item is not None:
+            changed = inventory.put(change.item)
+            self._engine.touch(changed)
+            if changed and isinstance(change.item, Workload):
+                self._engine.drift.asked(change.item)
+            if kind is NAMESPACE:
+                self.follow_all()
+        elif change.name:
+            self._engine.touch(inventory.drop(kind, change.namespace, change.name))
+        self._beat(kind)
+
+    def _begin_to_beat(self, kind: Kind) -> None:
+        """Start the series of a kind, so that a watch that never sends anything shows as silent."""
+        if kind not in self._beating:
+            self._beating.add(kind)
+            self._beat(kind)
+
+    def _beat(self, kind: Kind) -> None:
+        self._engine.meter.set("watch_heartbeat_timestamp_seconds", time.time(), kind=kind.name)
