@@ -11,7 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from regcred.errors import RegcredError, TransientError
 from regcred.log import bug
-from regcred.rotate import RESERVE, Done, Outcome, OutOfTimeError
+from regcred.rotate import RESERVE, Outcome, OutOfTimeError, RotationResult
 from regcred.wiring import powertools
 from regcred.wiring.rotate import rotate
 from regcred.wiring.sqs import process_partially
@@ -58,9 +58,9 @@ def _report(outcomes: list[Outcome]) -> None:
     """One line per registry that was handled; metrics count them without a dimension per registry."""
     for outcome in outcomes:
         told = asdict(outcome) | {"reference": str(outcome.reference)}
-        log = logger.warning if outcome.done is Done.FAILING else logger.info
+        log = logger.warning if outcome.done is RotationResult.FAILING else logger.info
         log(outcome.done.value, **{name: value for name, value in told.items() if value})
     counts = Counter(outcome.done for outcome in outcomes)
     metrics.add_metric("Handled", MetricUnit.Count, len(outcomes))
-    metrics.add_metric("Rotated", MetricUnit.Count, counts[Done.ROTATED])
-    metrics.add_metric("Failing", MetricUnit.Count, counts[Done.FAILING])
+    metrics.add_metric("Rotated", MetricUnit.Count, counts[RotationResult.ROTATED])
+    metrics.add_metric("Failing", MetricUnit.Count, counts[RotationResult.FAILING])

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from console import seed, serving
 from console.serving import Served
 from regcred.console.cookies import SESSION
-from regcred.console.interface import Kind, Method, Ticket
+from regcred.console.interface import Method, SignInKind, Ticket
 
 from .conftest import Person
 
@@ -145,7 +145,7 @@ def test_signs_in_by_single_sign_on_and_lands_where_it_was_going(arrives, provid
 
 
 def test_single_sign_on_that_is_not_set_up_is_told(arrives, fleet):
-    nowhere = Method(Kind.OIDC, mount="nowhere")
+    nowhere = Method(SignInKind.OIDC, mount="nowhere")
     with serving.served(fleet.vault.addr, methods=(nowhere,)) as other:
         person = arrives(to=other)
         person.goes("/sign-in")

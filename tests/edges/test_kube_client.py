@@ -19,7 +19,7 @@ from regcred.cluster.interface import DeniedError, ExpiredError, NameTakenError,
 from regcred.cluster.kube import Kube
 from regcred.cluster.model import NAMESPACE, POD, WORKLOADS
 from regcred.cluster.reduce import Reducer
-from regcred.cluster.session import Session
+from regcred.cluster.session import KubeSession
 from regcred.errors import ConflictError, MissingError, RefusedError, RegcredError, TransientError
 from regcred.reference import Reference
 
@@ -63,7 +63,7 @@ async def server() -> AsyncIterator[Server]:
 async def kube(server: Server) -> AsyncIterator[Kube]:
     configuration = Configuration(host=server.url)
     configuration.api_key["BearerToken"] = "bearer one"
-    session = Session(configuration)
+    session = KubeSession(configuration)
     yield Kube(session, Reducer(WORKLOADS), instance="test", silence=0.2)
     await session.close()
 

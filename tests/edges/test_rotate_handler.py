@@ -7,7 +7,7 @@ import pytest
 
 from regcred.errors import RegcredError, TransientError
 from regcred.reference import Reference
-from regcred.rotate import Done, Outcome, OutOfTimeError, RotationReport
+from regcred.rotate import Outcome, OutOfTimeError, RotationReport, RotationResult
 from regcred.work import RotationMessage
 
 
@@ -22,7 +22,7 @@ class FakeRotate:
         if message.project in self.failing:
             raise self.failing[message.project]
         outcomes = [
-            Outcome(Reference(message.project, name), Done.ROTATED, provider="ecr", version=2)
+            Outcome(Reference(message.project, name), RotationResult.ROTATED, provider="ecr", version=2)
             for name in message.registries
         ]
         return RotationReport(outcomes, self.errors)

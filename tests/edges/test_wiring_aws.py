@@ -21,7 +21,7 @@ from botocore.stub import ANY, Stubber
 from regcred.adapters import aws_clients, eventbridge
 from regcred.adapters import sqs as sqs_adapter
 from regcred.adapters import sts as sts_adapter
-from regcred.dispatch import Envelope
+from regcred.dispatch import QueuedMessage
 from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.registry import aws as aws_sdk
@@ -58,9 +58,9 @@ def stubbed(monkeypatch: pytest.MonkeyPatch):
         stubber.assert_no_pending_responses()
 
 
-def envelopes(count: int) -> list[Envelope]:
+def envelopes(count: int) -> list[QueuedMessage]:
     return [
-        Envelope(
+        QueuedMessage(
             RotationMessage(project="payments", registries={f"r{number}": RotationReason.DUE}), f"id-{number}"
         )
         for number in range(count)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
-from regcred.dispatch import Envelope
+from regcred.dispatch import QueuedMessage
 from regcred.errors import MissingError, RegcredError
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import (
@@ -117,10 +117,10 @@ class FakeQueue:
     """Drops a message whose id it has seen, as SQS FIFO does within five minutes."""
 
     error: RegcredError | None = None
-    sent: list[Envelope] = field(default_factory=list)
+    sent: list[QueuedMessage] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
-    def send(self, messages: Sequence[Envelope]) -> None:
+    def send(self, messages: Sequence[QueuedMessage]) -> None:
         if self.error:
             raise self.error
         known = {envelope.deduplication_id for envelope in self.sent}

@@ -17,15 +17,21 @@ from starlette.types import ASGIApp
 
 from regcred.console.app import build
 from regcred.console.console import Console
-from regcred.console.interface import Group, Kind, Method, Settings, Who
+from regcred.console.interface import ConsoleOptions, Method, ProjectGroup, SignInKind, Who
 from regcred.console.seal import FixedKeys, Seal
 from regcred.errors import RefusedError, RegcredError
 from regcred.vault.store import Store
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 ORIGIN = "https://console.example.com"
-SETTINGS = Settings(
-    methods=(Method(Kind.OIDC), Method(Kind.USERPASS), Method(Kind.LDAP), Method(Kind.TOKEN)), origin=ORIGIN
+SETTINGS = ConsoleOptions(
+    methods=(
+        Method(SignInKind.OIDC),
+        Method(SignInKind.USERPASS),
+        Method(SignInKind.LDAP),
+        Method(SignInKind.TOKEN),
+    ),
+    origin=ORIGIN,
 )
 
 
@@ -56,8 +62,8 @@ class FakeAccess:
     def may(self, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
         return {path: frozenset({"update"} if self.vault.may_write else ()) for path in paths}
 
-    def groups(self, project: str) -> Sequence[Group]:
-        return [Group(f"regcred-admins-{project}", ["alice"])]
+    def groups(self, project: str) -> Sequence[ProjectGroup]:
+        return [ProjectGroup(f"regcred-admins-{project}", ["alice"])]
 
 
 @dataclass
@@ -207,7 +213,7 @@ class World:
     now: datetime = NOW
     nudged: list[str] = field(default_factory=list)
     log: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    settings: Settings = SETTINGS
+    settings: ConsoleOptions = SETTINGS
 
     def __post_init__(self) -> None:
         self.console = Console(

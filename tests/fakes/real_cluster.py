@@ -16,16 +16,16 @@ from regcred.cluster.dockerconfig import SECRET_TYPE
 from regcred.cluster.kube import Kube
 from regcred.cluster.model import WORKLOADS, Kind
 from regcred.cluster.reduce import Reducer, pull_secrets
-from regcred.cluster.session import Session
+from regcred.cluster.session import KubeSession
 from regcred.errors import MissingError
 
 SECRETS = Kind("", "v1", "secrets", "Secret")
 
 
-async def open_session(kubeconfig: Path, **options: Any) -> Session:
+async def open_session(kubeconfig: Path, **options: Any) -> KubeSession:
     configuration = Configuration()
     await config.load_kube_config(str(kubeconfig), client_configuration=configuration, persist_config=False)
-    return Session(configuration, **options)
+    return KubeSession(configuration, **options)
 
 
 class RealCluster(Kube):
@@ -33,8 +33,8 @@ class RealCluster(Kube):
 
     def __init__(
         self,
-        session: Session,
-        admin: Session,
+        session: KubeSession,
+        admin: KubeSession,
         *,
         kinds: tuple[Kind, ...] = WORKLOADS,
         forget: Callable[[], None] = lambda: None,

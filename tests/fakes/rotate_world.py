@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from regcred.reference import Reference
 from regcred.registry.binding import bind
 from regcred.registry.parsing import parse
-from regcred.rotate import Done, Outcome, Rotate
+from regcred.rotate import Outcome, Rotate, RotationResult
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import IndexEntry
 from regcred.vault.store import Store
@@ -66,7 +66,7 @@ class World:
         report.check()
         return report.outcomes
 
-    def one(self, reason: RotationReason = RotationReason.DUE) -> Done:
+    def one(self, reason: RotationReason = RotationReason.DUE) -> RotationResult:
         return self.run(reason)[0].done
 
     def entry(self, name: str = "prod") -> IndexEntry:

@@ -18,7 +18,7 @@ from helm import CHART, Object, helm
 
 from realparts.build import binary
 from realparts.procs import free_ports
-from regcred.settings import TokenSettings
+from regcred.settings import TokenServerSettings
 from regcred.token import jose
 
 REGISTRY = CHART.parent / "regcred-registry"
@@ -115,11 +115,11 @@ def test_every_pod_runs_confined_and_without_any_right_in_the_cluster(render, st
 def test_the_settings_of_the_token_server_are_what_it_reads(render):
     (container,) = pods(render())["regcred-token"]["containers"]
     environment = {item["name"]: item["value"] for item in container["env"]}
-    told = TokenSettings.load(environment)
+    told = TokenServerSettings.load(environment)
     assert (told.auth_mount, told.vault_role) == ("regcred-cluster-test", "token")
     own = {"REGCRED_TOKEN_PORT", "REGCRED_TOKEN_CERTIFICATE", "REGCRED_TOKEN_KEY"}
     assert {name.removeprefix("REGCRED_").lower() for name in set(environment) - own} <= set(
-        TokenSettings.model_fields
+        TokenServerSettings.model_fields
     )
 
 

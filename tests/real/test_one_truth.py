@@ -21,7 +21,7 @@ from real.test_sync import World
 from realparts.stack import Stack
 from realparts.waiting import eventually
 from regcred.cli.app import run
-from regcred.cli.session import Session
+from regcred.cli.session import CliSession
 from regcred.reference import Reference
 from regcred.registry.binding import bind
 from regcred.registry.parsing import parse
@@ -105,7 +105,7 @@ class Night:
         return bool(self.world.stack.kubernetes.get(path).ok)
 
     def run(self, line: str) -> str:
-        code = run(line.split(), Session())
+        code = run(line.split(), CliSession())
         printed = self.capture.readouterr()
         assert printed.out, f"'regcred {line}' ended with {code} and printed only: {printed.err}"
         return printed.out

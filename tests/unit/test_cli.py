@@ -19,11 +19,11 @@ from fakes.key_value import FakeKeyValue
 
 from regcred.cli import definitions
 from regcred.cli.app import app, run
-from regcred.cli.session import Session
+from regcred.cli.session import CliSession
 from regcred.errors import ConflictError, RefusedError, TransientError
 from regcred.reference import Reference
+from regcred.vault.platform import ChangeKind
 from regcred.vault.platform import PlatformStep as Step
-from regcred.vault.platform import Verb
 from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import IndexEntry, State
@@ -55,7 +55,7 @@ class FakePlatform:
 
     def apply(self, *, prune):
         self._check()
-        return [action for action in self.actions if prune or action.verb is not Verb.DELETE]
+        return [action for action in self.actions if prune or action.verb is not ChangeKind.DELETE]
 
     def ensure_project(self, project):
         self._check()
@@ -88,7 +88,7 @@ class Cli:
         return Store(self.kv)
 
     def __call__(self, line: str, code: int = 0) -> str:
-        session = Session(
+        session = CliSession(
             open_store=lambda: self.store,
             open_platform=lambda _: self.platform,
             nudge=self._nudge,
@@ -965,7 +965,7 @@ class TestSync:
             say("create  shop/regcred.payments.main (version 3)")
             return failures
 
-        found = run(line.split(), Session(run_sync=run_sync))
+        found = run(line.split(), CliSession(run_sync=run_sync))
         cli.out, cli.err = cli.capture.readouterr()
         assert found == code
         return asked
@@ -992,8 +992,8 @@ class TestSync:
         assert "--dry-run" in cli.err
 
 
-CREATE = Step(Verb.CREATE, Resource(ResourceKind.POLICY, "regcred-sync"), {})
-DELETE = Step(Verb.DELETE, Resource(ResourceKind.GROUP, "regcred-readers-old"), {})
+CREATE = Step(ChangeKind.CREATE, Resource(ResourceKind.POLICY, "regcred-sync"), {})
+DELETE = Step(ChangeKind.DELETE, Resource(ResourceKind.GROUP, "regcred-readers-old"), {})
 
 
 class TestPlatform:
@@ -1223,7 +1223,7 @@ class TestFailures:
         def broken() -> Store:
             raise ValueError(SECRET)
 
-        assert run(["status"], Session(open_store=broken)) == 1
+        assert run(["status"], CliSession(open_store=broken)) == 1
         error = cli.capture.readouterr().err
         assert error.startswith("regcred: internal error (ValueError at test_cli.py:")
         assert SECRET not in error

@@ -12,7 +12,7 @@ from fakes.cluster_api import FakeClusterApi
 from fakes.key_value import FakeKeyValue
 
 from regcred.cli.app import run
-from regcred.cli.session import Session
+from regcred.cli.session import CliSession
 from regcred.errors import RefusedError
 from regcred.image_name import parse, serves
 from regcred.reference import Reference
@@ -58,7 +58,7 @@ class Scene:
                 (operation, ""): RefusedError("permission denied")
                 for operation in ("read", "version", "list")
             }
-        session = Session(
+        session = CliSession(
             open_store=lambda: Store(self.kv),
             open_cluster=lambda _: self.api,
             now=lambda: NOW,
@@ -343,7 +343,9 @@ def test_without_a_sign_in_to_vault_the_cluster_alone_is_looked_at(scene, tmp_pa
     monkeypatch.delenv("VAULT_TOKEN", raising=False)
     scene._build()
     assert (
-        run(["explain", "pod", "prod/shop-1-a"], Session(open_cluster=lambda _: scene.api, now=lambda: NOW))
+        run(
+            ["explain", "pod", "prod/shop-1-a"], CliSession(open_cluster=lambda _: scene.api, now=lambda: NOW)
+        )
         == 0
     )
     shown = scene.capture.readouterr()

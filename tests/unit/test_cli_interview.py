@@ -9,7 +9,7 @@ import pytest
 from fakes.key_value import FakeKeyValue
 
 from regcred.cli.app import run
-from regcred.cli.session import Session
+from regcred.cli.session import CliSession
 from regcred.reference import Reference
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.store import Store
@@ -34,7 +34,7 @@ def interview(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         monkeypatch.setattr("sys.stdin", stdin)
         monkeypatch.setattr("sys.stderr.isatty", lambda: True)
         line = ["registry", "add", str(REFERENCE), "--no-wait", "--secret-file", str(secret)]
-        code = run(line, Session(open_store=lambda: store, nudge=lambda _: False))
+        code = run(line, CliSession(open_store=lambda: store, nudge=lambda _: False))
         captured = capsys.readouterr()
         found = store.definition(REFERENCE)
         return code, captured.out + captured.err, found.value.content() if found else {}

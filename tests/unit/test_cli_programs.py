@@ -17,11 +17,11 @@ from pydantic import SecretStr
 
 from regcred.cli import completion
 from regcred.cli.app import app, run
-from regcred.cli.session import Session
+from regcred.cli.session import CliSession
 from regcred.errors import RefusedError
 from regcred.reference import Reference
+from regcred.vault.platform import ChangeKind
 from regcred.vault.platform import PlatformStep as Step
-from regcred.vault.platform import Verb
 from regcred.vault.platform.plan import Resource, ResourceKind
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
 from regcred.vault.records.history import Attempt
@@ -99,7 +99,7 @@ class Desk:
                 say(text)
             return self.failures
 
-        session = Session(
+        session = CliSession(
             open_store=lambda: self.store,
             open_cluster=lambda _: self.api,
             open_platform=lambda _: FakePlatform(self.actions),
@@ -148,7 +148,7 @@ def test_trust_is_a_document(desk: Desk) -> None:
 
 def test_a_check_of_the_platform_is_a_document_also_when_it_fails(desk: Desk) -> None:
     assert desk.json("platform check") == {"as_declared": True, "actions": [], "notes": []}
-    desk.actions = [Step(Verb.CREATE, Resource(ResourceKind.POLICY, "regcred-x"), {})]
+    desk.actions = [Step(ChangeKind.CREATE, Resource(ResourceKind.POLICY, "regcred-x"), {})]
     found = desk.json("platform check", code=1)
     assert (found["as_declared"], found["actions"][0]["name"]) == (False, "regcred-x")
 
@@ -219,7 +219,7 @@ def _leaves(group: click.Group, context: click.Context, path: str) -> list[tuple
 
 class TestCompletion:
     def names(self, desk: Desk, complete: Any, typed: str) -> list[str]:
-        context = click.Context(click.Command("x"), obj=Session(open_store=lambda: desk.store))
+        context = click.Context(click.Command("x"), obj=CliSession(open_store=lambda: desk.store))
         return complete(context, click.Argument(["x"]), typed)
 
     @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ class TestCompletion:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(completion, "PATIENCE", 0.05)
-        context = click.Context(click.Command("x"), obj=Session(open_store=lambda: time.sleep(20)))
+        context = click.Context(click.Command("x"), obj=CliSession(open_store=lambda: time.sleep(20)))
         started = time.monotonic()
         assert completion.projects(context, click.Argument(["x"]), "") == []
         assert time.monotonic() - started < 10

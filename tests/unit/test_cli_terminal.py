@@ -13,7 +13,7 @@ from fakes.key_value import FakeKeyValue
 
 import regcred.cli
 from regcred.cli.app import run
-from regcred.cli.session import Session
+from regcred.cli.session import CliSession
 from regcred.printable import command, printable, printable_lines
 from regcred.reference import Reference
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
@@ -110,7 +110,7 @@ READS = (
 def test_no_foreign_text_reaches_the_terminal(
     line: str, form: str, hostile: FakeKeyValue, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    session = Session(
+    session = CliSession(
         open_store=lambda: Store(hostile),
         nudge=lambda _: False,
         now=lambda: datetime.now(UTC),
@@ -143,7 +143,7 @@ def test_no_foreign_text_reaches_the_terminal(
 def test_no_argument_reaches_the_terminal_as_it_is(
     args: list[str], hostile: FakeKeyValue, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(args, Session(open_store=lambda: Store(hostile)))
+    assert run(args, CliSession(open_store=lambda: Store(hostile)))
     captured = capsys.readouterr()
     assert steers(captured.out + captured.err) == []
     assert captured.err.count("\n") == 1
@@ -155,7 +155,10 @@ def test_a_field_named_with_escape_codes_is_shown_escaped(
     file = tmp_path / "d.json"
     file.write_text(json.dumps({"provider": "basic", "hosts": ["registry.example.com"], "x\x1b]0;y\x07": 1}))
     assert (
-        run(["registry", "add", "payments/new", "-f", str(file)], Session(open_store=lambda: Store(hostile)))
+        run(
+            ["registry", "add", "payments/new", "-f", str(file)],
+            CliSession(open_store=lambda: Store(hostile)),
+        )
         == 2
     )
     assert r"x\x1b]0;y\x07" in capsys.readouterr().err

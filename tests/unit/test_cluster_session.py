@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client import Configuration
 
-from regcred.cluster.session import Session
+from regcred.cluster.session import KubeSession
 from regcred.errors import TransientError
 
 API = "http://api.invalid"
@@ -42,7 +42,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 async def ask(*, kubeconfig: str | None = None) -> str:
     configuration = Configuration(host=API)
     configuration.proxy = kubeconfig
-    session = Session(configuration)
+    session = KubeSession(configuration)
     try:
         return str((await session.call("GET", "/version"))["asked"])
     finally:

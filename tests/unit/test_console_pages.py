@@ -9,11 +9,11 @@ import pytest
 from fakes.console import NOW, World
 
 from regcred.cli.app import run
-from regcred.cli.session import Session
+from regcred.cli.session import CliSession
 from regcred.console import charts, fields, health, manifest
 from regcred.console.forms import Form
 from regcred.console.handlers.registries import PAGE
-from regcred.console.reading import Fleet, Project, Row
+from regcred.console.reading import Fleet, ProjectOverview, RegistryRow
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.registry import catalog
@@ -84,7 +84,7 @@ def entry(**given):
 
 
 def row(**given):
-    return Row(Reference("payments", "main"), entry(**given), defined=True)
+    return RegistryRow(Reference("payments", "main"), entry(**given), defined=True)
 
 
 LIVES = [
@@ -109,7 +109,7 @@ def test_what_was_ended_on_purpose_is_not_expiring(state):
 
 
 def fleet(*rows, statuses=None, clusters=("c1",)):
-    project = Project("payments", {}, (), ProjectPolicy(clusters=list(clusters)), statuses or {})
+    project = ProjectOverview("payments", {}, (), ProjectPolicy(clusters=list(clusters)), statuses or {})
     return Fleet(NOW, {"payments": project}, rows, tuple(clusters), whole=False)
 
 
@@ -135,7 +135,7 @@ def test_a_cluster_counts_what_is_in_place_behind_and_refused():
     place = Placement(
         placed={3: {"a": "x", "b": "x"}, 2: {"c": "x"}}, refused={"d": "clash", "e": "unneeded"}
     )
-    placed = Row(Reference("payments", "main"), entry(), defined=True, places={"c1": place})
+    placed = RegistryRow(Reference("payments", "main"), entry(), defined=True, places={"c1": place})
     (cluster,) = health.clusters(fleet(placed, statuses={"c1": Status(written_at=NOW, mode="admission")}))
     assert (cluster.namespaces, cluster.behind, cluster.refused, cluster.mode) == (3, 1, 1, "admission")
 
@@ -267,7 +267,7 @@ def test_the_command_tells_the_address_and_the_way_in(capsys):
         ran.append(port)
         ready("http://127.0.0.1:1234", "http://127.0.0.1:1234/sign-in/ticket?ticket=x")
 
-    assert run(["console", "--port", "0", "--no-browser"], Session(run_console=serve)) == 0
+    assert run(["console", "--port", "0", "--no-browser"], CliSession(run_console=serve)) == 0
     out, err = capsys.readouterr()
     assert ran == [0]
     assert out == "http://127.0.0.1:1234/sign-in/ticket?ticket=x\n"
@@ -278,5 +278,5 @@ def test_the_command_says_that_a_port_is_taken(capsys):
     def serve(_port, _ready):
         raise OSError(98, "Address already in use")
 
-    assert run(["console", "--no-browser"], Session(run_console=serve)) == 1
+    assert run(["console", "--no-browser"], CliSession(run_console=serve)) == 1
     assert "port 8900 can't be used: address already in use; try --port 0" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from regcred.cli.app import run
-from regcred.cli.session import Session
+from regcred.cli.session import CliSession
 from regcred.declare.narrow import both
 from regcred.errors import RefusedError, TransientError
 from regcred.reference import Reference
@@ -96,7 +96,7 @@ class Fleet:
         self.write(registry=REGISTRY.replace("secret.yaml", ".secret.yaml"))
 
     def __call__(self, line: str, code: int = 0) -> str:
-        session = Session(
+        session = CliSession(
             open_store=lambda: self.store,
             open_platform=lambda _: self.platform,
             open_vault=lambda _mount: self.other,

@@ -12,7 +12,7 @@ from fakes.key_value import FakeKeyValue
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regcred.dispatch import Dispatch, Envelope, Limits, Observed, QueueError, Sweep, health, plan
+from regcred.dispatch import Dispatch, Limits, Observed, QueuedMessage, QueueError, Sweep, health, plan
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
@@ -180,7 +180,7 @@ def test_a_request_is_sent_in_the_next_sweep(world: World) -> None:
 
 def test_messages_that_were_not_taken_are_told_from_a_vault_that_is_away(world: World) -> None:
     class Full:
-        def send(self, _: Sequence[Envelope]) -> None:
+        def send(self, _: Sequence[QueuedMessage]) -> None:
             raise TransientError("SQS did not take 1 of 1 messages")
 
     world.define("a/r")
@@ -290,7 +290,7 @@ def test_messages_of_a_project_leave_while_another_is_still_read(world: World) -
     sent, gave_up = Event(), []
     send = world.queue.send
 
-    def tell(messages: Sequence[Envelope]) -> None:
+    def tell(messages: Sequence[QueuedMessage]) -> None:
         send(messages)
         sent.set()
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regcred.errors import MalformedError, RefusedError, TransientError
-from regcred.rotate import Done
+from regcred.rotate import RotationResult
 from regcred.vault.records.history import HISTORY_MAX, KEPT, Attempt, History
 from regcred.vault.records.packed import deflate
 from regcred.work import RotationReason
@@ -59,7 +59,7 @@ def test_how_long_it_took_is_kept() -> None:
 def test_a_history_that_cannot_be_written_fails_no_rotation() -> None:
     world = World()
     world.kv.faults["write", "history/"] = TransientError("sealed")
-    assert world.one(RotationReason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is RotationResult.ROTATED
     assert world.store.rotation(PROD).value.claim is None
 
 
@@ -73,7 +73,7 @@ def test_a_broken_history_is_begun_anew() -> None:
 ATTEMPT = st.builds(
     Attempt,
     at=st.integers(0, 10**8).map(lambda seconds: NOW + timedelta(seconds=seconds)),
-    outcome=st.sampled_from([done.value for done in Done]),
+    outcome=st.sampled_from([done.value for done in RotationResult]),
     version=st.integers(0, 10**6),
     milliseconds=st.integers(0, 10**6),
     error_kind=st.sampled_from(["", "refused", "transient"]),

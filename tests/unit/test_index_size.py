@@ -12,7 +12,7 @@ from fakes.rotate_world import World
 
 from regcred.errors import MalformedError
 from regcred.reference import Reference
-from regcred.rotate import Done
+from regcred.rotate import RotationResult
 from regcred.vault.records import index as records
 from regcred.vault.records.index import Index, IndexEntry, State, merge
 from regcred.vault.records.packed import DOCUMENT_MAX, deflate
@@ -146,7 +146,7 @@ def test_a_registry_that_does_not_fit_fails_alone_and_is_not_minted_each_sweep()
     known = next(iter(world.store.index("payments").value.registries))
     world.define(Reference("payments", known))
     outcomes = {o.reference.registry: o for o in world.run(RotationReason.ASKED, "prod", known)}
-    assert outcomes["prod"].done is Done.FAILING
+    assert outcomes["prod"].done is RotationResult.FAILING
     assert "index of its project is full" in outcomes["prod"].error
     index = world.store.index("payments").value
     assert "prod" not in index.registries

@@ -11,7 +11,7 @@ import pytest
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 
-from regcred.cluster.session import Session
+from regcred.cluster.session import KubeSession
 from regcred.errors import MalformedError
 from regcred.wiring.cli.cluster import OwnCluster
 from regcred.wiring.kubeconfig import usable
@@ -32,7 +32,7 @@ async def open_by(file: Path, context: str | None) -> None:
     configuration = Configuration()
     with usable(context):
         await config.load_kube_config(str(file), context=context, client_configuration=configuration)
-        session = Session(configuration)
+        session = KubeSession(configuration)
     await session.close()
 
 

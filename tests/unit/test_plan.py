@@ -17,7 +17,7 @@ from regcred.sync.inventory import Inventory
 from regcred.sync.messages import Why
 from regcred.sync.plan import make_plan
 from regcred.sync.view import Grants, Knowledge, Registry, RegistryState, Rules, View
-from regcred.sync.view import Project as Known
+from regcred.sync.view import ProjectView as Known
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DEPLOYMENT = WORKLOADS[0]

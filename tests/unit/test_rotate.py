@@ -11,7 +11,7 @@ from fakes.rotate_world import HOST, PROD, World
 from regcred.errors import MalformedError, RefusedError, RegcredError, TooSoonError, TransientError
 from regcred.reference import Reference
 from regcred.registry.interface import Revoked, SlotName, Slots, Verdict
-from regcred.rotate import Announced, Done, Outcome, next_attempt
+from regcred.rotate import Announced, Outcome, RotationResult, next_attempt
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.records.index import State
 from regcred.vault.records.paths import credential_path, index_path, rotation_path
@@ -26,13 +26,13 @@ def world() -> World:
 @pytest.fixture
 def rotated(world: World) -> World:
     """A world whose registry has its first credential."""
-    assert world.one(RotationReason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is RotationResult.ROTATED
     return world
 
 
 def test_a_new_registry_gets_a_credential_and_an_entry(world: World) -> None:
     outcome = world.run(RotationReason.NEW)[0]
-    assert outcome == Outcome(PROD, Done.ROTATED, provider="basic", version=1)
+    assert outcome == Outcome(PROD, RotationResult.ROTATED, provider="basic", version=1)
     entry = world.entry()
     assert (entry.state, entry.version, entry.verified, entry.definition_version) == (State.OK, 1, "yes", 1)
     assert entry.hosts == [HOST]
@@ -46,7 +46,7 @@ def test_refresh_comes_at_half_of_the_life_or_a_tenth_earlier(rotated: World) ->
 
 def test_a_public_registry_is_in_order_without_a_credential(world: World) -> None:
     world.define(PROD, provider="public")
-    assert world.one(RotationReason.NEW) is Done.UNCHANGED
+    assert world.one(RotationReason.NEW) is RotationResult.UNCHANGED
     entry = world.entry()
     assert (entry.state, entry.version, entry.error) == (State.OK, 0, "")
     assert "needs no credential" in entry.warning
@@ -55,16 +55,16 @@ def test_a_public_registry_is_in_order_without_a_credential(world: World) -> Non
 
 def test_a_registry_that_becomes_public_loses_its_credential(rotated: World) -> None:
     rotated.define(PROD, provider="public")
-    assert rotated.one(RotationReason.EDITED) is Done.UNCHANGED
+    assert rotated.one(RotationReason.EDITED) is RotationResult.UNCHANGED
     assert rotated.store.credential(PROD) is None
     assert (rotated.entry().state, rotated.entry().version) == (State.REMOVED, 1)
     assert rotated.announcer.events[-1].announced is Announced.REVOKED
     rotated.clock.tick(minutes=5)
-    assert rotated.one() is Done.DROPPED
+    assert rotated.one() is RotationResult.DROPPED
 
 
 def test_a_message_that_comes_twice_mints_once(rotated: World) -> None:
-    assert rotated.one() is Done.DROPPED
+    assert rotated.one() is RotationResult.DROPPED
     assert len(rotated.provider.contexts) == 1
 
 
@@ -76,7 +76,7 @@ def test_a_turn_that_comes_too_soon_is_answered_and_told_to_nobody_else(rotated:
     rotated.provider.error = TOO_SOON
     rotated.ask(Action.ROTATE)
     outcome = rotated.run(RotationReason.ASKED)[0]
-    assert (outcome.done, outcome.error) == (Done.TOO_SOON, "ask again in 7 minutes")
+    assert (outcome.done, outcome.error) == (RotationResult.TOO_SOON, "ask again in 7 minutes")
     told = {"answer": "ask again in 7 minutes", "changed_at": rotated.entry().changed_at}
     assert rotated.entry() == before.model_copy(update=told)
     assert rotated.store.request(PROD) is None
@@ -98,16 +98,16 @@ def test_a_turn_that_comes_too_soon_leaves_an_edited_definition_due(rotated: Wor
     before = rotated.entry()
     rotated.define(PROD, description="new")
     rotated.provider.error = TOO_SOON
-    assert rotated.one(RotationReason.EDITED) is Done.TOO_SOON
+    assert rotated.one(RotationReason.EDITED) is RotationResult.TOO_SOON
     assert rotated.entry() == before
     rotated.provider.error = None
-    assert rotated.one(RotationReason.EDITED) is Done.ROTATED
+    assert rotated.one(RotationReason.EDITED) is RotationResult.ROTATED
 
 
 def test_a_due_credential_is_replaced(rotated: World) -> None:
     first = rotated.entry()
     rotated.clock.tick(hours=6)
-    assert rotated.one() is Done.ROTATED
+    assert rotated.one() is RotationResult.ROTATED
     second = rotated.entry()
     assert (second.version, second.state) == (2, State.OK)
     assert second.fingerprint != first.fingerprint
@@ -115,10 +115,10 @@ def test_a_due_credential_is_replaced(rotated: World) -> None:
 
 
 def test_two_rotates_at_once_mint_once(world: World) -> None:
-    others: list[Done] = []
+    others: list[RotationResult] = []
     world.provider.meanwhile = lambda: others.append(world.run(RotationReason.NEW, owner="other")[0].done)
-    assert world.one(RotationReason.NEW) is Done.ROTATED
-    assert others == [Done.BUSY]
+    assert world.one(RotationReason.NEW) is RotationResult.ROTATED
+    assert others == [RotationResult.BUSY]
     assert len(world.provider.contexts) == 1
 
 
@@ -137,7 +137,7 @@ def test_a_rotate_that_read_before_another_finished_mints_nothing(world: World) 
         return found
 
     world.store.rotation = rotation_then_race
-    assert world.run(RotationReason.NEW, owner="me")[0].done in (Done.BUSY, Done.DROPPED)
+    assert world.run(RotationReason.NEW, owner="me")[0].done in (RotationResult.BUSY, RotationResult.DROPPED)
     assert len(world.provider.contexts) == 1
 
 
@@ -146,16 +146,16 @@ def test_a_claim_whose_owner_died_is_taken_over_after_its_lease(world: World) ->
     with pytest.raises(SystemExit):
         world.run(RotationReason.NEW, owner="dead")
     world.provider.error = None
-    assert world.one(RotationReason.NEW) is Done.BUSY
+    assert world.one(RotationReason.NEW) is RotationResult.BUSY
     world.clock.tick(minutes=3)
-    assert world.one(RotationReason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is RotationResult.ROTATED
 
 
 def test_a_refused_mint_keeps_the_last_good_credential(rotated: World) -> None:
     rotated.clock.tick(hours=6)
     rotated.provider.error = RefusedError("the vendor says no")
     assert rotated.run()[0] == Outcome(
-        PROD, Done.FAILING, "basic", version=1, error="the vendor says no", error_kind="refused"
+        PROD, RotationResult.FAILING, "basic", version=1, error="the vendor says no", error_kind="refused"
     )
     entry = rotated.entry()
     assert (entry.state, entry.version, entry.attempts) == (State.FAILING, 1, 1)
@@ -167,9 +167,9 @@ def test_a_failing_registry_is_left_alone_until_its_next_attempt(rotated: World)
     rotated.clock.tick(hours=6)
     rotated.provider.error = TransientError("503")
     rotated.run()
-    assert rotated.one() is Done.DROPPED
+    assert rotated.one() is RotationResult.DROPPED
     rotated.clock.time = rotated.entry().next_attempt_at
-    assert rotated.one() is Done.FAILING
+    assert rotated.one() is RotationResult.FAILING
     assert rotated.entry().attempts == 2
 
 
@@ -179,7 +179,7 @@ def test_success_ends_a_failure(rotated: World) -> None:
     rotated.run()
     rotated.provider.error = None
     rotated.clock.tick(hours=1)
-    assert rotated.one() is Done.ROTATED
+    assert rotated.one() is RotationResult.ROTATED
     entry = rotated.entry()
     assert (entry.state, entry.error, entry.attempts, entry.failing_since) == (State.OK, "", 0, None)
 
@@ -190,29 +190,29 @@ def test_an_edit_is_tried_at_once_in_spite_of_the_back_off(rotated: World) -> No
     rotated.run()
     rotated.provider.error = None
     rotated.define(PROD, description="mended")
-    assert rotated.one(RotationReason.EDITED) is Done.ROTATED
+    assert rotated.one(RotationReason.EDITED) is RotationResult.ROTATED
     assert rotated.entry().definition_version == 2
 
 
 @pytest.mark.parametrize(
     ("verdict", "static", "done"),
     [
-        (Verdict.CAN_PULL, False, Done.ROTATED),
-        (Verdict.CAN_PULL, True, Done.ROTATED),
-        (Verdict.INCONCLUSIVE, False, Done.FAILING),
-        (Verdict.INCONCLUSIVE, True, Done.FAILING),
-        (Verdict.REFUSED, False, Done.FAILING),
-        (Verdict.REFUSED, True, Done.FAILING),
-        (Verdict.WIDER, False, Done.FAILING),
-        (Verdict.WIDER, True, Done.ROTATED),
+        (Verdict.CAN_PULL, False, RotationResult.ROTATED),
+        (Verdict.CAN_PULL, True, RotationResult.ROTATED),
+        (Verdict.INCONCLUSIVE, False, RotationResult.FAILING),
+        (Verdict.INCONCLUSIVE, True, RotationResult.FAILING),
+        (Verdict.REFUSED, False, RotationResult.FAILING),
+        (Verdict.REFUSED, True, RotationResult.FAILING),
+        (Verdict.WIDER, False, RotationResult.FAILING),
+        (Verdict.WIDER, True, RotationResult.ROTATED),
     ],
 )
-def test_verdicts(world: World, verdict: Verdict, done: Done, *, static: bool) -> None:
+def test_verdicts(world: World, verdict: Verdict, done: RotationResult, *, static: bool) -> None:
     world.verifier.verdict = verdict
     world.provider.life = None if static else timedelta(hours=12)
     assert world.one(RotationReason.NEW) is done
     written = world.store.credential(PROD) is not None
-    assert written is (done is Done.ROTATED)
+    assert written is (done is RotationResult.ROTATED)
     entry = world.entry()
     if verdict is Verdict.INCONCLUSIVE:
         assert entry.verified == "unknown"
@@ -225,7 +225,7 @@ def test_a_static_credential_that_is_unchanged_is_not_written_again(world: World
     world.run(RotationReason.NEW)
     version = world.store.index_version("payments")
     world.clock.tick(hours=12)
-    assert world.one(RotationReason.CHECK) is Done.UNCHANGED
+    assert world.one(RotationReason.CHECK) is RotationResult.UNCHANGED
     assert world.entry().version == 1
     assert world.store.index_version("payments") == version
     assert len(world.announcer.events) == 1
@@ -235,7 +235,7 @@ def test_a_static_credential_whose_upstream_changed_is_replaced(world: World) ->
     world.provider.life = None
     world.run(RotationReason.NEW)
     world.clock.tick(hours=12)
-    assert world.one(RotationReason.CHECK) is Done.ROTATED
+    assert world.one(RotationReason.CHECK) is RotationResult.ROTATED
     assert world.entry().version == 2
 
 
@@ -244,7 +244,7 @@ def test_a_static_credential_that_stops_working_is_failing_and_kept(world: World
     world.provider.password = lambda _number: "same"
     world.run(RotationReason.NEW)
     world.verifier.verdict = Verdict.REFUSED
-    assert world.one(RotationReason.CHECK) is Done.FAILING
+    assert world.one(RotationReason.CHECK) is RotationResult.FAILING
     assert world.password() == "same"
     assert (world.entry().state, world.entry().version) == (State.FAILING, 1)
 
@@ -255,10 +255,10 @@ def test_a_crash_between_credential_and_index_is_repaired_without_minting(world:
         world.run(RotationReason.NEW)
     world.kv.faults.clear()
     world.clock.tick(minutes=5)
-    assert world.one(RotationReason.NEW) is Done.REPAIRED
+    assert world.one(RotationReason.NEW) is RotationResult.REPAIRED
     assert (world.entry().version, world.entry().definition_version) == (1, 1)
     assert len(world.provider.contexts) == 1
-    assert world.one() is Done.DROPPED
+    assert world.one() is RotationResult.DROPPED
 
 
 def test_vault_sealed_in_the_middle_records_nothing_against_the_vendor(rotated: World) -> None:
@@ -269,7 +269,7 @@ def test_vault_sealed_in_the_middle_records_nothing_against_the_vendor(rotated: 
     assert (rotated.entry().state, rotated.password()) == (State.OK, "s3cr3t-1")
     rotated.kv.faults.clear()
     rotated.clock.tick(minutes=5)
-    assert rotated.one() is Done.ROTATED
+    assert rotated.one() is RotationResult.ROTATED
 
 
 def test_one_registry_that_vault_cannot_serve_does_not_stop_the_others(world: World) -> None:
@@ -296,8 +296,8 @@ def test_one_failing_vendor_does_not_stop_the_others(world: World, error: Except
 
     world.provider = ByName()
     done = {outcome.reference.registry: outcome for outcome in world.run(RotationReason.NEW, "prod", "other")}
-    assert done["prod"].done is Done.ROTATED
-    assert done["other"].done is Done.FAILING
+    assert done["prod"].done is RotationResult.ROTATED
+    assert done["other"].done is RotationResult.FAILING
     assert "s3cr3t" not in done["other"].error
 
 
@@ -314,14 +314,14 @@ def test_the_index_is_written_once_for_a_project_and_message(world: World) -> No
 def test_a_host_that_the_project_may_not_use_is_refused_before_the_vendor_is_asked(world: World) -> None:
     world.define(PROD, hosts=["elsewhere.example.com"])
     outcome = world.run(RotationReason.NEW)[0]
-    assert (outcome.done, outcome.error_kind) == (Done.FAILING, "refused")
+    assert (outcome.done, outcome.error_kind) == (RotationResult.FAILING, "refused")
     assert "elsewhere.example.com" in outcome.error
     assert not world.provider.contexts
 
 
 def test_a_project_without_policy_may_use_nothing(world: World) -> None:
     world.kv.delete("platform/projects/payments")
-    assert world.one(RotationReason.NEW) is Done.FAILING
+    assert world.one(RotationReason.NEW) is RotationResult.FAILING
 
 
 def test_a_broken_definition_is_reported_by_field(world: World) -> None:
@@ -333,13 +333,13 @@ def test_a_broken_definition_is_reported_by_field(world: World) -> None:
 
 def test_a_definition_that_is_no_json_is_reported_not_taken_for_removed(rotated: World) -> None:
     rotated.kv.write("registries/payments/prod", {"document": "{"}, cas=1)
-    assert rotated.one(RotationReason.EDITED) is Done.FAILING
+    assert rotated.one(RotationReason.EDITED) is RotationResult.FAILING
     assert rotated.password() == "s3cr3t-1"
 
 
 def test_a_removed_definition_destroys_the_credential_and_says_so(rotated: World) -> None:
     rotated.store.remove_definition(PROD)
-    assert rotated.one(RotationReason.REMOVED) is Done.REMOVED
+    assert rotated.one(RotationReason.REMOVED) is RotationResult.REMOVED
     assert rotated.entry().state is State.REMOVED
     assert rotated.store.credential(PROD) is None
     assert rotated.store.credential_version(PROD) == 1
@@ -359,7 +359,7 @@ def test_a_registry_that_is_registered_again_goes_on_with_newer_versions(rotated
     rotated.store.remove_definition(PROD)
     rotated.run(RotationReason.REMOVED)
     rotated.define(PROD)
-    assert rotated.one(RotationReason.NEW) is Done.ROTATED
+    assert rotated.one(RotationReason.NEW) is RotationResult.ROTATED
     assert (rotated.entry().state, rotated.entry().version) == (State.OK, 2)
 
 
@@ -368,22 +368,22 @@ def test_a_registry_that_is_registered_again_and_fails_backs_off(rotated: World)
     rotated.run(RotationReason.REMOVED)
     rotated.define(PROD)
     rotated.provider.error = RefusedError("no")
-    assert rotated.one(RotationReason.NEW) is Done.FAILING
-    assert rotated.one(RotationReason.NEW) is Done.DROPPED
+    assert rotated.one(RotationReason.NEW) is RotationResult.FAILING
+    assert rotated.one(RotationReason.NEW) is RotationResult.DROPPED
     rotated.clock.time = rotated.entry().next_attempt_at
-    assert rotated.one(RotationReason.NEW) is Done.FAILING
+    assert rotated.one(RotationReason.NEW) is RotationResult.FAILING
 
 
 def test_asking_for_a_rotation_mints_before_it_is_due_and_answers(rotated: World) -> None:
     rotated.ask(Action.ROTATE)
-    assert rotated.one(RotationReason.ASKED) is Done.ROTATED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
     assert not any(rotated.store.asked("payments"))
-    assert rotated.one(RotationReason.ASKED) is Done.DROPPED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
 
 
 def test_verify_checks_what_is_in_force_and_mints_nothing(rotated: World) -> None:
     rotated.ask(Action.VERIFY)
-    assert rotated.one(RotationReason.ASKED) is Done.VERIFIED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.VERIFIED
     checked = rotated.verifier.asked[-1]
     assert [login.password.get_secret_value() for login in checked.logins] == ["s3cr3t-1"]
     assert len(rotated.provider.contexts) == 1
@@ -402,17 +402,17 @@ def test_the_index_tells_when_a_person_asked_so_that_clusters_put_back_what_is_m
     assert rotated.entry().asked_at == asked_at
     rotated.verifier.verdict = Verdict.REFUSED
     rotated.ask(Action.VERIFY)
-    assert rotated.one(RotationReason.ASKED) is Done.FAILING
+    assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
     assert rotated.entry().asked_at == asked_at, "a failure brings nothing back"
 
 
 def test_verify_of_a_refused_credential_leads_to_a_new_one(rotated: World) -> None:
     rotated.verifier.verdict = Verdict.REFUSED
     rotated.ask(Action.VERIFY)
-    assert rotated.one(RotationReason.ASKED) is Done.FAILING
+    assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
     rotated.verifier.verdict = Verdict.CAN_PULL
     rotated.clock.time = rotated.entry().next_attempt_at
-    assert rotated.one() is Done.ROTATED
+    assert rotated.one() is RotationResult.ROTATED
 
 
 def test_a_bug_in_a_check_stops_no_other_registry(rotated: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,7 +421,7 @@ def test_a_bug_in_a_check_stops_no_other_registry(rotated: World, monkeypatch: p
 
     rotated.ask(Action.VERIFY)
     monkeypatch.setattr(rotated.verifier, "verify", verify)
-    assert rotated.one(RotationReason.ASKED) is Done.FAILING
+    assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
     assert "hunter2" not in rotated.entry().error
     assert rotated.password() == "s3cr3t-1"
 
@@ -441,7 +441,7 @@ def test_a_credential_that_cannot_be_read_is_destroyed_when_it_ends(
 
 def test_revoke_ends_it_at_the_vendor_in_vault_and_in_the_index(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
-    assert rotated.one(RotationReason.ASKED) is Done.REVOKED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.REVOKED
     assert rotated.provider.revocations == ["token-1"]
     assert rotated.store.credential(PROD) is None
     assert (rotated.entry().state, rotated.entry().version) == (State.REVOKED, 1)
@@ -453,9 +453,9 @@ def test_a_revoked_registry_stays_so_until_a_rotation_is_asked_for(rotated: Worl
     rotated.run(RotationReason.ASKED)
     rotated.clock.tick(hours=24)
     rotated.define(PROD, description="edited")
-    assert rotated.one(RotationReason.EDITED) is Done.DROPPED
+    assert rotated.one(RotationReason.EDITED) is RotationResult.DROPPED
     rotated.ask(Action.ROTATE)
-    assert rotated.one(RotationReason.ASKED) is Done.ROTATED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
     assert (rotated.entry().state, rotated.entry().version) == (State.OK, 2)
 
 
@@ -465,23 +465,23 @@ def test_a_rotation_asked_for_after_a_revoke_is_tried_again_when_it_fails(rotate
     rotated.clock.tick(minutes=1)
     rotated.ask(Action.ROTATE)
     rotated.provider.error = TransientError("503")
-    assert rotated.one(RotationReason.ASKED) is Done.FAILING
+    assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
     assert rotated.entry().state is State.REVOKED
-    assert rotated.one(RotationReason.ASKED) is Done.DROPPED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
     rotated.provider.error = None
     rotated.clock.time = rotated.entry().next_attempt_at
-    assert rotated.one(RotationReason.ASKED) is Done.ROTATED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
 
 
 def test_a_revoke_whose_vendor_is_away_takes_effect_here_and_is_repeated_there(rotated: World) -> None:
     rotated.provider.revoked = TransientError("no route to the vendor")
     rotated.ask(Action.REVOKE)
-    assert rotated.one(RotationReason.ASKED) is Done.REVOKED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.REVOKED
     assert rotated.entry().state is State.REVOKED
-    assert rotated.one(RotationReason.ASKED) is Done.DROPPED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
     rotated.provider.revoked = Revoked.YES
     rotated.clock.time = rotated.entry().next_attempt_at
-    assert rotated.one(RotationReason.ASKED) is Done.REVOKED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.REVOKED
     assert rotated.provider.revocations == ["token-1", "token-1"]
     assert rotated.store.credential(PROD) is None
     assert not any(rotated.store.asked("payments"))
@@ -506,7 +506,7 @@ def test_events_hold_no_secret_and_tell_of_each_outcome(rotated: World) -> None:
 
 def test_an_event_bus_that_is_away_does_not_fail_the_rotation(world: World) -> None:
     world.announcer.error = TransientError("no bus")
-    assert world.one(RotationReason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is RotationResult.ROTATED
     assert world.entry().state is State.OK
 
 
@@ -533,7 +533,7 @@ def test_a_provider_saves_its_slots_under_the_claim(world: World) -> None:
             return super().mint(definition, context)
 
     world.provider = TwoSlots()
-    assert world.one(RotationReason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is RotationResult.ROTATED
     kept = world.store.rotation(PROD).value
     assert (kept.active, kept.pending, kept.claim) == ("a", None, None)
     assert kept.slots["a"]["secret"].get_secret_value() == "n3w"
@@ -542,7 +542,7 @@ def test_a_provider_saves_its_slots_under_the_claim(world: World) -> None:
 def test_a_minted_credential_that_is_too_wide_is_ended_at_the_vendor(rotated: World) -> None:
     rotated.clock.tick(hours=6)
     rotated.verifier.verdict = Verdict.WIDER
-    assert rotated.one(RotationReason.DUE) is Done.FAILING
+    assert rotated.one(RotationReason.DUE) is RotationResult.FAILING
     assert rotated.provider.revocations == ["token-2"], "the one in force is token-1"
     assert rotated.password() == "s3cr3t-1"
 
@@ -562,7 +562,7 @@ def test_a_slot_that_is_refused_is_left_to_its_next_turn(world: World) -> None:
 
     world.provider = OneSlot()
     world.verifier.verdict = Verdict.WIDER
-    assert world.one(RotationReason.NEW) is Done.FAILING
+    assert world.one(RotationReason.NEW) is RotationResult.FAILING
     assert world.provider.revocations == []
 
 
@@ -575,11 +575,11 @@ def test_a_claim_lost_while_slots_are_saved_is_no_failure_of_the_vendor(rotated:
             context.slot_store.write(Slots(states={"a": {"secret": "n3w"}}, active=SlotName.A))
             return super().mint(definition, context)
 
-    others: list[Done] = []
+    others: list[RotationResult] = []
     rotated.clock.tick(hours=6)
     rotated.provider = Slow()
-    assert rotated.one(RotationReason.DUE) is Done.BUSY
-    assert others == [Done.ROTATED]
+    assert rotated.one(RotationReason.DUE) is RotationResult.BUSY
+    assert others == [RotationResult.ROTATED]
     assert rotated.entry().state is State.OK
 
 
@@ -609,10 +609,10 @@ def test_a_vendor_that_hands_out_the_same_token_again_is_not_asked_each_sweep(ro
     left = first.value.expires_at - rotated.clock.tick(hours=6)
     rotated.provider.password = lambda _number: "s3cr3t-1"
     rotated.provider.life = left
-    assert rotated.one() is Done.UNCHANGED
+    assert rotated.one() is RotationResult.UNCHANGED
     assert rotated.entry().version == 1
     rotated.clock.tick(minutes=5)
-    assert rotated.one() is Done.DROPPED
+    assert rotated.one() is RotationResult.DROPPED
 
 
 def test_waits_double_up_to_a_cap_and_differ_by_reference() -> None:
@@ -656,8 +656,8 @@ def test_retry_after_goes_before_the_back_off() -> None:
 def test_what_was_asked_of_a_registry_ends_with_it(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
     rotated.store.remove_definition(PROD)
-    assert rotated.one(RotationReason.DUE) is Done.REMOVED
+    assert rotated.one(RotationReason.DUE) is RotationResult.REMOVED
     assert not any(rotated.store.asked("payments"))
     rotated.ask(Action.REVOKE)
-    assert rotated.one(RotationReason.ASKED) is Done.DROPPED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
     assert not any(rotated.store.asked("payments"))

@@ -9,7 +9,7 @@ from fakes.rotate_world import PROD, World
 
 from regcred.errors import RefusedError, TransientError
 from regcred.registry.interface import Verdict
-from regcred.rotate import Done
+from regcred.rotate import RotationResult
 from regcred.vault.records.declared import Action
 from regcred.work import RotationReason
 
@@ -22,9 +22,9 @@ def failing() -> World:
     world.clock.tick(hours=6)
     world.provider.error = TransientError("the vendor is away")
     for _ in range(2):
-        assert world.one() is Done.FAILING
+        assert world.one() is RotationResult.FAILING
         world.clock.time = world.entry().next_attempt_at
-    assert world.one() is Done.FAILING
+    assert world.one() is RotationResult.FAILING
     return world
 
 
@@ -37,7 +37,7 @@ def test_a_person_s_failing_rotate_neither_adds_to_it_nor_puts_it_off(
     for _ in range(5):
         failing.clock.tick(seconds=5)
         failing.ask(Action.ROTATE)
-        assert failing.one(RotationReason.ASKED) is Done.FAILING
+        assert failing.one(RotationReason.ASKED) is RotationResult.FAILING
     after = failing.entry()
     assert (after.attempts, after.next_attempt_at) == (before.attempts, before.next_attempt_at)
     assert after.error == str(error)
@@ -48,7 +48,7 @@ def test_a_person_s_failing_verify_does_not_either(failing: World) -> None:
     failing.verifier.verdict = Verdict.REFUSED
     failing.clock.tick(seconds=5)
     failing.ask(Action.VERIFY)
-    assert failing.one(RotationReason.ASKED) is Done.FAILING
+    assert failing.one(RotationReason.ASKED) is RotationResult.FAILING
     after = failing.entry()
     assert (after.attempts, after.next_attempt_at) == (before.attempts, before.next_attempt_at)
 
@@ -56,19 +56,19 @@ def test_a_person_s_failing_verify_does_not_either(failing: World) -> None:
 def test_a_changed_definition_that_fails_begins_the_back_off_anew(failing: World) -> None:
     assert failing.entry().attempts == 3
     failing.define(PROD, description="mended, it was thought")
-    assert failing.one(RotationReason.EDITED) is Done.FAILING
+    assert failing.one(RotationReason.EDITED) is RotationResult.FAILING
     assert failing.entry().attempts == 1
 
 
 def test_the_vendor_s_own_wait_holds_also_for_people(failing: World) -> None:
     failing.provider.error = TransientError("slow down", retry_after=timedelta(hours=2))
     failing.ask(Action.ROTATE)
-    assert failing.one(RotationReason.ASKED) is Done.FAILING
+    assert failing.one(RotationReason.ASKED) is RotationResult.FAILING
     assert failing.entry().next_attempt_at >= failing.clock() + timedelta(hours=2)
 
 
 def test_the_schedule_s_own_failures_lengthen_it(failing: World) -> None:
     before = failing.entry()
     failing.clock.time = before.next_attempt_at
-    assert failing.one() is Done.FAILING
+    assert failing.one() is RotationResult.FAILING
     assert failing.entry().attempts == before.attempts + 1

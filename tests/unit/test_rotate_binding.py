@@ -12,7 +12,7 @@ from regcred.errors import RefusedError
 from regcred.registry.binding import bind, check_bound, moves
 from regcred.registry.catalog import definition_model, names
 from regcred.registry.parsing import parse
-from regcred.rotate import Done
+from regcred.rotate import RotationResult
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.work import RotationReason
 
@@ -50,7 +50,7 @@ def entered() -> World:
     policy = ProjectPolicy(hosts=[HOST, EVIL, "*.example.com"])
     world.store.change_project("payments", lambda _: policy)
     world.enter(PROD, username="u", password="s3cr3t")
-    assert world.one(RotationReason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is RotationResult.ROTATED
     return world
 
 
@@ -73,7 +73,7 @@ def test_a_changed_destination_gets_no_secret_and_keeps_the_last_good_credential
     minted = len(entered.provider.contexts)
     write(entered, before | change)
     outcome = entered.run(RotationReason.EDITED)[0]
-    assert (outcome.done, outcome.error_kind) == (Done.FAILING, "refused")
+    assert (outcome.done, outcome.error_kind) == (RotationResult.FAILING, "refused")
     assert f"'{field}' of the definition has become" in outcome.error
     assert "regcred registry set-secret payments/prod" in outcome.error
     assert "s3cr3t" not in outcome.error
@@ -81,13 +81,13 @@ def test_a_changed_destination_gets_no_secret_and_keeps_the_last_good_credential
     assert entered.password() == "s3cr3t-1"
     entered.enter(PROD, username="u", password="s3cr3t", token="t")
     entered.ask(Action.ROTATE)
-    assert entered.one(RotationReason.ASKED) is Done.ROTATED
+    assert entered.one(RotationReason.ASKED) is RotationResult.ROTATED
 
 
 def test_a_revocation_after_such_a_change_sends_nothing_there_either(entered: World) -> None:
     entered.define(PROD, hosts=[EVIL])
     entered.ask(Action.REVOKE)
-    assert entered.one(RotationReason.REVOKE) is Done.REVOKED
+    assert entered.one(RotationReason.REVOKE) is RotationResult.REVOKED
     assert entered.provider.revocations == []
     assert "the vendor did not revoke it" in entered.entry().error
     assert entered.store.credential(PROD) is None
@@ -96,7 +96,7 @@ def test_a_revocation_after_such_a_change_sends_nothing_there_either(entered: Wo
 def test_a_secret_that_says_no_destination_is_sent_nowhere(entered: World) -> None:
     entered.kv.put("upstream/payments/prod", {"username": "u", "password": "s3cr3t"})
     entered.ask(Action.ROTATE)
-    assert entered.one(RotationReason.ASKED) is Done.FAILING
+    assert entered.one(RotationReason.ASKED) is RotationResult.FAILING
     assert "nothing says for which hosts" in entered.entry().error
 
 

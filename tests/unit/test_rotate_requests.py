@@ -9,7 +9,7 @@ import pytest
 from fakes.rotate_world import PROD, World
 
 from regcred.errors import TransientError
-from regcred.rotate import Done
+from regcred.rotate import RotationResult
 from regcred.vault.records.declared import Action
 from regcred.vault.records.index import State
 from regcred.work import RotationReason
@@ -18,7 +18,7 @@ from regcred.work import RotationReason
 @pytest.fixture
 def rotated() -> World:
     world = World()
-    assert world.one(RotationReason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is RotationResult.ROTATED
     return world
 
 
@@ -40,7 +40,7 @@ def test_a_revocation_waits_for_a_rotation_of_its_registry_and_ends_what_that_ma
     rotating.start()
     assert begun.wait(10)
     world.ask(Action.REVOKE)
-    assert world.one(RotationReason.REVOKE) is Done.REVOKED
+    assert world.one(RotationReason.REVOKE) is RotationResult.REVOKED
     assert waited
     assert world.entry().state is State.REVOKED
     assert world.provider.revocations == ["token-1"]
@@ -51,17 +51,17 @@ def test_a_claim_that_is_never_given_back_ends_the_wait_and_the_request_stays(ro
     lease = timedelta(minutes=2)
     store.claim(PROD, store.rotation(PROD), owner="dead", now=rotated.clock(), lease=lease)
     rotated.ask(Action.REVOKE)
-    assert rotated.one(RotationReason.REVOKE) is Done.BUSY
+    assert rotated.one(RotationReason.REVOKE) is RotationResult.BUSY
     assert store.revocation(PROD) is not None
     rotated.clock.tick(minutes=2)
-    assert rotated.one(RotationReason.REVOKE) is Done.REVOKED
+    assert rotated.one(RotationReason.REVOKE) is RotationResult.REVOKED
 
 
 def test_a_rotation_that_was_asked_for_before_a_revocation_ends_with_it(rotated: World) -> None:
     rotated.ask(Action.ROTATE)
     rotated.clock.tick(seconds=1)
     rotated.ask(Action.REVOKE)
-    assert rotated.one(RotationReason.ASKED) is Done.REVOKED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.REVOKED
     assert rotated.store.asked("payments") == ([], [])
 
 
@@ -69,21 +69,21 @@ def test_a_rotation_that_was_asked_for_after_a_revocation_comes_after_it(rotated
     rotated.ask(Action.REVOKE)
     rotated.clock.tick(seconds=1)
     rotated.ask(Action.ROTATE)
-    assert rotated.one(RotationReason.REVOKE) is Done.REVOKED
+    assert rotated.one(RotationReason.REVOKE) is RotationResult.REVOKED
     assert rotated.store.asked("payments") == (["prod"], [])
-    assert rotated.one(RotationReason.ASKED) is Done.ROTATED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
     assert rotated.entry().version == 2
 
 
 def test_a_new_rotation_is_not_revoked_again_where_the_vendor_could_not_be_asked(rotated: World) -> None:
     rotated.provider.revoked = TransientError("the vendor is away")
     rotated.ask(Action.REVOKE)
-    assert rotated.one(RotationReason.REVOKE) is Done.REVOKED
+    assert rotated.one(RotationReason.REVOKE) is RotationResult.REVOKED
     rotated.clock.tick(seconds=1)
     rotated.ask(Action.ROTATE)
-    assert rotated.one(RotationReason.ASKED) is Done.ROTATED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
     rotated.clock.tick(hours=1)
-    assert rotated.one(RotationReason.REVOKE) is Done.DROPPED
+    assert rotated.one(RotationReason.REVOKE) is RotationResult.DROPPED
     assert rotated.entry().state is State.OK
 
 
@@ -97,15 +97,15 @@ def test_a_request_that_cannot_be_read_is_taken_away_and_stops_nothing(
     rotated: World, path: str, document: str
 ) -> None:
     rotated.kv.put(path, {"document": document})
-    assert rotated.one(RotationReason.ASKED) is Done.DROPPED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
     assert rotated.store.asked("payments") == ([], [])
     rotated.clock.tick(hours=6)
     rotated.kv.put(path, {"document": document})
-    assert rotated.one(RotationReason.ASKED) is Done.ROTATED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
     assert rotated.store.asked("payments") == ([], [])
 
 
 def test_a_request_whose_field_is_no_text_is_taken_away(rotated: World) -> None:
     rotated.kv.put("requests/payments/prod", {"document": {"action": "rotate"}})
-    assert rotated.one(RotationReason.ASKED) is Done.DROPPED
+    assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
     assert rotated.store.asked("payments") == ([], [])

@@ -8,7 +8,7 @@ import pytest
 from fakes.rotate_world import HOST, PROD, World
 
 from regcred.registry.interface import Revoked, Verdict
-from regcred.rotate import Done
+from regcred.rotate import RotationResult
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.work import RotationReason
@@ -18,13 +18,13 @@ def rotated(*, life: timedelta | None) -> World:
     """A registry with its first credential."""
     world = World()
     world.provider.life = life
-    assert world.one(RotationReason.NEW) is Done.ROTATED
+    assert world.one(RotationReason.NEW) is RotationResult.ROTATED
     return world
 
 
 def revoke(world: World) -> IndexEntry:
     world.ask(Action.REVOKE)
-    assert world.one(RotationReason.ASKED) is Done.REVOKED
+    assert world.one(RotationReason.ASKED) is RotationResult.REVOKED
     entry = world.entry()
     assert entry.state is State.REVOKED
     return entry
@@ -105,7 +105,7 @@ def test_a_credential_is_not_tried_by_a_definition_that_names_another_destinatio
     asked = len(world.verifier.asked)
     world.define(PROD, **change)
     world.ask(Action.VERIFY)
-    assert world.one(RotationReason.ASKED) is Done.UNVERIFIED
+    assert world.one(RotationReason.ASKED) is RotationResult.UNVERIFIED
     assert len(world.verifier.asked) == asked
     assert "another destination" in world.entry().answer
 
@@ -115,9 +115,9 @@ def test_a_static_login_whose_destination_changed_is_bound_to_the_new_one() -> N
     world.provider.password = lambda _number: "s3cr3t-1"
     allow(world, OTHER)
     world.define(PROD, realm_hosts=[OTHER])
-    assert world.one(RotationReason.EDITED) is Done.ROTATED
+    assert world.one(RotationReason.EDITED) is RotationResult.ROTATED
     world.ask(Action.VERIFY)
-    assert world.one(RotationReason.ASKED) is Done.VERIFIED
+    assert world.one(RotationReason.ASKED) is RotationResult.VERIFIED
 
 
 def test_a_refused_credential_is_discarded_with_its_secret_even_without_an_id() -> None:
@@ -133,5 +133,5 @@ def test_a_revocation_says_until_when_pull_tokens_that_were_fetched_before_work(
     changed = Definition.model_validate({"provider": "harbor", "host": HOST, "harbor_project": "team"})
     world.store.write_definition(PROD, changed, cas=world.store.definition_version(PROD))
     world.enter(PROD, username="admin", password="secret")
-    assert world.one(RotationReason.EDITED) is Done.ROTATED
+    assert world.one(RotationReason.EDITED) is RotationResult.ROTATED
     assert "pull tokens that were fetched before work until 2026-11-24T12:30" in revoke(world).error

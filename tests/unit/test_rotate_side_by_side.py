@@ -14,7 +14,7 @@ from regcred.errors import TransientError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
-from regcred.rotate import Done, context
+from regcred.rotate import RotationResult, context
 from regcred.vault.records.paths import registry_path
 from regcred.work import RotationMessage, RotationReason
 
@@ -68,14 +68,16 @@ def test_a_definition_that_trips_a_bug_stops_no_other_registry(
 
     monkeypatch.setattr(context, "parse", trip)
     report = world.verb.run(BOTH, owner="me")
-    assert [outcome.done for outcome in report.outcomes] == [Done.FAILING, Done.ROTATED]
+    assert [outcome.done for outcome in report.outcomes] == [RotationResult.FAILING, RotationResult.ROTATED]
     assert "s3cr3t" not in world.entry("other").error
 
 
 def test_what_was_done_is_told_though_another_registry_could_not_be_read(world: World) -> None:
     world.kv.faults["read", registry_path(OTHER)] = TransientError("timeout")
     report = world.verb.run(BOTH, owner="me")
-    assert [(outcome.reference, outcome.done) for outcome in report.outcomes] == [(PROD, Done.ROTATED)]
+    assert [(outcome.reference, outcome.done) for outcome in report.outcomes] == [
+        (PROD, RotationResult.ROTATED)
+    ]
     assert [str(error) for error in report.errors] == ["timeout"]
 
 
@@ -86,7 +88,7 @@ def test_an_index_that_cannot_be_written_is_told_and_repaired_by_the_next_delive
     world.kv.faults.clear()
     world.clock.tick(minutes=6)
     again = world.verb.run(BOTH, owner="you")
-    assert [outcome.done for outcome in again.outcomes] == [Done.REPAIRED, Done.REPAIRED]
+    assert [outcome.done for outcome in again.outcomes] == [RotationResult.REPAIRED, RotationResult.REPAIRED]
 
 
 def test_no_more_than_twenty_begin_at_a_vendor_in_any_second() -> None:

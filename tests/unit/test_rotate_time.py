@@ -11,7 +11,7 @@ from fakes.rotate_world import PROD, World
 
 from regcred.errors import TransientError
 from regcred.registry import limits
-from regcred.rotate import RESERVE, Done
+from regcred.rotate import RESERVE, RotationResult
 from regcred.rotate.batch import CLAIM_PATIENCE, VENDOR_TIME
 from regcred.rotate.trial import PAST_THE_END
 from regcred.settings import RotateSettings
@@ -36,7 +36,7 @@ def timeout() -> timedelta:
     return timedelta(seconds=function.get("Timeout", template["Globals"]["Function"]["Timeout"]))
 
 
-def run(world: World, *, left: timedelta) -> Done:
+def run(world: World, *, left: timedelta) -> RotationResult:
     """One registry, begun with some time left until no other would be begun."""
     message = RotationMessage(project="payments", registries={"prod": RotationReason.NEW})
     (outcome,) = world.verb.run(message, owner="me", until=world.clock() + left).outcomes
@@ -64,7 +64,7 @@ def test_all_calls_of_vendors_end_before_the_time_for_writing_begins(left: float
             seen.append(budget.seconds)
 
     world.provider.meanwhile = call
-    assert run(world, left=timedelta(seconds=left)) is Done.ROTATED
+    assert run(world, left=timedelta(seconds=left)) is RotationResult.ROTATED
     assert most - 1 < seen[0] <= most
 
 
@@ -84,7 +84,7 @@ def test_a_registry_that_waited_for_its_place_until_no_time_was_left_does_not_co
         return original(vendor)
 
     bounds._delay = long  # type: ignore[method-assign]
-    assert run(world, left=timedelta(seconds=35)) is Done.BUSY
+    assert run(world, left=timedelta(seconds=35)) is RotationResult.BUSY
     assert world.provider.contexts == []
     rotation = world.store.rotation(PROD)
     assert rotation.value.claim is None

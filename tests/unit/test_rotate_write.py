@@ -6,7 +6,7 @@ from fakes.rotate_world import World
 
 from regcred.errors import MalformedError
 from regcred.reference import Reference
-from regcred.rotate import Done
+from regcred.rotate import RotationResult
 from regcred.vault.records.index import State
 from regcred.work import RotationReason
 
@@ -16,10 +16,10 @@ def test_it_is_told_once_and_backed_off_from_while_others_go_on() -> None:
     world.define(Reference("payments", "large"))
     world.kv.faults["write", "credentials/payments/large"] = MalformedError("the document is too large")
 
-    def done() -> list[Done]:
+    def done() -> list[RotationResult]:
         return [outcome.done for outcome in world.run(RotationReason.NEW, "large", "prod")]
 
-    assert done() == [Done.FAILING, Done.ROTATED]
+    assert done() == [RotationResult.FAILING, RotationResult.ROTATED]
     assert world.entry("large").state is State.FAILING
     assert "too large" in world.entry("large").error
-    assert done() == [Done.DROPPED, Done.DROPPED]
+    assert done() == [RotationResult.DROPPED, RotationResult.DROPPED]

@@ -8,7 +8,7 @@ import pytest
 
 from regcred.errors import MalformedError
 from regcred.token.access import Standing, may, of_groups, of_project
-from regcred.token.scope import SCOPES_MAX, Access, intersect, parse_scopes
+from regcred.token.scope import SCOPES_MAX, ResourceActions, intersect, parse_scopes
 
 COMMUNITY = ("community", "library")
 
@@ -108,5 +108,5 @@ def test_a_name_with_a_port_keeps_its_port() -> None:
 
 
 def test_an_access_is_written_as_the_specification_has_it() -> None:
-    access = Access("repository", "payments/web", frozenset({"push", "pull"}))
+    access = ResourceActions("repository", "payments/web", frozenset({"push", "pull"}))
     assert access.claim() == {"type": "repository", "name": "payments/web", "actions": ["pull", "push"]}

@@ -16,7 +16,7 @@ from regcred.vault.platform.declaration import (
     default_directory,
     load,
 )
-from regcred.vault.platform.plan import Verb, desired, desired_project, plan
+from regcred.vault.platform.plan import ChangeKind, desired, desired_project, plan
 from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.platform.server import PlatformServer
 
@@ -39,7 +39,7 @@ def test_a_plan_from_nothing_makes_all_in_an_order_that_works(platform: Platform
     wanted = desired(platform, {"payments": ["edge"]})
     actions = plan({}, wanted)
     assert {action.resource for action in actions} == set(wanted)
-    assert {action.verb for action in actions} == {Verb.CREATE}
+    assert {action.verb for action in actions} == {ChangeKind.CREATE}
     kinds = [action.resource.kind for action in actions]
     assert kinds == sorted(kinds, key=list(ResourceKind).index)
     assert kinds.index(ResourceKind.POLICY) < kinds.index(ResourceKind.GROUP)
@@ -271,7 +271,7 @@ def test_a_value_that_nobody_declared_is_found_and_reset(
     """Whoever sets sts_endpoint decides who is rotate."""
     wanted = desired(platform, {})
     [action] = plan({**wanted, resource: {**held, name: value}}, wanted)
-    assert (action.verb, action.resource, action.changed) == (Verb.UPDATE, resource, (name,))
+    assert (action.verb, action.resource, action.changed) == (ChangeKind.UPDATE, resource, (name,))
     assert not action.values[name]
     assert plan({**wanted, resource: {**held, **action.values}}, wanted) == []
 

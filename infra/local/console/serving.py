@@ -14,12 +14,17 @@ from datetime import timedelta
 import trustme
 import uvicorn
 
-from regcred.console.interface import Kind, Method, SealingKeys, Settings, Ticket, never_nudge
+from regcred.console.interface import ConsoleOptions, Method, SealingKeys, SignInKind, Ticket, never_nudge
 from regcred.console.seal import FixedKeys
 from regcred.vault.http import Server
 from regcred.wiring.console import PATIENCE, application
 
-METHODS = (Method(Kind.OIDC, role="console"), Method(Kind.USERPASS), Method(Kind.LDAP), Method(Kind.TOKEN))
+METHODS = (
+    Method(SignInKind.OIDC, role="console"),
+    Method(SignInKind.USERPASS),
+    Method(SignInKind.LDAP),
+    Method(SignInKind.TOKEN),
+)
 
 
 @dataclass
@@ -67,7 +72,7 @@ def served(
     listening = socket.create_server(("127.0.0.1", port))
     scheme = "https" if tls else "http"
     origin = f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
-    settings = Settings(
+    settings = ConsoleOptions(
         methods=methods,
         origin=origin,
         local=not tls,

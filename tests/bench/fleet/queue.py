@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from bench.fleet.time import START, SWEEP, Clock
-from regcred.dispatch import Envelope
+from regcred.dispatch import QueuedMessage
 
 VISIBILITY = timedelta(minutes=6)
 RECEIVES = 3
@@ -24,11 +24,11 @@ class Queue:
     rng: random.Random
     lost: float
     doubled: float
-    waiting: dict[str, list[Envelope]] = field(default_factory=lambda: defaultdict(list))
+    waiting: dict[str, list[QueuedMessage]] = field(default_factory=lambda: defaultdict(list))
     seen: dict[str, datetime] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def send(self, messages: Sequence[Envelope]) -> None:
+    def send(self, messages: Sequence[QueuedMessage]) -> None:
         now = self.clock()
         for envelope in messages:
             self.counts["sent"] += 1

@@ -21,7 +21,7 @@ from bench.fleet.vendors import KINDS, Vendors
 from regcred.dispatch import Dispatch, Sweep
 from regcred.errors import RegcredError
 from regcred.reference import Reference
-from regcred.rotate import Done, Rotate
+from regcred.rotate import Rotate, RotationResult
 from regcred.vault.records.declared import Definition, ProjectPolicy
 from regcred.vault.records.index import Index, IndexEntry
 from regcred.vault.records.paths import index_path
@@ -163,7 +163,7 @@ class Fleet:
             self.hidden[project] = begins + VISIBILITY
             return begins + timedelta(seconds=1)
         self.queue.waiting[project].pop(0)
-        self.rotations += sum(outcome.done is Done.ROTATED for outcome in report.outcomes)
+        self.rotations += sum(outcome.done is RotationResult.ROTATED for outcome in report.outcomes)
         names = envelope.message.registries
         slowest = max(KINDS[self.vendors.account[Reference(project, name)][0]].latency for name in names)
         return begins + slowest * (1 + len(names) // 8) + timedelta(milliseconds=100)

@@ -220,7 +220,7 @@ image = st.tuples(
 
 @settings(deadline=None, max_examples=600)
 @given(
-    keys=st.lists(key, min_size=1, max_size=4, unique_by=lambda text: str(image_name.Key.parse(text))),
+    keys=st.lists(key, min_size=1, max_size=4, unique_by=lambda text: str(image_name.AuthKey.parse(text))),
     image=image,
 )
 def test_our_own_matching_is_the_kubelets(kubelet: Kubelet, keys: list[str], image: str) -> None:

@@ -23,7 +23,7 @@ from regcred.registry.catalog import provider_for
 from regcred.registry.interface import Identity
 from regcred.registry.parsing import parse
 from regcred.registry.verify import RegistryVerifier
-from regcred.rotate import Done, Rotate
+from regcred.rotate import Rotate, RotationResult
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import State
 from regcred.vault.store import Store
@@ -62,12 +62,12 @@ class World:
         self.store.write_upstream(REFERENCE, upstream, bound_to=bind(definition), cas=0)
         self.store.write_definition(REFERENCE, Definition.model_validate(vendor.definition), cas=0)
 
-    def run(self, reason: RotationReason = RotationReason.DUE) -> Done:
+    def run(self, reason: RotationReason = RotationReason.DUE) -> RotationResult:
         report = self.verb.run(RotationMessage(project="payments", registries={"main": reason}), owner="me")
         report.check()
         return report.outcomes[0].done
 
-    def due(self) -> Done:
+    def due(self) -> RotationResult:
         """The next rotation, when its time has come."""
         entry = self.entry
         when: datetime | None = entry.next_attempt_at if entry.state is State.FAILING else entry.refresh_at
@@ -97,9 +97,9 @@ def world(request: pytest.FixtureRequest, network: Network, aws: Aws) -> World:
 
 
 def test_rotations_take_turns_through_vaults_documents(world: World) -> None:
-    assert world.run(RotationReason.NEW) is Done.ROTATED, world.entry.error
+    assert world.run(RotationReason.NEW) is RotationResult.ROTATED, world.entry.error
     for version in (2, 3, 4):
-        assert world.due() is Done.ROTATED, world.entry.error
+        assert world.due() is RotationResult.ROTATED, world.entry.error
         assert (world.entry.state, world.entry.version, world.entry.verified) == (State.OK, version, "yes")
         assert world.accepted()
     if isinstance(world.vendor, TokenKeeper):
@@ -112,9 +112,9 @@ def test_a_vendor_that_fails_keeps_what_is_in_force_and_leaves_nothing(
     world.run(RotationReason.NEW)
     for _ in range(3):
         network.fail(world.vendor.calls, status(503), times=1)
-        assert world.due() is Done.FAILING
+        assert world.due() is RotationResult.FAILING
         assert world.accepted()
-    assert world.due() is Done.ROTATED, world.entry.error
+    assert world.due() is RotationResult.ROTATED, world.entry.error
     assert world.accepted()
     if isinstance(world.vendor, TokenKeeper):
         assert len(world.vendor.kept) <= 2
@@ -123,7 +123,7 @@ def test_a_vendor_that_fails_keeps_what_is_in_force_and_leaves_nothing(
 def test_what_may_push_is_not_written_and_the_last_good_one_stays(world: World) -> None:
     world.run(RotationReason.NEW)
     world.vendor.widen()
-    assert world.due() is Done.FAILING
+    assert world.due() is RotationResult.FAILING
     assert "push" in world.entry.error
     assert world.entry.version == 1
     assert world.accepted()
@@ -137,9 +137,9 @@ def test_a_turn_that_is_asked_for_too_soon_is_no_failure(world: World) -> None:
     world.ask(Action.ROTATE)
     soon = world.run(RotationReason.ASKED)
     if isinstance(world.vendor, TokenKeeper):
-        assert soon is Done.ROTATED
+        assert soon is RotationResult.ROTATED
         return
-    assert soon is Done.TOO_SOON
+    assert soon is RotationResult.TOO_SOON
     assert (world.entry.state, world.entry.version, world.entry.error) == (State.OK, version, "")
     assert "its other password is 3 minutes old" in world.entry.answer
     assert "ask again in 7 minutes" in world.entry.answer
@@ -148,7 +148,7 @@ def test_a_turn_that_is_asked_for_too_soon_is_no_failure(world: World) -> None:
     assert world.accepted()
     world.vendor.clock.advance(timedelta(minutes=7))
     world.ask(Action.ROTATE)
-    assert world.run(RotationReason.ASKED) is Done.ROTATED
+    assert world.run(RotationReason.ASKED) is RotationResult.ROTATED
     assert (world.entry.state, world.entry.version, world.entry.answer) == (State.OK, version + 1, "")
 
 
@@ -160,10 +160,10 @@ def test_an_edited_definition_is_acted_on_by_itself_once_its_turn_may_come(world
     edited = Definition.model_validate({**world.vendor.definition, "description": "new"})
     world.store.write_definition(REFERENCE, edited, cas=1)
     if not isinstance(world.vendor, TokenKeeper):
-        assert world.run(RotationReason.EDITED) is Done.TOO_SOON
+        assert world.run(RotationReason.EDITED) is RotationResult.TOO_SOON
         assert world.entry == before
         world.vendor.clock.advance(timedelta(minutes=7))
-    assert world.run(RotationReason.EDITED) is Done.ROTATED
+    assert world.run(RotationReason.EDITED) is RotationResult.ROTATED
     assert world.entry.definition_version == 2
 
 
@@ -173,13 +173,13 @@ def test_revoking_ends_all_upstream_and_a_rotation_starts_anew(world: World) -> 
     before = world.store.credential(REFERENCE)
     assert before is not None
     world.ask(Action.REVOKE)
-    assert world.run(RotationReason.ASKED) is Done.REVOKED
+    assert world.run(RotationReason.ASKED) is RotationResult.REVOKED
     check = world.vendor.check
     assert check("", before.value.username, before.value.password.get_secret_value()) is None
     if isinstance(world.vendor, TokenKeeper):
         assert world.vendor.kept == {}
     world.ask(Action.ROTATE)
-    assert world.run(RotationReason.ASKED) is Done.ROTATED, world.entry.error
+    assert world.run(RotationReason.ASKED) is RotationResult.ROTATED, world.entry.error
     assert world.accepted()
 
 
@@ -203,9 +203,9 @@ def test_a_vendor_that_knows_a_new_credential_seconds_later_is_asked_again(
     vendor: type[Vendor], network: Network, aws: Aws
 ) -> None:
     world = World(late(vendor, 3)(network, aws))
-    assert world.run(RotationReason.NEW) is Done.ROTATED, world.entry.error
+    assert world.run(RotationReason.NEW) is RotationResult.ROTATED, world.entry.error
     for _ in range(3):
-        assert world.due() is Done.ROTATED, world.entry.error
+        assert world.due() is RotationResult.ROTATED, world.entry.error
         assert world.accepted()
     if isinstance(world.vendor, TokenKeeper):
         assert len(world.vendor.kept) <= 2
@@ -217,9 +217,9 @@ def test_a_vendor_that_never_knows_it_is_asked_for_some_seconds_and_keeps_no_orp
 ) -> None:
     world = World(late(vendor, 3_600)(network, aws))
     before = world.now()
-    assert world.run(RotationReason.NEW) is Done.FAILING
+    assert world.run(RotationReason.NEW) is RotationResult.FAILING
     assert timedelta(seconds=5) <= world.now() - before <= timedelta(seconds=20)
     for _ in range(5):
-        assert world.due() is Done.FAILING
+        assert world.due() is RotationResult.FAILING
     assert isinstance(world.vendor, TokenKeeper)
     assert len(world.vendor.kept) <= 2

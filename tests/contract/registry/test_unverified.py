@@ -21,7 +21,7 @@ from regcred.registry.binding import bind
 from regcred.registry.catalog import provider_for
 from regcred.registry.parsing import parse
 from regcred.registry.verify import RegistryVerifier
-from regcred.rotate import Done, Outcome, Rotate
+from regcred.rotate import Outcome, Rotate, RotationResult
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
@@ -128,7 +128,7 @@ class World:
         report.check()
         return report.outcomes[0]
 
-    def ask(self, action: Action) -> Done:
+    def ask(self, action: Action) -> RotationResult:
         self.store.ask(PROD, Request(action=action, asked_at=self.clock()))
         return self.run(RotationReason.ASKED).done
 
@@ -163,7 +163,7 @@ def test_a_first_credential_that_could_not_be_tried_fails_and_says_why(case: str
     with server(reply) as host:
         world = World(host)
         outcome = world.run(RotationReason.NEW)
-    assert (outcome.done, outcome.error_kind) == (Done.FAILING, "unverified")
+    assert (outcome.done, outcome.error_kind) == (RotationResult.FAILING, "unverified")
     assert world.entry.state is State.FAILING
     assert reason in world.entry.error
     assert "allow_unverified" in world.entry.error
@@ -173,7 +173,7 @@ def test_a_first_credential_that_could_not_be_tried_fails_and_says_why(case: str
 
 def test_a_host_that_does_not_exist_fails_and_says_so() -> None:
     world = World("no-such-host.invalid")
-    assert world.run(RotationReason.NEW).done is Done.FAILING
+    assert world.run(RotationReason.NEW).done is RotationResult.FAILING
     assert "no-such-host.invalid" in world.entry.error
     assert world.store.credential(PROD) is None
 
@@ -183,7 +183,7 @@ def test_who_allows_it_gets_an_unverified_credential_with_the_reason(case: str) 
     reply, reason = CASES[case]
     with server(reply) as host:
         world = World(host, allow_unverified=True)
-        assert world.run(RotationReason.NEW).done is Done.ROTATED
+        assert world.run(RotationReason.NEW).done is RotationResult.ROTATED
     assert (world.entry.state, world.entry.told) == (State.OK, "unverified")
     assert reason in world.entry.unverified
 
@@ -192,21 +192,21 @@ def test_it_is_tried_again_and_in_force_once_the_registry_answers() -> None:
     switch = Switch(CASES["broken"][0])
     with server(switch) as host:
         world = World(host)
-        assert world.run(RotationReason.NEW).done is Done.FAILING
+        assert world.run(RotationReason.NEW).done is RotationResult.FAILING
         switch.reply = registry
         world.clock.time = world.entry.next_attempt_at
-        assert world.run(RotationReason.DUE).done is Done.ROTATED
+        assert world.run(RotationReason.DUE).done is RotationResult.ROTATED
     assert (world.entry.told, world.entry.verified, world.entry.unverified) == ("ok", "login", "")
 
 
 def test_a_definition_that_is_pointed_elsewhere_keeps_the_last_good_credential() -> None:
     with server(registry) as host, server(CASES["not-found"][0]) as wrong:
         world = World(host)
-        assert world.run(RotationReason.NEW).done is Done.ROTATED
+        assert world.run(RotationReason.NEW).done is RotationResult.ROTATED
         world.define(wrong)
         world.write(PASSWORD)
         for _ in range(3):
-            assert world.run(RotationReason.EDITED).done is Done.FAILING
+            assert world.run(RotationReason.EDITED).done is RotationResult.FAILING
             world.clock.time = world.entry.next_attempt_at
         stored = world.store.credential(PROD)
         assert stored
@@ -217,10 +217,10 @@ def test_a_new_password_that_could_not_be_tried_does_not_replace_the_good_one() 
     switch = Switch(registry)
     with server(switch) as host:
         world = World(host)
-        assert world.run(RotationReason.NEW).done is Done.ROTATED
+        assert world.run(RotationReason.NEW).done is RotationResult.ROTATED
         switch.reply = CASES["throttled"][0]
         world.write("another")
-        assert world.ask(Action.ROTATE) is Done.FAILING
+        assert world.ask(Action.ROTATE) is RotationResult.FAILING
         stored = world.store.credential(PROD)
         assert stored
         assert stored.value.password.get_secret_value() == PASSWORD
@@ -234,13 +234,13 @@ def test_a_check_that_shows_nothing_takes_nothing_back_and_is_answered(case: str
         world.run(RotationReason.NEW)
         switch.reply, reason = CASES[case]
         world.clock.tick(hours=12)
-        assert world.run(RotationReason.CHECK).done is Done.UNCHANGED
+        assert world.run(RotationReason.CHECK).done is RotationResult.UNCHANGED
         assert world.entry.told == "ok"
-        assert world.ask(Action.VERIFY) is Done.UNVERIFIED
+        assert world.ask(Action.VERIFY) is RotationResult.UNVERIFIED
         assert world.entry.told == "ok"
         assert reason in world.entry.answer
         switch.reply = registry
-        assert world.ask(Action.VERIFY) is Done.VERIFIED
+        assert world.ask(Action.VERIFY) is RotationResult.VERIFIED
         assert world.entry.answer == ""
 
 

@@ -31,7 +31,7 @@ from regcred.registry.interface import IssuedCredential, Revoked, Verdict
 from regcred.registry.parsing import parse
 from regcred.registry.transport import Basic, Bearer
 from regcred.registry.trust import Asker
-from regcred.rotate import Done
+from regcred.rotate import RotationResult
 from regcred.vault.records.declared import Action, Definition
 from regcred.work import RotationReason
 
@@ -272,9 +272,9 @@ class Moved(World):
     def __init__(self, vendor: Vendor) -> None:
         super().__init__(vendor)
         self._write({**vendor.definition, **MOVES[type(vendor)][0]})
-        assert self.run(RotationReason.NEW) is Done.ROTATED, self.entry.error
+        assert self.run(RotationReason.NEW) is RotationResult.ROTATED, self.entry.error
         for _ in range(2):
-            assert self.due() is Done.ROTATED, self.entry.error
+            assert self.due() is RotationResult.ROTATED, self.entry.error
         self.vendor.clock.advance(timedelta(hours=1))
         self.old = set(vendor.kept)
         self._write(dict(vendor.definition))
@@ -300,11 +300,11 @@ def test_tokens_at_the_old_place_end_once_clusters_have_the_new_one(moved: Moved
     assert len(moved.old) == 2
     in_force = moved.store.credential(Reference("payments", "main"))
     assert in_force is not None
-    assert moved.run(RotationReason.EDITED) is Done.ROTATED, moved.entry.error
+    assert moved.run(RotationReason.EDITED) is RotationResult.ROTATED, moved.entry.error
     assert in_force.value.revocation_id in moved.vendor.kept, "clusters still use it"
     moved.vendor.clock.advance(timedelta(minutes=2))
     moved.ask(Action.ROTATE)
-    assert moved.run(RotationReason.ASKED) is Done.ROTATED
+    assert moved.run(RotationReason.ASKED) is RotationResult.ROTATED
     assert in_force.value.revocation_id in moved.vendor.kept, "clusters may still use it"
     for _ in range(2):
         moved.due()
@@ -313,16 +313,16 @@ def test_tokens_at_the_old_place_end_once_clusters_have_the_new_one(moved: Moved
 
 
 def test_revoking_after_a_move_ends_the_tokens_at_both_places(moved: Moved) -> None:
-    assert moved.run(RotationReason.EDITED) is Done.ROTATED, moved.entry.error
+    assert moved.run(RotationReason.EDITED) is RotationResult.ROTATED, moved.entry.error
     moved.ask(Action.REVOKE)
-    assert moved.run(RotationReason.ASKED) is Done.REVOKED
+    assert moved.run(RotationReason.ASKED) is RotationResult.REVOKED
     assert moved.vendor.kept == {}
 
 
 def test_an_old_place_that_refuses_stops_no_rotation_and_is_tried_again(
     moved: Moved, network: Network
 ) -> None:
-    assert moved.run(RotationReason.EDITED) is Done.ROTATED
+    assert moved.run(RotationReason.EDITED) is RotationResult.ROTATED
     in_turn = moved.vendor.kept.keys() & moved.old
     answer = network.answer
 

@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from regcred.declare import export, files
-from regcred.declare.apply import Applier, Done
+from regcred.declare.apply import AppliedPlan, PlanApplier
 from regcred.declare.live import look
-from regcred.declare.plan import Plan, Terms, plan
+from regcred.declare.plan import DeclarationPlan, Terms, plan
 from regcred.errors import RefusedError
 from regcred.reference import Reference
 from regcred.vault.platform import ensure_project
@@ -40,13 +40,13 @@ secretFrom: {stdin: true}
 NEXUS = Reference("payments", "declared")
 
 
-def compared(store: Store, text: str, *, prune: bool = False) -> Plan:
+def compared(store: Store, text: str, *, prune: bool = False) -> DeclarationPlan:
     wanted = files.items([("fleet.yaml", text)]) if text else {}
     live = look(store, wanted, everything=prune, projects=["payments"])
     return plan(wanted, live, Terms(owner="shop", prune=prune))
 
 
-def applied(real: Real, token: str, text: str, *, prune: bool = False) -> Done:
+def applied(real: Real, token: str, text: str, *, prune: bool = False) -> AppliedPlan:
     store = Store(real.as_token(token))
     found = compared(store, text, prune=prune)
     assert found.problems == ()
@@ -60,7 +60,7 @@ def applied(real: Real, token: str, text: str, *, prune: bool = False) -> Done:
     def ensure(project: str) -> None:
         ensure_project(client, real.platform, project)
 
-    applier = Applier(store, secrets=secrets, now=lambda: datetime.now(UTC), ensure=ensure)
+    applier = PlanApplier(store, secrets=secrets, now=lambda: datetime.now(UTC), ensure=ensure)
     return applier.run(found)
 
 

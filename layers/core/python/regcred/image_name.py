@@ -62,7 +62,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class AuthKey:
     """A key of the ``auths`` map as the kubelet reads it."""
 
     host: str
@@ -71,7 +71,7 @@ class Key:
     """A plain prefix of ``/`` and the repository, or empty for the whole host."""
 
     @classmethod
-    def parse(cls, text: str) -> Key:
+    def parse(cls, text: str) -> AuthKey:
         """Read a key: a scheme, a path of the API (``/v1/``, ``/v2/``) and a lone ``/`` at the end do not count."""
         bare = text.removeprefix("https://").removeprefix("http://")
         host, slash, rest = bare.partition("?")[0].partition("#")[0].partition("/")
@@ -121,8 +121,8 @@ def tried(keys: Iterable[str], image: str) -> list[str]:
         image: An image's name as it stands in a Pod.
     """
     name = parse(image)
-    known = [(str(Key.parse(text)), text) for text in keys]
-    hits = [(normal, text) for normal, text in known if Key.parse(text).matches(name)]
+    known = [(str(AuthKey.parse(text)), text) for text in keys]
+    hits = [(normal, text) for normal, text in known if AuthKey.parse(text).matches(name)]
     if hits:
         return [text for _, text in sorted(hits, key=lambda hit: hit[0], reverse=True)]
     # A host without a dot and a port (localhost) also counts as Docker Hub there.

@@ -129,7 +129,7 @@ class RotateSettings(Settings):
         return timedelta(seconds=self.lease_seconds)
 
 
-class TokenSettings(Settings):
+class TokenServerSettings(Settings):
     """The settings of the token server of the system registry."""
 
     vault_role: str = "token"

@@ -13,7 +13,7 @@ import hvac
 from hvac.exceptions import InvalidPath
 from pydantic import SecretStr
 
-from regcred.console.interface import Group, Method, Who
+from regcred.console.interface import Method, ProjectGroup, Who
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.vault.http import Server, VaultSession, client
 from regcred.vault.kv2 import VaultKeyValue, utc_now
@@ -84,7 +84,7 @@ class ConsoleVault:
 
 
 class VaultAccess:
-    """:class:`regcred.console.interface.Access` over HTTP."""
+    """:class:`regcred.console.interface.ConsoleAccess` over HTTP."""
 
     def __init__(self, vault: hvac.Client, mount: str) -> None:
         self._vault = vault
@@ -131,7 +131,7 @@ class VaultAccess:
         data = _data(answer)
         return {path: frozenset(map(str, data.get(name) or ())) for name, path in full.items()}
 
-    def groups(self, project: str) -> Sequence[Group]:
+    def groups(self, project: str) -> Sequence[ProjectGroup]:
         """See :class:`Access`."""
         found = []
         for name in (f"regcred-admins-{project}", f"regcred-readers-{project}"):
@@ -141,7 +141,7 @@ class VaultAccess:
                 continue  # the group does not exist, or the token may not read it
             names = self._entity_names() if data.get("member_entity_ids") else {}
             members = [names.get(one, one) for one in data.get("member_entity_ids") or ()]
-            found.append(Group(name, sorted(members), sorted(data.get("member_group_ids") or ())))
+            found.append(ProjectGroup(name, sorted(members), sorted(data.get("member_group_ids") or ())))
         return found
 
     def _entity_names(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ import jwt
 
 from regcred.errors import RefusedError
 from regcred.registry import transport
-from regcred.token.interface import Identity
+from regcred.token.interface import TokenIdentity
 from regcred.vault.records.system import SystemConfig, TrustedIssuer
 
 ALGORITHMS = ["RS256", "ES384"]
@@ -39,7 +39,7 @@ class IdentityTokens:
     _fetched: dict[str, tuple[float, Mapping[str, Any]]] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
-    def subject(self, token: str, config: SystemConfig, *, audience: str) -> Identity:
+    def subject(self, token: str, config: SystemConfig, *, audience: str) -> TokenIdentity:
         """See :class:`Issuers`."""
         trusted = self._issuer(token, config)
         try:
@@ -60,7 +60,7 @@ class IdentityTokens:
             ) from None
         if claims["exp"] - claims["iat"] > LONGEST_SECONDS:
             raise RefusedError(f"the identity token lives longer than {LONGEST_SECONDS} seconds")
-        return Identity(trusted.issuer, str(claims["sub"]), float(claims["exp"]))
+        return TokenIdentity(trusted.issuer, str(claims["sub"]), float(claims["exp"]))
 
     def _issuer(self, token: str, config: SystemConfig) -> TrustedIssuer:
         if len(token) > TOKEN_MAX:

@@ -14,7 +14,7 @@ from regcred.registry import aws
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-    from regcred.dispatch import Envelope
+    from regcred.dispatch import QueuedMessage
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class SqsQueue:
         client: SQSClient = own_client("sqs")
         return client
 
-    def send(self, messages: Sequence[Envelope]) -> None:
+    def send(self, messages: Sequence[QueuedMessage]) -> None:
         """See :class:`Queue`."""
         failed = sum(self._send(part) for part in batches(messages))
         if failed:
@@ -36,7 +36,7 @@ class SqsQueue:
                 f"SQS did not take {failed} of {len(messages)} messages; the next sweep sends them"
             )
 
-    def _send(self, part: Sequence[Envelope]) -> int:
+    def _send(self, part: Sequence[QueuedMessage]) -> int:
         with aws.translated("sending to the queue", remedy="allow the function's role sqs:SendMessage"):
             answer = self._client.send_message_batch(
                 QueueUrl=self.url,

@@ -12,7 +12,7 @@ from regcred import __version__
 from regcred.cli.failures import ExitCode, describe
 from regcred.cli.groups import Lazy, Root
 from regcred.cli.output import say, write
-from regcred.cli.session import Session
+from regcred.cli.session import CliSession
 
 EPILOG = """\b
 First steps (README.md has all of them):
@@ -105,7 +105,7 @@ def app() -> App:
     )
 
 
-def run(args: Sequence[str], session: Session | None = None) -> int:
+def run(args: Sequence[str], session: CliSession | None = None) -> int:
     """Run one command line.
 
     Args:
@@ -117,7 +117,7 @@ def run(args: Sequence[str], session: Session | None = None) -> int:
     """
     try:
         root = app()
-        with root.make_context("regcred", list(args), obj=session or Session()) as context:
+        with root.make_context("regcred", list(args), obj=session or CliSession()) as context:
             root.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as done:

@@ -12,7 +12,7 @@ from typing import Any
 from regcred.cli import lookup
 from regcred.cli.failures import Failed
 from regcred.cli.output import print_json, say, time_text, write
-from regcred.cli.session import Session
+from regcred.cli.session import CliSession
 from regcred.credential import Verified
 from regcred.errors import ConflictError, RefusedError, TransientError
 from regcred.reference import Reference
@@ -31,7 +31,7 @@ TELL_EVERY = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SentRequest:
     """A request that was written, and the earlier index entry."""
 
     reference: Reference
@@ -41,7 +41,7 @@ class Asked:
     """Whether dispatch was notified, so that it does not wait for its next interval."""
 
 
-def ask(session: Session, reference: Reference, action: Action, *, nudge: bool = True) -> Asked:
+def ask(session: CliSession, reference: Reference, action: Action, *, nudge: bool = True) -> SentRequest:
     """Write a request, and notify dispatch if the environment names its event bus.
 
     Raises:
@@ -53,10 +53,10 @@ def ask(session: Session, reference: Reference, action: Action, *, nudge: bool =
     before = lookup.index(store, reference.project).registries.get(reference.registry)
     request = Request(action=action, asked_at=session.now())
     store.ask(reference, request)
-    return Asked(reference, request, before, nudged=nudge and session.nudge(reference.project))
+    return SentRequest(reference, request, before, nudged=nudge and session.nudge(reference.project))
 
 
-def wait(session: Session, asked: Asked, patience: timedelta) -> IndexEntry:
+def wait(session: CliSession, asked: SentRequest, patience: timedelta) -> IndexEntry:
     """Wait until the request was handled, and return the new index entry.
 
     If somebody else asks in the meantime, wait for that request: the newest request counts.
@@ -89,24 +89,24 @@ def wait(session: Session, asked: Asked, patience: timedelta) -> IndexEntry:
             session.sleep(EVERY)
 
 
-def _entry(session: Session, asked: Asked) -> IndexEntry | None:
+def _entry(session: CliSession, asked: SentRequest) -> IndexEntry | None:
     return lookup.index(session.store, asked.reference.project).registries.get(asked.reference.registry)
 
 
-def _taken_away(session: Session, asked: Asked) -> bool:
+def _taken_away(session: CliSession, asked: SentRequest) -> bool:
     if asked.request.action is not Action.REVOKE:
         return session.store.request(asked.reference) is None
     return session.store.revocation(asked.reference) is None or _revoked(session, asked)
 
 
-def _revoked(session: Session, asked: Asked) -> bool:
+def _revoked(session: CliSession, asked: SentRequest) -> bool:
     # This request stays while the vendor is unreachable, although the credential has ended everywhere else.
     entry = _entry(session, asked)
     return entry is not None and entry != asked.before and entry.state is State.REVOKED
 
 
 @contextmanager
-def _progress(asked: Asked, started: datetime) -> Iterator[Callable[[datetime], None]]:
+def _progress(asked: SentRequest, started: datetime) -> Iterator[Callable[[datetime], None]]:
     say(
         f"{asked.reference}: asked to {asked.request.action}; waiting for the outcome (Ctrl-C ends only the waiting)"
     )
@@ -128,7 +128,7 @@ def _progress(asked: Asked, started: datetime) -> Iterator[Callable[[datetime], 
     yield tell
 
 
-def as_document(asked: Asked, entry: IndexEntry | None) -> dict[str, Any]:
+def as_document(asked: SentRequest, entry: IndexEntry | None) -> dict[str, Any]:
     """The outcome of a request for programs; ``outcome`` is null while it is unknown."""
     outcome = entry and {
         "state": entry.told,
@@ -150,7 +150,9 @@ def as_document(asked: Asked, entry: IndexEntry | None) -> dict[str, Any]:
     }
 
 
-def report(session: Session, asked: Asked, entry: IndexEntry | None, *, as_json: bool = False) -> None:
+def report(
+    session: CliSession, asked: SentRequest, entry: IndexEntry | None, *, as_json: bool = False
+) -> None:
     """Report the outcome of a request.
 
     Args:
@@ -175,7 +177,7 @@ def report(session: Session, asked: Asked, entry: IndexEntry | None, *, as_json:
         say(f"{asked.reference}: warning: {entry.warning}")
 
 
-def _checked(asked: Asked, entry: IndexEntry | None) -> IndexEntry:
+def _checked(asked: SentRequest, entry: IndexEntry | None) -> IndexEntry:
     """The outcome if it is the requested one. Otherwise an error says what it is."""
     reference = asked.reference
     if entry is None:
@@ -204,7 +206,7 @@ def _failure(entry: IndexEntry) -> type[Failed | RefusedError | TransientError]:
     return TransientError if entry.error_kind == TransientError.kind else Failed
 
 
-def _verdict(asked: Asked, entry: IndexEntry, now: datetime) -> str:
+def _verdict(asked: SentRequest, entry: IndexEntry, now: datetime) -> str:
     fresh = asked.before is None or asked.before.version != entry.version
     verified = {
         Verified.YES: "a test pull succeeded",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from regcred.cli.groups import Group
+from regcred.cli.groups import CommandGroup
 from regcred.cli.output import say
 from regcred.cli.parameters import CLUSTER
 from regcred.cli.prompts import confirm
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.errors import MissingError
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def cluster() -> None:
     """Manage which cluster a name belongs to.
 
@@ -25,7 +25,7 @@ def cluster() -> None:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.argument("name", type=CLUSTER, metavar="C")
 @pass_session
-def reset(session: Session, name: str, yes: bool) -> None:
+def reset(session: CliSession, name: str, yes: bool) -> None:
     """Let another cluster have the name, as after a cluster was rebuilt.
 
     The next cluster that signs in under this name is pinned to it.

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import click
 
-from regcred.cli.session import Session
+from regcred.cli.session import CliSession
 from regcred.vault.store import Store
 
 PATIENCE = 2.0
@@ -59,7 +59,7 @@ def _starting(names: list[str], typed: str) -> list[str]:
 
 def _found(ctx: click.Context, read: Callable[[Store], list[str]]) -> list[str]:
     """The result of a read that is fast enough for a person; nothing if it takes longer or fails."""
-    session = ctx.find_object(Session) or Session(open_store=_quiet_store)
+    session = ctx.find_object(CliSession) or CliSession(open_store=_quiet_store)
     found: list[str] = []
 
     def look() -> None:

@@ -6,7 +6,7 @@ import click
 
 from regcred.cli.failures import Failed, user_input
 from regcred.cli.output import say, write
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 
 
 @click.command()
@@ -19,7 +19,7 @@ from regcred.cli.session import Session, pass_session
 )
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the browser.")
 @pass_session
-def console(session: Session, port: int, browser: bool) -> None:
+def console(session: CliSession, port: int, browser: bool) -> None:
     """Open the web console.
 
     Serves the console on 127.0.0.1, with the Vault token that the other commands use, until Ctrl-C. The address that it prints signs

@@ -17,13 +17,13 @@ from regcred.cli.failures import BadInputError, Differs, Failed, user_input
 from regcred.cli.output import output_option, print_json, say, write, write_document
 from regcred.cli.parameters import PROJECT
 from regcred.cli.prompts import confirm
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.declare import export as exporting
 from regcred.declare import files
-from regcred.declare.apply import Applier, Done
-from regcred.declare.kinds import Item, Key, Kind
+from regcred.declare.apply import AppliedPlan, PlanApplier
+from regcred.declare.kinds import DeclaredKind, Item, ObjectKey
 from regcred.declare.live import Live, look
-from regcred.declare.plan import Plan, Step, Terms, Verb, plan
+from regcred.declare.plan import DeclarationPlan, Step, StepKind, Terms, plan
 from regcred.declare.schema import schema as schema_of
 from regcred.errors import (
     ConflictError,
@@ -89,7 +89,7 @@ def _source(command: F) -> F:
 @output_option
 @pass_session
 def diff(
-    session: Session,
+    session: CliSession,
     sources: Sequence[str],
     owner: str,
     prune: bool,
@@ -129,7 +129,7 @@ def diff(
 @output_option
 @pass_session
 def apply(
-    session: Session,
+    session: CliSession,
     sources: Sequence[str],
     owner: str,
     prune: bool,
@@ -182,7 +182,7 @@ def apply(
     help="Write one file per object here.",
 )
 @pass_session
-def export(session: Session, projects: Sequence[str], directory: Path | None) -> None:
+def export(session: CliSession, projects: Sequence[str], directory: Path | None) -> None:
     """Write what is in Vault as files for 'apply': of the projects that are named, or of all that you may see.
 
     No secret is written. 'regcred export | regcred apply -f -' changes nothing.
@@ -192,7 +192,7 @@ def export(session: Session, projects: Sequence[str], directory: Path | None) ->
         say(f"note: {note}")
     count = 0
     for key, content, secret in exporting.objects(live):
-        project = key.scope if key.kind is Kind.REGISTRY else key.name
+        project = key.scope if key.kind is DeclaredKind.REGISTRY else key.name
         if projects and project not in projects:
             continue
         count += 1
@@ -210,10 +210,10 @@ def export(session: Session, projects: Sequence[str], directory: Path | None) ->
 
 
 @click.command()
-@click.argument("kind", type=click.Choice([str(kind) for kind in Kind], case_sensitive=False))
+@click.argument("kind", type=click.Choice([str(kind) for kind in DeclaredKind], case_sensitive=False))
 def schema(kind: str) -> None:
     """Print the JSON schema of a kind of file, for an editor."""
-    print_json(schema_of(next(known for known in Kind if known.lower() == kind.lower())))
+    print_json(schema_of(next(known for known in DeclaredKind if known.lower() == kind.lower())))
 
 
 def _terms(owner: str, *, prune: bool, take_over: bool) -> Terms:
@@ -227,7 +227,7 @@ def _terms(owner: str, *, prune: bool, take_over: bool) -> Terms:
     return Terms(owner, prune, take_over)
 
 
-def _read(sources: Sequence[str]) -> dict[Key, Item]:
+def _read(sources: Sequence[str]) -> dict[ObjectKey, Item]:
     texts: list[tuple[str, str]] = []
     try:
         for source in sources:
@@ -241,8 +241,8 @@ def _read(sources: Sequence[str]) -> dict[Key, Item]:
 
 
 def _compare(
-    session: Session, wanted: Mapping[Key, Item], terms: Terms, projects: Sequence[str]
-) -> tuple[Plan, Live]:
+    session: CliSession, wanted: Mapping[ObjectKey, Item], terms: Terms, projects: Sequence[str]
+) -> tuple[DeclarationPlan, Live]:
     live = look(
         session.store,
         wanted,
@@ -260,7 +260,7 @@ def _tell_count(what: str, count: int) -> None:
         say(f"{count} {what}")
 
 
-def _show(found: Plan, *, as_json: bool) -> None:
+def _show(found: DeclarationPlan, *, as_json: bool) -> None:
     for note in found.notes:
         say(f"note: {note}")
     if as_json:
@@ -276,7 +276,7 @@ def _show(found: Plan, *, as_json: bool) -> None:
         write(str(step))
 
 
-def _check(found: Plan) -> None:
+def _check(found: DeclarationPlan) -> None:
     """Report everything that is not possible in one error."""
     if not found.problems:
         return
@@ -288,10 +288,10 @@ def _check(found: Plan) -> None:
 
 
 def _secrets(
-    session: Session, wanted: Mapping[Key, Item], found: Plan, sources: Sequence[str]
-) -> dict[Key, dict[str, SecretStr]]:
+    session: CliSession, wanted: Mapping[ObjectKey, Item], found: DeclarationPlan, sources: Sequence[str]
+) -> dict[ObjectKey, dict[str, SecretStr]]:
     """Read all required upstream secrets before anything is written."""
-    read: dict[Key, dict[str, SecretStr]] = {}
+    read: dict[ObjectKey, dict[str, SecretStr]] = {}
     from_stdin: dict[str, Any] | None = None
     for step in found.steps:
         if step.secret is None or not isinstance(step.to, BaseDefinition):
@@ -319,7 +319,7 @@ def _from_stdin(step: Step, given: Mapping[str, Any], fields: Mapping[str, str])
     return secrets.checked(fields, own, where)
 
 
-def _from_vault(session: Session, step: Step, fields: Mapping[str, str]) -> dict[str, SecretStr]:
+def _from_vault(session: CliSession, step: Step, fields: Mapping[str, str]) -> dict[str, SecretStr]:
     source = step.secret.vault if step.secret else None
     if source is None:
         raise TypeError(step.key)
@@ -332,11 +332,17 @@ def _from_vault(session: Session, step: Step, fields: Mapping[str, str]) -> dict
 
 
 def _carry_out(
-    session: Session, found: Plan, needed: Mapping[Key, Mapping[str, SecretStr]], *, quiet: bool
-) -> Done:
+    session: CliSession,
+    found: DeclarationPlan,
+    needed: Mapping[ObjectKey, Mapping[str, SecretStr]],
+    *,
+    quiet: bool,
+) -> AppliedPlan:
     refused: list[str] = []
     platform = (
-        session.open_platform(None) if any(step.key.kind is Kind.PROJECT for step in found.steps) else None
+        session.open_platform(None)
+        if any(step.key.kind is DeclaredKind.PROJECT for step in found.steps)
+        else None
     )
 
     def ensure(project: str) -> None:
@@ -355,19 +361,19 @@ def _carry_out(
         elif told["steps"] % TELL_EVERY == 0:
             say(f"{told['steps']} of {plural(len(found.steps), 'step')} done")
 
-    applier = Applier(session.store, secrets=needed, now=session.now, ensure=ensure, tell=tell)
+    applier = PlanApplier(session.store, secrets=needed, now=session.now, ensure=ensure, tell=tell)
     done = applier.run(found)
     if refused:
         say(
             f"next: a platform operator runs 'regcred platform apply', which lets clusters and people of"
             f" {', '.join(sorted(set(refused)))} in or out; your token may not do that"
         )
-    for project in sorted({step.key.scope for step in done.steps if step.key.kind is Kind.REGISTRY}):
+    for project in sorted({step.key.scope for step in done.steps if step.key.kind is DeclaredKind.REGISTRY}):
         session.nudge(project)
     return done
 
 
-def _report(done: Done, *, as_json: bool) -> None:
+def _report(done: AppliedPlan, *, as_json: bool) -> None:
     for step, error in done.failed[:-1]:
         say(f"{step.key}: {error}")
     if done.failed:
@@ -377,7 +383,9 @@ def _report(done: Done, *, as_json: bool) -> None:
         raise _kind(error)(text)
     if done.steps:
         say(f"{_summary(done.steps)} made")
-        if any(step.key.kind is Kind.REGISTRY and step.verb is not Verb.REMOVE for step in done.steps):
+        if any(
+            step.key.kind is DeclaredKind.REGISTRY and step.verb is not StepKind.REMOVE for step in done.steps
+        ):
             say("credentials are fetched within minutes: 'regcred status' shows them")
     elif not as_json:
         say("nothing to do: all is as declared")
@@ -397,7 +405,7 @@ def _summary(steps: Sequence[Step]) -> str:
 
 
 def _step_json(step: Step) -> dict[str, Any]:
-    scope = {Kind.REGISTRY: "project", Kind.GRANT: "cluster"}.get(step.key.kind)
+    scope = {DeclaredKind.REGISTRY: "project", DeclaredKind.GRANT: "cluster"}.get(step.key.kind)
     return {
         "verb": step.verb,
         "kind": step.key.kind,
@@ -408,7 +416,7 @@ def _step_json(step: Step) -> dict[str, Any]:
     }
 
 
-def _done_json(done: Done, found: Plan, live: Live) -> dict[str, Any]:
+def _done_json(done: AppliedPlan, found: DeclarationPlan, live: Live) -> dict[str, Any]:
     return {
         "done": [_step_json(step) for step in done.steps],
         "failed": [{**_step_json(step), "error": str(error)} for step, error in done.failed],

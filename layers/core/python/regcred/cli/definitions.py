@@ -100,7 +100,7 @@ def _json(text: str, where: str) -> Any:
 def _yaml(text: str, where: str) -> Any:
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class StringLoader(yaml.SafeLoader):
         """Reads numbers and dates as strings, because account IDs may have leading zeros. Each key may occur only once."""
 
         def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -111,7 +111,7 @@ def _yaml(text: str, where: str) -> Any:
                 raise BadInputError(f"{where}: line {line}: {_TWICE.format(name)}")
             return node
 
-    Loader.yaml_implicit_resolvers = {
+    StringLoader.yaml_implicit_resolvers = {
         first: [
             (tag, pattern)
             for tag, pattern in resolvers
@@ -120,7 +120,7 @@ def _yaml(text: str, where: str) -> Any:
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     try:
-        return yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, StringLoader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

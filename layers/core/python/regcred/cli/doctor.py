@@ -14,13 +14,13 @@ from regcred.cli import lookup
 from regcred.cli.failures import Failed
 from regcred.cli.output import Styled, output_option, print_json, say, write
 from regcred.cli.parameters import PROJECT
-from regcred.cli.session import Platform, Session, pass_session
+from regcred.cli.session import CliSession, PlatformService, pass_session
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.printable import printable
 from regcred.reference import Reference
 from regcred.registry.definition import check_allowed
 from regcred.registry.parsing import parse
-from regcred.vault.platform import Verb
+from regcred.vault.platform import ChangeKind
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.store import Store
@@ -71,7 +71,7 @@ class Finding:
 @click.option("--repair", is_flag=True, help="Repair who may read which project, as platform/projects says.")
 @output_option
 @pass_session
-def doctor(session: Session, projects: tuple[str, ...], repair: bool, as_json: bool) -> None:
+def doctor(session: CliSession, projects: tuple[str, ...], repair: bool, as_json: bool) -> None:
     """Diagnose the installation.
 
     Your sign-in, the platform in Vault, each project's definitions and credentials, and whether dispatch, rotate and the sync
@@ -98,7 +98,7 @@ def doctor(session: Session, projects: tuple[str, ...], repair: bool, as_json: b
         say(f"no problem found{warned}; {well}")
 
 
-def _look(session: Session, projects: tuple[str, ...], *, repair: bool) -> Iterator[Finding]:
+def _look(session: CliSession, projects: tuple[str, ...], *, repair: bool) -> Iterator[Finding]:
     tool = session.open_platform(None)
     yield _sign_in(tool)
     yield from _platform(tool)
@@ -111,8 +111,8 @@ def _look(session: Session, projects: tuple[str, ...], *, repair: bool) -> Itera
         yield from _identity(session.store, cluster)
 
 
-def _sign_in(tool: Platform) -> Finding:
-    """Check the sign-in. Raises the errors of :meth:`Platform.who`, because no other check works without a sign-in."""
+def _sign_in(tool: PlatformService) -> Finding:
+    """Check the sign-in. Raises the errors of :meth:`PlatformService.who`, because no other check works without a sign-in."""
     found = tool.who()
     left = timedelta(seconds=int(found.get("ttl") or 0))
     name = f"as {found.get('display_name') or 'somebody'}, with {', '.join(found.get('policies') or ()) or 'no policy'}"
@@ -121,7 +121,7 @@ def _sign_in(tool: Platform) -> Finding:
     return Finding(Level.OK, "sign-in", name)
 
 
-def _platform(tool: Platform) -> Iterator[Finding]:
+def _platform(tool: PlatformService) -> Iterator[Finding]:
     try:
         actions = tool.plan()
     except RefusedError as error:
@@ -129,9 +129,9 @@ def _platform(tool: Platform) -> Iterator[Finding]:
         return
     if not actions:
         yield Finding(Level.OK, "platform", "Vault is as declared")
-    gone = [action for action in actions if action.verb is Verb.DELETE]
+    gone = [action for action in actions if action.verb is ChangeKind.DELETE]
     for action in actions:
-        if action.verb is not Verb.DELETE:
+        if action.verb is not ChangeKind.DELETE:
             yield Finding(Level.WARNING, "platform", f"to {action}; 'regcred platform plan' shows all")
     if gone:
         # A cluster that was removed from the declaration can still sign in.
@@ -146,7 +146,7 @@ def _platform(tool: Platform) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "platform", note)
 
 
-def _repair(tool: Platform, project: str) -> Iterator[Finding]:
+def _repair(tool: PlatformService, project: str) -> Iterator[Finding]:
     try:
         done = tool.ensure_project(project)
     except RefusedError as error:
@@ -156,7 +156,7 @@ def _repair(tool: Platform, project: str) -> Iterator[Finding]:
         yield Finding(Level.OK, project, f"repaired: {action}")
 
 
-def _project(session: Session, project: str, clusters: set[str]) -> Iterator[Finding]:
+def _project(session: CliSession, project: str, clusters: set[str]) -> Iterator[Finding]:
     """The findings of a project. The clusters that may use it are added to ``clusters``."""
     store, now = session.store, session.now()
     policy: ProjectPolicy | None = None

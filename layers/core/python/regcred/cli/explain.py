@@ -12,7 +12,7 @@ from regcred.cli.failures import BadInputError
 from regcred.cli.observation import look, world_of
 from regcred.cli.output import Styled, output_option, print_json, time_text, write
 from regcred.cli.parameters import CLUSTER, WORKLOAD_KIND
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.cluster.model import WORKLOADS, Kind
 from regcred.views import explanation
 from regcred.views.explanation import ImageExplanation, Subject, World
@@ -52,7 +52,7 @@ SHORT = {
 @output_option
 @pass_session
 def explain(
-    session: Session,
+    session: CliSession,
     what: Sequence[str],
     namespace: str | None,
     context: str | None,

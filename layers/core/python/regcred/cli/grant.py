@@ -10,11 +10,11 @@ import click
 
 from regcred.cli import lookup
 from regcred.cli.failures import BadInputError
-from regcred.cli.groups import Group
+from regcred.cli.groups import CommandGroup
 from regcred.cli.output import output_option, print_json, print_table, say
 from regcred.cli.parameters import CLUSTER, PROJECT
 from regcred.cli.prompts import confirm
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.cli.validation import valid
 from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.reference import check_label
@@ -26,7 +26,7 @@ namespace_option = click.option(
 )
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def grant() -> None:
     """Define which namespaces may use a project's registries.
 
@@ -48,7 +48,7 @@ def grant() -> None:
 @namespace_option
 @pass_session
 def add(
-    session: Session,
+    session: CliSession,
     cluster: str,
     project: str,
     namespaces: Sequence[str],
@@ -103,7 +103,7 @@ def add(
 @namespace_option
 @pass_session
 def remove(
-    session: Session, cluster: str, project: str, namespaces: Sequence[str], more: Sequence[str], yes: bool
+    session: CliSession, cluster: str, project: str, namespaces: Sequence[str], more: Sequence[str], yes: bool
 ) -> None:
     """Take a project away from namespaces; from all of the cluster's if none is named.
 
@@ -146,7 +146,7 @@ def remove(
 @click.option("--cluster", "-c", type=CLUSTER, metavar="C", help="Only this cluster.")
 @output_option
 @pass_session
-def list_(session: Session, cluster: str | None, as_json: bool) -> None:
+def list_(session: CliSession, cluster: str | None, as_json: bool) -> None:
     """List what is granted."""
     store = session.store
     if cluster:
@@ -190,7 +190,7 @@ def _check_namespace(namespace: str) -> None:
         ) from None
 
 
-def _warn_unreadable(session: Session, cluster: str, project: str) -> None:
+def _warn_unreadable(session: CliSession, cluster: str, project: str) -> None:
     """Warn if the cluster may not read the project, because a grant then has no effect."""
     try:
         policy = session.store.project(project)

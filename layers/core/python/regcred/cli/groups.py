@@ -12,7 +12,7 @@ import click
 from regcred.cli.output import write_document
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A group that shows its help without a command, and suggests names if a command does not exist."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -48,7 +48,7 @@ class Lazy:
     summary: str
 
 
-class Root(Group):
+class Root(CommandGroup):
     """The top level. Commands are loaded when used, so that ``--help`` loads none of them."""
 
     sections: Mapping[str, Mapping[str, Lazy]] = {}

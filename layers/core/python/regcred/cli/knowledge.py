@@ -10,7 +10,7 @@ from datetime import datetime
 
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import say
-from regcred.cli.session import Session
+from regcred.cli.session import CliSession
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.parsing import parse
@@ -24,7 +24,7 @@ from regcred.views.observed import Held, Known
 class VaultView:
     """Vault's information, as far as the user may read it. Each unreadable item is reported once."""
 
-    session: Session
+    session: CliSession
     namespace: str
     cluster: str | None
     uid: str = ""

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from regcred.cli.knowledge import VaultView
 from regcred.cli.pods import Owners, pods_of
-from regcred.cli.session import Cluster, Session
+from regcred.cli.session import CliSession, UserCluster
 from regcred.cluster.annotations import (
     INHERITED,
     MODE,
@@ -45,7 +45,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ClusterObservation:
     """The observations in the cluster."""
 
     subject: Subject
@@ -54,7 +54,9 @@ class Seen:
     """Empty if the user may not read the namespace."""
 
 
-def look(api: Cluster, kind: Kind, namespace: str, name: str, kinds: Sequence[Kind] = WORKLOADS) -> Seen:
+def look(
+    api: UserCluster, kind: Kind, namespace: str, name: str, kinds: Sequence[Kind] = WORKLOADS
+) -> ClusterObservation:
     """The Pod to explain (the worst one of a workload), and the objects whose annotations may apply.
 
     Args:
@@ -88,7 +90,7 @@ def look(api: Cluster, kind: Kind, namespace: str, name: str, kinds: Sequence[Ki
     subject = _subject(chain, referred, namespace)
     naming = _naming(owners, chain, referred, subject.named, space)
     told = tuple(_told(api, (*chain, *referred), namespace))
-    return Seen(
+    return ClusterObservation(
         replace(subject, naming=naming, told=told, pods=pods),
         sources,
         (space.get("metadata") or {}).get("uid") or "",
@@ -214,7 +216,7 @@ def _image(container: Json, status: Json) -> Image:
     )
 
 
-def _told(api: Cluster, seen: Sequence[tuple[Kind, Json]], namespace: str) -> list[Said]:
+def _told(api: UserCluster, seen: Sequence[tuple[Kind, Json]], namespace: str) -> list[Said]:
     """Sync's Events about the objects, newest last. Of equal texts, only the newest."""
     uids = {obj["metadata"]["uid"] for _, obj in seen if obj["metadata"].get("uid")}
     query = urlencode({"fieldSelector": f"reportingComponent={REPORTER}", "limit": 500})
@@ -245,7 +247,9 @@ def _event(event: Json) -> Said:
     )
 
 
-def world_of(session: Session, api: Cluster, seen: Seen, cluster: str | None) -> tuple[Subject, World]:
+def world_of(
+    session: CliSession, api: UserCluster, seen: ClusterObservation, cluster: str | None
+) -> tuple[Subject, World]:
     """Everything known about the references of a subject and its possible references; and the subject with its mode."""
     subject, sources = seen.subject, seen.sources
     wanted = _asked(sources)
@@ -271,7 +275,7 @@ def _asked(sources: Sequence[Source]) -> dict[Reference, str]:
     return found
 
 
-def _with_secret(api: Cluster, namespace: str, reference: Reference, known: Known) -> Known:
+def _with_secret(api: UserCluster, namespace: str, reference: Reference, known: Known) -> Known:
     """Read the Secret's metadata itself if the user may. Otherwise sync's report counts."""
     try:
         secret = api.get(

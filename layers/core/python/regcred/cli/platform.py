@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from regcred.cli.failures import Failed
-from regcred.cli.groups import Group
+from regcred.cli.groups import CommandGroup
 from regcred.cli.output import output_option, print_json, say, write
 from regcred.cli.prompts import confirm
-from regcred.cli.session import Platform, Session, pass_session
-from regcred.vault.platform import PlatformStep, Verb
+from regcred.cli.session import CliSession, PlatformService, pass_session
+from regcred.vault.platform import ChangeKind, PlatformStep
 from regcred.wording import plural
 
 PRUNE = "'regcred platform apply --prune' deletes what is not declared"
@@ -25,7 +25,7 @@ directory_option = click.option(
 )
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def platform() -> None:
     """Set up Vault: mount, policies, sign-in, groups.
 
@@ -38,7 +38,7 @@ def platform() -> None:
 @directory_option
 @output_option
 @pass_session
-def plan(session: Session, directory: Path | None, as_json: bool) -> None:
+def plan(session: CliSession, directory: Path | None, as_json: bool) -> None:
     """Show what 'apply' would change."""
     tool = session.open_platform(directory)
     actions = tool.plan()
@@ -49,7 +49,7 @@ def plan(session: Session, directory: Path | None, as_json: bool) -> None:
     _say_notes(tool)
     if not actions:
         say("nothing to do: all is as declared")
-    elif any(action.verb is Verb.DELETE for action in actions):
+    elif any(action.verb is ChangeKind.DELETE for action in actions):
         say("deletions are made only by 'regcred platform apply --prune'")
 
 
@@ -58,7 +58,7 @@ def plan(session: Session, directory: Path | None, as_json: bool) -> None:
 @click.option("--prune", is_flag=True, help="Also delete what is named as ours and not declared (any more).")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before deletions.")
 @pass_session
-def apply(session: Session, directory: Path | None, prune: bool, yes: bool) -> None:
+def apply(session: CliSession, directory: Path | None, prune: bool, yes: bool) -> None:
     """Make Vault as declared; a second run changes nothing."""
     tool = session.open_platform(directory)
     if prune and not yes:
@@ -83,7 +83,7 @@ def apply(session: Session, directory: Path | None, prune: bool, yes: bool) -> N
 @directory_option
 @output_option
 @pass_session
-def check(session: Session, directory: Path | None, as_json: bool) -> None:
+def check(session: CliSession, directory: Path | None, as_json: bool) -> None:
     """Fail if Vault is not as declared: for a pipeline, or a monitor."""
     tool = session.open_platform(directory)
     actions, notes = tool.plan(), list(tool.notes)
@@ -108,16 +108,16 @@ def check(session: Session, directory: Path | None, as_json: bool) -> None:
 
 
 def _remedies(actions: list[PlatformStep]) -> str:
-    gone = sum(action.verb is Verb.DELETE for action in actions)
+    gone = sum(action.verb is ChangeKind.DELETE for action in actions)
     mends = f"'regcred platform apply' fixes {'what differs' if gone else 'them'}"
     return ", and ".join([*([mends] if len(actions) > gone else []), *([PRUNE] if gone else [])])
 
 
-def _undeclared(tool: Platform) -> list[PlatformStep]:
-    return [action for action in tool.plan() if action.verb is Verb.DELETE]
+def _undeclared(tool: PlatformService) -> list[PlatformStep]:
+    return [action for action in tool.plan() if action.verb is ChangeKind.DELETE]
 
 
-def _say_notes(tool: Platform) -> None:
+def _say_notes(tool: PlatformService) -> None:
     for note in tool.notes:
         say(note)
 

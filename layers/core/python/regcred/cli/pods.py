@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from regcred.cli.session import Cluster
+from regcred.cli.session import UserCluster
 from regcred.cluster.model import POD, Kind
 from regcred.cluster.reduce import mapping_at
 from regcred.errors import MissingError, RefusedError
@@ -69,7 +69,7 @@ class Owners:
         kinds: The kinds that may control a Pod. Others can't be read.
     """
 
-    api: Cluster
+    api: UserCluster
     namespace: str
     kinds: Sequence[Kind]
     _read: dict[tuple[str, str], Json | None] = field(default_factory=dict)

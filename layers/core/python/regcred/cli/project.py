@@ -11,10 +11,10 @@ import click
 
 from regcred.cli import lookup
 from regcred.cli.failures import BadInputError
-from regcred.cli.groups import Group
+from regcred.cli.groups import CommandGroup
 from regcred.cli.output import output_option, print_json, print_table, say, write
 from regcred.cli.parameters import CLUSTER, PROJECT
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.cli.validation import valid
 from regcred.errors import MissingError, RefusedError
 from regcred.vault.records.declared import ProjectPolicy
@@ -22,7 +22,7 @@ from regcred.vault.records.declared import ProjectPolicy
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def project() -> None:
     """Define what a project may use: hosts, accounts, clusters.
 
@@ -78,7 +78,7 @@ def _what(verb: str) -> Callable[[F], F]:
 @click.option("--replace", is_flag=True, help="Start over if the document can't be read.")
 @pass_session
 def add(
-    session: Session,
+    session: CliSession,
     /,
     project: str,
     role_arn: str | None,
@@ -124,7 +124,7 @@ def add(
 @click.argument("project", type=PROJECT, metavar="P")
 @_what("Take away")
 @pass_session
-def remove(session: Session, /, project: str, **what: Sequence[str]) -> None:
+def remove(session: CliSession, /, project: str, **what: Sequence[str]) -> None:
     """Take something away from a project.
 
     Registries that need it fail at their next rotation; credentials in force stay until they expire. To end one at once,
@@ -159,7 +159,7 @@ def remove(session: Session, /, project: str, **what: Sequence[str]) -> None:
 @project.command(name="list")
 @output_option
 @pass_session
-def list_(session: Session, as_json: bool) -> None:
+def list_(session: CliSession, as_json: bool) -> None:
     """List the projects."""
     store = session.store
     policies = {
@@ -188,7 +188,7 @@ def list_(session: Session, as_json: bool) -> None:
 @click.argument("project", type=PROJECT, metavar="P")
 @output_option
 @pass_session
-def show(session: Session, project: str, as_json: bool) -> None:
+def show(session: CliSession, project: str, as_json: bool) -> None:
     """Show what a project may use."""
     with _replaceable(project):
         found = session.store.project(project)
@@ -212,7 +212,7 @@ def _replaceable(project: str) -> AbstractContextManager[None]:
     return lookup.replaceable(f"regcred project add {project} --replace, with all that it may use")
 
 
-def _ensure(session: Session, project: str) -> None:
+def _ensure(session: CliSession, project: str) -> None:
     """Update Vault's groups and policies, which let a cluster read the project's credentials."""
     try:
         session.open_platform(None).ensure_project(project)

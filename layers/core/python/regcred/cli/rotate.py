@@ -11,7 +11,7 @@ from regcred.cli import asking, lookup
 from regcred.cli.output import output_option, print_json, say
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.prompts import confirm
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.errors import ConflictError
 from regcred.reference import Reference
 from regcred.vault.records.declared import Action
@@ -38,7 +38,7 @@ timeout_option = click.option(
 @output_option
 @pass_session
 def rotate(
-    session: Session, reference: Reference, wait: bool, timeout: int, local: bool, as_json: bool
+    session: CliSession, reference: Reference, wait: bool, timeout: int, local: bool, as_json: bool
 ) -> None:
     """Fetch a new credential for a registry now.
 
@@ -54,8 +54,8 @@ def rotate(
         ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout, as_json=as_json)
 
 
-def _here(session: Session, reference: Reference, *, as_json: bool) -> None:
-    from regcred.rotate import Done
+def _here(session: CliSession, reference: Reference, *, as_json: bool) -> None:
+    from regcred.rotate import RotationResult
     from regcred.work import RotationMessage, RotationReason
 
     asked = asking.ask(session, reference, Action.ROTATE, nudge=False)
@@ -64,7 +64,7 @@ def _here(session: Session, reference: Reference, *, as_json: bool) -> None:
     )
     done = session.rotate_here(session.store).run(message, owner=f"cli/{uuid4().hex}")
     done.check()
-    if done.outcomes[0].done is Done.BUSY:
+    if done.outcomes[0].done is RotationResult.BUSY:
         raise ConflictError(
             f"{reference}: another rotation of it runs right now; see 'regcred status {reference}'"
         )
@@ -80,7 +80,7 @@ def _here(session: Session, reference: Reference, *, as_json: bool) -> None:
 @output_option
 @pass_session
 def revoke(
-    session: Session, reference: Reference, yes: bool, wait: bool, timeout: int, as_json: bool
+    session: CliSession, reference: Reference, yes: bool, wait: bool, timeout: int, as_json: bool
 ) -> None:
     """End a credential at once, everywhere.
 
@@ -96,7 +96,7 @@ def revoke(
 
 
 def ask(
-    session: Session,
+    session: CliSession,
     reference: Reference,
     action: Action,
     *,
@@ -118,7 +118,7 @@ def ask(
     asking.report(session, asked, asking.wait(session, asked, timedelta(seconds=timeout)), as_json=as_json)
 
 
-def _where(session: Session, reference: Reference) -> str:
+def _where(session: CliSession, reference: Reference) -> str:
     from regcred.cli.status import rows_of
 
     counts = {

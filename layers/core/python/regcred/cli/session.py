@@ -41,7 +41,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Cluster(Protocol):
+class UserCluster(Protocol):
     """The API of one cluster, with the user's rights. It closes when the ``with`` block ends."""
 
     namespace: str
@@ -63,14 +63,14 @@ class Cluster(Protocol):
         """
 
 
-def _own_cluster(context: str | None) -> Cluster:
+def _own_cluster(context: str | None) -> UserCluster:
     from regcred.wiring.cli.cluster import OwnCluster
 
     with user_input():
         return OwnCluster(context, told)
 
 
-class Platform(Protocol):
+class PlatformService(Protocol):
     """The platform's declaration and the state in Vault. See :mod:`regcred.vault.platform` for the errors."""
 
     @property
@@ -90,7 +90,7 @@ class Platform(Protocol):
         """Vault's information about the user's token."""
 
 
-def _own_platform(directory: Path | None) -> Platform:
+def _own_platform(directory: Path | None) -> PlatformService:
     from regcred.wiring.cli import platform
 
     return platform(directory, told)
@@ -131,13 +131,13 @@ def _run_console(port: int, ready: Callable[[str, str], None]) -> None:
 
 
 @dataclass(slots=False)
-class Session:
+class CliSession:
     """One run of the command line. Nothing is opened before its first use."""
 
     open_store: Callable[[], Store] = _own_store
-    open_cluster: Callable[[str | None], Cluster] = _own_cluster
+    open_cluster: Callable[[str | None], UserCluster] = _own_cluster
     """Takes the kubeconfig's context; None for the current one."""
-    open_platform: Callable[[Path | None], Platform] = _own_platform
+    open_platform: Callable[[Path | None], PlatformService] = _own_platform
     """Takes the folder of the declaration; None for the one that comes with Regcred."""
     open_system: Callable[[], OwnSystem] = _own_system
     """The system registry, with the user's own Vault token."""
@@ -165,4 +165,4 @@ class Session:
             return self.open_store()
 
 
-pass_session = click.make_pass_decorator(Session)
+pass_session = click.make_pass_decorator(CliSession)

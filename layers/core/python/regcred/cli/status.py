@@ -13,7 +13,7 @@ from regcred.cli import completion, lookup
 from regcred.cli.failures import Failed
 from regcred.cli.outcomes import attempt_json, last_outcome
 from regcred.cli.output import output_option, print_json, print_table, say, time_text
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference, check_label
 from regcred.vault.records.declared import ProjectPolicy
@@ -36,7 +36,7 @@ PENDING = "pending"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StatusRow:
     """One registry: its index entry, and each cluster's status."""
 
     reference: Reference
@@ -76,7 +76,7 @@ class Row:
 @click.argument("about", nargs=-1, metavar="[P | P/R]...", shell_complete=completion.projects_and_references)
 @output_option
 @pass_session
-def status(session: Session, about: Sequence[str], as_json: bool) -> None:
+def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
     """Show every registry, its state and its expiry.
 
     Also where it is in place: in how many namespaces of which cluster. Of all projects that you may see, or only of those projects (P) and registries (P/R) that are named.
@@ -116,9 +116,9 @@ def status(session: Session, about: Sequence[str], as_json: bool) -> None:
         raise Failed("; ".join(map(str, broken)))
 
 
-def _all_rows(store: Store, projects: Sequence[str]) -> tuple[list[Row], list[MalformedError]]:
+def _all_rows(store: Store, projects: Sequence[str]) -> tuple[list[StatusRow], list[MalformedError]]:
     """The registries of all projects, and the errors of unreadable indexes. An error does not hide other projects."""
-    rows: list[Row] = []
+    rows: list[StatusRow] = []
     broken: list[MalformedError] = []
     for project in projects:
         try:
@@ -128,7 +128,7 @@ def _all_rows(store: Store, projects: Sequence[str]) -> tuple[list[Row], list[Ma
     return rows, broken
 
 
-def _print(rows: Sequence[Row], now: datetime) -> None:
+def _print(rows: Sequence[StatusRow], now: datetime) -> None:
     if not rows:
         say("there are no registries yet; add one: regcred registry add PROJECT/REGISTRY")
         return
@@ -146,12 +146,12 @@ def _print(rows: Sequence[Row], now: datetime) -> None:
         say(f"{project} in {cluster}: sync{f' ({told})' if told else ''} was heard of {seen} ago")
 
 
-def _syncs(rows: Sequence[Row]) -> dict[tuple[str, str], Status]:
+def _syncs(rows: Sequence[StatusRow]) -> dict[tuple[str, str], Status]:
     """By project and cluster: the last status of sync."""
     return {(row.reference.project, cluster): found for row in rows for cluster, found in row.syncs.items()}
 
 
-def _syncs_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _syncs_json(rows: Sequence[StatusRow]) -> list[dict[str, Any]]:
     return [
         {
             "project": project,
@@ -171,7 +171,7 @@ def _about(text: str) -> Reference | str:
         raise click.BadParameter(str(error)) from None
 
 
-def rows_of(store: Store, project: str) -> list[Row]:
+def rows_of(store: Store, project: str) -> list[StatusRow]:
     """All registries of a project, including those that are only in its index."""
     index = lookup.index(store, project)
     entries = index.registries
@@ -183,7 +183,7 @@ def rows_of(store: Store, project: str) -> list[Row]:
     places = _statuses(store, project, policy.clusters)
     past = lookup.history(store, project)
     return [
-        Row(
+        StatusRow(
             Reference(project, name),
             entries.get(name),
             {cluster: place for cluster, found in places.items() if (place := found.registries.get(name))},
@@ -216,17 +216,17 @@ def _policy(store: Store, project: str) -> ProjectPolicy:
         return ProjectPolicy()
 
 
-def _expiry(row: Row, now: datetime) -> str:
+def _expiry(row: StatusRow, now: datetime) -> str:
     if row.entry is None or row.entry.version == 0 or row.state in (State.REVOKED, State.REMOVED):
         return ""
     return expires_in(row.entry.expires_at, now)
 
 
-def _version(row: Row) -> str:
+def _version(row: StatusRow) -> str:
     return str(row.entry.version) if row.entry and row.entry.version else ""
 
 
-def _notes(row: Row, now: datetime) -> list[str]:
+def _notes(row: StatusRow, now: datetime) -> list[str]:
     entry = row.entry
     notes = [f"not rotated: {row.no_room}"] if row.no_room else []
     if row.attempts and (row.attempts[0].error_kind or row.named):
@@ -252,7 +252,7 @@ def next_attempt(entry: IndexEntry, now: datetime) -> str:
     return f"; next attempt in {duration(entry.next_attempt_at - now)}"
 
 
-def _json(row: Row) -> dict[str, Any]:
+def _json(row: StatusRow) -> dict[str, Any]:
     entry = row.entry
     return {
         "registry": str(row.reference),

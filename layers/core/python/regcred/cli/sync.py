@@ -7,7 +7,7 @@ import click
 from regcred.cli.failures import BadInputError, Failed
 from regcred.cli.output import output_option, print_json, write
 from regcred.cli.parameters import CLUSTER
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.wording import plural
 
 
@@ -35,7 +35,7 @@ from regcred.wording import plural
 @output_option
 @pass_session
 def sync(
-    session: Session,
+    session: CliSession,
     once: bool,
     dry_run: bool,
     cluster: str,

@@ -12,10 +12,10 @@ import click
 
 from regcred.cli import docker_config
 from regcred.cli.failures import Failed, user_input
-from regcred.cli.groups import Group
+from regcred.cli.groups import CommandGroup
 from regcred.cli.output import output_option, print_json, say, write, write_document
 from regcred.cli.parameters import LabelType
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.errors import MalformedError
 from regcred.wording import plural
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from regcred.vault.records.system import SystemConfig
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def system() -> None:
     """Sign in to the system registry, and set it up.
 
@@ -35,7 +35,7 @@ def system() -> None:
 @click.option("--hours", type=click.IntRange(1, 168), help="How long the login shall live, with --write.")
 @click.option("--write", "in_file", is_flag=True, help="Write the login itself into config.json.")
 @pass_session
-def login(session: Session, hours: int | None, in_file: bool) -> None:
+def login(session: CliSession, hours: int | None, in_file: bool) -> None:
     """Sign in docker, podman, crane and skopeo.
 
     Names the credential helper docker-credential-regcred for the registry in Docker's config.json. The helper gets a login that
@@ -60,7 +60,7 @@ def login(session: Session, hours: int | None, in_file: bool) -> None:
 
 @system.command()
 @pass_session
-def logout(session: Session) -> None:
+def logout(session: CliSession) -> None:
     """End all your logins, on every machine."""
     tool = session.open_system()
     host = tool.config().host
@@ -93,7 +93,7 @@ def logout(session: Session) -> None:
 )
 @pass_session
 def init(
-    session: Session,
+    session: CliSession,
     host: str | None,
     token_url: str | None,
     key_header: str | None,
@@ -125,7 +125,7 @@ def init(
 )
 @output_option
 @pass_session
-def keys(session: Session, form: str, as_json: bool) -> None:
+def keys(session: CliSession, form: str, as_json: bool) -> None:
     """Print the public keys that registries must trust."""
     found = session.open_system().keys()
     if form == "jwks":
@@ -151,7 +151,7 @@ def keys(session: Session, form: str, as_json: bool) -> None:
 )
 @click.option("--retire", is_flag=True, help="Withdraw the keys that newer ones have replaced.")
 @pass_session
-def rotate_keys(session: Session, lead_hours: int, retire: bool) -> None:
+def rotate_keys(session: CliSession, lead_hours: int, retire: bool) -> None:
     """Make a new signing key, or withdraw the old ones.
 
     The old key goes on signing until the new one takes over; tokens of both are good in between.
@@ -181,7 +181,7 @@ def rotate_keys(session: Session, lead_hours: int, retire: bool) -> None:
     help="YAML with 'images': a list of images, or of 'source' and 'as' (docs/system-registry.md).",
 )
 @pass_session
-def load(session: Session, file: Path) -> None:
+def load(session: CliSession, file: Path) -> None:
     """Copy public images into community/.
 
     crane or skopeo copies all platforms and the signatures. What is there by its digest is passed over, so a second run resumes the
@@ -227,7 +227,7 @@ def load(session: Session, file: Path) -> None:
 @click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
 @pass_session
 def prune(
-    session: Session, project: str, repositories: tuple[str, ...], keep: int, days: int, dry_run: bool
+    session: CliSession, project: str, repositories: tuple[str, ...], keep: int, days: int, dry_run: bool
 ) -> None:
     """Delete old images of a project.
 

@@ -55,7 +55,7 @@ MOST = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedReferences:
     """What an object asks for: its references, sorted and without duplicates, and a line for each wrong annotation.
 
     The size is limited for any object: at most :data:`KEYS` references and :data:`LINES` lines, and a line each about what is
@@ -66,7 +66,7 @@ class Asked:
     malformed: tuple[str, ...] = ()
 
 
-NOTHING = Asked()
+NOTHING = RequestedReferences()
 
 _REFERENCE = re.compile(r"[a-z0-9-]{1,63}/[a-z0-9-]{1,63}")
 """A text that may be a reference. :meth:`Reference.parse` decides."""
@@ -77,7 +77,7 @@ def is_request(key: str) -> bool:
     return key.startswith(REQUEST_PREFIX) or key == REFERENCES
 
 
-def asked(*annotations: Mapping[str, str] | None) -> Asked:
+def asked(*annotations: Mapping[str, str] | None) -> RequestedReferences:
     """Read the requests of an object from its own annotations and those of its pod template.
 
     Args:
@@ -105,7 +105,7 @@ def asked(*annotations: Mapping[str, str] | None) -> Asked:
         if len(references) == KEYS:
             break
     count = len(good) if len(references) == KEYS else len(references)
-    return Asked(tuple(references), _lines(bad, keys=most, references=count))
+    return RequestedReferences(tuple(references), _lines(bad, keys=most, references=count))
 
 
 def _requests(annotations: Iterable[Mapping[str, str] | None]) -> tuple[set[tuple[str, str]], int]:

@@ -1,4 +1,4 @@
-"""All calls to the Kubernetes API, over one :class:`Session`. Makes no decisions.
+"""All calls to the Kubernetes API, over one :class:`KubeSession`. Makes no decisions.
 
 Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
@@ -38,7 +38,7 @@ from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES, pages
 from regcred.cluster.pruning import message, prune, status
 from regcred.cluster.reduce import UNFINISHED, Reducer, live_pod, pull_secrets
 from regcred.cluster.secrets import WRITTEN_BY, Secrets
-from regcred.cluster.session import METADATA, Session, Streamed, unreachable
+from regcred.cluster.session import METADATA, KubeSession, Streamed, unreachable
 from regcred.errors import ConflictError, MalformedError, MissingError, RefusedError, TransientError
 from regcred.reference import Reference
 
@@ -72,7 +72,7 @@ class Kube:
 
     def __init__(
         self,
-        session: Session,
+        session: KubeSession,
         reducer: Reducer,
         *,
         instance: str,

@@ -16,7 +16,7 @@ from regcred.cluster.interface import ExpiredError, Miss, SilentError, TooLargeE
 from regcred.cluster.model import Kind
 from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES
 from regcred.cluster.pruning import message, miss, page, status
-from regcred.cluster.session import Session, Streamed, unreachable
+from regcred.cluster.session import KubeSession, Streamed, unreachable
 from regcred.errors import TransientError
 
 EVENTS = Kind("events.k8s.io", "v1", "events", "Event")
@@ -24,7 +24,7 @@ REASON = "FailedToRetrieveImagePullSecret"
 WATCH_SECONDS = 600
 
 
-async def misses(session: Session, large: asyncio.Semaphore, *, silence: float) -> AsyncIterator[Miss]:
+async def misses(session: KubeSession, large: asyncio.Semaphore, *, silence: float) -> AsyncIterator[Miss]:
     """Watch new Events until the server ends the watch.
 
     Args:

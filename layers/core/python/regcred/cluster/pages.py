@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from regcred.cluster.interface import TooLargeError
 from regcred.cluster.pruning import page
-from regcred.cluster.session import Session
+from regcred.cluster.session import KubeSession
 from regcred.errors import TransientError
 
 PAGE = 500
@@ -39,7 +39,7 @@ class Page:
     resource_version: str
 
 
-async def pages(session: Session, path: str, *, query: str = "", accept: str) -> AsyncIterator[Page]:
+async def pages(session: KubeSession, path: str, *, query: str = "", accept: str) -> AsyncIterator[Page]:
     """Yield all objects of a list.
 
     An object that is larger than :data:`OBJECT_BYTES` is returned as its metadata.

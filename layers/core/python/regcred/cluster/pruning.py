@@ -36,7 +36,7 @@ STUCK = frozenset({"ErrImagePull", "ImagePullBackOff"})
 """The reasons for which a container waits when its image can't be pulled (kubelet, pkg/kubelet/images)."""
 
 
-class _Owner(msgspec.Struct, gc=False):
+class _OwnerReference(msgspec.Struct, gc=False):
     api_version: str = msgspec.field(default="", name="apiVersion")
     kind: str = ""
     controller: bool | None = None
@@ -46,29 +46,29 @@ class _Named(msgspec.Struct, gc=False):
     name: str = ""
 
 
-class _Waiting(msgspec.Struct, gc=False):
+class _WaitingState(msgspec.Struct, gc=False):
     reason: str = ""
 
 
-class _State(msgspec.Struct, gc=False):
-    waiting: _Waiting | None = None
+class _ContainerState(msgspec.Struct, gc=False):
+    waiting: _WaitingState | None = None
 
 
 class _Container(msgspec.Struct, gc=False):
-    state: _State | None = None
+    state: _ContainerState | None = None
 
 
-class _Page(msgspec.Struct):
+class _RawList(msgspec.Struct):
     metadata: msgspec.Raw
     items: list[msgspec.Raw] | None = None
 
 
 _LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
-_OWNERS = msgspec.json.Decoder(list[_Owner])
+_OWNERS = msgspec.json.Decoder(list[_OwnerReference])
 _NAMED = msgspec.json.Decoder(list[_Named])
 _CONTAINERS = msgspec.json.Decoder(list[_Container])
-_PAGE = msgspec.json.Decoder(_Page)
+_PAGE = msgspec.json.Decoder(_RawList)
 
 
 def page(content: bytes) -> tuple[str, str, list[msgspec.Raw]]:

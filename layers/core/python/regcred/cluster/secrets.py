@@ -16,7 +16,7 @@ from regcred.cluster.annotations import MANAGER
 from regcred.cluster.dockerconfig import SecretBody, ownership_probe
 from regcred.cluster.interface import AlreadyExistsError, DeniedError, NameTakenError, TerminatingError
 from regcred.cluster.model import Kind
-from regcred.cluster.session import METADATA, Session
+from regcred.cluster.session import METADATA, KubeSession
 from regcred.errors import (
     ConflictError,
     ErrorAnswer,
@@ -45,7 +45,7 @@ class _ImmutableError(ConflictError):
 class Secrets:
     """The Secrets of a cluster, with the rights of sync's account."""
 
-    session: Session
+    session: KubeSession
 
     async def apply(self, namespace: str, body: SecretBody, *, first: bool) -> None:
         """See :meth:`Cluster.apply_secret`.

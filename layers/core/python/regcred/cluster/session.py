@@ -50,7 +50,7 @@ class Counter(Protocol):
         """Count one request: its verb (``WATCH`` for a watch), its target, the response, and the duration."""
 
 
-class Session:
+class KubeSession:
     """Sends requests with the account of a kubeconfig or of the Pod.
 
     Args:

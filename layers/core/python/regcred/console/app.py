@@ -78,7 +78,7 @@ def build(console: Console) -> ASGIApp:
     handlers: dict[Any, Any] = {
         404: _not_found(console),
         405: _not_found(console),
-        forms.TooLargeError: _refuse(console, 413, "This is longer than anything the console takes."),
+        forms.FormTooLargeError: _refuse(console, 413, "This is longer than anything the console takes."),
         forms.BadFormError: _refuse(console, 400, "This is not a form of the console."),
         RegcredError: _away(console),
         Exception: _bug(console),

@@ -49,7 +49,7 @@ def _share(count: int, most: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ChartedAttempt:
     """One attempt of a registry's history, in words."""
 
     at: datetime
@@ -65,7 +65,7 @@ class Outcome:
 class OutcomeBar:
     """One bar of the history's chart."""
 
-    outcome: Outcome
+    outcome: ChartedAttempt
     x: int
     height: int
 
@@ -74,10 +74,10 @@ _SECOND = 1000
 _STEP = 6
 
 
-def outcome(attempt: Attempt) -> Outcome:
+def outcome(attempt: Attempt) -> ChartedAttempt:
     """One attempt in words."""
     took = attempt.milliseconds
-    return Outcome(
+    return ChartedAttempt(
         at=attempt.at,
         word=attempt.outcome,
         version=attempt.version,
@@ -88,7 +88,7 @@ def outcome(attempt: Attempt) -> Outcome:
     )
 
 
-def outcomes(newest_first: Sequence[Outcome]) -> list[OutcomeBar]:
+def outcomes(newest_first: Sequence[ChartedAttempt]) -> list[OutcomeBar]:
     """A bar for each outcome, the oldest at the left. Its height is the duration."""
     most = max((one.milliseconds for one in newest_first), default=0) or 1
     return [

@@ -20,10 +20,10 @@ from regcred.console import draft, guard
 from regcred.console.cookies import SESSION as COOKIE
 from regcred.console.cookies import drop_cookie, put_cookie
 from regcred.console.forms import Form
-from regcred.console.interface import Access, Clock, Settings, Ticket, Vault, Who, never_nudge
+from regcred.console.interface import Clock, ConsoleAccess, ConsoleOptions, Ticket, Vault, Who, never_nudge
 from regcred.console.pages import plain, render
 from regcred.console.reading import Fleet, Reader
-from regcred.console.seal import SESSION, Seal, Session
+from regcred.console.seal import SESSION, BrowserSession, Seal
 from regcred.errors import (
     ConflictError,
     MalformedError,
@@ -48,7 +48,7 @@ RENEWED = 1 / 3
 class Console:
     """The shared state of all requests."""
 
-    settings: Settings
+    settings: ConsoleOptions
     vault: Vault
     seal: Seal
     now: Clock
@@ -77,13 +77,13 @@ class Console:
         with self._lock:
             self._readers.pop(key, None)
 
-    def session(self, request: Request) -> Session | None:
+    def session(self, request: Request) -> BrowserSession | None:
         """The session of a request, if it has a valid one."""
         content = self.seal.open(SESSION, request.cookies.get(COOKIE, ""))
-        session = Session.read(content) if content else None
+        session = BrowserSession.read(content) if content else None
         return session if session and not session.ended(self.now(), self.settings) else None
 
-    def begin(self, response: Response, session: Session) -> None:
+    def begin(self, response: Response, session: BrowserSession) -> None:
         """Set a session in the browser."""
         put_cookie(response, COOKIE, self.seal.close(SESSION, session.content()))
 
@@ -162,14 +162,14 @@ class Visit:
     console: Console
     request: Request
     form: Form
-    session: Session
+    session: BrowserSession
     reader: Reader
     who: Who
     used_draft: bool = False
     signed_out: bool = False
 
     @property
-    def access(self) -> Access:
+    def access(self) -> ConsoleAccess:
         """Vault with the person's token."""
         return self.reader.access
 

@@ -12,7 +12,7 @@ from regcred.console import guard
 from regcred.console.cookies import SESSION as SESSION_COOKIE
 from regcred.console.cookies import drop_cookie, put_cookie
 from regcred.console.forms import Form
-from regcred.console.interface import Settings
+from regcred.console.interface import ConsoleOptions
 from regcred.console.pages import plain
 from regcred.console.seal import COOKIE_MAX, DRAFT, Seal
 
@@ -20,7 +20,7 @@ COOKIE = "__Host-regcred-draft"
 
 
 def sign_in_first(
-    seal: Seal, settings: Settings, now: datetime, request: Request, form: Form, *, entity: str
+    seal: Seal, settings: ConsoleOptions, now: datetime, request: Request, form: Form, *, entity: str
 ) -> Response:
     """Redirect to the sign-in page, and keep the input.
 
@@ -59,7 +59,7 @@ def sign_in_first(
 
 
 def keep(
-    seal: Seal, settings: Settings, response: Response, request: Request, form: Form, *, entity: str
+    seal: Seal, settings: ConsoleOptions, response: Response, request: Request, form: Form, *, entity: str
 ) -> Response:
     """Keep the input of a form that must be sent again."""
     if sealed := _sealed(seal, settings, request, form, entity):
@@ -75,7 +75,7 @@ def kept(seal: Seal, request: Request, entity: str) -> Form | None:
     return Form([(str(key), str(value)) for key, value in content["fields"]])
 
 
-def _sealed(seal: Seal, settings: Settings, request: Request, form: Form, entity: str) -> str:
+def _sealed(seal: Seal, settings: ConsoleOptions, request: Request, form: Form, entity: str) -> str:
     """The text of the cookie; empty if there is no input, or too much."""
     typed = form.typed()
     if not typed or not guard.same_origin(request, settings):

@@ -15,7 +15,7 @@ FIELDS_MAX = 500
 """The maximum number of fields in one form."""
 
 
-class TooLargeError(Exception):
+class FormTooLargeError(Exception):
     """The body is longer than any form of the console."""
 
 
@@ -71,7 +71,7 @@ async def read(request: Request) -> Form:
     async for part in request.stream():
         size += len(part)
         if size > BODY_MAX:
-            raise TooLargeError
+            raise FormTooLargeError
         parts.append(part)
     try:
         pairs = parse_qsl(

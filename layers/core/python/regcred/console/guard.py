@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from regcred.console.interface import Settings
+from regcred.console.interface import ConsoleOptions
 from regcred.log import bug
 
 CSP = (
@@ -36,7 +36,7 @@ _KEPT = "public, max-age=31536000, immutable"
 class Guard:
     """Refuses requests for other hosts, and adds the headers to every response."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, tell: Callable[..., None]) -> None:
+    def __init__(self, app: ASGIApp, settings: ConsoleOptions, tell: Callable[..., None]) -> None:
         self._app = app
         self._tell = tell
         self._settings = settings
@@ -71,19 +71,19 @@ class Guard:
         headers["Cache-Control"] = _KEPT if path.startswith("/static/") and "etag" in headers else "no-store"
 
 
-def allowed_hosts(settings: Settings) -> frozenset[str]:
+def allowed_hosts(settings: ConsoleOptions) -> frozenset[str]:
     """The hosts that requests may name; none means any host."""
     if not settings.origin:
         return frozenset()
     return frozenset(host.lower() for host in (urlsplit(settings.origin).netloc, *settings.hosts))
 
 
-def origin(request: Request, settings: Settings) -> str:
+def origin(request: Request, settings: ConsoleOptions) -> str:
     """The address of the console in the browser, without a slash at the end."""
     return settings.origin or f"https://{request.headers.get('host', '')}"
 
 
-def same_origin(request: Request, settings: Settings) -> bool:
+def same_origin(request: Request, settings: ConsoleOptions) -> bool:
     """Whether one of our own pages sent a form, as far as the browser says."""
     given = request.headers.get("origin")
     site = request.headers.get("sec-fetch-site")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from regcred.console.reading import PENDING, Fleet, Row
+from regcred.console.reading import PENDING, Fleet, RegistryRow
 from regcred.vault.records.index import State
 from regcred.vault.records.status import Status
 from regcred.wording import duration, plural
@@ -74,7 +74,7 @@ class Hour:
     """How many of them are failing, so that they won't be renewed before."""
 
 
-def life_left(row: Row, now: datetime) -> float | None:
+def life_left(row: RegistryRow, now: datetime) -> float | None:
     """The remaining share of a credential's life (0 to 1); None if it has no expiry or is not valid.
 
     ``refresh_at`` is half of the life (a little less, because of jitter). So the index alone is enough to know the whole life.
@@ -87,20 +87,20 @@ def life_left(row: Row, now: datetime) -> float | None:
     return max(0.0, min(1.0, (row.expires_at - now) / life))
 
 
-def is_expiring(row: Row, now: datetime) -> bool:
+def is_expiring(row: RegistryRow, now: datetime) -> bool:
     """Whether a credential is in the last quarter of its life, or has expired. It should have been renewed at half."""
     left = life_left(row, now)
     return row.expired(now) or (left is not None and left < 0.25)  # noqa: PLR2004 - a quarter
 
 
-def counts(rows: Sequence[Row], now: datetime) -> dict[str, int]:
+def counts(rows: Sequence[RegistryRow], now: datetime) -> dict[str, int]:
     """How many registries are in each state, and how many expire soon."""
     found = Counter(row.state for row in rows)
     words = (*(state.value for state in State), PENDING)
     return {word: found[word] for word in words} | {"expiring": sum(is_expiring(row, now) for row in rows)}
 
 
-def day_ahead(rows: Iterable[Row], now: datetime) -> list[Hour]:
+def day_ahead(rows: Iterable[RegistryRow], now: datetime) -> list[Hour]:
     """By hour of the next 24: what expires in it unless it is renewed before."""
     total, risk = [0] * HOURS, [0] * HOURS
     for row in rows:
@@ -124,7 +124,7 @@ def needs(fleet: Fleet, now: datetime, most: int = 30) -> tuple[list[Need], int]
     return found[:most], len(found)
 
 
-def row_needs(row: Row, now: datetime) -> Iterable[Need]:
+def row_needs(row: RegistryRow, now: datetime) -> Iterable[Need]:
     """What needs attention about one registry."""
     entry, name = row.entry, str(row.reference)
     path = f"/registries/{row.reference}"
@@ -171,7 +171,7 @@ def _of_clusters(fleet: Fleet, now: datetime) -> Iterable[Need]:
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class ClusterHealth:
     """The state of one cluster."""
 
     name: str
@@ -192,7 +192,7 @@ class Cluster:
         return self.heard_at is not None and now - self.heard_at > SILENT
 
 
-def clusters(fleet: Fleet) -> list[Cluster]:
+def clusters(fleet: Fleet) -> list[ClusterHealth]:
     """All clusters that the person may see. It needs one pass over the registries for any number of clusters."""
     placed: Counter[str] = Counter()
     behind: Counter[str] = Counter()
@@ -213,9 +213,9 @@ def clusters(fleet: Fleet) -> list[Cluster]:
     ]
 
 
-def _cluster(name: str, statuses: Sequence[Status], placed: int, behind: int, refused: int) -> Cluster:
+def _cluster(name: str, statuses: Sequence[Status], placed: int, behind: int, refused: int) -> ClusterHealth:
     newest = max(statuses, key=lambda status: status.written_at, default=None)
-    return Cluster(
+    return ClusterHealth(
         name=name,
         heard_at=newest.written_at if newest else None,
         projects=len(statuses),

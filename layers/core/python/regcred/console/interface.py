@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from regcred.vault.store import Store
 
 
-class Kind(StrEnum):
+class SignInKind(StrEnum):
     """How a person can sign in."""
 
     OIDC = "oidc"
@@ -26,7 +26,7 @@ class Kind(StrEnum):
 class Method:
     """One sign-in method of this console."""
 
-    kind: Kind
+    kind: SignInKind
     mount: str = ""
     """The mount path of the auth method in Vault; the kind's own name if empty."""
     role: str = ""
@@ -41,10 +41,10 @@ class Method:
     def label(self) -> str:
         """The text of the button."""
         words = {
-            Kind.OIDC: "with single sign-on",
-            Kind.USERPASS: "with a user name",
-            Kind.LDAP: "with LDAP",
-            Kind.TOKEN: "with a Vault token",
+            SignInKind.OIDC: "with single sign-on",
+            SignInKind.USERPASS: "with a user name",
+            SignInKind.LDAP: "with LDAP",
+            SignInKind.TOKEN: "with a Vault token",
         }
         return words[self.kind]
 
@@ -65,7 +65,7 @@ class Who:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ProjectGroup:
     """The members of one of a project's groups."""
 
     name: str
@@ -74,7 +74,7 @@ class Group:
     groups: Sequence[str] = ()
 
 
-class Access(Protocol):
+class ConsoleAccess(Protocol):
     """Vault with one person's token."""
 
     @property
@@ -98,7 +98,7 @@ class Access(Protocol):
     def may(self, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
         """The token's capabilities at paths below the mount (``data/platform/projects/payments``)."""
 
-    def groups(self, project: str) -> Sequence[Group]:
+    def groups(self, project: str) -> Sequence[ProjectGroup]:
         """The groups of a project and their members; empty if the token may not read them."""
 
 
@@ -108,7 +108,7 @@ class Vault(Protocol):
     A sign-in raises RefusedError if Vault refuses it, and TransientError if Vault can't be reached.
     """
 
-    def with_token(self, token: SecretStr) -> Access:
+    def with_token(self, token: SecretStr) -> ConsoleAccess:
         """Use a person's token."""
 
     def by_password(self, method: Method, username: str, password: SecretStr) -> SecretStr:
@@ -132,7 +132,7 @@ class SealingKeys(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ConsoleOptions:
     """The settings of one console."""
 
     methods: tuple[Method, ...]

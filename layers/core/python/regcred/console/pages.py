@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from regcred import __version__
-from regcred.console.interface import Settings
+from regcred.console.interface import ConsoleOptions
 from regcred.printable import printable_lines
 from regcred.wording import duration, expires_in, plural
 
@@ -71,7 +71,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def plain(
-    template: str, request: Request, settings: Settings, now: datetime, *, status: int, **values: Any
+    template: str, request: Request, settings: ConsoleOptions, now: datetime, *, status: int, **values: Any
 ) -> Response:
     """A page for a person who is not signed in."""
     common = {"now": now, "path": request.url.path, "settings": settings, "csrf": "", "session": None}

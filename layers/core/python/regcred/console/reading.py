@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from regcred.console.interface import Access, Settings, Who
+from regcred.console.interface import ConsoleAccess, ConsoleOptions, Who
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
 from regcred.reference import Reference, check_label
 from regcred.vault.records.declared import ProjectPolicy
@@ -34,7 +34,7 @@ PENDING = "pending"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RegistryRow:
     """One registry: its index entry, and each cluster's status."""
 
     reference: Reference
@@ -86,7 +86,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class ProjectOverview:
     """One project, as far as the token may see it."""
 
     name: str
@@ -98,21 +98,21 @@ class Project:
     problems: tuple[str, ...] = ()
     """What could not be read, and why."""
 
-    def rows(self) -> Iterable[Row]:
+    def rows(self) -> Iterable[RegistryRow]:
         """Its registries. A removed registry that is in place nowhere is left out."""
         for name in sorted({*self.defined, *self.entries}):
             row = self.row(name)
             if row.state != State.REMOVED or row.namespaces:
                 yield row
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> RegistryRow:
         """One registry."""
         places = {
             cluster: place
             for cluster, status in self.statuses.items()
             if (place := status.registries.get(name))
         }
-        return Row(Reference(self.name, name), self.entries.get(name), name in self.defined, places)
+        return RegistryRow(Reference(self.name, name), self.entries.get(name), name in self.defined, places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,8 @@ class Fleet:
     """Everything that the token may see."""
 
     read_at: datetime
-    projects: Mapping[str, Project]
-    rows: tuple[Row, ...]
+    projects: Mapping[str, ProjectOverview]
+    rows: tuple[RegistryRow, ...]
     clusters: tuple[str, ...]
     """The clusters of these projects, and all others that the token may list."""
     whole: bool
@@ -156,7 +156,7 @@ class Memory:
         return found.value
 
 
-def read_project(store: Store, name: str, memory: Memory) -> Project:
+def read_project(store: Store, name: str, memory: Memory) -> ProjectOverview:
     """Read one project. Things that the token may not read are left out. Broken ones are reported.
 
     Raises:
@@ -192,7 +192,7 @@ def read_project(store: Store, name: str, memory: Memory) -> Project:
         for cluster in (policy.clusters if policy else ())
         if (status := part(f"{name} in {cluster}", lambda c=cluster: _status(store, memory, c, name), None))  # type: ignore[misc]
     }
-    return Project(
+    return ProjectOverview(
         name,
         dict(index.registries) if index else {},
         tuple(label for label in defined if _is_label(label)),
@@ -239,7 +239,7 @@ def visible_projects(store: Store, who: Who) -> tuple[list[str], bool]:
 class Reader:
     """The cached data of one token."""
 
-    def __init__(self, access: Access, settings: Settings, now: Callable[[], datetime]) -> None:
+    def __init__(self, access: ConsoleAccess, settings: ConsoleOptions, now: Callable[[], datetime]) -> None:
         self.access = access
         self._settings = settings
         self._now = now
@@ -263,7 +263,7 @@ class Reader:
             self._read_later(who)
         return fleet
 
-    def project(self, name: str) -> Project:
+    def project(self, name: str) -> ProjectOverview:
         """One project, read now.
 
         Raises:
@@ -312,7 +312,7 @@ class Reader:
         threading.Thread(target=read, daemon=True, name="console-reader").start()
 
 
-def _readable(store: Store, name: str, memory: Memory) -> Project | None:
+def _readable(store: Store, name: str, memory: Memory) -> ProjectOverview | None:
     try:
         return read_project(store, name, memory)
     except RefusedError:
@@ -320,4 +320,4 @@ def _readable(store: Store, name: str, memory: Memory) -> Project | None:
     except TransientError:
         raise
     except RegcredError as error:
-        return Project(name, problems=(f"project {name}: {error}",))
+        return ProjectOverview(name, problems=(f"project {name}: {error}",))

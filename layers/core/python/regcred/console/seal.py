@@ -16,7 +16,7 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
-from regcred.console.interface import SealingKeys, Settings
+from regcred.console.interface import ConsoleOptions, SealingKeys
 
 COOKIE_MAX = 3800
 """The maximum size of a cookie's value. Browsers keep 4,096 bytes with name and attributes (RFC 6265, section 6.1)."""
@@ -67,7 +67,7 @@ class Seal:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class BrowserSession:
     """The signed-in person. The session is in the browser's cookie, and the server stores nothing."""
 
     token: SecretStr
@@ -80,15 +80,17 @@ class Session:
     """Whether signing out ends the token. False for the command line's token, which stays in use."""
 
     @classmethod
-    def begin(cls, token: SecretStr, *, name: str, entity: str, now: datetime, own: bool = True) -> Session:
+    def begin(
+        cls, token: SecretStr, *, name: str, entity: str, now: datetime, own: bool = True
+    ) -> BrowserSession:
         """A new session, without data of an earlier one."""
         return cls(token, name, entity, token_urlsafe(24), now, now, own)
 
-    def ended(self, now: datetime, settings: Settings) -> bool:
+    def ended(self, now: datetime, settings: ConsoleOptions) -> bool:
         """Whether it is too old, or has been unused for too long."""
         return now - self.seen_at >= settings.idle or now - self.started_at >= settings.longest
 
-    def seen(self, now: datetime) -> Session:
+    def seen(self, now: datetime) -> BrowserSession:
         """The session after a request."""
         return replace(self, seen_at=now)
 
@@ -101,7 +103,7 @@ class Session:
         }
 
     @classmethod
-    def read(cls, content: Mapping[str, Any]) -> Session:
+    def read(cls, content: Mapping[str, Any]) -> BrowserSession:
         """Undo :meth:`content`."""
         return cls(
             token=SecretStr(content["token"]),

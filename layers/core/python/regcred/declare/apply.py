@@ -12,9 +12,9 @@ from itertools import groupby
 
 from pydantic import SecretStr
 
-from regcred.declare.kinds import Grant, Key, Kind
+from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
 from regcred.declare.live import WORKERS, owners_of
-from regcred.declare.plan import Phase, Plan, Step, Verb
+from regcred.declare.plan import DeclarationPlan, Phase, Step, StepKind
 from regcred.errors import ConflictError, RegcredError, TransientError
 from regcred.registry.binding import bind
 from regcred.registry.definition import BaseDefinition
@@ -22,13 +22,13 @@ from regcred.vault.records.declared import Action, ClusterGrants, Definition, Pr
 from regcred.vault.store import Store
 from regcred.vault.store.base import CAS_ATTEMPTS
 
-Secrets = Mapping[Key, Mapping[str, SecretStr]]
+Secrets = Mapping[ObjectKey, Mapping[str, SecretStr]]
 
 _GRANTS = frozenset({Phase.GRANTS_NARROW, Phase.GRANTS_WIDEN})
 
 
 @dataclass(slots=True)
-class Done:
+class AppliedPlan:
     """What came of a plan."""
 
     steps: list[Step] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Done:
     """Steps that were not tried since an earlier phase failed."""
 
 
-class Applier:
+class PlanApplier:
     """Writes a plan.
 
     Args:
@@ -62,12 +62,12 @@ class Applier:
         self._now = now
         self._ensure = ensure
         self._tell = tell
-        self._versions: dict[Key, int] = {}
+        self._versions: dict[ObjectKey, int] = {}
         self._stop = threading.Event()
 
-    def run(self, plan: Plan) -> Done:
+    def run(self, plan: DeclarationPlan) -> AppliedPlan:
         """Carry out the steps. Where one of a phase fails, no later phase is begun: nothing widens before all is narrowed."""
-        done = Done()
+        done = AppliedPlan()
         for phase, steps in groupby(plan.steps, key=lambda step: step.phase):
             found = list(steps)
             if done.failed:
@@ -76,7 +76,7 @@ class Applier:
             self._phase(phase, found, done)
         return done
 
-    def _phase(self, phase: Phase, steps: Sequence[Step], done: Done) -> None:
+    def _phase(self, phase: Phase, steps: Sequence[Step], done: AppliedPlan) -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
             futures = {pool.submit(self._batch, phase, batch): batch for batch in _batches(phase, steps)}
             try:
@@ -86,7 +86,7 @@ class Applier:
                 self._stop.set()
                 raise
 
-    def _finish(self, future: Future[bool], batch: Sequence[Step], done: Done) -> None:
+    def _finish(self, future: Future[bool], batch: Sequence[Step], done: AppliedPlan) -> None:
         try:
             if not future.result():
                 done.not_begun += len(batch)
@@ -123,7 +123,7 @@ class Applier:
             self._store.remove_project(name)
             return
         cas = self._versions.get(step.key, step.version)
-        if step.verb is Verb.CREATE:
+        if step.verb is StepKind.CREATE:
             cas = self._store.project_version(name)
             if cas and self._store.project(name) is not None:
                 raise _changed(step)
@@ -141,7 +141,7 @@ class Applier:
         if not isinstance(definition, BaseDefinition):
             raise TypeError(step.key)
         cas = step.version
-        if step.verb is Verb.CREATE:
+        if step.verb is StepKind.CREATE:
             cas = self._store.definition_version(reference)
             if cas and self._store.definition(reference) is not None:
                 raise _changed(step)
@@ -154,7 +154,7 @@ class Applier:
             )
         record = Definition.model_validate(definition.content())
         self._store.write_definition(reference, record, cas=cas, owner=step.owner)
-        if step.verb is not Verb.ADOPT and definition.needs_credential():
+        if step.verb is not StepKind.ADOPT and definition.needs_credential():
             self._store.ask(reference, Request(action=Action.ROTATE, asked_at=self._now()))
 
     def _grants(self, steps: Sequence[Step]) -> None:
@@ -179,7 +179,7 @@ class Applier:
 
 def _moves_clusters(step: Step) -> bool:
     """Whether Vault's groups must follow."""
-    if step.key.kind is not Kind.PROJECT or step.verb is Verb.ADOPT:
+    if step.key.kind is not DeclaredKind.PROJECT or step.verb is StepKind.ADOPT:
         return False
     if not isinstance(step.to, ProjectPolicy) or not isinstance(step.seen, ProjectPolicy):
         return True
@@ -204,7 +204,7 @@ def _with(
         if isinstance(step.to, Grant):
             grants[project] = list(step.to.namespaces)
             globs = globs or step.to.globs
-        if step.verb is Verb.REMOVE or not step.owner:
+        if step.verb is StepKind.REMOVE or not step.owner:
             owned.pop(project, None)
         else:
             owned[project] = step.owner

@@ -7,27 +7,27 @@ from typing import Any
 
 import yaml
 
-from regcred.declare.kinds import API, Key, Kind, normal
+from regcred.declare.kinds import API, DeclaredKind, ObjectKey, normal
 from regcred.declare.live import Live
 
 COMMENT = "# Its upstream secret stays in Vault. To make this registry in another Vault, add secretFrom.\n"
 
 
-def objects(live: Live) -> Iterator[tuple[Key, dict[str, Any], bool]]:
+def objects(live: Live) -> Iterator[tuple[ObjectKey, dict[str, Any], bool]]:
     """Each object with its content, and whether an upstream secret belongs to it. What can't be read is left out."""
     for name, project in sorted(live.projects.items()):
         if project.value:
-            key = Key(Kind.PROJECT, "", name)
+            key = ObjectKey(DeclaredKind.PROJECT, "", name)
             spec = normal(project.value).model_dump(mode="json", exclude_defaults=True)
             yield key, _object(key, spec), False
     for reference, registry in sorted(live.registries.items()):
         if registry.value:
-            key = Key(Kind.REGISTRY, reference.project, reference.registry)
+            key = ObjectKey(DeclaredKind.REGISTRY, reference.project, reference.registry)
             yield key, _object(key, registry.value.content()), bool(registry.value.upstream_fields())
     for cluster, grants in sorted(live.clusters.items()):
         for project_name, namespaces in sorted(grants.value.grants.items() if grants.value else ()):
             if namespaces:
-                key = Key(Kind.GRANT, cluster, project_name)
+                key = ObjectKey(DeclaredKind.GRANT, cluster, project_name)
                 spec = {"namespaces": sorted(set(namespaces))}
                 globs = {"globs": True} if any("*" in name for name in namespaces) else {}
                 yield key, _object(key, spec | globs), False
@@ -49,14 +49,20 @@ def text(content: dict[str, Any], *, secret: bool) -> str:
     return (COMMENT if secret else "") + body
 
 
-def path(key: Key) -> str:
+def path(key: ObjectKey) -> str:
     """Where the object lies in a folder."""
-    folder = {Kind.PROJECT: "projects", Kind.REGISTRY: "registries", Kind.GRANT: "grants"}[key.kind]
+    folder = {
+        DeclaredKind.PROJECT: "projects",
+        DeclaredKind.REGISTRY: "registries",
+        DeclaredKind.GRANT: "grants",
+    }[key.kind]
     return "/".join(filter(None, (folder, key.scope, f"{key.name}.yaml")))
 
 
-def _object(key: Key, spec: dict[str, Any]) -> dict[str, Any]:
-    scope = {Kind.REGISTRY: {"project": key.scope}, Kind.GRANT: {"cluster": key.scope}}.get(key.kind, {})
+def _object(key: ObjectKey, spec: dict[str, Any]) -> dict[str, Any]:
+    scope = {DeclaredKind.REGISTRY: {"project": key.scope}, DeclaredKind.GRANT: {"cluster": key.scope}}.get(
+        key.kind, {}
+    )
     return {
         "apiVersion": API,
         "kind": str(key.kind),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from regcred.declare.kinds import Item, Key, item
+from regcred.declare.kinds import Item, ObjectKey, item
 from regcred.declare.text import documents
 from regcred.errors import MalformedError, MissingError
 
@@ -51,7 +51,7 @@ def read(path: Path) -> str:
         raise MalformedError(f"{path}: is no text in UTF-8") from None
 
 
-def items(texts: Iterable[tuple[str, str]]) -> dict[Key, Item]:
+def items(texts: Iterable[tuple[str, str]]) -> dict[ObjectKey, Item]:
     """The objects of all texts.
 
     Args:
@@ -60,7 +60,7 @@ def items(texts: Iterable[tuple[str, str]]) -> dict[Key, Item]:
     Raises:
         MalformedError: Names file, line and field; also for an object that is declared twice.
     """
-    found: dict[Key, Item] = {}
+    found: dict[ObjectKey, Item] = {}
     for new in _items(texts):
         if old := found.get(new.key):
             raise MalformedError(f"{new.where}: {new.key} is declared already: {old.where}")

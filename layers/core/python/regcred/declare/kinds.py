@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from regcred.declare.text import Text
+from regcred.declare.text import YamlDocument
 from regcred.errors import MalformedError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
@@ -22,7 +22,7 @@ API = "regcred.dev/v1"
 M = TypeVar("M", bound=BaseModel)
 
 
-class Kind(StrEnum):
+class DeclaredKind(StrEnum):
     """The kinds of files."""
 
     PROJECT = "Project"
@@ -35,10 +35,10 @@ _ELSEWHERE = ("Platform", "Cluster")
 
 
 @dataclass(frozen=True, order=True, slots=True)
-class Key:
+class ObjectKey:
     """What an object is called."""
 
-    kind: Kind
+    kind: DeclaredKind
     scope: str
     """The project of a registry, the cluster of a grant, empty for a project."""
     name: str
@@ -103,22 +103,22 @@ class Metadata(Declared):
     cluster: Label | None = None
 
 
-class Envelope(Declared):
+class DeclaredObject(Declared):
     """What all kinds have in common."""
 
     apiVersion: Literal["regcred.dev/v1"]  # noqa: N815 - as Kubernetes writes it
-    kind: Kind
+    kind: DeclaredKind
     metadata: Metadata
     spec: dict[str, Any] = Field(default_factory=dict)
     secretFrom: SecretFrom | None = None  # noqa: N815 - as Kubernetes writes it
 
-    def key(self) -> Key:
+    def key(self) -> ObjectKey:
         """What the object is called.
 
         Raises:
             MalformedError: A name is missing, or is one of another kind.
         """
-        needs = {Kind.REGISTRY: "project", Kind.GRANT: "cluster"}.get(self.kind)
+        needs = {DeclaredKind.REGISTRY: "project", DeclaredKind.GRANT: "cluster"}.get(self.kind)
         for field in ("project", "cluster"):
             given = getattr(self.metadata, field)
             if field == needs and given is None:
@@ -129,16 +129,16 @@ class Envelope(Declared):
                 raise MalformedError(
                     f"metadata.{field}: is no field of a {self.kind}; take it out", field=f"metadata.{field}"
                 )
-        if self.secretFrom and self.kind is not Kind.REGISTRY:
+        if self.secretFrom and self.kind is not DeclaredKind.REGISTRY:
             raise MalformedError(f"secretFrom: is no field of a {self.kind}", field="secretFrom")
-        return Key(self.kind, getattr(self.metadata, needs) if needs else "", self.metadata.name)
+        return ObjectKey(self.kind, getattr(self.metadata, needs) if needs else "", self.metadata.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One declared object."""
 
-    key: Key
+    key: ObjectKey
     value: ProjectPolicy | Grant | BaseDefinition
     where: str
     """File and line, for error texts."""
@@ -147,7 +147,7 @@ class Item:
     secret: SecretFrom | None = None
 
 
-def item(text: Text) -> Item:
+def item(text: YamlDocument) -> Item:
     """Read a document.
 
     Raises:
@@ -161,7 +161,7 @@ def item(text: Text) -> Item:
             f"{text.at('kind')}: kind {content['kind']} is declared in platform.yaml; see 'regcred platform apply'",
             field="kind",
         )
-    envelope = _model(Envelope, content, text)
+    envelope = _model(DeclaredObject, content, text)
     try:
         key = envelope.key()
     except MalformedError as error:
@@ -169,10 +169,12 @@ def item(text: Text) -> Item:
     return Item(key, _value(key, envelope.spec, text), text.at(), text.where, envelope.secretFrom)
 
 
-def _value(key: Key, spec: Mapping[str, Any], text: Text) -> ProjectPolicy | Grant | BaseDefinition:
-    if key.kind is Kind.PROJECT:
+def _value(
+    key: ObjectKey, spec: Mapping[str, Any], text: YamlDocument
+) -> ProjectPolicy | Grant | BaseDefinition:
+    if key.kind is DeclaredKind.PROJECT:
         return normal(_model(ProjectPolicy, spec, text, under="spec", name=str(key)))
-    if key.kind is Kind.GRANT:
+    if key.kind is DeclaredKind.GRANT:
         grant = _model(Grant, spec, text, under="spec", name=str(key))
         whole = {"grants": {key.name: grant.namespaces}, "globs": grant.globs}
         _model(ClusterGrants, whole, text, under="spec.namespaces", name=str(key))
@@ -195,7 +197,7 @@ def normal(policy: ProjectPolicy) -> ProjectPolicy:
     )
 
 
-def _model(model: type[M], content: Any, text: Text, *, under: str = "", name: str = "") -> M:
+def _model(model: type[M], content: Any, text: YamlDocument, *, under: str = "", name: str = "") -> M:
     try:
         return model.model_validate(content)
     except ValidationError as error:

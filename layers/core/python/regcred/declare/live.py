@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from regcred.declare.kinds import Key, Kind
+from regcred.declare.kinds import DeclaredKind, ObjectKey
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference, is_label
 from regcred.registry.definition import BaseDefinition
@@ -68,7 +68,7 @@ class Live:
 
 def look(
     store: Store,
-    keys: Iterable[Key],
+    keys: Iterable[ObjectKey],
     *,
     everything: bool = False,
     projects: Iterable[str] = (),
@@ -88,10 +88,10 @@ def look(
     """
     keys = list(keys)
     notes: list[str] = []
-    named = {key.scope for key in keys if key.kind is Kind.REGISTRY}
-    policies = named | {key.name for key in keys if key.kind is Kind.PROJECT} | set(projects)
-    clusters = {key.scope for key in keys if key.kind is Kind.GRANT}
-    references = {key.reference for key in keys if key.kind is Kind.REGISTRY}
+    named = {key.scope for key in keys if key.kind is DeclaredKind.REGISTRY}
+    policies = named | {key.name for key in keys if key.kind is DeclaredKind.PROJECT} | set(projects)
+    clusters = {key.scope for key in keys if key.kind is DeclaredKind.GRANT}
+    references = {key.reference for key in keys if key.kind is DeclaredKind.REGISTRY}
     all_projects = False
     if everything:
         listed = _listed(store.project_policies, "projects", notes)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
-from regcred.declare.kinds import Grant, Item, Key, Kind, SecretFrom, normal
+from regcred.declare.kinds import DeclaredKind, Grant, Item, ObjectKey, SecretFrom, normal
 from regcred.declare.live import Found, FoundRegistry, Live
 from regcred.declare.narrow import both, changes
 from regcred.errors import RefusedError
@@ -30,7 +30,7 @@ class Phase(IntEnum):
     GRANTS_WIDEN = 7
 
 
-class Verb(StrEnum):
+class StepKind(StrEnum):
     """What a step does."""
 
     CREATE = "create"
@@ -45,8 +45,8 @@ class Step:
     """One write."""
 
     phase: Phase
-    verb: Verb
-    key: Key
+    verb: StepKind
+    key: ObjectKey
     to: Value | None = None
     """What shall be there then; None if nothing."""
     version: int = 0
@@ -80,7 +80,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DeclarationPlan:
     """The steps in their order, and what stands in the way. With a problem nothing is applied."""
 
     steps: tuple[Step, ...] = ()
@@ -106,7 +106,7 @@ class Terms:
     """Whether to change what another owner declares."""
 
 
-def plan(wanted: Mapping[Key, Item], live: Live, terms: Terms) -> Plan:
+def plan(wanted: Mapping[ObjectKey, Item], live: Live, terms: Terms) -> DeclarationPlan:
     """Compare.
 
     Args:
@@ -116,11 +116,11 @@ def plan(wanted: Mapping[Key, Item], live: Live, terms: Terms) -> Plan:
     """
     planner = _Planner(wanted, live, terms)
     steps = sorted(planner.steps(), key=lambda step: (step.phase, step.key))
-    return Plan(tuple(steps), tuple(planner.problems), tuple(planner.notes))
+    return DeclarationPlan(tuple(steps), tuple(planner.problems), tuple(planner.notes))
 
 
 class _Planner:
-    def __init__(self, wanted: Mapping[Key, Item], live: Live, terms: Terms) -> None:
+    def __init__(self, wanted: Mapping[ObjectKey, Item], live: Live, terms: Terms) -> None:
         self._wanted = wanted
         self._live = live
         self._terms = terms
@@ -129,9 +129,9 @@ class _Planner:
 
     def steps(self) -> Iterator[Step]:
         for item in self._wanted.values():
-            if item.key.kind is Kind.PROJECT and isinstance(item.value, ProjectPolicy):
+            if item.key.kind is DeclaredKind.PROJECT and isinstance(item.value, ProjectPolicy):
                 yield from self._project(item, item.value)
-            elif item.key.kind is Kind.GRANT and isinstance(item.value, Grant):
+            elif item.key.kind is DeclaredKind.GRANT and isinstance(item.value, Grant):
                 yield from self._grant(item, item.value)
             elif isinstance(item.value, BaseDefinition):
                 yield from self._registry(item, item.value)
@@ -163,7 +163,7 @@ class _Planner:
         if found is None:
             _, come = changes(ProjectPolicy(), new)
             yield Step(
-                Phase.PROJECTS_WIDEN, Verb.CREATE, key, new, owner=self._terms.owner, changes=tuple(come)
+                Phase.PROJECTS_WIDEN, StepKind.CREATE, key, new, owner=self._terms.owner, changes=tuple(come)
             )
             return
         old = normal(found.value) if found.value else None
@@ -173,19 +173,19 @@ class _Planner:
         owner, adopts = owned
         if old is None:
             why = ("what is written can't be read",)
-            yield Step(Phase.PROJECTS_WIDEN, Verb.CHANGE, key, new, found.version, None, owner, why)
+            yield Step(Phase.PROJECTS_WIDEN, StepKind.CHANGE, key, new, found.version, None, owner, why)
             return
         narrow = both(old, new)
         gone, come = changes(old, new)
-        base = Step(Phase.PROJECTS_NARROW, Verb.NARROW, key, None, found.version, old, owner)
+        base = Step(Phase.PROJECTS_NARROW, StepKind.NARROW, key, None, found.version, old, owner)
         narrows = bool(gone) and narrow != old
         if narrows:
             yield replace(base, to=narrow, changes=tuple(gone), removals=len(gone))
         if (narrow if narrows else old) != new:
             text = tuple(come if narrows else [*gone, *come])
-            yield replace(base, phase=Phase.PROJECTS_WIDEN, verb=Verb.CHANGE, to=new, changes=text)
+            yield replace(base, phase=Phase.PROJECTS_WIDEN, verb=StepKind.CHANGE, to=new, changes=text)
         elif adopts and not narrows:
-            yield replace(base, phase=Phase.PROJECTS_WIDEN, verb=Verb.ADOPT, to=new)
+            yield replace(base, phase=Phase.PROJECTS_WIDEN, verb=StepKind.ADOPT, to=new)
 
     def _grant(self, item: Item, new: Grant) -> Iterator[Step]:
         key = item.key
@@ -207,13 +207,15 @@ class _Planner:
         gone = sorted({*old} - {*new.namespaces})
         come = sorted({*new.namespaces} - {*old})
         seen = Grant(namespaces=old, globs=bool(grants and grants.globs)) if old else None
-        base = Step(Phase.GRANTS_WIDEN, Verb.CREATE if not old else Verb.CHANGE, key, new, 0, seen, owner)
+        base = Step(
+            Phase.GRANTS_WIDEN, StepKind.CREATE if not old else StepKind.CHANGE, key, new, 0, seen, owner
+        )
         if gone:
             kept = sorted({*old} & {*new.namespaces})
             yield replace(
                 base,
                 phase=Phase.GRANTS_NARROW,
-                verb=Verb.NARROW,
+                verb=StepKind.NARROW,
                 to=Grant(namespaces=kept, globs=new.globs) if kept else None,
                 changes=tuple(f"-{name}" for name in gone),
                 removals=len(gone),
@@ -222,7 +224,7 @@ class _Planner:
             more = ["patterns are switched on"] if new.globs and not (grants and grants.globs) else []
             yield replace(base, changes=(*(f"+{name}" for name in come), *more))
         elif adopts and not gone:
-            yield replace(base, verb=Verb.ADOPT)
+            yield replace(base, verb=StepKind.ADOPT)
 
     def _registry(self, item: Item, new: BaseDefinition) -> Iterator[Step]:
         key = item.key
@@ -233,7 +235,7 @@ class _Planner:
         if found is None:
             secret = self._secret(item, new, None)
             text = (f"provider {new.provider}", *_secret_text(secret))
-            base = Step(Phase.REGISTRIES_WRITE, Verb.CREATE, key, new, owner=self._terms.owner)
+            base = Step(Phase.REGISTRIES_WRITE, StepKind.CREATE, key, new, owner=self._terms.owner)
             yield replace(base, secret=secret, changes=text)
             return
         owned = self._owned(item, found.owner, differs=old != new)
@@ -243,7 +245,7 @@ class _Planner:
         secret = self._secret(item, new, found)
         if old == new and not secret and not adopts:
             return
-        verb = Verb.ADOPT if old == new and not secret else Verb.CHANGE
+        verb = StepKind.ADOPT if old == new and not secret else StepKind.CHANGE
         text = (*_fields(old, new), *_secret_text(secret))
         yield Step(Phase.REGISTRIES_WRITE, verb, key, new, found.version, old, owner, text, secret)
 
@@ -270,7 +272,7 @@ class _Planner:
 
     def _check_allowed(self, item: Item, new: BaseDefinition) -> None:
         project = item.key.scope
-        declared = self._wanted.get(Key(Kind.PROJECT, "", project))
+        declared = self._wanted.get(ObjectKey(DeclaredKind.PROJECT, "", project))
         found = self._live.projects.get(project)
         policy = declared.value if declared else found.value if found else None
         if not isinstance(policy, ProjectPolicy):
@@ -285,12 +287,12 @@ class _Planner:
             self._problem(item, str(error))
 
     def _check_room(self) -> None:
-        declared_keys = {key for key in self._wanted if key.kind is Kind.REGISTRY}
+        declared_keys = {key for key in self._wanted if key.kind is DeclaredKind.REGISTRY}
         counts = Counter(key.scope for key in declared_keys)
         new = {key.scope for key in declared_keys if key.reference not in self._live.registries}
         for project in sorted(new):
             count = counts[project]
-            declared = self._wanted.get(Key(Kind.PROJECT, "", project))
+            declared = self._wanted.get(ObjectKey(DeclaredKind.PROJECT, "", project))
             found = self._live.projects.get(project)
             policy = declared.value if declared else found.value if found else None
             if isinstance(policy, ProjectPolicy) and count > policy.max_registries:
@@ -301,22 +303,22 @@ class _Planner:
         owner = self._terms.owner
         gone = set()
         for reference, registry in self._live.registries.items():
-            key = Key(Kind.REGISTRY, reference.project, reference.registry)
+            key = ObjectKey(DeclaredKind.REGISTRY, reference.project, reference.registry)
             if key not in self._wanted and registry.owner == owner:
                 gone.add(reference)
                 yield _removal(Phase.REGISTRIES_REMOVE, key, registry)
         for cluster, grants in self._live.clusters.items():
             for project, grant_owner in grants.owners.items():
-                key = Key(Kind.GRANT, cluster, project)
+                key = ObjectKey(DeclaredKind.GRANT, cluster, project)
                 if key not in self._wanted and grant_owner == owner and grants.value:
                     namespaces = sorted(set(grants.value.grants[project]))
                     text = tuple(f"-{name}" for name in namespaces)
                     seen = Grant(namespaces=namespaces, globs=grants.value.globs) if namespaces else None
-                    step = Step(Phase.GRANTS_NARROW, Verb.REMOVE, key, seen=seen, changes=text)
+                    step = Step(Phase.GRANTS_NARROW, StepKind.REMOVE, key, seen=seen, changes=text)
                     yield replace(step, removals=max(1, len(namespaces)))
         # Who may not list projects may read the bounds of some, and is not the one to remove them.
         for name, project_found in self._live.projects.items() if self._live.all_projects else ():
-            key = Key(Kind.PROJECT, "", name)
+            key = ObjectKey(DeclaredKind.PROJECT, "", name)
             if key not in self._wanted and project_found.owner == owner:
                 left = self._left(name, gone.__contains__)
                 if left:
@@ -334,12 +336,14 @@ class _Planner:
         return sorted({*found, *_declared(self._wanted, project)})
 
 
-def _declared(wanted: Iterable[Key], project: str) -> Iterator[str]:
-    return (str(key.reference) for key in wanted if key.kind is Kind.REGISTRY and key.scope == project)
+def _declared(wanted: Iterable[ObjectKey], project: str) -> Iterator[str]:
+    return (
+        str(key.reference) for key in wanted if key.kind is DeclaredKind.REGISTRY and key.scope == project
+    )
 
 
-def _removal(phase: Phase, key: Key, found: Found[ProjectPolicy] | FoundRegistry) -> Step:
-    return Step(phase, Verb.REMOVE, key, None, found.version, found.value, removals=1)
+def _removal(phase: Phase, key: ObjectKey, found: Found[ProjectPolicy] | FoundRegistry) -> Step:
+    return Step(phase, StepKind.REMOVE, key, None, found.version, found.value, removals=1)
 
 
 def _needs(new: BaseDefinition, found: FoundRegistry | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from regcred.declare.kinds import API, Grant, Kind, SecretFrom
+from regcred.declare.kinds import API, DeclaredKind, Grant, SecretFrom
 from regcred.registry import catalog
 from regcred.registry.descriptions import descriptions
 from regcred.vault.records.declared import ProjectPolicy
@@ -16,27 +16,27 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _LABEL = {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"}
 
 
-def schema(kind: Kind) -> dict[str, Any]:
+def schema(kind: DeclaredKind) -> dict[str, Any]:
     """The schema of one kind."""
     definitions: dict[str, Any] = {}
-    scope = {Kind.REGISTRY: ["project"], Kind.GRANT: ["cluster"]}.get(kind, [])
+    scope = {DeclaredKind.REGISTRY: ["project"], DeclaredKind.GRANT: ["cluster"]}.get(kind, [])
     properties: dict[str, Any] = {
         "apiVersion": {"const": API},
         "kind": {"const": str(kind)},
         "metadata": _object(dict.fromkeys(("name", *scope), _LABEL), required=["name", *scope]),
         "spec": _spec(kind, definitions),
     }
-    if kind is Kind.REGISTRY:
+    if kind is DeclaredKind.REGISTRY:
         properties["secretFrom"] = _model(SecretFrom, definitions)
-    required = ["apiVersion", "kind", "metadata", *([] if kind is Kind.PROJECT else ["spec"])]
+    required = ["apiVersion", "kind", "metadata", *([] if kind is DeclaredKind.PROJECT else ["spec"])]
     found = {"$schema": DIALECT, "title": f"Regcred {kind}", **_object(properties, required=required)}
     return found | ({"$defs": definitions} if definitions else {})
 
 
-def _spec(kind: Kind, definitions: dict[str, Any]) -> dict[str, Any]:
-    if kind is Kind.REGISTRY:
+def _spec(kind: DeclaredKind, definitions: dict[str, Any]) -> dict[str, Any]:
+    if kind is DeclaredKind.REGISTRY:
         return {"oneOf": [_provider(name, definitions) for name in catalog.names()]}
-    return _model(ProjectPolicy if kind is Kind.PROJECT else Grant, definitions)
+    return _model(ProjectPolicy if kind is DeclaredKind.PROJECT else Grant, definitions)
 
 
 def _provider(name: str, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class YamlDocument:
     """One document of a file."""
 
     content: Any
@@ -50,7 +50,7 @@ class Text:
         return f"{self.where}: line {line + 1}"
 
 
-def documents(text: str, where: str) -> Iterator[Text]:
+def documents(text: str, where: str) -> Iterator[YamlDocument]:
     """The documents of a YAML or JSON text; empty ones are left out.
 
     Raises:
@@ -63,7 +63,7 @@ def documents(text: str, where: str) -> Iterator[Text]:
             _check(node, where)
             content = loader.construct_document(node)
             if content is not None:
-                yield Text(content, where, node)
+                yield YamlDocument(content, where, node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

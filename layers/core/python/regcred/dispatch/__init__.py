@@ -7,17 +7,17 @@ are met within the hour (edits) or the half day (static ones), without any state
 :mod:`~regcred.dispatch.planning` decides, :mod:`~regcred.dispatch.verb` reads and sends.
 """
 
-from regcred.dispatch.planning import Envelope, Health, Limits, Observed, Sweep, health, plan
+from regcred.dispatch.planning import Health, Limits, Observed, QueuedMessage, Sweep, health, plan
 from regcred.dispatch.verb import Dispatch, Queue, QueueError, SweepReport
 
 __all__ = [
     "Dispatch",
-    "Envelope",
     "Health",
     "Limits",
     "Observed",
     "Queue",
     "QueueError",
+    "QueuedMessage",
     "Sweep",
     "SweepReport",
     "health",

@@ -175,14 +175,14 @@ def _reason(name: str, requests: frozenset[str], observed: Observed, sweep: Swee
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class QueuedMessage:
     """A message, the id under which a second one like it is dropped, and the group in which it keeps its order."""
 
     message: RotationMessage
     deduplication_id: str
 
     @classmethod
-    def of(cls, message: RotationMessage, sweep: Sweep) -> Envelope:
+    def of(cls, message: RotationMessage, sweep: Sweep) -> QueuedMessage:
         """Seal a message: the same content in the same sweep has the same id, in the next sweep another."""
         text = f"{sweep.at.isoformat()} {message.body()}"
         return cls(message, hashlib.sha256(text.encode()).hexdigest())
@@ -200,7 +200,7 @@ class Envelope:
 
 def envelopes(
     project: str, wanted: Mapping[str, RotationReason], sweep: Sweep, limits: Limits
-) -> Iterator[Envelope]:
+) -> Iterator[QueuedMessage]:
     """The messages of one project in the order of :data:`FIRST`; those over its limit are left out.
 
     Work of one reason comes in an order that differs with each sweep, so that what is left out is never the same.
@@ -210,7 +210,7 @@ def envelopes(
     ordered = sorted(wanted.items(), key=lambda item: (_RANK[item[1]], order(item[0])))
     for start in range(0, min(len(ordered), limits.chunk * limits.messages), limits.chunk):
         part = dict(ordered[start : start + limits.chunk])
-        yield Envelope.of(RotationMessage(project=project, registries=part), sweep)
+        yield QueuedMessage.of(RotationMessage(project=project, registries=part), sweep)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from typing import Protocol
 
 from regcred.dispatch.planning import (
     TOLD_MAX,
-    Envelope,
     Health,
     Limits,
     Observed,
+    QueuedMessage,
     Sweep,
     envelopes,
     health,
@@ -36,7 +36,7 @@ class QueueError(TransientError):
 class Queue(Protocol):
     """Where messages go: in order within a group, groups side by side, equal ids within minutes dropped."""
 
-    def send(self, messages: Sequence[Envelope]) -> None:
+    def send(self, messages: Sequence[QueuedMessage]) -> None:
         """Send all messages. Called from several threads.
 
         Raises:
@@ -60,7 +60,7 @@ class SweepReport:
 
 
 @dataclass(slots=True)
-class _Part:
+class _ProjectSweep:
     """What a sweep found and sent of one project."""
 
     messages: int = 0
@@ -109,9 +109,9 @@ class Dispatch:
             left_out={name: part.left_out for name, part in parts.items() if part.left_out},
         )
 
-    def _serve(self, project: str, sweep: Sweep, *, nudged: bool) -> _Part:
+    def _serve(self, project: str, sweep: Sweep, *, nudged: bool) -> _ProjectSweep:
         """Do one project; what can't be read or sent of it is part of the answer, and stops no other."""
-        part = _Part()
+        part = _ProjectSweep()
         try:
             self._look(project, sweep, part, nudged=nudged)
         except _UnsentError as error:
@@ -120,7 +120,7 @@ class Dispatch:
             part.unreadable[project] = error
         return part
 
-    def _look(self, project: str, sweep: Sweep, part: _Part, *, nudged: bool) -> None:
+    def _look(self, project: str, sweep: Sweep, part: _ProjectSweep, *, nudged: bool) -> None:
         """Revocations first, then what needs no further look, then what was edited."""
         asked, revoked = self.store.asked(project)
         revocations = labels(project, revoked)[0]
@@ -142,7 +142,7 @@ class Dispatch:
             project, {name: reason for name, reason in later.items() if name not in urgent}, sweep, part
         )
 
-    def _observe(self, project: str, asked: Sequence[str], part: _Part) -> Observed:
+    def _observe(self, project: str, asked: Sequence[str], part: _ProjectSweep) -> Observed:
         """Read one project; its index before its list, so that a registry just added is never taken for gone."""
         found = self.store.index(project)
         for name, problem in list(found.value.skipped.items())[:TOLD_MAX] if found else ():
@@ -156,7 +156,7 @@ class Dispatch:
             limit=self._policy(project, part).max_registries,
         )
 
-    def _policy(self, project: str, part: _Part) -> ProjectPolicy:
+    def _policy(self, project: str, part: _ProjectSweep) -> ProjectPolicy:
         """What the project may use; the limits of a new project where it has no such document or a broken one."""
         try:
             found = self.store.project(project)
@@ -165,7 +165,9 @@ class Dispatch:
             found = None
         return found.value if found else ProjectPolicy()
 
-    def _send(self, project: str, wanted: Mapping[str, RotationReason], sweep: Sweep, part: _Part) -> None:
+    def _send(
+        self, project: str, wanted: Mapping[str, RotationReason], sweep: Sweep, part: _ProjectSweep
+    ) -> None:
         sealed = list(envelopes(project, wanted, sweep, self.limits))
         if not sealed:
             return

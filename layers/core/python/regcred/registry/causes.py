@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Iterator
 
 from regcred.errors import MalformedError, RegcredError, TransientError
-from regcred.registry.limits import HEAD_MAX, TooLargeError
+from regcred.registry.limits import HEAD_MAX, ResponseTooLargeError
 
 _CHAIN_MAX = 20
 _PRIVATE = "if its authority is private, name it in REQUESTS_CA_BUNDLE"
@@ -69,7 +69,7 @@ def unreachable(host: str, error: BaseException, *, late: bool, seconds: float) 
     if late:
         return TransientError(f"{host} did not send its whole answer in {seconds:.0f} seconds")
     chain = list(_chain(error))
-    if any(isinstance(item, TooLargeError) for item in chain) or _many_headers(chain):
+    if any(isinstance(item, ResponseTooLargeError) for item in chain) or _many_headers(chain):
         return MalformedError(
             f"{host} sent more headers ({HEAD_MAX // 1024} kB) or a larger answer than any registry does; "
             "check the address and the proxy"

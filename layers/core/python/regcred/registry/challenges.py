@@ -46,7 +46,7 @@ def parse(header: str) -> list[Challenge]:
     Args:
         header: The value, or the values of several headers joined by commas.
     """
-    text = _Text(header[:HEADER_MAX])
+    text = _Cursor(header[:HEADER_MAX])
     found: list[Challenge] = []
     found_scheme = False  # whether the last item was a scheme, without a comma since then
     while not text.ended:
@@ -68,7 +68,7 @@ def parse(header: str) -> list[Challenge]:
     return found
 
 
-class _Text:
+class _Cursor:
     """A text that is read forwards only."""
 
     def __init__(self, text: str) -> None:

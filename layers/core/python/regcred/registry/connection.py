@@ -27,7 +27,7 @@ ADDRESSES_MAX = 8
 """The maximum number of addresses to try for one name."""
 
 
-class _Bounded(_Socket):
+class _BoundedSocket(_Socket):
     """Shared code of sockets with and without TLS: no operation takes longer than the call may."""
 
     def _bound(self) -> None:
@@ -61,11 +61,11 @@ class _Bounded(_Socket):
         super().sendall(*args, **more)
 
 
-class PlainSocket(_Bounded, socket.socket):
+class PlainSocket(_BoundedSocket, socket.socket):
     """A socket without TLS, to this machine or to a proxy."""
 
 
-class TlsSocket(_Bounded, ssl.SSLSocket):
+class TlsSocket(_BoundedSocket, ssl.SSLSocket):
     """A socket with TLS. One handshake is one operation, however many packets it takes."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - the base class's signature

@@ -26,7 +26,7 @@ WIRE_MAX = 3 * 1024 * 1024
 """The maximum bytes of a response in total. Chunk framing can be larger than the content."""
 
 
-class TooLargeError(OSError):
+class ResponseTooLargeError(OSError):
     """A server sent more than :data:`HEAD_MAX` or :data:`WIRE_MAX` bytes."""
 
 
@@ -56,7 +56,7 @@ class Budget:
         if self.in_head:
             self.head_left -= count
         if self.left < 0 or self.head_left < 0:
-            raise TooLargeError("the answer is too large")
+            raise ResponseTooLargeError("the answer is too large")
 
 
 _current: ContextVar[Budget | None] = ContextVar("regcred_call", default=None)

@@ -64,7 +64,7 @@ class RegistryVerifier:
                 return result
             registry = RegistryClient(self._send, host, Basic(login.username, login.password), definition)
             try:
-                result = _Visit(registry).verify()
+                result = _HostCheck(registry).verify()
             except RegcredError as error:
                 result = Verification(Verdict.INCONCLUSIVE, f"{host}: {error}", taken=registry.taken)
             if registry.taken or result.verdict is not Verdict.INCONCLUSIVE:
@@ -75,7 +75,7 @@ class RegistryVerifier:
 _SEVERITY = {Verdict.CAN_PULL: 0, Verdict.INCONCLUSIVE: 1, Verdict.WIDER: 2, Verdict.REFUSED: 3}
 
 
-class _Visit:
+class _HostCheck:
     """One login at one host."""
 
     def __init__(self, registry: RegistryClient) -> None:

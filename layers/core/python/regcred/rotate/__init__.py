@@ -18,19 +18,27 @@ registry, :mod:`~regcred.rotate.decide` says what it needs, and :mod:`~regcred.r
 from regcred.rotate.backoff import next_attempt
 from regcred.rotate.batch import RESERVE
 from regcred.rotate.context import Identities
-from regcred.rotate.outcome import Announced, Announcer, Done, Event, Outcome, OutOfTimeError, RotationReport
+from regcred.rotate.outcome import (
+    Announced,
+    Announcer,
+    Event,
+    Outcome,
+    OutOfTimeError,
+    RotationReport,
+    RotationResult,
+)
 from regcred.rotate.verb import Rotate
 
 __all__ = [
     "RESERVE",
     "Announced",
     "Announcer",
-    "Done",
     "Event",
     "Identities",
     "OutOfTimeError",
     "Outcome",
     "Rotate",
     "RotationReport",
+    "RotationResult",
     "next_attempt",
 ]

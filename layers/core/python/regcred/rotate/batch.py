@@ -14,9 +14,9 @@ from regcred.reference import Reference
 from regcred.registry import limits
 from regcred.rotate.claim import HeldClaim
 from regcred.rotate.context import RotationContext, Tools, outcome
-from regcred.rotate.decide import Answered, Seen, Task, decide
+from regcred.rotate.decide import Answered, RegistryDocuments, Task, decide
 from regcred.rotate.mint import mint
-from regcred.rotate.outcome import Done, OutOfTimeError, Result
+from regcred.rotate.outcome import OutOfTimeError, Result, RotationResult
 from regcred.rotate.revoke import remove, revoke
 from regcred.rotate.upkeep import repair, verify
 from regcred.vault.records.declared import Definition, ProjectPolicy
@@ -83,12 +83,12 @@ class Batch:
             claim = self._claim(seen, now=self.tools.now()) if task is not Task.NOTHING else None
         if task is Task.NOTHING:
             gone = seen.definition is None  # nothing can come of what was asked any more
-            return Result(outcome(seen, Done.DROPPED), answered=seen.asked if gone else seen.broken)
+            return Result(outcome(seen, RotationResult.DROPPED), answered=seen.asked if gone else seen.broken)
         if claim is None:
-            return Result(outcome(seen, Done.BUSY))
+            return Result(outcome(seen, RotationResult.BUSY))
         with self._vendors_end():
             result = HANDLERS[task](RotationContext(self.tools, self.policy, seen, claim, self.until))
-        if result.outcome.done is not Done.TOO_SOON:
+        if result.outcome.done is not RotationResult.TOO_SOON:
             result.entry = _asked_by_a_person(seen, result.entry)
         result.claim = claim
         result.at = self.tools.now()
@@ -106,7 +106,7 @@ class Batch:
         now = self.tools.now()
         return now - since < CLAIM_PATIENCE and not (self.until and now >= self.until)
 
-    def _see_again(self, reference: Reference, reason: RotationReason) -> Seen:
+    def _see_again(self, reference: Reference, reason: RotationReason) -> RegistryDocuments:
         """The claim before the index and the rest, as at the first look."""
         rotation = self.tools.store.rotation(reference)
         index = self.tools.store.index(reference.project)
@@ -119,7 +119,7 @@ class Batch:
         rotation: Versioned[Rotation],
         entry: IndexEntry | None,
         reason: RotationReason,
-    ) -> Seen:
+    ) -> RegistryDocuments:
         store = self.tools.store
         definition = _or_malformed(lambda: store.definition(reference))
         # A request ends with its registry, and must not apply to a new registry of the same name.
@@ -131,7 +131,7 @@ class Batch:
             if isinstance(found, MalformedError):
                 log.warning("left aside: %s", found)
         usable = stored if isinstance(stored, Versioned) else None
-        return Seen(
+        return RegistryDocuments(
             reference=reference,
             rotation=rotation,
             entry=entry,
@@ -156,7 +156,7 @@ class Batch:
             return definition.version
         return self.tools.store.definition_version(reference) if definition else 0
 
-    def _claim(self, seen: Seen, *, now: datetime) -> HeldClaim | None:
+    def _claim(self, seen: RegistryDocuments, *, now: datetime) -> HeldClaim | None:
         """Take the claim, or return None if another run has it or was faster."""
         store = self.tools.store
         try:
@@ -166,7 +166,7 @@ class Batch:
         return HeldClaim(store, seen.reference, claimed)
 
 
-def _asked_by_a_person(seen: Seen, entry: IndexEntry | None) -> IndexEntry | None:
+def _asked_by_a_person(seen: RegistryDocuments, entry: IndexEntry | None) -> IndexEntry | None:
     """The entry, marked with the time of the request that it answers, if there was one and a credential is in use."""
     if entry is None or seen.wanted is None or entry.state is not State.OK:
         return entry

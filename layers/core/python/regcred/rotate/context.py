@@ -19,8 +19,8 @@ from regcred.registry.interface import Identity, MintContext, Provider, Verifier
 from regcred.registry.parsing import parse
 from regcred.rotate import entries
 from regcred.rotate.claim import HeldClaim
-from regcred.rotate.decide import NOBODY, Answered, Seen
-from regcred.rotate.outcome import Announced, Done, Outcome, Result
+from regcred.rotate.decide import NOBODY, Answered, RegistryDocuments
+from regcred.rotate.outcome import Announced, Outcome, Result, RotationResult
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.paths import registry_path, upstream_path
@@ -94,7 +94,7 @@ class RotationContext:
 
     tools: Tools
     policy: ProjectPolicy
-    seen: Seen
+    seen: RegistryDocuments
     claim: HeldClaim
     until: datetime | None = None
     """No further registry starts after this time."""
@@ -146,7 +146,7 @@ class RotationContext:
 
     def result(
         self,
-        done: Done,
+        done: RotationResult,
         entry: IndexEntry | None = None,
         *,
         event: Announced | None = None,
@@ -165,7 +165,9 @@ class RotationContext:
         if self.seen.entry and self.seen.entry.state is State.REVOKED:
             answered = NOBODY
         entry = entries.failing(self.seen, error, now=self.now())
-        return self.result(Done.FAILING, entry, event=Announced.FAILING, answered=answered, error=error)
+        return self.result(
+            RotationResult.FAILING, entry, event=Announced.FAILING, answered=answered, error=error
+        )
 
     def too_soon(self, error: TooSoonError) -> Result:
         """Change nothing.
@@ -174,9 +176,9 @@ class RotationContext:
         """
         seen = self.seen
         if seen.entry is None or seen.request is None:
-            return self.result(Done.TOO_SOON, error=error)
+            return self.result(RotationResult.TOO_SOON, error=error)
         entry = seen.entry.model_copy(update={"answer": str(error), "changed_at": self.now()})
-        return self.result(Done.TOO_SOON, entry, answered=seen.asked, error=error)
+        return self.result(RotationResult.TOO_SOON, entry, answered=seen.asked, error=error)
 
     def typed(self, error: Exception) -> RegcredError:
         """An error as one of our types.
@@ -192,7 +194,9 @@ class RotationContext:
         )
 
 
-def outcome(seen: Seen, done: Done, *, version: int = 0, error: RegcredError | None = None) -> Outcome:
+def outcome(
+    seen: RegistryDocuments, done: RotationResult, *, version: int = 0, error: RegcredError | None = None
+) -> Outcome:
     """What was done about a registry, for the log and the metrics."""
     return Outcome(
         reference=seen.reference,

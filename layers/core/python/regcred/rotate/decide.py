@@ -45,7 +45,7 @@ NOBODY = Answered()
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RegistryDocuments:
     """The documents of one registry, read after its claim."""
 
     reference: Reference
@@ -106,7 +106,7 @@ class Seen:
         return self.request.value.asked_at > self.revocation.value.asked_at
 
 
-def decide(seen: Seen, reason: RotationReason, *, now: datetime) -> Task:
+def decide(seen: RegistryDocuments, reason: RotationReason, *, now: datetime) -> Task:
     """What to do about a registry now, whatever its message said."""
     entry = seen.entry
     if seen.definition is None:
@@ -183,7 +183,7 @@ def judge(verification: Verification, *, static: bool) -> Judgement:
             return Judgement(Verified.YES)
 
 
-def needs_proof(seen: Seen, credential: Credential) -> bool:
+def needs_proof(seen: RegistryDocuments, credential: Credential) -> bool:
     """Whether a credential needs proof before it is used.
 
     The next credential of an unchanged definition needs none: its vendor has just minted it, and the one

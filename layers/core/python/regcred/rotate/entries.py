@@ -6,7 +6,7 @@ from datetime import datetime
 
 from regcred.errors import RegcredError, TransientError
 from regcred.rotate.backoff import LONGEST_WAIT, next_attempt
-from regcred.rotate.decide import UNTRIED, Judgement, Seen
+from regcred.rotate.decide import UNTRIED, Judgement, RegistryDocuments
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.index import IndexEntry, State
 from regcred.work import edited
@@ -53,7 +53,7 @@ def judged(entry: IndexEntry, judgement: Judgement, *, now: datetime) -> IndexEn
     )
 
 
-def failing(seen: Seen, error: RegcredError, *, now: datetime) -> IndexEntry:
+def failing(seen: RegistryDocuments, error: RegcredError, *, now: datetime) -> IndexEntry:
     """The entry after a failed attempt. The credential in use stays."""
     old = seen.entry
     base = old or IndexEntry(state=State.FAILING, provider=seen.provider, changed_at=now)
@@ -76,7 +76,7 @@ def failing(seen: Seen, error: RegcredError, *, now: datetime) -> IndexEntry:
     )
 
 
-def _attempts(seen: Seen) -> int:
+def _attempts(seen: RegistryDocuments) -> int:
     """Failures in a row for the back-off. A person's request adds none, and a changed definition starts at zero."""
     old = seen.entry
     if old is None or edited(old, seen.definition_version):
@@ -88,7 +88,7 @@ def _asks_to_wait(error: RegcredError) -> bool:
     return isinstance(error, TransientError) and error.retry_after is not None
 
 
-def public(seen: Seen, provider: str, *, now: datetime) -> IndexEntry:
+def public(seen: RegistryDocuments, provider: str, *, now: datetime) -> IndexEntry:
     """The entry for a public registry. A credential that was in use no longer is."""
     return IndexEntry(
         state=State.REMOVED if seen.told else State.OK,
@@ -101,7 +101,7 @@ def public(seen: Seen, provider: str, *, now: datetime) -> IndexEntry:
     )
 
 
-def revoked(seen: Seen, note: str, again: TransientError | None, *, now: datetime) -> IndexEntry:
+def revoked(seen: RegistryDocuments, note: str, again: TransientError | None, *, now: datetime) -> IndexEntry:
     """A credential was revoked on purpose.
 
     Args:
@@ -128,7 +128,7 @@ def revoked(seen: Seen, note: str, again: TransientError | None, *, now: datetim
     )
 
 
-def removed(seen: Seen, *, now: datetime) -> IndexEntry:
+def removed(seen: RegistryDocuments, *, now: datetime) -> IndexEntry:
     """The definition is gone."""
     base = seen.entry or IndexEntry(state=State.REMOVED, changed_at=now)
     return IndexEntry(

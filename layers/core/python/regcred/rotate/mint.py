@@ -17,8 +17,8 @@ from regcred.registry.binding import destination
 from regcred.registry.definition import BaseDefinition
 from regcred.rotate import entries
 from regcred.rotate.context import RotationContext
-from regcred.rotate.decide import Judgement, Seen
-from regcred.rotate.outcome import Announced, Done, OutOfTimeError, Result
+from regcred.rotate.decide import Judgement, RegistryDocuments
+from regcred.rotate.outcome import Announced, OutOfTimeError, Result, RotationResult
 from regcred.rotate.trial import tried
 from regcred.vault.records.credential import CredentialRecord
 
@@ -45,7 +45,7 @@ def mint(context: RotationContext) -> Result:
             credential = provider.mint(definition, mint_context)
         judgement = tried(context, definition, provider, credential, mint_context)
     except (ConflictError, OutOfTimeError):  # another run has the claim now, or the next sweep takes it
-        return context.result(Done.BUSY)
+        return context.result(RotationResult.BUSY)
     except TooSoonError as error:
         return context.too_soon(error)
     except Exception as error:  # noqa: BLE001 - one provider's bug must not stop the others' registries
@@ -64,7 +64,7 @@ def _public(context: RotationContext, definition: BaseDefinition) -> Result:
         context.tools.store.destroy_credential(seen.reference, seen.version)
     entry = entries.public(seen, definition.provider, now=context.now())
     event = Announced.REVOKED if seen.stored else None
-    return context.result(Done.UNCHANGED, entry, event=event, answered=seen.asked)
+    return context.result(RotationResult.UNCHANGED, entry, event=event, answered=seen.asked)
 
 
 def _put_in_force(
@@ -74,7 +74,7 @@ def _put_in_force(
     try:
         record, version = _write(context, credential, destination(definition))
     except ConflictError:
-        return context.result(Done.BUSY)
+        return context.result(RotationResult.BUSY)
     except MalformedError as error:  # Vault can't take it, now or later
         return context.failed(error, answered=seen.asked)
     entry = entries.in_force(
@@ -85,11 +85,11 @@ def _put_in_force(
         now=context.now(),
     )
     if version == seen.version:
-        return context.result(Done.UNCHANGED, entry, answered=seen.asked)
-    return context.result(Done.ROTATED, entry, event=Announced.ROTATED, answered=seen.asked)
+        return context.result(RotationResult.UNCHANGED, entry, answered=seen.asked)
+    return context.result(RotationResult.ROTATED, entry, event=Announced.ROTATED, answered=seen.asked)
 
 
-def _still(seen: Seen, judgement: Judgement) -> Judgement:
+def _still(seen: RegistryDocuments, judgement: Judgement) -> Judgement:
     """The verification of a credential that was proven before. An inconclusive check does not undo it."""
     proven = seen.entry and seen.entry.version == seen.version and seen.entry.verified
     if proven and judgement.verified is Verified.UNKNOWN and proven is not Verified.UNKNOWN:

@@ -47,7 +47,7 @@ class OutOfTimeError(TransientError):
     """A run ends before it has started all registries of its message. Vault works."""
 
 
-class Done(StrEnum):
+class RotationResult(StrEnum):
     """The result for one registry of a message."""
 
     ROTATED = "rotated"
@@ -74,7 +74,7 @@ class Outcome:
     """What was done about one registry, for the log and the metrics."""
 
     reference: Reference
-    done: Done
+    done: RotationResult
     provider: str = ""
     version: int = 0
     error: str = ""

@@ -9,7 +9,7 @@ from regcred.registry.interface import IssuedCredential, Revoked
 from regcred.rotate import entries
 from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import NOBODY
-from regcred.rotate.outcome import Announced, Done, Result
+from regcred.rotate.outcome import Announced, Result, RotationResult
 from regcred.vault.records.index import State
 
 
@@ -26,7 +26,7 @@ def revoke(context: RotationContext) -> Result:
         context.tools.store.destroy_credential(seen.reference, seen.version)
     first = seen.entry is None or seen.entry.state is not State.REVOKED
     return context.result(
-        Done.REVOKED,
+        RotationResult.REVOKED,
         entry,
         event=Announced.REVOKED if first else None,
         answered=NOBODY if again else seen.asked,
@@ -72,6 +72,6 @@ def remove(context: RotationContext) -> Result:
     if seen.version:
         context.tools.store.destroy_credential(seen.reference, seen.version)
     entry = entries.removed(seen, now=context.now())
-    result = context.result(Done.REMOVED, entry, event=Announced.REVOKED, answered=seen.asked)
+    result = context.result(RotationResult.REMOVED, entry, event=Announced.REVOKED, answered=seen.asked)
     result.forget = True
     return result

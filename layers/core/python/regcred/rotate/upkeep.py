@@ -14,7 +14,7 @@ from regcred.registry.interface import Verdict, Verification
 from regcred.rotate import entries
 from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import judge
-from regcred.rotate.outcome import Announced, Done, Result
+from regcred.rotate.outcome import Announced, Result, RotationResult
 from regcred.vault.records.credential import CredentialRecord
 
 MOVED = Verification(
@@ -28,7 +28,7 @@ def verify(context: RotationContext) -> Result:
     """Check the credential in use. If the registry refuses it, rotate mints another."""
     seen, answered = context.seen, context.seen.asked
     if seen.entry is None or seen.stored is None:
-        return context.result(Done.DROPPED, answered=answered)
+        return context.result(RotationResult.DROPPED, answered=answered)
     try:
         definition, _ = context.provider()
         credential = as_minted(seen.stored.value)
@@ -45,8 +45,8 @@ def verify(context: RotationContext) -> Result:
         entry = seen.entry.model_copy(
             update={"answer": answer[: entries.ERROR_MAX], "changed_at": context.now()}
         )
-        return context.result(Done.UNVERIFIED, entry, answered=answered)
-    done = Done.UNVERIFIED if judgement.verified is Verified.UNKNOWN else Done.VERIFIED
+        return context.result(RotationResult.UNVERIFIED, entry, answered=answered)
+    done = RotationResult.UNVERIFIED if judgement.verified is Verified.UNKNOWN else RotationResult.VERIFIED
     return context.result(done, entries.judged(seen.entry, judgement, now=context.now()), answered=answered)
 
 
@@ -58,7 +58,7 @@ def repair(context: RotationContext) -> Result:
     entry = entries.in_force(
         record, version=seen.version, definition_version=record.definition_version, now=context.now()
     )
-    return context.result(Done.REPAIRED, entry, event=Announced.ROTATED)
+    return context.result(RotationResult.REPAIRED, entry, event=Announced.ROTATED)
 
 
 def as_minted(record: CredentialRecord) -> Credential:

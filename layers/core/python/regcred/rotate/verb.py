@@ -15,7 +15,7 @@ from regcred.reference import Reference
 from regcred.registry.interface import Provider, Verifier
 from regcred.rotate.batch import Batch
 from regcred.rotate.context import Bounds, Identities, Tools
-from regcred.rotate.outcome import Announcer, Done, Event, Outcome, Result, RotationReport
+from regcred.rotate.outcome import Announcer, Event, Outcome, Result, RotationReport, RotationResult
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.history import Attempt, History
 from regcred.vault.records.index import Index
@@ -168,7 +168,7 @@ class Rotate:
         attempts = {
             result.outcome.reference.registry: _attempt(result.outcome, result.at, result.took)
             for result in results
-            if result.at and result.outcome.done is not Done.BUSY
+            if result.at and result.outcome.done is not RotationResult.BUSY
         }
         if not attempts:
             return
@@ -216,7 +216,7 @@ def _left_out(result: Result) -> None:
     log.error("%s", error)
     result.event = None
     result.outcome = replace(
-        result.outcome, done=Done.FAILING, error=str(error), error_kind=error.kind, version=0
+        result.outcome, done=RotationResult.FAILING, error=str(error), error_kind=error.kind, version=0
     )
 
 

@@ -28,7 +28,7 @@ from regcred.sync.drift import Drift
 from regcred.sync.events import EventRecorder
 from regcred.sync.evictions import Evictions
 from regcred.sync.gauges import Gauges
-from regcred.sync.identity import Identity, WrongClusterError
+from regcred.sync.identity import IdentityCheck, WrongClusterError
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger, updated
 from regcred.sync.logging import log
@@ -82,7 +82,7 @@ class Engine:
         name = options.rules.cluster
         self.sources = Sources(store, name, self.vault, clock, self.meter)
         self.ledger = Ledger(store, name, self.vault, clock, self.meter, mode=options.rules.mode)
-        self.identity = Identity(cluster, store, name, self.vault, clock)
+        self.identity = IdentityCheck(cluster, store, name, self.vault, clock)
         self.inventory = Inventory(options.kinds)
         self.events = EventRecorder()
         self._evictions = Evictions()

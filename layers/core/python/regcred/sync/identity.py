@@ -19,7 +19,7 @@ class WrongClusterError(RegcredError):
     kind = "wrong-cluster"
 
 
-class Identity:
+class IdentityCheck:
     """Compares this cluster with the one that is pinned to its name in Vault.
 
     Args:

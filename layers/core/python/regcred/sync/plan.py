@@ -36,8 +36,7 @@ from regcred.sync.messages import (
     refusal,
     restart_needed,
 )
-from regcred.sync.view import UNREAD, Knowledge, Registry, RegistryState, View
-from regcred.sync.view import Project as ProjectView
+from regcred.sync.view import UNREAD, Knowledge, ProjectView, Registry, RegistryState, View
 
 NOTHING = LedgerEntry()
 GONE = {RegistryState.REVOKED: Why.REVOKED, RegistryState.REMOVED: Why.REMOVED}
@@ -62,7 +61,7 @@ class _Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """The decision about one reference in one namespace that asks for it."""
 
     version: int | None = None
@@ -151,34 +150,34 @@ def _plan_namespace(
         draft.notes += [UpdateLedger(name, reference, forget=True) for reference in places]
 
 
-def decide(view: View, namespace: Namespace, reference: Reference, place: LedgerEntry) -> Verdict:
+def decide(view: View, namespace: Namespace, reference: Reference, place: LedgerEntry) -> Decision:
     """The decision about a reference in a namespace that asks for it."""
     grants = view.grants
     if grants.knowledge is Knowledge.UNREADABLE and not place.version:
-        return Verdict(why=Why.UNREADABLE, detail="the grants of this cluster can't be read")
+        return Decision(why=Why.UNREADABLE, detail="the grants of this cluster can't be read")
     if grants.knowledge is not Knowledge.UNREADABLE and not grants.allow(reference.project, namespace.name):
-        return Verdict(why=Why.NOT_GRANTED, remove=grants.knowledge is Knowledge.KNOWN)
+        return Decision(why=Why.NOT_GRANTED, remove=grants.knowledge is Knowledge.KNOWN)
     project = view.projects.get(reference.project, UNREAD)
     registry = project.registries.get(reference.registry)
     if registry is None:
         return _decide_unlisted(project, reference, place)
     if registry.state in GONE:
-        return Verdict(why=GONE[registry.state], remove=True)
+        return Decision(why=GONE[registry.state], remove=True)
     if registry.version == 0:
         why = Why.PUBLIC if registry.state is RegistryState.OK else Why.NOT_READY
-        return Verdict(why=why, detail=registry.error)
-    return Verdict(version=registry.version)
+        return Decision(why=why, detail=registry.error)
+    return Decision(version=registry.version)
 
 
-def _decide_unlisted(project: ProjectView, reference: Reference, place: LedgerEntry) -> Verdict:
+def _decide_unlisted(project: ProjectView, reference: Reference, place: LedgerEntry) -> Decision:
     """There is no index, or it lacks the registry. That is a reason to refuse, but never a reason to remove."""
     if problem := project.unreadable.get(reference.registry):
-        return Verdict(why=Why.UNREADABLE, detail=problem)
+        return Decision(why=Why.UNREADABLE, detail=problem)
     if project.knowledge is Knowledge.KNOWN or (
         project.knowledge is Knowledge.ABSENT and place.version is None
     ):
-        return Verdict(why=Why.NO_SUCH_REGISTRY)
-    return Verdict(why=Why.UNREADABLE, detail=project.problem)
+        return Decision(why=Why.NO_SUCH_REGISTRY)
+    return Decision(why=Why.UNREADABLE, detail=project.problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +257,7 @@ class _NamespacePlan:
         return version > placed or (registry is not None and registry.rewound and version != placed)
 
     def _refuse(
-        self, reference: Reference, place: LedgerEntry, verdict: Verdict, workloads: list[Workload]
+        self, reference: Reference, place: LedgerEntry, verdict: Decision, workloads: list[Workload]
     ) -> None:
         why = verdict.why
         if why is None or (why is Why.UNREADABLE and place.version is not None):

@@ -8,7 +8,7 @@ from regcred.reference import Reference
 from regcred.sync.actions import WriteSecret
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
-from regcred.sync.view import Project, RegistryState
+from regcred.sync.view import ProjectView, RegistryState
 
 IN_FORCE = frozenset({RegistryState.OK, RegistryState.FAILING})
 
@@ -29,7 +29,7 @@ def repairs(
 def is_useful(
     action: WriteSecret,
     ledger: Ledger,
-    projects: Mapping[str, Project],
+    projects: Mapping[str, ProjectView],
     busy: Container[tuple[str, Reference]],
 ) -> bool:
     """Whether a repair is still useful when its turn comes, because nothing has changed since it was chosen."""

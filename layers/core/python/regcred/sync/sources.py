@@ -15,7 +15,7 @@ from regcred.sync.clock import Clock
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter
 from regcred.sync.vault_threads import VaultThreads
-from regcred.sync.view import UNREAD, Grants, Knowledge, Project, Registry, RegistryState
+from regcred.sync.view import UNREAD, Grants, Knowledge, ProjectView, Registry, RegistryState
 from regcred.vault.records.declared import ClusterGrants
 from regcred.vault.records.index import Index, IndexEntry
 from regcred.vault.records.paths import SIGNAL
@@ -48,7 +48,7 @@ class Sources:
         self._meter = meter
         self._grants_path = f"platform/clusters/{cluster}"
         self.grants = Grants()
-        self.projects: dict[str, Project] = {}
+        self.projects: dict[str, ProjectView] = {}
         self._asked: set[Reference] = set()
         self.problems: dict[str, str] = {}
         """By document (the path of the grants, or a project): why its current state is unknown."""
@@ -109,7 +109,7 @@ class Sources:
             if version and version == self._versions.get(project) and not self._awaits_catch_up(project):
                 self._settle(project)
                 return self._keep(
-                    project, Project(Knowledge.KNOWN, known.registries, unreadable=known.unreadable)
+                    project, ProjectView(Knowledge.KNOWN, known.registries, unreadable=known.unreadable)
                 )
             found = await self._vault(self._store.index, project) if version else None
         except RegcredError as error:
@@ -123,7 +123,7 @@ class Sources:
         self._versions[project] = found.version
         self._tell_skipped(project, found.value.skipped)
         registries = self._registries(project, found.value)
-        return self._keep(project, Project(Knowledge.KNOWN, registries, unreadable=found.value.skipped))
+        return self._keep(project, ProjectView(Knowledge.KNOWN, registries, unreadable=found.value.skipped))
 
     def _tell_skipped(self, project: str, skipped: Mapping[str, str]) -> None:
         self._meter.set("vault_index_entries_skipped", len(skipped), project=project)
@@ -274,7 +274,7 @@ class Sources:
     def _awaits_catch_up(self, project: str) -> bool:
         return any(reference.project == project for reference in self._behind)
 
-    def _keep(self, project: str, new: Project) -> bool:
+    def _keep(self, project: str, new: ProjectView) -> bool:
         old = self.projects.get(project)
         self.projects[project] = new
         return old != new

@@ -27,7 +27,7 @@ TRIES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _QueuedEvent:
     event: EmitEvent
     tries: int = 0
 
@@ -45,7 +45,7 @@ class Teller:
         self._cluster = cluster
         self._meter = meter
         self._pause = pause
-        self._queue: FairQueue[_Waiting] = FairQueue(
+        self._queue: FairQueue[_QueuedEvent] = FairQueue(
             lambda waiting: waiting.event.about.namespace, limit=EVENTS_WAITING
         )
         self._allowance = float(EVENTS_BURST)
@@ -55,7 +55,7 @@ class Teller:
 
     def add(self, event: EmitEvent) -> None:
         """Queue an Event."""
-        self._add(_Waiting(event))
+        self._add(_QueuedEvent(event))
 
     async def drain(self) -> None:
         """Wait until every queued Event has been tried."""
@@ -72,11 +72,11 @@ class Teller:
             finally:
                 self._queue.task_done()
 
-    def _add(self, waiting: _Waiting) -> None:
+    def _add(self, waiting: _QueuedEvent) -> None:
         if self._queue.add(waiting):
             self._meter.count("events_dropped_total")
 
-    async def _tell(self, waiting: _Waiting) -> None:
+    async def _tell(self, waiting: _QueuedEvent) -> None:
         event = waiting.event
         message = Message(event.about, event.reason, event.note, warning=event.reason not in GOOD_NEWS)
         try:
@@ -96,10 +96,10 @@ class Teller:
             problem = f"an internal error ({type(error).__name__}); please report it"
         log(logging.WARNING, "an Event could not be written", about=str(event.about), problem=problem)
 
-    def _try_later(self, waiting: _Waiting, error: TransientError) -> None:
+    def _try_later(self, waiting: _QueuedEvent, error: TransientError) -> None:
         wait = jittered(min(timedelta(seconds=0.2) * 4**waiting.tries, LONGEST))
         wait = max(wait, error.retry_after or wait)
-        again = _Waiting(waiting.event, waiting.tries + 1)
+        again = _QueuedEvent(waiting.event, waiting.tries + 1)
         asyncio.get_running_loop().call_later(wait.total_seconds(), self._add, again)
 
     async def _await_allowance(self) -> None:

@@ -100,7 +100,7 @@ class Registry:
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class ProjectView:
     """What is known of a project's index. If it can't be read, ``registries`` keeps the last known entries."""
 
     knowledge: Knowledge
@@ -110,7 +110,7 @@ class Project:
     """Registries whose entry can't be read, and why. ``registries`` keeps an entry that was read before."""
 
 
-UNREAD = Project(Knowledge.UNREADABLE, problem="not read yet")
+UNREAD = ProjectView(Knowledge.UNREADABLE, problem="not read yet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class View:
     now: datetime
     inventory: Inventory
     grants: Grants
-    projects: Mapping[str, Project]
+    projects: Mapping[str, ProjectView]
     places: Mapping[str, Mapping[Reference, LedgerEntry]]
     """The ledger by namespace: what is in place or refused."""
     rules: Rules

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from regcred.token.scope import DELETE, EVERYTHING, PULL, PUSH, Access, Scope, is_repository
+from regcred.token.scope import DELETE, EVERYTHING, PULL, PUSH, ResourceActions, Scope, is_repository
 
 NOTHING: frozenset[str] = frozenset()
 READ = frozenset({PULL})
@@ -54,7 +54,7 @@ def of_project(project: str, repositories: Sequence[str]) -> Standing:
     return Standing(readers=frozenset({project}), repositories=tuple(repositories))
 
 
-def may(standing: Standing, scopes: Iterable[Scope], *, community: Sequence[str]) -> list[Access]:
+def may(standing: Standing, scopes: Iterable[Scope], *, community: Sequence[str]) -> list[ResourceActions]:
     """What a client may do with each resource that it asks for.
 
     Args:
@@ -63,7 +63,7 @@ def may(standing: Standing, scopes: Iterable[Scope], *, community: Sequence[str]
         community: First components of repositories that everybody may pull who has any standing.
     """
     return [
-        Access(scope.kind, scope.name, actions)
+        ResourceActions(scope.kind, scope.name, actions)
         for scope in scopes
         if (actions := _actions(standing, scope, community))
     ]

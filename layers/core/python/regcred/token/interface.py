@@ -69,7 +69,7 @@ class People(Protocol):
 class Issuers(Protocol):
     """Checks identity tokens of cloud accounts."""
 
-    def subject(self, token: str, config: SystemConfig, *, audience: str) -> Identity:
+    def subject(self, token: str, config: SystemConfig, *, audience: str) -> TokenIdentity:
         """Who a token is of.
 
         Raises:
@@ -79,7 +79,7 @@ class Issuers(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class TokenIdentity:
     """What a good identity token says."""
 
     issuer: str

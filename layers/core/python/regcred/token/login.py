@@ -55,7 +55,7 @@ class Claims(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class VerifiedLogin:
     """A login whose signature and times are good."""
 
     owner: Owner
@@ -67,7 +67,7 @@ class Login:
     repositories: tuple[str, ...]
 
 
-def check(user: str, password: str, *, issuer: str, keys: Mapping[str, Mapping[str, str]]) -> Login:
+def check(user: str, password: str, *, issuer: str, keys: Mapping[str, Mapping[str, str]]) -> VerifiedLogin:
     """Read a login.
 
     Args:
@@ -85,7 +85,7 @@ def check(user: str, password: str, *, issuer: str, keys: Mapping[str, Mapping[s
         raise RefusedError("the password is not a login of this registry, or it has expired") from None
     if claims.usr != user:
         raise RefusedError("the password belongs to another user name")
-    return Login(
+    return VerifiedLogin(
         owner=claims.owner,
         subject=claims.sub,
         user=claims.usr,
@@ -114,7 +114,7 @@ def _decoded(password: str, issuer: str, keys: Mapping[str, Mapping[str, str]]) 
     return decoded
 
 
-def claims_of(login: Login, *, issuer: str) -> dict[str, Any]:
+def claims_of(login: VerifiedLogin, *, issuer: str) -> dict[str, Any]:
     """What to sign for a login."""
     return {
         "iss": issuer,

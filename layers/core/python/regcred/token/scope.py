@@ -41,7 +41,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ResourceActions:
     """One resource and what may be done with it."""
 
     kind: str
@@ -101,7 +101,7 @@ def is_repository(name: str) -> bool:
     return len(name) <= 255 and _REPOSITORY.fullmatch(name) is not None  # noqa: PLR2004 - named in the docstring
 
 
-def intersect(scopes: Sequence[Scope], may: Iterable[Access]) -> list[Access]:
+def intersect(scopes: Sequence[Scope], may: Iterable[ResourceActions]) -> list[ResourceActions]:
     """What of the scopes a client gets: the actions that it asked for and may have, resource by resource.
 
     Args:
@@ -116,4 +116,4 @@ def intersect(scopes: Sequence[Scope], may: Iterable[Access]) -> list[Access]:
         got = have if EVERYTHING in scope.actions and EVERYTHING not in have else scope.actions & have
         if got:
             granted[key] = granted.get(key, frozenset()) | got
-    return [Access(kind, name, actions) for (kind, name), actions in granted.items()]
+    return [ResourceActions(kind, name, actions) for (kind, name), actions in granted.items()]

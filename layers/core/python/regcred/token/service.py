@@ -16,7 +16,7 @@ from regcred.reference import check_label
 from regcred.token import access as who_may
 from regcred.token import jose, scope
 from regcred.token.interface import PEOPLE, Issuers, People, Records, Signer
-from regcred.token.login import REPOSITORIES_MAX, Login, Owner, check, claims_of
+from regcred.token.login import REPOSITORIES_MAX, Owner, VerifiedLogin, check, claims_of
 from regcred.vault.records.system import SystemConfig, SystemKeys
 
 TOKEN_LEEWAY_SECONDS = 5
@@ -37,7 +37,7 @@ class AccessToken:
     expires_in: int
     """Seconds."""
     issued_at: datetime
-    access: Sequence[scope.Access]
+    access: Sequence[scope.ResourceActions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class TokenService:
         if stray:
             raise RefusedError(f"repository {stray[0]} does not belong to project {project}")
         now = self.now()
-        login = Login(
+        login = VerifiedLogin(
             owner=Owner.PROJECT,
             subject=project,
             user=f"project-{project}"[:USER_MAX],
@@ -172,7 +172,7 @@ class TokenService:
         if person is None or self.people.groups(person.entity) is None:
             raise RefusedError("Vault does not vouch for this identity token; sign in to Vault again")
         lifetime = min(seconds or config.login_seconds, config.login_seconds)
-        login = Login(
+        login = VerifiedLogin(
             owner=Owner.PERSON,
             subject=person.entity,
             user=_user_name(person.name),
@@ -196,7 +196,7 @@ class TokenService:
         now, longest = self.now(), timedelta(seconds=config.login_seconds)
         self.records.change_ended(PEOPLE, lambda old: old.end_person(login.subject, now=now, longest=longest))
 
-    def _login(self, user: str, password: SecretStr, config: SystemConfig, keys: SystemKeys) -> Login:
+    def _login(self, user: str, password: SecretStr, config: SystemConfig, keys: SystemKeys) -> VerifiedLogin:
         login = check(user, password.get_secret_value(), issuer=config.issuer, keys=keys.logins)
         if login.owner is Owner.PROJECT:
             ended = self.records.ended(login.subject).ends(login.identifier, login.issued_at)
@@ -208,7 +208,7 @@ class TokenService:
             raise RefusedError("this login was revoked, or it has expired")
         return login
 
-    def _standing(self, login: Login) -> who_may.Standing:
+    def _standing(self, login: VerifiedLogin) -> who_may.Standing:
         if login.owner is Owner.PROJECT:
             if self.records.project(login.subject) is None:
                 raise RefusedError(f"project {login.subject} does not exist any longer")
@@ -237,7 +237,7 @@ class TokenService:
         if not self.records.remember_once(project, digest, until=identity.expires_at, now=now):
             raise RefusedError("this identity token was used before; each works once")
 
-    def _issued(self, login: Login, config: SystemConfig, keys: SystemKeys) -> IssuedLogin:
+    def _issued(self, login: VerifiedLogin, config: SystemConfig, keys: SystemKeys) -> IssuedLogin:
         # Any key of logins will do for checking; the newest version signs.
         newest = max(keys.logins, key=lambda kid: int(keys.logins[kid].get("version", "0")), default="")
         if not newest:

@@ -152,8 +152,8 @@ class VaultSession(requests.Session):
         self.auth = _no_netrc
         # The size of compressed data is unknown before it is unpacked, and neither server compresses.
         self.headers["Accept-Encoding"] = "identity"
-        self.mount("https://", _BoundedAdapter(pool_maxsize=THREADS))
-        self.mount("http://", _BoundedAdapter(pool_maxsize=THREADS))
+        self.mount("https://", _VaultAdapter(pool_maxsize=THREADS))
+        self.mount("http://", _VaultAdapter(pool_maxsize=THREADS))
         self._server = server
         self._tokens = tokens
         self._sleep = sleep
@@ -319,7 +319,7 @@ class _OverlongError(requests.RequestException):
     """A response is larger than the limit."""
 
 
-class _BoundedAdapter(HTTPAdapter):
+class _VaultAdapter(HTTPAdapter):
     """Reads each response completely, so that the connection can be reused, but only up to the limits."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:

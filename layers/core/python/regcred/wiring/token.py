@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regcred.settings import TokenSettings
+from regcred.settings import TokenServerSettings
 from regcred.token.service import TokenService, utc_now
 from regcred.vault.records.system import ACCESS_KEY, CLIENT_ID, LOGIN_KEY
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from regcred.vault.login import VaultLogin
 
 
-def token_service(settings: TokenSettings) -> TokenService:
+def token_service(settings: TokenServerSettings) -> TokenService:
     """The verb. It signs in to Vault at the first request.
 
     Raises:
@@ -42,7 +42,7 @@ def token_service(settings: TokenSettings) -> TokenService:
     )
 
 
-def _ca_file(settings: TokenSettings) -> str:
+def _ca_file(settings: TokenServerSettings) -> str:
     if not settings.vault_ca_pem:
         return settings.vault_ca_file
     from regcred.wiring.aws import ca_file
@@ -50,7 +50,7 @@ def _ca_file(settings: TokenSettings) -> str:
     return ca_file(settings)
 
 
-def _login(settings: TokenSettings) -> VaultLogin:
+def _login(settings: TokenServerSettings) -> VaultLogin:
     if settings.vault_token_file:
         from regcred.vault.login import JwtLogin, token_file
 
@@ -77,7 +77,7 @@ def application_of(environment: Mapping[str, str]) -> Starlette:
     """
     from regcred.token.web import application
 
-    return application(token_service(TokenSettings.load(environment)))
+    return application(token_service(TokenServerSettings.load(environment)))
 
 
 def main() -> int:

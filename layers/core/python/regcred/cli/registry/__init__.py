@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from regcred.cli.groups import Group
+from regcred.cli.groups import CommandGroup
 from regcred.cli.registry import add, remove, show, template, trust, verify
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def registry() -> None:
     """Add, list, show, verify and remove registries.
 

@@ -13,7 +13,7 @@ from regcred.cli.output import say, write_document
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.prompts import interactive
 from regcred.cli.rotate import ask, timeout_option, wait_option
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.binding import bind, moves
@@ -43,7 +43,7 @@ from regcred.work import served, want_of_room
 @timeout_option
 @pass_session
 def add(
-    session: Session,
+    session: CliSession,
     reference: Reference,
     file: str | None,
     secret_file: str | None,
@@ -216,7 +216,7 @@ def _written(upstream: Mapping[str, SecretStr]) -> str:
 @timeout_option
 @pass_session
 def set_secret(
-    session: Session, reference: Reference, secret_file: str | None, wait: bool, timeout: int
+    session: CliSession, reference: Reference, secret_file: str | None, wait: bool, timeout: int
 ) -> None:
     """Give a registry a new upstream secret, and fetch a credential with it."""
     store = session.store

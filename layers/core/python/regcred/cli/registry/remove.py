@@ -9,7 +9,7 @@ from regcred.cli.failures import Failed, describe
 from regcred.cli.output import say
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.prompts import confirm
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.errors import RegcredError
 from regcred.reference import Reference
 
@@ -18,7 +18,7 @@ from regcred.reference import Reference
 @click.argument("reference", metavar="P/R", type=REFERENCE)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @pass_session
-def remove(session: Session, reference: Reference, yes: bool) -> None:
+def remove(session: CliSession, reference: Reference, yes: bool) -> None:
     """Remove a registry: its definition and its upstream secret.
 
     The credential is then destroyed in Vault and its Secrets are removed from every cluster, within minutes. The vendor is

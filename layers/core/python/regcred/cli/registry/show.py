@@ -12,7 +12,7 @@ from regcred.cli import lookup
 from regcred.cli.outcomes import attempt_json, in_words
 from regcred.cli.output import output_option, print_json, print_table, say, time_text, write, write_document
 from regcred.cli.parameters import PROJECT, REFERENCE
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.printable import is_plain
 from regcred.reference import Reference
 from regcred.vault.records.index import IndexEntry
@@ -26,7 +26,7 @@ SHOWN = 10
 @click.argument("projects", metavar="[P]...", type=PROJECT, nargs=-1)
 @output_option
 @pass_session
-def list_(session: Session, projects: Sequence[str], as_json: bool) -> None:
+def list_(session: CliSession, projects: Sequence[str], as_json: bool) -> None:
     """List registries: of the projects that are named, or of all that you may see."""
     store = session.store
     rows = [
@@ -77,7 +77,7 @@ def _few(hosts: Sequence[str]) -> str:
 @click.argument("reference", metavar="P/R", type=REFERENCE)
 @output_option
 @pass_session
-def show(session: Session, reference: Reference, as_json: bool) -> None:
+def show(session: CliSession, reference: Reference, as_json: bool) -> None:
     """Show a registry's definition and what is known of its credential. Secrets are never shown."""
     store = session.store
     found = lookup.definition(store, reference)

@@ -10,7 +10,7 @@ from regcred.cli import definitions, lookup
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import output_option, print_json, say, write_document
 from regcred.cli.parameters import REFERENCE
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.reference import Reference
 from regcred.registry.definition import ROLE_ARN, BaseDefinition
 from regcred.registry.trust import Asker
@@ -29,7 +29,12 @@ _ISSUER = re.compile(r"""https://[^\s'"]+""")
 @output_option
 @pass_session
 def trust(
-    session: Session, reference: Reference, file: str | None, role_arn: str | None, issuer: str, as_json: bool
+    session: CliSession,
+    reference: Reference,
+    file: str | None,
+    role_arn: str | None,
+    issuer: str,
+    as_json: bool,
 ) -> None:
     """Print what the vendor's side must configure to trust this project's role, ready to paste.
 

@@ -7,7 +7,7 @@ import click
 from regcred.cli.output import output_option
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.rotate import ask, timeout_option, wait_option
-from regcred.cli.session import Session, pass_session
+from regcred.cli.session import CliSession, pass_session
 from regcred.reference import Reference
 from regcred.vault.records.declared import Action
 
@@ -18,6 +18,6 @@ from regcred.vault.records.declared import Action
 @timeout_option
 @output_option
 @pass_session
-def verify(session: Session, reference: Reference, wait: bool, timeout: int, as_json: bool) -> None:
+def verify(session: CliSession, reference: Reference, wait: bool, timeout: int, as_json: bool) -> None:
     """Try the credential that is in force against the registry itself: it must pull, and must not push."""
     ask(session, reference, Action.VERIFY, wait=wait, timeout=timeout, as_json=as_json)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from regcred.console import health
 from regcred.console.console import Visit
-from regcred.console.reading import PENDING, Fleet, Row
+from regcred.console.reading import PENDING, Fleet, RegistryRow
 from regcred.vault.records.index import State
 
 PAGE = 40
@@ -29,7 +29,7 @@ _GRAVITY = {
     State.REMOVED.value: 4,
 }
 
-SORTS: dict[str, Callable[[Row], Any]] = {
+SORTS: dict[str, Callable[[RegistryRow], Any]] = {
     "name": lambda row: row.reference,
     "state": lambda row: (_GRAVITY[row.state], row.reference),
     "expiry": lambda row: (row.expires_at or _NEVER, row.reference),
@@ -89,7 +89,7 @@ class Query:
         """Whether any filter is set."""
         return bool(self.text or self.state or self.vendor or self.project)
 
-    def matches(self, row: Row, now: datetime) -> bool:
+    def matches(self, row: RegistryRow, now: datetime) -> bool:
         """Whether a registry matches the filter."""
         if self.project and row.reference.project != self.project:
             return False
@@ -129,7 +129,7 @@ def registries(visit: Visit) -> Response:
     )
 
 
-def _vendors(rows: Sequence[Row]) -> list[str]:
+def _vendors(rows: Sequence[RegistryRow]) -> list[str]:
     return sorted({row.entry.provider for row in rows if row.entry and row.entry.provider})
 
 

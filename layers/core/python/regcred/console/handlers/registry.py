@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from regcred.console import charts, health
 from regcred.console.console import Visit
-from regcred.console.reading import Row
+from regcred.console.reading import RegistryRow
 from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
@@ -46,7 +46,7 @@ class Place:
 class Shown:
     """One registry, as far as the token may see it."""
 
-    row: Row
+    row: RegistryRow
     definition: BaseDefinition | None
     content: Mapping[str, Any]
     version: int
@@ -147,7 +147,7 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _place(row: Row, cluster: str) -> Place:
+def _place(row: RegistryRow, cluster: str) -> Place:
     place = row.places[cluster]
     words = Counter(place.refused.values())
     return Place(
@@ -226,7 +226,7 @@ def ask(visit: Visit, reference: Reference, action: Action) -> None:
         visit.console.nudge(reference.project)
 
 
-def history_of(visit: Visit, reference: Reference) -> list[charts.Outcome]:
+def history_of(visit: Visit, reference: Reference) -> list[charts.ChartedAttempt]:
     """The last outcomes of a registry, newest first; none if the token may not read them."""
     with suppress(RegcredError):
         if found := visit.access.store.history(reference.project):

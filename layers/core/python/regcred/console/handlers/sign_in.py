@@ -17,9 +17,9 @@ from regcred.console import guard
 from regcred.console.console import Console, Visit
 from regcred.console.cookies import SESSION, drop_cookie, put_cookie
 from regcred.console.forms import Form
-from regcred.console.interface import Kind, Method
+from regcred.console.interface import Method, SignInKind
 from regcred.console.pages import plain
-from regcred.console.seal import SIGN_IN, Session
+from regcred.console.seal import SIGN_IN, BrowserSession
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
 
 COOKIE = "__Host-regcred-sign-in"
@@ -75,7 +75,7 @@ def _form(
 
 
 def _first_form(methods: tuple[Method, ...]) -> int:
-    return next((place for place, method in enumerate(methods) if method.kind is not Kind.OIDC), -1)
+    return next((place for place, method in enumerate(methods) if method.kind is not SignInKind.OIDC), -1)
 
 
 def _attempt(console: Console, request: Request) -> Mapping[str, Any] | None:
@@ -123,7 +123,7 @@ def _method(console: Console, place: str) -> Method | None:
 
 
 def _token(console: Console, method: Method, typed: Form) -> SecretStr:
-    if method.kind is Kind.TOKEN:
+    if method.kind is SignInKind.TOKEN:
         value = typed.get("token")
         if (
             not value
@@ -141,9 +141,9 @@ def _token(console: Console, method: Method, typed: Form) -> SecretStr:
 
 def _words(error: RegcredError, method: Method) -> str:
     if isinstance(error, RefusedError):
-        if method.kind is Kind.TOKEN:
+        if method.kind is SignInKind.TOKEN:
             return "Vault does not accept this token. It may have expired: get a new one with 'vault login' or 'bao login'."
-        if method.kind is Kind.OIDC:
+        if method.kind is SignInKind.OIDC:
             return f"Vault refused the sign-in. {error}"
         return "The user name or the password is wrong."
     if isinstance(error, TransientError):
@@ -156,7 +156,7 @@ def _signed_in(console: Console, token: SecretStr, onward: str, *, own: bool = T
     who = console.vault.with_token(token).who()
     now = console.now()
     response = RedirectResponse(onward, status_code=303)
-    session = Session.begin(token, name=who.name, entity=who.entity, now=now, own=own)
+    session = BrowserSession.begin(token, name=who.name, entity=who.entity, now=now, own=own)
     if len(console.seal.close("session", session.content())) > 3900:  # noqa: PLR2004 - see COOKIE_MAX
         raise MalformedError(
             "this token is too long for a cookie; use a service token instead of a batch token"
@@ -170,7 +170,7 @@ def _signed_in(console: Console, token: SecretStr, onward: str, *, own: bool = T
 def start_oidc(console: Console, request: Request) -> Response:
     """Redirect the browser to the identity provider."""
     method = _method(console, request.query_params.get("method", ""))
-    if method is None or method.kind is not Kind.OIDC:
+    if method is None or method.kind is not SignInKind.OIDC:
         return _form(console, request, status=422, error="Choose a way to sign in.")
     nonce = token_urlsafe(24)
     redirect_uri = guard.origin(request, console.settings) + CALLBACK

@@ -94,7 +94,7 @@ class GitlabProvider(NamedTokenProvider[GitlabDefinition]):
     def vendor(self, definition: GitlabDefinition, context: MintContext) -> TokenVendor:
         """The deploy tokens of the group or project."""
         kind, path = ("groups", definition.group) if definition.group else ("projects", definition.project)
-        return _Tokens(definition, context, f"{kind}/{quote(path, safe='')}/{definition.tokens}_tokens")
+        return _GitlabTokens(definition, context, f"{kind}/{quote(path, safe='')}/{definition.tokens}_tokens")
 
     def keys(self, definition: GitlabDefinition) -> tuple[str, ...]:
         """The registry's host, and the group's part of the dependency proxy."""
@@ -104,7 +104,7 @@ class GitlabProvider(NamedTokenProvider[GitlabDefinition]):
         return (*keys, f"{definition.server}/{definition.group.lower()}/dependency_proxy/containers/")
 
 
-class _Tokens:
+class _GitlabTokens:
     """The deploy tokens or access tokens of a group or project."""
 
     name_max = 255
@@ -121,12 +121,12 @@ class _Tokens:
         """The server, the group or project, and the kind of token."""
         return f"{self._definition.server} {self._owner}"
 
-    def at(self, place: str) -> _Tokens | None:
+    def at(self, place: str) -> _GitlabTokens | None:
         """Another group or project of the same server."""
         server, _, owner = place.partition(" ")
         if server != self._definition.server:
             return None
-        return _Tokens(self._definition, self._context, owner)
+        return _GitlabTokens(self._definition, self._context, owner)
 
     def tokens(self) -> Mapping[str, str]:
         """All active tokens, page by page."""

@@ -19,20 +19,27 @@ from regcred.vault.platform.declaration import (
     default_directory,
     load,
 )
-from regcred.vault.platform.plan import PlatformStep, Verb, desired, desired_cluster, desired_project, plan
+from regcred.vault.platform.plan import (
+    ChangeKind,
+    PlatformStep,
+    desired,
+    desired_cluster,
+    desired_project,
+    plan,
+)
 from regcred.vault.platform.resource import State
 from regcred.vault.platform.server import PlatformServer, carry_out
 from regcred.vault.platform.system import desired_system
 from regcred.vault.store import Store
 
 __all__ = [
+    "ChangeKind",
     "ClusterTrust",
     "Declaration",
     "LambdaIamTrust",
     "LambdaTrust",
     "Platform",
     "PlatformStep",
-    "Verb",
     "apply_platform",
     "default_directory",
     "ensure_cluster",

@@ -47,11 +47,11 @@ _RoleArn = Annotated[
 ]
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class MountSettings(_Part):
+class MountSettings(_Section):
     """The KV v2 mount."""
 
     path: Annotated[str, written(r"[a-z0-9][-a-z0-9/]*[a-z0-9]", "a path; write it as in regcred")] = (
@@ -59,13 +59,13 @@ class MountSettings(_Part):
     )
 
 
-class TokenSettings(_Part):
+class TokenSettings(_Section):
     """The tokens of clusters and Lambdas."""
 
     ttl_seconds: int = Field(default=1200, ge=60, le=86400)
 
 
-class Quotas(_Part):
+class Quotas(_Section):
     """Rate limits per client, in requests per second.
 
     They live in the root namespace only, whatever namespace they are for, and take a token of that namespace.
@@ -77,7 +77,7 @@ class Quotas(_Part):
     sign_ins_per_second: int = Field(default=100, ge=1)
 
 
-class _Keys(_Part):
+class _Keys(_Section):
     """Where the keys come from that JWTs are checked with: given, or fetched from the issuer."""
 
     public_keys: list[_Pem] = []
@@ -133,7 +133,7 @@ class LambdaTrust(_Keys):
     """Empty where the token server of the system registry does not run on Lambda."""
 
 
-class LambdaIamTrust(_Part):
+class LambdaIamTrust(_Section):
     """Whom to take for dispatch and for rotate, by signed GetCallerIdentity requests (HashiCorp Vault only)."""
 
     server_id: str
@@ -154,7 +154,7 @@ class LambdaIamTrust(_Part):
     somebody writes Vault's role again."""
 
 
-class Declaration(_Part):
+class Declaration(_Section):
     """``platform.yaml``."""
 
     policies: Literal["shipped", "own"] = "shipped"

@@ -41,7 +41,7 @@ TOKEN_ROLE = "token"  # noqa: S105 - the name of a role
 """The role of the system registry's token server, in a cluster or on Lambda."""
 
 
-class Verb(StrEnum):
+class ChangeKind(StrEnum):
     """The kind of change that an action makes."""
 
     CREATE = "create"
@@ -53,7 +53,7 @@ class Verb(StrEnum):
 class PlatformStep:
     """One step."""
 
-    verb: Verb
+    verb: ChangeKind
     resource: Resource
     values: Mapping[str, Any]
     """All values to set; empty for a deletion."""
@@ -76,16 +76,16 @@ def plan(current: State, desired: State) -> list[PlatformStep]:
     for resource in sorted(desired, key=_rank):
         wanted, held = desired[resource], current.get(resource)
         if held is None:
-            actions.append(PlatformStep(Verb.CREATE, resource, wanted))
+            actions.append(PlatformStep(ChangeKind.CREATE, resource, wanted))
             continue
         resets = foreign(resource.kind, held, wanted)
         changed = [name for name, value in wanted.items() if held.get(name) != value]
         if changed or resets:
             names = tuple(sorted({*changed, *resets}))
-            actions.append(PlatformStep(Verb.UPDATE, resource, {**wanted, **resets}, names))
+            actions.append(PlatformStep(ChangeKind.UPDATE, resource, {**wanted, **resets}, names))
     extra = [resource for resource in current if resource not in desired]
     actions.extend(
-        PlatformStep(Verb.DELETE, resource, {}) for resource in sorted(extra, key=_rank, reverse=True)
+        PlatformStep(ChangeKind.DELETE, resource, {}) for resource in sorted(extra, key=_rank, reverse=True)
     )
     return actions
 

@@ -15,7 +15,7 @@ from hvac.exceptions import InvalidPath
 
 from regcred.errors import ConflictError, MalformedError
 from regcred.vault.http import without_namespace
-from regcred.vault.platform.plan import CLUSTER, PREFIX, PlatformStep, Verb, quota_prefix
+from regcred.vault.platform.plan import CLUSTER, PREFIX, ChangeKind, PlatformStep, quota_prefix
 from regcred.vault.platform.resource import Resource, ResourceKind
 
 
@@ -77,7 +77,7 @@ class PlatformServer:
             RegcredError: the errors of :mod:`regcred.vault.http`.
         """
         try:
-            if action.verb is Verb.DELETE:
+            if action.verb is ChangeKind.DELETE:
                 self._adapter(action.resource).delete(f"/v1/{_path(action.resource)}")
             else:
                 self._write(action)
@@ -97,9 +97,9 @@ class PlatformServer:
                 f"{action.resource} exists and is of another type than {values['type']}; move it away, or choose another name"
             )
         match kind:
-            case ResourceKind.METHOD if action.verb is Verb.UPDATE:
+            case ResourceKind.METHOD if action.verb is ChangeKind.UPDATE:
                 self._post(f"{_path(action.resource)}/tune", values)
-            case ResourceKind.MOUNT if action.verb is Verb.UPDATE:
+            case ResourceKind.MOUNT if action.verb is ChangeKind.UPDATE:
                 self._post(f"{_path(action.resource)}/tune", values)
             case ResourceKind.ALIAS:
                 self._write_alias(action.resource.name, values)
@@ -269,7 +269,7 @@ def carry_out(server: PlatformServer, actions: Iterable[PlatformStep], *, prune:
     """Carry out actions in order; deletions only with ``prune``. Return the actions that were carried out."""
     done = []
     for action in actions:
-        if action.verb is not Verb.DELETE or prune:
+        if action.verb is not ChangeKind.DELETE or prune:
             server.apply(action)
             done.append(action)
     return done

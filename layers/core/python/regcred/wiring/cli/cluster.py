@@ -6,14 +6,14 @@ import asyncio
 from types import TracebackType
 from typing import Any, Self
 
-from regcred.cluster.session import Session
+from regcred.cluster.session import KubeSession
 from regcred.errors import MalformedError
 from regcred.wiring.cli import Around, silently
 from regcred.wiring.kubeconfig import named_files, usable
 
 
 class OwnCluster:
-    """:class:`regcred.cli.session.Cluster` over one connection to the API server.
+    """:class:`regcred.cli.session.UserCluster` over one connection to the API server.
 
     Args:
         context: The kubeconfig's context; None for the current one.
@@ -42,7 +42,7 @@ class OwnCluster:
         self._configuration = configuration
         self._context = context
         self._around = around
-        self._session: Session | None = None
+        self._session: KubeSession | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -62,5 +62,5 @@ class OwnCluster:
     async def _get(self, path: str, query: str, accept: str) -> dict[str, Any]:
         if self._session is None:
             with usable(self._context):
-                self._session = Session(self._configuration)
+                self._session = KubeSession(self._configuration)
         return await self._session.call("GET", path, query=query, accept=accept)

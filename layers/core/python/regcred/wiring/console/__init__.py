@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from regcred.adapters.console_vault import ConsoleVault
 from regcred.console.app import build
 from regcred.console.console import Console
-from regcred.console.interface import SealingKeys, Settings, Ticket, never_nudge
+from regcred.console.interface import ConsoleOptions, SealingKeys, Ticket, never_nudge
 from regcred.console.seal import Seal
 from regcred.log import redact
 from regcred.vault.http import Server
@@ -31,7 +31,7 @@ def utc_now() -> datetime:
 
 
 def application(
-    settings: Settings,
+    settings: ConsoleOptions,
     server: Server,
     mount: str,
     keys: SealingKeys,

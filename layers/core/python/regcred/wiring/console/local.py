@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from secrets import token_urlsafe
 
-from regcred.console.interface import Kind, Method, Settings, Ticket
+from regcred.console.interface import ConsoleOptions, Method, SignInKind, Ticket
 from regcred.console.seal import FixedKeys
 from regcred.wiring.cli import connection
 from regcred.wiring.console import PATIENCE, application
@@ -35,7 +35,9 @@ def run(port: int, ready: Callable[[str, str], None]) -> None:
     listening = socket.create_server((ADDRESS, port))
     origin = f"http://{ADDRESS}:{listening.getsockname()[1]}"
     ticket = Ticket(token_urlsafe(24), own.token)
-    settings = Settings(methods=(Method(Kind.TOKEN),), origin=origin, local=True, vault=own.server.addr)
+    settings = ConsoleOptions(
+        methods=(Method(SignInKind.TOKEN),), origin=origin, local=True, vault=own.server.addr
+    )
     app = application(
         settings,
         replace(own.server, timeout=PATIENCE),

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from regcred.console.interface import Kind, Method
-from regcred.console.interface import Settings as Told
+from regcred.console.interface import ConsoleOptions as Told
+from regcred.console.interface import Method, SignInKind
 from regcred.settings import Settings
 from regcred.vault.http import Server
 from regcred.wiring.console import PATIENCE
@@ -26,7 +26,7 @@ def method(text: str) -> Method:
         raise ValueError(
             f"{text[:80]!r} is not a way to sign in; write oidc, userpass, ldap or token, as in oidc@okta:console,token"
         )
-    return Method(Kind(found["kind"]), found["mount"] or "", found["role"] or "")
+    return Method(SignInKind(found["kind"]), found["mount"] or "", found["role"] or "")
 
 
 def _methods(value: Any) -> Any:
@@ -45,8 +45,8 @@ class ConsoleSettings(Settings):
     console_hosts: str = ""
     """More host names that requests may name, by commas: that of a health check."""
     console_sign_in: Annotated[tuple[Method, ...], BeforeValidator(_methods)] = (
-        Method(Kind.OIDC),
-        Method(Kind.TOKEN),
+        Method(SignInKind.OIDC),
+        Method(SignInKind.TOKEN),
     )
     """The ways to sign in, by commas, each ``KIND[@MOUNT][:ROLE]``."""
     console_idle_minutes: int = Field(default=30, ge=1, le=1440)

@@ -25,7 +25,7 @@ from regcred.wiring.kubeconfig import named_files, usable
 from regcred.wiring.sync.settings import SyncSettings
 
 if TYPE_CHECKING:
-    from regcred.cluster.session import Session
+    from regcred.cluster.session import KubeSession
     from regcred.vault.http import Server
     from regcred.vault.login import VaultLogin
 
@@ -112,11 +112,11 @@ async def open_cluster(
         await session.close()
 
 
-async def _session(meter: Meter, context: str | None) -> Session:
+async def _session(meter: Meter, context: str | None) -> KubeSession:
     from kubernetes.aio import config
     from kubernetes.aio.client import Configuration
 
-    from regcred.cluster.session import Session
+    from regcred.cluster.session import KubeSession
 
     configuration = Configuration()
 
@@ -135,7 +135,7 @@ async def _session(meter: Meter, context: str | None) -> Session:
             await config.load_kube_config(
                 files, context=context, client_configuration=configuration, persist_config=False
             )
-        return Session(configuration, count=count)
+        return KubeSession(configuration, count=count)
 
 
 def resource_of(path: str) -> str:

@@ -26,7 +26,7 @@ class Connections:
 
     def bounded(self, factory: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
         """A server's protocol factory with limited connections."""
-        return lambda: _Bounded(factory(), self)
+        return lambda: _CountedProtocol(factory(), self)
 
     def add(self, transport: asyncio.Transport) -> None:
         """Add a new connection. It replaces the oldest if there are too many."""
@@ -44,7 +44,7 @@ class Connections:
             timer.cancel()
 
 
-class _Bounded(asyncio.Protocol):
+class _CountedProtocol(asyncio.Protocol):
     """Forwards everything to another protocol, and registers its connection."""
 
     def __init__(self, inner: asyncio.Protocol, connections: Connections) -> None:
