@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -72,6 +73,7 @@ def view(
         rules=Rules(**{"cluster": "c1", "mode": Mode.NONE, "grace": timedelta(0)} | rules),
         in_place=sum(place.version is not None for row in held.values() for place in row.values()),
         busy=busy,
+        blocked_removals=busy,
     )
 
 
@@ -96,6 +98,14 @@ GRANTS = st.builds(
     st.sampled_from(Knowledge),
     st.dictionaries(st.sampled_from(["p", "q"]), st.frozensets(st.sampled_from(SPACES))),
 )
+
+
+def test_a_plan_depends_on_data_only() -> None:
+    """A copy that lost every link to running code gives the same plan."""
+    seen = view(wanted={"ns-0": (REFS[0],)}, places={"ns-1": {REFS[1]: LedgerEntry(3, UID[:8])}})
+    copy = pickle.loads(pickle.dumps(seen))
+    assert make_plan(copy) == make_plan(seen)
+    assert make_plan(copy).actions
 
 
 @CALM

@@ -624,7 +624,7 @@ async def test_the_bytes_of_credentials_in_memory_are_bounded_and_all_are_writte
         for kind in engine.kinds():
             await engine.list_kind(kind)
         await engine.reconcile()
-        await engine.applier.drain()
+        await engine.drain()
         kept = sum(len(body.content) for body in engine.sources._bodies.values())
     assert 0 < kept <= 5_000
     for number in range(len(names)):

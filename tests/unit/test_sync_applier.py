@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from fakes.cluster import FakeCluster
 from fakes.key_value import FakeKeyValue
@@ -9,7 +11,7 @@ from fakes.sync_world import Clock, Mount, deployment, namespace, options
 
 from regcred.cluster.model import WORKLOADS, Workload
 from regcred.sync import Engine
-from regcred.sync.actions import EmitEvent
+from regcred.sync.actions import ClusterAction, EmitEvent
 from regcred.sync.fair_queue import FairQueue
 from regcred.sync.messages import Reason
 from regcred.sync.metrics import Unmeasured
@@ -48,9 +50,11 @@ async def test_a_namespace_that_churns_malformed_annotations_delays_the_events_o
     engine: Engine,
 ) -> None:
     async with engine:
-        engine.applier.submit(tell("noisy", f"line {number}") for number in range(90))
-        engine.applier.submit([tell("calm", "one"), tell("quiet", "two")])
-        await engine.applier.drain()
+        for number in range(90):
+            engine.teller.add(tell("noisy", f"line {number}"))
+        engine.teller.add(tell("calm", "one"))
+        engine.teller.add(tell("quiet", "two"))
+        await engine.drain()
     told = [message.about.namespace for message in engine.cluster.messages]
     assert {told.index("calm"), told.index("quiet")} <= {1, 2, 3, 4}
     assert len(told) == 92
@@ -59,8 +63,9 @@ async def test_a_namespace_that_churns_malformed_annotations_delays_the_events_o
 async def test_of_one_namespace_only_so_many_events_wait_and_the_newest_stay(
     engine: Engine, meter: Counted
 ) -> None:
-    engine.applier.submit(tell("noisy", f"line {number}") for number in range(EVENTS_WAITING + 5))
-    engine.applier.submit([tell("calm", "one")])
+    for number in range(EVENTS_WAITING + 5):
+        engine.teller.add(tell("noisy", f"line {number}"))
+    engine.teller.add(tell("calm", "one"))
     assert meter.dropped == 5
 
 
@@ -88,9 +93,13 @@ async def test_what_was_told_of_annotations_that_have_changed_is_forgotten(engin
             await engine.reconcile()
         engine.events.tidy(engine.inventory)
         await engine.reconcile()
-        await engine.applier.drain()
+        await engine.drain()
     assert len([call for call in cluster.calls if call[0] == "tell"]) == 5, (
         "what is malformed still is told once"
     )
     [said] = engine.events._written.values()
     assert len(said) == 1
+
+
+def test_each_type_of_action_has_a_handler(engine: Engine) -> None:
+    assert set(engine.applier._handlers) == set(get_args(ClusterAction))

@@ -1,13 +1,25 @@
-"""What a plan consists of. Each action is a value that can describe itself in plain words. Pure."""
+"""What a plan consists of. Each action is a value that can describe itself in plain words. Pure.
+
+An action that changes the cluster has these properties:
+
+- ``rank``: its place in the queue. Lower ranks go first: first projections, names in ServiceAccounts, refreshes, removals.
+- ``key``: the object that must not be changed twice at the same time.
+- ``verb`` and ``target``: what is done to which object, for people.
+- ``delays_removal``: whether a Secret stays while this action waits for a retry.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from regcred.cluster.model import UID_DIGITS, Workload
 from regcred.reference import Reference
 from regcred.sync.messages import Reason, Why, confirm_removals
+
+Key = tuple[str, Reference | str]
+"""A namespace and a reference, the name of a Pod, or :func:`account_key`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +31,7 @@ class WriteSecret:
     reference: Reference
     version: int
     old: int | None = None
+    delays_removal: ClassVar[bool] = False
 
     @property
     def first(self) -> bool:
@@ -30,12 +43,31 @@ class WriteSecret:
         """The part of the namespace's uid that the ledger keeps."""
         return self.uid[:UID_DIGITS]
 
-    def __str__(self) -> str:
+    @property
+    def rank(self) -> int:
+        """Its place in the queue."""
+        return 0 if self.first else 2
+
+    @property
+    def key(self) -> Key:
+        """The object that it changes."""
+        return self.namespace, self.reference
+
+    @property
+    def verb(self) -> str:
+        """What it does."""
         if self.first:
-            return f"create  {self.namespace}/{self.reference.secret_name} (version {self.version})"
-        if self.old == self.version:
-            return f"repair  {self.namespace}/{self.reference.secret_name} (version {self.version})"
-        return f"update  {self.namespace}/{self.reference.secret_name} (version {self.old} -> {self.version})"
+            return "create"
+        return "repair" if self.old == self.version else "update"
+
+    @property
+    def target(self) -> str:
+        """The object that it changes, for people."""
+        return f"{self.namespace}/{self.reference.secret_name}"
+
+    def __str__(self) -> str:
+        change = f"{self.old} -> {self.version}" if self.verb == "update" else self.version
+        return f"{self.verb}  {self.target} (version {change})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +79,19 @@ class Remove:
     why: Why
     accounts: tuple[str, ...] = ()
     """The ServiceAccounts that name the Secret."""
+    rank: ClassVar[int] = 3
+    verb: ClassVar[str] = "delete"
+    delays_removal: ClassVar[bool] = True
+
+    @property
+    def key(self) -> Key:
+        """The object that it changes."""
+        return self.namespace, self.reference
+
+    @property
+    def target(self) -> str:
+        """The object that it changes, for people."""
+        return f"{self.namespace}/{self.reference.secret_name}"
 
     @property
     def waits(self) -> bool:
@@ -56,7 +101,7 @@ class Remove:
     def __str__(self) -> str:
         detach = f", after its name is taken from {_accounts(self.accounts)}" if self.accounts else ""
         unless = ", unless a live Pod names it" if self.waits else ""
-        return f"delete  {self.namespace}/{self.reference.secret_name} ({self.why}){detach}{unless}"
+        return f"{self.verb}  {self.target} ({self.why}){detach}{unless}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +112,24 @@ class UpdateServiceAccount:
     account: str
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
+    rank: ClassVar[int] = 1
+    verb: ClassVar[str] = "attach"
+    delays_removal: ClassVar[bool] = True
+
+    @property
+    def key(self) -> Key:
+        """The object that it changes."""
+        return self.namespace, account_key(self.account)
+
+    @property
+    def target(self) -> str:
+        """The object that it changes, for people."""
+        return f"{self.namespace}/{self.account}"
 
     def __str__(self) -> str:
         parts = [f"add {', '.join(self.add)}"] if self.add else []
         parts += [f"take out {', '.join(self.remove)}"] if self.remove else []
-        return f"attach  {self.namespace}/{_accounts((self.account,))}: {'; '.join(parts)}"
+        return f"{self.verb}  {self.namespace}/{_accounts((self.account,))}: {'; '.join(parts)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +140,24 @@ class EvictPod:
     pod: str
     account: str
     """Its ServiceAccount."""
+    rank: ClassVar[int] = 3
+    verb: ClassVar[str] = "evict"
+    delays_removal: ClassVar[bool] = True
+
+    @property
+    def key(self) -> Key:
+        """The object that it changes."""
+        return self.namespace, self.pod
+
+    @property
+    def target(self) -> str:
+        """The object that it changes, for people."""
+        return f"{self.namespace}/{self.pod}"
 
     def __str__(self) -> str:
-        return f"evict   {self.namespace}/{self.pod} (it was created before its ServiceAccount named its pull Secrets)"
+        return (
+            f"{self.verb}   {self.target} (it was created before its ServiceAccount named its pull Secrets)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +205,10 @@ class UpdateLedger:
         return f"note    {what} is needed"
 
 
-Action = WriteSecret | Remove | UpdateServiceAccount | EvictPod | EmitEvent | UpdateLedger
+ClusterAction = WriteSecret | Remove | UpdateServiceAccount | EvictPod
+"""An action that changes the cluster."""
+
+Action = ClusterAction | EmitEvent | UpdateLedger
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +221,16 @@ class Plan:
     """How many Secrets the ledger counts, for the brake's message."""
     cluster: str = ""
     """The cluster's name, for the brake's message."""
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether nothing but Events remains to be done."""
+        return all(isinstance(action, EmitEvent) for action in self.actions)
+
+    @property
+    def starts_grace(self) -> bool:
+        """Whether the grace period of a Secret begins with this plan."""
+        return any(isinstance(action, UpdateLedger) and action.unused_since for action in self.actions)
 
     def lines(self) -> list[str]:
         """The plan in plain words, one line each."""

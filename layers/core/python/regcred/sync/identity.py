@@ -39,6 +39,32 @@ class IdentityCheck:
         self.proven = False
         """Whether the name belongs to this cluster."""
 
+    async def prove(self, *, pin: bool) -> bool:
+        """Check as :meth:`check` does, but log a failure instead of raising it.
+
+        Args:
+            pin: Pin this cluster to the name if the name has no cluster yet. It should be false for a cluster without grants,
+                because its name may be misspelt.
+
+        Returns:
+            Whether it is known that the name belongs to this cluster.
+
+        Raises:
+            WrongClusterError: the name belongs to another cluster.
+        """
+        try:
+            return await self.check(pin=pin)
+        except WrongClusterError:
+            raise
+        except RegcredError as error:
+            problem = str(error)
+            log(
+                logging.WARNING,
+                "nothing is done: it is not known whether the name is this cluster's",
+                problem=problem,
+            )
+            return False
+
     async def check(self, *, pin: bool) -> bool:
         """Whether the name belongs to this cluster. After the first success, no further check is made.
 

@@ -7,11 +7,11 @@ import asyncio
 from regcred.cluster.interface import Cluster
 from regcred.cluster.model import SERVICE_ACCOUNT, Kind, Mode
 from regcred.errors import MissingError, RefusedError
-from regcred.sync.actions import EmitEvent, Plan
-from regcred.sync.applier import Report
+from regcred.sync.actions import Plan
 from regcred.sync.clock import Clock, utc_now
 from regcred.sync.engine import Engine, Options
 from regcred.sync.metrics import Meter
+from regcred.sync.report import Report
 from regcred.vault.store import Store
 
 ROUNDS = 5
@@ -51,22 +51,22 @@ async def run_once(
             await _list_accounts(engine)
         plan = await engine.reconcile(dry_run=dry_run)
         if dry_run:
-            engine.applier.report.failures += engine.sources.unreadable()
-            return plan, engine.applier.report
+            engine.report.failures += engine.sources.unreadable()
+            return plan, engine.report
         latest = plan
         for _ in range(ROUNDS):
-            await engine.applier.drain()
-            if not any(not isinstance(action, EmitEvent) for action in latest.actions):
+            await engine.drain()
+            if latest.does_nothing:
                 break
             latest = await engine.reconcile()
         if repair:
             for action in engine.repairs():
                 engine.repair(action)
-        await engine.applier.drain()
-        engine.applier.report.failures += engine.sources.problems.values()
+        await engine.drain()
+        engine.report.failures += engine.sources.problems.values()
         if not await engine.ledger.save():
-            engine.applier.report.failures.append("the ledger could not be written; it is at the next run")
-        return plan, engine.applier.report
+            engine.report.failures.append("the ledger could not be written; it is at the next run")
+        return plan, engine.report
 
 
 async def _list(engine: Engine, kind: Kind) -> None:
@@ -83,6 +83,4 @@ async def _list_accounts(engine: Engine) -> None:
     try:
         await engine.list_kind(SERVICE_ACCOUNT)
     except RefusedError as error:
-        engine.applier.report.failures.append(
-            f"a namespace chose the mode {Mode.SERVICEACCOUNT}, but {error}"
-        )
+        engine.report.failures.append(f"a namespace chose the mode {Mode.SERVICEACCOUNT}, but {error}")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from regcred.cluster.model import SERVICE_ACCOUNT
-from regcred.sync.actions import UpdateLedger
 from regcred.sync.clock import jittered
 from regcred.sync.engine import Engine
 from regcred.sync.pace import Pace
@@ -41,7 +40,7 @@ class Passes:
         while True:
             await self._await_work()
             engine = self._engine
-            engine.touch(engine.applier.retries.due())
+            engine.touch(engine.retries.due())
             now = engine.clock()
             everything = now >= self._review_at
             scope = None if everything else set(engine.touched)
@@ -49,10 +48,10 @@ class Passes:
             engine.awake.clear()
             if everything:
                 self._review_at = now + jittered(self._pace.review, 0.2)
-                engine.drop_unused_projects()
+                engine.demand.drop_unused()
             if everything or scope:
                 plan = await engine.reconcile(scope)
-                if any(isinstance(action, UpdateLedger) and action.unused_since for action in plan.actions):
+                if plan.starts_grace:
                     self._review_at = min(self._review_at, now + engine.options.rules.grace)
                 self.beat()
                 then()
@@ -67,7 +66,7 @@ class Passes:
             await asyncio.sleep(LOOK.total_seconds())
 
     async def _await_work(self) -> None:
-        times = [self._review_at, self._engine.applier.retries.next() or self._review_at]
+        times = [self._review_at, self._engine.retries.next() or self._review_at]
         wait = (min(times) - self._engine.clock()).total_seconds()
         try:
             async with asyncio.timeout(max(wait, 0.0)):

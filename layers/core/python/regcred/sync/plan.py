@@ -300,8 +300,7 @@ class _NamespacePlan:
     def _remove(self, reference: Reference, why: Why) -> None:
         if not self.everything and why in ACCIDENTS:
             return  # only a plan for all namespaces can judge it
-        blocks = self.view.blocks_removal
-        if blocks((self.namespace.name, reference)) if blocks else self._is_busy(reference):
+        if (self.namespace.name, reference) in self.view.blocked_removals:
             return
         accounts = self.view.inventory.accounts(self.namespace.name)
         naming = [name for name, account in accounts.items() if reference.secret_name in account.ours]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
 from regcred.cluster.interface import ThrottledError
 from regcred.errors import RegcredError, TransientError
-from regcred.reference import Reference
+from regcred.sync.actions import Key
 from regcred.sync.clock import Clock, jittered
 
 SHORTEST = timedelta(seconds=1)
@@ -17,9 +18,6 @@ LONGEST = timedelta(seconds=30)
 
 RETRIES_PER_SECOND = 20.0
 """If failures exceed this number, all of them wait longer."""
-
-Key = tuple[str, Reference | str]
-"""The key of an action: a namespace and a reference, the name of a Pod, or the key of a ServiceAccount."""
 
 
 class Retries:
@@ -32,19 +30,24 @@ class Retries:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._at: dict[Key, datetime] = {}
-        self._not_before: dict[Key, datetime] = {}
-        """When a server allows the next request."""
         self._count: Counter[Key] = Counter()
         self._told: dict[Key, str] = {}
-        self._writes: set[Key] = set()
+        self._harmless: set[Key] = set()
+        """Failed actions that don't delay a removal."""
 
     def __contains__(self, key: object) -> bool:
         """Whether this waits for a retry."""
         return key in self._at
 
-    def blocks_removal(self, key: Key) -> bool:
-        """Whether a removal must wait as well. A failed write does not delay it."""
-        return key in self._at and key not in self._writes
+    @property
+    def waiting(self) -> AbstractSet[Key]:
+        """What waits for a retry."""
+        return self._at.keys()
+
+    @property
+    def delaying_removal(self) -> AbstractSet[Key]:
+        """What waits for a retry so that a Secret must stay until then."""
+        return self._at.keys() - self._harmless
 
     def put_off(self, key: Key, span: timedelta) -> None:
         """Delay an action that has not failed."""
@@ -54,42 +57,34 @@ class Retries:
         """Record that an action is being tried, so that it no longer waits."""
         self._at.pop(key, None)
 
-    def fail(self, key: Key, error: RegcredError, *, write: bool) -> bool:
+    def fail(self, key: Key, error: RegcredError, *, delays_removal: bool) -> bool:
         """Delay a failed action. Return whether its error differs from that of the previous try.
 
         Args:
             key: What the action is about.
             error: Why it failed.
-            write: Whether the action was to write a Secret.
+            delays_removal: Whether a Secret must stay while the action waits.
         """
         self._count[key] += 1
-        (self._writes.add if write else self._writes.discard)(key)
+        (self._harmless.discard if delays_removal else self._harmless.add)(key)
         grown = SHORTEST * 2 ** min(self._count[key] - 1, 10)
         crowd = timedelta(seconds=len(self._at) / RETRIES_PER_SECOND)
         asked = error.retry_after if isinstance(error, TransientError) and error.retry_after else timedelta(0)
         now = self._clock()
         self._at[key] = now + max(jittered(max(min(grown, LONGEST), crowd)), asked)
-        if asked:
-            self._not_before[key] = now + asked
         news = self._told.get(key) != str(error)
         self._told[key] = str(error)
         return news
 
     def succeed(self, key: Key) -> None:
         """Forget the failures of an action."""
-        self._writes.discard(key)
-        for known in (self._count, self._told, self._not_before):
+        self._harmless.discard(key)
+        for known in (self._count, self._told):
             known.pop(key, None)
 
     def failures(self, key: Key) -> int:
         """The number of consecutive failures of an action."""
         return self._count.get(key, 0)
-
-    def hurry(self, namespaces: set[str]) -> None:
-        """Retry sooner in namespaces where something has changed, but not sooner than a server allows."""
-        now = self._clock()
-        for key in [key for key in self._at if key[0] in namespaces and key in self._count]:
-            self._at[key] = min(self._at[key], max(now + SHORTEST, self._not_before.get(key, now)))
 
     def due(self) -> set[str]:
         """Remove and return the namespaces whose wait is over."""

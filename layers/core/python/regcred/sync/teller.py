@@ -6,6 +6,8 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
+from types import TracebackType
+from typing import Self
 
 from regcred.cluster.interface import Cluster, Message
 from regcred.errors import RegcredError, TransientError
@@ -16,6 +18,9 @@ from regcred.sync.logging import log
 from regcred.sync.messages import GOOD_NEWS
 from regcred.sync.metrics import Meter
 from regcred.sync.retries import LONGEST, Pause
+
+TELLERS = 2
+"""How many Events are written at the same time."""
 
 EVENTS_PER_SECOND = 20.0
 """Events are for people, so at most this many a second are written after a burst."""
@@ -33,7 +38,7 @@ class _QueuedEvent:
 
 
 class Teller:
-    """A queue of Events, and the task that writes them.
+    """A queue of Events, and the tasks that write them. An async context manager: the tasks run while it is open.
 
     Args:
         cluster: Where to write.
@@ -52,6 +57,18 @@ class Teller:
         self._allowed_at = 0.0
         self.told = 0
         """How many Events were written."""
+        self._workers: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._workers = [asyncio.create_task(self._work()) for _ in range(TELLERS)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
 
     def add(self, event: EmitEvent) -> None:
         """Queue an Event."""
@@ -61,8 +78,7 @@ class Teller:
         """Wait until every queued Event has been tried."""
         await self._queue.join()
 
-    async def work(self) -> None:
-        """Write Events until cancelled."""
+    async def _work(self) -> None:
         while True:
             waiting = await self._queue.get()
             try:

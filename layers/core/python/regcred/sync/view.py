@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 from regcred.cluster.model import LedgerEntry, Mode, Namespace
 from regcred.reference import Reference
+from regcred.sync.actions import Key
 from regcred.sync.inventory import Inventory
 
 
@@ -128,9 +129,7 @@ class View:
     """By namespace and ServiceAccount: when the first stuck Pod was evicted since the account's names changed."""
     in_place: int = 0
     """How many Secrets are in place, for the brake."""
-    busy: Container[tuple[str, Reference | str]] = ()
-    """What is being written or waits for a retry: a namespace and a reference, the name of a Pod, or
-    :func:`regcred.sync.actions.account_key`."""
-    blocks_removal: Callable[[tuple[str, Reference]], bool] | None = None
-    """Whether a removal must wait. It is narrower than ``busy``, because a failed write is no reason. If unset, ``busy``
-    decides."""
+    busy: frozenset[Key] = frozenset()
+    """What is being written or waits for a retry."""
+    blocked_removals: frozenset[Key] = frozenset()
+    """The Secrets whose removal must wait. They are fewer than ``busy``, because a failed write is no reason."""

@@ -1,0 +1,67 @@
+"""Writes Events for the owners of workloads, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from regcred.reference import Reference
+from regcred.sync.actions import EmitEvent
+from regcred.sync.events import EventRecorder
+from regcred.sync.inventory import Inventory
+from regcred.sync.ledger import Ledger
+from regcred.sync.messages import REASON_OF, Reason, Why, placed, refusal
+from regcred.sync.teller import Teller
+
+
+class Announcer:
+    """Queues the Events that were not written before.
+
+    Args:
+        recorder: Knows which Events were written.
+        ledger: Tells when an earlier process may have written an Event.
+        inventory: Tells which workloads ask for a Secret.
+        teller: Writes the Events.
+        cluster: The cluster's name in Vault, for the texts.
+    """
+
+    def __init__(
+        self, recorder: EventRecorder, ledger: Ledger, inventory: Inventory, teller: Teller, *, cluster: str
+    ) -> None:
+        self._recorder = recorder
+        self._ledger = ledger
+        self._inventory = inventory
+        self._teller = teller
+        self._cluster = cluster
+
+    def record(self, event: EmitEvent) -> bool:
+        """Remember an Event. Return whether it is new and must be written."""
+        reference = event.reference
+        written_at = self._ledger.written_at.get(reference.project) if reference else None
+        return self._recorder.record(event, ledger_written_at=written_at)
+
+    def submit(self, events: Iterable[EmitEvent]) -> None:
+        """Queue Events that were recorded."""
+        for event in events:
+            self._teller.add(event)
+
+    def report_written(self, namespace: str, reference: Reference) -> None:
+        """Tell the owners that a Secret is in place, if an earlier Event said that it was missing."""
+        self._recorder.succeed(namespace, reference)
+        if self._recorder.take_resolved(namespace, reference):
+            self.tell_owners(namespace, reference, Reason.PLACED, placed(reference, namespace))
+
+    def report_refusal(self, namespace: str, reference: Reference, why: Why, detail: str = "") -> None:
+        """Tell the owners why a Secret is not written."""
+        note = refusal(why, reference, namespace, cluster=self._cluster, detail=detail)
+        self.tell_owners(namespace, reference, REASON_OF[why], note, why)
+
+    def tell_owners(
+        self, namespace: str, reference: Reference, reason: Reason, note: str, why: Why | None = None
+    ) -> None:
+        """Write an Event on each workload that asks for a Secret."""
+        events = [
+            EmitEvent(workload, reason, note, reference, why)
+            for workload in self._inventory.requests(namespace)
+            if reference in workload.references
+        ]
+        self.submit(event for event in events if self.record(event))

@@ -1,0 +1,101 @@
+"""Begins to carry out a plan: what Vault must record comes first, then the changes to the cluster are queued."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from regcred.cluster.model import LedgerEntry
+from regcred.reference import Reference
+from regcred.sync.actions import ClusterAction, EmitEvent, EvictPod, Plan, UpdateLedger, WriteSecret
+from regcred.sync.announcer import Announcer
+from regcred.sync.applier import Applier
+from regcred.sync.clock import Clock
+from regcred.sync.events import EventRecorder
+from regcred.sync.evictions import Evictions
+from regcred.sync.ledger import Ledger, updated
+from regcred.sync.logging import log
+from regcred.sync.sources import Sources
+
+WRITE_AHEAD = 2.0
+"""Seconds that a first projection waits for the ledger. After that it continues, and the ledger is written later."""
+
+
+class Execution:
+    """Sorts the actions of a plan to those who carry them out.
+
+    Args:
+        applier: Changes the cluster.
+        announcer: Writes Events.
+        sources: Where credentials come from.
+        ledger: Records refusals, and each first projection before it is written.
+        events: Forgets the Events about references that have changed.
+        evictions: Records when stuck Pods are first evicted.
+        clock: Tells the time.
+    """
+
+    def __init__(
+        self,
+        applier: Applier,
+        announcer: Announcer,
+        *,
+        sources: Sources,
+        ledger: Ledger,
+        events: EventRecorder,
+        evictions: Evictions,
+        clock: Clock,
+    ) -> None:
+        self._sources = sources
+        self._ledger = ledger
+        self._events = events
+        self._evictions = evictions
+        self._announcer = announcer
+        self._applier = applier
+        self._clock = clock
+
+    async def begin(self, plan: Plan) -> None:
+        """Record what comes first, and queue the rest."""
+        changes: list[ClusterAction] = []
+        events: list[EmitEvent] = []
+        for action in plan.actions:
+            match action:
+                case UpdateLedger():
+                    self._update_ledger(action)
+                case EmitEvent():
+                    if self._announcer.record(action):
+                        events.append(action)
+                case _:
+                    changes.append(action)
+        for change in changes:
+            if isinstance(change, EvictPod):
+                self._evictions.begin(change.namespace, change.account, self._clock())
+        await self._enter([change for change in changes if isinstance(change, WriteSecret) and change.first])
+        self._applier.submit(changes)
+        self._announcer.submit(events)
+
+    async def _enter(self, firsts: list[WriteSecret]) -> None:
+        """Enter first projections into the ledger, so that a crash leaves no unknown Secret. Meanwhile read their credentials."""
+        if not firsts:
+            return
+        for first in firsts:
+            self._ledger.enter(first.namespace, first.reference, 0, first.short_uid)
+        self._sources.fetch({(first.reference, first.version) for first in firsts})
+        saving = asyncio.ensure_future(self._ledger.save())
+        done, _ = await asyncio.wait([saving], timeout=WRITE_AHEAD)
+        if not done:
+            log(logging.WARNING, "Vault is slow: projecting before the ledger is written")
+
+    def _update_ledger(self, update: UpdateLedger) -> None:
+        namespace, reference = update.namespace, update.reference
+        old = self._ledger.place(namespace, reference) or LedgerEntry()
+        if old.version is None and not update.forget and not self._may_record(namespace, reference):
+            return
+        new = updated(old, update)
+        if update.forget or old.refused != new.refused:
+            self._events.forget(namespace, reference)
+        self._ledger.put(namespace, reference, None if new == LedgerEntry() else new)
+
+    def _may_record(self, namespace: str, reference: Reference) -> bool:
+        """Whether to record a refusal in Vault. Annotations can name anything, and that must not fill Vault."""
+        granted = self._sources.grants.allow(reference.project, namespace)
+        return granted and self._ledger.has_room(namespace, reference)

@@ -1,0 +1,225 @@
+"""Carries out the actions of a plan: one class for each type of action, with all that follows from success or failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TypeVar
+
+from regcred.cluster.interface import Cluster, DeniedError, NameTakenError
+from regcred.cluster.model import LedgerEntry, Mode
+from regcred.errors import MissingError, RegcredError
+from regcred.sync.actions import EvictPod, Remove, UpdateServiceAccount, WriteSecret
+from regcred.sync.announcer import Announcer
+from regcred.sync.clock import Clock
+from regcred.sync.evictions import Evictions
+from regcred.sync.inventory import Inventory
+from regcred.sync.ledger import Ledger
+from regcred.sync.messages import Reason, Why, not_removed
+from regcred.sync.metrics import Meter
+from regcred.sync.report import Report
+from regcred.sync.retries import Retries
+from regcred.sync.sources import Sources
+from regcred.sync.view import Rules
+
+A = TypeVar("A", bound=WriteSecret | Remove | UpdateServiceAccount | EvictPod)
+
+TOLD_AFTER = 3
+"""Consecutive failures after which owners get an Event about a transient error."""
+
+LOOK_AGAIN = timedelta(seconds=30)
+"""Another look at live Pods is not worth its request within this time, however short the grace period is."""
+
+KEPT_REFUSALS = frozenset({Why.REVOKED, Why.REMOVED})
+"""The reasons for a removal that leave a refusal in the ledger. Without a grant, nothing is recorded in Vault."""
+
+Touch = Callable[[Iterable[str]], None]
+"""Marks namespaces to be checked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretWriter:
+    """Writes a Secret, and records it in the ledger."""
+
+    cluster: Cluster
+    sources: Sources
+    ledger: Ledger
+    inventory: Inventory
+    rules: Rules
+    announcer: Announcer
+    meter: Meter
+    report: Report
+    touch: Touch
+
+    async def do(self, action: WriteSecret) -> None:
+        """Read the credential and write it to the cluster. Nothing is left to do if the namespace is gone."""
+        body = await self.sources.body(action.reference, action.version)
+        try:
+            await self.cluster.apply_secret(action.namespace, body, first=action.first)
+        except MissingError:
+            self.ledger.put(action.namespace, action.reference, None)
+            return
+        self.ledger.enter(action.namespace, action.reference, body.version, action.short_uid)
+        kind = "first" if action.first else "repair" if action.old == body.version else "refresh"
+        self.report.created += kind == "first"
+        self.report.updated += kind == "refresh"
+        self.report.repaired += kind == "repair"
+        self.meter.count("secrets_written_total", kind=kind)
+
+    def succeed(self, action: WriteSecret) -> None:
+        """Tell the owners. In serviceaccount mode, ServiceAccounts can name the Secret now."""
+        namespace = self.inventory.namespaces.get(action.namespace)
+        if namespace is not None and self.rules.mode_of(namespace) is Mode.SERVICEACCOUNT:
+            self.touch((action.namespace,))
+        self.announcer.report_written(action.namespace, action.reference)
+
+    def fail(self, action: WriteSecret, error: RegcredError, failures: int) -> None:
+        """Record in the ledger why the Secret was not written, and tell the owners."""
+        namespace, reference = action.namespace, action.reference
+        if isinstance(error, NameTakenError):
+            self.ledger.put(namespace, reference, LedgerEntry(refused=Why.CLASH))
+            self.announcer.report_refusal(namespace, reference, Why.CLASH)
+        elif words := words_for_owner(error, failures):
+            entry = self.ledger.place(namespace, reference) or LedgerEntry()
+            self.ledger.put(namespace, reference, replace(entry, refused=Why.NOT_WRITTEN, detail=words))
+            self.announcer.report_refusal(namespace, reference, Why.NOT_WRITTEN, words)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRemover:
+    """Removes a Secret: its name from ServiceAccounts first, then the Secret, then its entry in the ledger."""
+
+    cluster: Cluster
+    ledger: Ledger
+    inventory: Inventory
+    announcer: Announcer
+    retries: Retries
+    clock: Clock
+    meter: Meter
+    report: Report
+    touch: Touch
+
+    async def do(self, action: Remove) -> None:
+        """Remove the Secret, unless a live Pod that names it delays that. Nothing is left to do if the namespace is gone."""
+        place = self.ledger.place(action.namespace, action.reference)
+        if place is None or (action.waits and not place.unused_since):
+            return
+        try:
+            await self._remove(action, place)
+        except MissingError:
+            self.ledger.put(action.namespace, action.reference, None)
+
+    async def _remove(self, action: Remove, place: LedgerEntry) -> None:
+        name = action.reference.secret_name
+        for account in action.accounts:
+            try:
+                await self.cluster.set_pull_secrets(action.namespace, account, add=(), remove=(name,))
+            except MissingError:
+                continue
+        if action.waits and any(
+            name in pod.pull_secrets for pod in await self.cluster.live_pods(action.namespace)
+        ):
+            now = self.clock()
+            self.ledger.put(action.namespace, action.reference, replace(place, unused_since=now.isoformat()))
+            self.retries.put_off(action.key, LOOK_AGAIN)
+            self.report.deferred += 1
+            return
+        await self.cluster.delete_secret(action.namespace, action.reference, placed=bool(place.version))
+        left = LedgerEntry(refused=action.why) if action.why in KEPT_REFUSALS else None
+        self.ledger.put(action.namespace, action.reference, left)
+        self.report.removed += 1
+        self.meter.count("secrets_removed_total", why=action.why)
+
+    def succeed(self, action: Remove) -> None:
+        """Record that the ServiceAccounts no longer name the Secret."""
+        self.touch((action.namespace,))
+        for account in action.accounts:
+            record_names(self.inventory, action.namespace, account, remove=(action.reference.secret_name,))
+
+    def fail(self, action: Remove, error: RegcredError, failures: int) -> None:
+        """Record in the ledger why the Secret was not removed, and tell the owners."""
+        namespace, reference = action.namespace, action.reference
+        if isinstance(error, NameTakenError):
+            self.ledger.put(namespace, reference, LedgerEntry(refused=Why.CLASH))
+        elif words := words_for_owner(error, failures):
+            entry = self.ledger.place(namespace, reference) or LedgerEntry()
+            self.ledger.put(namespace, reference, replace(entry, detail=words))
+            note = not_removed(reference, namespace, words)
+            self.announcer.tell_owners(namespace, reference, Reason.NOT_WRITTEN, note)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountUpdater:
+    """Adds names of Secrets to a ServiceAccount, or removes them."""
+
+    cluster: Cluster
+    inventory: Inventory
+    evictions: Evictions
+    report: Report
+    touch: Touch
+
+    async def do(self, action: UpdateServiceAccount) -> None:
+        """Change the ServiceAccount."""
+        changed = await self.cluster.set_pull_secrets(
+            action.namespace, action.account, add=action.add, remove=action.remove
+        )
+        self.report.attached += changed
+
+    def succeed(self, action: UpdateServiceAccount) -> None:
+        """Record the names. Pods of the ServiceAccount that are stuck now lack the new ones."""
+        self.touch((action.namespace,))
+        self.evictions.end(action.namespace, action.account)
+        record_names(self.inventory, action.namespace, action.account, add=action.add, remove=action.remove)
+
+    def fail(self, action: UpdateServiceAccount, error: RegcredError, failures: int) -> None:
+        """Do nothing: the failure is in the log and the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodEvictor:
+    """Evicts a stuck Pod."""
+
+    cluster: Cluster
+    retries: Retries
+    meter: Meter
+    report: Report
+    touch: Touch
+
+    async def do(self, action: EvictPod) -> None:
+        """Evict the Pod. If a disruption budget forbids it, it is tried again later."""
+        evicted = await self.cluster.evict(action.namespace, action.pod)
+        self.retries.put_off(action.key, LOOK_AGAIN)
+        self.report.evicted += evicted
+        self.meter.count("pods_evicted_total", outcome="evicted" if evicted else "put-off")
+
+    def succeed(self, action: EvictPod) -> None:
+        """Check the namespace again."""
+        self.touch((action.namespace,))
+
+    def fail(self, action: EvictPod, error: RegcredError, failures: int) -> None:
+        """Do nothing: the failure is in the log and the report."""
+
+
+def words_for_owner(error: RegcredError, failures: int) -> str:
+    """The message about a failure for the owner of a workload; empty if there is none yet."""
+    if isinstance(error, DeniedError):
+        return error.words
+    if error.answer and failures >= TOLD_AFTER:
+        return f"the API server answered {error.answer.status} {error.answer.reason}"
+    return ""
+
+
+def record_names(
+    inventory: Inventory,
+    namespace: str,
+    account: str,
+    *,
+    add: Iterable[str] = (),
+    remove: Iterable[str] = (),
+) -> None:
+    """Record a change to a ServiceAccount. Its watch confirms the change later."""
+    known = inventory.accounts(namespace).get(account)
+    if known is not None:
+        ours = {*known.ours, *add} - set(remove)
+        inventory.put(replace(known, ours=tuple(sorted(ours))))
