@@ -833,7 +833,7 @@ class TestWhatTenantsCanFill:
 
     @pytest.fixture(autouse=True)
     def _events_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("regcred.sync.teller.EVENTS_PER_SECOND", 1e6)
+        monkeypatch.setattr("regcred.sync.event_sender.EVENTS_PER_SECOND", 1e6)
 
     async def ask(self, world: World, space: str, names: Iterable[str]) -> None:
         texts = list(names)

@@ -12,10 +12,10 @@ from fakes.sync_world import Clock, Mount, deployment, namespace, options
 from regcred.cluster.model import WORKLOADS, Workload
 from regcred.sync import Engine
 from regcred.sync.actions import ClusterAction, EmitEvent
+from regcred.sync.event_sender import EVENTS_WAITING
 from regcred.sync.fair_queue import FairQueue
 from regcred.sync.messages import Reason
 from regcred.sync.metrics import Unmeasured
-from regcred.sync.teller import EVENTS_WAITING
 
 DEPLOYMENT = WORKLOADS[0]
 
@@ -51,9 +51,9 @@ async def test_a_namespace_that_churns_malformed_annotations_delays_the_events_o
 ) -> None:
     async with engine:
         for number in range(90):
-            engine.teller.add(tell("noisy", f"line {number}"))
-        engine.teller.add(tell("calm", "one"))
-        engine.teller.add(tell("quiet", "two"))
+            engine.sender.add(tell("noisy", f"line {number}"))
+        engine.sender.add(tell("calm", "one"))
+        engine.sender.add(tell("quiet", "two"))
         await engine.drain()
     told = [message.about.namespace for message in engine.cluster.messages]
     assert {told.index("calm"), told.index("quiet")} <= {1, 2, 3, 4}
@@ -64,8 +64,8 @@ async def test_of_one_namespace_only_so_many_events_wait_and_the_newest_stay(
     engine: Engine, meter: Counted
 ) -> None:
     for number in range(EVENTS_WAITING + 5):
-        engine.teller.add(tell("noisy", f"line {number}"))
-    engine.teller.add(tell("calm", "one"))
+        engine.sender.add(tell("noisy", f"line {number}"))
+    engine.sender.add(tell("calm", "one"))
     assert meter.dropped == 5
 
 

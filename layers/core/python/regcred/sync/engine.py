@@ -14,11 +14,11 @@ from regcred.cluster.interface import Cluster
 from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode
 from regcred.errors import MissingError, TransientError
 from regcred.sync.actions import ClusterAction, EvictPod, Plan, Remove, UpdateServiceAccount, WriteSecret
-from regcred.sync.announcer import Announcer
 from regcred.sync.applier import CONCURRENCY, Applier, Handler
 from regcred.sync.clock import Clock, utc_now
 from regcred.sync.demand import Demand
 from regcred.sync.drift import Drift
+from regcred.sync.event_sender import EventSender
 from regcred.sync.events import EventRecorder
 from regcred.sync.evictions import Evictions
 from regcred.sync.execution import Execution
@@ -29,12 +29,12 @@ from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter, Unmeasured
+from regcred.sync.owner_events import OwnerEvents
 from regcred.sync.plan import make_plan
 from regcred.sync.repairs import is_useful, repairs
 from regcred.sync.report import Report
 from regcred.sync.retries import Pause, Retries
 from regcred.sync.sources import Sources
-from regcred.sync.teller import Teller
 from regcred.sync.vault_threads import VaultThreads
 from regcred.sync.view import Knowledge, Rules, View
 from regcred.vault.store import Store
@@ -90,8 +90,8 @@ class Engine:
         self.report = Report()
         self.retries = Retries(clock)
         pause = Pause()
-        self.teller = Teller(cluster, self.meter, pause)
-        self._announcer = Announcer(self.events, self.ledger, self.inventory, self.teller, cluster=name)
+        self.sender = EventSender(cluster, self.meter, pause)
+        self._owner_events = OwnerEvents(self.events, self.ledger, self.inventory, self.sender, cluster=name)
         self.applier = Applier(
             self._handlers(),
             self.retries,
@@ -103,7 +103,7 @@ class Engine:
         )
         self._execution = Execution(
             self.applier,
-            self._announcer,
+            self._owner_events,
             sources=self.sources,
             ledger=self.ledger,
             events=self.events,
@@ -114,21 +114,21 @@ class Engine:
 
     def _handlers(self) -> Mapping[type[ClusterAction], Handler[Any]]:
         cluster, ledger, inventory, rules = self.cluster, self.ledger, self.inventory, self.options.rules
-        announcer, retries, meter, report = self._announcer, self.retries, self.meter, self.report
+        owner_events, retries, meter, report = self._owner_events, self.retries, self.meter, self.report
         touch = self.touch
         return {
             WriteSecret: SecretWriter(
-                cluster, self.sources, ledger, inventory, rules, announcer, meter, report, touch
+                cluster, self.sources, ledger, inventory, rules, owner_events, meter, report, touch
             ),
             Remove: SecretRemover(
-                cluster, ledger, inventory, announcer, retries, self.clock, meter, report, touch
+                cluster, ledger, inventory, owner_events, retries, self.clock, meter, report, touch
             ),
             UpdateServiceAccount: AccountUpdater(cluster, inventory, self._evictions, report, touch),
             EvictPod: PodEvictor(cluster, retries, meter, report, touch),
         }
 
     async def __aenter__(self) -> Self:
-        await self.teller.__aenter__()
+        await self.sender.__aenter__()
         await self.applier.__aenter__()
         return self
 
@@ -136,7 +136,7 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.applier.__aexit__(kind, error, trace)
-        await self.teller.__aexit__(kind, error, trace)
+        await self.sender.__aexit__(kind, error, trace)
         self.vault.close()
 
     async def load(self, *, dry_run: bool = False) -> None:
@@ -236,8 +236,8 @@ class Engine:
     async def drain(self) -> None:
         """Wait until everything that is queued is done, Events included."""
         await self.applier.drain()
-        await self.teller.drain()
-        self.report.told = self.teller.told
+        await self.sender.drain()
+        self.report.told = self.sender.told
 
     def repairs(self) -> list[WriteSecret]:
         """An action for each Secret in place, which writes its expected content again."""

@@ -8,13 +8,13 @@ import logging
 from regcred.cluster.model import LedgerEntry
 from regcred.reference import Reference
 from regcred.sync.actions import ClusterAction, EmitEvent, EvictPod, Plan, UpdateLedger, WriteSecret
-from regcred.sync.announcer import Announcer
 from regcred.sync.applier import Applier
 from regcred.sync.clock import Clock
 from regcred.sync.events import EventRecorder
 from regcred.sync.evictions import Evictions
 from regcred.sync.ledger import Ledger, updated
 from regcred.sync.logging import log
+from regcred.sync.owner_events import OwnerEvents
 from regcred.sync.sources import Sources
 
 WRITE_AHEAD = 2.0
@@ -26,7 +26,7 @@ class Execution:
 
     Args:
         applier: Changes the cluster.
-        announcer: Writes Events.
+        owner_events: Writes Events.
         sources: Where credentials come from.
         ledger: Records refusals, and each first projection before it is written.
         events: Forgets the Events about references that have changed.
@@ -37,7 +37,7 @@ class Execution:
     def __init__(
         self,
         applier: Applier,
-        announcer: Announcer,
+        owner_events: OwnerEvents,
         *,
         sources: Sources,
         ledger: Ledger,
@@ -49,7 +49,7 @@ class Execution:
         self._ledger = ledger
         self._events = events
         self._evictions = evictions
-        self._announcer = announcer
+        self._owner_events = owner_events
         self._applier = applier
         self._clock = clock
 
@@ -62,7 +62,7 @@ class Execution:
                 case UpdateLedger():
                     self._update_ledger(action)
                 case EmitEvent():
-                    if self._announcer.record(action):
+                    if self._owner_events.record(action):
                         events.append(action)
                 case _:
                     changes.append(action)
@@ -71,7 +71,7 @@ class Execution:
                 self._evictions.begin(change.namespace, change.account, self._clock())
         await self._enter([change for change in changes if isinstance(change, WriteSecret) and change.first])
         self._applier.submit(changes)
-        self._announcer.submit(events)
+        self._owner_events.submit(events)
 
     async def _enter(self, firsts: list[WriteSecret]) -> None:
         """Enter first projections into the ledger, so that a crash leaves no unknown Secret. Meanwhile read their credentials."""

@@ -19,7 +19,7 @@ from regcred.sync.messages import GOOD_NEWS
 from regcred.sync.metrics import Meter
 from regcred.sync.retries import LONGEST, Pause
 
-TELLERS = 2
+SENDERS = 2
 """How many Events are written at the same time."""
 
 EVENTS_PER_SECOND = 20.0
@@ -37,7 +37,7 @@ class _QueuedEvent:
     tries: int = 0
 
 
-class Teller:
+class EventSender:
     """A queue of Events, and the tasks that write them. An async context manager: the tasks run while it is open.
 
     Args:
@@ -60,7 +60,7 @@ class Teller:
         self._workers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._workers = [asyncio.create_task(self._work()) for _ in range(TELLERS)]
+        self._workers = [asyncio.create_task(self._work()) for _ in range(SENDERS)]
         return self
 
     async def __aexit__(

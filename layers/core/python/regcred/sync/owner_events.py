@@ -6,31 +6,37 @@ from collections.abc import Iterable
 
 from regcred.reference import Reference
 from regcred.sync.actions import EmitEvent
+from regcred.sync.event_sender import EventSender
 from regcred.sync.events import EventRecorder
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
 from regcred.sync.messages import REASON_OF, Reason, Why, placed, refusal
-from regcred.sync.teller import Teller
 
 
-class Announcer:
+class OwnerEvents:
     """Queues the Events that were not written before.
 
     Args:
         recorder: Knows which Events were written.
         ledger: Tells when an earlier process may have written an Event.
         inventory: Tells which workloads ask for a Secret.
-        teller: Writes the Events.
+        sender: Writes the Events.
         cluster: The cluster's name in Vault, for the texts.
     """
 
     def __init__(
-        self, recorder: EventRecorder, ledger: Ledger, inventory: Inventory, teller: Teller, *, cluster: str
+        self,
+        recorder: EventRecorder,
+        ledger: Ledger,
+        inventory: Inventory,
+        sender: EventSender,
+        *,
+        cluster: str,
     ) -> None:
         self._recorder = recorder
         self._ledger = ledger
         self._inventory = inventory
-        self._teller = teller
+        self._sender = sender
         self._cluster = cluster
 
     def record(self, event: EmitEvent) -> bool:
@@ -42,7 +48,7 @@ class Announcer:
     def submit(self, events: Iterable[EmitEvent]) -> None:
         """Queue Events that were recorded."""
         for event in events:
-            self._teller.add(event)
+            self._sender.add(event)
 
     def report_written(self, namespace: str, reference: Reference) -> None:
         """Tell the owners that a Secret is in place, if an earlier Event said that it was missing."""
