@@ -1,11 +1,16 @@
-"""The token server of the system registry: latency over the signature's own time, tokens per second of one core, cold start."""
+"""`python -m bench.system`: the token server's latency over a signature's own time, its tokens per second of one core, what it adds
+to a pull, and its cold start.
+"""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import os
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,9 +23,11 @@ import uvicorn
 from real.systemregistry import ROOT, SERVICE, SystemRegistry
 
 from bench.process import Cost
-from bench.table import Table
+from bench.table import Table, median, say
+from realparts.build import binary
+from realparts.debian import python313
 from realparts.internet import Internet
-from realparts.procs import Processes, wait_for
+from realparts.procs import Processes, free_ports, wait_for
 from realparts.state import State
 from realparts.vault import Vault
 from regcred.token.recent import RecentRecords
@@ -32,9 +39,18 @@ from regcred.vault.transit import TransitSigner
 TOKENS = 400
 CLIENTS = 8
 SCOPE = "repository:payments/web:pull"
-PATHS = [ROOT / "layers/core/python", ROOT / "functions/token"]
-FLOOR = "import starlette.applications, mangum, jwt, hvac, pydantic, requests, anyio.to_thread, cryptography.x509, boto3"
-OURS = "from regcred.settings import TokenSettings; import app; app._adapter()"
+IMAGE_BYTES = 50_000_000
+PULLS = 15
+HTPASSWD = "bench:$2b$05$PvmbZ3kK3ZxO9tqZ8m2xTuN7Q4woHr2zBeHgiUKa3JnZYXbGtuonG"
+"""The password is the name, in bcrypt with Apache's default cost."""
+ROUNDS = 9
+FLOOR = """
+import starlette.applications, mangum, jwt, hvac, requests, anyio.to_thread, cryptography.x509, boto3
+from pydantic import BaseModel, SecretStr
+"""
+"""What it can't do without: the web framework, signatures, Vault's client, and what signs in to AWS."""
+OURS = "import app; app._adapter()"
+MEASURED = "import time; began = time.process_time()\n{code}\nprint(time.process_time() - began)"
 
 
 def main() -> int:
@@ -48,11 +64,12 @@ def main() -> int:
     vault.up()
     try:
         tokens(table, SystemRegistry(vault, processes, directory, internet))
-        cold_start(table)
+        cold_start(table, directory)
     finally:
         for name in processes.running():
             processes.stop(name)
         processes.sweep()
+    say("\n" + table.text())
     return 0 if table.held else 1
 
 
@@ -69,6 +86,7 @@ def serve(system: SystemRegistry) -> None:
 
 def tokens(table: Table, system: SystemRegistry) -> None:
     system.set_up("payments")
+    system.realm = system.address
     server = multiprocessing.get_context("fork").Process(target=serve, args=(system,), daemon=True)
     server.start()
     wait_for("the token server", lambda: requests.get(f"{system.address}/healthz", timeout=2).ok)
@@ -88,7 +106,7 @@ def tokens(table: Table, system: SystemRegistry) -> None:
     over = (own - signature) * 1000
     table.add(
         "a token, warm, p95 over a signature of Vault",
-        goal="20 ms",
+        goal="<= 20 ms",
         floor=f"{signature * 1000:.1f} ms",
         ours=f"{over:.1f} ms",
         holds=over <= 20,
@@ -103,26 +121,121 @@ def tokens(table: Table, system: SystemRegistry) -> None:
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(client, range(CLIENTS)))
     rate = TOKENS / cost.cpu
-    table.add("tokens per second of one core", goal="200", ours=f"{rate:.0f}", holds=rate >= 200)
+    table.add("tokens per second of one core", goal=">= 200", ours=f"{rate:.0f}", holds=rate >= 200)
+    pulls(table, system, login)
     server.terminate()
     server.join(10)
 
 
-def cold_start(table: Table) -> None:
-    floor, ours = (min(started(code) for _ in range(5)) for code in (FLOOR, OURS))
+def pulls(table: Table, system: SystemRegistry, login: tuple[str, str]) -> None:
+    """A pull of a large image, by turns from a registry with tokens and from one with htpasswd."""
+    system.registry("tokens")
+    ports = {"tokens": system.ports["tokens"], "htpasswd": by_password(system)}
+    logins = {"tokens": login, "htpasswd": ("bench", "bench")}
+    home = system.directory / "crane"
+    home.mkdir()
+    auths = {
+        f"127.0.0.1:{ports[name]}": {"username": user, "password": password}
+        for name, (user, password) in logins.items()
+    }
+    (home / "config.json").write_text(json.dumps({"auths": auths}))
+
+    def crane(*args: str | Path) -> None:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "DOCKER_CONFIG": str(home)}
+        subprocess.run([binary("crane"), *args], check=True, env=environment, capture_output=True)
+
+    (home / "data").write_bytes(os.urandom(IMAGE_BYTES))
+    with tarfile.open(home / "layer.tar", "w") as tar:
+        tar.add(home / "data", "data")
+    images = {name: f"127.0.0.1:{port}/payments/large:1" for name, port in ports.items()}
+    for image in images.values():
+        crane("append", "--oci-empty-base", "-f", home / "layer.tar", "-t", image)
+        crane("pull", image, os.devnull)
+    pairs = [
+        tuple(timed(lambda image=image: crane("pull", image, os.devnull)) for image in images.values())  # type: ignore[misc]
+        for _ in range(PULLS)
+    ]
+    ours, floor = (median([pair[number] for pair in pairs]) for number in (0, 1))
+    ratio = median([ours / floor for ours, floor in pairs])
     table.add(
-        "start of the function against its imports",
-        goal="1.3",
+        "a pull of 50 MB, over the same registry with htpasswd",
+        goal="<= 1.05 x floor",
         floor=f"{floor * 1000:.0f} ms",
         ours=f"{ours * 1000:.0f} ms",
-        ratio=ours / floor,
-        holds=ours <= 1.3 * floor,
+        ratio=ratio,
+        holds=ratio <= 1.05,
     )
 
 
-def started(code: str) -> float:
-    environment = {"PYTHONPATH": ":".join(map(str, PATHS)), "REGCRED_VAULT_ADDR": "https://vault.example.com"}
-    return timed(lambda: subprocess.run([sys.executable, "-c", code], check=True, env=environment))
+def by_password(system: SystemRegistry) -> int:
+    """Start the same registry with htpasswd, and return its port."""
+    (port,) = free_ports(1)
+    folder = system.directory / "htpasswd"
+    folder.mkdir()
+    (folder / "htpasswd").write_text(HTPASSWD + "\n")
+    config = {
+        "version": 0.1,
+        "log": {"level": "info"},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+        "auth": {"htpasswd": {"realm": "bench", "path": str(folder / "htpasswd")}},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    system.processes.start(
+        "registry-htpasswd",
+        [binary("registry"), "serve", folder / "config.json"],
+        ready=lambda: requests.get(f"http://127.0.0.1:{port}/v2/", timeout=2).status_code == 401,
+        env={"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"},
+    )
+    return port
+
+
+def cold_start(table: Table, folder: Path) -> None:
+    """What the function takes to be ready, against its imports: processor time on the layers that `sam build` makes."""
+    python, layers = python313(), built_layers(folder)
+    for code in (FLOOR, OURS):
+        started(python, layers, code)
+    pairs = [(started(python, layers, FLOOR), started(python, layers, OURS)) for _ in range(ROUNDS)]
+    ratio = median([ours / floor for floor, ours in pairs])
+    table.add(
+        "cold start: import to ready, Python 3.13",
+        goal="<= 1.3 x floor",
+        floor=f"{median([floor for floor, _ in pairs]) * 1000:.0f} ms",
+        ours=f"{median([ours for _, ours in pairs]) * 1000:.0f} ms",
+        ratio=ratio,
+        holds=ratio <= 1.3,
+    )
+
+
+def built_layers(folder: Path) -> list[Path]:
+    """The function's layers with bytecode, as `sam build` makes them, but for this machine's processor."""
+    environment = {
+        **os.environ,
+        "PYTHON313": str(python313()),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    layers = []
+    for name in ("WebLayer", "DepsLayer", "CoreLayer"):
+        target = folder / name
+        target.mkdir()
+        command = ["make", "--silent", "-C", ROOT / "layers", f"build-{name}", f"ARTIFACTS_DIR={target}"]
+        platform = f"PLATFORM={os.uname().machine}-manylinux2014"
+        subprocess.run([*command, platform], env=environment, check=True)
+        if not any(target.rglob("*.pyc")):
+            raise RuntimeError(f"{name} has no bytecode")
+        layers.append(target / "python")
+    return layers
+
+
+def started(python: Path, layers: list[Path], code: str) -> float:
+    """Processor seconds of some code in a fresh process, which sees what Lambda's would."""
+    environment = {
+        "PYTHONPATH": ":".join(map(str, [ROOT / "functions/token", *layers])),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "REGCRED_VAULT_ADDR": "https://vault.example.com",
+    }
+    command = [python, "-S", "-c", MEASURED.format(code=code)]
+    return float(subprocess.run(command, check=True, env=environment, capture_output=True).stdout)
 
 
 def timed(call: Callable[[], object]) -> float:

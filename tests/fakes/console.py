@@ -65,6 +65,9 @@ class FakeAccess:
     def groups(self, project: str) -> Sequence[ProjectGroup]:
         return [ProjectGroup(f"regcred-admins-{project}", ["alice"])]
 
+    def system_registry(self) -> str:
+        return self.vault.system_registry
+
 
 @dataclass
 class FakeVault:
@@ -74,6 +77,7 @@ class FakeVault:
     tokens: dict[str, Who] = field(default_factory=dict)
     failing: RegcredError | None = None
     may_write: bool = True
+    system_registry: str = ""
     renewed: list[str] = field(default_factory=list)
     made: int = 0
 

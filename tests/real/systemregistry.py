@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ from realparts.build import binary
 from realparts.debian import install
 from realparts.internet import Internet
 from realparts.procs import Processes, free_ports, wait_for
+from realparts.system import sign_in
 from realparts.vault import Vault
 from regcred.adapters.identity_tokens import IdentityTokens
 from regcred.token import jose
@@ -59,7 +61,8 @@ class SystemRegistry:
     header: str = "kid"
     version: str = "3"
     token_port: int = 0
-    clock: timedelta = timedelta()
+    realm: str = f"https://{TOKEN_HOST}"
+    """Where registries send clients for a token."""
     registries: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
@@ -79,7 +82,7 @@ class SystemRegistry:
         return SystemRecords(VaultKeyValue(self.root()))
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self.clock
+        return datetime.now(UTC)
 
     def set_up(self, *projects: str) -> None:
         """What `platform apply`, `system init` and platform admins do."""
@@ -157,18 +160,10 @@ class SystemRegistry:
     def vault_token(self, name: str, *groups: str) -> str:
         """A person in some groups; the person's Vault token."""
         root = self.root()
-        if "userpass/" not in root.sys.list_auth_methods()["data"]:
-            root.sys.enable_auth_method("userpass")
-            root.sys.create_or_update_policy(
-                IDENTITY_POLICY, f'path "identity/oidc/token/{CLIENT_ID}" {{ capabilities = ["read"] }}'
-            )
-        root.auth.userpass.create_or_update_user(name, password="pw", token_policies=[IDENTITY_POLICY])
-        signed = hvac.Client(self.vault.addr).auth.userpass.login(name, "pw")["auth"]
-        for group in groups:
-            found = root.adapter.get(f"/v1/identity/group/name/{group}")["data"]
-            members = sorted({*(found["member_entity_ids"] or []), signed["entity_id"]})
-            root.adapter.post(f"/v1/identity/group/name/{group}", json={"member_entity_ids": members})
-        return str(signed["client_token"])
+        root.sys.create_or_update_policy(
+            IDENTITY_POLICY, f'path "identity/oidc/token/{CLIENT_ID}" {{ capabilities = ["read"] }}'
+        )
+        return sign_in(self.vault, name, groups, policies=(IDENTITY_POLICY,))
 
     def program(self, name: str) -> Path:
         return binary(name)
@@ -202,7 +197,8 @@ class SystemRegistry:
             if version == "3" and self.header == "kid"
             else {"rootcertbundle": str(folder / "bundle.pem")}
         )
-        token = {"realm": f"https://{TOKEN_HOST}/token", "service": SERVICE, "issuer": ISSUER, **trust}
+        told = self.records.config()
+        token = {"realm": f"{self.realm}/token", "service": told.service, "issuer": told.issuer, **trust}
         config = {
             "version": 0.1,
             "log": {"level": "info"},
@@ -229,11 +225,11 @@ class SystemRegistry:
         """Start a registry again: it loads keys at its start only."""
         self.registry(name)
 
-    def sign_at_once(self) -> None:
-        """Let the newest key sign from now on."""
+    def sign_from(self, time: datetime) -> None:
+        """Move the time from which the newest key signs, as if days had passed."""
         stored, cas = self.records.read(KEYS, SystemKeys)
         assert stored is not None
-        newest = stored.keys[-1].model_copy(update={"signs_from": datetime.now(UTC)})
+        newest = stored.keys[-1].model_copy(update={"signs_from": time})
         self.records.write(KEYS, stored.model_copy(update={"keys": [*stored.keys[:-1], newest]}), cas=cas)
 
     def sign_access(self, claims: Mapping[str, Any]) -> str:
@@ -246,23 +242,36 @@ class SystemRegistry:
     def leave(self, group: str, name: str) -> None:
         """Take a person out of a group."""
         root = self.root()
-        signed = hvac.Client(self.vault.addr).auth.userpass.login(name, "pw")["auth"]
+        signed = root.auth.token.lookup(sign_in(self.vault, name, ()))["data"]
         members = root.adapter.get(f"/v1/identity/group/name/{group}")["data"]["member_entity_ids"]
         left = [member for member in members if member != signed["entity_id"]]
         root.adapter.post(f"/v1/identity/group/name/{group}", json={"member_entity_ids": left})
 
+    def sign_login(self, header: Mapping[str, Any], claims: Mapping[str, Any], *, by: str = LOGIN_KEY) -> str:
+        """A login with any header and claims, signed by one of the real keys."""
+        signer = TransitSigner(self.root(), TRANSIT, by)
+        return jose.assemble(header, claims, signer.sign)
+
     def crane(self, login: tuple[str, str] | None, *args: str) -> subprocess.CompletedProcess[str]:
         """Run crane as somebody."""
-        home = self.directory / f"docker-{time.monotonic_ns()}"
-        home.mkdir(parents=True)
+        return self.tool(login, binary("crane"), *args)
+
+    def tool(
+        self, login: tuple[str, str] | None, program: str | Path, *args: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program that reads Docker's config.json as somebody."""
+        home = self.directory / f"home-{time.monotonic_ns()}"
+        folder = home / ".docker"
+        folder.mkdir(parents=True)
         if login:
-            auths = {host: {"username": login[0], "password": login[1]} for host in self.registries.values()}
-            (home / "config.json").write_text(json.dumps({"auths": auths}))
+            auth = base64.b64encode(":".join(login).encode()).decode()
+            auths = {host: {"auth": auth} for host in self.registries.values()}
+            (folder / "config.json").write_text(json.dumps({"auths": auths}))
         return subprocess.run(
-            [binary("crane"), *args],
-            env={**os.environ, **self.internet.environment, "DOCKER_CONFIG": str(home)},
+            [program, *args],
+            env={**os.environ, **self.internet.environment, "HOME": str(home), "DOCKER_CONFIG": str(folder)},
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=240,
         )

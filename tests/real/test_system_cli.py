@@ -25,10 +25,12 @@ from realparts.internet import Internet
 from realparts.procs import Processes
 from realparts.state import State
 from realparts.vault import Vault
+from regcred.adapters.console_vault import ConsoleVault
 from regcred.errors import RefusedError
 from regcred.reference import Reference
 from regcred.registry.interface import IssuedCredential, MintContext
 from regcred.registry.providers.system import SystemDefinition, SystemProvider
+from regcred.vault.http import Server
 
 pytestmark = pytest.mark.real
 
@@ -86,7 +88,7 @@ def environment(system: SystemRegistry, token: str, home: Path | None = None) ->
 
 
 def run(*command: str | Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=240)
 
 
 def regcred(
@@ -323,6 +325,15 @@ def test_old_images_are_deleted_by_age_and_count_after_a_dry_run(
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("payments/old:")]
     assert sorted(pull(system, admin, f"{host}/payments/old:{tag}") for tag in ("1", "2")) == [False, True]
     assert not pull(system, admin, f"{host}/{line}")
+
+
+def test_the_console_knows_the_host_by_the_rights_of_a_reader(system: SystemRegistry) -> None:
+    def host(token: str) -> str:
+        vault = ConsoleVault(Server(system.vault.addr), "regcred")
+        return vault.with_token(SecretStr(token)).system_registry()
+
+    assert host(system.vault_token("rae", "regcred-readers-payments")) == "main.system.example.com"
+    assert host(system.vault_token("sue")) == ""
 
 
 def test_nobody_lets_the_signing_keys_out_of_vault(system: SystemRegistry) -> None:

@@ -247,6 +247,16 @@ def test_one_project_that_can_not_be_read_hides_no_other(world):
     assert world.signed_in().get("/registries").text.count('name="ref"') == PAGE
 
 
+def test_a_project_tells_how_to_use_the_system_registry_where_there_is_one(world):
+    browser = world.signed_in()
+    assert "regcred system login" not in browser.get("/projects/payments").text
+    world.vault.system_registry = "registry.example.com"
+    text = browser.get("/projects/payments").text
+    assert "docker push registry.example.com/payments/web:1" in text
+    assert "docker pull registry.example.com/payments/web:1" in text
+    assert "regcred system login" in text
+
+
 def test_who_asks_for_a_rotation_nudges_dispatch_and_a_nudge_that_fails_stops_nothing(world):
     browser = world.signed_in()
     csrf = browser.get("/registries/payments/r-001").csrf

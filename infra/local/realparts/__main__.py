@@ -11,6 +11,7 @@ from .aws import ACCOUNT, REGION
 from .build import BuildError, say
 from .procs import StartError
 from .stack import PARTS, Stack
+from .system import HOST, TOKEN_HOST
 
 
 def main() -> int:
@@ -38,6 +39,15 @@ def main() -> int:
     role = commands.add_parser("role", help="make a project's IAM role that the rotate function may assume")
     role.add_argument("project")
     role.add_argument("--account", default=ACCOUNT)
+    person = commands.add_parser("person", help="make a person of Vault and print the person's Vault token")
+    person.add_argument("name")
+    person.add_argument(
+        "--group",
+        nargs="+",
+        default=[],
+        metavar="GROUP",
+        help="as in regcred-admins-shop; the project must exist",
+    )
     lifetime = commands.add_parser(
         "ecr-lifetime", help="set how long ECR logins live from now on (default: 43200)"
     )
@@ -71,7 +81,12 @@ def _run(stack: Stack, args: argparse.Namespace) -> int:
             return _down(stack)
         case "status":
             return _status(stack)
-    stack = Stack.attach(stack.directory)
+    _act(Stack.attach(stack.directory), args)
+    return 0
+
+
+def _act(stack: Stack, args: argparse.Namespace) -> None:
+    """Do what a command asks of a running stack."""
     match args.command:
         case "user":
             say(stack.registry.add_user(args.name, pull=args.pull, expires_in=args.expires_in))
@@ -83,9 +98,10 @@ def _run(stack: Stack, args: argparse.Namespace) -> int:
                 say(f"{host}/{args.repository}:{args.tag}")
         case "role":
             say(stack.project_role(args.project, account=args.account))
+        case "person":
+            say(stack.system.person(args.name, *args.group))
         case "ecr-lifetime":
             stack.aws.set_ecr_token_lifetime(args.seconds)
-    return 0
 
 
 def _up(stack: Stack, parts: list[str] | None) -> int:
@@ -115,6 +131,7 @@ def _status(stack: Stack) -> int:
         "registry": lambda: f"http://{stack.registry.host}",
         "aws": lambda: stack.aws.endpoint_url,
         "node": lambda: stack.node.name,
+        "system": lambda: f"https://{HOST}, tokens of https://{TOKEN_HOST}",
         "lambda": lambda: ", ".join(name for name in stack.processes.running() if "lambda-" in name),
     }
     for part in PARTS:

@@ -20,11 +20,18 @@ def push_pause(registry: Registry | Gitea, repository: str, *, tag: str = "1", n
         tag: the tag.
         note: put into a file of the image, so that two images differ and each must be pulled.
     """
-    archive = registry.directory / f"image-{repository.replace('/', '-')}.tar"
-    _write_archive(archive, binary("pause"), note or repository)
+    archive = archive_of_pause(
+        registry.directory / f"image-{repository.replace('/', '-')}.tar", note=note or repository
+    )
     reference = registry.push(archive, repository, entrypoint="/pause", tag=tag)
     archive.unlink()
     return reference
+
+
+def archive_of_pause(archive: Path, *, note: str) -> Path:
+    """Write the archive of such an image, and return it. Its program is ``/pause``."""
+    _write_archive(archive, binary("pause"), note)
+    return archive
 
 
 def _write_archive(archive: Path, program: Path, note: str) -> None:

@@ -24,8 +24,8 @@ from regcred.vault.platform import apply_platform, load
 
 from . import used_secrets
 from .aws import ACCOUNT, BUS, OTHER_ACCOUNT, Aws
+from .build import LOCAL, build, say
 from .build import PARTS as BINARIES
-from .build import build, say
 from .gitea import Gitea
 from .images import push_pause
 from .internet import Internet
@@ -36,14 +36,15 @@ from .pki import write_private
 from .procs import Processes, StartError
 from .registry import Registry
 from .state import State
+from .system import System
 from .vault import Vault
 
 LAMBDA_MOUNT = "regcred-lambda"
 AUDIENCE = "vault"
-PARTS = ("vault", "kubernetes", "registry", "aws", "node", "lambda", "gitea")
+PARTS = ("vault", "kubernetes", "registry", "aws", "node", "lambda", "system", "gitea")
 ON_REQUEST = ("gitea",)
 """Parts that only tests need: they start when they are named."""
-_NEEDS = {"node": ("kubernetes", "registry"), "lambda": ("aws",)}
+_NEEDS = {"node": ("kubernetes", "registry"), "lambda": ("aws",), "system": ("vault", "aws")}
 _PROGRAMS = {
     "vault": ("vault",),
     "kubernetes": ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
@@ -51,6 +52,7 @@ _PROGRAMS = {
     "aws": ("moto", "aws-front"),
     "node": ("containerd", "kubelet"),
     "lambda": (),
+    "system": ("system-registry", "system-tokens"),
     "gitea": ("gitea",),
 }
 _BINARIES = {
@@ -60,6 +62,7 @@ _BINARIES = {
     "aws": (),
     "node": ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr"),
     "lambda": ("aws-lambda-rie",),
+    "system": ("registry", "crane", "pause"),
     "gitea": ("gitea", "crane", "pause"),
 }
 
@@ -79,6 +82,7 @@ class Stack:
         self.aws = Aws(self.processes, self._state, self.internet)
         self.node = Node(self.processes, self._state, self.kubernetes, self.registry, self.internet)
         self.lambda_ = Lambda(self.processes, self._state, self.aws, self.internet)
+        self.system = System(self.processes, self._state, self.internet, vault=self.vault, aws=self.aws)
 
     @classmethod
     def attach(cls, directory: Path | str = ".local") -> Stack:
@@ -134,7 +138,11 @@ class Stack:
                 self._step(f"node {self.node.name}", self.node.up)
             if "lambda" in wanted:
                 self._step("the Lambda layers", self.lambda_.up)
+            if "system" in wanted:
+                self.system.prepare()
             self._apply_platform()
+            if "system" in wanted:
+                self._step("the system registry", self._start_system)
             self._write_environment()
         return self.parts_up()
 
@@ -160,6 +168,7 @@ class Stack:
         own = {
             "dispatch": {"REGCRED_QUEUE_URL": self.aws.queue_url, "REGCRED_INTERVAL_MINUTES": "1"},
             "rotate": {"REGCRED_EVENT_BUS": BUS},
+            "token": {},
         }
         return {
             "REGCRED_VAULT_ADDR": self.vault.addr,
@@ -175,6 +184,7 @@ class Stack:
         with self._lock():
             self.lambda_.down()
             self.node.down()
+            self.system.down()
             with ThreadPoolExecutor() as pool:
                 parts = (self.kubernetes, self.aws, self.gitea, self.registry, self.vault, self.internet)
                 for step in [pool.submit(part.down) for part in parts]:
@@ -254,6 +264,9 @@ class Stack:
             wanted.discard("node")
         return wanted
 
+    def _start_system(self) -> None:
+        self.system.up(role=self.lambda_.role("token"), environment=self.function_environment("token"))
+
     def _step(self, what: str, start: Callable[[], None]) -> None:
         began = time.monotonic()
         start()
@@ -282,8 +295,10 @@ class Stack:
             trust = {
                 "issuer": self.kubernetes.service_account_issuer,
                 "public_keys": [self.kubernetes.service_account_public_key],
+                **({"token_service_account": "regcred-token"} if self.system.prepared else {}),
             }
             declaration["clusters"] = {"local": trust}
+        declaration["system_registry"] = self.system.prepared
         if "aws" in up:
             issuer = self.aws.web_identity_issuer()
             declaration["lambda_jwt"] = {
@@ -291,6 +306,7 @@ class Stack:
                 "audience": AUDIENCE,
                 "dispatch": [self.lambda_.role("dispatch")],
                 "rotate": [self.lambda_.role("rotate")],
+                **({"token": [self.lambda_.role("token")]} if self.system.prepared else {}),
                 "jwks_url": f"{issuer}/.well-known/jwks.json",
                 "jwks_ca_pem": self.internet.certificate.read_text(),
             }
@@ -305,8 +321,9 @@ class Stack:
                 (tools / name).symlink_to(BINARIES[name].path())
         lines = [f"export {key}={shlex.quote(value)}" for key, value in self.environment().items()]
         path = f"export PATH={shlex.quote(f'{tools}:{Path(sys.executable).parent}')}:$PATH"
+        modules = f"export PYTHONPATH={shlex.quote(str(LOCAL))}${{PYTHONPATH:+:$PYTHONPATH}}"
         head = "# What drives the local parts by hand: source this file. Made by `make up`, removed by `make down`."
-        write_private(self.directory / "env.sh", "\n".join([head, *lines, path, ""]))
+        write_private(self.directory / "env.sh", "\n".join([head, *lines, path, modules, ""]))
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

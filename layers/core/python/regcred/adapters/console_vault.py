@@ -14,11 +14,12 @@ from hvac.exceptions import InvalidPath
 from pydantic import SecretStr
 
 from regcred.console.interface import Method, ProjectGroup, Who
-from regcred.errors import MalformedError, RefusedError, TransientError
+from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
 from regcred.vault.http import Server, VaultSession, client
 from regcred.vault.kv2 import VaultKeyValue, utc_now
 from regcred.vault.login import TokenLogin, Tokens
 from regcred.vault.store import Store
+from regcred.vault.system import SystemRecords
 
 NAME_MAX = 120
 """The maximum length of a person's name that is kept and shown."""
@@ -89,7 +90,8 @@ class VaultAccess:
     def __init__(self, vault: hvac.Client, mount: str) -> None:
         self._vault = vault
         self._mount = mount
-        self._store = Store(VaultKeyValue(vault, mount=mount))
+        self._documents = VaultKeyValue(vault, mount=mount)
+        self._store = Store(self._documents)
 
     @property
     def store(self) -> Store:
@@ -143,6 +145,13 @@ class VaultAccess:
             members = [names.get(one, one) for one in data.get("member_entity_ids") or ()]
             found.append(ProjectGroup(name, sorted(members), sorted(data.get("member_group_ids") or ())))
         return found
+
+    def system_registry(self) -> str:
+        """See :class:`Access`."""
+        try:
+            return SystemRecords(self._documents).config().host
+        except RegcredError:
+            return ""  # a page about something else must not fail for it
 
     def _entity_names(self) -> dict[str, str]:
         try:

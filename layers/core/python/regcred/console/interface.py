@@ -101,6 +101,9 @@ class ConsoleAccess(Protocol):
     def groups(self, project: str) -> Sequence[ProjectGroup]:
         """The groups of a project and their members; empty if the token may not read them."""
 
+    def system_registry(self) -> str:
+        """The host of the system registry; empty if there is none, or if it can't be read."""
+
 
 class Vault(Protocol):
     """Vault before a person has signed in.

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regcred.adapters.aws_clients import own_keys, utc_now
 from regcred.adapters.sts import own_jwt
 from regcred.settings import Settings, VaultAuth
 from regcred.vault.http import Server
-from regcred.vault.kv2 import connect
 from regcred.vault.login import AwsIamLogin, JwtLogin, VaultLogin
-from regcred.vault.store import Store
+
+if TYPE_CHECKING:
+    from regcred.vault.store import Store
 
 
 def store(settings: Settings) -> Store:
     """The records in Vault. Signs in at the first request, and again before the token expires."""
+    # The token server signs in the same way, and loads no record of credentials for it.
+    from regcred.vault.kv2 import connect
+    from regcred.vault.store import Store
+
     server = Server(settings.vault_addr, namespace=settings.vault_namespace, ca_file=ca_file(settings))
     return Store(connect(server, vault_login(settings), mount=settings.vault_mount, now=utc_now))
 

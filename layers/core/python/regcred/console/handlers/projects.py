@@ -42,6 +42,7 @@ def project(visit: Visit) -> Response:
         rows=list(found.rows())[:100],
         more_rows=max(0, len(list(found.rows())) - 100),
         groups=visit.access.groups(name),
+        system=visit.access.system_registry(),
         may_edit=may_write(visit, project_path(name)),
     )
 
