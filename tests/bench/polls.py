@@ -14,7 +14,7 @@ from bench.process import Cost
 from bench.table import Table, median, percentile
 from realparts.product import CLUSTER
 from realparts.stack import Stack
-from regcred.sync.clock import utc_now
+from regcred.clock import utc_now
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin

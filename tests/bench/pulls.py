@@ -14,8 +14,8 @@ from bench.table import Table, median
 from bench.world import MAIN, Sync, World, deployment, namespace
 from realparts.product import Product
 from realparts.stack import Stack
+from regcred.clock import utc_now
 from regcred.credential import Credential, Login
-from regcred.sync.clock import utc_now
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.index import State
 

@@ -22,9 +22,9 @@ from bench.process import Cost
 from realparts.internet import python_environment
 from realparts.product import ACCOUNT_NAME, CLUSTER, NAMESPACE, SYNC, Product
 from realparts.stack import Stack
+from regcred.clock import utc_now
 from regcred.cluster.dockerconfig import secret_body
 from regcred.reference import Reference
-from regcred.sync.clock import utc_now
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin

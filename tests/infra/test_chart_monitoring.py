@@ -64,10 +64,11 @@ def test_every_alert_says_what_happened_and_what_to_do(rule: dict):
     assert used <= kept, "a label that the query drops would be empty in the text"
 
 
-def test_the_chart_ships_them_unchanged():
+def test_the_chart_ships_them_with_the_clusters_name():
     on = {f"metrics.{part}.enabled": True for part in ("serviceMonitor", "prometheusRule", "dashboard")}
     objects = {item["kind"]: item for item in render(on)}
-    assert objects["PrometheusRule"]["spec"] == yaml.safe_load((FILES / "alerts.yaml").read_text())
+    alerts = (FILES / "alerts.yaml").read_text().replace("--cluster C ", "--cluster test ")
+    assert objects["PrometheusRule"]["spec"] == yaml.safe_load(alerts)
     assert objects["ConfigMap"]["data"]["regcred.json"] == (FILES / "dashboard.json").read_text()
     assert (
         objects["ServiceMonitor"]["spec"]["selector"]["matchLabels"].items()
@@ -83,3 +84,11 @@ def test_the_panels_do_not_overlap():
         assert not taken & cells
         assert at["x"] + at["w"] <= 24
         taken |= cells
+
+
+def test_the_commands_in_alerts_name_the_cluster():
+    objects = render({"cluster": "c-7", "metrics.prometheusRule.enabled": True})
+    (rule,) = (obj for obj in objects if obj["kind"] == "PrometheusRule")
+    told = " ".join(entry["annotations"]["description"] for entry in rule["spec"]["groups"][0]["rules"])
+    assert "regcred sync --cluster c-7 --once --confirm-removals" in told
+    assert told.count("regcred sync ") == told.count("regcred sync --cluster c-7 ")

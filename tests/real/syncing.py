@@ -15,7 +15,7 @@ from real.controlplane import Cluster
 
 from realparts.procs import free_ports
 from realparts.stack import Stack
-from regcred.sync.clock import utc_now
+from regcred.clock import utc_now
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin

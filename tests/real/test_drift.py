@@ -14,7 +14,7 @@ from real.test_sync import World, world_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually
-from regcred.sync.clock import utc_now
+from regcred.clock import utc_now
 from regcred.vault.records.identity import ClusterIdentity
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]

@@ -22,10 +22,10 @@ from realparts.stack import Stack
 from realparts.waiting import eventually
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
+from regcred.clock import utc_now
 from regcred.reference import Reference
 from regcred.registry.binding import bind
 from regcred.registry.parsing import parse
-from regcred.sync.clock import utc_now
 from regcred.vault.records.declared import Definition, ProjectPolicy
 from regcred.vault.records.identity import ClusterIdentity
 from regcred.vault.records.index import IndexEntry, State

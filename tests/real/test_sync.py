@@ -18,7 +18,7 @@ from real.syncing import CLUSTER, Audit, SyncProcess, allow_project, mount_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually
-from regcred.sync.clock import utc_now
+from regcred.clock import utc_now
 from regcred.vault.records.index import IndexEntry, State
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]

@@ -14,6 +14,7 @@ from fakes.cluster import KINDS, FakeCluster
 from fakes.key_value import FakeKeyValue
 from fakes.sync_world import Mount, deployment, namespace, options, password_in, pod, until
 
+from regcred.clock import utc_now
 from regcred.cluster.interface import (
     Change,
     DeniedError,
@@ -26,7 +27,6 @@ from regcred.cluster.interface import (
 from regcred.cluster.model import SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, custom_kind
 from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.sync import Engine, Loop, Pace, applier, run_once
-from regcred.sync.clock import utc_now
 from regcred.sync.identity import WrongClusterError
 from regcred.sync.polls import GRANTS, documents_of
 from regcred.vault.records.index import IndexEntry, State
@@ -253,6 +253,41 @@ async def test_a_pause_that_the_api_server_asks_for_is_kept_by_all_requests(worl
         await world.cluster.create(deployment("late", "web", REF))
         await world.until_password("late", "s3cret-two")
         assert time.monotonic() - asked > 0.5, "other namespaces wait as well"
+
+
+@pytest.mark.parametrize("call", [("list", "CronJob"), ("watch", "CronJob"), ("misses",)])
+@pytest.mark.parametrize("error", [ThrottledError, TransientError])
+async def test_a_pause_that_the_api_server_asks_of_a_list_or_watch_is_kept(
+    world: World, call: tuple[str, ...], error: type[TransientError]
+) -> None:
+    """Of an overloaded server, and of one that can't serve only this now (503)."""
+    world.cluster.faults[call] = error("later", retry_after=timedelta(seconds=0.8))
+    async with world.running():
+        await until(lambda: call in world.cluster.calls)
+        asked = time.monotonic()
+        await asyncio.sleep(0.5)
+        assert world.cluster.calls.count(call) == 1
+        del world.cluster.faults[call]
+        await until(lambda: world.cluster.calls.count(call) == 2)
+        assert time.monotonic() - asked > 0.7
+        await world.until_password("shop")
+
+
+async def test_no_watch_begins_while_the_api_server_asks_all_to_wait(world: World) -> None:
+    async with world.running() as loop:
+        await until(lambda: loop.ready)
+        await world.until_password("shop")
+        world.cluster.faults[("apply",)] = ThrottledError("busy", retry_after=timedelta(seconds=0.8))
+        world.mount.mint(REF, "s3cret-two")
+        await until(lambda: world.cluster.calls.count(("apply", "shop", NAME)) == 2)
+        world.cluster.faults = {("watching",): TransientError("broken")}
+        world.cluster.calls.clear()
+        await world.cluster.create(namespace("late"))
+        await asyncio.sleep(0.4)
+        assert [found for found in world.cluster.calls if found[0] == "watch"] == []
+        world.cluster.faults.clear()
+        await world.cluster.create(deployment("late", "web", REF))
+        await world.until_password("late", "s3cret-two")
 
 
 async def test_a_secret_that_somebody_deleted_is_back_when_a_pod_misses_it(world: World) -> None:

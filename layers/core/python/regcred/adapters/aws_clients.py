@@ -6,7 +6,6 @@ boto3 is imported here at the top, because every invocation needs it and an impo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import boto3
@@ -21,11 +20,6 @@ T = TypeVar("T")
 
 BATCH = 10
 """The maximum number of entries in one SendMessageBatch or PutEvents call."""
-
-
-def utc_now() -> datetime:
-    """The current time, timezone-aware."""
-    return datetime.now(UTC)
 
 
 def own_client(service: Any) -> Any:

@@ -13,10 +13,11 @@ import hvac
 from hvac.exceptions import InvalidPath
 from pydantic import SecretStr
 
+from regcred.clock import utc_now
 from regcred.console.interface import Method, ProjectGroup, Who
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
 from regcred.vault.http import Server, VaultSession, client
-from regcred.vault.kv2 import VaultKeyValue, utc_now
+from regcred.vault.kv2 import VaultKeyValue
 from regcred.vault.login import TokenLogin, Tokens
 from regcred.vault.store import Store
 from regcred.vault.system import SystemRecords

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from regcred.adapters.aws_clients import own_client, utc_now
+from regcred.adapters.aws_clients import own_client
+from regcred.clock import utc_now
 from regcred.errors import MalformedError, MissingError, RegcredError
 from regcred.registry import aws
 from regcred.registry.interface import AwsCredentials

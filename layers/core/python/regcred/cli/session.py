@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ import click
 
 from regcred.cli.failures import user_input
 from regcred.cli.waiting import told
+from regcred.clock import utc_now
 
 if TYPE_CHECKING:
     from regcred.rotate import Rotate
@@ -35,10 +36,6 @@ def _own_vault(mount: str) -> KeyValue:
     from regcred.wiring.cli import key_value
 
     return key_value(told, mount)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 class UserCluster(Protocol):
@@ -150,7 +147,7 @@ class CliSession:
     """See :func:`regcred.wiring.cli.sync.run_sync`."""
     run_console: Callable[[int, Callable[[str, str], None]], None] = _run_console
     """See :func:`regcred.wiring.console.local.run`."""
-    now: Callable[[], datetime] = _now
+    now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
 
     @property

@@ -10,7 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
+from regcred.clock import utc_now
 from regcred.cluster.annotations import ANNOTATED, REPORTER, reference_of
 from regcred.cluster.dockerconfig import SecretBody
 from regcred.cluster.interface import (
@@ -236,9 +237,7 @@ class Kube:
         """See :meth:`Cluster.tell`. The name is derived from the content, so that the same Event is not written twice."""
         namespace = "default" if message.about.kind is NAMESPACE else message.about.namespace
         try:
-            body = json.dumps(
-                event_body(message, namespace, instance=self._instance, now=datetime.now(UTC))
-            ).encode()
+            body = json.dumps(event_body(message, namespace, instance=self._instance, now=utc_now())).encode()
             await self._session.call("POST", EVENTS.path(namespace), body=body)
         except (AlreadyExistsError, MissingError):
             return

@@ -68,9 +68,9 @@ class Secrets:
             await self._prove_ours(namespace, body.reference)
             await self._replace(namespace, body)
         except _ImmutableError as error:
-            await self._uid_of_ours(namespace, body.reference)
-            words = f"{error}, and it is not known who made it; delete it to receive the credential"
-            raise DeniedError(words, words=words) from None
+            raise await self._unproven(
+                error, namespace, body.reference, "to receive the credential"
+            ) from None
 
     async def delete(self, namespace: str, reference: Reference, *, placed: bool) -> None:
         """See :meth:`Cluster.delete_secret`."""
@@ -78,11 +78,25 @@ class Secrets:
             uid = await self._prove_ours(namespace, reference)
         except MissingError:
             return
-        except (DeniedError, _ImmutableError):
+        except (DeniedError, _ImmutableError) as error:
+            if not placed and isinstance(error, _ImmutableError):
+                raise await self._unproven(error, namespace, reference, "if nothing else needs it") from None
             if not placed:
                 raise
             uid = await self._uid_of_ours(namespace, reference)
         await self._delete(namespace, reference, uid)
+
+    async def _unproven(
+        self, error: _ImmutableError, namespace: str, reference: Reference, when: str
+    ) -> DeniedError:
+        """The error for an immutable Secret with our name, type and label that sync does not know to have made.
+
+        Raises:
+            NameTakenError: it has another type or label.
+        """
+        await self._uid_of_ours(namespace, reference)
+        words = f"{error}, and it is not known who made it; delete it {when}"
+        return DeniedError(words, words=words)
 
     async def _create(self, namespace: str, body: SecretBody, *, dry_run: bool = False) -> bool:
         """Create a Secret. Return False if it exists."""

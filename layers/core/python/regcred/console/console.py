@@ -16,11 +16,12 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from regcred.clock import Clock
 from regcred.console import draft, guard
 from regcred.console.cookies import SESSION as COOKIE
 from regcred.console.cookies import drop_cookie, put_cookie
 from regcred.console.forms import Form
-from regcred.console.interface import Clock, ConsoleAccess, ConsoleOptions, Ticket, Vault, Who, never_nudge
+from regcred.console.interface import ConsoleAccess, ConsoleOptions, Ticket, Vault, Who, never_nudge
 from regcred.console.pages import plain, render
 from regcred.console.reading import Fleet, Reader
 from regcred.console.seal import SESSION, BrowserSession, Seal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -170,6 +170,3 @@ class Ticket:
 def never_nudge(_project: str) -> bool:
     """Do nothing: dispatch checks at its next interval."""
     return False
-
-
-Clock = Callable[[], datetime]

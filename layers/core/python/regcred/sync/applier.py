@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.sync.actions import ClusterAction, Key
-from regcred.sync.clock import jittered
+from regcred.sync.jitter import jittered
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter
 from regcred.sync.report import Report

@@ -11,16 +11,18 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
+from regcred.clock import Clock
 from regcred.cluster.interface import Cluster
 from regcred.cluster.model import Workload
 from regcred.errors import RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.sync.actions import WriteSecret
-from regcred.sync.clock import Clock, backoff, jittered
 from regcred.sync.inventory import Inventory
+from regcred.sync.jitter import jittered
 from regcred.sync.ledger import EMPTY, Ledger
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter
+from regcred.sync.retries import Pause, watch_wait
 
 SOONEST = timedelta(seconds=10)
 LATEST = timedelta(minutes=10)
@@ -42,6 +44,7 @@ class Drift:
         inventory: The namespaces.
         clock: Tells the time.
         meter: Counts.
+        pause: Awaited before each watch.
         repair: Queues a write, unless it has become unnecessary.
     """
 
@@ -53,6 +56,7 @@ class Drift:
         clock: Clock,
         meter: Meter,
         *,
+        pause: Pause,
         repair: Callable[[WriteSecret], None],
     ) -> None:
         self._cluster = cluster
@@ -60,6 +64,7 @@ class Drift:
         self._inventory = inventory
         self._clock = clock
         self._meter = meter
+        self._pause = pause
         self._repair = repair
         self._written: dict[Key, tuple[datetime, timedelta]] = {}
         """When each was last repaired, and the pause after that."""
@@ -69,19 +74,22 @@ class Drift:
         failures = 0
         while True:
             try:
+                await self._pause.over()
                 async for miss in self._cluster.misses():
                     failures = 0
                     self.missed(miss.namespace, miss.note)
                 failures = 0
-                wait = timedelta(seconds=1)
+                wait = jittered(timedelta(seconds=1))
             except RegcredError as error:
                 failures += 1
-                wait = WITHOUT_RIGHT if isinstance(error, RefusedError) else backoff(failures)
+                refused = isinstance(error, RefusedError)
+                self._pause.heed(error)
+                wait = jittered(WITHOUT_RIGHT) if refused else watch_wait(failures, error)
                 self._meter.count("watch_failures_total", kind="Event", reason=error.kind)
                 log(
                     logging.WARNING, "missing Secrets are not noticed now: a watch failed", problem=str(error)
                 )
-            await asyncio.sleep(jittered(wait).total_seconds())
+            await asyncio.sleep(wait.total_seconds())
 
     def missed(self, namespace: str, note: str) -> None:
         """Handle a text that may name Secrets which a Pod is missing."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from regcred.clock import Clock, utc_now
 from regcred.cluster.interface import Cluster
 from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode
 from regcred.errors import MissingError, TransientError
 from regcred.sync.actions import ClusterAction, EvictPod, Plan, Remove, UpdateServiceAccount, WriteSecret
 from regcred.sync.applier import CONCURRENCY, Applier, Handler
-from regcred.sync.clock import Clock, utc_now
 from regcred.sync.demand import Demand
 from regcred.sync.drift import Drift
 from regcred.sync.event_sender import EventSender
@@ -89,13 +89,13 @@ class Engine:
         self.demand = Demand(self.inventory, self.ledger, self.sources)
         self.report = Report()
         self.retries = Retries(clock)
-        pause = Pause()
-        self.sender = EventSender(cluster, self.meter, pause)
+        self.pause = Pause()
+        self.sender = EventSender(cluster, self.meter, self.pause)
         self._owner_events = OwnerEvents(self.events, self.ledger, self.inventory, self.sender, cluster=name)
         self.applier = Applier(
             self._handlers(),
             self.retries,
-            pause,
+            self.pause,
             self.meter,
             self.report,
             touch=self.touch,
@@ -110,7 +110,15 @@ class Engine:
             evictions=self._evictions,
             clock=clock,
         )
-        self.drift = Drift(cluster, self.ledger, self.inventory, clock, self.meter, repair=self.repair)
+        self.drift = Drift(
+            cluster,
+            self.ledger,
+            self.inventory,
+            clock,
+            self.meter,
+            pause=self.pause,
+            repair=self.repair,
+        )
 
     def _handlers(self) -> Mapping[type[ClusterAction], Handler[Any]]:
         cluster, ledger, inventory, rules = self.cluster, self.ledger, self.inventory, self.options.rules

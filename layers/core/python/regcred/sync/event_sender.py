@@ -12,8 +12,8 @@ from typing import Self
 from regcred.cluster.interface import Cluster, Message
 from regcred.errors import RegcredError, TransientError
 from regcred.sync.actions import EmitEvent
-from regcred.sync.clock import jittered
 from regcred.sync.fair_queue import FairQueue
+from regcred.sync.jitter import jittered
 from regcred.sync.logging import log
 from regcred.sync.messages import GOOD_NEWS
 from regcred.sync.metrics import Meter

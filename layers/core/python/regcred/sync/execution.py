@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from regcred.clock import Clock
 from regcred.cluster.model import LedgerEntry
 from regcred.reference import Reference
 from regcred.sync.actions import ClusterAction, EmitEvent, EvictPod, Plan, UpdateLedger, WriteSecret
 from regcred.sync.applier import Applier
-from regcred.sync.clock import Clock
 from regcred.sync.events import EventRecorder
 from regcred.sync.evictions import Evictions
 from regcred.sync.ledger import Ledger, updated

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
+from regcred.clock import Clock
 from regcred.cluster.interface import Cluster, DeniedError, NameTakenError
 from regcred.cluster.model import LedgerEntry, Mode
 from regcred.errors import MissingError, RegcredError
 from regcred.sync.actions import EvictPod, Remove, UpdateServiceAccount, WriteSecret
-from regcred.sync.clock import Clock
 from regcred.sync.evictions import Evictions
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from regcred.clock import Clock
 from regcred.cluster.interface import Cluster
 from regcred.errors import ConflictError, RegcredError
-from regcred.sync.clock import Clock
 from regcred.sync.logging import log
 from regcred.sync.vault_threads import VaultThreads
 from regcred.vault.records.identity import ClusterIdentity

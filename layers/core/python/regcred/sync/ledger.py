@@ -10,11 +10,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from regcred import __version__
+from regcred.clock import Clock
 from regcred.cluster.model import LedgerEntry
 from regcred.errors import ConflictError, MalformedError, RegcredError
 from regcred.reference import Reference, is_label
 from regcred.sync.actions import UpdateLedger
-from regcred.sync.clock import Clock
 from regcred.sync.logging import log
 from regcred.sync.messages import Why
 from regcred.sync.metrics import Meter

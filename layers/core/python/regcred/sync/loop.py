@@ -9,9 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 from regcred.errors import RegcredError
-from regcred.sync.clock import LONGEST_WAIT, jittered
 from regcred.sync.engine import Engine
 from regcred.sync.identity import WrongClusterError
+from regcred.sync.jitter import LONGEST_WAIT, jittered
 from regcred.sync.logging import log
 from regcred.sync.pace import Pace
 from regcred.sync.passes import Passes

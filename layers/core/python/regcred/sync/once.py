@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from regcred.clock import Clock, utc_now
 from regcred.cluster.interface import Cluster
 from regcred.cluster.model import SERVICE_ACCOUNT, Kind, Mode
 from regcred.errors import MissingError, RefusedError
 from regcred.sync.actions import Plan
-from regcred.sync.clock import Clock, utc_now
 from regcred.sync.engine import Engine, Options
 from regcred.sync.metrics import Meter
 from regcred.sync.report import Report

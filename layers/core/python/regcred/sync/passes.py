@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from regcred.cluster.model import SERVICE_ACCOUNT
-from regcred.sync.clock import jittered
 from regcred.sync.engine import Engine
+from regcred.sync.jitter import jittered
 from regcred.sync.pace import Pace
 
 LOOK = timedelta(seconds=0.02)

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 
-from regcred.sync.clock import Clock, jittered
+from regcred.clock import Clock
+from regcred.sync.jitter import jittered
 from regcred.sync.pace import Pace
 from regcred.sync.sources import Sources
 

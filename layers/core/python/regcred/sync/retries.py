@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
+from regcred.clock import Clock
 from regcred.cluster.interface import ThrottledError
 from regcred.errors import RegcredError, TransientError
 from regcred.sync.actions import Key
-from regcred.sync.clock import Clock, jittered
+from regcred.sync.jitter import backoff, jittered
 
 SHORTEST = timedelta(seconds=1)
 LONGEST = timedelta(seconds=30)
@@ -97,6 +98,20 @@ class Retries:
     def next(self) -> datetime | None:
         """When the first waiting action may be retried."""
         return min(self._at.values(), default=None)
+
+
+def watch_wait(failures: int, error: RegcredError) -> timedelta:
+    """How long to wait before a failed list or watch is retried.
+
+    The pause doubles with each failure. It begins after the time that a server asks for, so that the watches that
+    the server has turned away do not return all at once.
+
+    Args:
+        failures: The number of consecutive failures, including this one.
+        error: The last failure.
+    """
+    asked = error.retry_after if isinstance(error, TransientError) else None
+    return jittered(backoff(failures)) + (asked or timedelta(0))
 
 
 class Pause:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from regcred.clock import Clock
 from regcred.cluster.dockerconfig import SecretBody, secret_body
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.reference import Reference
-from regcred.sync.clock import Clock
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter
 from regcred.sync.vault_threads import VaultThreads

@@ -11,10 +11,11 @@ from typing import Any
 from regcred.cluster.interface import Change, ExpiredError
 from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, Kind, Mode, Workload
 from regcred.errors import MissingError, RegcredError, TransientError
-from regcred.sync.clock import backoff, jittered
 from regcred.sync.engine import Engine
+from regcred.sync.jitter import jittered
 from regcred.sync.logging import log
 from regcred.sync.pace import Pace
+from regcred.sync.retries import watch_wait
 
 SHORTEST_WATCH = 1.0
 """Seconds. A watch that ends sooner without a message has failed, even if it reports no error."""
@@ -60,6 +61,7 @@ class Watches:
         relist = jittered(self._pace.relist, 0.2)
         while True:
             try:
+                await self._engine.pause.over()
                 if not version or self._engine.clock() - listed_at > relist:
                     version = await self._engine.list_kind(kind)
                     listed_at = self._engine.clock()
@@ -76,6 +78,7 @@ class Watches:
                 failures = 0
             except RegcredError as error:
                 failures += 1
+                self._engine.pause.heed(error)
                 if isinstance(error, ExpiredError):
                     version = ""
                 elif failures > 1 or isinstance(error, MissingError):
@@ -98,7 +101,7 @@ class Watches:
     async def _pause(self, kind: Kind, error: RegcredError, failures: int) -> None:
         self._engine.meter.count("watch_failures_total", kind=kind.name, reason=error.kind)
         log(logging.WARNING, "a watch failed and is begun again", workload=kind.name, problem=str(error))
-        await asyncio.sleep(jittered(backoff(failures)).total_seconds())
+        await asyncio.sleep(watch_wait(failures, error).total_seconds())
 
     def _take(self, kind: Kind, change: Change) -> None:
         inventory = self._engine.inventory

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import SecretStr
@@ -273,8 +273,3 @@ def _user_name(name: str) -> str:
         letter if letter.isascii() and (letter.isalnum() or letter in "-_.@") else "-" for letter in name
     )
     return kept[:USER_MAX] or "person"
-
-
-def utc_now() -> datetime:
-    """The time, aware."""
-    return datetime.now(UTC)

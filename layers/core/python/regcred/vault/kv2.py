@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import hvac
 from hvac.exceptions import InvalidPath
 
+from regcred.clock import utc_now
 from regcred.errors import MalformedError, TransientError
 from regcred.vault.http import Around, Server, VaultSession, client
 from regcred.vault.interface import Document
@@ -18,11 +19,6 @@ from regcred.vault.login import Tokens, VaultLogin
 
 MOUNT = "regcred"
 """The default path of the mount."""
-
-
-def utc_now() -> datetime:
-    """The current time, timezone-aware."""
-    return datetime.now(UTC)
 
 
 def connect(

@@ -76,11 +76,12 @@ def _held(cluster: str, held: Mapping[str, str]) -> list[Trouble]:
         return []
     counts = Counter(held.values())
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-    words = ("regcred", "sync", "--cluster", cluster, "--once", "--confirm-removals")
+    sync = ("regcred", "sync", "--cluster", cluster)
+    look, confirm = command(*sync, "--dry-run"), command(*sync, "--once", "--confirm-removals")
     return [
         Trouble(
             f"the brake holds back the removal of {plural(len(held), 'Secret')} ({why}), in {_where(sorted(held))}; look at"
-            f" 'regcred sync --dry-run', then: {command(*words)}"
+            f" them: {look} ; then: {confirm}"
         )
     ]
 

@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regcred.adapters.aws_clients import own_keys, utc_now
+from regcred.adapters.aws_clients import own_keys
 from regcred.adapters.sts import own_jwt
+from regcred.clock import utc_now
 from regcred.settings import Settings, VaultAuth
 from regcred.vault.http import Server
 from regcred.vault.login import AwsIamLogin, JwtLogin, VaultLogin

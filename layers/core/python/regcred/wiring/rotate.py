@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from functools import cache
 
-from regcred.adapters.aws_clients import utc_now
 from regcred.adapters.eventbridge import EventBus
 from regcred.adapters.sts import ProjectIdentities
+from regcred.clock import utc_now
 from regcred.registry.catalog import provider_for
 from regcred.registry.verify import RegistryVerifier
 from regcred.rotate import Rotate

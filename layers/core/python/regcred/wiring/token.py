@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regcred.clock import utc_now
 from regcred.settings import TokenServerSettings
-from regcred.token.service import TokenService, utc_now
+from regcred.token.service import TokenService
 from regcred.vault.records.system import ACCESS_KEY, CLIENT_ID, LOGIN_KEY
 
 if TYPE_CHECKING:

@@ -193,9 +193,9 @@ def rotate(store: Store) -> Rotate:
 
     ``REGCRED_EVENT_BUS`` names the EventBridge bus for announcements, if any.
     """
-    from regcred.adapters.aws_clients import utc_now
     from regcred.adapters.eventbridge import EventBus
     from regcred.adapters.sts import ProjectIdentities
+    from regcred.clock import utc_now
     from regcred.registry.catalog import provider_for
     from regcred.registry.verify import RegistryVerifier
     from regcred.rotate import Rotate

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr, ValidationError
 
+from regcred.clock import utc_now
 from regcred.errors import ConflictError, MissingError
 from regcred.wiring.cli import Around, connection, silently
 
@@ -82,7 +83,7 @@ class OwnSystem:
             raise malformed(error, where="the system registry") from None
         if new != old:
             self.records.write(CONFIG, new, cas=version)
-        published = self._publish(signs_from=_now())
+        published = self._publish(signs_from=utc_now())
         return new, new != old or published
 
     def rotate(self, *, lead: timedelta) -> datetime:
@@ -99,7 +100,7 @@ class OwnSystem:
         """
         from regcred.vault.records.system import ACCESS_KEY, LOGIN_KEY
 
-        waiting = [key for key in self.keys().keys if key.signs_from > _now()]
+        waiting = [key for key in self.keys().keys if key.signs_from > utc_now()]
         if waiting:
             raise ConflictError(
                 f"the key {waiting[-1].kid} is published and signs from {waiting[-1].signs_from:%Y-%m-%d %H:%M} UTC on; "
@@ -107,7 +108,7 @@ class OwnSystem:
             )
         self.platform.rotate(ACCESS_KEY)
         self.platform.rotate(LOGIN_KEY)
-        signs_from = _now() + lead
+        signs_from = utc_now() + lead
         self._publish(signs_from=signs_from)
         return signs_from
 
@@ -126,7 +127,7 @@ class OwnSystem:
             raise MissingError("the system registry has no keys; run: regcred system init")
         # A project's login lives for one day at most.
         longest = max(86400, self.config().login_seconds)
-        left = retired(old, now=_now(), overlap=timedelta(seconds=longest))
+        left = retired(old, now=utc_now(), overlap=timedelta(seconds=longest))
         if left == old:
             return []
         newest = max(old.logins, key=lambda kid: int(old.logins[kid]["version"]))
@@ -197,7 +198,7 @@ class OwnSystem:
                 "and runs: regcred platform apply"
             )
         old, version = self.records.read(KEYS, SystemKeys)
-        new = with_access_keys(old or SystemKeys(), access, signs_from=signs_from, now=_now())
+        new = with_access_keys(old or SystemKeys(), access, signs_from=signs_from, now=utc_now())
         new = with_login_keys(new, logins)
         if new == old:
             return False
@@ -221,7 +222,3 @@ def system(around: Around = silently) -> OwnSystem:
         own.server, TokenLogin(own.token), around=partial(around, f"Vault at {own.server.addr}")
     )
     return OwnSystem(SystemRecords(VaultKeyValue(client, mount=own.mount)), SystemPlatform(client))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -6,12 +6,12 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.types import ASGIApp
 
 from regcred.adapters.console_vault import ConsoleVault
+from regcred.clock import utc_now
 from regcred.console.app import build
 from regcred.console.console import Console
 from regcred.console.interface import ConsoleOptions, SealingKeys, Ticket, never_nudge
@@ -23,11 +23,6 @@ PATIENCE = (2.0, 6.0)
 """Seconds to connect to Vault, and between two bytes of the response. A person is waiting for the page."""
 
 _LOG = logging.getLogger("regcred.console")
-
-
-def utc_now() -> datetime:
-    """The current time, timezone-aware."""
-    return datetime.now(UTC)
 
 
 def application(

@@ -10,10 +10,11 @@ from pathlib import Path
 import hvac
 from starlette.types import ASGIApp
 
+from regcred.clock import utc_now
 from regcred.console.keys import VaultKeys
 from regcred.vault.kv2 import connect
 from regcred.vault.login import JwtLogin, VaultLogin, VaultToken, token_file
-from regcred.wiring.console import application, log_to, utc_now
+from regcred.wiring.console import application, log_to
 from regcred.wiring.console.settings import ConsoleSettings
 
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from regcred.clock import utc_now
 from regcred.cluster.interface import Cluster
 from regcred.errors import MalformedError, RegcredError
 from regcred.sync import Engine, Loop, Report, run_once
-from regcred.sync.clock import utc_now
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter, Unmeasured
 from regcred.vault.store import Store

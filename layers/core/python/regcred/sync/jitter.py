@@ -1,21 +1,12 @@
-"""The clock of sync, and jitter."""
+"""Pauses, and the jitter that spreads actions in time."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 LONGEST_WAIT = timedelta(minutes=1)
 """The longest pause before something that failed is retried."""
-
-Clock = Callable[[], datetime]
-"""Returns the time, timezone-aware and in UTC."""
-
-
-def utc_now() -> datetime:
-    """The current time."""
-    return datetime.now(UTC)
 
 
 def jittered(span: timedelta, share: float = 0.5) -> timedelta:

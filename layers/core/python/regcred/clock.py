@@ -1,0 +1,14 @@
+"""The time, for all modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], datetime]
+"""Returns the time, timezone-aware and in UTC."""
+
+
+def utc_now() -> datetime:
+    """The current time, timezone-aware and in UTC."""
+    return datetime.now(UTC)
