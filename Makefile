@@ -75,6 +75,11 @@ bench: install ## Measure everything against its floor, on real parts (ONLY=sync
 kustomize: install ## Render the Helm chart into infra/kubernetes/kustomize
 	@$(BIN)/python infra/kubernetes/kustomize/render.py "$$($(BIN)/python -c 'from realparts.build import binary; print(binary("helm"))')"
 
+.PHONY: schemas
+schemas: install ## Write the JSON schemas of the fleet's files into docs/schemas, for editors
+	@mkdir -p docs/schemas
+	@for kind in platform cluster project registry grant; do $(BIN)/regcred schema $$kind > docs/schemas/$$kind.schema.json; done
+
 .PHONY: lock
 lock: install ## Lock all dependencies again, with hashes
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt

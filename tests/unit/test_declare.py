@@ -23,6 +23,10 @@ from regcred.reference import Reference
 from regcred.registry.binding import bind
 from regcred.registry.definition import check_allowed
 from regcred.registry.parsing import parse
+from regcred.vault.platform.declaration import ClusterTrust, Declaration
+from regcred.vault.platform.fleet import FoundCluster
+from regcred.vault.platform.plan import ChangeKind, PlatformStep
+from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
 from regcred.vault.store import Store
 
@@ -56,8 +60,54 @@ spec: {namespaces: [web, shop]}
 
 @dataclass
 class FakePlatform:
+    """What a platform operator may do: each cluster is one value here, and has no resources to differ in."""
+
     ensured: list = field(default_factory=list)
     refuses: bool = False
+    set_up: dict[str, FoundCluster] = field(default_factory=dict)
+    set_up_platform: Declaration | None = None
+    wanted: Declaration | None = None
+    hidden: bool = False
+    joined: list = field(default_factory=list)
+
+    def exists(self):
+        return self.set_up_platform is not None
+
+    def clusters(self, names=None):
+        if self.hidden:
+            raise RefusedError("permission denied")
+        return {name: found for name, found in self.set_up.items() if names is None or name in names}
+
+    def declaration(self):
+        return self.set_up_platform, []
+
+    def platform_steps(self):
+        mount = Resource(ResourceKind.MOUNT, "regcred")
+        return [] if self.wanted == self.set_up_platform else [PlatformStep(ChangeKind.CREATE, mount, {})]
+
+    def cluster_steps(self, name, trust, owner=""):
+        found = self.set_up.get(name)
+        entity = Resource(ResourceKind.ENTITY, f"regcred-cluster-{name}")
+        if found is None:
+            return [PlatformStep(ChangeKind.CREATE, entity, {})]
+        changed = [
+            *(["owner"] if owner and found.owner != owner else []),
+            *(["config"] if found.trust != trust else []),
+        ]
+        return [PlatformStep(ChangeKind.UPDATE, entity, {}, (name,)) for name in changed]
+
+    def write_platform(self):
+        self.set_up_platform = self.wanted
+
+    def write_cluster(self, name, trust, owner=""):
+        found = self.set_up.get(name)
+        self.set_up[name] = FoundCluster(trust, owner or (found.owner if found else ""))
+
+    def remove_cluster(self, name):
+        del self.set_up[name]
+
+    def join(self, clusters):
+        self.joined += clusters
 
     def ensure_project(self, project):
         if self.refuses:
@@ -98,7 +148,7 @@ class Fleet:
     def __call__(self, line: str, code: int = 0) -> str:
         session = CliSession(
             open_store=lambda: self.store,
-            open_platform=lambda _: self.platform,
+            open_operator=self._operator,
             open_vault=lambda _mount: self.other,
             nudge=lambda project: bool(self.nudged.append(project)),
             now=lambda: datetime(2026, 11, 24, 12, 0, tzinfo=UTC),
@@ -110,6 +160,10 @@ class Fleet:
         assert SECRET not in self.out + self.err
         assert found == code, f"exit code {found}; {self.err}"
         return self.out
+
+    def _operator(self, declared, _folder):
+        self.platform.wanted = declared or self.platform.set_up_platform
+        return self.platform
 
     def writes(self) -> list[str]:
         found = [path for operation, path in self.kv.calls if operation in {"write", "delete"}]
@@ -411,7 +465,7 @@ def test_a_platform_that_refuses_is_told_and_does_not_stop_the_rest(fleet):
         (PROJECT.replace("hosts", "host"), "line 6: Project payments: host: is not a field of this document"),
         (PROJECT + "extra: 1\n", "line 8: extra: is not a field of this document"),
         (GRANT.replace("web", '"web-*"'), "line 5: Grant c1/payments: grants.payments: 'web-*' is a glob"),
-        (GRANT.replace("kind: Grant", "kind: Platform"), "line 3: kind Platform is declared in platform.yaml"),
+        (GRANT.replace("kind: Grant", "kind: Grants"), "line 3: kind: must be "),
         (GRANT.replace("v1", "v2"), "line 2: apiVersion: must be 'regcred.dev/v1'"),
         (GRANT + "---" + GRANT, "line 7: Grant c1/payments is declared already: "),
         (GRANT + "kind: Grant\n", "line 6: 'kind' is there twice"),
@@ -554,12 +608,132 @@ def test_an_export_tells_what_it_can_not_read(fleet):
     assert "project broken, registry payments/odd" in fleet.err
 
 
-@pytest.mark.parametrize("kind", ["Project", "Registry", "Grant"])
+@pytest.mark.parametrize("kind", ["Platform", "Cluster", "Project", "Registry", "Grant"])
 def test_the_schema_of_each_kind_knows_its_fields(fleet, kind):
     found = json.loads(fleet(f"schema {kind}"))
-    text = {"Project": PROJECT, "Registry": REGISTRY, "Grant": GRANT}[kind]
+    text = {
+        "Platform": PLATFORM,
+        "Cluster": CLUSTER,
+        "Project": PROJECT,
+        "Registry": REGISTRY,
+        "Grant": GRANT,
+    }[kind]
     content = yaml.safe_load(text)
     assert {*content} <= {*found["properties"]}
     specs = found["properties"]["spec"].get("oneOf", [found["properties"]["spec"]])
     assert any({*content["spec"]} <= {*spec["properties"]} for spec in specs)
     assert "additionalProperties" in found
+
+
+PEM = "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----"
+OTHER_PEM = PEM.replace("MIIB", "MIIC")
+PLATFORM = """
+apiVersion: regcred.dev/v1
+kind: Platform
+metadata: {name: main}
+spec:
+  tokens: {ttl_seconds: 600}
+"""
+CLUSTER = """
+apiVersion: regcred.dev/v1
+kind: Cluster
+metadata: {name: c1}
+spec:
+  public_keys:
+    - |
+      -----BEGIN PUBLIC KEY-----
+      MIIB
+      -----END PUBLIC KEY-----
+"""
+
+
+def test_the_platform_and_its_clusters_are_set_up_before_projects_widen(fleet):
+    fleet.whole()
+    fleet.write(platform=PLATFORM, cluster=CLUSTER)
+    assert fleet("diff -f FLEET --owner shop", code=6).splitlines()[:3] == [
+        "create Platform main (create secrets engine regcred)",
+        "create Cluster c1",
+        "create Project payments (hosts: +other.example.com; hosts: +registry.example.com; clusters: +c1)",
+    ]
+    assert fleet.platform.set_up == {}
+    fleet("apply -f FLEET --owner shop")
+    assert fleet.platform.set_up_platform.tokens.ttl_seconds == 600
+    assert fleet.platform.set_up["c1"] == FoundCluster(ClusterTrust(public_keys=[PEM]), "shop")
+    assert fleet.platform.joined == ["c1"]
+    fleet("diff -f FLEET --owner shop --prune")
+
+
+def test_a_cluster_tells_what_changes_and_taking_a_key_away_is_asked(fleet):
+    fleet.write(cluster=CLUSTER)
+    fleet("apply -f FLEET --owner shop")
+    fleet.write(cluster=CLUSTER.replace("MIIB", "MIIC") + "  audience: vault.example.com\n")
+    assert fleet("diff -f FLEET --owner shop", code=6) == (
+        "change Cluster c1 (public_keys: -1; public_keys: +1; audience: vault -> vault.example.com)\n"
+    )
+    fleet("apply -f FLEET --owner shop", code=2)
+    fleet("apply -f FLEET --owner shop --yes")
+    assert fleet.platform.set_up["c1"].trust.public_keys == [OTHER_PEM]
+
+
+def test_only_the_clusters_of_this_owner_are_pruned(fleet):
+    fleet.write(cluster=CLUSTER)
+    fleet("apply -f FLEET --owner shop")
+    fleet.platform.set_up["c2"] = FoundCluster(ClusterTrust(public_keys=[PEM]), "search")
+    fleet.platform.set_up["c3"] = FoundCluster(ClusterTrust(public_keys=[PEM]))
+    fleet.write(cluster=CLUSTER.replace("name: c1", "name: c2"))
+    fleet("diff -f FLEET --owner shop", code=2)
+    assert "Cluster c2: belongs to 'search'" in fleet.err
+    fleet.write(cluster=CLUSTER.replace("name: c1", "name: c3"))
+    assert fleet("diff -f FLEET --owner shop --prune", code=6).splitlines() == [
+        "remove Cluster c1",
+        "adopt Cluster c3",
+    ]
+    fleet("apply -f FLEET --owner shop --prune --yes")
+    assert [(name, found.owner) for name, found in sorted(fleet.platform.set_up.items())] == [
+        ("c2", "search"),
+        ("c3", "shop"),
+    ]
+
+
+def test_who_may_not_see_sign_in_prunes_the_rest_and_declares_no_cluster(fleet):
+    fleet.write(cluster=CLUSTER)
+    fleet("apply -f FLEET --owner shop")
+    fleet.platform.hidden = True
+    fleet("diff -f FLEET --owner shop", code=3)
+    fleet.whole()
+    fleet.write(cluster=None)
+    fleet("apply -f FLEET --owner shop --prune")
+    assert "note: your token may not see the sign-in of clusters" in fleet.err
+    assert "c1" in fleet.platform.set_up
+
+
+def test_the_platform_and_its_clusters_are_exported_too(fleet, monkeypatch):
+    fleet.write(platform=PLATFORM, cluster=CLUSTER)
+    fleet("apply -f FLEET")
+    text = fleet("export")
+    assert "    -----BEGIN PUBLIC KEY-----\n" in text
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    fleet("apply -f -")
+    assert "nothing to do" in fleet.err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            PLATFORM + "  clusters: {}\n",
+            "line 7: Platform main: clusters: is no field here; write each cluster",
+        ),
+        (PLATFORM + "---" + PLATFORM.replace("main", "two"), "line 8: a mount has one Platform, and "),
+        (PLATFORM.replace("600", "5"), "line 6: Platform main: tokens.ttl_seconds: "),
+        (CLUSTER.replace("public_keys", "public_key"), "Cluster c1: public_key: is not a field"),
+        (
+            CLUSTER.replace("{name: c1}", "{name: c1, project: p}"),
+            "metadata.project: is no field of a Cluster",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_platform_is_told_with_its_line(fleet, text, told):
+    fleet.write(a=text)
+    fleet("diff -f FLEET", code=2)
+    assert told in fleet.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,8 +24,10 @@ from regcred.declare import files
 from regcred.declare.apply import AppliedPlan, PlanApplier
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey
 from regcred.declare.live import Live, look
-from regcred.declare.plan import DeclarationPlan, Step, StepKind, Terms, plan
+from regcred.declare.operator import Operator, look_at_platform
+from regcred.declare.plan import plan
 from regcred.declare.schema import schema as schema_of
+from regcred.declare.steps import DeclarationPlan, Step, StepKind, Terms
 from regcred.errors import (
     ConflictError,
     MalformedError,
@@ -34,6 +37,7 @@ from regcred.errors import (
     TransientError,
 )
 from regcred.registry.definition import BaseDefinition
+from regcred.vault.platform.declaration import Declaration
 from regcred.wording import plural
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -106,7 +110,8 @@ def diff(
       regcred diff -f fleet/ --owner platform --prune
     """
     terms = _terms(owner, prune=prune, take_over=take_over)
-    found = _compare(session, _read(sources), terms, projects)[0]
+    wanted = _read(sources)
+    found = _compare(session, wanted, terms, projects, _operator(session, wanted))[0]
     _show(found, as_json=as_json)
     _check(found)
     if found.steps:
@@ -152,7 +157,8 @@ def apply(
     """
     terms = _terms(owner, prune=prune, take_over=take_over)
     wanted = _read(sources)
-    found, live = _compare(session, wanted, terms, projects)
+    operator = _operator(session, wanted)
+    found, live = _compare(session, wanted, terms, projects, operator)
     _check(found)
     if found.removals > allow_removals:
         _show(found, as_json=as_json)
@@ -166,7 +172,7 @@ def apply(
             if step.removals:
                 say(str(step))
         confirm(f"Take {plural(found.removals, 'thing')} away?")
-    done = _carry_out(session, found, needed, quiet=as_json)
+    done = _carry_out(session, found, needed, operator, quiet=as_json)
     if as_json:
         print_json(_done_json(done, found, live))
     _report(done, as_json=as_json)
@@ -188,7 +194,10 @@ def export(session: CliSession, projects: Sequence[str], directory: Path | None)
     No secret is written. 'regcred export | regcred apply -f -' changes nothing.
     """
     live = look(session.store, [], everything=True, projects=projects)
-    for note in live.notes:
+    if not projects:
+        operator = session.open_operator(None, None)
+        live = replace(live, platform=look_at_platform(operator, {}, everything=True, export=True))
+    for note in (*live.notes, *live.platform.notes, *exporting.notes(live)):
         say(f"note: {note}")
     count = 0
     for key, content, secret in exporting.objects(live):
@@ -240,8 +249,21 @@ def _read(sources: Sequence[str]) -> dict[ObjectKey, Item]:
         raise BadInputError(str(error)) from None
 
 
+def _operator(session: CliSession, wanted: Mapping[ObjectKey, Item]) -> Operator:
+    """The platform that the files declare, or else the one that 'regcred platform apply' takes."""
+    for item in wanted.values():
+        if isinstance(item.value, Declaration):
+            with user_input():
+                return session.open_operator(item.value, Path(item.source).parent)
+    return session.open_operator(None, None)
+
+
 def _compare(
-    session: CliSession, wanted: Mapping[ObjectKey, Item], terms: Terms, projects: Sequence[str]
+    session: CliSession,
+    wanted: Mapping[ObjectKey, Item],
+    terms: Terms,
+    projects: Sequence[str],
+    operator: Operator,
 ) -> tuple[DeclarationPlan, Live]:
     live = look(
         session.store,
@@ -250,7 +272,9 @@ def _compare(
         projects=projects,
         tell=partial(_tell_count, "compared"),
     )
-    for note in live.notes:
+    platform = look_at_platform(operator, wanted, owner=terms.owner, everything=terms.prune)
+    live = replace(live, platform=platform)
+    for note in (*live.notes, *platform.notes):
         say(f"note: {note}")
     return plan(wanted, live, terms), live
 
@@ -335,20 +359,15 @@ def _carry_out(
     session: CliSession,
     found: DeclarationPlan,
     needed: Mapping[ObjectKey, Mapping[str, SecretStr]],
+    operator: Operator,
     *,
     quiet: bool,
 ) -> AppliedPlan:
     refused: list[str] = []
-    platform = (
-        session.open_platform(None)
-        if any(step.key.kind is DeclaredKind.PROJECT for step in found.steps)
-        else None
-    )
 
     def ensure(project: str) -> None:
         try:
-            if platform:
-                platform.ensure_project(project)
+            operator.ensure_project(project)
         except RefusedError:
             refused.append(project)
 
@@ -361,7 +380,9 @@ def _carry_out(
         elif told["steps"] % TELL_EVERY == 0:
             say(f"{told['steps']} of {plural(len(found.steps), 'step')} done")
 
-    applier = PlanApplier(session.store, secrets=needed, now=session.now, ensure=ensure, tell=tell)
+    applier = PlanApplier(
+        session.store, secrets=needed, now=session.now, operator=operator, ensure=ensure, tell=tell
+    )
     done = applier.run(found)
     if refused:
         say(

@@ -18,9 +18,10 @@ from regcred.cli.waiting import told
 from regcred.clock import utc_now
 
 if TYPE_CHECKING:
+    from regcred.declare.operator import Operator
     from regcred.rotate import Rotate
     from regcred.vault.interface import KeyValue
-    from regcred.vault.platform import PlatformStep
+    from regcred.vault.platform import Declaration, PlatformStep
     from regcred.vault.store import Store
     from regcred.wiring.cli.sync import Way
     from regcred.wiring.cli.system import OwnSystem
@@ -93,6 +94,12 @@ def _own_platform(directory: Path | None) -> PlatformService:
     return platform(directory, told)
 
 
+def _own_operator(declared: Declaration | None, directory: Path | None) -> Operator:
+    from regcred.wiring.cli import operator
+
+    return operator(declared, directory, told)
+
+
 def _own_system() -> OwnSystem:
     from regcred.wiring.cli.system import system
 
@@ -136,6 +143,8 @@ class CliSession:
     """Takes the kubeconfig's context; None for the current one."""
     open_platform: Callable[[Path | None], PlatformService] = _own_platform
     """Takes the folder of the declaration; None for the one that comes with Regcred."""
+    open_operator: Callable[[Declaration | None, Path | None], Operator] = _own_operator
+    """Takes a declared Platform and the folder of its file; None for the platform that ``open_platform`` takes."""
     open_system: Callable[[], OwnSystem] = _own_system
     """The system registry, with the user's own Vault token."""
     open_vault: Callable[[str], KeyValue] = _own_vault

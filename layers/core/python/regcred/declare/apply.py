@@ -14,10 +14,12 @@ from pydantic import SecretStr
 
 from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
 from regcred.declare.live import WORKERS, owners_of
-from regcred.declare.plan import DeclarationPlan, Phase, Step, StepKind
+from regcred.declare.operator import Operator
+from regcred.declare.steps import DeclarationPlan, Phase, Step, StepKind
 from regcred.errors import ConflictError, RegcredError, TransientError
 from regcred.registry.binding import bind
 from regcred.registry.definition import BaseDefinition
+from regcred.vault.platform.declaration import ClusterTrust
 from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy, Request
 from regcred.vault.store import Store
 from regcred.vault.store.base import CAS_ATTEMPTS
@@ -25,6 +27,7 @@ from regcred.vault.store.base import CAS_ATTEMPTS
 Secrets = Mapping[ObjectKey, Mapping[str, SecretStr]]
 
 _GRANTS = frozenset({Phase.GRANTS_NARROW, Phase.GRANTS_WIDEN})
+_OPERATORS = frozenset({Phase.CLUSTERS_REMOVE, Phase.PLATFORM_WRITE, Phase.CLUSTERS_WRITE})
 
 
 @dataclass(slots=True)
@@ -44,6 +47,7 @@ class PlanApplier:
         store: The records.
         secrets: The upstream secret of each registry whose step needs one.
         now: The time, for requests.
+        operator: The platform as declared, for its own steps and those of clusters; None if there are none.
         ensure: Called with a project after what it may use was written, so that Vault's groups follow.
         tell: Called with each step that is done, from one thread.
     """
@@ -54,12 +58,14 @@ class PlanApplier:
         *,
         secrets: Secrets,
         now: Callable[[], datetime],
+        operator: Operator | None = None,
         ensure: Callable[[str], None] = lambda _: None,
         tell: Callable[[Step], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._secrets = secrets
         self._now = now
+        self._operator = operator
         self._ensure = ensure
         self._tell = tell
         self._versions: dict[ObjectKey, int] = {}
@@ -74,10 +80,13 @@ class PlanApplier:
                 done.not_begun += len(found)
                 continue
             self._phase(phase, found, done)
+            new = [step.key.name for step in found if step.verb is StepKind.CREATE]
+            if phase is Phase.CLUSTERS_WRITE and self._operator and new and not done.failed:
+                self._operator.join(new)
         return done
 
     def _phase(self, phase: Phase, steps: Sequence[Step], done: AppliedPlan) -> None:
-        with ThreadPoolExecutor(WORKERS) as pool:
+        with ThreadPoolExecutor(1 if phase in _OPERATORS else WORKERS) as pool:
             futures = {pool.submit(self._batch, phase, batch): batch for batch in _batches(phase, steps)}
             try:
                 for future in as_completed(futures):
@@ -107,6 +116,8 @@ class PlanApplier:
             return False
         if phase in _GRANTS:
             self._grants(steps)
+        elif phase in _OPERATORS:
+            self._operate(steps[0])
         elif phase is Phase.REGISTRIES_REMOVE:
             self._remove_registry(steps[0])
         elif phase is Phase.REGISTRIES_WRITE:
@@ -114,6 +125,17 @@ class PlanApplier:
         else:
             self._project(steps[0])
         return True
+
+    def _operate(self, step: Step) -> None:
+        """Compares again and writes the differences, since steps before this one may have changed what is there."""
+        if self._operator is None:
+            raise TypeError(step.key)
+        if step.key.kind is DeclaredKind.PLATFORM:
+            self._operator.write_platform()
+        elif isinstance(step.to, ClusterTrust):
+            self._operator.write_cluster(step.key.name, step.to, step.owner)
+        else:
+            self._operator.remove_cluster(step.key.name)
 
     def _project(self, step: Step) -> None:
         name = step.key.name

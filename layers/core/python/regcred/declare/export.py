@@ -10,11 +10,15 @@ import yaml
 from regcred.declare.kinds import API, DeclaredKind, ObjectKey, normal
 from regcred.declare.live import Live
 
+PLATFORM = "platform"
+"""The name of the exported Platform. A mount has one, whatever it is called."""
+
 COMMENT = "# Its upstream secret stays in Vault. To make this registry in another Vault, add secretFrom.\n"
 
 
 def objects(live: Live) -> Iterator[tuple[ObjectKey, dict[str, Any], bool]]:
     """Each object with its content, and whether an upstream secret belongs to it. What can't be read is left out."""
+    yield from _operators(live)
     for name, project in sorted(live.projects.items()):
         if project.value:
             key = ObjectKey(DeclaredKind.PROJECT, "", name)
@@ -24,13 +28,24 @@ def objects(live: Live) -> Iterator[tuple[ObjectKey, dict[str, Any], bool]]:
         if registry.value:
             key = ObjectKey(DeclaredKind.REGISTRY, reference.project, reference.registry)
             yield key, _object(key, registry.value.content()), bool(registry.value.upstream_fields())
-    for cluster, grants in sorted(live.clusters.items()):
+    for cluster_name, grants in sorted(live.clusters.items()):
         for project_name, namespaces in sorted(grants.value.grants.items() if grants.value else ()):
             if namespaces:
-                key = ObjectKey(DeclaredKind.GRANT, cluster, project_name)
+                key = ObjectKey(DeclaredKind.GRANT, cluster_name, project_name)
                 spec = {"namespaces": sorted(set(namespaces))}
                 globs = {"globs": True} if any("*" in name for name in namespaces) else {}
                 yield key, _object(key, spec | globs), False
+
+
+def _operators(live: Live) -> Iterator[tuple[ObjectKey, dict[str, Any], bool]]:
+    if live.platform.declaration:
+        key = ObjectKey(DeclaredKind.PLATFORM, "", PLATFORM)
+        spec = live.platform.declaration[0].model_dump(mode="json", exclude_defaults=True)
+        yield key, _object(key, spec), False
+    for name, cluster in sorted(live.platform.clusters.items()):
+        if cluster.trust:
+            key = ObjectKey(DeclaredKind.CLUSTER, "", name)
+            yield key, _object(key, cluster.trust.model_dump(mode="json", exclude_defaults=True)), False
 
 
 def unreadable(live: Live) -> list[str]:
@@ -39,24 +54,49 @@ def unreadable(live: Live) -> list[str]:
         [f"project {name}" for name, found in live.projects.items() if found.value is None]
         + [f"project {name}" for name in live.hidden]
         + [f"registry {reference}" for reference, found in live.registries.items() if found.value is None]
+        + [
+            f"sign-in of cluster {name}"
+            for name, found in live.platform.clusters.items()
+            if found.trust is None
+        ]
         + [f"grants of cluster {name}" for name, found in live.clusters.items() if found.value is None]
     )
 
 
+def notes(live: Live) -> list[str]:
+    """What the exported Platform can't say."""
+    return live.platform.declaration[1] if live.platform.declaration else []
+
+
 def text(content: dict[str, Any], *, secret: bool) -> str:
     """One object as YAML."""
-    body = yaml.safe_dump(content, sort_keys=False, allow_unicode=False, width=110)
+    body = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=110)
     return (COMMENT if secret else "") + body
 
 
 def path(key: ObjectKey) -> str:
     """Where the object lies in a folder."""
+    if key.kind is DeclaredKind.PLATFORM:
+        return "platform/platform.yaml"
     folder = {
+        DeclaredKind.CLUSTER: "clusters",
         DeclaredKind.PROJECT: "projects",
         DeclaredKind.REGISTRY: "registries",
         DeclaredKind.GRANT: "grants",
     }[key.kind]
     return "/".join(filter(None, (folder, key.scope, f"{key.name}.yaml")))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a text of several lines, such as a key in PEM, as one block."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _object(key: ObjectKey, spec: dict[str, Any]) -> dict[str, Any]:

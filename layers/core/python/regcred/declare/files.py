@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from regcred.declare.kinds import Item, ObjectKey, item
+from regcred.declare.kinds import DeclaredKind, Item, ObjectKey, item
 from regcred.declare.text import documents
 from regcred.errors import MalformedError, MissingError
 
@@ -64,6 +64,12 @@ def items(texts: Iterable[tuple[str, str]]) -> dict[ObjectKey, Item]:
     for new in _items(texts):
         if old := found.get(new.key):
             raise MalformedError(f"{new.where}: {new.key} is declared already: {old.where}")
+        if new.key.kind is DeclaredKind.PLATFORM and (
+            others := [key for key in found if key.kind is DeclaredKind.PLATFORM]
+        ):
+            raise MalformedError(
+                f"{new.where}: a mount has one Platform, and {found[others[0]].where} declares it already"
+            )
         found[new.key] = new
     return found
 

@@ -14,6 +14,7 @@ from regcred.errors import MalformedError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
+from regcred.vault.platform.declaration import ClusterTrust, Declaration
 from regcred.vault.records.declared import ClusterGrants, ProjectPolicy
 from regcred.vault.records.document import Declared, Label, malformed
 
@@ -25,13 +26,11 @@ M = TypeVar("M", bound=BaseModel)
 class DeclaredKind(StrEnum):
     """The kinds of files."""
 
+    PLATFORM = "Platform"
+    CLUSTER = "Cluster"
     PROJECT = "Project"
     REGISTRY = "Registry"
     GRANT = "Grant"
-
-
-_ELSEWHERE = ("Platform", "Cluster")
-"""Kinds that are not files of this form yet."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -40,9 +39,9 @@ class ObjectKey:
 
     kind: DeclaredKind
     scope: str
-    """The project of a registry, the cluster of a grant, empty for a project."""
+    """The project of a registry, the cluster of a grant, otherwise empty."""
     name: str
-    """The registry's name; of a project and of a grant that of the project."""
+    """The object's own name; of a grant the name of the project."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.scope}/{self.name}" if self.scope else f"{self.kind} {self.name}"
@@ -134,12 +133,16 @@ class DeclaredObject(Declared):
         return ObjectKey(self.kind, getattr(self.metadata, needs) if needs else "", self.metadata.name)
 
 
+Value = Declaration | ClusterTrust | ProjectPolicy | Grant | BaseDefinition
+"""What an object of each kind holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One declared object."""
 
     key: ObjectKey
-    value: ProjectPolicy | Grant | BaseDefinition
+    value: Value
     where: str
     """File and line, for error texts."""
     source: str = ""
@@ -156,11 +159,6 @@ def item(text: YamlDocument) -> Item:
     content = text.content
     if not isinstance(content, dict):
         raise MalformedError(f"{text.at()}: holds no object; write apiVersion, kind, metadata and spec")
-    if content.get("kind") in _ELSEWHERE:
-        raise MalformedError(
-            f"{text.at('kind')}: kind {content['kind']} is declared in platform.yaml; see 'regcred platform apply'",
-            field="kind",
-        )
     envelope = _model(DeclaredObject, content, text)
     try:
         key = envelope.key()
@@ -169,9 +167,11 @@ def item(text: YamlDocument) -> Item:
     return Item(key, _value(key, envelope.spec, text), text.at(), text.where, envelope.secretFrom)
 
 
-def _value(
-    key: ObjectKey, spec: Mapping[str, Any], text: YamlDocument
-) -> ProjectPolicy | Grant | BaseDefinition:
+def _value(key: ObjectKey, spec: Mapping[str, Any], text: YamlDocument) -> Value:
+    if key.kind is DeclaredKind.PLATFORM:
+        return _platform(spec, text, key)
+    if key.kind is DeclaredKind.CLUSTER:
+        return _model(ClusterTrust, spec, text, under="spec", name=str(key))
     if key.kind is DeclaredKind.PROJECT:
         return normal(_model(ProjectPolicy, spec, text, under="spec", name=str(key)))
     if key.kind is DeclaredKind.GRANT:
@@ -183,6 +183,15 @@ def _value(
         return parse(spec, where="")
     except MalformedError as error:
         return parse(spec, where=f"{text.at(f'spec.{error.field}')}: {key}")
+
+
+def _platform(spec: Mapping[str, Any], text: YamlDocument, key: ObjectKey) -> Declaration:
+    if "clusters" in spec:
+        raise MalformedError(
+            f"{text.at('spec.clusters')}: {key}: clusters: is no field here; write each cluster as a document of kind Cluster",
+            field="spec.clusters",
+        )
+    return _model(Declaration, spec, text, under="spec", name=str(key))
 
 
 def normal(policy: ProjectPolicy) -> ProjectPolicy:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from regcred.declare.kinds import DeclaredKind, ObjectKey
+from regcred.declare.operator import LivePlatform
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference, is_label
 from regcred.registry.definition import BaseDefinition
@@ -64,6 +65,8 @@ class Live:
     """Whether all projects were looked at, so that those that are not declared may be removed."""
     notes: tuple[str, ...] = ()
     """What could not be looked at, for people."""
+    platform: LivePlatform = field(default_factory=LivePlatform)
+    """The platform itself, and its clusters."""
 
 
 def look(

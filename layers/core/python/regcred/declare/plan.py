@@ -4,106 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from enum import IntEnum, StrEnum
+from dataclasses import replace
 
 from regcred.declare.kinds import DeclaredKind, Grant, Item, ObjectKey, SecretFrom, normal
 from regcred.declare.live import Found, FoundRegistry, Live
 from regcred.declare.narrow import both, changes
+from regcred.declare.operator_plan import cluster_steps, differs, platform_steps, removed_clusters
+from regcred.declare.steps import DeclarationPlan, Phase, Problem, Step, StepKind, Terms
 from regcred.errors import RefusedError
 from regcred.registry.binding import moves
 from regcred.registry.definition import BaseDefinition, check_allowed
+from regcred.vault.platform.declaration import ClusterTrust, Declaration
 from regcred.vault.records.declared import ProjectPolicy
-
-Value = ProjectPolicy | Grant | BaseDefinition
-
-
-class Phase(IntEnum):
-    """The order. A phase begins when all steps of the one before are done."""
-
-    GRANTS_NARROW = 1
-    PROJECTS_NARROW = 2
-    REGISTRIES_REMOVE = 3
-    PROJECTS_REMOVE = 4
-    PROJECTS_WIDEN = 5
-    REGISTRIES_WRITE = 6
-    GRANTS_WIDEN = 7
-
-
-class StepKind(StrEnum):
-    """What a step does."""
-
-    CREATE = "create"
-    CHANGE = "change"
-    NARROW = "narrow"
-    ADOPT = "adopt"
-    REMOVE = "remove"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One write."""
-
-    phase: Phase
-    verb: StepKind
-    key: ObjectKey
-    to: Value | None = None
-    """What shall be there then; None if nothing."""
-    version: int = 0
-    """The version that was seen, for check-and-set; 0 if there was none."""
-    seen: Value | None = None
-    """What was seen."""
-    owner: str = ""
-    """What is recorded as owner then."""
-    changes: tuple[str, ...] = ()
-    """What changes, for people."""
-    secret: SecretFrom | None = None
-    """Where the upstream secret to be written comes from; None if none is to be written."""
-    removals: int = 0
-    """How many things it takes away, for the brake."""
-
-    def __str__(self) -> str:
-        more = f" ({'; '.join(self.changes)})" if self.changes else ""
-        return f"{self.verb} {self.key}{more}"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why what is declared can't be had."""
-
-    where: str
-    """File and line; empty for what no file declares."""
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.text}" if self.where else self.text
-
-
-@dataclass(frozen=True, slots=True)
-class DeclarationPlan:
-    """The steps in their order, and what stands in the way. With a problem nothing is applied."""
-
-    steps: tuple[Step, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What is to be said, and stops nothing."""
-
-    @property
-    def removals(self) -> int:
-        """How many things are taken away."""
-        return sum(step.removals for step in self.steps)
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How to compare."""
-
-    owner: str = ""
-    """The name of the files' source, recorded with what it declares; empty: nothing is recorded."""
-    prune: bool = False
-    """Whether to remove what this owner declared before and does not now."""
-    take_over: bool = False
-    """Whether to change what another owner declares."""
 
 
 def plan(wanted: Mapping[ObjectKey, Item], live: Live, terms: Terms) -> DeclarationPlan:
@@ -133,6 +45,10 @@ class _Planner:
                 yield from self._project(item, item.value)
             elif item.key.kind is DeclaredKind.GRANT and isinstance(item.value, Grant):
                 yield from self._grant(item, item.value)
+            elif isinstance(item.value, Declaration):
+                yield from platform_steps(item, item.value, self._live.platform)
+            elif isinstance(item.value, ClusterTrust):
+                yield from self._cluster(item, item.value)
             elif isinstance(item.value, BaseDefinition):
                 yield from self._registry(item, item.value)
         self._check_room()
@@ -186,6 +102,13 @@ class _Planner:
             yield replace(base, phase=Phase.PROJECTS_WIDEN, verb=StepKind.CHANGE, to=new, changes=text)
         elif adopts and not narrows:
             yield replace(base, phase=Phase.PROJECTS_WIDEN, verb=StepKind.ADOPT, to=new)
+
+    def _cluster(self, item: Item, new: ClusterTrust) -> Iterator[Step]:
+        live = self._live.platform
+        found = live.clusters.get(item.key.name)
+        owned = self._owned(item, found.owner if found else "", differs=differs(live, item.key.name))
+        if owned:
+            yield from cluster_steps(item, new, live, owned[0])
 
     def _grant(self, item: Item, new: Grant) -> Iterator[Step]:
         key = item.key
@@ -301,6 +224,7 @@ class _Planner:
 
     def _pruned(self) -> Iterator[Step]:
         owner = self._terms.owner
+        yield from removed_clusters(self._wanted, self._live.platform, owner)
         gone = set()
         for reference, registry in self._live.registries.items():
             key = ObjectKey(DeclaredKind.REGISTRY, reference.project, reference.registry)

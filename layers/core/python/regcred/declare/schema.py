@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from regcred.declare.kinds import API, DeclaredKind, Grant, SecretFrom
 from regcred.registry import catalog
 from regcred.registry.descriptions import descriptions
+from regcred.vault.platform.declaration import ClusterTrust, Declaration
 from regcred.vault.records.declared import ProjectPolicy
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -28,7 +29,12 @@ def schema(kind: DeclaredKind) -> dict[str, Any]:
     }
     if kind is DeclaredKind.REGISTRY:
         properties["secretFrom"] = _model(SecretFrom, definitions)
-    required = ["apiVersion", "kind", "metadata", *([] if kind is DeclaredKind.PROJECT else ["spec"])]
+    required = [
+        "apiVersion",
+        "kind",
+        "metadata",
+        *([] if kind in {DeclaredKind.PLATFORM, DeclaredKind.PROJECT} else ["spec"]),
+    ]
     found = {"$schema": DIALECT, "title": f"Regcred {kind}", **_object(properties, required=required)}
     return found | ({"$defs": definitions} if definitions else {})
 
@@ -36,7 +42,18 @@ def schema(kind: DeclaredKind) -> dict[str, Any]:
 def _spec(kind: DeclaredKind, definitions: dict[str, Any]) -> dict[str, Any]:
     if kind is DeclaredKind.REGISTRY:
         return {"oneOf": [_provider(name, definitions) for name in catalog.names()]}
-    return _model(ProjectPolicy if kind is DeclaredKind.PROJECT else Grant, definitions)
+    models: dict[DeclaredKind, type[BaseModel]] = {
+        DeclaredKind.PLATFORM: Declaration,
+        DeclaredKind.CLUSTER: ClusterTrust,
+        DeclaredKind.PROJECT: ProjectPolicy,
+        DeclaredKind.GRANT: Grant,
+    }
+    found = _model(models[kind], definitions)
+    if kind is DeclaredKind.PLATFORM:
+        # Each cluster is an object of its own.
+        del found["properties"]["clusters"]
+        definitions.pop("ClusterTrust", None)
+    return found
 
 
 def _provider(name: str, definitions: dict[str, Any]) -> dict[str, Any]:

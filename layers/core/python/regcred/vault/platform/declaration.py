@@ -233,6 +233,20 @@ def load(directory: Path) -> Platform:
         declaration = Declaration.model_validate(content)
     except ValidationError as error:
         raise malformed(error, where=str(path)) from None
+    return with_policies(declaration, directory)
+
+
+def with_policies(declaration: Declaration, directory: Path) -> Platform:
+    """A platform from its declaration.
+
+    Args:
+        declaration: What is declared.
+        directory: The folder that holds ``policies/`` if the user has modified policies.
+
+    Raises:
+        MissingError: a policy is missing; names the file.
+        MalformedError: a policy is wrong; names the file.
+    """
     policies, notes = _policies(directory / "policies", own=declaration.policies == "own")
     return Platform(declaration, policies, notes)
 

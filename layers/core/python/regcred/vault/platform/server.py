@@ -63,6 +63,10 @@ class PlatformServer:
         """Whether the mount exists and can store documents."""
         return (self._mounts.get(mount) or {}).get("type") == "kv"
 
+    def methods(self) -> list[str]:
+        """The names of all sign-in methods."""
+        return list(self._methods)
+
     def clusters(self) -> frozenset[str]:
         """The clusters that have an entity."""
         names = self._entities.values()
@@ -110,8 +114,7 @@ class PlatformServer:
             case ResourceKind.ENTITY:
                 for alias in self._other_aliases(action.resource.name):
                     self._vault.adapter.delete(f"/v1/identity/entity-alias/id/{alias}")
-                body = {name: value for name, value in values.items() if name != "other_aliases"}
-                self._post(_path(action.resource), body)
+                self._post(_path(action.resource), self._entity_body(action.resource, values))
             case ResourceKind.QUOTA:
                 self._root.post(f"/v1/{_path(action.resource)}", json=dict(values))
             case ResourceKind.GROUP:
@@ -120,6 +123,14 @@ class PlatformServer:
                 self._post(_path(action.resource), self._group_body(action.resource, changed))
             case _:
                 self._post(_path(action.resource), values)
+
+    def _entity_body(self, entity: Resource, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The entity's values. Who declares the cluster is kept in its metadata unless the values say it."""
+        held = self._read(entity) or {}
+        owner = values.get("owner", held.get("owner", ""))
+        metadata = {**values["metadata"], **({"owner": owner} if owner else {})}
+        body = {name: value for name, value in values.items() if name not in {"other_aliases", "owner"}}
+        return {**body, "metadata": metadata}
 
     def _write_alias(self, entity: str, values: Mapping[str, Any]) -> None:
         held = self._read(Resource(ResourceKind.ALIAS, entity)) or {}
@@ -166,7 +177,7 @@ class PlatformServer:
                 return self._group(name)
             case ResourceKind.ENTITY:
                 held = self._get(_path(resource))
-                return held and {**held, "other_aliases": self._other_aliases(name)}
+                return held and {**_owned(held), "other_aliases": self._other_aliases(name)}
             case ResourceKind.QUOTA:
                 return self._answer(self._root.get, _path(resource))
         return self._get(_path(resource))
@@ -231,6 +242,12 @@ class PlatformServer:
         except InvalidPath:
             return None
         return answer.get("data") if isinstance(answer, dict) else None
+
+
+def _owned(entity: Mapping[str, Any]) -> dict[str, Any]:
+    """An entity's values with its owner apart from the rest of its metadata."""
+    metadata = dict(entity.get("metadata") or {})
+    return {**entity, "owner": metadata.pop("owner", ""), "metadata": metadata}
 
 
 def _path(resource: Resource) -> str:

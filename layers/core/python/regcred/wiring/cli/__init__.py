@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from regcred.rotate import Event, Rotate
     from regcred.vault.http import Server
     from regcred.vault.interface import KeyValue
-    from regcred.vault.platform import Platform, PlatformStep
+    from regcred.vault.platform import Declaration, Platform, PlatformStep
+    from regcred.vault.platform.fleet import FleetPlatform
     from regcred.vault.store import Store
 
 
@@ -179,6 +180,35 @@ def platform(directory: Path | None, around: Around = silently) -> OwnPlatform:
         declared = declared.with_declaration(mount=mount)
     waiting = partial(around, f"Vault at {own.server.addr}")
     return OwnPlatform(signed_in(own.server, TokenLogin(own.token), around=waiting), declared)
+
+
+def operator(
+    declared: Declaration | None, directory: Path | None, around: Around = silently
+) -> FleetPlatform:
+    """The user's Vault and a platform, to read and write it and its clusters one by one.
+
+    Args:
+        declared: A declared platform. None for the one that :func:`platform` reads.
+        directory: The folder of the declaration's file, which may hold ``policies/``.
+        around: See :func:`store`.
+
+    Raises:
+        MalformedError: see :func:`platform`; or the platform has another mount than the environment names.
+        MissingError: see :func:`platform`.
+    """
+    from regcred.vault.platform.declaration import with_policies
+    from regcred.vault.platform.fleet import FleetPlatform
+
+    own = platform(None, around)
+    if declared is None:
+        return FleetPlatform(own.vault, own.platform)
+    mount = connection(os.environ, Path.home()).mount
+    if declared.mount.path != mount:
+        raise MalformedError(
+            f"spec.mount.path of the Platform is {declared.mount.path}, but REGCRED_VAULT_MOUNT says {mount}; let both name one mount",
+            field="REGCRED_VAULT_MOUNT",
+        )
+    return FleetPlatform(own.vault, with_policies(declared, directory or Path()))
 
 
 class NoBus:

@@ -1,0 +1,108 @@
+"""The kinds that a platform operator declares, Platform and Cluster: what lies in Vault of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from regcred.declare.kinds import DeclaredKind, Item, ObjectKey
+from regcred.errors import RefusedError
+from regcred.vault.platform.declaration import ClusterTrust, Declaration
+from regcred.vault.platform.fleet import FoundCluster
+from regcred.vault.platform.plan import PlatformStep
+
+
+class Operator(Protocol):
+    """The rights of a platform operator in one Vault; see :class:`regcred.vault.platform.fleet.FleetPlatform`."""
+
+    def exists(self) -> bool:
+        """Whether the mount exists."""
+
+    def clusters(self, names: Iterable[str] | None = None) -> dict[str, FoundCluster]:
+        """The clusters that are set up: those that are named, or all."""
+
+    def declaration(self) -> tuple[Declaration, list[str]]:
+        """What is set up, without clusters, and notes about what a declaration can't say."""
+
+    def platform_steps(self) -> list[PlatformStep]:
+        """What must change so that the platform is as declared."""
+
+    def cluster_steps(self, name: str, trust: ClusterTrust, owner: str = "") -> list[PlatformStep]:
+        """What must change so that a cluster is as declared."""
+
+    def write_platform(self) -> None:
+        """Set up the platform."""
+
+    def write_cluster(self, name: str, trust: ClusterTrust, owner: str = "") -> None:
+        """Set up a cluster."""
+
+    def remove_cluster(self, name: str) -> None:
+        """Remove a cluster's sign-in and entity."""
+
+    def ensure_project(self, project: str) -> list[PlatformStep]:
+        """Set up the policies and groups of a project."""
+
+    def join(self, clusters: Iterable[str]) -> None:
+        """Put new clusters into the groups of the projects that name them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LivePlatform:
+    """What was found of the platform and of its clusters."""
+
+    exists: bool = False
+    """Whether the mount exists."""
+    steps: tuple[PlatformStep, ...] = ()
+    """What must change of the platform."""
+    clusters: Mapping[str, FoundCluster] = field(default_factory=dict)
+    cluster_steps: Mapping[str, tuple[PlatformStep, ...]] = field(default_factory=dict)
+    """By declared cluster, what must change."""
+    declaration: tuple[Declaration, list[str]] | None = None
+    """For an export: what is set up, and notes."""
+    notes: tuple[str, ...] = ()
+    """What could not be looked at, for people."""
+
+
+def look_at_platform(
+    operator: Operator,
+    wanted: Mapping[ObjectKey, Item],
+    *,
+    owner: str = "",
+    everything: bool = False,
+    export: bool = False,
+) -> LivePlatform:
+    """Read what is declared of the platform and its clusters.
+
+    Args:
+        operator: The platform, as declared.
+        wanted: All declared objects.
+        owner: The source that is recorded; empty to record none.
+        everything: Also the clusters that are not declared, to prune and to export.
+        export: Also the platform itself, to export it.
+
+    Raises:
+        RefusedError: the token may not see what is declared.
+    """
+    trusts = {key.name: item.value for key, item in wanted.items() if isinstance(item.value, ClusterTrust)}
+    has_platform = any(key.kind is DeclaredKind.PLATFORM for key in wanted)
+    if not (trusts or has_platform or everything):
+        return LivePlatform()
+    try:
+        clusters = operator.clusters(None if everything else trusts)
+        exists = operator.exists()
+        return LivePlatform(
+            exists=exists,
+            steps=tuple(operator.platform_steps()) if has_platform else (),
+            clusters=clusters,
+            cluster_steps={
+                name: tuple(operator.cluster_steps(name, trust, owner)) for name, trust in trusts.items()
+            },
+            declaration=operator.declaration() if export and exists else None,
+        )
+    except RefusedError:
+        if trusts or has_platform:
+            raise
+        return LivePlatform(
+            notes=("your token may not see the sign-in of clusters; Platform and Cluster are left out",)
+        )
