@@ -8,11 +8,11 @@ from collections import Counter
 from regcred.credential import last_quarter
 from regcred.reference import Reference
 from regcred.sync.actions import EmitEvent, Plan
+from regcred.sync.decide import GONE
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter
-from regcred.sync.plan import GONE
 from regcred.sync.sources import Sources
 
 

@@ -199,6 +199,11 @@ class Inventory:
             found.append(self._merged_request(itself))
         return found
 
+    def template_source(self, workload: Workload) -> Workload | None:
+        """The annotated object that holds the pod template of a custom workload."""
+        requests = self.requests(workload.namespace)
+        return next((it for it in requests if (it.kind.name, it.name) == workload.template_of), None)
+
     def _merged_request(self, itself: Namespace) -> Workload:
         """The requests of the excess workloads, as one request of the Namespace."""
         references: frozenset[Reference] = frozenset()

@@ -1,0 +1,85 @@
+"""Plans which names of Secrets ServiceAccounts hold, and which stuck Pods are evicted to get them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from regcred.cluster.annotations import reference_of
+from regcred.cluster.model import NAMESPACE, LedgerEntry, Namespace, Workload
+from regcred.reference import Reference
+from regcred.sync.actions import EvictPod, UpdateServiceAccount, account_key
+from regcred.sync.view import View
+
+SEEN_WITHIN = timedelta(seconds=10)
+"""How long the API server may give new Pods the earlier list of a ServiceAccount."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPlan:
+    """The part of a plan for the ServiceAccounts of one namespace.
+
+    Args:
+        view: The observations.
+        namespace: The namespace.
+        places: What is in place there.
+    """
+
+    view: View
+    namespace: Namespace
+    places: Mapping[Reference, LedgerEntry]
+
+    def actions(
+        self, wanted: Mapping[Reference, list[Workload]], kept: set[Reference]
+    ) -> Iterator[UpdateServiceAccount | EvictPod]:
+        """Update the ServiceAccounts. A name that nothing needs is removed together with its Secret, not here.
+
+        Args:
+            wanted: By reference: the workloads that ask for it.
+            kept: The references whose Secret is in place and stays.
+        """
+        by_account: dict[str, set[str]] = {}
+        everywhere: set[str] = set()
+        for reference in kept:
+            for workload in wanted[reference]:
+                if workload.kind is NAMESPACE:
+                    everywhere.add(reference.secret_name)
+                elif runs_as := self._account(workload):
+                    by_account.setdefault(runs_as, set()).add(reference.secret_name)
+        tied = {
+            reference.secret_name
+            for reference, place in self.places.items()
+            if reference not in kept and place.version is not None
+        }
+        for name, account in self.view.inventory.accounts(self.namespace.name).items():
+            if (self.namespace.name, account_key(name)) in self.view.busy:
+                continue
+            want = by_account.get(name, set()) | everywhere
+            have = set(account.ours)
+            surplus = sorted(other for other in have - want - tied if reference_of(other))
+            if want - have or surplus:
+                yield UpdateServiceAccount(
+                    self.namespace.name, name, tuple(sorted(want - have)), tuple(surplus)
+                )
+            elif want:
+                yield from self._evictions(name, want)
+
+    def _evictions(self, account: str, names: set[str]) -> Iterator[EvictPod]:
+        """Evict Pods that lack the names. The ServiceAccount has them, so only a replacement Pod can get them.
+
+        A Pod that is younger than the first eviction has its own list. The ServiceAccount's list is never added to it, and a
+        replacement would be the same.
+        """
+        since = self.view.evicting.get((self.namespace.name, account))
+        until = f"{since + SEEN_WITHIN:%Y-%m-%dT%H:%M:%SZ}" if since else ""
+        for pod in self.view.inventory.stuck_pods(self.namespace.name):
+            lacks = pod.service_account == account and names - pod.pull_secrets
+            is_older = not until or pod.created <= until
+            if lacks and is_older and (self.namespace.name, pod.name) not in self.view.busy:
+                yield EvictPod(self.namespace.name, pod.name, account)
+
+    def _account(self, workload: Workload) -> str:
+        """The ServiceAccount of a workload's Pods; empty if unknown."""
+        source = self.view.inventory.template_source(workload) if workload.template_of else None
+        return workload.service_account or (source.service_account if source else "")

@@ -1,0 +1,54 @@
+"""Plans the Events that are about workloads themselves, or about the expiry of what is in place. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from regcred.cluster.model import Mode, Namespace, Workload
+from regcred.reference import Reference
+from regcred.sync.actions import EmitEvent
+from regcred.sync.decide import is_expiring
+from regcred.sync.messages import Reason, Why, expiring, mode_not_allowed, no_pod_template, restart_needed
+from regcred.sync.view import Registry, View
+
+
+def events_about(view: View, namespace: Namespace, workload: Workload) -> Iterator[EmitEvent]:
+    """What the owner of a workload must know about its annotations, whatever becomes of its Secrets."""
+    for line in workload.malformed:
+        yield EmitEvent(workload, Reason.MALFORMED, f"{line}.", topic=line)
+    if (
+        workload.template_of
+        and view.rules.mode_of(namespace) is not Mode.NONE
+        and not _is_asked_by_template(view, workload)
+    ):
+        kind, source = workload.kind, workload.template_of
+        note = no_pod_template(kind.name, workload.name, where=".".join(kind.template), source=source)
+        yield EmitEvent(workload, Reason.NO_POD_TEMPLATE, note)
+    mode, rules = namespace.mode, view.rules
+    if workload.references and mode and not rules.allows(mode):
+        note = mode_not_allowed(mode, namespace.name, cluster=rules.cluster, usual=rules.mode)
+        yield EmitEvent(workload, Reason.MODE_NOT_ALLOWED, note, topic=mode)
+
+
+def _is_asked_by_template(view: View, workload: Workload) -> bool:
+    """Whether the object that holds the pod template asks for the same reference, so that Pods get the names."""
+    source = view.inventory.template_source(workload)
+    return source is not None and set(workload.references) <= set(source.references)
+
+
+def restart_event(workload: Workload, reference: Reference) -> EmitEvent:
+    """The workload is older than the admission policy."""
+    note = restart_needed(workload.kind.name, workload.name, workload.namespace)
+    return EmitEvent(workload, Reason.RESTART_NEEDED, note, reference, Why.RESTART)
+
+
+def expiry_events(
+    registry: Registry, reference: Reference, workloads: Iterable[Workload], now: datetime
+) -> Iterator[EmitEvent]:
+    """A warning for each workload that uses a credential whose renewal is late."""
+    if registry.expires_at is not None and is_expiring(registry, now):
+        note = expiring(reference, registry.expires_at, now, registry.error)
+        topic = registry.expires_at.isoformat()
+        for workload in workloads:
+            yield EmitEvent(workload, Reason.EXPIRING, note, reference, topic=topic)

@@ -1,0 +1,167 @@
+"""Plans one namespace: which Secrets to write or remove there, and what to record and tell. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from regcred.cluster.model import UID_DIGITS, LedgerEntry, Mode, Namespace, Workload
+from regcred.reference import Reference
+from regcred.sync.actions import Action, EmitEvent, Remove, UpdateLedger, WriteSecret
+from regcred.sync.brake import ACCIDENTS
+from regcred.sync.decide import GONE, Decision, decide
+from regcred.sync.messages import REASON_OF, Why, refusal
+from regcred.sync.plan_accounts import AccountPlan
+from regcred.sync.plan_events import events_about, expiry_events, restart_event
+from regcred.sync.view import UNREAD, Knowledge, Registry, View
+
+NOTHING = LedgerEntry()
+LEFT_ALONE = frozenset({Why.CLASH, Why.NOT_WRITTEN})
+"""Refusals that only a successful write can end."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """The actions of a plan in the making, by their place in it."""
+
+    notes: list[Action] = field(default_factory=list)
+    firsts: list[Action] = field(default_factory=list)
+    accounts: list[Action] = field(default_factory=list)
+    refreshes: list[Action] = field(default_factory=list)
+    removals: list[Remove] = field(default_factory=list)
+    tells: list[Action] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacePlan:
+    """The part of a plan for one namespace that exists and is not being deleted."""
+
+    view: View
+    namespace: Namespace
+    places: Mapping[Reference, LedgerEntry]
+    draft: Draft
+    everything: bool
+
+    def make(self) -> None:
+        """Add the actions for this namespace to the draft."""
+        wanted: dict[Reference, list[Workload]] = {}
+        for workload in self.view.inventory.requests(self.namespace.name):
+            for reference in workload.references:
+                wanted.setdefault(reference, []).append(workload)
+            self.draft.tells += events_about(self.view, self.namespace, workload)
+        kept = {
+            reference for reference, workloads in wanted.items() if self._plan_wanted(reference, workloads)
+        }
+        for reference, place in self.places.items():
+            if reference not in wanted:
+                self._plan_unneeded(reference, place)
+        if self._mode is Mode.SERVICEACCOUNT and self.view.inventory.complete:
+            accounts = AccountPlan(self.view, self.namespace, self.places)
+            self.draft.accounts += accounts.actions(wanted, kept)
+
+    @property
+    def _mode(self) -> Mode:
+        return self.view.rules.mode_of(self.namespace)
+
+    def _current(self, place: LedgerEntry) -> LedgerEntry:
+        """What is in place in this namespace, but not in an earlier one with the same name."""
+        return place if place.version is None or place.uid == self.namespace.uid[:UID_DIGITS] else NOTHING
+
+    def _is_busy(self, reference: Reference) -> bool:
+        return (self.namespace.name, reference) in self.view.busy
+
+    def _registry(self, reference: Reference) -> Registry | None:
+        return self.view.projects.get(reference.project, UNREAD).registries.get(reference.registry)
+
+    def _plan_wanted(self, reference: Reference, workloads: list[Workload]) -> bool:
+        """Plan a reference that something asks for. Return whether its Secret is in place and stays."""
+        place = self._current(self.places.get(reference, NOTHING))
+        verdict = decide(self.view, self.namespace, reference, place)
+        if verdict.why is not None:
+            self._refuse(reference, place, verdict, workloads)
+            if verdict.remove and place.version is not None:
+                self._remove(reference, verdict.why)
+        elif verdict.version is not None:
+            self._provide(reference, place, verdict.version)
+            self._note_health(reference, place, workloads)
+        if not verdict.remove and place.version:
+            self._warn_of_expiry(reference, workloads)
+        return verdict.why is None and bool(place.version)
+
+    def _provide(self, reference: Reference, place: LedgerEntry, version: int) -> None:
+        if self._is_busy(reference):
+            return
+        project = WriteSecret(self.namespace.name, self.namespace.uid, reference, version, place.version)
+        if project.first:
+            self.draft.firsts.append(project)
+        elif self._is_newer(reference, version, project.old or 0) or place.refused == Why.NOT_WRITTEN:
+            self.draft.refreshes.append(project)
+
+    def _note_health(self, reference: Reference, place: LedgerEntry, workloads: list[Workload]) -> None:
+        """Clear old refusals, and record what still prevents Pods from using the Secret."""
+        older = [workload for workload in workloads if self._mode is Mode.ADMISSION and not workload.admitted]
+        self.draft.tells += [restart_event(workload, reference) for workload in older]
+        refused = Why.RESTART if older else None
+        if place.refused not in LEFT_ALONE and (place.unused_since or place.refused != (refused or "")):
+            self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=refused))
+
+    def _is_newer(self, reference: Reference, version: int, placed: int) -> bool:
+        """Whether to write. A lower version in the index is a stale read, unless Vault is known to be restored."""
+        registry = self._registry(reference)
+        return version > placed or (registry is not None and registry.rewound and version != placed)
+
+    def _refuse(
+        self, reference: Reference, place: LedgerEntry, verdict: Decision, workloads: list[Workload]
+    ) -> None:
+        why = verdict.why
+        if why is None or (why is Why.UNREADABLE and place.version is not None):
+            return
+        if place.refused != why:
+            self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=why))
+        if why is not Why.UNREADABLE:
+            cluster = self.view.rules.cluster
+            note = refusal(why, reference, self.namespace.name, cluster=cluster, detail=verdict.detail)
+            self.draft.tells += [
+                EmitEvent(workload, REASON_OF[why], note, reference, why) for workload in workloads
+            ]
+
+    def _plan_unneeded(self, reference: Reference, place: LedgerEntry) -> None:
+        current = self._current(place)
+        if current.version is None:
+            self.draft.notes.append(UpdateLedger(self.namespace.name, reference, forget=True))
+            return
+        grants = self.view.grants
+        if grants.knowledge is Knowledge.KNOWN and not grants.allow(reference.project, self.namespace.name):
+            self._remove(reference, Why.NOT_GRANTED)
+            return
+        if not self.view.inventory.complete:
+            return
+        registry = self._registry(reference)
+        if registry is not None and registry.state in GONE:
+            self._remove(reference, GONE[registry.state])
+            return
+        now = self.view.now
+        since = datetime.fromisoformat(current.unused_since) if current.unused_since else now
+        if not current.unused_since:
+            self.draft.notes.append(UpdateLedger(self.namespace.name, reference, unused_since=now))
+        if now >= since + self.view.rules.grace and self._can_be_detached():
+            self._remove(reference, Why.UNNEEDED)
+
+    def _can_be_detached(self) -> bool:
+        """Whether it is known which ServiceAccounts name the Secret. Until then, the Secret does no harm."""
+        return self._mode is not Mode.SERVICEACCOUNT or self.view.inventory.accounts_known
+
+    def _remove(self, reference: Reference, why: Why) -> None:
+        if not self.everything and why in ACCIDENTS:
+            return  # only a plan for all namespaces can judge it
+        if (self.namespace.name, reference) in self.view.blocked_removals:
+            return
+        accounts = self.view.inventory.accounts(self.namespace.name)
+        naming = [name for name, account in accounts.items() if reference.secret_name in account.ours]
+        self.draft.removals.append(Remove(self.namespace.name, reference, why, tuple(naming)))
+
+    def _warn_of_expiry(self, reference: Reference, workloads: list[Workload]) -> None:
+        registry = self._registry(reference)
+        if self.everything and registry is not None:
+            self.draft.tells += expiry_events(registry, reference, workloads, self.view.now)
