@@ -27,7 +27,7 @@ from regcred import __version__
 from regcred.cluster.interface import DeniedError
 from regcred.cluster.model import WORKLOADS, Mode, custom_kind
 from regcred.errors import MissingError, RefusedError, TransientError
-from regcred.sync import Engine, Options, Report, run_once, sources
+from regcred.sync import Engine, Options, Report, credential_cache, run_once
 from regcred.vault.records.index import State
 from regcred.vault.records.status import Placement, Status
 
@@ -614,7 +614,7 @@ async def test_an_entry_that_cannot_be_read_keeps_its_secret_and_stops_no_other(
 async def test_the_bytes_of_credentials_in_memory_are_bounded_and_all_are_written(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "BODIES", 5_000)
+    monkeypatch.setattr(credential_cache, "BODIES", 5_000)
     names = [f"payments/r{number}" for number in range(12)]
     for number, name in enumerate(names):
         world.mount.mint(name, f"{number:02}" + "x" * 1_000)
@@ -625,7 +625,7 @@ async def test_the_bytes_of_credentials_in_memory_are_bounded_and_all_are_writte
             await engine.list_kind(kind)
         await engine.reconcile()
         await engine.drain()
-        kept = sum(len(body.content) for body in engine.sources._bodies.values())
+        kept = sum(len(body.content) for body in engine.sources.credentials._bodies.values())
     assert 0 < kept <= 5_000
     for number in range(len(names)):
         password = await world.password("shop", f"regcred.payments.r{number}")

@@ -31,12 +31,12 @@ from regcred.sync.logging import log
 from regcred.sync.metrics import Meter, Unmeasured
 from regcred.sync.owner_events import OwnerEvents
 from regcred.sync.plan import make_plan
-from regcred.sync.repairs import is_useful, repairs
+from regcred.sync.repairs import repairs
 from regcred.sync.report import Report
 from regcred.sync.retries import Pause, Retries
 from regcred.sync.sources import Sources
 from regcred.sync.vault_threads import VaultThreads
-from regcred.sync.view import Knowledge, Rules, View
+from regcred.sync.view import Rules, View
 from regcred.vault.store import Store
 
 
@@ -93,7 +93,7 @@ class Engine:
         self.sender = EventSender(cluster, self.meter, self.pause)
         self._owner_events = OwnerEvents(self.events, self.ledger, self.inventory, self.sender, cluster=name)
         self.applier = Applier(
-            self._handlers(),
+            _handlers(self, self._owner_events, self._evictions),
             self.retries,
             self.pause,
             self.meter,
@@ -101,7 +101,7 @@ class Engine:
             touch=self.touch,
             concurrency=options.concurrency,
         )
-        self._execution = Execution(
+        self.execution = Execution(
             self.applier,
             self._owner_events,
             sources=self.sources,
@@ -117,23 +117,8 @@ class Engine:
             clock,
             self.meter,
             pause=self.pause,
-            repair=self.repair,
+            repair=self.execution.repair,
         )
-
-    def _handlers(self) -> Mapping[type[ClusterAction], Handler[Any]]:
-        cluster, ledger, inventory, rules = self.cluster, self.ledger, self.inventory, self.options.rules
-        owner_events, retries, meter, report = self._owner_events, self.retries, self.meter, self.report
-        touch = self.touch
-        return {
-            WriteSecret: SecretWriter(
-                cluster, self.sources, ledger, inventory, rules, owner_events, meter, report, touch
-            ),
-            Remove: SecretRemover(
-                cluster, ledger, inventory, owner_events, retries, self.clock, meter, report, touch
-            ),
-            UpdateServiceAccount: AccountUpdater(cluster, inventory, self._evictions, report, touch),
-            EvictPod: PodEvictor(cluster, retries, meter, report, touch),
-        }
 
     async def __aenter__(self) -> Self:
         await self.sender.__aenter__()
@@ -158,11 +143,11 @@ class Engine:
             RegcredError: Vault can't be read, so sync can't know what is in place.
         """
         await self.sources.look_at_grants()
-        await self.identity.check(pin=self._is_granted() and not dry_run)
+        await self.identity.check(pin=self.sources.granted and not dry_run)
         await self.ledger.load()
         for namespace, places in self.ledger.places.items():
             for reference, place in places.items():
-                self.sources.remember(reference, place.version or 0)
+                self.sources.versions.remember(reference, place.version or 0)
                 if place.refused:
                     self.events.load(namespace, reference, place.refused)
         await self.demand.read(self.ledger.projects())
@@ -223,12 +208,12 @@ class Engine:
             evicting=self._evictions.since,
         )
         plan = make_plan(view, names)
-        if not dry_run and not await self.identity.prove(pin=self._is_granted()):
+        if not dry_run and not await self.identity.prove(pin=self.sources.granted):
             return Plan()
         if not dry_run:
             # Somebody may have confirmed the held removals in a separate run. A conflict at the next write shows it.
             self.ledger.touch({removal.reference.project for removal in plan.held})
-            await self._execution.begin(plan)
+            await self.execution.begin(plan)
             self.drift.put_back(self.sources.take_asked())
             if names is None:
                 self._gauges.show_plan(plan)
@@ -237,9 +222,6 @@ class Engine:
             "reconcile_seconds", time.monotonic() - started, scope="all" if names is None else "some"
         )
         return plan
-
-    def _is_granted(self) -> bool:
-        return self.sources.grants.knowledge is Knowledge.KNOWN
 
     async def drain(self) -> None:
         """Wait until everything that is queued is done, Events included."""
@@ -251,7 +233,24 @@ class Engine:
         """An action for each Secret in place, which writes its expected content again."""
         return repairs(self.ledger, self.inventory, self.applier)
 
-    def repair(self, action: WriteSecret) -> None:
-        """Queue a repair, unless it has become unnecessary."""
-        if is_useful(action, self.ledger, self.sources.projects, self.applier):
-            self.applier.submit([action])
+
+def _handlers(
+    engine: Engine, owner_events: OwnerEvents, evictions: Evictions
+) -> Mapping[type[ClusterAction], Handler[Any]]:
+    """What carries out each type of action."""
+    cluster, ledger, inventory, credentials = (
+        engine.cluster,
+        engine.ledger,
+        engine.inventory,
+        engine.sources.credentials,
+    )
+    rules, retries, clock, meter = engine.options.rules, engine.retries, engine.clock, engine.meter
+    report, touch = engine.report, engine.touch
+    return {
+        WriteSecret: SecretWriter(
+            cluster, credentials, ledger, inventory, rules, owner_events, meter, report, touch
+        ),
+        Remove: SecretRemover(cluster, ledger, inventory, owner_events, retries, clock, meter, report, touch),
+        UpdateServiceAccount: AccountUpdater(cluster, inventory, evictions, report, touch),
+        EvictPod: PodEvictor(cluster, retries, meter, report, touch),
+    }

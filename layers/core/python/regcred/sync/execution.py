@@ -13,8 +13,10 @@ from regcred.sync.applier import Applier
 from regcred.sync.events import EventRecorder
 from regcred.sync.evictions import Evictions
 from regcred.sync.ledger import Ledger, updated
+from regcred.sync.ledger_documents import has_room
 from regcred.sync.logging import log
 from regcred.sync.owner_events import OwnerEvents
+from regcred.sync.repairs import is_useful
 from regcred.sync.sources import Sources
 
 WRITE_AHEAD = 2.0
@@ -73,13 +75,18 @@ class Execution:
         self._applier.submit(changes)
         self._owner_events.submit(events)
 
+    def repair(self, action: WriteSecret) -> None:
+        """Queue a repair, unless it has become unnecessary."""
+        if is_useful(action, self._ledger, self._sources.projects, self._applier):
+            self._applier.submit([action])
+
     async def _enter(self, firsts: list[WriteSecret]) -> None:
         """Enter first projections into the ledger, so that a crash leaves no unknown Secret. Meanwhile read their credentials."""
         if not firsts:
             return
         for first in firsts:
             self._ledger.enter(first.namespace, first.reference, 0, first.short_uid)
-        self._sources.fetch({(first.reference, first.version) for first in firsts})
+        self._sources.credentials.fetch({(first.reference, first.version) for first in firsts})
         saving = asyncio.ensure_future(self._ledger.save())
         done, _ = await asyncio.wait([saving], timeout=WRITE_AHEAD)
         if not done:
@@ -98,4 +105,4 @@ class Execution:
     def _may_record(self, namespace: str, reference: Reference) -> bool:
         """Whether to record a refusal in Vault. Annotations can name anything, and that must not fill Vault."""
         granted = self._sources.grants.allow(reference.project, namespace)
-        return granted and self._ledger.has_room(namespace, reference)
+        return granted and has_room(self._ledger.places.get(namespace, {}), reference)

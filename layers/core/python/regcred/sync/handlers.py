@@ -12,6 +12,7 @@ from regcred.cluster.interface import Cluster, DeniedError, NameTakenError
 from regcred.cluster.model import LedgerEntry, Mode
 from regcred.errors import MissingError, RegcredError
 from regcred.sync.actions import EvictPod, Remove, UpdateServiceAccount, WriteSecret
+from regcred.sync.credential_cache import CredentialCache
 from regcred.sync.evictions import Evictions
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
@@ -20,7 +21,6 @@ from regcred.sync.metrics import Meter
 from regcred.sync.owner_events import OwnerEvents
 from regcred.sync.report import Report
 from regcred.sync.retries import Retries
-from regcred.sync.sources import Sources
 from regcred.sync.view import Rules
 
 A = TypeVar("A", bound=WriteSecret | Remove | UpdateServiceAccount | EvictPod)
@@ -43,7 +43,7 @@ class SecretWriter:
     """Writes a Secret, and records it in the ledger."""
 
     cluster: Cluster
-    sources: Sources
+    credentials: CredentialCache
     ledger: Ledger
     inventory: Inventory
     rules: Rules
@@ -54,7 +54,7 @@ class SecretWriter:
 
     async def do(self, action: WriteSecret) -> None:
         """Read the credential and write it to the cluster. Nothing is left to do if the namespace is gone."""
-        body = await self.sources.body(action.reference, action.version)
+        body = await self.credentials.body(action.reference, action.version)
         try:
             await self.cluster.apply_secret(action.namespace, body, first=action.first)
         except MissingError:

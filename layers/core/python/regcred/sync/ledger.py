@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from regcred import __version__
 from regcred.clock import Clock
 from regcred.cluster.model import LedgerEntry
 from regcred.errors import ConflictError, MalformedError, RegcredError
 from regcred.reference import Reference, is_label
 from regcred.sync.actions import UpdateLedger
+from regcred.sync.ledger_documents import bounded, entries, statuses
 from regcred.sync.logging import log
 from regcred.sync.messages import Why
 from regcred.sync.metrics import Meter
 from regcred.sync.vault_threads import VaultThreads
-from regcred.vault.records.status import Placement, Status
+from regcred.vault.records.status import Status
 from regcred.vault.store import Store
 
 Key = tuple[str, Reference]
 """The key of an entry: a namespace and a reference."""
-
-DETAILS = 500
-"""For how many namespaces a document holds details of one registry. Each detail may be a different text."""
 
 EMPTY: Mapping[Reference, LedgerEntry] = {}
 UNCHANGED: Mapping[Key, LedgerEntry | None] = {}
@@ -147,14 +143,6 @@ class Ledger:
         """The entry of a reference in a namespace."""
         return self.places.get(namespace, EMPTY).get(reference)
 
-    def has_room(self, namespace: str, reference: Reference) -> bool:
-        """Whether there is room for another refusal of the reference's project in a namespace."""
-        entries = self.places.get(namespace, EMPTY)
-        refused = sum(
-            entry.version is None and other.project == reference.project for other, entry in entries.items()
-        )
-        return reference in entries or refused < REFUSALS
-
     def put(self, namespace: str, reference: Reference, place: LedgerEntry | None) -> None:
         """Record what is in place. None drops the entry."""
         old = self.place(namespace, reference)
@@ -192,11 +180,11 @@ class Ledger:
     async def _save(self) -> bool:
         dirty, self._dirty = self._dirty, set()
         changed, self._changed = self._changed, {}
-        statuses = self._statuses(dirty)
+        documents = self._documents(dirty)
         unwritten = set(dirty)
         try:
             for project in sorted(dirty):
-                if await self._is_written(project, statuses[project], changed):
+                if await self._try_to_write(project, documents[project], changed):
                     unwritten.discard(project)
         finally:  # also when the process is asked to stop during a write
             self._dirty |= unwritten
@@ -204,9 +192,10 @@ class Ledger:
             self._changed |= {key: old for key, old in changed.items() if key[1].project in unwritten}
         return not self._dirty
 
-    async def _is_written(
+    async def _try_to_write(
         self, project: str, status: Status, changed: Mapping[Key, LedgerEntry | None]
     ) -> bool:
+        """Write a document. Return whether that succeeded."""
         try:
             await self._write(project, status, changed)
         except RegcredError as error:
@@ -223,32 +212,15 @@ class Ledger:
             # Another sync of this cluster has written, such as a manual run. Its changes count, except for entries that this
             # process has changed since.
             await self._load_project(project, changed={**self._changed, **changed})
-            merged = self._statuses({project})[project]
+            merged = self._documents({project})[project]
             cas = self._versions[project]
             version = await self._vault(self._store.write_status, self._cluster, project, merged, cas=cas)
         self._versions[project] = version
         self.written_at[project] = status.written_at
         self._meter.count("ledger_writes_total", project=project, outcome="ok")
 
-    def _statuses(self, projects: set[str]) -> dict[str, Status]:
-        drafts: dict[Reference, Placement] = {}
-        for namespace, places in self.places.items():
-            for reference, place in places.items():
-                if reference.project in projects:
-                    draft = drafts.get(reference)
-                    if draft is None:
-                        draft = drafts[reference] = Placement.model_construct(
-                            placed={}, unused_since={}, refused={}, details={}, held={}
-                        )
-                    _enter(draft, namespace, place)
-        now = self._clock()
-        statuses = {
-            project: Status(written_at=now, sync_version=__version__, mode=self._mode, registries={})
-            for project in projects
-        }
-        for reference, placement in drafts.items():
-            statuses[reference.project].registries[reference.registry] = placement
-        return statuses
+    def _documents(self, projects: set[str]) -> dict[str, Status]:
+        return statuses(projects, self.places, now=self._clock(), mode=self._mode)
 
 
 def updated(old: LedgerEntry, update: UpdateLedger) -> LedgerEntry:
@@ -267,71 +239,3 @@ def updated(old: LedgerEntry, update: UpdateLedger) -> LedgerEntry:
 
 def _version(place: LedgerEntry | None) -> int | None:
     return place.version if place else None
-
-
-def _enter(placement: Placement, namespace: str, place: LedgerEntry) -> None:
-    if place.version is not None:
-        placement.placed.setdefault(place.version, {})[namespace] = place.uid
-    if place.unused_since:
-        placement.unused_since[namespace] = datetime.fromisoformat(place.unused_since)
-    if place.refused:
-        placement.refused[namespace] = place.refused
-    if place.detail and len(placement.details) < DETAILS:
-        placement.details[namespace] = place.detail
-    if place.held:
-        placement.held[namespace] = place.held
-
-
-REFUSALS = 16
-"""How many refusals of one project are recorded for one namespace, because its owner can name any number of registries."""
-
-
-def bounded(
-    found: Iterable[tuple[Reference, str, LedgerEntry]],
-) -> Iterable[tuple[Reference, str, LedgerEntry]]:
-    """The entries, without refusals beyond the limit of their namespace."""
-    refusals: Counter[str] = Counter()
-    for reference, namespace, entry in found:
-        if entry.version is None:
-            refusals[namespace] += 1
-            if refusals[namespace] > REFUSALS:
-                continue
-        yield reference, namespace, entry
-
-
-def entries(project: str, status: Status) -> Iterable[tuple[Reference, str, LedgerEntry]]:
-    """The entries of a status document. It skips registries and namespaces whose names are invalid."""
-    for registry, placement in status.registries.items():
-        try:
-            reference = Reference.parse(f"{project}/{registry}")
-        except MalformedError as error:
-            log(logging.ERROR, "an entry of a ledger is passed over", project=project, problem=str(error))
-            continue
-        placed = {
-            name: (version, uid) for version, names in placement.placed.items() for name, uid in names.items()
-        }
-        for namespace in {*placed, *placement.refused}:
-            if not is_label(namespace):
-                log(
-                    logging.ERROR,
-                    "an entry of a ledger is passed over",
-                    project=project,
-                    problem="its namespace",
-                )
-                continue
-            version, uid = placed.get(namespace, (None, ""))
-            since = placement.unused_since.get(namespace)
-            refused = placement.refused.get(namespace, "")
-            entry = LedgerEntry(
-                version,
-                uid,
-                since.isoformat() if since else "",
-                refused if refused in REASONS else "",
-                placement.details.get(namespace, ""),
-                placement.held.get(namespace, ""),
-            )
-            if entry != LedgerEntry():
-                yield reference, namespace, entry
-
-
-REASONS = frozenset(Why)

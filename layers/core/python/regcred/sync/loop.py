@@ -125,7 +125,7 @@ class Loop:
         while True:
             await asyncio.sleep(jittered(self._pace.repair, 0.2).total_seconds())
             for action in self._engine.repairs():
-                self._engine.repair(action)
+                self._engine.execution.repair(action)
                 await asyncio.sleep(self._pace.repair_step.total_seconds())
 
     async def _save(self) -> None:

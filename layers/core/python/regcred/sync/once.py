@@ -61,9 +61,9 @@ async def run_once(
             latest = await engine.reconcile()
         if repair:
             for action in engine.repairs():
-                engine.repair(action)
+                engine.execution.repair(action)
         await engine.drain()
-        engine.report.failures += engine.sources.problems.values()
+        engine.report.failures += engine.sources.health.problems.values()
         if not await engine.ledger.save():
             engine.report.failures.append("the ledger could not be written; it is at the next run")
         return plan, engine.report

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from regcred.clock import Clock
-from regcred.cluster.dockerconfig import SecretBody, secret_body
-from regcred.errors import MissingError, RegcredError, TransientError
+from regcred.errors import RegcredError
 from regcred.reference import Reference
+from regcred.sync.credential_cache import CredentialCache
+from regcred.sync.document_health import DocumentHealth
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter
 from regcred.sync.vault_threads import VaultThreads
+from regcred.sync.versions import BEHIND_FOR, Versions
 from regcred.sync.view import UNREAD, Grants, Knowledge, ProjectView, Registry, RegistryState
 from regcred.vault.records.declared import ClusterGrants
 from regcred.vault.records.index import Index, IndexEntry
@@ -22,15 +23,9 @@ from regcred.vault.records.paths import SIGNAL
 from regcred.vault.records.signal import mark
 from regcred.vault.store import Store
 
-BEHIND_FOR = timedelta(minutes=5)
-"""An index that is older than a known one is a stale read. If it stays older for this long, Vault was restored."""
-
-BODIES = 32 * 2**20
-"""Bytes of Secrets kept in memory, so that a credential for many namespaces is read once."""
-
 
 class Sources:
-    """Vault as one cluster's sync sees it. After a failure the earlier state stays, and ``problems`` has the reason.
+    """Vault as one cluster's sync sees it. After a failure the earlier state stays, and ``health`` has the reason.
 
     Args:
         store: The mount.
@@ -50,22 +45,24 @@ class Sources:
         self.grants = Grants()
         self.projects: dict[str, ProjectView] = {}
         self._asked: set[Reference] = set()
-        self.problems: dict[str, str] = {}
-        """By document (the path of the grants, or a project): why its current state is unknown."""
+        self.health = DocumentHealth(meter)
+        self.versions = Versions(clock)
+        self.credentials = CredentialCache(store, vault, self.versions, meter)
         self._ended: dict[str, int] = {}
-        self._readable: dict[str, bool] = {}
-        self._versions: dict[str, int] = {}
-        self._bodies: dict[Reference, SecretBody] = {}
-        self._reading: dict[Reference, asyncio.Future[SecretBody]] = {}
-        self._highest: dict[Reference, int] = {}
-        self._behind: dict[Reference, datetime] = {}
+        self._seen: dict[str, int] = {}
+        """By document: the version that was last read."""
         self._grants_behind: datetime | None = None
+
+    @property
+    def granted(self) -> bool:
+        """Whether the document of this cluster's grants exists and can be read."""
+        return self.grants.knowledge is Knowledge.KNOWN
 
     def unreadable(self) -> list[str]:
         """Why the grants are unknown or an index can't be read. A document that was never written is not an error."""
         return [
             problem
-            for name, problem in self.problems.items()
+            for name, problem in self.health.problems.items()
             if name not in self.projects or self.projects[name].knowledge is Knowledge.UNREADABLE
         ]
 
@@ -73,59 +70,62 @@ class Sources:
         """Poll the grants. Return whether they changed."""
         try:
             version = await self._vault(self._store.cluster_version, self._cluster)
-            if version and version == self._versions.get(""):
-                return self._settle(self._grants_path)
+            if version and version == self._seen.get(""):
+                self.health.mark_readable(self._grants_path)
+                return False
             found = await self._vault(self._store.cluster, self._cluster) if version else None
         except RegcredError as error:
-            self._trouble(self._grants_path, error)
+            self.health.mark_unreadable(self._grants_path, error)
             return False
         if found is None:
-            self._trouble(self._grants_path, f"there is no document {self._grants_path}")
+            self.health.mark_unreadable(self._grants_path, f"there is no document {self._grants_path}")
             if self.grants.knowledge is Knowledge.UNREADABLE:
                 self.grants = Grants(Knowledge.ABSENT)
                 return True
             return False
-        if self._grants_are_stale(found.version):
+        if not self._note_grants(found.version):
             return False
-        self._settle(self._grants_path)
-        self._versions[""] = found.version
+        self.health.mark_readable(self._grants_path)
+        self._seen[""] = found.version
         old, self.grants = self.grants, grants_of(found.value)
         return old != self.grants
 
-    def _grants_are_stale(self, version: int) -> bool:
-        """Whether a standby returned an older state. An older grant must not count as a withdrawal."""
-        if version >= self._versions.get("", 0):
+    def _note_grants(self, version: int) -> bool:
+        """Record the version of the grants. Return whether they may be used: an older state does not count as a withdrawal."""
+        if version >= self._seen.get("", 0):
             self._grants_behind = None
-            return False
+            return True
         now = self._clock()
         self._grants_behind = self._grants_behind or now
-        return now - self._grants_behind < BEHIND_FOR
+        return now - self._grants_behind >= BEHIND_FOR
 
     async def look_at(self, project: str) -> bool:
         """Poll a project's index. Return whether anything changed."""
         known = self.projects.get(project, UNREAD)
         try:
             version = await self._vault(self._store.index_version, project)
-            if version and version == self._versions.get(project) and not self._awaits_catch_up(project):
-                self._settle(project)
-                return self._keep(
+            if version and version == self._seen.get(project) and not self.versions.awaits(project):
+                self.health.mark_readable(project)
+                return self._replace(
                     project, ProjectView(Knowledge.KNOWN, known.registries, unreadable=known.unreadable)
                 )
             found = await self._vault(self._store.index, project) if version else None
         except RegcredError as error:
-            self._trouble(project, error)
-            return self._keep(project, replace(known, knowledge=Knowledge.UNREADABLE, problem=str(error)))
+            self.health.mark_unreadable(project, error)
+            return self._replace(project, replace(known, knowledge=Knowledge.UNREADABLE, problem=str(error)))
         if found is None:
             problem = f"project {project} has no index"
-            self._trouble(project, problem)
-            return self._keep(project, replace(known, knowledge=Knowledge.ABSENT, problem=problem))
-        self._settle(project)
-        self._versions[project] = found.version
-        self._tell_skipped(project, found.value.skipped)
-        registries = self._registries(project, found.value)
-        return self._keep(project, ProjectView(Knowledge.KNOWN, registries, unreadable=found.value.skipped))
+            self.health.mark_unreadable(project, problem)
+            return self._replace(project, replace(known, knowledge=Knowledge.ABSENT, problem=problem))
+        self.health.mark_readable(project)
+        self._seen[project] = found.version
+        self._report_skipped(project, found.value.skipped)
+        registries = self._take_registries(project, found.value)
+        return self._replace(
+            project, ProjectView(Knowledge.KNOWN, registries, unreadable=found.value.skipped)
+        )
 
-    def _tell_skipped(self, project: str, skipped: Mapping[str, str]) -> None:
+    def _report_skipped(self, project: str, skipped: Mapping[str, str]) -> None:
         self._meter.set("vault_index_entries_skipped", len(skipped), project=project)
         if skipped:
             log(
@@ -140,13 +140,13 @@ class Sources:
         """Poll the signal. Return the projects in use that have had a credential ended since the last poll."""
         try:
             version = await self._vault(self._store.signal_version)
-            if version == self._versions.get(SIGNAL):
+            if version == self._seen.get(SIGNAL):
                 return set()
             found = await self._vault(self._store.signal) if version else None
         except RegcredError:
             return set()  # each index is polled as well
-        first = SIGNAL not in self._versions
-        self._versions[SIGNAL] = version
+        first = SIGNAL not in self._seen
+        self._seen[SIGNAL] = version
         old, self._ended = self._ended, dict(found.value.ended) if found else {}
         return (
             set()
@@ -159,100 +159,25 @@ class Sources:
         taken, self._asked = self._asked, set()
         return taken
 
-    def remember(self, reference: Reference, version: int) -> None:
-        """Record that a version has existed, so that an older index is recognized as stale."""
-        self._highest[reference] = max(version, self._highest.get(reference, 0))
-
     def forget(self, project: str) -> None:
         """Forget a project that is no longer in use."""
         known = self.projects.pop(project, None)
         if known and known.unreadable:
             self._meter.set("vault_index_entries_skipped", 0, project=project)
-        self.problems.pop(project, None)
-        self._readable.pop(project, None)
-        self._meter.replace(
-            "vault_document_known", [({"document": name}, known) for name, known in self._readable.items()]
-        )
-        self._versions.pop(project, None)
-        self._bodies = {
-            reference: body for reference, body in self._bodies.items() if reference.project != project
-        }
+        self.health.forget(project)
+        self._seen.pop(project, None)
+        self.credentials.forget(project)
 
-    def fetch(self, wanted: Iterable[tuple[Reference, int]]) -> None:
-        """Start to read credentials that will be needed. The later read raises any error."""
-        for reference, version in wanted:
-            if self._fitting(reference, version) is None and reference not in self._reading:
-                self._begin(reference, version)
-
-    async def body(self, reference: Reference, version: int) -> SecretBody:
-        """The Secret of a credential at ``version`` or newer. All callers share one read from Vault.
-
-        Raises:
-            RegcredError: the credential can't be read, or Vault answers with an older one.
-        """
-        body = self._fitting(reference, version)
-        if body is None:
-            body = await asyncio.shield(self._reading.get(reference) or self._begin(reference, version))
-        return body
-
-    def _fitting(self, reference: Reference, version: int) -> SecretBody | None:
-        body = self._bodies.get(reference)
-        if body is None or body.version == version:
-            return body
-        return body if body.version > version and not self._rewound(reference) else None
-
-    def _begin(self, reference: Reference, version: int) -> asyncio.Future[SecretBody]:
-        reading = asyncio.ensure_future(self._read_body(reference, version))
-        self._reading[reference] = reading
-
-        def done(finished: asyncio.Future[SecretBody]) -> None:
-            self._reading.pop(reference, None)
-            if not finished.cancelled():
-                finished.exception()  # a waiting caller gets the error; there may be none
-
-        reading.add_done_callback(done)
-        return reading
-
-    async def _read_body(self, reference: Reference, version: int) -> SecretBody:
-        try:
-            found = await self._vault(self._store.credential, reference)
-        except MissingError as error:
-            # Sync has no credentials to sign in with. The caller could mistake that for a deleted namespace.
-            raise TransientError(str(error)) from None
-        self._meter.count("vault_credential_reads_total", project=reference.project)
-        if found is None or (found.version < version and not self._rewound(reference)):
-            have = f"version {found.version}" if found else "none"
-            raise TransientError(
-                f"the index names version {version} of {reference}, but Vault gives {have}; it is tried again"
-            )
-        record = found.value
-        body = secret_body(
-            reference, record.dockerconfigjson, version=found.version, expires_at=record.expires_at
-        )
-        self._keep_body(body)
-        self.remember(reference, found.version)
-        return body
-
-    def _keep_body(self, body: SecretBody) -> None:
-        """Keep a body for the next write. When the limit is reached, the oldest bodies are dropped and read again later."""
-        self._bodies.pop(body.reference, None)
-        self._bodies[body.reference] = body
-        size = sum(len(kept.content) for kept in self._bodies.values())
-        while size > BODIES and len(self._bodies) > 1:
-            size -= len(self._bodies.pop(next(iter(self._bodies))).content)
-
-    def _registries(self, project: str, index: Index) -> Mapping[str, Registry]:
-        now = self._clock()
+    def _take_registries(self, project: str, index: Index) -> Mapping[str, Registry]:
+        """Take the entries of an index. Keep the known ones where the index is stale or can't be read."""
+        known = self.projects.get(project, UNREAD).registries
         found = {}
         for name, entry in index.registries.items():
             reference = Reference(project, name)
-            if self._is_stale(reference, entry, now) and (
-                old := self.projects.get(project, UNREAD).registries.get(name)
-            ):
-                found[name] = old
+            if not self.versions.note(reference, entry.version) and name in known:
+                found[name] = known[name]
             else:
-                found[name] = registry_of(entry, rewound=self._rewound(reference))
-        known = self.projects.get(project, UNREAD).registries
+                found[name] = registry_of(entry, rewound=self.versions.rewound(reference))
         self._asked |= {
             Reference(project, name)
             for name, registry in found.items()
@@ -260,45 +185,11 @@ class Sources:
         }
         return found | {name: known[name] for name in index.skipped if name in known}
 
-    def _is_stale(self, reference: Reference, entry: IndexEntry, now: datetime) -> bool:
-        if entry.version >= self._highest.get(reference, 0):
-            self._behind.pop(reference, None)
-            self._highest[reference] = entry.version
-            return False
-        return now - self._behind.setdefault(reference, now) < BEHIND_FOR
-
-    def _rewound(self, reference: Reference) -> bool:
-        since = self._behind.get(reference)
-        return since is not None and self._clock() - since >= BEHIND_FOR
-
-    def _awaits_catch_up(self, project: str) -> bool:
-        return any(reference.project == project for reference in self._behind)
-
-    def _keep(self, project: str, new: ProjectView) -> bool:
+    def _replace(self, project: str, new: ProjectView) -> bool:
+        """Keep what is known of a project now. Return whether it is new."""
         old = self.projects.get(project)
         self.projects[project] = new
         return old != new
-
-    def _settle(self, name: str) -> bool:
-        if self.problems.pop(name, None):
-            log(logging.INFO, "Vault can be read again", document=name)
-        self._measure(name, readable=True)
-        return False
-
-    def _trouble(self, name: str, problem: object) -> None:
-        if self.problems.get(name) != str(problem):
-            log(
-                logging.WARNING,
-                "what is in place is kept: a document in Vault is not known",
-                document=name,
-                problem=str(problem),
-            )
-        self.problems[name] = str(problem)
-        self._measure(name, readable=False)
-
-    def _measure(self, name: str, *, readable: bool) -> None:
-        self._readable[name] = readable
-        self._meter.set("vault_document_known", readable, document=name)
 
 
 def grants_of(record: ClusterGrants) -> Grants:

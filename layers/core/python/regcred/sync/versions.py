@@ -1,0 +1,47 @@
+"""Tells a stale read of Vault from a restored Vault: a lower version is stale at first, and valid if it stays. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from regcred.clock import Clock
+from regcred.reference import Reference
+
+BEHIND_FOR = timedelta(minutes=5)
+"""An index that is older than a known one is a stale read. If it stays older for this long, Vault was restored."""
+
+
+class Versions:
+    """Remembers the highest version of each credential.
+
+    Args:
+        clock: Tells the time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._highest: dict[Reference, int] = {}
+        self._behind: dict[Reference, datetime] = {}
+        """Since when Vault names a lower version."""
+
+    def remember(self, reference: Reference, version: int) -> None:
+        """Record that a version has existed, so that an older index is recognized as stale."""
+        self._highest[reference] = max(version, self._highest.get(reference, 0))
+
+    def note(self, reference: Reference, version: int) -> bool:
+        """Record the version that an index names. Return whether the index may be used: it is not a stale read."""
+        if version >= self._highest.get(reference, 0):
+            self._behind.pop(reference, None)
+            self._highest[reference] = version
+            return True
+        now = self._clock()
+        return now - self._behind.setdefault(reference, now) >= BEHIND_FOR
+
+    def rewound(self, reference: Reference) -> bool:
+        """Whether Vault was restored from an older state, so that a lower version is valid."""
+        since = self._behind.get(reference)
+        return since is not None and self._clock() - since >= BEHIND_FOR
+
+    def awaits(self, project: str) -> bool:
+        """Whether an index was behind at the last look, so that it must be read again."""
+        return any(reference.project == project for reference in self._behind)
