@@ -498,11 +498,11 @@ async def test_a_disruption_budget_puts_an_eviction_off(kube: Kube, server: Serv
         failure(429, "Cannot evict pod.", "TooManyRequests", causes=["DisruptionBudget"]),
         failure(404),
     ]
-    assert not await kube.evict("shop", "web-1")
-    assert not await kube.evict("shop", "web-1")
+    assert not await kube.evict("shop", "web-1", version="7")
+    assert not await kube.evict("shop", "web-1", version="7")
     server.answers = [failure(429, "Cannot evict pod as it would violate its budget.", "TooManyRequests")]
     with pytest.raises(TransientError):
-        await kube.evict("shop", "web-1")
+        await kube.evict("shop", "web-1", version="7")
 
 
 async def test_a_refusal_that_breaks_off_is_a_failure_of_the_watch(kube: Kube, server: Server) -> None:

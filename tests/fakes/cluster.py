@@ -231,8 +231,10 @@ class FakeCluster:
         if message not in self.messages:
             self.messages.append(message)
 
-    async def evict(self, namespace: str, pod: str) -> bool:
+    async def evict(self, namespace: str, pod: str, *, version: str) -> bool:
         self._meet("evict", namespace, pod)
+        if self._objects[("Pod", namespace, pod)]["metadata"]["resourceVersion"] != version:
+            return False
         self.evicted.append((namespace, pod))
         return True
 

@@ -68,13 +68,54 @@ def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], field: str
     assert field in refused(values)
 
 
-def test_an_older_cluster_is_told_which_mode_it_can_have():
-    assert "--set mode=serviceaccount" in refused({}, "--kube-version=1.35.0")
-    assert "mode=serviceaccount" in refused({"admissionPolicies.enabled": False})
-    older = {"mode": "serviceaccount", "admissionPolicies.enabled": False}
-    rendered = helm("template", "regcred", CHART, *settings(older), "--kube-version=1.30.0").stdout
-    assert "MutatingAdmissionPolicy" not in rendered
-    assert "ValidatingAdmissionPolicy" in rendered
+@pytest.mark.parametrize(
+    ("version", "mode", "mutating"),
+    [
+        ("1.30.0", "serviceaccount", set()),
+        ("1.35.9", "serviceaccount", set()),
+        ("1.36.0-gke.100", "admission", {"admissionregistration.k8s.io/v1"}),
+        ("1.40.0", "admission", {"admissionregistration.k8s.io/v1"}),
+    ],
+)
+def test_the_mode_auto_takes_what_the_version_serves(version: str, mode: str, mutating: set[str]):
+    """`helm template` knows every API version, so a beta counts only on a cluster that answers."""
+    rendered = helm("template", "regcred", CHART, *settings({}), f"--kube-version={version}").stdout
+    objects = [item for item in yaml.safe_load_all(rendered) if item]
+    policies = [item for item in objects if item["kind"] == "MutatingAdmissionPolicy"]
+    assert {item["apiVersion"] for item in policies} == mutating
+    assert one(objects, "ValidatingAdmissionPolicy", "regcred-warnings")
+    (container,) = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    env = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert SyncSettings.load(env).mode is Mode(mode)
+    assert (("serviceaccounts" in rights(objects)) and ("pods/eviction" in rights(objects))) == (not mutating)
+
+
+def test_the_mode_admission_says_what_it_needs():
+    assert "1.36 or newer" in refused({"mode": "admission"}, "--kube-version=1.35.0")
+    assert "mode=auto" in refused({"mode": "admission", "admissionPolicies.enabled": False})
+
+
+def test_openshift_chooses_the_user():
+    def context(*flags: str) -> dict[str, Any]:
+        rendered = helm("template", "regcred", CHART, *settings({}), *flags).stdout
+        objects = [item for item in yaml.safe_load_all(rendered) if item]
+        found: dict[str, Any] = one(objects, "Deployment")["spec"]["template"]["spec"]["securityContext"]
+        return found
+
+    assert context()["runAsUser"] == 65532
+    openshift = context("--api-versions=security.openshift.io/v1/SecurityContextConstraints")
+    assert openshift == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def test_a_sync_on_a_lost_node_starts_elsewhere_within_a_minute():
+    objects = render()
+    pod = one(objects, "Deployment")["spec"]["template"]["spec"]
+    effects = {entry["key"]: entry["tolerationSeconds"] for entry in pod["tolerations"]}
+    assert effects == {"node.kubernetes.io/not-ready": 15, "node.kubernetes.io/unreachable": 15}
+    assert one(objects, "PriorityClass")["metadata"]["name"] == pod["priorityClassName"]
+    other = render({"priorityClassName": "mine"})
+    assert "PriorityClass" not in {item["kind"] for item in other}
+    assert one(other, "Deployment")["spec"]["template"]["spec"]["priorityClassName"] == "mine"
 
 
 def test_serviceaccounts_are_touched_only_where_that_mode_can_be_chosen():
@@ -104,9 +145,11 @@ def test_the_sync_is_told_which_modes_a_namespace_can_choose(values: dict[str, A
     assert SyncSettings.load(env).options().rules.allowed == modes
 
 
-def test_eviction_is_opted_into():
+def test_pods_are_evicted_only_where_the_mode_serviceaccount_can_be_chosen():
     assert "pods/eviction" not in rights(render())
-    assert rights(render({"evictStuckPods": True}))["pods/eviction"] == ["create"]
+    assert rights(render({"mode": "serviceaccount"}))["pods/eviction"] == ["create"]
+    assert rights(render({"serviceAccountMode.allowed": True}))["pods/eviction"] == ["create"]
+    assert "pods/eviction" not in rights(render({"mode": "serviceaccount", "evictStuckPods": False}))
 
 
 def test_secrets_can_never_be_read_or_patched():
@@ -187,6 +230,7 @@ def test_no_environment_variable_holds_a_secret():
 def test_the_sync_understands_every_variable_and_value():
     values = {
         "mode": "none",
+        "serviceAccountMode.allowed": True,
         "vault.namespace": "team",
         "vault.caConfigMap": "ca",
         "workloadKinds": ["argoproj.io/v1alpha1/rollouts/Rollout"],

@@ -492,7 +492,7 @@ def test_eviction_is_opted_into(cluster: Cluster, sync: Caller, fresh: str):
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "stuck", "namespace": fresh}}
     path = f"/api/v1/namespaces/{fresh}/pods/stuck/eviction"
     assert sync.call("POST", path, body).status_code == 403
-    cluster.install({"evictStuckPods": True})
+    cluster.install({"serviceAccountMode.allowed": True})
     try:
         assert eventually(lambda: sync.call("POST", path, body).ok)
     finally:

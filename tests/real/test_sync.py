@@ -458,7 +458,7 @@ def test_a_kind_that_is_not_served_stops_nothing(world: World) -> None:
 
 
 def test_a_pod_that_is_stuck_for_want_of_the_name_is_evicted_where_that_is_wanted(world: World) -> None:
-    world.cluster.install({"serviceAccountMode.allowed": True, "evictStuckPods": True})
+    world.cluster.install({"serviceAccountMode.allowed": True})
     try:
         space = world.namespace(workload_too=False, labels={"regcred.dev/mode": "serviceaccount"})
         item = workload("ReplicaSet", space, template={"registry.regcred.dev/main": world.ref})

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
-from regcred.cluster.model import custom_kind
+from regcred.cluster.model import POD, StuckPod, custom_kind
+from regcred.cluster.pruning import prune
 from regcred.cluster.reduce import Reducer
 from regcred.reference import Reference
 
@@ -39,3 +44,41 @@ def test_an_annotation_of_a_custom_template_that_is_no_text_is_told() -> None:
     obj = {"metadata": {"name": "a", "uid": "u", "namespace": "shop"}, "spec": {"template": template}}
     [line] = Reducer([KIND]).item(KIND, obj).malformed
     assert line.startswith("annotation registry.regcred.dev/x: reference '5' is not of the form")
+
+
+WAITING = {"state": {"waiting": {"reason": "ImagePullBackOff"}}}
+
+
+def kept(*statuses: dict[str, Any], init: Sequence[dict[str, Any]] = ()) -> StuckPod | None:
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "1", "controller": True}
+    obj = {
+        "metadata": {"name": "web-1", "namespace": "shop", "uid": "u", "ownerReferences": [owner]},
+        "spec": {},
+        "status": {"containerStatuses": list(statuses), "initContainerStatuses": list(init)},
+    }
+    pruned = prune(POD, json.dumps(obj).encode())
+    item = Reducer([POD], stuck_pods=True).item(POD, pruned)
+    assert item == Reducer([POD], stuck_pods=True).item(POD, obj)
+    return item if isinstance(item, StuckPod) else None
+
+
+def test_a_pod_that_waits_for_its_image_is_stuck() -> None:
+    assert kept(WAITING)
+    assert kept(WAITING, {"state": {"waiting": {"reason": "ContainerCreating"}}})
+    assert kept({"state": {"waiting": {"reason": "PodInitializing"}}}, init=[WAITING])
+
+
+@pytest.mark.parametrize(
+    ("statuses", "init"),
+    [
+        ([WAITING, {"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}], []),
+        ([WAITING, {"state": {"terminated": {"exitCode": 0}}}], []),
+        ([WAITING | {"lastState": {"terminated": {"exitCode": 1}}}], []),
+        ([WAITING], [{"state": {"terminated": {"exitCode": 0}}}]),
+    ],
+)
+def test_a_pod_of_which_a_container_has_run_is_not_stuck(
+    statuses: list[dict[str, Any]], init: list[dict[str, Any]]
+) -> None:
+    """It is never evicted: its container may hold data, or have done something that must not be done twice."""
+    assert kept(*statuses, init=init) is None

@@ -225,5 +225,12 @@ async def test_an_event_about_a_namespace_can_be_written(cluster, space: str) ->
 
 
 async def test_a_pod_can_be_evicted(cluster, space: str) -> None:
-    await cluster.create(pod(space, "stuck"))
-    assert await cluster.evict(space, "stuck")
+    created = await cluster.create(pod(space, "stuck"))
+    assert await cluster.evict(space, "stuck", version=created["metadata"]["resourceVersion"])
+
+
+async def test_a_pod_that_has_changed_is_not_evicted(cluster, space: str) -> None:
+    created = await cluster.create(pod(space, "stuck"))
+    assert not await cluster.evict(
+        space, "stuck", version=str(int(created["metadata"]["resourceVersion"]) - 1)
+    )

@@ -39,14 +39,61 @@ app.kubernetes.io/part-of: regcred
 {{ include "regcred.consoleSelector" . }}
 {{- end -}}
 
+{{/* The API version of MutatingAdmissionPolicy that this cluster serves; empty if it serves none. Beta versions are off by
+     default, and `helm template` knows them all: `auto` believes only a cluster that answers. */}}
+{{- define "regcred.mutatingVersion" -}}
+{{- if semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version -}}
+admissionregistration.k8s.io/v1
+{{- else if and (semverCompare ">=1.34.0-0" .Capabilities.KubeVersion.Version) (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy") (or (eq .Values.mode "admission") (lookup "v1" "Namespace" "" "kube-system")) -}}
+admissionregistration.k8s.io/v1beta1
+{{- end -}}
+{{- end -}}
+
+{{/* The mode, where `auto` takes what the cluster serves. */}}
+{{- define "regcred.mode" -}}
+{{- if ne .Values.mode "auto" -}}
+{{- .Values.mode -}}
+{{- else if and .Values.admissionPolicies.enabled (include "regcred.mutatingVersion" .) -}}
+admission
+{{- else -}}
+serviceaccount
+{{- end -}}
+{{- end -}}
+
+{{/* Whether a namespace can be in mode admission. */}}
+{{- define "regcred.admissionMode" -}}
+{{- if and .Values.admissionPolicies.enabled (include "regcred.mutatingVersion" .) -}}true{{- end -}}
+{{- end -}}
+
 {{/* Whether a namespace can be in mode serviceaccount: only then may the sync touch ServiceAccounts. */}}
 {{- define "regcred.serviceAccountMode" -}}
-{{- if or (eq .Values.mode "serviceaccount") .Values.serviceAccountMode.allowed -}}true{{- end -}}
+{{- if or (eq (include "regcred.mode" .) "serviceaccount") .Values.serviceAccountMode.allowed -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether the sync evicts Pods that are stuck: only Pods of mode serviceaccount are. */}}
+{{- define "regcred.evicts" -}}
+{{- if and .Values.evictStuckPods (include "regcred.serviceAccountMode" .) -}}true{{- end -}}
+{{- end -}}
+
+{{/* The securityContext of a Pod. OpenShift chooses the user from the namespace's range. */}}
+{{- define "regcred.podSecurity" -}}
+{{- if kindIs "map" .Values.podSecurityContext -}}
+{{- toYaml .Values.podSecurityContext -}}
+{{- else -}}
+runAsNonRoot: true
+{{- if not (.Capabilities.APIVersions.Has "security.openshift.io/v1/SecurityContextConstraints") }}
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
 {{- end -}}
 
 {{/* The modes that a namespace can choose. */}}
 {{- define "regcred.allowedModes" -}}
-{{- if .Values.admissionPolicies.enabled }}admission,{{ end -}}
+{{- if include "regcred.admissionMode" . }}admission,{{ end -}}
 {{- if include "regcred.serviceAccountMode" . }}serviceaccount,{{ end -}}
 none
 {{- end -}}
@@ -72,7 +119,7 @@ none
 {{- define "regcred.admitted" -}}
 {{ include "regcred.notExcluded" . }}
 - key: regcred.dev/mode
-{{- if eq .Values.mode "admission" }}
+{{- if eq (include "regcred.mode" .) "admission" }}
   operator: NotIn
   values: [none, serviceaccount]
 {{- else }}
@@ -117,7 +164,7 @@ imagePullSecrets:
 hostNetwork: true
 dnsPolicy: ClusterFirstWithHostNet
 {{- end }}
-{{- with $.Values.priorityClassName }}
+{{- with $.Values.priorityClassName | default (ternary "regcred-sync" "" $.Values.priorityClass.create) }}
 priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $.Values.nodeSelector }}
@@ -133,12 +180,7 @@ affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
-  runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  fsGroup: 65532
-  seccompProfile:
-    type: RuntimeDefault
+  {{- include "regcred.podSecurity" $ | nindent 2 }}
 containers:
   - name: sync
     image: {{ include "regcred.image" $ | quote }}
@@ -197,7 +239,7 @@ volumes:
 - name: REGCRED_CLUSTER
   value: {{ .Values.cluster | quote }}
 - name: REGCRED_MODE
-  value: {{ .Values.mode }}
+  value: {{ include "regcred.mode" . }}
 - name: REGCRED_ALLOWED_MODES
   value: {{ include "regcred.allowedModes" . | quote }}
 - name: REGCRED_VAULT_ADDR
@@ -224,7 +266,7 @@ volumes:
 {{- end }}
 - name: REGCRED_EXCLUDED_NAMESPACES
   value: {{ append .Values.excludedNamespaces .Release.Namespace | uniq | sortAlpha | join "," | quote }}
-{{- if .Values.evictStuckPods }}
+{{- if include "regcred.evicts" . }}
 - name: REGCRED_EVICT_STUCK_PODS
   value: "true"
 {{- end }}

@@ -175,5 +175,9 @@ class Cluster(Protocol):
     async def tell(self, message: Message) -> None:
         """Write an Event, unless the same Event exists."""
 
-    async def evict(self, namespace: str, pod: str) -> bool:
-        """Evict a Pod. Return False if a disruption budget forbids it now, or the Pod is gone."""
+    async def evict(self, namespace: str, pod: str, *, version: str) -> bool:
+        """Evict a Pod that has not changed since a resourceVersion.
+
+        Returns:
+            False if it has changed, so that it may run by now, if it is gone, or if a disruption budget forbids it now.
+        """

@@ -244,16 +244,17 @@ class Kube:
         except ConflictError as error:  # a quota's count changed at the same time
             raise TransientError(str(error)) from None
 
-    async def evict(self, namespace: str, pod: str) -> bool:
+    async def evict(self, namespace: str, pod: str, *, version: str) -> bool:
         """See :meth:`Cluster.evict`."""
         body = {
             "apiVersion": "policy/v1",
             "kind": "Eviction",
             "metadata": {"name": pod, "namespace": namespace},
+            "deleteOptions": {"preconditions": {"resourceVersion": version}},
         }
         try:
             await self._session.call("POST", f"{POD.path(namespace, pod)}/eviction", body=orjson.dumps(body))
-        except MissingError:
+        except (MissingError, ConflictError):
             return False
         except TransientError as error:
             if error.answer and DISRUPTION_BUDGET in error.answer.causes:

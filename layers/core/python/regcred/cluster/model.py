@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from regcred.errors import MalformedError
@@ -149,7 +149,10 @@ class ServiceAccount:
 
 @dataclass(frozen=True, slots=True)
 class StuckPod:
-    """A Pod that a controller created and whose image can't be pulled. Kept only if stuck Pods are evicted."""
+    """A Pod that a controller created, whose image can't be pulled, and of which no container has run yet.
+
+    Kept only if stuck Pods are evicted.
+    """
 
     namespace: str
     name: str
@@ -157,6 +160,8 @@ class StuckPod:
     pull_secrets: frozenset[str]
     created: str = ""
     """Its creationTimestamp, RFC 3339 in UTC."""
+    version: str = field(default="", compare=False)
+    """Its resourceVersion. It changes with each try to pull, and that is no news."""
 
 
 @dataclass(frozen=True, slots=True)

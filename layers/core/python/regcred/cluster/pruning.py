@@ -52,10 +52,13 @@ class _WaitingState(msgspec.Struct, gc=False):
 
 class _ContainerState(msgspec.Struct, gc=False):
     waiting: _WaitingState | None = None
+    running: dict[str, msgspec.Raw] | None = None
+    terminated: dict[str, msgspec.Raw] | None = None
 
 
 class _Container(msgspec.Struct, gc=False):
     state: _ContainerState | None = None
+    lastState: _ContainerState | None = None  # noqa: N815 - the API's name
 
 
 class _RawList(msgspec.Struct):
@@ -192,13 +195,22 @@ def _owners(raw: bytes | msgspec.Raw) -> list[dict[str, Any]]:
     ][:1]
 
 
-def _stuck(raw: bytes | msgspec.Raw) -> list[dict[str, Any]]:
+def _containers(raw: bytes | msgspec.Raw) -> list[dict[str, Any]]:
+    """One entry for each reason to wait for an image, and one if any container runs or has run."""
+    containers = _decoded(_CONTAINERS, raw) or ()
     reasons = {
         container.state.waiting.reason
-        for container in _decoded(_CONTAINERS, raw) or ()
+        for container in containers
         if container.state and container.state.waiting
     }
-    return [{"state": {"waiting": {"reason": reason}}} for reason in sorted(reasons & STUCK)]
+    waiting = [{"state": {"waiting": {"reason": reason}}} for reason in sorted(reasons & STUCK)]
+    ran: list[dict[str, Any]] = [{"state": {"running": {}}}] if any(map(_has_run, containers)) else []
+    return [*waiting, *ran]
+
+
+def _has_run(container: _Container) -> bool:
+    states = (container.state, container.lastState)
+    return any(state and (state.running is not None or state.terminated is not None) for state in states)
 
 
 _METADATA: Mapping[str, Any] = {
@@ -214,5 +226,5 @@ _METADATA: Mapping[str, Any] = {
 }
 _ACCOUNT: Mapping[str, Any] = {"serviceAccountName": _text, "serviceAccount": _text}
 _POD_SPEC: Mapping[str, Any] = {**_ACCOUNT, "imagePullSecrets": _pull_secrets}
-_POD_STATUS: Mapping[str, Any] = {"containerStatuses": _stuck, "initContainerStatuses": _stuck}
+_POD_STATUS: Mapping[str, Any] = {"containerStatuses": _containers, "initContainerStatuses": _containers}
 _TEMPLATE: Mapping[str, Any] = {"metadata": {"annotations": _annotations}, "spec": _ACCOUNT}

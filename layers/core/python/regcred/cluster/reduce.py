@@ -140,14 +140,14 @@ def live_pod(obj: Json) -> LivePod:
     spec = obj.get("spec") or {}
     status = obj.get("status") or {}
     containers = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
-    waiting = {
-        ((container.get("state") or {}).get("waiting") or {}).get("reason") for container in containers
-    }
+    states = [container.get(part) or {} for container in containers for part in ("state", "lastState")]
+    waiting = {(state.get("waiting") or {}).get("reason") for state in states}
+    has_run = any("running" in state or "terminated" in state for state in states)
     return LivePod(
         name=obj["metadata"]["name"],
         pull_secrets=frozenset(pull_secrets(spec)),
         service_account=_service_account_name(spec),
-        stuck=bool(waiting & STUCK),
+        stuck=bool(waiting & STUCK) and not has_run,
         controlled=any(owner.get("controller") for owner in obj["metadata"].get("ownerReferences") or ()),
     )
 
@@ -163,6 +163,7 @@ def stuck_pod(obj: Json) -> StuckPod | None:
         pod.service_account,
         pod.pull_secrets,
         obj["metadata"].get("creationTimestamp") or "",
+        obj["metadata"].get("resourceVersion") or "",
     )
 
 

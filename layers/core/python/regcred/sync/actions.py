@@ -140,6 +140,8 @@ class EvictPod:
     pod: str
     account: str
     """Its ServiceAccount."""
+    version: str
+    """The resourceVersion at which it was stuck."""
     rank: ClassVar[int] = 3
     verb: ClassVar[str] = "evict"
     delays_removal: ClassVar[bool] = True

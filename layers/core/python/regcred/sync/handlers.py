@@ -187,8 +187,8 @@ class PodEvictor:
     touch: Touch
 
     async def do(self, action: EvictPod) -> None:
-        """Evict the Pod. If a disruption budget forbids it, it is tried again later."""
-        evicted = await self.cluster.evict(action.namespace, action.pod)
+        """Evict the Pod. If a disruption budget forbids it or the Pod has changed, it is looked at again later."""
+        evicted = await self.cluster.evict(action.namespace, action.pod, version=action.version)
         self.retries.put_off(action.key, LOOK_AGAIN)
         self.report.evicted += evicted
         self.meter.count("pods_evicted_total", outcome="evicted" if evicted else "put-off")

@@ -77,7 +77,7 @@ class AccountPlan:
             lacks = pod.service_account == account and names - pod.pull_secrets
             is_older = not until or pod.created <= until
             if lacks and is_older and (self.namespace.name, pod.name) not in self.view.busy:
-                yield EvictPod(self.namespace.name, pod.name, account)
+                yield EvictPod(self.namespace.name, pod.name, account, pod.version)
 
     def _account(self, workload: Workload) -> str:
         """The ServiceAccount of a workload's Pods; empty if unknown."""
