@@ -1,0 +1,50 @@
+"""What a plan is made from: what the files declare, what there is, and the problems that are found. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from regcred.declare.kinds import DeclaredKind, Item, ObjectKey
+from regcred.declare.live import Live
+from regcred.declare.steps import Problem, Terms
+from regcred.vault.records.declared import ProjectPolicy
+
+
+class Comparison:
+    """Holds both sides, and collects what stands in the way.
+
+    Args:
+        wanted: What the files declare.
+        live: What there is.
+        terms: How to compare.
+    """
+
+    def __init__(self, wanted: Mapping[ObjectKey, Item], live: Live, terms: Terms) -> None:
+        self.wanted = wanted
+        self.live = live
+        self.terms = terms
+        self.problems: list[Problem] = []
+        self.notes: list[str] = []
+
+    def problem(self, item: Item, text: str) -> None:
+        """Record that an item can't be as declared."""
+        self.problems.append(Problem(item.where, f"{item.key}: {text}"))
+
+    def owned(self, item: Item, owner: str, *, differs: bool) -> tuple[str, bool] | None:
+        """The owner to record, and whether it is another than before; None, and a problem, if another one is in the way."""
+        mine = self.terms.owner
+        if owner and owner != mine and not self.terms.take_over and (mine or differs):
+            self.problem(
+                item,
+                f"belongs to {owner!r}; change it there, give --owner {owner}, or take it over by --take-over",
+            )
+            return None
+        kept = mine or owner
+        return kept, kept != owner
+
+    def policy(self, project: str) -> ProjectPolicy | None:
+        """What a project may use, as declared or else as it is; None if neither is known."""
+        declared = self.wanted.get(ObjectKey(DeclaredKind.PROJECT, "", project))
+        found = self.live.projects.get(project)
+        policy = declared.value if declared else found.value if found else None
+        return policy if isinstance(policy, ProjectPolicy) else None

@@ -1,0 +1,64 @@
+"""The steps that remove what is declared no longer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from regcred.declare.comparison import Comparison
+from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
+from regcred.declare.live import Found, FoundRegistry
+from regcred.declare.operator_plan import removed_clusters
+from regcred.declare.steps import Phase, Problem, Step, StepKind
+from regcred.vault.records.declared import ProjectPolicy
+
+
+def removals(comparison: Comparison) -> Iterator[Step]:
+    """Remove what this owner declared before and does not declare now."""
+    owner = comparison.terms.owner
+    yield from removed_clusters(comparison.wanted, comparison.live.platform, owner)
+    gone = set()
+    for reference, registry in comparison.live.registries.items():
+        key = ObjectKey(DeclaredKind.REGISTRY, reference.project, reference.registry)
+        if key not in comparison.wanted and registry.owner == owner:
+            gone.add(reference)
+            yield _removal(Phase.REGISTRIES_REMOVE, key, registry)
+    for cluster, grants in comparison.live.clusters.items():
+        for project, grant_owner in grants.owners.items():
+            key = ObjectKey(DeclaredKind.GRANT, cluster, project)
+            if key not in comparison.wanted and grant_owner == owner and grants.value:
+                namespaces = sorted(set(grants.value.grants[project]))
+                text = tuple(f"-{name}" for name in namespaces)
+                seen = Grant(namespaces=namespaces, globs=grants.value.globs) if namespaces else None
+                step = Step(Phase.GRANTS_NARROW, StepKind.REMOVE, key, seen=seen, changes=text)
+                yield replace(step, removals=max(1, len(namespaces)))
+    # Who may not list projects may read the bounds of some, and is not the one to remove them.
+    for name, project_found in comparison.live.projects.items() if comparison.live.all_projects else ():
+        key = ObjectKey(DeclaredKind.PROJECT, "", name)
+        if key not in comparison.wanted and project_found.owner == owner:
+            left = _left(comparison, name, gone.__contains__)
+            if left:
+                comparison.problems.append(
+                    Problem("", f"{key}: can't be removed while it has registries: {', '.join(left[:5])}")
+                )
+            yield _removal(Phase.PROJECTS_REMOVE, key, project_found)
+
+
+def _left(comparison: Comparison, project: str, gone: Callable[[object], bool]) -> list[str]:
+    """The registries that a project would still have."""
+    found = [
+        str(reference)
+        for reference in comparison.live.registries
+        if reference.project == project and not gone(reference)
+    ]
+    return sorted({*found, *_declared(comparison.wanted, project)})
+
+
+def _declared(wanted: Iterable[ObjectKey], project: str) -> Iterator[str]:
+    return (
+        str(key.reference) for key in wanted if key.kind is DeclaredKind.REGISTRY and key.scope == project
+    )
+
+
+def _removal(phase: Phase, key: ObjectKey, found: Found[ProjectPolicy] | FoundRegistry) -> Step:
+    return Step(phase, StepKind.REMOVE, key, None, found.version, found.value, removals=1)
