@@ -839,7 +839,7 @@ class TestUnverified:
 
     def test_verify_of_it_fails_with_the_reason(self, payments):
         payments.answer(ECR, version=12, verified="unknown", unverified=self.REASON)
-        payments("registry verify payments/ecr-prod", code=1)
+        payments("verify payments/ecr-prod", code=1)
         assert f"version 12 is unverified: {self.REASON}" in payments.last
 
     def test_adding_a_registry_that_could_not_be_tried_fails(self, payments, tmp_path):
@@ -942,7 +942,7 @@ class TestRegistry:
         ]
 
     def test_verify_asks_for_it(self, payments):
-        payments("registry verify payments/ecr-prod --no-wait")
+        payments("verify payments/ecr-prod --no-wait")
         assert payments.store.request(ECR).value.action is Action.VERIFY
 
     def test_remove_takes_definition_and_secret_away(self, payments):

@@ -164,7 +164,7 @@ def test_a_dry_run_is_a_document_also_when_something_failed(desk: Desk) -> None:
     desk("sync --cluster c1 -o json", code=2)
 
 
-@pytest.mark.parametrize("line", ["rotate payments/main", "registry verify payments/main"])
+@pytest.mark.parametrize("line", ["rotate payments/main", "verify payments/main"])
 def test_an_outcome_is_a_document(desk: Desk, line: str) -> None:
     found = desk.json(line)
     assert found["registry"] == "payments/main"

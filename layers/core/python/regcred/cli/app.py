@@ -29,11 +29,12 @@ class App(Root):
 
     sections: Mapping[str, Mapping[str, Lazy]] = {
         "Registries": {
-            "registry": Lazy(
-                "regcred.cli.registry", "registry", "Add, list, show, verify and remove registries."
+            "registry": Lazy("regcred.cli.registry", "registry", "Add, list, show and remove registries."),
+            "rotate": Lazy("regcred.cli.rotate", "rotate", "Fetch new credentials now."),
+            "verify": Lazy(
+                "regcred.cli.rotate", "verify", "Try credentials against the registries themselves."
             ),
-            "rotate": Lazy("regcred.cli.rotate", "rotate", "Fetch a new credential for a registry now."),
-            "revoke": Lazy("regcred.cli.rotate", "revoke", "End a credential at once, everywhere."),
+            "revoke": Lazy("regcred.cli.rotate", "revoke", "End credentials at once, everywhere."),
             "annotation": Lazy(
                 "regcred.cli.annotation", "annotation", "Print the annotation to paste into a workload."
             ),

@@ -166,7 +166,7 @@ def report(
     """
     if as_json:
         print_json(as_document(asked, entry))
-    entry = _checked(asked, entry)
+    entry = checked(asked, entry)
     if asked.request.action is Action.REVOKE:
         also = f" ({entry.error})" if entry.error else ""
         say(f"{asked.reference}: revoked; clusters remove its Secrets at their next run{also}")
@@ -177,7 +177,7 @@ def report(
         say(f"{asked.reference}: warning: {entry.warning}")
 
 
-def _checked(asked: SentRequest, entry: IndexEntry | None) -> IndexEntry:
+def checked(asked: SentRequest, entry: IndexEntry | None) -> IndexEntry:
     """The outcome if it is the requested one. Otherwise an error says what it is."""
     reference = asked.reference
     if entry is None:

@@ -36,6 +36,26 @@ class ReferenceType(click.ParamType[Reference]):
             self.fail(str(error), param, ctx)
 
 
+class TargetType(click.ParamType[Reference | str]):
+    """A registry ``<project>/<registry>``, or all registries of a ``<project>``."""
+
+    name = "P/R|P"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete it with names from Vault."""
+        return REFERENCE.shell_complete(ctx, param, incomplete)
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Reference | str:
+        """Parse a reference or the name of a project, or report its error."""
+        if isinstance(value, Reference) or "/" in str(value):
+            return REFERENCE.convert(value, param, ctx)
+        return PROJECT.convert(value, param, ctx)
+
+
 class LabelType(click.ParamType[str]):
     """The name of a project or a cluster: a DNS label."""
 
@@ -78,6 +98,7 @@ class WorkloadKindType(click.ParamType[Kind]):
 
 
 REFERENCE = ReferenceType()
+TARGET = TargetType()
 PROJECT = LabelType("project", completion.projects)
 CLUSTER = LabelType("cluster", completion.clusters)
 NAMESPACE = LabelType("namespace")

@@ -1,21 +1,30 @@
-"""``regcred rotate`` and ``regcred revoke``: request a new credential, or the end of one."""
+"""``regcred rotate``, ``verify`` and ``revoke``: request new credentials, a check of them, or their end."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import click
 
-from regcred.cli import asking, lookup
+from regcred.cli import asking, bulk, lookup
+from regcred.cli.bulk import Selection
+from regcred.cli.failures import BadInputError
 from regcred.cli.output import output_option, print_json, say
-from regcred.cli.parameters import REFERENCE
+from regcred.cli.parameters import TARGET
 from regcred.cli.prompts import confirm
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import ConflictError
 from regcred.reference import Reference
 from regcred.vault.records.declared import Action
 from regcred.wording import plural
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+NAMED_MAX = 20
+"""The maximum number of registries that a question lists."""
 
 wait_option = click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait for the outcome, or return at once."
@@ -26,32 +35,93 @@ timeout_option = click.option(
     default=int(asking.PATIENCE.total_seconds()),
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait.",
+    help="How long to wait; for several registries, how long while nothing is handled.",
 )
 
 
-@click.command()
-@click.argument("reference", metavar="P/R", type=REFERENCE)
+def selection_options(command: F) -> F:
+    """Add the arguments and options that select registries."""
+    options = [
+        click.argument("targets", metavar="[P/R|P]...", type=TARGET, nargs=-1),
+        click.option("--all", "everything", is_flag=True, help="All registries that you may see."),
+        click.option(
+            "--provider",
+            metavar="NAME",
+            default="",
+            help="Only registries of this provider, of all projects or of those named.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Fetch new credentials now.")
+@selection_options
 @wait_option
 @timeout_option
 @click.option("--local", is_flag=True, help="Do the work in this process instead of asking for it.")
 @output_option
 @pass_session
 def rotate(
-    session: CliSession, reference: Reference, wait: bool, timeout: int, local: bool, as_json: bool
+    session: CliSession,
+    targets: Sequence[Reference | str],
+    everything: bool,
+    provider: str,
+    wait: bool,
+    timeout: int,
+    local: bool,
+    as_json: bool,
 ) -> None:
-    """Fetch a new credential for a registry now.
+    """Fetch new credentials now: for registries, for all of a project, or for all of a provider.
 
     It asks by a write to Vault with your own token; the rotate function does the work, and the outcome is shown here. The old
     credential stays in force until the new one is verified.
 
-    With --local this process does the work: with your own AWS credentials, and a Vault token that may do what the rotate
-    function may (policy regcred-rotate). It is for trying things out, and for the day when the function can't run.
+    With --local this process does the work, for one registry: with your own AWS credentials, and a Vault token that may do what the
+    rotate function may (policy regcred-rotate). It is for trying things out, and for the day when the function can't run.
+
+    \b
+    Examples:
+      regcred rotate payments/ecr-prod
+      regcred rotate payments search/nexus
+      regcred rotate --provider dockerhub
     """
-    if local:
-        _here(session, reference, as_json=as_json)
-    else:
-        ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout, as_json=as_json)
+    selection = Selection(targets, everything, provider)
+    selection.check("rotate")
+    if local and selection.single is None:
+        raise BadInputError("--local works for one registry at a time: regcred rotate P/R --local")
+    if local and selection.single:
+        _here(session, selection.single, as_json=as_json)
+        return
+    _ask_selected(session, selection, Action.ROTATE, wait=wait, timeout=timeout, as_json=as_json)
+
+
+@click.command(short_help="Try credentials against the registries themselves.")
+@selection_options
+@wait_option
+@timeout_option
+@output_option
+@pass_session
+def verify(
+    session: CliSession,
+    targets: Sequence[Reference | str],
+    everything: bool,
+    provider: str,
+    wait: bool,
+    timeout: int,
+    as_json: bool,
+) -> None:
+    """Try the credentials that are in force against the registries: they must pull, and must not push.
+
+    \b
+    Examples:
+      regcred verify payments/ecr-prod
+      regcred verify --all -o json
+    """
+    selection = Selection(targets, everything, provider)
+    selection.check("verify")
+    _ask_selected(session, selection, Action.VERIFY, wait=wait, timeout=timeout, as_json=as_json)
 
 
 def _here(session: CliSession, reference: Reference, *, as_json: bool) -> None:
@@ -72,27 +142,68 @@ def _here(session: CliSession, reference: Reference, *, as_json: bool) -> None:
     asking.report(session, asked, index.registries.get(reference.registry), as_json=as_json)
 
 
-@click.command()
-@click.argument("reference", metavar="P/R", type=REFERENCE)
+@click.command(short_help="End credentials at once, everywhere.")
+@selection_options
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @wait_option
 @timeout_option
 @output_option
 @pass_session
 def revoke(
-    session: CliSession, reference: Reference, yes: bool, wait: bool, timeout: int, as_json: bool
+    session: CliSession,
+    targets: Sequence[Reference | str],
+    everything: bool,
+    provider: str,
+    yes: bool,
+    wait: bool,
+    timeout: int,
+    as_json: bool,
 ) -> None:
-    """End a credential at once, everywhere.
+    """End credentials at once, everywhere.
 
-    This is for a leak. The vendor is asked to revoke it where it can (ECR and Google can't: there the credential dies when it expires), it is
-    destroyed in Vault, and every cluster removes its Secrets. Nothing new is fetched until 'regcred rotate P/R'.
+    This is for a leak. The vendor is asked to revoke them where it can (ECR and Google can't: there a credential dies when it expires), they
+    are destroyed in Vault, and every cluster removes its Secrets. Nothing new is fetched until 'regcred rotate'.
+
+    \b
+    Examples:
+      regcred revoke payments/ecr-prod
+      regcred revoke payments --yes
     """
-    lookup.check_exists(session.store, reference)
+    selection = Selection(targets, everything, provider)
+    selection.check("revoke")
+    found = bulk.select(session, selection, "revoke")
     if not yes:
-        confirm(
-            f"Revoke {reference}? Pods that pull with it{_where(session, reference)} can't pull any more."
-        )
-    ask(session, reference, Action.REVOKE, wait=wait, timeout=timeout, as_json=as_json)
+        _confirm(session, found)
+    _ask_selected(session, selection, Action.REVOKE, found, wait=wait, timeout=timeout, as_json=as_json)
+
+
+def _confirm(session: CliSession, references: Sequence[Reference]) -> None:
+    if len(references) == 1:
+        one = references[0]
+        confirm(f"Revoke {one}? Pods that pull with it{_where(session, one)} can't pull any more.")
+        return
+    for reference in references[:NAMED_MAX]:
+        say(f"{reference}{_where(session, reference)}")
+    if len(references) > NAMED_MAX:
+        say(f"... and {len(references) - NAMED_MAX} more")
+    confirm(f"Revoke these {len(references)} registries? Pods that pull with them can't pull any more.")
+
+
+def _ask_selected(
+    session: CliSession,
+    selection: Selection,
+    action: Action,
+    found: Sequence[Reference] | None = None,
+    *,
+    wait: bool,
+    timeout: int,
+    as_json: bool,
+) -> None:
+    if selection.single:
+        ask(session, selection.single, action, wait=wait, timeout=timeout, as_json=as_json)
+        return
+    references = found or bulk.select(session, selection, action)
+    bulk.run(session, references, action, wait=wait, timeout=timeout, as_json=as_json)
 
 
 def ask(

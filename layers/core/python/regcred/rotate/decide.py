@@ -154,7 +154,7 @@ class Judgement:
     warning: str = ""
 
 
-UNTRIED = Judgement(Verified.UNKNOWN, "it was not tried; 'regcred registry verify' tries it")
+UNTRIED = Judgement(Verified.UNKNOWN, "it was not tried; 'regcred verify' tries it")
 """Of a credential that a run wrote and could not tell of."""
 
 

@@ -127,7 +127,7 @@ def unnamed(reference: Reference, subject: Subject) -> str:
 def _after_failure(image: Image, reference: Reference, subject: Subject) -> str:
     check = (
         "if the registry refuses this image to this credential, check that the repository is within its scope (a project admin:"
-        f" regcred registry verify {reference}); else check the image's name and tag"
+        f" regcred verify {reference}); else check the image's name and tag"
     )
     match image.reason:
         case "ImagePullBackOff":

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from regcred.cli.groups import CommandGroup
-from regcred.cli.registry import add, remove, show, template, trust, verify
+from regcred.cli.registry import add, remove, show, template, trust
 
 
 @click.group(cls=CommandGroup)
 def registry() -> None:
-    """Add, list, show, verify and remove registries.
+    """Add, list, show and remove registries.
 
     A registry belongs to a project and is named PROJECT/REGISTRY, as in payments/ecr-prod.
     """
@@ -23,7 +23,6 @@ for command in (
     template.template,
     show.list_,
     show.show,
-    verify.verify,
     remove.remove,
 ):
     registry.add_command(command)

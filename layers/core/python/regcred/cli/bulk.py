@@ -1,0 +1,360 @@
+"""Requests for many registries at once: several references, projects, all, or those of a provider."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from regcred.cli import asking, lookup
+from regcred.cli.failures import BadInputError, Failed
+from regcred.cli.output import print_json, say, write
+from regcred.cli.session import CliSession
+from regcred.errors import ConflictError, MissingError, RegcredError, TransientError
+from regcred.reference import Reference
+from regcred.vault.records.declared import Action, Request
+from regcred.vault.records.index import IndexEntry, State
+from regcred.wording import plural
+
+WORKERS = 8
+"""Requests to Vault at a time."""
+
+WINDOW = 3000
+"""Open requests of one project at a time: as many as dispatch sends for one project in one sweep."""
+
+EVERY = 2.0
+"""Seconds between two looks at the indexes."""
+
+LIST_EVERY = 5
+"""The open requests themselves are listed once in so many looks, or when the index has changed."""
+
+TOLD_MAX = 50
+"""The maximum number of failures that are listed one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which registries a command is for."""
+
+    targets: Sequence[Reference | str]
+    """References, and names of projects."""
+    everything: bool = False
+    provider: str = ""
+
+    @property
+    def single(self) -> Reference | None:
+        """The one reference, if only that is named."""
+        only = self.targets[0] if len(self.targets) == 1 else None
+        return only if isinstance(only, Reference) and not self.provider and not self.everything else None
+
+    def check(self, command: str) -> None:
+        """Refuse a selection that is empty or that contradicts itself."""
+        if self.everything and self.targets:
+            raise BadInputError("--all is for all registries; leave out the names, or leave out --all")
+        if not (self.targets or self.everything or self.provider):
+            raise BadInputError(
+                f"name a registry or a project: regcred {command} P/R, regcred {command} P; or use --all"
+            )
+
+
+def select(session: CliSession, selection: Selection, command: str) -> list[Reference]:
+    """The registries of a selection, sorted.
+
+    Raises:
+        MissingError: a named reference or project has no registry, or the provider has none.
+        RefusedError: the token may not list what it must.
+    """
+    store = session.store
+    named = [target for target in selection.targets if isinstance(target, Reference)]
+    for reference in named:
+        lookup.check_exists(store, reference)
+    found = set(named)
+    projects = [target for target in selection.targets if isinstance(target, str)]
+    if not selection.targets:
+        projects = lookup.projects(store, [], f"regcred {command}")
+    for project in projects:
+        inside = lookup.registries(store, project)
+        if not inside and selection.targets:
+            raise MissingError(
+                f"project {project} has no registries; 'regcred registry list' shows those there are"
+            )
+        found |= set(inside)
+    if selection.provider:
+        found = _of_provider(session, found, selection.provider)
+        if not found:
+            raise MissingError(f"none of these registries has the provider {selection.provider}")
+    return sorted(found)
+
+
+def _of_provider(session: CliSession, references: Iterable[Reference], provider: str) -> set[Reference]:
+    def matches(reference: Reference) -> bool:
+        read = partial(session.store.definition, reference)
+        found = lookup.readable(read, f"registry {reference}")
+        return found is not None and found.value.provider == provider
+
+    wanted = sorted(references)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return {reference for reference, yes in zip(wanted, pool.map(matches, wanted), strict=True) if yes}
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What became of the requests."""
+
+    entries: dict[Reference, IndexEntry | None] = field(default_factory=dict)
+    """The index entry after the request was handled."""
+    errors: dict[Reference, RegcredError | Failed] = field(default_factory=dict)
+    requests: dict[Reference, asking.SentRequest] = field(default_factory=dict)
+    waiting: set[Reference] = field(default_factory=set)
+    """Requests that were not handled in time. They stay."""
+
+
+@dataclass(slots=True)
+class _Project:
+    """The work of one project."""
+
+    name: str
+    pending: list[Reference]
+    open: dict[Reference, asking.SentRequest] = field(default_factory=dict)
+    gone: set[Reference] = field(default_factory=set)
+    """Requests that were gone at the last look, while the outcome was not there yet."""
+    version: int = -1
+    looks: int = 0
+
+
+class BulkRun:
+    """Sends the requests of one action, and follows them.
+
+    Args:
+        session: Vault and the clock.
+        references: The registries.
+        action: What is asked for.
+    """
+
+    def __init__(self, session: CliSession, references: Sequence[Reference], action: Action) -> None:
+        self._session = session
+        self._action = action
+        self._count = len(references)
+        self.outcomes = Outcomes()
+        names = sorted({reference.project for reference in references})
+        self._projects = [
+            _Project(name, [reference for reference in references if reference.project == name])
+            for name in names
+        ]
+
+    def send(self) -> None:
+        """Send what fits into each project's window, and notify dispatch."""
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for project in self._projects:
+                room = WINDOW - len(project.open)
+                batch, project.pending = project.pending[:room], project.pending[room:]
+                if not batch:
+                    continue
+                before = lookup.index(self._session.store, project.name).registries
+                for sent in pool.map(
+                    lambda one, known=before: self._ask(one, known.get(one.registry)), batch
+                ):
+                    if sent:
+                        project.open[sent.reference] = sent
+                        self.outcomes.requests[sent.reference] = sent
+                if project.open:
+                    self._session.nudge(project.name)
+
+    def send_all(self) -> None:
+        """Send all requests without waiting for any."""
+        while any(project.pending for project in self._projects):
+            self.send()
+            for project in self._projects:
+                project.open = {}
+
+    def follow(self, patience: timedelta) -> None:
+        """Send and wait until all are handled, or until nothing was handled for as long as ``patience``."""
+        last = self._session.now()
+        with _progress(self._count, self._action) as tell:
+            self.send()
+            while any(project.open for project in self._projects):
+                before = self._handled()
+                with ThreadPoolExecutor(WORKERS) as pool:
+                    list(pool.map(self._look, [project for project in self._projects if project.open]))
+                self.send()
+                now = self._session.now()
+                if self._handled() > before:
+                    last = now
+                elif now - last > patience:
+                    break
+                tell(now, self._handled(), len(self.outcomes.errors))
+                self._session.sleep(EVERY)
+        self.outcomes.waiting = {
+            reference for project in self._projects for reference in (*project.open, *project.pending)
+        }
+
+    def _ask(self, reference: Reference, before: IndexEntry | None) -> asking.SentRequest | None:
+        request = Request(action=self._action, asked_at=self._session.now())
+        try:
+            self._session.store.ask(reference, request)
+        except RegcredError as error:
+            self.outcomes.errors[reference] = error
+            return None
+        return asking.SentRequest(reference, request, before)
+
+    def _handled(self) -> int:
+        return len(self.outcomes.entries) + len(self.outcomes.errors)
+
+    def _look(self, project: _Project) -> None:
+        """Read the index if it has changed, and settle the requests that are gone."""
+        project.looks += 1
+        try:
+            version = self._session.store.index_version(project.name)
+            if version == project.version and project.looks % LIST_EVERY:
+                return
+            project.version = version
+            asked, revoked = self._session.store.asked(project.name)
+            index = lookup.index(self._session.store, project.name).registries
+        except (TransientError, ConflictError):
+            return
+        left = set(revoked if self._action is Action.REVOKE else asked)
+        for reference, sent in list(project.open.items()):
+            entry = index.get(reference.registry)
+            ended = self._action is Action.REVOKE and entry is not None and entry.state is State.REVOKED
+            if reference.registry in left and not (ended and entry != sent.before):
+                continue
+            if entry is not None and (entry != sent.before or reference in project.gone):
+                del project.open[reference]
+                self._settle(sent, entry)
+            elif reference in project.gone:
+                project.open.pop(reference)
+                project.pending.append(reference)  # another request ended at the same moment: ask again
+                project.gone.discard(reference)
+            else:
+                project.gone.add(reference)
+                project.version = -1
+
+    def _settle(self, sent: asking.SentRequest, entry: IndexEntry) -> None:
+        self.outcomes.entries[sent.reference] = entry
+        try:
+            asking.checked(sent, entry)
+        except (RegcredError, Failed) as error:
+            self.outcomes.errors[sent.reference] = error
+            del self.outcomes.entries[sent.reference]
+
+
+def run(
+    session: CliSession,
+    references: Sequence[Reference],
+    action: Action,
+    *,
+    wait: bool,
+    timeout: int,
+    as_json: bool,
+) -> None:
+    """Ask for many registries, and report.
+
+    Raises:
+        Failed: some requests failed.
+        TransientError: all others were handled, but some not in time.
+    """
+    work = BulkRun(session, references, action)
+    if wait:
+        work.follow(timedelta(seconds=timeout))
+    else:
+        work.send_all()
+    report(references, action, work.outcomes, waited=wait, as_json=as_json)
+
+
+def report(
+    references: Sequence[Reference], action: Action, outcomes: Outcomes, *, waited: bool, as_json: bool
+) -> None:
+    """Print the summary of a bulk request; see :func:`run`."""
+    failed = sorted(outcomes.errors)
+    if as_json:
+        print_json(_document(references, action, outcomes, waited=waited))
+    else:
+        for reference in failed[:TOLD_MAX]:
+            write(_line(reference, outcomes.errors[reference]))
+        if len(failed) > TOLD_MAX:
+            write(f"... and {len(failed) - TOLD_MAX} more; -o json lists all")
+    if not waited:
+        text = f"asked to {action} {plural(len(references) - len(failed), 'registry')}"
+        if failed:
+            raise Failed(f"{text}; {len(failed)} could not be asked for")
+        say(f"{text}; 'regcred status' shows the outcomes")
+        return
+    parts = [f"{len(outcomes.entries)} of {plural(len(references), 'registry')} {_PAST[action]}"]
+    if failed:
+        parts.append(f"{len(failed)} failed")
+    if outcomes.waiting:
+        parts.append(f"{len(outcomes.waiting)} not handled in time (the requests stay)")
+    text = ", ".join(parts)
+    if failed:
+        raise Failed(text)
+    if outcomes.waiting:
+        raise TransientError(
+            f"{text}; see 'regcred status'. If it stays so, the dispatch function does not run"
+        )
+    say(text)
+
+
+_PAST = {Action.ROTATE: "rotated", Action.VERIFY: "verified", Action.REVOKE: "revoked"}
+
+
+def _line(reference: Reference, error: Exception) -> str:
+    text = error.message if isinstance(error, Failed) else str(error)
+    return text if text.startswith(str(reference)) else f"{reference}: {text}"
+
+
+def _document(
+    references: Sequence[Reference], action: Action, outcomes: Outcomes, *, waited: bool
+) -> dict[str, Any]:
+    counts = Counter(
+        {
+            "asked": len(references),
+            "done": len(outcomes.entries),
+            "failed": len(outcomes.errors),
+            "waiting": len(outcomes.waiting) if waited else len(references) - len(outcomes.errors),
+        }
+    )
+    return {
+        "asked": action,
+        "summary": dict(counts),
+        "registries": [_one(reference, outcomes) for reference in references],
+    }
+
+
+def _one(reference: Reference, outcomes: Outcomes) -> dict[str, Any]:
+    sent = outcomes.requests.get(reference)
+    error = outcomes.errors.get(reference)
+    told = {"error": _line(reference, error)} if error else {}
+    if sent is None:
+        return {"registry": str(reference), "outcome": None, **told}
+    return {**asking.as_document(sent, outcomes.entries.get(reference)), **told}
+
+
+@contextmanager
+def _progress(count: int, action: Action) -> Iterator[Callable[[datetime, int, int], None]]:
+    say(
+        f"asked to {action} {plural(count, 'registry')}; waiting for the outcomes (Ctrl-C ends only the waiting)"
+    )
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        with Console(stderr=True, highlight=False).status("waiting for dispatch") as status:
+            yield lambda _now, done, failed: status.update(_told(count, done, failed))
+        return
+    told: list[datetime] = []
+
+    def tell(now: datetime, done: int, failed: int) -> None:
+        if not told or now - told[-1] >= asking.TELL_EVERY:
+            told.append(now)
+            say(_told(count, done, failed))
+
+    yield tell
+
+
+def _told(count: int, done: int, failed: int) -> str:
+    return f"{done} of {count} handled" + (f", {failed} of them failed" if failed else "")

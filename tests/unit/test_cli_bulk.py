@@ -1,0 +1,202 @@
+"""Requests for many registries at once, over a Vault in memory and a dispatch that answers as the test says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fakes.key_value import FakeKeyValue
+
+from regcred.cli import bulk
+from regcred.cli.app import run
+from regcred.cli.session import CliSession
+from regcred.errors import RefusedError, TransientError
+from regcred.reference import Reference
+from regcred.vault.records.declared import Action, Definition
+from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.store import Store
+
+START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+class Desk:
+    """The command line, and what answers it while it waits."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self.capture = capture
+        self.kv = FakeKeyValue()
+        self.store = Store(self.kv)
+        self.now = START
+        self.answer: Callable[[Reference, Action], IndexEntry | None] = self.good
+        self.most_open = 0
+        self.nudged: list[str] = []
+        self.out = self.err = ""
+
+    def add(self, *names: str, provider: str = "basic") -> None:
+        for name in names:
+            content = {"provider": provider, "hosts": ["registry.example.com"]}
+            self.store.write_definition(Reference.parse(name), Definition.model_validate(content), cas=0)
+
+    def good(self, reference: Reference, action: Action) -> IndexEntry | None:
+        state = State.REVOKED if action is Action.REVOKE else State.OK
+        return IndexEntry(
+            state=state, version=2, verified="yes", hosts=["registry.example.com"], changed_at=self.now
+        )
+
+    def __call__(self, line: str, code: int = 0) -> str:
+        session = CliSession(
+            open_store=lambda: self.store,
+            nudge=lambda project: bool(self.nudged.append(project)) or True,
+            now=lambda: self.now,
+            sleep=self.dispatch,
+        )
+        found = run(line.split(), session)
+        captured = self.capture.readouterr()
+        self.out, self.err = captured.out, captured.err
+        assert found == code, self.err
+        return self.out
+
+    def dispatch(self, seconds: float) -> None:
+        """Handle every request that lies there."""
+        self.now += timedelta(seconds=seconds)
+        for project in self.store.projects():
+            asked, revoked = self.store.asked(project)
+            self.most_open = max(self.most_open, len(asked) + len(revoked))
+            entries = {}
+            for name, is_revocation in [*((name, False) for name in asked), *((n, True) for n in revoked)]:
+                reference = Reference(project, name)
+                found = self.store.revocation(reference) if is_revocation else self.store.request(reference)
+                entry = self.answer(reference, found.value.action)
+                if entry:
+                    entries[name] = entry
+                    self.store.answered(reference, found.version, revocation=is_revocation)
+            if entries:
+                self.store.merge_index(project, entries)
+
+
+@pytest.fixture
+def desk(capsys: pytest.CaptureFixture[str]) -> Desk:
+    desk = Desk(capsys)
+    desk.add("payments/a", "payments/b", "search/c")
+    desk.add("search/d", provider="public")
+    return desk
+
+
+@pytest.mark.parametrize(
+    ("selected", "expected"),
+    [
+        ("payments", ["payments/a", "payments/b"]),
+        ("payments/a search/c", ["payments/a", "search/c"]),
+        ("payments search/c search", ["payments/a", "payments/b", "search/c", "search/d"]),
+        ("--all", ["payments/a", "payments/b", "search/c", "search/d"]),
+        ("--provider public", ["search/d"]),
+        ("--provider basic payments search", ["payments/a", "payments/b", "search/c"]),
+    ],
+)
+@pytest.mark.parametrize("verb", ["rotate", "verify", "revoke --yes"])
+def test_what_is_selected_is_asked_for_and_nothing_else(desk, selected, expected, verb):
+    document = json.loads(desk(f"{verb} {selected} -o json"))
+    assert [one["registry"] for one in document["registries"]] == expected
+    assert document["summary"] == {"asked": len(expected), "done": len(expected), "failed": 0, "waiting": 0}
+    answered = {
+        f"{project}/{name}"
+        for project in ("payments", "search")
+        if (index := desk.store.index(project))
+        for name in index.value.registries
+    }
+    assert answered == {*expected}
+
+
+def test_some_that_fail_are_told_and_the_others_are_done(desk):
+    def answer(reference, action):
+        if reference.registry != "b":
+            return desk.good(reference, action)
+        return IndexEntry(
+            state=State.FAILING,
+            version=1,
+            error="the registry refused",
+            error_kind=RefusedError.kind,
+            changed_at=desk.now,
+        )
+
+    desk.answer = answer
+    assert desk("rotate --all", code=1) == "payments/b: the registry refused; version 1 stays in force\n"
+    assert desk.err.splitlines()[-1] == "regcred: 3 of 4 registries rotated, 1 failed"
+    assert sorted(set(desk.nudged)) == ["payments", "search"]
+
+
+def test_a_project_that_the_token_may_not_ask_for_stops_no_other(desk):
+    desk.kv.faults["write", "requests/search"] = RefusedError("permission denied")
+    desk("verify payments search", code=1)
+    assert "search/c: permission denied" in desk.out
+    assert "2 of 4 registries verified, 2 failed" in desk.err
+
+
+def test_who_is_not_answered_in_time_is_told_and_the_request_stays(desk):
+    desk.answer = lambda reference, action: (
+        None if reference.registry == "a" else desk.good(reference, action)
+    )
+    desk("rotate --all --timeout 60", code=5)
+    assert "3 of 4 registries rotated, 1 not handled in time (the requests stay)" in desk.err
+    assert desk.store.request(Reference("payments", "a"))
+
+
+def test_a_vault_that_is_gone_for_a_while_ends_no_wait(desk):
+    good, broken = desk.good, []
+
+    def answer(reference, action):
+        if not broken:
+            broken.append(True)
+            desk.kv.faults["read", "credentials/payments"] = TransientError("gone")
+        elif len(broken) == 1:
+            broken.append(True)
+            desk.kv.faults.clear()
+        return good(reference, action)
+
+    desk.answer = answer
+    desk("rotate payments search")
+
+
+def test_a_revocation_of_many_is_asked_with_their_names(desk):
+    desk("revoke payments", code=2)
+    assert "payments/a\npayments/b\n" in desk.err
+    assert "add --yes" in desk.err
+    assert desk.store.asked("payments") == ([], [])
+    desk("revoke payments --yes")
+    assert "2 of 2 registries revoked" in desk.err
+
+
+def test_no_more_than_a_sweep_of_dispatch_is_open_at_a_time(desk, monkeypatch):
+    monkeypatch.setattr(bulk, "WINDOW", 5)
+    desk.add(*(f"many/r{number}" for number in range(23)))
+    desk("rotate many")
+    assert "23 of 23 registries rotated" in desk.err
+    assert desk.most_open == 5
+
+
+def test_without_waiting_all_are_asked_at_once(desk, monkeypatch):
+    monkeypatch.setattr(bulk, "WINDOW", 5)
+    desk.add(*(f"many/r{number}" for number in range(12)))
+    desk("rotate many --no-wait")
+    assert len(desk.store.asked("many")[0]) == 12
+    assert "asked to rotate 12 registries" in desk.err
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        ("rotate", 2, "name a registry or a project: regcred rotate P/R, regcred rotate P; or use --all"),
+        ("revoke --all payments", 2, "leave out the names, or leave out --all"),
+        ("verify nothing", 4, "project nothing has no registries"),
+        ("verify payments payments/z", 4, "there is no registry payments/z"),
+        ("rotate --provider none", 4, "none of these registries has the provider none"),
+        ("rotate payments --local", 2, "--local works for one registry at a time"),
+        ("rotate Payments", 2, "Payments"),
+    ],
+)
+def test_a_selection_that_makes_no_sense_is_refused(desk, line, code, told):
+    desk(line, code=code)
+    assert told in desk.err
+    assert desk.store.asked("payments") == ([], [])
