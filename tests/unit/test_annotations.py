@@ -114,10 +114,10 @@ def test_what_a_metadata_watch_shows_of_a_workload_gives_the_same_references_as_
     ("value", "named"),
     [
         ("p\u0430yments/ecr", "U+0430 CYRILLIC SMALL LETTER A"),
-        ("payments/ecr\n", "U+000A"),
+        ("payments/ecr\n", "U+000A LINE FEED"),
         ("payments\u2215ecr", "U+2215 DIVISION SLASH"),
         ("payments/e\u200bcr", "U+200B ZERO WIDTH SPACE"),
-        ("payments/ecr\t", "U+0009"),
+        ("payments/ecr\t", "U+0009 TAB"),
     ],
 )
 def test_a_character_that_looks_like_another_or_like_nothing_is_named(value: str, named: str) -> None:

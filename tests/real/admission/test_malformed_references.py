@@ -1,6 +1,7 @@
 """What a malformed reference does, and what counts as one."""
 
 import random
+import re
 import string
 from typing import Any
 
@@ -86,10 +87,17 @@ def test_whoever_applies_a_malformed_reference_is_warned_at_once(cluster: Cluste
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("payments/ecr\n", "UTF-8 bytes 0a"),
-        ("payments/ecr\t", "UTF-8 bytes 09"),
-        ("p\u0430yments/ecr", "UTF-8 bytes d0b0"),
-        ("payments/e\u200bcr", "UTF-8 bytes e2808b"),
+        ("payments/ecr\n", "(has U+000A LINE FEED, which is none of"),
+        ("payments/ecr\t", "(has U+0009 TAB, "),
+        ("payments/ecr\u00a0", "(has U+00A0 NO-BREAK SPACE, "),
+        ("p\u0430yments/ecr", "(has U+0430 CYRILLIC SMALL LETTER A, "),
+        ("payments/e\u200bcr", "(has U+200B ZERO WIDTH SPACE, "),
+        ("payments\u2215ecr", "(has U+2215 DIVISION SLASH, "),
+        ("payments/ecr\u2011prod", "(has U+2011 NON-BREAKING HYPHEN, "),
+        ("payments/\u0451cr", "(has U+0451, "),
+        ("payments/\u0f00", "(has U+0F00, "),
+        ("payments/\U0001f433", "(has U+1F433, "),
+        ("payments/\U0010fffd", "(has U+10FFFD, "),
         ("x" * 200_000, "(200000 characters, at most 127 are allowed)"),
         ("Payments/ecr", 'registry.regcred.dev/ecr: "Payments/ecr"'),
     ],
@@ -103,8 +111,20 @@ def test_a_warning_names_what_is_wrong_whatever_the_value_holds(
     assert told in said
 
 
-def test_many_wrong_annotations_are_one_warning_that_names_some(cluster: Cluster, namespace: str):
-    wrong = {f"registry.regcred.dev/{number:03}{'k' * 60}": "x" * 120 for number in range(60)}
+def test_a_warning_and_sync_name_a_character_alike() -> None:
+    """Each name in the policy is the one that sync's Event and ``regcred explain`` use."""
+    policy = yaml.safe_load((CHART / "files" / "admission" / "warnings.yaml").read_text())
+    (table,) = (v["expression"] for v in policy["spec"]["variables"] if v["name"] == "names")
+    named = re.findall(r"(\d+): '([^']+)'", table)
+    assert len(named) > 20
+    for code, name in named:
+        (line,) = asked({f"{REQUEST_PREFIX}x": f"payments/e{chr(int(code))}cr"}).malformed
+        assert f"U+{int(code):04X} {name};" in line
+
+
+@pytest.mark.parametrize("value", ["x" * 120, "x" * 110 + "\U0010fffd"])
+def test_many_wrong_annotations_are_one_warning_that_names_some(cluster: Cluster, namespace: str, value: str):
+    wrong = {f"registry.regcred.dev/{number:03}{'k' * 60}": value for number in range(60)}
     said = warnings(cluster, workload("Deployment", namespace, "many", own=wrong))
     assert "and 52 more annotations; write <project>/<registry>" in said
 

@@ -12,6 +12,9 @@ from regcred.errors import MalformedError
 LABEL_MAX = 63
 """Longest DNS label in characters (RFC 1123, section 2.1)."""
 
+_CONTROLS = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}
+"""Names of control characters, which have none in Unicode. The admission policy uses the same."""
+
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -51,7 +54,8 @@ def _odd(value: str) -> str:
     """Name the first character that is not printable ASCII, and may look like one that is allowed; empty if there is none."""
     for char in value[: 2 * LABEL_MAX + 2]:
         if not " " <= char <= "~":
-            return " ".join(filter(None, (f"U+{ord(char):04X}", unicodedata.name(char, ""))))
+            name = _CONTROLS.get(char) or unicodedata.name(char, "")
+            return f"U+{ord(char):04X} {name}".rstrip()
     return ""
 
 
