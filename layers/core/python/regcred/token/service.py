@@ -1,22 +1,21 @@
-"""What the token server does with each request. It decides and signs; the web edge only reads and answers."""
+"""What the token server does with each request. The web edge only reads and answers."""
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from pydantic import SecretStr
 
-from regcred.errors import MalformedError, MissingError, RefusedError
-from regcred.reference import check_label
+from regcred.errors import MalformedError, RefusedError
 from regcred.token import access as who_may
-from regcred.token import jose, scope
+from regcred.token import scope
+from regcred.token.caller import check_project
 from regcred.token.interface import PEOPLE, Issuers, People, Records, Signer
-from regcred.token.login import REPOSITORIES_MAX, Owner, VerifiedLogin, check, claims_of
+from regcred.token.login import REPOSITORIES_MAX, Owner, VerifiedLogin, check
+from regcred.token.signing import sign_access_token, sign_login
 from regcred.vault.records.system import SystemConfig, SystemKeys
 
 TOKEN_LEEWAY_SECONDS = 5
@@ -104,7 +103,8 @@ class TokenService:
             "jti": secrets.token_hex(16),
             "access": [one.claim() for one in granted],
         }
-        return AccessToken(SecretStr(self._signed(claims, config, keys)), seconds, now, granted)
+        token = sign_access_token(self.tokens, claims, config, keys, now=now)
+        return AccessToken(token, seconds, now, granted)
 
     def project_login(
         self, identity_token: SecretStr, *, project: str, repositories: Sequence[str], seconds: int
@@ -146,7 +146,7 @@ class TokenService:
             expires_at=now + timedelta(seconds=seconds),
             repositories=tuple(repositories),
         )
-        return self._issued(login, config, keys)
+        return self._issue(login, config, keys)
 
     def end_project_login(self, identity_token: SecretStr, *, project: str, identifier: str) -> None:
         """End a login of the project whose IAM role an identity token is of; ending it twice is ending it once."""
@@ -181,7 +181,7 @@ class TokenService:
             expires_at=now + timedelta(seconds=lifetime),
             repositories=(),
         )
-        return self._issued(login, config, keys)
+        return self._issue(login, config, keys)
 
     def end_person_logins(self, user: str, password: SecretStr) -> None:
         """End all logins of a person, by one of them.
@@ -219,53 +219,13 @@ class TokenService:
         return who_may.of_groups(groups)
 
     def _check_project(self, project: str, identity_token: SecretStr, config: SystemConfig) -> None:
-        """Refuse every caller except the IAM role that the project's document names."""
-        policy = self.records.project(check_label(project, field="project"))
-        token = identity_token.get_secret_value()
-        identity = self.issuers.subject(token, config, audience=config.token_url)
-        if (
-            policy is None
-            or not policy.role_arn
-            or _without_path(policy.role_arn) != _without_path(identity.subject)
-        ):
-            raise RefusedError(
-                f"project {project} does not exist, or {identity.subject[:200]} is not its IAM role; a platform admin sets "
-                f"role_arn in platform/projects/{project}"
-            )
-        digest = hashlib.sha256(token.encode()).hexdigest()
-        now = self.now().timestamp()
-        if not self.records.remember_once(project, digest, until=identity.expires_at, now=now):
-            raise RefusedError("this identity token was used before; each works once")
-
-    def _issued(self, login: VerifiedLogin, config: SystemConfig, keys: SystemKeys) -> IssuedLogin:
-        # Any key of logins will do for checking; the newest version signs.
-        newest = max(keys.logins, key=lambda kid: int(keys.logins[kid].get("version", "0")), default="")
-        if not newest:
-            raise MissingError("the system registry has no key for logins; run: regcred system init")
-        version = int(keys.logins[newest]["version"])
-        password = jose.assemble(
-            {"typ": "JWT", "kid": newest},
-            claims_of(login, issuer=config.issuer),
-            lambda data: self.logins.sign(data, version=version),
-        )
-        return IssuedLogin(login.identifier, login.user, SecretStr(password), login.expires_at)
-
-    def _signed(self, claims: dict[str, Any], config: SystemConfig, keys: SystemKeys) -> str:
-        key = keys.signing(self.now())
-        if key is None:
-            raise MissingError("the system registry has no signing key; run: regcred system init")
-        named: dict[str, Any] = (
-            {"kid": key.kid} if config.key_header == "kid" else {"x5c": jose.x5c(key.certificate)}
-        )
-        return jose.assemble(
-            {"typ": "JWT", **named}, claims, lambda data: self.tokens.sign(data, version=key.version)
+        check_project(
+            project, identity_token, config, records=self.records, issuers=self.issuers, now=self.now()
         )
 
-
-def _without_path(arn: str) -> str:
-    """A role's ARN without its path, as STS names it in sessions and may name it in tokens."""
-    head, _, name = arn.partition(":role/")
-    return f"{head}:role/{name.rpartition('/')[2]}"
+    def _issue(self, login: VerifiedLogin, config: SystemConfig, keys: SystemKeys) -> IssuedLogin:
+        password = sign_login(self.logins, login, config, keys)
+        return IssuedLogin(login.identifier, login.user, password, login.expires_at)
 
 
 def _user_name(name: str) -> str:
