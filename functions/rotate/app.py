@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from regcred.errors import RegcredError, TransientError
+from regcred.errors import MalformedError, RegcredError, TransientError
 from regcred.log import bug
 from regcred.rotate import RESERVE, Outcome, OutOfTimeError, RotationResult
 from regcred.wiring import powertools
@@ -27,16 +27,26 @@ metrics = powertools.metrics("rotate")
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Rotate what the batch names. A message that failed is delivered again; those of other projects are done."""
+    """Rotate what the batch names. A message that failed is delivered again; those of other projects are done.
+
+    A message that can't be understood is reported and dropped. It would only delay its group, and the next sweep sends all that is due.
+    """
     until = datetime.now(UTC) + timedelta(milliseconds=context.get_remaining_time_in_millis()) - RESERVE
     outcomes: list[Outcome] = []
     unreachable = 0
+    malformed = 0
 
     def handle(body: str, identifier: str) -> None:
-        nonlocal unreachable
+        nonlocal unreachable, malformed
+        try:
+            message = RotationMessage.parse(body)
+        except MalformedError as error:
+            malformed += 1
+            logger.error("message dropped", error=str(error), error_kind=error.kind, message_id=identifier)  # noqa: TRY400 - its line says all
+            return
         try:
             owner = f"{context.aws_request_id}/{identifier}"
-            done = rotate().run(RotationMessage.parse(body), owner=owner, until=until)
+            done = rotate().run(message, owner=owner, until=until)
             outcomes.extend(done.outcomes)
             done.check()
         except RegcredError as error:
@@ -50,6 +60,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     answer = process_partially(event, handle)
     _report(outcomes)
     metrics.add_metric("FailedMessages", MetricUnit.Count, len(answer["batchItemFailures"]))
+    metrics.add_metric("MalformedMessages", MetricUnit.Count, malformed)
     metrics.add_metric("VaultUnreachable", MetricUnit.Count, unreachable)
     return answer
 

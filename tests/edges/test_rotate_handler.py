@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from regcred.errors import RegcredError, TransientError
+from regcred.errors import MalformedError, RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.rotate import Outcome, OutOfTimeError, RotationReport, RotationResult
 from regcred.work import RotationMessage
@@ -71,12 +71,36 @@ def test_a_batch_that_fails_whole_is_an_answer_not_a_crash(invoke) -> None:
     assert failed(answer) == ["m1"]
 
 
-def test_a_message_that_is_none_of_ours_fails_and_is_named_in_one_line(invoke, capsys) -> None:
-    assert failed(invoke(FakeRotate(), record(1, "a", body='{"project": "A B"}'))) == ["m1"]
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"project": "A B"}',
+        "",
+        "no JSON",
+        "[" * 10_000,
+        '{"project": "a", "registries": {}}',
+        '{"project": "a", "registries": {"prod": "unheard"}}',
+        '{"project": "a", "registries": {"prod": "due"}, "more": 1}',
+        "x" * 300_000,
+    ],
+)
+def test_a_message_that_can_not_be_understood_is_reported_and_holds_up_nothing(
+    invoke, capsys, body: str
+) -> None:
+    verb = FakeRotate()
+    assert failed(invoke(verb, record(1, "a", body=body), record(2, "a"))) == []
+    assert [project for project, _ in verb.calls] == ["a"]
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    errors = [line for line in lines if line.get("level") == "ERROR"]
-    assert len(errors) == 1
-    assert "project" in errors[0]["error"]
+    (error,) = [line for line in lines if line.get("level") == "ERROR"]
+    assert (error["message"], error["message_id"]) == ("message dropped", "m1")
+    assert len(error["error"]) < 1000
+    (metrics,) = [line for line in lines if "_aws" in line]
+    assert (metrics["MalformedMessages"], metrics["FailedMessages"]) == ([1.0], [0.0])
+
+
+def test_a_setting_that_is_wrong_drops_no_message(invoke) -> None:
+    verb = FakeRotate({"a": MalformedError("VAULT_ADDR: is missing")})
+    assert failed(invoke(verb, record(1, "a"), record(2, "a"))) == ["m1", "m2"]
 
 
 def test_a_bug_shows_no_secret_in_the_log(invoke, capsys) -> None:

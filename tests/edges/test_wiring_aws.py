@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 
 import boto3
 import pytest
-from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import ANY, Stubber
 
@@ -25,6 +24,7 @@ from regcred.dispatch import QueuedMessage
 from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.registry import aws as aws_sdk
+from regcred.registry import transport
 from regcred.rotate import Announced, Event
 from regcred.settings import RotateSettings
 from regcred.vault.login import AwsIamLogin, JwtLogin
@@ -232,10 +232,9 @@ def test_a_projects_keys_are_in_no_log_whatever_its_level(
 <AccessKeyId>ASIAASIAASIAASIA</AccessKeyId><SecretAccessKey>s3cr3t-of-the-project</SecretAccessKey>
 <SessionToken>t0ken-of-the-project</SessionToken><Expiration>{until}</Expiration>
 </Credentials></AssumeRoleResult></AssumeRoleResponse>"""
-    raw = SimpleNamespace(stream=lambda **_: iter([body.encode()]))
-    answer = AWSResponse("https://sts.eu-central-1.amazonaws.com/", 200, {"content-type": "text/xml"}, raw)
+    answer = transport.Answer(200, {"content-type": "text/xml"}, body.encode())
+    monkeypatch.setattr(transport, "send_signed", lambda *_, **__: answer)
     client = aws_clients.own_client("sts")
-    client.meta.events.register("before-send.sts", lambda **_: answer)
     monkeypatch.setattr(sts_adapter, "own_client", lambda _service: client)
     assert sts_adapter.ProjectIdentity("payments", ROLE).aws().access_key_id == "ASIAASIAASIAASIA"
     assert "of-the-project" not in caplog.text

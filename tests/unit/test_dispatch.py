@@ -19,7 +19,7 @@ from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Re
 from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.records.paths import index_path
 from regcred.vault.store import Store
-from regcred.work import RotationMessage, RotationReason
+from regcred.work import RotationMessage, RotationReason, served
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 SWEEP = Sweep(NOW)
@@ -398,3 +398,12 @@ def test_a_credential_alarms_in_the_last_quarter_of_its_own_life_and_not_for_eve
 
     assert [at(0.1), at(0.7), at(0.8), at(1.01)] == [(0, 0), (0, 0), (1, 0), (0, 1)]
     assert at(1, timedelta(days=30)) == (0, 0)
+
+
+def test_a_registry_with_an_unreadable_index_entry_counts_as_served_and_is_removed_with_its_definition() -> (
+    None
+):
+    index = Index.parse({"document": '{"registries": {"r": {"state": "asleep"}}}'}, path="i")
+    assert served(["new", "r"], index, limit=1) == ["r"]
+    found = Observed(project="p", registries=[], requests=[], index=index)
+    assert plan(found, SWEEP) == {"r": RotationReason.REMOVED}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
 from fakes.rotate_world import HOST, PROD, World
 
+from regcred.reference import Reference
 from regcred.registry.interface import Revoked, Verdict
 from regcred.rotate import RotationResult
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
@@ -135,3 +137,70 @@ def test_a_revocation_says_until_when_pull_tokens_that_were_fetched_before_work(
     world.enter(PROD, username="admin", password="secret")
     assert world.one(RotationReason.EDITED) is RotationResult.ROTATED
     assert "pull tokens that were fetched before work until 2026-11-24T12:30" in revoke(world).error
+
+
+class TestAnIndexEntryThatCanNotBeRead:
+    """Of a revoked credential it must not look like the missing entry of a new registry."""
+
+    def corrupt(self, world: World, content: object) -> None:
+        path = "credentials/payments/_index"
+        document = json.loads(world.kv.read(path).fields["document"])
+        document["registries"]["prod"] = content
+        world.kv.write(path, {"document": json.dumps(document)}, cas=world.kv.version(path))
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            {"state": "revoked", "version": "x"},
+            {"state": "revoked"},
+            {"state": "rev"},
+            None,
+            [],
+            "revoked",
+            7,
+        ],
+    )
+    def test_a_revoked_credential_stays_revoked(self, content: object) -> None:
+        world = rotated(life=timedelta(hours=12))
+        revoke(world)
+        self.corrupt(world, content)
+        assert world.one(RotationReason.NEW) is Done.REVOKED
+        assert world.entry().state is State.REVOKED
+        assert len(world.provider.contexts) == 1
+
+    def test_also_after_a_rotation_of_another_registry(self) -> None:
+        world = rotated(life=timedelta(hours=12))
+        revoke(world)
+        self.corrupt(world, {"state": "unheard"})
+        world.define(Reference("payments", "other"))
+        world.run(RotationReason.NEW, "other")
+        assert world.one(RotationReason.NEW) is Done.REVOKED
+
+    def test_a_person_can_ask_for_a_new_one(self) -> None:
+        world = rotated(life=timedelta(hours=12))
+        revoke(world)
+        self.corrupt(world, None)
+        world.ask(Action.ROTATE)
+        assert world.one(RotationReason.ASKED) is Done.ROTATED
+
+    def test_a_credential_in_use_is_put_back_into_the_index(self) -> None:
+        world = rotated(life=timedelta(hours=12))
+        self.corrupt(world, {"state": "unheard"})
+        assert world.one(RotationReason.NEW) is Done.REPAIRED
+        assert world.entry().state is State.OK
+
+    def test_a_registry_that_is_added_again_after_its_removal_is_rotated(self) -> None:
+        world = rotated(life=timedelta(hours=12))
+        world.kv.delete("registries/payments/prod")
+        assert world.one(RotationReason.REMOVED) is Done.REMOVED
+        self.corrupt(world, {"state": "removed", "version": -1, "changed_at": "never"})
+        world.define(PROD)
+        assert world.one(RotationReason.NEW) is Done.ROTATED
+
+    def test_a_registry_whose_definition_is_gone_is_removed(self) -> None:
+        world = rotated(life=timedelta(hours=12))
+        revoke(world)
+        self.corrupt(world, "?")
+        world.kv.delete("registries/payments/prod")
+        assert world.one(RotationReason.REMOVED) is Done.REMOVED
+        assert world.entry().state is State.REMOVED

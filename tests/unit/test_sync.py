@@ -896,6 +896,47 @@ class TestWhatTenantsCanFill:
         assert not any(placement.refused for placement in read.registries.values())
 
 
+class TestALedgerOfSeveralDocuments:
+    """What is placed can always be recorded: a ledger that is too large for one document takes several."""
+
+    NAMES = tuple(f"{pow(7, n, 2**200):062x}"[:62] + "x" for n in range(1, 121))
+
+    @pytest.fixture
+    async def crowd(self, world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+        monkeypatch.setattr("regcred.vault.records.ledger.PACKED_MAX", 4_000)
+        world.mount.grant({"payments": ["shop", *self.NAMES]})
+        for name in self.NAMES:
+            await world.cluster.create(namespace(name))
+            await world.cluster.create(deployment(name, "web", REF))
+        report = await world.sync()
+        assert report.failures == []
+        return world
+
+    async def test_all_that_is_placed_is_recorded(self, crowd: World) -> None:
+        assert crowd.mount.placed(REF) == {1: {"shop", *self.NAMES}}
+        assert crowd.kv.version("status/c1/payments/1")
+        assert (await crowd.sync()).failures == []
+        assert crowd.mount.placed(REF) == {1: {"shop", *self.NAMES}}
+
+    async def test_a_revocation_removes_all_after_a_restart(self, crowd: World) -> None:
+        crowd.mount.index(REF, state=State.REVOKED, version=1)
+        assert (await crowd.sync()).failures == []
+        assert [name for name in ("shop", *self.NAMES) if await crowd.password(name)] == []
+        assert not crowd.mount.placed(REF)
+
+    async def test_a_withdrawn_grant_removes_its_secret_after_a_restart(self, crowd: World) -> None:
+        crowd.mount.grant({"payments": ["shop", *self.NAMES[1:]]})
+        assert (await crowd.sync()).failures == []
+        assert await crowd.password(self.NAMES[0]) is None
+        assert crowd.mount.placed(REF) == {1: {"shop", *self.NAMES[1:]}}
+
+    async def test_a_further_document_that_is_broken_is_written_again(self, crowd: World) -> None:
+        path = "status/c1/payments/1"
+        crowd.kv.write(path, {"document": "x"}, cas=crowd.kv.version(path))
+        assert (await crowd.sync()).failures == []
+        assert crowd.mount.placed(REF) == {1: {"shop", *self.NAMES}}
+
+
 class TestOneBadName:
     """A name that can't be in a document of Vault is passed over; the others are served."""
 

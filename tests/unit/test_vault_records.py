@@ -351,10 +351,94 @@ def test_an_entry_that_cannot_be_read_is_skipped_and_named_and_the_others_stay()
     assert list(index.registries) == ["good"]
     assert list(index.skipped) == ["'Not_a_label'", repr("x" * 80), "newer", "list"]
     assert index.skipped["newer"].startswith("i: newer: state: ")
-    assert Index.parse(index.fields(), path="i").skipped == {}
+    assert sorted(Index.parse(index.fields(), path="i").skipped) == ["list", "newer"]
+
+
+@pytest.mark.parametrize(
+    ("content", "state"),
+    [
+        ({"state": "revoked", "version": "x"}, State.REVOKED),
+        ({"state": "removed"}, State.REMOVED),
+        ({"state": "ok"}, None),
+        ({"state": ["revoked"]}, None),
+        ("revoked", None),
+        (None, None),
+    ],
+)
+def test_writes_for_other_registries_keep_a_mark_of_an_unreadable_entry(
+    content: object, state: State | None
+) -> None:
+    index = Index.parse({"document": json.dumps({"registries": {"broken": content}})}, path="i")
+    for number in (1, 2):
+        index = Index.parse(merge(index, {f"other-{number}": entry(1)}).fields(), path="i")
+    assert index.marks == {"broken": state}
+    assert sorted(index.registries) == ["other-1", "other-2"]
+    written = merge(index, {"broken": entry(4)})
+    assert not written.marks
+    assert not Index.parse(written.fields(), path="i").skipped
+
+
+def test_a_full_index_is_still_full_after_it_was_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regcred.vault.records.index.TEXT_MAX", 1_000)
+    monkeypatch.setattr("regcred.vault.records.index.RELEASED", 0.01)
+    full = Index(registries={"a": entry(1)}, full=True)
+    later = merge(full, {"a": entry(2)})
+    assert later.full
+    assert Index.parse(later.fields(), path="i").full
 
 
 @pytest.mark.parametrize("document", ["{", "[]", '{"registries": []}', '"x"'])
 def test_an_index_that_is_none_is_refused_whole(document: str) -> None:
     with pytest.raises(MalformedError):
         Index.parse({"document": document}, path="i")
+
+
+class TestAStatusOfSeveralDocuments:
+    NAMES = tuple(f"{pow(7, n, 2**200):062x}"[:62] + "x" for n in range(1, 201))
+
+    @pytest.fixture(autouse=True)
+    def small_documents(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("regcred.vault.records.ledger.PACKED_MAX", 4_000)
+
+    def status(self, *names: str, at: datetime = NOW, version: int = 1) -> Status:
+        placement = Placement(
+            placed={version: dict.fromkeys(names, "0" * 8)},
+            unused_since=dict.fromkeys(names[::3], NOW),
+            held=dict.fromkeys(names[::7], "unneeded"),
+        )
+        return Status(written_at=at, mode="none", registries={"a": placement, "b": placement})
+
+    def parse(self, documents: list[dict[str, str]]) -> list[Status]:
+        return [Status.parse(fields, path="status/c/p") for fields in documents]
+
+    def test_it_reads_back_whole(self) -> None:
+        status = self.status(*self.NAMES)
+        documents = self.parse(status.documents())
+        assert len(documents) > 1
+        assert Status.joined(documents).registries == status.registries
+
+    def test_a_small_one_takes_a_single_document(self) -> None:
+        assert len(self.status("shop").documents()) == 1
+
+    def test_it_keeps_the_number_of_its_documents(self) -> None:
+        documents = self.parse(self.status("shop").documents(4))
+        assert [document.parts for document in documents] == [4] * 4
+        assert Status.joined(documents).registries == self.status("shop").registries
+
+    def test_a_namespace_that_a_writer_left_in_two_documents_counts_by_the_newer_one(self) -> None:
+        old = self.parse(self.status(*self.NAMES).documents(2))
+        later = self.status(*self.NAMES, at=NOW + timedelta(seconds=1), version=2)
+        new = self.parse(later.documents(4))
+        stopped = [new[0], old[1], new[2], new[3]]
+        found = Status.joined(stopped).registries["a"].placed
+        assert {name for names in found.values() for name in names} == set(self.NAMES)
+        assert not found[1].keys() & found[2].keys()
+        assert set(new[3].registries["a"].placed[2]) <= set(found[2])
+
+    def test_what_does_not_fit_into_the_most_documents_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("regcred.vault.records.ledger.PACKED_MAX", 400)
+        many = [f"{name[:55]}{n:08}" for name in self.NAMES for n in range(10)]
+        with pytest.raises(MalformedError, match="too large for Vault"):
+            self.status(*many).documents()

@@ -46,6 +46,11 @@ path "${mount}/metadata/status/+/${project}" {
   capabilities = ["read"]
 }
 
+# The further documents of a large status.
+path "${mount}/data/status/+/${project}/*" {
+  capabilities = ["read"]
+}
+
 path "${mount}/data/platform/projects/${project}" {
   capabilities = ["read"]
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from contract.registry.harness import Bench, vendor_id
@@ -14,8 +16,18 @@ from fakes.vendors.network import Network, Request, Response
 from fakes.vendors.tokens import Gitlab
 from fakes.vendors.vendor import Vendor
 
+from regcred.adapters.eventbridge import EventBus
+from regcred.adapters.sqs import SqsQueue
+from regcred.adapters.sts import ProjectIdentity
+from regcred.dispatch import Envelope
 from regcred.errors import TransientError
+from regcred.reference import Reference
 from regcred.registry import limits
+from regcred.rotate import Announced, Event
+from regcred.vault.records.index import IndexEntry, State
+from regcred.work import RotationMessage, RotationReason
+
+ENTRY = IndexEntry(state=State.OK, version=1, changed_at=datetime(2026, 11, 24, tzinfo=UTC))
 
 SLOW: dict[type[Vendor], str] = {
     AcrFederated: r"POST login\.microsoftonline\.com/",
@@ -44,3 +56,38 @@ def test_a_vendor_that_drips_headers_is_given_up_at_the_deadline(
         bench.mint()
     assert began, "it was not asked"
     assert time.monotonic() - began[0] < 5
+
+
+def announce() -> None:
+    EventBus("regcred").announce([Event(Announced.ROTATED, Reference("p", "r"), ENTRY)])
+
+
+def send() -> None:
+    message = RotationMessage(project="p", registries={"r": RotationReason.DUE})
+    SqsQueue("https://sqs.eu-central-1.amazonaws.com/1/q.fifo").send([Envelope(message, "id")])
+
+
+def assume() -> None:
+    ProjectIdentity("payments", "arn:aws:iam::123456789012:role/regcred/payments").aws()
+
+
+@pytest.mark.parametrize(("host", "call"), [("events", announce), ("sqs", send), ("sts", assume)])
+def test_an_aws_service_that_drips_to_the_function_itself_is_given_up_at_the_deadline(
+    host: str, call: Callable[[], None], network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def drip(request: Request) -> Response:
+        asked.append(request.path)
+        return Response(200, None, dripping=True)
+
+    network.add(f"{host}.eu-central-1.amazonaws.com", drip)
+    monkeypatch.setattr(limits, "CALL_SECONDS", 4.0)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "ours")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    began = time.monotonic()
+    with pytest.raises(TransientError, match="did not send its whole answer"):
+        call()
+    assert asked, "it was not asked"
+    assert time.monotonic() - began < 15

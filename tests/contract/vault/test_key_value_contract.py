@@ -233,6 +233,23 @@ def test_a_status_of_ten_thousand_namespaces_is_accepted(kv: KeyValue, folder: s
     assert found.value == status
 
 
+def test_a_status_that_is_too_large_for_one_document_is_accepted(kv: KeyValue, folder: str) -> None:
+    namespaces = {f"{pow(7, number, 2**251):063x}"[:63]: f"{number:08x}" for number in range(1, 20_001)}
+    placement = Placement(placed={7: namespaces})
+    status = Status(written_at=NOW, registries={"main": placement})
+    cluster = folder.removeprefix("credentials/")
+    store = Store(kv)
+    written = store.write_status(cluster, "payments", status, cas=0)
+    found = store.status(cluster, "payments")
+    assert found is not None
+    assert found.value.registries == status.registries
+    assert (found.version, found.others) == (written.version, written.others)
+
+    again = store.write_status(cluster, "payments", status, cas=found.version, others=found.others)
+    with pytest.raises(ConflictError):
+        store.write_status(cluster, "payments", status, cas=again.version, others=found.others)
+
+
 @pytest.mark.parametrize(
     ("registries", "hosts"), [(10_000, 1), (60, 400)], ids=["many-registries", "many-repositories"]
 )

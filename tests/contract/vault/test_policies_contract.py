@@ -25,7 +25,7 @@ DOCUMENTS = [
         for p in ("payments", "search")
     ),
     *(f"credentials/{p}/_index" for p in ("payments", "search")),
-    *(f"status/{c}/{p}" for c in ("c1", "c2") for p in ("payments", "search")),
+    *(f"status/{c}/{p}{part}" for c in ("c1", "c2") for p in ("payments", "search") for part in ("", "/1")),
     *(f"history/{p}" for p in ("payments", "search")),
     "console/sealing",
     "system/config",
@@ -93,6 +93,7 @@ PROJECT_ADMIN = {
         "credentials/payments/_index",
         "history/payments",
         "status/*/payments",
+        "status/*/payments/*",
         "system/config",
     ],
     "version": [

@@ -93,7 +93,11 @@ def served(names: Iterable[str], index: Index, *, limit: int) -> list[str]:
     """
     names = list(names)
     entries = index.registries
-    known = {name for name in names if name in entries and entries[name].state is not State.REMOVED}
+    known = {
+        name
+        for name in names
+        if name in index.marks or (name in entries and entries[name].state is not State.REMOVED)
+    }
     room = 0 if index.full else max(0, limit - len(known))
     new = sorted(name for name in names if name not in known)[:room]
     within = known.union(new)

@@ -13,7 +13,7 @@ from botocore.config import Config
 from pydantic import SecretStr
 
 from regcred.errors import MissingError
-from regcred.registry import aws
+from regcred.registry import aws, aws_http
 from regcred.vault.login import AwsKeys
 
 T = TypeVar("T")
@@ -25,12 +25,13 @@ BATCH = 10
 def own_client(service: Any) -> Any:
     """A client with the function's own role, in the function's region.
 
-    It gives up after 24 seconds plus its pauses, while the function can still report which service did not respond.
+    It sends through our transport. So a call ends after 30 seconds in total, also if the answer arrives slowly, while the function
+    can still report which service did not respond.
     """
     config = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
     aws.silence()
     with aws.CREATING, aws.own_setup():
-        return boto3.client(service, config=config)
+        return aws_http.bind(boto3.client(service, config=config))
 
 
 def own_keys() -> AwsKeys:

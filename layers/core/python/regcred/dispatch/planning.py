@@ -156,6 +156,7 @@ def plan(observed: Observed, sweep: Sweep) -> dict[str, RotationReason]:
         for name, entry in observed.index.registries.items()
         if name not in found and entry.state is not State.REMOVED
     }
+    gone |= {name: RotationReason.REMOVED for name in observed.index.marks if name not in found}
     return wanted | gone
 
 

@@ -20,7 +20,7 @@ from regcred.rotate.outcome import OutOfTimeError, Result, RotationResult
 from regcred.rotate.revoke import remove, revoke
 from regcred.rotate.upkeep import repair, verify
 from regcred.vault.records.declared import Definition, ProjectPolicy
-from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.records.rotation import Rotation
 from regcred.vault.store import Versioned
 from regcred.work import RotationReason
@@ -66,14 +66,14 @@ class Batch:
         self,
         reference: Reference,
         rotation: Versioned[Rotation],
-        entry: IndexEntry | None,
+        index: Index,
         reason: RotationReason,
     ) -> Result:
         """Do what one registry needs. Raises RegcredError only for Vault and for time that ran out."""
         now = self.tools.now()
         if self.until and now >= self.until:
             raise OutOfTimeError(f"{reference}: out of time; it will be retried")
-        seen = self._see(reference, rotation, entry, reason)
+        seen = self._see(reference, rotation, index, reason)
         task = decide(seen, reason, now=now)
         claim = self._claim(seen, now=now) if task is not Task.NOTHING else None
         while task is Task.REVOKE and claim is None and self._may_wait(since=now):
@@ -110,14 +110,13 @@ class Batch:
         """The claim before the index and the rest, as at the first look."""
         rotation = self.tools.store.rotation(reference)
         index = self.tools.store.index(reference.project)
-        entry = index.value.registries.get(reference.registry) if index else None
-        return self._see(reference, rotation, entry, reason)
+        return self._see(reference, rotation, index.value if index else Index(), reason)
 
     def _see(
         self,
         reference: Reference,
         rotation: Versioned[Rotation],
-        entry: IndexEntry | None,
+        index: Index,
         reason: RotationReason,
     ) -> RegistryDocuments:
         store = self.tools.store
@@ -131,16 +130,19 @@ class Batch:
             if isinstance(found, MalformedError):
                 log.warning("left aside: %s", found)
         usable = stored if isinstance(stored, Versioned) else None
+        version = usable.version if usable else store.credential_version(reference)
         return RegistryDocuments(
             reference=reference,
             rotation=rotation,
-            entry=entry,
+            entry=index.registries.get(reference.registry),
+            unreadable=reference.registry in index.marks,
+            revoked=_was_revoked(index, reference, destroyed=stored is None and version > 0),
             definition=definition.value if isinstance(definition, Versioned) else definition,
             definition_version=self._definition_version(reference, definition),
             request=request if isinstance(request, Versioned) else None,
             revocation=revocation if isinstance(revocation, Versioned) else None,
             stored=usable,
-            version=usable.version if usable else store.credential_version(reference),
+            version=version,
             broken=Answered(
                 store.request_version(reference) if isinstance(request, MalformedError) else 0,
                 store.request_version(reference, revocation=True)
@@ -164,6 +166,14 @@ class Batch:
         except ConflictError:
             return None
         return HeldClaim(store, seen.reference, claimed)
+
+
+def _was_revoked(index: Index, reference: Reference, *, destroyed: bool) -> bool:
+    """Whether an unreadable entry must have been that of a revoked credential. Only an end destroys a credential."""
+    if reference.registry not in index.marks:
+        return False
+    state = index.marks[reference.registry]
+    return state is State.REVOKED or (state is None and destroyed)
 
 
 def _asked_by_a_person(seen: RegistryDocuments, entry: IndexEntry | None) -> IndexEntry | None:

@@ -60,6 +60,10 @@ class RegistryDocuments:
     stored: Versioned[CredentialRecord] | None
     version: int
     """The newest version of the credential, also when that was destroyed."""
+    unreadable: bool = False
+    """Whether the index has an entry that can't be read."""
+    revoked: bool = False
+    """Whether the unreadable entry must have been that of a revoked credential."""
     broken: Answered = NOBODY
     """Requests that can't be read. They are deleted, because nobody can act on them."""
 
@@ -110,15 +114,16 @@ def decide(seen: RegistryDocuments, reason: RotationReason, *, now: datetime) ->
     """What to do about a registry now, whatever its message said."""
     entry = seen.entry
     if seen.definition is None:
-        gone = entry is None or entry.state is State.REMOVED
+        gone = (entry is None and not seen.unreadable) or (entry and entry.state is State.REMOVED)
         return Task.NOTHING if gone and seen.stored is None else Task.REMOVE
     if seen.wanted is not None:
         return _asked(seen.wanted, entry, now=now)
+    if seen.revoked:
+        return Task.REVOKE
     if seen.stored and seen.version > (entry.version if entry else 0) and _alive(seen.stored.value, now=now):
         return Task.REPAIR
-    if due(entry, now=now) or (entry and edited(entry, seen.definition_version)):
-        return Task.MINT
-    if reason is RotationReason.CHECK and entry and is_static(entry):
+    check = reason is RotationReason.CHECK and entry and is_static(entry)
+    if check or due(entry, now=now) or (entry and edited(entry, seen.definition_version)):
         return Task.MINT
     return Task.NOTHING
 

@@ -94,13 +94,12 @@ class Rotate:
             index = store.index(project)
             policy = store.project(project)
             batch = Batch(self._tools, policy.value if policy else ProjectPolicy(), owner, self._lease, until)
-            entries = index.value.registries if index else {}
             futures = {
                 reference: pool.submit(
                     batch.handle,
                     reference,
                     rotation,
-                    entries.get(reference.registry),
+                    index.value if index else Index(),
                     message.registries[reference.registry],
                 )
                 for reference, rotation in rotations.items()

@@ -24,6 +24,9 @@ from regcred.vault.store import Store
 Key = tuple[str, Reference]
 """The key of an entry: a namespace and a reference."""
 
+Versions = tuple[int, tuple[int, ...]]
+"""The versions of a status: of its first document, and of the others."""
+
 EMPTY: Mapping[Reference, LedgerEntry] = {}
 UNCHANGED: Mapping[Key, LedgerEntry | None] = {}
 
@@ -52,7 +55,8 @@ class Ledger:
         self.places: dict[str, dict[Reference, LedgerEntry]] = {}
         self.written_at: dict[str, datetime] = {}
         """By project: when any sync last wrote its document."""
-        self._versions: dict[str, int] = {}
+        self._versions: dict[str, Versions] = {}
+        """By project: the versions of its documents."""
         self._dirty: set[str] = set()
         self._changed: dict[Key, LedgerEntry | None] = {}
         """Entries that this process changed since the last write, with their values at that time."""
@@ -109,9 +113,10 @@ class Ledger:
             )
             found = None
         if found is None:
-            self._versions[project] = await self._vault(self._store.status_version, self._cluster, project)
+            version = await self._vault(self._store.status_version, self._cluster, project)
+            self._versions[project] = (version, ())
             return
-        self._versions[project] = found.version
+        self._versions[project] = (found.version, found.others)
         last = self.written_at.get(project)
         self.written_at[project] = found.value.written_at
         theirs = {
@@ -205,19 +210,22 @@ class Ledger:
         return True
 
     async def _write(self, project: str, status: Status, changed: Mapping[Key, LedgerEntry | None]) -> None:
-        cas = self._versions.get(project, 0)
         try:
-            version = await self._vault(self._store.write_status, self._cluster, project, status, cas=cas)
+            await self._write_at(project, status)
         except ConflictError:
             # Another sync of this cluster has written, such as a manual run. Its changes count, except for entries that this
             # process has changed since.
             await self._load_project(project, changed={**self._changed, **changed})
-            merged = self._documents({project})[project]
-            cas = self._versions[project]
-            version = await self._vault(self._store.write_status, self._cluster, project, merged, cas=cas)
-        self._versions[project] = version
+            await self._write_at(project, self._documents({project})[project])
         self.written_at[project] = status.written_at
         self._meter.count("ledger_writes_total", project=project, outcome="ok")
+
+    async def _write_at(self, project: str, status: Status) -> None:
+        cas, others = self._versions.get(project, (0, ()))
+        written = await self._vault(
+            self._store.write_status, self._cluster, project, status, cas=cas, others=others
+        )
+        self._versions[project] = (written.version, written.others)
 
     def _documents(self, projects: set[str]) -> dict[str, Status]:
         return statuses(projects, self.places, now=self._clock(), mode=self._mode)

@@ -106,11 +106,21 @@ class Index(Record):
     full: bool = False
     """Whether an entry did not fit: new registries have to wait until others are removed."""
     _skipped: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _marks: Mapping[str, State | None] = PrivateAttr(default_factory=dict)
 
     @property
     def skipped(self) -> Mapping[str, str]:
-        """The unreadable entries by name (if it is a valid one), and why. The next write drops them."""
+        """The unreadable entries by name (if it is a valid one), and why.
+
+        Of those with a valid name a mark stays in the document until rotate writes the entry again: a registry that was
+        revoked must not look like a new one.
+        """
         return self._skipped
+
+    @property
+    def marks(self) -> Mapping[str, State | None]:
+        """The skipped entries that have a valid name, and their state if it is readable and final."""
+        return self._marks
 
     @classmethod
     def parse(cls, fields: Mapping[str, str], *, path: str) -> Self:
@@ -143,17 +153,24 @@ class Index(Record):
             return None
         entries: dict[str, IndexEntry] = {}
         skipped: dict[str, str] = {}
+        marks: dict[str, State | None] = {}
         for name, content in found.items():
+            if not is_label(name):
+                shown = repr(name[:NAME_SHOWN])
+                skipped[shown] = f"{path}: {shown} is not the name of a registry"
+                continue
             try:
-                if is_label(name):
-                    entries[name] = IndexEntry.model_validate_json(to_json(content))
-                    continue
-                problem = f"{path}: {name[:NAME_SHOWN]!r} is not the name of a registry"
+                entries[name] = IndexEntry.model_validate_json(to_json(content))
             except ValidationError as error:
-                problem = str(malformed(error, where=f"{path}: {name}"))
-            skipped[name if is_label(name) else repr(name[:NAME_SHOWN])] = problem
-        index = cls(registries=entries, full=document.get("full") is True)
-        index._skipped = skipped
+                skipped[name] = str(malformed(error, where=f"{path}: {name}"))
+                marks[name] = _final_state(content)
+        return cls(registries=entries, full=document.get("full") is True).marked(marks, skipped)
+
+    def marked(self, marks: Mapping[str, State | None], skipped: Mapping[str, str]) -> Self:
+        """The same entries with the marks of unreadable ones."""
+        index = type(self)(registries=self.registries, full=self.full)
+        index._skipped = dict(skipped)  # noqa: SLF001 - its own class
+        index._marks = dict(marks)  # noqa: SLF001 - its own class
         return index
 
     def fields(self) -> dict[str, str]:
@@ -176,13 +193,23 @@ class Index(Record):
 
     @cached_property
     def _text(self) -> str:
-        return self.model_dump_json(exclude_defaults=True)
+        if not self._marks:
+            return self.model_dump_json(exclude_defaults=True)
+        document = self.model_dump(mode="json", exclude_defaults=True)
+        marks = {name: {"state": state} if state else None for name, state in self._marks.items()}
+        return to_json({**document, "registries": {**document.get("registries", {}), **marks}}).decode()
 
     @cached_property
     def _document(self) -> str:
         if len(self._text) <= PLAIN_MAX:
             return self._text
         return f'{_PACKED}"{deflate(self._text)}"}}'
+
+
+def _final_state(content: object) -> State | None:
+    """The state of an unreadable entry, if it says that the credential has ended."""
+    state = content.get("state") if isinstance(content, dict) else None
+    return next((final for final in FINAL if final.value == state), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +267,9 @@ def merge(index: Index, updates: Mapping[str, IndexEntry]) -> Index:
         for name, entry in entries.items()
         if entry.state is not State.REMOVED or entry.changed_at > latest - REMOVED_KEPT
     }
-    return _fitted(kept, index)
+    marks = {name: state for name, state in index.marks.items() if name not in updates}
+    fitted = _fitted(kept, index)
+    return fitted.marked(marks, {name: index.skipped[name] for name in marks}) if marks else fitted
 
 
 def _fitted(entries: Mapping[str, IndexEntry], old: Index) -> Index:
@@ -257,7 +286,7 @@ def _fitted(entries: Mapping[str, IndexEntry], old: Index) -> Index:
         new = _cut(entries, cut)
     if new.share <= limit or not added:
         still = old.full and _cut(entries, CUTS[-1]).share > RELEASED
-        return new.model_copy(update={"full": True}) if still else new
+        return Index(registries=new.registries, full=True) if still else new
 
     def with_first(count: int) -> Index:
         out = set(added[count:])

@@ -22,7 +22,7 @@ PACKED_MAX = 1_000_000
 INFLATED_MAX = 4 * 1024 * 1024
 """The maximum size of an unpacked ledger in bytes. Another party writes it, and can abuse compression."""
 
-PARTS_MAX = 50_000
+PARTS_MAX = 100_000
 """The maximum number of objects and lists in a ledger. Each takes many times its bytes in memory."""
 
 ENTRIES_MAX = 500_000
@@ -65,6 +65,8 @@ def pack(text: str) -> str:
     }
     _check_size(sets, len(lines))
     inner = json.dumps({"namespaces": table, "registries": sets}, separators=(",", ":"))
+    if inner.count("{") + inner.count("[") > PARTS_MAX:
+        raise ValueError("parts")
     packed = b64encode(zlib.compress(inner.encode(), 9)).decode()
     whole = json.dumps({**status, "ledger": packed}, separators=(",", ":"))
     if len(whole) > PACKED_MAX or len(inner) > INFLATED_MAX:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 from pydantic import AwareDatetime, ValidationError
@@ -29,6 +30,46 @@ class Placement(Record):
     """By namespace, why the Secret would be removed (``unneeded``, ``removed``). The brake holds these removals
     until somebody runs ``regcred sync --cluster C --once --confirm-removals``."""
 
+    @classmethod
+    def empty(cls) -> Self:
+        """One to be filled."""
+        return cls(placed={}, unused_since={}, refused={}, details={}, held={})
+
+    def namespaces(self) -> set[str]:
+        """All namespaces that it names."""
+        return {*self.unused_since, *self.refused, *self.details, *self.held}.union(*self.placed.values())
+
+    def split(self, parts: int) -> list[Placement]:
+        """The share of each part."""
+        split = [Placement.empty() for _ in range(parts)]
+        number = {name: _part_of(name, parts) for name in self.namespaces()}
+        for version, namespaces in self.placed.items():
+            for name, uid in namespaces.items():
+                split[number[name]].placed.setdefault(version, {})[name] = uid
+        for field in _BY_NAMESPACE:
+            for name, value in getattr(self, field).items():
+                getattr(split[number[name]], field)[name] = value
+        return split
+
+    def add_to(self, other: Placement, *, but: set[str]) -> None:
+        """Add everything to another placement, except these namespaces."""
+        for version, namespaces in self.placed.items():
+            new = {name: uid for name, uid in namespaces.items() if name not in but}
+            if new:
+                other.placed.setdefault(version, {}).update(new)
+        for field in _BY_NAMESPACE:
+            values = getattr(self, field)
+            getattr(other, field).update({name: values[name] for name in values if name not in but})
+
+
+_BY_NAMESPACE = ("unused_since", "refused", "details", "held")
+_NOTHING = Placement()
+
+
+def _part_of(namespace: str, parts: int) -> int:
+    """The part that has a namespace. Of twice as many parts it is the same, or that many further."""
+    return int.from_bytes(hashlib.sha256(namespace.encode()).digest()[:8]) % parts
+
 
 class Status(Record):
     """``status/C/P``: written by the sync of C on change and as a heartbeat.
@@ -41,6 +82,8 @@ class Status(Record):
     """The version of the sync that wrote it."""
     mode: str = ""
     """How sync hands the Secrets to Pods: ``admission``, ``serviceaccount`` or ``none``."""
+    parts: int = 1
+    """How many documents it takes. All but the first are at ``status/C/P/<number>``. A namespace is in one of them."""
     registries: dict[str, Placement] = {}
 
     @classmethod
@@ -67,8 +110,17 @@ class Status(Record):
         when Secrets are unneeded. The next pass finds both again.
 
         Raises:
-            MalformedError: What is in place is too large on its own.
+            MalformedError: What is in place is too large for one document.
         """
+        fields = self._fields()
+        if fields is None:
+            raise MalformedError(
+                f"a status with {len(self.registries)} registries is too large for one document",
+                field=DOCUMENT,
+            )
+        return fields
+
+    def _fields(self) -> dict[str, str] | None:
         for left_out in _LEFT_OUT:
             try:
                 text = self.model_dump_json(
@@ -77,11 +129,60 @@ class Status(Record):
                 return {DOCUMENT: ledger.pack(text)}
             except ValueError:
                 continue
+        return None
+
+    def documents(self, parts: int = 1) -> list[dict[str, str]]:
+        """The documents to write: one, or as many as what is in place needs.
+
+        The number doubles, so a namespace stays in its document or moves to a new one. Write new documents first.
+
+        Args:
+            parts: The smallest number, as many as there are.
+
+        Raises:
+            MalformedError: It does not even fit into :data:`PARTS_MAX` documents.
+        """
+        while parts <= PARTS_MAX:
+            fields = [part._fields() for part in self._split(parts)]
+            complete = [each for each in fields if each is not None]
+            if len(complete) == parts:
+                return complete
+            parts *= 2
         raise MalformedError(
             f"a status with {len(self.registries)} registries is too large for Vault: use them in fewer namespaces",
             field=DOCUMENT,
         )
 
+    def _split(self, parts: int) -> list[Status]:
+        if parts == 1:
+            return [self.model_copy(update={"parts": 1})]
+        split = [self.model_copy(update={"parts": parts, "registries": {}}) for _ in range(parts)]
+        for registry, placement in self.registries.items():
+            for number, part in enumerate(placement.split(parts)):
+                if part != _NOTHING:
+                    split[number].registries[registry] = part
+        return split
+
+    @classmethod
+    def joined(cls, documents: Iterable[Status]) -> Status:
+        """The whole of several documents, the first one first. Of a namespace that is in several, the newest document counts.
+
+        A namespace is in two documents if a writer stopped while the number of documents grew.
+        """
+        first, *others = documents
+        whole = first.model_copy(update={"registries": {}})
+        taken: set[str] = set()
+        for document in sorted((first, *others), key=lambda status: status.written_at, reverse=True):
+            found: set[str] = set()
+            for registry, placement in document.registries.items():
+                found |= placement.namespaces()
+                placement.add_to(whole.registries.setdefault(registry, Placement.empty()), but=taken)
+            taken |= found
+        return whole
+
+
+PARTS_MAX = 16
+"""The maximum number of documents of one status."""
 
 _LEFT_OUT: tuple[set[str], ...] = (
     set(),

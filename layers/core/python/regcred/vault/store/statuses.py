@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from regcred.reference import check_label
 from regcred.vault.records.paths import (
     status_path,
 )
-from regcred.vault.records.status import Status
+from regcred.vault.records.status import PARTS_MAX, Status
 from regcred.vault.store.base import TypedRecords, Versioned
+
+
+@dataclass(frozen=True, slots=True)
+class VersionedStatus(Versioned[Status]):
+    """A status with the versions of all its documents."""
+
+    others: tuple[int, ...] = ()
+    """The versions of the documents after the first."""
 
 
 class StatusRecords(TypedRecords):
     """What is in place in each cluster."""
 
-    def status(self, cluster: str, project: str) -> Versioned[Status] | None:
-        """What is in place in a cluster, and its ledger."""
-        return self._record(status_path(cluster, project), Status)
+    def status(self, cluster: str, project: str) -> VersionedStatus | None:
+        """What is in place in a cluster, and its ledger, from all its documents."""
+        found = self._record(status_path(cluster, project), Status)
+        if found is None:
+            return None
+        more = range(1, min(found.value.parts, PARTS_MAX))
+        others = [self._record(status_path(cluster, project, part), Status) for part in more]
+        whole = (
+            Status.joined([found.value, *(other.value for other in others if other)])
+            if others
+            else found.value
+        )
+        versions = tuple(other.version if other else 0 for other in others)
+        return VersionedStatus(whole, found.version, others=versions)
 
     def status_projects(self, cluster: str) -> list[str]:
         """The names of all projects that have anything in place in a cluster."""
@@ -26,6 +47,34 @@ class StatusRecords(TypedRecords):
         """The version of a status document."""
         return self._kv.version(status_path(cluster, project))
 
-    def write_status(self, cluster: str, project: str, status: Status, *, cas: int) -> int:
-        """Write what is in place."""
-        return self._kv.write(status_path(cluster, project), status.fields(), cas=cas)
+    def write_status(
+        self, cluster: str, project: str, status: Status, *, cas: int, others: tuple[int, ...] = ()
+    ) -> VersionedStatus:
+        """Write what is in place, as one document or several.
+
+        New documents are written first, because namespaces move there from the old ones. Then the first document: of several
+        writers only one gets further.
+
+        Args:
+            cluster: The cluster.
+            project: The project.
+            status: What is in place.
+            cas: The version of the first document.
+            others: The versions of the others.
+
+        Returns:
+            The versions now.
+
+        Raises:
+            ConflictError: Somebody else has written one of the documents.
+        """
+        first, *more = status.documents(1 + len(others))
+        versions = list(others)
+        for number in range(len(others) + 1, len(more) + 1):
+            path = status_path(cluster, project, number)
+            versions.append(self._kv.write(path, more[number - 1], cas=self._kv.version(path)))
+        version = self._kv.write(status_path(cluster, project), first, cas=cas)
+        for number, old in enumerate(others, 1):
+            path = status_path(cluster, project, number)
+            versions[number - 1] = self._kv.write(path, more[number - 1], cas=old)
+        return VersionedStatus(status, version, others=tuple(versions))
