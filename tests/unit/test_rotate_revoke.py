@@ -164,7 +164,7 @@ class TestAnIndexEntryThatCanNotBeRead:
         world = rotated(life=timedelta(hours=12))
         revoke(world)
         self.corrupt(world, content)
-        assert world.one(RotationReason.NEW) is Done.REVOKED
+        assert world.one(RotationReason.NEW) is RotationResult.REVOKED
         assert world.entry().state is State.REVOKED
         assert len(world.provider.contexts) == 1
 
@@ -174,33 +174,33 @@ class TestAnIndexEntryThatCanNotBeRead:
         self.corrupt(world, {"state": "unheard"})
         world.define(Reference("payments", "other"))
         world.run(RotationReason.NEW, "other")
-        assert world.one(RotationReason.NEW) is Done.REVOKED
+        assert world.one(RotationReason.NEW) is RotationResult.REVOKED
 
     def test_a_person_can_ask_for_a_new_one(self) -> None:
         world = rotated(life=timedelta(hours=12))
         revoke(world)
         self.corrupt(world, None)
         world.ask(Action.ROTATE)
-        assert world.one(RotationReason.ASKED) is Done.ROTATED
+        assert world.one(RotationReason.ASKED) is RotationResult.ROTATED
 
     def test_a_credential_in_use_is_put_back_into_the_index(self) -> None:
         world = rotated(life=timedelta(hours=12))
         self.corrupt(world, {"state": "unheard"})
-        assert world.one(RotationReason.NEW) is Done.REPAIRED
+        assert world.one(RotationReason.NEW) is RotationResult.REPAIRED
         assert world.entry().state is State.OK
 
     def test_a_registry_that_is_added_again_after_its_removal_is_rotated(self) -> None:
         world = rotated(life=timedelta(hours=12))
         world.kv.delete("registries/payments/prod")
-        assert world.one(RotationReason.REMOVED) is Done.REMOVED
+        assert world.one(RotationReason.REMOVED) is RotationResult.REMOVED
         self.corrupt(world, {"state": "removed", "version": -1, "changed_at": "never"})
         world.define(PROD)
-        assert world.one(RotationReason.NEW) is Done.ROTATED
+        assert world.one(RotationReason.NEW) is RotationResult.ROTATED
 
     def test_a_registry_whose_definition_is_gone_is_removed(self) -> None:
         world = rotated(life=timedelta(hours=12))
         revoke(world)
         self.corrupt(world, "?")
         world.kv.delete("registries/payments/prod")
-        assert world.one(RotationReason.REMOVED) is Done.REMOVED
+        assert world.one(RotationReason.REMOVED) is RotationResult.REMOVED
         assert world.entry().state is State.REMOVED
