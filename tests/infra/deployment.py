@@ -91,7 +91,7 @@ def function_policies(region: str, **parameters: str) -> Mapping[str, dict[str, 
             name: _document(
                 iam.get_role_policy(RoleName=f"regcred-{name}", PolicyName=name)["PolicyDocument"]
             )
-            for name in ("dispatch", "rotate")
+            for name in ("dispatch", "rotate", *(["token"] if parameters.get("Token") == "enabled" else []))
         }
 
 

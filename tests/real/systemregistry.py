@@ -203,7 +203,7 @@ class SystemRegistry:
             "version": 0.1,
             "log": {"level": "info"},
             "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
-            "http": {"addr": f"127.0.0.1:{port}"},
+            "http": {"addr": f"127.0.0.1:{port}", "relativeurls": True},
             "auth": {"token": token},
         }
         (folder / "config.json").write_text(json.dumps(config))

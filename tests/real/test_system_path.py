@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from nodes import need_node
+from real.systemregistry import SystemRegistry
 from real.test_end_to_end import World
 
 from realparts.build import binary
@@ -20,12 +21,14 @@ from realparts.pulling import manifest_status
 from realparts.stack import Stack
 from realparts.system import HOST, TOKEN_HOST
 from realparts.waiting import eventually
+from regcred.vault.platform.system import SystemPlatform
 
 pytestmark = [pytest.mark.real, pytest.mark.node, pytest.mark.timeout(600)]
 
 PROJECT = "trial"
 IMAGE = f"{HOST}/{PROJECT}/web:1"
 REFERENCE = f"{PROJECT}/main"
+OLD_HOST = "old.system.example.com"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def world(stack: Stack) -> Iterator[World]:
     eventually(
         lambda: "Terminating" not in world.kubectl("get", "ns"), what="an earlier release gone", seconds=120
     )
-    hosts = ("--host", HOST, "--host", TOKEN_HOST)
+    hosts = ("--host", HOST, "--host", TOKEN_HOST, "--host", OLD_HOST)
     role = stack.project_role(PROJECT)
     product.regcred("project", "add", PROJECT, *hosts, "--cluster", "local", "--role-arn", role)
     product.install_chart()
@@ -101,3 +104,53 @@ def test_a_pushed_image_is_pulled_by_the_kubelet_until_its_login_is_revoked(
     (message,) = eventually(lambda: world.refusals(namespace), what="the kubelet's refusal", seconds=60)
     assert IMAGE in message
     eventually(lambda: not world.secrets(namespace), what="the Secret gone", seconds=60)
+
+
+@pytest.fixture
+def old(world: World, tmp_path: Path) -> Iterator[SystemRegistry]:
+    """Debian's Distribution 2.8 beside the local one. It knows no JWK set, so tokens bring a certificate."""
+    stack = world.stack
+    world.product.regcred("system", "init", "--key-header", "x5c")
+    registry = SystemRegistry(
+        stack.vault,
+        stack.processes,
+        tmp_path,
+        stack.internet,
+        header="x5c",
+        version="2.8",
+        token_port=int(stack.system.token_address.rpartition(":")[2]),
+        realm=f"https://{TOKEN_HOST}",
+    )
+    assert registry.registry("old") == OLD_HOST
+    yield registry
+    stack.processes.stop("registry-old")
+    world.product.regcred("system", "init", "--key-header", "kid")
+
+
+def test_the_kubelet_pulls_from_distribution_2_8_until_the_login_is_revoked(
+    world: World, old: SystemRegistry, tmp_path: Path
+) -> None:
+    stack, image, reference = world.stack, f"{OLD_HOST}/{PROJECT}/web:1", f"{PROJECT}/old"
+    person = old.client(stack.system.person("dana", f"regcred-admins-{PROJECT}"))
+    login = old.login(SystemPlatform(person).identity_token().get_secret_value())
+    archive = archive_of_pause(tmp_path / "image.tar", note=image)
+    append = ("append", "--oci-empty-base", "-f", str(archive), "-t", image)
+    # The token server keeps its settings for some seconds.
+    eventually(lambda: old.crane(login, *append).returncode == 0, what="the push", seconds=60)
+    assert old.crane(login, "mutate", image, "-t", image, "--entrypoint=/pause").returncode == 0
+    definition = {
+        "provider": "system",
+        "host": OLD_HOST,
+        "token_host": TOKEN_HOST,
+        "repositories": [f"{PROJECT}/"],
+        "probe": f"{PROJECT}/web:1",
+    }
+    world.product.regcred("registry", "add", reference, "-f", "-", stdin=json.dumps(definition))
+    assert world.entry(reference)["verified"] == "yes"
+    namespace = world.namespace("trial-old", granted=False)
+    world.product.regcred("grant", "add", "--cluster", "local", PROJECT, namespace)
+    world.deploy(namespace, "web", [image], [reference])
+    eventually(lambda: world.runs(namespace), what="the Pod running", seconds=120)
+    world.product.regcred("revoke", reference, "--yes")
+    world.new_pods(namespace)
+    eventually(lambda: world.refusals(namespace), what="the kubelet's refusal", seconds=60)

@@ -6,7 +6,11 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import re
+import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -127,7 +131,9 @@ def test_skopeo_pulls_and_pushes_what_its_login_may(
     install("skopeo")
 
     def copy(login: Login | None, source: str, target: str) -> bool:
-        return system.tool(login, "skopeo", "copy", "--quiet", source, target).returncode == 0
+        done = system.tool(login, "skopeo", "copy", "--quiet", source, target)
+        print(source, target, done.stdout, done.stderr)
+        return done.returncode == 0
 
     pulled = f"dir:{tmp_path / 'image'}"
     assert copy(reader, f"docker://{image}", pulled)
@@ -138,14 +144,29 @@ def test_skopeo_pulls_and_pushes_what_its_login_may(
     assert pull(system, reader, f"{host}/payments/skopeo:1")
 
 
+@pytest.fixture
+def short_path() -> Iterator[str]:
+    """A folder whose path has fewer than 50 characters, as podman wants it."""
+    with tempfile.TemporaryDirectory(prefix="podman-", dir="/tmp") as folder:
+        yield folder
+
+
 def test_podman_signs_in_pulls_and_pushes_what_its_login_may(
-    system: SystemRegistry, host: str, image: str, admin: Login, reader: Login, tmp_path: Path
+    system: SystemRegistry,
+    host: str,
+    image: str,
+    admin: Login,
+    reader: Login,
+    tmp_path: Path,
+    short_path: str,
 ) -> None:
     install("podman")
-    options = ("--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run"), "--storage-driver=vfs")
+    options = ("--root", str(tmp_path / "root"), "--runroot", short_path, "--storage-driver=vfs")
 
     def podman(login: Login | None, *args: str) -> bool:
-        return system.tool(login, "podman", *options, *args).returncode == 0
+        done = system.tool(login, "podman", *options, *args)
+        print(args[0], done.stdout, done.stderr)
+        return done.returncode == 0
 
     file = ("--authfile", str(tmp_path / "auth.json"))
     assert podman(None, "login", *file, "--username", reader[0], "--password", reader[1], host)
@@ -155,6 +176,53 @@ def test_podman_signs_in_pulls_and_pushes_what_its_login_may(
     assert podman(admin, "push", "--quiet", image, f"{host}/payments/podman:1")
     assert not podman(reader, "push", "--quiet", image, f"{host}/payments/podman:2")
     assert pull(system, reader, f"{host}/payments/podman:1")
+
+
+@pytest.fixture
+def small_volume(system: SystemRegistry) -> Iterator[Path]:
+    """A volume of 8 MiB for the registry `small`."""
+    folder = system.directory / "small" / "data"
+    folder.mkdir(parents=True)
+    mounted = mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder))
+    if mounted:
+        reason = f"no volume can be mounted here, so a full disk was not tried: {mounted}"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    yield folder
+    system.processes.stop("registry-small")
+    system.registries.pop("small", None)
+    subprocess.run(["umount", folder], check=True)
+
+
+def mount(*args: str) -> str:
+    """Mount something, and return what went wrong."""
+    done = subprocess.run(["mount", *args], capture_output=True, text=True, check=False)
+    return done.stderr.strip() if done.returncode else ""
+
+
+def test_a_push_to_a_full_disk_is_told_so_and_pulls_go_on(
+    system: SystemRegistry, small_volume: Path, admin: Login, layer: Path, tmp_path: Path
+) -> None:
+    host = system.registry("small")
+    assert push(system, admin, f"{host}/payments/web:1", layer)
+    (tmp_path / "large").write_bytes(os.urandom(16_000_000))
+    with tarfile.open(tmp_path / "large.tar", "w") as tar:
+        tar.add(tmp_path / "large", "large")
+    large = (
+        "append",
+        "--oci-empty-base",
+        "-f",
+        str(tmp_path / "large.tar"),
+        "-t",
+        f"{host}/payments/large:1",
+    )
+    refused = system.crane(admin, *large)
+    assert refused.returncode != 0
+    assert re.search(r"no space left on device|Err:28\b", refused.stderr), (
+        refused.stderr
+    )  # 2.8 tells the number alone
+    assert pull(system, admin, f"{host}/payments/web:1")
+    assert not mount("-o", "remount,size=64m", str(small_volume))
+    assert system.crane(admin, *large).returncode == 0
 
 
 def ask(system: SystemRegistry, image: str, token: str, *, method: str = "GET") -> int:
@@ -342,13 +410,10 @@ def test_a_login_that_is_not_good_is_refused(system: SystemRegistry, admin: Logi
         "another issuer": (user, signed(iss="somebody")),
         "another audience": (user, signed(aud=SERVICE)),
         "another kind of owner": (user, signed(owner="platform")),
-        "far too long": (user, password + "A" * 100_000),
+        "far too long": (user, password + "A" * 9000),
     }
     answers = {what: system.token(login, "repository:payments/web:pull") for what, login in wrong.items()}
-    refused = {what: answer.status_code for what, answer in answers.items()}
-    refused.pop("far too long")  # the server's own limit of a header may come first
-    assert refused == dict.fromkeys(refused, 401)
-    assert answers["far too long"].status_code in {400, 401, 431}
+    assert {what: answer.status_code for what, answer in answers.items()} == dict.fromkeys(wrong, 401)
     assert answers["expired"].headers["WWW-Authenticate"].startswith("Basic")
     assert not [what for what, answer in answers.items() if '"token"' in answer.text]
 

@@ -25,6 +25,7 @@ PYTHON = "3.11"
 """The Python of that suite; the packages are of the same lock as the Dockerfile's."""
 INCLUDE = ("ca-certificates", "python3")
 
+REQUIREMENTS = {"sync": "requirements.txt", "token": "requirements-token.txt"}
 PACKAGES = "opt/regcred"
 APP = "app/app.py"
 USER = "65532:65532"
@@ -33,12 +34,13 @@ ENTRYPOINT = ("python3", f"/{APP}")
 ENVIRONMENT = {"PYTHONPATH": f"/{PACKAGES}", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def assemble(reference: str, *, docker_config: Path) -> None:
+def assemble(reference: str, *, docker_config: Path, function: str = "sync") -> None:
     """Assemble the image and push it.
 
     Args:
         reference: `<registry>/<repository>:<tag>`.
         docker_config: a folder with the `config.json` of a user who may push there.
+        function: `sync`, or `token`.
 
     Raises:
         subprocess.CalledProcessError: a step failed; its `stderr` says why.
@@ -50,8 +52,8 @@ def assemble(reference: str, *, docker_config: Path) -> None:
         "DOCKER_CONFIG": str(docker_config),
     }
     with tempfile.TemporaryDirectory() as folder:
-        app = _app_layer(Path(folder))
-        say(f"putting the sync's image together as {reference} ...")
+        app = _app_layer(Path(folder), function)
+        say(f"putting the image of {function} together as {reference} ...")
         _run(
             [binary("crane"), "append", "--oci-empty-base", "-f", base, "-f", app, "-t", reference],
             env=environment,
@@ -111,13 +113,13 @@ def base_layer() -> Path:
     return target
 
 
-def _app_layer(folder: Path) -> Path:
+def _app_layer(folder: Path, function: str) -> Path:
     packages = folder / "root" / PACKAGES
     packages.mkdir(parents=True)
     _run(
         [
             sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
-            f"--python-version={PYTHON}", f"--target={packages}", f"--requirement={HERE / 'requirements.txt'}",
+            f"--python-version={PYTHON}", f"--target={packages}", f"--requirement={HERE / REQUIREMENTS[function]}",
         ]
     )  # fmt: skip
     shutil.copytree(
@@ -127,7 +129,7 @@ def _app_layer(folder: Path) -> Path:
     )
     app = folder / "root" / APP
     app.parent.mkdir()
-    shutil.copy(ROOT / "functions/sync/app.py", app)
+    shutil.copy(ROOT / "functions" / function / "app.py", app)
     _run([sys.executable, "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", packages])
     archive = folder / "app.tar"
     with tarfile.open(archive, "w") as tar:

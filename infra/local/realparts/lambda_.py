@@ -27,6 +27,8 @@ PART = "lambda"
 ARM64 = ("--python-version", "3.13", "--python-platform", "aarch64-manylinux2014", "--only-binary", ":all:")
 """Options of `uv pip install` for Lambda's Python on arm64."""
 ROOT = LOCAL.parents[1]
+WEB = ("console", "token")
+"""Functions that have the layer of the web edges, too."""
 _EXECUTION = {
     "Version": "2012-10-17",
     "Statement": [
@@ -161,7 +163,9 @@ class Lambda:
         if artifact:
             path = [function, *artifact.layers(), artifact.runtime()]
         else:
-            path = [function, *self.layers(), python_packages("lambda-runtime", LOCAL / "lambda-runtime.txt")]
+            web = [python_packages("layer-web", ROOT / "layers/web/requirements.txt")] if name in WEB else []
+            runtime = python_packages("lambda-runtime", LOCAL / "lambda-runtime.txt")
+            path = [function, *web, *self.layers(), runtime]
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",

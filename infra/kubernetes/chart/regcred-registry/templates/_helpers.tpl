@@ -18,6 +18,10 @@ app.kubernetes.io/part-of: regcred
 {{- define "registry.pod" -}}
 automountServiceAccountToken: false  # it asks nothing of the cluster
 enableServiceLinks: false
+{{- if .Values.hostNetwork }}
+hostNetwork: true
+dnsPolicy: ClusterFirstWithHostNet
+{{- end }}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -65,6 +69,9 @@ log:
   accesslog: {disabled: true}
 storage:
   delete: {enabled: true}
+  maintenance:
+    # A push that failed leaves data behind; garbage collection does not delete it.
+    uploadpurging: {enabled: true, age: 24h, interval: 6h, dryrun: false}
   cache: {blobdescriptor: inmemory}
   {{- if eq .Values.storage.kind "s3" }}
   s3:
@@ -81,7 +88,7 @@ storage:
   filesystem: {rootdirectory: /var/lib/registry}
   {{- end }}
 http:
-  addr: :5000
+  addr: {{ printf ":%d" (int .Values.registry.port) }}
   host: {{ printf "https://%s" .Values.host }}
   tls:
     certificate: /etc/regcred/tls/tls.crt
