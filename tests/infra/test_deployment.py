@@ -11,7 +11,15 @@ import boto3
 import pytest
 import yaml
 from bench.cost import ALARM_METRICS, METRICS
-from infra.deployment import REGION, ROOT, VAULT, _document, deploy, fake_account, translated
+from infra.deployment import (
+    REGION,
+    ROOT,
+    VAULT,
+    _document,
+    deploy,
+    fake_account,
+    translated,
+)
 
 from realparts.aws_policy import allowed, pinned
 
@@ -59,6 +67,75 @@ def test_the_functions_get_what_their_settings_ask_for(aws: boto3.Session, outpu
         known = {f"REGCRED_{field.upper()}" for field in model.model_fields}
         assert {key for key in environment if key.startswith("REGCRED_")} <= known
         assert function["Runtime"] == "python3.13"
+
+
+@pytest.fixture(scope="module")
+def web(aws: boto3.Session) -> dict[str, str]:
+    """The outputs of a stack with the token server."""
+    return deploy(aws, Name="web", Token="enabled", VaultAudience="vault")
+
+
+def test_the_token_server_is_there_only_where_it_is_asked_for(
+    aws: boto3.Session, outputs: dict[str, str], web: dict[str, str]
+) -> None:
+    from regcred.settings import TokenServerSettings
+
+    names = {item["FunctionName"] for item in aws.client("lambda").list_functions()["Functions"]}
+    assert {"regcred-dispatch", "web-dispatch", "web-token"} <= names
+    assert "regcred-token" not in names
+    assert "TokenRoleArn" not in outputs
+    assert web["TokenRoleArn"].endswith(":role/web-token")
+    function = aws.client("lambda").get_function_configuration(FunctionName="web-token")
+    environment = function["Environment"]["Variables"]
+    settings = TokenServerSettings.load(environment)
+    assert (settings.vault_addr, settings.vault_role, settings.vault_audience) == (VAULT, "token", "vault")
+    known = {f"REGCRED_{field.upper()}" for field in TokenServerSettings.model_fields}
+    assert {key for key in environment if key.startswith("REGCRED_")} <= known
+    assert (function["Runtime"], function["Role"]) == ("python3.13", web["TokenRoleArn"])
+
+
+def test_the_token_server_may_sign_in_to_vault_and_write_its_log_and_nothing_else(
+    aws: boto3.Session, web: dict[str, str]
+) -> None:
+    (policy,) = policies_of(aws, "web-token")
+
+    def may(action: str, resource: str, context: dict[str, str] | None = None) -> bool:
+        return allowed([policy], action, resource, context or {})
+
+    log = f"arn:aws:logs:{REGION}:123456789012:log-group:/aws/lambda/web"
+    assert may("logs:PutLogEvents", f"{log}-token:log-stream:x")
+    assert not may("logs:PutLogEvents", f"{log}-rotate:log-stream:x")
+    vault = {"sts:IdentityTokenAudience": "vault", "sts:DurationSeconds": "300"}
+    assert may("sts:GetWebIdentityToken", "*", vault)
+    assert not may(
+        "sts:GetWebIdentityToken", "*", vault | {"sts:IdentityTokenAudience": "https://x.example.com"}
+    )
+    assert not may("sts:GetWebIdentityToken", "*", vault | {"sts:DurationSeconds": "3600"})
+    actions = {action for statement in policy["Statement"] for action in _listed(statement["Action"])}
+    assert actions == {"logs:CreateLogStream", "logs:PutLogEvents", "sts:GetWebIdentityToken"}
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def test_everybody_reaches_the_token_server_by_its_url_and_no_other_way() -> None:
+    """Since October 2025 a function URL asks for both permissions: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html."""
+    resources = translated()["Resources"].values()
+    permissions = [
+        item["Properties"]
+        for item in resources
+        if item["Type"] == "AWS::Lambda::Permission"
+        and item["Properties"]["FunctionName"] == {"Ref": "TokenFunction"}
+    ]
+    by_url = {
+        "lambda:InvokeFunctionUrl": ("FunctionUrlAuthType", "NONE"),
+        "lambda:InvokeFunction": ("InvokedViaFunctionUrl", True),
+    }
+    assert {item["Action"] for item in permissions} == set(by_url)
+    for item in permissions:
+        name, value = by_url[item["Action"]]
+        assert item[name] == value
 
 
 def test_functions_and_layers_are_of_one_processor() -> None:

@@ -94,6 +94,12 @@ def test_what_the_console_needs_is_in_a_layer_of_its_own(built: Path) -> None:
     assert (built / "CoreLayer/python/regcred/console/static/app.css").exists()
 
 
+def test_what_the_token_server_needs_is_in_the_layers(built: Path) -> None:
+    for package in ("starlette", "mangum", "jwt", "cryptography", "anyio"):
+        assert (built / f"WebLayer/python/{package}/__pycache__/__init__.cpython-313.pyc").exists(), package
+    assert (built / "CoreLayer/python/regcred/token/__pycache__/web.cpython-313.pyc").exists()
+
+
 def test_the_layer_of_all_vendors_stays_small(built: Path) -> None:
     size = zipped(built / "DepsLayer")
     print(f"deps layer, all vendors: {size / 1e6:.1f} MB zipped")
