@@ -46,9 +46,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  #
         raise
     except Exception as error:  # noqa: BLE001 - its text may hold anything, and the runtime prints what is raised
         metrics.add_metric("VaultUnreachable", MetricUnit.Count, 0)
-        told = bug(error)
-        logger.error("sweep failed: a bug", **told)  # noqa: TRY400 - see above
-        raise RegcredError(f"unexpected {told['error']} at {told['at']}; this is a bug") from None
+        details = bug(error)
+        logger.error("sweep failed: a bug", **details)  # noqa: TRY400 - see above
+        raise RegcredError(f"unexpected {details['error']} at {details['at']}; this is a bug") from None
     _report(report, whole=trigger.project is None)
     return {"projects": report.projects, "messages": report.messages, "unreadable": len(report.unreadable)}
 

@@ -68,9 +68,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 def _report(outcomes: list[Outcome]) -> None:
     """One line per registry that was handled; metrics count them without a dimension per registry."""
     for outcome in outcomes:
-        told = asdict(outcome) | {"reference": str(outcome.reference)}
+        fields = asdict(outcome) | {"reference": str(outcome.reference)}
         log = logger.warning if outcome.done is RotationResult.FAILING else logger.info
-        log(outcome.done.value, **{name: value for name, value in told.items() if value})
+        log(outcome.done.value, **{name: value for name, value in fields.items() if value})
     counts = Counter(outcome.done for outcome in outcomes)
     metrics.add_metric("Handled", MetricUnit.Count, len(outcomes))
     metrics.add_metric("Rotated", MetricUnit.Count, counts[RotationResult.ROTATED])

@@ -160,7 +160,7 @@ class Subscriber:
 
     async def _follow(self) -> None:
         async for path in changes(
-            self._server, self._token, mount="regcred", patience=QUICK, told=self.told.append
+            self._server, self._token, mount="regcred", patience=QUICK, on_state=self.told.append
         ):
             self.paths.append(path)
 
@@ -226,7 +226,7 @@ async def test_openbao_refuses_as_the_recorded_servers_do(vault_stack) -> None:
         return SecretStr(vault_stack.vault.root_token)
 
     async def follow() -> None:
-        async for _ in changes(Server(vault_stack.vault.addr), token, mount="regcred", told=told.append):
+        async for _ in changes(Server(vault_stack.vault.addr), token, mount="regcred", on_state=told.append):
             pass
 
     task = asyncio.create_task(follow())

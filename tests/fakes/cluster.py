@@ -226,7 +226,7 @@ class FakeCluster:
         await self.create({**obj, "imagePullSecrets": [{"name": name} for name in new]})
         return True
 
-    async def tell(self, message: Message) -> None:
+    async def create_event(self, message: Message) -> None:
         self._meet("tell", message.about.namespace, message.reason)
         if message not in self.messages:
             self.messages.append(message)

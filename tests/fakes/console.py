@@ -226,7 +226,7 @@ class World:
             Seal(self.keys),
             lambda: self.now,
             nudge=lambda project: bool(self.nudged.append(project)),
-            tell=lambda event, **fields: self.log.append((event, fields)),
+            log_event=lambda event, **fields: self.log.append((event, fields)),
         )
         self.app = build(self.console)
 

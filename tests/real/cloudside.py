@@ -117,7 +117,7 @@ class CloudSide:
 
     def ask(self, reference: Reference, action: Action) -> None:
         """Ask for something as a project's admin does."""
-        self.store.ask(reference, Request(action=action, asked_at=datetime.now(UTC)))
+        self.store.write_request(reference, Request(action=action, asked_at=datetime.now(UTC)))
 
     def entry(self, reference: Reference) -> IndexEntry | None:
         """The registry's entry in its project's index."""

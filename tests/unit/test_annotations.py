@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from regcred.cluster.annotations import NOTHING, REFERENCES, asked, reference_of
+from regcred.cluster.annotations import NOTHING, REFERENCES, reference_of, requested
 from regcred.errors import MalformedError
 from regcred.reference import Reference
 
@@ -18,27 +18,27 @@ LABELS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
 
 def test_several_keys_are_several_references_sorted_and_each_once() -> None:
     own = {f"{KEY}main": "b/y", f"{KEY}sidecar": "a/x", f"{KEY}again": "b/y", "other/annotation": "a/z"}
-    assert asked(own).references == (A, B)
+    assert requested(own).references == (A, B)
 
 
 def test_a_template_and_its_workload_are_merged() -> None:
-    assert asked({f"{KEY}m": "a/x"}, {f"{KEY}m": "b/y"}).references == (A, B)
+    assert requested({f"{KEY}m": "a/x"}, {f"{KEY}m": "b/y"}).references == (A, B)
 
 
 def test_what_admission_gathered_counts_as_well() -> None:
-    assert asked({REFERENCES: "a/x,b/y"}).references == (A, B)
+    assert requested({REFERENCES: "a/x,b/y"}).references == (A, B)
 
 
 @pytest.mark.parametrize(
     "annotations", [None, {}, {"registry.regcred.dev": "a/x"}, {"regcred.dev/other": "a/x"}]
 )
 def test_other_annotations_ask_for_nothing(annotations: dict[str, str] | None) -> None:
-    assert asked(annotations) is NOTHING
+    assert requested(annotations) is NOTHING
 
 
 @pytest.mark.parametrize("value", ["a", "a/b/c", "A/b", "a/b ", "/b", "a/", "", "a.b/c", "a/" + "x" * 64])
 def test_a_malformed_value_is_named_with_its_key_and_spoils_no_other(value: str) -> None:
-    found = asked({f"{KEY}bad": value, f"{KEY}good": "a/x"})
+    found = requested({f"{KEY}bad": value, f"{KEY}good": "a/x"})
     assert found.references == (A,)
     [line] = found.malformed
     assert line.startswith(f"annotation {KEY}bad: ")
@@ -70,7 +70,7 @@ def test_names_of_others_lead_to_none(name: str) -> None:
 @given(st.dictionaries(st.text(max_size=80), st.text(max_size=300), max_size=8))
 def test_no_annotations_whatever_break_the_reader(annotations: dict[str, str]) -> None:
     keyed = {f"{KEY}{key}": value for key, value in annotations.items()}
-    found = asked(annotations, keyed)
+    found = requested(annotations, keyed)
     assert len(found.references) + len(found.malformed) <= 2 * len(annotations) + sum(
         value.count(",") for value in annotations.values()
     )
@@ -85,7 +85,7 @@ def test_a_malformed_reference_is_an_error_where_one_is_required() -> None:
 
 def test_only_the_first_64_annotations_by_key_count_and_the_owner_is_told() -> None:
     many = {f"{KEY}k{number:03}": f"team/r{number:03}" for number in range(100)}
-    found = asked(many)
+    found = requested(many)
     assert [reference.registry for reference in found.references] == [f"r{number:03}" for number in range(64)]
     assert found.malformed == (
         f"it has 100 annotations {KEY}...; only the first 64 of them, sorted by key, count",
@@ -95,7 +95,7 @@ def test_only_the_first_64_annotations_by_key_count_and_the_owner_is_told() -> N
 def test_only_the_first_64_references_of_a_workload_and_its_template_count() -> None:
     own = {f"{KEY}k{number:03}": f"team/b{number:03}" for number in range(40)}
     template = {f"{KEY}k{number:03}": f"team/a{number:03}" for number in range(40)}
-    found = asked(own, template)
+    found = requested(own, template)
     assert [str(reference) for reference in found.references] == sorted([*own.values(), *template.values()])[
         :64
     ]
@@ -105,9 +105,9 @@ def test_only_the_first_64_references_of_a_workload_and_its_template_count() -> 
 def test_what_a_metadata_watch_shows_of_a_workload_gives_the_same_references_as_the_whole() -> None:
     own = {f"{KEY}k{number:03}": f"team/b{number:03}" for number in range(90)}
     template = {f"{KEY}k{number:03}": f"team/a{number:03}" for number in range(40)}
-    whole = asked(own, template)
+    whole = requested(own, template)
     gathered = {REFERENCES: ",".join(map(str, whole.references))}
-    assert asked({**own, **gathered}).references == whole.references
+    assert requested({**own, **gathered}).references == whole.references
 
 
 @pytest.mark.parametrize(
@@ -121,4 +121,4 @@ def test_what_a_metadata_watch_shows_of_a_workload_gives_the_same_references_as_
     ],
 )
 def test_a_character_that_looks_like_another_or_like_nothing_is_named(value: str, named: str) -> None:
-    assert named in asked({f"{KEY}x": value}).malformed[0]
+    assert named in requested({f"{KEY}x": value}).malformed[0]

@@ -112,7 +112,7 @@ class Cli:
 
     def _nudge(self, project: str) -> bool:
         # The request must be in Vault before dispatch is told to look.
-        assert any(self.store.asked(project))
+        assert any(self.store.pending_requests(project))
         self.nudged.append(project)
         return True
 
@@ -541,7 +541,7 @@ class TestRotate:
 
     def test_a_newer_request_of_somebody_else_is_waited_for(self, payments):
         newer = Request(action=Action.VERIFY, asked_at=NOW + timedelta(seconds=1))
-        payments.while_waiting.append(lambda: payments.store.ask(ECR, newer))
+        payments.while_waiting.append(lambda: payments.store.write_request(ECR, newer))
         payments.answer(ECR, version=13)
         payments("rotate payments/ecr-prod")
         assert "ok, version 13" in payments.out
@@ -558,7 +558,7 @@ class TestRotate:
 
     def test_a_registry_that_is_not_there_is_not_asked_for(self, payments):
         payments("rotate payments/ecr", code=4)
-        assert not any(payments.store.asked("payments"))
+        assert not any(payments.store.pending_requests("payments"))
 
 
 class TestRevoke:
@@ -1193,7 +1193,7 @@ class TestDoctor:
     def test_a_silent_sync_is_a_problem(self, payments):
         payments.now = NOW + timedelta(hours=4)
         payments("doctor payments", code=1)
-        assert "sync was last heard of 4h ago" in payments.out
+        assert "sync last wrote its status 4h ago" in payments.out
 
     def test_a_request_that_nobody_can_read_is_a_problem(self, payments):
         payments.kv.write("requests/payments/ecr-prod", {"document": '{"action": "rotat"}'}, cas=0)
@@ -1205,7 +1205,7 @@ class TestDoctor:
         payments("rotate payments/ecr-prod --no-wait")
         payments.now = NOW + timedelta(minutes=30)
         payments("doctor payments", code=1)
-        assert "asked to rotate 30m ago, not acted on" in payments.out
+        assert "the request to rotate has waited for 30m" in payments.out
 
     def test_what_the_token_may_not_see_is_noted(self, payments):
         payments.platform.refuses = True

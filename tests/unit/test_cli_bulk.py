@@ -62,7 +62,7 @@ class Desk:
         """Handle every request that lies there."""
         self.now += timedelta(seconds=seconds)
         for project in self.store.projects():
-            asked, revoked = self.store.asked(project)
+            asked, revoked = self.store.pending_requests(project)
             self.most_open = max(self.most_open, len(asked) + len(revoked))
             entries = {}
             for name, is_revocation in [*((name, False) for name in asked), *((n, True) for n in revoked)]:
@@ -163,7 +163,7 @@ def test_a_revocation_of_many_is_asked_with_their_names(desk):
     desk("revoke payments", code=2)
     assert "payments/a\npayments/b\n" in desk.err
     assert "add --yes" in desk.err
-    assert desk.store.asked("payments") == ([], [])
+    assert desk.store.pending_requests("payments") == ([], [])
     desk("revoke payments --yes")
     assert "2 of 2 registries revoked" in desk.err
 
@@ -180,7 +180,7 @@ def test_without_waiting_all_are_asked_at_once(desk, monkeypatch):
     monkeypatch.setattr(bulk, "WINDOW", 5)
     desk.add(*(f"many/r{number}" for number in range(12)))
     desk("rotate many --no-wait")
-    assert len(desk.store.asked("many")[0]) == 12
+    assert len(desk.store.pending_requests("many")[0]) == 12
     assert "asked to rotate 12 registries" in desk.err
 
 
@@ -199,4 +199,4 @@ def test_without_waiting_all_are_asked_at_once(desk, monkeypatch):
 def test_a_selection_that_makes_no_sense_is_refused(desk, line, code, told):
     desk(line, code=code)
     assert told in desk.err
-    assert desk.store.asked("payments") == ([], [])
+    assert desk.store.pending_requests("payments") == ([], [])

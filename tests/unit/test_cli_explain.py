@@ -595,7 +595,7 @@ def test_sync_that_is_silent_is_said_to_be(scene):
     found = store.status("c1", "payments")
     store.write_status("c1", "payments", Status(written_at=NOW - timedelta(hours=3)), cas=found.version)
     scene()
-    assert "last heard of 3h ago" in scene.todo
+    assert "last wrote its status 3h ago" in scene.todo
 
 
 def test_a_rollout_that_refers_to_a_deployment_has_its_template_and_annotations(scene):

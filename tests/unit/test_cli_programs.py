@@ -367,7 +367,7 @@ def test_doctor_sums_up_what_is_well(desk: Desk) -> None:
         )
     desk("doctor payments")
     assert "12 registries in force" in desk.out
-    assert "was heard of 0s ago" in desk.out
+    assert "wrote its status 0s ago" in desk.out
     assert "are well" in desk.err
     assert desk.json("doctor payments")["counts"]["ok"] >= 12
 
@@ -407,7 +407,7 @@ def test_status_and_doctor_tell_the_version_and_the_mode_of_sync(desk: Desk) -> 
     status = found.value.model_copy(update={"sync_version": "1.2.3", "mode": "serviceaccount"})
     desk.store.write_status("c1", "payments", status, cas=found.version)
     desk("status payments")
-    assert "payments in c1: sync (version 1.2.3, mode serviceaccount) was heard of 0s ago" in desk.err
+    assert "payments in c1: sync (version 1.2.3, mode serviceaccount) wrote its status 0s ago" in desk.err
     desk("status payments -o json")
     [told] = json.loads(desk.out)["syncs"]
     assert (told["project"], told["cluster"]) == ("payments", "c1")

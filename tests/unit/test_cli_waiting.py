@@ -1,4 +1,4 @@
-"""A person is told within seconds whom they wait for, and which file is missing."""
+"""A person learns within seconds which server is slow, and which file is missing."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from regcred.cli.app import run
-from regcred.cli.waiting import told
+from regcred.cli.waiting import reporting_delay
 
 
 def test_an_answer_that_comes_soon_is_not_waited_for_aloud(capsys: pytest.CaptureFixture[str]) -> None:
-    with told("Vault", first=30):
+    with reporting_delay("Vault", first=30):
         pass
     assert capsys.readouterr().err == ""
 
@@ -22,7 +22,7 @@ def test_an_answer_that_comes_soon_is_not_waited_for_aloud(capsys: pytest.Captur
 def test_an_answer_that_does_not_come_is_waited_for_aloud_again_and_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with told("Vault at https://vault.example.com", first=0.02, every=0.02):
+    with reporting_delay("Vault at https://vault.example.com", first=0.02, every=0.02):
         time.sleep(0.5)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) > 2

@@ -186,7 +186,7 @@ def test_what_is_declared_is_written_and_a_second_run_writes_nothing(fleet):
     assert upstream.fields["password"].get_secret_value() == SECRET
     definition = parse(fleet.store.definition(NEXUS).value.content(), where="x")
     assert upstream.bound_to == bind(definition)
-    assert fleet.store.asked("payments") == (["nexus"], [])
+    assert fleet.store.pending_requests("payments") == (["nexus"], [])
     assert fleet.nudged == ["payments"]
     assert fleet.platform.ensured == ["payments"]
     fleet.writes()

@@ -173,7 +173,7 @@ def test_a_nudge_for_nonsense_does_nothing_and_says_why(world: World) -> None:
 def test_a_request_is_sent_in_the_next_sweep(world: World) -> None:
     world.define("a/r")
     world.index("a/r", entry())
-    world.store.ask(Reference("a", "r"), Request(action=Action.ROTATE, asked_at=NOW))
+    world.store.write_request(Reference("a", "r"), Request(action=Action.ROTATE, asked_at=NOW))
     world.verb.run(SWEEP)
     assert world.queue.reasons() == {"a/r": RotationReason.ASKED}
 
@@ -342,7 +342,7 @@ def test_thousands_of_wrong_names_are_reported_in_a_few_lines(world: World) -> N
 def test_a_revocation_is_sent_first_and_waits_for_none_of_its_project(world: World) -> None:
     world.define(*(f"a/r{number:03}" for number in range(100)))
     world.index("a/r050", entry())
-    world.store.ask(Reference("a", "r050"), Request(action=Action.REVOKE, asked_at=NOW))
+    world.store.write_request(Reference("a", "r050"), Request(action=Action.REVOKE, asked_at=NOW))
     world.verb.run(SWEEP, only="a")
     first = world.queue.sent[0]
     assert first.message.registries == {"r050": RotationReason.REVOKE}
@@ -353,7 +353,7 @@ def test_a_revocation_is_sent_first_and_waits_for_none_of_its_project(world: Wor
 
 def test_a_revocation_leaves_though_the_index_cannot_be_read(world: World) -> None:
     world.kv.faults["read", index_path("a")] = TransientError("timeout")
-    world.store.ask(Reference("a", "r"), Request(action=Action.REVOKE, asked_at=NOW))
+    world.store.write_request(Reference("a", "r"), Request(action=Action.REVOKE, asked_at=NOW))
     world.define("a/r")
     world.verb.run(SWEEP)
     assert world.queue.reasons() == {"a/r": RotationReason.REVOKE}

@@ -18,7 +18,7 @@ from regcred.sync.inventory import Inventory
 from regcred.sync.messages import Why
 from regcred.sync.plan import make_plan
 from regcred.sync.view import Grants, Knowledge, Registry, RegistryState, Rules, View
-from regcred.sync.view import ProjectView as Known
+from regcred.sync.view import ProjectView as ReferenceFacts
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DEPLOYMENT = WORKLOADS[0]
@@ -33,7 +33,7 @@ def view(
     wanted: Mapping[str, tuple[Reference, ...]],
     places: Mapping[str, Mapping[Reference, LedgerEntry]] | None = None,
     grants: Grants | None = None,
-    projects: Mapping[str, Known] | None = None,
+    projects: Mapping[str, ReferenceFacts] | None = None,
     complete: bool = True,
     busy: frozenset = frozenset(),
     **rules,
@@ -62,7 +62,9 @@ def view(
             )
         inventory.put(ServiceAccount(space, "default"))
     everywhere = Grants(Knowledge.KNOWN, {"p": frozenset(SPACES), "q": frozenset(SPACES)})
-    ok = Known(Knowledge.KNOWN, {"a": Registry(RegistryState.OK, 3), "b": Registry(RegistryState.OK, 5)})
+    ok = ReferenceFacts(
+        Knowledge.KNOWN, {"a": Registry(RegistryState.OK, 3), "b": Registry(RegistryState.OK, 5)}
+    )
     held = places or {}
     return View(
         now=NOW,
@@ -91,7 +93,9 @@ PLACES = st.builds(
 LEDGERS = st.dictionaries(st.sampled_from(SPACES), st.dictionaries(st.sampled_from(REFS), PLACES, min_size=1))
 WANTED = st.dictionaries(st.sampled_from(SPACES), st.lists(st.sampled_from(REFS), unique=True).map(tuple))
 REGISTRIES = st.builds(Registry, st.sampled_from(RegistryState), st.sampled_from([0, 3, 5]))
-KNOWN = st.builds(Known, st.sampled_from(Knowledge), st.dictionaries(st.sampled_from(["a", "b"]), REGISTRIES))
+KNOWN = st.builds(
+    ReferenceFacts, st.sampled_from(Knowledge), st.dictionaries(st.sampled_from(["a", "b"]), REGISTRIES)
+)
 PROJECTS = st.dictionaries(st.sampled_from(["p", "q"]), KNOWN)
 GRANTS = st.builds(
     Grants,
@@ -114,7 +118,7 @@ def test_a_removal_always_has_a_positive_proof(wanted, places, grants, projects,
     seen = view(wanted=wanted, places=places, grants=grants, projects=projects, complete=complete, mode=mode)
     plan = make_plan(seen)
     for removal in [action for action in (*plan.actions, *plan.held) if isinstance(action, Remove)]:
-        registry = projects.get(removal.reference.project, Known(Knowledge.ABSENT)).registries.get(
+        registry = projects.get(removal.reference.project, ReferenceFacts(Knowledge.ABSENT)).registries.get(
             removal.reference.registry
         )
         asked_for = removal.reference in wanted.get(removal.namespace, ())
@@ -184,7 +188,7 @@ def fleet(kept: Mapping[str, int], lost: Mapping[str, int], **more) -> View:
     wanted = [Reference(project, f"k{n}") for project, count in kept.items() for n in range(count)]
     others = [Reference(project, f"l{n}") for project, count in lost.items() for n in range(count)]
     projects = {
-        project: Known(
+        project: ReferenceFacts(
             Knowledge.KNOWN,
             {
                 ref.registry: Registry(RegistryState.OK, 3)

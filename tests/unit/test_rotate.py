@@ -377,7 +377,7 @@ def test_a_registry_that_is_registered_again_and_fails_backs_off(rotated: World)
 def test_asking_for_a_rotation_mints_before_it_is_due_and_answers(rotated: World) -> None:
     rotated.ask(Action.ROTATE)
     assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
-    assert not any(rotated.store.asked("payments"))
+    assert not any(rotated.store.pending_requests("payments"))
     assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
 
 
@@ -484,7 +484,7 @@ def test_a_revoke_whose_vendor_is_away_takes_effect_here_and_is_repeated_there(r
     assert rotated.one(RotationReason.ASKED) is RotationResult.REVOKED
     assert rotated.provider.revocations == ["token-1", "token-1"]
     assert rotated.store.credential(PROD) is None
-    assert not any(rotated.store.asked("payments"))
+    assert not any(rotated.store.pending_requests("payments"))
     assert [event.announced for event in rotated.announcer.events].count(Announced.REVOKED) == 1
 
 
@@ -657,7 +657,7 @@ def test_what_was_asked_of_a_registry_ends_with_it(rotated: World) -> None:
     rotated.ask(Action.REVOKE)
     rotated.store.remove_definition(PROD)
     assert rotated.one(RotationReason.DUE) is RotationResult.REMOVED
-    assert not any(rotated.store.asked("payments"))
+    assert not any(rotated.store.pending_requests("payments"))
     rotated.ask(Action.REVOKE)
     assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
-    assert not any(rotated.store.asked("payments"))
+    assert not any(rotated.store.pending_requests("payments"))

@@ -62,7 +62,7 @@ def test_a_rotation_that_was_asked_for_before_a_revocation_ends_with_it(rotated:
     rotated.clock.tick(seconds=1)
     rotated.ask(Action.REVOKE)
     assert rotated.one(RotationReason.ASKED) is RotationResult.REVOKED
-    assert rotated.store.asked("payments") == ([], [])
+    assert rotated.store.pending_requests("payments") == ([], [])
 
 
 def test_a_rotation_that_was_asked_for_after_a_revocation_comes_after_it(rotated: World) -> None:
@@ -70,7 +70,7 @@ def test_a_rotation_that_was_asked_for_after_a_revocation_comes_after_it(rotated
     rotated.clock.tick(seconds=1)
     rotated.ask(Action.ROTATE)
     assert rotated.one(RotationReason.REVOKE) is RotationResult.REVOKED
-    assert rotated.store.asked("payments") == (["prod"], [])
+    assert rotated.store.pending_requests("payments") == (["prod"], [])
     assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
     assert rotated.entry().version == 2
 
@@ -98,14 +98,14 @@ def test_a_request_that_cannot_be_read_is_taken_away_and_stops_nothing(
 ) -> None:
     rotated.kv.put(path, {"document": document})
     assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
-    assert rotated.store.asked("payments") == ([], [])
+    assert rotated.store.pending_requests("payments") == ([], [])
     rotated.clock.tick(hours=6)
     rotated.kv.put(path, {"document": document})
     assert rotated.one(RotationReason.ASKED) is RotationResult.ROTATED
-    assert rotated.store.asked("payments") == ([], [])
+    assert rotated.store.pending_requests("payments") == ([], [])
 
 
 def test_a_request_whose_field_is_no_text_is_taken_away(rotated: World) -> None:
     rotated.kv.put("requests/payments/prod", {"document": {"action": "rotate"}})
     assert rotated.one(RotationReason.ASKED) is RotationResult.DROPPED
-    assert rotated.store.asked("payments") == ([], [])
+    assert rotated.store.pending_requests("payments") == ([], [])

@@ -530,7 +530,7 @@ async def test_owners_that_are_still_to_be_told_do_not_keep_the_ledger_from_bein
     async def hanging(_: object) -> None:
         await asyncio.Event().wait()
 
-    world.cluster.tell = hanging
+    world.cluster.create_event = hanging
     await world.cluster.create(namespace("other"))
     await world.cluster.create(deployment("other", "web", REF))
     async with world.running(Pace(save=timedelta(hours=1))):

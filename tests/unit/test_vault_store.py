@@ -70,22 +70,22 @@ def test_a_claim_taken_between_read_and_write_is_not_taken_twice(kv: FakeKeyValu
 
 
 def test_a_request_that_came_meanwhile_is_not_taken_away(store: Store) -> None:
-    first = store.ask(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW))
-    store.ask(REFERENCE, Request(action=Action.VERIFY, asked_at=NOW))
+    first = store.write_request(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW))
+    store.write_request(REFERENCE, Request(action=Action.VERIFY, asked_at=NOW))
     store.answered(REFERENCE, first)
     request = store.request(REFERENCE)
     assert request is not None
     assert request.value.action is Action.VERIFY
     store.answered(REFERENCE, request.version)
-    assert store.asked("payments") == ([], [])
+    assert store.pending_requests("payments") == ([], [])
 
 
 def test_a_revocation_is_kept_apart_from_what_else_is_asked(store: Store) -> None:
-    store.ask(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW))
-    version = store.ask(REFERENCE, Request(action=Action.REVOKE, asked_at=NOW))
-    assert store.asked("payments") == (["hub"], ["hub"])
+    store.write_request(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW))
+    version = store.write_request(REFERENCE, Request(action=Action.REVOKE, asked_at=NOW))
+    assert store.pending_requests("payments") == (["hub"], ["hub"])
     store.answered(REFERENCE, version, revocation=True)
-    assert store.asked("payments") == (["hub"], [])
+    assert store.pending_requests("payments") == (["hub"], [])
     assert store.revocation(REFERENCE) is None
 
 
@@ -96,10 +96,10 @@ def test_two_who_ask_at_once_are_both_heard(kv: FakeKeyValue, store: Store) -> N
         asked.append(operation)
         if asked == ["version", "write"]:
             kv.wait = lambda _: None
-            Store(kv).ask(REFERENCE, Request(action=Action.VERIFY, asked_at=NOW))
+            Store(kv).write_request(REFERENCE, Request(action=Action.VERIFY, asked_at=NOW))
 
     kv.wait = ask_first
-    assert store.ask(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW)) == 2
+    assert store.write_request(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW)) == 2
 
 
 def test_a_merge_gives_up_when_others_always_win_and_writes_nothing(kv: FakeKeyValue, store: Store) -> None:

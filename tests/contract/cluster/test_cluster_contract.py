@@ -211,7 +211,7 @@ async def test_an_event_is_written_once(cluster, space: str) -> None:
     await cluster.create(deployment(space, "web", str(REF)))
     [about] = await workloads(cluster, DEPLOYMENT, space)
     for _ in range(2):
-        await cluster.tell(Message(about, "NotGranted", "Namespace may not use it."))
+        await cluster.create_event(Message(about, "NotGranted", "Namespace may not use it."))
     assert await cluster.events(space) == [
         ("NotGranted", f"Deployment {space}/web", "Namespace may not use it.")
     ]
@@ -221,7 +221,7 @@ async def test_an_event_about_a_namespace_can_be_written(cluster, space: str) ->
     await cluster.create(namespace(space, annotations={"registry.regcred.dev/x": str(REF)}))
     [found] = [item for item in (await cluster.list(NAMESPACE)).items if item.name == space]
     assert found.request.references == (REF,)
-    await cluster.tell(Message(found.request, "NotGranted", f"Namespace {space} may not use it."))
+    await cluster.create_event(Message(found.request, "NotGranted", f"Namespace {space} may not use it."))
 
 
 async def test_a_pod_can_be_evicted(cluster, space: str) -> None:

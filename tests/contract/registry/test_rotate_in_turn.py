@@ -88,7 +88,7 @@ class World:
         return check("", stored.value.username, stored.value.password.get_secret_value()) is not None
 
     def ask(self, action: Action) -> None:
-        self.store.ask(REFERENCE, Request(action=action, asked_at=self.now()))
+        self.store.write_request(REFERENCE, Request(action=action, asked_at=self.now()))
 
 
 @pytest.fixture(params=[DockerHubOrganisation, Gitea, Gitlab, Harbor, HarborSystem, Nexus], ids=vendor_id)

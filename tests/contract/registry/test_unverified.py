@@ -129,7 +129,7 @@ class World:
         return report.outcomes[0]
 
     def ask(self, action: Action) -> RotationResult:
-        self.store.ask(PROD, Request(action=action, asked_at=self.clock()))
+        self.store.write_request(PROD, Request(action=action, asked_at=self.clock()))
         return self.run(RotationReason.ASKED).done
 
     @property
@@ -184,7 +184,7 @@ def test_who_allows_it_gets_an_unverified_credential_with_the_reason(case: str) 
     with server(reply) as host:
         world = World(host, allow_unverified=True)
         assert world.run(RotationReason.NEW).done is RotationResult.ROTATED
-    assert (world.entry.state, world.entry.told) == (State.OK, "unverified")
+    assert (world.entry.state, world.entry.shown_state) == (State.OK, "unverified")
     assert reason in world.entry.unverified
 
 
@@ -196,7 +196,7 @@ def test_it_is_tried_again_and_in_force_once_the_registry_answers() -> None:
         switch.reply = registry
         world.clock.time = world.entry.next_attempt_at
         assert world.run(RotationReason.DUE).done is RotationResult.ROTATED
-    assert (world.entry.told, world.entry.verified, world.entry.unverified) == ("ok", "login", "")
+    assert (world.entry.shown_state, world.entry.verified, world.entry.unverified) == ("ok", "login", "")
 
 
 def test_a_definition_that_is_pointed_elsewhere_keeps_the_last_good_credential() -> None:
@@ -235,9 +235,9 @@ def test_a_check_that_shows_nothing_takes_nothing_back_and_is_answered(case: str
         switch.reply, reason = CASES[case]
         world.clock.tick(hours=12)
         assert world.run(RotationReason.CHECK).done is RotationResult.UNCHANGED
-        assert world.entry.told == "ok"
+        assert world.entry.shown_state == "ok"
         assert world.ask(Action.VERIFY) is RotationResult.UNVERIFIED
-        assert world.entry.told == "ok"
+        assert world.entry.shown_state == "ok"
         assert reason in world.entry.answer
         switch.reply = registry
         assert world.ask(Action.VERIFY) is RotationResult.VERIFIED

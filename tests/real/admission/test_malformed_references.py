@@ -11,7 +11,7 @@ from helm import CHART
 from real.admission.examples import ECR, MALFORMED
 from real.controlplane import Cluster, inherited, label, pod, references, secret_names, workload
 
-from regcred.cluster.annotations import ANNOTATED, KEYS, REFERENCES, REQUEST_PREFIX, asked
+from regcred.cluster.annotations import ANNOTATED, KEYS, REFERENCES, REQUEST_PREFIX, requested
 from regcred.errors import MalformedError
 from regcred.reference import Reference
 
@@ -118,7 +118,7 @@ def test_a_warning_and_sync_name_a_character_alike() -> None:
     named = re.findall(r"(\d+): '([^']+)'", table)
     assert len(named) > 20
     for code, name in named:
-        (line,) = asked({f"{REQUEST_PREFIX}x": f"payments/e{chr(int(code))}cr"}).malformed
+        (line,) = requested({f"{REQUEST_PREFIX}x": f"payments/e{chr(int(code))}cr"}).malformed
         assert f"U+{int(code):04X} {name};" in line
 
 
@@ -141,7 +141,7 @@ def test_of_an_object_with_too_many_keys_the_first_64_count_for_the_policies_and
     cluster: Cluster, namespace: str, number: int
 ):
     many = {f"{REQUEST_PREFIX}k{n:05}": f"t/r{n:05}" for n in range(number)}
-    found = asked(many)
+    found = requested(many)
     assert len(found.references) == KEYS
     expected = [str(reference) for reference in found.references]
     names = [reference.secret_name for reference in found.references]
@@ -161,7 +161,7 @@ def test_a_workload_and_its_template_with_many_keys_each_count_together(cluster:
     own = {f"{REQUEST_PREFIX}k{n:05}": f"t/b{n:05}" for n in range(4000)}
     template = {f"{REQUEST_PREFIX}k{n:05}": f"t/a{n:05}" for n in range(40)}
     made = cluster.create(workload("Deployment", namespace, "both", own=own, template=template))
-    whole = asked(own, template)
+    whole = requested(own, template)
     assert references(made) == ",".join(map(str, whole.references))
     annotations = made["spec"]["template"]["metadata"]["annotations"]
     assert secret_names(cluster.create(pod(namespace, annotations=annotations))) == [

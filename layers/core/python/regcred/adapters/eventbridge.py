@@ -62,5 +62,5 @@ class EventBus:
 
 def detail(event: Event) -> dict[str, Any]:
     """The content of an event: the registry's index entry, which contains no secret."""
-    told = event.entry.model_dump(mode="json", exclude_defaults=True, exclude={"fingerprint"})
-    return {"project": event.reference.project, "registry": event.reference.registry} | told
+    fields = event.entry.model_dump(mode="json", exclude_defaults=True, exclude={"fingerprint"})
+    return {"project": event.reference.project, "registry": event.reference.registry} | fields

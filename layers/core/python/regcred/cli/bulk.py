@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from regcred.cli import asking, lookup
+from regcred.cli import lookup, requesting
 from regcred.cli.failures import BadInputError, Failed
 from regcred.cli.output import print_json, say, write
 from regcred.cli.session import CliSession
@@ -110,7 +110,7 @@ class Outcomes:
     entries: dict[Reference, IndexEntry | None] = field(default_factory=dict)
     """The index entry after the request was handled."""
     errors: dict[Reference, RegcredError | Failed] = field(default_factory=dict)
-    requests: dict[Reference, asking.SentRequest] = field(default_factory=dict)
+    requests: dict[Reference, requesting.SentRequest] = field(default_factory=dict)
     waiting: set[Reference] = field(default_factory=set)
     """Requests that were not handled in time. They stay."""
 
@@ -121,7 +121,7 @@ class _Project:
 
     name: str
     pending: list[Reference]
-    open: dict[Reference, asking.SentRequest] = field(default_factory=dict)
+    open: dict[Reference, requesting.SentRequest] = field(default_factory=dict)
     gone: set[Reference] = field(default_factory=set)
     """Requests that were gone at the last look, while the outcome was not there yet."""
     version: int = -1
@@ -158,7 +158,7 @@ class BulkRun:
                     continue
                 before = lookup.index(self._session.store, project.name).registries
                 for sent in pool.map(
-                    lambda one, known=before: self._ask(one, known.get(one.registry)), batch
+                    lambda one, known=before: self._send(one, known.get(one.registry)), batch
                 ):
                     if sent:
                         project.open[sent.reference] = sent
@@ -176,7 +176,7 @@ class BulkRun:
     def follow(self, patience: timedelta) -> None:
         """Send and wait until all are handled, or until nothing was handled for as long as ``patience``."""
         last = self._session.now()
-        with _progress(self._count, self._action) as tell:
+        with _progress(self._count, self._action) as report_progress:
             self.send()
             while any(project.open for project in self._projects):
                 before = self._handled()
@@ -188,20 +188,20 @@ class BulkRun:
                     last = now
                 elif now - last > patience:
                     break
-                tell(now, self._handled(), len(self.outcomes.errors))
+                report_progress(now, self._handled(), len(self.outcomes.errors))
                 self._session.sleep(EVERY)
         self.outcomes.waiting = {
             reference for project in self._projects for reference in (*project.open, *project.pending)
         }
 
-    def _ask(self, reference: Reference, before: IndexEntry | None) -> asking.SentRequest | None:
+    def _send(self, reference: Reference, before: IndexEntry | None) -> requesting.SentRequest | None:
         request = Request(action=self._action, asked_at=self._session.now())
         try:
-            self._session.store.ask(reference, request)
+            self._session.store.write_request(reference, request)
         except RegcredError as error:
             self.outcomes.errors[reference] = error
             return None
-        return asking.SentRequest(reference, request, before)
+        return requesting.SentRequest(reference, request, before)
 
     def _handled(self) -> int:
         return len(self.outcomes.entries) + len(self.outcomes.errors)
@@ -214,7 +214,7 @@ class BulkRun:
             if version == project.version and project.looks % LIST_EVERY:
                 return
             project.version = version
-            asked, revoked = self._session.store.asked(project.name)
+            asked, revoked = self._session.store.pending_requests(project.name)
             index = lookup.index(self._session.store, project.name).registries
         except (TransientError, ConflictError):
             return
@@ -235,10 +235,10 @@ class BulkRun:
                 project.gone.add(reference)
                 project.version = -1
 
-    def _settle(self, sent: asking.SentRequest, entry: IndexEntry) -> None:
+    def _settle(self, sent: requesting.SentRequest, entry: IndexEntry) -> None:
         self.outcomes.entries[sent.reference] = entry
         try:
-            asking.checked(sent, entry)
+            requesting.checked(sent, entry)
         except (RegcredError, Failed) as error:
             self.outcomes.errors[sent.reference] = error
             del self.outcomes.entries[sent.reference]
@@ -295,7 +295,7 @@ def report(
         raise Failed(text)
     if outcomes.waiting:
         raise TransientError(
-            f"{text}; see 'regcred status'. If it stays so, the dispatch function does not run"
+            f"{text}; see 'regcred status'. If nothing changes, check that the dispatch function runs"
         )
     say(text)
 
@@ -329,16 +329,16 @@ def _document(
 def _one(reference: Reference, outcomes: Outcomes) -> dict[str, Any]:
     sent = outcomes.requests.get(reference)
     error = outcomes.errors.get(reference)
-    told = {"error": _line(reference, error)} if error else {}
+    failure = {"error": _line(reference, error)} if error else {}
     if sent is None:
-        return {"registry": str(reference), "outcome": None, **told}
-    return {**asking.as_document(sent, outcomes.entries.get(reference)), **told}
+        return {"registry": str(reference), "outcome": None, **failure}
+    return {**requesting.as_document(sent, outcomes.entries.get(reference)), **failure}
 
 
 @contextmanager
 def _progress(count: int, action: Action) -> Iterator[Callable[[datetime, int, int], None]]:
     say(
-        f"asked to {action} {plural(count, 'registry')}; waiting for the outcomes (Ctrl-C ends only the waiting)"
+        f"asked to {action} {plural(count, 'registry')}; waiting for the outcomes (Ctrl-C stops the wait, not the request)"
     )
     if sys.stderr.isatty():
         from rich.console import Console
@@ -346,14 +346,14 @@ def _progress(count: int, action: Action) -> Iterator[Callable[[datetime, int, i
         with Console(stderr=True, highlight=False).status("waiting for dispatch") as status:
             yield lambda _now, done, failed: status.update(_told(count, done, failed))
         return
-    told: list[datetime] = []
+    reported: list[datetime] = []
 
-    def tell(now: datetime, done: int, failed: int) -> None:
-        if not told or now - told[-1] >= asking.TELL_EVERY:
-            told.append(now)
+    def report_progress(now: datetime, done: int, failed: int) -> None:
+        if not reported or now - reported[-1] >= requesting.PROGRESS_EVERY:
+            reported.append(now)
             say(_told(count, done, failed))
 
-    yield tell
+    yield report_progress
 
 
 def _told(count: int, done: int, failed: int) -> str:

@@ -42,7 +42,7 @@ from regcred.wording import plural
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-TELL_EVERY = 500
+PROGRESS_EVERY = 500
 """The number of documents or steps between two progress messages."""
 
 REMOVALS = 10
@@ -270,7 +270,7 @@ def _compare(
         wanted,
         everything=terms.prune,
         projects=projects,
-        tell=partial(_tell_count, "compared"),
+        on_progress=partial(_report_count, "compared"),
     )
     platform = look_at_platform(operator, wanted, owner=terms.owner, everything=terms.prune)
     live = replace(live, platform=platform)
@@ -279,8 +279,8 @@ def _compare(
     return plan(wanted, live, terms), live
 
 
-def _tell_count(what: str, count: int) -> None:
-    if count % TELL_EVERY == 0:
+def _report_count(what: str, count: int) -> None:
+    if count % PROGRESS_EVERY == 0:
         say(f"{count} {what}")
 
 
@@ -371,17 +371,17 @@ def _carry_out(
         except RefusedError:
             refused.append(project)
 
-    told = Counter[str]()
+    finished = Counter[str]()
 
-    def tell(step: Step) -> None:
-        told["steps"] += 1
-        if not quiet and len(found.steps) <= TELL_EVERY:
+    def report(step: Step) -> None:
+        finished["steps"] += 1
+        if not quiet and len(found.steps) <= PROGRESS_EVERY:
             write(str(step))
-        elif told["steps"] % TELL_EVERY == 0:
-            say(f"{told['steps']} of {plural(len(found.steps), 'step')} done")
+        elif finished["steps"] % PROGRESS_EVERY == 0:
+            say(f"{finished['steps']} of {plural(len(found.steps), 'step')} done")
 
     applier = PlanApplier(
-        session.store, secrets=needed, now=session.now, operator=operator, ensure=ensure, tell=tell
+        session.store, secrets=needed, now=session.now, operator=operator, ensure=ensure, on_step=report
     )
     done = applier.run(found)
     if refused:

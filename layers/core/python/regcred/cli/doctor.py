@@ -24,7 +24,7 @@ from regcred.vault.platform import ChangeKind
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.store import Store
-from regcred.views.placement import told_of_sync, troubles
+from regcred.views.placement import placement_problems, sync_description
 from regcred.wording import duration, plural
 from regcred.work import served, want_of_room
 
@@ -253,8 +253,8 @@ def _credential(reference: Reference, entry: IndexEntry | None, now: datetime) -
         )
     if entry.state is State.REVOKED:
         yield Finding(Level.WARNING, about, f"is revoked until 'regcred rotate {about}'")
-    if entry.told != entry.state:
-        yield Finding(Level.WARNING, about, f"{entry.told}: {entry.unverified}")
+    if entry.shown_state != entry.state:
+        yield Finding(Level.WARNING, about, f"{entry.shown_state}: {entry.unverified}")
     if entry.warning:
         yield Finding(Level.WARNING, about, entry.warning)
 
@@ -276,7 +276,7 @@ def _request(store: Store, reference: Reference, now: datetime) -> Iterator[Find
         yield Finding(
             Level.PROBLEM,
             str(reference),
-            f"asked to {found.value.action} {since} ago, not acted on: does dispatch run?",
+            f"the request to {found.value.action} has waited for {since}: check that dispatch runs",
         )
 
 
@@ -312,18 +312,20 @@ def _cluster(store: Store, cluster: str, project: str, now: datetime) -> Iterato
     elif now - found.value.written_at > SILENT:
         since = duration(now - found.value.written_at)
         yield Finding(
-            Level.PROBLEM, about, f"sync was last heard of {since} ago: does it run, and reach Vault?"
+            Level.PROBLEM,
+            about,
+            f"sync last wrote its status {since} ago: check that it runs and reaches Vault",
         )
     else:
-        told = told_of_sync(found.value)
-        version = f" ({told})" if told else ""
+        description = sync_description(found.value)
+        version = f" ({description})" if description else ""
         yield Finding(
-            Level.OK, about, f"sync{version} was heard of {duration(now - found.value.written_at)} ago"
+            Level.OK, about, f"sync{version} wrote its status {duration(now - found.value.written_at)} ago"
         )
     for name, place in sorted(found.value.registries.items() if found else ()):
-        for trouble in troubles(cluster, place):
-            level = Level.PROBLEM if trouble.is_fault else Level.WARNING
-            yield Finding(level, f"{project}/{name} in {cluster}", trouble.text)
+        for problem in placement_problems(cluster, place):
+            level = Level.PROBLEM if problem.is_fault else Level.WARNING
+            yield Finding(level, f"{project}/{name} in {cluster}", problem.text)
 
 
 def _summed_up(findings: list[Finding]) -> Iterator[Finding]:

@@ -129,11 +129,11 @@ def _print(subject: Subject, world: World, answers: Sequence[ImageExplanation], 
             write("  → ", Styled(answer.todo, bold=True))
         elif not any(item.good is False for item in answer.lines):
             write("  → nothing to do")
-    if subject.told:
+    if subject.events:
         write("")
-        write("sync has said:")
-        for event in subject.told:
-            write(f"  {explanation.said(event, now)}")
+        write("Events of sync:")
+        for event in subject.events:
+            write(f"  {explanation.event_line(event, now)}")
 
 
 def _line(mark: str, name: str, value: str, colour: str) -> None:
@@ -165,6 +165,6 @@ def _json(subject: Subject, world: World, answers: Sequence[ImageExplanation]) -
                 "last_seen": time_text(event.at),
                 "count": event.count,
             }
-            for event in subject.told
+            for event in subject.events
         ],
     }

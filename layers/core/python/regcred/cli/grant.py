@@ -90,7 +90,7 @@ def add(
         return valid(ClusterGrants, grants={**grants.grants, project: merged}, globs=globs)
 
     with _replaceable(cluster):
-        session.store.change_cluster(cluster, change, anew=replace)
+        session.store.change_cluster(cluster, change, replace_unreadable=replace)
     say(f"{', '.join(namespaces)} of cluster {cluster} may use the registries of {project}")
     _warn_unreadable(session, cluster, project)
 

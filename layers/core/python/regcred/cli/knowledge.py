@@ -17,7 +17,7 @@ from regcred.registry.parsing import parse
 from regcred.vault.records.index import IndexEntry
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
-from regcred.views.observed import Held, Known
+from regcred.views.observed import Fact, ReferenceFacts
 
 
 @dataclass(slots=True)
@@ -33,22 +33,22 @@ class VaultView:
     _projects: dict[str, dict[str, IndexEntry] | None] = field(default_factory=dict)
     _statuses: dict[str, Status | None] = field(default_factory=dict)
 
-    def known(self, reference: Reference) -> Known:
+    def known(self, reference: Reference) -> ReferenceFacts:
         """The facts about a reference that need no cluster."""
         index = self._index(reference.project)
         if index is None:
-            return Known()
+            return ReferenceFacts()
         entry = index.get(reference.registry)
         defined, hosts = self._defined(reference, entry)
         placed, seen = self._placed(reference)
         place = self._place(reference)
         refused = place.refused.get(self.namespace, "")
-        return Known(
+        return ReferenceFacts(
             entry=entry,
             typed_hosts=hosts,
             defined=defined,
             granted=self._is_granted(reference, refused),
-            present=Held.YES if placed else Held.UNKNOWN,
+            present=Fact.YES if placed else Fact.UNKNOWN,
             version=placed,
             ledger=placed,
             refused=refused,
@@ -147,21 +147,21 @@ class VaultView:
                     f"project {project} is used in {', '.join(clusters)}; say which this is by --cluster"
                 )
 
-    def _defined(self, reference: Reference, entry: IndexEntry | None) -> tuple[Held, Sequence[str]]:
+    def _defined(self, reference: Reference, entry: IndexEntry | None) -> tuple[Fact, Sequence[str]]:
         """Whether the registry exists, and the hosts in its definition if the index has none yet."""
         try:
             if entry and entry.hosts:
-                return (Held.YES if self.session.store.definition_version(reference) else Held.NO), ()
+                return (Fact.YES if self.session.store.definition_version(reference) else Fact.NO), ()
             found = self.session.store.definition(reference)
         except MalformedError:
-            return Held.YES, ()
+            return Fact.YES, ()
         except RegcredError:
-            return (Held.YES if entry else Held.UNKNOWN), ()
+            return (Fact.YES if entry else Fact.UNKNOWN), ()
         if found is None:
-            return Held.NO, ()
+            return Fact.NO, ()
         with suppress(MalformedError):
-            return Held.YES, parse(found.value.content(), where=str(reference)).typed_hosts()
-        return Held.YES, ()
+            return Fact.YES, parse(found.value.content(), where=str(reference)).typed_hosts()
+        return Fact.YES, ()
 
     def _status(self, project: str) -> Status | None:
         if project not in self._statuses:
@@ -187,15 +187,15 @@ class VaultView:
         uid = names.get(self.namespace)
         return uid is not None and (not self.uid or not uid or self.uid.startswith(uid))
 
-    def _is_granted(self, reference: Reference, refused: str) -> Held:
+    def _is_granted(self, reference: Reference, refused: str) -> Fact:
         if not self.cluster:
-            return Held.UNKNOWN
+            return Fact.UNKNOWN
         with suppress(RegcredError):
             grants = self.session.store.cluster(self.cluster)
             if grants is None:
                 self._say(f"Vault holds no grants of a cluster {self.cluster}: is that its name in Regcred?")
-            return Held.YES if grants and grants.value.allows(self.namespace, reference.project) else Held.NO
-        return Held.NO if refused == "not-granted" else Held.UNKNOWN
+            return Fact.YES if grants and grants.value.allows(self.namespace, reference.project) else Fact.NO
+        return Fact.NO if refused == "not-granted" else Fact.UNKNOWN
 
     def _say(self, text: str) -> None:
         if text not in self._said:

@@ -20,15 +20,15 @@ from regcred.cluster.annotations import (
     REQUEST_PREFIX,
     SECRET_EXPIRES,
     SECRET_VERSION,
-    asked,
     reference_of,
+    requested,
 )
 from regcred.cluster.model import POD, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode
 from regcred.cluster.reduce import mapping_at
 from regcred.errors import MissingError, RefusedError
 from regcred.reference import Reference
 from regcred.views.advice import PULL_FAILURES
-from regcred.views.observed import Held, Image, Known, Naming, Said, Subject, World
+from regcred.views.observed import Fact, Image, Naming, ReferenceFacts, ReportedEvent, Subject, World
 
 Json = Mapping[str, Any]
 
@@ -89,9 +89,9 @@ def look(
         sources.append(Source(f"Namespace {namespace}", space["metadata"].get("annotations") or {}))
     subject = _subject(chain, referred, namespace)
     naming = _naming(owners, chain, referred, subject.named, space)
-    told = tuple(_told(api, (*chain, *referred), namespace))
+    events = tuple(_events(api, (*chain, *referred), namespace))
     return ClusterObservation(
-        replace(subject, naming=naming, told=told, pods=pods),
+        replace(subject, naming=naming, events=events, pods=pods),
         sources,
         (space.get("metadata") or {}).get("uid") or "",
     )
@@ -163,18 +163,18 @@ def _naming(
         found for kind, obj in (*chain[1:], *referred) if kind.template and (found := _pod_spec(kind, obj))
     ]
     if templates:
-        own = Held.YES if any(_listed(template) for template in templates) else Held.NO
+        own = Fact.YES if any(_listed(template) for template in templates) else Fact.NO
     elif names is not None and named - names:
-        own = Held.YES if not chain[1:] and kind is POD else Held.UNKNOWN
+        own = Fact.YES if not chain[1:] and kind is POD else Fact.UNKNOWN
     else:
-        own = Held.UNKNOWN
+        own = Fact.UNKNOWN
     labels = (space.get("metadata") or {}).get("labels") or {}
     return Naming(
         mode=labels.get(MODE, "") if labels.get(MODE) in set(Mode) else "",
         own_list=own,
         account=account,
         account_names=names,
-        marked=frozenset(asked(obj["metadata"].get("annotations"), _inherited(obj)).references)
+        marked=frozenset(requested(obj["metadata"].get("annotations"), _inherited(obj)).references)
         if kind is POD
         else frozenset(),
         admitted=frozenset(ref for _, obj in chain[1:] for ref in _recorded(obj)),
@@ -188,7 +188,7 @@ def _inherited(pod: Json) -> dict[str, str]:
 
 def _recorded(obj: Json) -> tuple[Reference, ...]:
     value = (obj["metadata"].get("annotations") or {}).get(REFERENCES)
-    return asked({REFERENCES: str(value)}).references if value else ()
+    return requested({REFERENCES: str(value)}).references if value else ()
 
 
 def _images(pod: Json) -> list[Image]:
@@ -216,7 +216,7 @@ def _image(container: Json, status: Json) -> Image:
     )
 
 
-def _told(api: UserCluster, seen: Sequence[tuple[Kind, Json]], namespace: str) -> list[Said]:
+def _events(api: UserCluster, seen: Sequence[tuple[Kind, Json]], namespace: str) -> list[ReportedEvent]:
     """Sync's Events about the objects, newest last. Of equal texts, only the newest."""
     uids = {obj["metadata"]["uid"] for _, obj in seen if obj["metadata"].get("uid")}
     query = urlencode({"fieldSelector": f"reportingComponent={REPORTER}", "limit": 500})
@@ -229,7 +229,7 @@ def _told(api: UserCluster, seen: Sequence[tuple[Kind, Json]], namespace: str) -
     return list({(event.reason, event.message): event for event in ours}.values())
 
 
-def _event(event: Json) -> Said:
+def _event(event: Json) -> ReportedEvent:
     """Contract: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/ (an Event has one of several times)."""
     series = event.get("series") or {}
     times = (
@@ -239,7 +239,7 @@ def _event(event: Json) -> Said:
         event.get("firstTimestamp"),
         (event.get("metadata") or {}).get("creationTimestamp"),
     )
-    return Said(
+    return ReportedEvent(
         reason=str(event.get("reason") or ""),
         message=str(event.get("message") or ""),
         at=next((time for text in times if text and (time := _time(str(text)))), None),
@@ -252,8 +252,8 @@ def world_of(
 ) -> tuple[Subject, World]:
     """Everything known about the references of a subject and its possible references; and the subject with its mode."""
     subject, sources = seen.subject, seen.sources
-    wanted = _asked(sources)
-    malformed = asked(*(source.annotations for source in sources)).malformed
+    wanted = _requested(sources)
+    malformed = requested(*(source.annotations for source in sources)).malformed
     named = {reference for name in subject.named if (reference := reference_of(name))}
     vault = VaultView(session, subject.namespace, cluster, seen.namespace_uid)
     known = {
@@ -265,31 +265,33 @@ def world_of(
     return replace(subject, naming=naming), world
 
 
-def _asked(sources: Sequence[Source]) -> dict[Reference, str]:
+def _requested(sources: Sequence[Source]) -> dict[Reference, str]:
     found: dict[Reference, str] = {}
     for source in sources:
         for key, value in sorted(source.annotations.items()):
-            for reference in asked({key: value}).references:
+            for reference in requested({key: value}).references:
                 if reference not in found or key.startswith(REQUEST_PREFIX):
                     found.setdefault(reference, f"annotation {key} on {source.what}")
     return found
 
 
-def _with_secret(api: UserCluster, namespace: str, reference: Reference, known: Known) -> Known:
+def _with_secret(
+    api: UserCluster, namespace: str, reference: Reference, known: ReferenceFacts
+) -> ReferenceFacts:
     """Read the Secret's metadata itself if the user may. Otherwise sync's report counts."""
     try:
         secret = api.get(
             f"/api/v1/namespaces/{namespace}/secrets/{reference.secret_name}", accept=METADATA_ONLY
         )
     except MissingError:
-        return replace(known, present=Held.NO, version=None)
+        return replace(known, present=Fact.NO, version=None)
     except RefusedError:
-        return replace(known, present=Held.UNKNOWN, version=None)
+        return replace(known, present=Fact.UNKNOWN, version=None)
     annotations = secret["metadata"].get("annotations") or {}
     version = annotations.get(SECRET_VERSION, "")
     return replace(
         known,
-        present=Held.YES,
+        present=Fact.YES,
         version=int(version) if version.isascii() and version.isdecimal() else known.version,
         expires_at=_time(annotations.get(SECRET_EXPIRES, "")),
     )

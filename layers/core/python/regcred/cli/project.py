@@ -115,7 +115,7 @@ def add(
 
     _check_hosts(what["hosts"])
     with _replaceable(project):
-        session.store.change_project(project, change, anew=replace)
+        session.store.change_project(project, change, replace_unreadable=replace)
     say(f"project {project} is set; 'regcred project show {project}' shows it")
     _ensure(session, project)
 

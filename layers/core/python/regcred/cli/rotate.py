@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import click
 
-from regcred.cli import asking, bulk, lookup
+from regcred.cli import bulk, lookup, requesting
 from regcred.cli.bulk import Selection
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import output_option, print_json, say
@@ -32,7 +32,7 @@ wait_option = click.option(
 timeout_option = click.option(
     "--timeout",
     type=click.IntRange(min=1, max=86400),
-    default=int(asking.PATIENCE.total_seconds()),
+    default=int(requesting.PATIENCE.total_seconds()),
     show_default=True,
     metavar="SECONDS",
     help="How long to wait; for several registries, how long while nothing is handled.",
@@ -128,7 +128,7 @@ def _here(session: CliSession, reference: Reference, *, as_json: bool) -> None:
     from regcred.rotate import RotationResult
     from regcred.work import RotationMessage, RotationReason
 
-    asked = asking.ask(session, reference, Action.ROTATE, nudge=False)
+    sent = requesting.send(session, reference, Action.ROTATE, nudge=False)
     message = RotationMessage(
         project=reference.project, registries={reference.registry: RotationReason.ASKED}
     )
@@ -139,7 +139,7 @@ def _here(session: CliSession, reference: Reference, *, as_json: bool) -> None:
             f"{reference}: another rotation of it runs right now; see 'regcred status {reference}'"
         )
     index = lookup.index(session.store, reference.project)
-    asking.report(session, asked, index.registries.get(reference.registry), as_json=as_json)
+    requesting.report(session, sent, index.registries.get(reference.registry), as_json=as_json)
 
 
 @click.command(short_help="End credentials at once, everywhere.")
@@ -200,13 +200,13 @@ def _ask_selected(
     as_json: bool,
 ) -> None:
     if selection.single:
-        ask(session, selection.single, action, wait=wait, timeout=timeout, as_json=as_json)
+        send_request(session, selection.single, action, wait=wait, timeout=timeout, as_json=as_json)
         return
     references = found or bulk.select(session, selection, action)
     bulk.run(session, references, action, wait=wait, timeout=timeout, as_json=as_json)
 
 
-def ask(
+def send_request(
     session: CliSession,
     reference: Reference,
     action: Action,
@@ -220,13 +220,15 @@ def ask(
     Raises:
         Failed, RefusedError, TransientError: the outcome.
     """
-    asked = asking.ask(session, reference, action)
+    sent = requesting.send(session, reference, action)
     if not wait:
         if as_json:
-            print_json(asking.as_document(asked, None))
+            print_json(requesting.as_document(sent, None))
         say(f"{reference}: asked to {action}; see 'regcred status {reference}'")
         return
-    asking.report(session, asked, asking.wait(session, asked, timedelta(seconds=timeout)), as_json=as_json)
+    requesting.report(
+        session, sent, requesting.wait(session, sent, timedelta(seconds=timeout)), as_json=as_json
+    )
 
 
 def _where(session: CliSession, reference: Reference) -> str:

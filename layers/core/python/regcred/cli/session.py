@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import click
 
 from regcred.cli.failures import user_input
-from regcred.cli.waiting import told
+from regcred.cli.waiting import reporting_delay
 from regcred.clock import utc_now
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 def _own_store() -> Store:
     from regcred.wiring.cli import store
 
-    return store(told)
+    return store(reporting_delay)
 
 
 def _own_vault(mount: str) -> KeyValue:
     from regcred.wiring.cli import key_value
 
-    return key_value(told, mount)
+    return key_value(reporting_delay, mount)
 
 
 class UserCluster(Protocol):
@@ -65,7 +65,7 @@ def _own_cluster(context: str | None) -> UserCluster:
     from regcred.wiring.cli.cluster import OwnCluster
 
     with user_input():
-        return OwnCluster(context, told)
+        return OwnCluster(context, reporting_delay)
 
 
 class PlatformService(Protocol):
@@ -91,20 +91,20 @@ class PlatformService(Protocol):
 def _own_platform(directory: Path | None) -> PlatformService:
     from regcred.wiring.cli import platform
 
-    return platform(directory, told)
+    return platform(directory, reporting_delay)
 
 
 def _own_operator(declared: Declaration | None, directory: Path | None) -> Operator:
     from regcred.wiring.cli import operator
 
-    return operator(declared, directory, told)
+    return operator(declared, directory, reporting_delay)
 
 
 def _own_system() -> OwnSystem:
     from regcred.wiring.cli.system import system
 
     with user_input():
-        return system(told)
+        return system(reporting_delay)
 
 
 def _nudge(project: str) -> bool:

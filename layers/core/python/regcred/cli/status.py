@@ -21,7 +21,7 @@ from regcred.vault.records.history import Attempt
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
-from regcred.views.placement import told_of_sync, troubles
+from regcred.views.placement import placement_problems, sync_description
 from regcred.wording import duration, expires_in, plural
 from regcred.work import served, want_of_room
 
@@ -55,7 +55,7 @@ class StatusRow:
     @property
     def state(self) -> str:
         """The state in the word for people."""
-        return self.entry.told if self.entry else PENDING
+        return self.entry.shown_state if self.entry else PENDING
 
     @property
     def where(self) -> str:
@@ -141,9 +141,11 @@ def _print(rows: Sequence[StatusRow], now: datetime) -> None:
             say(f"{row.reference}: {note}")
     syncs = _syncs(rows)
     for (project, cluster), found in sorted(syncs.items()) if len(syncs) <= FEW else ():
-        told = told_of_sync(found)
+        description = sync_description(found)
         seen = duration(now - found.written_at)
-        say(f"{project} in {cluster}: sync{f' ({told})' if told else ''} was heard of {seen} ago")
+        say(
+            f"{project} in {cluster}: sync{f' ({description})' if description else ''} wrote its status {seen} ago"
+        )
 
 
 def _syncs(rows: Sequence[StatusRow]) -> dict[tuple[str, str], Status]:
@@ -203,7 +205,7 @@ def _statuses(store: Store, project: str, clusters: Sequence[str]) -> dict[str, 
             if status := store.status(cluster, project):
                 found[cluster] = status.value
         except (RefusedError, MalformedError) as error:
-            say(f"note: where {project} is in place in cluster {cluster} can't be told: {error}")
+            say(f"note: where {project} is in place in cluster {cluster} is unknown: {error}")
     return found
 
 
@@ -234,12 +236,12 @@ def _notes(row: StatusRow, now: datetime) -> list[str]:
     if entry and entry.state is State.FAILING:
         since = f" for {duration(now - entry.failing_since)}" if entry.failing_since else ""
         notes.append(f"failing{since}: {entry.error}{next_attempt(entry, now)}")
-    if entry and entry.told != entry.state:
-        notes.append(f"{entry.told}: {entry.unverified}")
+    if entry and entry.shown_state != entry.state:
+        notes.append(f"{entry.shown_state}: {entry.unverified}")
     if entry and entry.warning:
         notes.append(f"warning: {entry.warning}")
     for cluster, place in sorted(row.places.items()):
-        notes += [f"{cluster}: {trouble.text}" for trouble in troubles(cluster, place)]
+        notes += [f"{cluster}: {problem.text}" for problem in placement_problems(cluster, place)]
     return notes
 
 

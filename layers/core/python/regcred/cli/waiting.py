@@ -20,27 +20,27 @@ Around = Callable[[str], AbstractContextManager[None]]
 
 
 @contextmanager
-def told(whom: str, *, first: float = FIRST, every: float = EVERY) -> Iterator[None]:
+def reporting_delay(server: str, *, first: float = FIRST, every: float = EVERY) -> Iterator[None]:
     """Print a message if the response takes long.
 
     Args:
-        whom: The server's name.
+        server: The server's name.
         first: Seconds until the first message.
         every: Seconds between two messages.
     """
     done = threading.Event()
 
-    def speak() -> None:
+    def report() -> None:
         started = time.monotonic()
         pause = first
         while not done.wait(pause):
-            say(f"waiting for {whom} since {time.monotonic() - started:.0f} s (Ctrl-C gives up)")
+            say(f"waiting for {server} since {time.monotonic() - started:.0f} s (Ctrl-C gives up)")
             pause = every
 
-    teller = threading.Thread(target=speak, daemon=True)
-    teller.start()
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
     try:
         yield
     finally:
         done.set()
-        teller.join()
+        thread.join()

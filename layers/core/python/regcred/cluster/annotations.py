@@ -77,7 +77,7 @@ def is_request(key: str) -> bool:
     return key.startswith(REQUEST_PREFIX) or key == REFERENCES
 
 
-def asked(*annotations: Mapping[str, str] | None) -> RequestedReferences:
+def requested(*annotations: Mapping[str, str] | None) -> RequestedReferences:
     """Read the requests of an object from its own annotations and those of its pod template.
 
     Args:

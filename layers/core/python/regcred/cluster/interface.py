@@ -172,7 +172,7 @@ class Cluster(Protocol):
             MissingError: there is no such ServiceAccount.
         """
 
-    async def tell(self, message: Message) -> None:
+    async def create_event(self, message: Message) -> None:
         """Write an Event, unless the same Event exists."""
 
     async def evict(self, namespace: str, pod: str, *, version: str) -> bool:

@@ -233,8 +233,8 @@ class Kube:
                 ) from None
         raise TransientError(f"ServiceAccount {namespace}/{account} is being written by others all the time")
 
-    async def tell(self, message: Message) -> None:
-        """See :meth:`Cluster.tell`. The name is derived from the content, so that the same Event is not written twice."""
+    async def create_event(self, message: Message) -> None:
+        """See :meth:`Cluster.create_event`. The name is derived from the content, so that the same Event is not written twice."""
         namespace = "default" if message.about.kind is NAMESPACE else message.about.namespace
         try:
             body = json.dumps(event_body(message, namespace, instance=self._instance, now=utc_now())).encode()

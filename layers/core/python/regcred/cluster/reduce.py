@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from regcred.cluster.annotations import ANNOTATED, MIRROR_POD, MODE, asked, reference_of
+from regcred.cluster.annotations import ANNOTATED, MIRROR_POD, MODE, reference_of, requested
 from regcred.cluster.model import (
     NAMESPACE,
     POD,
@@ -59,7 +59,7 @@ class Reducer:
         metadata = obj["metadata"]
         own = metadata.get("annotations")
         template = mapping_at(obj, kind.template) if kind.template else None
-        found = asked(own, mapping_at(template or {}, ("metadata", "annotations")))
+        found = requested(own, mapping_at(template or {}, ("metadata", "annotations")))
         if not found.references and not found.malformed:
             return None
         if (own and MIRROR_POD in own) or self._is_controlled(metadata):
@@ -104,7 +104,7 @@ def namespace(obj: Json) -> Namespace:
     """What to keep of a Namespace."""
     metadata = obj["metadata"]
     name = metadata["name"]
-    found = asked(metadata.get("annotations"))
+    found = requested(metadata.get("annotations"))
     label = (metadata.get("labels") or {}).get(MODE)
     malformed = found.malformed if _mode(label) or not label else (*found.malformed, _wrong_mode(label))
     request = None

@@ -138,7 +138,7 @@ class Secrets:
         A quota, policy or webhook that rejects our content would also refuse to create the Secret. If creation and deletion are
         both allowed, something rejects the change itself. Otherwise our own restricting policy refused: the Secret is not ours.
         """
-        if known := _told_by_fields(error, namespace, body.reference):
+        if known := _refusal_from_fields(error, namespace, body.reference):
             return known
         if await self._create(namespace, body, dry_run=True):
             return MissingError(f"there is no Secret {namespace}/{body.name}")
@@ -196,7 +196,7 @@ class Secrets:
             raise _denied(namespace, ownership_probe(reference), error) from None
 
 
-def _told_by_fields(error: RegcredError, namespace: str, reference: Reference) -> RegcredError | None:
+def _refusal_from_fields(error: RegcredError, namespace: str, reference: Reference) -> RegcredError | None:
     """The error that a response proves without another request."""
     if _is_sign_in(error):
         return error

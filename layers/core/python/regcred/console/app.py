@@ -83,7 +83,7 @@ def build(console: Console) -> ASGIApp:
         RegcredError: _away(console),
         Exception: _bug(console),
     }
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), console.settings, console.tell)
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), console.settings, console.log_event)
 
 
 def lazy(name: str) -> Page:
@@ -127,7 +127,7 @@ def _away(console: Console) -> Callable[[Request, Exception], Awaitable[Response
     """The sealing keys can't be read, so sessions can't be verified."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        console.tell("no sealing keys", error=str(error))
+        console.log_event("no sealing keys", error=str(error))
         text = "The console can't reach Vault now. Nothing was done; please try again in a moment."
         return plain("refused.html", request, console.settings, console.now(), status=503, text=text)
 

@@ -55,7 +55,7 @@ class Console:
     now: Clock
     nudge: Callable[[str], bool] = never_nudge
     ticket: Ticket | None = None
-    tell: Callable[..., None] = lambda *_, **__: None
+    log_event: Callable[..., None] = lambda *_, **__: None
     """Writes a line of the log: an event's name, then its fields."""
     _readers: OrderedDict[str, Reader] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -135,7 +135,7 @@ class Console:
         except RegcredError as error:
             return failure(visit, error)
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a page; its text may contain anything
-            self.tell("bug", path=visit.request.url.path, **bug(error))
+            self.log_event("bug", path=visit.request.url.path, **bug(error))
             return visit.page("bug.html", status=500, kind=type(error).__name__)
         finally:
             if visit.request.method == "POST":
@@ -183,7 +183,7 @@ class Visit:
         """Everything that the person may see."""
         return self.reader.fleet(self.who)
 
-    def asked(self, name: str, default: str = "") -> str:
+    def parameter(self, name: str, default: str = "") -> str:
         """A query parameter."""
         return self.request.query_params.get(name, default)
 

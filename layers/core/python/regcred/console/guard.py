@@ -36,9 +36,9 @@ _KEPT = "public, max-age=31536000, immutable"
 class Guard:
     """Refuses requests for other hosts, and adds the headers to every response."""
 
-    def __init__(self, app: ASGIApp, settings: ConsoleOptions, tell: Callable[..., None]) -> None:
+    def __init__(self, app: ASGIApp, settings: ConsoleOptions, log_event: Callable[..., None]) -> None:
         self._app = app
-        self._tell = tell
+        self._log_event = log_event
         self._settings = settings
         self._hosts = allowed_hosts(settings)
 
@@ -61,7 +61,7 @@ class Guard:
         try:
             await self._app(scope, receive, guarded)
         except Exception as error:  # noqa: BLE001 - servers print the text of errors, and it may contain anything
-            self._tell("bug", path=scope["path"], **bug(error))
+            self._log_event("bug", path=scope["path"], **bug(error))
 
     def _put(self, headers: MutableHeaders, path: str) -> None:
         for name, value in HEADERS.items():

@@ -161,11 +161,11 @@ def row_needs(row: RegistryRow, now: datetime) -> Iterable[Need]:
 
 def _of_clusters(fleet: Fleet, now: datetime) -> Iterable[Need]:
     for cluster in clusters(fleet):
-        if cluster.heard_at is not None and now - cluster.heard_at > SILENT:
+        if cluster.last_status_at is not None and now - cluster.last_status_at > SILENT:
             yield Need(
                 cluster.name,
                 f"/clusters/{cluster.name}",
-                f"has said nothing for {duration(now - cluster.heard_at)}",
+                f"has written no status for {duration(now - cluster.last_status_at)}",
                 "look whether sync runs there and reaches Vault",
             )
 
@@ -175,7 +175,7 @@ class ClusterHealth:
     """The state of one cluster."""
 
     name: str
-    heard_at: datetime | None
+    last_status_at: datetime | None
     """When its sync last wrote a status."""
     projects: int
     namespaces: int
@@ -189,7 +189,7 @@ class ClusterHealth:
 
     def silent(self, now: datetime) -> bool:
         """Whether its sync has been silent for too long."""
-        return self.heard_at is not None and now - self.heard_at > SILENT
+        return self.last_status_at is not None and now - self.last_status_at > SILENT
 
 
 def clusters(fleet: Fleet) -> list[ClusterHealth]:
@@ -203,12 +203,12 @@ def clusters(fleet: Fleet) -> list[ClusterHealth]:
             placed[name] += count
             behind[name] += count - len(place.placed.get(row.version, ()))
             refused[name] += sum(word not in QUIET for word in place.refused.values())
-    heard: dict[str, list[Status]] = {}
+    by_cluster: dict[str, list[Status]] = {}
     for project in fleet.projects.values():
         for name, status in project.statuses.items():
-            heard.setdefault(name, []).append(status)
+            by_cluster.setdefault(name, []).append(status)
     return [
-        _cluster(name, heard.get(name, []), placed[name], behind[name], refused[name])
+        _cluster(name, by_cluster.get(name, []), placed[name], behind[name], refused[name])
         for name in fleet.clusters
     ]
 
@@ -217,7 +217,7 @@ def _cluster(name: str, statuses: Sequence[Status], placed: int, behind: int, re
     newest = max(statuses, key=lambda status: status.written_at, default=None)
     return ClusterHealth(
         name=name,
-        heard_at=newest.written_at if newest else None,
+        last_status_at=newest.written_at if newest else None,
         projects=len(statuses),
         namespaces=placed,
         behind=behind,

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from regcred.cluster.annotations import asked
+from regcred.cluster.annotations import requested
 from regcred.cluster.model import WORKLOADS
 from regcred.errors import MalformedError
 from regcred.reference import Reference
@@ -32,7 +32,7 @@ class Pasted:
 
     title: str
     subject: Subject
-    asked: Mapping[Reference, str]
+    requested: Mapping[Reference, str]
     malformed: tuple[str, ...] = ()
 
 
@@ -109,7 +109,7 @@ def _pasted(obj: Mapping[str, Any], namespace: str) -> Pasted:
     wanted: dict[Reference, str] = {}
     for where, annotations in sources:
         for key, value in annotations.items():
-            for reference in asked({key: value}).references:
+            for reference in requested({key: value}).references:
                 wanted.setdefault(reference, f"annotation {key} on {where}")
     secrets = spec.get("imagePullSecrets")
     named = (
@@ -127,7 +127,7 @@ def _pasted(obj: Mapping[str, Any], namespace: str) -> Pasted:
         named=frozenset(str(item) for item in named if item),
     )
     return Pasted(
-        f"{kind} {name}", subject, wanted, asked(*(annotations for _, annotations in sources)).malformed
+        f"{kind} {name}", subject, wanted, requested(*(annotations for _, annotations in sources)).malformed
     )
 
 

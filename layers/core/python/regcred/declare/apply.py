@@ -49,7 +49,7 @@ class PlanApplier:
         now: The time, for requests.
         operator: The platform as declared, for its own steps and those of clusters; None if there are none.
         ensure: Called with a project after what it may use was written, so that Vault's groups follow.
-        tell: Called with each step that is done, from one thread.
+        on_step: Called with each step that is done, from one thread.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class PlanApplier:
         now: Callable[[], datetime],
         operator: Operator | None = None,
         ensure: Callable[[str], None] = lambda _: None,
-        tell: Callable[[Step], None] = lambda _: None,
+        on_step: Callable[[Step], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._secrets = secrets
         self._now = now
         self._operator = operator
         self._ensure = ensure
-        self._tell = tell
+        self._on_step = on_step
         self._versions: dict[ObjectKey, int] = {}
         self._stop = threading.Event()
 
@@ -103,7 +103,7 @@ class PlanApplier:
             for step in batch:
                 if _moves_clusters(step):
                     self._ensure(step.key.name)
-                self._tell(step)
+                self._on_step(step)
         except RegcredError as error:
             done.failed += [(step, error) for step in batch]
             if isinstance(error, TransientError):
@@ -177,7 +177,7 @@ class PlanApplier:
         record = Definition.model_validate(definition.content())
         self._store.write_definition(reference, record, cas=cas, owner=step.owner)
         if step.verb is not StepKind.ADOPT and definition.needs_credential():
-            self._store.ask(reference, Request(action=Action.ROTATE, asked_at=self._now()))
+            self._store.write_request(reference, Request(action=Action.ROTATE, asked_at=self._now()))
 
     def _grants(self, steps: Sequence[Step]) -> None:
         """All steps of one cluster in one write; what others change in it meanwhile stays."""

@@ -75,7 +75,7 @@ def look(
     *,
     everything: bool = False,
     projects: Iterable[str] = (),
-    tell: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> Live:
     """Read what is named, or all that the token may see.
 
@@ -84,7 +84,7 @@ def look(
         keys: What is named.
         everything: Also what is not named: to prune, and to export.
         projects: With ``everything``, projects whose registries are read where the token may not list projects.
-        tell: Called with the number of documents read so far.
+        on_progress: Called with the number of documents read so far.
 
     Raises:
         RegcredError: As :class:`Store`, but for documents that can't be read.
@@ -107,7 +107,7 @@ def look(
                 references |= {Reference(project, name) for name in names if is_label(name)}
         found_projects = _each(pool, lambda name: _project(store, name), sorted(filter(is_label, policies)))
         found_clusters = _each(pool, lambda name: _cluster(store, name), sorted(filter(is_label, clusters)))
-        found = _each(pool, lambda one: _registry(store, one), sorted(references), tell)
+        found = _each(pool, lambda one: _registry(store, one), sorted(references), on_progress)
     return Live(
         {name: seen for name, seen in found_projects.items() if isinstance(seen, Found)},
         {name: seen for name, seen in found_clusters.items() if seen},
@@ -133,12 +133,12 @@ def _each(
     pool: ThreadPoolExecutor,
     read: Callable[[K], T],
     names: list[K],
-    tell: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> dict[K, T]:
     found: dict[K, T] = {}
     for name, value in zip(names, pool.map(read, names), strict=True):
         found[name] = value
-        tell(len(found))
+        on_progress(len(found))
     return found
 
 

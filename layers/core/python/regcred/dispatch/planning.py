@@ -22,7 +22,7 @@ STATIC_EVERY = timedelta(hours=12)
 NUDGED_MAX = 500
 """A nudge looks at all definitions of a project that has no more registries than this."""
 
-TOLD_MAX = 20
+REPORTED_MAX = 20
 """Names of one project that are reported as wrong, at most."""
 
 FIRST = (
@@ -124,7 +124,7 @@ def labels(project: str, names: Iterable[str]) -> tuple[list[str], dict[str, Reg
         try:
             good.append(Reference(project, name).registry)
         except MalformedError as error:
-            if len(bad) < TOLD_MAX:
+            if len(bad) < REPORTED_MAX:
                 bad[f"{project}/{name[:80]}"] = error
             else:
                 more += 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from regcred.dispatch.planning import (
-    TOLD_MAX,
+    REPORTED_MAX,
     Health,
     Limits,
     Observed,
@@ -122,7 +122,7 @@ class Dispatch:
 
     def _look(self, project: str, sweep: Sweep, part: _ProjectSweep, *, nudged: bool) -> None:
         """Revocations first, then what needs no further look, then what was edited."""
-        asked, revoked = self.store.asked(project)
+        asked, revoked = self.store.pending_requests(project)
         revocations = labels(project, revoked)[0]
         self._send(project, dict.fromkeys(revocations, RotationReason.REVOKE), sweep, part)
         observed = self._observe(project, asked, part)
@@ -145,7 +145,7 @@ class Dispatch:
     def _observe(self, project: str, asked: Sequence[str], part: _ProjectSweep) -> Observed:
         """Read one project; its index before its list, so that a registry just added is never taken for gone."""
         found = self.store.index(project)
-        for name, problem in list(found.value.skipped.items())[:TOLD_MAX] if found else ():
+        for name, problem in list(found.value.skipped.items())[:REPORTED_MAX] if found else ():
             part.unreadable[f"{project}/_index/{name}"] = MalformedError(problem)
         names = self.store.registries(project)
         return Observed.of(

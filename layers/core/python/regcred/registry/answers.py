@@ -166,10 +166,10 @@ def retry_after(answer: Answer) -> timedelta | None:
     A server gives seconds or a date (RFC 9110, section 10.2.3), or the end of its rate limit in seconds since 1970
     (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api).
     """
-    asked = answer.headers.get("Retry-After", "")
-    if _SECONDS.fullmatch(asked):
-        return timedelta(seconds=int(asked))
-    now, until = server_time(answer), _date(asked) or _limit_ends(answer)
+    header = answer.headers.get("Retry-After", "")
+    if _SECONDS.fullmatch(header):
+        return timedelta(seconds=int(header))
+    now, until = server_time(answer), _date(header) or _limit_ends(answer)
     return until - now if now and until and until > now else None
 
 

@@ -18,7 +18,7 @@ _NO_UPLOAD = frozenset({401, 403, 404, 405})
 _WIDER = frozenset({"push", "delete", "*"})
 _OUTSIDE = "regcred-not-asked-for"
 _CATALOG = ("registry", "catalog", "*")
-_UNTOLD = "it is unknown whether it reaches more than 'repositories'"
+_REACH_UNKNOWN = "it is unknown whether it reaches more than 'repositories'"
 
 
 def check_reach(registry: RegistryClient, challenge: Challenge, repository: str, image: str) -> Verification:
@@ -52,9 +52,9 @@ def _upload(registry: RegistryClient, auth: Basic | Bearer, repository: str, ima
             f"{image} can be pulled, but pushed too: an upload could be begun (it was ended)",
         )
     if answer.status in _NO_UPLOAD and not passes(answer):
-        untold = f"; {_UNTOLD}" if registry.definition.limits() else ""
+        unknown_reach = f"; {_REACH_UNKNOWN}" if registry.definition.limits() else ""
         return registry.result(
-            Verdict.CAN_PULL, f"{image} can be pulled; beginning an upload was refused{untold}"
+            Verdict.CAN_PULL, f"{image} can be pulled; beginning an upload was refused{unknown_reach}"
         )
     return registry.result(
         Verdict.INCONCLUSIVE,
@@ -72,8 +72,8 @@ def _scope(registry: RegistryClient, challenge: Challenge, found: str) -> Verifi
     limits = registry.definition.limits()
     if not limits:
         return registry.result(Verdict.CAN_PULL, found)
-    asked = (("repository", _outside(limits), "pull"), _CATALOG)
-    answer = registry.token_answer(challenge, tuple(("scope", ":".join(scope)) for scope in asked))
+    scopes = (("repository", _outside(limits), "pull"), _CATALOG)
+    answer = registry.token_answer(challenge, tuple(("scope", ":".join(scope)) for scope in scopes))
     if refuses(answer):
         return registry.result(
             Verdict.CAN_PULL, f"{found}; a token for a repository outside of 'repositories' is refused"
@@ -81,13 +81,13 @@ def _scope(registry: RegistryClient, challenge: Challenge, found: str) -> Verifi
     if passes(answer):
         return registry.result(
             Verdict.INCONCLUSIVE,
-            f"{found}; {_UNTOLD}: the token service answered {answer.status}",
+            f"{found}; {_REACH_UNKNOWN}: the token service answered {answer.status}",
         )
     token = registry.token(answer) if answer.status == HTTPStatus.OK else None
-    granted = {name: _granted(token, kind, name) if token else None for kind, name, _ in asked}
+    granted = {name: _granted(token, kind, name) if token else None for kind, name, _ in scopes}
     if None in granted.values():
-        return registry.result(Verdict.CAN_PULL, f"{found}; {_UNTOLD}")
-    wider = [f"{kind}:{name}" for kind, name, _ in asked if granted[name]]
+        return registry.result(Verdict.CAN_PULL, f"{found}; {_REACH_UNKNOWN}")
+    wider = [f"{kind}:{name}" for kind, name, _ in scopes if granted[name]]
     if wider:
         return registry.result(
             Verdict.WIDER,

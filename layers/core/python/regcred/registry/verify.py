@@ -187,7 +187,7 @@ class _HostCheck:
         if answer.status != HTTPStatus.UNAUTHORIZED:
             return answer, challenge, auth
         other = self._best(answer)
-        if isinstance(other, Verification) or _asked(other) == _asked(challenge):
+        if isinstance(other, Verification) or _token_service(other) == _token_service(challenge):
             return answer, challenge, auth
         auth = self._registry.authorize(other, repository, "pull")
         return (
@@ -197,5 +197,5 @@ class _HostCheck:
         )
 
 
-def _asked(challenge: Challenge) -> tuple[str, str, str]:
+def _token_service(challenge: Challenge) -> tuple[str, str, str]:
     return challenge.scheme, challenge.realm, challenge.service

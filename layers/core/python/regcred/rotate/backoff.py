@@ -46,8 +46,8 @@ def next_attempt(
     if entry and entry.expires_at and entry.refresh_at:
         wait = min(wait, (entry.expires_at - entry.refresh_at) / (8 if transient else 4))
     wait -= jitter(f"{reference}#{attempts}", wait * WAIT_JITTER)
-    asked = error.retry_after if isinstance(error, TransientError) else None
-    if asked:
-        asked = min(asked, LONGEST_RETRY_AFTER)
-        wait = max(wait, asked + jitter(f"{reference}#{attempts}", asked * WAIT_JITTER))
+    retry_after = error.retry_after if isinstance(error, TransientError) else None
+    if retry_after:
+        retry_after = min(retry_after, LONGEST_RETRY_AFTER)
+        wait = max(wait, retry_after + jitter(f"{reference}#{attempts}", retry_after * WAIT_JITTER))
     return now + wait

@@ -83,13 +83,15 @@ class Batch:
             claim = self._claim(seen, now=self.tools.now()) if task is not Task.NOTHING else None
         if task is Task.NOTHING:
             gone = seen.definition is None  # nothing can come of what was asked any more
-            return Result(outcome(seen, RotationResult.DROPPED), answered=seen.asked if gone else seen.broken)
+            return Result(
+                outcome(seen, RotationResult.DROPPED), answered=seen.answerable if gone else seen.broken
+            )
         if claim is None:
             return Result(outcome(seen, RotationResult.BUSY))
         with self._vendors_end():
             result = HANDLERS[task](RotationContext(self.tools, self.policy, seen, claim, self.until))
         if result.outcome.done is not RotationResult.TOO_SOON:
-            result.entry = _asked_by_a_person(seen, result.entry)
+            result.entry = _with_request_time(seen, result.entry)
         result.claim = claim
         result.at = self.tools.now()
         result.took = result.at - now
@@ -122,9 +124,9 @@ class Batch:
         store = self.tools.store
         definition = _or_malformed(lambda: store.definition(reference))
         # A request ends with its registry, and must not apply to a new registry of the same name.
-        asked = reason in (RotationReason.ASKED, RotationReason.REVOKE) or definition is None
-        request = _or_malformed(lambda: store.request(reference)) if asked else None
-        revocation = _or_malformed(lambda: store.revocation(reference)) if asked else None
+        answerable = reason in (RotationReason.ASKED, RotationReason.REVOKE) or definition is None
+        request = _or_malformed(lambda: store.request(reference)) if answerable else None
+        revocation = _or_malformed(lambda: store.revocation(reference)) if answerable else None
         stored = _or_malformed(lambda: store.credential(reference))
         for found in (request, revocation, stored):
             if isinstance(found, MalformedError):
@@ -176,7 +178,7 @@ def _was_revoked(index: Index, reference: Reference, *, destroyed: bool) -> bool
     return state is State.REVOKED or (state is None and destroyed)
 
 
-def _asked_by_a_person(seen: RegistryDocuments, entry: IndexEntry | None) -> IndexEntry | None:
+def _with_request_time(seen: RegistryDocuments, entry: IndexEntry | None) -> IndexEntry | None:
     """The entry, marked with the time of the request that it answers, if there was one and a credential is in use."""
     if entry is None or seen.wanted is None or entry.state is not State.OK:
         return entry

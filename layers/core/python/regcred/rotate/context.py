@@ -178,7 +178,7 @@ class RotationContext:
         if seen.entry is None or seen.request is None:
             return self.result(RotationResult.TOO_SOON, error=error)
         entry = seen.entry.model_copy(update={"answer": str(error), "changed_at": self.now()})
-        return self.result(RotationResult.TOO_SOON, entry, answered=seen.asked, error=error)
+        return self.result(RotationResult.TOO_SOON, entry, answered=seen.answerable, error=error)
 
     def typed(self, error: Exception) -> RegcredError:
         """An error as one of our types.
@@ -187,10 +187,10 @@ class RotationContext:
         """
         if isinstance(error, RegcredError):
             return error
-        told, seen = bug(error), self.seen
-        log.error("%s: unexpected %s at %s", seen.reference, told["error"], told["at"])
+        details, seen = bug(error), self.seen
+        log.error("%s: unexpected %s at %s", seen.reference, details["error"], details["at"])
         return RegcredError(
-            f"provider {seen.provider}: unexpected {told['error']}; this is a bug, see the log of rotate"
+            f"provider {seen.provider}: unexpected {details['error']}; this is a bug, see the log of rotate"
         )
 
 

@@ -75,7 +75,7 @@ class RegistryDocuments:
         return self.entry.provider if self.entry else ""
 
     @property
-    def told(self) -> int:
+    def newest_version(self) -> int:
         """The newest version that readers know. The numbering starts again after a deletion of the metadata."""
         return max(self.version, self.entry.version if self.entry else 0)
 
@@ -94,7 +94,7 @@ class RegistryDocuments:
         return request if self._came_after and acted_on else self.revocation.value
 
     @property
-    def asked(self) -> Answered:
+    def answerable(self) -> Answered:
         """The requests that this work answers. Requests from before a revocation end with it."""
         request = self.request.version if self.request else self.broken.request
         revocation = self.revocation.version if self.revocation else self.broken.revocation
@@ -117,7 +117,7 @@ def decide(seen: RegistryDocuments, reason: RotationReason, *, now: datetime) ->
         gone = (entry is None and not seen.unreadable) or (entry and entry.state is State.REMOVED)
         return Task.NOTHING if gone and seen.stored is None else Task.REMOVE
     if seen.wanted is not None:
-        return _asked(seen.wanted, entry, now=now)
+        return _task_of_request(seen.wanted, entry, now=now)
     if seen.revoked:
         return Task.REVOKE
     if seen.stored and seen.version > (entry.version if entry else 0) and _alive(seen.stored.value, now=now):
@@ -128,7 +128,7 @@ def decide(seen: RegistryDocuments, reason: RotationReason, *, now: datetime) ->
     return Task.NOTHING
 
 
-def _asked(request: Request, entry: IndexEntry | None, *, now: datetime) -> Task:
+def _task_of_request(request: Request, entry: IndexEntry | None, *, now: datetime) -> Task:
     if entry and entry.state is State.REVOKED and _tried_since(request, entry, now=now):
         return Task.NOTHING
     if request.action is Action.REVOKE:

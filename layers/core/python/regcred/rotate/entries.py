@@ -91,12 +91,12 @@ def _asks_to_wait(error: RegcredError) -> bool:
 def public(seen: RegistryDocuments, provider: str, *, now: datetime) -> IndexEntry:
     """The entry for a public registry. A credential that was in use no longer is."""
     return IndexEntry(
-        state=State.REMOVED if seen.told else State.OK,
-        version=seen.told,
+        state=State.REMOVED if seen.newest_version else State.OK,
+        version=seen.newest_version,
         provider=provider,
         definition_version=seen.definition_version,
         warning="it is public and needs no credential, so workloads need no annotation for it",
-        next_attempt_at=now + LONGEST_WAIT[False] if seen.told else None,
+        next_attempt_at=now + LONGEST_WAIT[False] if seen.newest_version else None,
         changed_at=now,
     )
 
@@ -115,7 +115,7 @@ def revoked(seen: RegistryDocuments, note: str, again: TransientError | None, *,
     return base.model_copy(
         update={
             "state": State.REVOKED,
-            "version": seen.told,
+            "version": seen.newest_version,
             "answer": "",
             "error": note,
             "error_kind": again.kind if again else "",
@@ -133,7 +133,7 @@ def removed(seen: RegistryDocuments, *, now: datetime) -> IndexEntry:
     base = seen.entry or IndexEntry(state=State.REMOVED, changed_at=now)
     return IndexEntry(
         state=State.REMOVED,
-        version=seen.told,
+        version=seen.newest_version,
         fingerprint=base.fingerprint,
         provider=base.provider,
         hosts=base.hosts,

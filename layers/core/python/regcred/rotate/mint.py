@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def mint(context: RotationContext) -> Result:
     """Renew a registry's credential. A vendor's failure is an outcome; Vault's failure is raised."""
-    answered = context.seen.asked
+    answered = context.seen.answerable
     try:
         definition, provider = context.provider()
         mint_context = context.mint_context(definition)
@@ -64,7 +64,7 @@ def _public(context: RotationContext, definition: BaseDefinition) -> Result:
         context.tools.store.destroy_credential(seen.reference, seen.version)
     entry = entries.public(seen, definition.provider, now=context.now())
     event = Announced.REVOKED if seen.stored else None
-    return context.result(RotationResult.UNCHANGED, entry, event=event, answered=seen.asked)
+    return context.result(RotationResult.UNCHANGED, entry, event=event, answered=seen.answerable)
 
 
 def _put_in_force(
@@ -76,7 +76,7 @@ def _put_in_force(
     except ConflictError:
         return context.result(RotationResult.BUSY)
     except MalformedError as error:  # Vault can't take it, now or later
-        return context.failed(error, answered=seen.asked)
+        return context.failed(error, answered=seen.answerable)
     entry = entries.in_force(
         record,
         version=version,
@@ -85,8 +85,8 @@ def _put_in_force(
         now=context.now(),
     )
     if version == seen.version:
-        return context.result(RotationResult.UNCHANGED, entry, answered=seen.asked)
-    return context.result(RotationResult.ROTATED, entry, event=Announced.ROTATED, answered=seen.asked)
+        return context.result(RotationResult.UNCHANGED, entry, answered=seen.answerable)
+    return context.result(RotationResult.ROTATED, entry, event=Announced.ROTATED, answered=seen.answerable)
 
 
 def _still(seen: RegistryDocuments, judgement: Judgement) -> Judgement:
@@ -116,5 +116,7 @@ def _write(context: RotationContext, credential: Credential, minted_for: str) ->
     record = entries.refresh_ahead(record, now=tools.now())
     if stored and same and stored.expires_at == record.expires_at:
         return stored.model_copy(update={"refresh_at": record.refresh_at}), seen.version
-    version = tools.store.write_credential(seen.reference, record, cas=seen.version, above=seen.told)
+    version = tools.store.write_credential(
+        seen.reference, record, cas=seen.version, above=seen.newest_version
+    )
     return record, version

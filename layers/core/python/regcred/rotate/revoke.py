@@ -29,7 +29,7 @@ def revoke(context: RotationContext) -> Result:
         RotationResult.REVOKED,
         entry,
         event=Announced.REVOKED if first else None,
-        answered=NOBODY if again else seen.asked,
+        answered=NOBODY if again else seen.answerable,
         error=again,
     )
 
@@ -72,6 +72,6 @@ def remove(context: RotationContext) -> Result:
     if seen.version:
         context.tools.store.destroy_credential(seen.reference, seen.version)
     entry = entries.removed(seen, now=context.now())
-    result = context.result(RotationResult.REMOVED, entry, event=Announced.REVOKED, answered=seen.asked)
+    result = context.result(RotationResult.REMOVED, entry, event=Announced.REVOKED, answered=seen.answerable)
     result.forget = True
     return result

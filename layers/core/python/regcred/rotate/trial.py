@@ -15,7 +15,7 @@ from regcred.rotate.decide import Judgement, judge, needs_proof
 
 log = logging.getLogger(__name__)
 
-ASKED_AGAIN = (1.0, 2.0, 4.0, 8.0)
+RETRY_PAUSES = (1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts while a registry refuses a newly minted credential."""
 
 PAST_THE_END = timedelta(seconds=8)
@@ -64,7 +64,7 @@ def _verified(context: RotationContext, definition: BaseDefinition, credential: 
     tools, seen = context.tools, context.seen
     verification = tools.verifier.verify(definition, credential)
     same = seen.stored and seen.stored.value.dockerconfigjson == credential.dockerconfigjson()
-    for pause in () if same or credential.is_static else ASKED_AGAIN:
+    for pause in () if same or credential.is_static else RETRY_PAUSES:
         late = context.until and tools.now() + timedelta(seconds=pause) > context.until + PAST_THE_END
         if verification.verdict is not Verdict.REFUSED or late:
             break

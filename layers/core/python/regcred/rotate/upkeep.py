@@ -26,7 +26,7 @@ MOVED = Verification(
 
 def verify(context: RotationContext) -> Result:
     """Check the credential in use. If the registry refuses it, rotate mints another."""
-    seen, answered = context.seen, context.seen.asked
+    seen, answered = context.seen, context.seen.answerable
     if seen.entry is None or seen.stored is None:
         return context.result(RotationResult.DROPPED, answered=answered)
     try:

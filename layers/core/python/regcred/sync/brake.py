@@ -12,7 +12,7 @@ from regcred.sync.view import View
 
 ACCIDENTS = frozenset({Why.UNNEEDED, Why.REMOVED})
 """The causes of removals that the brake weighs."""
-HELD_TOLD = 20
+REPORTED_MAX = 20
 """How many held removals get an Event."""
 
 
@@ -61,7 +61,7 @@ def held_notes(view: View, held: Sequence[Remove]) -> list[UpdateLedger]:
 def held_events(view: View, held: Sequence[Remove]) -> list[EmitEvent]:
     """Write Events about held removals on the Namespaces, where everybody who could confirm them can see them."""
     events = []
-    for removal in held[:HELD_TOLD]:
+    for removal in held[:REPORTED_MAX]:
         namespace = view.inventory.namespaces.get(removal.namespace)
         if namespace is not None:
             about = Workload(NAMESPACE, namespace.name, namespace.name, namespace.uid, (), admitted=True)

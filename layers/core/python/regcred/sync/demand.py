@@ -26,7 +26,7 @@ class Demand:
 
     def projects(self) -> set[str]:
         """The projects that have Secrets in place, or that are granted and asked for."""
-        return self._asked(self._inventory.asking()) | self._ledger.projects()
+        return self._asked(self._inventory.requesting_namespaces()) | self._ledger.projects()
 
     def _asked(self, namespaces: Iterable[str]) -> set[str]:
         grants = self._sources.grants

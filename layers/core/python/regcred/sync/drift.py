@@ -96,19 +96,19 @@ class Drift:
         places = self._ledger.places.get(namespace, EMPTY)
         self._write(namespace, [reference for reference in places if reference.secret_name in note])
 
-    def asked(self, workload: Workload) -> None:
+    def note_workload(self, workload: Workload) -> None:
         """Handle a workload that was created or whose requests changed."""
         self._write(workload.namespace, workload.references)
 
-    def put_back(self, asked: set[Reference]) -> None:
+    def put_back(self, note_workload: set[Reference]) -> None:
         """Write the Secrets of registries that a person had rotated or checked, wherever they should be in place.
 
         There is no pause for this: people ask rarely, and rotate answers each request once.
         """
-        if not asked:
+        if not note_workload:
             return
         for namespace, places in list(self._ledger.places.items()):
-            for reference in asked & places.keys():
+            for reference in note_workload & places.keys():
                 self._repair_one(namespace, reference)
 
     def _write(self, namespace: str, references: Iterable[Reference]) -> None:

@@ -227,7 +227,7 @@ class Engine:
         """Wait until everything that is queued is done, Events included."""
         await self.applier.drain()
         await self.sender.drain()
-        self.report.told = self.sender.told
+        self.report.sent = self.sender.sent
 
     def repairs(self) -> list[WriteSecret]:
         """An action for each Secret in place, which writes its expected content again."""

@@ -15,7 +15,7 @@ from regcred.sync.actions import EmitEvent
 from regcred.sync.fair_queue import FairQueue
 from regcred.sync.jitter import jittered
 from regcred.sync.logging import log
-from regcred.sync.messages import GOOD_NEWS
+from regcred.sync.messages import NORMAL_REASONS
 from regcred.sync.metrics import Meter
 from regcred.sync.retries import LONGEST, Pause
 
@@ -55,7 +55,7 @@ class EventSender:
         )
         self._allowance = float(EVENTS_BURST)
         self._allowed_at = 0.0
-        self.told = 0
+        self.sent = 0
         """How many Events were written."""
         self._workers: list[asyncio.Task[None]] = []
 
@@ -84,7 +84,7 @@ class EventSender:
             try:
                 await self._await_allowance()
                 await self._pause.over()
-                await self._tell(waiting)
+                await self._send(waiting)
             finally:
                 self._queue.task_done()
 
@@ -92,12 +92,12 @@ class EventSender:
         if self._queue.add(waiting):
             self._meter.count("events_dropped_total")
 
-    async def _tell(self, waiting: _QueuedEvent) -> None:
+    async def _send(self, waiting: _QueuedEvent) -> None:
         event = waiting.event
-        message = Message(event.about, event.reason, event.note, warning=event.reason not in GOOD_NEWS)
+        message = Message(event.about, event.reason, event.note, warning=event.reason not in NORMAL_REASONS)
         try:
-            await self._cluster.tell(message)
-            self.told += 1
+            await self._cluster.create_event(message)
+            self.sent += 1
             self._meter.count("events_total", reason=event.reason)
             return
         except TransientError as error:

@@ -25,7 +25,7 @@ from regcred.sync.view import Rules
 
 A = TypeVar("A", bound=WriteSecret | Remove | UpdateServiceAccount | EvictPod)
 
-TOLD_AFTER = 3
+REPORT_AFTER = 3
 """Consecutive failures after which owners get an Event about a transient error."""
 
 LOOK_AGAIN = timedelta(seconds=30)
@@ -205,7 +205,7 @@ def words_for_owner(error: RegcredError, failures: int) -> str:
     """The message about a failure for the owner of a workload; empty if there is none yet."""
     if isinstance(error, DeniedError):
         return error.words
-    if error.answer and failures >= TOLD_AFTER:
+    if error.answer and failures >= REPORT_AFTER:
         return f"the API server answered {error.answer.status} {error.answer.reason}"
     return ""
 

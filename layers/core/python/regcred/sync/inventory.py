@@ -110,7 +110,7 @@ class Inventory:
         """Whether any object of a kind asks for something."""
         return bool(self._workloads.names(kind))
 
-    def doubt(self, kind: Kind) -> None:
+    def mark_stale(self, kind: Kind) -> None:
         """Mark a kind as possibly outdated. It counts again after the next :meth:`replace`."""
         if kind is not SERVICE_ACCOUNT:
             self._awaited.add(kind)
@@ -185,7 +185,7 @@ class Inventory:
         gone = [table.drop(namespace, (kind, name)) for table in tables]
         return {namespace} if any(gone) else set()
 
-    def asking(self) -> set[str]:
+    def requesting_namespaces(self) -> set[str]:
         """The namespaces that may hold requests."""
         return {*self._workloads.rows, *self._surplus, *self.namespaces}
 

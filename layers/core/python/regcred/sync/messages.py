@@ -52,7 +52,7 @@ class Reason(StrEnum):
     MODE_NOT_ALLOWED = "ModeNotAllowed"
 
 
-GOOD_NEWS = frozenset({Reason.NOT_NEEDED, Reason.PLACED})
+NORMAL_REASONS = frozenset({Reason.NOT_NEEDED, Reason.PLACED})
 """Events that are not warnings."""
 
 

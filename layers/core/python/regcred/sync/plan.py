@@ -35,10 +35,10 @@ def make_plan(view: View, scope: Iterable[str] | None = None) -> Plan:
     allowed, held = brake(view, draft.removals) if everything else (draft.removals, [])
     if everything:
         draft.notes += held_notes(view, held)
-        draft.tells += held_events(view, held)
+        draft.events += held_events(view, held)
     # Without a document of grants, the name may be misspelt. Then owners must not read a wrong reason.
-    tells = [] if view.grants.knowledge is Knowledge.ABSENT else draft.tells
-    actions = (*draft.notes, *draft.firsts, *draft.accounts, *draft.refreshes, *allowed, *tells)
+    events = [] if view.grants.knowledge is Knowledge.ABSENT else draft.events
+    actions = (*draft.notes, *draft.firsts, *draft.accounts, *draft.refreshes, *allowed, *events)
     return Plan(actions, tuple(held), view.in_place, view.rules.cluster)
 
 

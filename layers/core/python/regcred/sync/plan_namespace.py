@@ -30,7 +30,7 @@ class Draft:
     accounts: list[Action] = field(default_factory=list)
     refreshes: list[Action] = field(default_factory=list)
     removals: list[Remove] = field(default_factory=list)
-    tells: list[Action] = field(default_factory=list)
+    events: list[Action] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class NamespacePlan:
         for workload in self.view.inventory.requests(self.namespace.name):
             for reference in workload.references:
                 wanted.setdefault(reference, []).append(workload)
-            self.draft.tells += events_about(self.view, self.namespace, workload)
+            self.draft.events += events_about(self.view, self.namespace, workload)
         kept = {
             reference for reference, workloads in wanted.items() if self._plan_wanted(reference, workloads)
         }
@@ -101,7 +101,7 @@ class NamespacePlan:
     def _note_health(self, reference: Reference, place: LedgerEntry, workloads: list[Workload]) -> None:
         """Clear old refusals, and record what still prevents Pods from using the Secret."""
         older = [workload for workload in workloads if self._mode is Mode.ADMISSION and not workload.admitted]
-        self.draft.tells += [restart_event(workload, reference) for workload in older]
+        self.draft.events += [restart_event(workload, reference) for workload in older]
         refused = Why.RESTART if older else None
         if place.refused not in LEFT_ALONE and (place.unused_since or place.refused != (refused or "")):
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=refused))
@@ -122,7 +122,7 @@ class NamespacePlan:
         if why is not Why.UNREADABLE:
             cluster = self.view.rules.cluster
             note = refusal(why, reference, self.namespace.name, cluster=cluster, detail=verdict.detail)
-            self.draft.tells += [
+            self.draft.events += [
                 EmitEvent(workload, REASON_OF[why], note, reference, why) for workload in workloads
             ]
 
@@ -164,4 +164,4 @@ class NamespacePlan:
     def _warn_of_expiry(self, reference: Reference, workloads: list[Workload]) -> None:
         registry = self._registry(reference)
         if self.everything and registry is not None:
-            self.draft.tells += expiry_events(registry, reference, workloads, self.view.now)
+            self.draft.events += expiry_events(registry, reference, workloads, self.view.now)

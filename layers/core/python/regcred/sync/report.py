@@ -18,7 +18,7 @@ class Report:
     removed: int = 0
     attached: int = 0
     evicted: int = 0
-    told: int = 0
+    sent: int = 0
     deferred: int = 0
     """Removals that wait because a live Pod names the Secret."""
     failures: list[str] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Report:
             "removed": self.removed,
             "ServiceAccounts changed": self.attached,
             "Pods evicted": self.evicted,
-            "Events": self.told,
+            "Events": self.sent,
             "put off for live Pods": self.deferred,
             "failed": len(self.failures),
         }

@@ -32,7 +32,7 @@ class Retries:
         self._clock = clock
         self._at: dict[Key, datetime] = {}
         self._count: Counter[Key] = Counter()
-        self._told: dict[Key, str] = {}
+        self._last_errors: dict[Key, str] = {}
         self._harmless: set[Key] = set()
         """Failed actions that don't delay a removal."""
 
@@ -70,17 +70,19 @@ class Retries:
         (self._harmless.discard if delays_removal else self._harmless.add)(key)
         grown = SHORTEST * 2 ** min(self._count[key] - 1, 10)
         crowd = timedelta(seconds=len(self._at) / RETRIES_PER_SECOND)
-        asked = error.retry_after if isinstance(error, TransientError) and error.retry_after else timedelta(0)
+        retry_after = (
+            error.retry_after if isinstance(error, TransientError) and error.retry_after else timedelta(0)
+        )
         now = self._clock()
-        self._at[key] = now + max(jittered(max(min(grown, LONGEST), crowd)), asked)
-        news = self._told.get(key) != str(error)
-        self._told[key] = str(error)
-        return news
+        self._at[key] = now + max(jittered(max(min(grown, LONGEST), crowd)), retry_after)
+        is_new = self._last_errors.get(key) != str(error)
+        self._last_errors[key] = str(error)
+        return is_new
 
     def succeed(self, key: Key) -> None:
         """Forget the failures of an action."""
         self._harmless.discard(key)
-        for known in (self._count, self._told):
+        for known in (self._count, self._last_errors):
             known.pop(key, None)
 
     def failures(self, key: Key) -> int:
@@ -110,8 +112,8 @@ def watch_wait(failures: int, error: RegcredError) -> timedelta:
         failures: The number of consecutive failures, including this one.
         error: The last failure.
     """
-    asked = error.retry_after if isinstance(error, TransientError) else None
-    return jittered(backoff(failures)) + (asked or timedelta(0))
+    retry_after = error.retry_after if isinstance(error, TransientError) else None
+    return jittered(backoff(failures)) + (retry_after or timedelta(0))
 
 
 class Pause:

@@ -44,7 +44,7 @@ class Sources:
         self._grants_path = f"platform/clusters/{cluster}"
         self.grants = Grants()
         self.projects: dict[str, ProjectView] = {}
-        self._asked: set[Reference] = set()
+        self._put_back: set[Reference] = set()
         self.health = DocumentHealth(meter)
         self.versions = Versions(clock)
         self.credentials = CredentialCache(store, vault, self.versions, meter)
@@ -156,7 +156,7 @@ class Sources:
 
     def take_asked(self) -> set[Reference]:
         """The registries that a person had rotated or checked since the last call."""
-        taken, self._asked = self._asked, set()
+        taken, self._put_back = self._put_back, set()
         return taken
 
     def forget(self, project: str) -> None:
@@ -178,7 +178,7 @@ class Sources:
                 found[name] = known[name]
             else:
                 found[name] = registry_of(entry, rewound=self.versions.rewound(reference))
-        self._asked |= {
+        self._put_back |= {
             Reference(project, name)
             for name, registry in found.items()
             if registry.asked_at and name in known and registry.asked_at != known[name].asked_at

@@ -25,7 +25,7 @@ class Watches:
     """Lists and watches every kind that the modes need, each in a task of its own.
 
     Args:
-        engine: Holds the inventory, and is told of every change.
+        engine: Holds the inventory, and is notified of every change.
         pace: The intervals.
         start: Starts a task that ends with the loop.
     """
@@ -83,7 +83,7 @@ class Watches:
                     version = ""
                 elif failures > 1 or isinstance(error, MissingError):
                     version = ""
-                    self._doubt(kind, error)
+                    self._mark_stale(kind, error)
                 await self._pause(kind, error, failures)
 
     async def _watch(self, kind: Kind, version: str, *, labelled: bool) -> AsyncIterator[Change]:
@@ -94,9 +94,9 @@ class Watches:
         if not brought and time.monotonic() - begun < SHORTEST_WATCH:
             raise TransientError(f"the watch of {kind.plural} ended as soon as it had begun")
 
-    def _doubt(self, kind: Kind, error: RegcredError) -> None:
+    def _mark_stale(self, kind: Kind, error: RegcredError) -> None:
         if not (kind.custom and isinstance(error, MissingError)):
-            self._engine.inventory.doubt(kind)
+            self._engine.inventory.mark_stale(kind)
 
     async def _pause(self, kind: Kind, error: RegcredError, failures: int) -> None:
         self._engine.meter.count("watch_failures_total", kind=kind.name, reason=error.kind)
@@ -109,7 +109,7 @@ class Watches:
             changed = inventory.put(change.item)
             self._engine.touch(changed)
             if changed and isinstance(change.item, Workload):
-                self._engine.drift.asked(change.item)
+                self._engine.drift.note_workload(change.item)
             if kind is NAMESPACE:
                 self.follow_all()
         elif change.name:

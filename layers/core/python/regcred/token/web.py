@@ -164,8 +164,8 @@ def _answered(handler: Handler) -> Handler:
         except RegcredError as error:
             return _refusal(error)
         except Exception as error:  # noqa: BLE001 - a client gets an answer, whatever went wrong
-            told = bug(error)
-            log.error("unexpected %s at %s", told["error"], told["at"])  # noqa: TRY400 - the text may hold a secret
+            details = bug(error)
+            log.error("unexpected %s at %s", details["error"], details["at"])  # noqa: TRY400 - the text may hold a secret
             return _error(500, "UNKNOWN", "an unexpected error; see the log of the token server")
 
     return answer

@@ -120,12 +120,12 @@ def retry_after(response: requests.Response) -> timedelta | None:
 
     Contract: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
     """
-    asked = response.headers.get("Retry-After", "")
-    if _SECONDS.fullmatch(asked):
-        return timedelta(seconds=int(asked))
+    header = response.headers.get("Retry-After", "")
+    if _SECONDS.fullmatch(header):
+        return timedelta(seconds=int(header))
     try:
         # Measured with the server's own clock, because ours may differ.
-        until, now = (parsedate_to_datetime(value) for value in (asked, response.headers.get("Date", "")))
+        until, now = (parsedate_to_datetime(value) for value in (header, response.headers.get("Date", "")))
         return max(until - now, timedelta())
     except (TypeError, ValueError):
         return None

@@ -55,7 +55,7 @@ async def changes(
     *,
     mount: str,
     patience: Patience = Patience(),
-    told: Callable[[str], None] = lambda _: None,
+    on_state: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[str]:
     """Yield the paths of documents of a mount as they change, and :data:`EVERYTHING` after each connection. Never ends.
 
@@ -64,7 +64,7 @@ async def changes(
         token: Returns the token for a new connection. Called for each connection.
         mount: The KV v2 mount.
         patience: How long to wait between connections.
-        told: Called with the state of the connection: ``refused``, ``broken`` or ``connected``.
+        on_state: Called with the state of the connection: ``refused``, ``broken`` or ``connected``.
     """
     wait = patience.first
     # aiohttp follows redirects, and would send the token to the new address.
@@ -75,22 +75,22 @@ async def changes(
             try:
                 async with await _connect(http, server, await token()) as socket:
                     wait = patience.first
-                    told("connected")
+                    on_state("connected")
                     yield EVERYTHING
                     async for message in socket:
                         if message.type is aiohttp.WSMsgType.TEXT and (
                             path := changed_path(message.data, mount)
                         ):
                             yield path
-                told("broken")
+                on_state("broken")
             except aiohttp.WSServerHandshakeError as error:
                 if error.status in REFUSED:
-                    told("refused")
+                    on_state("refused")
                     await _pause(patience.refused)
                     continue
-                told("broken")
+                on_state("broken")
             except (aiohttp.ClientError, OSError, TimeoutError, RegcredError):
-                told("broken")
+                on_state("broken")
             await _pause(wait)
             wait = min(wait * 2, patience.longest)
 

@@ -354,10 +354,10 @@ def _repeatable(error: TransientError, kwargs: Mapping[str, Any]) -> bool:
     return isinstance(error, NotSentError) or "cas" not in body.get("options", {})
 
 
-def _wait(attempt: int, asked: timedelta | None) -> float:
+def _wait(attempt: int, retry_after: timedelta | None) -> float:
     """Seconds before the next try: the requested wait, but at least our own back-off, and randomized."""
     floor: float = min(FLOOR * 2 ** (attempt - 1), LONGEST)
-    return max(floor, asked.total_seconds() if asked else 0.0) * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
+    return max(floor, retry_after.total_seconds() if retry_after else 0.0) * random.uniform(1.0, 1.5)  # noqa: S311 - no secret
 
 
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:

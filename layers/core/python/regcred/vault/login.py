@@ -197,7 +197,7 @@ class Tokens:
         self._lock = threading.Lock()
         self._token: VaultToken | None = None
         self._next_try: datetime | None = None
-        self._asked_to_wait: TransientError | None = None
+        self._throttled: TransientError | None = None
 
     def token(self) -> SecretStr:
         """The token to send.
@@ -230,14 +230,14 @@ class Tokens:
 
     def _first(self, now: datetime) -> VaultToken:
         """Sign in, but not before the server allows it. Many threads may reach this in turn."""
-        if self._asked_to_wait and self._next_try and now < self._next_try:
-            raise TransientError(str(self._asked_to_wait), retry_after=self._next_try - now)
-        self._asked_to_wait = self._next_try = None
+        if self._throttled and self._next_try and now < self._next_try:
+            raise TransientError(str(self._throttled), retry_after=self._next_try - now)
+        self._throttled = self._next_try = None
         try:
             return self._login.login(self._client, now)
         except TransientError as error:
             if error.retry_after:
-                self._asked_to_wait, self._next_try = error, now + error.retry_after
+                self._throttled, self._next_try = error, now + error.retry_after
             raise
 
     def _replace(self, now: datetime) -> None:
@@ -246,8 +246,8 @@ class Tokens:
             self._next_try = None
         except RegcredError as error:
             # The old token is still valid: use it, and fail only after it expires.
-            asked = error.retry_after if isinstance(error, TransientError) else None
-            self._next_try = now + max(RETRY, asked or RETRY)
+            retry_after = error.retry_after if isinstance(error, TransientError) else None
+            self._next_try = now + max(RETRY, retry_after or RETRY)
 
 
 def _dead(token: VaultToken, now: datetime) -> bool:

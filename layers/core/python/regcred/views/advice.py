@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from regcred.printable import command
 from regcred.reference import Reference
 from regcred.vault.records.index import IndexEntry, State
-from regcred.views.observed import Held, Image, Known, Subject, World
+from regcred.views.observed import Fact, Image, ReferenceFacts, Subject, World
 from regcred.wording import duration
 
 PULL_FAILURES = frozenset(
@@ -29,13 +29,13 @@ _RESTARTABLE = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 
 
 def todo(  # noqa: C901, PLR0911 - one check after the other, each with its own result
-    image: Image, reference: Reference, known: Known, subject: Subject, world: World, now: datetime
+    image: Image, reference: Reference, known: ReferenceFacts, subject: Subject, world: World, now: datetime
 ) -> str:
     """The advice for an image with a reference; empty if there is none."""
     entry = known.entry
-    if known.defined is Held.NO and (entry is None or entry.state is State.REMOVED):
+    if known.defined is Fact.NO and (entry is None or entry.state is State.REMOVED):
         return f"there is no registry {reference}: correct the annotation, or register it: regcred registry add {reference}"
-    if known.granted is Held.NO:
+    if known.granted is Fact.NO:
         words = (
             "grant",
             "add",
@@ -51,13 +51,13 @@ def todo(  # noqa: C901, PLR0911 - one check after the other, each with its own 
         return f"fetching it fails: {entry.error} (a project admin: regcred registry show {reference})"
     if entry and not _usable(entry, now):
         return f"it has expired and was not renewed; is the rotate function running? (regcred status {reference})"
-    if entry is None and known.defined is Held.YES:
+    if entry is None and known.defined is Fact.YES:
         return f"it was added and has no credential yet: wait some minutes, or regcred rotate {reference}"
     if known.refused == "clash":
         return f"a Secret {reference.secret_name} that is not Regcred's is in the way: rename or delete it"
     if known.refused == "not-written":
         return f"the cluster denies the Secret ({known.detail or 'its reason is unknown'}): fix that; sync retries automatically"
-    if known.present is Held.NO:
+    if known.present is Fact.NO:
         return _missing(known, world, now)
     if subject.is_pod and reference.secret_name not in subject.named and not image.pulled:
         return unnamed(reference, subject)
@@ -70,7 +70,7 @@ def _usable(entry: IndexEntry, now: datetime) -> bool:
     return entry.version > 0 and (entry.expires_at is None or entry.expires_at > now)
 
 
-def _missing(known: Known, world: World, now: datetime) -> str:
+def _missing(known: ReferenceFacts, world: World, now: datetime) -> str:
     if known.ledger:
         words = ("sync", "--cluster", world.cluster or "CLUSTER", "--once", "--repair")
         return (
@@ -86,9 +86,9 @@ def _missing(known: Known, world: World, now: datetime) -> str:
         return "sync has not placed the Secret: is sync running in this cluster, and may it read Vault? (its log says)"
     since = duration(now - known.sync_seen)
     if now - known.sync_seen > SYNC_SILENT:
-        return f"sync was last heard of {since} ago: it does not run, or does not reach Vault"
+        return f"sync last wrote its status {since} ago: it does not run, or it can't reach Vault"
     return (
-        f"sync of cluster {world.cluster} was heard of {since} ago and has not placed the Secret: its log and its Events say why"
+        f"sync of cluster {world.cluster} wrote its status {since} ago but has not placed the Secret: see its log and its Events"
         " (if they don't: is sync running in this very cluster?)"
     )
 
@@ -100,7 +100,7 @@ def unnamed(reference: Reference, subject: Subject) -> str:
     if naming.mode == "none":
         return f"this namespace is in mode none, where nobody names the Secret to Pods: {add}"
     listed = naming.account_names is not None and name in naming.account_names
-    if naming.own_list is Held.YES and (listed or naming.mode == "serviceaccount"):
+    if naming.own_list is Fact.YES and (listed or naming.mode == "serviceaccount"):
         return (
             f"the pod template has an imagePullSecrets list of its own, so Kubernetes leaves out the ServiceAccount's:"
             f" {add} (a restart alone changes nothing)"

@@ -10,22 +10,22 @@ from regcred.image_name import parse, serves
 from regcred.reference import Reference
 from regcred.vault.records.index import State
 from regcred.views.advice import PULL_FAILURES, todo, unread
-from regcred.views.observed import Held, Image, Known, Naming, Said, Subject, World
+from regcred.views.observed import Fact, Image, Naming, ReferenceFacts, ReportedEvent, Subject, World
 from regcred.wording import duration, expires_in
 
 __all__ = [
-    "Held",
+    "Fact",
     "Image",
     "ImageExplanation",
-    "Known",
     "Line",
     "Naming",
-    "Said",
+    "ReferenceFacts",
+    "ReportedEvent",
     "Subject",
     "World",
+    "event_line",
     "explain",
     "headline",
-    "said",
 ]
 
 
@@ -57,7 +57,10 @@ def explain(subject: Subject, world: World, now: datetime) -> list[ImageExplanat
 
 
 def _explain(image: Image, subject: Subject, world: World, now: datetime) -> ImageExplanation:
-    references = [*world.asked, *(reference for reference in world.known if reference not in world.asked)]
+    references = [
+        *world.requested,
+        *(reference for reference in world.known if reference not in world.requested),
+    ]
     hits = [ref for ref in references if any(serves(key, image.name) for key in _hosts(ref, world))]
     if hits:
         reference = min(hits, key=lambda reference: _is_out_of_force(world.known[reference]))
@@ -69,11 +72,11 @@ def _explain(image: Image, subject: Subject, world: World, now: datetime) -> Ima
 
 
 def _hosts(reference: Reference, world: World) -> Sequence[str]:
-    known = world.known.get(reference, Known())
+    known = world.known.get(reference, ReferenceFacts())
     return known.entry.hosts if known.entry and known.entry.hosts else known.typed_hosts
 
 
-def _is_out_of_force(known: Known) -> bool:
+def _is_out_of_force(known: ReferenceFacts) -> bool:
     return known.entry is None or known.entry.state is not State.OK
 
 
@@ -81,7 +84,7 @@ def _served(
     image: Image, reference: Reference, subject: Subject, world: World, now: datetime
 ) -> ImageExplanation:
     known = world.known[reference]
-    why = world.asked.get(reference, "named by the Pod, not by an annotation")
+    why = world.requested.get(reference, "named by the Pod, not by an annotation")
     lines = (
         Line("registry", f"{reference} ({why})", good=True),
         *_credential(reference, known, subject, world, now),
@@ -91,7 +94,7 @@ def _served(
 
 
 def _credential(
-    reference: Reference, known: Known, subject: Subject, world: World, now: datetime
+    reference: Reference, known: ReferenceFacts, subject: Subject, world: World, now: datetime
 ) -> tuple[Line, Line, Line]:
     return _granted(known, subject, world), _secret(reference, known, subject), _expiry(known, now)
 
@@ -106,7 +109,7 @@ def _perhaps(
         Line("registry", f"unknown: for which hosts {names} is, so whether it serves {host}, is not known")
     ]
     for reference in candidates:
-        found = _credential(reference, world.known.get(reference, Known()), subject, world, now)
+        found = _credential(reference, world.known.get(reference, ReferenceFacts()), subject, world, now)
         lines += found if len(candidates) == 1 else [found[1]]
     lines.append(_kubelet(image, subject))
     return ImageExplanation(
@@ -121,9 +124,9 @@ def _perhaps_todo(
         return ""
     unsaid = Image(image.container, image.name)  # the kubelet's message may be about another one
     for reference in candidates:
-        known = world.known.get(reference, Known())
+        known = world.known.get(reference, ReferenceFacts())
         if found := todo(unsaid, reference, known, subject, world, now):
-            return found if known.defined is Held.NO else f"if {reference} is meant for this image: {found}"
+            return found if known.defined is Fact.NO else f"if {reference} is meant for this image: {found}"
     if image.reason in PULL_FAILURES:
         return (
             "the reason is unknown without Vault, which knows what serves this image: set VAULT_ADDR and sign in, or"
@@ -173,12 +176,12 @@ def _after_public(image: Image) -> str:
     )
 
 
-def _granted(known: Known, subject: Subject, world: World) -> Line:
+def _granted(known: ReferenceFacts, subject: Subject, world: World) -> Line:
     where = f"namespace {subject.namespace}" + (f" of cluster {world.cluster}" if world.cluster else "")
     match known.granted:
-        case Held.YES:
+        case Fact.YES:
             return Line("granted", f"yes, to {where}", good=True)
-        case Held.NO:
+        case Fact.NO:
             return Line("granted", f"no: {where} may not use the project", good=False)
     if not world.cluster:
         return Line(
@@ -187,20 +190,20 @@ def _granted(known: Known, subject: Subject, world: World) -> Line:
     return Line("granted", f"unknown: what {where} is granted could not be read in Vault")
 
 
-def _secret(reference: Reference, known: Known, subject: Subject) -> Line:
+def _secret(reference: Reference, known: ReferenceFacts, subject: Subject) -> Line:
     name = reference.secret_name
     version = f", version {known.version}" if known.version else ""
     newest, here = known.entry.version if known.entry else 0, known.version or known.ledger
     stale = f" (version {newest} is on its way)" if here and newest > here else ""
     unnamed_by = ", but the Pod does not name it" if subject.is_pod and name not in subject.named else ""
-    if known.present is Held.NO:
+    if known.present is Fact.NO:
         gone = (
             f"sync placed version {known.ledger} and it is gone"
             if known.ledger
             else known.detail or known.refused
         )
         return Line("Secret", f"{name}: not in the namespace" + (f" ({gone})" if gone else ""), good=False)
-    if known.present is Held.YES:
+    if known.present is Fact.YES:
         named = ", named by the Pod" if subject.is_pod and not unnamed_by else unnamed_by
         held = f"; sync would remove it ({known.held}), and the brake holds that" if known.held else ""
         return Line("Secret", f"{name}: in the namespace{version}{stale}{named}{held}", good=not unnamed_by)
@@ -212,7 +215,7 @@ def _secret(reference: Reference, known: Known, subject: Subject) -> Line:
     return Line("Secret", text, False if unnamed_by else None)
 
 
-def _expiry(known: Known, now: datetime) -> Line:
+def _expiry(known: ReferenceFacts, now: datetime) -> Line:
     entry = known.entry
     if entry is None:
         if known.expires_at:
@@ -225,8 +228,8 @@ def _expiry(known: Known, now: datetime) -> Line:
     line = Line("expires", "never", good=True) if entry.expires_at is None else _lives(entry.expires_at, now)
     if entry.state is State.FAILING:
         more = f"renewing it fails: {_short(entry.error)}"
-    elif entry.told != entry.state:
-        more = f"{entry.told}: {entry.unverified}"
+    elif entry.shown_state != entry.state:
+        more = f"{entry.shown_state}: {entry.unverified}"
     else:
         return line
     return Line("expires", f"{line.value}; {more}", False if line.good is False else None)
@@ -263,7 +266,7 @@ def headline(subject: Subject, world: World) -> str:
     return f"{subject.kind} {subject.namespace}/{subject.name}{owner}{cluster}"
 
 
-def said(event: Said, now: datetime) -> str:
+def event_line(event: ReportedEvent, now: datetime) -> str:
     """One Event of sync with its age, because an older one may be outdated."""
     age = f"{duration(now - event.at)} ago" if event.at else "at an unknown time"
     times = f", {event.count} times" if event.count > 1 else ""

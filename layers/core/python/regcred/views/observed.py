@@ -24,7 +24,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ReportedEvent:
     """An Event of sync about one of the objects."""
 
     reason: str
@@ -34,7 +34,7 @@ class Said:
     count: int = 1
 
 
-class Held(StrEnum):
+class Fact(StrEnum):
     """A condition that is true, false or unknown."""
 
     YES = "yes"
@@ -48,7 +48,7 @@ class Naming:
 
     mode: str = ""
     """``admission``, ``serviceaccount`` or ``none``; empty if unknown."""
-    own_list: Held = Held.UNKNOWN
+    own_list: Fact = Fact.UNKNOWN
     """Whether the pod template has its own imagePullSecrets. Kubernetes then ignores the ServiceAccount's."""
     account: str = "default"
     """The ServiceAccount."""
@@ -72,7 +72,7 @@ class Subject:
     """The names in its imagePullSecrets."""
     controller: tuple[str, str] | None = None
     """Kind and name of the topmost workload, if it is another object."""
-    told: tuple[Said, ...] = ()
+    events: tuple[ReportedEvent, ...] = ()
     """Sync's Events about it, newest last."""
     naming: Naming = Naming()
     pods: str = ""
@@ -85,15 +85,15 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ReferenceFacts:
     """The facts about one reference in the subject's namespace."""
 
     entry: IndexEntry | None = None
     typed_hosts: Sequence[str] = ()
     """The hosts in its definition, if there is no index entry yet."""
-    defined: Held = Held.UNKNOWN
-    granted: Held = Held.UNKNOWN
-    present: Held = Held.UNKNOWN
+    defined: Fact = Fact.UNKNOWN
+    granted: Fact = Fact.UNKNOWN
+    present: Fact = Fact.UNKNOWN
     """Whether the Secret is in the namespace, according to the cluster or sync's ledger."""
     version: int | None = None
     """The version in the Secret."""
@@ -117,10 +117,10 @@ class World:
 
     cluster: str
     """The cluster's name in Regcred; empty if unknown."""
-    asked: Mapping[Reference, str]
+    requested: Mapping[Reference, str]
     """The references of the subject, and for each the annotation and its object."""
     malformed: tuple[str, ...]
-    known: Mapping[Reference, Known]
+    known: Mapping[Reference, ReferenceFacts]
     others: Mapping[Reference, IndexEntry] = field(default_factory=dict)
     """References that it could add."""
     public: Mapping[Reference, Sequence[str]] = field(default_factory=dict)

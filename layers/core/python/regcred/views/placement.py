@@ -20,7 +20,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class PlacementProblem:
     """One problem in a cluster."""
 
     text: str
@@ -28,14 +28,14 @@ class Trouble:
     """Whether somebody must fix it. If not, it was requested, or it waits for a decision."""
 
 
-def told_of_sync(status: Status) -> str:
+def sync_description(status: Status) -> str:
     """Sync's version and mode in words; empty if its status has neither."""
     version = f"version {status.sync_version}" if status.sync_version else ""
     mode = f"mode {status.mode}" if status.mode else ""
     return ", ".join(filter(None, (version, mode)))
 
 
-def troubles(cluster: str, place: Placement) -> list[Trouble]:
+def placement_problems(cluster: str, place: Placement) -> list[PlacementProblem]:
     """The refused, denied and held Secrets in a cluster.
 
     Args:
@@ -45,33 +45,33 @@ def troubles(cluster: str, place: Placement) -> list[Trouble]:
     return [*_refused(place.refused, place.details), *_denied(place), *_held(cluster, place.held)]
 
 
-def _refused(refused: Mapping[str, str], details: Mapping[str, str]) -> list[Trouble]:
+def _refused(refused: Mapping[str, str], details: Mapping[str, str]) -> list[PlacementProblem]:
     found: dict[tuple[str, str], list[str]] = {}
     for namespace, reason in sorted(refused.items()):
         detail = details.get(namespace, "") if reason == NOT_WRITTEN else ""
         found.setdefault((reason, detail), []).append(namespace)
-    told = []
+    problems = []
     for (reason, detail), names in sorted(found.items()):
         if reason == NOT_WRITTEN:
             text = f"the cluster denies the Secret in {_where(names)}: {detail or reason}"
         else:
             text = f"refused in {plural(len(names), 'namespace')}: {reason}"
-        told.append(Trouble(text, reason in _FAULTS))
-    return told
+        problems.append(PlacementProblem(text, reason in _FAULTS))
+    return problems
 
 
-def _denied(place: Placement) -> list[Trouble]:
+def _denied(place: Placement) -> list[PlacementProblem]:
     found: dict[str, list[str]] = {}
     for namespace, detail in sorted(place.details.items()):
         if place.refused.get(namespace) != NOT_WRITTEN:
             found.setdefault(detail, []).append(namespace)
     return [
-        Trouble(f"the cluster denied the last change in {_where(names)}: {detail}", is_fault=True)
+        PlacementProblem(f"the cluster denied the last change in {_where(names)}: {detail}", is_fault=True)
         for detail, names in found.items()
     ]
 
 
-def _held(cluster: str, held: Mapping[str, str]) -> list[Trouble]:
+def _held(cluster: str, held: Mapping[str, str]) -> list[PlacementProblem]:
     if not held:
         return []
     counts = Counter(held.values())
@@ -79,7 +79,7 @@ def _held(cluster: str, held: Mapping[str, str]) -> list[Trouble]:
     sync = ("regcred", "sync", "--cluster", cluster)
     look, confirm = command(*sync, "--dry-run"), command(*sync, "--once", "--confirm-removals")
     return [
-        Trouble(
+        PlacementProblem(
             f"the brake holds back the removal of {plural(len(held), 'Secret')} ({why}), in {_where(sorted(held))}; look at"
             f" them: {look} ; then: {confirm}"
         )

@@ -26,13 +26,13 @@ def usable(context: str | None) -> Iterator[None]:
 
     # The library's warning about a missing file would be a second line.
     logging.getLogger("kubernetes.aio.config").setLevel(logging.ERROR)
-    log, overheard = logging.getLogger("kubernetes.aio.config.kube_config"), _Overheard()
+    log, captured = logging.getLogger("kubernetes.aio.config.kube_config"), _ErrorCapture()
     wanted = f"the context {context!r}" if context else "a current context"
-    log.addFilter(overheard)
+    log.addFilter(captured)
     try:
         yield
-        if overheard.said:
-            raise ConfigException(f"its user's command failed: {overheard.said}: run it by hand")
+        if captured.message:
+            raise ConfigException(f"its user's command failed: {captured.message}: run it by hand")
     except Exception as error:  # noqa: BLE001 - see above
         reason = f"{type(error).__name__}; it is not a kubeconfig, or a file that it names is broken"
         if isinstance(error, ConfigException):
@@ -42,7 +42,7 @@ def usable(context: str | None) -> Iterator[None]:
             field="KUBECONFIG",
         ) from None
     finally:
-        log.removeFilter(overheard)
+        log.removeFilter(captured)
 
 
 def named_files() -> str:
@@ -79,14 +79,14 @@ def _file(path: Path) -> str:
     return ""
 
 
-class _Overheard(logging.Filter):
+class _ErrorCapture(logging.Filter):
     """Records an error that the library only logs: a failed ``exec`` command. The library would continue without a login."""
 
-    said = ""
+    message = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Record it, without the command's own output."""
         if record.levelno < logging.ERROR:
             return True
-        self.said = re.split(r"\. b['\"]", record.getMessage().removeprefix("exec: "))[0][:200]
+        self.message = re.split(r"\. b['\"]", record.getMessage().removeprefix("exec: "))[0][:200]
         return False

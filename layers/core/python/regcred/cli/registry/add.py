@@ -12,7 +12,7 @@ from regcred.cli.failures import BadInputError
 from regcred.cli.output import say, write_document
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.prompts import interactive
-from regcred.cli.rotate import ask, timeout_option, wait_option
+from regcred.cli.rotate import send_request, timeout_option, wait_option
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
@@ -69,7 +69,7 @@ def add(
     version = _version_to_replace(store, reference, replace=replace)
     policy = _policy(store, reference)
     _check_room(store, reference, policy)
-    definition = definitions.from_file(file) if file else _asked(policy)
+    definition = definitions.from_file(file) if file else _interview(policy)
     if allow_unverified:
         definition = definition.model_copy(update={"allow_unverified": True})
     if policy:
@@ -82,13 +82,13 @@ def add(
         )
         return
     if not definition.upstream_fields():
-        _tell_trust(reference, definition, policy)
+        _print_trust(reference, definition, policy)
     say(
         f"{reference}: the definition is written; fetching a first credential"
         if wait
         else f"{reference}: is written"
     )
-    ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
+    send_request(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
     say(
         f"next: let a namespace use it ('regcred grant add'), and annotate a workload ('regcred annotation {reference}')"
     )
@@ -107,7 +107,7 @@ def _version_to_replace(store: Store, reference: Reference, *, replace: bool) ->
     return version or store.definition_version(reference)
 
 
-def _asked(policy: ProjectPolicy | None) -> BaseDefinition:
+def _interview(policy: ProjectPolicy | None) -> BaseDefinition:
     if not interactive():
         raise BadInputError(
             "there is no terminal to ask on: give the definition by -f FILE ('-' for standard input)"
@@ -142,7 +142,7 @@ def _check_room(store: Store, reference: Reference, policy: ProjectPolicy | None
         raise RefusedError(f"{reference}: nothing was written: {want_of_room(index, limit=limit)}")
 
 
-def _tell_trust(reference: Reference, definition: BaseDefinition, policy: ProjectPolicy | None) -> None:
+def _print_trust(reference: Reference, definition: BaseDefinition, policy: ProjectPolicy | None) -> None:
     """The settings on the vendor's side that a first credential needs."""
     if policy is None or not policy.role_arn:
         say(
@@ -231,4 +231,4 @@ def set_secret(
         reference, upstream, bound_to=bind(definition), cas=store.upstream_version(reference)
     )
     say(f"{reference}: the new upstream secret is written")
-    ask(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
+    send_request(session, reference, Action.ROTATE, wait=wait, timeout=timeout)

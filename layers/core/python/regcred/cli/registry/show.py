@@ -101,7 +101,8 @@ def show(session: CliSession, reference: Reference, as_json: bool) -> None:
     write_document(_yaml(found.value.content()))
     write("")
     _show_line(
-        "upstream secret", {True: "written", False: "none", None: "unknown (your token may not tell)"}[secret]
+        "upstream secret",
+        {True: "written", False: "none", None: "unknown (your token may not read it)"}[secret],
     )
     _show_line("state", _state(entry))
     if entry and entry.version:
@@ -150,4 +151,4 @@ def _entry_json(entry: IndexEntry | None) -> dict[str, Any] | None:
 
 
 def _state(entry: IndexEntry | None) -> str:
-    return entry.told if entry else "pending"
+    return entry.shown_state if entry else "pending"

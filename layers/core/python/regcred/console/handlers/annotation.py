@@ -23,7 +23,7 @@ def annotation(visit: Visit) -> Response:
             references.append(Reference.parse(value))
         except MalformedError:
             continue
-    form = visit.asked("format", "yaml")
+    form = visit.parameter("format", "yaml")
     form = form if form in FORMATS else "yaml"
     known = {row.reference for row in visit.fleet().rows}
     references = sorted({reference for reference in references if reference in known})

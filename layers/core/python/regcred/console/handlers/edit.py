@@ -23,11 +23,13 @@ from regcred.vault.records.declared import Action, Definition
 
 def choose(visit: Visit) -> Response:
     """Show the kinds of registries to choose from."""
-    if visit.asked("provider") or visit.draft():
+    if visit.parameter("provider") or visit.draft():
         return add_form(visit)
     known = [(name, fields.summary(name), _is_keyless(name)) for name in catalog.names()]
     return visit.page(
-        "choose.html", providers=sorted(known, key=lambda item: not item[2]), project=visit.asked("project")
+        "choose.html",
+        providers=sorted(known, key=lambda item: not item[2]),
+        project=visit.parameter("project"),
     )
 
 
@@ -39,7 +41,7 @@ def add_form(visit: Visit) -> Response:
     """Show the form of a vendor."""
     kept = visit.draft()
     form = kept or visit.form
-    provider = _provider(form.get("provider") or visit.asked("provider"))
+    provider = _provider(form.get("provider") or visit.parameter("provider"))
     content = fields.content_of(provider, kept) if kept else {}
     return _form(visit, provider, content, form=form)
 
@@ -75,7 +77,7 @@ def _form(
         reference=reference,
         version=version,
         projects=sorted(visit.fleet().projects) if reference is None else [],
-        project=form.get("project") or visit.asked("project"),
+        project=form.get("project") or visit.parameter("project"),
         name=form.get("registry"),
         errors=errors or {},
     )

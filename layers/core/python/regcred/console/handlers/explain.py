@@ -11,7 +11,7 @@ from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.vault.records.declared import ClusterGrants
 from regcred.views import annotation
-from regcred.views.explanation import Held, ImageExplanation, Known, World, explain
+from regcred.views.explanation import Fact, ImageExplanation, ReferenceFacts, World, explain
 
 
 def form(visit: Visit) -> Response:
@@ -29,12 +29,12 @@ def answer(visit: Visit) -> Response:
     except MalformedError as error:
         return _page(visit, text=text, namespace=namespace, cluster=cluster, error=str(error), status=422)
     fleet = visit.fleet()
-    told = []
+    results = []
     for pasted in found:
         world = _world(visit, fleet, pasted, cluster if cluster in fleet.clusters else "")
         answers = explain(pasted.subject, world, visit.now)
-        told.append((pasted, world, [(item, _offer(item, world)) for item in answers]))
-    return _page(visit, text=text, namespace=namespace, cluster=cluster, told=told)
+        results.append((pasted, world, [(item, _offer(item, world)) for item in answers]))
+    return _page(visit, text=text, namespace=namespace, cluster=cluster, results=results)
 
 
 def _page(
@@ -43,7 +43,7 @@ def _page(
     text: str,
     namespace: str,
     cluster: str,
-    told: list[tuple[manifest.Pasted, World, list[tuple[ImageExplanation, str]]]] | None = None,
+    results: list[tuple[manifest.Pasted, World, list[tuple[ImageExplanation, str]]]] | None = None,
     error: str = "",
     status: int = 200,
 ) -> Response:
@@ -54,7 +54,7 @@ def _page(
         namespace=namespace,
         cluster=cluster,
         clusters=visit.fleet().clusters,
-        told=told or [],
+        results=results or [],
         error=error,
     )
 
@@ -63,46 +63,46 @@ def _world(visit: Visit, fleet: Fleet, pasted: manifest.Pasted, cluster: str) ->
     rows = {row.reference: row for row in fleet.rows}
     known = {
         reference: _known(visit, fleet, reference, pasted.subject.namespace, cluster)
-        for reference in pasted.asked
+        for reference in pasted.requested
     }
     others = {reference: row.entry for reference, row in rows.items() if row.entry}
-    return World(cluster, pasted.asked, pasted.malformed, known, others)
+    return World(cluster, pasted.requested, pasted.malformed, known, others)
 
 
-def _known(visit: Visit, fleet: Fleet, reference: Reference, namespace: str, cluster: str) -> Known:
+def _known(visit: Visit, fleet: Fleet, reference: Reference, namespace: str, cluster: str) -> ReferenceFacts:
     project = fleet.projects.get(reference.project)
     if project is None:
-        return Known()
+        return ReferenceFacts()
     row = project.row(reference.registry)
     place = row.places.get(cluster)
     placed = next((v for v, names in (place.placed if place else {}).items() if namespace in names), None)
     refused = place.refused.get(namespace, "") if place else ""
-    return Known(
+    return ReferenceFacts(
         entry=row.entry,
-        defined=Held.YES if row.defined else Held.NO,
+        defined=Fact.YES if row.defined else Fact.NO,
         granted=_granted(
             visit, cluster, reference.project, namespace, refused=refused, placed=placed is not None
         ),
-        present=Held.YES if placed else Held.UNKNOWN,
+        present=Fact.YES if placed else Fact.UNKNOWN,
         version=placed,
         refused=refused,
     )
 
 
-def _granted(visit: Visit, cluster: str, project: str, namespace: str, *, refused: str, placed: bool) -> Held:
+def _granted(visit: Visit, cluster: str, project: str, namespace: str, *, refused: str, placed: bool) -> Fact:
     if not cluster or not namespace:
-        return Held.UNKNOWN
+        return Fact.UNKNOWN
     try:
         found = visit.access.store.cluster(cluster)
         grants = found.value if found else ClusterGrants()
-        return Held.YES if grants.allows(namespace, project) else Held.NO
+        return Fact.YES if grants.allows(namespace, project) else Fact.NO
     except (RefusedError, MalformedError):
         pass
     except RegcredError:
-        return Held.UNKNOWN
+        return Fact.UNKNOWN
     if refused == "not-granted":
-        return Held.NO
-    return Held.YES if placed else Held.UNKNOWN
+        return Fact.NO
+    return Fact.YES if placed else Fact.UNKNOWN
 
 
 def _offer(item: ImageExplanation, world: World) -> str:

@@ -55,14 +55,14 @@ class Query:
     @classmethod
     def of(cls, visit: Visit) -> Query:
         """Read it from the address. Invalid values count as not given."""
-        page = visit.asked("page")
+        page = visit.parameter("page")
         return cls(
-            text=visit.asked("q").strip().lower()[:SEARCH_MAX],
-            state=visit.asked("state"),
-            vendor=visit.asked("vendor"),
-            project=visit.asked("project"),
-            sort=visit.asked("sort") if visit.asked("sort") in SORTS else "name",
-            down=visit.asked("order") == "down",
+            text=visit.parameter("q").strip().lower()[:SEARCH_MAX],
+            state=visit.parameter("state"),
+            vendor=visit.parameter("vendor"),
+            project=visit.parameter("project"),
+            sort=visit.parameter("sort") if visit.parameter("sort") in SORTS else "name",
+            down=visit.parameter("order") == "down",
             page=min(int(page), 10**6) if page.isascii() and page.isdecimal() and len(page) < 8 else 1,  # noqa: PLR2004
         )
 

@@ -123,7 +123,7 @@ def registry(visit: Visit) -> Response:
         trust=trust(shown),
         annotation=annotation.text([row.reference], "yaml"),
         static=bool(shown.definition and shown.definition.upstream_fields()),
-        asked=request_of(visit, row.reference),
+        pending=request_of(visit, row.reference),
         history=(outcomes := history_of(visit, row.reference)),
         chart=charts.outcomes(outcomes),
     )
@@ -174,10 +174,10 @@ def progress(visit: Visit) -> Response:
     project = visit.reader.project(reference.project)
     if project.row(reference.registry).entry is None and reference.registry not in project.defined:
         raise MissingError(f"there is no registry {reference}")
-    asked = request_of(visit, reference)
-    if asked is None:
+    pending = request_of(visit, reference)
+    if pending is None:
         return JSONResponse({"done": True, "text": ""})
-    return JSONResponse({"done": False, "text": f"Asked {duration(visit.now - asked.asked_at)} ago."})
+    return JSONResponse({"done": False, "text": f"Asked {duration(visit.now - pending.asked_at)} ago."})
 
 
 _ACTIONS = {"verify": Action.VERIFY, "rotate": Action.ROTATE, "revoke": Action.REVOKE}
@@ -221,7 +221,7 @@ def act(visit: Visit) -> Response:
 
 def ask(visit: Visit, reference: Reference, action: Action) -> None:
     """Write a request for rotate, and notify dispatch if possible."""
-    visit.access.store.ask(reference, Request(action=action, asked_at=visit.now))
+    visit.access.store.write_request(reference, Request(action=action, asked_at=visit.now))
     with suppress(RegcredError):
         visit.console.nudge(reference.project)
 

@@ -105,7 +105,7 @@ def sign_in(console: Console, request: Request, typed: Form) -> Response:
         status = (
             503 if isinstance(error, TransientError) else 422 if isinstance(error, MalformedError) else 403
         )
-        console.tell("sign-in refused", method=method.kind.value, kind=error.kind)
+        console.log_event("sign-in refused", method=method.kind.value, kind=error.kind)
         return _form(
             console,
             request,
@@ -163,7 +163,7 @@ def _signed_in(console: Console, token: SecretStr, onward: str, *, own: bool = T
         )
     console.begin(response, session)
     drop_cookie(response, COOKIE)
-    console.tell("signed in", who=who.name)
+    console.log_event("signed in", who=who.name)
     return response
 
 
@@ -224,7 +224,7 @@ def finish_oidc(console: Console, request: Request) -> Response:
             token = console.vault.by_oidc(method, state=state, code=code, nonce=str(attempt["nonce"]))
             return _signed_in(console, token, onward)
         except RegcredError as error:
-            console.tell("sign-in refused", method=method.kind.value, kind=error.kind)
+            console.log_event("sign-in refused", method=method.kind.value, kind=error.kind)
             response = _form(console, request, status=403, error=_words(error, method), onward=onward)
     _remember(console, response, csrf=attempt["csrf"])
     return response

@@ -34,12 +34,12 @@ if (watched) {
   const look = async () => {
     try {
       const answer = await fetch(watched.dataset.watch, { redirect: "error" });
-      const told = await answer.json();
-      if (told.done) {
+      const update = await answer.json();
+      if (update.done) {
         location.reload();
         return;
       }
-      watched.querySelector("[data-said]").textContent = told.text;
+      watched.querySelector("[data-status]").textContent = update.text;
     } catch {
       // The next look may fare better.
     }

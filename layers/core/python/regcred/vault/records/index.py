@@ -89,7 +89,7 @@ class IndexEntry(Record):
     """When the outcome that this entry tells was known; orders entries of one version."""
 
     @property
-    def told(self) -> str:
+    def shown_state(self) -> str:
         """The state in the word for people. A credential that was never verified is not ``ok``."""
         unproven = self.state is State.OK and self.version and self.verified is Verified.UNKNOWN
         return "unverified" if unproven else self.state.value

@@ -74,9 +74,9 @@ class TypedRecords:
         change: Callable[[R | None], R],
         found: Versioned[R | None] | None = None,
         *,
-        anew: bool = False,
+        replace_unreadable: bool = False,
     ) -> R:
-        read = self._readable if anew else self._current
+        read = self._readable if replace_unreadable else self._current
         for _ in range(CAS_ATTEMPTS):
             found = found or read(path, model)
             new = change(found.value)

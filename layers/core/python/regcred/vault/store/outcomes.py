@@ -127,4 +127,4 @@ class OutcomeRecords(TypedRecords):
         try:
             self._update(path, History, change, seen)
         except MalformedError:
-            self._update(path, History, change, anew=True)
+            self._update(path, History, change, replace_unreadable=True)

@@ -26,16 +26,22 @@ class PlatformRecords(TypedRecords):
         return [name for name in self._kv.list("platform/projects") if not name.endswith("/")]
 
     def change_project(
-        self, project: str, change: Callable[[ProjectPolicy | None], ProjectPolicy], *, anew: bool = False
+        self,
+        project: str,
+        change: Callable[[ProjectPolicy | None], ProjectPolicy],
+        *,
+        replace_unreadable: bool = False,
     ) -> ProjectPolicy:
         """Change what a project may use, safely with concurrent writers.
 
         Args:
             project: Its name.
             change: Returns the new document for the current one. May be called more than once.
-            anew: Whether to replace an unreadable document.
+            replace_unreadable: Whether to replace an unreadable document.
         """
-        return self._update(project_path(project), ProjectPolicy, change, anew=anew)
+        return self._update(
+            project_path(project), ProjectPolicy, change, replace_unreadable=replace_unreadable
+        )
 
     def project_version(self, project: str) -> int:
         """The version of what a project may use; 0 if there is none."""
@@ -58,10 +64,16 @@ class PlatformRecords(TypedRecords):
         return self._kv.version(cluster_path(cluster))
 
     def change_cluster(
-        self, cluster: str, change: Callable[[ClusterGrants | None], ClusterGrants], *, anew: bool = False
+        self,
+        cluster: str,
+        change: Callable[[ClusterGrants | None], ClusterGrants],
+        *,
+        replace_unreadable: bool = False,
     ) -> ClusterGrants:
         """Change the grants of a cluster; see :meth:`change_project`."""
-        return self._update(cluster_path(cluster), ClusterGrants, change, anew=anew)
+        return self._update(
+            cluster_path(cluster), ClusterGrants, change, replace_unreadable=replace_unreadable
+        )
 
     def write_cluster(self, cluster: str, grants: ClusterGrants, *, cas: int, owner: str = "") -> int:
         """Set the grants of a cluster, and their declared owners."""

@@ -76,7 +76,7 @@ class RegistryRecords(TypedRecords):
         """The version of the upstream secret, without reading it."""
         return self._kv.version(upstream_path(reference))
 
-    def asked(self, project: str) -> tuple[list[str], list[str]]:
+    def pending_requests(self, project: str) -> tuple[list[str], list[str]]:
         """The names of a project's registries with requests, and of those with requests to revoke."""
         names = self._kv.list(f"requests/{check_label(project, field='project')}")
         revoked = self._kv.list(f"requests/{project}/revoke") if "revoke/" in names else []
@@ -96,7 +96,7 @@ class RegistryRecords(TypedRecords):
         """The version of a request, even if it is unreadable; 0 if there is none."""
         return self._kv.version((revocation_path if revocation else request_path)(reference))
 
-    def ask(self, reference: Reference, request: Request) -> int:
+    def write_request(self, reference: Reference, request: Request) -> int:
         """Write a request. The write is the authority. A revocation has priority; otherwise the newest request counts.
 
         Raises:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Around = Callable[[str], AbstractContextManager[None]]
 
 
-def silently(_whom: str) -> AbstractContextManager[None]:
+def silently(_server: str) -> AbstractContextManager[None]:
     """Print no message while a server is slow."""
     return nullcontext()
 

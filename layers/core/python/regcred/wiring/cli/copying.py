@@ -23,7 +23,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,250}:[A-Za-z0-9_][A-Za-z0-9._-]{0,12
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CopyRequest:
     """One image to copy."""
 
     source: str
@@ -35,7 +35,7 @@ class CopyError(RegcredError):
     """crane or skopeo failed. The text is its last message."""
 
 
-def read_list(file: Path, community: str) -> list[Wanted]:
+def read_list(file: Path, community: str) -> list[CopyRequest]:
     """Parse a list of images.
 
     Args:
@@ -53,19 +53,19 @@ def read_list(file: Path, community: str) -> list[Wanted]:
         raise MalformedError(f"{file}: is not YAML with a list 'images'", field="images") from None
     if not isinstance(entries, list) or len(entries) > IMAGES_MAX:
         raise MalformedError(f"{file}: images must be a list of at most {IMAGES_MAX}", field="images")
-    return [_wanted(entry, number, community) for number, entry in enumerate(entries)]
+    return [_copy_request(entry, number, community) for number, entry in enumerate(entries)]
 
 
-def _wanted(entry: Any, number: int, community: str) -> Wanted:
-    told = entry if isinstance(entry, dict) else {"source": entry}
-    source = str(told.get("source", ""))
-    name = str(told.get("as") or f"{community}/{source.partition('@')[0].rpartition('/')[2]}")
+def _copy_request(entry: Any, number: int, community: str) -> CopyRequest:
+    fields = entry if isinstance(entry, dict) else {"source": entry}
+    source = str(fields.get("source", ""))
+    name = str(fields.get("as") or f"{community}/{source.partition('@')[0].rpartition('/')[2]}")
     if not _IMAGE.fullmatch(source) or not _NAME.fullmatch(name):
         raise MalformedError(
             f"images[{number}]: write an image with a tag, as in docker.io/library/nginx:1.29, or 'source' and 'as'",
             field=f"images[{number}]",
         )
-    return Wanted(source, name)
+    return CopyRequest(source, name)
 
 
 @dataclass(frozen=True, slots=True)

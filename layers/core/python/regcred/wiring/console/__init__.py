@@ -42,18 +42,18 @@ def application(
         now=utc_now,
         nudge=nudge,
         ticket=ticket,
-        tell=tell,
+        log_event=log_event,
     )
     return build(console)
 
 
-def tell(event: str, **fields: Any) -> None:
+def log_event(event: str, **fields: Any) -> None:
     """Write one line of the log. Values that look like secrets are hidden."""
     _LOG.info(redact(json.dumps({"message": event, **fields}, default=str)))
 
 
 def log_to(stream: Any = sys.stdout) -> None:
-    """Let :func:`tell` write to a stream. Libraries log only warnings and errors."""
+    """Let :func:`log_event` write to a stream. Libraries log only warnings and errors."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
     _LOG.handlers = [handler]

@@ -71,9 +71,9 @@ def serve() -> int:
 def _application(settings: ConsoleSettings, login: VaultLogin, *, ca_file: str) -> ASGIApp:
     log_to()
     server = settings.server(ca_file)
-    told = settings.told
-    keys = VaultKeys(connect(server, login, mount=settings.vault_mount), utc_now, longest=told.longest)
-    return application(told, server, settings.vault_mount, keys, nudge=_nudge)
+    options = settings.options
+    keys = VaultKeys(connect(server, login, mount=settings.vault_mount), utc_now, longest=options.longest)
+    return application(options, server, settings.vault_mount, keys, nudge=_nudge)
 
 
 def _nudge(project: str) -> bool:

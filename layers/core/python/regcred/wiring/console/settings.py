@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from regcred.console.interface import ConsoleOptions as Told
-from regcred.console.interface import Method, SignInKind
+from regcred.console.interface import ConsoleOptions, Method, SignInKind
 from regcred.settings import Settings
 from regcred.vault.http import Server
 from regcred.wiring.console import PATIENCE
@@ -61,9 +60,9 @@ class ConsoleSettings(Settings):
     """On AWS: the bus that tells dispatch about new requests."""
 
     @property
-    def told(self) -> Told:
+    def options(self) -> ConsoleOptions:
         """The settings of the console itself."""
-        return Told(
+        return ConsoleOptions(
             methods=self.console_sign_in,
             origin=self.console_url.rstrip("/"),
             hosts=tuple(self.console_hosts.replace(",", " ").split()),

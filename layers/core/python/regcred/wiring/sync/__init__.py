@@ -79,13 +79,13 @@ def vault_changes(
 
     states = [""]
 
-    def told(state: str) -> None:
+    def on_state(state: str) -> None:
         if state != states[0]:
             log(logging.INFO, "subscription to Vault's events", state=state)
             meter.set("vault_events_connected", state == "connected")
         states[0] = state
 
-    return changes(server, token, mount=settings.vault_mount, told=told)
+    return changes(server, token, mount=settings.vault_mount, on_state=on_state)
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ EVERY = 1.0
 PATIENCE = timedelta(minutes=7)
 """The default wait. Dispatch runs every five minutes, and then rotate needs its time."""
 
-TELL_EVERY = timedelta(seconds=30)
+PROGRESS_EVERY = timedelta(seconds=30)
 """How often a message says that the wait continues, if there is no terminal."""
 
 
@@ -41,7 +41,7 @@ class SentRequest:
     """Whether dispatch was notified, so that it does not wait for its next interval."""
 
 
-def ask(session: CliSession, reference: Reference, action: Action, *, nudge: bool = True) -> SentRequest:
+def send(session: CliSession, reference: Reference, action: Action, *, nudge: bool = True) -> SentRequest:
     """Write a request, and notify dispatch if the environment names its event bus.
 
     Raises:
@@ -52,11 +52,11 @@ def ask(session: CliSession, reference: Reference, action: Action, *, nudge: boo
     lookup.check_exists(store, reference)
     before = lookup.index(store, reference.project).registries.get(reference.registry)
     request = Request(action=action, asked_at=session.now())
-    store.ask(reference, request)
+    store.write_request(reference, request)
     return SentRequest(reference, request, before, nudged=nudge and session.nudge(reference.project))
 
 
-def wait(session: CliSession, asked: SentRequest, patience: timedelta) -> IndexEntry:
+def wait(session: CliSession, sent: SentRequest, patience: timedelta) -> IndexEntry:
     """Wait until the request was handled, and return the new index entry.
 
     If somebody else asks in the meantime, wait for that request: the newest request counts.
@@ -66,74 +66,74 @@ def wait(session: CliSession, asked: SentRequest, patience: timedelta) -> IndexE
     """
     started = session.now()
     looked = False
-    with _progress(asked, started) as tell:
+    with _progress(sent, started) as report_progress:
         while True:
             # A wait of minutes must survive a restart of Vault, and other people's requests.
             with suppress(TransientError, ConflictError):
-                if _taken_away(session, asked):
-                    entry = _entry(session, asked)
+                if _is_handled(session, sent):
+                    entry = _entry(session, sent)
                     if entry is None:
                         # A request may be lost if another one was completed at the same moment (Store.answered).
-                        session.store.ask(asked.reference, asked.request)
-                    elif looked or entry != asked.before:
+                        session.store.write_request(sent.reference, sent.request)
+                    elif looked or entry != sent.before:
                         return entry
                     else:
                         looked = True  # a standby may know that it is gone before the outcome
             now = session.now()
             if now - started > patience:
                 raise TransientError(
-                    f"{asked.reference}: asked for, but not acted on within {duration(patience)}. The request stays;"
-                    f" look again by 'regcred status {asked.reference}'. If it stays so, the dispatch function does not run"
+                    f"{sent.reference}: the request was not handled within {duration(patience)}. The request stays;"
+                    f" check with 'regcred status {sent.reference}'. If nothing changes, check that the dispatch function runs"
                 )
-            tell(now)
+            report_progress(now)
             session.sleep(EVERY)
 
 
-def _entry(session: CliSession, asked: SentRequest) -> IndexEntry | None:
-    return lookup.index(session.store, asked.reference.project).registries.get(asked.reference.registry)
+def _entry(session: CliSession, sent: SentRequest) -> IndexEntry | None:
+    return lookup.index(session.store, sent.reference.project).registries.get(sent.reference.registry)
 
 
-def _taken_away(session: CliSession, asked: SentRequest) -> bool:
-    if asked.request.action is not Action.REVOKE:
-        return session.store.request(asked.reference) is None
-    return session.store.revocation(asked.reference) is None or _revoked(session, asked)
+def _is_handled(session: CliSession, sent: SentRequest) -> bool:
+    if sent.request.action is not Action.REVOKE:
+        return session.store.request(sent.reference) is None
+    return session.store.revocation(sent.reference) is None or _revoked(session, sent)
 
 
-def _revoked(session: CliSession, asked: SentRequest) -> bool:
+def _revoked(session: CliSession, sent: SentRequest) -> bool:
     # This request stays while the vendor is unreachable, although the credential has ended everywhere else.
-    entry = _entry(session, asked)
-    return entry is not None and entry != asked.before and entry.state is State.REVOKED
+    entry = _entry(session, sent)
+    return entry is not None and entry != sent.before and entry.state is State.REVOKED
 
 
 @contextmanager
-def _progress(asked: SentRequest, started: datetime) -> Iterator[Callable[[datetime], None]]:
+def _progress(sent: SentRequest, started: datetime) -> Iterator[Callable[[datetime], None]]:
     say(
-        f"{asked.reference}: asked to {asked.request.action}; waiting for the outcome (Ctrl-C ends only the waiting)"
+        f"{sent.reference}: sent a request to {sent.request.action}; waiting for the outcome (Ctrl-C stops the wait, not the request)"
     )
     if sys.stderr.isatty():
         from rich.console import Console
 
-        text = "dispatch was told" if asked.nudged else "dispatch looks every 5 minutes"
+        text = "dispatch was notified" if sent.nudged else "dispatch looks every 5 minutes"
         with Console(stderr=True, highlight=False).status(text) as status:
             yield lambda now: status.update(f"{text}; waiting for {duration(now - started)}")
         return
-    told = started
+    last = started
 
-    def tell(now: datetime) -> None:
-        nonlocal told
-        if now - told >= TELL_EVERY:
-            told = now
-            say(f"{asked.reference}: still waiting after {duration(now - started)}")
+    def report_progress(now: datetime) -> None:
+        nonlocal last
+        if now - last >= PROGRESS_EVERY:
+            last = now
+            say(f"{sent.reference}: still waiting after {duration(now - started)}")
 
-    yield tell
+    yield report_progress
 
 
-def as_document(asked: SentRequest, entry: IndexEntry | None) -> dict[str, Any]:
+def as_document(sent: SentRequest, entry: IndexEntry | None) -> dict[str, Any]:
     """The outcome of a request for programs; ``outcome`` is null while it is unknown."""
     outcome = entry and {
-        "state": entry.told,
+        "state": entry.shown_state,
         "version": entry.version,
-        "changed": asked.before is None or asked.before.version != entry.version,
+        "changed": sent.before is None or sent.before.version != entry.version,
         "hosts": entry.hosts,
         "verified": entry.verified,
         "unverified": entry.unverified,
@@ -143,21 +143,21 @@ def as_document(asked: SentRequest, entry: IndexEntry | None) -> dict[str, Any]:
         "warning": entry.warning,
     }
     return {
-        "registry": str(asked.reference),
-        "asked": asked.request.action,
-        "asked_at": time_text(asked.request.asked_at),
+        "registry": str(sent.reference),
+        "asked": sent.request.action,
+        "asked_at": time_text(sent.request.asked_at),
         "outcome": outcome,
     }
 
 
 def report(
-    session: CliSession, asked: SentRequest, entry: IndexEntry | None, *, as_json: bool = False
+    session: CliSession, sent: SentRequest, entry: IndexEntry | None, *, as_json: bool = False
 ) -> None:
     """Report the outcome of a request.
 
     Args:
         session: The clock.
-        asked: The request.
+        sent: The request.
         entry: The current index entry; None if there is none.
         as_json: Print a JSON document for programs, even if the outcome is a failure.
 
@@ -165,37 +165,35 @@ def report(
         Failed: the outcome is not the requested one.
     """
     if as_json:
-        print_json(as_document(asked, entry))
-    entry = checked(asked, entry)
-    if asked.request.action is Action.REVOKE:
+        print_json(as_document(sent, entry))
+    entry = checked(sent, entry)
+    if sent.request.action is Action.REVOKE:
         also = f" ({entry.error})" if entry.error else ""
-        say(f"{asked.reference}: revoked; clusters remove its Secrets at their next run{also}")
+        say(f"{sent.reference}: revoked; clusters remove its Secrets at their next run{also}")
         return
     if not as_json:
-        write(_verdict(asked, entry, session.now()))
+        write(_verdict(sent, entry, session.now()))
     if entry.warning:
-        say(f"{asked.reference}: warning: {entry.warning}")
+        say(f"{sent.reference}: warning: {entry.warning}")
 
 
-def checked(asked: SentRequest, entry: IndexEntry | None) -> IndexEntry:
+def checked(sent: SentRequest, entry: IndexEntry | None) -> IndexEntry:
     """The outcome if it is the requested one. Otherwise an error says what it is."""
-    reference = asked.reference
+    reference = sent.reference
     if entry is None:
-        raise Failed(
-            f"{reference}: the request was taken away, but nothing is known of the outcome; ask again"
-        )
+        raise Failed(f"{reference}: the request is gone, but its outcome is unknown; send it again")
     if entry.answer:
         raise TransientError(f"{reference}: {entry.answer}")
     if entry.state is State.FAILING:
         kept = f"; version {entry.version} stays in force" if entry.version else ""
         raise _failure(entry)(f"{reference}: {entry.error}{kept}")
-    if asked.request.action is Action.REVOKE:
+    if sent.request.action is Action.REVOKE:
         if entry.state is not State.REVOKED:
-            raise Failed(f"{reference}: is {entry.state}, not revoked; ask again")
+            raise Failed(f"{reference}: is {entry.state}, not revoked; send the request again")
         return entry
     if entry.state is not State.OK:
-        raise Failed(f"{reference}: is {entry.state}; 'regcred registry show {reference}' tells more")
-    if asked.request.action is Action.VERIFY and entry.told != entry.state:
+        raise Failed(f"{reference}: is {entry.state}; 'regcred registry show {reference}' shows more")
+    if sent.request.action is Action.VERIFY and entry.shown_state != entry.state:
         raise Failed(f"{reference}: version {entry.version} is unverified: {entry.unverified}")
     return entry
 
@@ -206,8 +204,8 @@ def _failure(entry: IndexEntry) -> type[Failed | RefusedError | TransientError]:
     return TransientError if entry.error_kind == TransientError.kind else Failed
 
 
-def _verdict(asked: SentRequest, entry: IndexEntry, now: datetime) -> str:
-    fresh = asked.before is None or asked.before.version != entry.version
+def _verdict(sent: SentRequest, entry: IndexEntry, now: datetime) -> str:
+    fresh = sent.before is None or sent.before.version != entry.version
     verified = {
         Verified.YES: "a test pull succeeded",
         Verified.LOGIN: "the login was accepted (name an image in 'probe' to try a pull)",
@@ -215,6 +213,6 @@ def _verdict(asked: SentRequest, entry: IndexEntry, now: datetime) -> str:
     }[entry.verified]
     life = f"expires in {duration(entry.expires_at - now)}" if entry.expires_at else "does not expire"
     return (
-        f"{asked.reference}: {entry.told}, version {entry.version}{'' if fresh else ' (unchanged)'} for {', '.join(entry.hosts)};"
+        f"{sent.reference}: {entry.shown_state}, version {entry.version}{'' if fresh else ' (unchanged)'} for {', '.join(entry.hosts)};"
         f" {verified}; {life}"
     )
