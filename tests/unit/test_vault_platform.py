@@ -19,6 +19,7 @@ from regcred.vault.platform.declaration import (
 from regcred.vault.platform.plan import ChangeKind, desired, desired_project, plan
 from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.platform.server import PlatformServer
+from regcred.vault.platform.writer import PlatformWriter
 
 PEM = "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----"
 ARN = "arn:aws:iam::123456789012:role/regcred-rotate"
@@ -323,7 +324,7 @@ def test_looking_up_unique_ids_is_switched_off_by_a_new_role(platform: Platform)
     held = {**wanted, ROLE: {**IAM_ROLE, "resolve_aws_unique_ids": True, "bound_iam_principal_id": ["AROA1"]}}
     [action] = plan(held, wanted)
     recorder = Recorder()
-    PlatformServer(SimpleNamespace(adapter=recorder)).apply(action)
+    PlatformWriter(PlatformServer(SimpleNamespace(adapter=recorder))).apply(action)
     assert [(method, path) for method, path, _ in recorder.sent] == [
         ("DELETE", "/v1/auth/regcred-lambda-iam/role/rotate"),
         ("POST", "/v1/auth/regcred-lambda-iam/role/rotate"),

@@ -28,8 +28,9 @@ from regcred.vault.platform.plan import (
     plan,
 )
 from regcred.vault.platform.resource import State
-from regcred.vault.platform.server import PlatformServer, carry_out
+from regcred.vault.platform.server import PlatformServer
 from regcred.vault.platform.system import desired_system
+from regcred.vault.platform.writer import carry_out
 from regcred.vault.store import Store
 
 __all__ = [

@@ -32,7 +32,8 @@ from regcred.vault.platform.plan import (
     plan,
 )
 from regcred.vault.platform.resource import Resource, ResourceKind
-from regcred.vault.platform.server import PlatformServer, carry_out
+from regcred.vault.platform.server import PlatformServer
+from regcred.vault.platform.writer import carry_out
 from regcred.vault.store import Store
 
 OWNER = "owner"
