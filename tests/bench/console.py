@@ -62,18 +62,24 @@ def main() -> int:
 
 
 def cold() -> bool:
-    """The cold start beside the import of the framework alone, in turn."""
+    """The cold start beside the import of the framework alone, in turn.
+
+    Both have bytecode, as the deployed layers have. Processor time, since nothing waits and other programs disturb it least.
+    """
     table = Table("Console: cold start")
     floor, ours = [], []
-    environment = {**os.environ, "REGCRED_VAULT_ADDR": "https://vault.example.com:8200"}
-    for _ in range(9):
-        for code, times in ((FRAMEWORK, floor), (OURS, ours)):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-            times.append((time.perf_counter() - began) * 1000)
+    with tempfile.TemporaryDirectory() as bytecode:
+        environment = {**os.environ, "REGCRED_VAULT_ADDR": "https://vault.example.com:8200"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment["PYTHONPYCACHEPREFIX"] = bytecode
+        for code in (FRAMEWORK, OURS):
+            processor_time(code, environment)
+        for _ in range(11):
+            for code, times in ((FRAMEWORK, floor), (OURS, ours)):
+                times.append(processor_time(code, environment) * 1000)
     ratio = median(ours) / median(floor)
     table.add(
-        "process start to a console that can answer, ms",
+        "processor time from process start to a console that can answer, ms",
         goal=f"<= {COLD_MAX} x floor",
         floor=f"{median(floor):.0f}",
         ours=f"{median(ours):.0f}",
@@ -82,6 +88,16 @@ def cold() -> bool:
     )
     say(table.text())
     return table.held
+
+
+def processor_time(code: str, environment: dict[str, str]) -> float:
+    """Seconds of processor time that Python takes to start and to run this."""
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"python ended with {process.returncode}")
+    return used.ru_utime + used.ru_stime
 
 
 def pages(registries: int, rounds: int) -> bool:

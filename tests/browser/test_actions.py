@@ -197,8 +197,8 @@ def test_gives_a_new_upstream_secret(alice, fleet):
     page = alice.goes("/registries/payments/nexus")
     page.get_by_text("More", exact=True).click()
     page.get_by_role("link", name="Give a new upstream secret").click()
-    page.get_by_label("username").fill("robot")
-    page.get_by_label("password").fill("renewed-secret")
+    page.get_by_label("username", exact=True).fill("robot")
+    page.get_by_label("password", exact=True).fill("renewed-secret")
     page.get_by_role("button", name="Write it").click()
     expect(page.get_by_role("status")).to_contain_text("Asked to rotate")
     held = fleet.store.upstream(Reference("payments", "nexus"))
@@ -336,6 +336,112 @@ def test_a_platform_admin_adds_a_project(petra, fleet):
     expect(page.get_by_role("heading", name="brand-new")).to_be_visible()
     assert fleet.store.project("brand-new")
     fleet.vault.call("DELETE", "regcred/metadata/platform/projects/brand-new")
+
+
+def test_a_platform_admin_confirms_the_removals_that_sync_holds(petra, fleet):
+    page = petra.goes("/")
+    page.locator(".needs a[href='/clusters/edge-2#held']").click()
+    held = page.locator("section:has(#held)")
+    expect(held).to_contain_text("payments: 7 Secrets")
+    expect(held.get_by_role("row", name="tools preview-3 no workload there asks for it")).to_be_visible()
+    held.get_by_role("button", name="Remove these 7 Secrets of payments").click()
+    expect(held).to_contain_text("Confirmed until")
+    expect(held.get_by_role("button")).to_have_count(0)
+    found = fleet.store.cluster("edge-2")
+    assert found
+    assert found.value.confirmed["payments"].count == 7
+    assert found.value.grants["payments"]
+    fleet.store.write_cluster(
+        "edge-2", found.value.model_copy(update={"confirmed": {}}), cas=found.version, owner=found.owner
+    )
+
+
+def test_removals_that_were_not_seen_are_not_confirmed(petra, fleet):
+    page = petra.goes("/clusters/edge-2")
+    before = fleet.store.status("edge-2", "payments")
+    assert before
+    tools = before.value.registries["tools"]
+    more = tools.model_copy(update={"held": {**tools.held, "one-more": "unneeded"}})
+    changed = before.value.model_copy(update={"registries": {**before.value.registries, "tools": more}})
+    fleet.store.write_status("edge-2", "payments", changed, cas=before.version)
+    try:
+        page.get_by_role("button", name="Remove these 7 Secrets").click()
+        expect(page.get_by_role("alert")).to_contain_text(
+            "holds 8 removals of payments now, and you saw 7. Nothing was confirmed"
+        )
+        found = fleet.store.cluster("edge-2")
+        assert found
+        assert found.value.confirmed == {}
+    finally:
+        version = fleet.store.status_version("edge-2", "payments")
+        fleet.store.write_status("edge-2", "payments", before.value, cas=version)
+
+
+def test_a_project_admin_sees_what_is_held_and_can_not_confirm_it(alice):
+    page = alice.goes("/clusters/edge-2")
+    expect(page.locator("section:has(#held)")).to_contain_text("payments: 7 Secrets")
+    expect(page.locator("section:has(#held)").get_by_role("button")).to_have_count(0)
+
+
+def test_a_platform_admin_puts_somebody_into_a_group_and_takes_him_out(petra, fleet):
+    page = petra.goes("/projects/payments")
+    page.get_by_label("add", exact=True).fill("somebody-unknown")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("Vault knows nobody of this name")
+    expect(page.get_by_label("add", exact=True)).to_have_value("somebody-unknown")
+    page.get_by_label("add", exact=True).fill("nobody")
+    page.get_by_label("to", exact=True).select_option("regcred-readers-payments")
+    page.get_by_role("button", name="Add", exact=True).click()
+    button = page.get_by_role("button", name="Remove nobody from regcred-readers-payments")
+    expect(button).to_be_visible()
+    assert members_of(fleet, "regcred-readers-payments") == {"nobody"}
+    button.click()
+    expect(button).to_have_count(0)
+    assert members_of(fleet, "regcred-readers-payments") == set()
+    assert members_of(fleet, "regcred-admins-payments") == {"alice"}
+
+
+def members_of(fleet: seed.Seeded, group: str) -> set[str]:
+    ids = fleet.vault.call("GET", f"identity/group/name/{group}")["data"]["member_entity_ids"] or []
+    return {fleet.vault.call("GET", f"identity/entity/id/{one}")["data"]["name"] for one in ids}
+
+
+def test_a_group_of_the_identity_provider_is_added_by_its_name(petra, fleet):
+    fleet.vault.call("POST", "identity/group/name/okta-payments", {"type": "external"})
+    page = petra.goes("/projects/payments")
+    page.get_by_label("add", exact=True).fill("okta-payments")
+    page.get_by_label("a", exact=True).select_option("group")
+    page.get_by_role("button", name="Add", exact=True).click()
+    button = page.get_by_role("button", name="Remove okta-payments from regcred-admins-payments")
+    button.click()
+    expect(button).to_have_count(0)
+    assert members_of(fleet, "regcred-admins-payments") == {"alice"}
+
+
+def test_gives_a_second_login_whole_or_not_at_all(alice, fleet):
+    page = alice.goes("/registries/payments/nexus/secret")
+    page.get_by_label("username", exact=True).fill("robot")
+    page.get_by_label("password", exact=True).fill("first-secret")
+    page.get_by_text("A second login").click()
+    page.get_by_label("username 2").fill("robot-2")
+    page.get_by_role("button", name="Write it").click()
+    expect(page.locator("#f-secret-password_2-error")).to_contain_text("missing")
+    page.get_by_label("username", exact=True).fill("robot")
+    page.get_by_label("password", exact=True).fill("first-secret")
+    page.get_by_label("username 2").fill("robot-2")
+    page.get_by_label("password 2").fill("second-secret")
+    page.get_by_role("button", name="Write it").click()
+    expect(page.get_by_role("status")).to_contain_text("Asked to rotate")
+    held = fleet.store.upstream(Reference("payments", "nexus"))
+    assert held
+    told = {name: value.get_secret_value() for name, value in held.value.fields.items()}
+    assert told == {
+        "username": "robot",
+        "password": "first-secret",
+        "username_2": "robot-2",
+        "password_2": "second-secret",
+    }
+    answered(fleet, "payments/nexus")
 
 
 def test_somebody_without_a_project_is_told_the_next_step(arrives, cookies):

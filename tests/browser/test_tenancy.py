@@ -88,6 +88,20 @@ FORGED = [
     ("/projects/add", {"name": "planted", "hosts": "evil.example.com", "version": "0"}),
     ("/clusters/edge-1/grants", {"project": "search", "namespaces": "mine"}),
     ("/clusters/edge-1/grants", {"project": "payments", "namespaces": "mine"}),
+    ("/clusters/edge-2/removals", {"project": "payments", "count": "7"}),
+    ("/clusters/edge-1/removals", {"project": "search", "count": "0"}),
+    (
+        "/projects/search/members",
+        {"group": "regcred-admins-search", "kind": "person", "member": "alice"},
+    ),
+    (
+        "/projects/payments/members",
+        {"group": "regcred-admins-payments", "kind": "person", "member": "nobody"},
+    ),
+    (
+        "/projects/payments/members",
+        {"group": "regcred-platform-admins", "kind": "person", "member": "alice"},
+    ),
 ]
 
 
@@ -120,9 +134,14 @@ def everything(fleet) -> dict[str, object]:
             "platform/projects/payments",
             "platform/projects/planted",
             "platform/clusters/edge-1",
+            "platform/clusters/edge-2",
         )
     }
-    return {"request": store.request(harbor), **versions}
+    groups = {
+        name: fleet.vault.call("GET", f"identity/group/name/{name}")["data"]["member_entity_ids"]
+        for name in ("regcred-admins-search", "regcred-admins-payments")
+    }
+    return {"request": store.request(harbor), "groups": groups, **versions}
 
 
 def test_the_other_admin_sees_what_is_his(bob):

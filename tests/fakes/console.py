@@ -17,9 +17,9 @@ from starlette.types import ASGIApp
 
 from regcred.console.app import build
 from regcred.console.console import Console
-from regcred.console.interface import ConsoleOptions, Method, ProjectGroup, SignInKind, Who
+from regcred.console.interface import ConsoleOptions, Member, Method, ProjectGroup, SignInKind, Who
 from regcred.console.seal import FixedKeys, Seal
-from regcred.errors import RefusedError, RegcredError
+from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.vault.store import Store
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -67,6 +67,12 @@ class FakeAccess:
 
     def system_registry(self) -> str:
         return self.vault.system_registry
+
+    def may_change_groups(self, project: str) -> bool:
+        return self.vault.may_write
+
+    def change_group(self, group: str, kind: Member, name: str, *, take: bool) -> None:
+        raise MalformedError("Vault knows nobody of this name", field="member")
 
 
 @dataclass

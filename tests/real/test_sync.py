@@ -306,6 +306,24 @@ def test_annotations_lost_by_accident_meet_the_brake_until_confirmed(world: Worl
     assert not any(world.password(space) for space in spaces)
 
 
+def test_an_admin_confirms_in_vault_what_the_brake_of_a_running_sync_holds(world: World) -> None:
+    spaces = [world.namespace() for _ in range(8)]
+    sync = world.running()
+    eventually(lambda: all(world.password(space) for space in spaces))
+    sync.stop()
+    for space in spaces:
+        world.cluster.kubernetes.kubectl("-n", space, "delete", "deployment", "app", "--cascade=foreground")
+    sync = world.running()
+    eventually(lambda: sync.metric("regcred_removals_held") == 8)
+    store, now = world.mount.store, utc_now()
+    store.change_cluster(CLUSTER, lambda old: old.confirming({world.project: 7}, now))
+    time.sleep(2)
+    assert all(world.password(space) for space in spaces)
+    store.change_cluster(CLUSTER, lambda old: old.confirming({world.project: 8}, now))
+    eventually(lambda: not any(world.password(space) for space in spaces))
+    eventually(lambda: sync.metric("regcred_removals_held") == 0)
+
+
 def test_grants_that_a_person_withdraws_act_at_once_however_many(world: World) -> None:
     spaces = [world.namespace() for _ in range(8)]
     world.running()

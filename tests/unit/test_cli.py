@@ -992,6 +992,46 @@ class TestSync:
         assert "--dry-run" in cli.err
 
 
+class TestConfirmRemovals:
+    @pytest.fixture
+    def held(self, payments):
+        place = Placement(placed={1: {"prod": ""}}, held={"prod": "unneeded", "shop": "unneeded"})
+        other = Placement(held={"find": "removed"})
+        for project, places in (("payments", {"main": place}), ("search", {"harbor": other})):
+            version = payments.store.status_version("c1", project)
+            payments.store.write_status("c1", project, Status(written_at=NOW, registries=places), cas=version)
+        return payments
+
+    def confirmed(self, cli):
+        return {name: one.count for name, one in cli.store.cluster("c1").value.confirmed.items()}
+
+    def test_shows_what_is_held_and_confirms_it_for_an_hour(self, held):
+        held("cluster confirm-removals c1 --yes")
+        assert ["payments/main", "shop", "unneeded"] in [line.split() for line in held.out.splitlines()]
+        assert self.confirmed(held) == {"payments": 2, "search": 1}
+        until = {one.until for one in held.store.cluster("c1").value.confirmed.values()}
+        assert until == {NOW + timedelta(hours=1)}
+        assert held.store.cluster("c1").value.grants["payments"] == ["prod", "staging"]
+
+    def test_one_project_alone(self, held):
+        held("cluster confirm-removals c1 --yes --project search")
+        assert self.confirmed(held) == {"search": 1}
+        held("cluster confirm-removals c1 --yes --project other", code=4)
+        assert "holds no removals of other" in held.err
+
+    def test_one_that_ended_is_left_out_and_a_grant_keeps_the_others(self, held):
+        held("cluster confirm-removals c1 --yes --project search")
+        held("grant add --cluster c1 payments more")
+        assert self.confirmed(held) == {"search": 1}
+        held.now += timedelta(hours=2)
+        held("cluster confirm-removals c1 --yes --project payments")
+        assert self.confirmed(held) == {"payments": 2}
+
+    def test_nothing_held_is_told(self, payments):
+        payments("cluster confirm-removals c1 --yes", code=4)
+        assert "holds no removals" in payments.err
+
+
 CREATE = Step(ChangeKind.CREATE, Resource(ResourceKind.POLICY, "regcred-sync"), {})
 DELETE = Step(ChangeKind.DELETE, Resource(ResourceKind.GROUP, "regcred-readers-old"), {})
 

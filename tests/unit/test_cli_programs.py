@@ -190,7 +190,9 @@ def test_every_command_that_reads_takes_json() -> None:
         if not any("--output" in parameter.opts for parameter in command.params):
             without.add(path)
     assert {
-        path for path in without if path.split()[-1] not in {"add", "remove", "reset", "set-secret", "apply"}
+        path
+        for path in without
+        if path.split()[-1] not in {"add", "remove", "reset", "set-secret", "apply", "confirm-removals"}
     } <= {
         "annotation",
         "console",
@@ -289,7 +291,7 @@ def test_status_and_doctor_tell_the_same_of_a_cluster(desk: Desk, case: str) -> 
     for text in (
         (QUOTA,)
         if case != "held"
-        else ("the brake holds back the removal of 1 Secret (1 unneeded)", "--confirm-removals")
+        else ("the brake holds back the removal of 1 Secret (1 unneeded)", "confirm-removals")
     ):
         assert text in told
         assert text in desk.out

@@ -69,7 +69,34 @@ def test_secrets_are_asked_for_only_where_the_definition_needs_them():
     assert fields.secrets_of("gar", {"hosts": ["gcr.io"]}) == []
     asked = fields.secrets_of("gar", {"hosts": ["gcr.io"], "auth": "key"})
     assert [field.input for field in asked] == [fields.Input.LONG_SECRET]
-    assert [field.name for field in fields.secrets_of("basic", {})] == ["secret.username", "secret.password"]
+    login = fields.secrets_of("basic", {})
+    assert [field.name for field in login if not field.second] == ["secret.username", "secret.password"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "content", "may"),
+    [
+        ("basic", {}, True),
+        ("quay", {"auth": "static"}, True),
+        ("dockerhub", {"auth": "static"}, True),
+        ("dockerhub", {"organisation": "example"}, False),
+        ("harbor", {}, False),
+        ("gar", {"hosts": ["gcr.io"], "auth": "key"}, False),
+    ],
+)
+def test_a_second_login_is_offered_where_a_login_is_handed_out_as_it_is(provider, content, may):
+    found = fields.secrets_of(provider, content)
+    assert found
+    second = [field.name for field in found if field.second]
+    assert second == (["secret.username_2", "secret.password_2"] if may else [])
+
+
+def test_a_second_login_is_given_whole_or_not_at_all():
+    asked = fields.secrets_of("basic", {})
+    first = [("secret.username", "a"), ("secret.password", "b")]
+    assert fields.secret_of(asked, Form(first)) == ({"username": "a", "password": "b"}, {})
+    _, missing = fields.secret_of(asked, Form([*first, ("secret.password_2", "d")]))
+    assert missing == {"secret.username_2": "is missing"}
 
 
 def test_a_form_never_shows_a_secret_again():
@@ -108,8 +135,10 @@ def test_what_was_ended_on_purpose_is_not_expiring(state):
     assert health.life_left(ended, NOW) is None
 
 
-def fleet(*rows, statuses=None, clusters=("c1",)):
-    project = ProjectOverview("payments", {}, (), ProjectPolicy(clusters=list(clusters)), statuses or {})
+def fleet(*rows, statuses=None, entries=None, clusters=("c1",)):
+    project = ProjectOverview(
+        "payments", entries or {}, (), ProjectPolicy(clusters=list(clusters)), statuses or {}
+    )
     return Fleet(NOW, {"payments": project}, rows, tuple(clusters), whole=False)
 
 
@@ -133,11 +162,21 @@ def test_a_cluster_that_is_silent_needs_a_person():
 
 def test_a_cluster_counts_what_is_in_place_behind_and_refused():
     place = Placement(
-        placed={3: {"a": "x", "b": "x"}, 2: {"c": "x"}}, refused={"d": "clash", "e": "unneeded"}
+        placed={3: {"a": "x", "b": "x"}, 2: {"c": "x"}},
+        refused={"d": "clash", "e": "unneeded"},
+        held={"c": "unneeded"},
     )
-    placed = RegistryRow(Reference("payments", "main"), entry(), defined=True, places={"c1": place})
-    (cluster,) = health.clusters(fleet(placed, statuses={"c1": Status(written_at=NOW, mode="admission")}))
+    status = Status(written_at=NOW, mode="admission", registries={"main": place})
+    (cluster,) = health.clusters(fleet(statuses={"c1": status}, entries={"main": entry()}))
     assert (cluster.namespaces, cluster.behind, cluster.refused, cluster.mode) == (3, 1, 1, "admission")
+    assert cluster.held == 1
+
+
+def test_held_removals_need_a_person():
+    status = Status(written_at=NOW, registries={"main": Placement(held={"a": "unneeded", "b": "removed"})})
+    ((need,), total) = health.needs(fleet(statuses={"c1": status}), NOW)
+    assert (need.about, need.path, total) == ("c1", "/clusters/c1#held", 1)
+    assert "2 removals" in need.what
 
 
 def test_the_day_ahead_counts_by_hour_what_runs_out():

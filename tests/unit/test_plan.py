@@ -227,6 +227,21 @@ def test_an_accident_that_takes_a_little_of_every_project_is_held_whole() -> Non
     assert (len(plan.held), of(Remove, fleet(dict.fromkeys(names, 1), dict.fromkeys(names, 5)))) == (100, [])
 
 
+@pytest.mark.parametrize(
+    ("confirmed", "minutes", "removed"), [(20, 5, 20), (25, 5, 20), (19, 5, 0), (20, 0, 0), (20, -5, 0)]
+)
+def test_a_confirmation_is_for_what_was_seen_and_for_its_time(
+    confirmed: int, minutes: int, removed: int
+) -> None:
+    everywhere = {name: frozenset(SPACES) for name in ("p", "q")}
+    until = NOW + timedelta(minutes=minutes)
+    grants = Grants(Knowledge.KNOWN, everywhere, confirmed={"p": (confirmed, until)})
+    plan = make_plan(fleet({"p": 0, "q": 0}, {"p": 20, "q": 20}, grants=grants))
+    removals = [action for action in plan.actions if isinstance(action, Remove)]
+    assert [removal.reference.project for removal in removals] == ["p"] * removed
+    assert len(plan.held) == 40 - removed
+
+
 @pytest.mark.parametrize("asked_for", [True, False])
 def test_a_withdrawn_grant_is_never_held(*, asked_for: bool) -> None:
     """Neither because of its own number nor because of what somebody else drops; whether workloads still ask or not."""
@@ -251,7 +266,7 @@ def test_what_the_brake_holds_is_entered_and_told_and_taken_back_when_it_is_over
     assert len(held) == 30
     tells = [event for event in of(EmitEvent, seen) if event.reason == "RemovalHeld"]
     assert 0 < len(tells) <= 20
-    assert "regcred sync --cluster c1 --once --confirm-removals" in tells[0].note
+    assert "regcred cluster confirm-removals c1" in tells[0].note
     places = {"ns-0": {Reference("p", "k0"): LedgerEntry(3, UID[:8], held="unneeded")}}
     over = replace(fleet({"p": 1}, {}), places=places)
     assert [note.held for note in of(UpdateLedger, over) if note.held is not None] == [""]

@@ -522,6 +522,25 @@ async def test_removals_that_a_person_confirmed_are_known_to_the_loop(world: Wor
             await world.until_password(name)
 
 
+async def test_removals_that_an_admin_confirms_in_vault_are_made_by_the_loop(world: World) -> None:
+    names = [f"team-{n}" for n in range(10)]
+    for name in names:
+        await world.cluster.create(namespace(name))
+        await world.cluster.create(deployment(name, "web", REF))
+    world.mount.grant({"payments": names})
+    metrics = Metrics()
+    async with world.running(meter=metrics):
+        await until(lambda: world.mount.placed(REF) == {1: set(names)})
+        for name in names:
+            await world.cluster.create(deployment(name, "web"))
+        await until(lambda: "regcred_removals_held 10.0" in metrics.text().decode())
+        world.mount.store.change_cluster(
+            world.mount.cluster, lambda old: old.confirming({"payments": 10}, utc_now())
+        )
+        await until(lambda: world.mount.placed(REF) == {})
+        await until(lambda: "regcred_removals_held 0.0" in metrics.text().decode())
+
+
 async def test_owners_that_are_still_to_be_told_do_not_keep_the_ledger_from_being_written_at_the_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

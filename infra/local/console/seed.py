@@ -267,7 +267,13 @@ def _statuses(now: datetime) -> dict[tuple[str, str], Status]:
             written_at=now - timedelta(hours=3),
             sync_version="0.1.0",
             mode="serviceaccount",
-            registries={"ecr-prod": Placement(placed={210: {"payments-eu": "3123abcd"}})},
+            registries={
+                "ecr-prod": Placement(placed={210: {"payments-eu": "3123abcd"}}),
+                "tools": Placement(
+                    placed={18: {f"preview-{number}": "5123abcd" for number in range(1, 8)}},
+                    held={f"preview-{number}": "unneeded" for number in range(1, 8)},
+                ),
+            },
         ),
         ("edge-1", "search"): Status(
             written_at=now - timedelta(minutes=2),

@@ -65,6 +65,11 @@ path "identity/entity/id" {
   capabilities = ["list"]
 }
 
+# The names of groups that are members of a project's groups.
+path "identity/group/id" {
+  capabilities = ["list"]
+}
+
 # To see whether a project is set up as it should be.
 path "sys/policies/acl/regcred-*" {
   capabilities = ["read"]

@@ -14,8 +14,8 @@ from hvac.exceptions import InvalidPath
 from pydantic import SecretStr
 
 from regcred.clock import utc_now
-from regcred.console.interface import Method, ProjectGroup, Who
-from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
+from regcred.console.interface import Member, Method, ProjectGroup, Who, project_groups
+from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError, TransientError
 from regcred.vault.http import Server, VaultSession, client
 from regcred.vault.kv2 import VaultKeyValue
 from regcred.vault.login import TokenLogin, Tokens
@@ -137,29 +137,80 @@ class VaultAccess:
     def groups(self, project: str) -> Sequence[ProjectGroup]:
         """See :class:`Access`."""
         found = []
-        for name in (f"regcred-admins-{project}", f"regcred-readers-{project}"):
+        names: dict[Member, dict[str, str]] = {}
+        for name in project_groups(project):
             try:
-                data = _data(self._vault.adapter.get(f"/v1/identity/group/name/{name}"))
+                data = _data(self._vault.adapter.get(f"{_GROUP}/{name}"))
             except (InvalidPath, RefusedError):
                 continue  # the group does not exist, or the token may not read it
-            names = self._entity_names() if data.get("member_entity_ids") else {}
-            members = [names.get(one, one) for one in data.get("member_entity_ids") or ()]
-            found.append(ProjectGroup(name, sorted(members), sorted(data.get("member_group_ids") or ())))
+            members = {}
+            for kind, field in _MEMBERS.items():
+                ids = data.get(field) or ()
+                if ids and kind not in names:
+                    names[kind] = self._names(kind)
+                members[kind] = sorted(names[kind].get(one, one) for one in ids)
+            found.append(ProjectGroup(name, members[Member.PERSON], members[Member.GROUP]))
         return found
 
     def system_registry(self) -> str:
-        """See :class:`Access`."""
+        """See :class:`ConsoleAccess`."""
         try:
             return SystemRecords(self._documents).config().host
         except RegcredError:
             return ""  # a page about something else must not fail for it
 
-    def _entity_names(self) -> dict[str, str]:
+    def _names(self, kind: Member) -> dict[str, str]:
+        """By ID, the names of all persons or groups that the token may list."""
         try:
-            answer = _data(self._vault.adapter.list("/v1/identity/entity/id"))
+            answer = self._vault.adapter.list(f"/v1/identity/{_KINDS[kind]}/id")
         except (InvalidPath, RefusedError):
             return {}
-        return {one: str(info.get("name") or one) for one, info in (answer.get("key_info") or {}).items()}
+        info = _data(answer).get("key_info") or {}
+        return {one: str(told.get("name") or one) for one, told in info.items()}
+
+    def _id(self, kind: Member, name: str) -> str:
+        """The ID of the person or group with this name, or with this ID."""
+        ids = {told: one for one, told in self._names(kind).items()}
+        return ids.get(name, name if name in ids.values() else "")
+
+    def may_change_groups(self, project: str) -> bool:
+        """See :class:`Access`."""
+        paths = [f"{_GROUP.removeprefix('/v1/')}/{name}" for name in project_groups(project)]
+        try:
+            data = _data(self._vault.adapter.post("/v1/sys/capabilities-self", json={"paths": paths}))
+        except RefusedError:
+            return False
+        return all({"update", "root", "sudo"} & {*map(str, data.get(path) or ())} for path in paths)
+
+    def change_group(self, group: str, kind: Member, name: str, *, take: bool) -> None:
+        """See :class:`Access`. Vault has no check-and-set for groups: of two changes at the same moment, one may be lost.
+
+        Contract: https://developer.hashicorp.com/vault/api-docs/secret/identity/group#update-group-by-name
+        """
+        try:
+            data = _data(self._vault.adapter.get(f"{_GROUP}/{quote(group, safe='')}"))
+        except InvalidPath:
+            raise MissingError("there is no such group") from None
+        if not data:
+            raise MissingError("there is no such group")
+        one, field = self._id(kind, name), _MEMBERS[kind]
+        members = {*map(str, data.get(field) or ())}
+        if take:
+            members -= {one, name}
+        elif not one:
+            raise MalformedError(_UNKNOWN[kind], field="member")
+        else:
+            members.add(one)
+        self._vault.adapter.post(f"{_GROUP}/{quote(group, safe='')}", json={field: sorted(members)})
+
+
+_GROUP = "/v1/identity/group/name"
+_MEMBERS = {Member.PERSON: "member_entity_ids", Member.GROUP: "member_group_ids"}
+_KINDS = {Member.PERSON: "entity", Member.GROUP: "group"}
+_UNKNOWN = {
+    Member.PERSON: "Vault knows nobody of this name; a person is known after the first sign-in, by the name of the entity",
+    Member.GROUP: "Vault has no group of this name; an operator creates it for a group of your identity provider",
+}
 
 
 def _mapping(answer: Any) -> Mapping[str, Any]:

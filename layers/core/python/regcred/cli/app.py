@@ -77,7 +77,9 @@ class App(Root):
                 "sync",
                 "Bring a cluster in line with Vault.",
             ),
-            "cluster": Lazy("regcred.cli.cluster", "cluster", "Manage which cluster a name belongs to."),
+            "cluster": Lazy(
+                "regcred.cli.cluster", "cluster", "Manage which cluster a name belongs to, and held removals."
+            ),
             "system": Lazy("regcred.cli.system", "system", "Sign in to the system registry, and set it up."),
             "platform": Lazy(
                 "regcred.cli.platform", "platform", "Set up Vault: mount, policies, sign-in, groups."

@@ -87,7 +87,9 @@ def add(
                 f"{', '.join(wide)}: cluster {cluster} takes exact names only; name each namespace, or add --allow-globs"
             )
         merged = sorted({*grants.grants.get(project, []), *namespaces})
-        return valid(ClusterGrants, grants={**grants.grants, project: merged}, globs=globs)
+        return valid(
+            ClusterGrants, grants={**grants.grants, project: merged}, globs=globs, confirmed=grants.confirmed
+        )
 
     with _replaceable(cluster):
         session.store.change_cluster(cluster, change, replace_unreadable=replace)

@@ -73,6 +73,8 @@ def build(console: Console) -> ASGIApp:
         page("/projects/add", lazy("projects.edit_form"), lazy("projects.edit")),
         page("/projects/{project}", lazy("projects.project")),
         page("/projects/{project}/edit", lazy("projects.edit_form"), lazy("projects.edit")),
+        page("/projects/{project}/members", lazy("projects.project"), lazy("projects.members")),
+        page("/clusters/{cluster}/removals", lazy("clusters.cluster"), lazy("clusters.confirm_removals")),
         page("/explain", lazy("explain.form"), lazy("explain.answer")),
     ]
     handlers: dict[Any, Any] = {

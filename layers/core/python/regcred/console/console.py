@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from regcred.clock import Clock
-from regcred.console import draft, guard
+from regcred.console import draft, guard, health
 from regcred.console.cookies import SESSION as COOKIE
 from regcred.console.cookies import drop_cookie, put_cookie
 from regcred.console.forms import Form
@@ -65,7 +65,7 @@ class Console:
         key = sha256(token.get_secret_value().encode()).hexdigest()
         with self._lock:
             reader = self._readers.pop(key, None) or Reader(
-                self.vault.with_token(token), self.settings, self.now
+                self.vault.with_token(token), self.settings, self.now, health.prepare
             )
             self._readers[key] = reader
             while len(self._readers) > READERS_KEPT:

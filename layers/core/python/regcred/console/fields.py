@@ -18,6 +18,7 @@ from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.descriptions import descriptions
 from regcred.registry.parsing import problems
+from regcred.registry.upstream import SECOND, second_of
 
 AUTH = "auth"
 """The field that selects one of several sign-in methods. Its first value is keyless."""
@@ -54,6 +55,8 @@ class Field:
     values: tuple[str, ...] = ()
     """The value in the control: the input, or the current value."""
     error: str = ""
+    second: bool = False
+    """Whether it belongs to the second login of an upstream secret."""
 
     @property
     def value(self) -> str:
@@ -182,7 +185,7 @@ def check(provider: str, content: Mapping[str, Any]) -> tuple[BaseDefinition | N
 def secrets_of(
     provider: str, content: Mapping[str, Any], errors: Mapping[str, str] | None = None
 ) -> list[Field]:
-    """The fields of the upstream secret that a definition needs; none if it is keyless.
+    """The fields of the upstream secret of a definition, those of a second login last; none if it is keyless.
 
     Args:
         provider: Its name.
@@ -198,7 +201,12 @@ def secrets_of(
         wanted = definition.upstream_fields()
     except (AttributeError, TypeError, ValueError, KeyError, MalformedError):
         return []  # it depends on a field without a value
-    return [_secret(name, words, (errors or {}).get(SECRET + name, "")) for name, words in wanted.items()]
+    first = [_secret(name, words, (errors or {}).get(SECRET + name, "")) for name, words in wanted.items()]
+    second = [
+        _secret(name, words, (errors or {}).get(SECRET + name, ""), second=True)
+        for name, words in second_of(wanted).items()
+    ]
+    return first + second
 
 
 _OPEN = frozenset({"username", "user", "client_id", "app_id"})
@@ -207,15 +215,17 @@ _OPEN = frozenset({"username", "user", "client_id", "app_id"})
 _LONG = ("key", "pem", "json")
 
 
-def _secret(name: str, words: str, error: str) -> Field:
+def _secret(name: str, words: str, error: str, *, second: bool = False) -> Field:
     kind = Input.LONG_SECRET if any(word in name for word in _LONG) and "access" not in name else Input.SECRET
-    if name in _OPEN:
+    if name.removesuffix(SECOND) in _OPEN:
         kind = Input.TEXT
-    return Field(SECRET + name, name.replace("_", " "), words, kind, required=True, error=error)
+    label = name.replace("_", " ")
+    return Field(SECRET + name, label, words, kind, required=not second, error=error, second=second)
 
 
 def secret_of(fields: Sequence[Field], form: Form) -> tuple[dict[str, str], dict[str, str]]:
-    """The upstream secret in the input, and the error of each missing field."""
-    given = {field.name.removeprefix(SECRET): form.get(field.name) for field in fields}
-    missing = {SECRET + name: "is missing" for name, value in given.items() if not value}
-    return given, missing
+    """The upstream secret in the input, and the error of each missing field. A second login is given whole or not at all."""
+    twice = any(field.second and form.get(field.name) for field in fields)
+    asked = [field.name for field in fields if twice or not field.second]
+    missing = {name: "is missing" for name in asked if not form.get(name)}
+    return {name.removeprefix(SECRET): form.get(name) for name in asked}, missing

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from regcred.console.reading import PENDING, Fleet, RegistryRow
+from regcred.console.reading import PENDING, QUIET, Fleet, RegistryRow, Tally
 from regcred.vault.records.index import State
 from regcred.vault.records.status import Status
 from regcred.wording import duration, plural
@@ -36,9 +36,6 @@ REFUSALS = {
     "unneeded": ("nothing uses it any more", "nothing: its Secret goes after a grace"),
 }
 """For each word that sync writes: its meaning and the remedy."""
-
-QUIET = frozenset({"unneeded", "public"})
-"""Refusals that need no action."""
 
 
 def refusal(word: str) -> str:
@@ -161,6 +158,13 @@ def row_needs(row: RegistryRow, now: datetime) -> Iterable[Need]:
 
 def _of_clusters(fleet: Fleet, now: datetime) -> Iterable[Need]:
     for cluster in clusters(fleet):
+        if cluster.held:
+            yield Need(
+                cluster.name,
+                f"/clusters/{cluster.name}#held",
+                f"its sync holds {plural(cluster.held, 'removal')}, because so many at once may be a mistake",
+                "look at them; a platform admin can confirm them",
+            )
         if cluster.last_status_at is not None and now - cluster.last_status_at > SILENT:
             yield Need(
                 cluster.name,
@@ -183,6 +187,8 @@ class ClusterHealth:
     behind: int
     """How many of these have an older version than the newest."""
     refused: int
+    held: int = 0
+    """How many removals the brake of its sync holds."""
     version: str = ""
     """The version of its sync."""
     mode: str = ""
@@ -193,35 +199,57 @@ class ClusterHealth:
 
 
 def clusters(fleet: Fleet) -> list[ClusterHealth]:
-    """All clusters that the person may see. It needs one pass over the registries for any number of clusters."""
-    placed: Counter[str] = Counter()
-    behind: Counter[str] = Counter()
-    refused: Counter[str] = Counter()
-    for row in fleet.rows:
-        for name, place in row.places.items():
-            count = sum(map(len, place.placed.values()))
-            placed[name] += count
-            behind[name] += count - len(place.placed.get(row.version, ()))
-            refused[name] += sum(word not in QUIET for word in place.refused.values())
+    """All clusters that the person may see."""
+    return fleet.once("clusters", lambda: _clusters(fleet))
+
+
+def _clusters(fleet: Fleet) -> list[ClusterHealth]:
     by_cluster: dict[str, list[Status]] = {}
+    tallies: dict[str, list[Tally]] = {}
     for project in fleet.projects.values():
         for name, status in project.statuses.items():
             by_cluster.setdefault(name, []).append(status)
-    return [
-        _cluster(name, by_cluster.get(name, []), placed[name], behind[name], refused[name])
-        for name in fleet.clusters
-    ]
+            tallies.setdefault(name, []).append(project.tallies[name])
+    return [_cluster(name, by_cluster.get(name, []), tallies.get(name, [])) for name in fleet.clusters]
 
 
-def _cluster(name: str, statuses: Sequence[Status], placed: int, behind: int, refused: int) -> ClusterHealth:
+def _cluster(name: str, statuses: Sequence[Status], tallies: Sequence[Tally]) -> ClusterHealth:
     newest = max(statuses, key=lambda status: status.written_at, default=None)
     return ClusterHealth(
         name=name,
         last_status_at=newest.written_at if newest else None,
         projects=len(statuses),
-        namespaces=placed,
-        behind=behind,
-        refused=refused,
+        namespaces=sum(tally.placed for tally in tallies),
+        behind=sum(tally.behind for tally in tallies),
+        refused=sum(tally.refused for tally in tallies),
+        held=sum(tally.held for tally in tallies),
         version=newest.sync_version if newest else "",
         mode=newest.mode if newest else "",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """The state of a fleet when it was read."""
+
+    counts: Mapping[str, int]
+    needs: Sequence[Need]
+    more_needs: int
+    hours: Sequence[Hour]
+
+
+def glance(fleet: Fleet) -> Glance:
+    """The state of a fleet, as of the time when it was read."""
+    return fleet.once("glance", lambda: _glance(fleet))
+
+
+def _glance(fleet: Fleet) -> Glance:
+    now = fleet.read_at
+    found, total = needs(fleet, now)
+    return Glance(counts(fleet.rows, now), found, total - len(found), day_ahead(fleet.rows, now))
+
+
+def prepare(fleet: Fleet) -> None:
+    """Compute what the pages show of all registries, so that no page waits for it."""
+    glance(fleet)
+    clusters(fleet)

@@ -72,6 +72,19 @@ class ProjectGroup:
     entities: Sequence[str] = ()
     """Names of members, or their IDs if the names can't be read."""
     groups: Sequence[str] = ()
+    """Names of groups whose members belong to it, or their IDs if the names can't be read."""
+
+
+class Member(StrEnum):
+    """What can be a member of a group."""
+
+    PERSON = "person"
+    GROUP = "group"
+
+
+def project_groups(project: str) -> tuple[str, str]:
+    """The names of a project's groups in Vault: its admins, and its readers."""
+    return f"regcred-admins-{project}", f"regcred-readers-{project}"
 
 
 class ConsoleAccess(Protocol):
@@ -103,6 +116,24 @@ class ConsoleAccess(Protocol):
 
     def system_registry(self) -> str:
         """The host of the system registry; empty if there is none, or if it can't be read."""
+
+    def may_change_groups(self, project: str) -> bool:
+        """Whether to show a form for the members: the token may write the project's groups."""
+
+    def change_group(self, group: str, kind: Member, name: str, *, take: bool) -> None:
+        """Add a member to a group of a project, or remove it.
+
+        Args:
+            group: The group's name.
+            kind: What the member is.
+            name: The name of the person's entity, or of the other group.
+            take: Whether to remove it.
+
+        Raises:
+            MalformedError: Vault has no such person or group.
+            RefusedError: The token may not change the group.
+            MissingError: There is no such group of a project.
+        """
 
 
 class Vault(Protocol):

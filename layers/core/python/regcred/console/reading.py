@@ -7,11 +7,13 @@ when it was read. A person's own change through the console refreshes the next l
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TypeVar
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
 
 from regcred.console.interface import ConsoleAccess, ConsoleOptions, Who
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
@@ -24,7 +26,10 @@ from regcred.vault.store import Store, Versioned
 T = TypeVar("T")
 
 READERS = 8
-"""How many documents of one person are read concurrently."""
+"""How many documents of one person are read concurrently, while that person waits."""
+
+STATUS_AGE = 3
+"""After how many times the age of a fresh list the status of a cluster is checked again for the lists."""
 
 GROUPS = ("regcred-admins-", "regcred-readers-")
 """Policies that reveal a token's projects, if it may not list them all."""
@@ -85,7 +90,24 @@ class RegistryRow:
         return self.expires_at is not None and self.expires_at <= now
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Tally:
+    """What the sync of one cluster reports about one project, in numbers."""
+
+    placed: int = 0
+    """How many Secrets are in place."""
+    behind: int = 0
+    """How many of these have an older version than the newest."""
+    refused: int = 0
+    held: int = 0
+    """How many removals the brake holds."""
+
+
+QUIET = frozenset({"unneeded", "public"})
+"""Refusals that need no action."""
+
+
+@dataclass(frozen=True)
 class ProjectOverview:
     """One project, as far as the token may see it."""
 
@@ -98,12 +120,38 @@ class ProjectOverview:
     problems: tuple[str, ...] = ()
     """What could not be read, and why."""
 
-    def rows(self) -> Iterable[RegistryRow]:
-        """Its registries. A removed registry that is in place nowhere is left out."""
-        for name in sorted({*self.defined, *self.entries}):
-            row = self.row(name)
-            if row.state != State.REMOVED or row.namespaces:
-                yield row
+    @cached_property
+    def rows(self) -> tuple[RegistryRow, ...]:
+        """Its registries by name. A removed registry that is in place nowhere is left out."""
+        rows = map(self.row, sorted({*self.defined, *self.entries}))
+        return tuple(row for row in rows if row.state != State.REMOVED or row.namespaces)
+
+    @cached_property
+    def tallies(self) -> Mapping[str, Tally]:
+        """By cluster, the numbers of its status."""
+        return {cluster: self._tally(status) for cluster, status in self.statuses.items()}
+
+    def _tally(self, status: Status) -> Tally:
+        tally = Tally()
+        for name, place in status.registries.items():
+            entry = self.entries.get(name)
+            placed = sum(map(len, place.placed.values()))
+            tally.placed += placed
+            tally.behind += placed - len(place.placed.get(entry.version if entry else 0, ()))
+            tally.refused += sum(word not in QUIET for word in place.refused.values())
+            tally.held += len(place.held)
+        return tally
+
+    def same_as(self, other: ProjectOverview) -> bool:
+        """Whether the other one was made from the same documents, so that all that was computed from it is still valid."""
+        return (
+            self.entries is other.entries
+            and self.defined == other.defined
+            and self.policy == other.policy
+            and self.problems == other.problems
+            and self.statuses.keys() == other.statuses.keys()
+            and all(status is other.statuses[cluster] for cluster, status in self.statuses.items())
+        )
 
     def row(self, name: str) -> RegistryRow:
         """One registry."""
@@ -115,7 +163,7 @@ class ProjectOverview:
         return RegistryRow(Reference(self.name, name), self.entries.get(name), name in self.defined, places)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fleet:
     """Everything that the token may see."""
 
@@ -128,6 +176,19 @@ class Fleet:
     """Whether the token may list all projects, as platform admins may."""
     policies: frozenset[str] = frozenset()
     """The policies of the token when this was read."""
+    _made: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """A value that is computed from this fleet once, for all pages."""
+        if what not in self._made:
+            self._made[what] = make()
+        found: T = self._made[what]
+        return found
+
+    @cached_property
+    def by_reference(self) -> Mapping[Reference, RegistryRow]:
+        """Each registry by its reference."""
+        return {row.reference: row for row in self.rows}
 
     @property
     def problems(self) -> list[str]:
@@ -135,29 +196,53 @@ class Fleet:
         return [text for project in self.projects.values() for text in project.problems]
 
 
+AT_ONCE = timedelta(0)
+"""The age at which a document is always checked."""
+
+
 class Memory:
     """A cache of documents by version, so that an unchanged document is neither read nor parsed again."""
 
-    def __init__(self) -> None:
-        self._held: dict[tuple[str, ...], Versioned[object]] = {}
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._held: dict[tuple[str, ...], tuple[Versioned[object] | None, datetime]] = {}
 
     def read(
-        self, key: tuple[str, ...], version: Callable[[], int], read: Callable[[], Versioned[T] | None]
+        self,
+        key: tuple[str, ...],
+        version: Callable[[], int],
+        read: Callable[[], Versioned[T] | None],
+        *,
+        age: timedelta = AT_ONCE,
     ) -> T | None:
-        """The document of this key. Vault is asked for its version each time."""
-        held = self._held.get(key)
-        if held is not None and held.version == version():
-            return held.value  # type: ignore[return-value] # the key says of which type it is
-        found = read()
-        if found is None:
-            self._held.pop(key, None)
-            return None
-        self._held[key] = found
-        return found.value
+        """The document of this key. Vault is asked for its version, unless the last answer is younger than ``age``."""
+        now = self._now()
+        held, at = self._held.get(key, (None, None))
+        if at is None or now - at >= age:
+            if held is None or held.version != version():
+                held = read()
+            self._held[key] = held, now
+        return held.value if held else None  # type: ignore[return-value] # the key says of which type it is
 
 
-def read_project(store: Store, name: str, memory: Memory) -> ProjectOverview:
+class Each(Protocol):
+    """Calls a function for each item, in turn or concurrently."""
+
+    def __call__(self, function: Callable[[str], T], items: Iterable[str], /) -> Iterable[T]:
+        """The results in the order of the items."""
+
+
+def read_project(
+    store: Store, name: str, memory: Memory, *, age: timedelta = AT_ONCE, each: Each = map
+) -> ProjectOverview:
     """Read one project. Things that the token may not read are left out. Broken ones are reported.
+
+    Args:
+        store: The records.
+        name: The project.
+        memory: The documents that were read before.
+        age: How old the status of a cluster may be.
+        each: Reads the statuses.
 
     Raises:
         TransientError: Vault can't be reached.
@@ -187,27 +272,31 @@ def read_project(store: Store, name: str, memory: Memory) -> ProjectOverview:
     if refused == len(("index", "registries", "bounds")):
         raise RefusedError(f"this token may see nothing of project {name}")
     policy = held.value if held else None
-    statuses = {
-        cluster: status
-        for cluster in (policy.clusters if policy else ())
-        if (status := part(f"{name} in {cluster}", lambda c=cluster: _status(store, memory, c, name), None))  # type: ignore[misc]
-    }
+
+    def status(cluster: str) -> Status | None:
+        def read() -> Status | None:
+            return memory.read(
+                ("status", cluster, name),
+                lambda: store.status_version(cluster, name),
+                lambda: store.status(cluster, name),
+                age=age,
+            )
+
+        return part(f"{name} in {cluster}", read, None)
+
+    clusters = policy.clusters if policy else ()
+    statuses = dict(zip(clusters, each(status, clusters), strict=True))
     return ProjectOverview(
         name,
-        dict(index.registries) if index else {},
+        index.registries if index else _NO_ENTRIES,
         tuple(label for label in defined if _is_label(label)),
         policy,
-        statuses,
+        {cluster: status for cluster, status in statuses.items() if status},
         tuple(problems),
     )
 
 
-def _status(store: Store, memory: Memory, cluster: str, project: str) -> Status | None:
-    return memory.read(
-        ("status", cluster, project),
-        lambda: store.status_version(cluster, project),
-        lambda: store.status(cluster, project),
-    )
+_NO_ENTRIES: Mapping[str, IndexEntry] = {}
 
 
 def _is_label(text: str) -> bool:
@@ -239,12 +328,28 @@ def visible_projects(store: Store, who: Who) -> tuple[list[str], bool]:
 class Reader:
     """The cached data of one token."""
 
-    def __init__(self, access: ConsoleAccess, settings: ConsoleOptions, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        access: ConsoleAccess,
+        settings: ConsoleOptions,
+        now: Callable[[], datetime],
+        prepare: Callable[[Fleet], None] = lambda _: None,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            access: Vault with the token.
+            settings: How old a list may be.
+            now: Returns the time.
+            prepare: Computes from a new fleet what pages need, before the first page waits for it.
+        """
         self.access = access
         self._settings = settings
         self._now = now
-        self._memory = Memory()
+        self._prepare = prepare
+        self._memory = Memory(now)
         self._lock = threading.Lock()
+        self._projects: dict[str, ProjectOverview] = {}
         self._fleet: Fleet | None = None
         self._reading = False
         self._changes = 0
@@ -270,30 +375,49 @@ class Reader:
             RefusedError: The token may not see any of it.
             TransientError: Vault can't be reached.
         """
-        return read_project(self.access.store, name, self._memory)
+        with _concurrently() as each:
+            return read_project(self.access.store, name, self._memory, age=self._settings.fresh, each=each)
 
     def forget(self) -> None:
         """Read again next time, because the person has changed something."""
         self._changes += 1
         self._fleet = None
 
-    def _read(self, who: Who) -> Fleet:
+    def _read(self, who: Who, each: Each | None = None) -> Fleet:
         read_at, changes = self._now(), self._changes
         store = self.access.store
         names, whole = visible_projects(store, who)
-        with ThreadPoolExecutor(READERS) as pool:
-            found = list(pool.map(lambda name: _readable(store, name, self._memory), names))
+        if each is None:
+            with _concurrently() as concurrently:
+                found = list(concurrently(self._readable, names))
+        else:
+            found = list(each(self._readable, names))
         projects = {project.name: project for project in found if project}
+        self._projects = projects
         clusters = {
             name for project in projects.values() for name in (project.policy or ProjectPolicy()).clusters
         }
         if whole:
             clusters |= set(filter(_is_label, store.clusters()))
-        rows = tuple(row for project in projects.values() for row in project.rows())
+        rows = tuple(row for project in projects.values() for row in project.rows)
         fleet = Fleet(read_at, projects, rows, tuple(sorted(clusters)), whole, who.policies)
+        self._prepare(fleet)
         if changes == self._changes:
             self._fleet = fleet
         return fleet
+
+    def _readable(self, name: str) -> ProjectOverview | None:
+        try:
+            age = self._settings.fresh * STATUS_AGE
+            new = read_project(self.access.store, name, self._memory, age=age)
+        except RefusedError:
+            return None
+        except TransientError:
+            raise
+        except RegcredError as error:
+            return ProjectOverview(name, problems=(f"project {name}: {error}",))
+        old = self._projects.get(name)
+        return old if old and old.same_as(new) else new
 
     def _read_later(self, who: Who) -> None:
         with self._lock:
@@ -303,7 +427,8 @@ class Reader:
 
         def read() -> None:
             try:
-                self._read(who)
+                # In turn: many threads would take the processor from the person who waits for a page.
+                self._read(who, map)
             except RegcredError:
                 pass  # the next request reads it itself, and reports the error
             finally:
@@ -312,12 +437,7 @@ class Reader:
         threading.Thread(target=read, daemon=True, name="console-reader").start()
 
 
-def _readable(store: Store, name: str, memory: Memory) -> ProjectOverview | None:
-    try:
-        return read_project(store, name, memory)
-    except RefusedError:
-        return None
-    except TransientError:
-        raise
-    except RegcredError as error:
-        return ProjectOverview(name, problems=(f"project {name}: {error}",))
+@contextmanager
+def _concurrently() -> Iterator[Each]:
+    with ThreadPoolExecutor(READERS) as pool:
+        yield pool.map

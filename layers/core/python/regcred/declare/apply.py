@@ -230,7 +230,7 @@ def _with(
             owned.pop(project, None)
         else:
             owned[project] = step.owner
-    return ClusterGrants(grants=grants, globs=globs), owned
+    return old.model_copy(update={"grants": grants, "globs": globs}), owned
 
 
 def _batches(phase: Phase, steps: Sequence[Step]) -> list[list[Step]]:

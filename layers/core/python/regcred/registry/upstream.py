@@ -6,6 +6,8 @@ can replace one while the other works.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import SecretStr
 
 from regcred.credential import Login
@@ -24,9 +26,24 @@ PRIVATE_PART = "private_key"
 """The contents of such a mapping."""
 
 
+class StaticLogin(dict[str, str]):
+    """The fields of a login that is handed out as it is, each with a description. It may exist twice."""
+
+
 def described(username: str, password: str) -> dict[str, str]:
     """The fields of a static login, each with a description."""
-    return {USERNAME: username, PASSWORD: password}
+    return StaticLogin({USERNAME: username, PASSWORD: password})
+
+
+def second_of(wanted: Mapping[str, str]) -> dict[str, str]:
+    """The optional fields of a second login, each with a description; empty if the secret can't have one.
+
+    Args:
+        wanted: The required fields of the upstream secret.
+    """
+    if not isinstance(wanted, StaticLogin):
+        return {}
+    return {f"{name}{SECOND}": meaning for name, meaning in wanted.items()}
 
 
 def logins(context: MintContext, keys: tuple[str, ...], *, username: str = "") -> tuple[Login, ...]:

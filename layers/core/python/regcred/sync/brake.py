@@ -22,7 +22,8 @@ def brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove
     Only removals that a mistake can cause are held: nothing needs the Secret any longer, or its registry is gone. What a person
     has withdrawn or revoked is never held. If there are too many removals, those of projects that lose more than their share
     are held. The others continue, unless they are still too many on their own. So nobody can delay the removals of other
-    projects.
+    projects. A platform admin can confirm the held removals of a project in Vault. Removals that have come since are not
+    confirmed.
     """
     weighed = [removal for removal in removals if removal.why in ACCIDENTS]
     limit = max(view.rules.removals_allowed, view.rules.max_removal_share * view.in_place)
@@ -42,6 +43,7 @@ def brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove
     }
     if sum(count for project, count in lost.items() if project not in over) > limit:
         over = set(lost)
+    over = {project for project in over if not view.grants.confirm(project, lost[project], view.now)}
     held = [removal for removal in weighed if removal.reference.project in over]
     kept = set(held)
     return [removal for removal in removals if removal not in kept], held

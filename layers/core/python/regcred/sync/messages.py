@@ -125,7 +125,7 @@ def not_removed(reference: Reference, namespace: str, words: str) -> str:
 
 def confirm_removals(cluster: str) -> str:
     """The command that confirms the removals that the brake holds."""
-    return command("regcred", "sync", "--cluster", cluster, "--once", "--confirm-removals")
+    return command("regcred", "cluster", "confirm-removals", cluster)
 
 
 def removal_held(reference: Reference, namespace: str, why: Why, *, count: int, cluster: str) -> str:

@@ -199,7 +199,10 @@ def grants_of(record: ClusterGrants) -> Grants:
         project: tuple(name for name in names if "*" in name) for project, names in record.grants.items()
     }
     return Grants(
-        Knowledge.KNOWN, exact, {p: names for p, names in globs.items() if names} if record.globs else {}
+        Knowledge.KNOWN,
+        exact,
+        {p: names for p, names in globs.items() if names} if record.globs else {},
+        {project: (one.count, one.until) for project, one in record.confirmed.items()},
     )
 
 

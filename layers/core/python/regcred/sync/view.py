@@ -63,6 +63,8 @@ class Grants:
     knowledge: Knowledge = Knowledge.UNREADABLE
     exact: Mapping[str, frozenset[str]] = field(default_factory=dict)
     globs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    confirmed: Mapping[str, tuple[int, datetime]] = field(default_factory=dict)
+    """By project: how many held removals a platform admin has confirmed, and until when that is valid."""
 
     def name(self, project: str) -> bool:
         """Whether any namespace of this cluster may use a project."""
@@ -73,6 +75,11 @@ class Grants:
         return namespace in self.exact.get(project, ()) or any(
             fnmatchcase(namespace, pattern) for pattern in self.globs.get(project, ())
         )
+
+    def confirm(self, project: str, removals: int, now: datetime) -> bool:
+        """Whether this number of removals of a project is confirmed."""
+        count, until = self.confirmed.get(project, (0, now))
+        return removals <= count and now < until
 
 
 class RegistryState(StrEnum):

@@ -28,6 +28,27 @@ class PlacementProblem:
     """Whether somebody must fix it. If not, it was requested, or it waits for a decision."""
 
 
+def held_removals(statuses: Mapping[str, Status]) -> dict[str, dict[str, dict[str, str]]]:
+    """The removals that the brake holds in one cluster.
+
+    Args:
+        statuses: By project, its status in the cluster.
+
+    Returns:
+        By project and registry: the namespaces, and for each why its Secret would be removed.
+    """
+    found = {
+        project: {name: dict(place.held) for name, place in sorted(status.registries.items()) if place.held}
+        for project, status in sorted(statuses.items())
+    }
+    return {project: registries for project, registries in found.items() if registries}
+
+
+def count_held(registries: Mapping[str, Mapping[str, str]]) -> int:
+    """The number of held removals of one project in :func:`held_removals`."""
+    return sum(map(len, registries.values()))
+
+
 def sync_description(status: Status) -> str:
     """Sync's version and mode in words; empty if its status has neither."""
     version = f"version {status.sync_version}" if status.sync_version else ""
@@ -76,12 +97,11 @@ def _held(cluster: str, held: Mapping[str, str]) -> list[PlacementProblem]:
         return []
     counts = Counter(held.values())
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-    sync = ("regcred", "sync", "--cluster", cluster)
-    look, confirm = command(*sync, "--dry-run"), command(*sync, "--once", "--confirm-removals")
+    words = ("regcred", "cluster", "confirm-removals", cluster)
     return [
         PlacementProblem(
-            f"the brake holds back the removal of {plural(len(held), 'Secret')} ({why}), in {_where(sorted(held))}; look at"
-            f" them: {look} ; then: {confirm}"
+            f"the brake holds back the removal of {plural(len(held), 'Secret')} ({why}), in {_where(sorted(held))}; if they are meant,"
+            f" a platform admin runs: {command(*words)}"
         )
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from starlette.responses import Response
 
 from regcred.console.console import Visit
@@ -11,6 +13,9 @@ from regcred.views.annotation import FORMATS, text
 
 MOST = 50
 """The maximum number of registries for one workload."""
+
+OFFERED = 200
+"""The maximum number of registries in the list to add one from."""
 
 LABELS = {"yaml": "YAML", "helm": "Helm values", "kustomize": "Kustomize"}
 
@@ -25,12 +30,12 @@ def annotation(visit: Visit) -> Response:
             continue
     form = visit.parameter("format", "yaml")
     form = form if form in FORMATS else "yaml"
-    known = {row.reference for row in visit.fleet().rows}
+    known = visit.fleet().by_reference
     references = sorted({reference for reference in references if reference in known})
     return visit.page(
         "annotation.html",
         references=references,
         texts=[(name, LABELS[name], text(references, name)) for name in FORMATS] if references else [],
         chosen=form,
-        others=[row.reference for row in visit.fleet().rows if row.reference not in references][:200],
+        others=list(islice((reference for reference in known if reference not in references), OFFERED)),
     )

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from starlette.responses import Response
 
 from regcred.console import health
 from regcred.console.console import Visit
+from regcred.console.reading import Fleet
 from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.reference import check_label
 from regcred.vault.records.declared import ClusterGrants
 from regcred.vault.records.paths import cluster_path
 from regcred.vault.store import Versioned
+from regcred.views.placement import count_held, held_removals
+from regcred.wording import plural
 
 ROWS = 100
 """The number of registries on the page of one cluster."""
+
+
+HELD_ROWS = 100
+"""The number of held removals of one project that are shown."""
+
+HELD_BECAUSE = {
+    "unneeded": "no workload there asks for it any more",
+    "removed": "its registry was removed",
+}
+"""For each word that sync writes: why it would remove the Secret."""
 
 
 def clusters(visit: Visit) -> Response:
@@ -41,9 +55,17 @@ def _cluster(visit: Visit, *, status: int = 200, error: str = "") -> Response:
     known = next(item for item in health.clusters(fleet) if item.name == name)
     rows = [row for row in fleet.rows if name in row.places]
     grants, broken = _grants(visit, name)
+    held = held_of(fleet, name)
     return visit.page(
         "cluster.html",
         status=status,
+        held=[(project, count_held(places), _held_rows(places)) for project, places in held.items()],
+        held_shown=HELD_ROWS,
+        confirmed={
+            project: one.until
+            for project, one in (grants.value.confirmed.items() if grants else ())
+            if one.until > visit.now and count_held(held.get(project, {})) <= one.count
+        },
         cluster=known,
         rows=sorted(rows, key=lambda row: -sum(map(len, row.places[name].placed.values())))[:ROWS],
         more_rows=max(0, len(rows) - ROWS),
@@ -78,6 +100,45 @@ def may_write(visit: Visit, path: str) -> bool:
     return bool(found & {"update", "root", "sudo"})
 
 
+def held_of(fleet: Fleet, name: str) -> dict[str, dict[str, dict[str, str]]]:
+    """The removals that the sync of a cluster holds, see :func:`regcred.views.placement.held_removals`."""
+    return held_removals(
+        {
+            project.name: project.statuses[name]
+            for project in fleet.projects.values()
+            if name in project.statuses
+        }
+    )
+
+
+def _held_rows(places: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
+    """The registry, the namespace and the reason of the first held removals of a project."""
+    rows = (
+        (registry, namespace, HELD_BECAUSE.get(why, why))
+        for registry, namespaces in places.items()
+        for namespace, why in sorted(namespaces.items())
+    )
+    return list(islice(rows, HELD_ROWS))
+
+
+def confirm_removals(visit: Visit) -> Response:
+    """Confirm the removals of one project that sync holds. The confirmation is for those that the person has seen."""
+    name, form = _name(visit), visit.form
+    project, seen = form.get("project"), form.get("count")
+    try:
+        check_label(project, field="project")
+    except MalformedError as error:
+        return _cluster(visit, status=422, error=str(error))
+    status = visit.reader.project(project).statuses.get(name)
+    count = count_held(held_removals({project: status} if status else {}).get(project, {}))
+    if not count or seen != str(count):
+        text = f"Sync holds {plural(count, 'removal')} of {project} now, and you saw {seen[:12] or 'none'}. Nothing was confirmed; look again."
+        return _cluster(visit, status=409, error=text)
+    store = visit.access.store
+    store.change_cluster(name, lambda old: (old or ClusterGrants()).confirming({project: count}, visit.now))
+    return visit.go(f"/clusters/{name}#held")
+
+
 def grant(visit: Visit) -> Response:
     """Grant a project to namespaces, or withdraw it from one."""
     name, form = _name(visit), visit.form
@@ -102,7 +163,8 @@ def _changed(
     left = sorted(held - set(namespaces) if take else held | set(namespaces))
     others = {name: names for name, names in grants.grants.items() if name != project}
     try:
-        return ClusterGrants(grants={**others, project: left} if left else others, globs=grants.globs)
+        changed = {**others, project: left} if left else others
+        return ClusterGrants(grants=changed, globs=grants.globs, confirmed=grants.confirmed)
     except ValueError:
         raise MalformedError(
             f"{', '.join(namespaces)[:200]}: names of namespaces hold a-z, 0-9 and '-'"

@@ -60,12 +60,11 @@ def _page(
 
 
 def _world(visit: Visit, fleet: Fleet, pasted: manifest.Pasted, cluster: str) -> World:
-    rows = {row.reference: row for row in fleet.rows}
     known = {
         reference: _known(visit, fleet, reference, pasted.subject.namespace, cluster)
         for reference in pasted.requested
     }
-    others = {reference: row.entry for reference, row in rows.items() if row.entry}
+    others = {reference: row.entry for reference, row in fleet.by_reference.items() if row.entry}
     return World(cluster, pasted.requested, pasted.malformed, known, others)
 
 

@@ -10,14 +10,14 @@ from regcred.console.console import Visit
 
 def overview(visit: Visit) -> Response:
     """Show the state of the fleet, what expires, and what needs attention."""
-    fleet, now = visit.fleet(), visit.now
-    found, total = health.needs(fleet, now)
+    fleet = visit.fleet()
+    glance = health.glance(fleet)
     return visit.page(
         "overview.html",
         fleet=fleet,
-        counts=health.counts(fleet.rows, now),
-        needs=found,
-        more_needs=total - len(found),
-        hours=charts.bars(health.day_ahead(fleet.rows, now)),
+        counts=glance.counts,
+        needs=glance.needs,
+        more_needs=glance.more_needs,
+        hours=charts.bars(glance.hours),
         clusters=health.clusters(fleet),
     )

@@ -10,19 +10,24 @@ from starlette.responses import Response
 
 from regcred.console.console import Visit
 from regcred.console.handlers.clusters import may_write
+from regcred.console.interface import Member, project_groups
 from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.reference import check_label
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.document import malformed
 from regcred.vault.records.paths import project_path
 
+NAME_MAX = 250
+"""The maximum length of a member's name that is sent to Vault."""
+
+ROWS = 100
+"""The number of registries on the page of one project."""
+
 
 def projects(visit: Visit) -> Response:
     """Show all projects that the person may see."""
     fleet = visit.fleet()
-    counts = dict.fromkeys(fleet.projects, 0)
-    for row in fleet.rows:
-        counts[row.reference.project] += 1
+    counts = {name: len(project.rows) for name, project in fleet.projects.items()}
     return visit.page("projects.html", fleet=fleet, counts=counts, may_add=fleet.whole and _may_add(visit))
 
 
@@ -32,19 +37,54 @@ def _may_add(visit: Visit) -> bool:
 
 def project(visit: Visit) -> Response:
     """Show one project."""
+    return _project(visit)
+
+
+def _project(visit: Visit, *, status: int = 200, error: str = "") -> Response:
     name = _label(visit.named("project"))
     found = visit.reader.project(name)
     if found.policy is None and not found.defined and not found.entries and not found.problems:
         raise MissingError("there is no such project")
     return visit.page(
         "project.html",
+        status=status,
         project=found,
-        rows=list(found.rows())[:100],
-        more_rows=max(0, len(list(found.rows())) - 100),
+        rows=found.rows[:ROWS],
+        more_rows=max(0, len(found.rows) - ROWS),
         groups=visit.access.groups(name),
         system=visit.access.system_registry(),
         may_edit=may_write(visit, project_path(name)),
+        may_change_groups=visit.access.may_change_groups(name),
+        is_derived=is_derived,
+        error=error,
+        form=visit.form,
     )
+
+
+def is_derived(member: str) -> bool:
+    """Whether a member is a cluster. Clusters follow from the bounds of the project."""
+    return member.startswith("regcred-")
+
+
+def members(visit: Visit) -> Response:
+    """Add a person or a group to a group of the project, or remove one."""
+    name, form = _label(visit.named("project")), visit.form
+    group, member = form.get("group"), form.get("member")
+    kind = Member.GROUP if form.get("kind") == Member.GROUP else Member.PERSON
+    if group not in project_groups(name):
+        raise MissingError("there is no such group")
+    try:
+        if not member or len(member) > NAME_MAX:
+            raise MalformedError("name a person or a group", field="member")
+        if is_derived(member):
+            raise MalformedError(
+                "clusters follow from the bounds of the project, and groups of Regcred can't contain each other",
+                field="member",
+            )
+        visit.access.change_group(group, kind, member, take=form.get("change") == "remove")
+    except MalformedError as error:
+        return _project(visit, status=422, error=str(error))
+    return visit.go(f"/projects/{name}#people")
 
 
 def _label(name: str) -> str:

@@ -108,9 +108,11 @@ class Query:
 def registries(visit: Visit) -> Response:
     """Show the matching registries."""
     fleet, query, now = visit.fleet(), Query.of(visit), visit.now
-    found = [row for row in fleet.rows if query.matches(row, now)] if query.filtered else list(fleet.rows)
-    if query.sort != "name" or query.down or query.filtered:
-        found.sort(key=SORTS[query.sort], reverse=query.down)
+    found = _in_order(fleet, query.sort)
+    if query.filtered:
+        found = [row for row in found if query.matches(row, now)]
+    if query.down:
+        found = found[::-1]
     pages = max(1, -(-len(found) // PAGE))
     page = min(max(query.page, 1), pages)
     shown = found[(page - 1) * PAGE : page * PAGE]
@@ -123,10 +125,16 @@ def registries(visit: Visit) -> Response:
         first=(page - 1) * PAGE + 1 if shown else 0,
         page_number=page,
         pages=pages,
-        vendors=_vendors(fleet.rows),
+        vendors=fleet.once("vendors", lambda: _vendors(fleet.rows)),
         states=[*(state.value for state in State), PENDING, "expiring"],
         may_add=_may_add(fleet),
     )
+
+
+def _in_order(fleet: Fleet, sort: str) -> Sequence[RegistryRow]:
+    if sort == "name":
+        return fleet.rows
+    return fleet.once(f"by {sort}", lambda: sorted(fleet.rows, key=SORTS[sort]))
 
 
 def _vendors(rows: Sequence[RegistryRow]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, Self
@@ -77,12 +79,27 @@ def _check_host(host: str) -> None:
         )
 
 
+CONFIRMED_FOR = timedelta(hours=1)
+"""How long a confirmation of held removals is valid."""
+
+
+class Confirmation(Declared):
+    """A platform admin's confirmation of removals that the brake of sync holds."""
+
+    count: int = Field(ge=1)
+    """How many removals the admin has seen. If the brake holds more than that, sync removes none."""
+    until: AwareDatetime
+    """When the confirmation ends."""
+
+
 class ClusterGrants(Declared):
-    """``platform/clusters/C``: which namespaces may use which projects."""
+    """``platform/clusters/C``: which namespaces may use which projects, and which held removals are confirmed."""
 
     grants: dict[Label, list[str]] = {}
     """By project, the namespaces: exact names, or globs (``team-a-*``) if ``globs`` is on."""
     globs: bool = False
+    confirmed: dict[Label, Confirmation] = {}
+    """By project, the confirmation of the removals that the brake holds."""
 
     @model_validator(mode="after")
     def _namespaces_are_names(self) -> Self:
@@ -102,6 +119,19 @@ class ClusterGrants(Declared):
             name == namespace or (self.globs and fnmatchcase(namespace, name))
             for name in self.grants.get(project, ())
         )
+
+    def confirming(self, held: Mapping[str, int], now: datetime) -> Self:
+        """The document with a confirmation for the held removals of some projects. Confirmations that ended are left out.
+
+        Args:
+            held: By project, how many removals the brake holds.
+            now: The current time.
+        """
+        valid = {project: one for project, one in self.confirmed.items() if one.until > now}
+        new = {
+            project: Confirmation(count=count, until=now + CONFIRMED_FOR) for project, count in held.items()
+        }
+        return self.model_copy(update={"confirmed": valid | new})
 
 
 class Action(StrEnum):

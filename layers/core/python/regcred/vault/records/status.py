@@ -28,7 +28,7 @@ class Placement(Record):
     Show it as it is, with the advice to fix the cause. Sync retries every half minute."""
     held: dict[str, str] = {}
     """By namespace, why the Secret would be removed (``unneeded``, ``removed``). The brake holds these removals
-    until somebody runs ``regcred sync --cluster C --once --confirm-removals``."""
+    until a platform admin confirms them (``regcred cluster confirm-removals C``, or in the console)."""
 
     @classmethod
     def empty(cls) -> Self:
