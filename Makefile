@@ -63,9 +63,7 @@ unit: install ## Run the tests that need no server (seconds)
 .PHONY: test
 test: lint ## Run all tests, on real parts; those of units and contracts on Python 3.13 as well
 	@$(BIN)/python -m realparts.build --tests
-	@$(BIN)/pytest
-	@$(BIN)/python -m realparts.python313 tests/unit -n 2
-	@$(BIN)/python -m realparts.python313 tests/contract
+	@$(BIN)/python -m realparts.lanes
 
 .PHONY: bench
 bench: install ## Measure everything against its floor, on real parts (ONLY=sync for one part)

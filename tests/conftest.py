@@ -1,5 +1,6 @@
 """The real parts, one set for a whole run of the tests, each started by the first test that needs it.
 
+They live in ``.test``, or in the folder that REGCRED_TEST_FOLDER names: two runs side by side need a folder each.
 ``REGCRED_TEST_STACK=.local`` uses the parts of `make up` instead, and leaves them up: quicker while writing a test.
 Under CI=true nothing may be missing: where a part can't run, its tests fail with the reason.
 """
@@ -11,12 +12,13 @@ import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-from nodes import need_node
 
-from realparts.stack import Stack
+if TYPE_CHECKING:  # unit tests need none of what it imports
+    from realparts.stack import Stack
 
 pytest_plugins = ["sam"]
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -76,12 +78,14 @@ def _own_aws_session(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The handle of the real parts; nothing is up yet."""
+    from realparts.stack import Stack
+
     if reused := os.environ.get("REGCRED_TEST_STACK"):
         stack = Stack(ROOT / reused)
         stack.stop_functions()  # they would act on what the tests put into Vault themselves
         yield stack
         return
-    stack = Stack(ROOT / ".test")
+    stack = Stack(ROOT / os.environ.get("REGCRED_TEST_FOLDER", ".test"))
     stack.down()
     yield stack
     stack.down()
@@ -111,6 +115,8 @@ def aws_stack(stack: Stack) -> Stack:
 @pytest.fixture(scope="session")
 def whole_stack(stack: Stack) -> Stack:
     """The stack with everything up, the node too."""
+    from nodes import need_node
+
     need_node(stack)
     stack.up(["vault", "kubernetes", "aws", "registry", "lambda", "node"])
     return stack

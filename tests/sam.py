@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from realparts.build import cache, say
+from realparts.build import cache, locked, say
 from realparts.debian import python313
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,22 +25,16 @@ def program(name: str, lock: Path) -> Path:
     """A program that pins what we don't, in an environment of its own in the cache."""
     digest = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
     target = cache() / "python" / f"{lock.stem}-{digest}"
-    if not (target / ".complete").exists():
-        say(f"installing {name} (half a minute) ...")
-        shutil.rmtree(target, ignore_errors=True)
-        subprocess.run([BIN / "uv", "venv", "--quiet", "--python", sys.executable, target], check=True)
-        install = [
-            BIN / "uv",
-            "pip",
-            "sync",
-            "--quiet",
-            "--require-hashes",
-            "--python",
-            target / "bin/python",
-            lock,
-        ]
-        subprocess.run(install, check=True)
-        (target / ".complete").touch()
+    with locked(target):
+        if not (target / ".complete").exists():
+            say(f"installing {name} (half a minute) ...")
+            shutil.rmtree(target, ignore_errors=True)
+            subprocess.run([BIN / "uv", "venv", "--quiet", "--python", sys.executable, target], check=True)
+            python = ("--python", target / "bin/python")
+            subprocess.run(
+                [BIN / "uv", "pip", "sync", "--quiet", "--require-hashes", *python, lock], check=True
+            )
+            (target / ".complete").touch()
     return target / "bin" / name
 
 

@@ -157,7 +157,7 @@ def pod(
     }
 
 
-async def until(check: Callable[[], Any], *, seconds: float = 20) -> None:
+async def until(check: Callable[[], Any], *, seconds: float = 60) -> None:
     """Wait until a check is true."""
     deadline = time.monotonic() + seconds
     while not check():

@@ -12,8 +12,8 @@ from bench.fleet.vendors import KINDS, Kind
 
 @pytest.fixture(scope="module")
 def fleet() -> Fleet:
-    """60 registries over 36 hours, in which everybody is away at times."""
-    fleet = Fleet(60, seed=7)
+    """40 registries over 36 hours, in which everybody is away at times."""
+    fleet = Fleet(40, seed=7)
     hour = timedelta(hours=1)
     fleet.outages["ecr"].windows = [
         (START + 5 * hour, START + 7 * hour),

@@ -17,7 +17,8 @@ SAYS_PURE = re.compile(r"\bPure\b|; pure\b(?! but for)")
 def _pure_modules() -> set[str]:
     found = set()
     for path in PACKAGE.rglob("*.py"):
-        if SAYS_PURE.search(ast.get_docstring(ast.parse(path.read_text())) or ""):
+        text = path.read_text()
+        if SAYS_PURE.search(text) and SAYS_PURE.search(ast.get_docstring(ast.parse(text)) or ""):
             name = ".".join(("regcred", *path.relative_to(PACKAGE).with_suffix("").parts))
             found.add(name.removesuffix(".__init__"))
     return found

@@ -141,8 +141,9 @@ def test_a_full_index_keeps_what_is_in_it_and_takes_new_ones_when_others_are_gon
 def test_a_registry_that_does_not_fit_fails_alone_and_is_not_minted_each_sweep() -> None:
     world = World()
     world.store.merge_index("payments", {word(): entry(number) for number in range(100)})
-    for number in range(100):  # what is left is too little for even the smallest entry
-        world.store.merge_index("payments", {f"s{number}": IndexEntry(state=State.FAILING, changed_at=NOW)})
+    smallest = IndexEntry(state=State.FAILING, changed_at=NOW)
+    world.store.merge_index("payments", {f"s{number}": smallest for number in range(100)})
+    assert world.store.index("payments").value.full
     known = next(iter(world.store.index("payments").value.registries))
     world.define(Reference("payments", known))
     outcomes = {o.reference.registry: o for o in world.run(RotationReason.ASKED, "prod", known)}

@@ -17,6 +17,7 @@ from .debian import python313
 
 ROOT = LOCAL.parents[1]
 LOCK = ROOT / "requirements/dev.txt"
+ENVIRONMENT = ".venv313"
 
 
 def environment_python() -> Path:
@@ -26,7 +27,7 @@ def environment_python() -> Path:
         BuildError: no Python 3.13 can be had, or the packages could not be installed.
     """
     base = python313()
-    target = ROOT / ".venv313"
+    target = ROOT / ENVIRONMENT
     made_of = hashlib.sha256(LOCK.read_bytes() + str(base).encode()).hexdigest()
     stamp = target / ".made-of"
     if not stamp.exists() or stamp.read_text() != made_of:
@@ -40,6 +41,16 @@ def environment_python() -> Path:
     return target / "bin/python"
 
 
+def environment_variables() -> dict[str, str]:
+    """Return the variables of a process on that Python: its programs come first, and its bytecode is kept beside them."""
+    folder = ROOT / ENVIRONMENT
+    return {
+        **os.environ,
+        "PYTHONPYCACHEPREFIX": str(folder / "pycache"),
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+    }
+
+
 def _uv(*arguments: str | Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "uv", *map(str, arguments)], capture_output=True, text=True, check=False
@@ -51,17 +62,11 @@ def _uv(*arguments: str | Path) -> None:
 def main() -> int:
     """Run pytest and return its exit code."""
     try:
-        python = environment_python()
+        command = [str(environment_python()), "-m", "pytest", *sys.argv[1:]]
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
-    environment = {
-        **os.environ,
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PATH": f"{python.parent}:{os.environ['PATH']}",
-    }
-    command: list[str] = [str(python), "-m", "pytest", "-p", "no:cacheprovider", *sys.argv[1:]]
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    return subprocess.run(command, cwd=ROOT, env=environment_variables(), check=False).returncode
 
 
 if __name__ == "__main__":

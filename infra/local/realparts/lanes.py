@@ -1,0 +1,186 @@
+"""`python -m realparts.lanes`: run all tests, those that need servers in two lanes side by side.
+
+The unit tests run first, on all processors, on this Python and on Python 3.13. Then each lane runs pytest on real parts of its own,
+in a folder of its own, and searches its own logs for secrets. Every folder under `tests` belongs to a lane: those that no lane names
+belong to the last one. Each line of output says which run it is of, and the whole output of a run is kept in a file.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from .build import LOCAL, BuildError, say
+from .python313 import environment_python, environment_variables
+
+ROOT = LOCAL.parents[1]
+FOLDER = "REGCRED_TEST_FOLDER"
+"""Names the folder of the real parts that the tests of one run start (tests/conftest.py)."""
+
+SERVERS = ("infra", "contract", "edges", "browser")
+"""Folders of tests that the first lane runs. The second one runs all others, on a node too."""
+
+APART = ("tests/real/test_artifact.py",)
+"""Files that the first lane runs though their folder is the second one's: both lanes take about the same time then."""
+
+LOGS = "tests/real/test_logs.py"
+"""What each run on servers ends with."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One start of pytest: its name, its arguments, the Python it needs, and the folder of its real parts."""
+
+    name: str
+    arguments: Sequence[str]
+    on_python313: bool = False
+    folder: str = ".test"
+
+    def command(self) -> list[str]:
+        """Return the command.
+
+        Raises:
+            BuildError: Python 3.13 can't be had.
+        """
+        python = environment_python() if self.on_python313 else Path(sys.executable)
+        return [str(python), "-m", "pytest", *self.arguments]
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables of the process."""
+        own = environment_variables() if self.on_python313 else dict(os.environ)
+        return own | {FOLDER: self.folder, "PYTHONUNBUFFERED": "1"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    run: Run
+    code: int
+    seconds: float
+    summary: Sequence[str]
+    """Its failures, skipped tests and last line, as pytest printed them."""
+
+
+def units() -> list[Run]:
+    """Return the runs that use all processors, one after the other."""
+    arguments = ("tests/unit", "-n", "auto")
+    return [Run("unit", arguments), Run("unit on 3.13", arguments, on_python313=True)]
+
+
+def lanes(tests: Path) -> list[list[Run]]:
+    """Return what runs side by side: lists of runs, each list in its order.
+
+    Args:
+        tests: The folder `tests` of the checkout. Each folder in it with a test belongs to exactly one lane.
+    """
+    folders = sorted({path.relative_to(tests).parts[0] for path in tests.rglob("test_*.py")})
+    others = [name for name in folders if name not in (*SERVERS, "unit")]
+    apart = [f"--ignore={file}" for file in APART]
+    durations = "--durations=25"
+    return [
+        [
+            Run(
+                "servers",
+                (*(f"tests/{name}" for name in SERVERS), *APART, LOGS, durations),
+                folder=".test-servers",
+            ),
+            Run("contract on 3.13", ("tests/contract", LOGS), on_python313=True, folder=".test-servers"),
+        ],
+        [Run("real", (*(f"tests/{name}" for name in others), *apart, durations))],
+    ]
+
+
+def perform(run: Run, output: Path) -> Outcome:
+    """Run pytest, print its lines with the run's name before each, and keep them in a file."""
+    began = time.monotonic()
+    output.mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
+    try:
+        process = subprocess.Popen(
+            run.command(),
+            cwd=ROOT,
+            env=run.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except (BuildError, OSError) as error:
+        return Outcome(run, 1, time.monotonic() - began, [str(error)])
+    assert process.stdout
+    with (output / f"{run.name.replace(' ', '-')}.log").open("w") as file:
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            file.write(line)
+            _print(run.name, line.rstrip())
+    return Outcome(run, process.wait(), time.monotonic() - began, _summary(lines))
+
+
+def _summary(lines: Sequence[str]) -> list[str]:
+    """Return pytest's short summary: failures, errors, skipped tests, and the counts."""
+    heads = [number for number, line in enumerate(lines) if "short test summary info" in line]
+    return [*lines[heads[-1] + 1 :]] if heads else [*lines[-1:]]
+
+
+_printing = threading.Lock()
+
+
+def _print(name: str, line: str) -> None:
+    with _printing:
+        say(f"[{name}] {line}" if line else f"[{name}]")
+
+
+def _lane(runs: Sequence[Run], output: Path) -> list[Outcome]:
+    return [perform(run, output) for run in runs]
+
+
+def tell(outcomes: Sequence[Outcome]) -> int:
+    """Print how each run ended, and return the exit code of all: 0 if every one passed."""
+    say("")
+    for outcome in outcomes:
+        verdict = "passed" if outcome.code == 0 else f"FAILED (exit code {outcome.code})"
+        say(f"{outcome.run.name}: {verdict} after {outcome.seconds / 60:.1f} min")
+        for line in outcome.summary:
+            say(f"    {line}")
+    return 0 if all(outcome.code == 0 for outcome in outcomes) else 1
+
+
+def plan_text(first: Sequence[Run], beside: Sequence[Sequence[Run]], output: Path) -> str:
+    """Return what is about to run, in words."""
+    steps = [f"  {run.name}" for run in first]
+    steps += [f"  side by side: {' | '.join(', then '.join(run.name for run in lane) for lane in beside)}"]
+    return "\n".join(["Tests to run, in this order:", *steps, f"The output of each run is kept in {output}."])
+
+
+def main() -> int:
+    """Run everything, and return the exit code."""
+    began = time.monotonic()
+    output = ROOT / ".test-output"
+    first, beside = units(), lanes(ROOT / "tests")
+    say(plan_text(first, beside, output))
+    try:
+        outcomes = _lane(first, output)
+        with ThreadPoolExecutor() as pool:
+            for ended in [pool.submit(_lane, runs, output) for runs in beside]:
+                outcomes += ended.result()
+    except KeyboardInterrupt:
+        say("\nStopped.")
+        return 130
+    code = tell(outcomes)
+    say(
+        f"All tests {'passed' if code == 0 else 'ended, with failures,'} after {(time.monotonic() - began) / 60:.1f} min."
+    )
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
