@@ -13,9 +13,9 @@ from typing import Any
 from regcred.cluster.annotations import ANNOTATED, MANAGED_BY, MANAGER
 from regcred.cluster.dockerconfig import SECRET_TYPE, SecretBody
 from regcred.cluster.interface import Change, ExpiredError, Listing, Message, Miss, NameTakenError
-from regcred.cluster.kube import merge_pull_secrets
 from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, WORKLOADS, Kind, LivePod
 from regcred.cluster.reduce import Reducer, live_pod, pull_secrets
+from regcred.cluster.service_accounts import merge_pull_secrets
 from regcred.errors import MissingError, RegcredError
 from regcred.reference import Reference
 

@@ -38,3 +38,19 @@ def test_the_layers_name_every_module_of_the_package() -> None:
     (layers,) = (item for item in CONTRACTS if item["type"] == "layers")
     assert layers["exhaustive"]
     assert layers["containers"] == ["regcred"]
+
+
+def test_each_package_forbids_circles_among_its_modules() -> None:
+    (circles,) = (item for item in CONTRACTS if item["type"] == "acyclic_siblings")
+    assert circles["ancestors"] == ["regcred"], "the contract holds for every package below"
+
+
+def test_each_verb_and_place_is_in_the_contract_that_forbids_sdks_or_is_an_edge() -> None:
+    """Only adapters, wiring, the command line and the places themselves may call a server or a vendor's SDK."""
+    (contract,) = (item for item in CONTRACTS if item["name"].startswith("The verbs and the nouns"))
+    edges = {"adapters", "wiring", "cli", "registry", "vault", "cluster", "log", "settings"}
+    modules = {
+        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    inner = {f"regcred.{name}" for name in modules - edges - {"__init__"}}
+    assert inner <= set(contract["source_modules"])

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from regcred.cluster.interface import Message
-from regcred.cluster.kube import event_body, merge_pull_secrets
+from regcred.cluster.kube import event_body
 from regcred.cluster.model import WORKLOADS, Workload
+from regcred.cluster.service_accounts import merge_pull_secrets
 
 
 def test_a_name_that_only_begins_like_ours_keeps_its_place() -> None:

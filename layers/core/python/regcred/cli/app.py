@@ -52,11 +52,15 @@ class App(Root):
             ),
         },
         "Declaring": {
-            "diff": Lazy("regcred.cli.declare", "diff", "Show what 'apply' would change."),
-            "apply": Lazy("regcred.cli.declare", "apply", "Make Vault as declared."),
-            "export": Lazy("regcred.cli.declare", "export", "Write what is in Vault as files for 'apply'."),
+            "diff": Lazy("regcred.cli.declare.commands", "diff", "Show what 'apply' would change."),
+            "apply": Lazy("regcred.cli.declare.commands", "apply", "Make Vault as declared."),
+            "export": Lazy(
+                "regcred.cli.declare.commands", "export", "Write what is in Vault as files for 'apply'."
+            ),
             "schema": Lazy(
-                "regcred.cli.declare", "schema", "Print the JSON schema of a kind of file, for an editor."
+                "regcred.cli.declare.commands",
+                "schema",
+                "Print the JSON schema of a kind of file, for an editor.",
             ),
         },
         "Looking": {

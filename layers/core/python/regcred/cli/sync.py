@@ -55,21 +55,12 @@ def sync(
       regcred sync --cluster c1 --dry-run
       regcred sync --cluster c1 --once
     """
-    if confirm_removals and not (once or dry_run):
-        raise BadInputError("--confirm-removals: is for one run; add --once, after a look at --dry-run")
-    if repair and not once:
-        raise BadInputError("--repair: is for one run; add --once")
-    settings = {
-        "REGCRED_CLUSTER": cluster,
-        "REGCRED_MODE": mode,
-        "REGCRED_CONFIRM_REMOVALS": "true" if confirm_removals else None,
-        "REGCRED_REPAIR": "true" if repair else None,
-    }
-    if as_json and not (once or dry_run):
-        raise BadInputError("-o json: is for one run; add --once or --dry-run")
+    _check_options(
+        once=once, dry_run=dry_run, confirm_removals=confirm_removals, repair=repair, as_json=as_json
+    )
     lines: list[str] = []
     failures = session.run_sync(
-        {name: value for name, value in settings.items() if value},
+        _settings(cluster, mode, confirm_removals=confirm_removals, repair=repair),
         context,
         "dry-run" if dry_run else "once" if once else "loop",
         lines.append if as_json else write,
@@ -77,9 +68,27 @@ def sync(
     if as_json:
         print_json({"dry_run": dry_run, "actions": lines, "failures": list(failures)})
     if failures:
-        so = (
-            "the plan omits what could not be read"
-            if dry_run
-            else "sync did what it could; the rest is unchanged"
-        )
-        raise Failed(f"{plural(len(failures), 'failure')}; {so}")
+        plan, run = "the plan omits what could not be read", "sync did what it could; the rest is unchanged"
+        raise Failed(f"{plural(len(failures), 'failure')}; {plan if dry_run else run}")
+
+
+def _settings(cluster: str, mode: str | None, *, confirm_removals: bool, repair: bool) -> dict[str, str]:
+    """The options as the environment variables of the in-cluster function."""
+    settings = {
+        "REGCRED_CLUSTER": cluster,
+        "REGCRED_MODE": mode,
+        "REGCRED_CONFIRM_REMOVALS": "true" if confirm_removals else None,
+        "REGCRED_REPAIR": "true" if repair else None,
+    }
+    return {name: value for name, value in settings.items() if value}
+
+
+def _check_options(*, once: bool, dry_run: bool, confirm_removals: bool, repair: bool, as_json: bool) -> None:
+    """Refuse options that the loop does not have."""
+    one_run = once or dry_run
+    if confirm_removals and not one_run:
+        raise BadInputError("--confirm-removals: is for one run; add --once, after a look at --dry-run")
+    if repair and not once:
+        raise BadInputError("--repair: is for one run; add --once")
+    if as_json and not one_run:
+        raise BadInputError("-o json: is for one run; add --once or --dry-run")

@@ -19,12 +19,11 @@ import aiohttp
 import orjson
 
 from regcred.clock import utc_now
-from regcred.cluster.annotations import ANNOTATED, REPORTER, reference_of
+from regcred.cluster.annotations import ANNOTATED, REPORTER
 from regcred.cluster.dockerconfig import SecretBody
 from regcred.cluster.interface import (
     AlreadyExistsError,
     Change,
-    DeniedError,
     ExpiredError,
     Listing,
     Message,
@@ -34,13 +33,14 @@ from regcred.cluster.interface import (
 )
 from regcred.cluster.limits import Collected
 from regcred.cluster.misses import EVENTS, misses
-from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, Item, Kind, LivePod
+from regcred.cluster.model import NAMESPACE, POD, Item, Kind, LivePod
 from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES, pages
 from regcred.cluster.pruning import message, prune, status
-from regcred.cluster.reduce import UNFINISHED, Reducer, live_pod, pull_secrets
-from regcred.cluster.secrets import WRITTEN_BY, Secrets
+from regcred.cluster.reduce import UNFINISHED, Reducer, live_pod
+from regcred.cluster.secrets import Secrets
+from regcred.cluster.service_accounts import set_pull_secrets
 from regcred.cluster.session import METADATA, KubeSession, Streamed, unreachable
-from regcred.errors import ConflictError, MalformedError, MissingError, RefusedError, TransientError
+from regcred.errors import ConflictError, MissingError, RefusedError, TransientError
 from regcred.reference import Reference
 
 JSON = "application/json"
@@ -211,27 +211,8 @@ class Kube:
     async def set_pull_secrets(
         self, namespace: str, account: str, *, add: Sequence[str], remove: Sequence[str]
     ) -> bool:
-        """See :meth:`Cluster.set_pull_secrets`. The write uses the resourceVersion that was read."""
-        path = SERVICE_ACCOUNT.path(namespace, account)
-        for _ in range(ATTEMPTS):
-            obj = await self._session.call("GET", path)
-            old = pull_secrets(obj)
-            new = merge_pull_secrets(old, add=add, remove=remove)
-            if new == old:
-                return False
-            obj["imagePullSecrets"] = [{"name": name} for name in new]
-            try:
-                await self._session.call("PUT", path, query=WRITTEN_BY, body=orjson.dumps(obj))
-                return True
-            except ConflictError:
-                continue
-            except (RefusedError, MalformedError) as error:
-                words = error.answer.words if error.answer else ""
-                raise DeniedError(
-                    f"ServiceAccount {namespace}/{account} was not written: {words or error}",
-                    words=words or str(error),
-                ) from None
-        raise TransientError(f"ServiceAccount {namespace}/{account} is being written by others all the time")
+        """See :meth:`Cluster.set_pull_secrets`."""
+        return await set_pull_secrets(self._session, namespace, account, add=add, remove=remove)
 
     async def create_event(self, message: Message) -> None:
         """See :meth:`Cluster.create_event`. The name is derived from the content, so that the same Event is not written twice."""
@@ -268,15 +249,6 @@ def _ended_by(kind: Kind, status: dict[str, Any]) -> ExpiredError | TransientErr
     if status.get("code") == HTTPStatus.GONE:
         return ExpiredError(f"the watch of {kind.plural} has expired")
     return TransientError(f"the watch of {kind.plural} failed: {status.get('reason')}")
-
-
-def merge_pull_secrets(old: Sequence[str], *, add: Sequence[str], remove: Sequence[str]) -> list[str]:
-    """A ServiceAccount's list with our names changed: other entries first in their order, then ours, sorted."""
-    ours = {name for name in old if reference_of(name)}
-    wanted = (ours - set(remove)) | set(add)
-    if wanted == ours:
-        return list(old)
-    return [*(name for name in old if name not in ours), *sorted(wanted)]
 
 
 def event_body(message: Message, namespace: str, *, instance: str, now: datetime) -> dict[str, Any]:

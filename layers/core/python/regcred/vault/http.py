@@ -26,12 +26,12 @@ import requests
 from hvac.adapters import Adapter
 from pydantic import SecretStr
 from requests import codes
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 
 from regcred.errors import ConflictError, MalformedError, RefusedError, TransientError
 from regcred.vault import answers
 from regcred.vault.answers import NoLeaderError, NotSentError, RefusedTokenError
+from regcred.vault.bounded_adapter import ANSWER_MAX, ANSWER_SECONDS, BoundedAdapter, OverlongError
 
 ATTEMPTS = 4
 """The maximum number of tries after transient failures."""
@@ -62,12 +62,6 @@ INDEX_LIFE = 30.0
 
 HOPS = 4
 """The maximum number of nodes that one request follows through redirects."""
-
-ANSWER_MAX = 16 * 1024 * 1024
-"""The maximum size of a response in bytes. A document has at most 1 MiB; a list of 100,000 names has some MB."""
-
-ANSWER_SECONDS = 60.0
-"""The maximum time for a complete response, in seconds."""
 
 THREADS = 32
 """How many connections stay open: one for each thread that sends at the same time."""
@@ -152,8 +146,8 @@ class VaultSession(requests.Session):
         self.auth = _no_netrc
         # The size of compressed data is unknown before it is unpacked, and neither server compresses.
         self.headers["Accept-Encoding"] = "identity"
-        self.mount("https://", _VaultAdapter(pool_maxsize=THREADS))
-        self.mount("http://", _VaultAdapter(pool_maxsize=THREADS))
+        self.mount("https://", BoundedAdapter(pool_maxsize=THREADS))
+        self.mount("http://", BoundedAdapter(pool_maxsize=THREADS))
         self._server = server
         self._tokens = tokens
         self._sleep = sleep
@@ -290,7 +284,7 @@ class VaultSession(requests.Session):
             reason = getattr(error.args[0] if error.args else None, "reason", None)
             kind = NotSentError if isinstance(reason, NewConnectionError) else TransientError
             raise kind(f"{where}: the connection to {self._server.addr} failed") from None
-        except _OverlongError:
+        except OverlongError:
             raise TransientError(
                 f"{where}: the answer is compressed, has more than {ANSWER_MAX >> 20} MiB or takes more than "
                 f"{ANSWER_SECONDS:.0f} s; is something else at this address?"
@@ -313,31 +307,6 @@ class VaultSession(requests.Session):
                 f"{where}: the server sends on to an address without TLS; that would show the token, so it is not followed"
             )
         return target
-
-
-class _OverlongError(requests.RequestException):
-    """A response is larger than the limit."""
-
-
-class _VaultAdapter(HTTPAdapter):
-    """Reads each response completely, so that the connection can be reused, but only up to the limits."""
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """See :meth:`requests.adapters.BaseAdapter.send`."""
-        until = time.monotonic() + ANSWER_SECONDS
-        response = super().send(request, *args, **kwargs)
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            response.close()
-            raise _OverlongError
-        parts, size = [], 0
-        for part in response.iter_content(64 * 1024):
-            size += len(part)
-            if size > ANSWER_MAX or time.monotonic() > until:
-                response.close()
-                raise _OverlongError
-            parts.append(part)
-        response._content = b"".join(parts)  # noqa: SLF001 - where requests keeps the content
-        return response
 
 
 def _position(index: str) -> int:

@@ -83,11 +83,13 @@ def add(
         return
     if not definition.upstream_fields():
         _print_trust(reference, definition, policy)
-    say(
-        f"{reference}: the definition is written; fetching a first credential"
-        if wait
-        else f"{reference}: is written"
-    )
+    _fetch_first(session, reference, wait=wait, timeout=timeout)
+
+
+def _fetch_first(session: CliSession, reference: Reference, *, wait: bool, timeout: int) -> None:
+    """Request a first credential, which tests the definition and the upstream secret."""
+    begun = "the definition is written; fetching a first credential" if wait else "is written"
+    say(f"{reference}: {begun}")
     send_request(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
     say(
         f"next: let a namespace use it ('regcred grant add'), and annotate a workload ('regcred annotation {reference}')"

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import click
 from pydantic import SecretStr
 
-from regcred.cli import definitions, secrets
+from regcred.cli.declare.output import check, done_json, report, show, summary
+from regcred.cli.declare.upstream import STDIN, read_upstream_secrets
 from regcred.cli.failures import BadInputError, Differs, Failed, user_input
 from regcred.cli.output import output_option, print_json, say, write, write_document
 from regcred.cli.parameters import PROJECT
@@ -27,16 +28,8 @@ from regcred.declare.live import Live, look
 from regcred.declare.operator import Operator, look_at_platform
 from regcred.declare.plan import plan
 from regcred.declare.schema import schema as schema_of
-from regcred.declare.steps import DeclarationPlan, Step, StepKind, Terms
-from regcred.errors import (
-    ConflictError,
-    MalformedError,
-    MissingError,
-    RefusedError,
-    RegcredError,
-    TransientError,
-)
-from regcred.registry.definition import BaseDefinition
+from regcred.declare.steps import DeclarationPlan, Step, Terms
+from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.vault.platform.declaration import Declaration
 from regcred.wording import plural
 
@@ -47,8 +40,6 @@ PROGRESS_EVERY = 500
 
 REMOVALS = 10
 """The maximum number of removals, unless the user allows more."""
-
-STDIN = "standard input"
 
 
 def _source(command: F) -> F:
@@ -112,10 +103,10 @@ def diff(
     terms = _terms(owner, prune=prune, take_over=take_over)
     wanted = _read(sources)
     found = _compare(session, wanted, terms, projects, _operator(session, wanted))[0]
-    _show(found, as_json=as_json)
-    _check(found)
+    show(found, as_json=as_json)
+    check(found)
     if found.steps:
-        raise Differs(f"{_summary(found.steps)}; 'regcred apply' makes them")
+        raise Differs(f"{summary(found.steps)}; 'regcred apply' makes them")
     if not as_json:
         say("nothing to do: all is as declared")
 
@@ -159,14 +150,14 @@ def apply(
     wanted = _read(sources)
     operator = _operator(session, wanted)
     found, live = _compare(session, wanted, terms, projects, operator)
-    _check(found)
+    check(found)
     if found.removals > allow_removals:
-        _show(found, as_json=as_json)
+        show(found, as_json=as_json)
         raise Failed(
             f"nothing was written: {plural(found.removals, 'thing')} would be taken away, and {allow_removals} may be;"
             f" if that is meant, add --allow-removals {found.removals}"
         )
-    needed = _secrets(session, wanted, found, sources)
+    needed = read_upstream_secrets(session, wanted, found, sources)
     if found.removals and not yes:
         for step in found.steps:
             if step.removals:
@@ -174,8 +165,8 @@ def apply(
         confirm(f"Take {plural(found.removals, 'thing')} away?")
     done = _carry_out(session, found, needed, operator, quiet=as_json)
     if as_json:
-        print_json(_done_json(done, found, live))
-    _report(done, as_json=as_json)
+        print_json(done_json(done, found, live))
+    report(done, as_json=as_json)
 
 
 @click.command(short_help="Write what is in Vault as files for 'apply'.")
@@ -284,77 +275,6 @@ def _report_count(what: str, count: int) -> None:
         say(f"{count} {what}")
 
 
-def _show(found: DeclarationPlan, *, as_json: bool) -> None:
-    for note in found.notes:
-        say(f"note: {note}")
-    if as_json:
-        print_json(
-            {
-                "steps": [_step_json(step) for step in found.steps],
-                "problems": [str(problem) for problem in found.problems],
-                "removals": found.removals,
-            }
-        )
-        return
-    for step in found.steps:
-        write(str(step))
-
-
-def _check(found: DeclarationPlan) -> None:
-    """Report everything that is not possible in one error."""
-    if not found.problems:
-        return
-    for problem in found.problems[:-1]:
-        say(str(problem))
-    raise BadInputError(
-        f"{found.problems[-1]} ({plural(len(found.problems), 'problem')}; nothing was written)"
-    )
-
-
-def _secrets(
-    session: CliSession, wanted: Mapping[ObjectKey, Item], found: DeclarationPlan, sources: Sequence[str]
-) -> dict[ObjectKey, dict[str, SecretStr]]:
-    """Read all required upstream secrets before anything is written."""
-    read: dict[ObjectKey, dict[str, SecretStr]] = {}
-    from_stdin: dict[str, Any] | None = None
-    for step in found.steps:
-        if step.secret is None or not isinstance(step.to, BaseDefinition):
-            continue
-        fields = step.to.upstream_fields()
-        if step.secret.stdin:
-            if "-" in sources:
-                raise BadInputError("-f - and secretFrom: {stdin: true} can't both be standard input")
-            if from_stdin is None:
-                from_stdin = definitions.fields_of(sys.stdin.read(), STDIN, kind="upstream secrets")
-            read[step.key] = _from_stdin(step, from_stdin, fields)
-        elif step.secret.vault:
-            read[step.key] = _from_vault(session, step, fields)
-        else:
-            base = Path(wanted[step.key].source).parent
-            read[step.key] = secrets.read(fields, str(base / step.secret.file))
-    return read
-
-
-def _from_stdin(step: Step, given: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, SecretStr]:
-    own = given.get(str(step.key.reference))
-    where = f"{STDIN}: {step.key.reference}"
-    if not isinstance(own, dict):
-        raise BadInputError(f"{where}: is missing; write it as a mapping of {', '.join(fields)}")
-    return secrets.checked(fields, own, where)
-
-
-def _from_vault(session: CliSession, step: Step, fields: Mapping[str, str]) -> dict[str, SecretStr]:
-    source = step.secret.vault if step.secret else None
-    if source is None:
-        raise TypeError(step.key)
-    document = session.open_vault(source.mount).read(source.path)
-    where = f"{step.key}: Vault, {source.mount}/{source.path}"
-    if document is None:
-        raise BadInputError(f"{where}: there is no such secret")
-    own = {name: value for name, value in document.fields.items() if secrets.is_field(name, fields)}
-    return secrets.checked(fields, own, where)
-
-
 def _carry_out(
     session: CliSession,
     found: DeclarationPlan,
@@ -392,55 +312,3 @@ def _carry_out(
     for project in sorted({step.key.scope for step in done.steps if step.key.kind is DeclaredKind.REGISTRY}):
         session.nudge(project)
     return done
-
-
-def _report(done: AppliedPlan, *, as_json: bool) -> None:
-    for step, error in done.failed[:-1]:
-        say(f"{step.key}: {error}")
-    if done.failed:
-        step, error = done.failed[-1]
-        left = f"; {plural(done.not_begun, 'step')} not begun" if done.not_begun else ""
-        text = f"{step.key}: {error} ({len(done.failed)} failed, {len(done.steps)} done{left}; run it again to go on)"
-        raise _kind(error)(text)
-    if done.steps:
-        say(f"{_summary(done.steps)} made")
-        if any(
-            step.key.kind is DeclaredKind.REGISTRY and step.verb is not StepKind.REMOVE for step in done.steps
-        ):
-            say("credentials are fetched within minutes: 'regcred status' shows them")
-    elif not as_json:
-        say("nothing to do: all is as declared")
-
-
-def _kind(error: RegcredError) -> type[RegcredError | Failed]:
-    for kind in (RefusedError, ConflictError, TransientError):
-        if isinstance(error, kind):
-            return kind
-    return Failed
-
-
-def _summary(steps: Sequence[Step]) -> str:
-    counts = Counter(step.verb for step in steps)
-    verbs = ", ".join(f"{count} {verb}" for verb, count in sorted(counts.items()))
-    return f"{plural(len(steps), 'change')} ({verbs})"
-
-
-def _step_json(step: Step) -> dict[str, Any]:
-    scope = {DeclaredKind.REGISTRY: "project", DeclaredKind.GRANT: "cluster"}.get(step.key.kind)
-    return {
-        "verb": step.verb,
-        "kind": step.key.kind,
-        "name": step.key.name,
-        **({scope: step.key.scope} if scope else {}),
-        "changes": list(step.changes),
-        "removals": step.removals,
-    }
-
-
-def _done_json(done: AppliedPlan, found: DeclarationPlan, live: Live) -> dict[str, Any]:
-    return {
-        "done": [_step_json(step) for step in done.steps],
-        "failed": [{**_step_json(step), "error": str(error)} for step, error in done.failed],
-        "not_begun": done.not_begun,
-        "notes": [*live.notes, *found.notes],
-    }

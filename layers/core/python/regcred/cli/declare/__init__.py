@@ -1,0 +1,1 @@
+"""``regcred diff``, ``apply``, ``export`` and ``schema``: the fleet as files."""

@@ -1,0 +1,63 @@
+"""Reads the upstream secrets that a plan needs, from where the files say they are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from regcred.cli import definitions, secrets
+from regcred.cli.failures import BadInputError
+from regcred.cli.session import CliSession
+from regcred.declare.kinds import Item, ObjectKey
+from regcred.declare.steps import DeclarationPlan, Step
+from regcred.registry.definition import BaseDefinition
+
+STDIN = "standard input"
+
+
+def read_upstream_secrets(
+    session: CliSession, wanted: Mapping[ObjectKey, Item], found: DeclarationPlan, sources: Sequence[str]
+) -> dict[ObjectKey, dict[str, SecretStr]]:
+    """Read all required upstream secrets before anything is written."""
+    read: dict[ObjectKey, dict[str, SecretStr]] = {}
+    from_stdin: dict[str, Any] | None = None
+    for step in found.steps:
+        if step.secret is None or not isinstance(step.to, BaseDefinition):
+            continue
+        fields = step.to.upstream_fields()
+        if step.secret.stdin:
+            if "-" in sources:
+                raise BadInputError("-f - and secretFrom: {stdin: true} can't both be standard input")
+            if from_stdin is None:
+                from_stdin = definitions.fields_of(sys.stdin.read(), STDIN, kind="upstream secrets")
+            read[step.key] = _from_stdin(step, from_stdin, fields)
+        elif step.secret.vault:
+            read[step.key] = _from_vault(session, step, fields)
+        else:
+            base = Path(wanted[step.key].source).parent
+            read[step.key] = secrets.read(fields, str(base / step.secret.file))
+    return read
+
+
+def _from_stdin(step: Step, given: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, SecretStr]:
+    own = given.get(str(step.key.reference))
+    where = f"{STDIN}: {step.key.reference}"
+    if not isinstance(own, dict):
+        raise BadInputError(f"{where}: is missing; write it as a mapping of {', '.join(fields)}")
+    return secrets.checked(fields, own, where)
+
+
+def _from_vault(session: CliSession, step: Step, fields: Mapping[str, str]) -> dict[str, SecretStr]:
+    source = step.secret.vault if step.secret else None
+    if source is None:
+        raise TypeError(step.key)
+    document = session.open_vault(source.mount).read(source.path)
+    where = f"{step.key}: Vault, {source.mount}/{source.path}"
+    if document is None:
+        raise BadInputError(f"{where}: there is no such secret")
+    own = {name: value for name, value in document.fields.items() if secrets.is_field(name, fields)}
+    return secrets.checked(fields, own, where)
