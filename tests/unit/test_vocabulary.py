@@ -1,10 +1,17 @@
 """One word has one meaning: docs/glossary.md defines the terms, and these tests hold the names of the code to them."""
 
 import ast
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
+from regcred.registry import catalog
+
 TOP = Path(__file__).parents[2]
+PACKAGES = TOP / "layers/core/python"
 SOURCES = sorted(
     file for folder in ("layers/core/python/regcred", "functions") for file in (TOP / folder).rglob("*.py")
 )
@@ -19,3 +26,42 @@ def test_no_two_classes_have_the_same_name() -> None:
                 homes[node.name.lstrip("_")].append(f"{file.relative_to(TOP)}:{node.lineno}")
     assert len(homes) > 300
     assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
+TEXTS = """
+import json
+from regcred.cli import definitions
+from regcred.console import fields
+from regcred.declare.kinds import DeclaredKind
+from regcred.declare.schema import schema
+from regcred.registry import catalog
+
+found = {str(kind): schema(kind) for kind in DeclaredKind}
+for name in catalog.names():
+    first, rest = fields.fields_of(name, {}, {})
+    found[name] = [definitions.summary(name), definitions.template(name), *((one.name, one.help) for one in (*first, *rest))]
+print(json.dumps(found, sort_keys=True))
+"""
+
+
+def test_no_text_for_users_comes_from_a_docstring() -> None:
+    """Without docstrings (``-OO``) the templates, forms and schemas say the same."""
+    usual, stripped = (
+        subprocess.run(
+            [sys.executable, *flags, "-c", TEXTS],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": str(PACKAGES)},
+        ).stdout
+        for flags in ([], ["-OO"])
+    )
+    assert stripped == usual
+
+
+@pytest.mark.parametrize("provider", catalog.names())
+def test_each_provider_and_each_of_its_fields_has_a_text(provider: str) -> None:
+    model = catalog.definition_model(provider)
+    assert model.summary, "people choose a provider by this line"
+    assert not model.summary.endswith(".")
+    assert [name for name in model.model_fields if name != "provider" and not model.describe(name)] == []

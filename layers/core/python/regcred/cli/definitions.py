@@ -20,7 +20,6 @@ from regcred.cli.output import say
 from regcred.errors import MalformedError, RefusedError
 from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition, check_allowed
-from regcred.registry.descriptions import descriptions
 from regcred.registry.parsing import parse
 from regcred.vault.records.declared import ProjectPolicy
 
@@ -157,9 +156,8 @@ def typed(content: Mapping[str, Any], where: str) -> BaseDefinition:
 
 
 def summary(provider: str) -> str:
-    """The description of a provider in one line: the first line of its module docstring."""
-    module = sys.modules[catalog.definition_model(provider).__module__]
-    return (module.__doc__ or "").strip().partition("\n")[0].rstrip(".").replace("``", "'")
+    """What a provider is for, in one line."""
+    return catalog.definition_model(provider).summary
 
 
 def template(provider: str) -> str:
@@ -204,8 +202,7 @@ def _default_value(field: FieldInfo) -> Any:
 
 
 def _description(provider: str, field: str) -> str:
-    text = descriptions(catalog.definition_model(provider)).get(field, "")
-    return " ".join(text.replace("``", "").split())
+    return catalog.definition_model(provider).describe(field)
 
 
 def _default(field: FieldInfo) -> str:

@@ -16,7 +16,6 @@ from regcred.console.forms import SECRET, Form
 from regcred.errors import MalformedError
 from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition
-from regcred.registry.descriptions import descriptions
 from regcred.registry.parsing import problems
 from regcred.registry.upstream import SECOND, second_of
 
@@ -65,11 +64,8 @@ class Field:
 
 
 def summary(provider: str) -> str:
-    """The description of a provider in one line: the first line of its module docstring."""
-    import sys  # noqa: PLC0415 - only to find a module by its name
-
-    module = sys.modules[catalog.definition_model(provider).__module__]
-    return (module.__doc__ or "").strip().partition("\n")[0].rstrip(".").replace("``", "")
+    """What a provider is for, in one line."""
+    return catalog.definition_model(provider).summary
 
 
 def fields_of(
@@ -83,9 +79,8 @@ def fields_of(
         errors: The error of each field.
     """
     model = catalog.definition_model(provider)
-    words = descriptions(model)
     found = [
-        _field(name, info, words.get(name, ""), content, (errors or {}).get(name, ""))
+        _field(name, info, model.describe(name), content, (errors or {}).get(name, ""))
         for name, info in model.model_fields.items()
         if name != "provider"
     ]
@@ -101,7 +96,7 @@ def _field(name: str, info: FieldInfo, words: str, content: Mapping[str, Any], e
     return Field(
         name=name,
         label=name.replace("_", " "),
-        help=" ".join(words.replace("``", "").split()),
+        help=words,
         input=kind,
         required=info.is_required(),
         choices=choices,

@@ -55,10 +55,12 @@ class ObjectKey:
 class Grant(Declared):
     """The spec of a Grant: the namespaces of a cluster that may use a project."""
 
-    namespaces: list[str] = Field(min_length=1)
-    """Exact names, or patterns (``team-a-*``) if ``globs`` is true."""
-    globs: bool = False
-    """Whether names may hold '*'. It switches patterns on for the cluster."""
+    namespaces: list[str] = Field(
+        min_length=1, description="Exact names, or patterns (team-a-*) if globs is true."
+    )
+    globs: bool = Field(
+        default=False, description="Whether names may hold '*'. It switches patterns on for the cluster."
+    )
 
     @field_validator("namespaces")
     @classmethod
@@ -76,10 +78,10 @@ class VaultSecret(Declared):
 class SecretFrom(Declared):
     """Where the upstream secret of a registry comes from; the file itself never holds it."""
 
-    file: str = ""
-    """A file of YAML or JSON; relative to the file that names it."""
-    stdin: bool = False
-    """Standard input: a mapping of ``PROJECT/REGISTRY`` to the secret's fields."""
+    file: str = Field(default="", description="A file of YAML or JSON; relative to the file that names it.")
+    stdin: bool = Field(
+        default=False, description="Standard input: a mapping of PROJECT/REGISTRY to the secret's fields."
+    )
     vault: VaultSecret | None = None
 
     @model_validator(mode="after")

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 from regcred.declare.kinds import API, DeclaredKind, Grant, SecretFrom
 from regcred.registry import catalog
-from regcred.registry.descriptions import descriptions
 from regcred.vault.platform.declaration import ClusterTrust, Declaration
 from regcred.vault.records.declared import ProjectPolicy
 
@@ -58,17 +57,22 @@ def _spec(kind: DeclaredKind, definitions: dict[str, Any]) -> dict[str, Any]:
 
 def _provider(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
     found = _model(catalog.definition_model(name), definitions)
-    return found | {"title": name, "properties": found["properties"] | {"provider": {"const": name}}}
+    return found | {
+        "title": name,
+        "description": catalog.definition_model(name).summary,
+        "properties": found["properties"] | {"provider": {"const": name}},
+    }
 
 
 def _model(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
     found = model.model_json_schema(ref_template="#/$defs/{model}")
-    definitions |= found.pop("$defs", {})
-    told = descriptions(model)
-    for name, field in found.get("properties", {}).items():
-        if name in told:
-            field["description"] = " ".join(told[name].split())
-    return found
+    definitions |= {name: _without_docstring(nested) for name, nested in found.pop("$defs", {}).items()}
+    return _without_docstring(found)
+
+
+def _without_docstring(found: dict[str, Any]) -> dict[str, Any]:
+    """A schema without the docstring of its class, which pydantic takes for a text for users."""
+    return {name: value for name, value in found.items() if name != "description"}
 
 
 def _object(properties: dict[str, Any], *, required: list[str]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from ipaddress import IPv6Address
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from regcred.errors import RefusedError
 from regcred.image_name import HUB, HUB_HOSTS, host_matches, registry_of
@@ -212,20 +212,32 @@ class BaseDefinition(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    provider: str
-    """Which provider mints for it; decides the other fields."""
+    summary: ClassVar[str] = ""
+    """What the provider is for, in one line without a full stop, as people see it."""
 
-    description: str = ""
-    """For people."""
+    provider: str = Field(description="The provider, which decides what the other fields are.")
 
-    probe: Probe = ""
-    """An image to check pulls with, without host (``team/app:1.0``)."""
+    description: str = Field(default="", description="A note for people.")
 
-    allow_unverified: bool = False
-    """Whether a credential counts that could not be tried: the registry asks for no login, or rotate can't reach it."""
+    probe: Probe = Field(
+        default="", description="An image for test pulls, without the host, as in team/app:1.0."
+    )
 
-    repositories: tuple[Scope, ...] = ()
-    """What the credential is for: repositories (``team/app``) or prefixes (``team/``). Empty: the whole registry."""
+    allow_unverified: bool = Field(
+        default=False,
+        description=(
+            "Accept a credential that could not be verified because the registry requires no login or "
+            "rotate can't reach it."
+        ),
+    )
+
+    repositories: tuple[Scope, ...] = Field(
+        default=(),
+        description=(
+            "The repositories (team/app) or prefixes (team/) that the credential may pull. Empty: the whole "
+            "registry."
+        ),
+    )
 
     @model_validator(mode="after")
     def _probe_inside(self) -> Self:
@@ -235,6 +247,12 @@ class BaseDefinition(BaseModel):
                 f"probe: {self.probe!r} is in none of {', '.join(scopes)}; name an image that the credential is for"
             )
         return self
+
+    @classmethod
+    def describe(cls, field: str) -> str:
+        """The text for people about a field; empty if there is none."""
+        info = cls.model_fields.get(field)
+        return (info.description if info else "") or ""
 
     def content(self) -> dict[str, Any]:
         """The definition as a plain mapping without defaults."""

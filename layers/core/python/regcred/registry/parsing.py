@@ -67,9 +67,7 @@ def _problem(item: Mapping[str, Any], model: type[BaseDefinition]) -> tuple[str,
     if item["type"] == "extra_forbidden":
         return field, f"{field}: is not a field of this provider{_near(field, model.model_fields)}"
     if item["type"] == "missing":
-        from regcred.registry.descriptions import descriptions
-
-        described = descriptions(model).get(field)
+        described = model.describe(field)
         return field, f"{field}: is missing" + (f"; {described}" if described else "")
     message = worded(item)
     if not field:

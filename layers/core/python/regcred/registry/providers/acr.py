@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from shlex import quote
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login, earliest
 from regcred.errors import MalformedError, RefusedError, TransientError
@@ -75,6 +75,10 @@ Guid = Annotated[str, written(_GUID, "a GUID in lower case, as in 00000000-1111-
 class AcrDefinition(BaseDefinition):
     """One or several registries of one tenant."""
 
+    summary: ClassVar[str] = (
+        "Azure Container Registry: keyless with the project's role, or with a repository token"
+    )
+
     provider: Literal["acr"]
 
     hosts: Annotated[
@@ -90,18 +94,25 @@ class AcrDefinition(BaseDefinition):
             ...,
         ],
         NonEmpty,
-    ]
-    """The login servers, as in [example.azurecr.io]."""
+    ] = Field(description="The login servers, as in [example.azurecr.io].")
 
-    auth: Literal["federated", "token"] = "federated"
-    """'federated': keyless, by an Entra application that trusts the project's role. 'token': a repository token."""
+    auth: Literal["federated", "token"] = Field(
+        default="federated",
+        description=(
+            "'federated': keyless, by an Entra application that trusts the project's role. 'token': a "
+            "repository token."
+        ),
+    )
 
-    tenant_id: Guid = ""
-    """The Entra tenant."""
+    tenant_id: Guid = Field(default="", description="The Entra tenant.")
 
-    client_id: Guid = ""
-    """The Entra application or managed identity that has the role AcrPull (on registries with repository
-    permissions by ABAC: Container Registry Repository Reader)."""
+    client_id: Guid = Field(
+        default="",
+        description=(
+            "The Entra application or managed identity that has the role AcrPull (on registries with "
+            "repository permissions by ABAC: Container Registry Repository Reader)."
+        ),
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> AcrDefinition:

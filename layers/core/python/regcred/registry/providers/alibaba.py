@@ -14,7 +14,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr, model_validator
@@ -44,43 +44,57 @@ _ARN = re.compile(r"acs:ram::(\d+):(?:role|oidc-provider)/[A-Za-z0-9._-]+")
 class AlibabaDefinition(BaseDefinition):
     """One instance of the Enterprise Edition."""
 
+    summary: ClassVar[str] = (
+        "Alibaba Cloud Container Registry Enterprise Edition: keyless with a RAM role, or with an access key"
+    )
+
     provider: Literal["alibaba"]
 
-    region: Annotated[str, written(_REGION.pattern, "of the right form; write it as in eu-central-1")]
-    """The region of the instance."""
+    region: Annotated[str, written(_REGION.pattern, "of the right form; write it as in eu-central-1")] = (
+        Field(description="The region of the instance.")
+    )
 
     instance_id: Annotated[
         str, written(_INSTANCE.pattern, "of the right form; write it as in cri-0123456789abcdef")
-    ]
-    """The id of the instance."""
+    ] = Field(description="The ID of the instance.")
 
-    instance_name: Annotated[str, written(_NAME.pattern, "of the right form; write it as in example")]
-    """The name of the instance, the first part of its hosts."""
+    instance_name: Annotated[str, written(_NAME.pattern, "of the right form; write it as in example")] = (
+        Field(description="The name of the instance. It is the first part of its hosts.")
+    )
 
-    vpc: bool = False
-    """Whether images are also named by the host inside Alibaba's network (…-registry-vpc.…)."""
+    vpc: bool = Field(
+        default=False,
+        description="Also cover image names with the host inside Alibaba's network (…-registry-vpc.…).",
+    )
 
-    auth: Literal["federated", "key"] = "federated"
-    """'federated': keyless, by a RAM role that trusts the project's role. 'key': an access key of a RAM user."""
+    auth: Literal["federated", "key"] = Field(
+        default="federated",
+        description=(
+            "'federated': keyless, by a RAM role that trusts the project's role. 'key': an access key of a "
+            "RAM user."
+        ),
+    )
 
     role_arn: Annotated[
         str,
         written(
             _ARN.pattern, "of the right form; write it as in acs:ram::1234567890123456:role/regcred-pull"
         ),
-    ] = ""
-    """The RAM role to assume."""
+    ] = Field(default="", description="The RAM role to assume.")
 
     oidc_provider_arn: Annotated[
         str,
         written(
             _ARN.pattern, "of the right form; write it as in acs:ram::1234567890123456:oidc-provider/regcred"
         ),
-    ] = ""
-    """The OIDC identity provider in RAM that knows the project's issuer."""
+    ] = Field(default="", description="The OIDC identity provider in RAM that knows the project's issuer.")
 
-    session_seconds: int = Field(default=3600, ge=900, le=43200)
-    """How long the role's session, and with it the login, shall live."""
+    session_seconds: int = Field(
+        default=3600,
+        ge=900,
+        le=43200,
+        description="The lifetime of the role's session, and of the login, in seconds.",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> AlibabaDefinition:

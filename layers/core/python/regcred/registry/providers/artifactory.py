@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from shlex import quote
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote as quote_url
 
 from pydantic import Field, SecretStr, model_validator
@@ -64,18 +64,33 @@ Group = Annotated[
 class ArtifactoryDefinition(BaseDefinition):
     """Docker repositories of one JFrog platform."""
 
+    summary: ClassVar[str] = (
+        "JFrog Artifactory: keyless with the project's AWS role or identity token, or with an administrator's token"
+    )
+
     provider: Literal["artifactory"]
 
-    platform: Server
-    """The platform, which makes the tokens, as in example.jfrog.io; with its path where a proxy adds one (example.com/jfrog)."""
+    platform: Server = Field(
+        description=(
+            "The JFrog platform, which creates the tokens, as in example.jfrog.io. Add the path if a proxy "
+            "adds one (example.com/jfrog)."
+        )
+    )
 
-    hosts: Annotated[tuple[Host, ...], NonEmpty]
-    """The hosts in image names: the platform's own (example.jfrog.io), one for each repository
-    (example-docker.jfrog.io, docker.example.com), or a port (example.com:8443)."""
+    hosts: Annotated[tuple[Host, ...], NonEmpty] = Field(
+        description=(
+            "The hosts in image names: the platform's host (example.jfrog.io), one host per repository "
+            "(example-docker.jfrog.io, docker.example.com), or a host with a port (example.com:8443)."
+        )
+    )
 
-    auth: Literal["aws", "oidc", "token"] = "aws"
-    """'aws': keyless, by the project's IAM role. 'oidc': keyless, by its signed identity token. 'token': an
-    administrator's token in the upstream secret makes short-lived ones."""
+    auth: Literal["aws", "oidc", "token"] = Field(
+        default="aws",
+        description=(
+            "'aws': keyless, with the project's IAM role. 'oidc': keyless, with the role's signed identity "
+            "token. 'token': an administrator's token in the upstream secret creates short-lived tokens."
+        ),
+    )
 
     oidc_provider: Annotated[
         str,
@@ -83,23 +98,36 @@ class ArtifactoryDefinition(BaseDefinition):
             r"[a-z][a-z0-9-]{1,254}",
             "the name of an OIDC integration: a lower-case letter, then lower-case letters, digits and -",
         ),
-    ] = ""
-    """The name of the OIDC integration, for 'auth: oidc'."""
+    ] = Field(default="", description="The name of the OIDC integration, for 'auth: oidc'.")
 
-    audience: Audience = ""
-    """The audience that the OIDC integration expects, on the platform's own host; empty: https:// and the platform."""
+    audience: Audience = Field(
+        default="",
+        description=(
+            "The audience that the OIDC integration requires, on the platform's host. Empty: https:// and "
+            "the platform."
+        ),
+    )
 
     username: Annotated[
         str, written(r"[A-Za-z0-9][A-Za-z0-9._@+$-]{0,254}", "a user name of at most 255 characters")
-    ] = ""
-    """Whom the tokens are for, with 'auth: token'; need not exist as a user."""
+    ] = Field(
+        default="", description="The user name in the tokens, for 'auth: token'. The user need not exist."
+    )
 
-    groups: tuple[Group, ...] = ()
-    """The groups whose rights the tokens have, with 'auth: token'; they should only read."""
+    groups: tuple[Group, ...] = Field(
+        default=(),
+        description="The groups whose rights the tokens get, for 'auth: token'. Use groups that can only read.",
+    )
 
-    lifetime_seconds: int = Field(default=21600, ge=600, le=31536000)
-    """How long a token shall live. A keyless one that lives less than 6 hours (JFrog's ``revocable-expiry-threshold``) can't be
-    revoked."""
+    lifetime_seconds: int = Field(
+        default=21600,
+        ge=600,
+        le=31536000,
+        description=(
+            "The lifetime of a token in seconds. A keyless token with a lifetime under 6 hours (JFrog's "
+            "revocable-expiry-threshold) can't be revoked."
+        ),
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> ArtifactoryDefinition:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from regcred.credential import Credential
 from regcred.registry.definition import BaseDefinition, Host, NonEmpty
@@ -13,13 +15,20 @@ from regcred.registry.upstream import described, logins
 class BasicDefinition(BaseDefinition):
     """A static login at one or several hosts."""
 
+    summary: ClassVar[str] = "Any Docker-compatible registry: a user name and a password that you provide"
+
     provider: Literal["basic"]
 
-    hosts: Annotated[tuple[Host, ...], NonEmpty]
-    """The registry's hosts as they stand in image names, as in [registry.example.com:5000]."""
+    hosts: Annotated[tuple[Host, ...], NonEmpty] = Field(
+        description="The registry's hosts in image names, as in [registry.example.com:5000]."
+    )
 
-    realm_hosts: tuple[Host, ...] = ()
-    """Other hosts that may receive the login to hand out pull tokens, as in [auth.example.com]."""
+    realm_hosts: tuple[Host, ...] = Field(
+        default=(),
+        description=(
+            "Other hosts that may receive the login because they issue pull tokens, as in [auth.example.com]."
+        ),
+    )
 
     def typed_hosts(self) -> tuple[str, ...]:
         """The registry's hosts, and those of its token service: both receive the password."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from shlex import quote
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
@@ -30,6 +30,10 @@ ASSERTION_LIFETIME = timedelta(minutes=10)
 class ChainguardDefinition(BaseDefinition):
     """The images of one organisation at cgr.dev."""
 
+    summary: ClassVar[str] = (
+        "Chainguard's registry cgr.dev: keyless with an assumable identity that trusts the project's role"
+    )
+
     provider: Literal["chainguard"]
 
     identity: Annotated[
@@ -37,8 +41,9 @@ class ChainguardDefinition(BaseDefinition):
         written(
             r"[0-9a-f]{40}(/[0-9a-f]{16})+", "the id of an assumable identity, as in <40 digits>/<16 digits>"
         ),
-    ]
-    """The id of the assumable identity (its UIDP), as ``chainctl iam identities list`` shows it."""
+    ] = Field(
+        description="The ID of the assumable identity (its UIDP), as 'chainctl iam identities list' shows it."
+    )
 
     def trust(self, asker: Asker) -> str:
         """The identity, and its role."""

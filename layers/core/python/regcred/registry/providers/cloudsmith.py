@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from shlex import quote
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
@@ -33,19 +33,24 @@ Slug = Annotated[
 class CloudsmithDefinition(BaseDefinition):
     """What one service account of an organisation may read."""
 
+    summary: ClassVar[str] = "Cloudsmith: keyless with a service account that trusts the project's role"
+
     provider: Literal["cloudsmith"]
 
-    organisation: Slug
-    """The organisation (namespace), the first part of the path in image names."""
+    organisation: Slug = Field(
+        description="The organisation (namespace). It is the first part of the path in image names."
+    )
 
-    service: Slug
-    """The slug of the service account, which may only read."""
+    service: Slug = Field(description="The slug of the service account. Give it read access only.")
 
-    host: Host = HOST
-    """The registry's host as it stands in image names; a custom domain where there is one."""
+    host: Host = Field(
+        default=HOST, description="The registry's host in image names. Use the custom domain if there is one."
+    )
 
-    audience: Audience = API
-    """The audience of the identity token, as the OIDC provider settings of the organisation check it."""
+    audience: Audience = Field(
+        default=API,
+        description="The audience of the identity token that the organisation's OIDC provider settings require.",
+    )
 
     def typed_hosts(self) -> tuple[str, ...]:
         """A custom domain."""

@@ -12,7 +12,7 @@ import binascii
 import re
 from base64 import b64decode
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -32,16 +32,26 @@ _HOST = re.compile(r"[a-z0-9.-]+\.digitalocean\.com")
 class DigitalOceanDefinition(BaseDefinition):
     """One registry of DigitalOcean."""
 
+    summary: ClassVar[str] = (
+        "DigitalOcean Container Registry: read-only credentials with an expiry, created with an API token"
+    )
+
     provider: Literal["digitalocean"]
 
     registry: Annotated[
         str,
         written(r"[a-z0-9][a-z0-9-]{0,62}", "a registry of DigitalOcean: lower-case letters, digits and '-'"),
-    ]
-    """The registry's name, the first part of the path in image names."""
+    ] = Field(description="The registry's name. It is the first part of the path in image names.")
 
-    lifetime_seconds: int = Field(default=43200, ge=600, le=2592000)
-    """How long a credential shall live. It is an API token of the account that made it, so keep its life short."""
+    lifetime_seconds: int = Field(
+        default=43200,
+        ge=600,
+        le=2592000,
+        description=(
+            "The lifetime of a credential in seconds. A credential is an API token of the account that "
+            "created it, so keep this short."
+        ),
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -43,10 +43,19 @@ PULL_TOKENS = timedelta(minutes=5)
 class DockerHubDefinition(BaseDefinition):
     """An organisation's repositories, or whatever one static token reaches."""
 
+    summary: ClassVar[str] = (
+        "Docker Hub: organisation access tokens for named repositories, in two slots; or a static access token"
+    )
+
     provider: Literal["dockerhub"]
 
-    auth: Literal["organisation", "static"] = "organisation"
-    """'organisation': short-lived tokens of an organisation (plans Team and Business). 'static': your own token."""
+    auth: Literal["organisation", "static"] = Field(
+        default="organisation",
+        description=(
+            "'organisation': short-lived tokens of an organisation (plans Team and Business). 'static': a "
+            "token that you create."
+        ),
+    )
 
     organisation: Annotated[
         str,
@@ -54,14 +63,25 @@ class DockerHubDefinition(BaseDefinition):
             r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*",
             "an organisation of Docker Hub, as it stands in image names",
         ),
-    ] = ""
-    """The organisation whose tokens are made; it is also the user name of the login."""
+    ] = Field(
+        default="",
+        description="The organisation that the tokens belong to. It is also the user name of the login.",
+    )
 
-    hardened_images: bool = False
-    """Whether the login is for Docker Hardened Images at dhi.io as well. The token may then pull all public repositories."""
+    hardened_images: bool = Field(
+        default=False,
+        description=(
+            "Use the login also for Docker Hardened Images at dhi.io. The token can then pull all public "
+            "repositories."
+        ),
+    )
 
-    lifetime_days: int = Field(default=14, ge=2, le=365)
-    """How long a token shall live, in days; it is renewed at half of that."""
+    lifetime_days: int = Field(
+        default=14,
+        ge=2,
+        le=365,
+        description="The lifetime of a token in days. It is renewed after half of that.",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> DockerHubDefinition:

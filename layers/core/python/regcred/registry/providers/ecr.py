@@ -10,10 +10,10 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login, earliest
 from regcred.errors import MalformedError
@@ -38,25 +38,46 @@ Region = Annotated[str, AfterValidator(_check_region)]
 class EcrDefinition(BaseDefinition):
     """A private registry in one account, in one or several regions."""
 
+    summary: ClassVar[str] = (
+        "Private Amazon ECR: keyless with the project's role, or a role in the registry's account"
+    )
+
     provider: Literal["ecr"]
 
-    regions: Annotated[tuple[Region, ...], NonEmpty]
-    """The AWS regions to pull from, as in [eu-central-1]; each has a token of its own."""
+    regions: Annotated[tuple[Region, ...], NonEmpty] = Field(
+        description="The AWS regions to pull from, as in [eu-central-1]. Each region has its own token."
+    )
 
-    account: AccountId = ""
-    """The registry's AWS account id. Empty: the account of 'role_arn', or else the project's own."""
+    account: AccountId = Field(
+        default="",
+        description="The registry's AWS account ID. Empty: the account of 'role_arn', or the project's account.",
+    )
 
-    role_arn: RoleArn = ""
-    """A role to assume from the project's own role; needed for another account and to narrow to 'repositories'."""
+    role_arn: RoleArn = Field(
+        default="",
+        description=(
+            "A role to assume from the project's role. It is needed for another account, and to limit "
+            "access to 'repositories'."
+        ),
+    )
 
-    endpoints: tuple[Endpoint, ...] = (Endpoint.STANDARD, Endpoint.DUAL_STACK)
-    """Under which host names images are written, where the region has them; each costs about 6 kB in the Secret. Add 'fips' and 'fips-dual-stack' if images are written so."""
+    endpoints: tuple[Endpoint, ...] = Field(
+        default=(Endpoint.STANDARD, Endpoint.DUAL_STACK),
+        description=(
+            "The kinds of host names in image names, if the region has them. Each adds about 6 kB to the "
+            "Secret. Add 'fips' and 'fips-dual-stack' if image names use them."
+        ),
+    )
 
-    pull_through: tuple[Scope, ...] = ()
-    """Prefixes of pull-through cache rules, as in [docker-hub/]: allowed to fetch from upstream."""
+    pull_through: tuple[Scope, ...] = Field(
+        default=(),
+        description="The prefixes of pull-through cache rules that may fetch from upstream, as in [docker-hub/].",
+    )
 
-    create_repositories: bool = False
-    """Whether a pull through the cache may create the repository; better create it beforehand."""
+    create_repositories: bool = Field(
+        default=False,
+        description="Allow a pull through the cache to create the repository. It is better to create it beforehand.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> EcrDefinition:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from base64 import b64decode
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
@@ -36,10 +36,13 @@ _POLICY: dict[str, Any] = {
 class EcrPublicDefinition(BaseDefinition):
     """The one public registry of AWS."""
 
+    summary: ClassVar[str] = "Amazon ECR Public: a login that raises the rate limit of anonymous pulls"
+
     provider: Literal["ecr-public"]
 
-    role_arn: RoleArn = ""
-    """A role to assume from the project's own role. Empty: the project's own role."""
+    role_arn: RoleArn = Field(
+        default="", description="A role to assume from the project's role. Empty: use the project's role."
+    )
 
     def accounts(self) -> tuple[str, ...]:
         """The role's account."""

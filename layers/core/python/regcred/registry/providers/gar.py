@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -47,6 +47,10 @@ _SERVICE_ACCOUNT = re.compile(r"[a-z0-9-]{6,30}@([a-z0-9-]{6,30})\.iam\.gservice
 class GarDefinition(BaseDefinition):
     """Hosts of Google, read by one service account."""
 
+    summary: ClassVar[str] = (
+        "Google Artifact Registry and gcr.io: keyless with the project's AWS role, or with a service account key"
+    )
+
     provider: Literal["gar"]
 
     hosts: Annotated[
@@ -57,11 +61,15 @@ class GarDefinition(BaseDefinition):
             ...,
         ],
         NonEmpty,
-    ]
-    """The hosts to pull from, as in [europe-west1-docker.pkg.dev, gcr.io]."""
+    ] = Field(description="The hosts to pull from, as in [europe-west1-docker.pkg.dev, gcr.io].")
 
-    auth: Literal["federated", "key"] = "federated"
-    """'federated': keyless, from the project's AWS role. 'key': a JSON key of the service account, long-lived."""
+    auth: Literal["federated", "key"] = Field(
+        default="federated",
+        description=(
+            "'federated': keyless, with the project's AWS role. 'key': a long-lived JSON key of the service "
+            "account."
+        ),
+    )
 
     workload_identity_provider: Annotated[
         str,
@@ -70,19 +78,29 @@ class GarDefinition(BaseDefinition):
             "a workload identity provider; write "
             "projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER",
         ),
-    ] = ""
-    """The full name of the provider for AWS in the workload identity pool."""
+    ] = Field(default="", description="The full name of the provider for AWS in the workload identity pool.")
 
     service_account: Annotated[
         str,
         written(_SERVICE_ACCOUNT.pattern, "a service account; write NAME@PROJECT.iam.gserviceaccount.com"),
-    ] = ""
-    """The service account to act as, which may only read. Empty: the project's AWS role reads by itself
-    (https://docs.cloud.google.com/iam/docs/federated-identity-supported-services); its token lives as long as Google says."""
+    ] = Field(
+        default="",
+        description=(
+            "The service account to impersonate. Give it read access only. Empty: the project's AWS role "
+            "reads directly (https://docs.cloud.google.com/iam/docs/federated-identity-supported-services), "
+            "and Google sets the token's lifetime."
+        ),
+    )
 
-    lifetime_seconds: int = Field(default=3600, ge=600, le=LIFETIME_MAX)
-    """How long a token shall live; above 3600 the organisation policy
-    iam.allowServiceAccountCredentialLifetimeExtension must name the service account."""
+    lifetime_seconds: int = Field(
+        default=3600,
+        ge=600,
+        le=LIFETIME_MAX,
+        description=(
+            "The lifetime of a token in seconds. Above 3600, the organisation policy "
+            "iam.allowServiceAccountCredentialLifetimeExtension must name the service account."
+        ),
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> GarDefinition:

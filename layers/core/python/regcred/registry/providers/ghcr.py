@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError
@@ -37,20 +37,33 @@ APP_JWT_LIFETIME = timedelta(minutes=9)
 class GhcrDefinition(BaseDefinition):
     """Images of GitHub users and organisations."""
 
+    summary: ClassVar[str] = (
+        "GitHub Container Registry: a machine user's classic token, or a GitHub App's token"
+    )
+
     provider: Literal["ghcr"]
 
-    auth: Literal["token", "app"] = "token"
-    """'token': a classic token with read:packages, of a machine user. 'app': a GitHub App's token, short-lived; works
-    only where the probe image proves that it can pull."""
+    auth: Literal["token", "app"] = Field(
+        default="token",
+        description=(
+            "'token': a machine user's classic token with read:packages. 'app': a GitHub App's short-lived "
+            "token, which works only if the probe image proves that it can pull."
+        ),
+    )
 
-    server: Host = GITHUB
-    """GitHub itself: 'github.com', your host of GitHub Enterprise Server (with subdomain isolation), or SUBDOMAIN.ghe.com."""
+    server: Host = Field(
+        default=GITHUB,
+        description=(
+            "The GitHub server: 'github.com', your GitHub Enterprise Server (with subdomain isolation), or "
+            "SUBDOMAIN.ghe.com."
+        ),
+    )
 
-    app_id: Digits = ""
-    """The GitHub App's id, for 'auth: app'."""
+    app_id: Digits = Field(default="", description="The GitHub App's ID, for 'auth: app'.")
 
-    installation_id: Digits = ""
-    """The id of its installation in the organisation, for 'auth: app'."""
+    installation_id: Digits = Field(
+        default="", description="The ID of the app's installation in the organisation, for 'auth: app'."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> GhcrDefinition:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr
@@ -35,26 +35,43 @@ PULL_TOKENS = timedelta(hours=24)
 class GiteaDefinition(BaseDefinition):
     """The packages that one bot of Gitea or Forgejo may read."""
 
+    summary: ClassVar[str] = "Gitea and Forgejo: a bot's access tokens, in two slots"
+
     provider: Literal["gitea"]
 
-    host: Host
-    """The host in image names."""
+    host: Host = Field(description="The registry's host in image names.")
 
-    server: Server = ""
-    """Gitea itself, if not at the host: another host, or a path (``example.com/gitea``)."""
+    server: Server = Field(
+        default="",
+        description=(
+            "The Gitea server, if it is not at 'host': another host, or a host with a path "
+            "(example.com/gitea)."
+        ),
+    )
 
+    # The rule of names is Gitea's (modules/validation/helpers.go, IsValidUsername).
     user: Annotated[
         str,
         written(
             r"(?=.{1,40}$)[0-9A-Za-z]+(?:[-._][0-9A-Za-z]+)*",
             "a user of Gitea, whose separators . _ - stand alone",
         ),
-    ]
-    """The bot whose tokens are made; it is also the user name of the login. It should read packages and nothing else. Its name
-    follows Gitea's own rule (modules/validation/helpers.go, ``IsValidUsername``)."""
+    ] = Field(
+        description=(
+            "The bot user that the tokens belong to. It is also the user name of the login. Give it read "
+            "access to packages only."
+        )
+    )
 
-    period_days: int = Field(default=7, ge=1, le=180)
-    """After how many days the next token is made. Gitea's tokens have no expiry: each works for two periods, until its next turn."""
+    period_days: int = Field(
+        default=7,
+        ge=1,
+        le=180,
+        description=(
+            "Days until the next token is created. Gitea's tokens don't expire, so each works for two "
+            "periods and is then deleted."
+        ),
+    )
 
     def api(self) -> str:
         """Where Gitea is: host and path."""

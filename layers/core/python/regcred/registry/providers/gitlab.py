@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr, model_validator
@@ -36,29 +36,52 @@ Path = Annotated[
 class GitlabDefinition(BaseDefinition):
     """The images of a group or of one project."""
 
+    summary: ClassVar[str] = (
+        "GitLab's container registry and dependency proxy: tokens of a group or project, in two slots"
+    )
+
     provider: Literal["gitlab"]
 
-    server: Server = "gitlab.com"
-    """GitLab itself, which makes the tokens; with its path if it lies under one (``example.com/gitlab``)."""
+    server: Server = Field(
+        default="gitlab.com",
+        description=(
+            "The GitLab server, which creates the tokens. Add the path if there is one (example.com/gitlab)."
+        ),
+    )
 
-    host: Host = "registry.gitlab.com"
-    """The registry's host as it stands in image names."""
+    host: Host = Field(default="registry.gitlab.com", description="The registry's host in image names.")
 
-    group: Path = ""
-    """The group whose images to pull, as in team/backend; or name a project."""
+    group: Path = Field(
+        default="", description="The group to pull images of, as in team/backend. Set this or 'project'."
+    )
 
-    project: Path = ""
-    """The project whose images to pull, as in team/backend/app; or name a group."""
+    project: Path = Field(
+        default="", description="The project to pull images of, as in team/backend/app. Set this or 'group'."
+    )
 
-    tokens: Literal["deploy", "access"] = "deploy"
-    """'deploy': deploy tokens, which take an owner of the group, or a maintainer of the project. 'access': access tokens of the
-    group or project with the role Reporter; on gitlab.com they need a paid plan."""
+    tokens: Literal["deploy", "access"] = Field(
+        default="deploy",
+        description=(
+            "'deploy': deploy tokens, which an owner of the group or a maintainer of the project can "
+            "create. 'access': access tokens of the group or project with the role Reporter, which need a "
+            "paid plan on gitlab.com."
+        ),
+    )
 
-    dependency_proxy: bool = False
-    """Whether the group's dependency proxy is pulled from, too (``gitlab.com/GROUP/dependency_proxy/containers/``)."""
+    dependency_proxy: bool = Field(
+        default=False,
+        description=(
+            "Also allow pulls from the group's dependency proxy "
+            "(gitlab.com/GROUP/dependency_proxy/containers/)."
+        ),
+    )
 
-    lifetime_days: int = Field(default=14, ge=2, le=365)
-    """How long a token shall live, in days; it is renewed at half of that."""
+    lifetime_days: int = Field(
+        default=14,
+        ge=2,
+        le=365,
+        description="The lifetime of a token in days. It is renewed after half of that.",
+    )
 
     @model_validator(mode="after")
     def _one_of(self) -> GitlabDefinition:

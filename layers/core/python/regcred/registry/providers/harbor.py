@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -58,23 +58,36 @@ PULL = ("repository", "pull")
 class HarborDefinition(BaseDefinition):
     """The images of one project of Harbor, or of several in one login."""
 
+    summary: ClassVar[str] = "Harbor: robot accounts that can only pull, in two slots"
+
     provider: Literal["harbor"]
 
-    host: Host
-    """Harbor's host, as it stands in image names."""
+    host: Host = Field(description="Harbor's host in image names.")
 
-    server: Server = ""
-    """Where Harbor's API is, if not at the host: another host, or a path that a proxy adds (``example.com/harbor``)."""
+    server: Server = Field(
+        default="",
+        description=(
+            "The address of Harbor's API, if it is not at 'host': another host, or a host with the path "
+            "that a proxy adds (example.com/harbor)."
+        ),
+    )
 
-    harbor_project: HarborProject = ""
-    """The project of Harbor whose images to pull."""
+    harbor_project: HarborProject = Field(default="", description="The Harbor project to pull images of.")
 
-    harbor_projects: tuple[HarborProject, ...] = ()
-    """Several projects that one login pulls from. This takes a robot of the whole system, which only an administrator
-    of Harbor, or a robot of the whole system, can make."""
+    harbor_projects: tuple[HarborProject, ...] = Field(
+        default=(),
+        description=(
+            "Several Harbor projects for one login. This needs a system-level robot, which only a Harbor "
+            "administrator or another system-level robot can create."
+        ),
+    )
 
-    lifetime_days: int = Field(default=14, ge=2, le=365)
-    """How long a robot shall live, in days; it is renewed at half of that."""
+    lifetime_days: int = Field(
+        default=14,
+        ge=2,
+        le=365,
+        description="The lifetime of a robot in days. It is renewed after half of that.",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

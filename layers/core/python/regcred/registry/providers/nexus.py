@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -30,20 +30,31 @@ from regcred.registry.upstream import field_of
 class NexusDefinition(BaseDefinition):
     """Docker repositories of one Nexus, read by two users in turn."""
 
+    summary: ClassVar[str] = "Sonatype Nexus: two users whose passwords are changed in turn"
+
     provider: Literal["nexus"]
 
-    server: Server
-    """Nexus itself, whose REST interface sets the passwords, as in nexus.example.com; with its context path where it has one
-    (example.com/nexus)."""
+    server: Server = Field(
+        description=(
+            "The Nexus server, whose REST API sets the passwords, as in nexus.example.com. Add the context "
+            "path if there is one (example.com/nexus)."
+        )
+    )
 
-    hosts: Annotated[tuple[Host, ...], NonEmpty]
-    """The Docker connectors as they stand in image names, as in [nexus.example.com:8443]."""
+    hosts: Annotated[tuple[Host, ...], NonEmpty] = Field(
+        description="The hosts of the Docker connectors in image names, as in [nexus.example.com:8443]."
+    )
 
-    users: Annotated[tuple[User, ...], NonEmpty]
-    """Two users that may only read, as in [pull-a, pull-b]; they belong to this registry alone."""
+    users: Annotated[tuple[User, ...], NonEmpty] = Field(
+        description="Two users with read access only, as in [pull-a, pull-b]. Use them for nothing else."
+    )
 
-    period_days: int = Field(default=7, ge=1, le=180)
-    """After how many days the next user's password is set; a password works for two periods."""
+    period_days: int = Field(
+        default=7,
+        ge=1,
+        le=180,
+        description="Days until the next user's password is changed. A password works for two periods.",
+    )
 
     @model_validator(mode="after")
     def _two_users(self) -> NexusDefinition:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, ClassVar, Literal, NoReturn
+
+from pydantic import Field
 
 from regcred.errors import MissingError
 from regcred.registry.definition import BaseDefinition, Host, NonEmpty
@@ -12,10 +14,13 @@ from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 class PublicDefinition(BaseDefinition):
     """Hosts whose images anybody can pull."""
 
+    summary: ClassVar[str] = "A registry that needs no credential, so that 'explain' can say so"
+
     provider: Literal["public"]
 
-    hosts: Annotated[tuple[Host, ...], NonEmpty]
-    """The registry's hosts as they stand in image names, as in [registry.k8s.io]."""
+    hosts: Annotated[tuple[Host, ...], NonEmpty] = Field(
+        description="The registry's hosts in image names, as in [registry.k8s.io]."
+    )
 
     def needs_credential(self) -> bool:
         """It needs none."""
@@ -25,10 +30,13 @@ class PublicDefinition(BaseDefinition):
 class McrDefinition(BaseDefinition):
     """The Microsoft Container Registry."""
 
+    summary: ClassVar[str] = "A registry that needs no credential, so that 'explain' can say so"
+
     provider: Literal["mcr"]
 
-    hosts: Annotated[tuple[Host, ...], NonEmpty] = ("mcr.microsoft.com",)
-    """Its hosts as they stand in image names."""
+    hosts: Annotated[tuple[Host, ...], NonEmpty] = Field(
+        default=("mcr.microsoft.com",), description="The registry's hosts in image names."
+    )
 
     def needs_credential(self) -> bool:
         """It needs none: https://mcr.microsoft.com is anonymous."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from shlex import quote
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.registry import transport
@@ -30,27 +30,37 @@ ASSERTION_LIFETIME = timedelta(minutes=10)
 class QuayDefinition(BaseDefinition):
     """What one robot account may read."""
 
+    summary: ClassVar[str] = (
+        "Quay (quay.io or your own server): a robot that trusts the project's role, or a robot's static token"
+    )
+
     provider: Literal["quay"]
 
-    host: Host = "quay.io"
-    """The registry's host as it stands in image names."""
+    host: Host = Field(default="quay.io", description="The registry's host in image names.")
 
-    auth: Literal["federated", "static"] = "federated"
-    """'federated': keyless, the robot trusts the project's role. 'static': the robot's own token."""
+    auth: Literal["federated", "static"] = Field(
+        default="federated",
+        description=(
+            "'federated': keyless, because the robot trusts the project's role. 'static': the robot's token."
+        ),
+    )
 
+    # The rule of both names is Quay's (util/validation.py, VALID_USERNAME_REGEX).
     robot: Annotated[
         str,
         written(
             r"(?=[^+]{2,255}\+[^+]{2,255}$)[a-z0-9]+(?:[._-][a-z0-9]+)*\+[a-z0-9]+(?:[._-][a-z0-9]+)*",
             "a robot's name, as in organisation+robot",
         ),
-    ] = ""
-    """The robot, as in organisation+robot, for 'auth: federated'. Both names follow Quay's own rule (util/validation.py,
-    ``VALID_USERNAME_REGEX``)."""
+    ] = Field(default="", description="The robot, as in organisation+robot, for 'auth: federated'.")
 
-    audience: Audience = ""
-    """The audience of the identity token, on the host; empty: https:// and the host. Quay checks it only where the robot's federation
-    lists audiences."""
+    audience: Audience = Field(
+        default="",
+        description=(
+            "The audience of the identity token, on the host. Empty: https:// and the host. Quay checks it "
+            "only if the robot's federation lists audiences."
+        ),
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> QuayDefinition:

@@ -8,7 +8,7 @@ Contract (:mod:`regcred.token.web`): ``POST /v1/credentials`` with the project's
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr
 
@@ -26,16 +26,17 @@ ASSERTION_LIFETIME = timedelta(minutes=5)
 class SystemDefinition(BaseDefinition):
     """The project's images in the system registry."""
 
+    summary: ClassVar[str] = "Regcred's system registry: short-lived pull secrets for the project's identity"
+
     provider: Literal["system"]
 
-    host: Host
-    """The system registry's host as it stands in image names."""
+    host: Host = Field(description="The system registry's host in image names.")
 
-    token_host: Host
-    """The host of its token service."""
+    token_host: Host = Field(description="The host of the system registry's token server.")
 
-    lifetime_seconds: int = Field(default=43200, ge=600, le=86400)
-    """How long a pull secret shall live."""
+    lifetime_seconds: int = Field(
+        default=43200, ge=600, le=86400, description="The lifetime of a pull secret in seconds."
+    )
 
     def typed_hosts(self) -> tuple[str, ...]:
         """The registry and its token service."""

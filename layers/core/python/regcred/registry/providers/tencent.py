@@ -14,9 +14,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from regcred.credential import Credential, Login
 from regcred.errors import MalformedError, RefusedError, TransientError
@@ -46,22 +46,39 @@ _TRANSIENT = ("RequestLimitExceeded", "InternalError", "ServiceUnavailable")
 class TencentDefinition(BaseDefinition):
     """One instance of the Enterprise Edition."""
 
+    summary: ClassVar[str] = (
+        "Tencent Container Registry Enterprise Edition: keyless with a CAM role, or with an API key"
+    )
+
     provider: Literal["tencent"]
 
-    region: Annotated[str, written(_REGION.pattern, "of the right form; write it as in eu-frankfurt")]
-    """The region of the instance."""
+    region: Annotated[str, written(_REGION.pattern, "of the right form; write it as in eu-frankfurt")] = (
+        Field(description="The region of the instance.")
+    )
 
-    instance_id: Annotated[str, written(_INSTANCE.pattern, "of the right form; write it as in tcr-0123abcd")]
-    """The id of the instance."""
+    instance_id: Annotated[
+        str, written(_INSTANCE.pattern, "of the right form; write it as in tcr-0123abcd")
+    ] = Field(description="The ID of the instance.")
 
-    instance_name: Annotated[str, written(_NAME.pattern, "of the right form; write it as in example")]
-    """The name of the instance, the first part of its host."""
+    instance_name: Annotated[str, written(_NAME.pattern, "of the right form; write it as in example")] = (
+        Field(description="The name of the instance. It is the first part of its host.")
+    )
 
-    international: bool = False
-    """Whether the account is of tencentcloud.com (Tencent Cloud International), whose API has hosts of its own."""
+    international: bool = Field(
+        default=False,
+        description=(
+            "The account belongs to Tencent Cloud International (tencentcloud.com), which has separate API "
+            "hosts."
+        ),
+    )
 
-    auth: Literal["federated", "key"] = "federated"
-    """'federated': keyless, by a CAM role that trusts the project's role. 'key': an API key of a sub-account."""
+    auth: Literal["federated", "key"] = Field(
+        default="federated",
+        description=(
+            "'federated': keyless, by a CAM role that trusts the project's role. 'key': an API key of a "
+            "sub-account."
+        ),
+    )
 
     role_arn: Annotated[
         str,
@@ -69,16 +86,19 @@ class TencentDefinition(BaseDefinition):
             _ROLE.pattern,
             "of the right form; write it as in qcs::cam::uin/100000000001:roleName/regcred-pull",
         ),
-    ] = ""
-    """The CAM role to assume."""
+    ] = Field(default="", description="The CAM role to assume.")
 
     identity_provider: Annotated[
         str, written(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "the name of an identity provider, as in regcred")
-    ] = ""
-    """The name of the OIDC identity provider in CAM that knows the project's issuer."""
+    ] = Field(
+        default="",
+        description="The name of the OIDC identity provider in CAM that knows the project's issuer.",
+    )
 
-    audience: Audience = "regcred"
-    """The client id that the identity provider in CAM expects as audience."""
+    audience: Audience = Field(
+        default="regcred",
+        description="The client ID that the identity provider in CAM requires as the audience.",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> TencentDefinition:

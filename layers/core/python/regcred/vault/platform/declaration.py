@@ -71,8 +71,10 @@ class Quotas(_Section):
     They live in the root namespace only, whatever namespace they are for, and take a token of that namespace.
     """
 
-    enabled: bool | None = None
-    """Whether to set them. If this is not said: yes, but not for a platform inside a namespace."""
+    enabled: bool | None = Field(
+        default=None,
+        description="Whether to set them. If this is not said: yes, but not for a platform inside a namespace.",
+    )
     requests_per_second: int = Field(default=2000, ge=1)
     sign_ins_per_second: int = Field(default=100, ge=1)
 
@@ -80,12 +82,11 @@ class Quotas(_Section):
 class _Keys(_Section):
     """Where the keys come from that JWTs are checked with: given, or fetched from the issuer."""
 
-    public_keys: list[_Pem] = []
-    """PEM; old and new while they are rotated."""
-    jwks_url: str = ""
-    """Where Vault fetches them itself, if it can reach the issuer."""
-    jwks_ca_pem: str = ""
-    """The authority of that address, if it is a private one."""
+    public_keys: list[_Pem] = Field(default=[], description="PEM; old and new while they are rotated.")
+    jwks_url: str = Field(
+        default="", description="Where Vault fetches them itself, if it can reach the issuer."
+    )
+    jwks_ca_pem: str = Field(default="", description="The authority of that address, if it is a private one.")
 
     @model_validator(mode="after")
     def _one_source_of_keys(self) -> Self:
@@ -102,13 +103,27 @@ class ClusterTrust(_Keys):
 
     namespace: str = "regcred-system"
     service_account: str = "regcred-sync"
-    console_service_account: str = ""
-    """The ServiceAccount of the console in the same namespace, where it runs in this cluster: regcred-console."""
-    token_service_account: str = ""
-    """The ServiceAccount of the system registry's token server, where it runs in this cluster: regcred-token."""
+    console_service_account: str = Field(
+        default="",
+        description=(
+            "The ServiceAccount of the console in the same namespace, where it runs in this cluster: "
+            "regcred-console."
+        ),
+    )
+    token_service_account: str = Field(
+        default="",
+        description=(
+            "The ServiceAccount of the system registry's token server, where it runs in this cluster: "
+            "regcred-token."
+        ),
+    )
     audience: str = "vault"
-    issuer: str = ""
-    """The API server's ``--service-account-issuer``, to be checked too; usually the same in all clusters."""
+    issuer: str = Field(
+        default="",
+        description=(
+            "The API server's --service-account-issuer, to be checked too; usually the same in all clusters."
+        ),
+    )
 
     @property
     def subject(self) -> str:
@@ -127,48 +142,78 @@ class LambdaTrust(_Keys):
     audience: str
     dispatch: list[_RoleArn] = Field(min_length=1)
     rotate: list[_RoleArn] = Field(min_length=1)
-    console: list[_RoleArn] = []
-    """Empty where the console does not run on Lambda."""
-    token: list[_RoleArn] = []
-    """Empty where the token server of the system registry does not run on Lambda."""
+    console: list[_RoleArn] = Field(default=[], description="Empty where the console does not run on Lambda.")
+    token: list[_RoleArn] = Field(
+        default=[], description="Empty where the token server of the system registry does not run on Lambda."
+    )
 
 
 class LambdaIamTrust(_Section):
     """Whom to take for dispatch and for rotate, by signed GetCallerIdentity requests (HashiCorp Vault only)."""
 
-    server_id: str
-    """What the Lambdas must send as X-Vault-AWS-IAM-Server-ID."""
+    server_id: str = Field(description="What the Lambdas must send as X-Vault-AWS-IAM-Server-ID.")
     dispatch: list[_RoleArn] = Field(min_length=1)
     rotate: list[_RoleArn] = Field(min_length=1)
-    console: list[_RoleArn] = []
-    """Empty where the console does not run on Lambda."""
-    token: list[_RoleArn] = []
-    """Empty where the token server of the system registry does not run on Lambda."""
-    sts_endpoint: str = ""
-    """Which STS Vault asks who has signed: this decides who is ``rotate``. Empty: that of ``sts_region``."""
-    sts_region: str = ""
-    """The region that the functions sign for (their VaultStsRegion). Empty, or us-east-1: the global endpoint."""
+    console: list[_RoleArn] = Field(default=[], description="Empty where the console does not run on Lambda.")
+    token: list[_RoleArn] = Field(
+        default=[], description="Empty where the token server of the system registry does not run on Lambda."
+    )
+    sts_endpoint: str = Field(
+        default="",
+        description="Which STS Vault asks who has signed: this decides who is rotate. Empty: that of sts_region.",
+    )
+    sts_region: str = Field(
+        default="",
+        description=(
+            "The region that the functions sign for (their VaultStsRegion). Empty, or us-east-1: the global "
+            "endpoint."
+        ),
+    )
     iam_endpoint: str = ""
-    resolve_unique_ids: bool = False
-    """Whether Vault looks up the roles' unique ids by its own AWS identity. Then a role that is made again is refused, until
-    somebody writes Vault's role again."""
+    resolve_unique_ids: bool = Field(
+        default=False,
+        description=(
+            "Whether Vault looks up the roles' unique ids by its own AWS identity. Then a role that is made "
+            "again is refused, until somebody writes Vault's role again."
+        ),
+    )
 
 
 class Declaration(_Section):
     """``platform.yaml``."""
 
-    policies: Literal["shipped", "own"] = "shipped"
-    """``own``: those in ``policies/`` beside this file, where there are any, instead of those that come with Regcred."""
-    events: bool = False
-    """Whether clusters may subscribe to Vault's events (HashiCorp Vault Enterprise); other servers refuse such policies."""
-    prepared_projects: list[Label] = []
-    """Projects whose policies and groups are made in advance, so that a platform admin can add them without an operator."""
+    policies: Literal["shipped", "own"] = Field(
+        default="shipped",
+        description=(
+            "own: those in policies/ beside this file, where there are any, instead of those that come with "
+            "Regcred."
+        ),
+    )
+    events: bool = Field(
+        default=False,
+        description=(
+            "Whether clusters may subscribe to Vault's events (HashiCorp Vault Enterprise); other servers "
+            "refuse such policies."
+        ),
+    )
+    prepared_projects: list[Label] = Field(
+        default=[],
+        description=(
+            "Projects whose policies and groups are made in advance, so that a platform admin can add them "
+            "without an operator."
+        ),
+    )
     mount: MountSettings = MountSettings()
     tokens: TokenSettings = TokenSettings()
     quotas: Quotas = Quotas()
     clusters: dict[Label, ClusterTrust] = {}
-    system_registry: bool = False
-    """Whether the system registry is used: its signing keys, identity tokens for people, and a group of platform admins."""
+    system_registry: bool = Field(
+        default=False,
+        description=(
+            "Whether the system registry is used: its signing keys, identity tokens for people, and a group "
+            "of platform admins."
+        ),
+    )
     lambda_jwt: LambdaTrust | None = None
     lambda_iam: LambdaIamTrust | None = None
 

@@ -28,18 +28,33 @@ REGISTRIES_MAX = 10_000
 class ProjectPolicy(Declared):
     """``platform/projects/P``: what a project may use. Empty lists allow nothing of that kind."""
 
-    hosts: list[str] = []
-    """Registry hosts that a definition may type (``registry.example.com:5000``, ``*.jfrog.io``: one glob per label)."""
-    paths: dict[str, list[str]] = {}
-    """By host, the repository path prefixes allowed there; a host not named here is allowed whole."""
-    accounts: list[str] = []
-    """Cloud accounts: AWS account ids, Google project ids, Azure tenant ids."""
-    clusters: list[Label] = []
-    """Clusters whose Vault identity may read this project's credentials."""
-    max_registries: int = Field(default=REGISTRIES_MAX, ge=0, le=1_000_000)
-    """How many registries are rotated; new ones over this limit wait until there is room."""
-    role_arn: str = ""
-    """The project's own IAM role (path ``/regcred/``) that rotate assumes before each federated call."""
+    hosts: list[str] = Field(
+        default=[],
+        description=(
+            "Registry hosts that a definition may type (registry.example.com:5000, *.jfrog.io: one glob per "
+            "label)."
+        ),
+    )
+    paths: dict[str, list[str]] = Field(
+        default={},
+        description="By host, the repository path prefixes allowed there; a host not named here is allowed whole.",
+    )
+    accounts: list[str] = Field(
+        default=[], description="Cloud accounts: AWS account ids, Google project ids, Azure tenant ids."
+    )
+    clusters: list[Label] = Field(
+        default=[], description="Clusters whose Vault identity may read this project's credentials."
+    )
+    max_registries: int = Field(
+        default=REGISTRIES_MAX,
+        ge=0,
+        le=1_000_000,
+        description="How many registries are rotated; new ones over this limit wait until there is room.",
+    )
+    role_arn: str = Field(
+        default="",
+        description="The project's own IAM role (path /regcred/) that rotate assumes before each federated call.",
+    )
 
     @field_validator("hosts")
     @classmethod
