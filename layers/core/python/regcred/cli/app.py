@@ -57,6 +57,9 @@ class App(Root):
             "export": Lazy(
                 "regcred.cli.declare.commands", "export", "Write what is in Vault as files for 'apply'."
             ),
+            "migrate": Lazy(
+                "regcred.cli.migrate", "migrate_command", "Replace a cluster's pull secrets, step by step."
+            ),
             "schema": Lazy(
                 "regcred.cli.declare.commands",
                 "schema",

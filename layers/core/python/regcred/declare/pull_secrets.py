@@ -1,0 +1,261 @@
+"""What a cluster's objects say of pull secrets today, without the secrets themselves. Pure.
+
+Contracts: https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets,
+https://external-secrets.io/latest/api/externalsecret/ and
+https://developer.hashicorp.com/vault/docs/deploy/kubernetes/vso/api-reference.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from regcred.cluster.model import POD, Kind
+from regcred.cluster.reduce import mapping_at
+from regcred.image_name import registry_of
+from regcred.reference import is_label
+
+Json = Mapping[str, Any]
+
+TYPES = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
+"""The types of pull secrets: the form of today, and the one before it."""
+
+SECRET_MAX = 1_500_000
+"""Characters of one Secret's data that are decoded. The API server takes 1 MiB."""
+
+AUTHS_MAX = 200
+"""How many logins of one Secret are looked at."""
+
+NAME_MAX = 253
+IMAGES_MAX = 100
+"""How many images of one workload are looked at."""
+
+HOST_MAX = 300
+
+NAMES_MAX = 200
+"""How many names of one list are looked at."""
+
+SHORT_LIVED = {
+    "AWS": "an ECR token, which expires after 12 hours",
+    "oauth2accesstoken": "a Google access token, which expires after an hour",
+    "00000000-0000-0000-0000-000000000000": "an Azure token, which expires within hours",
+}
+"""User names that go with a token that expires soon."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """An object in a namespace."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLogin:
+    """One login in a Secret. The secret itself is not kept."""
+
+    host: str
+    """The key of the ``auths`` map in its normal form, with a path if it has one."""
+    fingerprint: str
+    """Equal for equal logins of this run, and of no meaning outside it."""
+    short_lived: str = ""
+    """What kind of token it is, if it expires soon; empty for a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullSecret:
+    """A Secret with logins to registries."""
+
+    place: Place
+    logins: tuple[StoredLogin, ...] = ()
+    problems: tuple[str, ...] = ()
+    """What could not be read of it, for people."""
+    maker: str = ""
+    """The object that writes the Secret, as in ``ExternalSecret shop/registry``; empty for a person."""
+    vault: tuple[str, str] | None = None
+    """The mount and the path in Vault that it comes from, if that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Puller:
+    """A workload that no other workload controls, and what it pulls."""
+
+    kind: str
+    plural: str
+    place: Place
+    images: tuple[str, ...]
+    names: frozenset[str]
+    """The names in its own ``imagePullSecrets``."""
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """An object of another tool that writes a pull secret."""
+
+    what: str
+    makes: Place
+    vault: tuple[str, str] | None = None
+
+
+class Fingerprints:
+    """Tells equal logins from different ones, without keeping any."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __call__(self, *parts: str) -> str:
+        """A value that is equal for equal parts."""
+        text = json.dumps(parts).encode()
+        return hmac.new(self._key, text, hashlib.sha256).hexdigest()
+
+
+def pull_secret(obj: Json, fingerprints: Fingerprints) -> PullSecret | None:
+    """Read a Secret; None if it is no pull secret, or one of Regcred's."""
+    place = place_of(obj)
+    if place is None or obj.get("type") not in TYPES:
+        return None
+    labels = mapping_at(obj, ("metadata", "labels")) or {}
+    if labels.get("app.kubernetes.io/managed-by") == "regcred":
+        return None
+    try:
+        auths = _auths(obj)
+    except (ValueError, RecursionError, TypeError):
+        return PullSecret(place, problems=("its content is not what its type says",))
+    logins: list[StoredLogin] = []
+    problems: list[str] = []
+    for at, (key, login) in enumerate(auths.items()):
+        if at >= AUTHS_MAX:
+            problems.append(f"it holds {len(auths)} logins; only the first {AUTHS_MAX} were looked at")
+            break
+        found = _login(key, login, fingerprints)
+        if isinstance(found, str):
+            problems.append(found)
+        else:
+            logins.append(found)
+    if not logins and not problems:
+        problems.append("it holds no login")
+    return PullSecret(place, tuple(logins), tuple(sorted(set(problems))))
+
+
+def _auths(obj: Json) -> Mapping[str, Any]:
+    data = mapping_at(obj, ("data",)) or {}
+    name = ".dockerconfigjson" if obj.get("type") == TYPES[0] else ".dockercfg"
+    text = data.get(name)
+    if not isinstance(text, str) or len(text) > SECRET_MAX:
+        raise ValueError(name)
+    content = json.loads(base64.b64decode(text))
+    if name == ".dockerconfigjson" and isinstance(content, Mapping):
+        content = content.get("auths")
+    if not isinstance(content, Mapping):
+        raise TypeError(name)
+    return content
+
+
+def _login(key: str, login: Any, fingerprints: Fingerprints) -> StoredLogin | str:
+    bare, slash, path = key.removeprefix("https://").removeprefix("http://").partition("/")
+    host = registry_of(bare)
+    path = "" if path in {"", "v1/", "v2/", "v1", "v2"} else path
+    if not host or len(key) > HOST_MAX or not host.isprintable() or not path.isprintable():
+        return "the name of a registry in it is none"
+    if not isinstance(login, Mapping):
+        return f"its login for {host} has another form"
+    if login.get("identitytoken") or login.get("registrytoken"):
+        return f"its login for {host} is an identity token, which only its maker can renew"
+    user, password = login.get("username"), login.get("password")
+    if not (isinstance(user, str) and isinstance(password, str) and password):
+        user, password = _decoded(login.get("auth"))
+    if not password:
+        return f"its login for {host} holds no password"
+    return StoredLogin(
+        f"{host}{slash}{path}" if path else host, fingerprints(user, password), SHORT_LIVED.get(user, "")
+    )
+
+
+def _decoded(auth: Any) -> tuple[str, str]:
+    if not isinstance(auth, str):
+        return "", ""
+    try:
+        user, _, password = base64.b64decode(auth).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return "", ""
+    return user, password
+
+
+def puller(kind: Kind, obj: Json) -> Puller | None:
+    """Read a workload; None if it has no pod template, or if another object controls it."""
+    place = place_of(obj)
+    owners = (mapping_at(obj, ("metadata",)) or {}).get("ownerReferences")
+    if place is None or any(isinstance(one, Mapping) and one.get("controller") for one in _list(owners)):
+        return None
+    spec = mapping_at(obj, ("spec",) if kind is POD else (*kind.template, "spec"))
+    if spec is None:
+        return None
+    images = [
+        str(container["image"])
+        for group in ("initContainers", "containers")
+        for container in _list(spec.get(group))
+        if isinstance(container, Mapping) and isinstance(container.get("image"), str)
+    ]
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
+    return Puller(
+        kind.name,
+        f"{kind.plural}.{kind.group}" if kind.group else kind.plural,
+        place,
+        tuple(dict.fromkeys(images))[:IMAGES_MAX],
+        names_in(spec),
+        str(account),
+    )
+
+
+def names_in(holder: Json) -> frozenset[str]:
+    """The names in the ``imagePullSecrets`` of a pod spec or a ServiceAccount."""
+    return frozenset(
+        str(entry["name"])
+        for entry in islice(_list(holder.get("imagePullSecrets")), NAMES_MAX)
+        if isinstance(entry, Mapping) and isinstance(entry.get("name"), str)
+    )
+
+
+def maker(obj: Json, kind: str) -> Maker | None:
+    """Read an object of External Secrets or of the Vault Secrets Operator; None if it writes no pull secret."""
+    place = place_of(obj)
+    spec = mapping_at(obj, ("spec",))
+    if place is None or spec is None:
+        return None
+    if kind == "ExternalSecret":
+        target = mapping_at(spec, ("target",)) or {}
+        made = (mapping_at(target, ("template",)) or {}).get("type")
+        name = target.get("name") or place.name
+        return Maker(f"{kind} {place}", Place(place.namespace, str(name))) if made in TYPES else None
+    destination = mapping_at(spec, ("destination",)) or {}
+    if destination.get("type") not in TYPES or not isinstance(destination.get("name"), str):
+        return None
+    mount, path = spec.get("mount"), spec.get("path")
+    static = kind == "VaultStaticSecret" and spec.get("type") == "kv-v2"
+    known = (mount, path) if static and isinstance(mount, str) and isinstance(path, str) else None
+    return Maker(f"{kind} {place}", Place(place.namespace, destination["name"]), known)
+
+
+def place_of(obj: Json) -> Place | None:
+    """Where an object is; None if its names are none."""
+    metadata = mapping_at(obj, ("metadata",)) or {}
+    namespace, name = metadata.get("namespace"), metadata.get("name")
+    if not (isinstance(namespace, str) and isinstance(name, str) and is_label(namespace)):
+        return None
+    return Place(namespace, name) if 0 < len(name) <= NAME_MAX and name.isprintable() else None
+
+
+def _list(value: Any) -> Iterator[Any]:
+    return iter(value if isinstance(value, list) else ())

@@ -1,0 +1,151 @@
+"""``regcred migrate`` as a process, against a real API server: what it reads, what it writes, and that it changes nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real.controlplane import Cluster
+
+from realparts.stack import Stack
+from regcred.declare import files
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+
+PASSWORD = "hunter2-of-the-old-secret"
+OLD = "old-pull"
+
+
+def regcred(stack: Stack, line: str, code: int = 0) -> Any:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "KUBECONFIG": str(stack.kubernetes.kubeconfig),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "regcred.cli", *line.split()],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert done.returncode == code, done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def space(kubernetes_stack: Stack, cluster: Cluster) -> str:
+    """A namespace as it is today: a pull Secret, named by a ServiceAccount and by a Deployment."""
+    space = cluster.namespace()
+    auth = base64.b64encode(f"robot:{PASSWORD}".encode()).decode()
+    content = json.dumps({"auths": {"registry.example.com": {"auth": auth}}})
+    cluster.create({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": OLD, "namespace": space},
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": content},
+    })  # fmt: skip
+    cluster.patch("ServiceAccount", space, "default", {"imagePullSecrets": [{"name": OLD}]})
+    pod = {"containers": [{"name": "app", "image": "registry.example.com/team/app:1"}]}
+    cluster.create({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "app", "namespace": space},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": {"app": "app"}},
+            "template": {"metadata": {"labels": {"app": "app"}}, "spec": pod},
+        },
+    })  # fmt: skip
+    return space
+
+
+def versions(stack: Stack, space: str) -> dict[str, str]:
+    found = {}
+    for path in ("/api/v1/namespaces/{}/secrets", "/api/v1/namespaces/{}/serviceaccounts", "/apis/apps/v1/namespaces/{}/deployments"):  # fmt: skip
+        for item in stack.kubernetes.request("GET", path.format(space))["items"]:
+            found[f"{path}/{item['metadata']['name']}"] = item["metadata"]["resourceVersion"]
+    return found
+
+
+def test_a_clusters_pull_secrets_become_files_that_apply_takes(
+    kubernetes_stack: Stack, cluster: Cluster, space: str, tmp_path: Path
+) -> None:
+    kubernetes = kubernetes_stack.kubernetes
+    before = versions(kubernetes_stack, space)
+    folder = tmp_path / "fleet"
+    line = f"migrate --dir {folder} -n {space} --project shop --cluster local -o json"
+    found = regcred(kubernetes_stack, line)
+    assert [one["registry"] for one in found["registries"]] == ["shop/registry-example-com"]
+    assert len(found["in_the_clear"]) == 1
+    assert versions(kubernetes_stack, space) == before
+    texts = [(str(path), files.read(path)) for path in files.paths(folder)]
+    assert [str(key) for key in files.items(texts)] == [
+        "Grant local/shop",
+        "Project shop",
+        "Registry shop/registry-example-com",
+    ]
+    assert PASSWORD not in "".join(text for _, text in texts)
+
+    script = (folder / "annotate.sh").read_text().splitlines()
+    (command,) = [line for line in script if line.startswith("kubectl")]
+    kubernetes.kubectl(*command.split()[1:])
+    annotations = cluster.get("Deployment", space, "app")["metadata"]["annotations"]
+    assert annotations["registry.regcred.dev/registry-example-com"] == "shop/registry-example-com"
+
+    (one,) = regcred(kubernetes_stack, f"migrate --dir {folder} --check -o json", code=5)["secrets"]
+    assert one["stage"] == "no new Secret"
+
+
+def test_a_cut_over_is_followed_until_the_old_secret_can_go(
+    kubernetes_stack: Stack, cluster: Cluster, space: str, tmp_path: Path
+) -> None:
+    line = f"migrate --dir {tmp_path} -n {space} --project shop --cluster local -o json"
+    regcred(kubernetes_stack, line)
+
+    def stage(code: int = 5) -> str:
+        (one,) = regcred(kubernetes_stack, f"migrate --dir {tmp_path} --check -o json", code)["secrets"]
+        return str(one["stage"])
+
+    new = "regcred.shop.registry-example-com"
+    cluster.create({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": new, "namespace": space, "labels": {"app.kubernetes.io/managed-by": "regcred"}},
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": '{"auths": {}}'},
+    })  # fmt: skip
+    assert stage() == "still named"
+    cluster.patch("ServiceAccount", space, "default", {"imagePullSecrets": None})
+    assert stage() == "not pulled yet"
+    made = cluster.create({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "app-1", "namespace": space},
+        "spec": {
+            "containers": [{"name": "app", "image": "registry.example.com/team/app:1"}],
+            "imagePullSecrets": [{"name": new}],
+        },
+    })  # fmt: skip
+    # As the kubelet writes it (k8s.io/kubernetes pkg/kubelet/images/image_manager.go).
+    kubernetes_stack.kubernetes.request("POST", f"/api/v1/namespaces/{space}/events", {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "app-1.1", "namespace": space},
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "app-1", "namespace": space, "uid": made["metadata"]["uid"]},
+        "type": "Normal",
+        "reason": "Pulled",
+        "message": 'Successfully pulled image "registry.example.com/team/app:1" in 812ms (812ms including waiting). Image size: 3623807 bytes.',
+    })  # fmt: skip
+    assert stage(code=0) == "ready"
+    kubernetes_stack.kubernetes.request("DELETE", f"/api/v1/namespaces/{space}/secrets/{OLD}")
+    assert stage(code=0) == "deleted"

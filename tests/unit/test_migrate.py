@@ -1,0 +1,339 @@
+"""From the pull secrets of a cluster to files: what is written, what is told, and what never is."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs
+
+import pytest
+
+from regcred.cli.app import run
+from regcred.cli.session import CliSession
+from regcred.declare import files
+from regcred.declare.kinds import DeclaredKind
+from regcred.errors import MissingError, RefusedError
+
+PASSWORD = "hunter2-pull"
+
+
+def encoded(content: Any) -> str:
+    return base64.b64encode(json.dumps(content).encode()).decode()
+
+
+def login(user: str = "robot", password: str = PASSWORD) -> dict[str, str]:
+    return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def secret(namespace: str, name: str, auths: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": namespace, "name": name},
+        "type": "kubernetes.io/dockerconfigjson",
+        "data": {".dockerconfigjson": encoded({"auths": auths})},
+        **more,
+    }
+
+
+def workload(
+    namespace: str, name: str, *images: str, names: tuple[str, ...] = (), **more: Any
+) -> dict[str, Any]:
+    spec = {
+        "containers": [{"name": f"c{at}", "image": image} for at, image in enumerate(images)],
+        **({"imagePullSecrets": [{"name": name} for name in names]} if names else {}),
+    }
+    return {"metadata": {"namespace": namespace, "name": name, **more}, "spec": {"template": {"spec": spec}}}
+
+
+class Api:
+    """A cluster in memory that serves lists in pages of two."""
+
+    namespace = "default"
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[dict[str, Any]]] = {}
+        self.refused: set[str] = set()
+        self.calls: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def put(self, plural: str, *objects: dict[str, Any]) -> None:
+        self.lists.setdefault(plural, []).extend(objects)
+
+    def get(self, path: str, query: str = "", *, accept: str = "application/json") -> dict[str, Any]:
+        self.calls.append(path)
+        words = path.split("/")
+        namespace, rest = ("", words[-1:])
+        if "namespaces" in words:
+            at = words.index("namespaces")
+            namespace, rest = words[at + 1], words[at + 2 :]
+        plural = rest[0]
+        if plural in self.refused:
+            raise RefusedError("forbidden")
+        items = [one for one in self.lists.get(plural, []) if namespace in ("", one["metadata"]["namespace"])]
+        if len(rest) > 1:
+            found = [one for one in items if one["metadata"]["name"] == rest[1]]
+            if not found:
+                raise MissingError("not found")
+            assert "PartialObjectMetadata" in accept
+            return {"metadata": found[0]["metadata"]}
+        if plural not in self.lists and "." in path:
+            raise MissingError("the server could not find the requested resource")
+        asked = {name: values[0] for name, values in parse_qs(query).items()}
+        field, _, value = asked.get("fieldSelector", "").partition("=")
+        if field:
+            items = [one for one in items if one.get(field) == value]
+        begin = int(asked.get("continue", 0))
+        more = {"continue": str(begin + 2)} if len(items) > begin + 2 else {}
+        return {"metadata": more, "items": items[begin : begin + 2]}
+
+
+class Desk:
+    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capture, self.api = folder, capture, Api()
+        self.out = self.err = ""
+
+    def __call__(self, line: str, code: int = 0) -> str:
+        session = CliSession(open_cluster=lambda _: self.api)
+        found = run([*line.split(), "--dir", str(self.folder)], session)
+        captured = self.capture.readouterr()
+        self.out, self.err = captured.out, captured.err
+        written = "".join(path.read_text() for path in self.folder.rglob("*") if path.is_file())
+        assert PASSWORD not in self.out + self.err + written
+        assert (
+            base64.b64encode(f"robot:{PASSWORD}".encode()).decode()[:12] not in self.out + self.err + written
+        )
+        assert found == code, self.err
+        return self.out
+
+    def migrate(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("migrate --project shop --cluster edge-1 -o json"))
+        return found
+
+    def declared(self) -> dict[str, Any]:
+        texts = [(str(path), files.read(path)) for path in files.paths(self.folder)]
+        return {str(key): item for key, item in files.items(texts).items()}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(tmp_path / "out", capsys)
+
+
+def test_one_login_in_many_namespaces_becomes_one_registry_with_annotations(desk: Desk) -> None:
+    for space in ("shop", "web", "cart"):
+        desk.api.put("secrets", secret(space, "pull", {"https://registry.example.com": login()}))
+        desk.api.put(
+            "deployments", workload(space, "app", "registry.example.com/team/app:1", names=("pull",))
+        )
+    found = desk.migrate()
+    assert [one["registry"] for one in found["registries"]] == ["shop/registry-example-com"]
+    declared = desk.declared()
+    assert {item.key.kind for item in declared.values()} == {
+        DeclaredKind.PROJECT,
+        DeclaredKind.REGISTRY,
+        DeclaredKind.GRANT,
+    }
+    assert declared["Project shop"].value.hosts == ["registry.example.com"]
+    assert declared["Grant edge-1/shop"].value.namespaces == ["cart", "shop", "web"]
+    registry = declared["Registry shop/registry-example-com"]
+    assert registry.value.hosts == ("registry.example.com",)
+    assert registry.secret.stdin
+    script = (desk.folder / "annotate.sh").read_text()
+    assert (
+        "kubectl -n web annotate --overwrite deployments.apps app"
+        " registry.regcred.dev/registry-example-com=shop/registry-example-com\n" in script
+    )
+    assert len(found["in_the_clear"]) == 3
+
+
+def test_the_list_of_the_service_account_counts_where_the_pod_has_none(desk: Desk) -> None:
+    desk.api.put("secrets", secret("shop", "pull", {"ghcr.io": login()}))
+    desk.api.put(
+        "serviceaccounts",
+        {"metadata": {"namespace": "shop", "name": "default"}, "imagePullSecrets": [{"name": "pull"}]},
+    )
+    desk.api.put("statefulsets", workload("shop", "db", "ghcr.io/team/db:1", "docker.io/library/alpine"))
+    owner = [{"kind": "StatefulSet", "name": "db", "controller": True}]
+    pod = {
+        "metadata": {"namespace": "shop", "name": "db-0", "ownerReferences": owner},
+        "spec": {"containers": []},
+    }
+    desk.api.put("pods", pod)
+    found = desk.migrate()
+    assert [(one["kind"], one["name"]) for one in found["annotations"]] == [("StatefulSet", "db")]
+    assert "provider ghcr" in found["registries"][0]["hint"]
+
+
+def test_an_ecr_token_becomes_a_registry_without_a_secret(desk: Desk) -> None:
+    hosts = {
+        "111122223333.dkr.ecr.eu-central-1.amazonaws.com": login("AWS"),
+        "111122223333.dkr.ecr.eu-west-1.amazonaws.com": login("AWS"),
+    }
+    desk.api.put("secrets", secret("shop", "ecr", hosts))
+    image = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/app:1"
+    desk.api.put("cronjobs", {
+        "metadata": {"namespace": "shop", "name": "nightly"},
+        "spec": {"jobTemplate": {"spec": workload("", "", image, names=("ecr",))["spec"]}},
+    })  # fmt: skip
+    found = desk.migrate()
+    declared = desk.declared()
+    assert declared["Registry shop/ecr-111122223333"].value.regions == ("eu-central-1", "eu-west-1")
+    assert declared["Registry shop/ecr-111122223333"].secret is None
+    assert declared["Project shop"].value.accounts == ["111122223333"]
+    assert found["annotations"][0]["annotations"] == {
+        "registry.regcred.dev/ecr-111122223333": "shop/ecr-111122223333"
+    }
+
+
+def test_what_other_tools_make_is_told_with_its_source(desk: Desk) -> None:
+    desk.api.put("secrets", secret("shop", "made", {"quay.io": login()}))
+    desk.api.put("secrets", secret("shop", "vso", {"registry.example.com": login("other", PASSWORD + "2")}))
+    desk.api.put(
+        "deployments", workload("shop", "app", "quay.io/t/a", "registry.example.com/b", names=("made", "vso"))
+    )
+    kind = {"type": "kubernetes.io/dockerconfigjson"}
+    desk.api.put(
+        "externalsecrets",
+        {
+            "metadata": {"namespace": "shop", "name": "es"},
+            "spec": {"target": {"name": "made", "template": kind}},
+        },
+        {"metadata": {"namespace": "shop", "name": "db"}, "spec": {"target": {"name": "password"}}},
+    )
+    desk.api.put(
+        "vaultstaticsecrets",
+        {
+            "metadata": {"namespace": "shop", "name": "vss"},
+            "spec": {
+                "type": "kv-v2",
+                "mount": "ci",
+                "path": "registry",
+                "destination": {"name": "vso", **kind},
+            },
+        },
+    )
+    desk.api.put(
+        "vaultdynamicsecrets",
+        {
+            "metadata": {"namespace": "shop", "name": "vds"},
+            "spec": {"mount": "x", "path": "y", "destination": {"name": "gone", **kind}},
+        },
+    )
+    found = desk.migrate()
+    assert "written by ExternalSecret shop/es" in found["in_the_clear"][0]
+    assert "written by VaultStaticSecret shop/vss" in found["in_the_clear"][1]
+    assert found["not_possible"] == [
+        "VaultDynamicSecret shop/vds: makes a pull secret that could not be read"
+    ]
+    source = desk.declared()["Registry shop/registry-example-com"].secret.vault
+    assert (source.mount, source.path) == ("ci", "registry")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({".dockerconfigjson": "%%%"}, "its content is not what its type says"),
+        ({".dockerconfigjson": encoded([])}, "its content is not what its type says"),
+        ({".dockerconfigjson": base64.b64encode(b"[" * 200_000).decode()}, "its content is not what its type says"),
+        ({".dockerconfigjson": "A" * 2_000_000}, "its content is not what its type says"),
+        ({".dockerconfigjson": encoded({"auths": {}})}, "it holds no login"),
+        ({".dockerconfigjson": encoded({"auths": {"a.example.com": 5}})}, "its login for a.example.com has another"),
+        ({".dockerconfigjson": encoded({"auths": {"a.example.com": {"identitytoken": "x"}}})}, "identity token"),
+        ({".dockerconfigjson": encoded({"auths": {"a.example.com": {"auth": "/w=="}}})}, "holds no password"),
+        ({".dockerconfigjson": encoded({"auths": {"\x1b[31m": login()}})}, "the name of a registry in it is none"),
+        ({".dockerconfigjson": encoded({"auths": {"a_b!": login()}})}, "hosts"),
+        ({".dockerconfigjson": encoded({"auths": {"x.pkg.dev": login("oauth2accesstoken")}})}, "define it with provider gar"),
+        ({".dockerconfigjson": encoded({"auths": {f"h{n}.example.com": login() for n in range(300)}})}, "only the first 200"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_replaced_is_told_and_stops_no_other(desk: Desk, data: Any, told: str) -> None:
+    desk.api.put("secrets", {**secret("shop", "odd", {}), "data": data})
+    desk.api.put("secrets", secret("shop", "pull", {"registry.example.com": login("good")}))
+    desk.api.put(
+        "deployments", workload("shop", "app", "registry.example.com/a", names=("pull", "odd", "none"))
+    )
+    found = desk.migrate()
+    assert any(told in line for line in found["not_possible"]), found["not_possible"]
+    assert len(found["annotations"]) == 1
+    assert "Deployment shop/app names Secret none, which does not exist" in found["notes"]
+
+
+def test_what_the_account_may_not_list_is_told(desk: Desk) -> None:
+    desk.api.put("secrets", secret("shop", "pull", {"registry.example.com": login()}))
+    desk.api.refused = {"pods", "externalsecrets"}
+    notes = desk.migrate()["notes"]
+    assert any("your account may not list pods" in note for note in notes)
+    assert any("Secret shop/pull is named by no workload" in note for note in notes)
+
+
+def test_our_own_secrets_and_other_types_are_passed_over(desk: Desk) -> None:
+    ours = secret("shop", "regcred.shop.main", {"registry.example.com": login()})
+    ours["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "regcred"}
+    desk.api.put("secrets", ours, {**secret("shop", "tls", {}), "type": "kubernetes.io/tls"})
+    assert desk.migrate()["registries"] == []
+    assert "0 registries" in desk("migrate --project p --cluster c") + desk.err
+
+
+NEW = "regcred.shop.registry-example-com"
+IMAGE = "registry.example.com/team/app:1"
+
+
+def pulled(pod: str, message: str) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "shop", "name": f"{pod}.1"},
+        "reason": "Pulled",
+        "involvedObject": {"uid": f"uid-{pod}"},
+        "message": message,
+    }
+
+
+def pod(name: str, *names: str) -> dict[str, Any]:
+    spec = {"containers": [], "imagePullSecrets": [{"name": name} for name in names]}
+    return {"metadata": {"namespace": "shop", "name": name, "uid": f"uid-{name}"}, "spec": spec}
+
+
+def test_an_old_secret_is_kept_until_the_first_pull_with_the_new_one_was_seen(desk: Desk) -> None:
+    desk("migrate --check", code=2)
+    desk.api.put("secrets", secret("shop", "pull", {"registry.example.com": login()}))
+    desk.api.put("deployments", workload("shop", "app", IMAGE, names=("pull",)))
+    desk.migrate()
+
+    def stage(code: int = 5) -> str:
+        (one,) = json.loads(desk("migrate --check -o json", code=code))["secrets"]
+        return f"{one['stage']}: {one['detail']}"
+
+    assert stage().startswith("no new Secret: the Secret of shop/registry-example-com is not there")
+    desk.api.put("secrets", {"metadata": {"namespace": "shop", "name": NEW}})
+    desk.api.put("pods", pod("old", "pull", NEW))
+    desk.api.put("events", pulled("old", f'Successfully pulled image "{IMAGE}" in 1s'))
+    assert stage().startswith("still named: Pod old still name it")
+    desk.api.lists["pods"] = [pod("new", NEW)]
+    assert stage().startswith("not pulled yet")
+    desk.api.put("events", pulled("new", f'Container image "{IMAGE}" already present on machine'))
+    desk.api.put("events", pulled("new", 'Successfully pulled image "docker.io/library/alpine" in 1s'))
+    assert stage().startswith("not pulled yet")
+    desk.api.put(
+        "events", pulled("new", f'Successfully pulled image "{IMAGE}" in 1.2s (1.2s including waiting)')
+    )
+    assert stage(code=0) == "ready: kubectl -n shop delete secret pull"
+    desk.api.put(
+        "serviceaccounts",
+        {"metadata": {"namespace": "shop", "name": "sa"}, "imagePullSecrets": [{"name": "pull"}]},
+    )
+    assert stage().startswith("still named: ServiceAccount sa")
+    desk.api.refused = {"pods"}
+    desk("migrate --check", code=3)
+
+
+@pytest.mark.parametrize("text", ["[", "{}", '{"secrets": [{}]}', '{"secrets": 5}', '{"secrets": [{"namespace": "a", "name": "b", "replacedBy": {"x": []}}]}'])  # fmt: skip
+def test_a_record_that_is_none_is_refused(desk: Desk, text: str) -> None:
+    desk.folder.mkdir()
+    (desk.folder / ".migration.json").write_text(text)
+    desk("migrate --check", code=2)
+    assert ".migration.json: " in desk.err
