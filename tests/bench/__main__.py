@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-PARTS = ("sync", "rotate", "fleet", "console", "system")
+PARTS = ("sync", "rotate", "fleet", "console", "system", "apply")
 
 
 def main(asked: list[str]) -> int:

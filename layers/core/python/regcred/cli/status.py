@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -24,6 +25,9 @@ from regcred.vault.store import Store
 from regcred.views.placement import placement_problems, sync_description
 from regcred.wording import duration, expires_in, plural
 from regcred.work import served, want_of_room
+
+WORKERS = 8
+"""Projects that are read at a time."""
 
 OUTCOMES = 5
 """How many of the last outcomes of each registry are shown."""
@@ -118,14 +122,16 @@ def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
 
 def _all_rows(store: Store, projects: Sequence[str]) -> tuple[list[StatusRow], list[MalformedError]]:
     """The registries of all projects, and the errors of unreadable indexes. An error does not hide other projects."""
-    rows: list[StatusRow] = []
-    broken: list[MalformedError] = []
-    for project in projects:
+    def read(project: str) -> list[StatusRow] | MalformedError:
         try:
-            rows += rows_of(store, project)
+            return rows_of(store, project)
         except MalformedError as error:
-            broken.append(error)
-    return rows, broken
+            return error
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = list(pool.map(read, projects))
+    rows = [row for part in found if not isinstance(part, MalformedError) for row in part]
+    return rows, [part for part in found if isinstance(part, MalformedError)]
 
 
 def _print(rows: Sequence[StatusRow], now: datetime) -> None:

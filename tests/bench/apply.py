@@ -1,0 +1,249 @@
+"""`python -m bench.apply`: a fleet in files is applied, compared, changed, exported, pruned and restored, on a real OpenBao."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from fakes.fleet_files import FleetSize, write_fleet
+from pydantic import SecretStr
+
+from bench.console import entry
+from bench.table import Table, say
+from realparts.procs import Processes
+from realparts.state import State
+from realparts.vault import Vault
+from regcred.vault.http import Server
+from regcred.vault.kv2 import connect
+from regcred.vault.login import TokenLogin
+from regcred.vault.store import Store
+
+DIFF_SECONDS = 20
+DIFF_MIB = 150
+CHANGE_SECONDS = 2
+WRITES_RATIO = 0.8
+STATUS_SECONDS = 5
+WORKERS = 8
+"""Connections of the bare client, as many as apply opens."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run of the command line as a process of its own."""
+
+    code: int
+    seconds: float
+    peak: float
+    """MiB."""
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A shell with the root token of a server."""
+
+    server: Vault
+
+    def __call__(self, line: str, code: int = 0) -> Ran:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": "/nonexistent",
+            "VAULT_ADDR": self.server.addr,
+            "VAULT_TOKEN": self.server.root_token,
+        }
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            began = time.monotonic()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "regcred.cli", *line.split()], env=environment, stdout=out, stderr=err
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            took = time.monotonic() - began
+            process.returncode = os.waitstatus_to_exitcode(status)
+            out.seek(0)
+            err.seek(0)
+            ran = Ran(process.returncode, took, usage.ru_maxrss / 1024, out.read(), err.read())
+        if ran.code != code:
+            raise RuntimeError(f"regcred {line}: exit code {ran.code}: {ran.err[-2000:]}")
+        return ran
+
+    @property
+    def store(self) -> Store:
+        """The records, as root."""
+        return Store(connect(Server(self.server.addr), TokenLogin(lambda: SecretStr(self.server.root_token))))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--projects", type=int, default=500)
+    parser.add_argument("--registries", type=int, default=20)
+    parser.add_argument("--clusters", type=int, default=100)
+    given = parser.parse_args()
+    size = FleetSize(given.clusters, given.projects, given.registries)
+    table = Table(
+        f"Fleet: {size.projects * size.registries:,} registries, {size.projects} projects, {size.clusters} clusters"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        whole(table, size, Path(folder))
+    say(table.text())
+    return 0 if table.held else 1
+
+
+def whole(table: Table, size: FleetSize, folder: Path) -> None:
+    """The life of a fleet."""
+    fleet, exported = folder / "fleet", folder / "exported"
+    write_fleet(fleet, size, public_key())
+    with vault() as server:
+        shell = Shell(server)
+        first_apply(table, size, shell, fleet)
+        same = shell(f"diff -f {fleet} --owner fleet --prune")
+        table.add(
+            "diff of all, s",
+            goal=f"<= {DIFF_SECONDS}",
+            ours=f"{same.seconds:.1f}",
+            holds=same.seconds <= DIFF_SECONDS,
+        )
+        table.add(
+            "peak memory of diff, MiB",
+            goal=f"<= {DIFF_MIB}",
+            ours=f"{same.peak:.0f}",
+            holds=same.peak <= DIFF_MIB,
+        )
+        one_change(table, shell, fleet)
+        ran = shell(f"export --dir {exported}")
+        table.add("export of all, s", ours=f"{ran.seconds:.1f}")
+        shell(f"diff -f {exported}")
+        status(table, size, shell)
+        (fleet / "projects" / "team-0.yaml").unlink()
+        removals = size.registries + 4
+        ran = shell(f"apply -f {fleet} --owner fleet --prune --yes --allow-removals {removals}")
+        table.add("prune of one project with all it has, s", ours=f"{ran.seconds:.1f}")
+        if shell.store.registries("team-0") or shell.store.project("team-0"):
+            raise RuntimeError("team-0 is not pruned")
+    with vault() as server:
+        shell = Shell(server)
+        ran = shell(f"apply -f {exported}")
+        table.add("restore of all into an empty OpenBao, s", ours=f"{ran.seconds:.1f}")
+        shell(f"diff -f {exported}")
+    shutil.rmtree(exported)
+
+
+def first_apply(table: Table, size: FleetSize, shell: Shell, fleet: Path) -> None:
+    """All into an empty server, beside a bare client that writes as much."""
+    floor = bare_writes(shell.server, 4000)
+    shell(f"diff -f {fleet} --owner fleet", code=6)
+    began = time.monotonic()
+    ran = shell(f"apply -f {fleet} --owner fleet")
+    took = time.monotonic() - began
+    writes = size.projects * (2 + 2 * size.registries)
+    table.add(f"first apply of all ({size.objects:,} objects), s", ours=f"{took:.0f}")
+    rate = writes / ran.seconds
+    table.add(
+        "documents written a second in the first apply",
+        goal=f">= {WRITES_RATIO:.0%} of a bare client",
+        floor=f"{floor:.0f}",
+        ours=f"{rate:.0f}",
+        ratio=rate / floor,
+        holds=rate >= WRITES_RATIO * floor,
+    )
+
+
+def one_change(table: Table, shell: Shell, fleet: Path) -> None:
+    """One registry changes among all."""
+    path = fleet / "projects" / "team-1.yaml"
+    path.write_text(path.read_text().replace("team 1, part 0", "team 1, part zero"))
+    same = shell(f"diff -f {fleet} --owner fleet --prune", code=6)
+    ran = shell(f"apply -f {fleet} --owner fleet --prune")
+    more = ran.seconds - same.seconds
+    table.add(
+        "apply of one change, s over the diff",
+        goal=f"<= {CHANGE_SECONDS}",
+        ours=f"{more:.1f}",
+        holds=more <= CHANGE_SECONDS,
+    )
+
+
+def status(table: Table, size: FleetSize, shell: Shell) -> None:
+    """With an index for each project, as rotate leaves it."""
+    store, now = shell.store, datetime.now(UTC)
+    for number in range(size.projects):
+        entries = {f"r-{at}": entry(at, now) for at in range(size.registries)}
+        store.merge_index(f"team-{number}", entries)
+    ran = shell("status -o json", code=1)
+    if len(json.loads(ran.out)["registries"]) < size.projects * size.registries:
+        raise RuntimeError("status shows too little")
+    table.add(
+        "status of all, s",
+        goal=f"<= {STATUS_SECONDS}",
+        ours=f"{ran.seconds:.1f}",
+        holds=ran.seconds <= STATUS_SECONDS,
+    )
+    table.add("peak memory of status, MiB", ours=f"{ran.peak:.0f}")
+
+
+def bare_writes(server: Vault, count: int) -> float:
+    """Documents that a client of the standard library writes in a second, over as many connections."""
+    address = urlsplit(server.addr)
+    document = json.dumps(
+        {"provider": "ecr", "account": "000000000001", "regions": ["eu-central-1"], "description": "x" * 30}
+    )
+    body = json.dumps({"data": {"document": document}, "options": {"cas": 0}})
+    headers = {"X-Vault-Token": server.root_token, "Content-Type": "application/json"}
+    server.call("POST", "sys/mounts/bare", {"type": "kv", "options": {"version": "2"}})
+
+    def work(worker: int) -> None:
+        connection = http.client.HTTPConnection(address.hostname or "", address.port)
+        for number in range(count // WORKERS):
+            connection.request("POST", f"/v1/bare/data/p-{worker}/r-{number}", body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != http.client.OK:
+                raise RuntimeError(f"the bare client got {answer.status}")
+
+    time.sleep(1)  # the new mount
+    began = time.monotonic()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(work, range(WORKERS)))
+    return count / (time.monotonic() - began)
+
+
+def public_key() -> str:
+    """A key in PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    return key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ).decode()
+
+
+@contextmanager
+def vault() -> Iterator[Vault]:
+    """An empty server."""
+    with tempfile.TemporaryDirectory() as folder:
+        processes = Processes(Path(folder))
+        server = Vault(processes, State(Path(folder)))
+        server.up()
+        try:
+            yield server
+        finally:
+            server.down()
+            processes.sweep()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
