@@ -122,6 +122,7 @@ def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
 
 def _all_rows(store: Store, projects: Sequence[str]) -> tuple[list[StatusRow], list[MalformedError]]:
     """The registries of all projects, and the errors of unreadable indexes. An error does not hide other projects."""
+
     def read(project: str) -> list[StatusRow] | MalformedError:
         try:
             return rows_of(store, project)
