@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.declare.narrow import both
-from regcred.errors import RefusedError, TransientError
+from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.registry.binding import bind
 from regcred.registry.definition import check_allowed
@@ -737,3 +737,20 @@ def test_what_is_wrong_with_a_platform_is_told_with_its_line(fleet, text, told):
     fleet.write(a=text)
     fleet("diff -f FLEET", code=2)
     assert told in fleet.err
+
+
+def test_a_vault_without_the_mount_gets_all_by_one_run(fleet):
+    fleet.whole()
+    fleet.write(platform=PLATFORM, cluster=CLUSTER)
+    for operation in ("read", "list", "version"):
+        fleet.kv.faults[operation, ""] = MissingError("there is no such mount")
+    write = fleet.platform.write_platform
+
+    def set_up():
+        fleet.kv.faults.clear()
+        write()
+
+    fleet.platform.write_platform = set_up
+    fleet("diff -f FLEET --owner shop --prune", code=6)
+    fleet("apply -f FLEET --owner shop --prune")
+    fleet("diff -f FLEET --owner shop --prune")

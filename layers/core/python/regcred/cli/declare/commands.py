@@ -256,14 +256,20 @@ def _compare(
     projects: Sequence[str],
     operator: Operator,
 ) -> tuple[DeclarationPlan, Live]:
-    live = look(
-        session.store,
-        wanted,
-        everything=terms.prune,
-        projects=projects,
-        on_progress=partial(_report_count, "compared"),
-    )
     platform = look_at_platform(operator, wanted, owner=terms.owner, everything=terms.prune)
+    # A mount that the same files declare and that is not there yet holds nothing.
+    is_new = not platform.exists and any(key.kind is DeclaredKind.PLATFORM for key in wanted)
+    live = (
+        Live()
+        if is_new
+        else look(
+            session.store,
+            wanted,
+            everything=terms.prune,
+            projects=projects,
+            on_progress=partial(_report_count, "compared"),
+        )
+    )
     live = replace(live, platform=platform)
     for note in (*live.notes, *platform.notes):
         say(f"note: {note}")
