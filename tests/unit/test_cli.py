@@ -319,6 +319,40 @@ class TestProject:
         cli("project remove payments --host registry.example.com")
         assert cli.json("project show payments -o json")["paths"] == {}
 
+    @pytest.mark.parametrize(
+        ("stored", "typed"),
+        [
+            ("docker.io", "index.docker.io"),
+            ("registry-1.docker.io", "docker.io"),
+            ("registry.example.com:443", "registry.example.com"),
+            ("registry.example.com", "registry.example.com:443"),
+        ],
+    )
+    def test_a_host_is_known_in_each_of_its_forms(self, cli, stored, typed):
+        cli(f"project add payments --host {stored} --path {stored}/team/")
+        cli(f"project add payments --host {typed} --path {typed}/more/")
+        shown = cli.json("project show payments -o json")
+        assert (shown["hosts"], shown["paths"]) == ([stored], {stored: ["more/", "team/"]})
+        cli(f"project remove payments --path {typed}/team/")
+        assert cli.json("project show payments -o json")["paths"] == {stored: ["more/"]}
+        cli(f"project remove payments --host {typed} --path {typed}/more/")
+        shown = cli.json("project show payments -o json")
+        assert (shown["hosts"], shown["paths"]) == ([], {})
+
+    def test_another_port_is_another_host(self, cli):
+        cli("project add payments --host registry.example.com")
+        cli("project add payments --host registry.example.com:5000")
+        cli("project remove payments --host registry.example.com:5001", code=4)
+        cli("project remove payments --host registry.example.com:5000")
+        assert cli.json("project show payments -o json")["hosts"] == ["registry.example.com"]
+
+    def test_a_missing_registry_names_only_some_of_those_there_are(self, payments):
+        for number in range(30):
+            payments.kv.write(f"registries/payments/other-{number:02}", {"document": "{}"}, cas=0)
+        payments("registry show payments/zzz", code=4)
+        assert "other-17 and 12 more" in payments.last
+        assert "other-29" not in payments.last
+
     def test_a_url_is_no_host(self, cli):
         cli("project add payments --host https://registry.example.com/team", code=2)
         assert "registry.example.com" in cli.last

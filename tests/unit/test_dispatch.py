@@ -407,3 +407,12 @@ def test_a_registry_with_an_unreadable_index_entry_counts_as_served_and_is_remov
     assert served(["new", "r"], index, limit=1) == ["r"]
     found = Observed(project="p", registries=[], requests=[], index=index)
     assert plan(found, SWEEP) == {"r": RotationReason.REMOVED}
+
+
+def test_a_request_with_a_name_that_no_registry_has_is_reported_and_left_alone(world: World) -> None:
+    world.define("p/r")
+    for path in ("requests/p/A B", "requests/p/revoke/UPPER"):
+        world.kv.write(path, {"document": "{}"}, cas=0)
+    report = world.verb.run(SWEEP)
+    assert sorted(report.unreadable) == ["requests/p/A B", "requests/p/UPPER"]
+    assert world.queue.reasons() == {"p/r": RotationReason.NEW}

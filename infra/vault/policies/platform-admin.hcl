@@ -15,8 +15,17 @@ path "${mount}/metadata/registries" {
   capabilities = ["list"]
 }
 
+# To delete names that nobody can use, as below "requests".
 path "${mount}/metadata/registries/*" {
-  capabilities = ["list", "read"]
+  capabilities = ["list", "read", "delete"]
+}
+
+path "${mount}/metadata/requests" {
+  capabilities = ["list"]
+}
+
+path "${mount}/metadata/requests/*" {
+  capabilities = ["list", "read", "delete"]
 }
 
 path "${mount}/data/registries/*" {

@@ -27,7 +27,7 @@ path "${mount}/data/requests/${project}/*" {
 }
 
 path "${mount}/metadata/requests/${project}/*" {
-  capabilities = ["read"]
+  capabilities = ["read", "delete"]
 }
 
 path "${mount}/data/credentials/${project}/_index" {

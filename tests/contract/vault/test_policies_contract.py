@@ -104,7 +104,7 @@ PROJECT_ADMIN = {
         "status/*/payments",
     ],
     "write": ["registries/payments/*", "upstream/payments/*", "requests/payments/*"],
-    "delete": ["registries/payments/*", "upstream/payments/*"],
+    "delete": ["registries/payments/*", "upstream/payments/*", "requests/payments/*"],
     "list": ["registries/payments"],
 }
 PROJECT_READER = {
@@ -120,14 +120,16 @@ PLATFORM_ADMIN = {
         "history/*",
         *(SYSTEM := ["system/config", "system/keys", "system/ended/*"]),
     ],
-    "version": ["platform/*", "registries/*", "credentials/*/_index", "status/*", "system/*"],
+    "version": ["platform/*", "registries/*", "requests/*", "credentials/*/_index", "status/*", "system/*"],
     "write": ["platform/*", *SYSTEM],
-    "delete": ["platform/*", "status/*"],
+    "delete": ["platform/*", "registries/*", "requests/*", "status/*"],
     "list": [
         "platform",
         "platform/*",
         "registries",
         "registries/*",
+        "requests",
+        "requests/*",
         "credentials",
         "status",
         "status/*",

@@ -53,6 +53,10 @@ def typed_definition(store: Store, reference: Reference) -> BaseDefinition:
     return parse(definition(store, reference).value.content(), where=registry_path(reference))
 
 
+NAMES_SHOWN = 20
+"""How many registries an error names."""
+
+
 def has_upstream(store: Store, reference: Reference) -> bool | None:
     """Whether the upstream secret exists; None if the token may not read that."""
     try:
@@ -75,7 +79,8 @@ def _hint(reference: Reference, names: list[str]) -> str:
     if close:
         return f"did you mean {' or '.join(f'{reference.project}/{name}' for name in close)}?"
     if names:
-        return f"project {reference.project} has {', '.join(names)}"
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        return f"project {reference.project} has {', '.join(names[:NAMES_SHOWN])}{more}"
     return (
         f"project {reference.project} has no registries; 'regcred registry list' shows those that you may see"
     )

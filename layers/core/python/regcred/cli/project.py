@@ -17,6 +17,7 @@ from regcred.cli.parameters import CLUSTER, PROJECT
 from regcred.cli.session import CliSession, pass_session
 from regcred.cli.validation import valid
 from regcred.errors import MissingError, RefusedError
+from regcred.image_name import registry_of
 from regcred.vault.records.declared import ProjectPolicy
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -105,7 +106,7 @@ def add(
         policy = old or ProjectPolicy()
         return valid(
             ProjectPolicy,
-            hosts=_with(policy.hosts, what["hosts"]),
+            hosts=_with_hosts(policy.hosts, what["hosts"]),
             paths=_paths_with(policy.paths, what["paths"]),
             accounts=_with(policy.accounts, what["accounts"]),
             clusters=_with(policy.clusters, what["clusters"]),
@@ -138,7 +139,7 @@ def remove(session: CliSession, /, project: str, **what: Sequence[str]) -> None:
             raise MissingError(f"there is no project {project}; 'regcred project list' shows those there are")
         return old.model_copy(
             update={
-                "hosts": _without(old.hosts, what["hosts"], "host", project),
+                "hosts": _without(old.hosts, _as_stored(old.hosts, what["hosts"]), "host", project),
                 "paths": _paths_without(old.paths, what["paths"], project, hosts=what["hosts"]),
                 "accounts": _without(old.accounts, what["accounts"], "account", project),
                 "clusters": _without(old.clusters, what["clusters"], "cluster", project),
@@ -247,6 +248,22 @@ def _with(old: Sequence[str], new: Iterable[str]) -> list[str]:
     return sorted({*old, *new})
 
 
+def _with_hosts(old: Sequence[str], new: Iterable[str]) -> list[str]:
+    """The hosts of both. A host that is there in another form (``index.docker.io``, a port 443) is not added."""
+    known = set(map(registry_of, old))
+    return _with(old, [host for host in new if host in old or registry_of(host) not in known])
+
+
+def _as_stored(stored: Iterable[str], typed: Sequence[str]) -> list[str]:
+    """The stored forms of hosts; a host that is not stored stays as it is."""
+    stored = list(stored)
+    found: list[str] = []
+    for host in typed:
+        same = [one for one in stored if registry_of(one) == registry_of(host)]
+        found += [host] if host in same else same or [host]
+    return found
+
+
 def _without(old: Sequence[str], gone: Sequence[str], what: str, project: str) -> list[str]:
     unknown = [item for item in gone if item not in old]
     if unknown:
@@ -258,7 +275,9 @@ def _without(old: Sequence[str], gone: Sequence[str], what: str, project: str) -
 
 def _paths_with(old: Mapping[str, Sequence[str]], new: Iterable[str]) -> dict[str, list[str]]:
     paths = {host: list(prefixes) for host, prefixes in old.items()}
-    for host, prefix in map(_split, new):
+    for typed, prefix in map(_split, new):
+        # All forms of a host limit it together. The typed form is there as well, because it may be Docker Hub's other name.
+        (host,) = _as_stored(paths, [typed])[:1]
         paths[host] = _with(paths.get(host, []), [prefix])
     return paths
 
@@ -275,6 +294,10 @@ def _paths_without(
         hosts: The hosts that are removed as well.
     """
     paths = {host: list(prefixes) for host, prefixes in old.items()}
-    for host, prefix in map(_split, gone):
+    for typed, prefix in map(_split, gone):
+        (host,) = _as_stored(paths, [typed])[:1]
         paths[host] = _without(paths.get(host, []), [prefix], f"path under {host}", project)
-    return {host: prefixes for host, prefixes in paths.items() if prefixes or host not in hosts}
+    removed = set(map(registry_of, hosts))
+    return {
+        host: prefixes for host, prefixes in paths.items() if prefixes or registry_of(host) not in removed
+    }

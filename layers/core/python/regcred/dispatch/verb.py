@@ -123,7 +123,9 @@ class Dispatch:
     def _look(self, project: str, sweep: Sweep, part: _ProjectSweep, *, nudged: bool) -> None:
         """Revocations first, then what needs no further look, then what was edited."""
         asked, revoked = self.store.pending_requests(project)
-        revocations = labels(project, revoked)[0]
+        revocations, bad = labels(project, revoked)
+        bad |= labels(project, asked)[1]
+        part.unreadable |= {f"requests/{name}": error for name, error in bad.items()}
         self._send(project, dict.fromkeys(revocations, RotationReason.REVOKE), sweep, part)
         observed = self._observe(project, asked, part)
         part.health = health(observed.index.registries.values(), now=sweep.at)

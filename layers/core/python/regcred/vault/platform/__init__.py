@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import hvac
 
+from regcred.reference import is_label
 from regcred.vault.kv2 import VaultKeyValue
 from regcred.vault.platform.declaration import (
     ClusterTrust,
@@ -138,5 +139,6 @@ def _readers(server: PlatformServer, vault: hvac.Client, platform: Platform) -> 
     if not server.has_documents(platform.declaration.mount.path):
         return {}
     store = _store(vault, platform)
-    found = ((project, store.project(project)) for project in store.project_policies())
+    projects = filter(is_label, store.project_policies())  # 'regcred project list' reports other names
+    found = ((project, store.project(project)) for project in projects)
     return {project: policy.value.clusters for project, policy in found if policy}

@@ -13,6 +13,7 @@ from typing import Any
 import hvac
 
 from regcred.errors import MalformedError
+from regcred.reference import is_label
 from regcred.vault.kv2 import VaultKeyValue
 from regcred.vault.platform import ensure_project, plan_platform
 from regcred.vault.platform.declaration import ClusterTrust, Declaration, Platform
@@ -83,7 +84,7 @@ class FleetPlatform:
     def declaration(self) -> tuple[Declaration, list[str]]:
         """What is set up, as a declaration without clusters, and notes about what it can't say."""
         server, platform = self._server(), self._within()
-        projects = set(self._store().project_policies())
+        projects = set(filter(is_label, self._store().project_policies()))
         ours = server.ours()
         held = server.observe(
             {*base_resources(), *(one for one in ours if one.kind in {ResourceKind.QUOTA, ResourceKind.ROLE})}
