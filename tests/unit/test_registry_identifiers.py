@@ -10,6 +10,13 @@ from regcred.errors import MalformedError
 from regcred.registry.parsing import parse
 
 BASES: dict[str, dict[str, Any]] = {
+    "alibaba": {"region": "eu-central-1", "instance_id": "cri-1", "instance_name": "example", "auth": "key"},
+    "cloudsmith": {"organisation": "team", "service": "puller"},
+    "gar": {
+        "hosts": ["europe-west1-docker.pkg.dev"],
+        "workload_identity_provider": "projects/1/locations/global/workloadIdentityPools/pool/providers/regcred",
+    },
+    "tencent": {"region": "eu-frankfurt", "instance_id": "tcr-1", "instance_name": "example", "auth": "key"},
     "artifactory": {"platform": "example.jfrog.io", "hosts": ["example.jfrog.io"]},
     "chainguard": {"identity": "0123456789abcdef0123456789abcdef01234567/0123456789abcdef"},
     "dockerhub": {"organisation": "team", "repositories": ["team/app"]},
@@ -47,6 +54,13 @@ TOKEN = {"auth": "token", "username": "puller", "groups": ["readers"]}
         ("gitlab", {"server": "example.com/gitlab"}),
         ("gitea", {"user": "Team-1.bot_x"}),
         ("chainguard", {"identity": f"{'0' * 40}/{'1' * 16}/{'2' * 16}"}),
+        ("gar", {"service_account": "puller@my-project.iam.gserviceaccount.com"}),
+        ("gar", {"service_account": "puller@my-project.example.com.iam.gserviceaccount.com"}),
+        ("alibaba", {"region": "cn-shanghai-finance-1"}),
+        ("alibaba", {"region": "cn-north-2-gov-1"}),
+        ("tencent", {"role_arn": "qcs::cam::uin/100000000001:roleName/team=pull,+a@b"}),
+        ("tencent", {"role_arn": "qcs::cam::uin/100000000001:role/4611686018427397919"}),
+        ("cloudsmith", {"service": "_puller-1"}),
     ],
 )
 def test_what_the_vendor_takes_is_taken(provider: str, fields: dict[str, Any]) -> None:
@@ -101,3 +115,29 @@ def test_a_servers_path_is_no_part_of_the_host_that_a_project_is_allowed(provide
     definition = written(provider, **{field: "elsewhere.example.com/base"})
     assert "elsewhere.example.com" in definition.typed_hosts()
     assert not [host for host in (*definition.typed_hosts(), *definition.realms()) if "/" in host]
+
+
+@pytest.mark.parametrize(
+    ("email", "account"),
+    [
+        ("puller@my-project.iam.gserviceaccount.com", "my-project"),
+        ("puller@my-project.example.com.iam.gserviceaccount.com", "example.com:my-project"),
+    ],
+)
+def test_the_google_project_of_a_service_account(email: str, account: str) -> None:
+    assert written("gar", service_account=email).accounts() == (account,)
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "1puller@my-project.iam.gserviceaccount.com",
+        "puller-@my-project.iam.gserviceaccount.com",
+        "puller@my-project.iam.gserviceaccount.com.example.com",
+        "puller@my-project..iam.gserviceaccount.com",
+        "puller@my-project.iam.gserviceaccount.com@x",
+    ],
+)
+def test_an_address_that_is_no_service_account(email: str) -> None:
+    with pytest.raises(MalformedError, match="service_account"):
+        written("gar", service_account=email)

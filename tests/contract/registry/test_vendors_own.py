@@ -8,7 +8,7 @@ from fakes.vendors.aws import Aws
 from fakes.vendors.clouds import AlibabaFederated, DigitalOcean
 from fakes.vendors.federated import GhcrApp
 from fakes.vendors.network import Network, status
-from fakes.vendors.static import GhcrToken
+from fakes.vendors.static import GhcrServerToken, GhcrToken
 from fakes.vendors.tokens import Gitlab, GitlabDependencyProxy, GitlabProject
 
 from regcred.errors import MalformedError, RefusedError, TransientError
@@ -64,6 +64,21 @@ def test_a_token_that_could_not_be_ended_is_not_called_ended(
     credential = bench.mint()
     network.fail(path, status(503))
     with pytest.raises(TransientError):
+        bench.revoke(credential)
+
+
+def test_a_github_server_that_wants_a_sign_in_to_end_a_token_gets_it(network: Network, aws: Aws) -> None:
+    bench = Bench(GhcrServerToken(network, aws))
+    credential = bench.mint()
+    assert bench.revoke(credential) is Revoked.YES
+    assert bench.verify(credential).verdict is Verdict.REFUSED
+
+
+def test_a_github_server_that_refuses_both_ways_has_not_ended_the_token(network: Network, aws: Aws) -> None:
+    bench = Bench(GhcrServerToken(network, aws))
+    credential = bench.mint()
+    network.fail(r"POST github\.example\.com/", status(403), times=2)
+    with pytest.raises(RefusedError, match="machine user's settings"):
         bench.revoke(credential)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from fakes.vendors.network import Request, Response
@@ -93,6 +94,27 @@ class GhcrToken(Static):
             if login[1] in request.document["credentials"]:
                 del self.registry.logins[login]
         return Response(202)
+
+
+class GhcrServerToken(GhcrToken):
+    """A GitHub Enterprise Server: it ends a token only for who signs in (enterprise-server@3.19/rest/credentials/revoke)."""
+
+    variant = "server-token"
+    host = "containers.github.example.com"
+    realm = "https://containers.github.example.com/token"
+    service = "containers.github.example.com"
+    fields: ClassVar[dict[str, Any]] = {"server": "github.example.com"}
+
+    def install(self) -> None:
+        super().install()
+        self.network.add("github.example.com", self.server_api)
+
+    def server_api(self, request: Request) -> Response:
+        tokens = {password for _, password in self.registry.logins}
+        if request.header("Authorization").removeprefix("Bearer ") not in tokens:
+            return Response(401, {"message": "Requires authentication"})
+        bare = replace(request, path=request.path.removeprefix("/api/v3"), headers={})
+        return self.api(bare)
 
 
 class QuayStatic(Static):

@@ -33,12 +33,16 @@ ALGORITHM = "ACS3-HMAC-SHA256"
 ASSERTION_LIFETIME = timedelta(minutes=10)
 AUDIENCE = "sts.aliyuncs.com"
 POLICY_MAX = 2048
-"""Longest session policy in characters (https://www.alibabacloud.com/help/en/ram/developer-reference/api-sts-2015-04-01-assumerolewithoidc)."""
+"""Longest session policy in characters (https://www.alibabacloud.com/help/en/ram/developer-reference/api-sts-2015-04-01-assumerolewithoidc;
+github.com/aliyun/alibabacloud-python-sdk, sts-20150401/.../_assume_role_with_oidcrequest.py). Older pages say 1024."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 _INSTANCE = re.compile(r"cri-[a-z0-9]+")
-_REGION = re.compile(r"[a-z]{2,6}-[a-z]+(-[a-z0-9]+)?")
+_REGION = re.compile(r"[a-z]{2,6}-[a-z]+(-[a-z0-9]+){0,3}")
+"""Also of the finance and government clouds: ``cn-shanghai-finance-1``, ``cn-north-2-gov-1``
+(https://www.alibabacloud.com/help/en/ecs/product-overview/regions-and-zones)."""
 _ARN = re.compile(r"acs:ram::(\d+):(?:role|oidc-provider)/[A-Za-z0-9._-]+")
+"""Names of roles: https://www.alibabacloud.com/help/en/resource-management/api-createrole."""
 
 
 class AlibabaDefinition(BaseDefinition):

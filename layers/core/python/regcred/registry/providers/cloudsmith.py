@@ -25,9 +25,8 @@ HOST = "docker.cloudsmith.io"
 ASSERTION_LIFETIME = timedelta(minutes=10)
 
 
-Slug = Annotated[
-    str, written(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", "a slug of Cloudsmith: letters, digits, '-' and '_'")
-]
+Slug = Annotated[str, written(r"[A-Za-z0-9_-]{1,128}", "a slug of Cloudsmith: letters, digits, '-' and '_'")]
+"""Slugs of the API's description: ``^[-a-zA-Z0-9_]+$`` (https://api.cloudsmith.io/swagger/?format=openapi)."""
 
 
 class CloudsmithDefinition(BaseDefinition):

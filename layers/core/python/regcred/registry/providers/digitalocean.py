@@ -103,7 +103,10 @@ class DigitalOceanProvider:
     def revoke(
         self, definition: DigitalOceanDefinition, issued: IssuedCredential, context: MintContext
     ) -> Revoked:
-        """End it with itself, as `doctl registry logout` does (github.com/digitalocean/doctl, commands/registry.go)."""
+        """End it with itself, as `doctl registry logout` does.
+
+        Source: github.com/digitalocean/doctl, do/registry.go (``RevokeOAuthToken``) and commands/registry.go (the address).
+        """
         if issued.password is None:
             return Revoked.UNSUPPORTED
         answer = transport.send(

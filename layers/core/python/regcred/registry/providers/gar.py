@@ -41,7 +41,12 @@ AWS_REGION = "us-east-1"
 
 _HOST = r"[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]{2,4}\.)?gcr\.io"
 _PROVIDER = r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}"
-_SERVICE_ACCOUNT = re.compile(r"[a-z0-9-]{6,30}@([a-z0-9-]{6,30})\.iam\.gserviceaccount\.com")
+_SERVICE_ACCOUNT = re.compile(
+    r"[a-z][a-z0-9-]{4,28}[a-z0-9]@([a-z][a-z0-9-]{4,28}[a-z0-9])((?:\.[a-z0-9][a-z0-9-]{0,62}){0,4})\.iam\.gserviceaccount\.com"
+)
+"""The account's id: https://docs.cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/create. The id of a project that
+belongs to a domain (``example.com:project``) is ``project.example.com`` here (github.com/hashicorp/terraform-provider-google,
+verify/validation.go, ``CreatedServiceAccountNameRegex``)."""
 
 
 class GarDefinition(BaseDefinition):
@@ -115,7 +120,7 @@ class GarDefinition(BaseDefinition):
     def accounts(self) -> tuple[str, ...]:
         """The service account's Google project, or the number of the pool's project without a service account."""
         if match := _SERVICE_ACCOUNT.fullmatch(self.service_account):
-            return (match[1],)
+            return (f"{match[2][1:]}:{match[1]}" if match[2] else match[1],)
         return (self.workload_identity_provider.split("/")[1],) if self.workload_identity_provider else ()
 
     def trust(self, asker: Asker) -> str:

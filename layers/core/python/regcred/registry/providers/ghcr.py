@@ -85,9 +85,13 @@ class GhcrDefinition(BaseDefinition):
 
     def api(self) -> str:
         """The address of GitHub's REST API (https://docs.github.com/rest/using-the-rest-api/getting-started-with-the-rest-api)."""
-        if self.server == GITHUB or self.server.endswith(_DATA_RESIDENCY):
+        if not self.is_enterprise_server():
             return f"https://api.{self.server}"
         return f"{transport.origin(self.server)}/api/v3"
+
+    def is_enterprise_server(self) -> bool:
+        """Whether somebody runs it, and not GitHub."""
+        return self.server != GITHUB and not self.server.endswith(_DATA_RESIDENCY)
 
     def upstream_fields(self) -> dict[str, str]:
         """The machine user's login and a second one while the first is replaced, or the App's key."""
@@ -127,7 +131,9 @@ class GhcrProvider:
         """End the token with itself: an App's token needs its holder, a classic one only somebody who knows it.
 
         Contracts: https://docs.github.com/rest/apps/installations (DELETE /installation/token) and
-        https://docs.github.com/rest/credentials/revoke, which not every GitHub Enterprise Server has.
+        https://docs.github.com/rest/credentials/revoke. github.com refuses that with an Authorization header (403); GitHub Enterprise
+        Server, where it has the endpoint at all (3.19), asks for one
+        (https://docs.github.com/enterprise-server@3.19/rest/credentials/revoke).
         """
         if issued.password is None:
             return Revoked.UNSUPPORTED
@@ -142,16 +148,26 @@ class GhcrProvider:
             # 401: the token no longer exists.
             transport.expect(answer, what=what, remedy="wait until it expires", ok=(204, 401))
             return Revoked.YES
-        answer = transport.send(
-            "POST",
-            f"{definition.api()}/credentials/revoke",
-            headers=_HEADERS,
-            document={"credentials": [issued.password.get_secret_value()]},
-        )
+        answer = _revoke_token(definition, issued.password)
+        if (
+            answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+            and definition.is_enterprise_server()
+        ):
+            answer = _revoke_token(definition, issued.password, auth=Bearer(issued.password))
         if answer.status == HTTPStatus.NOT_FOUND:
             return Revoked.UNSUPPORTED
         transport.expect(answer, what=what, remedy="delete it in the machine user's settings", ok=(202,))
         return Revoked.YES
+
+
+def _revoke_token(definition: GhcrDefinition, token: SecretStr, *, auth: Bearer | None = None) -> Answer:
+    return transport.send(
+        "POST",
+        f"{definition.api()}/credentials/revoke",
+        auth=auth,
+        headers=_HEADERS,
+        document={"credentials": [token.get_secret_value()]},
+    )
 
 
 def _ask(definition: GhcrDefinition, context: MintContext, now: datetime) -> Answer:

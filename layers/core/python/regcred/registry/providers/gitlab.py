@@ -31,6 +31,8 @@ ACCESS_USERNAME = "regcred"
 Path = Annotated[
     str, written(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*", "a path of GitLab, as in group/subgroup")
 ]
+"""Wider than what has a registry: GitLab's ``Gitlab::PathRegex`` allows ``_`` and ``.`` anywhere, and its registry takes no path with one at
+an end (https://gitlab.com/gitlab-org/gitlab/-/issues/27483)."""
 
 
 class GitlabDefinition(BaseDefinition):
