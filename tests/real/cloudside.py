@@ -132,6 +132,10 @@ class CloudSide:
         self.secrets.append(password)
         return stored.value.username, password
 
+    def empty_queue(self) -> None:
+        """Throw away what nobody has rotated yet."""
+        self.stack.aws.client("sqs").purge_queue(QueueUrl=self.stack.aws.queue_url)
+
     def sweep(self, **event: Any) -> dict[str, Any]:
         """Invoke dispatch, as the schedule does."""
         answer: dict[str, Any] = self.dispatch.invoke(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -151,6 +152,41 @@ def test_a_registry_that_is_removed_goes_and_says_so(cloud: CloudSide) -> None:
         eventually(lambda: cloud.entry(ecr).state is State.REMOVED, what="removal")
     assert cloud.store.credential(ecr) is None
     assert cloud.events(gone, count=2) == [("CredentialRotated", "ecr"), ("CredentialRevoked", "ecr")]
+
+
+def test_a_revocation_does_not_wait_for_the_bulk_work_of_its_project(cloud: CloudSide) -> None:
+    """Two instances of rotate, as Lambda has one for each message group with work: one is busy with the bulk."""
+    bulk = cloud.project("bulk")
+    password = cloud.stack.registry.add_user("bulk", pull=["team/*"])
+    leaked = cloud.basic(f"{bulk}/leaked", "bulk", password, probe="team/app:1")
+    cloud.rotate.invoke(cloud.message(bulk, leaked="new"))
+    assert cloud.store.credential(leaked)
+    waiting = [cloud.ecr(f"{bulk}/r{number:02}") for number in range(60)]
+    second = cloud.start("rotate", instance="rotate-2")
+    minted = len(cloud.stack.aws.calls(operation="GetAuthorizationToken"))
+    try:
+        with cloud.fault("GetAuthorizationToken", "delay", seconds=4):
+            cloud.sweep(project=bulk)
+            cloud.stack.lambda_.poll(second, batch_size=1, name="poller-2")
+            with cloud.polling():
+                eventually(
+                    lambda: len(cloud.stack.aws.calls(operation="GetAuthorizationToken")) > minted,
+                    what="the bulk to begin",
+                )
+                cloud.ask(leaked, Action.REVOKE)
+                asked = time.monotonic()
+                cloud.sweep(project=bulk)
+                eventually(lambda: cloud.store.credential(leaked) is None, what="the revocation")
+                took = time.monotonic() - asked
+                left = [reference for reference in waiting if cloud.entry(reference) is None]
+    finally:
+        cloud.stack.lambda_.stop_polling("poller-2")
+        cloud.stack.lambda_.stop("rotate-2")
+        cloud.empty_queue()
+    print(f"revoked after {took:.1f} s, while {len(left)} registries of the project waited")
+    assert cloud.entry(leaked).state is State.REVOKED
+    assert len(left) >= 20, f"the revocation came after {took:.1f} s, behind the bulk"
+    assert took < 15, "5 s on a machine that is not busy"
 
 
 @pytest.mark.parametrize("document", ["", "{", '{"registries": {"ecr": {"state": "no such state"}}}'])
