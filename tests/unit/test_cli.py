@@ -437,7 +437,7 @@ class TestGrant:
 class TestStatus:
     def test_it_tells_state_expiry_version_and_place(self, payments):
         lines = payments("status").splitlines()
-        assert lines[0].split() == ["REGISTRY", "STATE", "EXPIRES", "IN", "VERSION", "WHERE"]
+        assert lines[0].split() == ["REGISTRY", "STATE", "EXPIRES", "IN", "VERSION", "PLACED", "BY", "SYNC"]
         assert "payments/ecr-prod  ok" in lines[1]
         assert "5h 12m" in lines[1]
         assert "c1: 3 namespaces (1 not yet on this version)" in lines[1]
@@ -481,7 +481,7 @@ class TestStatus:
     def test_without_permission_to_see_clusters_the_rest_is_shown(self, payments):
         payments.kv.faults["read", "platform/"] = RefusedError("permission denied")
         assert "5h 12m" in payments("status payments")
-        assert "where" in payments.err
+        assert "the column 'placed by sync' is empty" in payments.err
 
     def test_a_removed_registry_is_shown_only_while_it_is_still_somewhere(self, payments):
         payments.index(Reference("payments", "gone"), state=State.REMOVED)
@@ -907,6 +907,7 @@ class TestRoomInAProject:
         assert "payments/nexus: not rotated: its project may have 1, and has them" in payments.err
         payments("doctor payments", code=1)
         assert "1 registry not rotated: its project may have 1, and has them" in payments.out
+        assert "has no credential yet" not in payments.out, "dispatch does not help"
 
     def test_an_index_that_is_full_is_told_by_add_status_and_doctor(self, payments, tmp_path):
         index = payments.store.index("payments")

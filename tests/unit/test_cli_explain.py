@@ -355,7 +355,7 @@ def test_without_a_sign_in_to_vault_the_cluster_alone_is_looked_at(scene, tmp_pa
 
 def test_a_user_who_may_not_read_secrets_is_told_what_sync_reported(scene):
     scene.api.forbidden.append(SECRET)
-    assert "in the namespace, version 12" in scene()
+    assert "sync placed version 12; you may not look whether it is still there" in scene()
 
 
 def test_events_of_sync_are_shown(scene):

@@ -173,6 +173,24 @@ def test_a_failing_registry_is_left_alone_until_its_next_attempt(rotated: World)
     assert rotated.entry().attempts == 2
 
 
+@pytest.mark.parametrize("error", [TransientError("503"), RefusedError("401")])
+def test_a_persons_request_is_in_the_entry_also_after_a_failure_while_the_credential_is_in_force(
+    rotated: World, error: Exception
+) -> None:
+    """So that sync puts back a Secret that somebody deleted, whatever becomes of the new credential."""
+    rotated.provider.error = error
+    rotated.ask(Action.ROTATE)
+    assert rotated.one(RotationReason.ASKED) is RotationResult.FAILING
+    assert (rotated.entry().state, rotated.entry().asked_at) == (State.FAILING, rotated.clock())
+
+
+def test_a_first_credential_that_fails_has_nothing_to_put_back(world: World) -> None:
+    world.provider.error = RefusedError("401")
+    world.ask(Action.ROTATE)
+    assert world.one(RotationReason.ASKED) is RotationResult.FAILING
+    assert world.entry().asked_at is None
+
+
 def test_success_ends_a_failure(rotated: World) -> None:
     rotated.clock.tick(hours=6)
     rotated.provider.error = TransientError("503")

@@ -182,8 +182,8 @@ def _project(session: CliSession, project: str, clusters: set[str]) -> Iterator[
     yield from _skipped(project, index)
     names = store.registries(project)
     limit = (policy or ProjectPolicy()).max_registries
-    if outside := len(names) - len(served(names, index, limit=limit)):
-        text = f"{plural(outside, 'registry')} not rotated: {want_of_room(index, limit=limit)}"
+    if outside := set(names).difference(served(names, index, limit=limit)):
+        text = f"{plural(len(outside), 'registry')} not rotated: {want_of_room(index, limit=limit)}"
         yield Finding(Level.PROBLEM, project, text)
     for name in names:
         try:
@@ -194,6 +194,9 @@ def _project(session: CliSession, project: str, clusters: set[str]) -> Iterator[
                 f"{project}/{name}",
                 f"is not a valid name of a registry, so nothing serves it: {error}; delete it in Vault",
             )
+            continue
+        if name in outside:
+            yield Finding(Level.NOTE, str(reference), "not rotated: its project has no room for it")
             continue
         yield from _registry(store, reference, entries.get(name), policy, now)
     for cluster in policy.clusters if policy else ():

@@ -14,10 +14,12 @@ from regcred.cli.session import CliSession
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.parsing import parse
-from regcred.vault.records.index import IndexEntry
+from regcred.vault.records.declared import ProjectPolicy
+from regcred.vault.records.index import Index, IndexEntry
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 from regcred.views.observed import Fact, ReferenceFacts
+from regcred.work import served, want_of_room
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class VaultView:
     """The namespace's uid, if known. The ledger may refer to an earlier namespace with the same name."""
     _said: set[str] = field(default_factory=set)
     _projects: dict[str, dict[str, IndexEntry] | None] = field(default_factory=dict)
+    _indexes: dict[str, Index] = field(default_factory=dict)
     _statuses: dict[str, Status | None] = field(default_factory=dict)
 
     def known(self, reference: Reference) -> ReferenceFacts:
@@ -54,8 +57,20 @@ class VaultView:
             refused=refused,
             detail=place.details.get(self.namespace, ""),
             held=place.held.get(self.namespace, ""),
+            no_room=self._want_of_room(reference) if entry is None and defined is Fact.YES else "",
             sync_seen=seen,
         )
+
+    def _want_of_room(self, reference: Reference) -> str:
+        """Why a defined registry is not rotated, if its project is full; empty if there is room or it is unknown."""
+        store, index = self.session.store, self._indexes.get(reference.project, Index())
+        with suppress(RegcredError):
+            policy = store.project(reference.project)
+            limit = (policy.value if policy else ProjectPolicy()).max_registries
+            names = store.registries(reference.project)
+            if reference.registry in names and reference.registry not in served(names, index, limit=limit):
+                return want_of_room(index, limit=limit)
+        return ""
 
     def mode(self, references: Iterable[Reference]) -> str:
         """The mode of the cluster's sync, from its status of any of the projects; empty if none can be read."""
@@ -131,7 +146,8 @@ class VaultView:
             self._say(f"project {project} can't be read in Vault: {error}")
             return None
         self._find_cluster(store, project)
-        return dict(found.value.registries) if found else {}
+        self._indexes[project] = found.value if found else Index()
+        return dict(self._indexes[project].registries)
 
     def _find_cluster(self, store: Store, project: str) -> None:
         """Find the cluster: the only one that may read a project. With several, ask the user to name it."""

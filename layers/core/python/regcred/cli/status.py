@@ -83,7 +83,8 @@ class StatusRow:
 def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
     """Show every registry, its state and its expiry.
 
-    Also where it is in place: in how many namespaces of which cluster. Of all projects that you may see, or only of those projects (P) and registries (P/R) that are named.
+    Also where sync has placed it: in how many namespaces of which cluster. Sync may not read Secrets, so one that somebody deleted counts until sync puts it back;
+    'regcred explain' looks into the cluster. Of all projects that you may see, or only of those projects (P) and registries (P/R) that are named.
 
     \b
     States:
@@ -140,7 +141,7 @@ def _print(rows: Sequence[StatusRow], now: datetime) -> None:
         say("there are no registries yet; add one: regcred registry add PROJECT/REGISTRY")
         return
     print_table(
-        ["registry", "state", "expires in", "version", "where"],
+        ["registry", "state", "expires in", "version", "placed by sync"],
         [[str(row.reference), row.state, _expiry(row, now), _version(row), row.where] for row in rows],
     )
     for row in rows:
@@ -221,7 +222,9 @@ def _policy(store: Store, project: str) -> ProjectPolicy:
         policy = store.project(project)
         return policy.value if policy else ProjectPolicy()
     except RefusedError:
-        say(f"note: your token may not read which clusters use {project}, so the column 'where' is empty")
+        say(
+            f"note: your token may not read which clusters use {project}, so the column 'placed by sync' is empty"
+        )
         return ProjectPolicy()
 
 

@@ -179,8 +179,12 @@ def _was_revoked(index: Index, reference: Reference, *, destroyed: bool) -> bool
 
 
 def _with_request_time(seen: RegistryDocuments, entry: IndexEntry | None) -> IndexEntry | None:
-    """The entry, marked with the time of the request that it answers, if there was one and a credential is in use."""
-    if entry is None or seen.wanted is None or entry.state is not State.OK:
+    """The entry, marked with the time of the request that it answers, if there was one and a credential is in force.
+
+    Also after a failure: the last good credential stays, and sync puts its Secrets back.
+    """
+    in_force = entry is not None and entry.version > 0 and entry.state in (State.OK, State.FAILING)
+    if entry is None or seen.wanted is None or not in_force:
         return entry
     return entry.model_copy(update={"asked_at": seen.wanted.asked_at})
 

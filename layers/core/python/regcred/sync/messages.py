@@ -77,7 +77,8 @@ _REFUSALS = {
         "{grant}"
     ),
     Why.NO_SUCH_REGISTRY: (
-        "Project {project} has no registry named {registry}. Check the annotation, or register it: {add}"
+        "Project {project} has no registry named {registry} with a credential. Check the annotation. If there is no such "
+        "registry, a project admin registers it: {add} . If it was added a moment ago, its credential is placed as soon as it exists."
     ),
     Why.NOT_READY: "Registry {reference} has no credential yet; it is placed here as soon as it exists. {detail}",
     Why.PUBLIC: "Registry {reference} is public and needs no credential. Remove the annotation.",

@@ -51,6 +51,8 @@ def todo(  # noqa: C901, PLR0911 - one check after the other, each with its own 
         return f"fetching it fails: {entry.error} (a project admin: regcred registry show {reference})"
     if entry and not _usable(entry, now):
         return f"it has expired and was not renewed; is the rotate function running? (regcred status {reference})"
+    if entry is None and known.no_room:
+        return f"it is not rotated: {known.no_room}"
     if entry is None and known.defined is Fact.YES:
         return f"it was added and has no credential yet: wait some minutes, or regcred rotate {reference}"
     if known.refused == "clash":

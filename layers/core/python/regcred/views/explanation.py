@@ -211,7 +211,7 @@ def _secret(reference: Reference, known: ReferenceFacts, subject: Subject) -> Li
         return Line(
             "Secret", f"{name}: not known whether it is there{unnamed_by}", False if unnamed_by else None
         )
-    text = f"{name}: sync says that it is in the namespace, version {known.ledger}{stale}; you may not look{unnamed_by}"
+    text = f"{name}: sync placed version {known.ledger}{stale}; you may not look whether it is still there{unnamed_by}"
     return Line("Secret", text, False if unnamed_by else None)
 
 

@@ -107,6 +107,8 @@ class ReferenceFacts:
     """The API server's message when the last write or removal was denied."""
     held: str = ""
     """Why sync would remove the Secret, if the brake holds the removal."""
+    no_room: str = ""
+    """Why it is not rotated, if its project is full."""
     sync_seen: datetime | None = None
     """When sync last wrote its status for the project."""
 
