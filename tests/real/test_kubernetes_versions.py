@@ -1,0 +1,202 @@
+"""The chart and the sync on older Kubernetes versions: the mode that the cluster can have, its rights, and a Pod that finds its credential.
+
+The oldest supported version runs always, the others by `make test-kubernetes`. The newest is that of all other tests.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helm import CHART, helm, settings
+from real.controlplane import Cluster, pod, secret_names
+from real.syncing import ACCOUNT
+from real.test_sync import World, world_of
+
+from realparts.build import KUBERNETES, binary
+from realparts.stack import Stack
+from realparts.waiting import eventually
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+ROOT = Path(__file__).resolve().parents[2]
+BETA = {
+    "runtime-config": "admissionregistration.k8s.io/v1beta1=true",
+    "feature-gates": "MutatingAdmissionPolicy=true",
+}
+IMAGE = "registry.example.com/app:1"
+
+
+@dataclass
+class Older:
+    """A cluster of an older version with the chart's release in it."""
+
+    cluster: Cluster
+    stack: Stack
+    version: str
+    mode: str
+    """What `mode: auto` is expected to choose."""
+    notes: str = ""
+
+    def helm(self, *arguments: str | Path) -> str:
+        done = helm(*arguments, kubeconfig=self.stack.kubernetes.kubeconfig, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def upgrade(self, **values: Any) -> str:
+        """The README's line, and the notes that it prints."""
+        line = ("upgrade", "--install", "regcred", CHART, "--namespace", ACCOUNT[0], "--create-namespace")
+        return self.helm(*line, *settings(values))
+
+    def sync_settings(self) -> dict[str, str]:
+        """What the chart says to the sync about modes."""
+        path = f"/apis/apps/v1/namespaces/{ACCOUNT[0]}/deployments/{ACCOUNT[1]}"
+        (container,) = self.stack.kubernetes.request("GET", path)["spec"]["template"]["spec"]["containers"]
+        env = {entry["name"]: entry["value"] for entry in container["env"]}
+        names = ("REGCRED_MODE", "REGCRED_ALLOWED_MODES", "REGCRED_EVICT_STUCK_PODS")
+        return {name: env[name] for name in names if name in env}
+
+
+def cases() -> list[Any]:
+    """The versions, each with its API server's flags and the mode that `auto` must choose."""
+    every = pytest.mark.every_kubernetes
+    return [
+        pytest.param("1.30", {}, "serviceaccount", id="1.30"),
+        pytest.param("1.34", {}, "serviceaccount", id="1.34", marks=every),
+        pytest.param("1.34", BETA, "admission", id="1.34-with-the-beta", marks=every),
+    ]
+
+
+@pytest.fixture(scope="module", params=cases())
+def older(request: pytest.FixtureRequest) -> Iterator[Older]:
+    version, flags, mode = request.param
+    stack = Stack(
+        ROOT / ".test" / f"kubernetes-{request.param[0]}-{mode}", kubernetes=version, apiserver_flags=flags
+    )
+    stack.down()
+    try:
+        stack.up(["vault", "kubernetes"])
+        found = Older(Cluster(stack.kubernetes), stack, version, mode)
+        found.notes = found.upgrade()
+        yield found
+    finally:
+        stack.down()
+
+
+@pytest.fixture
+def world(older: Older, tmp_path: Path) -> Iterator[World]:
+    with world_of(older.stack, older.cluster, tmp_path) as world:
+        yield world
+
+
+def test_the_line_of_the_readme_installs_and_the_notes_say_which_mode_and_why(older: Older) -> None:
+    assert older.stack.kubernetes.request("GET", "/version")["gitVersion"] == f"v{KUBERNETES[older.version]}"
+    assert f"mode {older.mode}" in older.notes
+    assert f"Mode {older.mode} was chosen because Kubernetes v{KUBERNETES[older.version]}" in older.notes
+
+
+def test_a_pod_finds_its_credential(older: Older, world: World) -> None:
+    """As far as it goes without a node of that version: the kubelet's own code finds the login for the image."""
+    space = world.namespace(workload_too=False)
+    world.running(**older.sync_settings())
+    world.annotate(space)
+    eventually(lambda: world.password(space) == "s3cret-one")
+
+    def a_new_pod_names_it() -> list[str]:
+        return secret_names(
+            older.cluster.create(pod(space, annotations={"registry.regcred.dev/main": world.ref}))
+        )
+
+    assert eventually(lambda: world.name in a_new_pod_names_it())
+    stored = older.cluster.get("Secret", space, world.name)
+    assert users_by_the_kubelet(stored, older.cluster) == [["u"]]
+    world.grant({})
+    eventually(lambda: world.password(space) is None)
+    eventually(lambda: world.name not in a_new_pod_names_it())
+
+
+def users_by_the_kubelet(secret: dict[str, Any], cluster: Cluster) -> list[list[str]]:
+    document = b64decode(secret["data"][".dockerconfigjson"]).decode()
+    host = next(iter(json.loads(document)["auths"]))
+    asked = json.dumps({"secrets": [document], "images": [f"{host.rstrip('/')}/app:1"]}) + "\n"
+    done = subprocess.run([binary("keyring")], input=asked, capture_output=True, text=True, check=True)
+    found: list[list[str]] = json.loads(done.stdout)["users"]
+    return found
+
+
+def test_the_first_pod_is_healed_without_a_person(older: Older, world: World) -> None:
+    """In mode serviceaccount the first Pod may be older than the name; it is replaced as soon as it can't pull."""
+    space = world.namespace(workload_too=False)
+    world.annotate(space)
+    first = eventually(lambda: world.cluster.items("Pod", space))[0]
+    if older.mode == "admission":
+        assert secret_names(first) == [world.name]
+        return
+    assert secret_names(first) == []
+    world.running(**older.sync_settings())
+    eventually(lambda: world.password(space))
+    cannot_pull(world, first)
+
+    def replaced() -> bool:
+        pods = [
+            item for item in world.cluster.items("Pod", space) if "deletionTimestamp" not in item["metadata"]
+        ]
+        return any(secret_names(item) == [world.name] for item in pods)
+
+    eventually(replaced)
+
+
+def cannot_pull(world: World, item: dict[str, Any]) -> None:
+    """Report what a kubelet reports of a Pod without a credential."""
+    waiting = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
+    status = {"containerStatuses": [waiting | {"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+    path = f"/api/v1/namespaces/{item['metadata']['namespace']}/pods/{item['metadata']['name']}/status"
+    kind = "application/merge-patch+json"
+    world.stack.kubernetes.request("PATCH", path, {"status": status}, content_type=kind)
+
+
+def test_the_sync_is_confined_to_its_own_secrets_and_reads_none(older: Older, world: World) -> None:
+    caller = older.cluster.session(older.stack.kubernetes.service_account_token(*ACCOUNT))
+    space = world.namespace(workload_too=False)
+    path = f"/api/v1/namespaces/{space}/secrets"
+    assert caller.call("GET", path).status_code == 403
+    foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}, "type": "Opaque"}
+    answer = caller.call("POST", path, foreign)
+    assert answer.status_code == 422
+    assert "regcred-sync-secrets" in answer.json()["message"]
+
+
+def test_somebody_else_may_not_change_a_secret_of_ours(older: Older, world: World) -> None:
+    space = world.namespace()
+    world.running(**older.sync_settings())
+    eventually(lambda: world.password(space))
+    kubernetes = older.stack.kubernetes
+    kubernetes.kubectl(
+        "create", "clusterrolebinding", "edits", "--clusterrole=edit", "--user=somebody", check=False
+    )
+    config = kubernetes.kubeconfig_for("somebody")
+    done = subprocess.run(
+        [binary("kubectl"), f"--kubeconfig={config}", "-n", space, "delete", "secret", world.name],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "regcred-sync-drift" in done.stderr
+    assert world.password(space)
+
+
+def test_an_upgrade_changes_the_mode_and_an_uninstall_leaves_nothing(older: Older) -> None:
+    assert "mode none" in older.upgrade(mode="none")
+    assert older.sync_settings()["REGCRED_MODE"] == "none"
+    older.upgrade()
+    assert older.sync_settings()["REGCRED_MODE"] == older.mode
+    older.helm("uninstall", "regcred", "--namespace", ACCOUNT[0])
+    kinds = "deployments,serviceaccounts,clusterroles,clusterrolebindings,validatingadmissionpolicies,priorityclasses"
+    mine = "app.kubernetes.io/part-of=regcred"
+    assert older.stack.kubernetes.kubectl("get", kinds, "-A", "-l", mine, "-o", "name").stdout == ""
+    older.upgrade()
