@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,6 +21,7 @@ from regcred.cli.app import app, run
 from regcred.cli.session import CliSession
 from regcred.errors import RefusedError
 from regcred.reference import Reference
+from regcred.token.retention import Tagged
 from regcred.vault.platform import ChangeKind
 from regcred.vault.platform import PlatformStep as Step
 from regcred.vault.platform.plan import Resource, ResourceKind
@@ -50,6 +52,25 @@ class FakePlatform:
         return {"display_name": "ann", "policies": ["p"], "ttl": 3600}
 
 
+class FakeImages:
+    """The images of a system registry: one old image of payments."""
+
+    def __init__(self) -> None:
+        self.deleted: list[tuple[str, str]] = []
+
+    def images(self) -> FakeImages:
+        return self
+
+    def repositories(self, project: str) -> list[str]:
+        return [f"{project}/app"]
+
+    def tags(self, _repository: str) -> list[Tagged]:
+        return [Tagged("1", "sha256:1", NOW - timedelta(days=90))]
+
+    def delete(self, repository: str, digest: str) -> None:
+        self.deleted.append((repository, digest))
+
+
 class Desk:
     """A command line over a Vault with one registry in one cluster."""
 
@@ -59,6 +80,7 @@ class Desk:
         self.store = Store(self.kv)
         self.actions: list[Step] = []
         self.api = FakeClusterApi()
+        self.images = FakeImages()
         self.lines = ["would write prod/regcred.payments.main"]
         self.failures: list[str] = []
         self.out = self.err = ""
@@ -103,6 +125,7 @@ class Desk:
             open_store=lambda: self.store,
             open_cluster=lambda _: self.api,
             open_platform=lambda _: FakePlatform(self.actions),
+            open_system=lambda: self.images,
             nudge=lambda _: False,
             run_sync=run_sync,
             now=lambda: NOW,
@@ -144,6 +167,24 @@ def test_trust_is_a_document(desk: Desk) -> None:
         "role_arn": None,
         "trust": None,
     }
+
+
+def test_an_export_is_a_document(desk: Desk, tmp_path: Path) -> None:
+    found = desk.json("export payments")
+    assert {(item["kind"], item["metadata"]["name"]) for item in found["objects"]} >= {
+        ("Project", "payments"),
+        ("Registry", "main"),
+    }
+    assert found["unreadable"] == []
+    desk(f"export payments -o json --dir {tmp_path}", code=2)
+
+
+def test_what_would_be_pruned_is_a_document(desk: Desk) -> None:
+    found = desk.json("system prune payments --keep 0 --older-than 1 --dry-run")
+    assert found == {"dry_run": True, "tags": ["payments/app:1"]}
+    assert desk.images.deleted == []
+    assert desk.json("system prune payments --keep 0 --older-than 1")["tags"] == ["payments/app:1"]
+    assert desk.images.deleted == [("payments/app", "sha256:1")]
 
 
 def test_a_check_of_the_platform_is_a_document_also_when_it_fails(desk: Desk) -> None:
@@ -196,13 +237,11 @@ def test_every_command_that_reads_takes_json() -> None:
     } <= {
         "annotation",
         "console",
-        "export",
         "schema",
         "system init",
         "system load",
         "system login",
         "system logout",
-        "system prune",
         "system rotate-keys",
     }
 

@@ -225,9 +225,16 @@ def load(session: CliSession, file: Path) -> None:
     help="In days: younger images stay.",
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
+@output_option
 @pass_session
 def prune(
-    session: CliSession, project: str, repositories: tuple[str, ...], keep: int, days: int, dry_run: bool
+    session: CliSession,
+    project: str,
+    repositories: tuple[str, ...],
+    keep: int,
+    days: int,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Delete old images of a project.
 
@@ -236,7 +243,7 @@ def prune(
     """
     from regcred.token.retention import expired
 
-    images, count = session.open_system().images(), 0
+    images, tags = session.open_system().images(), list[str]()
     with user_input():
         stray = [name for name in repositories if not name.startswith(f"{project}/")]
         if stray:
@@ -248,10 +255,12 @@ def prune(
         for digest in dict.fromkeys(tag.digest for tag in gone):
             if not dry_run:
                 images.delete(repository, digest)
-        for tag in gone:
+        tags += [f"{repository}:{tag.name}" for tag in gone]
+        for tag in () if as_json else gone:
             write(f"{repository}:{tag.name}")
-        count += len(gone)
-    say(f"{plural(count, 'tag')} {'would be ' if dry_run else ''}deleted")
+    if as_json:
+        print_json({"dry_run": dry_run, "tags": tags})
+    say(f"{plural(len(tags), 'tag')} {'would be ' if dry_run else ''}deleted")
 
 
 def _issuer(text: str) -> dict[str, Any]:

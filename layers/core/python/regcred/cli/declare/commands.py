@@ -178,24 +178,37 @@ def apply(
     metavar="DIR",
     help="Write one file per object here.",
 )
+@output_option
 @pass_session
-def export(session: CliSession, projects: Sequence[str], directory: Path | None) -> None:
+def export(session: CliSession, projects: Sequence[str], directory: Path | None, as_json: bool) -> None:
     """Write what is in Vault as files for 'apply': of the projects that are named, or of all that you may see.
 
     No secret is written. 'regcred export | regcred apply -f -' changes nothing.
     """
+    if as_json and directory:
+        raise BadInputError("-o json: is for standard output; leave out --dir")
     live = look(session.store, [], everything=True, projects=projects)
     if not projects:
         operator = session.open_operator(None, None)
         live = replace(live, platform=look_at_platform(operator, {}, everything=True, export=True))
     for note in (*live.notes, *live.platform.notes, *exporting.notes(live)):
         say(f"note: {note}")
-    count = 0
-    for key, content, secret in exporting.objects(live):
-        project = key.scope if key.kind is DeclaredKind.REGISTRY else key.name
-        if projects and project not in projects:
-            continue
-        count += 1
+    found = [
+        (key, content, secret)
+        for key, content, secret in exporting.objects(live)
+        if not projects or (key.scope if key.kind is DeclaredKind.REGISTRY else key.name) in projects
+    ]
+    lost = exporting.unreadable(live)
+    if as_json:
+        print_json({"objects": [content for _, content, _ in found], "unreadable": lost})
+    else:
+        _write_objects(found, directory)
+    if lost:
+        raise Failed(f"not exported, since it can't be read: {', '.join(lost)}")
+
+
+def _write_objects(found: Sequence[tuple[ObjectKey, dict[str, Any], bool]], directory: Path | None) -> None:
+    for key, content, secret in found:
         text = exporting.text(content, secret=secret)
         if directory is None:
             write_document(f"---\n{text}")
@@ -204,9 +217,7 @@ def export(session: CliSession, projects: Sequence[str], directory: Path | None)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     if directory:
-        say(f"{plural(count, 'file')} written to {directory}")
-    if lost := exporting.unreadable(live):
-        raise Failed(f"not exported, since it can't be read: {', '.join(lost)}")
+        say(f"{plural(len(found), 'file')} written to {directory}")
 
 
 @click.command()
