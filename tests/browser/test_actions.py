@@ -25,7 +25,7 @@ def answered(fleet: seed.Seeded, reference: str) -> None:
     """What rotate does once it has acted."""
     of = Reference.parse(reference)
     for revocation in (True, False):
-        fleet.store.answered(
+        fleet.store.remove_request(
             of, fleet.store.request_version(of, revocation=revocation), revocation=revocation
         )
 

@@ -126,7 +126,7 @@ class Cli:
 
         def act() -> None:
             self.index(reference, **entry)
-            self.store.answered(reference, self.kv.version(f"requests/{reference}"))
+            self.store.remove_request(reference, self.kv.version(f"requests/{reference}"))
 
         self.while_waiting.append(act)
 

@@ -71,7 +71,7 @@ class Desk:
                 entry = self.answer(reference, found.value.action)
                 if entry:
                     entries[name] = entry
-                    self.store.answered(reference, found.version, revocation=is_revocation)
+                    self.store.remove_request(reference, found.version, revocation=is_revocation)
             if entries:
                 self.store.merge_index(project, entries)
 

@@ -138,7 +138,7 @@ class Desk:
 
     def _act(self, _seconds: float) -> None:
         self.index(version=4, changed_at=NOW + timedelta(seconds=1), **self.outcome)
-        self.store.answered(MAIN, self.kv.version(f"requests/{MAIN}"))
+        self.store.remove_request(MAIN, self.kv.version(f"requests/{MAIN}"))
 
     def json(self, line: str, code: int = 0) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self(f"{line} -o json", code))

@@ -11,9 +11,9 @@ from fakes.console import NOW, World
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.console import charts, fields, health, manifest
+from regcred.console.fleet import Fleet, ProjectOverview, RegistryRow
 from regcred.console.forms import Form
 from regcred.console.handlers.registries import PAGE
-from regcred.console.reading import Fleet, ProjectOverview, RegistryRow
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.registry import catalog

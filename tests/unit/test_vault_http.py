@@ -68,7 +68,7 @@ class OneToken:
     def token(self) -> SecretStr:
         return SecretStr(self.values[0])
 
-    def refused(self, token: SecretStr) -> bool:
+    def renew_refused(self, token: SecretStr) -> bool:
         if len(self.values) > 1:
             self.values.pop(0)
             return True

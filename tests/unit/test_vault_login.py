@@ -87,12 +87,12 @@ def test_a_token_that_still_lives_is_used_while_no_new_one_can_be_had(
 def test_a_refusal_of_an_older_token_signs_in_once_more(tokens: Tokens, clock: Clock) -> None:
     first = tokens.token()
     clock.now += timedelta(minutes=1)
-    assert tokens.refused(first)
+    assert tokens.renew_refused(first)
     assert tokens.token().get_secret_value() == "2"
 
 
 def test_a_refusal_of_a_fresh_token_is_a_missing_permission(tokens: Tokens, login: CountingLogin) -> None:
-    assert not tokens.refused(tokens.token())
+    assert not tokens.renew_refused(tokens.token())
     assert len(login.times) == 1
 
 
@@ -101,8 +101,8 @@ def test_a_refusal_of_a_token_that_was_replaced_meanwhile_uses_the_new_one(
 ) -> None:
     first = tokens.token()
     clock.now += timedelta(minutes=1)
-    assert tokens.refused(first)
-    assert tokens.refused(first)
+    assert tokens.renew_refused(first)
+    assert tokens.renew_refused(first)
     assert len(login.times) == 2
 
 
@@ -110,9 +110,9 @@ def test_a_persons_token_is_looked_up_again_and_gives_up_if_it_is_the_same(clock
     held = ["one"]
     tokens = Tokens(TokenLogin(lambda: SecretStr(held[0])), object(), clock)
     first = tokens.token()
-    assert not tokens.refused(first)
+    assert not tokens.renew_refused(first)
     held[0] = "two"
-    assert tokens.refused(first)
+    assert tokens.renew_refused(first)
     assert tokens.token().get_secret_value() == "two"
 
 

@@ -72,11 +72,11 @@ def test_a_claim_taken_between_read_and_write_is_not_taken_twice(kv: FakeKeyValu
 def test_a_request_that_came_meanwhile_is_not_taken_away(store: Store) -> None:
     first = store.write_request(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW))
     store.write_request(REFERENCE, Request(action=Action.VERIFY, asked_at=NOW))
-    store.answered(REFERENCE, first)
+    store.remove_request(REFERENCE, first)
     request = store.request(REFERENCE)
     assert request is not None
     assert request.value.action is Action.VERIFY
-    store.answered(REFERENCE, request.version)
+    store.remove_request(REFERENCE, request.version)
     assert store.pending_requests("payments") == ([], [])
 
 
@@ -84,7 +84,7 @@ def test_a_revocation_is_kept_apart_from_what_else_is_asked(store: Store) -> Non
     store.write_request(REFERENCE, Request(action=Action.ROTATE, asked_at=NOW))
     version = store.write_request(REFERENCE, Request(action=Action.REVOKE, asked_at=NOW))
     assert store.pending_requests("payments") == (["hub"], ["hub"])
-    store.answered(REFERENCE, version, revocation=True)
+    store.remove_request(REFERENCE, version, revocation=True)
     assert store.pending_requests("payments") == (["hub"], [])
     assert store.revocation(REFERENCE) is None
 

@@ -64,11 +64,7 @@ def add(
       regcred grant add --cluster c1 payments payments-prod payments-staging
     """
     namespaces = (*namespaces, *more)
-    if not namespaces:
-        raise BadInputError("name at least one namespace: regcred grant add --cluster C P NAMESPACE")
-    for namespace in namespaces:
-        _check_namespace(namespace)
-
+    _check_namespaces(namespaces)
     if replace and not yes:
         confirm(
             f"Replace all grants of cluster {cluster}? Sync then removes the Secrets of all other namespaces until you grant them again."
@@ -179,6 +175,13 @@ def list_(session: CliSession, cluster: str | None, as_json: bool) -> None:
 
 def _replaceable(cluster: str) -> AbstractContextManager[None]:
     return lookup.replaceable(f"regcred grant add --cluster {cluster} --replace P NAMESPACE")
+
+
+def _check_namespaces(namespaces: Sequence[str]) -> None:
+    if not namespaces:
+        raise BadInputError("name at least one namespace: regcred grant add --cluster C P NAMESPACE")
+    for namespace in namespaces:
+        _check_namespace(namespace)
 
 
 def _check_namespace(namespace: str) -> None:

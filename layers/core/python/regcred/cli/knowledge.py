@@ -50,7 +50,7 @@ class VaultView:
             entry=entry,
             typed_hosts=hosts,
             defined=defined,
-            granted=self._is_granted(reference, refused),
+            granted=self._read_grant(reference, refused),
             present=Fact.YES if placed else Fact.UNKNOWN,
             version=placed,
             ledger=placed,
@@ -203,7 +203,8 @@ class VaultView:
         uid = names.get(self.namespace)
         return uid is not None and (not self.uid or not uid or self.uid.startswith(uid))
 
-    def _is_granted(self, reference: Reference, refused: str) -> Fact:
+    def _read_grant(self, reference: Reference, refused: str) -> Fact:
+        """Read from Vault whether the namespace may use the project, or else infer it from a refusal."""
         if not self.cluster:
             return Fact.UNKNOWN
         with suppress(RegcredError):

@@ -57,7 +57,7 @@ NAMES_SHOWN = 20
 """How many registries an error names."""
 
 
-def has_upstream(store: Store, reference: Reference) -> bool | None:
+def find_upstream(store: Store, reference: Reference) -> bool | None:
     """Whether the upstream secret exists; None if the token may not read that."""
     try:
         return store.upstream_version(reference) > 0

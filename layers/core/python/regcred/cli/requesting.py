@@ -70,7 +70,7 @@ def wait(session: CliSession, sent: SentRequest, patience: timedelta) -> IndexEn
         while True:
             # A wait of minutes must survive a restart of Vault, and other people's requests.
             with suppress(TransientError, ConflictError):
-                if _is_handled(session, sent):
+                if _read_handled(session, sent):
                     entry = _entry(session, sent)
                     if entry is None:
                         # A request may be lost if another one was completed at the same moment (Store.answered).
@@ -93,7 +93,8 @@ def _entry(session: CliSession, sent: SentRequest) -> IndexEntry | None:
     return lookup.index(session.store, sent.reference.project).registries.get(sent.reference.registry)
 
 
-def _is_handled(session: CliSession, sent: SentRequest) -> bool:
+def _read_handled(session: CliSession, sent: SentRequest) -> bool:
+    """Read from Vault whether rotate has handled the request."""
     if sent.request.action is not Action.REVOKE:
         return session.store.request(sent.reference) is None
     return session.store.revocation(sent.reference) is None or _revoked(session, sent)

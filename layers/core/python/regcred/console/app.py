@@ -77,7 +77,16 @@ def build(console: Console) -> ASGIApp:
         page("/clusters/{cluster}/removals", lazy("clusters.cluster"), lazy("clusters.confirm_removals")),
         page("/explain", lazy("explain.form"), lazy("explain.answer")),
     ]
-    handlers: dict[Any, Any] = {
+    return Guard(
+        Starlette(routes=routes, exception_handlers=_error_handlers(console)),
+        console.settings,
+        console.log_event,
+    )
+
+
+def _error_handlers(console: Console) -> dict[Any, Any]:
+    """What answers when a page raises an error."""
+    return {
         404: _not_found(console),
         405: _not_found(console),
         forms.FormTooLargeError: _refuse(console, 413, "This is longer than anything the console takes."),
@@ -85,7 +94,6 @@ def build(console: Console) -> ASGIApp:
         RegcredError: _away(console),
         Exception: _bug(console),
     }
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), console.settings, console.log_event)
 
 
 def lazy(name: str) -> Page:

@@ -20,10 +20,11 @@ from regcred.clock import Clock
 from regcred.console import draft, guard, health
 from regcred.console.cookies import SESSION as COOKIE
 from regcred.console.cookies import drop_cookie, put_cookie
+from regcred.console.fleet import Fleet
 from regcred.console.forms import Form
 from regcred.console.interface import ConsoleAccess, ConsoleOptions, Ticket, Vault, Who, never_nudge
 from regcred.console.pages import plain, render
-from regcred.console.reading import Fleet, Reader
+from regcred.console.reading import Reader
 from regcred.console.seal import SESSION, BrowserSession, Seal
 from regcred.errors import (
     ConflictError,

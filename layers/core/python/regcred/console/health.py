@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from regcred.console.reading import PENDING, QUIET, Fleet, RegistryRow, Tally
+from regcred.console.fleet import PENDING, QUIET, Fleet, RegistryRow, Tally
 from regcred.vault.records.index import State
 from regcred.vault.records.status import Status
 from regcred.wording import duration, plural

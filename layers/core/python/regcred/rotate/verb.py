@@ -132,9 +132,9 @@ class Rotate:
         """Write the outcomes to the index. Then send events, answer requests and release claims."""
         known = self._record(project, results, index)
         announcing = pool.submit(self._announce, results)
-        settling = [pool.submit(self._settle, result) for result in results]
+        closing = [pool.submit(self._close, result) for result in results]
         self._remember(project, results, known, history)
-        for done in (*settling, announcing):
+        for done in (*closing, announcing):
             done.result()
 
     def _record(
@@ -178,13 +178,13 @@ class Rotate:
         except RegcredError as error:
             log.warning("project %s: the history was not written: %s", project, error)
 
-    def _settle(self, result: Result) -> None:
+    def _close(self, result: Result) -> None:
         """Answer the request, then release the claim. Do both only after the index has the outcome."""
         reference = result.outcome.reference
         if result.answered.revocation:
-            self._store.answered(reference, result.answered.revocation, revocation=True)
+            self._store.remove_request(reference, result.answered.revocation, revocation=True)
         if result.answered.request:
-            self._store.answered(reference, result.answered.request)
+            self._store.remove_request(reference, result.answered.request)
         if result.forget:
             self._store.remove_rotation(reference)
         elif result.claim:

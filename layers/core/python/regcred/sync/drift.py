@@ -77,7 +77,7 @@ class Drift:
                 await self._pause.over()
                 async for miss in self._cluster.misses():
                     failures = 0
-                    self.missed(miss.namespace, miss.note)
+                    self.repair_missing(miss.namespace, miss.note)
                 failures = 0
                 wait = jittered(timedelta(seconds=1))
             except RegcredError as error:
@@ -91,7 +91,7 @@ class Drift:
                 )
             await asyncio.sleep(wait.total_seconds())
 
-    def missed(self, namespace: str, note: str) -> None:
+    def repair_missing(self, namespace: str, note: str) -> None:
         """Handle a text that may name Secrets which a Pod is missing."""
         places = self._ledger.places.get(namespace, EMPTY)
         self._write(namespace, [reference for reference in places if reference.secret_name in note])
@@ -114,7 +114,7 @@ class Drift:
     def _write(self, namespace: str, references: Iterable[Reference]) -> None:
         for reference in references:
             place = self._ledger.place(namespace, reference)
-            if place and place.version and self._may_write((namespace, reference)):
+            if place and place.version and self._admit_write((namespace, reference)):
                 self._repair_one(namespace, reference)
 
     def _repair_one(self, namespace: str, reference: Reference) -> None:
@@ -124,7 +124,8 @@ class Drift:
         self._meter.count("drift_repairs_total")
         self._repair(WriteSecret(namespace, itself.uid, reference, place.version, old=place.version))
 
-    def _may_write(self, key: Key) -> bool:
+    def _admit_write(self, key: Key) -> bool:
+        """Begin the pause after a write. Return False, and begin none, while an earlier pause lasts."""
         now = self._clock()
         last, pause = self._written.get(key, (now - FORGOTTEN, SOONEST))
         if now - last >= FORGOTTEN:

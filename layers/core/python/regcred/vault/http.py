@@ -120,7 +120,7 @@ class TokenSource(Protocol):
     def token(self) -> SecretStr:
         """The token to send."""
 
-    def refused(self, token: SecretStr) -> bool:
+    def renew_refused(self, token: SecretStr) -> bool:
         """Record that the server refused this token. Return whether another token may work."""
 
 
@@ -175,7 +175,7 @@ class VaultSession(requests.Session):
             try:
                 return self._send(method.upper(), url, self._headers(headers, token), kwargs)
             except RefusedTokenError as error:
-                if refused or not (token and self._tokens and self._tokens.refused(token)):
+                if refused or not (token and self._tokens and self._tokens.renew_refused(token)):
                     raise RefusedError(str(error)) from None
                 token, refused = self._tokens.token(), True
             except TransientError as error:

@@ -213,7 +213,7 @@ class Tokens:
                 self._replace(now)
             return self._token.value
 
-    def refused(self, token: SecretStr) -> bool:
+    def renew_refused(self, token: SecretStr) -> bool:
         """Sign in again if the token may be the cause of a refusal. Return whether there is a new token.
 
         Raises:

@@ -162,7 +162,7 @@ def _upstream(
     store: Store, reference: Reference, definition: BaseDefinition, file: str | None, *, replace: bool
 ) -> dict[str, SecretStr]:
     wanted = definition.upstream_fields()
-    if wanted and replace and not file and lookup.has_upstream(store, reference):
+    if wanted and replace and not file and lookup.find_upstream(store, reference):
         if change := _moves(store, reference, definition):
             say(f"{reference}: {change}, so the upstream secret is asked for again")
             return secrets.read(wanted, file)

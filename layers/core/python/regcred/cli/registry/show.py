@@ -82,7 +82,7 @@ def show(session: CliSession, reference: Reference, as_json: bool) -> None:
     store = session.store
     found = lookup.definition(store, reference)
     entry = lookup.index(store, reference.project).registries.get(reference.registry)
-    secret = lookup.has_upstream(store, reference)
+    secret = lookup.find_upstream(store, reference)
     attempts = lookup.history(store, reference.project).attempts(reference.registry)
     if as_json:
         print_json(

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from regcred.console import health
 from regcred.console.console import Visit
-from regcred.console.reading import Fleet
+from regcred.console.fleet import Fleet
 from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.reference import check_label
 from regcred.vault.records.declared import ClusterGrants

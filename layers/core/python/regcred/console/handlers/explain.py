@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from regcred.console import manifest
 from regcred.console.console import Visit
-from regcred.console.reading import Fleet
+from regcred.console.fleet import Fleet
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.vault.records.declared import ClusterGrants

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from regcred.console import health
 from regcred.console.console import Visit
-from regcred.console.reading import PENDING, Fleet, RegistryRow
+from regcred.console.fleet import PENDING, Fleet, RegistryRow
 from regcred.vault.records.index import State
 
 PAGE = 40

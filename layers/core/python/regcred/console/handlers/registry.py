@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from regcred.console import charts, health
 from regcred.console.console import Visit
-from regcred.console.reading import RegistryRow
+from regcred.console.fleet import RegistryRow
 from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition

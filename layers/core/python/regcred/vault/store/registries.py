@@ -108,7 +108,7 @@ class RegistryRecords(TypedRecords):
                 return self._kv.write(path, request.fields(), cas=self._kv.version(path))
         raise ConflictError(f"{path}: others kept asking at the same time; ask again")
 
-    def answered(self, reference: Reference, version: int, *, revocation: bool = False) -> None:
+    def remove_request(self, reference: Reference, version: int, *, revocation: bool = False) -> None:
         """Remove a request after it was handled, unless a newer one has arrived.
 
         KV v2 has no conditional delete. A request that arrives within the last round trip is removed without an outcome. So a
