@@ -90,7 +90,7 @@ def failure(
     }
 
 
-EXISTS = failure(409, "it exists", "AlreadyExists")
+EXISTS = failure(409, "it exists", "AlreadyExists", about="secrets")
 
 
 def page(*names: str, token: str = "", version: str = "7") -> tuple[int, dict[str, Any]]:
@@ -343,6 +343,41 @@ async def test_what_a_webhook_or_policy_denies_is_denied_in_its_words(
     assert raised.value.words == 'admission webhook "w" denied the request: [31m add the label team'
 
 
+@pytest.mark.parametrize(("status", "reason"), [(409, "AlreadyExists"), (409, "Conflict"), (404, "NotFound")])
+async def test_a_webhook_that_chooses_the_status_of_another_answer_is_a_denial(
+    kube: Kube, server: Server, status: int, reason: str
+) -> None:
+    """The API server names the kind of what exists or is missing; a webhook's answer has no details."""
+    denial = failure(status, "add the label team", reason)
+    server.answers = [denial]
+    with pytest.raises(DeniedError, match="add the label team"):
+        await kube.apply_secret("shop", BODY, first=True)
+    server.answers = [denial, denial]
+    with pytest.raises(DeniedError):
+        await kube.apply_secret("shop", BODY, first=False)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(400, "BadRequest"), (403, "Forbidden"), (404, "NotFound"), (409, "AlreadyExists"), (409, "Conflict")],
+)
+async def test_a_webhook_that_denies_all_about_a_secret_that_we_placed_does_not_make_it_anothers(
+    kube: Kube, server: Server, status: int, reason: str
+) -> None:
+    """Not NameTakenError and not as if it were gone: it must stay in the ledger, or it would never be removed."""
+    denial = failure(status, "frozen", reason)
+    server.answers = [denial] * 4
+    with pytest.raises(DeniedError, match="frozen"):
+        await kube.delete_secret("shop", REF, placed=True)
+
+
+async def test_a_webhook_that_denies_only_the_deletion_is_a_denial(kube: Kube, server: Server) -> None:
+    immutable = failure(422, "", "Invalid", fields=["immutable"])
+    server.answers = [immutable, failure(403, "frozen", "Forbidden")]
+    with pytest.raises(DeniedError, match="frozen"):
+        await kube.delete_secret("shop", REF, placed=True)
+
+
 async def test_a_policy_that_only_forbids_changes_is_no_name_clash(kube: Kube, server: Server) -> None:
     gone = (200, {"kind": "Status", "details": {"uid": "u-1"}})
     server.answers = [failure(403, "changes are frozen", "Forbidden"), EXISTS, gone]
@@ -354,7 +389,8 @@ async def test_a_policy_that_only_forbids_changes_is_no_name_clash(kube: Kube, s
 async def test_a_conflict_that_is_not_about_the_name_is_tried_again(
     kube: Kube, server: Server, reason: str
 ) -> None:
-    server.answers = [failure(409, 'Operation cannot be fulfilled on resourcequotas "q"', reason)]
+    words = 'Operation cannot be fulfilled on resourcequotas "q"'
+    server.answers = [failure(409, words, reason, about="resourcequotas")]
     with pytest.raises(TransientError):
         await kube.apply_secret("shop", BODY, first=True)
 

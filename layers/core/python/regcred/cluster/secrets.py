@@ -83,7 +83,7 @@ class Secrets:
                 raise await self._unproven(error, namespace, reference, "if nothing else needs it") from None
             if not placed:
                 raise
-            uid = await self._uid_of_ours(namespace, reference)
+            uid = await self._uid_of_placed(namespace, reference)
         await self._delete(namespace, reference, uid)
 
     async def _unproven(
@@ -98,12 +98,29 @@ class Secrets:
         words = f"{error}, and it is not known who made it; delete it {when}"
         return DeniedError(words, words=words)
 
+    async def _call(
+        self, verb: str, path: str, *, query: str = "", body: bytes, accept: str = "application/json"
+    ) -> dict[str, Any]:
+        """Send a request.
+
+        A webhook may deny with any status, also 404 or 409. The API server itself names the object that is missing or in conflict.
+        """
+        try:
+            return await self.session.call(verb, path, query=query, body=body, accept=accept)
+        except (MissingError, ConflictError) as error:
+            answer = error.answer
+            if answer is None or answer.about or not answer.reason or isinstance(error, TerminatingError):
+                raise
+            denied = RefusedError(str(error))
+            denied.answer = answer
+            raise denied from None
+
     async def _create(self, namespace: str, body: SecretBody, *, dry_run: bool = False) -> bool:
         """Create a Secret. Return False if it exists."""
         query = WRITTEN_BY + (f"&{DRY_RUN}" if dry_run else "")
         try:
             path = SECRETS.path(namespace)
-            await self.session.call("POST", path, query=query, body=body.content, accept=METADATA)
+            await self._call("POST", path, query=query, body=body.content, accept=METADATA)
         except AlreadyExistsError:
             return False
         except ConflictError as error:
@@ -126,7 +143,7 @@ class Secrets:
         query = WRITTEN_BY + (f"&{DRY_RUN}" if dry_run else "")
         path = SECRETS.path(namespace, body.name)
         try:
-            return await self.session.call("PUT", path, query=query, body=body.content, accept=METADATA)
+            return await self._call("PUT", path, query=query, body=body.content, accept=METADATA)
         except ConflictError as error:
             raise _again(error) from None
         except _DENIALS as error:
@@ -170,7 +187,7 @@ class Secrets:
         """The uid of a Secret that we may delete, from a dry-run deletion."""
         path = SECRETS.path(namespace, body.name)
         options = orjson.dumps({"propagationPolicy": "Background"})
-        answer = await self.session.call("DELETE", path, query=DRY_RUN, body=options, accept=METADATA)
+        answer = await self._call("DELETE", path, query=DRY_RUN, body=options, accept=METADATA)
         found = answer.get("details") or answer.get("metadata") or {}
         return str(found["uid"])
 
@@ -183,10 +200,24 @@ class Secrets:
                 raise
             raise _taken(namespace, reference) from None
 
+    async def _uid_of_placed(self, namespace: str, reference: Reference) -> str:
+        """The uid of a Secret that the ledger calls ours, where no answer proves the contrary.
+
+        Raises:
+            DeniedError: Its deletion is refused. It stays in the ledger, because a webhook may be the reason.
+        """
+        probe = ownership_probe(reference)
+        try:
+            return await self._uid(namespace, probe)
+        except _DENIALS as error:
+            if _is_sign_in(error):
+                raise
+            raise _denied(namespace, probe, error) from None
+
     async def _delete(self, namespace: str, reference: Reference, uid: str) -> None:
         options = orjson.dumps({"preconditions": {"uid": uid}, "propagationPolicy": "Background"})
         try:
-            await self.session.call("DELETE", SECRETS.path(namespace, reference.secret_name), body=options)
+            await self._call("DELETE", SECRETS.path(namespace, reference.secret_name), body=options)
         except MissingError as error:
             if not _is_about(error, SECRETS.plural):
                 raise _denied(namespace, ownership_probe(reference), error) from None
