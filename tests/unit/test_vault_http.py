@@ -19,7 +19,8 @@ from requests.adapters import BaseAdapter
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError, TransientError
-from regcred.vault import bounded_adapter, http
+from regcred.vault import adapter as vault_adapter
+from regcred.vault import http
 from regcred.vault.http import Server, VaultSession, client
 from regcred.vault.kv2 import VaultKeyValue
 
@@ -518,7 +519,7 @@ def test_an_answer_without_end_or_compressed_is_not_read_to_its_end(encoding: st
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         server.shutdown()
-    assert peak < 3 * bounded_adapter.ANSWER_MAX
+    assert peak < 3 * vault_adapter.ANSWER_MAX
     assert handler.asked == "identity"
 
 

@@ -30,8 +30,8 @@ from urllib3.exceptions import NewConnectionError
 
 from regcred.errors import ConflictError, MalformedError, RefusedError, TransientError
 from regcred.vault import answers
+from regcred.vault.adapter import ANSWER_MAX, ANSWER_SECONDS, OverlongError, VaultAdapter
 from regcred.vault.answers import NoLeaderError, NotSentError, RefusedTokenError
-from regcred.vault.bounded_adapter import ANSWER_MAX, ANSWER_SECONDS, BoundedAdapter, OverlongError
 
 ATTEMPTS = 4
 """The maximum number of tries after transient failures."""
@@ -146,8 +146,8 @@ class VaultSession(requests.Session):
         self.auth = _no_netrc
         # The size of compressed data is unknown before it is unpacked, and neither server compresses.
         self.headers["Accept-Encoding"] = "identity"
-        self.mount("https://", BoundedAdapter(pool_maxsize=THREADS))
-        self.mount("http://", BoundedAdapter(pool_maxsize=THREADS))
+        self.mount("https://", VaultAdapter(pool_maxsize=THREADS))
+        self.mount("http://", VaultAdapter(pool_maxsize=THREADS))
         self._server = server
         self._tokens = tokens
         self._sleep = sleep

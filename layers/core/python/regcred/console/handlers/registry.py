@@ -31,7 +31,7 @@ WATCHED = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ClusterPlacement:
     """The placement of a registry in one cluster."""
 
     cluster: str
@@ -147,10 +147,10 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _place(row: RegistryRow, cluster: str) -> Place:
+def _place(row: RegistryRow, cluster: str) -> ClusterPlacement:
     place = row.places[cluster]
     words = Counter(place.refused.values())
-    return Place(
+    return ClusterPlacement(
         cluster=cluster,
         namespaces=sorted((name, version) for version, names in place.placed.items() for name in names),
         behind=row.behind.get(cluster, 0),

@@ -19,7 +19,7 @@ class OverlongError(requests.RequestException):
     """A response is larger than the limit."""
 
 
-class BoundedAdapter(HTTPAdapter):
+class VaultAdapter(HTTPAdapter):
     """Reads each response completely, so that the connection can be reused, but only up to the limits."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
