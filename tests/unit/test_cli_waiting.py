@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -59,3 +60,15 @@ def test_the_usual_kubeconfig_that_is_missing_is_named(
     monkeypatch.setenv("HOME", str(tmp_path))
     assert run(["explain", "pod", "x"]) == 2
     assert f"{tmp_path}/.kube/config is missing" in capsys.readouterr().err
+
+
+def test_many_requests_that_wait_for_one_server_are_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.ExitStack() as requests:
+        for _ in range(50):
+            requests.enter_context(reporting_delay("Vault", first=0.05, every=60))
+        deadline = time.monotonic() + 10
+        while not (said := capsys.readouterr().err) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        said += capsys.readouterr().err
+    assert len(said.splitlines()) == 1

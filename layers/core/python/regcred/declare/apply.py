@@ -162,20 +162,26 @@ class PlanApplier:
         reference, definition = step.key.reference, step.to
         if not isinstance(definition, BaseDefinition):
             raise TypeError(step.key)
-        cas = step.version
-        if step.verb is StepKind.CREATE:
-            cas = self._store.definition_version(reference)
-            if cas and self._store.definition(reference) is not None:
-                raise _changed(step)
+        is_new = step.verb is StepKind.CREATE
         if step.secret:
-            self._store.write_upstream(
-                reference,
-                self._secrets[step.key],
-                bound_to=bind(definition),
-                cas=self._store.upstream_version(reference),
+            fields, bound_to = self._secrets[step.key], bind(definition)
+            _write_seen(
+                lambda cas: self._store.write_upstream(reference, fields, bound_to=bound_to, cas=cas),
+                lambda: self._store.upstream_version(reference),
+                is_new=is_new,
             )
         record = Definition.model_validate(definition.content())
-        self._store.write_definition(reference, record, cas=cas, owner=step.owner)
+
+        def version() -> int:
+            if is_new and self._store.definition(reference) is not None:
+                raise _changed(step)
+            return self._store.definition_version(reference) if is_new else step.version
+
+        _write_seen(
+            lambda cas: self._store.write_definition(reference, record, cas=cas, owner=step.owner),
+            version,
+            is_new=is_new,
+        )
         if step.verb is not StepKind.ADOPT and definition.needs_credential():
             self._store.write_request(reference, Request(action=Action.ROTATE, asked_at=self._now()))
 
@@ -197,6 +203,18 @@ class PlanApplier:
                 continue
             return
         raise ConflictError(f"grants of cluster {cluster}: others kept writing first; run it again")
+
+
+def _write_seen(write: Callable[[int], int], version: Callable[[], int], *, is_new: bool) -> None:
+    """Write a document. Of a new one the version is read only after a conflict, as where it was deleted and left its numbering."""
+    if is_new:
+        try:
+            write(0)
+        except ConflictError:
+            pass
+        else:
+            return
+    write(version())
 
 
 def _moves_clusters(step: Step) -> bool:

@@ -103,9 +103,11 @@ class RegistryRecords(TypedRecords):
             ConflictError: other writers won every time. Their request stays.
         """
         path = (revocation_path if request.action is Action.REVOKE else request_path)(reference)
-        for _ in range(CAS_ATTEMPTS):
+        for attempt in range(CAS_ATTEMPTS):
             with suppress(ConflictError):
-                return self._kv.write(path, request.fields(), cas=self._kv.version(path))
+                # Usually there is no earlier request, so its version is read only after a conflict.
+                version = self._kv.version(path) if attempt else 0
+                return self._kv.write(path, request.fields(), cas=version)
         raise ConflictError(f"{path}: others kept asking at the same time; ask again")
 
     def remove_request(self, reference: Reference, version: int, *, revocation: bool = False) -> None:
