@@ -48,7 +48,7 @@ class PlanApplier:
         secrets: The upstream secret of each registry whose step needs one.
         now: The time, for requests.
         operator: The platform as declared, for its own steps and those of clusters; None if there are none.
-        ensure: Called with a project after what it may use was written, so that Vault's groups follow.
+        ensure: Called with a project after what it may use was written, so that Vault's groups follow. Called from several threads.
         on_step: Called with each step that is done, from one thread.
     """
 
@@ -101,8 +101,6 @@ class PlanApplier:
                 done.not_begun += len(batch)
                 return
             for step in batch:
-                if _moves_clusters(step):
-                    self._ensure(step.key.name)
                 self._on_step(step)
         except RegcredError as error:
             done.failed += [(step, error) for step in batch]
@@ -124,6 +122,8 @@ class PlanApplier:
             self._write_registry(steps[0])
         else:
             self._project(steps[0])
+            if _moves_clusters(steps[0]):
+                self._ensure(steps[0].key.name)
         return True
 
     def _operate(self, step: Step) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -95,16 +96,15 @@ def look(
     policies = named | {key.name for key in keys if key.kind is DeclaredKind.PROJECT} | set(projects)
     clusters = {key.scope for key in keys if key.kind is DeclaredKind.GRANT}
     references = {key.reference for key in keys if key.kind is DeclaredKind.REGISTRY}
-    all_projects = False
+    all_projects, folders = False, _worth_listing(references)
     if everything:
         listed = _listed(store.project_policies, "projects", notes)
         policies, all_projects = policies | set(listed), not notes
         clusters |= set(_listed(store.clusters, "clusters", notes))
-        folders = set(_listed(store.projects, "the projects that have registries", notes)) | policies
+        folders |= set(_listed(store.projects, "the projects that have registries", notes)) | policies
     with ThreadPoolExecutor(WORKERS) as pool:
-        if everything:
-            for project, names in _each(pool, store.registries, sorted(filter(is_label, folders))).items():
-                references |= {Reference(project, name) for name in names if is_label(name)}
+        folder_names = _each(pool, lambda name: _names(store, name), sorted(filter(is_label, folders)))
+        references = _with_listed(references, folder_names, everything=everything)
         found_projects = _each(pool, lambda name: _project(store, name), sorted(filter(is_label, policies)))
         found_clusters = _each(pool, lambda name: _cluster(store, name), sorted(filter(is_label, clusters)))
         found = _each(pool, lambda one: _registry(store, one), sorted(references), on_progress)
@@ -119,6 +119,42 @@ def look(
 
 
 _HIDDEN = object()
+
+LISTED_FROM = 4
+"""From so many declared registries of a project on, its folder is listed first: what is not in it need not be read."""
+
+
+def _worth_listing(references: Iterable[Reference]) -> set[str]:
+    counts = Counter(reference.project for reference in references)
+    return {project for project, count in counts.items() if count >= LISTED_FROM}
+
+
+def _names(store: Store, project: str) -> frozenset[str] | None:
+    """The names of a project's registries; None if the token may not list them."""
+    try:
+        return frozenset(store.registries(project))
+    except RefusedError:
+        return None
+
+
+def _with_listed(
+    references: set[Reference], folders: Mapping[str, frozenset[str] | None], *, everything: bool
+) -> set[Reference]:
+    """The references to read: those that are in their folder, or whose folder could not be listed.
+
+    Raises:
+        RefusedError: everything is wanted, and a folder can't be listed.
+    """
+    found: set[Reference] = set()
+    for reference in references:
+        names = folders.get(reference.project)
+        if names is None or reference.registry in names:
+            found.add(reference)
+    for project, names in folders.items() if everything else ():
+        if names is None:
+            raise RefusedError(f"your token may not list the registries of project {project}")
+        found |= {Reference(project, name) for name in names if is_label(name)}
+    return found
 
 
 def _listed(names: Callable[[], list[str]], what: str, notes: list[str]) -> list[str]:
