@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fakes.fleets import NAMES, POLICIES, REGISTRIES
 from fakes.key_value import FakeKeyValue
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -496,16 +497,6 @@ def test_what_a_project_may_not_use_is_told_before_anything_is_written(fleet):
     assert fleet.writes() == []
 
 
-HOSTS = ["a.example.com", "b.example.com", "*.example.com", "c.example.org:5000"]
-PATHS = ["team", "team/", "team/app", "other"]
-POLICIES = st.builds(
-    ProjectPolicy,
-    hosts=st.lists(st.sampled_from(HOSTS), unique=True),
-    paths=st.dictionaries(st.sampled_from(HOSTS), st.lists(st.sampled_from(PATHS), unique=True)),
-    accounts=st.lists(st.sampled_from(["111122223333", "444455556666"]), unique=True),
-    clusters=st.lists(st.sampled_from(["c1", "c2", "c3"]), unique=True),
-    max_registries=st.integers(0, 20),
-)
 DEFINITIONS = st.builds(
     lambda host, paths: parse({"provider": "basic", "hosts": [host], "repositories": paths}, where="x"),
     st.sampled_from(["a.example.com", "b.example.com", "c.example.org:5000"]),
@@ -528,20 +519,6 @@ def test_between_two_bounds_nothing_is_allowed_that_either_forbids(old, new, def
         assert _allows(old, definition)
         assert _allows(new, definition)
     assert {*between.clusters} == {*old.clusters} & {*new.clusters}
-
-
-REGISTRIES = st.one_of(
-    st.fixed_dictionaries(
-        {"provider": st.just("basic"), "hosts": st.just(["registry.example.com"])},
-        optional={"description": st.text(max_size=20), "repositories": st.just(["team/app", "team/"])},
-    ),
-    st.fixed_dictionaries({"provider": st.just("public"), "hosts": st.sampled_from([["a.example.com"], ["b.example.com"]])}),
-    st.fixed_dictionaries(
-        {"provider": st.just("ecr"), "account": st.just("012345678901"), "regions": st.just(["eu-central-1"])},
-        optional={"description": st.sampled_from(["yes", "1e3", "2026-01-01", "~", "0x1f", "null", "'", "a: b #c"])},
-    ),
-)  # fmt: skip
-NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime
 
 import pytest
+from fakes.fleets import NAMES, POLICIES, REGISTRIES
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from realparts.waiting import eventually
 from regcred.declare import export, files
 from regcred.declare.apply import AppliedPlan, PlanApplier
 from regcred.declare.live import look
 from regcred.declare.plan import DeclarationPlan, Terms, plan
-from regcred.errors import RefusedError
+from regcred.errors import RefusedError, RegcredError
 from regcred.reference import Reference
+from regcred.vault.kv2 import connect
+from regcred.vault.login import TokenLogin
 from regcred.vault.platform import ensure_project
+from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
 from regcred.vault.store import Store
 
 from . import identities
@@ -74,9 +82,7 @@ def clean(real: Real) -> Real:
     return real
 
 
-def _none():
-    from regcred.vault.records.declared import ClusterGrants
-
+def _none() -> ClusterGrants:
     return ClusterGrants()
 
 
@@ -123,3 +129,54 @@ def test_neither_admin_declares_what_is_the_others(clean: Real) -> None:
     applied(clean, platform, PROJECT)
     (failed,) = applied(clean, platform, REGISTRY).failed
     assert isinstance(failed[1], RefusedError)
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=8,
+    deadline=None,
+)
+@given(
+    projects=st.dictionaries(NAMES, POLICIES, max_size=3),
+    registries=st.dictionaries(st.tuples(NAMES, NAMES), REGISTRIES, max_size=4),
+    grants=st.dictionaries(NAMES, st.dictionaries(NAMES, st.lists(NAMES, max_size=3)), max_size=2),
+    owner=st.sampled_from(["", "shop"]),
+)
+def test_any_fleet_that_is_exported_and_applied_changes_nothing(
+    real: Real,
+    projects: dict[str, ProjectPolicy],
+    registries: dict[tuple[str, str], dict[str, object]],
+    grants: dict[str, dict[str, list[str]]],
+    owner: str,
+) -> None:
+    mount = f"fleet-{uuid.uuid4().hex[:8]}"
+    real.vault.call("POST", f"sys/mounts/{mount}", {"type": "kv", "options": {"version": "2"}})
+    try:
+        login = TokenLogin(lambda: SecretStr(real.vault.root_token))
+        store = Store(connect(real.server, login, mount=mount))
+        eventually(lambda: _is_ready(store))  # a new mount of version 2 upgrades itself first
+        for name, policy in projects.items():
+            store.write_project(name, policy, cas=0, owner=owner)
+        for (project, name), content in registries.items():
+            record = Definition.model_validate(content)
+            store.write_definition(Reference(project, name), record, cas=0, owner=owner)
+        for cluster, granted in grants.items():
+            store.write_cluster(cluster, ClusterGrants(grants=granted), cas=0)
+        text = "---\n".join(
+            export.text(content, secret=secret)
+            for _, content, secret in export.objects(look(store, [], everything=True))
+        )
+        wanted = files.items([("exported.yaml", text)])
+        found = plan(wanted, look(store, wanted), Terms())
+        assert found.steps == ()
+        assert found.problems == ()
+    finally:
+        real.vault.call("DELETE", f"sys/mounts/{mount}")
+
+
+def _is_ready(store: Store) -> bool:
+    try:
+        store.projects()
+    except RegcredError:
+        return False
+    return True
