@@ -432,6 +432,18 @@ def owned(kind: str, name: str, uid: str, group: str = "apps/v1") -> list[dict]:
     return [{"apiVersion": group, "kind": kind, "name": name, "uid": uid, "controller": True}]
 
 
+def test_a_registry_that_its_project_has_no_room_for_is_not_told_to_wait_or_rotate(scene):
+    scene.annotations = {"registry.regcred.dev/a": "payments/nexus"}
+    scene.image, scene.names_secret, scene.secret, scene.placed = "nexus.example.com/app:1", False, False, {}
+    scene._build()
+    store = Store(scene.kv)
+    store.change_project("payments", lambda old: old.model_copy(update={"max_registries": 1}))
+    definition = Definition(provider="basic", hosts=["nexus.example.com"])
+    store.write_definition(Reference("payments", "nexus"), definition, cas=0)
+    scene()
+    assert "it is not rotated: its project may have 1, and has them" in scene.todo
+
+
 def test_the_pod_of_a_cron_job_is_found(scene):
     failing(scene)._build()
     objects = scene.api.objects
