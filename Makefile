@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 export PYTHONPATH := infra/local
+# Bytecode is kept in one folder, even if the shell forbids it beside the sources: each of the many processes starts in half the time.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+unexport PYTHONDONTWRITEBYTECODE
 # A shell that has read env.sh of the local parts has their proxy; installing goes past it.
 ifdef REGCRED_LOCAL
 unexport HTTPS_PROXY https_proxy SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
@@ -24,6 +27,7 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Regcred needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Set PYTHON=python3.13, say.")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || (echo "python3 -m venv failed: on Debian, apt-get install python3-venv"; exit 1)
 	@test -x $(BIN)/uv || $(BIN)/pip install --quiet --require-hashes --no-deps -r <(sed -n '/^uv==/,/^[a-z]/p' requirements/dev.txt | sed '$$d')
+	@rm -rf $(VENV)/pycache
 	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@touch $@

@@ -19,4 +19,5 @@ fi
 cd "$folder"
 existing=()
 for package in "$@"; do [[ -e $package ]] && existing+=("$package"); done
+unset PYTHONPYCACHEPREFIX  # it would keep the bytecode out of the layer
 PYTHONNODEBUGRANGES=1 "$python" -m compileall -q -x 'pydantic/v1/' --invalidation-mode unchecked-hash "${existing[@]}"

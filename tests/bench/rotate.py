@@ -25,6 +25,7 @@ from typing import Any
 from real.cloudside import CloudSide
 
 from bench.table import Table, median, say
+from realparts.debian import python313
 from realparts.lambda_ import Function
 from realparts.stack import Stack
 from regcred.vault.records.index import Index
@@ -34,6 +35,9 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYER_MAX = 32.0
 BUS = "bench"
 """A bus without rules: moto delivers to targets before it answers, 30 ms an event; EventBridge does not."""
+
+BYTECODE = {"PYTHONPYCACHEPREFIX": "", "PYTHONDONTWRITEBYTECODE": "1"}
+"""Read the bytecode that lies in the layers, and write none, as in Lambda."""
 
 OTHERS = ("azure", "google", "msal", "cryptography", "kubernetes", "aiohttp", "yaml", "click")
 """Packages that an AWS-only rotation has no use for."""
@@ -135,7 +139,7 @@ class Bench:
         policy = json.dumps(self.side.policies["rotate"]).replace("event-bus/regcred", f"event-bus/{BUS}")
         return self.stack.lambda_.start(
             "rotate",
-            self.stack.function_environment("rotate") | {"REGCRED_EVENT_BUS": BUS},
+            self.stack.function_environment("rotate") | {"REGCRED_EVENT_BUS": BUS} | BYTECODE,
             folder=folder,
             instance=f"bench-{name}",
             policy=json.loads(policy),
@@ -237,6 +241,7 @@ def sizes(table: Table, folder: Path) -> None:
         target.mkdir()
         environment = os.environ | {
             "REGCRED_VENDORS": flavour,
+            "PYTHON313": str(python313()),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         command = ["make", "--silent", "-C", ROOT / "layers", "build-DepsLayer", f"ARTIFACTS_DIR={target}"]
@@ -270,6 +275,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9, help="how often each is measured")
     options = parser.parse_args()
     table = Table("Rotate in the Lambda emulator")
+    sys.pycache_prefix = None  # bytecode belongs into the layers here
     with bench() as here:
         sizes(table, here.folder)
         cold_starts(here, table, options.rounds)

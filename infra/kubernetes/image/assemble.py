@@ -130,7 +130,8 @@ def _app_layer(folder: Path, function: str) -> Path:
     app = folder / "root" / APP
     app.parent.mkdir()
     shutil.copy(ROOT / "functions" / function / "app.py", app)
-    _run([sys.executable, "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", packages])
+    # -E: PYTHONPYCACHEPREFIX would keep the bytecode out of the image.
+    _run([sys.executable, "-E", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", packages])
     archive = folder / "app.tar"
     with tarfile.open(archive, "w") as tar:
         for path in sorted((folder / "root").iterdir()):

@@ -171,7 +171,11 @@ class Lambda:
             "LANG": "C.UTF-8",
             "TZ": ":UTC",
             "PYTHONPATH": ":".join(str(folder) for folder in path),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            **(
+                {"PYTHONDONTWRITEBYTECODE": "1"}
+                if artifact
+                else {"PYTHONPYCACHEPREFIX": str(self.directory / "pycache")}
+            ),
             "LAMBDA_TASK_ROOT": str(function),
             "_HANDLER": handler,
             "AWS_LAMBDA_FUNCTION_NAME": f"regcred-{name}",

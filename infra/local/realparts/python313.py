@@ -44,8 +44,9 @@ def environment_python() -> Path:
 def environment_variables() -> dict[str, str]:
     """Return the variables of a process on that Python: its programs come first, and its bytecode is kept beside them."""
     folder = ROOT / ENVIRONMENT
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        **kept,
         "PYTHONPYCACHEPREFIX": str(folder / "pycache"),
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
     }
