@@ -28,6 +28,7 @@ from realparts.build import binary
 from realparts.debian import python313
 from realparts.internet import Internet
 from realparts.procs import Processes, free_ports, wait_for
+from realparts.python313 import environment_python
 from realparts.state import State
 from realparts.vault import Vault
 from regcred.token.recent import RecentRecords
@@ -54,7 +55,9 @@ MEASURED = "import time; began = time.process_time()\n{code}\nprint(time.process
 
 
 def main() -> int:
-    """Measure; 0 if every goal holds."""
+    """Measure, on the Python that Lambda and the image have; 0 if every goal holds."""
+    if sys.version_info[:2] != (3, 13):
+        return subprocess.run([environment_python(), "-m", "bench.system"], check=False).returncode
     table = Table("system registry")
     directory = Path(tempfile.mkdtemp(prefix="bench-system-"))
     processes = Processes(directory)
@@ -86,7 +89,8 @@ def serve(system: SystemRegistry) -> None:
 
 def tokens(table: Table, system: SystemRegistry) -> None:
     system.set_up("payments")
-    system.realm = system.address
+    # crane takes no realm at an address of a private network.
+    system.realm = f"http://localhost:{system.token_port}"
     server = multiprocessing.get_context("fork").Process(target=serve, args=(system,), daemon=True)
     server.start()
     wait_for("the token server", lambda: requests.get(f"{system.address}/healthz", timeout=2).ok)
@@ -135,7 +139,7 @@ def pulls(table: Table, system: SystemRegistry, login: tuple[str, str]) -> None:
     home = system.directory / "crane"
     home.mkdir()
     auths = {
-        f"127.0.0.1:{ports[name]}": {"username": user, "password": password}
+        f"localhost:{ports[name]}": {"username": user, "password": password}
         for name, (user, password) in logins.items()
     }
     (home / "config.json").write_text(json.dumps({"auths": auths}))
@@ -147,7 +151,7 @@ def pulls(table: Table, system: SystemRegistry, login: tuple[str, str]) -> None:
     (home / "data").write_bytes(os.urandom(IMAGE_BYTES))
     with tarfile.open(home / "layer.tar", "w") as tar:
         tar.add(home / "data", "data")
-    images = {name: f"127.0.0.1:{port}/payments/large:1" for name, port in ports.items()}
+    images = {name: f"localhost:{port}/payments/large:1" for name, port in ports.items()}
     for image in images.values():
         crane("append", "--oci-empty-base", "-f", home / "layer.tar", "-t", image)
         crane("pull", image, os.devnull)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -276,30 +277,44 @@ def test_an_identity_that_is_not_the_projects_gets_no_login(system: SystemRegist
     assert ask(signed(), "nobody") == 401
 
 
+@pytest.mark.parametrize("copier", ["crane", "skopeo"])
 def test_community_images_are_loaded_once_with_their_signatures(
-    system: SystemRegistry, image: str, tmp_path: Path
+    system: SystemRegistry, image: str, tmp_path: Path, copier: str
 ) -> None:
     host = system.registries["main"]
     token = system.vault_token("pat", "regcred-platform-admins", "regcred-admins-payments")
     assert regcred(system, token, "system", "login", home=tmp_path).returncode == 0
     env = environment(system, token, tmp_path)
+    if copier == "skopeo":
+        install("skopeo")
+    program = system.program("crane") if copier == "crane" else Path(str(shutil.which("skopeo")))
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/crane").symlink_to(system.program("crane"))
-    env["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{env['PATH']}"
-    digest = run("crane", "digest", image, env=env).stdout.strip()
+    (tmp_path / "bin" / copier).symlink_to(program)
+    helper = Path(sys.executable).with_name("docker-credential-regcred")
+    (tmp_path / "bin" / helper.name).symlink_to(helper)
+    alone = {**env, "PATH": str(tmp_path / "bin")}  # the other one is not found
+    crane, name = system.program("crane"), f"community/{copier}:1"
+    digest = run(crane, "digest", image, env=env).stdout.strip()
     signature = f"{host}/payments/web:{digest.replace(':', '-')}.sig"
-    assert run("crane", "copy", image, signature, env=env).returncode == 0
+    assert run(crane, "copy", image, signature, env=env).returncode == 0
     (tmp_path / "images.yaml").write_text(
-        json.dumps({"images": [image, {"source": f"{host}/payments/none:1", "as": "community/none:1"}]})
+        json.dumps(
+            {
+                "images": [
+                    {"source": image, "as": name},
+                    {"source": f"{host}/payments/none:1", "as": "community/none:1"},
+                ]
+            }
+        )
     )
     command = [Path(sys.executable).with_name("regcred"), "system", "load", "-f", tmp_path / "images.yaml"]
-    first, second = run(*command, env=env), run(*command, env=env)
-    assert f"copied: {host}/community/web:1" in first.stderr
-    assert f"there already: {host}/community/web:1" in second.stderr
+    first, second = run(*command, env=alone), run(*command, env=alone)
+    assert f"copied: {host}/{name}" in first.stderr
+    assert f"there already: {host}/{name}" in second.stderr
     assert (second.returncode, "1 image of 2 not copied" in second.stderr) == (1, True)
-    assert run("crane", "digest", f"{host}/community/web:1", env=env).stdout.strip() == digest
-    copied = f"{host}/community/web:{digest.replace(':', '-')}.sig"
-    assert run("crane", "digest", copied, env=env).returncode == 0
+    assert run(crane, "digest", f"{host}/{name}", env=env).stdout.strip() == digest
+    copied = f"{host}/community/{copier}:{digest.replace(':', '-')}.sig"
+    assert run(crane, "digest", copied, env=env).returncode == 0
 
 
 def test_old_images_are_deleted_by_age_and_count_after_a_dry_run(

@@ -16,13 +16,16 @@ from pydantic import SecretStr
 
 from regcred.cli import docker_config
 from regcred.cli.credential_helper import answer
-from regcred.errors import MalformedError
+from regcred.errors import MalformedError, RefusedError
+from regcred.token import jose
 from regcred.token.keys import retired, with_access_keys
+from regcred.token.login import check
 from regcred.vault.records.system import SystemKeys
 from regcred.wiring.cli.system import PersonLogin
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 DAY = timedelta(days=1)
+NESTED = b'{"a":' * 2000
 
 
 def pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None) -> str:
@@ -116,3 +119,24 @@ def test_the_helper_stores_nothing_and_lists_nothing():
     assert helper("store", given=json.dumps({"ServerURL": HOST, "Secret": "x"}))[0] == 1
     assert helper("get", given="docker.io") == (1, "credentials not found in native keychain\n")
     assert helper()[0] == 1
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "",
+        "x",
+        "é",
+        ".",
+        "a.b.c",
+        f"{jose.encode(b'[]')}.e30.x",
+        f"{jose.encode(b'nothing')}.e30.x",
+        f"{jose.encode(NESTED)}.e30.x",
+        f"{jose.encode(json.dumps({'alg': 'ES256', 'kid': {'a': 1}}).encode())}.e30.x",
+        f"{jose.encode(json.dumps({'alg': 'ES256', 'kid': 'k'}).encode())}.e30.x",
+    ],
+)
+def test_what_is_no_login_is_refused_whatever_it_is(password: str) -> None:
+    keys = {"k": jose.jwk(pem())}
+    with pytest.raises(RefusedError):
+        check("ann", password, issuer="regcred-system", keys=keys)

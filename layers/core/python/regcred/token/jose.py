@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from cryptography import x509
@@ -58,10 +59,23 @@ def thumbprint(key: Mapping[str, str]) -> str:
     return encode(hashlib.sha256(_json(dict(sorted(members.items())))).digest())
 
 
-def x5c(pem: str) -> list[str]:
+def key_id(token: str) -> str:
+    """The ``kid`` that a token names; empty if there is none. It only finds the key: nothing of the token is checked.
+
+    Raises:
+        ValueError: the header can't be read.
+        RecursionError: it is nested too deep.
+    """
+    head = token.partition(".")[0]
+    header = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    return str(header.get("kid", "")) if isinstance(header, dict) else ""
+
+
+@lru_cache(maxsize=16)
+def x5c(pem: str) -> tuple[str, ...]:
     """A certificate as the header ``x5c`` has it: base64 of its DER form."""
     der = x509.load_pem_x509_certificate(pem.encode()).public_bytes(serialization.Encoding.DER)
-    return [base64.b64encode(der).decode()]
+    return (base64.b64encode(der).decode(),)
 
 
 def _json(value: Any) -> bytes:

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import jwt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from regcred.errors import RefusedError
-from regcred.token.jose import ALGORITHM
+from regcred.token.jose import ALGORITHM, key_id
 
 AUDIENCE = "regcred-system-login"
 """The ``aud`` of logins; no registry takes a token for this audience."""
@@ -99,12 +100,12 @@ def check(user: str, password: str, *, issuer: str, keys: Mapping[str, Mapping[s
 def _decoded(password: str, issuer: str, keys: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     if len(password) > PASSWORD_MAX:
         raise ValueError("too long")
-    key = keys.get(str(jwt.get_unverified_header(password).get("kid")))
+    key = keys.get(key_id(password))
     if key is None:
         raise ValueError("signed by an unknown key")
     decoded: dict[str, Any] = jwt.decode(
         password,
-        jwt.PyJWK(dict(key), algorithm=ALGORITHM),
+        _public_key(key["x"], key["y"]),
         algorithms=[ALGORITHM],
         audience=AUDIENCE,
         issuer=issuer,
@@ -112,6 +113,12 @@ def _decoded(password: str, issuer: str, keys: Mapping[str, Mapping[str, str]]) 
         options={"require": ["exp", "iat", "aud", "iss", "sub", "jti"]},
     )
     return decoded
+
+
+@lru_cache(maxsize=16)
+def _public_key(x: str, y: str) -> jwt.PyJWK:
+    """The key at a point on P-256. Keys are few, and a login is checked for each access token."""
+    return jwt.PyJWK({"kty": "EC", "crv": "P-256", "x": x, "y": y}, algorithm=ALGORITHM)
 
 
 def claims_of(login: VerifiedLogin, *, issuer: str) -> dict[str, Any]:

@@ -58,22 +58,22 @@ class SystemRecords:
         Raises:
             MissingError: it has not been set up.
         """
-        found = self.read(CONFIG, SystemConfig)[0]
+        found = self._found(CONFIG, SystemConfig)
         if found is None:
             raise MissingError("the system registry is not set up; run: regcred system init")
         return found
 
     def keys(self) -> SystemKeys:
         """The public keys; empty if there are none."""
-        return self.read(KEYS, SystemKeys)[0] or SystemKeys()
+        return self._found(KEYS, SystemKeys) or SystemKeys()
 
     def project(self, project: str) -> ProjectPolicy | None:
         """What a project may use; None if the project does not exist."""
-        return self.read(project_path(project), ProjectPolicy)[0]
+        return self._found(project_path(project), ProjectPolicy)
 
     def ended(self, owner: str) -> EndedLogins:
         """The logins that were ended early."""
-        return self.read(ended_path(owner), EndedLogins)[0] or EndedLogins()
+        return self._found(ended_path(owner), EndedLogins) or EndedLogins()
 
     def change_ended(self, owner: str, change: Callable[[EndedLogins], EndedLogins]) -> None:
         """Change the ended logins with check-and-set.
@@ -94,6 +94,11 @@ class SystemRecords:
 
         self._change(used_path(owner), UsedTokens, change)
         return first
+
+    def _found(self, path: str, model: type[R]) -> R | None:
+        """A document, by one request: the version of one that does not exist would take a second one."""
+        document = self.kv.read(path)
+        return None if document is None else model.parse(document.fields, path=path)
 
     def read(self, path: str, model: type[R]) -> tuple[R | None, int]:
         """A document and its version. If there is none: None, and the version for a first write."""
