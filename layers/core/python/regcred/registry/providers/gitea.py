@@ -20,9 +20,9 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr
 
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Host, Server, server_host, written
+from regcred.registry.definition import written
 from regcred.registry.interface import MintContext
-from regcred.registry.named_tokens import NamedTokenProvider
+from regcred.registry.named_tokens import NamedTokenProvider, ServerDefinition
 from regcred.registry.slots import NamedToken
 from regcred.registry.transport import Answer, Basic
 from regcred.registry.upstream import field_of
@@ -32,22 +32,12 @@ PULL_TOKENS = timedelta(hours=24)
 """How long a pull token works (services/packages/auth.go)."""
 
 
-class GiteaDefinition(BaseDefinition):
+class GiteaDefinition(ServerDefinition):
     """The packages that one bot of Gitea or Forgejo may read."""
 
     summary: ClassVar[str] = "Gitea and Forgejo: a bot's access tokens, in two slots"
 
     provider: Literal["gitea"]
-
-    host: Host = Field(description="The registry's host in image names.")
-
-    server: Server = Field(
-        default="",
-        description=(
-            "The Gitea server, if it is not at 'host': another host, or a host with a path "
-            "(example.com/gitea)."
-        ),
-    )
 
     # The rule of names is Gitea's (modules/validation/helpers.go, IsValidUsername).
     user: Annotated[
@@ -72,18 +62,6 @@ class GiteaDefinition(BaseDefinition):
             "periods and is then deleted."
         ),
     )
-
-    def api(self) -> str:
-        """Where Gitea is: host and path."""
-        return self.server or self.host
-
-    def typed_hosts(self) -> tuple[str, ...]:
-        """The registry and Gitea: both receive passwords."""
-        return tuple(dict.fromkeys((self.host, server_host(self.api()))))
-
-    def realms(self) -> tuple[str, ...]:
-        """Gitea is the token service of its registry."""
-        return (server_host(self.api()),)
 
     def limits(self) -> tuple[str, ...]:
         """No check: a bot reads everything that its teams may read."""

@@ -21,9 +21,9 @@ from pydantic import Field, SecretStr, model_validator
 
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.registry import transport
-from regcred.registry.definition import BaseDefinition, Host, Server, inside, server_host, written
+from regcred.registry.definition import inside, written
 from regcred.registry.interface import MintContext
-from regcred.registry.named_tokens import NamedTokenProvider
+from regcred.registry.named_tokens import NamedTokenProvider, ServerDefinition
 from regcred.registry.slots import NamedToken
 from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer, Basic
@@ -55,22 +55,12 @@ NEEDED = (("robot", "create"), ("robot", "list"), ("robot", "delete"))
 PULL = ("repository", "pull")
 
 
-class HarborDefinition(BaseDefinition):
+class HarborDefinition(ServerDefinition):
     """The images of one project of Harbor, or of several in one login."""
 
     summary: ClassVar[str] = "Harbor: robot accounts that can only pull, in two slots"
 
     provider: Literal["harbor"]
-
-    host: Host = Field(description="Harbor's host in image names.")
-
-    server: Server = Field(
-        default="",
-        description=(
-            "The address of Harbor's API, if it is not at 'host': another host, or a host with the path "
-            "that a proxy adds (example.com/harbor)."
-        ),
-    )
 
     harbor_project: HarborProject = Field(default="", description="The Harbor project to pull images of.")
 
@@ -108,18 +98,6 @@ class HarborDefinition(BaseDefinition):
     def level(self) -> Literal["project", "system"]:
         """The level of its robots."""
         return "system" if self.harbor_projects else "project"
-
-    def api(self) -> str:
-        """Where the API is: host and path."""
-        return self.server or self.host
-
-    def typed_hosts(self) -> tuple[str, ...]:
-        """Harbor and its API: both receive passwords."""
-        return tuple(dict.fromkeys((self.host, server_host(self.api()))))
-
-    def realms(self) -> tuple[str, ...]:
-        """The token service may name the API's host."""
-        return (server_host(self.api()),)
 
     def upstream_fields(self) -> dict[str, str]:
         """Who may make robots."""
