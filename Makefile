@@ -97,4 +97,5 @@ lock: install ## Lock all dependencies again, with hashes
 	$(LOCK) pyproject.toml --extra token -c requirements/dev.txt -o infra/kubernetes/image/requirements-token.txt
 	$(LOCK) requirements/sam.in -o requirements/sam.txt
 	$(LOCK) requirements/checkov.in -o requirements/checkov.txt
+	$(LOCK) requirements/openbao-ldap.in -o requirements/openbao-ldap.txt
 	$(LOCK) infra/local/lambda-runtime.in -o infra/local/lambda-runtime.txt

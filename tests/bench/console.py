@@ -77,12 +77,13 @@ def cold() -> bool:
         for _ in range(11):
             for code, times in ((FRAMEWORK, floor), (OURS, ours)):
                 times.append(processor_time(code, environment) * 1000)
-    ratio = median(ours) / median(floor)
+    best_floor, best = min(floor), min(ours)  # what disturbs only adds
+    ratio = best / best_floor
     table.add(
         "processor time from process start to a console that can answer, ms",
         goal=f"<= {COLD_MAX} x floor",
-        floor=f"{median(floor):.0f}",
-        ours=f"{median(ours):.0f}",
+        floor=f"{best_floor:.0f}",
+        ours=f"{best:.0f}",
         ratio=ratio,
         holds=ratio <= COLD_MAX,
     )

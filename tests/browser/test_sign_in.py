@@ -20,18 +20,16 @@ from .conftest import Person
 pytestmark = pytest.mark.real
 
 
-@pytest.mark.parametrize("method", ["With a user name", "With LDAP"])
-def test_signs_in_by_password(arrives, method):
+def test_signs_in_by_password(arrives):
     person = arrives()
-    person.signs_in("alice", method=method)
+    person.signs_in("alice")
     expect(person.page.get_by_role("heading", name="Overview")).to_be_visible()
     expect(person.page.locator(".who")).to_contain_text("alice")
 
 
-@pytest.mark.parametrize("method", ["With a user name", "With LDAP"])
-def test_a_wrong_password_is_told_and_the_name_stays(arrives, method):
+def test_a_wrong_password_is_told_and_the_name_stays(arrives):
     person = arrives()
-    person.signs_in("alice", "wrong", method=method)
+    person.signs_in("alice", "wrong")
     expect(person.page.get_by_role("alert")).to_have_text("The user name or the password is wrong.")
     expect(person.page.locator("details[open]").get_by_label("user name")).to_have_value("alice")
 

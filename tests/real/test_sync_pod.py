@@ -1,6 +1,7 @@
 """The sync as a Pod on the real node: its image assembled, its chart installed, its token signing in to OpenBao."""
 
 import json
+import re
 import subprocess
 import uuid
 from base64 import b64decode
@@ -103,7 +104,7 @@ class Installed:
             pods = [
                 item
                 for item in self.cluster.items("Pod", NAMESPACE)
-                if "-test" not in item["metadata"]["name"]
+                if "-test" not in item["metadata"]["name"] and "console" not in item["metadata"]["name"]
             ]
             for pod in pods:
                 conditions = pod["status"].get("conditions", [])
@@ -157,18 +158,25 @@ class Installed:
 @pytest.fixture(scope="module")
 def image(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The sync's image in the local registry."""
-    folder = tmp_path_factory.mktemp("docker")
-    password = stack.registry.add_user("image-pusher", push=["regcred/*"])
-    login = {"username": "image-pusher", "password": password}
-    (folder / "config.json").write_text(json.dumps({"auths": {stack.registry.host: login}}))
+    folder = docker_login(stack, tmp_path_factory)
     reference = f"{stack.registry.host}/regcred/sync:test"
     assemble_with(folder, reference)
     return reference
 
 
-def assemble_with(folder: Path, reference: str) -> None:
+def docker_login(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the login of somebody who may push Regcred's images."""
+    folder = tmp_path_factory.mktemp("docker")
+    password = stack.registry.add_user("image-pusher", push=["regcred/*"])
+    login = {"username": "image-pusher", "password": password}
+    (folder / "config.json").write_text(json.dumps({"auths": {stack.registry.host: login}}))
+    return folder
+
+
+def assemble_with(folder: Path, reference: str, *, function: str = "sync") -> None:
+    assemble = run_path(str(CHART.parents[1] / "image" / "assemble.py"))["assemble"]
     try:
-        run_path(str(CHART.parents[1] / "image" / "assemble.py"))["assemble"](reference, docker_config=folder)
+        assemble(reference, docker_config=folder, function=function)
     except subprocess.CalledProcessError as error:
         pytest.fail(f"{error}\n{error.stderr}")
 
@@ -291,6 +299,66 @@ def test_helm_test_passes(installed: Installed):
     said = installed.log("regcred-sync-test")
     assert "tell    Deployment" in said, "the dry run prints its plan"
     assert "NotGranted" in said
+
+
+URL = "https://regcred.example.com"
+
+
+def test_the_console_runs_as_a_pod_and_people_sign_in_there(
+    installed: Installed, tmp_path_factory: pytest.TempPathFactory
+):
+    stack = installed.stack
+    folder = docker_login(stack, tmp_path_factory)
+    assemble_with(folder, f"{stack.registry.host}/regcred/console:test", function="console")
+    (port,) = free_ports(1)
+    installed.upgrade(
+        console__enabled=True,
+        console__url=URL,
+        console__port=port,
+        console__image__repository=f"{stack.registry.host}/regcred/console",
+        console__image__tag="test",
+        console__signIn=["token"],
+    )
+    stack.kubernetes.kubectl(
+        "-n", NAMESPACE, "rollout", "status", "deployment/regcred-console", "--timeout=180s"
+    )
+    reference, _ = installed.registry()
+    visit = Visitor(f"http://127.0.0.1:{port}")
+    page = visit("GET", "/sign-in")
+    csrf = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert csrf, page.text
+    fields = {"csrf": csrf[1], "method": "0", "next": "/", "token": stack.vault.root_token}
+    assert visit("POST", "/sign-in", **fields).status_code == 303
+    shown = visit("GET", f"/registries/{reference}")
+    assert shown.status_code == 200
+    assert str(reference) in shown.text
+    assert installed.store._kv.version("console/sealing") == 1, "its own role keeps the keys of the cookies"
+    assert requests.get(f"http://127.0.0.1:{port}/", timeout=10).status_code == 421
+
+
+class Visitor:
+    """A browser behind the cluster's ingress, which ends TLS and keeps the host name."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._cookies: dict[str, str] = {}
+
+    def __call__(self, verb: str, path: str, **fields: str) -> requests.Response:
+        headers = {
+            "Host": URL.removeprefix("https://"),
+            "Origin": URL,
+            "Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items()),
+        }
+        answer = requests.request(
+            verb,
+            self._address + path,
+            data=fields or None,
+            headers=headers,
+            allow_redirects=False,
+            timeout=30,
+        )
+        self._cookies.update({cookie.name: cookie.value or "" for cookie in answer.cookies})
+        return answer
 
 
 def test_in_serviceaccount_mode_pods_get_the_secret_from_their_account(installed: Installed):

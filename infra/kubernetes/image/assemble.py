@@ -25,7 +25,11 @@ PYTHON = "3.11"
 """The Python of that suite; the packages are of the same lock as the Dockerfile's."""
 INCLUDE = ("ca-certificates", "python3")
 
-REQUIREMENTS = {"sync": "requirements.txt", "token": "requirements-token.txt"}
+REQUIREMENTS = {
+    "sync": "requirements.txt",
+    "token": "requirements-token.txt",
+    "console": "requirements-console.txt",
+}
 PACKAGES = "opt/regcred"
 APP = "app/app.py"
 USER = "65532:65532"
@@ -40,7 +44,7 @@ def assemble(reference: str, *, docker_config: Path, function: str = "sync") -> 
     Args:
         reference: `<registry>/<repository>:<tag>`.
         docker_config: a folder with the `config.json` of a user who may push there.
-        function: `sync`, or `token`.
+        function: `sync`, `token` or `console`.
 
     Raises:
         subprocess.CalledProcessError: a step failed; its `stderr` says why.

@@ -67,18 +67,15 @@ def prepare(vault: Vault, *, now: datetime | None = None) -> Seeded:
 
 
 def _people(vault: Vault) -> None:
-    mounts = vault.call("GET", "sys/auth")
-    for path in ("userpass", "ldap"):
-        # OpenBao has no LDAP method built in; userpass takes the same sign-in at the same path.
-        if f"{path}/" not in mounts["data"]:
-            vault.call("POST", f"sys/auth/{path}", {"type": "userpass"})
-        for name in PEOPLE:
-            policies = ["regcred-platform-admin"] if name == "petra" else []
-            vault.call(
-                "POST",
-                f"auth/{path}/users/{name}",
-                {"password": PASSWORD, "token_policies": policies, "token_ttl": "1h"},
-            )
+    if "userpass/" not in vault.call("GET", "sys/auth")["data"]:
+        vault.call("POST", "sys/auth/userpass", {"type": "userpass"})
+    for name in PEOPLE:
+        policies = ["regcred-platform-admin"] if name == "petra" else []
+        vault.call(
+            "POST",
+            f"auth/userpass/users/{name}",
+            {"password": PASSWORD, "token_policies": policies, "token_ttl": "1h"},
+        )
 
 
 def _groups(vault: Vault) -> None:
@@ -86,9 +83,8 @@ def _groups(vault: Vault) -> None:
     for name, policies in PEOPLE.items():
         vault.call("POST", f"identity/entity/name/{name}", {})
         entity = vault.call("GET", f"identity/entity/name/{name}")["data"]["id"]
-        for path in ("userpass/", "ldap/"):
-            alias = {"name": name, "canonical_id": entity, "mount_accessor": accessors[path]}
-            vault.call("POST", "identity/entity-alias", alias)
+        alias = {"name": name, "canonical_id": entity, "mount_accessor": accessors["userpass/"]}
+        vault.call("POST", "identity/entity-alias", alias)
         for policy in policies:
             if policy.startswith("regcred-admins-"):
                 vault.call("POST", f"identity/group/name/{policy}", {"member_entity_ids": [entity]})

@@ -22,7 +22,6 @@ from regcred.wiring.console import PATIENCE, application
 METHODS = (
     Method(SignInKind.OIDC, role="console"),
     Method(SignInKind.USERPASS),
-    Method(SignInKind.LDAP),
     Method(SignInKind.TOKEN),
 )
 

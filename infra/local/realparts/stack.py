@@ -307,6 +307,7 @@ class Stack:
             trust = {
                 "issuer": self.kubernetes.service_account_issuer,
                 "public_keys": [self.kubernetes.service_account_public_key],
+                "console_service_account": "regcred-console",
                 **({"token_service_account": "regcred-token"} if self.system.prepared else {}),
             }
             declaration["clusters"] = {"local": trust}

@@ -20,7 +20,6 @@ from regcred.vault.http import Server, VaultSession, client
 from regcred.vault.kv2 import VaultKeyValue
 from regcred.vault.login import TokenLogin, Tokens
 from regcred.vault.store import Store
-from regcred.vault.system import SystemRecords
 
 NAME_MAX = 120
 """The maximum length of a person's name that is kept and shown."""
@@ -154,6 +153,8 @@ class VaultAccess:
 
     def system_registry(self) -> str:
         """See :class:`ConsoleAccess`."""
+        from regcred.vault.system import SystemRecords  # noqa: PLC0415 - a cold start does not need it
+
         try:
             return SystemRecords(self._documents).config().host
         except RegcredError:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from regcred.clock import Clock
-from regcred.console import draft, guard, health
+from regcred.console import draft, guard
 from regcred.console.cookies import SESSION as COOKIE
 from regcred.console.cookies import drop_cookie, put_cookie
 from regcred.console.fleet import Fleet
@@ -46,6 +46,12 @@ RENEWED = 1 / 3
 """The last share of a token's life, in which the console renews it."""
 
 
+def _prepare(fleet: Fleet) -> None:
+    from regcred.console import health  # noqa: PLC0415 - a cold start does not need it
+
+    health.prepare(fleet)
+
+
 @dataclass
 class Console:
     """The shared state of all requests."""
@@ -66,7 +72,7 @@ class Console:
         key = sha256(token.get_secret_value().encode()).hexdigest()
         with self._lock:
             reader = self._readers.pop(key, None) or Reader(
-                self.vault.with_token(token), self.settings, self.now, health.prepare
+                self.vault.with_token(token), self.settings, self.now, _prepare
             )
             self._readers[key] = reader
             while len(self._readers) > READERS_KEPT:

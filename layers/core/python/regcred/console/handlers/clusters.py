@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from starlette.responses import Response
 
 from regcred.console import health
 from regcred.console.console import Visit
-from regcred.console.fleet import Fleet
+from regcred.console.fleet import Fleet, RegistryRow
 from regcred.errors import MalformedError, MissingError, RefusedError
-from regcred.reference import check_label
+from regcred.reference import Reference, check_label
 from regcred.vault.records.declared import ClusterGrants
 from regcred.vault.records.paths import cluster_path
 from regcred.vault.store import Versioned
@@ -19,7 +20,7 @@ from regcred.views.placement import count_held, held_removals
 from regcred.wording import plural
 
 ROWS = 100
-"""The number of registries on the page of one cluster."""
+"""The number of registries, and of refusals, on the page of one cluster."""
 
 
 HELD_ROWS = 100
@@ -53,7 +54,8 @@ def _cluster(visit: Visit, *, status: int = 200, error: str = "") -> Response:
     name = _name(visit)
     fleet = visit.fleet()
     known = next(item for item in health.clusters(fleet) if item.name == name)
-    rows = [row for row in fleet.rows if name in row.places]
+    there = fleet.once(f"in {name}", lambda: _in_cluster(fleet, name))
+    may_grant = may_write(visit, cluster_path(name))
     grants, broken = _grants(visit, name)
     held = held_of(fleet, name)
     return visit.page(
@@ -67,22 +69,38 @@ def _cluster(visit: Visit, *, status: int = 200, error: str = "") -> Response:
             if one.until > visit.now and count_held(held.get(project, {})) <= one.count
         },
         cluster=known,
-        rows=sorted(rows, key=lambda row: -sum(map(len, row.places[name].placed.values())))[:ROWS],
-        more_rows=max(0, len(rows) - ROWS),
-        refusals=[
-            (row.reference, namespace, health.refusal(word), health.remedy(word))
-            for row in rows
-            for namespace, word in sorted(row.places[name].refused.items())
-        ][:100],
-        grants=grants.value
-        if grants
-        else (ClusterGrants() if may_write(visit, cluster_path(name)) else None),
-        may_grant=may_write(visit, cluster_path(name)),
+        rows=there.rows,
+        more_rows=there.more,
+        refusals=there.refusals,
+        grants=grants.value if grants else (ClusterGrants() if may_grant else None),
+        may_grant=may_grant,
         projects=sorted(fleet.projects),
         broken=broken,
         error=error,
         form=visit.form,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _There:
+    """The registries in one cluster."""
+
+    rows: Sequence[RegistryRow]
+    """Those with the most namespaces."""
+    more: int
+    refusals: Sequence[tuple[Reference, str, str, str]]
+    """The registry, the namespace, the meaning and the remedy."""
+
+
+def _in_cluster(fleet: Fleet, name: str) -> _There:
+    rows = [row for row in fleet.rows if name in row.places]
+    refusals = (
+        (row.reference, namespace, health.refusal(word), health.remedy(word))
+        for row in rows
+        for namespace, word in sorted(row.places[name].refused.items())
+    )
+    most = sorted(rows, key=lambda row: -sum(map(len, row.places[name].placed.values())))[:ROWS]
+    return _There(most, max(0, len(rows) - ROWS), list(islice(refusals, ROWS)))
 
 
 def _grants(visit: Visit, name: str) -> tuple[Versioned[ClusterGrants] | None, str]:
