@@ -12,6 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 ifdef REGCRED_LOCAL
 unexport HTTPS_PROXY https_proxy SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
 endif
+# The records that everybody appends to stay as they are written, so that two additions do not conflict.
+PAGES = $$(find . -name '*.md' -not -path './.*' -not -name CHANGELOG.md -not -name DECISIONS.md)
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
        --custom-compile-command 'make lock' --quiet
 
@@ -52,12 +54,14 @@ console: install ## Serve the console in front of OpenBao with the demo's data
 lint: install ## Check style, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mdformat --check $(PAGES) || (echo "run make format"; exit 1)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
 .PHONY: format
-format: install ## Format the code
+format: install ## Format the code and the documents
 	@$(BIN)/ruff format .
+	@$(BIN)/mdformat $(PAGES)
 	@$(BIN)/ruff check --fix .
 
 .PHONY: unit

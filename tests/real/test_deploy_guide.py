@@ -23,11 +23,14 @@ pytestmark = pytest.mark.real
 
 
 def commands() -> list[str]:
-    """The guide's indented lines, continued lines and here-documents joined."""
-    blocks = re.findall(r"(?:^    .*\n)+", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE)
+    """The lines of the guide's blocks without a language, continued lines and here-documents joined."""
+    guide = (ROOT / "docs/deploy.md").read_text()
+    blocks = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", guide, re.MULTILINE | re.DOTALL)
     found: list[str] = []
-    for block in blocks:
-        text = re.sub(r"\\\n\s*", "", re.sub(r"^    ", "", block, flags=re.MULTILINE))
+    for indent, language, block in blocks:
+        if language:
+            continue
+        text = re.sub(r"\\\n\s*", "", re.sub(rf"^{indent}", "", block, flags=re.MULTILINE))
         found += _here(text) if "<<" in text else text.splitlines()
     return [re.split(r"\s{3,}(?:☁|#)", line)[0].strip() for line in found if line.strip()]
 
