@@ -88,6 +88,7 @@ def main() -> int:
     import uvicorn
 
     from regcred.errors import RegcredError
+    from regcred.wiring.bounded_http import HEAD_MAX, BoundedProtocol
 
     try:
         app = application_of(os.environ)
@@ -102,7 +103,8 @@ def main() -> int:
         server_header=False,
         limit_concurrency=256,
         timeout_keep_alive=30,
-        h11_max_incomplete_event_size=32 * 1024,
+        http=BoundedProtocol,
+        h11_max_incomplete_event_size=HEAD_MAX,
         ssl_certfile=os.environ.get("REGCRED_TOKEN_CERTIFICATE") or None,
         ssl_keyfile=os.environ.get("REGCRED_TOKEN_KEY") or None,
     )

@@ -48,6 +48,7 @@ def serve() -> int:
     import uvicorn
 
     from regcred.errors import RegcredError
+    from regcred.wiring.bounded_http import HEAD_MAX, BoundedProtocol
 
     try:
         app = in_cluster()
@@ -64,6 +65,8 @@ def serve() -> int:
         lifespan="off",
         server_header=False,
         proxy_headers=False,
+        http=BoundedProtocol,
+        h11_max_incomplete_event_size=HEAD_MAX,
     )
     return 0
 
