@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from helm import CHART, helm, settings
-from real.controlplane import Cluster, pod, secret_names
+from real.controlplane import Cluster, pod, secret_names, workload
 from real.syncing import ACCOUNT
 from real.test_sync import World, world_of
 
@@ -150,6 +150,22 @@ def test_the_first_pod_is_healed_without_a_person(older: Older, world: World) ->
         return any(secret_names(item) == [world.name] for item in pods)
 
     eventually(replaced)
+
+
+def test_in_an_annotated_namespace_the_first_pod_of_each_new_workload_has_the_name(
+    older: Older, world: World
+) -> None:
+    world.running(**older.sync_settings())
+    space = world.namespace(workload_too=False, annotations={"registry.regcred.dev/main": world.ref})
+
+    def a_new_pod_names_it() -> bool:
+        return world.name in secret_names(older.cluster.create(pod(space), query="?dryRun=All"))
+
+    eventually(a_new_pod_names_it)
+    for name in map("app-{}".format, range(10)):
+        world.cluster.create(workload("Deployment", space, name))
+    eventually(lambda: len(world.cluster.items("Pod", space)) == 10)
+    assert [secret_names(item) for item in world.cluster.items("Pod", space)] == [[world.name]] * 10
 
 
 def cannot_pull(world: World, item: dict[str, Any]) -> None:
