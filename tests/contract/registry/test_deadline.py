@@ -19,7 +19,7 @@ from fakes.vendors.vendor import Vendor
 from regcred.adapters.eventbridge import EventBus
 from regcred.adapters.sqs import SqsQueue
 from regcred.adapters.sts import ProjectIdentity
-from regcred.dispatch import Envelope
+from regcred.dispatch import QueuedMessage
 from regcred.errors import TransientError
 from regcred.reference import Reference
 from regcred.registry import limits
@@ -64,7 +64,7 @@ def announce() -> None:
 
 def send() -> None:
     message = RotationMessage(project="p", registries={"r": RotationReason.DUE})
-    SqsQueue("https://sqs.eu-central-1.amazonaws.com/1/q.fifo").send([Envelope(message, "id")])
+    SqsQueue("https://sqs.eu-central-1.amazonaws.com/1/q.fifo").send([QueuedMessage(message, "id")])
 
 
 def assume() -> None:
