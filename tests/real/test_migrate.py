@@ -1,12 +1,9 @@
-"""``regcred migrate`` as a process, against a real API server: what it reads, what it writes, and that it changes nothing."""
+"""``regcred migrate`` against a real API server: what it reads, what it writes, and that it changes nothing."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +11,36 @@ import pytest
 from real.controlplane import Cluster
 
 from realparts.stack import Stack
+from regcred.cli.app import run
+from regcred.cli.session import CliSession
 from regcred.declare import files
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 PASSWORD = "hunter2-of-the-old-secret"
 OLD = "old-pull"
 
 
-def regcred(stack: Stack, line: str, code: int = 0) -> Any:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": "/nonexistent",
-        "KUBECONFIG": str(stack.kubernetes.kubeconfig),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "regcred.cli", *line.split()],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
-    assert done.returncode == code, done.stderr
-    assert PASSWORD not in done.stdout + done.stderr
-    return json.loads(done.stdout)
+class Person:
+    """Somebody with an administrator's kubeconfig, at a command line in this process."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+
+    def __call__(self, line: str, code: int = 0) -> Any:
+        found = run(line.split(), CliSession())
+        shown = self._capture.readouterr()
+        assert found == code, shown.err
+        assert PASSWORD not in shown.out + shown.err
+        return json.loads(shown.out)
+
+
+@pytest.fixture
+def regcred(
+    kubernetes_stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Person:
+    monkeypatch.setenv("KUBECONFIG", str(kubernetes_stack.kubernetes.kubeconfig))
+    return Person(capsys)
 
 
 @pytest.fixture
@@ -78,13 +80,13 @@ def versions(stack: Stack, space: str) -> dict[str, str]:
 
 
 def test_a_clusters_pull_secrets_become_files_that_apply_takes(
-    kubernetes_stack: Stack, cluster: Cluster, space: str, tmp_path: Path
+    kubernetes_stack: Stack, cluster: Cluster, space: str, regcred: Person, tmp_path: Path
 ) -> None:
     kubernetes = kubernetes_stack.kubernetes
     before = versions(kubernetes_stack, space)
     folder = tmp_path / "fleet"
     line = f"migrate --dir {folder} -n {space} --project shop --cluster local -o json"
-    found = regcred(kubernetes_stack, line)
+    found = regcred(line)
     assert [one["registry"] for one in found["registries"]] == ["shop/registry-example-com"]
     assert len(found["in_the_clear"]) == 1
     assert versions(kubernetes_stack, space) == before
@@ -102,18 +104,18 @@ def test_a_clusters_pull_secrets_become_files_that_apply_takes(
     annotations = cluster.get("Deployment", space, "app")["metadata"]["annotations"]
     assert annotations["registry.regcred.dev/registry-example-com"] == "shop/registry-example-com"
 
-    (one,) = regcred(kubernetes_stack, f"migrate --dir {folder} --check -o json", code=5)["secrets"]
+    (one,) = regcred(f"migrate --dir {folder} --check -o json", code=5)["secrets"]
     assert one["stage"] == "no new Secret"
 
 
 def test_a_cut_over_is_followed_until_the_old_secret_can_go(
-    kubernetes_stack: Stack, cluster: Cluster, space: str, tmp_path: Path
+    kubernetes_stack: Stack, cluster: Cluster, space: str, regcred: Person, tmp_path: Path
 ) -> None:
     line = f"migrate --dir {tmp_path} -n {space} --project shop --cluster local -o json"
-    regcred(kubernetes_stack, line)
+    regcred(line)
 
     def stage(code: int = 5) -> str:
-        (one,) = regcred(kubernetes_stack, f"migrate --dir {tmp_path} --check -o json", code)["secrets"]
+        (one,) = regcred(f"migrate --dir {tmp_path} --check -o json", code)["secrets"]
         return str(one["stage"])
 
     new = "regcred.shop.registry-example-com"

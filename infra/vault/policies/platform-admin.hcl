@@ -11,6 +11,15 @@ path "${mount}/data/platform/*" {
   capabilities = ["create", "update", "read"]
 }
 
+# What project admins have granted by themselves, to read it and to delete what nobody can read.
+path "${mount}/data/delegated/*" {
+  capabilities = ["read"]
+}
+
+path "${mount}/metadata/delegated/*" {
+  capabilities = ["list", "read", "delete"]
+}
+
 path "${mount}/metadata/registries" {
   capabilities = ["list"]
 }

@@ -38,6 +38,15 @@ path "${mount}/metadata/credentials/${project}/_index" {
   capabilities = ["read"]
 }
 
+# To grant the project to namespaces within the bounds that platform admins set for each cluster.
+path "${mount}/data/delegated/+/${project}" {
+  capabilities = ["create", "update", "read"]
+}
+
+path "${mount}/metadata/delegated/+/${project}" {
+  capabilities = ["read"]
+}
+
 path "${mount}/data/status/+/${project}" {
   capabilities = ["read"]
 }

@@ -11,6 +11,15 @@ path "${mount}/metadata/platform/clusters/{{identity.entity.metadata.cluster}}" 
   capabilities = ["read"]
 }
 
+# What project admins have granted by themselves. Only what is within the bounds of platform/clusters counts.
+path "${mount}/data/delegated/{{identity.entity.metadata.cluster}}/*" {
+  capabilities = ["read"]
+}
+
+path "${mount}/metadata/delegated/{{identity.entity.metadata.cluster}}/*" {
+  capabilities = ["read"]
+}
+
 path "${mount}/data/status/{{identity.entity.metadata.cluster}}/*" {
   capabilities = ["create", "update", "read"]
 }

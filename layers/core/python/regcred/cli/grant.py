@@ -11,14 +11,14 @@ import click
 from regcred.cli import lookup
 from regcred.cli.failures import BadInputError
 from regcred.cli.groups import CommandGroup
-from regcred.cli.output import output_option, print_json, print_table, say
+from regcred.cli.output import output_option, print_json, print_table, say, write
 from regcred.cli.parameters import CLUSTER, PROJECT
 from regcred.cli.prompts import confirm
 from regcred.cli.session import CliSession, pass_session
 from regcred.cli.validation import valid
 from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.reference import check_label
-from regcred.vault.records.declared import ClusterGrants
+from regcred.vault.records.declared import ClusterGrants, DelegatedGrants
 from regcred.wording import plural
 
 namespace_option = click.option(
@@ -84,7 +84,11 @@ def add(
             )
         merged = sorted({*grants.grants.get(project, []), *namespaces})
         return valid(
-            ClusterGrants, grants={**grants.grants, project: merged}, globs=globs, confirmed=grants.confirmed
+            ClusterGrants,
+            grants={**grants.grants, project: merged},
+            globs=globs,
+            confirmed=grants.confirmed,
+            delegated=grants.delegated,
         )
 
     with _replaceable(cluster):
@@ -137,6 +141,76 @@ def remove(
     say(
         f"{', '.join(gone)} of cluster {cluster} may no longer use the registries of {project}; sync removes the Secrets within"
         f" seconds: 'regcred status {project}' shows what is left"
+    )
+
+
+@grant.command()
+@click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
+@click.option("--none", "is_none", is_flag=True, help="End it: what the admins have granted counts no more.")
+@click.argument("project", type=PROJECT, metavar="P")
+@click.argument("namespaces", nargs=-1, metavar="[NAMESPACE|PATTERN]...")
+@pass_session
+def delegate(
+    session: CliSession, cluster: str, project: str, namespaces: Sequence[str], is_none: bool
+) -> None:
+    """Let the admins of a project grant it by themselves, to these namespaces and no others.
+
+    This is for platform admins. The project's admins then use 'regcred grant own'. The list replaces the one before.
+
+    \b
+    Example:
+      regcred grant delegate --cluster c1 payments 'payments-*'
+    """
+    if bool(namespaces) is is_none:
+        raise BadInputError("name the namespaces or patterns, or say --none")
+    _check_namespaces(namespaces or ["none"])
+
+    def change(old: ClusterGrants | None) -> ClusterGrants:
+        grants = old or ClusterGrants()
+        others = {name: bounds for name, bounds in grants.delegated.items() if name != project}
+        new = {**others, project: sorted(set(namespaces))} if namespaces else others
+        return grants.model_copy(update={"delegated": new})
+
+    with _replaceable(cluster):
+        session.store.change_cluster(cluster, change)
+    if namespaces:
+        say(f"the admins of {project} may grant it to {', '.join(namespaces)} of cluster {cluster}")
+    else:
+        say(f"the admins of {project} may grant it to no namespace of cluster {cluster}")
+
+
+@grant.command()
+@click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
+@click.option("--remove", "is_removal", is_flag=True, help="Take the project away from the namespaces.")
+@click.argument("project", type=PROJECT, metavar="P")
+@click.argument("namespaces", nargs=-1, metavar="[NAMESPACE]...")
+@pass_session
+def own(session: CliSession, cluster: str, project: str, namespaces: Sequence[str], is_removal: bool) -> None:
+    """Grant your own project to namespaces, within the bounds that a platform admin has set. Without names, show what you granted.
+
+    This is for the admins of a project. A namespace outside the bounds gets nothing, and its workload an Event that says so.
+
+    \b
+    Example:
+      regcred grant own --cluster c1 payments payments-prod
+    """
+    for namespace in namespaces:
+        check_label(namespace, field="namespace")
+
+    def change(old: DelegatedGrants | None) -> DelegatedGrants:
+        before = set(old.namespaces) if old else set()
+        after = before - set(namespaces) if is_removal else before | set(namespaces)
+        return valid(DelegatedGrants, namespaces=sorted(after))
+
+    if namespaces:
+        left = session.store.change_delegated(cluster, project, change)
+    else:
+        found = session.store.delegated(cluster, project)
+        left = found.value if found else DelegatedGrants()
+    for namespace in left.namespaces:
+        write(namespace)
+    say(
+        f"the admins of {project} have granted it to {plural(len(left.namespaces), 'namespace')} of {cluster}"
     )
 
 

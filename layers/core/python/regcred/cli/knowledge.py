@@ -116,9 +116,9 @@ class VaultView:
             return []
         with suppress(RegcredError):
             clusters = [self.cluster] if self.cluster else store.clusters()
-            if len(clusters) == 1 and (grants := store.cluster(clusters[0])):
+            if len(clusters) == 1 and (grants := store.effective_grants(clusters[0])):
                 self.cluster = clusters[0]
-                return [name for name in grants.value.grants if grants.value.allows(self.namespace, name)]
+                return [name for name in grants.grants if grants.allows(self.namespace, name)]
         return []
 
     def _store(self) -> Store | None:
@@ -208,10 +208,10 @@ class VaultView:
         if not self.cluster:
             return Fact.UNKNOWN
         with suppress(RegcredError):
-            grants = self.session.store.cluster(self.cluster)
+            grants = self.session.store.effective_grants(self.cluster)
             if grants is None:
                 self._say(f"Vault holds no grants of a cluster {self.cluster}: is that its name in Regcred?")
-            return Fact.YES if grants and grants.value.allows(self.namespace, reference.project) else Fact.NO
+            return Fact.YES if grants and grants.allows(self.namespace, reference.project) else Fact.NO
         return Fact.NO if refused == "not-granted" else Fact.UNKNOWN
 
     def _say(self, text: str) -> None:

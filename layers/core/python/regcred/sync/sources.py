@@ -11,6 +11,7 @@ from regcred.clock import Clock
 from regcred.errors import RegcredError
 from regcred.reference import Reference
 from regcred.sync.credential_cache import CredentialCache
+from regcred.sync.delegations import Delegations
 from regcred.sync.document_health import DocumentHealth
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter
@@ -52,6 +53,8 @@ class Sources:
         self._seen: dict[str, int] = {}
         """By document: the version that was last read."""
         self._grants_behind: datetime | None = None
+        self._record: ClusterGrants | None = None
+        self._delegations = Delegations(store, cluster, vault, self.health)
 
     @property
     def granted(self) -> bool:
@@ -70,9 +73,8 @@ class Sources:
         """Poll the grants. Return whether they changed."""
         try:
             version = await self._vault(self._store.cluster_version, self._cluster)
-            if version and version == self._seen.get(""):
-                self.health.mark_readable(self._grants_path)
-                return False
+            if version and version == self._seen.get("") and self._record:
+                return await self._take_grants(self._record, version)
             found = await self._vault(self._store.cluster, self._cluster) if version else None
         except RegcredError as error:
             self.health.mark_unreadable(self._grants_path, error)
@@ -85,9 +87,18 @@ class Sources:
             return False
         if not self._note_grants(found.version):
             return False
+        return await self._take_grants(found.value, found.version)
+
+    async def _take_grants(self, record: ClusterGrants, version: int) -> bool:
+        """Take over the grants, with those that project admins have made. Return whether they changed."""
+        try:
+            merged = await self._delegations.merged(record)
+        except RegcredError as error:
+            self.health.mark_unreadable(self._grants_path, error)
+            return False
         self.health.mark_readable(self._grants_path)
-        self._seen[""] = found.version
-        old, self.grants = self.grants, grants_of(found.value)
+        self._seen[""], self._record = version, record
+        old, self.grants = self.grants, grants_of(merged)
         return old != self.grants
 
     def _note_grants(self, version: int) -> bool:

@@ -92,8 +92,7 @@ def _granted(visit: Visit, cluster: str, project: str, namespace: str, *, refuse
     if not cluster or not namespace:
         return Fact.UNKNOWN
     try:
-        found = visit.access.store.cluster(cluster)
-        grants = found.value if found else ClusterGrants()
+        grants = visit.access.store.effective_grants(cluster) or ClusterGrants()
         return Fact.YES if grants.allows(namespace, project) else Fact.NO
     except (RefusedError, MalformedError):
         pass

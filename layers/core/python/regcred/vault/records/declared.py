@@ -115,9 +115,15 @@ class ClusterGrants(Declared):
     globs: bool = False
     confirmed: dict[Label, Confirmation] = {}
     """By project, the confirmation of the removals that the brake holds."""
+    delegated: dict[Label, list[str]] = {}
+    """By project, the namespaces that the project's admins may grant by themselves (``delegated/C/P``): names, or globs."""
 
     @model_validator(mode="after")
     def _namespaces_are_names(self) -> Self:
+        for project, names in self.delegated.items():
+            for name in names:
+                if len(name) > LABEL_MAX or not _GLOB.fullmatch(name):
+                    raise ValueError(f"delegated.{project}: {name[:80]!r} is not the name of a namespace")
         for project, namespaces in self.grants.items():
             for name in namespaces:
                 if "*" in name and not self.globs:
@@ -135,6 +141,23 @@ class ClusterGrants(Declared):
             for name in self.grants.get(project, ())
         )
 
+    def may_delegate(self, namespace: str, project: str) -> bool:
+        """Whether the project's admins may grant it to a namespace by themselves."""
+        return any(fnmatchcase(namespace, name) for name in self.delegated.get(project, ()))
+
+    def with_delegated(self, found: Mapping[str, DelegatedGrants]) -> Self:
+        """The grants together with those that project admins have made, as far as they are within the bounds.
+
+        Args:
+            found: By project, what its admins have granted.
+        """
+        merged = {project: list(names) for project, names in self.grants.items()}
+        for project, own in found.items():
+            inside = [name for name in own.namespaces if self.may_delegate(name, project)]
+            if inside:
+                merged[project] = sorted({*merged.get(project, ()), *inside})
+        return self.model_copy(update={"grants": merged})
+
     def confirming(self, held: Mapping[str, int], now: datetime) -> Self:
         """The document with a confirmation for the held removals of some projects. Confirmations that ended are left out.
 
@@ -147,6 +170,19 @@ class ClusterGrants(Declared):
             project: Confirmation(count=count, until=now + CONFIRMED_FOR) for project, count in held.items()
         }
         return self.model_copy(update={"confirmed": valid | new})
+
+
+DELEGATED_MAX = 10_000
+"""The maximum number of namespaces that a project's admins may grant in one cluster."""
+
+
+class DelegatedGrants(Declared):
+    """``delegated/C/P``: the namespaces of a cluster that the admins of a project have granted by themselves.
+
+    Only those within the bounds of ``platform/clusters/C`` count.
+    """
+
+    namespaces: list[Label] = Field(default=[], max_length=DELEGATED_MAX)
 
 
 class Action(StrEnum):

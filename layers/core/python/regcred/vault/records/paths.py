@@ -21,6 +21,11 @@ def cluster_path(cluster: str) -> str:
     return f"platform/clusters/{check_label(cluster, field='cluster')}"
 
 
+def delegated_path(cluster: str, project: str) -> str:
+    """The grants of a cluster that a project's admins have made within their bounds."""
+    return f"delegated/{check_label(cluster, field='cluster')}/{check_label(project, field='project')}"
+
+
 def identity_path(cluster: str) -> str:
     """The cluster that is pinned to this name."""
     return f"identities/{check_label(cluster, field='cluster')}"

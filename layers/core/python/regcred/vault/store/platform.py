@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from regcred.vault.records.declared import ClusterGrants, ProjectPolicy
+from regcred.vault.records.declared import ClusterGrants, DelegatedGrants, ProjectPolicy
 from regcred.vault.records.identity import ClusterIdentity
 from regcred.vault.records.paths import (
     cluster_path,
+    delegated_path,
     identity_path,
     project_path,
 )
@@ -82,6 +83,28 @@ class PlatformRecords(TypedRecords):
     def clusters(self) -> list[str]:
         """The names of all clusters that have grants."""
         return [name for name in self._kv.list("platform/clusters") if not name.endswith("/")]
+
+    def delegated(self, cluster: str, project: str) -> Versioned[DelegatedGrants] | None:
+        """The grants of a cluster that a project's admins have made."""
+        return self._record(delegated_path(cluster, project), DelegatedGrants)
+
+    def delegated_version(self, cluster: str, project: str) -> int:
+        """The version of these grants, to poll."""
+        return self._kv.version(delegated_path(cluster, project))
+
+    def change_delegated(
+        self, cluster: str, project: str, change: Callable[[DelegatedGrants | None], DelegatedGrants]
+    ) -> DelegatedGrants:
+        """Change these grants; see :meth:`change_project`."""
+        return self._update(delegated_path(cluster, project), DelegatedGrants, change)
+
+    def effective_grants(self, cluster: str) -> ClusterGrants | None:
+        """The grants of a cluster with those that project admins have made, as sync takes them."""
+        found = self.cluster(cluster)
+        if found is None:
+            return None
+        own = {project: self.delegated(cluster, project) for project in found.value.delegated}
+        return found.value.with_delegated({project: one.value for project, one in own.items() if one})
 
     def identity(self, cluster: str) -> Versioned[ClusterIdentity] | None:
         """The cluster that is pinned to a name."""
