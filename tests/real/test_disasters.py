@@ -209,9 +209,10 @@ def backup(estate: Estate) -> bytes:
 
 
 def restored(estate: Estate, snapshot: bytes) -> None:
-    """Restore a backup into a new server. It needs the unseal key of the old one."""
-    old = estate.state.part("vault")
-    server = Vault(estate.processes, estate.state, name="restored")
+    """Restore a backup into a new server. It needs the unseal key of the old one, and its audit configuration."""
+    old = dict(estate.state.part("vault"))
+    estate.server.down()
+    server = Vault(estate.processes, estate.state)
     server.up()
     answer = requests.post(
         f"{server.addr}/v1/sys/storage/raft/snapshot-force",
@@ -220,8 +221,8 @@ def restored(estate: Estate, snapshot: bytes) -> None:
         timeout=60,
     )
     answer.raise_for_status()
-    estate.state.update("restored", root_token=old["root_token"], unseal_key=old["unseal_key"])
-    server.restart()
+    estate.state.update("vault", root_token=old["root_token"], unseal_key=old["unseal_key"])
+    server.unseal()
     estate.use(server)
 
 
@@ -235,7 +236,6 @@ def test_vault_is_restored_from_yesterdays_backup(estate: Estate) -> None:
         estate.rotate()
         estate.sync()
     today = estate.in_force()
-    estate.server.stop()
 
     with estate.rehearsal(f"Vault restored from a backup of yesterday, {REGISTRIES + 1} registries"):
         restored(estate, yesterday)
@@ -287,6 +287,8 @@ def test_a_cluster_is_lost_and_built_again(estate: Estate) -> None:
 
     with estate.rehearsal("a new cluster under the old name"):
         estate.cluster = FakeCluster()
+        for name in ("default", "kube-system"):  # so that the namespaces have other uids than before
+            asyncio.run(estate.cluster.create(namespace(name)))
         estate.workloads()
         assert estate.passwords() == [None] * REGISTRIES
         estate.sync()
