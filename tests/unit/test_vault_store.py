@@ -94,7 +94,7 @@ def test_two_who_ask_at_once_are_both_heard(kv: FakeKeyValue, store: Store) -> N
 
     def ask_first(operation: str) -> None:
         asked.append(operation)
-        if asked == ["version", "write"]:
+        if asked == ["write"]:
             kv.wait = lambda _: None
             Store(kv).write_request(REFERENCE, Request(action=Action.VERIFY, asked_at=NOW))
 
