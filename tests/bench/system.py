@@ -154,15 +154,18 @@ def pulls(table: Table, system: SystemRegistry, login: tuple[str, str]) -> None:
     images = {name: f"localhost:{port}/payments/large:1" for name, port in ports.items()}
     for image in images.values():
         crane("append", "--oci-empty-base", "-f", home / "layer.tar", "-t", image)
-        crane("pull", image, os.devnull)
+        crane("export", image, home / "unpacked.tar")
     pairs = [
-        tuple(timed(lambda image=image: crane("pull", image, os.devnull)) for image in images.values())  # type: ignore[misc]
+        tuple(
+            timed(lambda image=image: crane("export", image, home / "unpacked.tar"))  # type: ignore[misc]
+            for image in images.values()
+        )
         for _ in range(PULLS)
     ]
     ours, floor = (median([pair[number] for pair in pairs]) for number in (0, 1))
     ratio = median([ours / floor for ours, floor in pairs])
     table.add(
-        "a pull of 50 MB, over the same registry with htpasswd",
+        "a pull of 50 MB, fetched and unpacked by crane, over the same registry with htpasswd",
         goal="<= 1.05 x floor",
         floor=f"{floor * 1000:.0f} ms",
         ours=f"{ours * 1000:.0f} ms",

@@ -1,5 +1,6 @@
 """Fixtures of the tests on real servers."""
 
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -13,3 +14,10 @@ def cluster(stack: Stack) -> Iterator[Cluster]:
     """A control plane with the chart's policies and RBAC at their default values."""
     with with_chart(stack) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def short_path() -> Iterator[str]:
+    """A folder whose path has fewer than 50 characters, as podman wants it."""
+    with tempfile.TemporaryDirectory(prefix="podman-", dir="/tmp") as folder:
+        yield folder

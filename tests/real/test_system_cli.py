@@ -120,9 +120,10 @@ def test_a_second_setting_up_changes_nothing(system: SystemRegistry) -> None:
 
 
 def test_tools_of_containers_sign_in_by_the_helper_and_nothing_secret_lies_on_disk(
-    system: SystemRegistry, image: str, tmp_path: Path
+    system: SystemRegistry, image: str, tmp_path: Path, short_path: str
 ) -> None:
     install("skopeo")
+    install("podman")
     token = system.vault_token("rae", "regcred-readers-payments")
     signed_in = regcred(system, token, "system", "login", home=tmp_path)
     assert signed_in.returncode == 0, signed_in.stderr
@@ -135,6 +136,9 @@ def test_tools_of_containers_sign_in_by_the_helper_and_nothing_secret_lies_on_di
     assert crane.returncode == 0, crane.stderr
     skopeo = run("skopeo", "inspect", "--raw", f"docker://{image}", env=env)
     assert skopeo.returncode == 0, skopeo.stderr
+    storage = ("--root", str(tmp_path / "root"), "--runroot", short_path, "--storage-driver=vfs")
+    podman = run("podman", *storage, "pull", "--quiet", image, env=env)
+    assert podman.returncode == 0, podman.stderr
     copied = run("skopeo", "copy", f"docker://{image}", f"docker://{image}-copy", env=env)
     assert copied.returncode != 0
     time.sleep(1.1)  # logins tell full seconds

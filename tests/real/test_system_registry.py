@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -142,13 +141,6 @@ def test_skopeo_pulls_and_pushes_what_its_login_may(
     assert not copy(reader, pulled, f"docker://{host}/payments/skopeo:2")
     assert not copy(admin, pulled, f"docker://{host}/shop/skopeo:1")
     assert pull(system, reader, f"{host}/payments/skopeo:1")
-
-
-@pytest.fixture
-def short_path() -> Iterator[str]:
-    """A folder whose path has fewer than 50 characters, as podman wants it."""
-    with tempfile.TemporaryDirectory(prefix="podman-", dir="/tmp") as folder:
-        yield folder
 
 
 def test_podman_signs_in_pulls_and_pushes_what_its_login_may(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,6 +24,9 @@ TOKEN_LEEWAY_SECONDS = 5
 
 PROJECT_LOGIN_SECONDS = (600, 86400)
 """The shortest and the longest life of a project's login."""
+
+_VAULT = ThreadPoolExecutor(40, "regcred-token")
+"""What an access token needs of Vault is asked at the same time: a pull waits for it. 40 requests are answered at once, at most."""
 
 USER_MAX = 64
 """Characters of a user name."""
@@ -87,11 +91,13 @@ class TokenService:
         """
         config, keys, now = self.records.config(), self.records.keys(), self.now()
         asked = scope.parse_scopes(scopes)
-        login = self._login(user, password, config, keys)
+        login = check(user, password.get_secret_value(), issuer=config.issuer, keys=keys.logins)
+        standing = _VAULT.submit(self._standing, login)
+        self._check_not_ended(login)
         if service != config.service:
             raise MalformedError(f"service: is not {config.service}", field="service")
-        standing = self._standing(login)
-        granted = scope.intersect(asked, who_may.may(standing, asked, community=config.community))
+        may = who_may.may(standing.result(), asked, community=config.community)
+        granted = scope.intersect(asked, may)
         seconds = min(config.token_seconds, int((login.expires_at - now).total_seconds()))
         claims = {
             "iss": config.issuer,
@@ -190,14 +196,15 @@ class TokenService:
             RefusedError: the login is not good, or is a project's.
         """
         config = self.records.config()
-        login = self._login(user, password, config, self.records.keys())
+        keys = self.records.keys().logins
+        login = check(user, password.get_secret_value(), issuer=config.issuer, keys=keys)
+        self._check_not_ended(login)
         if login.owner is not Owner.PERSON:
             raise RefusedError("this login belongs to a project: revoke its registry instead")
         now, longest = self.now(), timedelta(seconds=config.login_seconds)
         self.records.change_ended(PEOPLE, lambda old: old.end_person(login.subject, now=now, longest=longest))
 
-    def _login(self, user: str, password: SecretStr, config: SystemConfig, keys: SystemKeys) -> VerifiedLogin:
-        login = check(user, password.get_secret_value(), issuer=config.issuer, keys=keys.logins)
+    def _check_not_ended(self, login: VerifiedLogin) -> None:
         if login.owner is Owner.PROJECT:
             ended = self.records.ended(login.subject).ends(login.identifier, login.issued_at)
         else:
@@ -206,7 +213,6 @@ class TokenService:
             ended = since is not None and login.issued_at <= since
         if ended or login.expires_at <= self.now():
             raise RefusedError("this login was revoked, or it has expired")
-        return login
 
     def _standing(self, login: VerifiedLogin) -> who_may.Standing:
         if login.owner is Owner.PROJECT:
