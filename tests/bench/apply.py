@@ -29,6 +29,7 @@ from bench.table import Table, say
 from realparts.procs import Processes
 from realparts.state import State
 from realparts.vault import Vault
+from regcred.reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
@@ -114,13 +115,20 @@ def main() -> int:
     return 0 if table.held else 1
 
 
-def whole(table: Table, size: FleetSize, folder: Path) -> None:
-    """The life of a fleet."""
+def whole(table: Table, size: FleetSize, folder: Path, *, bare: int = 4000) -> None:
+    """The life of a fleet: applied, compared, changed, exported, pruned and restored.
+
+    Args:
+        table: Where the figures go.
+        size: How large the fleet is.
+        folder: A folder for its files.
+        bare: How many documents the bare client writes.
+    """
     fleet, exported = folder / "fleet", folder / "exported"
     write_fleet(fleet, size, public_key())
     with vault() as server:
         shell = Shell(server)
-        first_apply(table, size, shell, fleet)
+        first_apply(table, size, shell, fleet, bare)
         same = shell(f"diff -f {fleet} --owner fleet --prune")
         table.add(
             "diff of all, s",
@@ -151,12 +159,14 @@ def whole(table: Table, size: FleetSize, folder: Path) -> None:
         ran = shell(f"apply -f {exported}")
         table.add("restore of all into an empty OpenBao, s", ours=f"{ran.seconds:.1f}")
         shell(f"diff -f {exported}")
+        if len(shell.store.registries("team-0")) != size.registries:
+            raise RuntimeError("team-0 is not restored")
     shutil.rmtree(exported)
 
 
-def first_apply(table: Table, size: FleetSize, shell: Shell, fleet: Path) -> None:
+def first_apply(table: Table, size: FleetSize, shell: Shell, fleet: Path, bare: int) -> None:
     """All into an empty server, beside a bare client that writes as much."""
-    floor = bare_writes(shell.server, 4000)
+    floor = bare_writes(shell.server, bare)
     shell(f"diff -f {fleet} --owner fleet", code=6)
     began = time.monotonic()
     ran = shell(f"apply -f {fleet} --owner fleet")
@@ -181,6 +191,9 @@ def one_change(table: Table, shell: Shell, fleet: Path) -> None:
     path.write_text(path.read_text().replace("team 1, part 0", "team 1, part zero"))
     same = shell(f"diff -f {fleet} --owner fleet --prune", code=6)
     ran = shell(f"apply -f {fleet} --owner fleet --prune")
+    found = shell.store.definition(Reference("team-1", "r-0"))
+    if found is None or "part zero" not in str(found.value.content()):
+        raise RuntimeError("the change is not written")
     more = ran.seconds - same.seconds
     table.add(
         "apply of one change, s over the diff",
