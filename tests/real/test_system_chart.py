@@ -138,10 +138,11 @@ def images(stack: Stack, folder: Path) -> None:
     with tarfile.open(folder / "registry.tar", "w") as tar:
         tar.add(binary("registry"), "registry")
     reference = f"{stack.registry.host}/regcred/registry:test"
+    processor = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "DOCKER_CONFIG": str(folder)}
     for words in (
         ("append", "--oci-empty-base", "-f", folder / "registry.tar", "-t", reference),
-        ("mutate", reference, "-t", reference, "--entrypoint=/registry", "--set-platform=linux/amd64"),
+        ("mutate", reference, "-t", reference, "--entrypoint=/registry", f"--set-platform=linux/{processor}"),
     ):
         subprocess.run([binary("crane"), *words], env=environment, check=True, capture_output=True)
 
