@@ -227,6 +227,7 @@ def held(night: Night, told: Told) -> None:
     assert "the brake holds back the removal" in told.doctor
     assert "held" in told.explain + told.todo
     assert "held" in told.events["RemovalHeld"]
+    assert "its Secret" not in told.events["NoSuchRegistry"]
     assert "cluster confirm-removals" in night.sync.log.read_text()
 
 
