@@ -209,8 +209,16 @@ def delegate(
 @click.option("--remove", "is_removal", is_flag=True, help="Take the project away from the namespaces.")
 @click.argument("project", type=PROJECT, metavar="P")
 @click.argument("namespaces", nargs=-1, metavar="[NAMESPACE]...")
+@output_option
 @pass_session
-def own(session: CliSession, cluster: str, project: str, namespaces: Sequence[str], is_removal: bool) -> None:
+def own(
+    session: CliSession,
+    cluster: str,
+    project: str,
+    namespaces: Sequence[str],
+    is_removal: bool,
+    as_json: bool,
+) -> None:
     """Run ``regcred grant own``."""
     for namespace in namespaces:
         check_label(namespace, field="namespace")
@@ -225,6 +233,9 @@ def own(session: CliSession, cluster: str, project: str, namespaces: Sequence[st
     else:
         found = session.store.delegated(cluster, project)
         left = found.value if found else DelegatedGrants()
+    if as_json:
+        print_json({"cluster": cluster, "project": project, "namespaces": left.namespaces})
+        return
     for namespace in left.namespaces:
         write(namespace)
     say(
