@@ -38,14 +38,15 @@ def grant() -> None:
     """Group the commands of ``regcred grant``."""
 
 
-@grant.command(
-    help="""Let namespaces use a project's registries.
+ADD_HELP = """Let namespaces use a project's registries.
 
-    \b
-    Example:
-      regcred grant add --cluster c1 payments payments-prod payments-staging
-    """
-)
+\b
+Example:
+  regcred grant add --cluster c1 payments payments-prod payments-staging
+"""
+
+
+@grant.command(help=ADD_HELP)
 @click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
 @click.option(
     "--allow-globs",

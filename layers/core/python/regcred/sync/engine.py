@@ -91,11 +91,9 @@ class Engine:
         self.retries = Retries(clock)
         self.pause = Pause()
         self.sender = EventSender(cluster, self.meter, self.pause)
-        self._workload_events = WorkloadEvents(
-            self.events, self.ledger, self.inventory, self.sender, cluster=name
-        )
+        self._notices = WorkloadEvents(self.events, self.ledger, self.inventory, self.sender, cluster=name)
         self.applier = Applier(
-            _handlers(self, self._workload_events, self._evictions),
+            _handlers(self, self._notices, self._evictions),
             self.retries,
             self.pause,
             self.meter,
@@ -105,7 +103,7 @@ class Engine:
         )
         self.execution = Execution(
             self.applier,
-            self._workload_events,
+            self._notices,
             sources=self.sources,
             ledger=self.ledger,
             events=self.events,
