@@ -102,7 +102,11 @@ def function_policies(region: str, **parameters: str) -> Mapping[str, dict[str, 
             name: _document(
                 iam.get_role_policy(RoleName=f"regcred-{name}", PolicyName=name)["PolicyDocument"]
             )
-            for name in ("dispatch", "rotate", *(["token"] if parameters.get("Token") == "enabled" else []))
+            for name in (
+                "dispatch",
+                "rotate",
+                *(name for name in ("console", "token") if parameters.get(name.capitalize()) == "enabled"),
+            )
         }
 
 

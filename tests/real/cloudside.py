@@ -61,7 +61,7 @@ class CloudSide:
             instance=instance or f"cloud-{name}",
             policy=self.policies[name],
             artifact=self.artifact,
-            timeout_seconds=300 if self.artifact else 60,
+            timeout_seconds=600 if self.artifact else 60,
         )
 
     def stop(self) -> None:

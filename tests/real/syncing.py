@@ -74,7 +74,7 @@ class SyncProcess:
         """The command line of the process."""
         return [sys.executable, str(ROOT / "functions/sync/app.py"), *arguments]
 
-    def once(self, *arguments: str) -> tuple[int, str]:
+    def once(self, *arguments: str, seconds: float = 60) -> tuple[int, str]:
         """One run; its exit code and what it said."""
         done = subprocess.run(
             self.command("--once", *arguments),
@@ -82,7 +82,7 @@ class SyncProcess:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=seconds,
         )
         with self.log.open("a") as log:
             log.write(done.stdout + done.stderr)

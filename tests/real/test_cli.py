@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -232,23 +231,21 @@ def test_at_a_terminal_a_no_changes_nothing(admin, project, definition):
 def test_ctrl_c_while_waiting_is_one_line(admin, project, definition):
     reference = Reference(project, name())
     admin(f"registry add {reference} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM)
-    shown, code = at_a_terminal(admin, f"rotate {reference}", [], interrupt_after=2.0)
+    shown, code = at_a_terminal(admin, f"rotate {reference}", [], interrupt_at="waiting for the outcome")
     assert code == 130
     assert "regcred: interrupted" in shown
     assert "Traceback" not in shown
 
 
 def at_a_terminal(
-    person: Person, line: str, answers: list[str], *, interrupt_after: float = 0
+    person: Person, line: str, answers: list[str], *, interrupt_at: str = ""
 ) -> tuple[str, int]:
-    """Run a command on a terminal of its own, type the answers one after the other, return what it showed."""
+    """Run a command on a terminal of its own, type the answers one after the other, return what it showed. Ctrl-C is typed once it shows a text."""
     process, terminal = pty.fork()
     if process == 0:
         os.execve(sys.executable, command(line), {**person.environment, "TERM": "xterm", "COLUMNS": "120"})
-    if interrupt_after:
-        threading.Timer(interrupt_after, lambda: os.write(terminal, b"\x03")).start()
     shown, left = b"", list(answers)
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         ready, _, _ = select.select([terminal], [], [], 0.6)
         if ready:
@@ -259,6 +256,9 @@ def at_a_terminal(
             if not chunk:
                 break
             shown += chunk
+            if interrupt_at and interrupt_at.encode() in shown:
+                os.write(terminal, b"\x03")
+                interrupt_at = ""
         elif left:
             os.write(terminal, f"{left.pop(0)}\n".encode())
     _, status = os.waitpid(process, 0)

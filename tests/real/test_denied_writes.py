@@ -195,4 +195,4 @@ def test_somebody_elses_immutable_secret_is_left_alone(world: World) -> None:
     assert world.password(space) == "theirs"
     ours = Reference.parse(world.ref).secret_name
     world.cluster.kubernetes.kubectl("-n", space, "delete", "secret", ours)
-    eventually(lambda: world.password(space) == "s3cret-one", seconds=45)
+    eventually(lambda: world.password(space) == "s3cret-one")

@@ -76,7 +76,7 @@ def ask(
     if body is not None:
         asked |= {"body": json.dumps(body), "isBase64Encoded": False}
         asked["headers"]["content-type"] = "application/json"
-    answer = function.invoke(asked)
+    answer = function.invoke(asked, timeout=280)
     text = answer.get("body") or ""
     if answer.get("isBase64Encoded"):
         text = base64.b64decode(text).decode()

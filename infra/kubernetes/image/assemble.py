@@ -117,13 +117,28 @@ def base_layer() -> Path:
     return target
 
 
-def _app_layer(folder: Path, function: str) -> Path:
-    packages = folder / "root" / PACKAGES
+def app_folder(
+    root: Path, function: str, *, python: str = PYTHON, machine: str = "", compiler: str = sys.executable
+) -> None:
+    """Put the packages and the function into a folder, as they lie in the image.
+
+    Args:
+        root: the folder that becomes the image's root.
+        function: `sync`, or `token`.
+        python: the version of the image's Python.
+        machine: a platform as uv names it, as in `aarch64-manylinux2014`; this machine's if empty.
+        compiler: the Python that makes the bytecode.
+
+    Raises:
+        subprocess.CalledProcessError: a step failed; its `stderr` says why.
+    """
+    packages = root / PACKAGES
     packages.mkdir(parents=True)
+    platforms = [f"--python-platform={machine}"] if machine else []
     _run(
         [
             sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
-            f"--python-version={PYTHON}", f"--target={packages}", f"--requirement={HERE / REQUIREMENTS[function]}",
+            f"--python-version={python}", *platforms, f"--target={packages}", f"--requirement={HERE / REQUIREMENTS[function]}",
         ]
     )  # fmt: skip
     shutil.copytree(
@@ -131,11 +146,15 @@ def _app_layer(folder: Path, function: str) -> Path:
         packages / "regcred",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
-    app = folder / "root" / APP
+    app = root / APP
     app.parent.mkdir()
     shutil.copy(ROOT / "functions" / function / "app.py", app)
     # -E: PYTHONPYCACHEPREFIX would keep the bytecode out of the image.
-    _run([sys.executable, "-E", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", packages])
+    _run([compiler, "-E", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", packages])
+
+
+def _app_layer(folder: Path, function: str) -> Path:
+    app_folder(folder / "root", function)
     archive = folder / "app.tar"
     with tarfile.open(archive, "w") as tar:
         for path in sorted((folder / "root").iterdir()):

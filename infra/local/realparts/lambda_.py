@@ -61,12 +61,13 @@ class Artifact:
     """The folder of :func:`realparts.debian.arm64_root`."""
 
     def function(self, logical_id: str) -> Path:
-        """Return the folder of a function; its logical id in template.yaml is its name with a capital letter."""
-        return self.build / logical_id.capitalize()
+        """Return the folder of a function. template.yaml has its name with a capital letter, and `Function` after it if it serves the web."""
+        return self.build / f"{logical_id.capitalize()}{'Function' if logical_id in WEB else ''}"
 
-    def layers(self) -> list[Path]:
-        """Return the folders that Lambda has as /opt/python."""
-        return [self.build / "DepsLayer" / "python", self.build / "CoreLayer" / "python"]
+    def layers(self, *, web: bool = False) -> list[Path]:
+        """Return the folders that Lambda has as /opt/python, with that of the functions that serve the web if asked for."""
+        names = [*(["WebLayer"] if web else []), "DepsLayer", "CoreLayer"]
+        return [self.build / name / "python" for name in names]
 
     def runtime(self) -> Path:
         """Return Lambda's Python runtime for arm64."""
@@ -161,7 +162,7 @@ class Lambda:
             role, trust=_LAMBDA_TRUST, policy=dict(policy or _EXECUTION), max_session_seconds=43200
         )
         if artifact:
-            path = [function, *artifact.layers(), artifact.runtime()]
+            path = [function, *artifact.layers(web=name in WEB), artifact.runtime()]
         else:
             web = [python_packages("layer-web", ROOT / "layers/web/requirements.txt")] if name in WEB else []
             runtime = python_packages("lambda-runtime", LOCAL / "lambda-runtime.txt")

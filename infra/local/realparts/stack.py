@@ -181,6 +181,7 @@ class Stack:
             "dispatch": {"REGCRED_QUEUE_URL": self.aws.queue_url, "REGCRED_INTERVAL_MINUTES": "1"},
             "rotate": {"REGCRED_EVENT_BUS": BUS},
             "token": {},
+            "console": {"REGCRED_EVENT_BUS": BUS},
         }
         return {
             "REGCRED_VAULT_ADDR": self.vault.addr,
@@ -319,6 +320,7 @@ class Stack:
                 "audience": AUDIENCE,
                 "dispatch": [self.lambda_.role("dispatch")],
                 "rotate": [self.lambda_.role("rotate")],
+                "console": [self.lambda_.role("console")],
                 **({"token": [self.lambda_.role("token")]} if self.system.prepared else {}),
                 "jwks_url": f"{issuer}/.well-known/jwks.json",
                 "jwks_ca_pem": self.internet.certificate.read_text(),

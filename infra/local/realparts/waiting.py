@@ -9,7 +9,7 @@ from typing import Any
 import requests
 
 
-def eventually(check: Callable[[], Any], *, what: str = "", seconds: float = 60) -> Any:
+def eventually(check: Callable[[], Any], *, what: str = "", seconds: float = 120) -> Any:
     """Ask ten times a second until the answer is true, and return it; an HTTP error counts as not yet.
 
     Args:

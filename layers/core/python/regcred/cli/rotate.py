@@ -56,24 +56,7 @@ def selection_options(command: F) -> F:
     return command
 
 
-@click.command(
-    short_help="Fetch new credentials now.",
-    help="""Fetch new credentials now: for registries, for all of a project, or for all of a provider.
-
-    The command writes a request to Vault with your own token. The rotate function does the work, and the
-    command shows the result. The old credential stays valid until the new one is verified.
-
-    With --local, this process does the work, for one registry. It uses your own AWS credentials and needs a
-    Vault token with the policy of the rotate function (regcred-rotate). Use it to try things out, or if the
-    function can't run.
-
-    \b
-    Examples:
-      regcred rotate payments/ecr-prod
-      regcred rotate payments search/nexus
-      regcred rotate --provider dockerhub
-    """,
-)
+@click.command(short_help="Fetch new credentials now.")
 @selection_options
 @wait_option
 @timeout_option
@@ -90,7 +73,20 @@ def rotate(
     local: bool,
     as_json: bool,
 ) -> None:
-    """Run ``regcred rotate``."""
+    """Fetch new credentials now: for registries, for all of a project, or for all of a provider.
+
+    It asks by a write to Vault with your own token; the rotate function does the work, and the outcome is shown here. The old
+    credential stays in force until the new one is verified.
+
+    With --local this process does the work, for one registry: with your own AWS credentials, and a Vault token that may do what the
+    rotate function may (policy regcred-rotate). It is for trying things out, and for the day when the function can't run.
+
+    \b
+    Examples:
+      regcred rotate payments/ecr-prod
+      regcred rotate payments search/nexus
+      regcred rotate --provider dockerhub
+    """
     selection = Selection(targets, everything, provider)
     selection.check("rotate")
     if local and selection.single is None:
@@ -101,16 +97,7 @@ def rotate(
     _ask_selected(session, selection, Action.ROTATE, wait=wait, timeout=timeout, as_json=as_json)
 
 
-@click.command(
-    short_help="Try credentials against the registries themselves.",
-    help="""Try the current credentials at the registries: they must pull, and must not push.
-
-    \b
-    Examples:
-      regcred verify payments/ecr-prod
-      regcred verify --all -o json
-    """,
-)
+@click.command(short_help="Try credentials against the registries themselves.")
 @selection_options
 @wait_option
 @timeout_option
@@ -125,7 +112,13 @@ def verify(
     timeout: int,
     as_json: bool,
 ) -> None:
-    """Run ``regcred verify``."""
+    """Try the credentials that are in force against the registries: they must pull, and must not push.
+
+    \b
+    Examples:
+      regcred verify payments/ecr-prod
+      regcred verify --all -o json
+    """
     selection = Selection(targets, everything, provider)
     selection.check("verify")
     _ask_selected(session, selection, Action.VERIFY, wait=wait, timeout=timeout, as_json=as_json)
@@ -149,20 +142,7 @@ def _here(session: CliSession, reference: Reference, *, as_json: bool) -> None:
     requesting.report(session, sent, index.registries.get(reference.registry), as_json=as_json)
 
 
-@click.command(
-    short_help="End credentials at once, everywhere.",
-    help="""End credentials at once, everywhere.
-
-    Use this after a leak. The vendor revokes the credentials if it can. ECR and Google can't: their
-    credentials stay valid until they expire. The credentials are destroyed in Vault, and every cluster
-    removes its Secrets. No new credential is fetched until you run 'regcred rotate'.
-
-    \b
-    Examples:
-      regcred revoke payments/ecr-prod
-      regcred revoke payments --yes
-    """,
-)
+@click.command(short_help="End credentials at once, everywhere.")
 @selection_options
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @wait_option
@@ -179,7 +159,16 @@ def revoke(
     timeout: int,
     as_json: bool,
 ) -> None:
-    """Run ``regcred revoke``."""
+    """End credentials at once, everywhere.
+
+    This is for a leak. The vendor is asked to revoke them where it can (ECR and Google can't: there a credential dies when it expires), they
+    are destroyed in Vault, and every cluster removes its Secrets. Nothing new is fetched until 'regcred rotate'.
+
+    \b
+    Examples:
+      regcred revoke payments/ecr-prod
+      regcred revoke payments --yes
+    """
     selection = Selection(targets, everything, provider)
     selection.check("revoke")
     found = bulk.select(session, selection, "revoke")

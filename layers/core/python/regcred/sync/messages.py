@@ -87,7 +87,7 @@ _REFUSALS = {
         "The credential of {reference} was revoked by its project; its Secret is taken away and comes back with the next "
         "rotation."
     ),
-    Why.REMOVED: "Registry {reference} was removed by its project. Remove the annotation.",
+    Why.REMOVED: "Registry {reference} was removed by its project, and its Secret with it. Remove the annotation.",
     Why.CLASH: (
         "A Secret named {secret} exists in namespace {namespace} that Regcred did not create, so Regcred does not change it. "
         "Rename or delete it to receive {reference}. {detail}"

@@ -8,15 +8,12 @@ from regcred.cli.groups import CommandGroup
 from regcred.cli.registry import add, remove, show, template, trust
 
 
-@click.group(
-    cls=CommandGroup,
-    help="""Add, list, show and remove registries.
-
-    A registry belongs to a project. Its name is PROJECT/REGISTRY, as in payments/ecr-prod.
-    """,
-)
+@click.group(cls=CommandGroup)
 def registry() -> None:
-    """Group the commands of ``regcred registry``."""
+    """Add, list, show and remove registries.
+
+    A registry belongs to a project and is named PROJECT/REGISTRY, as in payments/ecr-prod.
+    """
 
 
 for command in (

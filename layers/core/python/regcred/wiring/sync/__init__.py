@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from regcred import __version__
 from regcred.clock import utc_now
 from regcred.cluster.interface import Cluster
 from regcred.errors import MalformedError, RegcredError
@@ -203,13 +204,16 @@ async def sync_forever(
 
 
 def main(arguments: list[str], environment: Mapping[str, str]) -> int:
-    """The function's entry point: ``[--once] [--dry-run] [--repair] [--confirm-removals]``.
+    """The function's entry point: ``[--version] [--once] [--dry-run] [--repair] [--confirm-removals]``.
 
     Returns:
         0 if everything is in place, 1 if something failed or was held back, 2 if the settings are wrong.
     """
     from regcred.wiring.sync.log_setup import set_up_logging
 
+    if arguments == ["--version"]:
+        sys.stdout.write(f"regcred-sync {__version__}\n")
+        return 0
     known = {"--once", "--dry-run", "--repair", "--confirm-removals"}
     if unknown := [argument for argument in arguments if argument not in known]:
         sys.stderr.write(f"unknown argument {unknown[0]!r}; known are {', '.join(sorted(known))}\n")

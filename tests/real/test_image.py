@@ -1,0 +1,133 @@
+"""The sync's image: nothing in it that does not belong there, and on arm64 it runs. test_sync_pod.py runs it as the chart's Pod."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from runpy import run_path
+from typing import Any
+
+import pytest
+from helm import CHART
+from real.controlplane import Cluster, workload
+from real.syncing import SyncProcess, allow_project, mount_of
+
+from realparts.debian import arm64_root, emulated, python313
+from realparts.stack import Stack
+from regcred import __version__
+from regcred.reference import Reference
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+
+IMAGE = CHART.parents[1] / "image"
+FOREIGN = re.compile(
+    r"(^|/)(boto3|botocore|google|azure|hypothesis|pytest|_pytest|pip|uv|\.git|\.env|\.pytest_cache|[^/]*\.pem|id_rsa[^/]*)(/|$)"
+)
+"""What the sync has no use for: SDKs of clouds, tools, keys. certifi's list of authorities is the one exception."""
+
+TOOLS = re.compile(r"^\./(usr/)?(local/)?s?bin/(gcc|cc|make|git|curl|wget|pip3?|ssh|sudo)$")
+"""Programs that help nobody but an intruder."""
+
+
+@pytest.fixture(scope="module")
+def assemble() -> dict[str, Any]:
+    return run_path(str(IMAGE / "assemble.py"))
+
+
+@pytest.fixture(scope="module")
+def arm64(assemble: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the Dockerfile puts into an arm64 image on top of Python 3.13."""
+    root = tmp_path_factory.mktemp("image") / "root"
+    put: Callable[..., None] = assemble["app_folder"]
+    put(root, "sync", python="3.13", machine="aarch64-manylinux2014", compiler=str(python313()))
+    return root
+
+
+def unwanted(root: Path) -> list[str]:
+    """Files that do not belong into the image's own part."""
+    found = []
+    for path in root.rglob("*"):
+        name = str(path.relative_to(root))
+        foreign = FOREIGN.search(name) and not name.endswith("certifi/cacert.pem")
+        if foreign or path.is_symlink() or path.stat().st_mode & 0o6000:
+            found.append(name)
+    return found
+
+
+def test_the_image_holds_the_locked_packages_our_code_and_nothing_else(
+    arm64: Path, assemble: dict[str, Any]
+) -> None:
+    assert unwanted(arm64) == []
+    packages = arm64 / assemble["PACKAGES"]
+    assert sorted(path.name for path in (arm64 / "app").iterdir()) == ["app.py"]
+    lock = (IMAGE / "requirements.txt").read_text()
+    locked = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+    installed = {
+        path.name.partition("-")[0].replace("_", "-").replace(".", "-").lower()
+        for path in packages.glob("*.dist-info")
+    }
+    assert installed
+    assert installed <= locked
+    (packages / "boto3").mkdir()
+    (arm64 / "app" / "key.pem").touch()
+    assert sorted(unwanted(arm64)) == ["app/key.pem", "opt/regcred/boto3"]
+    (packages / "boto3").rmdir()
+    (arm64 / "app" / "key.pem").unlink()
+
+
+def test_the_base_has_no_tools_no_caches_and_no_privileged_files_of_ours(assemble: dict[str, Any]) -> None:
+    with tarfile.open(assemble["base_layer"]()) as base:
+        names = base.getnames()
+    assert any(name.startswith("./usr/bin/python3") for name in names)
+    assert [name for name in names if TOOLS.match(name)] == []
+    assert [
+        name for name in names if name.startswith(("./var/cache/apt/", "./var/lib/apt/lists/", "./dev/"))
+    ] == []
+
+
+class EmulatedSync(SyncProcess):
+    """The sync of the arm64 image, one process under emulation."""
+
+    root: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        app = str(self.root / "app/app.py")
+        return [*emulated(arm64_root()), "-S", app, *arguments]
+
+
+def test_on_arm64_it_tells_its_version(arm64: Path, assemble: dict[str, Any]) -> None:
+    environment = {
+        **assemble["ENVIRONMENT"],
+        "PYTHONPATH": str(arm64 / assemble["PACKAGES"]),
+        "PATH": "/usr/bin",
+    }
+    command = [*emulated(arm64_root()), "-S", str(arm64 / "app/app.py"), "--version"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, f"regcred-sync {__version__}"), done.stderr
+
+
+def test_on_arm64_a_dry_run_plans_a_secret_and_writes_none(
+    arm64: Path, assemble: dict[str, Any], stack: Stack, cluster: Cluster, tmp_path: Path
+) -> None:
+    stack.up(["vault", "kubernetes"])
+    mount = mount_of(stack)
+    reference = Reference("arm", "images")
+    allow_project(stack, mount, reference.project)
+    space = cluster.namespace()
+    mount.mint(str(reference), stack.remember_secret("s3cret-of-arm64"))
+    mount.grant({reference.project: [space]})
+    cluster.create(workload("Deployment", space, own={"registry.regcred.dev/a": str(reference)}))
+    packages = str(arm64 / assemble["PACKAGES"])
+    settings = {**assemble["ENVIRONMENT"], "PYTHONPATH": packages}
+    sync = EmulatedSync(stack, cluster, tmp_path, **settings)
+    sync.root = arm64
+    code, said = sync.once("--dry-run", seconds=600)
+    assert code == 0, said
+    assert f"{space}" in said
+    assert reference.secret_name in said
+    assert "s3cret-of-arm64" not in said
+    names = [item["metadata"]["name"] for item in cluster.items("Secret", space)]
+    assert reference.secret_name not in names
