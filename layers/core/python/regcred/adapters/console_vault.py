@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import hvac
@@ -19,7 +19,9 @@ from regcred.errors import MalformedError, MissingError, RefusedError, RegcredEr
 from regcred.vault.http import Server, VaultSession, client
 from regcred.vault.kv2 import VaultKeyValue
 from regcred.vault.login import TokenLogin, Tokens
-from regcred.vault.store import Store
+
+if TYPE_CHECKING:
+    from regcred.vault.store import Store
 
 NAME_MAX = 120
 """The maximum length of a person's name that is kept and shown."""
@@ -91,6 +93,8 @@ class VaultAccess:
         self._vault = vault
         self._mount = mount
         self._documents = VaultKeyValue(vault, mount=mount)
+        from regcred.vault.store import Store  # noqa: PLC0415 - a cold start does not need it
+
         self._store = Store(self._documents)
 
     @property

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import SecretStr
 
-from regcred.vault.store import Store
+if TYPE_CHECKING:
+    from regcred.vault.store import Store
 
 
 class SignInKind(StrEnum):

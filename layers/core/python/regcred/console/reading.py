@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from regcred.console.fleet import Fleet, ProjectOverview
 from regcred.console.interface import ConsoleAccess, ConsoleOptions, Who
@@ -20,7 +20,9 @@ from regcred.reference import check_label
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry
 from regcred.vault.records.status import Status
-from regcred.vault.store import Store, Versioned
+
+if TYPE_CHECKING:
+    from regcred.vault.store import Store, Versioned
 
 T = TypeVar("T")
 
