@@ -26,7 +26,7 @@ METRIC = 0.30
 ALARM_METRIC = 0.10
 """A metric that an alarm looks at."""
 
-METRICS = 13
+METRICS = 14
 ALARM_METRICS = 11
 
 
