@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,29 @@ def test_each_file_of_tests_is_run_once_on_this_python() -> None:
     for file in TESTS.rglob("test_*.py"):
         count = sum(covers(run, file) for run in runs if not run.on_python313)
         assert count == (2 if f"tests/{file.relative_to(TESTS)}" == lanes.LOGS else 1), file
+
+
+def test_the_branches_of_all_pure_modules_are_measured_in_one_run() -> None:
+    (run,) = (run for run in lanes.units() if "--cov-branch" in run.arguments)
+    assert not run.on_python313
+    measured = {
+        argument.removeprefix("--cov=") for argument in run.arguments if argument.startswith("--cov=")
+    }
+    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["tool"]
+    (pure,) = (
+        item for item in project["importlinter"]["contracts"] if item["name"].startswith("Pure modules")
+    )
+    assert measured == set(pure["source_modules"])
+    assert project["coverage"]["report"]["fail_under"] >= 93
+
+
+def test_a_coverage_that_is_too_low_is_printed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = "FAIL Required test coverage of 95% not reached. Total coverage: 94.10%"
+    monkeypatch.setattr(Run, "command", lambda run: [sys.executable, "-c", *run.arguments])
+    code = (
+        f"print({verdict!r}); print('== short test summary info =='); print('2 passed'); raise SystemExit(1)"
+    )
+    assert lanes.perform(Run("low", [code]), tmp_path).summary == [verdict, "2 passed"]
 
 
 def test_a_folder_that_is_new_belongs_to_a_lane(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`python -m realparts.lanes`: run all tests, those that need servers in two lanes side by side.
 
-The unit tests run first, on all processors, on this Python and on Python 3.13. Then each lane runs pytest on real parts of its own,
+The unit tests run first, on all processors, on this Python and on Python 3.13. The first of these runs measures the branches of the
+pure modules (pure_modules.py), and fails if too few are covered. Then each lane runs pytest on real parts of its own,
 in a folder of its own, and searches its own logs for secrets. Every folder under `tests` belongs to a lane: those that no lane names
 belong to the last one. Each line of output says which run it is of, and the whole output of a run is kept in a file.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .build import LOCAL, BuildError, say
+from .pure_modules import coverage_options
 from .python313 import environment_python, environment_variables
 
 ROOT = LOCAL.parents[1]
@@ -72,7 +74,10 @@ class Outcome:
 def units() -> list[Run]:
     """Return the runs that use all processors, one after the other."""
     arguments = ("tests/unit", "-n", "auto")
-    return [Run("unit", arguments), Run("unit on 3.13", arguments, on_python313=True)]
+    return [
+        Run("unit", (*arguments, *coverage_options())),
+        Run("unit on 3.13", arguments, on_python313=True),
+    ]
 
 
 def lanes(tests: Path) -> list[list[Run]]:
@@ -126,9 +131,10 @@ def perform(run: Run, output: Path) -> Outcome:
 
 
 def _summary(lines: Sequence[str]) -> list[str]:
-    """Return pytest's short summary: failures, errors, skipped tests, and the counts."""
+    """Return pytest's short summary: failures, errors, skipped tests, and the counts. The coverage comes first."""
     heads = [number for number, line in enumerate(lines) if "short test summary info" in line]
-    return [*lines[heads[-1] + 1 :]] if heads else [*lines[-1:]]
+    coverage = [line for line in lines if "Required test coverage of" in line]
+    return [*coverage, *(lines[heads[-1] + 1 :] if heads else lines[-1:])]
 
 
 _printing = threading.Lock()

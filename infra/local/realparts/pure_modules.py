@@ -1,0 +1,24 @@
+"""The modules that only compute: pyproject.toml lists them in an import contract, and the unit tests measure their branches."""
+
+from __future__ import annotations
+
+import tomllib
+
+from .build import LOCAL
+
+PROJECT = LOCAL.parents[1] / "pyproject.toml"
+
+
+def names() -> list[str]:
+    """Return the modules of the import contract for pure modules."""
+    contracts = tomllib.loads(PROJECT.read_text())["tool"]["importlinter"]["contracts"]
+    (found,) = (contract for contract in contracts if contract["name"].startswith("Pure modules"))
+    return list(found["source_modules"])
+
+
+def coverage_options() -> list[str]:
+    """Return the options of pytest that measure the branches of these modules.
+
+    pytest fails below `fail_under` in pyproject.toml.
+    """
+    return ["--cov-branch", "--cov-report=term:skip-covered", *(f"--cov={name}" for name in names())]
