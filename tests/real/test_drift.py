@@ -84,7 +84,7 @@ def test_the_owner_of_a_namespace_cannot_break_its_pull_secret_and_is_told_why(
     path = f"/api/v1/namespaces/{space}/secrets/{world.name}"
     answer = owner(world, space).call(verb, path, body, content_type="application/merge-patch+json")
     assert answer.status_code == requests.codes.unprocessable, answer.text
-    assert "is kept by Regcred" in answer.json()["message"]
+    assert "is managed by Regcred" in answer.json()["message"]
     assert f"regcred rotate {world.ref}" in answer.json()["message"]
     assert world.password(space) == "s3cret-one"
 

@@ -793,7 +793,8 @@ async def test_a_mode_that_is_not_allowed_in_the_cluster_is_told_to_the_owner_of
     [(reason, about, note)] = await world.cluster.events("shop")
     assert (reason, about) == ("ModeNotAllowed", "Deployment shop/web")
     assert (
-        f"chooses mode {own} by its label regcred.dev/mode, which is not allowed in cluster {CLUSTER}" in note
+        f"chooses mode {own} with its label regcred.dev/mode, but cluster {CLUSTER} does not allow that mode"
+        in note
     )
     assert "kubectl label namespace shop regcred.dev/mode-" in note
     assert value in note

@@ -72,22 +72,22 @@ REASON_OF = {
 
 _REFUSALS = {
     Why.NOT_GRANTED: (
-        "Namespace {namespace} may not use project {project} in cluster {cluster}, so no pull credential for {reference} "
-        "is placed here. A platform admin can grant it: "
+        "Namespace {namespace} may not use project {project} in cluster {cluster}, so Regcred places no pull credential "
+        "for {reference} here. A platform admin can grant it: "
         "{grant}"
     ),
     Why.NO_SUCH_REGISTRY: (
-        "Project {project} has no registry named {registry} with a credential. Check the annotation. If there is no such "
-        "registry, a project admin registers it: {add} . If it was added a moment ago, its credential is placed as soon as it exists."
+        "Project {project} has no registry named {registry} with a credential. Check the annotation. A project admin can "
+        "add the registry: {add} . If it was just added, Regcred places its credential as soon as it exists."
     ),
-    Why.NOT_READY: "Registry {reference} has no credential yet; it is placed here as soon as it exists. {detail}",
+    Why.NOT_READY: "Registry {reference} has no credential yet. Regcred places it here as soon as it exists. {detail}",
     Why.PUBLIC: "Registry {reference} is public and needs no credential. Remove the annotation.",
-    Why.UNREADABLE: "Project {project} can't be read in Vault, so no pull credential for {reference} is placed here yet. {detail}",
+    Why.UNREADABLE: "Regcred can't read project {project} in Vault, so it places no pull credential for {reference} here yet. {detail}",
     Why.REVOKED: (
-        "The credential of {reference} was revoked by its project; its Secret is taken away and comes back with the next "
-        "rotation."
+        "The project revoked the credential of {reference}, so Regcred removes its Secret. The next rotation creates it "
+        "again."
     ),
-    Why.REMOVED: "Registry {reference} was removed by its project, and its Secret with it. Remove the annotation.",
+    Why.REMOVED: "The project removed registry {reference}, so Regcred removes its Secret. Remove the annotation.",
     Why.CLASH: (
         "A Secret named {secret} exists in namespace {namespace} that Regcred did not create, so Regcred does not change it. "
         "Rename or delete it to receive {reference}. {detail}"
@@ -134,8 +134,8 @@ def removal_held(reference: Reference, namespace: str, why: Why, *, count: int, 
     cause = "nothing needs it any longer" if why is Why.UNNEEDED else "its registry was removed"
     return (
         f"The pull Secret {reference.secret_name} in namespace {namespace} would be removed because {cause}. "
-        f"It is one of {count} removals at once, which may be a mistake, so they are held. "
-        f"If they are meant, a platform admin runs: {confirm_removals(cluster)}"
+        f"{count} removals at once may be a mistake, so sync holds them. "
+        f"To confirm them, a platform admin runs: {confirm_removals(cluster)}"
     )
 
 
@@ -176,8 +176,8 @@ def no_pod_template(kind: str, name: str, *, where: str, source: tuple[str, str]
     """
     other = " ".join(filter(None, source)) or "another object"
     return (
-        f"{kind} {name} has no pod template at {where}: its Pods are made from that of {other}, so they don't get the "
-        f"names of the pull Secrets that {name} asks for. Put the annotations on the pod template of {other} instead."
+        f"{kind} {name} has no pod template at {where}. Its Pods use the pod template of {other}, so they don't get the "
+        f"names of the pull Secrets that {name} needs. Put the annotations on the pod template of {other} instead."
     )
 
 
@@ -193,8 +193,8 @@ def mode_not_allowed(mode: Mode, namespace: str, *, cluster: str, usual: Mode) -
     """For the owner of a workload in a namespace whose label names a mode that its cluster is not set up for."""
     remove = command("kubectl", "label", "namespace", namespace, f"{MODE}-")
     return (
-        f"Namespace {namespace} chooses mode {mode} by its label {MODE}, which is not allowed in cluster {cluster}: pull Secrets "
-        f"are placed here, but Pods don't get their names. Remove the label to be in mode {usual}, as others are: "
+        f"Namespace {namespace} chooses mode {mode} with its label {MODE}, but cluster {cluster} does not allow that mode. Regcred places "
+        f"pull Secrets here, but Pods don't get their names. To use the cluster's mode {usual}, remove the label: "
         f"{remove} . A platform admin can allow it in the chart: {_ALLOWED_BY[mode]}"
     )
 
