@@ -192,7 +192,7 @@ def test_a_first_credential_of_a_host_that_does_not_exist_fails(root, project, d
     reference = Reference(project, name())
     root(f"registry add {reference} -f {definition} --secret-file - --no-wait", stdin=UPSTREAM)
     done = root(f"rotate {reference} --local", code=1)
-    assert "could not be tried, so it is not used" in done.stderr
+    assert "could not be verified, so it is not used" in done.stderr
     assert store.credential(reference) is None
 
 

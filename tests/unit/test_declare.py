@@ -280,7 +280,7 @@ def test_a_missing_secret_is_told_with_its_file_and_line_and_nothing_is_written(
     fleet.write(project=PROJECT, registry=REGISTRY.partition("secretFrom")[0])
     fleet("apply -f FLEET", code=2)
     assert "registry.yaml: line 2" in fleet.err
-    assert "upstream secret (username, password) is needed; say by secretFrom where it is" in fleet.err
+    assert "upstream secret (username, password) is needed; name its source in secretFrom" in fleet.err
     fleet.write(registry=REGISTRY)
     fleet("apply -f FLEET", code=2)
     assert "secret.yaml" in fleet.err
@@ -321,7 +321,7 @@ def test_a_destination_that_moves_needs_the_secret_again(fleet):
     fleet("apply -f FLEET")
     fleet.write(registry=REGISTRY.partition("secretFrom")[0].replace("registry.example", "other.example"))
     fleet("diff -f FLEET", code=2)
-    assert "'hosts' of the definition has become other.example.com" in fleet.err
+    assert "'hosts' of the definition is now other.example.com" in fleet.err
 
 
 def test_pruning_removes_only_what_this_owner_declared(fleet):
@@ -470,12 +470,12 @@ def test_a_platform_that_refuses_is_told_and_does_not_stop_the_rest(fleet):
         (GRANT.replace("kind: Grant", "kind: Grants"), "line 3: kind: must be "),
         (GRANT.replace("v1", "v2"), "line 2: apiVersion: must be 'regcred.dev/v1'"),
         (GRANT + "---" + GRANT, "line 7: Grant c1/payments is declared already: "),
-        (GRANT + "kind: Grant\n", "line 6: 'kind' is there twice"),
+        (GRANT + "kind: Grant\n", "line 6: 'kind' appears twice"),
         ("a: " + "[" * 100 + "]" * 100, "line 1: is nested more than 50 deep"),
         ("a: " + "[" * 100_000, "line 1, column "),
         ("a: &a [1,2,3,4,5,6,7,8,9]\n" + "".join(
             f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)
-        ), "the document holds too much"),
+        ), "the document is too large"),
         ("a: !!python/object:os.system {}", "line 1, column 4"),
     ],
 )  # fmt: skip
@@ -700,14 +700,14 @@ def test_the_platform_and_its_clusters_are_exported_too(fleet, monkeypatch):
     [
         (
             PLATFORM + "  clusters: {}\n",
-            "line 7: Platform main: clusters: is no field here; write each cluster",
+            "line 7: Platform main: clusters: is not a field of a Platform; write each cluster",
         ),
         (PLATFORM + "---" + PLATFORM.replace("main", "two"), "line 8: a mount has one Platform, and "),
         (PLATFORM.replace("600", "5"), "line 6: Platform main: tokens.ttl_seconds: "),
         (CLUSTER.replace("public_keys", "public_key"), "Cluster c1: public_key: is not a field"),
         (
             CLUSTER.replace("{name: c1}", "{name: c1, project: p}"),
-            "metadata.project: is no field of a Cluster",
+            "metadata.project: is not a field of a Cluster",
         ),
     ],
 )

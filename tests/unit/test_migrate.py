@@ -229,7 +229,7 @@ def test_what_other_tools_make_is_told_with_its_source(desk: Desk) -> None:
     assert "written by ExternalSecret shop/es" in found["in_the_clear"][0]
     assert "written by VaultStaticSecret shop/vss" in found["in_the_clear"][1]
     assert found["not_possible"] == [
-        "VaultDynamicSecret shop/vds: makes a pull secret that could not be read"
+        "VaultDynamicSecret shop/vds: creates a pull secret that could not be read"
     ]
     source = desk.declared()["Registry shop/registry-example-com"].secret.vault
     assert (source.mount, source.path) == ("ci", "registry")
@@ -238,15 +238,15 @@ def test_what_other_tools_make_is_told_with_its_source(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        ({".dockerconfigjson": "%%%"}, "its content is not what its type says"),
-        ({".dockerconfigjson": encoded([])}, "its content is not what its type says"),
-        ({".dockerconfigjson": base64.b64encode(b"[" * 200_000).decode()}, "its content is not what its type says"),
-        ({".dockerconfigjson": "A" * 2_000_000}, "its content is not what its type says"),
-        ({".dockerconfigjson": encoded({"auths": {}})}, "it holds no login"),
+        ({".dockerconfigjson": "%%%"}, "its content does not match its type"),
+        ({".dockerconfigjson": encoded([])}, "its content does not match its type"),
+        ({".dockerconfigjson": base64.b64encode(b"[" * 200_000).decode()}, "its content does not match its type"),
+        ({".dockerconfigjson": "A" * 2_000_000}, "its content does not match its type"),
+        ({".dockerconfigjson": encoded({"auths": {}})}, "it contains no login"),
         ({".dockerconfigjson": encoded({"auths": {"a.example.com": 5}})}, "its login for a.example.com has another"),
         ({".dockerconfigjson": encoded({"auths": {"a.example.com": {"identitytoken": "x"}}})}, "identity token"),
-        ({".dockerconfigjson": encoded({"auths": {"a.example.com": {"auth": "/w=="}}})}, "holds no password"),
-        ({".dockerconfigjson": encoded({"auths": {"\x1b[31m": login()}})}, "the name of a registry in it is none"),
+        ({".dockerconfigjson": encoded({"auths": {"a.example.com": {"auth": "/w=="}}})}, "has no password"),
+        ({".dockerconfigjson": encoded({"auths": {"\x1b[31m": login()}})}, "it contains an invalid registry name"),
         ({".dockerconfigjson": encoded({"auths": {"a_b!": login()}})}, "hosts"),
         ({".dockerconfigjson": encoded({"auths": {"x.pkg.dev": login("oauth2accesstoken")}})}, "define it with provider gar"),
         ({".dockerconfigjson": encoded({"auths": {f"h{n}.example.com": login() for n in range(300)}})}, "only the first 200"),
@@ -308,7 +308,7 @@ def test_an_old_secret_is_kept_until_the_first_pull_with_the_new_one_was_seen(de
         (one,) = json.loads(desk("migrate --check -o json", code=code))["secrets"]
         return f"{one['stage']}: {one['detail']}"
 
-    assert stage().startswith("no new Secret: the Secret of shop/registry-example-com is not there")
+    assert stage().startswith("no new Secret: the Secret of shop/registry-example-com does not exist")
     desk.api.put("secrets", {"metadata": {"namespace": "shop", "name": NEW}})
     desk.api.put("pods", pod("old", "pull", NEW))
     desk.api.put("events", pulled("old", f'Successfully pulled image "{IMAGE}" in 1s'))

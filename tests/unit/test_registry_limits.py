@@ -253,7 +253,7 @@ TLS_CAUSES: dict[str, tuple[Talk, str]] = {
     "not valid yet": (tls(starting_later()), "not valid yet"),
     "another name": (tls(context_for("registry.example.com")), "for another host name"),
     "another authority": (tls(context_for(authority=trustme.CA())), "REQUESTS_CA_BUNDLE"),
-    "an old version": (tls(old()), "no version of TLS that is safe"),
+    "an old version": (tls(old()), "no safe version of TLS"),
     "a client certificate": (tls(client_certificate()), "client certificate"),
     "no common cipher": (tls(without_common_cipher()), "no cipher in common"),
     "closed": (hang_up, "closed the connection while TLS was set up"),

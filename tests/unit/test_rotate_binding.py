@@ -74,7 +74,7 @@ def test_a_changed_destination_gets_no_secret_and_keeps_the_last_good_credential
     write(entered, before | change)
     outcome = entered.run(RotationReason.EDITED)[0]
     assert (outcome.done, outcome.error_kind) == (RotationResult.FAILING, "refused")
-    assert f"'{field}' of the definition has become" in outcome.error
+    assert f"'{field}' of the definition is now" in outcome.error
     assert "regcred registry set-secret payments/prod" in outcome.error
     assert "s3cr3t" not in outcome.error
     assert len(entered.provider.contexts) == minted
@@ -97,7 +97,7 @@ def test_a_secret_that_says_no_destination_is_sent_nowhere(entered: World) -> No
     entered.kv.put("upstream/payments/prod", {"username": "u", "password": "s3cr3t"})
     entered.ask(Action.ROTATE)
     assert entered.one(RotationReason.ASKED) is RotationResult.FAILING
-    assert "nothing says for which hosts" in entered.entry().error
+    assert "does not record for which hosts" in entered.entry().error
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_a_revocation_says_until_when_pull_tokens_that_were_fetched_before_work(
     world.store.write_definition(PROD, changed, cas=world.store.definition_version(PROD))
     world.enter(PROD, username="admin", password="secret")
     assert world.one(RotationReason.EDITED) is RotationResult.ROTATED
-    assert "pull tokens that were fetched before work until 2026-11-24T12:30" in revoke(world).error
+    assert "pull tokens that were issued before work until 2026-11-24T12:30" in revoke(world).error
 
 
 class TestAnIndexEntryThatCanNotBeRead:

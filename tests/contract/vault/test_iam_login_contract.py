@@ -99,7 +99,7 @@ def test_why_vault_refused_is_told_with_what_to_do(
 )
 def test_that_sts_is_down_or_throttles_is_no_refusal(vault: VaultIam, answer: tuple[int, str]) -> None:
     vault.sts_answer = answer
-    with pytest.raises(TransientError, match="no answer from AWS STS"):
+    with pytest.raises(TransientError, match="can't reach AWS STS"):
         sign_in(vault)
 
 

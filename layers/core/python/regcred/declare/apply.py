@@ -202,7 +202,7 @@ class PlanApplier:
             except ConflictError:
                 continue
             return
-        raise ConflictError(f"grants of cluster {cluster}: others kept writing first; run it again")
+        raise ConflictError(f"grants of cluster {cluster}: other writers were faster each time; run it again")
 
 
 def _write_seen(write: Callable[[int], int], version: Callable[[], int], *, is_new: bool) -> None:

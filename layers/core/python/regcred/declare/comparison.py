@@ -36,7 +36,7 @@ class Comparison:
         if owner and owner != mine and not self.terms.take_over and (mine or differs):
             self.problem(
                 item,
-                f"belongs to {owner!r}; change it there, give --owner {owner}, or take it over by --take-over",
+                f"belongs to {owner!r}; change it there, use --owner {owner}, or take it over with --take-over",
             )
             return None
         kept = mine or owner

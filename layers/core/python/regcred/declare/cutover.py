@@ -107,7 +107,7 @@ def read_record(content: Any) -> list[Replaced]:
             for entry in entries
         ]
     except (KeyError, TypeError, AttributeError):
-        raise MalformedError("is not what 'regcred migrate' wrote") from None
+        raise MalformedError("is not a file that 'regcred migrate' wrote") from None
 
 
 def seen_pods(pods: Iterable[Mapping[str, Any]], events: Iterable[Mapping[str, Any]]) -> list[SeenPod]:
@@ -154,7 +154,7 @@ def check(
         return Progress(replaced, Stage.GONE, "")
     missing = [str(reference) for reference in replaced.hosts if not new_secrets.get(reference)]
     if missing:
-        detail = f"the Secret of {', '.join(missing)} is not there: 'regcred explain' tells why"
+        detail = f"the Secret of {', '.join(missing)} does not exist; 'regcred explain' says why"
         return Progress(replaced, Stage.MISSING, detail)
     name = replaced.old.name
     holders = [f"ServiceAccount {account}" for account, names in sorted(accounts.items()) if name in names]
@@ -166,10 +166,10 @@ def check(
     ]
     if holders:
         more = f" and {len(holders) - 3} more" if len(holders) > 3 else ""  # noqa: PLR2004 - a line for people
-        detail = f"{', '.join(holders[:3])}{more} still name it; take it out of imagePullSecrets"
+        detail = f"{', '.join(holders[:3])}{more} still name it; remove it from imagePullSecrets"
         return Progress(replaced, Stage.STILL_NAMED, detail)
     if unseen:
-        detail = f"no Pod was seen that pulled with {', '.join(unseen)} alone; restart a workload"
+        detail = f"no Pod has pulled with {', '.join(unseen)} only; restart a workload"
         return Progress(replaced, Stage.NOT_PULLED, detail)
     return Progress(replaced, Stage.READY, f"kubectl -n {replaced.old.namespace} delete secret {name}")
 

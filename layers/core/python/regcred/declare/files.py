@@ -24,7 +24,7 @@ def paths(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise MissingError(f"{source}: there is no such file or folder")
+        raise MissingError(f"{source}: no such file or folder")
     found = sorted(
         path
         for path in source.rglob("*")
@@ -33,7 +33,7 @@ def paths(source: Path) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(source).parts)
     )
     if not found:
-        raise MissingError(f"{source}: holds no file that ends in {', '.join(ENDINGS)}")
+        raise MissingError(f"{source}: contains no file that ends in {', '.join(ENDINGS)}")
     return found
 
 
@@ -48,7 +48,7 @@ def read(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except UnicodeDecodeError:
-        raise MalformedError(f"{path}: is no text in UTF-8") from None
+        raise MalformedError(f"{path}: is not UTF-8 text") from None
 
 
 def items(texts: Iterable[tuple[str, str]]) -> dict[ObjectKey, Item]:

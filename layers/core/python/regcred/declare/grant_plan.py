@@ -43,7 +43,7 @@ def grant_steps(comparison: Comparison, item: Item, new: Grant) -> Iterator[Step
             removals=len(gone),
         )
     if come or (differs and not gone):
-        more = ["patterns are switched on"] if new.globs and not (grants and grants.globs) else []
+        more = ["patterns are enabled"] if new.globs and not (grants and grants.globs) else []
         yield replace(base, changes=(*(f"+{name}" for name in come), *more))
     elif adopts and not gone:
         yield replace(base, verb=StepKind.ADOPT)

@@ -59,7 +59,7 @@ class Grant(Declared):
         min_length=1, description="Exact names, or patterns (team-a-*) if globs is true."
     )
     globs: bool = Field(
-        default=False, description="Whether names may hold '*'. It switches patterns on for the cluster."
+        default=False, description="Whether names may contain '*'. It enables patterns for the whole cluster."
     )
 
     @field_validator("namespaces")
@@ -78,9 +78,12 @@ class VaultSecret(Declared):
 class SecretFrom(Declared):
     """Where the upstream secret of a registry comes from; the file itself never holds it."""
 
-    file: str = Field(default="", description="A file of YAML or JSON; relative to the file that names it.")
+    file: str = Field(
+        default="", description="A YAML or JSON file. The path is relative to the file that names it."
+    )
     stdin: bool = Field(
-        default=False, description="Standard input: a mapping of PROJECT/REGISTRY to the secret's fields."
+        default=False,
+        description="Read a mapping of PROJECT/REGISTRY to the fields of the secret from standard input.",
     )
     vault: VaultSecret | None = None
 
@@ -128,10 +131,12 @@ class DeclaredObject(Declared):
                 )
             if field != needs and given is not None:
                 raise MalformedError(
-                    f"metadata.{field}: is no field of a {self.kind}; take it out", field=f"metadata.{field}"
+                    f"metadata.{field}: is not a field of a {self.kind}; remove it", field=f"metadata.{field}"
                 )
         if self.secretFrom and self.kind is not DeclaredKind.REGISTRY:
-            raise MalformedError(f"secretFrom: is no field of a {self.kind}", field="secretFrom")
+            raise MalformedError(
+                f"secretFrom: is not a field of a {self.kind}; remove it", field="secretFrom"
+            )
         return ObjectKey(self.kind, getattr(self.metadata, needs) if needs else "", self.metadata.name)
 
 
@@ -160,7 +165,7 @@ def item(text: YamlDocument) -> Item:
     """
     content = text.content
     if not isinstance(content, dict):
-        raise MalformedError(f"{text.at()}: holds no object; write apiVersion, kind, metadata and spec")
+        raise MalformedError(f"{text.at()}: is not an object; write apiVersion, kind, metadata and spec")
     envelope = _model(DeclaredObject, content, text)
     try:
         key = envelope.key()
@@ -190,7 +195,7 @@ def _value(key: ObjectKey, spec: Mapping[str, Any], text: YamlDocument) -> Value
 def _platform(spec: Mapping[str, Any], text: YamlDocument, key: ObjectKey) -> Declaration:
     if "clusters" in spec:
         raise MalformedError(
-            f"{text.at('spec.clusters')}: {key}: clusters: is no field here; write each cluster as a document of kind Cluster",
+            f"{text.at('spec.clusters')}: {key}: clusters: is not a field of a Platform; write each cluster as a document of kind Cluster",
             field="spec.clusters",
         )
     return _model(Declaration, spec, text, under="spec", name=str(key))

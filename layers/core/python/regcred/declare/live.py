@@ -161,7 +161,7 @@ def _listed(names: Callable[[], list[str]], what: str, notes: list[str]) -> list
     try:
         return names()
     except RefusedError:
-        notes.append(f"your token may not list {what}; only those that are named are looked at")
+        notes.append(f"your token may not list {what}; only those that you named are compared")
         return []
 
 

@@ -159,7 +159,7 @@ def migrate(found: ClusterPulls, *, project: str, cluster: str) -> Migration:
     ]
     known = {secret.place for secret in secrets}
     made.not_possible += [
-        f"{one.what}: makes a pull secret that could not be read"
+        f"{one.what}: creates a pull secret that could not be read"
         for one in found.makers
         if one.makes not in known
     ]
@@ -177,9 +177,7 @@ def _used(found: ClusterPulls) -> set[Place]:
 
 def _in_the_clear(secret: PullSecret) -> str:
     hosts = ", ".join(sorted({login.host for login in secret.logins}))
-    kinds = sorted(
-        {login.short_lived or "a password or token that does not end by itself" for login in secret.logins}
-    )
+    kinds = sorted({login.short_lived or "a password or token without an expiry" for login in secret.logins})
     by = f", written by {secret.maker}" if secret.maker else ""
     return f"Secret {secret.place} holds for {hosts}: {'; '.join(kinds)}{by}"
 

@@ -132,12 +132,12 @@ def pull_secret(obj: Json, fingerprints: Fingerprints) -> PullSecret | None:
     try:
         auths = _auths(obj)
     except (ValueError, RecursionError, TypeError):
-        return PullSecret(place, problems=("its content is not what its type says",))
+        return PullSecret(place, problems=("its content does not match its type",))
     logins: list[StoredLogin] = []
     problems: list[str] = []
     for at, (key, login) in enumerate(auths.items()):
         if at >= AUTHS_MAX:
-            problems.append(f"it holds {len(auths)} logins; only the first {AUTHS_MAX} were looked at")
+            problems.append(f"it contains {len(auths)} logins; only the first {AUTHS_MAX} were read")
             break
         found = _login(key, login, fingerprints)
         if isinstance(found, str):
@@ -145,7 +145,7 @@ def pull_secret(obj: Json, fingerprints: Fingerprints) -> PullSecret | None:
         else:
             logins.append(found)
     if not logins and not problems:
-        problems.append("it holds no login")
+        problems.append("it contains no login")
     return PullSecret(place, tuple(logins), tuple(sorted(set(problems))))
 
 
@@ -168,16 +168,16 @@ def _login(key: str, login: Any, fingerprints: Fingerprints) -> StoredLogin | st
     host = registry_of(bare)
     path = "" if path in {"", "v1/", "v2/", "v1", "v2"} else path
     if not host or len(key) > HOST_MAX or not host.isprintable() or not path.isprintable():
-        return "the name of a registry in it is none"
+        return "it contains an invalid registry name"
     if not isinstance(login, Mapping):
-        return f"its login for {host} has another form"
+        return f"its login for {host} has an unknown format"
     if login.get("identitytoken") or login.get("registrytoken"):
-        return f"its login for {host} is an identity token, which only its maker can renew"
+        return f"its login for {host} is an identity token, which only its issuer can renew"
     user, password = login.get("username"), login.get("password")
     if not (isinstance(user, str) and isinstance(password, str) and password):
         user, password = _decoded(login.get("auth"))
     if not password:
-        return f"its login for {host} holds no password"
+        return f"its login for {host} has no password"
     return StoredLogin(
         f"{host}{slash}{path}" if path else host, fingerprints(user, password), SHORT_LIVED.get(user, "")
     )

@@ -48,7 +48,8 @@ def _secret(
     if not fields:
         if item.secret:
             comparison.problem(
-                item, f"provider {new.provider} needs no upstream secret as defined; take secretFrom out"
+                item,
+                f"provider {new.provider} needs no upstream secret with this definition; remove secretFrom",
             )
         return None
     why = _needs(new, found)
@@ -59,7 +60,7 @@ def _secret(
     elif why and item.secret is None:
         comparison.problem(
             item,
-            f"{why}, so its upstream secret ({', '.join(fields)}) is needed; say by secretFrom where it is",
+            f"{why}, so its upstream secret ({', '.join(fields)}) is needed; name its source in secretFrom",
         )
     return item.secret if why else None
 
@@ -74,7 +75,7 @@ def _check_allowed(comparison: Comparison, item: Item, new: BaseDefinition) -> N
             and ObjectKey(DeclaredKind.PROJECT, "", project) not in comparison.wanted
         ):
             comparison.problem(
-                item, f"there is no project {project}; declare it, or let a platform admin add it"
+                item, f"there is no project {project}; declare it, or ask a platform admin to add it"
             )
         return
     try:
@@ -92,7 +93,7 @@ def check_room(comparison: Comparison) -> None:
         count = counts[project]
         policy = comparison.policy(project)
         if policy and count > policy.max_registries:
-            text = f"{count} registries are declared, but max_registries of the project is {policy.max_registries}"
+            text = f"{count} registries are declared, but the project's max_registries is {policy.max_registries}"
             comparison.problems.append(Problem("", f"Project {project}: {text}"))
 
 

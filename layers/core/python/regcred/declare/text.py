@@ -69,7 +69,7 @@ def documents(text: str, where: str) -> Iterator[YamlDocument]:
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise MalformedError(f"{where}: {at}{error.problem or 'is not YAML'}") from None
     except yaml.YAMLError:
-        raise MalformedError(f"{where}: holds characters that YAML does not allow") from None
+        raise MalformedError(f"{where}: contains characters that YAML does not allow") from None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         # What PyYAML's constructors do where a tag does not fit its value.
         raise MalformedError(
@@ -85,9 +85,11 @@ def _check(root: Any, where: str) -> None:
         seen += 1
         if depth > DEPTH_MAX:
             line = node.start_mark.line + 1
-            raise MalformedError(f"{where}: line {line}: is nested more than {DEPTH_MAX} deep")
+            raise MalformedError(f"{where}: line {line}: is nested more than {DEPTH_MAX} levels deep")
         if seen > NODES_MAX:
-            raise MalformedError(f"{where}: line {root.start_mark.line + 1}: the document holds too much")
+            raise MalformedError(
+                f"{where}: line {root.start_mark.line + 1}: the document is too large; split it"
+            )
         if isinstance(node, yaml.MappingNode):
             names: set[str] = set()
             for key, value in node.value:
@@ -95,7 +97,7 @@ def _check(root: Any, where: str) -> None:
                     if key.value in names:
                         line = key.start_mark.line + 1
                         raise MalformedError(
-                            f"{where}: line {line}: {key.value[:80]!r} is there twice; keep the one that is meant"
+                            f"{where}: line {line}: {key.value[:80]!r} appears twice; remove one"
                         )
                     names.add(key.value)
                 left.append((value, depth + 1))

@@ -72,11 +72,11 @@ def check_bound(bound_to: str, definition: BaseDefinition, *, where: str, remedy
     known = _read(bound_to)
     if known is None:
         raise RefusedError(
-            f"{where}: nothing says for which hosts this secret was entered, so it is sent to none; {remedy}"
+            f"{where}: Vault does not record for which hosts this secret was entered, so Regcred sends it to none; {remedy}"
         )
     if change := moved(known, definition):
         raise RefusedError(
-            f"{where}: {change}, and a secret goes only where it was entered for; undo that, or {remedy}"
+            f"{where}: {change}, and Regcred sends a secret only to the destination for which it was entered; undo the change, or {remedy}"
         )
 
 
@@ -87,7 +87,7 @@ def moved(known: Mapping[str, list[str]], definition: BaseDefinition) -> str:
         then = known.get(name, defaults.get(name, []))
         if new := [value for value in now if value not in then]:
             was = ", ".join(then)[:200] or "empty"
-            return f"'{name}' of the definition has become {', '.join(new)[:200]} (it was {was})"
+            return f"'{name}' of the definition is now {', '.join(new)[:200]} (it was {was})"
     return ""
 
 

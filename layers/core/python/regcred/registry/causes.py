@@ -29,12 +29,12 @@ _CERTIFICATE = {
     64: "shows a certificate for another address; use the name that the certificate holds",
 }
 
-_NO_TLS = "does not speak TLS on this port (plain HTTP, most likely); check the port, or switch TLS on there"
-_OLD = "speaks no version of TLS that is safe (1.2 or newer); switch one on there"
+_NO_TLS = "does not speak TLS on this port (plain HTTP, most likely); check the port, or enable TLS there"
+_OLD = "supports no safe version of TLS (1.2 or newer); enable one there"
 _CIPHER = (
-    "has no cipher in common with this side, or asks for a client certificate; allow a current cipher there"
+    "has no cipher in common with Regcred, or requires a client certificate; allow a current cipher there"
 )
-_CLIENT = "asks for a client certificate, which Regcred can't present; use another port or host"
+_CLIENT = "requires a client certificate, which Regcred can't present; use another port or host"
 
 _TLS = {
     "WRONG_VERSION_NUMBER": _NO_TLS,

@@ -353,7 +353,7 @@ def _wait_for_clusters(known: Slots, target: SlotName, active: SlotName | None, 
     if left > 0:
         raise TooSoonError(
             f"its other password is {_minutes(max(age, 0))} old, and clusters may still use this one; "
-            f"ask again in {_minutes(math.ceil(left / 60) * 60)}",
+            f"try again in {_minutes(math.ceil(left / 60) * 60)}",
             retry_after=timedelta(seconds=left),
         )
 

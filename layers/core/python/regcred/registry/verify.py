@@ -58,7 +58,7 @@ class RegistryVerifier:
         )
 
     def _login(self, definition: BaseDefinition, login: Login, until: float) -> Verification:
-        result = Verification(Verdict.INCONCLUSIVE, "out of time before a host was asked")
+        result = Verification(Verdict.INCONCLUSIVE, "out of time before any host was checked")
         for host in dict.fromkeys(split_key(key)[0] for key in login.hosts):
             if self._clock() >= until:
                 return result
@@ -102,7 +102,7 @@ class _HostCheck:
             if answer.status == HTTPStatus.OK:
                 return self._registry.result(
                     Verdict.INCONCLUSIVE,
-                    f"{self._registry.definition.probe} can be pulled without a login, so nothing shows whether this one works",
+                    f"{self._registry.definition.probe} can be pulled without a login, so the check can't show whether this login works",
                 )
             if answer.status != HTTPStatus.UNAUTHORIZED:
                 return self._registry.unclear(
@@ -111,7 +111,7 @@ class _HostCheck:
         if answer.status == HTTPStatus.OK:
             return self._registry.result(
                 Verdict.INCONCLUSIVE,
-                "its API asks for no login; name an image in 'probe' to show whether this one works",
+                "its API requires no login; name an image in 'probe' to check whether this login works",
             )
         if answer.status != HTTPStatus.UNAUTHORIZED:
             return self._registry.unclear("GET /v2/", answer)
@@ -134,7 +134,7 @@ class _HostCheck:
                 "is its token service, name it in 'realm_hosts'",
             )
         return self._registry.result(
-            Verdict.INCONCLUSIVE, "its 401 asks for neither Basic nor a Bearer token"
+            Verdict.INCONCLUSIVE, "its 401 requests neither Basic nor Bearer authentication"
         )
 
     def without_probe(self, challenge: Challenge) -> Verification:

@@ -159,7 +159,7 @@ class Judgement:
     warning: str = ""
 
 
-UNTRIED = Judgement(Verified.UNKNOWN, "it was not tried; 'regcred verify' tries it")
+UNTRIED = Judgement(Verified.UNKNOWN, "it was not verified; run 'regcred verify'")
 """Of a credential that a run wrote and could not tell of."""
 
 
@@ -175,7 +175,7 @@ def judge(verification: Verification, *, static: bool) -> Judgement:
             raise RefusedError(f"the registry refuses the credential: {detail}")
         case Verdict.WIDER if not static:
             raise RefusedError(
-                f"the credential is wider than asked: {detail}; reduce the rights of the upstream secret or role"
+                f"the credential is wider than requested: {detail}; reduce the rights of the upstream secret or role"
             )
         case Verdict.WIDER:
             warning = f"{detail}; use an upstream secret that may only pull"

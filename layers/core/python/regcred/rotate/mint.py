@@ -41,7 +41,7 @@ def mint(context: RotationContext) -> Result:
     try:
         with context.tools.bounds.at(definition):
             if context.until and context.tools.now() >= context.until:
-                raise OutOfTimeError("others at this vendor took all the time")
+                raise OutOfTimeError("other registries of this vendor used all the time")
             credential = provider.mint(definition, mint_context)
         judgement = tried(context, definition, provider, credential, mint_context)
     except (ConflictError, OutOfTimeError):  # another run has the claim now, or the next sweep takes it

@@ -43,7 +43,7 @@ def _revoke_upstream(context: RotationContext) -> tuple[str, TransientError | No
         definition, provider = context.provider()
         if record.provider != definition.provider:  # to another vendor its id says nothing, or is another's
             raise RegcredError(
-                f"provider {record.provider} made it, which the definition no longer names; revoke it there"
+                f"provider {record.provider} created it, but the definition no longer names that provider; revoke it there"
             )
         same = record.destination == destination(definition)
         issued = IssuedCredential(record.revocation_id, record.password if same else None)
@@ -63,7 +63,7 @@ def _pull_tokens(context: RotationContext, definition: BaseDefinition) -> str:
     if not (life := definition.pull_tokens_outlive()):
         return ""
     until = (context.now() + life).isoformat(timespec="minutes")
-    return f"revoked at the vendor; pull tokens that were fetched before work until {until}"
+    return f"revoked at the vendor; pull tokens that were issued before work until {until}"
 
 
 def remove(context: RotationContext) -> Result:

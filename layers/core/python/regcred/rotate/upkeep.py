@@ -19,7 +19,7 @@ from regcred.vault.records.credential import CredentialRecord
 
 MOVED = Verification(
     Verdict.INCONCLUSIVE,
-    "the definition names another destination than the one it was made for; the next rotation makes a new one",
+    "the definition now names another destination than the one it was created for; the next rotation creates a new one",
 )
 """For a credential whose definition has changed. It must not be sent to a new destination."""
 
@@ -41,7 +41,7 @@ def verify(context: RotationContext) -> Result:
         return context.failed(context.typed(error), answered=answered)
     if judgement.verified is Verified.UNKNOWN and seen.entry.verified is not Verified.UNKNOWN:
         # An inconclusive check does not undo an earlier result.
-        answer = f"the credential could not be tried now: {judgement.unverified}"
+        answer = f"the credential could not be verified: {judgement.unverified}"
         entry = seen.entry.model_copy(
             update={"answer": answer[: entries.ERROR_MAX], "changed_at": context.now()}
         )

@@ -67,7 +67,7 @@ def parse_scopes(values: Iterable[str]) -> list[Scope]:
             raise MalformedError("scope: is too long", field="scope")
         texts += value.split()
     if len(texts) > SCOPES_MAX:
-        raise MalformedError(f"scope: at most {SCOPES_MAX} scopes can be asked for at once", field="scope")
+        raise MalformedError(f"scope: a request may have at most {SCOPES_MAX} scopes", field="scope")
     scopes = [parse_scope(text) for text in texts]
     return [scope for scope in scopes if "(" not in scope.kind]
 

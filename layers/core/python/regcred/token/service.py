@@ -157,7 +157,7 @@ class TokenService:
     def end_project_login(self, identity_token: SecretStr, *, project: str, identifier: str) -> None:
         """End a login of the project whose IAM role an identity token is of; ending it twice is ending it once."""
         if len(identifier) != 2 * 16 or not set(identifier) <= set("0123456789abcdef"):
-            raise MalformedError("id: is not the id of a login", field="id")
+            raise MalformedError("id: is not the ID of a login", field="id")
         self._check_project(project, identity_token, self.records.config())
         now = self.now()
         until = now + timedelta(seconds=PROJECT_LOGIN_SECONDS[1])
@@ -176,7 +176,7 @@ class TokenService:
         config, keys, now = self.records.config(), self.records.keys(), self.now()
         person = self.people.introspect(identity_token.get_secret_value())
         if person is None or self.people.groups(person.entity) is None:
-            raise RefusedError("Vault does not vouch for this identity token; sign in to Vault again")
+            raise RefusedError("Vault does not accept this identity token; sign in to Vault again")
         lifetime = min(seconds or config.login_seconds, config.login_seconds)
         login = VerifiedLogin(
             owner=Owner.PERSON,
@@ -217,11 +217,11 @@ class TokenService:
     def _standing(self, login: VerifiedLogin) -> who_may.Standing:
         if login.owner is Owner.PROJECT:
             if self.records.project(login.subject) is None:
-                raise RefusedError(f"project {login.subject} does not exist any longer")
+                raise RefusedError(f"project {login.subject} no longer exists")
             return who_may.of_project(login.subject, login.repositories)
         groups = self.people.groups(login.subject)
         if groups is None:
-            raise RefusedError("Vault does not know this person any longer")
+            raise RefusedError("Vault no longer knows this person")
         return who_may.of_groups(groups)
 
     def _check_project(self, project: str, identity_token: SecretStr, config: SystemConfig) -> None:

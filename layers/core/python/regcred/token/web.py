@@ -246,7 +246,7 @@ def _fields(raw: bytes) -> list[tuple[str, str]]:
     try:
         return parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX)
     except ValueError:
-        raise MalformedError(f"the query is no form, or has more than {FIELDS_MAX} fields") from None
+        raise MalformedError(f"the query is not a form, or has more than {FIELDS_MAX} fields") from None
 
 
 def _basic(request: Request) -> tuple[str, SecretStr]:

@@ -45,10 +45,10 @@ _REASONS = {
     "entry for role": "the role does not exist there; apply the platform's declaration",
     "does not belong to the role": "the role is not bound to this IAM role",
     "Server-ID": "the server id header is missing or wrong",
-    "no known key successfully validated": "its signature fits none of the keys set there; were the keys rotated?",
+    "no known key successfully validated": "none of the configured keys verifies its signature; were the keys rotated?",
     "token is expired": "it has expired; is the clock right?",
     "is not valid yet": "it is not valid yet; is the clock right?",
-    "(aud)": "its audience is not the one that the role wants",
+    "(aud)": "its audience is not the one that the role requires",
     "(sub)": "its subject is not the one that the role is bound to",
     'claim "sub"': "its subject is not one of those that the role is bound to",
     "(iss)": "its issuer is not the one set there",
@@ -60,7 +60,7 @@ builtin/credential/aws/path_login.go and its header validation; hashicorp/vault-
 cap/jwt.
 """
 
-_STRANGE = "the answer is not one of Vault's; is something else at this address, or a proxy in between?"
+_STRANGE = "the answer is not from Vault; is another server at this address, or a proxy in between?"
 _UNREADY = {
     412: "this node has not seen the last write yet",
     429: "too many requests, or a standby that does not serve",
@@ -163,7 +163,7 @@ def _bad_sts(said: str, where: str) -> RegcredError:
             f"{where}: the sign-in was refused: AWS STS refused the signed request; are the function's credentials, "
             "its region and the mount's sts_region right?"
         )
-    return TransientError(f"{where}: Vault gets no answer from AWS STS at the moment")
+    return TransientError(f"{where}: Vault can't reach AWS STS at the moment")
 
 
 def _not_found(response: requests.Response, where: str) -> RegcredError | None:

@@ -105,7 +105,7 @@ class Server:
             )
         if not _NAMESPACE.fullmatch(self.namespace):
             raise MalformedError(
-                f"the namespace {self.namespace[:80]!r} holds what no namespace has; write it as in team/payments",
+                f"the namespace {self.namespace[:80]!r} contains a character that no namespace has; write it as in team/payments",
                 field="namespace",
             )
 
@@ -248,7 +248,7 @@ class VaultSession(requests.Session):
             if response.status_code not in _MOVED or "Location" not in response.headers:
                 return response
             url = self._leader(url, response, where)
-        raise NotSentError(f"{where}: the nodes send on to each other; a new leader is being elected")
+        raise NotSentError(f"{where}: the nodes redirect to each other; Vault is electing a new leader")
 
     def _remember(self, index: str) -> None:
         """Remember the newest state in a response. Later responses, also from other nodes, must not be older."""
@@ -304,7 +304,7 @@ class VaultSession(requests.Session):
         target = urljoin(url, response.headers["Location"])
         if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
             raise RefusedError(
-                f"{where}: the server sends on to an address without TLS; that would show the token, so it is not followed"
+                f"{where}: the server redirects to an address without TLS; Regcred does not follow it, because that would expose the token"
             )
         return target
 
@@ -367,7 +367,7 @@ def _authority(ca_file: str) -> str | bool:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
     except OSError as error:
         raise MalformedError(
-            f"the CA file {ca_file} can't be used ({type(error).__name__}); it must hold PEM certificates",
+            f"the CA file {ca_file} can't be used ({type(error).__name__}); it must contain PEM certificates",
             field="ca_file",
         ) from None
     return ca_file

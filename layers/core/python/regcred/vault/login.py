@@ -175,7 +175,7 @@ def cli_token(environ: Mapping[str, str], home: Path) -> Callable[[], SecretStr]
             )
         if not (text.isascii() and text.isprintable()) or " " in text:
             raise MalformedError(
-                "the Vault token holds characters that no token has; set VAULT_TOKEN again, or run 'vault login' or "
+                "the Vault token contains characters that no token has; set VAULT_TOKEN again, or run 'vault login' or "
                 "'bao login'",
                 field="VAULT_TOKEN",
             )
@@ -266,7 +266,7 @@ def _token(answer: Any, now: datetime) -> VaultToken:
         lifetime = int(auth["lease_duration"])
         value = SecretStr(str(auth["client_token"]))
     except (KeyError, TypeError, ValueError):
-        raise TransientError("Vault: the answer to the sign-in holds no token; try again") from None
+        raise TransientError("Vault: the answer to the sign-in contains no token; try again") from None
     return VaultToken(
         value, issued_at=now, expires_at=now + timedelta(seconds=lifetime) if lifetime else None
     )

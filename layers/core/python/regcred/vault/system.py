@@ -122,7 +122,7 @@ class SystemRecords:
             except ConflictError:
                 continue
             return
-        raise TransientError(f"{path}: others write at the same time; try again")
+        raise TransientError(f"{path}: others wrote at the same time; try again")
 
 
 def _subject(identity_token: str) -> str:

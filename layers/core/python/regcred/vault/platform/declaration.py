@@ -73,7 +73,7 @@ class Quotas(_Section):
 
     enabled: bool | None = Field(
         default=None,
-        description="Whether to set them. If this is not said: yes, but not for a platform inside a namespace.",
+        description="Whether to set the quotas. By default they are set, except for a platform in a namespace.",
     )
     requests_per_second: int = Field(default=2000, ge=1)
     sign_ins_per_second: int = Field(default=100, ge=1)
@@ -82,11 +82,15 @@ class Quotas(_Section):
 class _Keys(_Section):
     """Where the keys come from that JWTs are checked with: given, or fetched from the issuer."""
 
-    public_keys: list[_Pem] = Field(default=[], description="PEM; old and new while they are rotated.")
-    jwks_url: str = Field(
-        default="", description="Where Vault fetches them itself, if it can reach the issuer."
+    public_keys: list[_Pem] = Field(
+        default=[], description="The keys as PEM. During a rotation, list the old and the new one."
     )
-    jwks_ca_pem: str = Field(default="", description="The authority of that address, if it is a private one.")
+    jwks_url: str = Field(
+        default="", description="The address from which Vault fetches the keys, if it can reach the issuer."
+    )
+    jwks_ca_pem: str = Field(
+        default="", description="The certificate authority of that address, if it is a private one."
+    )
 
     @model_validator(mode="after")
     def _one_source_of_keys(self) -> Self:
@@ -106,14 +110,14 @@ class ClusterTrust(_Keys):
     console_service_account: str = Field(
         default="",
         description=(
-            "The ServiceAccount of the console in the same namespace, where it runs in this cluster: "
+            "The ServiceAccount of the console in the same namespace, if it runs in this cluster: "
             "regcred-console."
         ),
     )
     token_service_account: str = Field(
         default="",
         description=(
-            "The ServiceAccount of the system registry's token server, where it runs in this cluster: "
+            "The ServiceAccount of the system registry's token server, if it runs in this cluster: "
             "regcred-token."
         ),
     )
@@ -121,7 +125,7 @@ class ClusterTrust(_Keys):
     issuer: str = Field(
         default="",
         description=(
-            "The API server's --service-account-issuer, to be checked too; usually the same in all clusters."
+            "The API server's --service-account-issuer, if Vault should check it. Usually it is the same in all clusters."
         ),
     )
 
@@ -142,30 +146,30 @@ class LambdaTrust(_Keys):
     audience: str
     dispatch: list[_RoleArn] = Field(min_length=1)
     rotate: list[_RoleArn] = Field(min_length=1)
-    console: list[_RoleArn] = Field(default=[], description="Empty where the console does not run on Lambda.")
+    console: list[_RoleArn] = Field(default=[], description="Empty if the console does not run on Lambda.")
     token: list[_RoleArn] = Field(
-        default=[], description="Empty where the token server of the system registry does not run on Lambda."
+        default=[], description="Empty if the token server of the system registry does not run on Lambda."
     )
 
 
 class LambdaIamTrust(_Section):
     """Whom to take for dispatch and for rotate, by signed GetCallerIdentity requests (HashiCorp Vault only)."""
 
-    server_id: str = Field(description="What the Lambdas must send as X-Vault-AWS-IAM-Server-ID.")
+    server_id: str = Field(description="The value that the Lambdas must send as X-Vault-AWS-IAM-Server-ID.")
     dispatch: list[_RoleArn] = Field(min_length=1)
     rotate: list[_RoleArn] = Field(min_length=1)
-    console: list[_RoleArn] = Field(default=[], description="Empty where the console does not run on Lambda.")
+    console: list[_RoleArn] = Field(default=[], description="Empty if the console does not run on Lambda.")
     token: list[_RoleArn] = Field(
-        default=[], description="Empty where the token server of the system registry does not run on Lambda."
+        default=[], description="Empty if the token server of the system registry does not run on Lambda."
     )
     sts_endpoint: str = Field(
         default="",
-        description="Which STS Vault asks who has signed: this decides who is rotate. Empty: that of sts_region.",
+        description="The STS endpoint that tells Vault who signed a request. Empty: the endpoint of sts_region.",
     )
     sts_region: str = Field(
         default="",
         description=(
-            "The region that the functions sign for (their VaultStsRegion). Empty, or us-east-1: the global "
+            "The region that the functions sign for (their VaultStsRegion). Empty or us-east-1 means the global "
             "endpoint."
         ),
     )
@@ -173,8 +177,8 @@ class LambdaIamTrust(_Section):
     resolve_unique_ids: bool = Field(
         default=False,
         description=(
-            "Whether Vault looks up the roles' unique ids by its own AWS identity. Then a role that is made "
-            "again is refused, until somebody writes Vault's role again."
+            "Whether Vault looks up the unique IDs of the roles with its own AWS identity. Vault then refuses a role "
+            "that was deleted and created again, until somebody writes Vault's role again."
         ),
     )
 
@@ -185,7 +189,7 @@ class Declaration(_Section):
     policies: Literal["shipped", "own"] = Field(
         default="shipped",
         description=(
-            "own: those in policies/ beside this file, where there are any, instead of those that come with "
+            "own: use the policies in the folder policies/ beside this file instead of those that come with "
             "Regcred."
         ),
     )
@@ -199,7 +203,7 @@ class Declaration(_Section):
     prepared_projects: list[Label] = Field(
         default=[],
         description=(
-            "Projects whose policies and groups are made in advance, so that a platform admin can add them "
+            "Projects whose policies and groups are created in advance, so that a platform admin can add them "
             "without an operator."
         ),
     )

@@ -37,10 +37,10 @@ class ProjectPolicy(Declared):
     )
     paths: dict[str, list[str]] = Field(
         default={},
-        description="By host, the repository path prefixes allowed there; a host not named here is allowed whole.",
+        description="The allowed repository path prefixes for each host. A host that is not named here is allowed completely.",
     )
     accounts: list[str] = Field(
-        default=[], description="Cloud accounts: AWS account ids, Google project ids, Azure tenant ids."
+        default=[], description="Cloud accounts: AWS account IDs, Google project IDs, Azure tenant IDs."
     )
     clusters: list[Label] = Field(
         default=[], description="Clusters whose Vault identity may read this project's credentials."
@@ -49,11 +49,11 @@ class ProjectPolicy(Declared):
         default=REGISTRIES_MAX,
         ge=0,
         le=1_000_000,
-        description="How many registries are rotated; new ones over this limit wait until there is room.",
+        description="The maximum number of registries. New ones over this limit wait until others are removed.",
     )
     role_arn: str = Field(
         default="",
-        description="The project's own IAM role (path /regcred/) that rotate assumes before each federated call.",
+        description="The project's IAM role (path /regcred/), which rotate assumes before each federated call.",
     )
 
     @field_validator("hosts")

@@ -88,7 +88,7 @@ class TypedRecords:
                 found = None
                 continue
             return new
-        raise ConflictError(f"{path}: other writers were always first; nothing was written, try again")
+        raise ConflictError(f"{path}: other writers were faster each time; nothing was written; try again")
 
 
 def owned(record: Record, owner: str) -> dict[str, str]:

@@ -108,7 +108,7 @@ class RegistryRecords(TypedRecords):
                 # Usually there is no earlier request, so its version is read only after a conflict.
                 version = self._kv.version(path) if attempt else 0
                 return self._kv.write(path, request.fields(), cas=version)
-        raise ConflictError(f"{path}: others kept asking at the same time; ask again")
+        raise ConflictError(f"{path}: others wrote requests at the same time; try again")
 
     def remove_request(self, reference: Reference, version: int, *, revocation: bool = False) -> None:
         """Remove a request after it was handled, unless a newer one has arrived.
