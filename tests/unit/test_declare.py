@@ -471,7 +471,7 @@ def test_a_platform_that_refuses_is_told_and_does_not_stop_the_rest(fleet):
         (GRANT.replace("v1", "v2"), "line 2: apiVersion: must be 'regcred.dev/v1'"),
         (GRANT + "---" + GRANT, "line 7: Grant c1/payments is declared already: "),
         (GRANT + "kind: Grant\n", "line 6: 'kind' appears twice"),
-        ("a: " + "[" * 100 + "]" * 100, "line 1: is nested more than 50 deep"),
+        ("a: " + "[" * 100 + "]" * 100, "line 1: is nested more than 50 levels deep"),
         ("a: " + "[" * 100_000, "line 1, column "),
         ("a: &a [1,2,3,4,5,6,7,8,9]\n" + "".join(
             f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)

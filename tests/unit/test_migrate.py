@@ -243,7 +243,7 @@ def test_what_other_tools_make_is_told_with_its_source(desk: Desk) -> None:
         ({".dockerconfigjson": base64.b64encode(b"[" * 200_000).decode()}, "its content does not match its type"),
         ({".dockerconfigjson": "A" * 2_000_000}, "its content does not match its type"),
         ({".dockerconfigjson": encoded({"auths": {}})}, "it contains no login"),
-        ({".dockerconfigjson": encoded({"auths": {"a.example.com": 5}})}, "its login for a.example.com has another"),
+        ({".dockerconfigjson": encoded({"auths": {"a.example.com": 5}})}, "its login for a.example.com has an unknown"),
         ({".dockerconfigjson": encoded({"auths": {"a.example.com": {"identitytoken": "x"}}})}, "identity token"),
         ({".dockerconfigjson": encoded({"auths": {"a.example.com": {"auth": "/w=="}}})}, "has no password"),
         ({".dockerconfigjson": encoded({"auths": {"\x1b[31m": login()}})}, "it contains an invalid registry name"),

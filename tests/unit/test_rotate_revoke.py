@@ -46,7 +46,7 @@ def test_another_vendor_than_the_one_that_made_it_is_not_asked() -> None:
     world.store.change_project("payments", lambda _: ProjectPolicy(hosts=[HOST, "ghcr.io"]))
     ghcr = Definition.model_validate({"provider": "ghcr"})
     world.store.write_definition(PROD, ghcr, cas=world.store.definition_version(PROD))
-    assert "provider basic made it" in revoke(world).error
+    assert "provider basic created it" in revoke(world).error
     assert world.provider.revocations == []
 
 
