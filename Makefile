@@ -12,8 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ifdef REGCRED_LOCAL
 unexport HTTPS_PROXY https_proxy SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
 endif
-# The records that everybody appends to stay as they are written, so that two additions do not conflict.
-PAGES = $$(find . -name '*.md' -not -path './.*' -not -name CHANGELOG.md -not -name DECISIONS.md)
+PAGES = $$(find . -name '*.md' -not -path './.*')
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
        --custom-compile-command 'make lock' --quiet
 
