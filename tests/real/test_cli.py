@@ -402,7 +402,7 @@ def test_explain_sees_the_secret_and_that_the_pod_does_not_name_it(root, shop, s
     (image,) = found["images"]
     assert image["registry"] == str(shop.reference)
     assert "in the namespace, version 3, but the Pod does not name it" in str(image["checks"])
-    assert "make a new one" in image["todo"]
+    assert "replace the Pod" in image["todo"]
 
 
 def test_sync_by_hand_shows_its_plan_then_places_the_secret(root, shop, store):

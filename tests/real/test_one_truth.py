@@ -174,7 +174,7 @@ def deleted(night: Night, told: Told) -> None:
     """Only who looks into the cluster can know: the others say what sync placed, and nobody says that it is there."""
     assert not night.secret("deleted")
     assert night.where(told, "deleted")["namespaces"] == 1
-    assert "sync placed version 1 and the Secret is gone" in told.todo
+    assert "sync placed version 1 but the Secret no longer exists" in told.todo
     assert "--repair" in told.todo
     assert told.problems == ""
     assert told.events.keys() <= {"CredentialPlaced"}

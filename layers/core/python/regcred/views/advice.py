@@ -46,19 +46,23 @@ def todo(  # noqa: C901, PLR0911 - one check after the other, each with its own 
         )
         return f"ask a platform admin: {command('regcred', *words)}"
     if entry and entry.state is State.REVOKED:
-        return f"it was revoked; a project admin fetches a new one: regcred rotate {reference}"
+        return f"it was revoked; a project admin can create a new one: regcred rotate {reference}"
     if entry and entry.state is State.FAILING and not _usable(entry, now):
-        return f"fetching it fails: {entry.error} (a project admin: regcred registry show {reference})"
+        return f"its rotation fails: {entry.error} (for details, a project admin runs: regcred registry show {reference})"
     if entry and not _usable(entry, now):
         return f"it has expired and was not renewed; is the rotate function running? (regcred status {reference})"
     if entry is None and known.no_room:
         return f"it is not rotated: {known.no_room}"
     if entry is None and known.defined is Fact.YES:
-        return f"it was added and has no credential yet: wait some minutes, or regcred rotate {reference}"
+        return (
+            f"it was added and has no credential yet; wait some minutes, or run: regcred rotate {reference}"
+        )
     if known.refused == "clash":
-        return f"a Secret {reference.secret_name} that is not Regcred's is in the way: rename or delete it"
+        return (
+            f"a Secret named {reference.secret_name} exists that Regcred did not create; rename or delete it"
+        )
     if known.refused == "not-written":
-        return f"the cluster denies the Secret ({known.detail or 'its reason is unknown'}): fix that; sync retries automatically"
+        return f"the cluster denies the Secret ({known.detail or 'its reason is unknown'}): fix the cause; sync retries automatically"
     if known.present is Fact.NO:
         return _missing(known, world, now)
     if subject.is_pod and reference.secret_name not in subject.named and not image.pulled:
@@ -76,22 +80,22 @@ def _missing(known: ReferenceFacts, world: World, now: datetime) -> str:
     if known.ledger:
         words = ("sync", "--cluster", world.cluster or "CLUSTER", "--once", "--repair")
         return (
-            f"sync placed version {known.ledger} and the Secret is gone: somebody deleted it. Sync puts it back automatically"
-            f" (docs/sync.md says when); who runs sync in this cluster does so at once: {command('regcred', *words)}"
+            f"sync placed version {known.ledger} but the Secret no longer exists, because somebody deleted it. Sync restores it automatically"
+            f" (docs/sync.md says when); to restore it at once, the operator of this cluster runs: {command('regcred', *words)}"
         )
     if known.entry is None:
         return (
-            "the Secret is not there, and why is unknown here, because Vault could not be read: ask a project admin,"
-            " or look at the log of sync"
+            "the Secret does not exist; the cause is unknown, because Vault could not be read: ask a project admin,"
+            " or check the log of sync"
         )
     if known.sync_seen is None:
-        return "sync has not placed the Secret: is sync running in this cluster, and may it read Vault? (its log says)"
+        return "sync has not placed the Secret: is sync running in this cluster, and can it read Vault? Check its log"
     since = duration(now - known.sync_seen)
     if now - known.sync_seen > SYNC_SILENT:
         return f"sync last wrote its status {since} ago: it does not run, or it can't reach Vault"
     return (
         f"sync of cluster {world.cluster} wrote its status {since} ago but has not placed the Secret: see its log and its Events"
-        " (if they don't: is sync running in this very cluster?)"
+        " (if it has none, is sync running in this cluster?)"
     )
 
 
@@ -100,42 +104,42 @@ def unnamed(reference: Reference, subject: Subject) -> str:
     naming, name = subject.naming, reference.secret_name
     add = f"add '- name: {name}' to imagePullSecrets in the pod template"
     if naming.mode == "none":
-        return f"this namespace is in mode none, where nobody names the Secret to Pods: {add}"
+        return f"this namespace is in mode none, so you must name the Secret yourself: {add}"
     listed = naming.account_names is not None and name in naming.account_names
     if naming.own_list is Fact.YES and (listed or naming.mode == "serviceaccount"):
         return (
-            f"the pod template has an imagePullSecrets list of its own, so Kubernetes leaves out the ServiceAccount's:"
+            f"the pod template has its own imagePullSecrets list, so Kubernetes ignores the ServiceAccount's list:"
             f" {add} (a restart alone changes nothing)"
         )
     if listed:
-        return f"the Pod is older than the entry in ServiceAccount {naming.account}; make a new one: {restart(subject)}"
+        return f"the Pod is older than the entry in ServiceAccount {naming.account}; replace the Pod: {restart(subject)}"
     if naming.mode == "serviceaccount":
         return (
-            f"ServiceAccount {naming.account} does not list the Secret yet; sync adds it. If it stays so, its log says why"
+            f"ServiceAccount {naming.account} does not list the Secret yet; sync adds it. If it does not, check the log of sync"
             if naming.account_names is not None
-            else f"the Pod is older than the entry in its ServiceAccount, or sync has not made it; make a new one: {restart(subject)}"
+            else f"the Pod is older than the entry in its ServiceAccount, or sync has not added the entry; replace the Pod: {restart(subject)}"
         )
     if reference in naming.marked and reference in naming.admitted:
         return (
-            f"the Pod was made with the annotation, and the admission policy on Pods did not add the name: ask a platform admin"
-            f" whether that policy is installed and leaves this namespace or Pod out; until then {add}"
+            f"the Pod was created with the annotation, but the admission policy on Pods did not add the name: ask a platform admin"
+            f" whether that policy is installed and applies to this namespace and Pod; until then, {add}"
         )
     return (
-        f"the Pod is older than its annotation or the admission policy; make a new one: {restart(subject)}"
-        f" (if that does not name the Secret either, no policy serves it: {add})"
+        f"the Pod is older than its annotation or the admission policy; replace the Pod: {restart(subject)}"
+        f" (if the new Pod does not name the Secret either, no policy applies to it: {add})"
     )
 
 
 def _after_failure(image: Image, reference: Reference, subject: Subject) -> str:
     check = (
-        "if the registry refuses this image to this credential, check that the repository is within its scope (a project admin:"
-        f" regcred verify {reference}); else check the image's name and tag"
+        "if the registry refuses this image, check that the repository is within the credential's scope (a project admin runs:"
+        f" regcred verify {reference}); otherwise check the image's name and tag"
     )
     match image.reason:
         case "ImagePullBackOff":
-            return f"the kubelet tries again within 5 minutes; to try at once: {restart(subject)}. If it fails again: {check}"
+            return f"the kubelet retries within 5 minutes; to retry at once: {restart(subject)}. If it fails again: {check}"
         case "ErrImagePull":
-            return f"the kubelet's message says why: {check}, and whether the node reaches the registry"
+            return f"the kubelet's message says why: {check}, and whether the node can reach the registry"
     return unread(image)
 
 
@@ -149,7 +153,7 @@ def unread(image: Image) -> str:
         case "SignatureValidationFailed":
             return "check the image's signature and the node's signature policy"
         case reason if reason in PULL_FAILURES:
-            return "check the image's name and tag, and whether the node reaches the registry"
+            return "check the image's name and tag, and whether the node can reach the registry"
     return ""
 
 
