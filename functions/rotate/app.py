@@ -14,7 +14,7 @@ from regcred.log import bug
 from regcred.rotate import RESERVE, Outcome, OutOfTimeError, RotationResult
 from regcred.wiring import powertools
 from regcred.wiring.rotate import rotate
-from regcred.wiring.sqs import process_partially
+from regcred.wiring.sqs_receiver import process_partially
 from regcred.work import RotationMessage
 
 if TYPE_CHECKING:

@@ -385,12 +385,12 @@ def test_a_project_admin_sees_what_is_held_and_can_not_confirm_it(alice):
 
 def test_a_platform_admin_puts_somebody_into_a_group_and_takes_him_out(petra, fleet):
     page = petra.goes("/projects/payments")
-    page.get_by_label("add", exact=True).fill("somebody-unknown")
+    page.get_by_label("new member").fill("somebody-unknown")
     page.get_by_role("button", name="Add", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("Vault knows nobody of this name")
-    expect(page.get_by_label("add", exact=True)).to_have_value("somebody-unknown")
-    page.get_by_label("add", exact=True).fill("nobody")
-    page.get_by_label("to", exact=True).select_option("regcred-readers-payments")
+    expect(page.get_by_label("new member")).to_have_value("somebody-unknown")
+    page.get_by_label("new member").fill("nobody")
+    page.get_by_label("group", exact=True).select_option("regcred-readers-payments")
     page.get_by_role("button", name="Add", exact=True).click()
     button = page.get_by_role("button", name="Remove nobody from regcred-readers-payments")
     expect(button).to_be_visible()
@@ -409,8 +409,8 @@ def members_of(fleet: seed.Seeded, group: str) -> set[str]:
 def test_a_group_of_the_identity_provider_is_added_by_its_name(petra, fleet):
     fleet.vault.call("POST", "identity/group/name/okta-payments", {"type": "external"})
     page = petra.goes("/projects/payments")
-    page.get_by_label("add", exact=True).fill("okta-payments")
-    page.get_by_label("a", exact=True).select_option("group")
+    page.get_by_label("new member").fill("okta-payments")
+    page.get_by_label("kind", exact=True).select_option("group")
     page.get_by_role("button", name="Add", exact=True).click()
     button = page.get_by_role("button", name="Remove okta-payments from regcred-admins-payments")
     button.click()

@@ -31,7 +31,14 @@ PAGES = {
         "/explain",
         "/no/such/page",
     ],
-    "petra": ["/", "/clusters/edge-1", "/projects/search", "/projects/search/edit", "/projects/add"],
+    "petra": [
+        "/",
+        "/clusters/edge-1",
+        "/clusters/edge-2",
+        "/projects/search",
+        "/projects/search/edit",
+        "/projects/add",
+    ],
     "nobody": ["/", "/registries", "/projects", "/clusters"],
     "": ["/sign-in"],
 }
@@ -47,6 +54,36 @@ def test_axe_finds_nothing(arrives, cookies, who, scheme):
         person.goes(path)
         found = Axe().run(person.page)
         assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_pages_of_failures(arrives, cookies, scheme):
+    person = arrives(storage_state=cookies["alice"], color_scheme=scheme, bypass_csp=True)
+
+    def look() -> None:
+        found = Axe().run(person.page)
+        assert found.violations_count == 0, f"{person.page.url}: {found.generate_report()}"
+
+    page = person.goes("/registries/add?provider=basic")
+    page.get_by_role("button", name="Add, and fetch").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    look()
+    page = person.goes("/explain")
+    page.get_by_label("Manifest or image").fill("nexus.example.com:8443/team/side:2")
+    page.get_by_role("button", name="Explain").click()
+    expect(page.locator("article")).to_be_visible()
+    look()
+    page = person.goes("/registries/payments/nexus")
+    page.evaluate("document.querySelectorAll('[name=csrf]').forEach(field => { field.value = 'stale' })")
+    page.get_by_role("button", name="Verify").click()
+    expect(page.get_by_role("heading", name="Please send it again")).to_be_visible()
+    look()
+    page = person.goes("/registries/add?provider=basic")
+    page.locator("[name=registry]").fill("typed")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Add, and fetch").click()
+    expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
+    look()
 
 
 @pytest.mark.parametrize("who", list(PAGES))

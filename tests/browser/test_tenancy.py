@@ -31,34 +31,33 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_a_page_of_another_project_looks_like_one_that_does_not_exist(alice, path):
-    page = alice.goes(path.replace("search", "nowhere").replace("harbor", "nothing"))
-    missing = steady(page.content())
-    answer = page.goto(alice.origin + path)
-    assert answer
-    assert answer.status == 404
-    assert steady(page.content()) == missing
+def test_a_page_of_another_project_looks_like_one_that_does_not_exist(alice):
+    for path in PAGES:
+        page = alice.goes(path.replace("search", "nowhere").replace("harbor", "nothing"))
+        missing = steady(page.content())
+        answer = page.goto(alice.origin + path)
+        assert answer
+        assert answer.status == 404, path
+        assert steady(page.content()) == missing, path
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/",
-        "/registries",
-        "/registries?q=harbor",
-        "/clusters",
-        "/clusters/edge-1",
-        "/projects",
-        "/annotation?ref=search/harbor",
-        "/explain",
-    ],
-)
-def test_no_page_names_anything_of_another_project(alice, path):
-    page = alice.goes(path)
-    text = page.locator("body").inner_text()
-    assert "harbor" not in text.replace("q=harbor", "")
-    assert "search-prod" not in text
+LISTS = [
+    "/",
+    "/registries",
+    "/registries?q=harbor",
+    "/clusters",
+    "/clusters/edge-1",
+    "/projects",
+    "/annotation?ref=search/harbor",
+    "/explain",
+]
+
+
+def test_no_page_names_anything_of_another_project(alice):
+    for path in LISTS:
+        text = alice.goes(path).locator("body").inner_text()
+        assert "harbor" not in text.replace("q=harbor", ""), path
+        assert "search-prod" not in text, path
 
 
 def test_explain_tells_nothing_of_another_project(alice):
@@ -105,16 +104,19 @@ FORGED = [
 ]
 
 
-@pytest.mark.parametrize(("path", "fields"), FORGED)
-def test_a_request_that_is_made_by_hand_does_nothing(alice, fleet, path, fields):
+def test_a_request_that_is_made_by_hand_does_nothing(alice, fleet):
     page = alice.goes("/")
     csrf = page.locator("[name=csrf]").first.get_attribute("value")
     before = everything(fleet)
-    answer = page.request.post(
-        alice.origin + path, form={"csrf": csrf, **fields}, headers={"Origin": alice.origin}, max_redirects=0
-    )
-    assert answer.status in {404, 422}, answer.status
-    assert everything(fleet) == before
+    for path, fields in FORGED:
+        answer = page.request.post(
+            alice.origin + path,
+            form={"csrf": csrf, **fields},
+            headers={"Origin": alice.origin},
+            max_redirects=0,
+        )
+        assert answer.status in {404, 409, 422}, (path, answer.status)
+        assert everything(fleet) == before, path
 
 
 def everything(fleet) -> dict[str, object]:

@@ -18,7 +18,7 @@ from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import ANY, Stubber
 
 from regcred.adapters import aws_clients, eventbridge
-from regcred.adapters import sqs as sqs_adapter
+from regcred.adapters import sqs_sender as sqs_adapter
 from regcred.adapters import sts as sts_adapter
 from regcred.dispatch import QueuedMessage
 from regcred.errors import MalformedError, MissingError, RefusedError, TransientError

@@ -81,9 +81,10 @@ def written(stack: Stack, space: str) -> dict[str, object]:
     ):
         for item in stack.kubernetes.request("GET", path.format(space))["items"]:
             metadata = item["metadata"]
-            writers = {(one["manager"], one["time"]) for one in metadata["managedFields"]}
-            found[f"{path}/{metadata['name']}"] = sorted(
-                writer for writer in writers if writer[0] != "kube-controller-manager"
+            writers = {(one["manager"], one["time"]) for one in metadata.get("managedFields", ())}
+            people = sorted(writer for writer in writers if writer[0] != "kube-controller-manager")
+            found[f"{path}/{metadata['name']}"] = people or metadata.get(
+                "generation", metadata["resourceVersion"]
             )
     return found
 

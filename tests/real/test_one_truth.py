@@ -14,9 +14,9 @@ import pytest
 from fakes.sync_world import deployment
 from pydantic import SecretStr
 from real.controlplane import Cluster
-from real.syncing import CLUSTER, SyncProcess, allow_project, mount_of
-from real.test_denied_writes import quota
-from real.test_sync import World
+from real.syncing import CLUSTER, SyncProcess
+from real.test_denied_writes import policy, quota
+from real.test_sync import World, world_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually
@@ -58,7 +58,10 @@ class Night:
         self.world, self.capture = world, capture
         self.store = world.mount.store
         self.spaces: dict[str, str] = {}
-        self.granted: dict[str, str] = {}
+        self.kinds: dict[str, str] = {}
+        """By case, the kind of its workload, where that is no Deployment."""
+        self.policies: list[dict[str, Any]] = []
+        """What the cluster's owner forbids, in the case about it."""
         self.sync: SyncProcess
         policy = ProjectPolicy(hosts=[HOST], clusters=[CLUSTER])
         self.store.change_project(world.project, lambda _: policy)
@@ -82,7 +85,7 @@ class Night:
         self.store.merge_index(self.world.project, {case: entry})
 
     def add(self, case: str, *, granted: bool = True, **entry: Any) -> str:
-        """A registry, a namespace that may use it, and a workload there that asks for it."""
+        """A registry with a credential, and a namespace that may use it."""
         self.define(case)
         self.world.mount.mint(str(self.ref(case)), self.world.stack.remember_secret(f"s3cret-{case}"))
         self.entry(case, **entry)
@@ -91,8 +94,34 @@ class Night:
         return space
 
     def ask_for(self, case: str, *more: str) -> None:
+        """A workload that asks for the registry of the case, in the form that the case is about."""
         asked = [str(self.ref(name)) for name in (case, *more)]
-        self.world.cluster.create(deployment(self.spaces[case], "app", *asked))
+        self.kinds[case] = "deploy"
+        item = deployment(self.spaces[case], "app", *asked)
+        pods = item["spec"]["template"]
+        pods["spec"]["schedulerName"] = "nobody"
+        match case:
+            case "scheduled":
+                self.kinds[case] = "cronjob"
+                pods["spec"]["restartPolicy"] = "Never"
+                job = {"spec": {"template": pods}}
+                spec = {"schedule": "0 0 1 1 *", "jobTemplate": job}
+                item = {**item, "apiVersion": "batch/v1", "kind": "CronJob", "spec": spec}
+            case "expressions":
+                item["spec"]["replicas"] = 1
+                chosen = {"key": "app", "operator": "In", "values": ["app"]}
+                item["spec"]["selector"] = {"matchExpressions": [chosen]}
+            case "listed":
+                item["spec"]["replicas"] = 1
+                pods["spec"]["imagePullSecrets"] = [{"name": "of-its-owner"}]
+            case "lookalike":
+                item["metadata"]["annotations"] = {"registry.regcred.dev/r": self.cyrillic}
+        self.world.cluster.create(item)
+
+    @property
+    def cyrillic(self) -> str:
+        """A reference in which a Cyrillic letter looks like an allowed one."""
+        return f"{self.world.project}/look\u0430like"
 
     def events(self, case: str) -> dict[str, str]:
         """By reason, what sync said of the case's namespace: the Events in it, and those on the Namespace itself."""
@@ -119,13 +148,19 @@ class Night:
             for found in json.loads(self.run(f"doctor {self.world.project} -o json"))["findings"]
             if found["about"].partition(" ")[0] == reference
         ]
-        explained = json.loads(self.run(f"explain deploy {space}/app --cluster {CLUSTER} -o json"))
+        line = f"explain {self.kinds[case]} {space}/app --cluster {CLUSTER} -o json"
+        explained = json.loads(self.run(line))
         (image,) = explained["images"]
         return Told(
             next(row for row in rows if row["registry"] == reference),
             "\n".join(found["text"] for found in findings),
             "\n".join(found["text"] for found in findings if found["level"] == "problem"),
-            "\n".join(f"{check['name']}: {check['text']}" for check in image["checks"]),
+            "\n".join(
+                [
+                    *explained["malformed_annotations"],
+                    *(f"{check['name']}: {check['text']}" for check in image["checks"]),
+                ]
+            ),
             image["todo"],
             self.events(case),
             "\n".join(line for line in self.sync.log.read_text().splitlines() if space in line),
@@ -149,16 +184,11 @@ def night(
     monkeypatch.setenv("VAULT_ADDR", kubernetes_stack.vault.addr)
     monkeypatch.setenv("VAULT_TOKEN", kubernetes_stack.vault.root_token)
     monkeypatch.setenv("KUBECONFIG", str(kubernetes_stack.kubernetes.kubeconfig))
-    mount = mount_of(kubernetes_stack)
-    world = World(kubernetes_stack, cluster, mount, tmp_path)
-    allow_project(kubernetes_stack, mount, world.project)
-    yield Night(world, capsys)
-    for sync in world.syncs:
-        if sync.process:
-            sync.kill()
-    mount.grant({})
-    mount.kv.delete(f"status/{CLUSTER}/{world.project}")
-    cluster.clean()
+    with world_of(kubernetes_stack, cluster, tmp_path) as world:
+        night = Night(world, capsys)
+        yield night
+        forbidding = json.dumps({"apiVersion": "v1", "kind": "List", "items": night.policies})
+        kubernetes_stack.kubernetes.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=forbidding)
 
 
 def unverified(night: Night, told: Told) -> None:
@@ -197,7 +227,8 @@ def held(night: Night, told: Told) -> None:
     assert "the brake holds back the removal" in told.doctor
     assert "held" in told.explain + told.todo
     assert "held" in told.events["RemovalHeld"]
-    assert "confirm-removals" in night.sync.log.read_text()
+    assert "its Secret" not in told.events["NoSuchRegistry"]
+    assert "cluster confirm-removals" in night.sync.log.read_text()
 
 
 def denied(night: Night, told: Told) -> None:
@@ -228,22 +259,115 @@ def expiring(night: Night, told: Told) -> None:
     assert why in told.events["CredentialExpiring"]
 
 
-CASES: list[Callable[[Night, Told], None]] = [unverified, deleted, withdrawn, held, denied, revoked, expiring]
+def forbidden(night: Night, told: Told) -> None:
+    assert not night.secret("forbidden")
+    why = "every Secret needs the label team"
+    where = night.where(told, "forbidden")
+    assert where["refused"] == "not-written"
+    for text in (where["details"], told.problems, told.todo, told.events["NotWritten"], told.log):
+        assert why in text
+
+
+def _well(night: Night, told: Told, case: str) -> None:
+    """The Secret is there, and nobody has anything to say against it."""
+    assert night.secret(case)
+    assert (told.status["state"], night.where(told, case)["namespaces"]) == ("ok", 1)
+    assert told.doctor == "in force"
+    assert "in the namespace, version 1" in told.explain
+    assert told.todo == ""
+
+
+def granted(night: Night, told: Told) -> None:
+    """First refused, then granted: the newest Event says so, and nobody repeats the older one."""
+    _well(night, told, "granted")
+    assert told.events.keys() == {"NotGranted", "CredentialPlaced"}
+    assert "is in place" in told.events["CredentialPlaced"]
+
+
+def scheduled(night: Night, told: Told) -> None:
+    """It has never run. It does not lack a Pod."""
+    _well(night, told, "scheduled")
+    assert "this CronJob has no Pod now" in told.explain
+    assert told.events == {}
+
+
+def expressions(night: Night, told: Told) -> None:
+    """Its selector has no matchLabels. Its Pod is found all the same, and names the Secret."""
+    _well(night, told, "expressions")
+    assert ", named by the Pod" in told.explain
+    assert told.events == {}
+
+
+def listed(night: Night, told: Told) -> None:
+    """Admission appends to the list of the Pod's owner."""
+    _well(night, told, "listed")
+    assert ", named by the Pod" in told.explain
+    assert told.events == {}
+
+
+def roomless(night: Night, told: Told) -> None:
+    """Its project has as many registries as it may have."""
+    assert not night.secret("roomless")
+    assert told.status["state"] == "pending"
+    for text in (told.status["no_room"], told.todo):
+        assert "--max-registries" in text
+    assert "no room" in told.doctor
+    assert night.where(told, "roomless")["namespaces"] is None
+    assert "with a credential" in told.events["NoSuchRegistry"]
+    assert "If it was added a moment ago" in told.events["NoSuchRegistry"]
+
+
+def lookalike(night: Night, told: Told) -> None:
+    """Nobody could see what is wrong with it."""
+    letter = "U+0430 CYRILLIC SMALL LETTER A"
+    assert letter in told.explain
+    assert letter in told.events["MalformedReference"]
+    assert night.where(told, "lookalike")["namespaces"] is None
+    assert told.doctor == "in force"
+
+
+CASES: list[Callable[[Night, Told], None]] = [
+    unverified,
+    deleted,
+    withdrawn,
+    held,
+    denied,
+    revoked,
+    expiring,
+    forbidden,
+    granted,
+    scheduled,
+    expressions,
+    listed,
+    roomless,
+    lookalike,
+]
+NEVER_PLACED = {"denied", "forbidden", "granted", "roomless", "lookalike"}
 
 
 def arrange(night: Night) -> None:
     """All cases, with everything in place that can be."""
     night.add("unverified", verified="unknown", unverified="the registry answered 429")
-    for case in ("deleted", "withdrawn", "held", "denied", "revoked", "expiring"):
-        night.add(case)
+    for case in (case.__name__ for case in CASES):
+        if case not in {"unverified", "roomless"}:
+            night.add(case, granted=case != "granted")
+    night.define("roomless")
+    night.spaces["roomless"] = night.world.namespace(workload_too=False)
     others = [f"held-{number}" for number in range(MANY)]
     for name in others:
         night.world.mount.mint(str(night.ref(name)), "s3cret-many")
+    found = night.store.project(night.world.project)
+    assert found
+    full = found.value.model_copy(update={"max_registries": 1})
+    night.store.change_project(night.world.project, lambda _: full)
     quota(night.world, night.spaces["denied"], 0)
+    space = night.spaces["forbidden"]
+    labelled = "has(object.metadata.labels) && 'team' in object.metadata.labels"
+    night.policies = policy(night.world, f"team-{space}", space, labelled)
     for case in night.spaces:
         night.ask_for(case, *(others if case == "held" else ()))
     night.sync = night.world.running()
-    placed = [case for case in night.spaces if case != "denied"]
+    placed = [case for case in night.spaces if case not in NEVER_PLACED]
     eventually(lambda: all(map(night.secret, placed)), seconds=40)
 
 
@@ -253,6 +377,10 @@ def happen(night: Night) -> None:
     Sync rests meanwhile: it weighs removals and looks for what expires when it looks at everything, as at its start.
     """
     world, spaces = night.world, night.spaces
+    eventually(lambda: "NotGranted" in night.events("granted"))
+    world.spaces.append(spaces["granted"])
+    world.grant()
+    eventually(lambda: "CredentialPlaced" in night.events("granted"))
     night.sync.stop()
     path = f"/api/v1/namespaces/{spaces['deleted']}/secrets/{night.ref('deleted').secret_name}"
     world.stack.kubernetes.request("DELETE", path)
@@ -280,6 +408,9 @@ def happen(night: Night) -> None:
         "held": "RemovalHeld",
         "revoked": "CredentialRevoked",
         "expiring": "CredentialExpiring",
+        "forbidden": "NotWritten",
+        "roomless": "NoSuchRegistry",
+        "lookalike": "MalformedReference",
     }
     for case, reason in awaited.items():
         eventually(lambda c=case, r=reason: r in night.events(c), what=reason, seconds=40)
@@ -295,6 +426,8 @@ def _settled(night: Night) -> bool:
         not places["withdrawn"].placed
         and places["held"].held
         and places["denied"].refused
+        and places["forbidden"].refused
+        and places["granted"].placed
         and not places["revoked"].placed
     )
 
@@ -310,6 +443,14 @@ def test_status_doctor_explain_events_and_log_never_contradict_each_other(night:
         except (AssertionError, KeyError) as error:
             wrong.append(f"{case.__name__}: {error!r}\n{told}")
     assert not wrong, "\n\n".join(wrong)
+    a_person_brings_a_deleted_secret_back(night)
+
+
+def a_person_brings_a_deleted_secret_back(night: Night) -> None:
+    """By ``regcred rotate``, also while its registry does not answer: the last good credential is put back."""
+    assert not night.secret("deleted")
+    assert night.run(f"rotate {night.ref('deleted')} --local -o json")
+    eventually(lambda: night.secret("deleted"), what="the Secret after a person's rotation", seconds=10)
 
 
 def test_a_cluster_under_a_wrong_name_is_refused_by_sync_and_the_rest_says_so(night: Night) -> None:

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from fakes.console import NOW, World
+from fakes.console import NOW, FakeVault, World
 
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
@@ -14,6 +14,8 @@ from regcred.console import charts, fields, health, manifest
 from regcred.console.fleet import Fleet, ProjectOverview, RegistryRow
 from regcred.console.forms import Form
 from regcred.console.handlers.registries import PAGE
+from regcred.console.interface import ConsoleOptions, Who
+from regcred.console.reading import Reader
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.registry import catalog
@@ -329,3 +331,52 @@ def test_the_command_says_that_a_port_is_taken(capsys):
 
     assert run(["console", "--no-browser"], CliSession(run_console=serve)) == 1
     assert "port 8900 can't be used: address already in use; try --port 0" in capsys.readouterr().err
+
+
+class TestReader:
+    """Lists that are read again."""
+
+    @pytest.fixture
+    def world(self):
+        vault = FakeVault()
+        store = Store(vault.kv)
+        store.write_project("payments", ProjectPolicy(clusters=["c1"]), cas=0)
+        store.merge_index("payments", {"main": entry()})
+        store.write_status("c1", "payments", Status(written_at=NOW), cas=0)
+        self.now = NOW
+        options = ConsoleOptions(methods=(), fresh=timedelta(seconds=10), stale=timedelta(seconds=10))
+        return vault, store, Reader(vault.with_token(vault.give()), options, lambda: self.now)
+
+    WHO = Who("alice", policies=frozenset({"regcred-admins-payments"}))
+
+    def test_what_has_not_changed_is_not_computed_again(self, world):
+        _, store, reader = world
+        first = reader.fleet(self.WHO)
+        self.now += timedelta(minutes=1)
+        second = reader.fleet(self.WHO)
+        assert second is not first
+        assert second.projects["payments"] is first.projects["payments"]
+        store.merge_index("payments", {"main": entry(version=4)})
+        self.now += timedelta(minutes=1)
+        third = reader.fleet(self.WHO)
+        assert third.projects["payments"] is not second.projects["payments"]
+        assert [row.version for row in third.rows] == [4]
+
+    def test_the_status_of_a_cluster_is_checked_at_most_every_half_minute_for_lists(self, world):
+        _, store, reader = world
+        reader.fleet(self.WHO)
+        status = Status(written_at=NOW, mode="admission")
+        store.write_status("c1", "payments", status, cas=store.status_version("c1", "payments"))
+        modes = []
+        for _ in range(3):
+            self.now += timedelta(seconds=11)
+            modes.append(reader.fleet(self.WHO).projects["payments"].statuses["c1"].mode)
+        assert modes == ["", "", "admission"]
+
+    def test_a_page_of_one_project_has_a_status_as_fresh_as_a_list(self, world):
+        _, store, reader = world
+        reader.project("payments")
+        status = Status(written_at=NOW, mode="admission")
+        store.write_status("c1", "payments", status, cas=store.status_version("c1", "payments"))
+        self.now += timedelta(seconds=11)
+        assert reader.project("payments").statuses["c1"].mode == "admission"

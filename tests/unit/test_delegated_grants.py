@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from fakes.cluster import FakeCluster
 from fakes.key_value import FakeKeyValue
@@ -63,6 +65,8 @@ async def test_what_the_admins_grant_within_their_bounds_is_given_and_nothing_el
     world.regcred("grant own --cluster c1 shop --remove shop-a")
     assert await world.sync() == ["shop-b"]
     assert world.regcred("grant own --cluster c1 shop").split() == ["other", "shop-b"]
+    shown = json.loads(world.regcred("grant own --cluster c1 shop -o json"))
+    assert shown == {"cluster": "c1", "project": "shop", "namespaces": ["other", "shop-b"]}
 
 
 async def test_narrower_bounds_take_away_what_is_outside(world: World) -> None:

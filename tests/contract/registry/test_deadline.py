@@ -17,7 +17,7 @@ from fakes.vendors.tokens import Gitlab
 from fakes.vendors.vendor import Vendor
 
 from regcred.adapters.eventbridge import EventBus
-from regcred.adapters.sqs import SqsQueue
+from regcred.adapters.sqs_sender import SqsQueue
 from regcred.adapters.sts import ProjectIdentity
 from regcred.dispatch import QueuedMessage
 from regcred.errors import TransientError

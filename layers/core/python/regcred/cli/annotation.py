@@ -12,7 +12,18 @@ from regcred.reference import Reference
 from regcred.views.annotation import FORMATS, keys, text
 
 
-@click.command()
+@click.command(
+    help="""Print the annotation to paste into a workload.
+
+    If a workload needs several registries, name all of them: each one gets a key of its own. You can choose
+    the part of a key after '/'. It only keeps the keys apart, for example when overlays are merged.
+
+    \b
+    Examples:
+      regcred annotation payments/ecr-prod
+      regcred annotation payments/ecr-prod shared/nexus --format helm
+    """
+)
 @click.argument("references", metavar="P/R...", type=REFERENCE, nargs=-1, required=True)
 @click.option(
     "-f",
@@ -24,16 +35,7 @@ from regcred.views.annotation import FORMATS, keys, text
     help="For a manifest, Helm values, a Kustomize patch, or a program.",
 )
 def annotation(references: Sequence[Reference], form: str) -> None:
-    """Print the annotation to paste into a workload.
-
-    A workload that needs several registries (several containers, say) carries one key for each: name them all. The part of
-    a key after '/' is free to choose; it only keeps the keys apart, also when overlays are merged.
-
-    \b
-    Examples:
-      regcred annotation payments/ecr-prod
-      regcred annotation payments/ecr-prod shared/nexus --format helm
-    """
+    """Run ``regcred annotation``."""
     if form == "json":
         print_json(keys(references))
         return

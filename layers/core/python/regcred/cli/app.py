@@ -53,7 +53,7 @@ class App(Root):
         },
         "Declaring": {
             "diff": Lazy("regcred.cli.declare.commands", "diff", "Show what 'apply' would change."),
-            "apply": Lazy("regcred.cli.declare.commands", "apply", "Make Vault as declared."),
+            "apply": Lazy("regcred.cli.declare.commands", "apply", "Change Vault to match the files."),
             "export": Lazy(
                 "regcred.cli.declare.commands", "export", "Write what is in Vault as files for 'apply'."
             ),

@@ -19,21 +19,20 @@ from regcred.views.placement import count_held, held_removals
 from regcred.wording import duration, plural
 
 
-@click.group(cls=CommandGroup)
+@click.group(
+    cls=CommandGroup,
+    help="""Manage which cluster a name belongs to, and held removals.
+
+    This is for platform admins. At its first sign-in, the sync of a cluster pins the cluster to its name.
+    Another cluster that uses this name is refused before it writes anything.
+    """,
+)
 def cluster() -> None:
-    """Manage which cluster a name belongs to, and held removals.
-
-    This is for platform admins. The sync of a cluster pins the cluster to its name at the first sign-in; another cluster under that name is
-    then refused, before it writes anything.
-    """
+    """Group the commands of ``regcred cluster``."""
 
 
-@cluster.command()
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.argument("name", type=CLUSTER, metavar="C")
-@pass_session
-def reset(session: CliSession, name: str, yes: bool) -> None:
-    """Let another cluster have the name, as after a cluster was rebuilt.
+@cluster.command(
+    help="""Let another cluster use the name, for example after you rebuilt a cluster.
 
     The next cluster that signs in under this name is pinned to it.
 
@@ -41,6 +40,12 @@ def reset(session: CliSession, name: str, yes: bool) -> None:
     Example:
       regcred cluster reset c1
     """
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.argument("name", type=CLUSTER, metavar="C")
+@pass_session
+def reset(session: CliSession, name: str, yes: bool) -> None:
+    """Run ``regcred cluster reset``."""
     found = session.store.identity(name)
     if found is None:
         raise MissingError(f"no cluster is pinned to the name {name}; the next one that signs in is")
@@ -50,7 +55,18 @@ def reset(session: CliSession, name: str, yes: bool) -> None:
     say(f"the next cluster that signs in as {name} is pinned to that name")
 
 
-@cluster.command(name="confirm-removals")
+@cluster.command(
+    name="confirm-removals",
+    help="""Let sync make the removals that it holds because they are too many at once.
+
+    The command lists the removals and asks you to confirm. Your answer is valid for these removals and for
+    one hour. If sync holds more removals by then, it removes none of them.
+
+    \b
+    Example:
+      regcred cluster confirm-removals c1
+    """,
+)
 @click.option(
     "--project",
     "-p",
@@ -64,14 +80,7 @@ def reset(session: CliSession, name: str, yes: bool) -> None:
 @click.argument("name", type=CLUSTER, metavar="C")
 @pass_session
 def confirm_removals(session: CliSession, name: str, only: Sequence[str], yes: bool) -> None:
-    """Let sync make the removals that it holds because there are so many at once.
-
-    Shows them and asks. The confirmation is for these removals and lasts an hour: if sync holds more by then, it removes none of them.
-
-    \b
-    Example:
-      regcred cluster confirm-removals c1
-    """
+    """Run ``regcred cluster confirm-removals``."""
     held = _held(session, name)
     if missing := [project for project in only if project not in held]:
         raise MissingError(f"sync of {name} holds no removals of {', '.join(missing)}")

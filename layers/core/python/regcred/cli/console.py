@@ -9,7 +9,14 @@ from regcred.cli.output import say, write
 from regcred.cli.session import CliSession, pass_session
 
 
-@click.command()
+@click.command(
+    help="""Open the web console.
+
+    The console is served on 127.0.0.1 until you press Ctrl-C. It uses the same Vault token as the other
+    commands. The address that the command prints signs you in once, and nobody else on this machine can use
+    it afterwards. The token stays valid after you sign out.
+    """
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -20,11 +27,7 @@ from regcred.cli.session import CliSession, pass_session
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the browser.")
 @pass_session
 def console(session: CliSession, port: int, browser: bool) -> None:
-    """Open the web console.
-
-    Serves the console on 127.0.0.1, with the Vault token that the other commands use, until Ctrl-C. The address that it prints signs
-    you in once; nobody else on this machine can use it afterwards. Signing out leaves the token as it is.
-    """
+    """Run ``regcred console``."""
 
     def ready(address: str, way_in: str) -> None:
         say(f"the console is at {address}; it ends with Ctrl-C")

@@ -66,17 +66,20 @@ class Finding:
     text: str
 
 
-@click.command()
+@click.command(
+    help="""Diagnose the installation.
+
+    This checks your sign-in, the platform in Vault, the definitions and credentials of each project, and
+    whether dispatch, rotate and the sync of each cluster still work. The command reports what you may not
+    see, and skips it. The exit code is 1 if there is a problem.
+    """
+)
 @click.argument("projects", nargs=-1, metavar="[P]...", type=PROJECT)
 @click.option("--repair", is_flag=True, help="Repair who may read which project, as platform/projects says.")
 @output_option
 @pass_session
 def doctor(session: CliSession, projects: tuple[str, ...], repair: bool, as_json: bool) -> None:
-    """Diagnose the installation.
-
-    Your sign-in, the platform in Vault, each project's definitions and credentials, and whether dispatch, rotate and the sync
-    of each cluster still work. What you may not see is noted and left out. Exit code 1 if there is a problem.
-    """
+    """Run ``regcred doctor``."""
     findings = list(_look(session, projects, repair=repair))
     if as_json:
         print_json(

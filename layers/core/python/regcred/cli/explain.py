@@ -28,7 +28,21 @@ SHORT = {
 """The short names of kubectl."""
 
 
-@click.command()
+@click.command(
+    help="""Explain why a Pod or a workload does or does not pull.
+
+    For each image, the command shows which registry serves it, whether it has an annotation and a grant, the
+    name of its Secret, when the credential expires, the last message of the kubelet, and what to do. It
+    reads the cluster with your kubeconfig and, if VAULT_ADDR is set, Vault with your token. If you may not
+    read something, the command says so and shows the rest.
+
+    \b
+    Examples:
+      regcred explain pod shop/web-7d9f
+      regcred explain deploy/web -n shop
+      regcred explain rollout/web --workload-kind argoproj.io/v1alpha1/rollouts/Rollout
+    """
+)
 @click.argument("what", nargs=-1, required=True, metavar="KIND [NS/]NAME")
 @click.option(
     "-n", "--namespace", metavar="NS", help="The namespace. Default: that of the kubeconfig's context."
@@ -60,18 +74,7 @@ def explain(
     custom: Sequence[Kind],
     as_json: bool,
 ) -> None:
-    """Explain why a Pod or a workload does or does not pull.
-
-    Image by image: which registry serves it, whether it is annotated and granted, which Secret it is, when it expires, what the kubelet
-    last said, and what to do. Reads the cluster with your kubeconfig and, if VAULT_ADDR is set, Vault with your token; where
-    you may not read something, it says so and tells the rest.
-
-    \b
-    Examples:
-      regcred explain pod shop/web-7d9f
-      regcred explain deploy/web -n shop
-      regcred explain rollout/web --workload-kind argoproj.io/v1alpha1/rollouts/Rollout
-    """
+    """Run ``regcred explain``."""
     kinds = (*WORKLOADS, *custom)
     kind, named_namespace, name = target(what, kinds)
     with session.open_cluster(context) as api:

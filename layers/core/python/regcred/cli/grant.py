@@ -26,15 +26,27 @@ namespace_option = click.option(
 )
 
 
-@click.group(cls=CommandGroup)
+@click.group(
+    cls=CommandGroup,
+    help="""Define which namespaces may use a project's registries.
+
+    This is for platform admins. An annotation alone gives a workload no access: its namespace also needs a
+    grant for the project.
+    """,
+)
 def grant() -> None:
-    """Define which namespaces may use a project's registries.
-
-    This is for platform admins. An annotation alone gives a workload nothing: its namespace must be granted the project.
-    """
+    """Group the commands of ``regcred grant``."""
 
 
-@grant.command()
+ADD_HELP = """Let namespaces use a project's registries.
+
+\b
+Example:
+  regcred grant add --cluster c1 payments payments-prod payments-staging
+"""
+
+
+@grant.command(help=ADD_HELP)
 @click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
 @click.option(
     "--allow-globs",
@@ -57,12 +69,7 @@ def add(
     replace: bool,
     yes: bool,
 ) -> None:
-    """Let namespaces use a project's registries.
-
-    \b
-    Example:
-      regcred grant add --cluster c1 payments payments-prod payments-staging
-    """
+    """Run ``regcred grant add``."""
     namespaces = (*namespaces, *more)
     _check_namespaces(namespaces)
     if replace and not yes:
@@ -97,7 +104,16 @@ def add(
     _warn_unreadable(session, cluster, project)
 
 
-@grant.command()
+@grant.command(
+    help="""Remove a project's grant from namespaces.
+
+    If you name no namespace, it is removed from all namespaces of the cluster.
+
+    Sync removes the Secrets in these namespaces within five seconds. The brake does not hold these removals.
+    After that, nodes can no longer pull images that they do not have yet. A person who has read a Secret can
+    use it until it expires.
+    """
+)
 @click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.argument("project", type=PROJECT, metavar="P")
@@ -107,11 +123,7 @@ def add(
 def remove(
     session: CliSession, cluster: str, project: str, namespaces: Sequence[str], more: Sequence[str], yes: bool
 ) -> None:
-    """Take a project away from namespaces; from all of the cluster's if none is named.
-
-    Sync removes the Secrets there within five seconds; the brake does not hold that.
-    Images that are not on the node yet can no longer be pulled then. Anybody who read a Secret before may use it until it expires.
-    """
+    """Run ``regcred grant remove``."""
     namespaces = (*namespaces, *more)
     with _replaceable(cluster):
         found = session.store.cluster(cluster)
@@ -144,7 +156,17 @@ def remove(
     )
 
 
-@grant.command()
+@grant.command(
+    help="""Let the admins of a project grant it themselves, to these namespaces and no others.
+
+    This is for platform admins. The admins of the project then use 'regcred grant own'. The list replaces the
+    previous one.
+
+    \b
+    Example:
+      regcred grant delegate --cluster c1 payments 'payments-*'
+    """
+)
 @click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
 @click.option("--none", "is_none", is_flag=True, help="End it: what the admins have granted counts no more.")
 @click.argument("project", type=PROJECT, metavar="P")
@@ -153,14 +175,7 @@ def remove(
 def delegate(
     session: CliSession, cluster: str, project: str, namespaces: Sequence[str], is_none: bool
 ) -> None:
-    """Let the admins of a project grant it by themselves, to these namespaces and no others.
-
-    This is for platform admins. The project's admins then use 'regcred grant own'. The list replaces the one before.
-
-    \b
-    Example:
-      regcred grant delegate --cluster c1 payments 'payments-*'
-    """
+    """Run ``regcred grant delegate``."""
     if bool(namespaces) is is_none:
         raise BadInputError("name the namespaces or patterns, or say --none")
     _check_namespaces(namespaces or ["none"])
@@ -179,21 +194,33 @@ def delegate(
         say(f"the admins of {project} may grant it to no namespace of cluster {cluster}")
 
 
-@grant.command()
-@click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
-@click.option("--remove", "is_removal", is_flag=True, help="Take the project away from the namespaces.")
-@click.argument("project", type=PROJECT, metavar="P")
-@click.argument("namespaces", nargs=-1, metavar="[NAMESPACE]...")
-@pass_session
-def own(session: CliSession, cluster: str, project: str, namespaces: Sequence[str], is_removal: bool) -> None:
-    """Grant your own project to namespaces, within the bounds that a platform admin has set. Without names, show what you granted.
+@grant.command(
+    help="""Grant your own project to namespaces.
 
-    This is for the admins of a project. A namespace outside the bounds gets nothing, and its workload an Event that says so.
+    This is for the admins of a project. Without names, the command shows what you have granted. A platform admin
+    sets which namespaces you may choose. A namespace outside these limits gets no access, and its workloads get
+    an Event that says so.
 
     \b
     Example:
       regcred grant own --cluster c1 payments payments-prod
     """
+)
+@click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
+@click.option("--remove", "is_removal", is_flag=True, help="Take the project away from the namespaces.")
+@click.argument("project", type=PROJECT, metavar="P")
+@click.argument("namespaces", nargs=-1, metavar="[NAMESPACE]...")
+@output_option
+@pass_session
+def own(
+    session: CliSession,
+    cluster: str,
+    project: str,
+    namespaces: Sequence[str],
+    is_removal: bool,
+    as_json: bool,
+) -> None:
+    """Run ``regcred grant own``."""
     for namespace in namespaces:
         check_label(namespace, field="namespace")
 
@@ -207,6 +234,9 @@ def own(session: CliSession, cluster: str, project: str, namespaces: Sequence[st
     else:
         found = session.store.delegated(cluster, project)
         left = found.value if found else DelegatedGrants()
+    if as_json:
+        print_json({"cluster": cluster, "project": project, "namespaces": left.namespaces})
+        return
     for namespace in left.namespaces:
         write(namespace)
     say(
@@ -214,12 +244,12 @@ def own(session: CliSession, cluster: str, project: str, namespaces: Sequence[st
     )
 
 
-@grant.command(name="list")
+@grant.command(name="list", help="List the grants.")
 @click.option("--cluster", "-c", type=CLUSTER, metavar="C", help="Only this cluster.")
 @output_option
 @pass_session
 def list_(session: CliSession, cluster: str | None, as_json: bool) -> None:
-    """List what is granted."""
+    """Run ``regcred grant list``."""
     store = session.store
     if cluster:
         with _replaceable(cluster):

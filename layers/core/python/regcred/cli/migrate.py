@@ -63,7 +63,27 @@ _MAKERS = (
 )
 
 
-@click.command(name="migrate", short_help="Replace a cluster's pull secrets, step by step.")
+HELP = """Write the files and annotations that replace the pull secrets of a cluster.
+
+A report lists what can't be replaced. The command reads Secrets, ServiceAccounts, workloads, and the
+objects of External Secrets and the Vault Secrets Operator, with your kubeconfig. It changes nothing in the
+cluster or in Vault, and it neither prints nor writes a secret.
+
+With --check, it lists the old Secrets that you can delete. Nothing names these Secrets any more, and a
+Pod has pulled with only the new Secret.
+
+\b
+Examples:
+  regcred migrate --dir fleet --project payments --cluster edge-1
+  regcred migrate --dir fleet --check
+"""
+
+
+@click.command(
+    name="migrate",
+    short_help="Replace a cluster's pull secrets, step by step.",
+    help=HELP,
+)
 @click.option(
     "--dir",
     "directory",
@@ -97,19 +117,7 @@ def migrate_command(
     is_check: bool,
     as_json: bool,
 ) -> None:
-    """Write the files and annotations that replace the pull secrets of a cluster, and a report of what can't be replaced.
-
-    It reads Secrets, ServiceAccounts, workloads, and the objects of External Secrets and the Vault Secrets Operator, with your kubeconfig. It
-    changes nothing in the cluster or in Vault, and neither prints nor writes a secret.
-
-    With --check it tells which old Secrets can be deleted: those that nothing names any more, once a Pod was seen that pulled with the new
-    one alone.
-
-    \b
-    Examples:
-      regcred migrate --dir fleet --project payments --cluster edge-1
-      regcred migrate --dir fleet --check
-    """
+    """Run ``regcred migrate``."""
     with session.open_cluster(context) as api:
         if is_check:
             _check(api, directory, as_json=as_json)

@@ -25,21 +25,24 @@ directory_option = click.option(
 )
 
 
-@click.group(cls=CommandGroup)
+@click.group(
+    cls=CommandGroup,
+    help="""Set up Vault: mount, policies, sign-in, groups.
+
+    This is for platform operators. It needs a token with the policy regcred-platform-operator, or the root
+    token for the first run. Outside the mount, it changes only objects that are named regcred-....
+    """,
+)
 def platform() -> None:
-    """Set up Vault: mount, policies, sign-in, groups.
-
-    This is for platform operators: it needs a token with the policy regcred-platform-operator, or the root token for the
-    first time. Nothing outside the mount that is not named regcred-... is touched.
-    """
+    """Group the commands of ``regcred platform``."""
 
 
-@platform.command()
+@platform.command(help="Show what 'apply' would change.")
 @directory_option
 @output_option
 @pass_session
 def plan(session: CliSession, directory: Path | None, as_json: bool) -> None:
-    """Show what 'apply' would change."""
+    """Run ``regcred platform plan``."""
     tool = session.open_platform(directory)
     actions = tool.plan()
     if as_json:
@@ -53,13 +56,13 @@ def plan(session: CliSession, directory: Path | None, as_json: bool) -> None:
         say("deletions are made only by 'regcred platform apply --prune'")
 
 
-@platform.command()
+@platform.command(help="Change Vault to match the declaration. A second run changes nothing.")
 @directory_option
 @click.option("--prune", is_flag=True, help="Also delete what is named as ours and not declared (any more).")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before deletions.")
 @pass_session
 def apply(session: CliSession, directory: Path | None, prune: bool, yes: bool) -> None:
-    """Make Vault as declared; a second run changes nothing."""
+    """Run ``regcred platform apply``."""
     tool = session.open_platform(directory)
     if prune and not yes:
         gone = _undeclared(tool)
@@ -79,12 +82,12 @@ def apply(session: CliSession, directory: Path | None, prune: bool, yes: bool) -
         say(f"not declared, and left in place: {names}; {PRUNE}")
 
 
-@platform.command()
+@platform.command(help="Fail if Vault differs from the declaration. Use it in a pipeline or a monitor.")
 @directory_option
 @output_option
 @pass_session
 def check(session: CliSession, directory: Path | None, as_json: bool) -> None:
-    """Fail if Vault is not as declared: for a pipeline, or a monitor."""
+    """Run ``regcred platform check``."""
     tool = session.open_platform(directory)
     actions, notes = tool.plan(), list(tool.notes)
     if as_json:

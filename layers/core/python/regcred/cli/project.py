@@ -23,12 +23,15 @@ from regcred.vault.records.declared import ProjectPolicy
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group(cls=CommandGroup)
-def project() -> None:
-    """Define what a project may use: hosts, accounts, clusters.
+@click.group(
+    cls=CommandGroup,
+    help="""Define what a project may use: hosts, accounts, clusters.
 
-    This is for platform admins. A project admin can then add registries within these bounds, and no others.
-    """
+    This is for platform admins. A project admin can then add registries within these limits, and no others.
+    """,
+)
+def project() -> None:
+    """Group the commands of ``regcred project``."""
 
 
 def _what(verb: str) -> Callable[[F], F]:
@@ -66,7 +69,18 @@ def _what(verb: str) -> Callable[[F], F]:
     return add
 
 
-@project.command()
+@project.command(
+    help="""Allow a project to use something, and create the project if it is new. You can repeat options.
+
+    HOST may contain one '*' in each label, as in '*.jfrog.io'. Quote it for the shell.
+
+    \b
+    Examples:
+      regcred project add payments --host registry.example.com --cluster c1
+      regcred project add payments --account 111122223333 \\
+          --role-arn arn:aws:iam::999988887777:role/regcred/payments
+    """
+)
 @click.argument("project", type=PROJECT, metavar="P")
 @_what("Allow")
 @click.option("--role-arn", metavar="ARN", help="The project's own IAM role (path /regcred/).")
@@ -87,16 +101,7 @@ def add(
     replace: bool,
     **what: Sequence[str],
 ) -> None:
-    """Allow a project something; a new project begins with it. Options may be given several times.
-
-    HOST may hold one '*' per label, as in '*.jfrog.io' (quote it for the shell).
-
-    \b
-    Examples:
-      regcred project add payments --host registry.example.com --cluster c1
-      regcred project add payments --account 111122223333 \\
-          --role-arn arn:aws:iam::999988887777:role/regcred/payments
-    """
+    """Run ``regcred project add``."""
 
     def change(old: ProjectPolicy | None) -> ProjectPolicy:
         if old and replace:
@@ -121,16 +126,19 @@ def add(
     _ensure(session, project)
 
 
-@project.command()
+@project.command(
+    help="""Take something away from a project.
+
+    Registries that need it fail at their next rotation. Current credentials stay valid until they expire. To
+    end one now, revoke it. If you take away the last path of a host, the project may use nothing on this
+    host.
+    """
+)
 @click.argument("project", type=PROJECT, metavar="P")
 @_what("Take away")
 @pass_session
 def remove(session: CliSession, /, project: str, **what: Sequence[str]) -> None:
-    """Take something away from a project.
-
-    Registries that need it fail at their next rotation; credentials in force stay until they expire. To end one at once,
-    revoke it. A host whose last path is taken away is not allowed whole by that: nothing of it may be used then.
-    """
+    """Run ``regcred project remove``."""
     if not any(what.values()):
         raise BadInputError("nothing to take away: give --host, --path, --account or --cluster")
 
@@ -157,11 +165,11 @@ def remove(session: CliSession, /, project: str, **what: Sequence[str]) -> None:
         _ensure(session, project)
 
 
-@project.command(name="list")
+@project.command(name="list", help="List the projects.")
 @output_option
 @pass_session
 def list_(session: CliSession, as_json: bool) -> None:
-    """List the projects."""
+    """Run ``regcred project list``."""
     store = session.store
     policies = {
         name: lookup.readable(partial(store.project, name), f"project {name}")
@@ -185,12 +193,12 @@ def list_(session: CliSession, as_json: bool) -> None:
     )
 
 
-@project.command()
+@project.command(help="Show what a project may use.")
 @click.argument("project", type=PROJECT, metavar="P")
 @output_option
 @pass_session
 def show(session: CliSession, project: str, as_json: bool) -> None:
-    """Show what a project may use."""
+    """Run ``regcred project show``."""
     with _replaceable(project):
         found = session.store.project(project)
     if found is None:

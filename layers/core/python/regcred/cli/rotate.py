@@ -56,7 +56,24 @@ def selection_options(command: F) -> F:
     return command
 
 
-@click.command(short_help="Fetch new credentials now.")
+@click.command(
+    short_help="Fetch new credentials now.",
+    help="""Fetch new credentials now: for registries, for all of a project, or for all of a provider.
+
+    The command writes a request to Vault with your own token. The rotate function does the work, and the
+    command shows the result. The old credential stays valid until the new one is verified.
+
+    With --local, this process does the work, for one registry. It uses your own AWS credentials and needs a
+    Vault token with the policy of the rotate function (regcred-rotate). Use it to try things out, or if the
+    function can't run.
+
+    \b
+    Examples:
+      regcred rotate payments/ecr-prod
+      regcred rotate payments search/nexus
+      regcred rotate --provider dockerhub
+    """,
+)
 @selection_options
 @wait_option
 @timeout_option
@@ -73,20 +90,7 @@ def rotate(
     local: bool,
     as_json: bool,
 ) -> None:
-    """Fetch new credentials now: for registries, for all of a project, or for all of a provider.
-
-    It asks by a write to Vault with your own token; the rotate function does the work, and the outcome is shown here. The old
-    credential stays in force until the new one is verified.
-
-    With --local this process does the work, for one registry: with your own AWS credentials, and a Vault token that may do what the
-    rotate function may (policy regcred-rotate). It is for trying things out, and for the day when the function can't run.
-
-    \b
-    Examples:
-      regcred rotate payments/ecr-prod
-      regcred rotate payments search/nexus
-      regcred rotate --provider dockerhub
-    """
+    """Run ``regcred rotate``."""
     selection = Selection(targets, everything, provider)
     selection.check("rotate")
     if local and selection.single is None:
@@ -97,7 +101,16 @@ def rotate(
     _ask_selected(session, selection, Action.ROTATE, wait=wait, timeout=timeout, as_json=as_json)
 
 
-@click.command(short_help="Try credentials against the registries themselves.")
+@click.command(
+    short_help="Try credentials against the registries themselves.",
+    help="""Try the current credentials at the registries: they must pull, and must not push.
+
+    \b
+    Examples:
+      regcred verify payments/ecr-prod
+      regcred verify --all -o json
+    """,
+)
 @selection_options
 @wait_option
 @timeout_option
@@ -112,13 +125,7 @@ def verify(
     timeout: int,
     as_json: bool,
 ) -> None:
-    """Try the credentials that are in force against the registries: they must pull, and must not push.
-
-    \b
-    Examples:
-      regcred verify payments/ecr-prod
-      regcred verify --all -o json
-    """
+    """Run ``regcred verify``."""
     selection = Selection(targets, everything, provider)
     selection.check("verify")
     _ask_selected(session, selection, Action.VERIFY, wait=wait, timeout=timeout, as_json=as_json)
@@ -142,7 +149,20 @@ def _here(session: CliSession, reference: Reference, *, as_json: bool) -> None:
     requesting.report(session, sent, index.registries.get(reference.registry), as_json=as_json)
 
 
-@click.command(short_help="End credentials at once, everywhere.")
+@click.command(
+    short_help="End credentials at once, everywhere.",
+    help="""End credentials at once, everywhere.
+
+    Use this after a leak. The vendor revokes the credentials if it can. ECR and Google can't: their
+    credentials stay valid until they expire. The credentials are destroyed in Vault, and every cluster
+    removes its Secrets. No new credential is fetched until you run 'regcred rotate'.
+
+    \b
+    Examples:
+      regcred revoke payments/ecr-prod
+      regcred revoke payments --yes
+    """,
+)
 @selection_options
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @wait_option
@@ -159,16 +179,7 @@ def revoke(
     timeout: int,
     as_json: bool,
 ) -> None:
-    """End credentials at once, everywhere.
-
-    This is for a leak. The vendor is asked to revoke them where it can (ECR and Google can't: there a credential dies when it expires), they
-    are destroyed in Vault, and every cluster removes its Secrets. Nothing new is fetched until 'regcred rotate'.
-
-    \b
-    Examples:
-      regcred revoke payments/ecr-prod
-      regcred revoke payments --yes
-    """
+    """Run ``regcred revoke``."""
     selection = Selection(targets, everything, provider)
     selection.check("revoke")
     found = bulk.select(session, selection, "revoke")

@@ -76,15 +76,13 @@ class StatusRow:
         return ", ".join(parts)
 
 
-@click.command()
-@click.argument("about", nargs=-1, metavar="[P | P/R]...", shell_complete=completion.projects_and_references)
-@output_option
-@pass_session
-def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
-    """Show every registry, its state and its expiry.
+@click.command(
+    help="""Show every registry, its state and its expiry.
 
-    Also where sync has placed it: in how many namespaces of which cluster. Sync may not read Secrets, so one that somebody deleted counts until sync puts it back;
-    'regcred explain' looks into the cluster. Of all projects that you may see, or only of those projects (P) and registries (P/R) that are named.
+    Name projects (P) or registries (P/R) to see only those. By default, you see all projects that you may
+    see. The command also shows in how many namespaces of each cluster sync has written the Secret. Sync may
+    not read Secrets, so a deleted Secret counts until sync writes it again. To look into the cluster, use
+    'regcred explain'.
 
     \b
     States:
@@ -96,6 +94,12 @@ def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
       revoked   ended on purpose; 'regcred rotate P/R' fetches a new one
       removed   its definition is gone; clusters remove its Secrets
     """
+)
+@click.argument("about", nargs=-1, metavar="[P | P/R]...", shell_complete=completion.projects_and_references)
+@output_option
+@pass_session
+def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
+    """Run ``regcred status``."""
     store = session.store
     wanted = [_about(text) for text in about]
     names = sorted({item.project if isinstance(item, Reference) else item for item in wanted})

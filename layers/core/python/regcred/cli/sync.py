@@ -10,8 +10,20 @@ from regcred.cli.parameters import CLUSTER
 from regcred.cli.session import CliSession, pass_session
 from regcred.wording import plural
 
+HELP = """Bring a cluster in line with Vault.
 
-@click.command()
+Sync creates, updates and removes Secrets. In a Pod, it signs in to Vault with the token of the Pod.
+Elsewhere, it uses your token, like the other commands. Environment variables hold all other settings
+(docs/cli.md). The loop ends on Ctrl-C and SIGTERM. The next run finishes what this one began.
+
+\b
+Examples:
+  regcred sync --cluster c1 --dry-run
+  regcred sync --cluster c1 --once
+"""
+
+
+@click.command(help=HELP)
 @click.option("--once", is_flag=True, help="Make one run, then exit.")
 @click.option("--dry-run", is_flag=True, help="Show what one run would do, without doing it.")
 @click.option(
@@ -45,16 +57,7 @@ def sync(
     context: str | None,
     as_json: bool,
 ) -> None:
-    """Bring a cluster in line with Vault.
-
-    It places, renews and removes Secrets. In a Pod it signs in to Vault with the Pod's own token; by hand with yours, as the other commands do. All other settings
-    are environment variables (docs/cli.md). The loop ends on Ctrl-C and SIGTERM; what it had begun, the next run ends.
-
-    \b
-    Examples:
-      regcred sync --cluster c1 --dry-run
-      regcred sync --cluster c1 --once
-    """
+    """Run ``regcred sync``."""
     _check_options(
         once=once, dry_run=dry_run, confirm_removals=confirm_removals, repair=repair, as_json=as_json
     )

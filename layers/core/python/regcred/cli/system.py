@@ -23,25 +23,31 @@ if TYPE_CHECKING:
     from regcred.vault.records.system import SystemConfig
 
 
-@click.group(cls=CommandGroup)
-def system() -> None:
-    """Sign in to the system registry, and set it up.
+@click.group(
+    cls=CommandGroup,
+    help="""Sign in to the system registry, and set it up.
 
     The system registry holds test images and community images (docs/system-registry.md).
+    """,
+)
+def system() -> None:
+    """Group the commands of ``regcred system``."""
+
+
+@system.command(
+    help="""Sign in docker, podman, crane and skopeo.
+
+    The command names the credential helper docker-credential-regcred in Docker's config.json. When one of
+    these tools needs a login, the helper gets one with your Vault token. The login expires after an hour,
+    and no secret is stored. With --write, the file contains a login instead. Only you can read the file, and
+    the login expires too.
     """
-
-
-@system.command()
+)
 @click.option("--hours", type=click.IntRange(1, 168), help="How long the login shall live, with --write.")
 @click.option("--write", "in_file", is_flag=True, help="Write the login itself into config.json.")
 @pass_session
 def login(session: CliSession, hours: int | None, in_file: bool) -> None:
-    """Sign in docker, podman, crane and skopeo.
-
-    Names the credential helper docker-credential-regcred for the registry in Docker's config.json. The helper gets a login that
-    expires after an hour, with your Vault token, whenever one of these tools needs it; nothing secret is stored. With --write, the
-    file holds a login instead, readable by you alone, until it expires.
-    """
+    """Run ``regcred system login``."""
     tool = session.open_system()
     seconds = (hours or 0) * 3600 if in_file else 600
     got = tool.login(seconds=seconds)
@@ -58,10 +64,10 @@ def login(session: CliSession, hours: int | None, in_file: bool) -> None:
     say(f"signed in to {got.host} as {got.user}, {until} ({file})")
 
 
-@system.command()
+@system.command(help="End all your logins, on every machine.")
 @pass_session
 def logout(session: CliSession) -> None:
-    """End all your logins, on every machine."""
+    """Run ``regcred system logout``."""
     tool = session.open_system()
     host = tool.config().host
     file = docker_config.path(os.environ, Path.home())
@@ -74,7 +80,13 @@ def logout(session: CliSession) -> None:
     say(f"signed out of {host}; no login that you got until now works any longer")
 
 
-@system.command()
+@system.command(
+    help="""Set up the system registry, and print what remains to do.
+
+    This needs the policy regcred-platform-admin. An operator must first run 'regcred platform apply' with
+    system_registry: true. A second run changes only the settings that you give.
+    """
+)
 @click.option("--host", help="The registry's host as it stands in image names.")
 @click.option(
     "--token-url", help="Where the token server is reached, as in https://token.registry.example.com."
@@ -99,11 +111,7 @@ def init(
     key_header: str | None,
     issuers: tuple[str, ...],
 ) -> None:
-    """Set up the system registry, and print what remains to do.
-
-    Needs the policy regcred-platform-admin, after an operator ran 'regcred platform apply' with system_registry: true. A second run
-    changes what is given and leaves the rest.
-    """
+    """Run ``regcred system init``."""
     given: dict[str, Any] = {"host": host, "token_url": token_url, "key_header": key_header}
     given = {name: value.rstrip("/") for name, value in given.items() if value}
     with user_input():
@@ -114,7 +122,7 @@ def init(
     write_document(_what_remains(config))
 
 
-@system.command()
+@system.command(help="Print the public keys that registries must trust.")
 @click.option(
     "--format",
     "form",
@@ -126,7 +134,7 @@ def init(
 @output_option
 @pass_session
 def keys(session: CliSession, form: str, as_json: bool) -> None:
-    """Print the public keys that registries must trust."""
+    """Run ``regcred system keys``."""
     found = session.open_system().keys()
     if form == "jwks":
         print_json(found.jwks())
@@ -141,7 +149,13 @@ def keys(session: CliSession, form: str, as_json: bool) -> None:
             write(f"{key.kid}  signs from {key.signs_from:%Y-%m-%d %H:%M} UTC")
 
 
-@system.command("rotate-keys")
+@system.command(
+    "rotate-keys",
+    help="""Create a new signing key, or withdraw the old ones.
+
+    The old key signs until the new one takes over. In between, tokens of both keys are valid.
+    """,
+)
 @click.option(
     "--lead-hours",
     type=click.IntRange(0, 720),
@@ -152,10 +166,7 @@ def keys(session: CliSession, form: str, as_json: bool) -> None:
 @click.option("--retire", is_flag=True, help="Withdraw the keys that newer ones have replaced.")
 @pass_session
 def rotate_keys(session: CliSession, lead_hours: int, retire: bool) -> None:
-    """Make a new signing key, or withdraw the old ones.
-
-    The old key goes on signing until the new one takes over; tokens of both are good in between.
-    """
+    """Run ``regcred system rotate-keys``."""
     tool = session.open_system()
     if retire:
         gone = tool.retire()
@@ -171,7 +182,13 @@ def rotate_keys(session: CliSession, lead_hours: int, retire: bool) -> None:
     )
 
 
-@system.command()
+@system.command(
+    help="""Copy public images into community/.
+
+    crane or skopeo copies all platforms and the signatures. An image that is there by its digest is skipped,
+    so a second run resumes the first. Sign in before: regcred system login.
+    """
+)
 @click.option(
     "-f",
     "--file",
@@ -182,11 +199,7 @@ def rotate_keys(session: CliSession, lead_hours: int, retire: bool) -> None:
 )
 @pass_session
 def load(session: CliSession, file: Path) -> None:
-    """Copy public images into community/.
-
-    crane or skopeo copies all platforms and the signatures. What is there by its digest is passed over, so a second run resumes the
-    first. Sign in before: regcred system login.
-    """
+    """Run ``regcred system load``."""
     from regcred.wiring.cli.copying import CopyError, copier, read_list
 
     config = session.open_system().config()
@@ -206,7 +219,14 @@ def load(session: CliSession, file: Path) -> None:
         raise Failed(f"{plural(failed, 'image')} of {len(wanted)} not copied; run it again to resume")
 
 
-@system.command()
+@system.command(
+    help="""Delete old images of a project.
+
+    An image is deleted if it is old and not one of the newest. Its signatures are deleted too. The registry
+    frees the space at its next garbage collection. Without --repository, you must be in the group
+    regcred-platform-admins, because others may not list repositories.
+    """
+)
 @click.argument("project", type=LabelType("project"))
 @click.option("--repository", "repositories", multiple=True, help="Only this one; several times for more.")
 @click.option(
@@ -236,11 +256,7 @@ def prune(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Delete old images of a project.
-
-    An image goes if it is older and not among the newest. Signatures go with their image. The space is free after the next garbage
-    collection. Without --repository, this needs the group regcred-platform-admins: others may not list repositories.
-    """
+    """Run ``regcred system prune``."""
     from regcred.token.retention import expired
 
     images, tags = session.open_system().images(), list[str]()

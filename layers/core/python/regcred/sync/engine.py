@@ -18,8 +18,8 @@ from regcred.sync.actions import ClusterAction, EvictPod, Plan, Remove, UpdateSe
 from regcred.sync.applier import CONCURRENCY, Applier, Handler
 from regcred.sync.demand import Demand
 from regcred.sync.drift import Drift
+from regcred.sync.event_duplicates import EventRecorder
 from regcred.sync.event_sender import EventSender
-from regcred.sync.events import EventRecorder
 from regcred.sync.evictions import Evictions
 from regcred.sync.execution import Execution
 from regcred.sync.gauges import Gauges
@@ -29,7 +29,6 @@ from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter, Unmeasured
-from regcred.sync.owner_events import OwnerEvents
 from regcred.sync.plan import make_plan
 from regcred.sync.repairs import repairs
 from regcred.sync.report import Report
@@ -37,6 +36,7 @@ from regcred.sync.retries import Pause, Retries
 from regcred.sync.sources import Sources
 from regcred.sync.vault_threads import VaultThreads
 from regcred.sync.view import Rules, View
+from regcred.sync.workload_events import WorkloadEvents
 from regcred.vault.store import Store
 
 
@@ -91,9 +91,9 @@ class Engine:
         self.retries = Retries(clock)
         self.pause = Pause()
         self.sender = EventSender(cluster, self.meter, self.pause)
-        self._owner_events = OwnerEvents(self.events, self.ledger, self.inventory, self.sender, cluster=name)
+        self._notices = WorkloadEvents(self.events, self.ledger, self.inventory, self.sender, cluster=name)
         self.applier = Applier(
-            _handlers(self, self._owner_events, self._evictions),
+            _handlers(self, self._notices, self._evictions),
             self.retries,
             self.pause,
             self.meter,
@@ -103,7 +103,7 @@ class Engine:
         )
         self.execution = Execution(
             self.applier,
-            self._owner_events,
+            self._notices,
             sources=self.sources,
             ledger=self.ledger,
             events=self.events,
@@ -235,7 +235,7 @@ class Engine:
 
 
 def _handlers(
-    engine: Engine, owner_events: OwnerEvents, evictions: Evictions
+    engine: Engine, workload_events: WorkloadEvents, evictions: Evictions
 ) -> Mapping[type[ClusterAction], Handler[Any]]:
     """What carries out each type of action."""
     cluster, ledger, inventory, credentials = (
@@ -248,9 +248,11 @@ def _handlers(
     report, touch = engine.report, engine.touch
     return {
         WriteSecret: SecretWriter(
-            cluster, credentials, ledger, inventory, rules, owner_events, meter, report, touch
+            cluster, credentials, ledger, inventory, rules, workload_events, meter, report, touch
         ),
-        Remove: SecretRemover(cluster, ledger, inventory, owner_events, retries, clock, meter, report, touch),
+        Remove: SecretRemover(
+            cluster, ledger, inventory, workload_events, retries, clock, meter, report, touch
+        ),
         UpdateServiceAccount: AccountUpdater(cluster, inventory, evictions, report, touch),
         EvictPod: PodEvictor(cluster, retries, meter, report, touch),
     }

@@ -10,14 +10,14 @@ from regcred.cluster.model import LedgerEntry
 from regcred.reference import Reference
 from regcred.sync.actions import ClusterAction, EmitEvent, EvictPod, Plan, UpdateLedger, WriteSecret
 from regcred.sync.applier import Applier
-from regcred.sync.events import EventRecorder
+from regcred.sync.event_duplicates import EventRecorder
 from regcred.sync.evictions import Evictions
 from regcred.sync.ledger import Ledger, updated
 from regcred.sync.ledger_documents import has_room
 from regcred.sync.logging import log
-from regcred.sync.owner_events import OwnerEvents
 from regcred.sync.repairs import is_useful
 from regcred.sync.sources import Sources
+from regcred.sync.workload_events import WorkloadEvents
 
 WRITE_AHEAD = 2.0
 """Seconds that a first projection waits for the ledger. After that it continues, and the ledger is written later."""
@@ -28,7 +28,7 @@ class Execution:
 
     Args:
         applier: Changes the cluster.
-        owner_events: Writes Events.
+        workload_events: Writes Events.
         sources: Where credentials come from.
         ledger: Records refusals, and each first projection before it is written.
         events: Forgets the Events about references that have changed.
@@ -39,7 +39,7 @@ class Execution:
     def __init__(
         self,
         applier: Applier,
-        owner_events: OwnerEvents,
+        workload_events: WorkloadEvents,
         *,
         sources: Sources,
         ledger: Ledger,
@@ -51,7 +51,7 @@ class Execution:
         self._ledger = ledger
         self._events = events
         self._evictions = evictions
-        self._owner_events = owner_events
+        self._workload_events = workload_events
         self._applier = applier
         self._clock = clock
 
@@ -64,7 +64,7 @@ class Execution:
                 case UpdateLedger():
                     self._update_ledger(action)
                 case EmitEvent():
-                    if self._owner_events.record(action):
+                    if self._workload_events.record(action):
                         events.append(action)
                 case _:
                     changes.append(action)
@@ -73,7 +73,7 @@ class Execution:
                 self._evictions.begin(change.namespace, change.account, self._clock())
         await self._enter([change for change in changes if isinstance(change, WriteSecret) and change.first])
         self._applier.submit(changes)
-        self._owner_events.submit(events)
+        self._workload_events.submit(events)
 
     def repair(self, action: WriteSecret) -> None:
         """Queue a repair, unless it has become unnecessary."""

@@ -18,10 +18,10 @@ from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
 from regcred.sync.messages import Reason, Why, not_removed
 from regcred.sync.metrics import Meter
-from regcred.sync.owner_events import OwnerEvents
 from regcred.sync.report import Report
 from regcred.sync.retries import Retries
 from regcred.sync.view import Rules
+from regcred.sync.workload_events import WorkloadEvents
 
 A = TypeVar("A", bound=WriteSecret | Remove | UpdateServiceAccount | EvictPod)
 
@@ -47,7 +47,7 @@ class SecretWriter:
     ledger: Ledger
     inventory: Inventory
     rules: Rules
-    owner_events: OwnerEvents
+    workload_events: WorkloadEvents
     meter: Meter
     report: Report
     touch: Touch
@@ -72,18 +72,18 @@ class SecretWriter:
         namespace = self.inventory.namespaces.get(action.namespace)
         if namespace is not None and self.rules.mode_of(namespace) is Mode.SERVICEACCOUNT:
             self.touch((action.namespace,))
-        self.owner_events.report_written(action.namespace, action.reference)
+        self.workload_events.report_written(action.namespace, action.reference)
 
     def fail(self, action: WriteSecret, error: RegcredError, failures: int) -> None:
         """Record in the ledger why the Secret was not written, and tell the owners."""
         namespace, reference = action.namespace, action.reference
         if isinstance(error, NameTakenError):
             self.ledger.put(namespace, reference, LedgerEntry(refused=Why.CLASH))
-            self.owner_events.report_refusal(namespace, reference, Why.CLASH)
+            self.workload_events.report_refusal(namespace, reference, Why.CLASH)
         elif words := words_for_owner(error, failures):
             entry = self.ledger.place(namespace, reference) or LedgerEntry()
             self.ledger.put(namespace, reference, replace(entry, refused=Why.NOT_WRITTEN, detail=words))
-            self.owner_events.report_refusal(namespace, reference, Why.NOT_WRITTEN, words)
+            self.workload_events.report_refusal(namespace, reference, Why.NOT_WRITTEN, words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class SecretRemover:
     cluster: Cluster
     ledger: Ledger
     inventory: Inventory
-    owner_events: OwnerEvents
+    workload_events: WorkloadEvents
     retries: Retries
     clock: Clock
     meter: Meter
@@ -146,7 +146,7 @@ class SecretRemover:
             entry = self.ledger.place(namespace, reference) or LedgerEntry()
             self.ledger.put(namespace, reference, replace(entry, detail=words))
             note = not_removed(reference, namespace, words)
-            self.owner_events.tell_owners(namespace, reference, Reason.NOT_WRITTEN, note)
+            self.workload_events.tell_owners(namespace, reference, Reason.NOT_WRITTEN, note)
 
 
 @dataclass(frozen=True, slots=True)

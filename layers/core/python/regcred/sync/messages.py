@@ -87,7 +87,7 @@ _REFUSALS = {
         "The project revoked the credential of {reference}, so Regcred removes its Secret. The next rotation creates it "
         "again."
     ),
-    Why.REMOVED: "The project removed registry {reference}, so Regcred removes its Secret. Remove the annotation.",
+    Why.REMOVED: "The project removed registry {reference}. Remove the annotation.",
     Why.CLASH: (
         "A Secret named {secret} exists in namespace {namespace} that Regcred did not create, so Regcred does not change it. "
         "Rename or delete it to receive {reference}. {detail}"

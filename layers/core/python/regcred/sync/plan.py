@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from regcred.cluster.model import UID_DIGITS, LedgerEntry, Mode, Namespace
 from regcred.reference import Reference
 from regcred.sync.actions import Plan, UpdateLedger
-from regcred.sync.brake import brake, held_events, held_notes
 from regcred.sync.decide import GONE, is_expiring
 from regcred.sync.plan_namespace import Draft, NamespacePlan
+from regcred.sync.removal_brake import brake, held_events, held_notes
 from regcred.sync.view import Knowledge, View
 
 

@@ -9,11 +9,11 @@ from datetime import datetime
 from regcred.cluster.model import UID_DIGITS, LedgerEntry, Mode, Namespace, Workload
 from regcred.reference import Reference
 from regcred.sync.actions import Action, EmitEvent, Remove, UpdateLedger, WriteSecret
-from regcred.sync.brake import ACCIDENTS
 from regcred.sync.decide import GONE, Decision, decide
 from regcred.sync.messages import REASON_OF, Why, refusal
 from regcred.sync.plan_accounts import AccountPlan
-from regcred.sync.plan_events import events_about, expiry_events, restart_event
+from regcred.sync.plan_warnings import events_about, expiry_events, restart_event
+from regcred.sync.removal_brake import ACCIDENTS
 from regcred.sync.view import UNREAD, Knowledge, Registry, View
 
 NOTHING = LedgerEntry()

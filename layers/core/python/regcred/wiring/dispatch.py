@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 
-from regcred.adapters.sqs import SqsQueue
+from regcred.adapters.sqs_sender import SqsQueue
 from regcred.dispatch import Dispatch, Limits
 from regcred.settings import DispatchSettings
 from regcred.wiring import aws

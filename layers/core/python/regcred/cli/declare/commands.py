@@ -79,7 +79,18 @@ def _source(command: F) -> F:
     return command
 
 
-@click.command(short_help="Show what 'apply' would change.")
+@click.command(
+    short_help="Show what 'apply' would change.",
+    help="""Show what 'apply' would change. This writes nothing and reads no secret.
+
+    The exit code is 0 if nothing would change and 6 if something would. Any other code means that the
+    command failed.
+
+    \b
+    Example:
+      regcred diff -f fleet/ --owner platform --prune
+    """,
+)
 @_source
 @output_option
 @pass_session
@@ -92,14 +103,7 @@ def diff(
     projects: Sequence[str],
     as_json: bool,
 ) -> None:
-    """Show what 'apply' would change. Nothing is written, and no secret is read.
-
-    The exit code is 0 if nothing would change, 6 if something would, and another one if that can't be told.
-
-    \b
-    Example:
-      regcred diff -f fleet/ --owner platform --prune
-    """
+    """Run ``regcred diff``."""
     terms = _terms(owner, prune=prune, take_over=take_over)
     wanted = _read(sources)
     found = _compare(session, wanted, terms, projects, _operator(session, wanted))[0]
@@ -111,7 +115,20 @@ def diff(
         say("nothing to do: all is as declared")
 
 
-@click.command(short_help="Make Vault as declared.")
+@click.command(
+    short_help="Change Vault to match the files.",
+    help="""Change Vault to match the files. A second run changes nothing.
+
+    Changes that take access away come first, and changes that give access come last. If a run is
+    interrupted, or stops because somebody else writes at the same time, run the command again to continue.
+
+    \b
+    Examples:
+      regcred apply -f fleet/
+      regcred apply -f fleet/ --owner platform --prune --yes
+      regcred export | regcred apply -f -
+    """,
+)
 @_source
 @click.option(
     "--allow-removals",
@@ -135,17 +152,7 @@ def apply(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Make Vault as declared. A second run changes nothing.
-
-    What takes something away is written first, what gives something last. A run that was interrupted, or that somebody else's write
-    stopped, goes on when it is started again.
-
-    \b
-    Examples:
-      regcred apply -f fleet/
-      regcred apply -f fleet/ --owner platform --prune --yes
-      regcred export | regcred apply -f -
-    """
+    """Run ``regcred apply``."""
     terms = _terms(owner, prune=prune, take_over=take_over)
     wanted = _read(sources)
     operator = _operator(session, wanted)
@@ -169,7 +176,14 @@ def apply(
     report(done, as_json=as_json)
 
 
-@click.command(short_help="Write what is in Vault as files for 'apply'.")
+@click.command(
+    short_help="Write what is in Vault as files for 'apply'.",
+    help="""Write the state of Vault as files for 'apply'.
+
+    Name projects to write only those. By default, all projects that you may see are written. No secret is
+    written. 'regcred export | regcred apply -f -' changes nothing.
+    """,
+)
 @click.argument("projects", metavar="[P]...", type=PROJECT, nargs=-1)
 @click.option(
     "--dir",
@@ -181,10 +195,7 @@ def apply(
 @output_option
 @pass_session
 def export(session: CliSession, projects: Sequence[str], directory: Path | None, as_json: bool) -> None:
-    """Write what is in Vault as files for 'apply': of the projects that are named, or of all that you may see.
-
-    No secret is written. 'regcred export | regcred apply -f -' changes nothing.
-    """
+    """Run ``regcred export``."""
     if as_json and directory:
         raise BadInputError("-o json: is for standard output; leave out --dir")
     live = look(session.store, [], everything=True, projects=projects)
@@ -220,10 +231,10 @@ def _write_objects(found: Sequence[tuple[ObjectKey, dict[str, Any], bool]], dire
         say(f"{plural(len(found), 'file')} written to {directory}")
 
 
-@click.command()
+@click.command(help="Print the JSON schema of a kind of file, for an editor.")
 @click.argument("kind", type=click.Choice([str(kind) for kind in DeclaredKind], case_sensitive=False))
 def schema(kind: str) -> None:
-    """Print the JSON schema of a kind of file, for an editor."""
+    """Run ``regcred schema``."""
     print_json(schema_of(next(known for known in DeclaredKind if known.lower() == kind.lower())))
 
 

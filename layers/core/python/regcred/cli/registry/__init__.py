@@ -8,12 +8,15 @@ from regcred.cli.groups import CommandGroup
 from regcred.cli.registry import add, remove, show, template, trust
 
 
-@click.group(cls=CommandGroup)
-def registry() -> None:
-    """Add, list, show and remove registries.
+@click.group(
+    cls=CommandGroup,
+    help="""Add, list, show and remove registries.
 
-    A registry belongs to a project and is named PROJECT/REGISTRY, as in payments/ecr-prod.
-    """
+    A registry belongs to a project. Its name is PROJECT/REGISTRY, as in payments/ecr-prod.
+    """,
+)
+def registry() -> None:
+    """Group the commands of ``regcred registry``."""
 
 
 for command in (

@@ -24,8 +24,25 @@ from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.store import Store
 from regcred.work import served, want_of_room
 
+HELP = """Add a registry, from a file or from your answers to questions.
 
-@click.command(short_help="Add a registry: from a file, or by asking.")
+If the registry needs no stored secret (keyless), the command prints what to configure at the vendor.
+Otherwise, it asks for the secret without showing it, or reads it from --secret-file. It never takes a
+secret from the command line. It checks the definition, writes it, fetches a first credential and tries
+it.
+
+\b
+Examples:
+  regcred registry add payments/ecr-prod
+  regcred registry add payments/ecr-prod -f ecr.yaml
+  regcred registry add payments/nexus -f nexus.yaml --secret-file - < secret.json
+"""
+
+
+@click.command(
+    short_help="Add a registry, from a file or by answering questions.",
+    help=HELP,
+)
 @click.argument("reference", metavar="P/R", type=REFERENCE)
 @click.option("-f", "--file", metavar="FILE", help="The definition as YAML or JSON; '-' is standard input.")
 @click.option(
@@ -52,18 +69,7 @@ def add(
     wait: bool,
     timeout: int,
 ) -> None:
-    """Add a registry: from a file, or by asking for what is needed.
-
-    Where the registry can be reached without any stored secret (keyless), none is asked for, and what the vendor's side must
-    trust is printed. Where one is unavoidable, it is asked for without showing it, or read from --secret-file; it is never taken
-    from the command line. The definition is checked, written, and then a first credential is fetched and tried.
-
-    \b
-    Examples:
-      regcred registry add payments/ecr-prod
-      regcred registry add payments/ecr-prod -f ecr.yaml
-      regcred registry add payments/nexus -f nexus.yaml --secret-file - < secret.json
-    """
+    """Run ``regcred registry add``."""
     secrets.check_source(secret_file, definition=file)
     store = session.store
     version = _version_to_replace(store, reference, replace=replace)
@@ -211,7 +217,11 @@ def _written(upstream: Mapping[str, SecretStr]) -> str:
     return "nothing was written"
 
 
-@click.command(name="set-secret", short_help="Give a registry a new upstream secret.")
+@click.command(
+    name="set-secret",
+    short_help="Give a registry a new upstream secret.",
+    help="Give a registry a new upstream secret, and fetch a credential with it.",
+)
 @click.argument("reference", metavar="P/R", type=REFERENCE)
 @click.option("--secret-file", metavar="FILE", help="Its fields as YAML or JSON; '-' is standard input.")
 @wait_option
@@ -220,7 +230,7 @@ def _written(upstream: Mapping[str, SecretStr]) -> str:
 def set_secret(
     session: CliSession, reference: Reference, secret_file: str | None, wait: bool, timeout: int
 ) -> None:
-    """Give a registry a new upstream secret, and fetch a credential with it."""
+    """Run ``regcred registry set-secret``."""
     store = session.store
     definition = lookup.typed_definition(store, reference)
     secrets.check_source(secret_file)

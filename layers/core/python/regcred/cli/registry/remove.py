@@ -14,16 +14,19 @@ from regcred.errors import RegcredError
 from regcred.reference import Reference
 
 
-@click.command(short_help="Remove its definition and its upstream secret.")
+@click.command(
+    short_help="Remove its definition and its upstream secret.",
+    help="""Remove a registry: its definition and its upstream secret.
+
+    Within minutes, the credential is destroyed in Vault and every cluster removes its Secrets. The vendor is
+    not asked to revoke the credential. If you need that, run 'regcred revoke P/R' first.
+    """,
+)
 @click.argument("reference", metavar="P/R", type=REFERENCE)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @pass_session
 def remove(session: CliSession, reference: Reference, yes: bool) -> None:
-    """Remove a registry: its definition and its upstream secret.
-
-    The credential is then destroyed in Vault and its Secrets are removed from every cluster, within minutes. The vendor is
-    not asked to end it; to be sure of that, 'regcred revoke P/R' first.
-    """
+    """Run ``regcred registry remove``."""
     lookup.check_exists(session.store, reference)
     if not yes:
         confirm(f"Remove {reference}? Workloads that name it can't pull its images any more.")

@@ -22,12 +22,16 @@ SHOWN = 10
 """How many of the last outcomes people see. Programs get all."""
 
 
-@click.command(name="list", short_help="List registries.")
+@click.command(
+    name="list",
+    short_help="List registries.",
+    help="List the registries of the named projects, or of all projects that you may see.",
+)
 @click.argument("projects", metavar="[P]...", type=PROJECT, nargs=-1)
 @output_option
 @pass_session
 def list_(session: CliSession, projects: Sequence[str], as_json: bool) -> None:
-    """List registries: of the projects that are named, or of all that you may see."""
+    """Run ``regcred registry list``."""
     store = session.store
     rows = [
         (reference, entries.get(reference.registry))
@@ -73,12 +77,15 @@ def _few(hosts: Sequence[str]) -> str:
     return "" if not hosts else hosts[0] + (f" (+{more})" if more else "")
 
 
-@click.command(short_help="Show a definition and the state of its credential.")
+@click.command(
+    short_help="Show a definition and the state of its credential.",
+    help="Show the definition of a registry and the state of its credential. Secrets are never shown.",
+)
 @click.argument("reference", metavar="P/R", type=REFERENCE)
 @output_option
 @pass_session
 def show(session: CliSession, reference: Reference, as_json: bool) -> None:
-    """Show a registry's definition and what is known of its credential. Secrets are never shown."""
+    """Run ``regcred registry show``."""
     store = session.store
     found = lookup.definition(store, reference)
     entry = lookup.index(store, reference.project).registries.get(reference.registry)

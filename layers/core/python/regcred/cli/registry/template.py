@@ -10,14 +10,16 @@ from regcred.cli.output import output_option, print_json, print_table, write_doc
 from regcred.registry import catalog
 
 
-@click.command()
+@click.command(
+    help="""Print a definition to fill in, for 'registry add -f'.
+
+    Without PROVIDER, list the providers.
+    """
+)
 @click.argument("provider", required=False, shell_complete=lambda _ctx, _parameter, typed: _names(typed))
 @output_option
 def template(provider: str | None, as_json: bool) -> None:
-    """Print a definition to fill in, for 'registry add -f'.
-
-    Without PROVIDER, the kinds of registry that there are.
-    """
+    """Run ``regcred registry template``."""
     if provider is None:
         names = catalog.names()
         if as_json:

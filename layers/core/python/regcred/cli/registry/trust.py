@@ -19,7 +19,18 @@ from regcred.vault.store import Store
 _ISSUER = re.compile(r"""https://[^\s'"]+""")
 
 
-@click.command(short_help="Print what to configure at the vendor.")
+@click.command(
+    short_help="Print what to configure at the vendor.",
+    help="""Print what to configure at the vendor so that it trusts this project's role, ready to paste.
+
+    A keyless registry stores no secret: the vendor trusts only the IAM role of the project.
+
+    \b
+    Examples:
+      regcred registry trust payments/gar
+      regcred registry trust payments/gar -f gar.yaml --issuer https://0f1e.tokens.sts.global.api.aws
+    """,
+)
 @click.argument("reference", metavar="P/R", type=REFERENCE)
 @click.option(
     "-f", "--file", metavar="FILE", help="A definition that is not written yet; '-' is standard input."
@@ -36,15 +47,7 @@ def trust(
     issuer: str,
     as_json: bool,
 ) -> None:
-    """Print what the vendor's side must configure to trust this project's role, ready to paste.
-
-    A keyless registry stores no secret: the vendor trusts the project's own IAM role, and nobody else's.
-
-    \b
-    Examples:
-      regcred registry trust payments/gar
-      regcred registry trust payments/gar -f gar.yaml --issuer https://0f1e.tokens.sts.global.api.aws
-    """
+    """Run ``regcred registry trust``."""
     store = session.store
     definition = definitions.from_file(file) if file else lookup.typed_definition(store, reference)
     if as_json:

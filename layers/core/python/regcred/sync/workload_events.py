@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 from regcred.reference import Reference
 from regcred.sync.actions import EmitEvent
+from regcred.sync.event_duplicates import EventRecorder
 from regcred.sync.event_sender import EventSender
-from regcred.sync.events import EventRecorder
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
 from regcred.sync.messages import REASON_OF, Reason, Why, placed, refusal
 
 
-class OwnerEvents:
+class WorkloadEvents:
     """Queues the Events that were not written before.
 
     Args:
