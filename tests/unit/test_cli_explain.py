@@ -355,7 +355,7 @@ def test_without_a_sign_in_to_vault_the_cluster_alone_is_looked_at(scene, tmp_pa
 
 def test_a_user_who_may_not_read_secrets_is_told_what_sync_reported(scene):
     scene.api.forbidden.append(SECRET)
-    assert "sync placed version 12; you may not look whether it is still there" in scene()
+    assert "sync placed version 12; your account may not check whether it still exists" in scene()
 
 
 def test_events_of_sync_are_shown(scene):
@@ -587,7 +587,7 @@ def test_a_pod_that_the_policy_left_out_is_not_told_to_restart_for_ever(scene):
 def test_a_deleted_secret_is_told_as_deleted_with_what_brings_it_back(scene):
     scene.secret = False
     failing(scene)()
-    assert "sync placed version 12 and it is gone" in scene.out
+    assert "sync placed version 12, but it no longer exists" in scene.out
     assert "somebody deleted it" in scene.todo
     assert "is sync running" not in scene.todo
 

@@ -471,4 +471,4 @@ def test_explain_tells_that_a_credential_which_still_works_can_not_be_renewed(de
     desk.place(placed={9: {"prod": ""}})
     pod(desk)
     explained = desk("explain pod prod/web --cluster c1")
-    assert "in 1h; renewing it fails: no such role" in explained
+    assert "in 1h; its rotation fails: no such role" in explained

@@ -106,7 +106,7 @@ def _perhaps(
     host = parse(image.name).host
     names = ", ".join(map(str, candidates))
     lines = [
-        Line("registry", f"unknown: for which hosts {names} is, so whether it serves {host}, is not known")
+        Line("registry", f"unknown: the hosts of {names} are not known, so it may or may not serve {host}")
     ]
     for reference in candidates:
         found = _credential(reference, world.known.get(reference, ReferenceFacts()), subject, world, now)
@@ -171,7 +171,7 @@ def _after_public(image: Image) -> str:
     if image.reason not in PULL_FAILURES:
         return ""
     return (
-        "check the image's name and tag, and whether the node reaches the registry; an image that is not public needs a"
+        "check the image's name and tag, and that the node can reach the registry; an image that is not public needs a"
         " registry with a login (regcred registry add)"
     )
 
@@ -184,10 +184,8 @@ def _granted(known: ReferenceFacts, subject: Subject, world: World) -> Line:
         case Fact.NO:
             return Line("granted", f"no: {where} may not use the project", good=False)
     if not world.cluster:
-        return Line(
-            "granted", "unknown: which cluster this is, or what it is granted, could not be read in Vault"
-        )
-    return Line("granted", f"unknown: what {where} is granted could not be read in Vault")
+        return Line("granted", "unknown: the cluster's name or its grants could not be read in Vault")
+    return Line("granted", f"unknown: the grants of {where} could not be read in Vault")
 
 
 def _secret(reference: Reference, known: ReferenceFacts, subject: Subject) -> Line:
@@ -198,7 +196,7 @@ def _secret(reference: Reference, known: ReferenceFacts, subject: Subject) -> Li
     unnamed_by = ", but the Pod does not name it" if subject.is_pod and name not in subject.named else ""
     if known.present is Fact.NO:
         gone = (
-            f"sync placed version {known.ledger} and it is gone"
+            f"sync placed version {known.ledger}, but it no longer exists"
             if known.ledger
             else known.detail or known.refused
         )
@@ -211,7 +209,7 @@ def _secret(reference: Reference, known: ReferenceFacts, subject: Subject) -> Li
         return Line(
             "Secret", f"{name}: not known whether it is there{unnamed_by}", False if unnamed_by else None
         )
-    text = f"{name}: sync placed version {known.ledger}{stale}; you may not look whether it is still there{unnamed_by}"
+    text = f"{name}: sync placed version {known.ledger}{stale}; your account may not check whether it still exists{unnamed_by}"
     return Line("Secret", text, False if unnamed_by else None)
 
 
@@ -227,7 +225,7 @@ def _expiry(known: ReferenceFacts, now: datetime) -> Line:
         return Line("expires", "there is no credential yet", good=False)
     line = Line("expires", "never", good=True) if entry.expires_at is None else _lives(entry.expires_at, now)
     if entry.state is State.FAILING:
-        more = f"renewing it fails: {_short(entry.error)}"
+        more = f"its rotation fails: {_short(entry.error)}"
     elif entry.shown_state != entry.state:
         more = f"{entry.shown_state}: {entry.unverified}"
     else:
