@@ -67,7 +67,9 @@ def test_every_alert_says_what_happened_and_what_to_do(rule: dict):
 def test_the_chart_ships_them_with_the_clusters_name():
     on = {f"metrics.{part}.enabled": True for part in ("serviceMonitor", "prometheusRule", "dashboard")}
     objects = {item["kind"]: item for item in render(on)}
-    alerts = (FILES / "alerts.yaml").read_text().replace("--cluster C ", "--cluster test ")
+    alerts = (FILES / "alerts.yaml").read_text()
+    for placeholder in ("--cluster C ", "confirm-removals C"):
+        alerts = alerts.replace(placeholder, placeholder.replace("C", "test"))
     assert objects["PrometheusRule"]["spec"] == yaml.safe_load(alerts)
     assert objects["ConfigMap"]["data"]["regcred.json"] == (FILES / "dashboard.json").read_text()
     assert (
@@ -90,5 +92,6 @@ def test_the_commands_in_alerts_name_the_cluster():
     objects = render({"cluster": "c-7", "metrics.prometheusRule.enabled": True})
     (rule,) = (obj for obj in objects if obj["kind"] == "PrometheusRule")
     told = " ".join(entry["annotations"]["description"] for entry in rule["spec"]["groups"][0]["rules"])
-    assert "regcred sync --cluster c-7 --once --confirm-removals" in told
+    assert "regcred sync --cluster c-7 --dry-run" in told
+    assert "regcred cluster confirm-removals c-7" in told
     assert told.count("regcred sync ") == told.count("regcred sync --cluster c-7 ")
