@@ -7,17 +7,22 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from edges.test_console_handler import event
+from infra.deployment import function_policies
 from real.cloudside import HOST, CloudSide
+from real.test_system_lambda import PROJECT, ask, basic, identity, mint, system  # noqa: F401 - a fixture
 
+from realparts.aws import REGION
 from realparts.debian import arm64_root, python313
 from realparts.images import push_pause
-from realparts.lambda_ import ROOT, Artifact
+from realparts.lambda_ import ROOT, Artifact, Function
 from realparts.pulling import manifest_status
-from realparts.stack import Stack
+from realparts.stack import AUDIENCE, Stack
+from realparts.system import HOST as SYSTEM_HOST
 from regcred.registry.catalog import names
 from regcred.vault.records.index import State
 
@@ -51,6 +56,28 @@ def cloud(aws_stack: Stack, artifact: Artifact) -> Iterator[CloudSide]:
     side = CloudSide(aws_stack, artifact=artifact)
     yield side
     side.stop()
+
+
+@pytest.fixture
+def start(system: Stack, artifact: Artifact) -> Iterator[Callable[[str], Function]]:  # noqa: F811 - that fixture
+    """Starts a function that serves the web, with the environment and the policy that template.yaml gives it."""
+    policies = function_policies(REGION, VaultAudience=AUDIENCE, Token="enabled", Console="enabled")
+    started = []
+
+    def start(name: str) -> Function:
+        started.append(f"artifact-{name}")
+        return system.lambda_.start(
+            name,
+            system.function_environment(name),
+            instance=started[-1],
+            policy=policies[name],
+            artifact=artifact,
+            timeout_seconds=PATIENCE,
+        )
+
+    yield start
+    for name in started:
+        system.lambda_.stop(name)
 
 
 def run(command: Sequence[str | Path], layers: Sequence[Path], code: str, **environment: str) -> str:
@@ -183,3 +210,22 @@ def test_dispatch_and_rotate_make_a_credential_that_pulls(cloud: CloudSide) -> N
         assert entry is not None
         assert (entry.state, entry.version) == (State.OK, 1)
     assert manifest_status(cloud.stack, f"{HOST}/team/app:1", *cloud.login(plain)) == 200
+
+
+def test_the_console_seals_a_cookie_by_a_key_in_vault(start: Callable[[str], Function]) -> None:
+    answer = start("console").invoke(event("/sign-in"), timeout=PATIENCE)
+    assert answer["statusCode"] == 200
+    assert "<form" in answer["body"]
+    assert any(cookie.startswith("__Host-regcred-sign-in=") for cookie in answer["cookies"])
+
+
+def test_the_token_server_signs_a_token_for_a_projects_role(
+    start: Callable[[str], Function],
+    system: Stack,  # noqa: F811 - that fixture
+) -> None:
+    function = start("token")
+    status, login = mint(function, identity(system, PROJECT))
+    assert status == 201
+    scope = f"repository:{PROJECT}/app:pull"
+    status, token = ask(function, "/token", authorization=basic(login), service=SYSTEM_HOST, scope=scope)
+    assert (status, token["scope"]) == (200, scope)
