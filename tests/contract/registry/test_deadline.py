@@ -22,7 +22,7 @@ from regcred.adapters.sts import ProjectIdentity
 from regcred.dispatch import QueuedMessage
 from regcred.errors import TransientError
 from regcred.reference import Reference
-from regcred.registry import limits
+from regcred.registry import limits, transport
 from regcred.rotate import Announced, Event
 from regcred.vault.records.index import IndexEntry, State
 from regcred.work import RotationMessage, RotationReason
@@ -82,6 +82,7 @@ def test_an_aws_service_that_drips_to_the_function_itself_is_given_up_at_the_dea
         return Response(200, None, dripping=True)
 
     network.add(f"{host}.eu-central-1.amazonaws.com", drip)
+    monkeypatch.setattr(transport, "_kept", [])  # no connection of an earlier test, on which nobody listens
     monkeypatch.setattr(limits, "CALL_SECONDS", 4.0)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "ours")
