@@ -314,7 +314,7 @@ def roomless(night: Night, told: Told) -> None:
     assert "no room" in told.doctor
     assert night.where(told, "roomless")["namespaces"] is None
     assert "with a credential" in told.events["NoSuchRegistry"]
-    assert "If it was added a moment ago" in told.events["NoSuchRegistry"]
+    assert "If it was just added" in told.events["NoSuchRegistry"]
 
 
 def lookalike(night: Night, told: Told) -> None:
