@@ -229,8 +229,9 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 def record(**event: Any) -> None:
-    """Print one event as a JSON line."""
-    print(json.dumps({"time": time.time(), **event}), flush=True)
+    """Print one event as a JSON line, in one write: `print` writes the end of the line apart, and threads would mix theirs."""
+    sys.stdout.write(json.dumps({"time": time.time(), **event}) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
