@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -12,7 +13,20 @@ from regcred.cluster.model import Kind, custom_kind
 from regcred.errors import MalformedError
 from regcred.reference import Reference, check_label
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def all_of(*parameters: Callable[[F], F]) -> Callable[[F], F]:
+    """Return a decorator that adds arguments and options to a command. Its help shows them in this order."""
+
+    def add(command: F) -> F:
+        for parameter in reversed(parameters):
+            command = parameter(command)
+        return command
+
+    return add
 
 
 class ReferenceType(click.ParamType[Reference]):

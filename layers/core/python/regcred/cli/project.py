@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -13,14 +13,12 @@ from regcred.cli import lookup
 from regcred.cli.failures import BadInputError
 from regcred.cli.groups import CommandGroup
 from regcred.cli.output import output_option, print_json, print_table, say, write
-from regcred.cli.parameters import CLUSTER, PROJECT
+from regcred.cli.parameters import CLUSTER, PROJECT, F, all_of
 from regcred.cli.session import CliSession, pass_session
 from regcred.cli.validation import valid
 from regcred.errors import MissingError, RefusedError
 from regcred.image_name import registry_of
 from regcred.vault.records.declared import ProjectPolicy
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group(
@@ -35,7 +33,7 @@ def project() -> None:
 
 
 def _what(verb: str) -> Callable[[F], F]:
-    options = [
+    return all_of(
         click.option("--host", "hosts", multiple=True, metavar="HOST", help=f"{verb} a registry host."),
         click.option(
             "--path",
@@ -59,14 +57,7 @@ def _what(verb: str) -> Callable[[F], F]:
             metavar="C",
             help=f"{verb} a cluster that may read the project's credentials.",
         ),
-    ]
-
-    def add(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+    )
 
 
 @project.command(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
 from uuid import uuid4
 
 import click
@@ -13,15 +12,13 @@ from regcred.cli import bulk, lookup, requesting
 from regcred.cli.bulk import Selection
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import output_option, print_json, say
-from regcred.cli.parameters import TARGET
+from regcred.cli.parameters import TARGET, all_of
 from regcred.cli.prompts import confirm
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import ConflictError
 from regcred.reference import Reference
 from regcred.vault.records.declared import Action
 from regcred.wording import plural
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 NAMED_MAX = 20
 """The maximum number of registries that a question lists."""
@@ -39,21 +36,17 @@ timeout_option = click.option(
 )
 
 
-def selection_options(command: F) -> F:
-    """Add the arguments and options that select registries."""
-    options = [
-        click.argument("targets", metavar="[P/R|P]...", type=TARGET, nargs=-1),
-        click.option("--all", "everything", is_flag=True, help="All registries that you may see."),
-        click.option(
-            "--provider",
-            metavar="NAME",
-            default="",
-            help="Only registries of this provider, of all projects or of those named.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+selection_options = all_of(
+    click.argument("targets", metavar="[P/R|P]...", type=TARGET, nargs=-1),
+    click.option("--all", "everything", is_flag=True, help="All registries that you may see."),
+    click.option(
+        "--provider",
+        metavar="NAME",
+        default="",
+        help="Only registries of this provider, of all projects or of those named.",
+    ),
+)
+"""Adds the arguments and options that select registries."""
 
 
 @click.command(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from pydantic import SecretStr
@@ -17,7 +17,7 @@ from regcred.cli.declare.output import check, done_json, report, show, summary
 from regcred.cli.declare.upstream import STDIN, read_upstream_secrets
 from regcred.cli.failures import BadInputError, Differs, Failed, user_input
 from regcred.cli.output import output_option, print_json, say, write, write_document
-from regcred.cli.parameters import PROJECT
+from regcred.cli.parameters import PROJECT, all_of
 from regcred.cli.prompts import confirm
 from regcred.cli.session import CliSession, pass_session
 from regcred.declare import export as exporting
@@ -33,8 +33,6 @@ from regcred.errors import MalformedError, MissingError, RefusedError
 from regcred.vault.platform.declaration import Declaration
 from regcred.wording import plural
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 PROGRESS_EVERY = 500
 """The number of documents or steps between two progress messages."""
 
@@ -42,41 +40,37 @@ REMOVALS = 10
 """The maximum number of removals, unless the user allows more."""
 
 
-def _source(command: F) -> F:
-    options = [
-        click.option(
-            "-f",
-            "--file",
-            "sources",
-            metavar="DIR|FILE|-",
-            multiple=True,
-            required=True,
-            help="Files of YAML or JSON; '-' is standard input. May be given several times.",
-        ),
-        click.option(
-            "--owner",
-            metavar="NAME",
-            default="",
-            help="The name of this source, recorded with what it declares. --prune needs it.",
-        ),
-        click.option(
-            "--prune",
-            is_flag=True,
-            help="Also remove what this owner declared before and does not declare now.",
-        ),
-        click.option("--take-over", is_flag=True, help="Also change what another owner declares."),
-        click.option(
-            "--project",
-            "projects",
-            type=PROJECT,
-            multiple=True,
-            metavar="P",
-            help="With --prune: a project to look at, where your token may not list projects.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+_source = all_of(
+    click.option(
+        "-f",
+        "--file",
+        "sources",
+        metavar="DIR|FILE|-",
+        multiple=True,
+        required=True,
+        help="Files of YAML or JSON; '-' is standard input. May be given several times.",
+    ),
+    click.option(
+        "--owner",
+        metavar="NAME",
+        default="",
+        help="The name of this source, recorded with what it declares. --prune needs it.",
+    ),
+    click.option(
+        "--prune",
+        is_flag=True,
+        help="Also remove what this owner declared before and does not declare now.",
+    ),
+    click.option("--take-over", is_flag=True, help="Also change what another owner declares."),
+    click.option(
+        "--project",
+        "projects",
+        type=PROJECT,
+        multiple=True,
+        metavar="P",
+        help="With --prune: a project to look at, where your token may not list projects.",
+    ),
+)
 
 
 @click.command(
