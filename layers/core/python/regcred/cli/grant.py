@@ -90,13 +90,8 @@ def add(
                 f"{', '.join(wide)}: cluster {cluster} takes exact names only; name each namespace, or add --allow-globs"
             )
         merged = sorted({*grants.grants.get(project, []), *namespaces})
-        return valid(
-            ClusterGrants,
-            grants={**grants.grants, project: merged},
-            globs=globs,
-            confirmed=grants.confirmed,
-            delegated=grants.delegated,
-        )
+        changed = {"grants": {**grants.grants, project: merged}, "globs": globs}
+        return valid(ClusterGrants, **dict(grants) | changed)
 
     with _replaceable(cluster):
         session.store.change_cluster(cluster, change, replace_unreadable=replace)

@@ -182,9 +182,7 @@ def _changed(
     others = {name: names for name, names in grants.grants.items() if name != project}
     try:
         changed = {**others, project: left} if left else others
-        return ClusterGrants(
-            grants=changed, globs=grants.globs, confirmed=grants.confirmed, delegated=grants.delegated
-        )
+        return ClusterGrants(**dict(grants) | {"grants": changed})
     except ValueError:
         raise MalformedError(
             f"{', '.join(namespaces)[:200]}: names of namespaces hold a-z, 0-9 and '-'"
