@@ -53,7 +53,7 @@ admissionregistration.k8s.io/v1beta1
 {{- define "regcred.mode" -}}
 {{- if ne .Values.mode "auto" -}}
 {{- .Values.mode -}}
-{{- else if and .Values.admissionPolicies.enabled (include "regcred.mutatingVersion" .) -}}
+{{- else if include "regcred.admissionMode" . -}}
 admission
 {{- else -}}
 serviceaccount
