@@ -17,6 +17,7 @@ import requests
 from . import journal, pki
 from .build import binary
 from .control import control
+from .distribution import configuration
 from .internet import Internet, python_environment
 from .procs import Processes, free_ports, listening
 from .state import State
@@ -198,30 +199,21 @@ class Registry:
         control(self._state.part(PART)["control_port"], method, path, body)
 
     def _config(self, root: Path) -> dict[str, Any]:
-        # The format is YAML, and JSON is YAML.
-        return {
-            "version": "0.1",
-            "log": {"level": "info", "accesslog": {"disabled": True}},
-            "storage": {
-                "filesystem": {"rootdirectory": str(self.directory / "data")},
-                "delete": {"enabled": True},
-            },
-            "http": {
+        return configuration(
+            self.directory,
+            http={
                 "addr": f"127.0.0.1:{self._state.part(PART)['upstream_port']}",
                 "relativeurls": True,
                 "secret": secrets.token_hex(16),
             },
-            "auth": {
-                "token": {
-                    "realm": "https://registry.example.com/auth/token",
-                    "autoredirect": True,
-                    "service": SERVICE,
-                    "issuer": ISSUER,
-                    "rootcertbundle": str(root),
-                    "signingalgorithms": ["ES256"],
-                }
+            token={
+                "realm": "https://registry.example.com/auth/token",
+                "autoredirect": True,
+                "service": SERVICE,
+                "issuer": ISSUER,
+                "rootcertbundle": str(root),
             },
-        }
+        )
 
 
 def ecr_key(directory: Path) -> Path:

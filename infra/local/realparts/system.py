@@ -24,6 +24,7 @@ from regcred.wiring.cli.system import OwnSystem
 
 from .aws import Aws
 from .build import LOCAL, binary
+from .distribution import configuration
 from .internet import Internet, python_environment
 from .procs import Processes, free_ports
 from .state import State
@@ -126,29 +127,20 @@ class System:
         if self._processes.pid(REGISTRY) and trusted.exists() and trusted.read_text() == text:
             return
         trusted.write_text(text)
-        # The format is YAML, and JSON is YAML.
-        config = {
-            "version": "0.1",
-            "log": {"level": "info", "accesslog": {"disabled": True}},
-            "storage": {
-                "filesystem": {"rootdirectory": str(self.directory / "data")},
-                "delete": {"enabled": True},
-            },
-            "http": {
+        config = configuration(
+            self.directory,
+            http={
                 "addr": f"127.0.0.1:{stored['port']}",
                 "host": f"https://{HOST}",
                 "secret": stored["secret"],
             },
-            "auth": {
-                "token": {
-                    "realm": f"https://{TOKEN_HOST}/token",
-                    "service": service,
-                    "issuer": issuer,
-                    "jwks": str(trusted),
-                    "signingalgorithms": ["ES256"],
-                }
+            token={
+                "realm": f"https://{TOKEN_HOST}/token",
+                "service": service,
+                "issuer": issuer,
+                "jwks": str(trusted),
             },
-        }
+        )
         path = self.directory / "config.json"
         path.write_text(json.dumps(config, indent=1))
         self._processes.stop(REGISTRY)

@@ -1,0 +1,26 @@
+"""The configuration of a Distribution registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def configuration(directory: Path, *, http: dict[str, Any], token: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a registry with token authentication. Its format is YAML, and JSON is YAML.
+
+    Args:
+        directory: the images lie in its folder `data`.
+        http: the section `http`.
+        token: the section `auth.token`.
+    """
+    return {
+        "version": "0.1",
+        "log": {"level": "info", "accesslog": {"disabled": True}},
+        "storage": {
+            "filesystem": {"rootdirectory": str(directory / "data")},
+            "delete": {"enabled": True},
+        },
+        "http": http,
+        "auth": {"token": token | {"signingalgorithms": ["ES256"]}},
+    }
