@@ -48,6 +48,18 @@ class Table:
             + (f", ratio {ratio:.2f}" if ratio else "")
         )
 
+    def add_pairs(self, what: str, pairs: list[tuple[float, float]], *, most: float) -> None:
+        """Add what was measured in turn, the floor and ours, in seconds. The goal is the median of their ratios."""
+        ratio = median([ours / floor for floor, ours in pairs])
+        self.add(
+            what,
+            goal=f"<= {most:g} x floor",
+            floor=f"{median([floor for floor, _ in pairs]) * 1000:.0f} ms",
+            ours=f"{median([ours for _, ours in pairs]) * 1000:.0f} ms",
+            ratio=ratio,
+            holds=ratio <= most,
+        )
+
     def note(self, text: str) -> None:
         """Add a remark below the table, and show it."""
         self.notes.append(text)

@@ -26,28 +26,34 @@ MINE = "app.kubernetes.io/part-of=regcred"
 class Release:
     """The chart's release."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, namespace: str = NAMESPACE) -> None:
         self.cluster = cluster
+        self.namespace = namespace
         self.kubeconfig = cluster.kubernetes.kubeconfig
 
     def upgrade(self, values: dict[str, Any] | None = None) -> str:
         """Install or upgrade, and return the notes."""
         answer = helm(
-            "upgrade", "--install", "regcred", CHART, "--namespace", NAMESPACE, *settings(values or {}),
-            kubeconfig=self.kubeconfig, check=False,
+            "upgrade", "--install", "regcred", CHART, "--namespace", self.namespace, "--create-namespace",
+            *settings(values or {}), kubeconfig=self.kubeconfig, check=False,
         )  # fmt: skip
         assert answer.returncode == 0, answer.stderr
         return answer.stdout
 
     def uninstall(self) -> None:
         helm(
-            "uninstall", "regcred", "--namespace", NAMESPACE, "--ignore-not-found", kubeconfig=self.kubeconfig
+            "uninstall",
+            "regcred",
+            "--namespace",
+            self.namespace,
+            "--ignore-not-found",
+            kubeconfig=self.kubeconfig,
         )
 
     def gone(self) -> None:
         """Uninstall, and wait until its Pods have ended."""
         self.uninstall()
-        eventually(lambda: not self.cluster.items("Pod", NAMESPACE))
+        eventually(lambda: not self.cluster.items("Pod", self.namespace))
 
     def objects(self) -> list[str]:
         listed = self.cluster.kubernetes.kubectl("get", f"{KINDS},{POLICIES}", "-A", "-l", MINE, "-o", "name")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helm import CHART, helm, settings
 from real.controlplane import Cluster, pod, secret_names, workload
 from real.syncing import ACCOUNT
+from real.test_chart_install import Release
 from real.test_sync import World, world_of
 
 from realparts.build import KUBERNETES, binary
@@ -38,21 +38,13 @@ class Older:
     """A cluster of an older version with the chart's release in it."""
 
     cluster: Cluster
+    release: Release
     stack: Stack
     version: str
     mode: str
     """What `mode: auto` is expected to choose."""
-    notes: str = ""
-
-    def helm(self, *arguments: str | Path) -> str:
-        done = helm(*arguments, kubeconfig=self.stack.kubernetes.kubeconfig, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def upgrade(self, **values: Any) -> str:
-        """The README's line, and the notes that it prints."""
-        line = ("upgrade", "--install", "regcred", CHART, "--namespace", ACCOUNT[0], "--create-namespace")
-        return self.helm(*line, *settings(values))
+    notes: str
+    """What the line of the README printed."""
 
     def sync_settings(self) -> dict[str, str]:
         """What the chart says to the sync about modes."""
@@ -82,8 +74,9 @@ def older(request: pytest.FixtureRequest) -> Iterator[Older]:
     stack.down()
     try:
         stack.up(["vault", "kubernetes"])
-        found = Older(Cluster(stack.kubernetes), stack, version, mode)
-        found.notes = found.upgrade()
+        cluster = Cluster(stack.kubernetes)
+        release = Release(cluster, ACCOUNT[0])
+        found = Older(cluster, release, stack, version, mode, release.upgrade())
         yield found
     finally:
         stack.down()
@@ -141,15 +134,8 @@ def test_the_first_pod_is_healed_without_a_person(older: Older, world: World) ->
     assert secret_names(first) == []
     world.running(**older.sync_settings())
     eventually(lambda: world.password(space))
-    cannot_pull(world, first)
-
-    def replaced() -> bool:
-        pods = [
-            item for item in world.cluster.items("Pod", space) if "deletionTimestamp" not in item["metadata"]
-        ]
-        return any(secret_names(item) == [world.name] for item in pods)
-
-    eventually(replaced)
+    world.cannot_pull(first)
+    eventually(lambda: world.replaced(space))
 
 
 def test_in_an_annotated_namespace_the_first_pod_of_each_new_workload_has_the_name(
@@ -166,15 +152,6 @@ def test_in_an_annotated_namespace_the_first_pod_of_each_new_workload_has_the_na
         world.cluster.create(workload("Deployment", space, name))
     eventually(lambda: len(world.cluster.items("Pod", space)) == 10)
     assert [secret_names(item) for item in world.cluster.items("Pod", space)] == [[world.name]] * 10
-
-
-def cannot_pull(world: World, item: dict[str, Any]) -> None:
-    """Report what a kubelet reports of a Pod without a credential."""
-    waiting = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
-    status = {"containerStatuses": [waiting | {"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
-    path = f"/api/v1/namespaces/{item['metadata']['namespace']}/pods/{item['metadata']['name']}/status"
-    kind = "application/merge-patch+json"
-    world.stack.kubernetes.request("PATCH", path, {"status": status}, content_type=kind)
 
 
 def test_the_sync_is_confined_to_its_own_secrets_and_reads_none(older: Older, world: World) -> None:
@@ -207,12 +184,12 @@ def test_somebody_else_may_not_change_a_secret_of_ours(older: Older, world: Worl
 
 
 def test_an_upgrade_changes_the_mode_and_an_uninstall_leaves_nothing(older: Older) -> None:
-    assert "mode none" in older.upgrade(mode="none")
+    assert "mode none" in older.release.upgrade({"mode": "none"})
     assert older.sync_settings()["REGCRED_MODE"] == "none"
-    older.upgrade()
+    older.release.upgrade()
     assert older.sync_settings()["REGCRED_MODE"] == older.mode
-    older.helm("uninstall", "regcred", "--namespace", ACCOUNT[0])
+    older.release.uninstall()
     kinds = "deployments,serviceaccounts,clusterroles,clusterrolebindings,validatingadmissionpolicies,priorityclasses"
     mine = "app.kubernetes.io/part-of=regcred"
     assert older.stack.kubernetes.kubectl("get", kinds, "-A", "-l", mine, "-o", "name").stdout == ""
-    older.upgrade()
+    older.release.upgrade()

@@ -73,6 +73,21 @@ class World:
         auths = b64decode(answer.json()["data"][".dockerconfigjson"]).decode()
         return auths.split('"password":"')[1].split('"')[0]
 
+    def cannot_pull(self, item: dict[str, Any]) -> None:
+        """Report of a Pod what a kubelet reports if it has no credential."""
+        waiting = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
+        status = {"containerStatuses": [waiting | {"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+        path = f"/api/v1/namespaces/{item['metadata']['namespace']}/pods/{item['metadata']['name']}/status"
+        kind = "application/merge-patch+json"
+        self.stack.kubernetes.request("PATCH", path, {"status": status}, content_type=kind)
+
+    def replaced(self, space: str) -> bool:
+        """Whether a Pod that stays names the Secret."""
+        pods = [
+            item for item in self.cluster.items("Pod", space) if "deletionTimestamp" not in item["metadata"]
+        ]
+        return any(secret_names(item) == [self.name] for item in pods)
+
     def events(self, space: str) -> list[tuple[str, str]]:
         found = self.stack.kubernetes.request("GET", f"/apis/events.k8s.io/v1/namespaces/{space}/events")[
             "items"
@@ -484,24 +499,9 @@ def test_a_pod_that_is_stuck_for_want_of_the_name_is_evicted_where_that_is_wante
         world.cluster.create(item)
         [old] = eventually(lambda: world.cluster.items("Pod", space))
         assert secret_names(old) == []
-        path = f"/api/v1/namespaces/{space}/pods/{old['metadata']['name']}/status"
-        waiting = {"name": "main", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
-        waiting["state"] = {"waiting": {"reason": "ImagePullBackOff"}}
-        world.stack.kubernetes.request(
-            "PATCH",
-            path,
-            {"status": {"containerStatuses": [waiting]}},
-            content_type="application/merge-patch+json",
-        )
+        world.cannot_pull(old)
         world.running(REGCRED_EVICT_STUCK_PODS="true")
-
-        def replaced() -> bool:
-            pods = [
-                pod for pod in world.cluster.items("Pod", space) if "deletionTimestamp" not in pod["metadata"]
-            ]
-            return any(secret_names(pod) == [world.name] for pod in pods)
-
-        eventually(replaced)
+        eventually(lambda: world.replaced(space))
     finally:
         world.cluster.install()
 

@@ -499,7 +499,9 @@ async def test_a_refusal_that_ended_is_told_again_when_it_returns(world: World) 
         await until(lambda: ("tell", "shop", "NotGranted") in world.cluster.calls)
 
 
-async def test_removals_that_a_person_confirmed_are_known_to_the_loop(world: World) -> None:
+@asynccontextmanager
+async def ten_held(world: World) -> AsyncIterator[tuple[list[str], Metrics]]:
+    """A loop that holds the removals of ten namespaces; their names, and its metrics."""
     names = [f"team-{n}" for n in range(10)]
     for name in names:
         await world.cluster.create(namespace(name))
@@ -511,6 +513,11 @@ async def test_removals_that_a_person_confirmed_are_known_to_the_loop(world: Wor
         for name in names:
             await world.cluster.create(deployment(name, "web"))
         await until(lambda: "regcred_removals_held 10.0" in metrics.text().decode())
+        yield names, metrics
+
+
+async def test_removals_that_a_person_confirmed_are_known_to_the_loop(world: World) -> None:
+    async with ten_held(world) as (names, metrics):
         confirmed = options(world.mode, removals_confirmed=True)
         _, report = await run_once(world.cluster, world.mount.store, confirmed)
         assert report.removed == 10
@@ -523,17 +530,7 @@ async def test_removals_that_a_person_confirmed_are_known_to_the_loop(world: Wor
 
 
 async def test_removals_that_an_admin_confirms_in_vault_are_made_by_the_loop(world: World) -> None:
-    names = [f"team-{n}" for n in range(10)]
-    for name in names:
-        await world.cluster.create(namespace(name))
-        await world.cluster.create(deployment(name, "web", REF))
-    world.mount.grant({"payments": names})
-    metrics = Metrics()
-    async with world.running(meter=metrics):
-        await until(lambda: world.mount.placed(REF) == {1: set(names)})
-        for name in names:
-            await world.cluster.create(deployment(name, "web"))
-        await until(lambda: "regcred_removals_held 10.0" in metrics.text().decode())
+    async with ten_held(world) as (_, metrics):
         world.mount.store.change_cluster(
             world.mount.cluster, lambda old: old.confirming({"payments": 10}, utc_now())
         )
