@@ -12,10 +12,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 from regcred.errors import MalformedError, RegcredError, TransientError
 from regcred.log import bug
 from regcred.rotate import RESERVE, Outcome, OutOfTimeError, RotationResult
+from regcred.rotation_message import RotationMessage
 from regcred.wiring import powertools
 from regcred.wiring.rotate import rotate
 from regcred.wiring.sqs_receiver import process_partially
-from regcred.work import RotationMessage
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -31,7 +31,7 @@ from realparts.procs import Processes, free_ports, wait_for
 from realparts.python313 import environment_python
 from realparts.state import State
 from realparts.vault import Vault
-from regcred.token.recent import RecentRecords
+from regcred.token.document_cache import CachedRecords
 from regcred.token.web import application
 from regcred.vault.platform.system import TRANSIT
 from regcred.vault.records.system import ACCESS_KEY
@@ -79,7 +79,7 @@ def main() -> int:
 def serve(system: SystemRegistry) -> None:
     service = system.service()
     uvicorn.run(
-        application(replace(service, records=RecentRecords(service.records))),
+        application(replace(service, records=CachedRecords(service.records))),
         host="127.0.0.1",
         port=system.token_port,
         log_level="warning",

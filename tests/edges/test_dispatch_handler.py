@@ -9,7 +9,7 @@ import pytest
 
 from regcred.dispatch import Health, QueueError, Sweep, SweepReport
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
-from regcred.work import RotationReason
+from regcred.rotation_message import RotationReason
 
 
 class FakeDispatch:

@@ -18,7 +18,7 @@ from regcred.cluster.dockerconfig import secret_body
 from regcred.cluster.interface import DeniedError, ExpiredError, NameTakenError, SilentError, ThrottledError
 from regcred.cluster.kube import Kube
 from regcred.cluster.model import NAMESPACE, POD, WORKLOADS
-from regcred.cluster.reduce import Reducer
+from regcred.cluster.object_parser import ObjectParser
 from regcred.cluster.session import KubeSession
 from regcred.errors import ConflictError, MissingError, RefusedError, RegcredError, TransientError
 from regcred.reference import Reference
@@ -64,7 +64,7 @@ async def kube(server: Server) -> AsyncIterator[Kube]:
     configuration = Configuration(host=server.url)
     configuration.api_key["BearerToken"] = "bearer one"
     session = KubeSession(configuration)
-    yield Kube(session, Reducer(WORKLOADS), instance="test", silence=0.2)
+    yield Kube(session, ObjectParser(WORKLOADS), instance="test", silence=0.2)
     await session.close()
 
 

@@ -8,7 +8,7 @@ import pytest
 from regcred.errors import MalformedError, RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.rotate import Outcome, OutOfTimeError, RotationReport, RotationResult
-from regcred.work import RotationMessage
+from regcred.rotation_message import RotationMessage
 
 
 class FakeRotate:

@@ -26,12 +26,12 @@ from regcred.reference import Reference
 from regcred.registry import aws as aws_sdk
 from regcred.registry import transport
 from regcred.rotate import Announced, Event
+from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.settings import RotateSettings
 from regcred.vault.login import AwsIamLogin, JwtLogin
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.wiring import aws
-from regcred.work import RotationMessage, RotationReason
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ROLE = "arn:aws:iam::123456789012:role/regcred/payments"

@@ -14,7 +14,7 @@ from regcred.cluster.annotations import ANNOTATED, MANAGED_BY, MANAGER
 from regcred.cluster.dockerconfig import SECRET_TYPE, SecretBody
 from regcred.cluster.interface import Change, ExpiredError, Listing, Message, Miss, NameTakenError
 from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, WORKLOADS, Kind, LivePod
-from regcred.cluster.reduce import Reducer, live_pod, pull_secrets
+from regcred.cluster.object_parser import ObjectParser, live_pod, pull_secrets
 from regcred.cluster.service_accounts import merge_pull_secrets
 from regcred.errors import MissingError, RegcredError
 from regcred.reference import Reference
@@ -44,7 +44,7 @@ class FakeCluster:
     def __post_init__(self) -> None:
         self._objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._secrets: dict[tuple[str, str], dict[str, Any]] = {}
-        self._reducer = Reducer(self.kinds)
+        self._parser = ObjectParser(self.kinds)
         self._log: list[tuple[int, str, str, dict[str, Any]]] = []
         self._version = 100
         self._forgotten = 0
@@ -52,7 +52,7 @@ class FakeCluster:
 
     def keep_stuck_pods(self) -> None:
         """Have stuck Pods reported, as where eviction is switched on."""
-        self._reducer = Reducer(self.kinds, stuck_pods=True)
+        self._parser = ObjectParser(self.kinds, stuck_pods=True)
 
     # What a user does.
 
@@ -137,7 +137,7 @@ class FakeCluster:
         if kind.custom and kind.name not in KINDS:
             raise MissingError(f"{kind} is not served")
         found = [
-            self._reducer.item(kind, obj)
+            self._parser.item(kind, obj)
             for key, obj in self._objects.items()
             if key[0] == kind.name and _is_live(obj)
         ]
@@ -161,7 +161,7 @@ class FakeCluster:
                 if of != kind.name or (labelled and not has_label and event != "MODIFIED"):
                     continue
                 gone = event == "DELETED" or not _is_live(obj) or (labelled and not has_label)
-                item = None if gone else self._reducer.item(kind, obj)
+                item = None if gone else self._parser.item(kind, obj)
                 yield Change(str(version), metadata.get("namespace", ""), metadata["name"], item)
             yield Change(str(seen))
 

@@ -15,7 +15,7 @@ from kubernetes.aio.client import Configuration
 from regcred.cluster.dockerconfig import SECRET_TYPE
 from regcred.cluster.kube import Kube
 from regcred.cluster.model import WORKLOADS, Kind
-from regcred.cluster.reduce import Reducer, pull_secrets
+from regcred.cluster.object_parser import ObjectParser, pull_secrets
 from regcred.cluster.session import KubeSession
 from regcred.errors import MissingError
 
@@ -40,7 +40,7 @@ class RealCluster(Kube):
         forget: Callable[[], None] = lambda: None,
         **options: Any,
     ) -> None:
-        super().__init__(session, Reducer(kinds), instance="test", **options)
+        super().__init__(session, ObjectParser(kinds), instance="test", **options)
         self.admin = admin
         self._forget = forget
 

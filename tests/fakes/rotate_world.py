@@ -10,10 +10,10 @@ from regcred.reference import Reference
 from regcred.registry.binding import bind
 from regcred.registry.parsing import parse
 from regcred.rotate import Outcome, Rotate, RotationResult
+from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import IndexEntry
 from regcred.vault.store import Store
-from regcred.work import RotationMessage, RotationReason
 
 from .cloud import Clock, FakeAnnouncer, FakeIdentities, FakeProvider, FakeVerifier
 from .key_value import FakeKeyValue

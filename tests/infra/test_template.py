@@ -77,7 +77,7 @@ def test_the_layers_are_for_lambdas_processor_and_python(built: Path) -> None:
     extensions = [path.name for path in (built / "DepsLayer").rglob("*.so")]
     assert extensions
     assert all("aarch64" in name or "abi3" in name for name in extensions)
-    assert (built / "CoreLayer/python/regcred/rotate/verb.py").exists()
+    assert (built / "CoreLayer/python/regcred/rotate/rotate_project.py").exists()
     assert not list((built / "CoreLayer").rglob("tests"))
     assert not [path for path in built.rglob("*.pyc") if "cpython-313" not in path.name]
 

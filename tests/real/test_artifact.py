@@ -141,7 +141,7 @@ def test_the_bytecode_is_of_lambdas_python_and_of_the_sources_beside_it(
     assert wrong_bytecode(layers, magic) == []
     shutil.copytree(layers[-1] / "regcred/rotate", tmp_path / "rotate")
     assert wrong_bytecode([tmp_path], magic) == []
-    with (tmp_path / "rotate/verb.py").open("a") as source:
+    with (tmp_path / "rotate/rotate_project.py").open("a") as source:
         source.write("\n# newer\n")
     (stale,) = wrong_bytecode([tmp_path], magic)
     assert "verb.cpython-313.pyc is of another source" in stale

@@ -28,6 +28,7 @@ from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.reference import Reference
 from regcred.rotate import Rotate
+from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.sync import run_once
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect, signed_in
@@ -37,7 +38,6 @@ from regcred.vault.platform.declaration import with_policies
 from regcred.vault.platform.fleet import FleetPlatform
 from regcred.vault.records.index import State as RegistryState
 from regcred.vault.store import Store
-from regcred.work import RotationMessage, RotationReason
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 

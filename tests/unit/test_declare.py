@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
-from regcred.declare.narrow import both
+from regcred.declare.policy_changes import common_policy
 from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.registry.binding import bind
@@ -514,7 +514,7 @@ def _allows(policy: ProjectPolicy, definition) -> bool:
 
 @given(POLICIES, POLICIES, DEFINITIONS)
 def test_between_two_bounds_nothing_is_allowed_that_either_forbids(old, new, definition):
-    between = both(old, new)
+    between = common_policy(old, new)
     if _allows(between, definition):
         assert _allows(old, definition)
         assert _allows(new, definition)

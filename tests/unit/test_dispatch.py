@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from regcred.dispatch import Dispatch, Limits, Observed, QueuedMessage, QueueError, Sweep, health, plan
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.reference import Reference
+from regcred.registry_limit import served
+from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.records.paths import index_path
 from regcred.vault.store import Store
-from regcred.work import RotationMessage, RotationReason, served
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 SWEEP = Sweep(NOW)

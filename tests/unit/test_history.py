@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.rotate import RotationResult
+from regcred.rotation_message import RotationReason
+from regcred.vault.records.compression import deflate
 from regcred.vault.records.history import HISTORY_MAX, KEPT, Attempt, History
-from regcred.vault.records.packed import deflate
-from regcred.work import RotationReason
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

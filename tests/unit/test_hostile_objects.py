@@ -13,9 +13,9 @@ from regcred.cluster.annotations import KEYS
 from regcred.cluster.interface import TooLargeError
 from regcred.cluster.limits import SURPLUS, WEIGHT, Collected, weight
 from regcred.cluster.model import POD, WORKLOADS, Surplus, Workload, custom_kind
+from regcred.cluster.object_parser import ObjectParser
 from regcred.cluster.pages import METADATA_LIST, PAGE, pages
 from regcred.cluster.pruning import NAMES, prune
-from regcred.cluster.reduce import Reducer
 from regcred.errors import TransientError
 from regcred.reference import Reference
 
@@ -38,7 +38,7 @@ def test_a_custom_object_with_thousands_of_keys_weighs_little_and_its_other_fiel
     spec = {"template": {"metadata": {"annotations": keys}, "spec": {"containers": ["x" * 100_000]}}}
     found = prune(THING, json.dumps({"metadata": METADATA, "spec": spec, "status": "x" * 100_000}).encode())
     assert set(found) == {"metadata", "spec"}
-    item = Reducer([THING]).item(THING, found)
+    item = ObjectParser([THING]).item(THING, found)
     assert isinstance(item, Workload)
     assert len(item.references) == KEYS
     assert weight(item) < 2 * KEYS

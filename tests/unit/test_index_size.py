@@ -12,11 +12,12 @@ from fakes.rotate_world import World
 
 from regcred.errors import MalformedError
 from regcred.reference import Reference
+from regcred.registry_limit import served
 from regcred.rotate import RotationResult
+from regcred.rotation_message import RotationReason
 from regcred.vault.records import index as records
+from regcred.vault.records.compression import DOCUMENT_MAX, deflate
 from regcred.vault.records.index import Index, IndexEntry, State, merge
-from regcred.vault.records.packed import DOCUMENT_MAX, deflate
-from regcred.work import RotationReason, served
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 RNG = random.Random(7)

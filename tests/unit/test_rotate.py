@@ -12,10 +12,10 @@ from regcred.errors import MalformedError, RefusedError, RegcredError, TooSoonEr
 from regcred.reference import Reference
 from regcred.registry.interface import Revoked, SlotName, Slots, Verdict
 from regcred.rotate import Announced, Outcome, RotationResult, next_attempt
+from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.records.index import State
 from regcred.vault.records.paths import credential_path, index_path, rotation_path
-from regcred.work import RotationMessage, RotationReason
 
 
 @pytest.fixture

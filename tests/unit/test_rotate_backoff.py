@@ -10,8 +10,8 @@ from fakes.rotate_world import PROD, World
 from regcred.errors import RefusedError, TransientError
 from regcred.registry.interface import Verdict
 from regcred.rotate import RotationResult
+from regcred.rotation_message import RotationReason
 from regcred.vault.records.declared import Action
-from regcred.work import RotationReason
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from regcred.registry.binding import bind, check_bound, moves
 from regcred.registry.catalog import definition_model, names
 from regcred.registry.parsing import parse
 from regcred.rotate import RotationResult
+from regcred.rotation_message import RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
-from regcred.work import RotationReason
 
 EVIL = "evil.example.com"
 BASIC = {"provider": "basic", "hosts": [HOST]}

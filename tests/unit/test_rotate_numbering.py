@@ -6,10 +6,10 @@ import pytest
 from fakes.rotate_world import PROD, World
 
 from regcred.rotate import RotationResult
+from regcred.rotation_message import RotationReason
 from regcred.vault.records.declared import Action
 from regcred.vault.records.index import State
 from regcred.vault.records.paths import credential_path
-from regcred.work import RotationReason
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from fakes.rotate_world import PROD, World
 
 from regcred.errors import TransientError
 from regcred.rotate import RotationResult
+from regcred.rotation_message import RotationReason
 from regcred.vault.records.declared import Action
 from regcred.vault.records.index import State
-from regcred.work import RotationReason
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from fakes.rotate_world import HOST, PROD, World
 from regcred.reference import Reference
 from regcred.registry.interface import Revoked, Verdict
 from regcred.rotate import RotationResult
+from regcred.rotation_message import RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
-from regcred.work import RotationReason
 
 
 def rotated(*, life: timedelta | None) -> World:

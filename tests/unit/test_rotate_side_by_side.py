@@ -15,8 +15,8 @@ from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
 from regcred.rotate import RotationResult, context
+from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.paths import registry_path
-from regcred.work import RotationMessage, RotationReason
 
 OTHER = Reference("payments", "other")
 BOTH = RotationMessage(

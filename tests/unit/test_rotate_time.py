@@ -13,9 +13,9 @@ from regcred.errors import TransientError
 from regcred.registry import limits
 from regcred.rotate import RESERVE, RotationResult
 from regcred.rotate.batch import CLAIM_PATIENCE, VENDOR_TIME
-from regcred.rotate.trial import PAST_THE_END
+from regcred.rotate.verify_new import PAST_THE_END
+from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.settings import RotateSettings
-from regcred.work import RotationMessage, RotationReason
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITING = timedelta(seconds=10)

@@ -7,8 +7,8 @@ from fakes.rotate_world import World
 from regcred.errors import MalformedError
 from regcred.reference import Reference
 from regcred.rotate import RotationResult
+from regcred.rotation_message import RotationReason
 from regcred.vault.records.index import State
-from regcred.work import RotationReason
 
 
 def test_it_is_told_once_and_backed_off_from_while_others_go_on() -> None:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any, Self
 from unittest.mock import patch
 
-import regcred.dispatch.verb
-import regcred.rotate.verb
+import regcred.dispatch.sweep
+import regcred.rotate.rotate_project
 from regcred.errors import RegcredError
 
 
@@ -43,7 +43,7 @@ class Inline:
 def inline() -> Iterator[None]:
     """Let dispatch and rotate work without threads."""
     with (
-        patch.object(regcred.dispatch.verb, "ThreadPoolExecutor", Inline),
-        patch.object(regcred.rotate.verb, "ThreadPoolExecutor", Inline),
+        patch.object(regcred.dispatch.sweep, "ThreadPoolExecutor", Inline),
+        patch.object(regcred.rotate.rotate_project, "ThreadPoolExecutor", Inline),
     ):
         yield

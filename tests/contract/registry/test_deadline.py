@@ -24,8 +24,8 @@ from regcred.errors import TransientError
 from regcred.reference import Reference
 from regcred.registry import limits, transport
 from regcred.rotate import Announced, Event
+from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.index import IndexEntry, State
-from regcred.work import RotationMessage, RotationReason
 
 ENTRY = IndexEntry(state=State.OK, version=1, changed_at=datetime(2026, 11, 24, tzinfo=UTC))
 

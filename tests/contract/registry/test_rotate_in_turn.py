@@ -24,10 +24,10 @@ from regcred.registry.interface import Identity
 from regcred.registry.parsing import parse
 from regcred.registry.verify import RegistryVerifier
 from regcred.rotate import Rotate, RotationResult
+from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import State
 from regcred.vault.store import Store
-from regcred.work import RotationMessage, RotationReason
 
 
 class Identities:

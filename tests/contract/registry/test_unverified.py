@@ -22,10 +22,10 @@ from regcred.registry.catalog import provider_for
 from regcred.registry.parsing import parse
 from regcred.registry.verify import RegistryVerifier
 from regcred.rotate import Outcome, Rotate, RotationResult
+from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store
-from regcred.work import RotationMessage, RotationReason
 
 PROD = Reference("payments", "prod")
 PASSWORD = "s3cr3t-password"

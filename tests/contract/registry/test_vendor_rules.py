@@ -32,8 +32,8 @@ from regcred.registry.parsing import parse
 from regcred.registry.transport import Basic, Bearer
 from regcred.registry.trust import Asker
 from regcred.rotate import RotationResult
+from regcred.rotation_message import RotationReason
 from regcred.vault.records.declared import Action, Definition
-from regcred.work import RotationReason
 
 NAMED_TOKENS = (DockerHubOrganisation, Gitea, Gitlab, Harbor, HarborSystem)
 

@@ -17,12 +17,12 @@ from pydantic import SecretStr
 
 from realparts.vault_pair import VaultPair
 from regcred.errors import ConflictError, RegcredError, TransientError
+from regcred.rotation_message import RotationReason
 from regcred.sync import Report, run_once
 from regcred.vault.http import Server
 from regcred.vault.interface import KeyValue
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
-from regcred.work import RotationReason
 
 SECRET = "regcred.payments.prod"
 PATIENCE = 30.0

@@ -20,13 +20,13 @@ from regcred.printable import printable
 from regcred.reference import Reference
 from regcred.registry.definition import check_allowed
 from regcred.registry.parsing import parse
+from regcred.registry_limit import served, want_of_room
 from regcred.vault.platform import ChangeKind
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.store import Store
 from regcred.views.placement import placement_problems, sync_description
 from regcred.wording import duration, plural
-from regcred.work import served, want_of_room
 
 SILENT = timedelta(hours=1)
 """The age at which a status is too old. Sync writes it on change, and every ten minutes as a heartbeat."""

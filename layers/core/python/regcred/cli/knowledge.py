@@ -14,12 +14,12 @@ from regcred.cli.session import CliSession
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.parsing import parse
+from regcred.registry_limit import served, want_of_room
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index, IndexEntry
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 from regcred.views.observed import Fact, ReferenceFacts
-from regcred.work import served, want_of_room
 
 
 @dataclass(slots=True)

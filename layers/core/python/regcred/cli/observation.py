@@ -24,7 +24,7 @@ from regcred.cluster.annotations import (
     requested,
 )
 from regcred.cluster.model import POD, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode
-from regcred.cluster.reduce import mapping_at
+from regcred.cluster.object_parser import mapping_at
 from regcred.errors import MissingError, RefusedError
 from regcred.reference import Reference
 from regcred.views.advice import PULL_FAILURES

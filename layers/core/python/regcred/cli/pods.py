@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from regcred.cli.session import UserCluster
 from regcred.cluster.model import POD, Kind
-from regcred.cluster.reduce import mapping_at
+from regcred.cluster.object_parser import mapping_at
 from regcred.errors import MissingError, RefusedError
 
 Json = Mapping[str, Any]

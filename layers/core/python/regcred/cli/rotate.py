@@ -126,7 +126,7 @@ def verify(
 
 def _here(session: CliSession, reference: Reference, *, as_json: bool) -> None:
     from regcred.rotate import RotationResult
-    from regcred.work import RotationMessage, RotationReason
+    from regcred.rotation_message import RotationMessage, RotationReason
 
     sent = requesting.send(session, reference, Action.ROTATE, nudge=False)
     message = RotationMessage(

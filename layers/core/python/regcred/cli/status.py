@@ -17,6 +17,7 @@ from regcred.cli.output import output_option, print_json, print_table, say, time
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference, check_label
+from regcred.registry_limit import served, want_of_room
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.history import Attempt
 from regcred.vault.records.index import IndexEntry, State
@@ -24,7 +25,6 @@ from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 from regcred.views.placement import placement_problems, sync_description
 from regcred.wording import duration, expires_in, plural
-from regcred.work import served, want_of_room
 
 WORKERS = 8
 """Projects that are read at a time."""

@@ -110,7 +110,7 @@ class Cluster(Protocol):
     """
 
     async def list(self, kind: Kind) -> Listing:
-        """List all objects of a kind by pages, and keep the parts that :class:`Reducer` selects.
+        """List all objects of a kind by pages, and keep the parts that :class:`ObjectParser` selects.
 
         Raises:
             MissingError: the kind is not served.

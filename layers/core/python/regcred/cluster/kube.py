@@ -32,11 +32,11 @@ from regcred.cluster.interface import (
     TooLargeError,
 )
 from regcred.cluster.limits import Collected
-from regcred.cluster.misses import EVENTS, misses
+from regcred.cluster.missing_secret_events import EVENTS, misses
 from regcred.cluster.model import NAMESPACE, POD, Item, Kind, LivePod
+from regcred.cluster.object_parser import UNFINISHED, ObjectParser, live_pod
 from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES, pages
 from regcred.cluster.pruning import message, prune, status
-from regcred.cluster.reduce import UNFINISHED, Reducer, live_pod
 from regcred.cluster.secrets import Secrets
 from regcred.cluster.service_accounts import set_pull_secrets
 from regcred.cluster.session import METADATA, KubeSession, Streamed, unreachable
@@ -65,7 +65,7 @@ class Kube:
 
     Args:
         session: The connection.
-        reducer: Selects what to keep of an object.
+        parser: Selects what to keep of an object.
         instance: Names this sync in the Events that it writes.
         silence: Seconds without a byte after which a watch counts as broken.
         whole_pods: Read complete bare Pods, to know their ServiceAccounts; otherwise only their metadata.
@@ -74,7 +74,7 @@ class Kube:
     def __init__(
         self,
         session: KubeSession,
-        reducer: Reducer,
+        parser: ObjectParser,
         *,
         instance: str,
         silence: float = SILENCE,
@@ -82,7 +82,7 @@ class Kube:
     ) -> None:
         self._session = session
         self._secrets = Secrets(session)
-        self._reducer = reducer
+        self._parser = parser
         self._instance = instance
         self._silence = silence
         self._whole_pods = whole_pods
@@ -113,7 +113,7 @@ class Kube:
         async for page in pages(self._session, kind.path(), query=query, accept=accept):
             version, requests = page.resource_version, requests + 1
             for raw in page.objects:
-                item = self._reducer.item(kind, prune(kind, raw))
+                item = self._parser.item(kind, prune(kind, raw))
                 if item is not None:
                     kept.add(item)
         return Listing(kept.items(), version, requests)
@@ -165,14 +165,14 @@ class Kube:
 
         If it asks for nothing, its template has malformed requests. If its kind is custom, it may have no template.
         """
-        item = self._reducer.item(kind, obj)
+        item = self._parser.item(kind, obj)
         if not labelled or not kind.template or (item is not None and not kind.custom):
             return item
         path = kind.path(obj["metadata"]["namespace"], obj["metadata"]["name"])
         try:
             async with self._large:
                 whole = await self._session.fetch(path, accept=JSON, most=OBJECT_BYTES)
-                return self._reducer.item(kind, prune(kind, whole))
+                return self._parser.item(kind, prune(kind, whole))
         except (MissingError, RefusedError, TooLargeError):
             return item
 

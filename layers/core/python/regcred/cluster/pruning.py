@@ -116,7 +116,7 @@ def miss(raw: bytes | msgspec.Raw) -> Miss | None:
 
 
 def prune(kind: Kind, raw: bytes | msgspec.Raw) -> dict[str, Any]:
-    """The fields of an object that :class:`regcred.cluster.reduce.Reducer` reads.
+    """The fields of an object that :class:`regcred.cluster.object_parser.ObjectParser` reads.
 
     Raises:
         ValueError: it has no metadata.

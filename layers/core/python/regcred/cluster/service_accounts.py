@@ -9,7 +9,7 @@ import orjson
 from regcred.cluster.annotations import reference_of
 from regcred.cluster.interface import DeniedError
 from regcred.cluster.model import SERVICE_ACCOUNT
-from regcred.cluster.reduce import pull_secrets
+from regcred.cluster.object_parser import pull_secrets
 from regcred.cluster.secrets import WRITTEN_BY
 from regcred.cluster.session import KubeSession
 from regcred.errors import ConflictError, MalformedError, RefusedError, TransientError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from regcred.cluster.reduce import mapping_at
+from regcred.cluster.object_parser import mapping_at
 from regcred.declare.migration import Migration
 from regcred.declare.pull_secrets import Place, names_in
 from regcred.errors import MalformedError

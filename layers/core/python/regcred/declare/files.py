@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey, item
-from regcred.declare.text import documents
+from regcred.declare.yaml_documents import documents
 from regcred.errors import MalformedError, MissingError
 
 ENDINGS = (".yaml", ".yml", ".json")

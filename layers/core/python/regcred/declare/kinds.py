@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from regcred.declare.text import YamlDocument
+from regcred.declare.yaml_documents import YamlDocument
 from regcred.errors import MalformedError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from regcred.declare.comparison import Comparison
 from regcred.declare.kinds import Item, normal
-from regcred.declare.narrow import both, changes
+from regcred.declare.policy_changes import changes, common_policy
 from regcred.declare.steps import Phase, Step, StepKind
 from regcred.vault.records.declared import ProjectPolicy
 
@@ -34,7 +34,7 @@ def project_steps(comparison: Comparison, item: Item, new: ProjectPolicy) -> Ite
         why = ("what is written can't be read",)
         yield Step(Phase.PROJECTS_WIDEN, StepKind.CHANGE, key, new, found.version, None, owner, why)
         return
-    narrow = both(old, new)
+    narrow = common_policy(old, new)
     gone, come = changes(old, new)
     base = Step(Phase.PROJECTS_NARROW, StepKind.NARROW, key, None, found.version, old, owner)
     narrows = bool(gone) and narrow != old

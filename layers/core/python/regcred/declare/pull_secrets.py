@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any
 
 from regcred.cluster.model import POD, Kind
-from regcred.cluster.reduce import mapping_at
+from regcred.cluster.object_parser import mapping_at
 from regcred.image_name import registry_of
 from regcred.reference import is_label
 

@@ -4,11 +4,11 @@ It reads O(projects) per sweep: two lists and the index of each. What no list sh
 credential that has drifted) is looked at in slices: each registry has a slot derived from its reference, so all
 are met within the hour (edits) or the half day (static ones), without any state of dispatch's own.
 
-:mod:`~regcred.dispatch.planning` decides, :mod:`~regcred.dispatch.verb` reads and sends.
+:mod:`~regcred.dispatch.planning` decides, :mod:`~regcred.dispatch.sweep` reads and sends.
 """
 
 from regcred.dispatch.planning import Health, Limits, Observed, QueuedMessage, Sweep, health, plan
-from regcred.dispatch.verb import Dispatch, Queue, QueueError, SweepReport
+from regcred.dispatch.sweep import Dispatch, Queue, QueueError, SweepReport
 
 __all__ = [
     "Dispatch",

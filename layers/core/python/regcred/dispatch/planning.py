@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 from regcred.credential import last_quarter
 from regcred.errors import MalformedError, RegcredError
 from regcred.reference import Reference
+from regcred.registry_limit import served
+from regcred.rotation_due import due, edited, is_static
+from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.index import Index, IndexEntry, State
-from regcred.work import RotationMessage, RotationReason, due, edited, is_static, served
 
 EDITS_WITHIN = timedelta(hours=1)
 """Every definition's version is looked at this often."""

@@ -10,9 +10,9 @@ Order is what makes it safe to run twice and to crash anywhere:
 
 **Keep last good**: no failure overwrites or removes a credential; only a revoke or a removed definition does.
 
-The path of a message: :mod:`~regcred.rotate.verb` reads the claims and the index, :mod:`~regcred.rotate.batch` sees to each
+The path of a message: :mod:`~regcred.rotate.rotate_project` reads the claims and the index, :mod:`~regcred.rotate.batch` sees to each
 registry, :mod:`~regcred.rotate.decide` says what it needs, and :mod:`~regcred.rotate.mint`, :mod:`~regcred.rotate.revoke` or
-:mod:`~regcred.rotate.upkeep` does it.
+:mod:`~regcred.rotate.verify_existing` does it.
 """
 
 from regcred.rotate.backoff import next_attempt
@@ -27,7 +27,7 @@ from regcred.rotate.outcome import (
     RotationReport,
     RotationResult,
 )
-from regcred.rotate.verb import Rotate
+from regcred.rotate.rotate_project import Rotate
 
 __all__ = [
     "RESERVE",

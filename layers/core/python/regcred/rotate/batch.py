@@ -18,12 +18,12 @@ from regcred.rotate.decide import Answered, RegistryDocuments, Task, decide
 from regcred.rotate.mint import mint
 from regcred.rotate.outcome import OutOfTimeError, Result, RotationResult
 from regcred.rotate.revoke import remove, revoke
-from regcred.rotate.upkeep import repair, verify
+from regcred.rotate.verify_existing import repair, verify
+from regcred.rotation_message import RotationReason
 from regcred.vault.records.declared import Definition, ProjectPolicy
 from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.records.rotation import Rotation
 from regcred.vault.store import Versioned
-from regcred.work import RotationReason
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,13 @@ from regcred.credential import Credential, Verified
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference
 from regcred.registry.interface import Verdict, Verification
+from regcred.rotation_due import due, edited, is_static
+from regcred.rotation_message import RotationReason
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.declared import Action, Definition, Request
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.rotation import Rotation
 from regcred.vault.store import Versioned
-from regcred.work import RotationReason, due, edited, is_static
 
 
 class Task(StrEnum):

@@ -7,9 +7,9 @@ from datetime import datetime
 from regcred.errors import RegcredError, TransientError
 from regcred.rotate.backoff import LONGEST_WAIT, next_attempt
 from regcred.rotate.decide import UNTRIED, Judgement, RegistryDocuments
+from regcred.rotation_due import edited
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.index import IndexEntry, State
-from regcred.work import edited
 
 ERROR_MAX = 1000
 """The most characters of an error to keep, because some errors quote vendors."""

@@ -19,7 +19,7 @@ from regcred.rotate import entries
 from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import Judgement, RegistryDocuments
 from regcred.rotate.outcome import Announced, OutOfTimeError, Result, RotationResult
-from regcred.rotate.trial import tried
+from regcred.rotate.verify_new import tried
 from regcred.vault.records.credential import CredentialRecord
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from regcred.clock import Clock, utc_now
 from regcred.cluster.interface import Cluster
 from regcred.cluster.model import NAMESPACE, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode
 from regcred.errors import MissingError, TransientError
+from regcred.sync.action_handlers import AccountUpdater, PodEvictor, SecretRemover, SecretWriter
 from regcred.sync.actions import ClusterAction, EvictPod, Plan, Remove, UpdateServiceAccount, WriteSecret
 from regcred.sync.applier import CONCURRENCY, Applier, Handler
 from regcred.sync.demand import Demand
@@ -23,7 +24,6 @@ from regcred.sync.event_sender import EventSender
 from regcred.sync.evictions import Evictions
 from regcred.sync.execution import Execution
 from regcred.sync.gauges import Gauges
-from regcred.sync.handlers import AccountUpdater, PodEvictor, SecretRemover, SecretWriter
 from regcred.sync.identity import IdentityCheck
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger

@@ -21,7 +21,7 @@ from regcred.sync.view import UNREAD, Grants, Knowledge, ProjectView, Registry, 
 from regcred.vault.records.declared import ClusterGrants
 from regcred.vault.records.index import Index, IndexEntry
 from regcred.vault.records.paths import SIGNAL
-from regcred.vault.records.signal import mark
+from regcred.vault.records.revocation_signal import mark
 from regcred.vault.store import Store
 
 

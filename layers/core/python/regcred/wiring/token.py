@@ -25,7 +25,7 @@ def token_service(settings: TokenServerSettings) -> TokenService:
         MalformedError: a setting is wrong.
     """
     from regcred.adapters.identity_tokens import IdentityTokens
-    from regcred.token.recent import RecentRecords
+    from regcred.token.document_cache import CachedRecords
     from regcred.vault.http import Server
     from regcred.vault.kv2 import VaultKeyValue, signed_in
     from regcred.vault.system import SystemRecords, VaultPeople
@@ -34,7 +34,7 @@ def token_service(settings: TokenServerSettings) -> TokenService:
     server = Server(settings.vault_addr, namespace=settings.vault_namespace, ca_file=_ca_file(settings))
     client = signed_in(server, _login(settings))
     return TokenService(
-        records=RecentRecords(SystemRecords(VaultKeyValue(client, mount=settings.vault_mount))),
+        records=CachedRecords(SystemRecords(VaultKeyValue(client, mount=settings.vault_mount))),
         people=VaultPeople(client, CLIENT_ID),
         issuers=IdentityTokens(),
         tokens=TransitSigner(client, settings.transit_mount, ACCESS_KEY),

@@ -20,9 +20,9 @@ from regcred.registry.binding import bind, moves
 from regcred.registry.definition import BaseDefinition, check_allowed
 from regcred.registry.parsing import parse
 from regcred.registry.trust import Asker
+from regcred.registry_limit import served, want_of_room
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.store import Store
-from regcred.work import served, want_of_room
 
 HELP = """Add a registry, from a file or from your answers to questions.
 

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Self
 
 from regcred.errors import MalformedError
+from regcred.vault.records.compression import deflate, inflate
 from regcred.vault.records.document import DOCUMENT, Record
-from regcred.vault.records.packed import deflate, inflate
 
 KEPT = 50
 """The number of outcomes kept per registry."""

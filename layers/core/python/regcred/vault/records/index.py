@@ -17,8 +17,8 @@ from pydantic_core import from_json, to_json
 from regcred.credential import Verified
 from regcred.errors import MalformedError
 from regcred.reference import is_label
+from regcred.vault.records.compression import DOCUMENT_MAX, deflate, inflate
 from regcred.vault.records.document import DOCUMENT, Label, Record, malformed
-from regcred.vault.records.packed import DOCUMENT_MAX, deflate, inflate
 
 PLAIN_MAX = 64_000
 """The maximum size of an index in characters that is written uncompressed, for people and other tools to read."""

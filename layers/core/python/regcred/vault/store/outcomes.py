@@ -16,7 +16,7 @@ from regcred.vault.records.paths import (
     history_path,
     index_path,
 )
-from regcred.vault.records.signal import Signal
+from regcred.vault.records.revocation_signal import Signal
 from regcred.vault.store.base import TypedRecords, Versioned
 
 ENDED = frozenset({State.REVOKED, State.REMOVED})

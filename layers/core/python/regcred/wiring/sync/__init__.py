@@ -99,13 +99,13 @@ async def open_cluster(
         MalformedError: there is no usable kubeconfig.
     """
     from regcred.cluster.kube import Kube
-    from regcred.cluster.reduce import Reducer
+    from regcred.cluster.object_parser import ObjectParser
 
     session = await _session(meter, context)
     try:
         yield Kube(
             session,
-            Reducer(settings.kinds(), stuck_pods=settings.evict_stuck_pods),
+            ObjectParser(settings.kinds(), stuck_pods=settings.evict_stuck_pods),
             instance=os.environ.get("HOSTNAME") or socket.gethostname(),
             whole_pods=settings.whole_pods,
         )

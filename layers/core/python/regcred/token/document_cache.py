@@ -1,4 +1,4 @@
-"""Documents that change rarely, kept for some seconds: a token then costs three requests to Vault instead of five."""
+"""Caches documents that change rarely for some seconds. A token then needs three requests to Vault instead of five."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEEP_SECONDS = 10.0
 
 
 @dataclass
-class RecentRecords:
+class CachedRecords:
     """:class:`regcred.token.interface.Records` that keeps the configuration and the keys for some seconds.
 
     Threads may read at the same time; then each reads once.

@@ -1,4 +1,4 @@
-"""Verifies a credential before it is used."""
+"""Verifies a new credential before it is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RETRY_PAUSES = (1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts while a registry refuses a newly minted credential."""
 
 PAST_THE_END = timedelta(seconds=8)
-"""How long after the last start of a registry its credential may still be asked for again."""
+"""How long after the deadline for starting a registry its credential may still be verified again."""
 
 
 def tried(
@@ -29,11 +29,11 @@ def tried(
     credential: Credential,
     mint_context: MintContext,
 ) -> Judgement:
-    """See :func:`judge`; a minted credential that must not be written is ended at the vendor, so that none pile up there.
+    """Verify a credential. See :func:`judge`. A minted credential that must not be written is revoked at the vendor.
 
     Raises:
-        RefusedError: the registry refuses it, or it can do more than was asked.
-        UnverifiedError: nothing proves that it works, and proof is required.
+        RefusedError: the registry refuses it, or it has more rights than requested.
+        UnverifiedError: the check was inconclusive, and this definition requires proof.
     """
     try:
         judgement = judge(_verified(context, definition, credential), static=credential.is_static)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from regcred.cluster.model import POD, StuckPod, custom_kind
+from regcred.cluster.object_parser import ObjectParser
 from regcred.cluster.pruning import prune
-from regcred.cluster.reduce import Reducer
 from regcred.reference import Reference
 
 KIND = custom_kind("example.com/v1/things/Thing")
@@ -16,9 +16,9 @@ METADATA = {"name": "a", "uid": "u", "annotations": {"registry.regcred.dev/x": "
 
 
 def test_an_object_of_the_whole_cluster_asks_for_nothing() -> None:
-    reducer = Reducer([KIND])
-    assert reducer.item(KIND, {"metadata": METADATA}) is None
-    assert reducer.item(KIND, {"metadata": METADATA | {"namespace": "shop"}}) is not None
+    parser = ObjectParser([KIND])
+    assert parser.item(KIND, {"metadata": METADATA}) is None
+    assert parser.item(KIND, {"metadata": METADATA | {"namespace": "shop"}}) is not None
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_an_object_of_the_whole_cluster_asks_for_nothing() -> None:
 def test_a_custom_object_of_any_shape_is_read_without_a_failure(template: object) -> None:
     """What a CustomResourceDefinition without a schema lets its users write must not end the sync of the whole cluster."""
     obj = {"metadata": METADATA | {"namespace": "shop"}, "spec": {"template": template}}
-    item = Reducer([KIND]).item(KIND, obj)
+    item = ObjectParser([KIND]).item(KIND, obj)
     assert item is not None
     assert Reference("payments", "ecr-prod") in item.references
 
@@ -42,7 +42,7 @@ def test_a_custom_object_of_any_shape_is_read_without_a_failure(template: object
 def test_an_annotation_of_a_custom_template_that_is_no_text_is_told() -> None:
     template = {"metadata": {"annotations": {"registry.regcred.dev/x": 5}}}
     obj = {"metadata": {"name": "a", "uid": "u", "namespace": "shop"}, "spec": {"template": template}}
-    [line] = Reducer([KIND]).item(KIND, obj).malformed
+    [line] = ObjectParser([KIND]).item(KIND, obj).malformed
     assert line.startswith("annotation registry.regcred.dev/x: reference '5' is not of the form")
 
 
@@ -57,8 +57,8 @@ def kept(*statuses: dict[str, Any], init: Sequence[dict[str, Any]] = ()) -> Stuc
         "status": {"containerStatuses": list(statuses), "initContainerStatuses": list(init)},
     }
     pruned = prune(POD, json.dumps(obj).encode())
-    item = Reducer([POD], stuck_pods=True).item(POD, pruned)
-    assert item == Reducer([POD], stuck_pods=True).item(POD, obj)
+    item = ObjectParser([POD], stuck_pods=True).item(POD, pruned)
+    assert item == ObjectParser([POD], stuck_pods=True).item(POD, obj)
     return item if isinstance(item, StuckPod) else None
 
 

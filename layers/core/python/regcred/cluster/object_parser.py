@@ -31,7 +31,7 @@ WORKLOAD_REF = "workloadRef"
 """The field in which a custom workload names the object that holds its pod template."""
 
 
-class Reducer:
+class ObjectParser:
     """Turns objects into items.
 
     Args:

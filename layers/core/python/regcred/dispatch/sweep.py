@@ -1,4 +1,4 @@
-"""The verb: reads each project, and sends its messages as soon as they are planned."""
+"""A sweep over all projects: reads each project, plans its messages and sends them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from regcred.dispatch.planning import (
 )
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
 from regcred.reference import Reference
+from regcred.rotation_message import RotationReason
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index
 from regcred.vault.store import Store
-from regcred.work import RotationReason
 
 
 class QueueError(TransientError):

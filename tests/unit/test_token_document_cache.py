@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from regcred.token.recent import KEEP_SECONDS, RecentRecords
+from regcred.token.document_cache import KEEP_SECONDS, CachedRecords
 
 
 class Records:
@@ -21,7 +21,7 @@ class Records:
 
 def test_settings_and_keys_are_kept_for_seconds_and_ended_logins_never():
     records, clock = Records(), [0.0]
-    recent = RecentRecords(records, clock=lambda: clock[0])  # type: ignore[arg-type]
+    recent = CachedRecords(records, clock=lambda: clock[0])  # type: ignore[arg-type]
     for _ in range(3):
         recent.config(), recent.keys(), recent.ended("payments"), recent.project("payments")
     assert records.asked == {"config": 1, "keys": 1, "ended": 3, "project": 3}

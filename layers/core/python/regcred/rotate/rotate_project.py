@@ -1,4 +1,4 @@
-"""The verb: the order in which a message's documents are read and written."""
+"""Rotates the registries of one project, as a message names them: the order of all reads and writes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from regcred.registry.interface import Provider, Verifier
 from regcred.rotate.batch import Batch
 from regcred.rotate.context import Bounds, Identities, Tools
 from regcred.rotate.outcome import Announcer, Event, Outcome, Result, RotationReport, RotationResult
+from regcred.rotation_message import RotationMessage
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.history import Attempt, History
 from regcred.vault.records.index import Index
 from regcred.vault.store import Store, Versioned
-from regcred.work import RotationMessage
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 
 STRAGGLING = timedelta(seconds=10)
-"""Registries that are not done by then are recorded separately. A registry whose vendor hangs must not keep the new
-credentials of others out of the index, and so out of the clusters."""
+"""Registries that take longer are recorded separately. If one vendor hangs, the new credentials of the others must still
+reach the index and the clusters."""
 
 
 class Rotate:
@@ -50,20 +50,20 @@ class Rotate:
         straggling: timedelta = STRAGGLING,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Make it; calls nobody yet.
+        """Keep the dependencies. Makes no calls.
 
         Args:
             store: The mount.
-            provider_for: The provider of a name; raises MalformedError if there is none.
-            identities: The projects' own identities.
+            provider_for: Returns the provider of a name, or raises MalformedError.
+            identities: The identities of the projects.
             verifier: Tries credentials at their registries.
             announcer: Sends events about the outcomes.
-            now: The time, aware.
-            workers: Registries of a message that are rotated side by side.
-            per_vendor: Of these, those of one vendor and host.
-            lease: How long a claim holds if its owner dies; longer than a run may take.
+            now: Returns the current time with its time zone.
+            workers: The maximum number of registries of a message that are rotated in parallel.
+            per_vendor: The maximum for one vendor and host.
+            lease: How long a claim is valid if its owner dies. It must be longer than a run may take.
             straggling: See :data:`STRAGGLING`.
-            sleep: Waits for some seconds.
+            sleep: Waits for a number of seconds.
         """
         bounds = Bounds(per_vendor, now=now, sleep=sleep)
         self._tools = Tools(store, provider_for, identities, verifier, now, bounds, sleep)
@@ -77,15 +77,15 @@ class Rotate:
         """Do what the message's registries need.
 
         Args:
-            message: Whose turn it may be.
-            owner: Who claims, unlike anybody else who runs now (an invocation's id).
-            until: Start no further registry after this.
+            message: The project and its registries that may be due.
+            owner: The owner of the claims: unique among concurrent runs, such as an invocation's ID.
+            until: Start no further registry after this time.
 
         Returns:
-            What became of each registry, and what kept others from being done.
+            The outcome of each registry, and the errors of those that were not handled.
 
         Raises:
-            RegcredError: Vault could not be used at all; nothing was done, and the message is to be delivered again.
+            RegcredError: Vault could not be used. Nothing was done, and the message must be delivered again.
         """
         store, project = self._store, message.project
         references = [Reference(project, name) for name in sorted(message.registries)]
@@ -224,7 +224,7 @@ def _attempt(outcome: Outcome, at: datetime, took: timedelta) -> Attempt:
 
 
 def _gather(futures: Mapping[Reference, Future[T]]) -> tuple[dict[Reference, T], list[RegcredError]]:
-    """What was found or done for each registry, and the errors of the others."""
+    """The result of each registry, and the errors of the others."""
     results: dict[Reference, T] = {}
     errors: list[RegcredError] = []
     for reference, future in futures.items():

@@ -1,4 +1,7 @@
-"""What two bounds both allow: what is written before anything is widened. Pure."""
+"""Compares two policies of a project: what both allow, and what changes. Pure.
+
+What both allow is written first, so that no step widens before another narrows.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from regcred.image_name import host_matches
 from regcred.vault.records.declared import ProjectPolicy
 
 
-def both(old: ProjectPolicy, new: ProjectPolicy) -> ProjectPolicy:
-    """The project's bounds that allow only what both allow. The IAM role is the old one: it is changed with the widening."""
+def common_policy(old: ProjectPolicy, new: ProjectPolicy) -> ProjectPolicy:
+    """The policy that allows what both policies allow. It keeps the old IAM role, which changes with the widening."""
     return ProjectPolicy(
         hosts=_common(old.hosts, new.hosts, _covers_host),
         paths={host: _paths(old, new, host) for host in sorted({*old.paths, *new.paths})},
@@ -21,7 +24,7 @@ def both(old: ProjectPolicy, new: ProjectPolicy) -> ProjectPolicy:
 
 
 def _paths(old: ProjectPolicy, new: ProjectPolicy, host: str) -> list[str]:
-    # A host without an entry is allowed whole; one with an empty list, not at all.
+    # Without an entry, the whole host is allowed. With an empty list, nothing of it is.
     if host not in old.paths:
         return sorted(new.paths[host])
     if host not in new.paths:
@@ -47,7 +50,7 @@ def _covers_path(wide: str, narrow: str) -> bool:
 
 
 def changes(old: ProjectPolicy, new: ProjectPolicy) -> tuple[list[str], list[str]]:
-    """What goes and what comes, in words."""
+    """What the new policy removes and what it adds, as texts."""
     gone: list[str] = []
     come: list[str] = []
     for name in ("hosts", "accounts", "clusters"):

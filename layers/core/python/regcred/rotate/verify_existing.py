@@ -1,4 +1,4 @@
-"""Handlers that mint nothing: check the credential in use, and add a missed one to the index."""
+"""Handlers that mint nothing: verify the credential in use, or add it to the index if a crash left it out."""
 
 from __future__ import annotations
 
