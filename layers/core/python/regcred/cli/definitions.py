@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,15 @@ def fields_of(text: str, where: str, *, kind: str) -> dict[str, Any]:
     """
     content = _json(text, where) if text.lstrip().startswith("{") else _yaml(text, where)
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise NoFieldsError(f"{where}: holds no {kind}; write its fields, as in 'name: value'")
+        raise NoFieldsError(f"{where}: contains no {kind}; write its fields, as in 'name: value'")
     return content
 
 
 def _json(text: str, where: str) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if (name := _repeated(name for name, _ in pairs)) is not None:
-            raise BadInputError(f"{where}: {_TWICE.format(name)}")
+        name, times = next(iter(Counter(name for name, _ in pairs).most_common(1)), ("", 0))
+        if times > 1:
+            raise BadInputError(f"{where}: {name[:80]!r} appears twice; remove one")
         return dict(pairs)
 
     try:
@@ -83,7 +84,7 @@ def _json(text: str, where: str) -> Any:
         return content
     except UnicodeEncodeError:
         raise BadInputError(
-            f"{where}: holds half of a character (an escape \\ud800 to \\udfff alone)"
+            f"{where}: contains half of a surrogate pair (an escape from \\ud800 to \\udfff alone)"
         ) from None
     except RecursionError:
         raise BadInputError(f"{where}: is nested too deeply") from None
@@ -97,50 +98,17 @@ def _json(text: str, where: str) -> Any:
 
 
 def _yaml(text: str, where: str) -> Any:
-    import yaml
+    from regcred.yaml_documents import NotYamlError, documents
 
-    class StringLoader(yaml.SafeLoader):
-        """Reads numbers and dates as strings, because account IDs may have leading zeros. Each key may occur only once."""
-
-        def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-            node = super().compose_mapping_node(anchor)
-            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if (name := _repeated(key.value for key in keys)) is not None:
-                line = [key for key in keys if key.value == name][1].start_mark.line + 1
-                raise BadInputError(f"{where}: line {line}: {_TWICE.format(name)}")
-            return node
-
-    StringLoader.yaml_implicit_resolvers = {
-        first: [
-            (tag, pattern)
-            for tag, pattern in resolvers
-            if tag.rsplit(":", 1)[-1] in ("null", "bool", "merge")
-        ]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
     try:
-        return yaml.load(text, StringLoader)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise NoFieldsError(f"{where}: {at}{error.problem or 'is not YAML'}") from None
-    except yaml.YAMLError:
-        raise NoFieldsError(f"{where}: holds characters that YAML does not allow") from None
-    except RecursionError:
-        raise NoFieldsError(f"{where}: is nested too deeply") from None
-    except (ValueError, TypeError, AttributeError, KeyError):
-        # The errors of PyYAML's constructors for a tag that does not fit its value.
-        raise NoFieldsError(
-            f"{where}: a value does not fit its tag; write plain values, without '!!'"
-        ) from None
-
-
-_TWICE = "{!r} is there twice; keep the right one"
-
-
-def _repeated(names: Iterable[str]) -> str | None:
-    """The first name that occurs more than once."""
-    return next((name for name, times in Counter(names).items() if times > 1), None)
+        found = [document.content for document in documents(text, where)]
+    except NotYamlError as error:
+        raise NoFieldsError(str(error)) from None
+    except MalformedError as error:
+        raise BadInputError(str(error)) from None
+    if len(found) > 1:
+        raise NoFieldsError(f"{where}: contains {len(found)} documents; write only one")
+    return found[0] if found else None
 
 
 def typed(content: Mapping[str, Any], where: str) -> BaseDefinition:

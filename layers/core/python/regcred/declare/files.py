@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey, item
-from regcred.declare.yaml_documents import documents
 from regcred.errors import MalformedError, MissingError
+from regcred.yaml_documents import documents
 
 ENDINGS = (".yaml", ".yml", ".json")
 

@@ -9,7 +9,6 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from regcred.declare.yaml_documents import YamlDocument
 from regcred.errors import MalformedError
 from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
@@ -17,6 +16,7 @@ from regcred.registry.parsing import parse
 from regcred.vault.platform.declaration import ClusterTrust, Declaration
 from regcred.vault.records.declared import ClusterGrants, ProjectPolicy
 from regcred.vault.records.document import Declared, Label, malformed
+from regcred.yaml_documents import YamlDocument
 
 API = "regcred.dev/v1"
 

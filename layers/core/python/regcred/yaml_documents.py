@@ -1,4 +1,7 @@
-"""YAML documents with the lines of their fields. Numbers and dates stay text, as in ``registry add``."""
+"""Reads YAML that people write: declarations, definitions and secrets. Errors name the line, and never a value. Pure.
+
+Numbers and dates stay strings, because account IDs may have leading zeros.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,26 @@ import yaml
 from regcred.errors import MalformedError
 
 NODES_MAX = 100_000
-"""Values that one document may hold once its aliases are expanded: an alias of an alias grows without bound."""
+"""The maximum number of values in a document, with its aliases expanded. Aliases of aliases grow without bound."""
 
 DEPTH_MAX = 50
-"""How deep a document may be nested. The parser itself stops at 1000 (libyaml), or at Python's limit of recursion."""
+"""The maximum depth of a document. The parser has its own limit: 1000 (libyaml), or Python's recursion limit."""
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """Knows null, true, false and merge keys only: an account id with leading zeros is no number."""
+    """Recognizes only null, true, false and merge keys. All other plain values are strings."""
 
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in resolvers if tag.rsplit(":", 1)[-1] in {"null", "bool", "merge"}]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+class NotYamlError(MalformedError):
+    """The text is not YAML, so it may be a plain value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ class YamlDocument:
     _node: Any = field(repr=False)
 
     def at(self, path: str = "") -> str:
-        """``FILE: line N`` of a field (``spec.repositories[0]``), or of the nearest field above that is there."""
+        """``FILE: line N`` of a field such as ``spec.repositories[0]``, or of its nearest parent that exists."""
         node, rest = self._node, path
         line = node.start_mark.line
         while rest:
@@ -51,10 +58,11 @@ class YamlDocument:
 
 
 def documents(text: str, where: str) -> Iterator[YamlDocument]:
-    """The documents of a YAML or JSON text; empty ones are left out.
+    """The documents of a YAML or JSON text, without empty ones.
 
     Raises:
-        MalformedError: Names the file and the line; never repeats a value.
+        NotYamlError: names the file and the line.
+        MalformedError: a key occurs twice, or the document is too large or too deep. It names the file and the line.
     """
     try:
         loader = _Loader(text)
@@ -67,12 +75,12 @@ def documents(text: str, where: str) -> Iterator[YamlDocument]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise MalformedError(f"{where}: {at}{error.problem or 'is not YAML'}") from None
+        raise NotYamlError(f"{where}: {at}{error.problem or 'is not YAML'}") from None
     except yaml.YAMLError:
-        raise MalformedError(f"{where}: contains characters that YAML does not allow") from None
+        raise NotYamlError(f"{where}: contains characters that YAML does not allow") from None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        # What PyYAML's constructors do where a tag does not fit its value.
-        raise MalformedError(
+        # The errors of PyYAML's constructors for a tag that does not fit its value.
+        raise NotYamlError(
             f"{where}: a value does not fit its tag; write plain values, without '!!'"
         ) from None
 
@@ -106,7 +114,7 @@ def _check(root: Any, where: str) -> None:
 
 
 def _child(node: Any, path: str) -> tuple[int, Any, str] | None:
-    """The line, the node and the rest of the path of a field's first step."""
+    """Follow the first step of a path. Return the line, the node, and the rest of the path."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else None
