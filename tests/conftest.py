@@ -26,6 +26,8 @@ settings.load_profile("busy")  # how long an example takes tells how busy the ma
 
 ROOT = Path(__file__).resolve().parents[1]
 LAST = "test_no_secret_is_in_any_log"
+HEAVIEST = "test_hostile_tenants.py"
+"""Runs after all other tests: it fills the API server and the disk with hundreds of megabytes."""
 NEEDED = {"hashicorp": "VAULT_BIN", "every_kubernetes": "REGCRED_EVERY_KUBERNETES"}
 """By marker of tests: the environment variable without which they are left out."""
 SHUFFLED = ("unit", "contract")
@@ -49,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Unit and contract tests in random order, all others as written; cheap ones first, the search of all logs last."""
+    """Unit and contract tests in random order, all others as written; cheap ones first, the heaviest and the search of all logs last."""
     shuffle = random.Random(config.getoption("randomly_seed"))
     modules = list(dict.fromkeys(item.path for item in items))
     ranks = {path: shuffle.random() for path in modules}
@@ -65,6 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(
         key=lambda item: (
             item.originalname == LAST if isinstance(item, pytest.Function) else False,
+            item.path.name == HEAVIEST,
             order.index(_folder(item)) if _folder(item) in order else len(order),
         )
     )

@@ -24,12 +24,15 @@ from regcred.vault.records.declared import ProjectPolicy
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT = ("regcred-system", "regcred-sync")
 CLUSTER = "local"
+PATIENCE = (10.0, 90.0)
+"""Seconds for the tests' own calls to Vault: its disk may be busy with what other tests write."""
 
 
 def mount_of(stack: Stack) -> Mount:
     """The mount as admins and rotate write it."""
     token = SecretStr(stack.vault.root_token)
-    return Mount(connect(Server(stack.vault.addr), TokenLogin(lambda: token)), utc_now, CLUSTER)
+    server = Server(stack.vault.addr, timeout=PATIENCE)
+    return Mount(connect(server, TokenLogin(lambda: token)), utc_now, CLUSTER)
 
 
 def allow_project(stack: Stack, mount: Mount, project: str) -> None:

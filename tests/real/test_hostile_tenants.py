@@ -82,10 +82,12 @@ def mount(kubernetes_stack: Stack, cluster: Cluster) -> Iterator[Mount]:
     mount = mount_of(kubernetes_stack)
     allow_project(kubernetes_stack, mount, PROJECT)
     mount.mint(f"{PROJECT}/main", kubernetes_stack.remember_secret("s3cret-tenants"))
-    yield mount
-    mount.grant({})
-    mount.kv.delete(f"status/{CLUSTER}/{PROJECT}")
-    cluster.clean()
+    try:
+        yield mount
+    finally:  # megabytes that stay here are read by every later sync
+        cluster.clean()
+        mount.grant({})
+        mount.kv.delete(f"status/{CLUSTER}/{PROJECT}")
 
 
 def keys(number: int, value: str = "x") -> dict[str, str]:
