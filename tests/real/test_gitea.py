@@ -20,6 +20,7 @@ from realparts.gitea import BOT, HOST
 from realparts.images import push_pause
 from realparts.stack import Stack
 from realparts.waiting import eventually
+from regcred.cli.app import run
 from regcred.credential import Credential
 from regcred.errors import RefusedError
 from regcred.reference import Reference
@@ -123,6 +124,24 @@ def test_a_revocation_ends_both_tokens_and_may_be_repeated(registry: Registry, t
     for item in (before, credential):
         assert RegistryVerifier().verify(DEFINITION, item).verdict is Verdict.REFUSED
         assert crane(tmp_path, item, "pull", IMAGE, str(tmp_path / "image.tar")).returncode != 0
+
+
+def test_a_selftest_of_a_definition_passes_and_leaves_nothing_behind(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_use = registry.rotate()
+    definition, secret = tmp_path / "gitea.yaml", tmp_path / "secret.yaml"
+    definition.write_text(json.dumps(DEFINITION.content()))
+    secret.write_text(json.dumps(registry.upstream))
+    before = registry.tokens()
+    code = run(["selftest", "--provider", "gitea", "-f", str(definition), "--secret-file", str(secret)])
+    out, err = capsys.readouterr()
+    assert code == 0, out + err
+    for line in ("mint", "pull", "nothing more", "revoke", "refused after the revocation"):
+        assert f"| {line} |" in out
+    assert registry.tokens() == before
+    assert RegistryVerifier().verify(DEFINITION, in_use).verdict is Verdict.CAN_PULL
+    assert registry.upstream["password"] not in out + err
 
 
 def test_tokens_beyond_one_page_are_all_seen(registry: Registry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -31,6 +32,7 @@ from realparts.build import binary
 from realparts.images import push_pause
 from realparts.stack import Stack
 from regcred.adapters.sts import ProjectIdentity
+from regcred.cli.app import run
 from regcred.credential import Credential
 from regcred.reference import Reference
 from regcred.registry.catalog import provider_for
@@ -110,6 +112,22 @@ def test_a_basic_login_that_may_push_is_found_out(internet: Stack) -> None:
     credential = minted(basic_definition(), upstream={"username": "pusher", "password": password})
     verification = verified(basic_definition(), credential)
     assert verification.verdict is Verdict.WIDER, verification.detail
+
+
+@pytest.mark.parametrize(("rights", "result"), [("pull", "passed"), ("push", "failed")])
+def test_a_selftest_tells_a_login_that_may_push_from_one_that_may_not(
+    internet: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str], rights: str, result: str
+) -> None:
+    password = internet.registry.add_user("tester", **{rights: ["team/*"]})
+    definition, secret = tmp_path / "basic.yaml", tmp_path / "secret.yaml"
+    definition.write_text(json.dumps(basic_definition()))
+    secret.write_text(json.dumps({"username": "tester", "password": password}))
+    code = run(["selftest", "-f", str(definition), "--secret-file", str(secret), "-o", "json"])
+    out, err = capsys.readouterr()
+    checks = {item["check"]: item["result"] for item in json.loads(out)["checks"]}
+    assert checks == {"mint": "passed", "pull": "passed", "nothing more": result, "revoke": "not-run"}
+    assert code == int(result == "failed")
+    assert password not in out + err
 
 
 def test_a_basic_login_for_more_than_the_repositories_is_found_out(internet: Stack) -> None:

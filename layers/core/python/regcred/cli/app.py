@@ -77,6 +77,9 @@ class App(Root):
             ),
             "console": Lazy("regcred.cli.console", "console", "Open the web console."),
             "doctor": Lazy("regcred.cli.doctor", "doctor", "Diagnose the installation."),
+            "selftest": Lazy(
+                "regcred.cli.selftest", "selftest", "Try a definition at its vendor, without Vault."
+            ),
         },
         "Running": {
             "sync": Lazy(

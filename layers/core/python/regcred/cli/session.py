@@ -19,7 +19,9 @@ from regcred.clock import utc_now
 
 if TYPE_CHECKING:
     from regcred.declare.operator import Operator
+    from regcred.reference import Reference
     from regcred.rotate import Rotate
+    from regcred.selftest import SelftestParts
     from regcred.vault.interface import KeyValue
     from regcred.vault.platform import Declaration, PlatformStep
     from regcred.vault.store import Store
@@ -119,6 +121,14 @@ def _rotate_here(store: Store) -> Rotate:
     return rotate(store)
 
 
+def _selftest_parts(
+    provider: str, reference: Reference, role_arn: str, say: Callable[[str], None]
+) -> SelftestParts:
+    from regcred.wiring.cli.selftest import parts
+
+    return parts(provider, reference, role_arn, say)
+
+
 def _run_sync(
     given: Mapping[str, str], context: str | None, way: Way, say: Callable[[str], None]
 ) -> Sequence[str]:
@@ -152,6 +162,8 @@ class CliSession:
     nudge: Callable[[str], bool] = _nudge
     """Asks dispatch to check a project now. Returns False if the notification was not possible."""
     rotate_here: Callable[[Store], Rotate] = _rotate_here
+    selftest_parts: Callable[[str, Reference, str, Callable[[str], None]], SelftestParts] = _selftest_parts
+    """See :func:`regcred.wiring.cli.selftest.parts`."""
     run_sync: Callable[[Mapping[str, str], str | None, Way, Callable[[str], None]], Sequence[str]] = _run_sync
     """See :func:`regcred.wiring.cli.sync.run_sync`."""
     run_console: Callable[[int, Callable[[str, str], None]], None] = _run_console

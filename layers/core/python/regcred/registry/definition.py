@@ -251,8 +251,7 @@ class BaseDefinition(BaseModel):
     @classmethod
     def describe(cls, field: str) -> str:
         """The text for people about a field; empty if there is none."""
-        info = cls.model_fields.get(field)
-        return (info.description if info else "") or ""
+        return getattr(cls.model_fields.get(field), "description", "") or ""
 
     def content(self) -> dict[str, Any]:
         """The definition as a plain mapping without defaults."""
@@ -289,6 +288,10 @@ class BaseDefinition(BaseModel):
         """How long pull tokens still work after their credential is revoked; zero if they don't."""
         return timedelta(0)
 
+    def replaces_passwords(self) -> tuple[str, ...]:
+        """The existing users whose passwords a mint replaces; empty if a mint leaves earlier logins as they are."""
+        return ()
+
     def scopes(self) -> tuple[str, ...]:
         """The repositories and prefixes of the credential; empty means the whole registry."""
         return self.repositories
@@ -320,8 +323,7 @@ def split_image(image: str) -> tuple[str, str]:
     if not at:
         repository, colon, reference = image.partition(":")
         reference = reference if colon else "latest"
-    valid = _DIGEST.fullmatch(reference) if at else _TAG.fullmatch(reference)
-    if _REPOSITORY.fullmatch(repository) and valid:
+    if _REPOSITORY.fullmatch(repository) and (_DIGEST if at else _TAG).fullmatch(reference):
         return repository, reference
     raise ValueError(
         f"{image!r} is not an image without host; write it as in team/app:1.0 or team/app@sha256:…"

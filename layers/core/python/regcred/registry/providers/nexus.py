@@ -75,6 +75,10 @@ class NexusDefinition(BaseDefinition):
         """Who may set passwords."""
         return {"username": "an administrator's user name", "password": "the administrator's password"}
 
+    def replaces_passwords(self) -> tuple[str, ...]:
+        """Both users, in turn."""
+        return self.pair()
+
     def pair(self) -> tuple[str, str]:
         """The users of slot A and B."""
         return self.users[0], self.users[1]
