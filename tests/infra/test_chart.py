@@ -154,6 +154,18 @@ def test_pods_are_evicted_only_where_the_mode_serviceaccount_can_be_chosen():
     assert "pods/eviction" not in rights(render({"mode": "serviceaccount", "evictStuckPods": False}))
 
 
+def test_granted_registries_are_prepared_only_where_the_mode_serviceaccount_can_be_chosen():
+    def prepares(values: dict[str, Any]) -> bool:
+        (container,) = one(render(values), "Deployment")["spec"]["template"]["spec"]["containers"]
+        env = {variable["name"]: variable["value"] for variable in container["env"]}
+        return SyncSettings.load(env).options().rules.prepare
+
+    assert not prepares({"mode": "serviceaccount"})
+    assert not prepares({"mode": "none", "serviceAccountMode.prepare": True})
+    assert prepares({"mode": "serviceaccount", "serviceAccountMode.prepare": True})
+    assert prepares({"serviceAccountMode.allowed": True, "serviceAccountMode.prepare": True})
+
+
 def test_secrets_can_never_be_read_or_patched():
     for values in ({}, {"mode": "serviceaccount"}, {"evictStuckPods": True}, {"kind": "CronJob"}):
         assert rights(render(values))["secrets"] == ["create", "update", "delete"]

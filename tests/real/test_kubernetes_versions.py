@@ -138,11 +138,15 @@ def test_the_first_pod_is_healed_without_a_person(older: Older, world: World) ->
     eventually(lambda: world.replaced(space))
 
 
-def test_in_an_annotated_namespace_the_first_pod_of_each_new_workload_has_the_name(
-    older: Older, world: World
+@pytest.mark.parametrize("way", ["annotated", "prepared"])
+def test_in_such_a_namespace_the_first_pod_of_each_new_workload_has_the_name(
+    older: Older, world: World, way: str
 ) -> None:
-    world.running(**older.sync_settings())
-    space = world.namespace(workload_too=False, annotations={"registry.regcred.dev/main": world.ref})
+    if (older.mode, way) == ("admission", "prepared"):
+        pytest.skip("only mode serviceaccount prepares namespaces")
+    world.running(**older.sync_settings(), REGCRED_PREPARE_GRANTED="true" if way == "prepared" else "")
+    annotations = {"registry.regcred.dev/main": world.ref} if way == "annotated" else {}
+    space = world.namespace(workload_too=False, annotations=annotations)
 
     def a_new_pod_names_it() -> bool:
         return world.name in secret_names(older.cluster.create(pod(space), query="?dryRun=All"))

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from regcred.cluster.model import WORKLOADS, LedgerEntry, Mode, Namespace, ServiceAccount, Workload
+from regcred.cluster.model import WORKLOADS, LedgerEntry, Mode, Namespace, ServiceAccount, StuckPod, Workload
 from regcred.reference import Reference
-from regcred.sync.actions import EmitEvent, Remove, UpdateLedger, UpdateServiceAccount, WriteSecret
+from regcred.sync.actions import EmitEvent, EvictPod, Remove, UpdateLedger, UpdateServiceAccount, WriteSecret
 from regcred.sync.inventory import Inventory
 from regcred.sync.messages import Why
 from regcred.sync.plan import make_plan
@@ -290,11 +290,77 @@ def test_a_glob_grants_only_what_it_matches() -> None:
     assert not grants.allow("q", "team-a")
 
 
-def test_a_serviceaccount_gets_only_what_is_in_place() -> None:
-    wanted = {"ns-0": (REFS[0], REFS[1])}
-    places = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8])}}
+def test_a_serviceaccount_gets_what_is_in_place_or_about_to_be_and_nothing_that_was_refused() -> None:
+    wanted = {"ns-0": (*REFS, Reference("p", "unknown"))}
+    places = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8]), REFS[2]: LedgerEntry(refused=Why.CLASH)}}
     seen = view(wanted=wanted, places=places, mode=Mode.SERVICEACCOUNT)
-    assert of(UpdateServiceAccount, seen) == [UpdateServiceAccount("ns-0", "default", (REFS[0].secret_name,))]
+    names = (REFS[0].secret_name, REFS[1].secret_name)
+    assert of(UpdateServiceAccount, seen) == [UpdateServiceAccount("ns-0", "default", names)]
+
+
+def test_a_pod_is_evicted_only_for_a_secret_that_is_in_place() -> None:
+    def evicted(places: Mapping[Reference, LedgerEntry]) -> list[str]:
+        seen = view(wanted={"ns-0": (REFS[0],)}, places={"ns-0": places}, mode=Mode.SERVICEACCOUNT)
+        seen.inventory.put(ServiceAccount("ns-0", "default", (REFS[0].secret_name,)))
+        seen.inventory.put(StuckPod("ns-0", "web-1", "default", frozenset(), "2026-11-24T11:00:00Z", "7"))
+        return [action.pod for action in of(EvictPod, seen)]
+
+    assert evicted({REFS[0]: LedgerEntry(3, UID[:8])}) == ["web-1"]
+    assert evicted({}) == []
+
+
+def prepared(*, grants: Grants | None = None, mode: Mode = Mode.SERVICEACCOUNT, **more) -> View:
+    """A namespace with a ServiceAccount and no workload."""
+    only = Grants(Knowledge.KNOWN, {"p": frozenset(["ns-0"])})
+    return view(wanted={"ns-0": ()}, grants=grants or only, mode=mode, prepare=True, **more)
+
+
+def test_a_prepared_namespace_has_secrets_and_names_before_a_workload_asks() -> None:
+    assert [
+        (action.namespace, action.reference, action.version) for action in of(WriteSecret, prepared())
+    ] == [("ns-0", REFS[0], 3), ("ns-0", REFS[1], 5)]
+    places = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8]), REFS[1]: LedgerEntry(5, UID[:8])}}
+    (update,) = of(UpdateServiceAccount, prepared(places=places))
+    assert (update.account, update.add) == ("default", (REFS[0].secret_name, REFS[1].secret_name))
+
+
+@pytest.mark.parametrize(
+    "grants",
+    [
+        Grants(Knowledge.KNOWN, globs={"p": ("ns-*",)}),
+        Grants(Knowledge.KNOWN, {"p": frozenset(["ns-1-other"])}),
+        Grants(Knowledge.ABSENT),
+    ],
+    ids=["by a pattern", "to another namespace", "unknown"],
+)
+def test_nothing_is_prepared_without_a_grant_by_exact_name(grants: Grants) -> None:
+    assert make_plan(prepared(grants=grants)).actions == ()
+
+
+@pytest.mark.parametrize("mode", [Mode.ADMISSION, Mode.NONE])
+def test_nothing_is_prepared_in_another_mode(mode: Mode) -> None:
+    assert make_plan(prepared(mode=mode)).actions == ()
+
+
+def test_nothing_is_prepared_that_has_no_credential_or_lost_it() -> None:
+    states = [RegistryState.REVOKED, RegistryState.REMOVED]
+    registries = {state: Registry(state, 3) for state in states} | {"new": Registry(RegistryState.FAILING, 0)}
+    projects = {"p": ReferenceFacts(Knowledge.KNOWN, registries)}
+    assert make_plan(prepared(projects=projects)).actions == ()
+
+
+def test_what_was_prepared_goes_with_its_grant() -> None:
+    places = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8])}}
+    nobody = Grants(Knowledge.KNOWN, {"p": frozenset()})
+    (removal,) = of(Remove, prepared(places=places, grants=nobody))
+    assert (removal.reference, removal.why) == (REFS[0], Why.NOT_GRANTED)
+
+
+def test_a_namespace_gets_at_most_sixteen_prepared_secrets() -> None:
+    many = {f"r{n:02d}": Registry(RegistryState.OK, 1) for n in range(40)}
+    projects = {"p": ReferenceFacts(Knowledge.KNOWN, many)}
+    written = [action.reference.registry for action in of(WriteSecret, prepared(projects=projects))]
+    assert written == [f"r{n:02d}" for n in range(16)]
 
 
 def test_every_action_says_what_it_does_in_one_line() -> None:

@@ -137,7 +137,12 @@ none
 {{- end -}}
 
 {{- define "regcred.image" -}}
-{{ .Values.image.repository }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{ include "regcred.imageOf" (dict "image" .Values.image "version" .Chart.AppVersion) }}
+{{- end -}}
+
+{{/* A value `image` as one name. The digest overrides the tag. */}}
+{{- define "regcred.imageOf" -}}
+{{ .image.repository }}{{ if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .version }}{{ end }}
 {{- end -}}
 
 {{- define "regcred.vaultPort" -}}
@@ -268,6 +273,10 @@ volumes:
   value: {{ append .Values.excludedNamespaces .Release.Namespace | uniq | sortAlpha | join "," | quote }}
 {{- if include "regcred.evicts" . }}
 - name: REGCRED_EVICT_STUCK_PODS
+  value: "true"
+{{- end }}
+{{- if and .Values.serviceAccountMode.prepare (include "regcred.serviceAccountMode" .) }}
+- name: REGCRED_PREPARE_GRANTED
   value: "true"
 {{- end }}
 - name: REGCRED_POLL_SECONDS

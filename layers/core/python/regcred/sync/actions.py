@@ -2,7 +2,7 @@
 
 An action that changes the cluster has these properties:
 
-- ``rank``: its place in the queue. Lower ranks go first: first projections, names in ServiceAccounts, refreshes, removals.
+- ``rank``: its place in the queue. Lower ranks go first: names in ServiceAccounts and first projections, refreshes, removals.
 - ``key``: the object that must not be changed twice at the same time.
 - ``verb`` and ``target``: what is done to which object, for people.
 - ``delays_removal``: whether a Secret stays while this action waits for a retry.
@@ -112,7 +112,7 @@ class UpdateServiceAccount:
     account: str
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
-    rank: ClassVar[int] = 1
+    rank: ClassVar[int] = 0
     verb: ClassVar[str] = "attach"
     delays_removal: ClassVar[bool] = True
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
+from regcred.sync.prepared import prepared_projects
 from regcred.sync.sources import Sources
+from regcred.sync.view import Rules
 
 
 class Demand:
@@ -17,26 +19,32 @@ class Demand:
         inventory: What the workloads ask for.
         ledger: What is in place.
         sources: Reads the projects' indexes. It also has the grants: what is not granted is not read.
+        rules: Say whether granted registries are prepared. Their projects are then in use.
     """
 
-    def __init__(self, inventory: Inventory, ledger: Ledger, sources: Sources) -> None:
+    def __init__(self, inventory: Inventory, ledger: Ledger, sources: Sources, rules: Rules) -> None:
+        self._rules = rules
         self._inventory = inventory
         self._ledger = ledger
         self._sources = sources
 
     def projects(self) -> set[str]:
-        """The projects that have Secrets in place, or that are granted and asked for."""
+        """The projects that have Secrets in place, or that are granted and asked for or prepared."""
         return self._asked(self._inventory.requesting_namespaces()) | self._ledger.projects()
 
     def _asked(self, namespaces: Iterable[str]) -> set[str]:
         grants = self._sources.grants
-        return {
-            reference.project
-            for namespace in namespaces
-            for workload in self._inventory.requests(namespace)
-            for reference in workload.references
-            if grants.allow(reference.project, namespace)
-        }
+        found: set[str] = set()
+        for namespace in namespaces:
+            if itself := self._inventory.namespaces.get(namespace):
+                found.update(prepared_projects(self._rules, grants, itself))
+            found.update(
+                reference.project
+                for workload in self._inventory.requests(namespace)
+                for reference in workload.references
+                if grants.allow(reference.project, namespace)
+            )
+        return found
 
     async def read_new(self, namespaces: set[str] | None = None) -> None:
         """Read the indexes of projects that came into use, in the whole cluster or in some namespaces."""

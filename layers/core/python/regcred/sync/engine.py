@@ -86,7 +86,7 @@ class Engine:
         """Namespaces to check again."""
         self.awake = asyncio.Event()
         """Set when there is something to check."""
-        self.demand = Demand(self.inventory, self.ledger, self.sources)
+        self.demand = Demand(self.inventory, self.ledger, self.sources, options.rules)
         self.report = Report()
         self.retries = Retries(clock)
         self.pause = Pause()

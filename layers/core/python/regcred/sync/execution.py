@@ -8,7 +8,15 @@ import logging
 from regcred.clock import Clock
 from regcred.cluster.model import LedgerEntry
 from regcred.reference import Reference
-from regcred.sync.actions import ClusterAction, EmitEvent, EvictPod, Plan, UpdateLedger, WriteSecret
+from regcred.sync.actions import (
+    ClusterAction,
+    EmitEvent,
+    EvictPod,
+    Plan,
+    UpdateLedger,
+    UpdateServiceAccount,
+    WriteSecret,
+)
 from regcred.sync.applier import Applier
 from regcred.sync.event_duplicates import EventRecorder
 from regcred.sync.evictions import Evictions
@@ -71,8 +79,12 @@ class Execution:
         for change in changes:
             if isinstance(change, EvictPod):
                 self._evictions.begin(change.namespace, change.account, self._clock())
+        # Controllers create Pods as soon as there is a workload, and a Pod never gets a name that comes later. A name leaves no
+        # Secret behind, so it need not be in the ledger.
+        names = [change for change in changes if isinstance(change, UpdateServiceAccount)]
+        self._applier.submit(names)
         await self._enter([change for change in changes if isinstance(change, WriteSecret) and change.first])
-        self._applier.submit(changes)
+        self._applier.submit(change for change in changes if not isinstance(change, UpdateServiceAccount))
         self._workload_events.submit(events)
 
     def repair(self, action: WriteSecret) -> None:

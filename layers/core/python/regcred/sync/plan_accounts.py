@@ -31,17 +31,19 @@ class AccountPlan:
     places: Mapping[Reference, LedgerEntry]
 
     def actions(
-        self, wanted: Mapping[Reference, list[Workload]], kept: set[Reference]
+        self, wanted: Mapping[Reference, list[Workload]], named: set[Reference]
     ) -> Iterator[UpdateServiceAccount | EvictPod]:
         """Update the ServiceAccounts. A name that nothing needs is removed together with its Secret, not here.
 
+        A name does not wait for its Secret. A Pod that is created between the two finds the Secret when it pulls.
+
         Args:
             wanted: By reference: the workloads that ask for it.
-            kept: The references whose Secret is in place and stays.
+            named: The references whose Secret is in place and stays, or is about to be created.
         """
         by_account: dict[str, set[str]] = {}
         everywhere: set[str] = set()
-        for reference in kept:
+        for reference in named:
             for workload in wanted[reference]:
                 if workload.kind is NAMESPACE:
                     everywhere.add(reference.secret_name)
@@ -50,8 +52,9 @@ class AccountPlan:
         tied = {
             reference.secret_name
             for reference, place in self.places.items()
-            if reference not in kept and place.version is not None
+            if reference not in named and place.version is not None
         }
+        in_place = {reference.secret_name for reference, place in self.places.items() if place.version}
         for name, account in self.view.inventory.accounts(self.namespace.name).items():
             if (self.namespace.name, account_key(name)) in self.view.busy:
                 continue
@@ -62,8 +65,8 @@ class AccountPlan:
                 yield UpdateServiceAccount(
                     self.namespace.name, name, tuple(sorted(want - have)), tuple(surplus)
                 )
-            elif want:
-                yield from self._evictions(name, want)
+            elif want & in_place:
+                yield from self._evictions(name, want & in_place)
 
     def _evictions(self, account: str, names: set[str]) -> Iterator[EvictPod]:
         """Evict Pods that lack the names. The ServiceAccount has them, so only a replacement Pod can get them.

@@ -13,6 +13,7 @@ from regcred.sync.decide import GONE, Decision, decide
 from regcred.sync.messages import REASON_OF, Why, refusal
 from regcred.sync.plan_accounts import AccountPlan
 from regcred.sync.plan_warnings import events_about, expiry_events, restart_event
+from regcred.sync.prepared import prepared_request
 from regcred.sync.removal_brake import ACCIDENTS
 from regcred.sync.view import UNREAD, Knowledge, Registry, View
 
@@ -46,11 +47,11 @@ class NamespacePlan:
     def make(self) -> None:
         """Add the actions for this namespace to the draft."""
         wanted: dict[Reference, list[Workload]] = {}
-        for workload in self.view.inventory.requests(self.namespace.name):
+        for workload in self._requests():
             for reference in workload.references:
                 wanted.setdefault(reference, []).append(workload)
             self.draft.events += events_about(self.view, self.namespace, workload)
-        kept = {
+        named = {
             reference for reference, workloads in wanted.items() if self._plan_wanted(reference, workloads)
         }
         for reference, place in self.places.items():
@@ -58,7 +59,12 @@ class NamespacePlan:
                 self._plan_unneeded(reference, place)
         if self._mode is Mode.SERVICEACCOUNT and self.view.inventory.complete:
             accounts = AccountPlan(self.view, self.namespace, self.places)
-            self.draft.accounts += accounts.actions(wanted, kept)
+            self.draft.accounts += accounts.actions(wanted, named)
+
+    def _requests(self) -> list[Workload]:
+        view = self.view
+        prepared = prepared_request(view.rules, view.grants, view.projects, self.namespace)
+        return view.inventory.requests(self.namespace.name) + ([prepared] if prepared else [])
 
     @property
     def _mode(self) -> Mode:
@@ -75,7 +81,7 @@ class NamespacePlan:
         return self.view.projects.get(reference.project, UNREAD).registries.get(reference.registry)
 
     def _plan_wanted(self, reference: Reference, workloads: list[Workload]) -> bool:
-        """Plan a reference that something asks for. Return whether its Secret is in place and stays."""
+        """Plan a reference that something asks for. Return whether its Secret is in place and stays, or is about to be created."""
         place = self._current(self.places.get(reference, NOTHING))
         verdict = decide(self.view, self.namespace, reference, place)
         if verdict.why is not None:
@@ -87,7 +93,7 @@ class NamespacePlan:
             self._note_health(reference, place, workloads)
         if not verdict.remove and place.version:
             self._warn_of_expiry(reference, workloads)
-        return verdict.why is None and bool(place.version)
+        return verdict.why is None and bool(place.version or not place.refused)
 
     def _provide(self, reference: Reference, place: LedgerEntry, version: int) -> None:
         if self._is_busy(reference):

@@ -30,6 +30,8 @@ class Rules:
     """The brake: if a run would remove more than this share of the Secrets in place, it removes none."""
     removals_allowed: int = 5
     """The brake never holds this number of removals or fewer."""
+    prepare: bool = False
+    """Whether namespaces in mode serviceaccount get the Secrets of their exact grants before a workload asks."""
     removals_confirmed: bool = False
     """Whether somebody has confirmed the removals that the brake would hold."""
 

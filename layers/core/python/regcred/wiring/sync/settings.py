@@ -49,6 +49,8 @@ class SyncSettings(BaseModel):
     excluded_namespaces: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
     """Namespaces that the admission policies leave alone."""
     evict_stuck_pods: bool = False
+    prepare_granted: bool = False
+    """In mode serviceaccount: place the Secrets of exact grants before a workload asks, for the first Pod."""
     grace_seconds: float = Field(default=600, ge=0)
     """How long a Secret must be unneeded before it is removed."""
     max_removal_share: float = Field(default=0.2, ge=0, le=1)
@@ -102,6 +104,7 @@ class SyncSettings(BaseModel):
             excluded=frozenset(self.excluded_namespaces),
             grace=timedelta(seconds=self.grace_seconds),
             max_removal_share=self.max_removal_share,
+            prepare=self.prepare_granted,
             removals_confirmed=self.confirm_removals,
         )
         return Options(rules, self.kinds())
