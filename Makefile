@@ -50,12 +50,14 @@ console: install ## Serve the console in front of OpenBao with the demo's data
 	@$(BIN)/python -m console
 
 .PHONY: lint
-lint: install ## Check style, types and import rules
+lint: install ## Check style, types, import rules and workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mdformat --check $(PAGES) || (echo "run make format"; exit 1)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/zizmor --offline --quiet --no-progress .github
+	@"$$($(BIN)/python -c 'from realparts.build import binary; print(binary("actionlint"))' | tail -1)" -shellcheck= -pyflakes=
 
 .PHONY: format
 format: install ## Format the code and the documents
@@ -100,5 +102,6 @@ lock: install ## Lock all dependencies again, with hashes
 	$(LOCK) pyproject.toml --extra token -c requirements/dev.txt -o infra/kubernetes/image/requirements-token.txt
 	$(LOCK) requirements/sam.in -o requirements/sam.txt
 	$(LOCK) requirements/checkov.in -o requirements/checkov.txt
+	$(LOCK) requirements/release.in -o requirements/release.txt
 	$(LOCK) requirements/openbao-ldap.in -o requirements/openbao-ldap.txt
 	$(LOCK) infra/local/lambda-runtime.in -o infra/local/lambda-runtime.txt

@@ -1,15 +1,16 @@
 # syntax=docker/dockerfile:1
 # The console in a cluster: `docker build -f infra/kubernetes/image/console.Dockerfile -t <your registry>/regcred-console:<version> .`
 # It runs as a user without a name, on a read-only root, and writes nothing.
-ARG PYTHON=3.13
+# A release builds on the digest that this name has on that day, and its provenance names it.
+ARG BASE=python:3.13-slim-bookworm
 
-FROM python:${PYTHON}-slim-bookworm AS packages
+FROM ${BASE} AS packages
 COPY infra/kubernetes/image/requirements-console.txt /requirements.txt
 RUN python -m pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --target /opt/regcred -r /requirements.txt
 COPY layers/core/python/regcred /opt/regcred/regcred
 RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/regcred
 
-FROM python:${PYTHON}-slim-bookworm
+FROM ${BASE}
 RUN python -m pip uninstall --yes pip
 COPY --from=packages /opt/regcred /opt/regcred
 COPY functions/console/app.py /app/app.py

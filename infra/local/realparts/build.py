@@ -125,6 +125,13 @@ PARTS = {
         _kubernetes("kube-controller-manager", 0.7, "1.34"),
         Part("helm", "4.3.1", GO_MODULES / "helm", "helm.sh/helm/v4/cmd/helm", 1.5),
         Part(
+            "actionlint",
+            "1.7.12",
+            GO_MODULES / "actionlint",
+            "github.com/rhysd/actionlint/cmd/actionlint",
+            0.3,
+        ),
+        Part(
             "toxiproxy", "2.5.0", GO_MODULES / "toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server", 0.1
         ),
     )

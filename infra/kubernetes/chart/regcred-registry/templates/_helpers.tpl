@@ -58,7 +58,12 @@ capabilities:
 {{- end -}}
 
 {{- define "registry.image" -}}
-{{ printf "%s:%s" .Values.registry.image.repository .Values.registry.image.tag | quote }}
+{{ include "registry.imageOf" (dict "image" .Values.registry.image "version" "") }}
+{{- end -}}
+
+{{/* A value `image` as one name in quotes. The digest overrides the tag. */}}
+{{- define "registry.imageOf" -}}
+{{ if .image.digest }}{{ printf "%s@%s" .image.repository .image.digest | quote }}{{ else }}{{ printf "%s:%s" .image.repository (.image.tag | default .version) | quote }}{{ end }}
 {{- end -}}
 
 {{/* The configuration of Distribution 3: https://distribution.github.io/distribution/about/configuration/ */}}
