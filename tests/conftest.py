@@ -1,8 +1,8 @@
 """The real parts, one set for a whole run of the tests, each started by the first test that needs it.
 
-They live in ``.test``, or in the folder that REGCRED_TEST_FOLDER names: two runs side by side need a folder each.
-``REGCRED_TEST_STACK=.local`` uses the parts of `make up` instead, and leaves them up: quicker while writing a test.
-Under CI=true nothing may be missing: where a part can't run, its tests fail with the reason.
+They live in ``.test``, or in the folder that REGCRED_TEST_FOLDER names: two runs side by side need a folder
+each. ``REGCRED_TEST_STACK=.local`` uses the parts of `make up` instead, and leaves them up: quicker while
+writing a test. Under CI=true nothing may be missing: where a part can't run, its tests fail with the reason.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Unit and contract tests in random order, all others as written; cheap ones first, the heaviest and the search of all logs last."""
+    """Unit and contract tests in random order, all others as written; cheap ones first, the heaviest and the
+    search of all logs last."""
     shuffle = random.Random(config.getoption("randomly_seed"))
     modules = list(dict.fromkeys(item.path for item in items))
     ranks = {path: shuffle.random() for path in modules}

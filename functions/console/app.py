@@ -1,4 +1,4 @@
-"""The console's edge: requests of a Lambda function URL in, pages out; or, started as a program, served in a Pod."""
+"""The entry point of the console: a Lambda function behind a function URL, or a server in a Pod."""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ metrics = powertools.metrics("dispatch")
 
 
 class Trigger(BaseModel):
-    """The schedule sends the time it was for; a nudge names a project; an empty event means now, everything."""
+    """The sweep of an event.
+
+    The schedule sends its time, and a nudge names a project. An empty event means all projects, now.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

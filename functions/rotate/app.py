@@ -27,9 +27,12 @@ metrics = powertools.metrics("rotate")
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Rotate what the batch names. A message that failed is delivered again; those of other projects are done.
+    """Rotate what the batch names.
 
-    A message that can't be understood is reported and dropped. It would only delay its group, and the next sweep sends all that is due.
+    A message that failed is delivered again; those of other projects are done.
+
+    A message that can't be understood is reported and dropped. It would only delay its group, and the next
+    sweep sends all that is due.
     """
     until = datetime.now(UTC) + timedelta(milliseconds=context.get_remaining_time_in_millis()) - RESERVE
     outcomes: list[Outcome] = []

@@ -1,4 +1,7 @@
-"""The edge of the system registry's token server: requests of a Lambda function URL; or, started as a program, served in a Pod."""
+"""The entry point of the system registry's token server.
+
+It runs as a Lambda function behind a function URL, or as a server in a Pod.
+"""
 
 from __future__ import annotations
 

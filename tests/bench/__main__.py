@@ -1,4 +1,5 @@
-"""`python -m bench [PART ...]`: every benchmark in turn, or those that are named; fails if a goal does not hold."""
+"""`python -m bench [PART ...]`: every benchmark in turn, or those that are named; fails if a goal does not
+hold."""
 
 from __future__ import annotations
 

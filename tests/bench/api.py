@@ -1,4 +1,5 @@
-"""The API server as administrator, quickly: many requests at once, and one watch that tells when Secrets arrive."""
+"""The API server as administrator, quickly: many requests at once, and one watch that tells when Secrets
+arrive."""
 
 from __future__ import annotations
 
@@ -94,7 +95,8 @@ class Api:
             watching.cancel()
 
     async def _watch(self, arrivals: Arrivals) -> None:
-        """Begun again from where it was whenever the server ends it, as it does with readers that fall behind."""
+        """Begun again from where it was whenever the server ends it, as it does with readers that fall
+        behind."""
         query = "watch=1&labelSelector=app.kubernetes.io/managed-by%3Dregcred"
         while True:
             url = f"{self.server}/api/v1/secrets?{query}&resourceVersion={arrivals.version}"

@@ -1,4 +1,5 @@
-"""`python -m bench.apply`: a fleet in files is applied, compared, changed, exported, pruned and restored, on a real OpenBao."""
+"""`python -m bench.apply`: a fleet in files is applied, compared, changed, exported, pruned and restored, on
+a real OpenBao."""
 
 from __future__ import annotations
 
@@ -171,7 +172,8 @@ def first_apply(table: Table, size: FleetSize, shell: Shell, fleet: Path, bare: 
     began = time.monotonic()
     ran = shell(f"apply -f {fleet} --owner fleet")
     took = time.monotonic() - began
-    # A project is a document, two policies and two groups; a registry is a definition and a request; a cluster is its sign-in (7).
+    # A project is a document, two policies and two groups; a registry is a definition and a request; a
+    # cluster is its sign-in (7).
     writes = size.projects * (5 + 2 * size.registries) + size.clusters * 8
     table.add(f"first apply of all ({size.objects:,} objects), s", ours=f"{took:.0f}")
     rate = writes / ran.seconds

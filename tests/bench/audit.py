@@ -47,7 +47,8 @@ def only(found: Counter[str], verbs: set[str]) -> Counter[str]:
 
 
 class VaultAudit(_Log):
-    """The requests since this was made: those of the cluster's identity, unless the administrator's are asked for."""
+    """The requests since this was made: those of the cluster's identity, unless the administrator's are asked
+    for."""
 
     def answered(self, *, root: bool = False) -> Iterator[tuple[float, str, str]]:
         """When, operation and path."""

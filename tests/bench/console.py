@@ -1,4 +1,5 @@
-"""`python -m bench.console`: how quick and how small the console's pages are, and what it adds to a cold start."""
+"""`python -m bench.console`: how quick and how small the console's pages are, and what it adds to a cold
+start."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ def main() -> int:
 def cold() -> bool:
     """The cold start beside the import of the framework alone, in turn.
 
-    Both have bytecode, as the deployed layers have. Processor time, since nothing waits and other programs disturb it least.
+    Both have bytecode, as the deployed layers have. Processor time, since nothing waits and other programs
+    disturb it least.
     """
     table = Table("Console: cold start")
     floor, ours = [], []

@@ -1,4 +1,5 @@
-"""`python -m bench.cost`: what the serverless side costs in a month, from durations and list prices; docs/cost.md shows it."""
+"""`python -m bench.cost`: what the serverless side costs in a month, from durations and list prices;
+docs/cost.md shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A front of OpenBao that has Vault's events: requests go through, subscribers are told what the benchmark says was written."""
+"""A front of OpenBao that has Vault's events: requests go through, subscribers are told what the benchmark
+says was written."""
 
 from __future__ import annotations
 

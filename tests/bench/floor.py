@@ -1,8 +1,10 @@
-"""FROZEN: the floor that sync is measured against. Do not tune, extend or tidy this file: its figures are comparable only
-while it stays as it is.
+"""FROZEN: the floor that sync is measured against.
 
-A small aiohttp client that sends the bytes that sync sends (same method, path, query, headers and body, as sync's own
-account) and decides nothing. Orders come as JSON lines on standard input, answers go as JSON lines to standard output:
+Do not tune, extend or tidy this file: its figures are comparable only while it stays as it is.
+
+A small aiohttp client that sends the bytes that sync sends (same method, path, query, headers and body, as
+sync's own account) and decides nothing. Orders come as JSON lines on standard input, answers go as JSON lines
+to standard output:
 
     {"do": "write", "method": "PUT", "name": …, "body": …, "namespaces": […]}   all at once, 32 in flight
     {"do": "react", "name": …, "body": …}   from then on: POST into the namespace of each new labelled Deployment

@@ -1,4 +1,5 @@
-"""The load on Vault of a large fleet at rest: simulated clusters poll the indexes of the projects that they use."""
+"""The load on Vault of a large fleet at rest: simulated clusters poll the indexes of the projects that they
+use."""
 
 from __future__ import annotations
 

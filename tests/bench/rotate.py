@@ -1,8 +1,9 @@
-"""`python -m bench.rotate`: rotate in the Lambda runtime emulator, next to the floor of what it must import and call.
+"""`python -m bench.rotate`: rotate in the Lambda runtime emulator, next to the floor of what it must import
+and call.
 
-Cold starts are taken in turn with the floor's, on layers with bytecode as `sam build` makes them, as processor time, since nothing
-is waited for; a ratio is the median of the rounds' ratios. What a warm rotation adds to its network calls is the time on the clock
-in which no call is under way.
+Cold starts are taken in turn with the floor's, on layers with bytecode as `sam build` makes them, as
+processor time, since nothing is waited for; a ratio is the median of the rounds' ratios. What a warm rotation
+adds to its network calls is the time on the clock in which no call is under way.
 """
 
 from __future__ import annotations

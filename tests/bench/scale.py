@@ -13,7 +13,8 @@ from bench.world import FLOOR, MAIN, Floor, Sync, World, deployment
 from regcred.reference import Reference
 
 FLAT = 1.05
-"""How much more memory the last quarter of a soak may take than the second, which is when all has been seen once."""
+"""How much more memory the last quarter of a soak may take than the second, which is when all has been seen
+once."""
 
 
 async def scale(here: World, table: Table, *, soak: int) -> None:
@@ -164,7 +165,8 @@ class Large:
         )
 
     async def soak(self, choices: Sequence[Reference], changes: int) -> None:
-        """Workloads that change their mind: a Secret is made and another removed for each; every tenth is deleted and made anew."""
+        """Workloads that change their mind: a Secret is made and another removed for each; every tenth is
+        deleted and made anew."""
         resident: list[float] = []
 
         async def watch() -> None:

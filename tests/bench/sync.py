@@ -1,7 +1,8 @@
 """`python -m bench.sync`: the in-cluster sync on the real parts, next to the floor (floor.py), in one run.
 
-Both sides work in turn, as the same account, on the same servers; a ratio is the median of the ratios of the rounds. When
-Secrets arrive is taken from one watch of the administrator's; requests from the audit logs; CPU and memory from /proc.
+Both sides work in turn, as the same account, on the same servers; a ratio is the median of the ratios of the
+rounds. When Secrets arrive is taken from one watch of the administrator's; requests from the audit logs; CPU
+and memory from /proc.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""`python -m bench.system`: the token server's latency over a signature's own time, its tokens per second of one core, what it adds
-to a pull, and its cold start.
+"""`python -m bench.system`: the token server's latency over a signature's own time, its tokens per second of
+one core, what it adds to a pull, and its cold start.
 """
 
 from __future__ import annotations
@@ -191,7 +191,8 @@ def by_password(system: SystemRegistry) -> int:
 
 
 def cold_start(table: Table, folder: Path) -> None:
-    """What the function takes to be ready, against its imports: processor time on the layers that `sam build` makes."""
+    """What the function takes to be ready, against its imports: processor time on the layers that `sam build`
+    makes."""
     python, layers = python313(), built_layers(folder)
     for code in (FLOOR, OURS):
         started(python, layers, code)

@@ -49,7 +49,10 @@ class Table:
         )
 
     def add_pairs(self, what: str, pairs: list[tuple[float, float]], *, most: float) -> None:
-        """Add what was measured in turn, the floor and ours, in seconds. The goal is the median of their ratios."""
+        """Add what was measured in turn, the floor and ours, in seconds.
+
+        The goal is the median of their ratios.
+        """
         ratio = median([ours / floor for floor, ours in pairs])
         self.add(
             what,

@@ -1,4 +1,5 @@
-"""What the sync finds: a cluster with the chart and many namespaces, a Vault with grants and credentials; and the sync itself."""
+"""What the sync finds: a cluster with the chart and many namespaces, a Vault with grants and credentials; and
+the sync itself."""
 
 from __future__ import annotations
 
@@ -95,7 +96,8 @@ class World:
     async def fill(
         self, count: int, asked: Sequence[Sequence[Reference]] = ((MAIN,),), *, pods: int = 0
     ) -> None:
-        """Make namespaces, each with an annotated Deployment that asks for one of ``asked`` in turn, and with Pods."""
+        """Make namespaces, each with an annotated Deployment that asks for one of ``asked`` in turn, and with
+        Pods."""
         self.be_quiet()
         self.spaces = [f"bench-{number:05d}" for number in range(count)]
         await self.api.each(("POST", "/api/v1/namespaces", namespace(space)) for space in self.spaces)
@@ -119,7 +121,8 @@ class World:
             )
 
     async def rotate(self) -> tuple[Callable[[], float], Callable[[], float]]:
-        """Mint the main credential; tells, once sync has seen it, when that was, and the seconds from the index's writing."""
+        """Mint the main credential; tells, once sync has seen it, when that was, and the seconds from the
+        index's writing."""
         _, read = self.audits()
         await asyncio.to_thread(self.mint)
 
@@ -277,7 +280,8 @@ def deployment(
 
 
 def pod(space: str, number: int) -> dict[str, Any]:
-    """A Pod that stays Pending, with metadata as long as a running one's (about 2.9 kB, there most of it managedFields)."""
+    """A Pod that stays Pending, with metadata as long as a running one's (about 2.9 kB, there most of it
+    managedFields)."""
     padding = {"example.com/padding": "x" * 2000}
     spec = {
         "schedulingGates": [{"name": "example.com/bench"}],

@@ -83,7 +83,8 @@ class Person:
 
 @pytest.fixture
 def arrives(browser: Browser, served: Served) -> Iterator[Callable[..., Person]]:
-    """Opens a browser of its own for somebody; afterwards nothing has left the origin, and the browser complained of nothing."""
+    """Opens a browser of its own for somebody; afterwards nothing has left the origin, and the browser
+    complained of nothing."""
     contexts: list[BrowserContext] = []
     people: list[Person] = []
 

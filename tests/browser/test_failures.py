@@ -1,4 +1,5 @@
-"""Vault sealed, gone, slow; a token that ends in the middle of a form: a clear page, and nothing lost that was typed."""
+"""Vault sealed, gone, slow; a token that ends in the middle of a form: a clear page, and nothing lost that
+was typed."""
 
 from __future__ import annotations
 

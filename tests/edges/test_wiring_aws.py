@@ -162,7 +162,8 @@ def test_input_that_aws_would_not_take_is_no_passing_failure() -> None:
 
 
 def test_registries_that_wait_for_their_projects_role_share_one_failure() -> None:
-    """Else each would wait for STS in turn, where no way leads to it, until the function is ended without a word."""
+    """Else each would wait for STS in turn, where no way leads to it, until the function is ended without a
+    word."""
     asked: list[str] = []
     waiting = threading.Barrier(9)
 
@@ -220,7 +221,8 @@ def test_a_service_that_does_not_answer_is_given_up_while_the_function_can_still
 def test_a_projects_keys_are_in_no_log_whatever_its_level(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """botocore logs whole answers at level DEBUG, which Lambda's own log settings can switch on for all loggers."""
+    """botocore logs whole answers at level DEBUG, which Lambda's own log settings can switch on for all
+    loggers."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "ours")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")

@@ -1,4 +1,5 @@
-"""Stand-ins for what rotate and dispatch work with beside Vault: providers, a verifier, a queue, an event bus."""
+"""Stand-ins for what rotate and dispatch work with beside Vault: providers, a verifier, a queue, an event
+bus."""
 
 from __future__ import annotations
 

@@ -25,7 +25,10 @@ FINISHED = {"Succeeded", "Failed"}
 
 @dataclass
 class FakeCluster:
-    """Objects as the API shows them. ``faults`` maps a call, or a call and a namespace or kind, to the error to raise."""
+    """Objects as the API shows them.
+
+    ``faults`` maps a call, or a call and a namespace or kind, to the error to raise.
+    """
 
     kinds: tuple[Kind, ...] = WORKLOADS
     faults: dict[tuple[str, ...], RegcredError] = field(default_factory=dict)
@@ -103,7 +106,8 @@ class FakeCluster:
         del self._secrets[namespace, name]
 
     async def secret(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """A Secret as its reader sees it: type, labels, annotations, uid and the text of its Docker configuration."""
+        """A Secret as its reader sees it: type, labels, annotations, uid and the text of its Docker
+        configuration."""
         return self._secrets.get((namespace, name))
 
     async def secrets(self) -> set[tuple[str, str]]:

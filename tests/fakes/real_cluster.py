@@ -1,4 +1,5 @@
-"""A real API server under the same handle as :class:`fakes.cluster.FakeCluster`: what a user does, and what sync does."""
+"""A real API server under the same handle as :class:`fakes.cluster.FakeCluster`: what a user does, and what
+sync does."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""A stand-in for HashiCorp Vault's ``auth/aws`` login: checks the signed GetCallerIdentity request as Vault and STS do.
+"""A stand-in for HashiCorp Vault's ``auth/aws`` login: checks the signed GetCallerIdentity request as Vault
+and STS do.
 
-Vault (builtin/credential/aws/path_login.go) requires POST, the body ``Action=GetCallerIdentity``, the server id header among the
-signed ones, and sends the request on to the STS of its own configuration, which checks the signature; botocore signs it anew
-here to compare. The refusals are in Vault's own words.
+Vault (builtin/credential/aws/path_login.go) requires POST, the body ``Action=GetCallerIdentity``, the server
+id header among the signed ones, and sends the request on to the STS of its own configuration, which checks
+the signature; botocore signs it anew here to compare. The refusals are in Vault's own words.
 """
 
 from __future__ import annotations

@@ -111,6 +111,7 @@ def function_policies(region: str, **parameters: str) -> Mapping[str, dict[str, 
 
 
 def _document(policy: Any) -> dict[str, Any]:
-    """A policy document. moto hands it out as Python's text, with None for what the template's conditions left out."""
+    """A policy document. moto hands it out as Python's text, with None for what the template's conditions
+    left out."""
     found = ast.literal_eval(policy) if isinstance(policy, str) else policy
     return dict(found) | {"Statement": [statement for statement in found["Statement"] if statement]}

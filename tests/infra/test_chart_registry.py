@@ -1,4 +1,5 @@
-"""The chart of the system registry, rendered by the real helm; its configuration is read by the real Distribution."""
+"""The chart of the system registry, rendered by the real helm; its configuration is read by the real
+Distribution."""
 
 from __future__ import annotations
 

@@ -120,7 +120,8 @@ def _listed(value: Any) -> list[str]:
 
 
 def test_everybody_reaches_the_token_server_by_its_url_and_no_other_way() -> None:
-    """Since October 2025 a function URL asks for both permissions: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html."""
+    """Since October 2025 a function URL asks for both permissions:
+    https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html."""
     resources = translated()["Resources"].values()
     permissions = [
         item["Properties"]
@@ -176,7 +177,8 @@ def alarms() -> dict[str, dict[str, Any]]:
 
 
 def test_alarms_look_at_their_own_installation_alone() -> None:
-    """Name tells several installations in one account apart; the sweep of one must not hush the alarm of another."""
+    """Name tells several installations in one account apart; the sweep of one must not hush the alarm of
+    another."""
     text = json.dumps(list(alarms().values()))
     services = re.findall(r'"Name": "service", "Value": (\S+ \S+?\})', text)
     assert len(services) > 6
@@ -200,7 +202,8 @@ def test_the_bill_counts_the_metrics_there_are() -> None:
 
 
 def test_work_that_comes_back_once_is_no_hour_in_which_nothing_was_rotated() -> None:
-    """A message that failed is away for six minutes; one look at an hour would take the first of them for the whole."""
+    """A message that failed is away for six minutes; one look at an hour would take the first of them for the
+    whole."""
     alarm = alarms()["NothingRotated"]
     periods = {metric["MetricStat"]["Period"] for metric in alarm["Metrics"] if "MetricStat" in metric}
     assert alarm["EvaluationPeriods"] > 1
@@ -225,7 +228,8 @@ def test_the_functions_trust_a_bundle_of_certificates_that_a_layer_of_ones_own_b
 
 
 def test_a_project_whose_vendor_hangs_takes_no_other_projects_time() -> None:
-    """A function that is ended fails its whole batch, and what is late in it comes back after six minutes only."""
+    """A function that is ended fails its whole batch, and what is late in it comes back after six minutes
+    only."""
     resources = translated()["Resources"].values()
     source = next(
         item["Properties"] for item in resources if item["Type"] == "AWS::Lambda::EventSourceMapping"

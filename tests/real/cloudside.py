@@ -1,4 +1,5 @@
-"""The serverless side on real parts: dispatch and rotate under the Lambda emulator, between SQS, Vault and registries."""
+"""The serverless side on real parts: dispatch and rotate under the Lambda emulator, between SQS, Vault and
+registries."""
 
 from __future__ import annotations
 
@@ -143,7 +144,10 @@ class CloudSide:
 
     @contextmanager
     def polling(self) -> Iterator[None]:
-        """Let the queue feed rotate meanwhile. The emulator runs one invocation at a time: invoke rotate not yourself."""
+        """Let the queue feed rotate meanwhile.
+
+        The emulator runs one invocation at a time: invoke rotate not yourself.
+        """
         self.stack.lambda_.poll(self.rotate, batch_size=1)
         try:
             yield

@@ -127,7 +127,8 @@ class Cluster:
 
     @contextlib.contextmanager
     def rollouts(self, *other_kinds: str) -> Iterator[str]:
-        """Serve a kind of workload that Kubernetes doesn't know, and install the chart for it; gives its name for sync."""
+        """Serve a kind of workload that Kubernetes doesn't know, and install the chart for it; gives its name
+        for sync."""
         schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         crd = {
             "apiVersion": "apiextensions.k8s.io/v1",
@@ -163,7 +164,8 @@ class Cluster:
 
 @contextlib.contextmanager
 def with_chart(stack: Stack) -> Iterator[Cluster]:
-    """The stack's control plane with the chart's policies and RBAC at their default values; afterwards without."""
+    """The stack's control plane with the chart's policies and RBAC at their default values; afterwards
+    without."""
     stack.up(["kubernetes"])
     cluster = Cluster(stack.kubernetes)
     if not stack.kubernetes.get("/api/v1/namespaces/regcred-system").ok:

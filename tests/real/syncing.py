@@ -1,4 +1,5 @@
-"""The sync as a process of its own, with the chart's account and rights, signed in to OpenBao by that account's JWT."""
+"""The sync as a process of its own, with the chart's account and rights, signed in to OpenBao by that
+account's JWT."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def allow_project(stack: Stack, mount: Mount, project: str) -> None:
 
 
 class SyncProcess:
-    """``functions/sync/app.py`` with its settings; all that it says stays among the stack's logs, as ``folder``'s name."""
+    """``functions/sync/app.py`` with its settings; all that it says stays among the stack's logs, as
+    ``folder``'s name."""
 
     def __init__(self, stack: Stack, cluster: Cluster, folder: Path, **settings: str) -> None:
         self.cluster = cluster

@@ -1,4 +1,5 @@
-"""The system registry on real parts: OpenBao signs, the token server runs as it does in a cluster, and two Distributions trust it."""
+"""The system registry on real parts: OpenBao signs, the token server runs as it does in a cluster, and two
+Distributions trust it."""
 
 from __future__ import annotations
 

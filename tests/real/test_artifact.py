@@ -1,4 +1,7 @@
-"""What `sam build` makes: arm64, Python 3.13, with bytecode. It runs here under emulation, by Lambda's own arm64 runtime."""
+"""What `sam build` makes: arm64, Python 3.13, with bytecode.
+
+It runs here under emulation, by Lambda's own arm64 runtime.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ def cloud(aws_stack: Stack, artifact: Artifact) -> Iterator[CloudSide]:
 
 @pytest.fixture
 def start(system: Stack, artifact: Artifact) -> Iterator[Callable[[str], Function]]:  # noqa: F811 - that fixture
-    """Starts a function that serves the web, with the environment and the policy that template.yaml gives it."""
+    """Starts a web function with the environment and the policy that template.yaml gives it."""
     policies = function_policies(REGION, VaultAudience=AUDIENCE, Token="enabled", Console="enabled")
     started = []
 
@@ -106,7 +109,8 @@ def foreign_binaries(layers: Sequence[Path]) -> list[Path]:
 
 
 def wrong_bytecode(layers: Sequence[Path], magic: bytes) -> list[str]:
-    """Bytecode of another Python, of another source than the one beside it, or checked against it at each start."""
+    """Bytecode of another Python, of another source than the one beside it, or checked against it at each
+    start."""
     found = []
     for path in (path for folder in layers for path in folder.rglob("*.pyc")):
         header = path.read_bytes()[:16]
@@ -166,7 +170,10 @@ def test_the_layers_hold_every_module_of_the_functions_and_every_package_of_the_
 def test_the_cold_start_is_printed_with_and_without_bytecode(
     artifact: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same layers for this machine's processor, natively. Lambda can't write bytecode to /opt, so it would compile each time."""
+    """The same layers for this machine's processor, natively.
+
+    Lambda can't write bytecode to /opt, so it would compile each time.
+    """
     packages = f"ARTIFACTS_DIR={tmp_path}"
     here = "PLATFORM=x86_64-manylinux2014"
     command = [

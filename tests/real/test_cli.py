@@ -1,4 +1,4 @@
-"""The command line as a process, on OpenBao with the platform's own policies and on a Kubernetes API server."""
+"""The command line as a process, on OpenBao with the platform's policies and a Kubernetes API server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ UPSTREAM = json.dumps({"username": "puller", "password": PASSWORD})
 
 @dataclass
 class Person:
-    """Somebody at a shell: a Vault token with certain policies, a home, a kubeconfig. What they see stays in a log."""
+    """Somebody at a shell: a Vault token with certain policies, a home, a kubeconfig.
+
+    What they see stays in a log.
+    """
 
     stack: Stack
     token: str
@@ -166,7 +169,8 @@ def test_a_platform_admin_grants_and_a_project_admin_may_not(person, admin, proj
 def test_a_rotation_is_asked_for_waited_for_and_told(admin, root, project, definition, store):
     """The rotate function acts while a project admin waits; here it is the verb, run by `--local` as root.
 
-    The registry's host does not exist, which its definition allows: nobody is told that the credential is good.
+    The registry's host does not exist, which its definition allows: nobody is told that the credential is
+    good.
     """
     reference = Reference(project, name())
     options = "--secret-file - --no-wait --allow-unverified"
@@ -240,7 +244,10 @@ def test_ctrl_c_while_waiting_is_one_line(admin, project, definition):
 def at_a_terminal(
     person: Person, line: str, answers: list[str], *, interrupt_at: str = ""
 ) -> tuple[str, int]:
-    """Run a command on a terminal of its own, type the answers one after the other, return what it showed. Ctrl-C is typed once it shows a text."""
+    """Run a command on a terminal of its own, type the answers one after the other, return what it showed.
+
+    Ctrl-C is typed once it shows a text.
+    """
     process, terminal = pty.fork()
     if process == 0:
         os.execve(sys.executable, command(line), {**person.environment, "TERM": "xterm", "COLUMNS": "120"})
@@ -321,7 +328,8 @@ def missing(person: Person) -> list[str]:
 
 @dataclass
 class Shop:
-    """A namespace with an annotated Pod whose status is set by hand: its scheduler is nobody, so no node takes it."""
+    """A namespace with an annotated Pod whose status is set by hand: its scheduler is nobody, so no node
+    takes it."""
 
     kubernetes: Kubernetes
     namespace: str

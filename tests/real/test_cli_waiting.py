@@ -1,4 +1,5 @@
-"""The command line as a process before a Vault and an API server that hang: a person is told within a few seconds."""
+"""The command line as a process before a Vault and an API server that hang: a person is told within a few
+seconds."""
 
 from __future__ import annotations
 

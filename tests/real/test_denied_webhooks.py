@@ -1,4 +1,5 @@
-"""What *sync* makes of admission webhooks that say no, on a real API server: in the forms of Kyverno and of Gatekeeper."""
+"""What *sync* makes of admission webhooks that say no, on a real API server: in the forms of Kyverno and of
+Gatekeeper."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ KYVERNO: dict[str, Any] = {
         ),
     }
 }
-"""Neither a code nor a reason, so the API server answers 400 (kyverno: pkg/utils/admission/response.go, ``Response``, and
-pkg/webhooks/utils/block.go, ``GetBlockedMessages``)."""
+"""Neither a code nor a reason, so the API server answers 400 (kyverno: pkg/utils/admission/response.go,
+``Response``, and pkg/webhooks/utils/block.go, ``GetBlockedMessages``)."""
 
 GATEKEEPER: dict[str, Any] = {
     "status": {

@@ -108,7 +108,8 @@ def test_a_quota_is_told_once_and_the_secret_comes_soon_after_it_is_raised(world
 
 
 def test_no_create_is_lost_while_a_quota_counts(world: World) -> None:
-    """Its count is updated by compare-and-swap: creates at the same time are answered 409 with the reason Conflict."""
+    """Its count is updated by compare-and-swap: creates at the same time are answered 409 with the reason
+    Conflict."""
     space = world.namespace(workload_too=False)
     quota(world, space, 1000)
     references = [f"{world.project}/r{n}" for n in range(120)]

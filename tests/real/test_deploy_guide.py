@@ -1,4 +1,5 @@
-"""The commands of docs/deploy.md, as they stand there, against the local parts: all but those that need an AWS account or a cluster."""
+"""The commands of docs/deploy.md, as they stand there, against the local parts: all but those that need an
+AWS account or a cluster."""
 
 from __future__ import annotations
 

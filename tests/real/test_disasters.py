@@ -1,6 +1,7 @@
 """Rehearsals of docs/disasters.md on a real OpenBao: each prints how long the way back took.
 
-Rotate and sync are the real verbs. Beside them stand a vendor and clusters in memory, so that a rehearsal takes seconds.
+Rotate and sync are the real verbs. Beside them stand a vendor and clusters in memory, so that a rehearsal
+takes seconds.
 """
 
 from __future__ import annotations
@@ -209,7 +210,10 @@ def backup(estate: Estate) -> bytes:
 
 
 def restored(estate: Estate, snapshot: bytes) -> None:
-    """Restore a backup into a new server. It needs the unseal key of the old one, and its audit configuration."""
+    """Restore a backup into a new server.
+
+    It needs the unseal key of the old one, and its audit configuration.
+    """
     old = dict(estate.state.part("vault"))
     estate.server.down()
     server = Vault(estate.processes, estate.state)

@@ -1,4 +1,5 @@
-"""Secrets of ours that somebody deletes or edits, and a cluster that signs in under another's name; on a real API server."""
+"""Secrets of ours that somebody deletes or edits, and a cluster that signs in under another's name; on a real
+API server."""
 
 from __future__ import annotations
 

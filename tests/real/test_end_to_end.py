@@ -1,4 +1,5 @@
-"""The whole way, every server on it real: registry → Lambda → Vault → namespace Secret → a Pod that the kubelet starts."""
+"""The whole way, every server on it real: registry → Lambda → Vault → namespace Secret → a Pod that the
+kubelet starts."""
 
 import json
 import time

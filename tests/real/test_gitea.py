@@ -1,4 +1,4 @@
-"""The provider `gitea` against the real server: its API, its token service, its registry, and a real client."""
+"""The provider `gitea` against a real server: its API, token service and registry, and a real client."""
 
 from __future__ import annotations
 

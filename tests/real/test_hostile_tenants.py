@@ -1,4 +1,5 @@
-"""*sync* under its memory limit while tenants write what costs most, against a real API server and a real OpenBao."""
+"""*sync* under its memory limit while tenants write what costs most, against a real API server and a real
+OpenBao."""
 
 from __future__ import annotations
 
@@ -27,10 +28,12 @@ LIMIT = 256
 
 SERVED_WITHIN = 5.0
 BUSY = 4
-"""How many times as long as beside no hostile object, on a machine where even that takes more than a second."""
+"""How many times as long as beside no hostile object, on a machine where even that takes more than a
+second."""
 
 EDIT_PAUSE = 0.5
-"""Seconds between two edits: each takes the API server itself most of a second, and it is the sync that is tested."""
+"""Seconds between two edits: each takes the API server itself most of a second, and it is the sync that is
+tested."""
 
 PROJECT = "tenants"
 SECRET = f"regcred.{PROJECT}.main"
@@ -53,7 +56,8 @@ class LimitedSync(SyncProcess):
 
 @pytest.fixture(scope="module")
 def cluster(kubernetes_stack: Stack) -> Iterator[Cluster]:
-    """A control plane without the policies on workloads: they take the API server seconds for one such object.
+    """A control plane without the policies on workloads: they take the API server seconds for one such
+    object.
 
     The sync then watches objects whole, so nothing spares it what is in them.
     """

@@ -1,4 +1,5 @@
-"""The sync's image: nothing in it that does not belong there, and on arm64 it runs. test_sync_pod.py runs it as the chart's Pod."""
+"""The sync's image: nothing in it that does not belong there, and on arm64 it runs. test_sync_pod.py runs it
+as the chart's Pod."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ IMAGE = CHART.parents[1] / "image"
 FOREIGN = re.compile(
     r"(^|/)(boto3|botocore|google|azure|hypothesis|pytest|_pytest|pip|uv|\.git|\.env|\.pytest_cache|[^/]*\.pem|id_rsa[^/]*)(/|$)"
 )
-"""What the sync has no use for: SDKs of clouds, tools, keys. certifi's list of authorities is the one exception."""
+"""What the sync has no use for: SDKs of clouds, tools, keys. certifi's list of authorities is the one
+exception."""
 
 TOOLS = re.compile(r"^\./(usr/)?(local/)?s?bin/(gcc|cc|make|git|curl|wget|pip3?|ssh|sudo)$")
 """Programs that help nobody but an intruder."""

@@ -1,6 +1,8 @@
-"""The chart and the sync on older Kubernetes versions: the mode that the cluster can have, its rights, and a Pod that finds its credential.
+"""The chart and the sync on older Kubernetes versions: the mode that the cluster can have, its rights, and a
+Pod that finds its credential.
 
-The oldest supported version runs always, the others by `make test-kubernetes`. The newest is that of all other tests.
+The oldest supported version runs always, the others by `make test-kubernetes`. The newest is that of all
+other tests.
 """
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ def test_the_line_of_the_readme_installs_and_the_notes_say_which_mode_and_why(ol
 
 
 def test_a_pod_finds_its_credential(older: Older, world: World) -> None:
-    """As far as it goes without a node of that version: the kubelet's own code finds the login for the image."""
+    """What works without a node of that version: the kubelet's own code finds the login for the image."""
     space = world.namespace(workload_too=False)
     world.running(**older.sync_settings())
     world.annotate(space)
@@ -124,7 +126,8 @@ def users_by_the_kubelet(secret: dict[str, Any]) -> list[list[str]]:
 
 
 def test_the_first_pod_is_healed_without_a_person(older: Older, world: World) -> None:
-    """In mode serviceaccount the first Pod may be older than the name; it is replaced as soon as it can't pull."""
+    """In mode serviceaccount the first Pod may be older than the name; it is replaced as soon as it can't
+    pull."""
     space = world.namespace(workload_too=False)
     world.annotate(space)
     first = eventually(lambda: world.cluster.items("Pod", space))[0]

@@ -1,4 +1,4 @@
-"""dispatch → SQS → rotate → Vault → EventBridge, with the functions in the Lambda runtime interface emulator."""
+"""dispatch → SQS → rotate → Vault → EventBridge, with the functions in Lambda's runtime emulator."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_registry_that_is_removed_goes_and_says_so(cloud: CloudSide) -> None:
 
 
 def test_a_revocation_does_not_wait_for_the_bulk_work_of_its_project(cloud: CloudSide) -> None:
-    """Two instances of rotate, as Lambda has one for each message group with work: one is busy with the bulk."""
+    """Two instances of rotate, as Lambda has one per message group with work: one is busy with the bulk."""
     bulk = cloud.project("bulk")
     password = cloud.stack.registry.add_user("bulk", pull=["team/*"])
     leaked = cloud.basic(f"{bulk}/leaked", "bulk", password, probe="team/app:1")

@@ -1,4 +1,7 @@
-"""What the logs of a whole run must not show. The search comes last (tests/conftest.py), after everything that writes one."""
+"""What the logs of a whole run must not show.
+
+The search comes last (tests/conftest.py), after everything that writes one.
+"""
 
 import os
 

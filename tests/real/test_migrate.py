@@ -1,4 +1,4 @@
-"""``regcred migrate`` against a real API server: what it reads, what it writes, and that it changes nothing."""
+"""``regcred migrate`` against a real API server: what it reads and writes, and that it changes nothing."""
 
 from __future__ import annotations
 
@@ -72,7 +72,10 @@ def space(kubernetes_stack: Stack, cluster: Cluster) -> str:
 
 
 def written(stack: Stack, space: str) -> dict[str, object]:
-    """By object, what tells that somebody wrote it. Controllers write a Deployment's status whenever they like."""
+    """By object, what tells that somebody wrote it.
+
+    Controllers write a Deployment's status whenever they like.
+    """
     found: dict[str, object] = {}
     for path in (
         "/api/v1/namespaces/{}/secrets",

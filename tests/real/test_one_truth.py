@@ -1,4 +1,7 @@
-"""Whom a person asks at night: status, doctor, explain, the Events and the log of sync. In no case does one contradict another."""
+"""Whom a person asks at night: status, doctor, explain, the Events and the log of sync.
+
+In no case does one contradict another.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +127,8 @@ class Night:
         return f"{self.world.project}/look\u0430like"
 
     def events(self, case: str) -> dict[str, str]:
-        """By reason, what sync said of the case's namespace: the Events in it, and those on the Namespace itself."""
+        """By reason, what sync said of the case's namespace: the Events in it, and those on the Namespace
+        itself."""
         space = self.spaces[case]
         on_it = [event for event in self.world.events("default") if f"namespace {space} " in event[1]]
         return dict([*self.world.events(space), *on_it])
@@ -201,7 +205,8 @@ def unverified(night: Night, told: Told) -> None:
 
 
 def deleted(night: Night, told: Told) -> None:
-    """Only who looks into the cluster can know: the others say what sync placed, and nobody says that it is there."""
+    """Only who looks into the cluster can know: the others say what sync placed, and nobody says that it is
+    there."""
     assert not night.secret("deleted")
     assert night.where(told, "deleted")["namespaces"] == 1
     assert "sync placed version 1 but the Secret no longer exists" in told.todo
@@ -374,7 +379,8 @@ def arrange(night: Night) -> None:
 def happen(night: Night) -> None:
     """What goes wrong in each case, and wait until sync has seen all of it.
 
-    Sync rests meanwhile: it weighs removals and looks for what expires when it looks at everything, as at its start.
+    Sync rests meanwhile: it weighs removals and looks for what expires when it looks at everything, as at its
+    start.
     """
     world, spaces = night.world, night.spaces
     eventually(lambda: "NotGranted" in night.events("granted"))
@@ -447,7 +453,7 @@ def test_status_doctor_explain_events_and_log_never_contradict_each_other(night:
 
 
 def a_person_brings_a_deleted_secret_back(night: Night) -> None:
-    """By ``regcred rotate``, also while its registry does not answer: the last good credential is put back."""
+    """By ``regcred rotate``, even while its registry is down: the last good credential is put back."""
     assert not night.secret("deleted")
     assert night.run(f"rotate {night.ref('deleted')} --local -o json")
     eventually(lambda: night.secret("deleted"), what="the Secret after a person's rotation", seconds=10)

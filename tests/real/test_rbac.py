@@ -1,4 +1,5 @@
-"""What the chart lets the sync's account do, and what a stolen token of it must not do; asked of the real authorizer."""
+"""What the chart lets the sync's account do, and what a stolen token of it must not do; asked of the real
+authorizer."""
 
 import base64
 import json

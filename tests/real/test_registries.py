@@ -278,7 +278,8 @@ class StsIssuer:
         return self.identity_of(token, audience=audience) is not None
 
     def identity_of(self, token: str, *, audience: str | None = None) -> str | None:
-        """Whom the stand-ins trust, if the token is the project role's; see :meth:`fakes.vendors.aws.Aws.identity_of`."""
+        """Whom the stand-ins trust, if the token is the project role's; see
+        :meth:`fakes.vendors.aws.Aws.identity_of`."""
         key, _ = self._stack.aws.web_identity_public_keys
         issuer = self._stack.aws.web_identity_issuer()
         try:

@@ -1,4 +1,5 @@
-"""*sync* as it runs in a cluster, against a real API server and a real OpenBao, when things go wrong around it."""
+"""*sync* as it runs in a cluster, against a real API server and a real OpenBao, when things go wrong around
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The sync as a Pod on the real node: its image assembled, its chart installed, its token signing in to OpenBao."""
+"""The sync as a Pod on the real node: its image assembled, its chart installed, its token signing in to
+OpenBao."""
 
 import json
 import re

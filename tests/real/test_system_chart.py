@@ -1,4 +1,5 @@
-"""The chart of the system registry on the real node: the registry, the token server and garbage collection as Pods."""
+"""The chart of the system registry on the real node: the registry, the token server and garbage collection as
+Pods."""
 
 from __future__ import annotations
 

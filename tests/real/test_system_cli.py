@@ -1,4 +1,5 @@
-"""The system registry as people and projects use it: the command line, the tools of containers, and the provider ``system``."""
+"""The system registry as people and projects use it: the command line, the tools of containers, and the
+provider ``system``."""
 
 from __future__ import annotations
 

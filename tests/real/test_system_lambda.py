@@ -1,4 +1,5 @@
-"""The token server as a Lambda function: it signs in to Vault by its role's JWT, and takes the identities of projects' roles."""
+"""The token server as a Lambda function: it signs in to Vault by its role's JWT, and takes the identities of
+projects' roles."""
 
 from __future__ import annotations
 

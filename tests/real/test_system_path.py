@@ -1,4 +1,5 @@
-"""The whole way with the system registry: push, register, annotate, the kubelet pulls, revoke, the kubelet is refused."""
+"""The whole way with the system registry: push, register, annotate, the kubelet pulls, revoke, the kubelet is
+refused."""
 
 from __future__ import annotations
 

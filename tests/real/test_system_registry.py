@@ -41,7 +41,8 @@ pytestmark = pytest.mark.real
 Login = tuple[str, str]
 
 KINDS = [("kid", "3"), ("x5c", "3"), ("x5c", "2.8")]
-"""How tokens name their key, and the version of Distribution. 2.8 knows no JWK set, so it has a bundle of certificates."""
+"""How tokens name their key, and the version of Distribution. 2.8 knows no JWK set, so it has a bundle of
+certificates."""
 
 
 @pytest.fixture(scope="module", params=KINDS, ids="-".join)

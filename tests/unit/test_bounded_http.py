@@ -1,4 +1,5 @@
-"""The web servers of the console and of the token server: connections that send nothing, or slowly, take little and not for ever."""
+"""The web servers of the console and of the token server: connections that send nothing, or slowly, take
+little and not for ever."""
 
 from __future__ import annotations
 

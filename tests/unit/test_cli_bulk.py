@@ -1,4 +1,4 @@
-"""Requests for many registries at once, over a Vault in memory and a dispatch that answers as the test says."""
+"""Requests for many registries at once, with a Vault in memory and a dispatch that answers as told here."""
 
 from __future__ import annotations
 

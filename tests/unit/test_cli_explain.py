@@ -1,4 +1,4 @@
-"""``regcred explain`` over a cluster and a Vault in memory: each question a developer has, with its answer."""
+"""``regcred explain`` with a cluster and a Vault in memory: each question of a developer, with its answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ REFUSAL = f"failed to pull {HOST}/shop:1: 403 Forbidden"
 
 @dataclass
 class Scene:
-    """A namespace ``prod`` with a Deployment ``shop`` of one Pod whose only image comes from ECR; all is well."""
+    """A namespace ``prod`` with a Deployment ``shop`` of one Pod whose only image comes from ECR; all is
+    well."""
 
     capture: pytest.CaptureFixture[str]
     kv: FakeKeyValue = field(default_factory=FakeKeyValue)
@@ -288,7 +289,7 @@ ROLLOUT = "argoproj.io/v1alpha1/rollouts/Rollout"
 
 
 def of_a_rollout(scene: Scene) -> Scene:
-    """The Deployment is a Rollout of the same form; what its controller writes names another version of it."""
+    """The Deployment is a Rollout of the same form; its controller's objects name another version of it."""
     scene._build()
     rollout = scene.api.objects.pop("/apis/apps/v1/namespaces/prod/deployments/shop")
     scene.api.objects["/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/shop"] = rollout

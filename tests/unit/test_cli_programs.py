@@ -1,4 +1,5 @@
-"""For programs: JSON of every command that reads, completion, and one set of facts in status, doctor and explain."""
+"""For programs: JSON of every command that reads, completion, and one set of facts in status, doctor and
+explain."""
 
 from __future__ import annotations
 
@@ -224,7 +225,8 @@ def test_what_was_only_asked_has_no_outcome(desk: Desk) -> None:
 
 
 def test_every_command_that_reads_takes_json() -> None:
-    """All but those that only write, and those whose output is a document already (annotation has a format json)."""
+    """All but those that only write, and those whose output is a document already (annotation has a format
+    json)."""
     root = app()
     without = set()
     for path, command in _leaves(root, click.Context(root), ""):

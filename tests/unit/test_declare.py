@@ -22,8 +22,8 @@ from regcred.declare.policy_changes import common_policy
 from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.registry.binding import bind
-from regcred.registry.definition import check_allowed
 from regcred.registry.parsing import parse
+from regcred.registry.project_policy import check_allowed
 from regcred.vault.platform.declaration import ClusterTrust, Declaration
 from regcred.vault.platform.fleet import FoundCluster
 from regcred.vault.platform.plan import ChangeKind, PlatformStep

@@ -1,4 +1,5 @@
-"""Grants that a project's admins make by themselves: what counts is within the bounds of the platform's admins."""
+"""Grants that a project's admins make by themselves: what counts is within the bounds of the platform's
+admins."""
 
 from __future__ import annotations
 

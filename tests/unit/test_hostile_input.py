@@ -18,7 +18,8 @@ from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.index import Index
 
 LENGTH = 20_000
-"""Characters of a hostile text. One search or match of it takes milliseconds; one of quadratic time takes seconds."""
+"""Characters of a hostile text. One search or match of it takes milliseconds; one of quadratic time takes
+seconds."""
 
 BOUND = 1.0
 """Seconds of processor time that one pattern may take for all texts."""

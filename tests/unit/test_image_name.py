@@ -1,4 +1,7 @@
-"""Names in one normal form. The kubelet's own code checks the same rules in tests/contract/registry/test_kubelet_matching.py."""
+"""Names in one normal form.
+
+The kubelet's own code checks the same rules in tests/contract/registry/test_kubelet_matching.py.
+"""
 
 from __future__ import annotations
 

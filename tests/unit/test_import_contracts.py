@@ -46,7 +46,7 @@ def test_each_package_forbids_circles_among_its_modules() -> None:
 
 
 def test_each_verb_and_place_is_in_the_contract_that_forbids_sdks_or_is_an_edge() -> None:
-    """Only adapters, wiring, the command line and the places themselves may call a server or a vendor's SDK."""
+    """Only adapters, wiring, the command line and the places may call a server or a vendor's SDK."""
     (contract,) = (item for item in CONTRACTS if item["name"].startswith("The verbs and the nouns"))
     edges = {"adapters", "wiring", "cli", "registry", "vault", "cluster", "log", "settings"}
     modules = {

@@ -79,7 +79,7 @@ def test_a_small_index_can_be_read_by_people_and_other_tools() -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An index that is full after some sixty registries, with the same names in whatever order the tests run."""
+    """An index that is full after about sixty registries, with the same names in any order of the tests."""
     RNG.seed(1)
     monkeypatch.setattr(records, "DOCUMENT_MAX", 12_000)
     monkeypatch.setattr(records, "PLAIN_MAX", 1_000)

@@ -22,7 +22,8 @@ def test_a_name_that_only_begins_like_ours_keeps_its_place() -> None:
 
 @pytest.mark.parametrize("name", ["web", f"{'a' * 199}-x", f"{'a' * 199}.x", "a" * 253])
 def test_an_event_is_one_that_the_api_accepts(name: str) -> None:
-    """At most 1,024 bytes of note, and a name that is a DNS subdomain (k8s.io/kubernetes pkg/apis/core/validation/events.go)."""
+    """At most 1,024 bytes of note, and a name that is a DNS subdomain (k8s.io/kubernetes
+    pkg/apis/core/validation/events.go)."""
     about = Workload(WORKLOADS[0], "shop", name, "u-1", ())
     body = event_body(
         Message(about, "MalformedReference", "€" * 2000),

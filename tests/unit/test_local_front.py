@@ -1,4 +1,5 @@
-"""The front of the local registry passes on what clients and Distribution say, also where a header has several lines."""
+"""The front of the local registry passes on what clients and Distribution say, also where a header has
+several lines."""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ def test_an_object_of_the_whole_cluster_asks_for_nothing() -> None:
     ],
 )
 def test_a_custom_object_of_any_shape_is_read_without_a_failure(template: object) -> None:
-    """What a CustomResourceDefinition without a schema lets its users write must not end the sync of the whole cluster."""
+    """What a CustomResourceDefinition without a schema lets its users write must not end the sync of the
+    whole cluster."""
     obj = {"metadata": METADATA | {"namespace": "shop"}, "spec": {"template": template}}
     item = ObjectParser([KIND]).item(KIND, obj)
     assert item is not None
@@ -80,5 +81,5 @@ def test_a_pod_that_waits_for_its_image_is_stuck() -> None:
 def test_a_pod_of_which_a_container_has_run_is_not_stuck(
     statuses: list[dict[str, Any]], init: list[dict[str, Any]]
 ) -> None:
-    """It is never evicted: its container may hold data, or have done something that must not be done twice."""
+    """It is never evicted: its container may hold data, or have done something that must not happen twice."""
     assert kept(*statuses, init=init) is None

@@ -184,7 +184,7 @@ def test_a_plan_that_was_carried_out_is_followed_by_an_empty_one(wanted) -> None
 
 
 def fleet(kept: Mapping[str, int], lost: Mapping[str, int], **more) -> View:
-    """A namespace with so many Secrets of each project that something needs, and so many that nothing needs."""
+    """A namespace with a number of Secrets of each project that are needed, and a number that are not."""
     wanted = [Reference(project, f"k{n}") for project, count in kept.items() for n in range(count)]
     others = [Reference(project, f"l{n}") for project, count in lost.items() for n in range(count)]
     projects = {
@@ -244,7 +244,8 @@ def test_a_confirmation_is_for_what_was_seen_and_for_its_time(
 
 @pytest.mark.parametrize("asked_for", [True, False])
 def test_a_withdrawn_grant_is_never_held(*, asked_for: bool) -> None:
-    """Neither because of its own number nor because of what somebody else drops; whether workloads still ask or not."""
+    """Neither because of its own number nor because of what somebody else drops; whether workloads still ask
+    or not."""
     seen = fleet({"p": 20, "q": 0}, {"q": 20}, grants=Grants(Knowledge.KNOWN, {"q": frozenset(SPACES)}))
     if not asked_for:
         seen = replace(seen, inventory=fleet({}, {}).inventory)

@@ -1,4 +1,5 @@
-"""An identity token is only ever for whom it is sent to: who receives one for another could sign in there with it."""
+"""An identity token is only ever for whom it is sent to: who receives one for another could sign in there
+with it."""
 
 from __future__ import annotations
 

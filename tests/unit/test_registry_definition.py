@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from regcred.errors import MalformedError, RefusedError
 from regcred.image_name import host_matches
 from regcred.registry.catalog import definition_model, names, provider_for
-from regcred.registry.definition import check_allowed, split_image
+from regcred.registry.definition import split_image
 from regcred.registry.parsing import parse
+from regcred.registry.project_policy import check_allowed
 
 BASIC = {"provider": "basic", "hosts": ["registry.example.com"]}
 ECR = {"provider": "ecr", "regions": ["eu-central-1"]}

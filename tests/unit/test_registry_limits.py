@@ -1,4 +1,7 @@
-"""One deadline and a number of bytes bound a whole call, whatever a server does. Real sockets on this machine."""
+"""One deadline and a number of bytes bound a whole call, whatever a server does.
+
+Real sockets on this machine.
+"""
 
 from __future__ import annotations
 

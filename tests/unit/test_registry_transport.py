@@ -1,4 +1,4 @@
-"""Answers that break off in the middle, as vendors and proxies give them, are passing failures and no bugs."""
+"""Responses that break off, as vendors and proxies send them, are transient failures and no bugs."""
 
 from __future__ import annotations
 

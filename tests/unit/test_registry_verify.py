@@ -316,7 +316,8 @@ def test_one_refused_login_of_several_refuses_the_whole() -> None:
 
 
 def test_many_hosts_out_of_reach_prove_nothing_while_the_function_still_runs() -> None:
-    """Five regions of four host names each, in a network without a way to any: 5 s until each connection is given up."""
+    """Five regions of four host names each, in a network without a way to any: 5 s until each connection is
+    given up."""
     clock = [0.0]
 
     def send(*_: object, **__: object) -> Answer:

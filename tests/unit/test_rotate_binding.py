@@ -1,4 +1,4 @@
-"""An upstream secret goes only where it was entered for: who changes the definition may not read the secret."""
+"""An upstream secret goes only where it was entered for. Changing the definition gives no access to it."""
 
 from __future__ import annotations
 

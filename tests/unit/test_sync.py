@@ -60,7 +60,8 @@ class World:
 
 @pytest.fixture
 async def world() -> World:
-    """Namespace ``shop`` is granted ``payments``, whose registry ``ecr-prod`` has a credential; one Deployment asks for it."""
+    """Namespace ``shop`` is granted ``payments``, whose registry ``ecr-prod`` has a credential; one
+    Deployment asks for it."""
     world = World()
     await world.cluster.create(namespace("shop"))
     await world.cluster.create(deployment("shop", "web", REF))
@@ -830,7 +831,8 @@ async def test_what_a_watched_controller_made_asks_for_nothing_itself(world: Wor
 
 
 class TestWhatTenantsCanFill:
-    """Whatever a tenant asks for, what is in place stays recorded, so that it can be removed again after a restart."""
+    """Whatever a tenant asks for, what is in place stays recorded, so that it can be removed again after a
+    restart."""
 
     @pytest.fixture(autouse=True)
     def _events_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The loop of *sync* over a cluster and a Vault in memory: watches, polls, and what it does when they break."""
+"""The loop of *sync* with a cluster and a Vault in memory: watches, polls, and what happens if they break."""
 
 from __future__ import annotations
 
@@ -310,7 +310,8 @@ async def test_a_secret_that_somebody_deleted_is_back_when_a_new_workload_needs_
 async def test_a_secret_that_somebody_deleted_is_back_when_a_person_asks_for_a_rotation_or_a_check(
     world: World,
 ) -> None:
-    """Also of a static credential, which is the same afterwards: only the time of the request changes in the index."""
+    """Also of a static credential, which is the same afterwards: only the time of the request changes in the
+    index."""
     name = REF.rpartition("/")[2]
     async with world.running():
         await world.until_password("shop")
@@ -576,7 +577,7 @@ async def test_it_is_alive_while_it_waits_for_vault_at_the_start(world: World) -
 async def test_a_name_goes_from_a_serviceaccount_though_those_are_listed_late(
     world: World, late: float
 ) -> None:
-    """0.1 s: within the wait for the first lists; 0.5 s: after it, when the revoked Secret has gone already."""
+    """0.1 s: during the wait for the first lists. 0.5 s: after it, when the revoked Secret has gone."""
     world.mode = Mode.SERVICEACCOUNT
     async with world.running():
         await until(
@@ -696,7 +697,7 @@ async def test_a_label_for_a_mode_that_is_not_allowed_does_not_have_everything_r
 async def test_a_custom_kind_that_is_not_served_any_longer_proves_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when an upgrade of its definition drops the version that is configured; the objects are still there."""
+    """As when an upgrade of its definition drops the configured version. The objects are still there."""
     rollout = custom_kind("argoproj.io/v1alpha1/rollouts/Rollout")
     monkeypatch.setitem(KINDS, "Rollout", rollout)
     world.cluster = FakeCluster((*WORKLOADS, rollout))

@@ -160,7 +160,8 @@ async def test_a_port_that_is_taken_is_told() -> None:
 
 
 def test_setting_up_the_log_leaves_the_function_that_logs_in_place() -> None:
-    """A module of the package that is called as the function is would take its place, and sync would end as it starts."""
+    """A module of the package that is called as the function is would take its place, and sync would end as
+    it starts."""
     import regcred.wiring.sync
     import regcred.wiring.sync.log_setup
 

@@ -1,4 +1,5 @@
-"""How answers of Vault, OpenBao and what stands in front of them become typed errors, and what is tried again."""
+"""How answers of Vault, OpenBao and what stands in front of them become typed errors, and what is tried
+again."""
 
 from __future__ import annotations
 

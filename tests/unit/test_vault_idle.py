@@ -1,4 +1,5 @@
-"""A Lambda sleeps between two invocations; what lies between it and Vault may forget its connections without a word."""
+"""A Lambda sleeps between two invocations; what lies between it and Vault may forget its connections without
+a word."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ ANSWER = b'{"request_id": "1", "data": {"version": 2, "data": {"a": "b"}, "metad
 
 
 class Forgetful(BaseHTTPRequestHandler):
-    """Answers one request of each connection and resets it at the next, as a load balancer that has forgotten it."""
+    """Answers one request of each connection and resets it at the next, as a load balancer that has forgotten
+    it."""
 
     protocol_version = "HTTP/1.1"
     asked = False

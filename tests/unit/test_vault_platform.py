@@ -205,7 +205,8 @@ IAM_CONFIG = {
     "sts_region": "",
     "use_sts_region_from_client": False,
 }
-"""What HashiCorp Vault answers to GET auth/aws/config/client: builtin/credential/aws/path_config_client.go."""
+"""What HashiCorp Vault answers to GET auth/aws/config/client:
+builtin/credential/aws/path_config_client.go."""
 
 IAM_ROLE = {
     "allow_instance_migration": False,
@@ -378,7 +379,8 @@ def test_each_policy_that_comes_with_regcred_has_a_version() -> None:
 
 
 def test_policies_for_events_name_their_paths_as_the_policies_for_reading_do() -> None:
-    """Of two patterns that fit a path, Vault looks at the longer one only: another one would take the reading away."""
+    """Of two patterns that fit a path, Vault looks at the longer one only: another one would take the reading
+    away."""
     policies = load(default_directory()).policies
     for events, reading in (("sync-events", "sync"), ("project-reader-events", "project-reader")):
         paths = re.findall(r'^path "(.*)"', policies[events], re.MULTILINE)

@@ -1,4 +1,5 @@
-"""One word has one meaning: docs/glossary.md defines the terms, and these tests hold the names of the code to them."""
+"""One word has one meaning: docs/glossary.md defines the terms, and these tests hold the names of the code to
+them."""
 
 import ast
 import json
@@ -56,7 +57,7 @@ print(json.dumps(found, sort_keys=True))
 
 
 def test_no_text_for_users_comes_from_a_docstring() -> None:
-    """Without docstrings (``-OO``) the help of all commands, the templates, forms and schemas say the same."""
+    """Without docstrings (``-OO``) the help of all commands, templates, forms and schemas are the same."""
     usual, stripped = (
         subprocess.run(
             [sys.executable, *flags, "-c", TEXTS],

@@ -1,6 +1,8 @@
-"""Make the image of the Dockerfile without Docker: debootstrap for the base, uv for the packages, crane to put them together.
+"""Make the image of the Dockerfile without Docker: debootstrap for the base, uv for the packages, crane to
+put them together.
 
-Needs root and Debian's debootstrap (installed where it is missing). The base is kept in the cache of the real parts.
+Needs root and Debian's debootstrap (installed where it is missing). The base is kept in the cache of the real
+parts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Render the Helm chart into plain manifests for Kustomize: `python infra/kubernetes/kustomize/render.py HELM` writes them.
+"""Render the Helm chart into plain manifests for Kustomize: `python infra/kubernetes/kustomize/render.py
+HELM` writes them.
 
 The chart stays the one source; a test holds that what lies here is what it renders.
 """

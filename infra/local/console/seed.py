@@ -1,4 +1,5 @@
-"""A fleet to look at: two projects, registries in every state, and two clusters, written as rotate and sync write them."""
+"""A fleet to look at: two projects, registries in every state, and two clusters, written as rotate and sync
+write them."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 
 PASSWORD = "regcred"
-"""The password of the demo's people: alice (admin of payments), bob (admin of search), petra (platform admin)."""
+"""The password of the demo's people: alice (admin of payments), bob (admin of search), petra (platform
+admin)."""
 
 PEOPLE = {
     "alice": ["regcred-admins-payments"],

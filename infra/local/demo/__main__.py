@@ -1,4 +1,5 @@
-"""`python -m demo`: registry → Lambda → Vault → namespace Secret → Pod, and back, with every server on the way real."""
+"""`python -m demo`: registry → Lambda → Vault → namespace Secret → Pod, and back, with every server on the
+way real."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ class Demo:
         self._go_on_by_hand()
 
     def _prepare(self) -> None:
-        """What exists before Regcred comes: images in two private registries, a robot user, an IAM role, an empty cluster."""
+        """What exists before Regcred comes: images in two private registries, a robot user, an IAM role, an
+        empty cluster."""
         self.files.mkdir(exist_ok=True)
         kubernetes = self.stack.kubernetes
         kubernetes.kubectl("delete", "namespace", "shop", "stranger", "--ignore-not-found", "--wait=true")
@@ -254,7 +256,7 @@ class Demo:
             self._pull_by_crane(self._stored("shop/ecr"), works=True)
 
     def _pull_by_crane(self, token: str, *, works: bool) -> None:
-        """Ask the registry for the manifest with a token, by a Docker configuration file as any client does."""
+        """Request the manifest as a client does, with a token for the login in a Docker config.json."""
         status = manifest_status(self.stack, WEB, "AWS", token)
         self.narrator.tell(
             f"The registry answers {status} to {'the new' if works else 'the first'} token: {'it pulls' if works else 'it is dead'}."

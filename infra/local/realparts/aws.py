@@ -196,7 +196,8 @@ class Aws:
         self._control("POST", "roles/remove", {"arn": arn})
 
     def session_environment(self, arn: str, name: str, *, seconds: float = 43200) -> dict[str, str]:
-        """Return a session of a role as environment variables, as Lambda gives a function its execution role's."""
+        """Return a session of a role as environment variables, as Lambda gives a function its execution
+        role's."""
         session = self._control("POST", "sessions", {"arn": arn, "name": name, "seconds": seconds})
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
@@ -231,7 +232,8 @@ class Aws:
         self._control("DELETE", "faults", {})
 
     def calls(self, **wanted: Any) -> list[dict[str, Any]]:
-        """Return all calls, oldest first: `time`, `service`, `operation`, `outcome` (answered, refused), `code`, `caller`.
+        """Return all calls, oldest first: `time`, `service`, `operation`, `outcome` (answered, refused),
+        `code`, `caller`.
 
         Only those are returned whose values equal the given ones.
         """

@@ -102,7 +102,8 @@ def pinned(trust: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
 
     Args:
         trust: the policy as it was written.
-        ids: unique ids by the ARNs of the roles that exist. Other ARNs stay: the stand-in does not refuse them, as AWS does.
+        ids: unique ids by the ARNs of the roles that exist. Other ARNs stay: the stand-in does not refuse
+            them, as AWS does.
     """
     saved: dict[str, Any] = copy.deepcopy(dict(trust))
     for statement in _listed(saved.get("Statement", [])):
@@ -157,7 +158,8 @@ def _is_principal(stated: Any, caller: _Caller) -> bool:
 def _holds(operator: str, keys: Mapping[str, Any], context: Context) -> bool:
     """Whether one operator's conditions hold.
 
-    Contracts: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html and
+    Contracts:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html and
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
     """
     quantifier, _, name = operator.rpartition(":")

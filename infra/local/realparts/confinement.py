@@ -1,4 +1,5 @@
-"""What a node has of the machine: a cgroup, mounts under two folders, sockets; made, found again, and taken away."""
+"""What a node has of the machine: a cgroup, mounts under two folders, sockets; made, found again, and taken
+away."""
 
 from __future__ import annotations
 
@@ -60,7 +61,10 @@ class Confinement:
             time.sleep(0.1)
 
     def take_away(self) -> None:
-        """Kill and remove everything, folders too. Safe at any time; nothing happens where no node can have been."""
+        """Kill and remove everything, folders too.
+
+        Safe at any time; nothing happens where no node can have been.
+        """
         if sys.platform != "linux" or os.geteuid() != 0:
             return
         self.kill_all()

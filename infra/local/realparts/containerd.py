@@ -15,7 +15,8 @@ from .procs import Processes
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CNI = {
-    # The runtime counts a node as having a network once a configuration is there; Pods with hostNetwork never use it.
+    # The runtime counts a node as having a network once a configuration is there; Pods with hostNetwork never
+    # use it.
     "cniVersion": "0.4.0",
     "name": "none",
     "plugins": [{"type": "loopback"}],

@@ -1,7 +1,8 @@
 """Debian packages, and root folders of another Debian release or processor with Python 3.13 in them.
 
-Lambda runs Python 3.13 on arm64. Debian trixie has that Python for both processors, so the tests can run what `sam build`
-made: natively on amd64 in a chroot, and for arm64 one process at a time under QEMU's user-mode emulation.
+Lambda runs Python 3.13 on arm64. Debian trixie has that Python for both processors, so the tests can run what
+`sam build` made: natively on amd64 in a chroot, and for arm64 one process at a time under QEMU's user-mode
+emulation.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def find_mirror(sources: str) -> str:
 
 
 def python_root() -> Path:
-    """Return a folder with Debian's Python 3.13 for this machine's processor; `usr/bin/python3.13` in it runs as it is.
+    """Return a folder with Debian's Python 3.13 for this machine's processor; `usr/bin/python3.13` in it runs
+    as it is.
 
     Raises:
         BuildError: it could not be made.
@@ -112,7 +114,8 @@ def emulated(root: Path) -> list[str]:
 
 
 def python313() -> Path:
-    """Return a Python 3.13 that runs here: PYTHON313, the machine's, pyenv's, or else Debian's from :func:`python_root`.
+    """Return a Python 3.13 that runs here: PYTHON313, the machine's, pyenv's, or else Debian's from
+    :func:`python_root`.
 
     Raises:
         BuildError: there is none, and Debian's could not be installed.
@@ -144,7 +147,7 @@ def _root(architecture: str, make: Callable[[Path, str], None]) -> Path:
 
 
 def _bootstrap(target: Path, architecture: str) -> None:
-    """Make the root, and tie its Python to the root's own loader and libraries, so that it needs no chroot."""
+    """Create the root, and link its Python to its own loader and libraries, so that it needs no chroot."""
     install("patchelf")
     _debootstrap(target, architecture, ())
     final = cache() / "debian" / f"{RELEASE}-{architecture}"

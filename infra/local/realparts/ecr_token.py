@@ -1,6 +1,7 @@
 """The password half of an `AWS:` registry login: what the ECR stand-in issues and the registry honours.
 
-The real one is opaque to its holder. So is this one in effect: it is signed by a key that only the two stand-ins read.
+The real one is opaque to its holder. So is this one in effect: it is signed by a key that only the two
+stand-ins read.
 """
 
 from __future__ import annotations

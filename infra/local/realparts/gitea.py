@@ -1,6 +1,7 @@
 """A Gitea server with a container registry, and its handle: a vendor's own server, not a stand-in.
 
-It has an administrator, the private organisation ``team``, and the bot ``puller`` in a team that reads packages and nothing else.
+It has an administrator, the private organisation ``team``, and the bot ``puller`` in a team that reads
+packages and nothing else.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Gitea:
         return answer.json() if answer.content else None
 
     def push(self, archive: Path, repository: str, *, entrypoint: str, tag: str = "1") -> str:
-        """Make an image of one layer out of a tar archive, push it as the administrator, and return its name."""
+        """Make an image with one layer from a tar archive, push it as an administrator, return its name."""
         reference = f"{HOST}/{repository}:{tag}"
         folder = self.directory / "crane"
         login = {"username": ADMIN, "password": self.passwords[ADMIN]}

@@ -1,8 +1,8 @@
 """The network between the product and the vendors' host names: an HTTP CONNECT proxy that ends TLS itself.
 
 Programs get HTTPS_PROXY and a CA bundle in their environment and call `https://registry.example.com` or
-`https://123456789012.dkr.ecr.eu-west-1.amazonaws.com` as they do in the field. A host that is not routed is refused
-and recorded: nothing leaves the machine.
+`https://123456789012.dkr.ecr.eu-west-1.amazonaws.com` as they do in the field. A host that is not routed is
+refused and recorded: nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -229,7 +229,8 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 def record(**event: Any) -> None:
-    """Print one event as a JSON line, in one write: `print` writes the end of the line apart, and threads would mix theirs."""
+    """Print one event as a JSON line, in one write: `print` writes the end of the line apart, and threads
+    would mix theirs."""
     sys.stdout.write(json.dumps({"time": time.time(), **event}) + "\n")
     sys.stdout.flush()
 

@@ -22,7 +22,8 @@ class Journal:
 
 
 def read(directory: Path, **wanted: Any) -> list[dict[str, Any]]:
-    """Return the events of a folder's journal whose values equal the wanted ones, oldest first; none if nobody wrote yet."""
+    """Return the events of a folder's journal whose values equal the wanted ones, oldest first; none if
+    nobody wrote yet."""
     try:
         lines = (directory / FILE).read_text().splitlines()
     except FileNotFoundError:

@@ -77,7 +77,8 @@ class Kubelet:
                 f"--root-dir={self._directory}/kubelet",
                 f"--cert-dir={self._directory}/kubelet-pki",
                 f"--hostname-override={self._name}",
-                # The kubelet takes no loopback address for itself; what a cloud provider would tell it, _tell_address does.
+                # The kubelet takes no loopback address for itself; what a cloud provider would tell it,
+                # _tell_address does.
                 "--cloud-provider=external",
             ],
             ready=lambda: self._kubernetes.get(self._path).ok,

@@ -1,4 +1,7 @@
-"""A Kubernetes control plane: etcd, API server, controller-manager, scheduler; no node (that is `node.py`)."""
+"""A Kubernetes control plane without a node: etcd, API server, controller-manager and scheduler.
+
+`node.py` has the node.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,7 @@ class Kubernetes:
 
     @property
     def audit_log(self) -> Path:
-        """The API server's audit log, one JSON line per request, metadata only (system components left out)."""
+        """The API server's audit log: one JSON line of metadata per request, without system components."""
         return self._processes.logs / "kube-apiserver-audit.log"
 
     @property
@@ -163,7 +166,8 @@ class Kubernetes:
             "service-account-key-file": signing_key,
             "service-account-signing-key-file": signing_key,
             "service-cluster-ip-range": "10.96.0.0/24",
-            # One server that restarts in place: there is no other to write itself into the `kubernetes` Endpoints.
+            # One server that restarts in place: there is no other to write itself into the `kubernetes`
+            # Endpoints.
             "endpoint-reconciler-type": "none",
             "allow-privileged": "true",
             "audit-policy-file": self.directory / "audit-policy.yaml",

@@ -1,7 +1,8 @@
 """AWS Lambda functions under the real runtime interface emulator, and their queue poller.
 
-A function's process sees what Lambda gives it and nothing of this checkout's own environment: the function's folder, then the
-layers in the order of /opt/python, then the runtime (`awslambdaric`), on a Python without site-packages.
+A function's process sees what Lambda gives it and nothing of this checkout's own environment: the function's
+folder, then the layers in the order of /opt/python, then the runtime (`awslambdaric`), on a Python without
+site-packages.
 """
 
 from __future__ import annotations
@@ -61,11 +62,13 @@ class Artifact:
     """The folder of :func:`realparts.debian.arm64_root`."""
 
     def function(self, logical_id: str) -> Path:
-        """Return the folder of a function. template.yaml has its name with a capital letter, and `Function` after it if it serves the web."""
+        """Return the folder of a function. template.yaml has its name with a capital letter, and `Function`
+        after it if it serves the web."""
         return self.build / f"{logical_id.capitalize()}{'Function' if logical_id in WEB else ''}"
 
     def layers(self, *, web: bool = False) -> list[Path]:
-        """Return the folders that Lambda has as /opt/python, with that of the functions that serve the web if asked for."""
+        """Return the folders that Lambda has as /opt/python, with that of the functions that serve the web if
+        asked for."""
         names = [*(["WebLayer"] if web else []), "DepsLayer", "CoreLayer"]
         return [self.build / name / "python" for name in names]
 
@@ -139,12 +142,14 @@ class Lambda:
         timeout_seconds: int = 60,
         artifact: Artifact | None = None,
     ) -> Function:
-        """Start `functions/<name>` and return its handle. One that runs already under that instance is replaced.
+        """Start `functions/<name>` and return its handle.
+
+        One that runs already under that instance is replaced.
 
         Args:
             name: the folder's name.
-            env: the function's environment variables, as in template.yaml; AWS credentials of its execution role, the AWS
-                endpoint and the proxy are added.
+            env: the function's environment variables, as in template.yaml; AWS credentials of its execution
+                role, the AWS endpoint and the proxy are added.
             folder: the function's folder, when it is not `functions/<name>`.
             instance: names the process, for a second one of the same function.
             handler: module and function.

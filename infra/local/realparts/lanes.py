@@ -1,9 +1,10 @@
 """`python -m realparts.lanes`: run all tests, those that need servers in two lanes side by side.
 
-The unit tests run first, on all processors, on this Python and on Python 3.13. The first of these runs measures the branches of the
-pure modules (pure_modules.py), and fails if too few are covered. Then each lane runs pytest on real parts of its own,
-in a folder of its own, and searches its own logs for secrets. Every folder under `tests` belongs to a lane: those that no lane names
-belong to the last one. Each line of output says which run it is of, and the whole output of a run is kept in a file.
+The unit tests run first, on all processors, on this Python and on Python 3.13. The first of these runs
+measures the branches of the pure modules (pure_modules.py), and fails if too few are covered. Then each lane
+runs pytest on real parts of its own, in a folder of its own, and searches its own logs for secrets. Every
+folder under `tests` belongs to a lane: those that no lane names belong to the last one. Each line of output
+says which run it is of, and the whole output of a run is kept in a file.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ SERVERS = ("infra", "contract", "edges", "browser")
 """Folders of tests that the first lane runs. The second one runs all others, on a node too."""
 
 APART = ("tests/real/test_artifact.py",)
-"""Files that the first lane runs though their folder is the second one's: both lanes take about the same time then."""
+"""Files that the first lane runs though their folder is the second one's: both lanes take about the same time
+then."""
 
 LOGS = "tests/real/test_logs.py"
 """What each run on servers ends with."""
@@ -131,7 +133,10 @@ def perform(run: Run, output: Path) -> Outcome:
 
 
 def _summary(lines: Sequence[str]) -> list[str]:
-    """Return pytest's short summary: failures, errors, skipped tests, and the counts. The coverage comes first."""
+    """Return pytest's short summary: failures, errors, skipped tests, and the counts.
+
+    The coverage comes first.
+    """
     heads = [number for number, line in enumerate(lines) if "short test summary info" in line]
     coverage = [line for line in lines if "Required test coverage of" in line]
     return [*coverage, *(lines[heads[-1] + 1 :] if heads else lines[-1:])]

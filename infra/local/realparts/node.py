@@ -1,8 +1,8 @@
 """One real Kubernetes node: containerd and the kubelet, next to the control plane, without Docker.
 
-It needs root, writable cgroups and mounts. The Pods' cgroups lie under one of our own, sockets under one run folder, and all
-mounts under the two folders of the stack, so that everything can be found and taken away, even after a crash.
-Pods use `hostNetwork: true`; there is no network plugin.
+It needs root, writable cgroups and mounts. The Pods' cgroups lie under one of our own, sockets under one run
+folder, and all mounts under the two folders of the stack, so that everything can be found and taken away,
+even after a crash. Pods use `hostNetwork: true`; there is no network plugin.
 """
 
 from __future__ import annotations
@@ -73,14 +73,18 @@ class Node:
         )
 
     def down(self) -> None:
-        """Delete the Pods, end the kubelet, containerd and what they started, and take their mounts and cgroups away."""
+        """Delete the Pods, end the kubelet, containerd and what they started, and take their mounts and
+        cgroups away."""
         self._kubelet.delete_pods()
         self._kubelet.stop()
         self._confinement.kill_all()
         self._processes.stop("containerd", grace=5)
 
     def clean(self) -> None:
-        """Take away what may be left of a node: containers, shims, mounts, cgroups, folders. Safe at any time."""
+        """Take away what may be left of a node: containers, shims, mounts, cgroups, folders.
+
+        Safe at any time.
+        """
         self._confinement.take_away()
         self._state.remove(PART)
 

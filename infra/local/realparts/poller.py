@@ -1,7 +1,8 @@
 """What Lambda does between an SQS FIFO queue and a function: receive, invoke, delete what succeeded.
 
-It honours the partial batch response (`batchItemFailures`): what is named there, and everything when the function fails,
-stays and comes back after the queue's visibility timeout, until the queue's redrive policy moves it to the dead letters.
+It honours the partial batch response (`batchItemFailures`): what is named there, and everything when the
+function fails, stays and comes back after the queue's visibility timeout, until the queue's redrive policy
+moves it to the dead letters.
 """
 
 from __future__ import annotations

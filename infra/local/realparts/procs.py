@@ -1,8 +1,8 @@
 """Start and stop long-running programs so that none of them can be lost.
 
-Every process gets a session of its own, a pidfile that it writes itself before the program begins, and two marks in its
-environment (the stack's folder and its own name). The marks are what is searched for when a pidfile is missing, so
-nothing survives even when the starter was killed between two steps.
+Every process gets a session of its own, a pidfile that it writes itself before the program begins, and two
+marks in its environment (the stack's folder and its own name). The marks are what is searched for when a
+pidfile is missing, so nothing survives even when the starter was killed between two steps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import psutil
 
 STACK_MARK = "REGCRED_STACK"
 NAME_MARK = "REGCRED_PROC"
-# The shell writes its own pid and then becomes the program, so there is no moment with a process but no pidfile.
+# The shell writes its own pid and then becomes the program, so there is no moment with a process but no
+# pidfile.
 _LAUNCHER = 'echo $$ > "$0.new" && mv "$0.new" "$0" && exec "$@"'
 
 
@@ -157,7 +158,8 @@ class Processes:
 
 
 def end(pids: Iterable[int], *, grace: float) -> None:
-    """End processes with their children: SIGTERM to the first, SIGKILL to all that are left after `grace` seconds."""
+    """End processes with their children: SIGTERM to the first, SIGKILL to all that are left after `grace`
+    seconds."""
     roots = [process for pid in pids if (process := _process(pid))]
     tree = {child for root in roots for child in _children(root)} | set(roots)
     for root in roots:

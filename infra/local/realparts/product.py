@@ -1,4 +1,5 @@
-"""Regcred itself on the real parts: its chart, its sync, its command line; what the demo and the end-to-end tests drive."""
+"""Regcred itself on the real parts: its chart, its sync, its command line; what the demo and the end-to-end
+tests drive."""
 
 from __future__ import annotations
 
@@ -146,7 +147,8 @@ class Product:
         return {"KUBECONFIG": str(account), **{f"REGCRED_{name}": value for name, value in values.items()}}
 
     def start_sync(self, **settings: str) -> None:
-        """Start the sync's loop as a process with the rights of its ServiceAccount and nothing else, until it is ready."""
+        """Start the sync's loop as a process with the rights of its ServiceAccount and nothing else, until it
+        is ready."""
         self.stop_sync()
         environment = self.sync_environment(settings)
         port = environment["REGCRED_METRICS_PORT"]
@@ -162,7 +164,8 @@ class Product:
         self.stack.processes.stop(self.instance, grace=grace)
 
     def sync_once(self, *args: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run the sync once, as the CronJob does, to its end and return what it printed; its log goes to the log folder too."""
+        """Run the sync once, as the CronJob does, to its end and return what it printed; its log goes to the
+        log folder too."""
         done = subprocess.run(
             [sys.executable, SYNC, "--once", *args],
             env={**python_environment(), **self.sync_environment(settings)},

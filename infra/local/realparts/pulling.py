@@ -1,4 +1,4 @@
-"""What a registry says to a credential: a pull without a node, over the local network as any client makes it."""
+"""Pulls without a node, over the local network as any client does, to see how a registry responds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def manifest_status(stack: Stack, image: str, username: str, password: str) -> i
         username: who asks.
         password: with which credential.
 
-    Basic authentication where the registry asks for it, else the token flow (OCI distribution, token authentication).
+    Basic authentication where the registry asks for it, else the token flow (OCI distribution, token
+    authentication).
     """
     host, _, name = image.partition("/")
     repository, _, tag = name.rpartition(":")

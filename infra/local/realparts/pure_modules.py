@@ -1,4 +1,5 @@
-"""The modules that only compute: pyproject.toml lists them in an import contract, and the unit tests measure their branches."""
+"""The modules that only compute: pyproject.toml lists them in an import contract, and the unit tests measure
+their branches."""
 
 from __future__ import annotations
 

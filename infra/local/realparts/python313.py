@@ -1,4 +1,5 @@
-"""`python -m realparts.python313 PYTEST-ARGUMENTS`: run tests on Python 3.13, which Lambda has, whatever this machine has.
+"""`python -m realparts.python313 PYTEST-ARGUMENTS`: run tests on Python 3.13, which Lambda has, whatever this
+machine has.
 
 The environment, `.venv313`, holds what the lock names; the Python is the machine's, or Debian's.
 """
@@ -21,7 +22,8 @@ ENVIRONMENT = ".venv313"
 
 
 def environment_python() -> Path:
-    """Return the Python of `.venv313`, which has all that the lock names; it is made where it is missing or out of date.
+    """Return the Python of `.venv313`, which has all that the lock names; it is made where it is missing or
+    out of date.
 
     Raises:
         BuildError: no Python 3.13 can be had, or the packages could not be installed.
@@ -42,7 +44,8 @@ def environment_python() -> Path:
 
 
 def environment_variables() -> dict[str, str]:
-    """Return the variables of a process on that Python: its programs come first, and its bytecode is kept beside them."""
+    """Return the variables of a process on that Python: its programs come first, and its bytecode is kept
+    beside them."""
     folder = ROOT / ENVIRONMENT
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {

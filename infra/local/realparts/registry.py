@@ -139,7 +139,7 @@ class Registry:
         self._control("POST", "ecr/revoke", {"password": password})
 
     def allow_account(self, owner: str, repository: str, account: str) -> None:
-        """Let `account` into the repositories of `owner` that match the pattern, as a repository policy does."""
+        """Give `account` access to the repositories of `owner` that match, by a repository policy."""
         self._control(
             "PUT", "ecr/cross-account", {"owner": owner, "repository": repository, "account": account}
         )
@@ -151,18 +151,20 @@ class Registry:
     def events(self, **wanted: Any) -> list[dict[str, Any]]:
         """Return what was asked of the registry, oldest first.
 
-        Each has `time`, `kind` (token or request), `host`, `user`, `outcome` (accepted, refused or throttled); a token
-        event also `scope` and `access`; a request event `method`, `path`, `repository`, `reference`, `status`,
-        `agent`. Only those are returned whose values equal the given ones.
+        Each has `time`, `kind` (token or request), `host`, `user`, `outcome` (accepted, refused or
+        throttled); a token event also `scope` and `access`; a request event `method`, `path`, `repository`,
+        `reference`, `status`, `agent`. Only those are returned whose values equal the given ones.
         """
         return journal.read(self.directory, **wanted)
 
     def pulls(self, **wanted: Any) -> list[dict[str, Any]]:
-        """Return the requests for manifests, refused ones too, as `events` does: who asked for which image, and when."""
+        """Return the requests for manifests, refused ones too, as `events` does: who asked for which image,
+        and when."""
         return [event for event in self.events(kind="request", **wanted) if "/manifests/" in event["path"]]
 
     def push(self, archive: Path, repository: str, *, entrypoint: str, tag: str = "1") -> str:
-        """Make an image of one layer out of a tar archive, push it, and return its reference on the local port."""
+        """Make an image of one layer out of a tar archive, push it, and return its reference on the local
+        port."""
         reference = f"{self.host}/{repository}:{tag}"
         # crane would take an image that cannot be told from the base it is appended to.
         self._crane("append", "--oci-empty-base", "-f", archive, "-t", reference)

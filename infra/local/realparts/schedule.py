@@ -1,7 +1,7 @@
 """What starts dispatch in AWS: EventBridge Scheduler, and the rule for nudges.
 
-moto keeps schedules and never fires them, and its rules reach queues only: so this invokes the function at each full interval, and
-with the detail of every event in the queue of nudges.
+moto keeps schedules and never fires them, and its rules reach queues only: so this invokes the function at
+each full interval, and with the detail of every event in the queue of nudges.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the stand-ins in front of a real server have in common: two ports, the way to that server, an end at SIGTERM."""
+"""What the stand-ins in front of a real server have in common: two ports, the way to that server, an end at
+SIGTERM."""
 
 from __future__ import annotations
 

@@ -121,7 +121,8 @@ class Stack:
         """Build what is missing and start the parts, those that do not run yet, and return what is up.
 
         Args:
-            parts: some of `PARTS`; what they need is added. When None, all that nobody must ask for; the node only where the machine allows.
+            parts: some of `PARTS`; what they need is added. When None, all that nobody must ask for; the node
+                only where the machine allows.
             programs: programs that are needed beside the parts, to be built now and not in the middle.
 
         Raises:
@@ -159,7 +160,8 @@ class Stack:
         return self.parts_up()
 
     def start_functions(self) -> None:
-        """Start dispatch and rotate as in template.yaml, with the queue's poller and a sweep every minute, if they do not run."""
+        """Start dispatch and rotate as in template.yaml, with the queue's poller and a sweep every minute, if
+        they do not run."""
         if "schedule" in self.processes.running():
             return
         dispatch = self.lambda_.start("dispatch", self.function_environment("dispatch"))
@@ -244,7 +246,8 @@ class Stack:
         return used_secrets.used(self.directory) | own
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of `env.sh`: what a person, or a program, needs to drive the parts that are up."""
+        """Return the variables of `env.sh`: what a person, or a program, needs to drive the parts that are
+        up."""
         up = self.parts_up()
         values: dict[str, str] = {"REGCRED_LOCAL": str(self.directory)}
         if "vault" in up:

@@ -12,7 +12,10 @@ from typing import Any
 
 
 class State:
-    """A JSON object per part, in `state.json` of the stack's folder. Writers take a lock; readers see whole files."""
+    """A JSON object per part, in `state.json` of the stack's folder.
+
+    Writers take a lock; readers see whole files.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "state.json"

@@ -1,4 +1,5 @@
-"""The system registry: a Distribution that trusts Regcred's own token server, and that server, signed in as on Lambda.
+"""The system registry: a Distribution that trusts Regcred's own token server, and that server, signed in as
+on Lambda.
 
 Vault signs the tokens. People who push and pull are made with :meth:`System.person`.
 """
@@ -68,7 +69,9 @@ class System:
             self._state.update(PART, port=port, token_port=token_port, secret=secrets.token_hex(16))
 
     def up(self, *, role: str, environment: dict[str, str]) -> None:
-        """Set it up in Vault, start both servers, and route their host names. The registry starts again when its keys changed.
+        """Set it up in Vault, start both servers, and route their host names.
+
+        The registry starts again when its keys changed.
 
         Args:
             role: the ARN of the token server's own IAM role, which signs it in to Vault.

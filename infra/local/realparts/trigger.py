@@ -1,4 +1,5 @@
-"""What starts a function in AWS, in common: a queue that is received from, and invocations until the process is ended."""
+"""What starts a function in AWS, in common: a queue that is received from, and invocations until the process
+is ended."""
 
 from __future__ import annotations
 
@@ -38,13 +39,15 @@ class Trigger:
         return cls(Path(sys.argv[1]))
 
     def run(self, one_round: Callable[[], None], *, doing: str) -> None:
-        """Do one round after the other until SIGTERM; what goes wrong in one is said and tried again a second later.
+        """Do one round after the other until SIGTERM; what goes wrong in one is said and tried again a second
+        later.
 
         Args:
             one_round: a round; it waits for something to do itself.
             doing: what is said at the start.
         """
-        # The emulator dies if it is invoked while it still runs an invocation whose caller is gone: end between two rounds.
+        # The emulator dies if it is invoked while it still runs an invocation whose caller is gone: end
+        # between two rounds.
         stopping = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopping.set())
         print(doing, flush=True)

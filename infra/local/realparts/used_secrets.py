@@ -1,4 +1,5 @@
-"""Every secret value that the stand-ins and the tests have made up, so that a test can look for them in all logs."""
+"""Every secret value that the stand-ins and the tests have made up, so that a test can look for them in all
+logs."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def used(stack_directory: Path) -> set[str]:
 
 
 def spellings(secret: str) -> set[bytes]:
-    """Return how a secret may stand in a text: as it is, in a URL, and inside base64 at each of its three alignments."""
+    """Return how a secret may stand in a text: as it is, in a URL, and inside base64 at each of its three
+    alignments."""
     raw = secret.encode()
     found = {raw, urllib.parse.quote(secret, safe="").encode()}
     for padding in range(3):

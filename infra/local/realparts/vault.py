@@ -1,7 +1,7 @@
 """OpenBao (the Vault API), or HashiCorp Vault where a binary is named: one server with storage on disk.
 
-Not dev mode: dev mode prints the root token and the unseal key, and loses everything at a restart. A server with a storage
-folder is as quick, keeps its log clean, and can be sealed, unsealed and restarted by a test.
+Not dev mode: dev mode prints the root token and the unseal key, and loses everything at a restart. A server
+with a storage folder is as quick, keeps its log clean, and can be sealed, unsealed and restarted by a test.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def bao() -> Path:
 class Vault:
     """The handle of one server. `name` distinguishes a second one in the same stack (say, HashiCorp Vault).
 
-    With a `namespace`, `call` asks that namespace of the server, except for what only the root namespace answers.
+    With a `namespace`, `call` asks that namespace of the server, except for what only the root namespace
+    answers.
     """
 
     def __init__(

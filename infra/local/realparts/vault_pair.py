@@ -74,7 +74,10 @@ class VaultPair:
         self.call(self.leader(), "PUT", "sys/step-down")
 
     def seal_leader(self) -> int:
-        """Seal the leader, so that nobody leads: the other node alone is no majority. Returns which it was."""
+        """Seal the leader, so that nobody leads: the other node alone is no majority.
+
+        Returns which it was.
+        """
         leader = self.leader()
         self.call(leader, "PUT", "sys/seal")
         return leader

@@ -18,7 +18,8 @@ RECEIVES = 3
 
 @dataclass
 class Queue:
-    """SQS FIFO: order within a group, a group blocked while one of its messages is out, losses and doubles on purpose."""
+    """SQS FIFO: order within a group, a group blocked while one of its messages is out, losses and doubles on
+    purpose."""
 
     clock: Clock
     rng: random.Random

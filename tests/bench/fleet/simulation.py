@@ -147,7 +147,10 @@ class Fleet:
                 del self.queue.waiting[project]
 
     def _deliver(self, project: str, begins: datetime) -> datetime:
-        """One invocation; the time it ends. A message that fails hides its project until the visibility time-out."""
+        """One invocation; the time it ends.
+
+        A message that fails hides its project until the visibility time-out.
+        """
         begins += timedelta(seconds=self.rng.uniform(0, 3))  # what SQS and Lambda take
         self.clock.time = begins
         envelope = self.queue.waiting[project][0]
@@ -188,7 +191,7 @@ class Fleet:
         return self.parsed[project][1] if project in self.parsed else {}
 
     def _had_a_chance(self, reference: Reference, entry: IndexEntry) -> bool:
-        """Whether vendor and Vault were reachable for a quarter of the life without a break after refresh_at."""
+        """Whether vendor and Vault were reachable for a quarter of the life without a break."""
         name, _ = self.vendors.account[reference]
         assert entry.refresh_at
         assert entry.expires_at

@@ -21,7 +21,7 @@ class Vault(FakeKeyValue):
             raise TransientError("Vault is out of reach")
 
     def list(self, folder: str) -> list[str]:
-        """As the fake, which looks at all paths; that is too slow for a large fleet, so the answer is kept."""
+        """Like the fake, which looks at all paths. That is slow for a large fleet, so the answer is kept."""
         self._meet("list", folder)
         size, names = self._lists.get(folder, (0, []))
         if size != len(self._entries):

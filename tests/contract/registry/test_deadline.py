@@ -1,4 +1,5 @@
-"""Every way in which a vendor is called keeps to one deadline: our own transport, and the SDKs of AWS, Google and Azure."""
+"""Every way in which a vendor is called keeps to one deadline: our own transport, and the SDKs of AWS, Google
+and Azure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is minted is found by the kubelet's own code for every image of the registry, and for no other host."""
+"""The kubelet's own code finds a minted credential for every image of its registry, and for no other host."""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ def vendors(*, that: Callable[[type[Vendor]], bool]) -> pytest.MarkDecorator:
 
 
 READABLE = (AlibabaKey, BasicToken, JfrogOidc, QuayFederated, QuayStatic, TencentKey)
-"""Those whose pull tokens say what they are for, where nothing but rights at the vendor limits what is minted."""
+"""Those whose pull tokens say what they are for, where nothing but rights at the vendor limits what is
+minted."""
 
 MINTING = vendors(that=lambda vendor: bool(vendor.calls))
 

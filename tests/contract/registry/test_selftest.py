@@ -1,4 +1,5 @@
-"""The selftest against stand-ins: ECR's tokens and their sessions, vendors with tokens that are ended, and Docker Hub."""
+"""The selftest against stand-ins: ECR's tokens and their sessions, vendors with tokens that are ended, and
+Docker Hub."""
 
 from __future__ import annotations
 

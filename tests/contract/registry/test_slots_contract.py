@@ -1,4 +1,5 @@
-"""A/B: a crash at each step, and a second rotation at each step, leave a working credential and nothing upstream."""
+"""A/B: a crash at each step, and a second rotation at each step, leave a working credential and nothing
+upstream."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ from regcred.registry.interface import Revoked, Slots, Verdict
 IN_TURN: tuple[type[Vendor], ...] = (DockerHubOrganisation, Gitea, Gitlab, Harbor, HarborSystem, Nexus)
 ONE_OF_EACH_KIND: tuple[type[Vendor], ...] = (Harbor, Nexus)
 STEPS = range(14)
-"""More than any vendor's rotation has: a step that does not exist changes nothing. The unit tests go through every
-combination in memory; here the same goes through the vendor's own API."""
+"""More than any vendor's rotation has: a step that does not exist changes nothing. The unit tests go through
+every combination in memory; here the same goes through the vendor's own API."""
 
 
 class CrashError(Exception):

@@ -1,4 +1,5 @@
-"""A credential that nothing has proven is never ``ok``: rotate with the real verifier, against servers on real sockets."""
+"""A credential that nothing has proven is never ``ok``: rotate with the real verifier, against servers on
+real sockets."""
 
 from __future__ import annotations
 

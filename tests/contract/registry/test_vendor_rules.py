@@ -1,4 +1,5 @@
-"""Rules of single vendors that the common suite does not ask for, each against a stand-in that refuses as the vendor does."""
+"""Rules of single vendors that the common suite does not ask for, each against a stand-in that refuses as the
+vendor does."""
 
 from __future__ import annotations
 

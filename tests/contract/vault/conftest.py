@@ -1,4 +1,5 @@
-"""The servers that the contract runs on: a fake, OpenBao, a standby of OpenBao, and HashiCorp Vault where one is named."""
+"""The servers that the contract runs on: a fake, OpenBao, a standby of OpenBao, and HashiCorp Vault where one
+is named."""
 
 from __future__ import annotations
 

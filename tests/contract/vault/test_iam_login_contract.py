@@ -1,4 +1,4 @@
-"""Signing in with a signed GetCallerIdentity request, against a stand-in that checks it as Vault and STS do."""
+"""Sign-in with a signed GetCallerIdentity request, to a stand-in that checks it as Vault and STS do."""
 
 from __future__ import annotations
 

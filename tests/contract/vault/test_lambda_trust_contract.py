@@ -1,4 +1,5 @@
-"""The Lambdas' sign-in as AWS offers it: keys fetched from the issuer, and on HashiCorp Vault a signed request."""
+"""The Lambdas' sign-in as AWS offers it: keys fetched from the issuer, and on HashiCorp Vault a signed
+request."""
 
 from __future__ import annotations
 

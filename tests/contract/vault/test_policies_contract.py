@@ -1,4 +1,5 @@
-"""What each role may do in Vault, and that it may do nothing else: every operation on every kind of document is tried."""
+"""What each role may do in Vault, and that it may do nothing else: every operation on every kind of document
+is tried."""
 
 from __future__ import annotations
 
@@ -229,7 +230,10 @@ def refused(real: Real, token: str, method: str, path: str, body: object = None)
 
 
 def allowed(role: dict[str, list[str]], operation: str, path: str) -> bool:
-    """Whether the table names it. As in HCL, ``*`` within a path is one segment, and at its end all that follow."""
+    """Whether the table names it.
+
+    As in HCL, ``*`` within a path is one segment, and at its end all that follow.
+    """
     return any(_matches(path, pattern) for pattern in role.get(operation, ()))
 
 

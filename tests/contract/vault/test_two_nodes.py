@@ -1,4 +1,4 @@
-"""Two OpenBao nodes: what a standby answers, and what a step-down or a seal in the middle of the work does."""
+"""Two OpenBao nodes: the answers of a standby, and the effect of a step-down or a seal during the work."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_check_and_set_on_both_nodes_loses_and_doubles_nothing_while_they_change
 def test_a_fault_in_the_middle_of_rotate_and_sync_costs_no_credential(
     pair: VaultPair, open_node: Callable[[int], KeyValue], fault: str
 ) -> None:
-    """It strikes when the vendor has minted and nothing is written yet; sync runs before anybody leads again."""
+    """It happens after the vendor has minted, before the write. sync runs before there is a leader again."""
     kv = open_node(1 - pair.leader())
     world, cluster, mount = World(kv=kv), FakeCluster(), Mount(kv)
     asyncio.run(cluster.create(namespace("shop")))

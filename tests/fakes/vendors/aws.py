@@ -1,4 +1,5 @@
-"""STS, ECR and ECR Public: SigV4 signatures, session tokens, trust, session policies and error bodies are checked."""
+"""STS, ECR and ECR Public: SigV4 signatures, session tokens, trust, session policies and error bodies are
+checked."""
 
 from __future__ import annotations
 
@@ -234,7 +235,8 @@ class Aws:
         return Response(200, {"authorizationData": [data]}, {"Content-Type": "application/x-amz-json-1.1"})
 
     def ecr_login(self, host: str, username: str, password: str) -> Rights | None:
-        """What an `AWS:` login may do at a registry's host: what its principal may, in that account's registry."""
+        """What an `AWS:` login may do at a registry's host: what its principal may, in that account's
+        registry."""
         found = self.ecr_tokens.get(password)
         if username != "AWS" or found is None:
             return None

@@ -1,4 +1,5 @@
-"""Alibaba Cloud, Tencent Cloud and DigitalOcean: signatures are recomputed, session tokens and errors as theirs."""
+"""Alibaba Cloud, Tencent Cloud and DigitalOcean: signatures are recomputed, session tokens and errors as
+theirs."""
 
 from __future__ import annotations
 

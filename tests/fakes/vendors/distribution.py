@@ -1,4 +1,5 @@
-"""A vendor's registry that is a real Distribution registry: the stand-in says what a login may do, the registry acts."""
+"""A vendor's registry that is a real Distribution registry: the stand-in says what a login may do, the
+registry acts."""
 
 from __future__ import annotations
 

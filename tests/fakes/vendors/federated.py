@@ -1,4 +1,5 @@
-"""Vendors that exchange the project's signed identity: Quay, Chainguard, Cloudsmith, the system registry, GitHub Apps."""
+"""Vendors that exchange the project's signed identity: Quay, Chainguard, Cloudsmith, the system registry,
+GitHub Apps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Gitea and its access tokens (gitea.dev v1.27.3, routers/api/v1/user/app.go); the real server is in tests/real."""
+"""Gitea and its access tokens (gitea.dev v1.27.3, routers/api/v1/user/app.go); the real server is in
+tests/real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Harbor's robots, as strict as Harbor 2.15.2 (github.com/goharbor/harbor, src/server/v2.0/handler/robot.go)."""
+"""Harbor's robots, as strict as Harbor 2.15.2.
+
+Contract: github.com/goharbor/harbor, src/server/v2.0/handler/robot.go
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,8 @@ class Harbor(TokenKeeper):
         return Response(200, {"project_id": self.projects[name], "name": name})
 
     def _permissions(self, query: dict[str, str]) -> Response:
-        # The system's policies name no robots, and are not relative to it (src/common/rbac/system/policies.go).
+        # The system's policies name no robots, and are not relative to it
+        # (src/common/rbac/system/policies.go).
         scopes = {f"/project/{number}" for number in self.projects.values()}
         held = self.maker if query["scope"] in scopes else set()
         return Response(200, [{"resource": name, "action": action} for name, action in sorted(held)])

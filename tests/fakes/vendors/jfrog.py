@@ -1,7 +1,8 @@
 """JFrog: tokens for an AWS role, for an identity token, and by an administrator's token.
 
-Written from JFrog's REST documentation ("PUT AWS IAM role", "Create Token", "Revoke Token by ID", "Use the Revocable and
-Persistency Thresholds") and its operator (github.com/jfrog/jfrog-registry-operator, internal/sign).
+Written from JFrog's REST documentation ("PUT AWS IAM role", "Create Token", "Revoke Token by ID", "Use the
+Revocable and Persistency Thresholds") and its operator (github.com/jfrog/jfrog-registry-operator,
+internal/sign).
 """
 
 from __future__ import annotations

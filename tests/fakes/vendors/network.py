@@ -1,6 +1,7 @@
 """All of https in one process: a CONNECT proxy that ends TLS itself and answers for every vendor's host name.
 
-Clients are told by HTTPS_PROXY and REQUESTS_CA_BUNDLE, as in the field; a host that nobody answers for is refused.
+Clients are told by HTTPS_PROXY and REQUESTS_CA_BUNDLE, as in the field; a host that nobody answers for is
+refused.
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ class Network:
         self._faults.clear()
 
     def add(self, pattern: str, handler: Handler) -> None:
-        """Let `handler` answer for hosts that match `pattern` (`registry.example.com:5000`, `*.azurecr.io`)."""
+        """Let `handler` answer for hosts that match `pattern`, as in `registry.example.com:5000`,
+        `*.azurecr.io`."""
         self._handlers[pattern] = handler
 
     def fail(self, path: str, handler: Handler, *, times: int = 1) -> None:

@@ -1,4 +1,5 @@
-"""A registry by the OCI distribution specification with Basic or token authentication, for any number of hosts."""
+"""A registry by the OCI distribution specification with Basic or token authentication, for any number of
+hosts."""
 
 from __future__ import annotations
 

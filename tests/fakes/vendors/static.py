@@ -1,4 +1,5 @@
-"""Registries whose own tokens are handed out as they are, once or twice: ACR tokens, GHCR, Quay robots, Docker Hub."""
+"""Registries whose own tokens are handed out as they are, once or twice: ACR tokens, GHCR, Quay robots,
+Docker Hub."""
 
 from __future__ import annotations
 
@@ -85,7 +86,8 @@ class GhcrToken(Static):
         self.network.add("api.github.com", self.api)
 
     def api(self, request: Request) -> Response:
-        """Anybody may end a token that is known (docs.github.com/rest/credentials/revoke); it is accepted, whatever it is."""
+        """Anybody may end a token that is known (docs.github.com/rest/credentials/revoke); it is accepted,
+        whatever it is."""
         if (request.method, request.path) != ("POST", "/credentials/revoke"):
             return Response(404, {"message": "Not Found"})
         if request.header("Authorization"):
@@ -97,7 +99,8 @@ class GhcrToken(Static):
 
 
 class GhcrServerToken(GhcrToken):
-    """A GitHub Enterprise Server: it ends a token only for who signs in (enterprise-server@3.19/rest/credentials/revoke)."""
+    """A GitHub Enterprise Server: it ends a token only for who signs in
+    (enterprise-server@3.19/rest/credentials/revoke)."""
 
     variant = "server-token"
     host = "containers.github.example.com"

@@ -1,4 +1,5 @@
-"""Vendors that keep named tokens: Docker Hub organisations and GitLab deploy tokens; Harbor and Gitea have files of their own."""
+"""Vendors that keep named tokens: Docker Hub organisations and GitLab deploy tokens; Harbor and Gitea have
+files of their own."""
 
 from __future__ import annotations
 
@@ -201,7 +202,8 @@ class Gitlab(TokenKeeper):
         )
         if match is None:
             return Response(404, {"message": "404 Group Not Found"})
-        # Of a group only an owner may make tokens, of a project a maintainer as well (gitlab.com docs, user/permissions).
+        # Of a group only an owner may make tokens, of a project a maintainer as well (gitlab.com docs,
+        # user/permissions).
         if self.role not in ({"owner"} if self.owner.startswith("groups/") else {"owner", "maintainer"}):
             return Response(403, {"message": "403 Forbidden"})
         if request.method == "DELETE":

@@ -109,7 +109,8 @@ def test_a_custom_workload_without_a_template_of_its_own_is_marked_without_a_fai
 def test_what_a_custom_workload_handed_down_stays_in_the_deployment_made_of_it(
     cluster: Cluster, rollouts: None, fresh: str
 ):
-    """Knative makes a Deployment of a Service by way of a Revision, and undoes what is changed in its template."""
+    """Knative makes a Deployment of a Service by way of a Revision, and undoes what is changed in its
+    template."""
     item = workload("Deployment", fresh, template={"regcred.dev/inherited": "payments/ecr-prod"})
     owner = {"apiVersion": "serving.knative.dev/v1", "kind": "Revision", "name": "app-1", "uid": "u-1"}
     item["metadata"]["ownerReferences"] = [{**owner, "controller": True}]

@@ -76,7 +76,8 @@ def test_an_update_of_a_pod_changes_nothing_of_ours(cluster: Cluster, namespace:
 
 
 def test_a_serviceaccount_that_allows_only_listed_secrets_needs_another_mode(cluster: Cluster):
-    """kubernetes.io/enforce-mountable-secrets (deprecated since 1.32) refuses names that the ServiceAccount does not list."""
+    """kubernetes.io/enforce-mountable-secrets (deprecated since 1.32) refuses names that the ServiceAccount
+    does not list."""
     admitted, listed = cluster.namespace(), cluster.namespace(labels={"regcred.dev/mode": "serviceaccount"})
     for there in (admitted, listed):
         strict = account(there, ["own"])

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.real
 
 
 def test_the_mark_in_pod_templates_is_frozen(cluster: Cluster, fresh: str):
-    """Another key, order or separator would roll every annotated Deployment of every cluster on its next update."""
+    """Another key, order or separator would roll every annotated Deployment of every cluster on its next
+    update."""
     created = cluster.create(
         workload("Deployment", fresh, own={**ECR, **QUAY, "registry.regcred.dev/z": "a/a"})
     )
@@ -50,7 +51,8 @@ def test_an_upgrade_of_the_chart_rolls_no_deployment(cluster: Cluster, fresh: st
 def test_gitops_tools_see_no_difference_to_what_they_applied(
     cluster: Cluster, fresh: str, kind: str, flags: tuple[str, ...]
 ):
-    """Argo CD compares by a three-way merge or by a dry run of server-side apply, Flux by the latter; so does kubectl."""
+    """Argo CD compares by a three-way merge or by a dry run of server-side apply, Flux by the latter; so does
+    kubectl."""
     item = workload(kind, fresh, own=ECR, template=QUAY)
     cluster.kubernetes.kubectl("apply", *flags, "-f", "-", stdin=yaml.safe_dump(item))
 
@@ -68,7 +70,8 @@ def test_gitops_tools_see_no_difference_to_what_they_applied(
 
 
 def test_a_new_revision_of_an_old_deployment_makes_one_replicaset(cluster: Cluster, fresh: str):
-    """A policy that changed a ReplicaSet's template would make the Deployment controller create another, forever."""
+    """A policy that changed a ReplicaSet's template would make the Deployment controller create another,
+    forever."""
     with cluster.without_policies():
         cluster.create(workload("Deployment", fresh, own=ECR, template=QUAY))
         eventually(lambda: cluster.items("ReplicaSet", fresh))

@@ -24,7 +24,10 @@ _KEPT_AFTER_EXPIRY_SECONDS = 86400
 
 @dataclass(frozen=True)
 class Caller:
-    """Who an access key belongs to: a user (no expiry, no token) or a role session. Times are seconds since the epoch."""
+    """Who an access key belongs to: a user (no expiry, no token) or a role session.
+
+    Times are seconds since the epoch.
+    """
 
     access_key: str
     secret: str

@@ -104,7 +104,8 @@ class Sts:
         for action in actions:
             trust = [role["trust"]] if role else []
             trusted = allowed(trust, action, arn, context, caller.principal, principal_id=caller.role_id)
-            # Across accounts, and where the trust policy names an account only, the caller's own policy must allow it as well.
+            # Across accounts, and where the trust policy names an account only, the caller's own policy must
+            # allow it as well.
             named = account == caller.account and allowed(
                 trust, action, arn, context, caller.principal, principal_id=caller.role_id, named=True
             )

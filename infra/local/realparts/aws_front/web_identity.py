@@ -1,4 +1,5 @@
-"""The tokens that STS gives a role about itself (outbound web identity federation), and the keys they are checked with."""
+"""The tokens that STS gives a role about itself (outbound web identity federation), and the keys they are
+checked with."""
 
 from __future__ import annotations
 

@@ -106,7 +106,8 @@ class Accounts:
         self.save()
 
     def open_repositories(self, grant: dict[str, str]) -> None:
-        """Let an `account` into those of an `owner` that match the pattern `repository`, as a repository policy does."""
+        """Let an `account` into those of an `owner` that match the pattern `repository`, as a repository
+        policy does."""
         self.cross_account.append(grant)
         self.save()
 

@@ -45,7 +45,8 @@ class Front:
             self._journal.write(**event, outcome="throttled", status=429)
             error = RefusedError("too many requests", status=429, code="TOOMANYREQUESTS")
             return asked.refusal(error, {"Retry-After": "1"})
-        # A client may send several lines of one name: containerd and docker send one Accept for each media type.
+        # A client may send several lines of one name: containerd and docker send one Accept for each media
+        # type.
         headers = CIMultiDict(
             (key, value) for key, value in request.headers.items() if key.lower() not in _HOP_BY_HOP
         )

@@ -37,8 +37,8 @@ class Verified(StrEnum):
 class Login:
     """One user name and password, and the keys of the ``auths`` map under which the kubelet shall find it.
 
-    ``hosts`` are keys as the kubelet matches them (k8s.io/kubernetes pkg/credentialprovider): ``host[:port][/path/]``,
-    without scheme; a path ends in ``/`` so that ``team/`` does not match ``team2/``.
+    ``hosts`` are keys as the kubelet matches them (k8s.io/kubernetes pkg/credentialprovider):
+    ``host[:port][/path/]``, without scheme; a path ends in ``/`` so that ``team/`` does not match ``team2/``.
     """
 
     username: str = field(repr=False)  # at DigitalOcean it is the token itself
@@ -58,7 +58,10 @@ class Login:
 
     @property
     def size(self) -> int:
-        """About how many bytes one of its keys takes in the ``auths`` map: the login is in it twice, once in base64."""
+        """The approximate size in bytes of one of its keys in the ``auths`` map.
+
+        The map holds the login twice, once in base64.
+        """
         login = len(self.username) + len(self.password.get_secret_value())
         return login + login * 4 // 3 + 150
 
@@ -103,8 +106,8 @@ class Credential:
     def dockerconfigjson(self) -> SecretStr:
         """The text of a ``kubernetes.io/dockerconfigjson`` Secret; equal credentials give equal bytes.
 
-        Each key occurs once as ``host``; a second login for the same key takes ``https://host``, which the kubelet
-        reads as the same key and tries as well (A/B overlap).
+        Each key occurs once as ``host``; a second login for the same key takes ``https://host``, which the
+        kubelet reads as the same key and tries as well (A/B overlap).
         """
         auths: dict[str, dict[str, str]] = {}
         for login in self.logins:

@@ -26,7 +26,8 @@ class ErrorAnswer:
     fields: frozenset[str] = frozenset()
     """The fields of the request that are wrong."""
     words: str = ""
-    """The server's text for people: one printable line. It may repeat the request, so it can contain a secret."""
+    """The server's text for people: one printable line. It may repeat the request, so it can contain a
+    secret."""
 
 
 class RegcredError(Exception):
@@ -99,6 +100,9 @@ class MissingError(RegcredError):
 
 
 class ConflictError(RegcredError):
-    """Somebody else wrote first: a check-and-set or resourceVersion no longer matches. Read again and decide again."""
+    """Somebody else wrote first: a check-and-set or resourceVersion no longer matches.
+
+    Read again and decide again.
+    """
 
     kind = "conflict"

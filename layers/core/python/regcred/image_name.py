@@ -1,4 +1,6 @@
-"""Names of images and keys of the ``auths`` map in one normal form, as container runtimes and the kubelet read them. Pure.
+"""Names of images and keys of the ``auths`` map in one normal form. Pure.
+
+They are read as container runtimes and the kubelet read them.
 
 Contracts: names of images, github.com/distribution/reference (normalize.go); keys and how they match,
 k8s.io/kubernetes pkg/credentialprovider/keyring.go. The kubelet's own code is the oracle of the tests.
@@ -43,7 +45,8 @@ def parse(name: str) -> ImageName:
     """Read the name of an image. Nothing is refused: what is no name matches no key.
 
     Args:
-        name: As it stands in a Pod: ``alpine``, ``team/app:1.0``, ``registry.example.com:5000/team/app@sha256:…``.
+        name: As it stands in a Pod: ``alpine``, ``team/app:1.0``,
+            ``registry.example.com:5000/team/app@sha256:…``.
     """
     host, path = _split(name)
     path, _, digest = path.partition("@")
@@ -72,7 +75,7 @@ class AuthKey:
 
     @classmethod
     def parse(cls, text: str) -> AuthKey:
-        """Read a key: a scheme, a path of the API (``/v1/``, ``/v2/``) and a lone ``/`` at the end do not count."""
+        """Read a key. Its scheme, an API path (``/v1/``, ``/v2/``) and one trailing ``/`` do not count."""
         bare = text.removeprefix("https://").removeprefix("http://")
         host, slash, rest = bare.partition("?")[0].partition("#")[0].partition("/")
         path = f"{slash}{rest}"
@@ -85,7 +88,10 @@ class AuthKey:
         return f"{self.host}{self.path}"
 
     def matches(self, image: ImageName) -> bool:
-        """Whether the kubelet tries it for an image, by host and path; its fall-back for Docker Hub is in :func:`tried`."""
+        """Whether the kubelet tries the key for an image, by host and path.
+
+        Its fallback for Docker Hub is in :func:`tried`.
+        """
         return host_matches(self.host, image.host) and f"/{image.repository}".startswith(self.path)
 
 
@@ -105,7 +111,10 @@ def _label_matches(glob: str, label: str) -> bool:
 
 
 def _host_and_port(text: str) -> tuple[str, str]:
-    """As Go's net.SplitHostPort: brackets go only where a port follows; several colons without brackets are no port."""
+    """Split host and port like Go's net.SplitHostPort.
+
+    Brackets are removed only before a port. Several colons without brackets are no port.
+    """
     if text.startswith("["):
         name, _, port = text[1:].partition("]:")
         return (name, port) if port else (text, "")
@@ -114,7 +123,7 @@ def _host_and_port(text: str) -> tuple[str, str]:
 
 
 def tried(keys: Iterable[str], image: str) -> list[str]:
-    """The keys that the kubelet tries for an image, in its order: the longer path first, Docker Hub's own key at last.
+    """The keys that the kubelet tries for an image: longer paths first, Docker Hub's own key last.
 
     Args:
         keys: Keys of one or several ``auths`` maps, as they stand there.
@@ -136,13 +145,16 @@ def serves(key: str, image: str) -> bool:
 
 
 def registry_of(host: str) -> str:
-    """One name for all forms of a registry's host, to compare hosts by; not for keys, which the kubelet compares as text.
+    """One name for all forms of a registry's host, to compare hosts.
 
-    Case, a scheme, the port of https, a ``/`` at the end, a dot at the end and an IPv6 address's form do not matter, and
-    Docker Hub's three hosts are one.
+    It does not work for keys, which the kubelet compares as text.
+
+    Case, a scheme, the port of https, a ``/`` at the end, a dot at the end and an IPv6 address's form do not
+    matter, and Docker Hub's three hosts are one.
 
     Args:
-        host: A host as somebody typed it: ``Registry.Example.com:443``, ``https://index.docker.io/v1/``, ``[2001:DB8::1]:5000``.
+        host: A host as somebody typed it: ``Registry.Example.com:443``, ``https://index.docker.io/v1/``,
+            ``[2001:DB8::1]:5000``.
     """
     bare = host.strip().lower().removeprefix("https://").removeprefix("http://").partition("/")[0]
     bare = bare.removesuffix(_HTTPS) if not _is_bare_ipv6(bare) else f"[{bare}]"

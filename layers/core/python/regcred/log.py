@@ -1,6 +1,9 @@
-"""Logs without secrets. Secrets are ``SecretStr`` and never meant to be logged; this is the second net under that.
+"""Logs without secrets.
 
-It works on the finished line, so it also covers what libraries log, the texts of exceptions, and extra fields.
+Secrets are ``SecretStr`` and never meant to be logged; this is the second net under that.
+
+It works on the finished line, so it also covers what libraries log, the texts of exceptions, and extra
+fields.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,2000}+\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"), HIDDEN),
     (re.compile(r"\b(Basic|Bearer)\s++[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (re.compile(r"(://)[^/\s:@\"']+:[^/\s@\"']+@"), rf"\1{HIDDEN}@"),  # user and password in a URL
-    # A field of JSON or of a Python dict; a value without an end, since the line was cut, goes on to the end of the line.
+    # A field of JSON or of a Python dict; a value without an end, since the line was cut, goes on to the end
+    # of the line.
     (
         re.compile(
             rf"([\"'](?:{_FIELDS}){_QUOTE}\s*+:\s*+)({_QUOTE})(?:(?!(?<!\\)\2).)++((?:\2)?)",
@@ -74,7 +78,10 @@ class RedactingFormatter(logging.Formatter):
 
 
 def guard(logger: logging.Logger) -> None:
-    """Redact what the logger's handlers write, also of other loggers that reach them; doing it twice is once."""
+    """Redact what the logger's handlers write, also for other loggers that use them.
+
+    A second call has no effect.
+    """
     for handler in logger.handlers:
         if not isinstance(handler.formatter, RedactingFormatter):
             handler.setFormatter(RedactingFormatter(handler.formatter))

@@ -20,8 +20,8 @@ They are those with the property Default_Ignorable_Code_Point (https://www.unico
 def printable(text: str) -> str:
     r"""One line that can't steer a terminal or look like something else.
 
-    Line ends and tabs become spaces. Other control, formatting (direction, zero width) and invisible characters become the
-    escape that names them, such as ``\x1b`` or ``\u202e``.
+    Line ends and tabs become spaces. Other control, formatting (direction, zero width) and invisible
+    characters become the escape that names them, such as ``\x1b`` or ``\u202e``.
     """
     if text.isascii() and text.isprintable():
         return text

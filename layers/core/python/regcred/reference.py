@@ -51,7 +51,7 @@ def check_label(value: str, *, field: str) -> str:
 
 
 def _odd(value: str) -> str:
-    """Name the first character that is not printable ASCII, and may look like one that is allowed; empty if there is none."""
+    """The first character that is not printable ASCII and may look like an allowed one; empty if none is."""
     for char in value[: 2 * LABEL_MAX + 2]:
         if not " " <= char <= "~":
             name = _CONTROLS.get(char) or unicodedata.name(char, "")
@@ -75,7 +75,8 @@ class Reference:
         """Read ``<project>/<registry>``; equal texts share one object while it is in use.
 
         Args:
-            text: The annotation's value or a command's argument. Surrounding white space is refused, not trimmed.
+            text: The annotation's value or a command's argument. Surrounding white space is refused, not
+                trimmed.
 
         Raises:
             MalformedError: If it has any other form; the text says why and shows the form.

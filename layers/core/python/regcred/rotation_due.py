@@ -11,8 +11,8 @@ from regcred.vault.records.index import IndexEntry, State
 def due(entry: IndexEntry | None, *, now: datetime) -> RotationReason | None:
     """Return what the time and state alone require; None if nothing.
 
-    A revoked registry stays revoked until its owner requests a rotation. A removed registry whose definition was written
-    again counts as new. Its entry stays "removed" until the first success.
+    A revoked registry stays revoked until its owner requests a rotation. A removed registry whose definition
+    was written again counts as new. Its entry stays "removed" until the first success.
     """
     if entry is None:
         return RotationReason.NEW

@@ -1,4 +1,7 @@
-"""The message from dispatch to rotate: names of registries, and reasons. It never holds a credential. Pure."""
+"""The message from dispatch to rotate: names of registries, and reasons.
+
+It never holds a credential. Pure.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from regcred.vault.records.document import Label, malformed
 
 
 class RotationReason(StrEnum):
-    """Why a registry needs attention. This is only a hint: rotate decides again, from the documents in Vault."""
+    """Why a registry needs attention.
+
+    This is only a hint: rotate decides again, from the documents in Vault.
+    """
 
     REVOKE = "revoke"
     """Its owner requested a revocation."""
@@ -29,7 +35,8 @@ CHUNK_MAX = 100
 """Most registries in one message."""
 
 BODY_MAX = 16_384
-"""Longest body of a message in characters: :data:`CHUNK_MAX` registries of the longest names take half of it."""
+"""Longest body of a message in characters: :data:`CHUNK_MAX` registries of the longest names take half of
+it."""
 
 
 class RotationMessage(BaseModel):

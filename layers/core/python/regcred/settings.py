@@ -134,7 +134,8 @@ class TokenServerSettings(Settings):
 
     vault_role: str = "token"
     vault_token_file: str = ""
-    """In a cluster: the file of the projected ServiceAccount token to sign in with, at ``vault_auth_mount``."""
+    """In a cluster: the file of the projected ServiceAccount token to sign in with, at
+    ``vault_auth_mount``."""
     transit_mount: str = "regcred-transit"
     """Where the transit engine is mounted."""
 

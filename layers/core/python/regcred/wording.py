@@ -44,7 +44,8 @@ def worded(item: Mapping[str, Any]) -> str:
     """Say what is wrong, and what to write instead.
 
     Args:
-        item: One of ``ValidationError.errors()``, with its context. The text of our own validators is used as it
+        item: One of ``ValidationError.errors()``, with its context. The text of our own validators is used as
+            it
         is.
     """
     if item["type"] == "value_error":

@@ -1,4 +1,6 @@
-"""Reads YAML that people write: declarations, definitions and secrets. Errors name the line, and never a value. Pure.
+"""Reads YAML that people write: declarations, definitions and secrets.
+
+Errors name the line, and never a value. Pure.
 
 Numbers and dates stay strings, because account IDs may have leading zeros.
 """
@@ -14,10 +16,12 @@ import yaml
 from regcred.errors import MalformedError
 
 NODES_MAX = 100_000
-"""The maximum number of values in a document, with its aliases expanded. Aliases of aliases grow without bound."""
+"""The maximum number of values in a document, with its aliases expanded. Aliases of aliases grow without
+bound."""
 
 DEPTH_MAX = 50
-"""The maximum depth of a document. The parser has its own limit: 1000 (libyaml), or Python's recursion limit."""
+"""The maximum depth of a document. The parser has its own limit: 1000 (libyaml), or Python's recursion
+limit."""
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -46,7 +50,7 @@ class YamlDocument:
     _node: Any = field(repr=False)
 
     def at(self, path: str = "") -> str:
-        """``FILE: line N`` of a field such as ``spec.repositories[0]``, or of its nearest parent that exists."""
+        """``FILE: line N`` of a field such as ``spec.hosts[0]``, or of its nearest parent that exists."""
         node, rest = self._node, path
         line = node.start_mark.line
         while rest:
@@ -62,7 +66,8 @@ def documents(text: str, where: str) -> Iterator[YamlDocument]:
 
     Raises:
         NotYamlError: names the file and the line.
-        MalformedError: a key occurs twice, or the document is too large or too deep. It names the file and the line.
+        MalformedError: a key occurs twice, or the document is too large or too deep. It names the file and
+            the line.
     """
     try:
         loader = _Loader(text)

@@ -1,6 +1,7 @@
 """Clients with the function's own AWS role.
 
-boto3 is imported here at the top, because every invocation needs it and an import costs least in Lambda's init phase.
+boto3 is imported here at the top, because every invocation needs it and an import costs least in Lambda's
+init phase.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ BATCH = 10
 def own_client(service: Any) -> Any:
     """A client with the function's own role, in the function's region.
 
-    It sends through our transport. So a call ends after 30 seconds in total, also if the answer arrives slowly, while the function
-    can still report which service did not respond.
+    It sends through our transport. So a call ends after 30 seconds in total, also if the answer arrives
+    slowly, while the function can still report which service did not respond.
     """
     config = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
     aws.silence()

@@ -60,7 +60,10 @@ class ConsoleVault:
         return _token(answer)
 
     def oidc_url(self, method: Method, redirect_uri: str, nonce: str) -> str:
-        """See :class:`Vault`. Contract: https://developer.hashicorp.com/vault/api-docs/auth/jwt#oidc-authorization-url-request."""
+        """See :class:`Vault`.
+
+        Contract: https://developer.hashicorp.com/vault/api-docs/auth/jwt#oidc-authorization-url-request.
+        """
         body = {"role": method.role, "redirect_uri": redirect_uri, "client_nonce": nonce}
         try:
             answer = self._anonymous.adapter.post(f"/v1/auth/{quote(method.path)}/oidc/auth_url", json=body)
@@ -75,7 +78,10 @@ class ConsoleVault:
         return url
 
     def by_oidc(self, method: Method, *, state: str, code: str, nonce: str) -> SecretStr:
-        """See :class:`Vault`. Contract: https://developer.hashicorp.com/vault/api-docs/auth/jwt#oidc-callback."""
+        """See :class:`Vault`.
+
+        Contract: https://developer.hashicorp.com/vault/api-docs/auth/jwt#oidc-callback.
+        """
         params = {"state": state, "code": code, "client_nonce": nonce}
         try:
             answer = self._anonymous.adapter.get(
@@ -103,7 +109,10 @@ class VaultAccess:
         return self._store
 
     def who(self) -> Who:
-        """See :class:`Access`. Contract: https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self."""
+        """See :class:`Access`.
+
+        Contract: https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self.
+        """
         data = _data(self._vault.adapter.get("/v1/auth/token/lookup-self"))
         ttl, created = int(data.get("ttl") or 0), int(data.get("creation_ttl") or 0)
         endless = not created and not data.get("expire_time")
@@ -188,7 +197,9 @@ class VaultAccess:
         return all({"update", "root", "sudo"} & {*map(str, data.get(path) or ())} for path in paths)
 
     def change_group(self, group: str, kind: Member, name: str, *, take: bool) -> None:
-        """See :class:`Access`. Vault has no check-and-set for groups: of two changes at the same moment, one may be lost.
+        """See :class:`Access`.
+
+        Vault has no check-and-set for groups: of two changes at the same moment, one may be lost.
 
         Contract: https://developer.hashicorp.com/vault/api-docs/secret/identity/group#update-group-by-name
         """

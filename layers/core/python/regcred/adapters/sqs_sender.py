@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SqsQueue:
-    """:class:`regcred.dispatch.Queue` over SQS FIFO. Each project is a group, and its revocations are another group."""
+    """:class:`regcred.dispatch.Queue` over SQS FIFO.
+
+    Each project is a group, and its revocations are another group.
+    """
 
     url: str
 

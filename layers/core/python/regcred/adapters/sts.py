@@ -30,7 +30,8 @@ EXTERNAL_ID_MIN = 2
 """The minimum length of an external ID in characters (STS AssumeRole)."""
 
 ALGORITHM = "RS256"
-"""The algorithm with which STS signs JWTs. Every party that accepts AWS JWTs supports it (Azure supports only this one)."""
+"""The algorithm with which STS signs JWTs. Every party that accepts AWS JWTs supports it (Azure supports only
+this one)."""
 
 
 def own_jwt(audience: str) -> SecretStr:
@@ -64,7 +65,7 @@ class ProjectIdentities:
 
 @dataclass
 class ProjectIdentity:
-    """:class:`regcred.registry.interface.Identity` by AssumeRole, with ExternalId and session tag = project."""
+    """:class:`regcred.registry.interface.Identity` by AssumeRole. ExternalId and tag are the project."""
 
     project: str
     role_arn: str
@@ -81,7 +82,8 @@ class ProjectIdentity:
     def aws(self) -> AwsCredentials:
         """See :class:`Identity`.
 
-        If another thread fails while this one waits, this one gets the same error, and does not repeat the request.
+        If another thread fails while this one waits, this one gets the same error, and does not repeat the
+        request.
         """
         since = utc_now()
         with self._lock:

@@ -1,4 +1,7 @@
-"""The command line ``regcred``: one module per group of commands. Each is a thin layer over the store and the verbs."""
+"""The command line ``regcred``: one module per group of commands.
+
+Each is a thin layer over the store and the verbs.
+"""
 
 from __future__ import annotations
 

@@ -136,7 +136,8 @@ def run(args: Sequence[str], session: CliSession | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except BrokenPipeError:
-        # The reader has closed the pipe (`| head`): exit silently, and keep the interpreter from flushing at exit.
+        # The reader has closed the pipe (`| head`): exit silently, and keep the interpreter from flushing at
+        # exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where every failure becomes a line

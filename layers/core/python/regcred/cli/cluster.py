@@ -1,4 +1,4 @@
-"""``regcred cluster``: the cluster that a name belongs to (``identities/C``), and the removals that its sync holds."""
+"""``regcred cluster``: the identity of a cluster (``identities/C``), and the removals that its sync holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``docker-credential-regcred``: gives docker, podman, crane and skopeo a login for the system registry on request.
+"""``docker-credential-regcred``: gives container tools a login for the system registry on request.
+
+The tools are docker, podman, crane and skopeo.
 
 It stores nothing. It gets each login with the user's Vault token, and the login expires after an hour.
 Contract: https://github.com/docker/docker-credential-helpers#development

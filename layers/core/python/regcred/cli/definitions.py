@@ -19,8 +19,9 @@ from regcred.cli.failures import BadInputError
 from regcred.cli.output import say
 from regcred.errors import MalformedError, RefusedError
 from regcred.registry import catalog
-from regcred.registry.definition import BaseDefinition, check_allowed
+from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
+from regcred.registry.project_policy import check_allowed
 from regcred.vault.records.declared import ProjectPolicy
 
 AUTH = "auth"
@@ -187,10 +188,13 @@ def _default(field: FieldInfo) -> str:
 
 
 def ask(where: str, policy: ProjectPolicy | None) -> BaseDefinition:
-    """Ask for the provider and for each required field. Repeat the question after a wrong or forbidden answer.
+    """Ask for the provider and for each required field.
 
-    If a provider has several sign-in methods, the first one is the default, which is keyless. If several answers don't fit
-    together, the error is reported at the end. One of them can then be changed, and the others are kept.
+    Repeat the question after a wrong or forbidden answer.
+
+    If a provider has several sign-in methods, the first one is the default, which is keyless. If several
+    answers don't fit together, the error is reported at the end. One of them can then be changed, and the
+    others are kept.
 
     Args:
         where: The name of the definition in errors.

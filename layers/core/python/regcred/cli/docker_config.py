@@ -1,4 +1,6 @@
-"""The registry part of Docker's ``config.json``, which docker, crane, podman and skopeo read; pure but for two functions.
+"""The registry part of Docker's ``config.json``, which docker, crane, podman and skopeo read.
+
+All functions but two are pure.
 
 Contract: https://docs.docker.com/reference/cli/docker/login/#credential-helpers
 """

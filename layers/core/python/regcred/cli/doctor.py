@@ -18,8 +18,8 @@ from regcred.cli.session import CliSession, PlatformService, pass_session
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.printable import printable
 from regcred.reference import Reference
-from regcred.registry.definition import check_allowed
 from regcred.registry.parsing import parse
+from regcred.registry.project_policy import check_allowed
 from regcred.registry_limit import served, want_of_room
 from regcred.vault.platform import ChangeKind
 from regcred.vault.records.declared import ProjectPolicy
@@ -115,7 +115,10 @@ def _look(session: CliSession, projects: tuple[str, ...], *, repair: bool) -> It
 
 
 def _sign_in(tool: PlatformService) -> Finding:
-    """Check the sign-in. Raises the errors of :meth:`PlatformService.who`, because no other check works without a sign-in."""
+    """Check the sign-in.
+
+    Raises the errors of :meth:`PlatformService.who`, because no other check works without a sign-in.
+    """
     found = tool.who()
     left = timedelta(seconds=int(found.get("ttl") or 0))
     name = f"as {found.get('display_name') or 'somebody'}, with {', '.join(found.get('policies') or ()) or 'no policy'}"

@@ -63,7 +63,7 @@ class Differs(Failed):
 
 @contextmanager
 def user_input(where: str = "") -> Iterator[None]:
-    """Convert a MalformedError inside the block to BadInputError, because the user gave the input, not Vault."""
+    """Convert a MalformedError inside the block to BadInputError: the user gave the input, not Vault."""
     try:
         yield
     except MalformedError as error:

@@ -62,7 +62,7 @@ class VaultView:
         )
 
     def _want_of_room(self, reference: Reference) -> str:
-        """Why a defined registry is not rotated, if its project is full; empty if there is room or it is unknown."""
+        """Why a registry is not rotated if its project is full; empty if there is room or it is unknown."""
         store, index = self.session.store, self._indexes.get(reference.project, Index())
         with suppress(RegcredError):
             policy = store.project(reference.project)
@@ -73,7 +73,7 @@ class VaultView:
         return ""
 
     def mode(self, references: Iterable[Reference]) -> str:
-        """The mode of the cluster's sync, from its status of any of the projects; empty if none can be read."""
+        """The mode of the cluster's sync, from its status of some project; empty if none can be read."""
         found = (self._status(project) for project in sorted({reference.project for reference in references}))
         return next((status.mode for status in found if status and status.mode), "")
 

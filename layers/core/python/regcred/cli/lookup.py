@@ -34,7 +34,9 @@ def definition(store: Store, reference: Reference) -> Versioned[Definition]:
 
 
 def check_exists(store: Store, reference: Reference) -> None:
-    """Check that a registry exists. Its definition may be broken: such a registry can be replaced, revoked and removed.
+    """Check that a registry exists.
+
+    Its definition may be broken: such a registry can be replaced, revoked and removed.
 
     Raises:
         MissingError: see :func:`definition`.
@@ -119,7 +121,10 @@ def _odd(what: str, name: str) -> bool:
 
 
 def readable(read: Callable[[], Versioned[R] | None], what: str) -> Versioned[R] | None:
-    """One item of a list; None if it is gone or broken. A broken item is reported, and does not hide the others."""
+    """One item of a list; None if it is gone or broken.
+
+    A broken item is reported, and does not hide the others.
+    """
     try:
         return read()
     except MalformedError as error:

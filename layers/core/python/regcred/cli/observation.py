@@ -230,7 +230,10 @@ def _events(api: UserCluster, seen: Sequence[tuple[Kind, Json]], namespace: str)
 
 
 def _event(event: Json) -> ReportedEvent:
-    """Contract: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/ (an Event has one of several times)."""
+    """The time of an Event, which has one of several fields for it.
+
+    Contract: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
+    """
     series = event.get("series") or {}
     times = (
         series.get("lastObservedTime"),
@@ -250,7 +253,7 @@ def _event(event: Json) -> ReportedEvent:
 def world_of(
     session: CliSession, api: UserCluster, seen: ClusterObservation, cluster: str | None
 ) -> tuple[Subject, World]:
-    """Everything known about the references of a subject and its possible references; and the subject with its mode."""
+    """What is known about the references of a subject, set and possible; and the subject with its mode."""
     subject, sources = seen.subject, seen.sources
     wanted = _requested(sources)
     malformed = requested(*(source.annotations for source in sources)).malformed

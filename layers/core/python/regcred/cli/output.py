@@ -1,4 +1,7 @@
-"""Output for people and programs: tables, notes and JSON. Results go to standard output, all else to standard error."""
+"""Output for people and programs: tables, notes and JSON.
+
+Results go to standard output, all else to standard error.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: with colour and wrapping on a terminal, or in aligned columns for ``grep`` and ``awk``."""
+    """Print a table: coloured and wrapped on a terminal, otherwise in columns for ``grep`` and ``awk``."""
     clean = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _rich_table(headers, clean)
@@ -77,7 +80,10 @@ class Styled:
 
 
 def write(*parts: str | Styled) -> None:
-    """Print one line of a result. Every part is made printable first, so that none can end the line or its colour."""
+    """Print one line of a result.
+
+    Every part is made printable first, so that none can end the line or its colour.
+    """
     click.echo("".join(map(_part, parts)))
 
 

@@ -93,7 +93,10 @@ class LabelType(click.ParamType[str]):
 
 
 class WorkloadKindType(click.ParamType[Kind]):
-    """``<group>/<version>/<plural>/<Kind>[:<template path>]``. A variable may list several, with white space or commas."""
+    """``<group>/<version>/<plural>/<Kind>[:<template path>]``.
+
+    A variable may list several, with white space or commas.
+    """
 
     name = "KIND"
 

@@ -33,7 +33,8 @@ _OPERATORS = {
 def selector_of(kind: Kind, workload: Json) -> str | None:
     """The label selector of a workload's Pods, in the API's form; None if the workload has none.
 
-    Contract: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#resources-that-support-set-based-requirements
+    Contract:
+    https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#resources-that-support-set-based-requirements
     """
     if kind.group == "batch" and kind.name == "CronJob":
         return _JOB_PODS
@@ -78,7 +79,8 @@ class Owners:
         """The controllers of an object, nearest first, as far as their kinds are known."""
         found: list[tuple[Kind, Json]] = []
         while (owner := _controller(obj)) and len(found) < OWNERS_DEPTH:
-            # Only the group must match, as in sync: the controller of a custom kind may have written another version.
+            # Only the group must match, as in sync: the controller of a custom kind may have written another
+            # version.
             whose = (str(owner.get("apiVersion", "")).rpartition("/")[0], owner.get("kind"))
             kind = next((kind for kind in self.kinds if (kind.group, kind.name) == whose), None)
             if kind is None:

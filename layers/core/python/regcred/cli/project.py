@@ -248,7 +248,10 @@ def _with(old: Sequence[str], new: Iterable[str]) -> list[str]:
 
 
 def _with_hosts(old: Sequence[str], new: Iterable[str]) -> list[str]:
-    """The hosts of both. A host that is there in another form (``index.docker.io``, a port 443) is not added."""
+    """The hosts of both.
+
+    A host that is there in another form (``index.docker.io``, a port 443) is not added.
+    """
     known = set(map(registry_of, old))
     return _with(old, [host for host in new if host in old or registry_of(host) not in known])
 
@@ -275,7 +278,8 @@ def _without(old: Sequence[str], gone: Sequence[str], what: str, project: str) -
 def _paths_with(old: Mapping[str, Sequence[str]], new: Iterable[str]) -> dict[str, list[str]]:
     paths = {host: list(prefixes) for host, prefixes in old.items()}
     for typed, prefix in map(_split, new):
-        # All forms of a host limit it together. The typed form is there as well, because it may be Docker Hub's other name.
+        # All forms of a host limit it together. The typed form is there as well, because it may be Docker
+        # Hub's other name.
         (host,) = _as_stored(paths, [typed])[:1]
         paths[host] = _with(paths.get(host, []), [prefix])
     return paths
@@ -284,7 +288,9 @@ def _paths_with(old: Mapping[str, Sequence[str]], new: Iterable[str]) -> dict[st
 def _paths_without(
     old: Mapping[str, Sequence[str]], gone: Iterable[str], project: str, *, hosts: Sequence[str]
 ) -> dict[str, list[str]]:
-    """The remaining paths. Without any path, a host would be allowed completely. So it stays limited, to nothing.
+    """The remaining paths.
+
+    Without any path, a host would be allowed completely. So it stays limited, to nothing.
 
     Args:
         old: The current paths.

@@ -73,7 +73,8 @@ def wait(session: CliSession, sent: SentRequest, patience: timedelta) -> IndexEn
                 if _read_handled(session, sent):
                     entry = _entry(session, sent)
                     if entry is None:
-                        # A request may be lost if another one was completed at the same moment (Store.answered).
+                        # A request may be lost if another one was completed at the same moment
+                        # (Store.answered).
                         session.store.write_request(sent.reference, sent.request)
                     elif looked or entry != sent.before:
                         return entry

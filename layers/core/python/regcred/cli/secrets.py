@@ -20,8 +20,8 @@ def read(wanted: Mapping[str, str], file: str | None) -> dict[str, SecretStr]:
 
     Args:
         wanted: The required fields, each with a description.
-        file: A YAML or JSON file with these fields, or a file with the plain value of the only field. ``-`` for standard input,
-            None to ask.
+        file: A YAML or JSON file with these fields, or a file with the plain value of the only field. ``-``
+            for standard input, None to ask.
 
     Raises:
         BadInputError: names the missing or unknown field; never a value.

@@ -154,7 +154,8 @@ class CliSession:
     open_platform: Callable[[Path | None], PlatformService] = _own_platform
     """Takes the folder of the declaration; None for the one that comes with Regcred."""
     open_operator: Callable[[Declaration | None, Path | None], Operator] = _own_operator
-    """Takes a declared Platform and the folder of its file; None for the platform that ``open_platform`` takes."""
+    """Takes a declared Platform and the folder of its file; None for the platform that ``open_platform``
+    takes."""
     open_system: Callable[[], OwnSystem] = _own_system
     """The system registry, with the user's own Vault token."""
     open_vault: Callable[[str], KeyValue] = _own_vault

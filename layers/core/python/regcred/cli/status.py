@@ -117,7 +117,8 @@ def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
     if as_json:
         print_json({"registries": [_json(row) for row in rows], "syncs": _syncs_json(rows)})
     elif rows or not broken:
-        # A removed registry stays in the index for months, as proof for disconnected clusters. A person does not need it.
+        # A removed registry stays in the index for months, as proof for disconnected clusters. A person does
+        # not need it.
         _print(
             [row for row in rows if row.state != State.REMOVED or row.where or row.reference in wanted], now
         )
@@ -126,7 +127,10 @@ def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
 
 
 def _all_rows(store: Store, projects: Sequence[str]) -> tuple[list[StatusRow], list[MalformedError]]:
-    """The registries of all projects, and the errors of unreadable indexes. An error does not hide other projects."""
+    """The registries of all projects, and the errors of unreadable indexes.
+
+    An error does not hide other projects.
+    """
 
     def read(project: str) -> list[StatusRow] | MalformedError:
         try:

@@ -43,7 +43,10 @@ def _reporter(first: float, every: float) -> _Reporter:
 
 
 class _Reporter:
-    """One thread that watches all open requests. A thread for each request would cost more than many a request."""
+    """One thread that watches all open requests.
+
+    A thread for each request would cost more than many a request.
+    """
 
     def __init__(self, first: float, every: float) -> None:
         self._first = first

@@ -10,13 +10,15 @@ from regcred.errors import MalformedError
 from regcred.reference import Reference
 
 REQUEST_PREFIX = "registry.regcred.dev/"
-"""``registry.regcred.dev/<any key>: <project>/<registry>`` on a workload, its pod template, a Namespace or a Pod."""
+"""``registry.regcred.dev/<any key>: <project>/<registry>`` on a workload, its pod template, a Namespace or a
+Pod."""
 
 REFERENCES = "regcred.dev/references"
 """Set at admission on the workload: all its references, sorted, joined by ``,``."""
 
 INHERITED = "regcred.dev/inherited"
-"""Set at admission on the pod template: what the workload's own annotations ask for, in the form of :data:`REFERENCES`."""
+"""Set at admission on the pod template: what the workload's own annotations ask for, in the form of
+:data:`REFERENCES`."""
 
 ANNOTATED = "regcred.dev/annotated"
 """The label set at admission beside :data:`REFERENCES`; its value is ``"true"``."""
@@ -44,8 +46,9 @@ MIRROR_POD = "kubernetes.io/config.mirror"
 
 
 KEYS = 64
-"""How many annotations of one metadata, sorted by key, and how many references of one object count. A workload has a few
-containers, so more is a mistake or an attack. The admission policies use the same limit."""
+"""How many annotations of one metadata, sorted by key, and how many references of one object count. A
+workload has a few containers, so more is a mistake or an attack. The admission policies use the same
+limit."""
 
 LINES = 8
 """How many wrong annotations of one object get a message each."""
@@ -56,10 +59,10 @@ MOST = 400
 
 @dataclass(frozen=True, slots=True)
 class RequestedReferences:
-    """What an object asks for: its references, sorted and without duplicates, and a line for each wrong annotation.
+    """What an object requests: its references, sorted and unique, and a line for each wrong annotation.
 
-    The size is limited for any object: at most :data:`KEYS` references and :data:`LINES` lines, and a line each about what is
-    left out.
+    The size is limited for any object: at most :data:`KEYS` references and :data:`LINES` lines, and a line
+    each about what is left out.
     """
 
     references: tuple[Reference, ...] = ()
@@ -81,8 +84,8 @@ def requested(*annotations: Mapping[str, str] | None) -> RequestedReferences:
     """Read the requests of an object from its own annotations and those of its pod template.
 
     Args:
-        annotations: The mappings of annotations; None where there are none. The template of a custom object is not checked by
-            anything, so a value that is not a string is read as its printed form.
+        annotations: The mappings of annotations; None where there are none. The template of a custom object
+            is not checked by anything, so a value that is not a string is read as its printed form.
     """
     pairs, most = _requests(annotations)
     if not pairs:

@@ -76,7 +76,7 @@ def wait_of(retry_after: str | None) -> timedelta | None:
 
 
 def printable(text: str, length: int) -> str:
-    """An external text as one line: cut to a number of characters, and without control characters for terminals."""
+    """An external text in one line, cut to a number of characters and without control characters."""
     cut = text[: length + 1]
     clean = " ".join("".join(char if char.isprintable() else " " for char in cut).split())
     return clean if len(text) <= length else f"{clean[: length - 3]}..."

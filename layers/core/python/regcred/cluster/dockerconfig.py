@@ -23,7 +23,8 @@ GITOPS = {
     "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
     "argocd.argoproj.io/sync-options": "Prune=false",
 }
-"""Keeps Argo CD from reporting our Secrets as drift or pruning them. For the same reason, no labels are copied."""
+"""Keeps Argo CD from reporting our Secrets as drift or pruning them. For the same reason, no labels are
+copied."""
 
 _PART = 12
 
@@ -105,5 +106,5 @@ def secret_body(
 
 
 def ownership_probe(reference: Reference) -> SecretBody:
-    """A body of our form without a credential, for a dry run that asks whether a Secret with this name is ours."""
+    """A body of our form without a credential, for a dry run that checks whether a Secret is ours."""
     return secret_body(reference, SecretStr('{"auths":{}}'), version=0, expires_at=None)

@@ -17,7 +17,7 @@ class NameTakenError(ConflictError):
 
 
 class AlreadyExistsError(ConflictError):
-    """An object with this name exists (409 with the reason ``AlreadyExists``, one of several causes of a 409)."""
+    """An object with this name exists: a 409 with the reason ``AlreadyExists``, one of several causes."""
 
 
 class TerminatingError(MissingError):
@@ -25,7 +25,10 @@ class TerminatingError(MissingError):
 
 
 class ThrottledError(TransientError):
-    """The API server asks for a pause of all requests (``retry_after``). Every request must wait until it ends."""
+    """The API server asks for a pause of all requests (``retry_after``).
+
+    Every request must wait until it ends.
+    """
 
 
 class DeniedError(RefusedError):
@@ -33,7 +36,8 @@ class DeniedError(RefusedError):
 
     Args:
         message: See :class:`RegcredError`.
-        words: The reason from the API server: one printable line without secrets, for the owner of the workload.
+        words: The reason from the API server: one printable line without secrets, for the owner of the
+            workload.
     """
 
     kind = "denied"
@@ -73,7 +77,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One message of a watch. Without ``item``, the object is gone or asks for nothing. Without ``name``, it is a bookmark."""
+    """One message of a watch.
+
+    Without ``item``, the object is gone or asks for nothing. Without ``name``, it is a bookmark.
+    """
 
     resource_version: str
     namespace: str = ""
@@ -119,7 +126,8 @@ class Cluster(Protocol):
     def watch(self, kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
         """Yield the changes since a resourceVersion until the server ends the watch.
 
-        If ``labelled`` is set, the watch gets only metadata of objects that the admission policy has labelled.
+        If ``labelled`` is set, the watch gets only metadata of objects that the admission policy has
+        labelled.
 
         Raises:
             ExpiredError: list again.
@@ -133,7 +141,9 @@ class Cluster(Protocol):
         """Yield each new Event about missing pull Secrets, until the server ends the watch."""
 
     async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
-        """Write a complete Secret: create it if ``first``, else replace it. A wrong ``first`` costs more requests.
+        """Write a complete Secret: create it if ``first``, else replace it.
+
+        A wrong ``first`` costs more requests.
 
         A Secret of ours that somebody made immutable is deleted and created again, unless ``first`` is set.
 
@@ -149,8 +159,8 @@ class Cluster(Protocol):
         Args:
             namespace: The namespace of the Secret.
             reference: Names it.
-            placed: Whether the ledger says that sync has written it. That is the proof where a dry run can't tell, as for an
-                immutable Secret.
+            placed: Whether the ledger says that sync has written it. That is the proof where a dry run can't
+                tell, as for an immutable Secret.
 
         Raises:
             NameTakenError: it is not ours; nothing was changed.
@@ -179,5 +189,6 @@ class Cluster(Protocol):
         """Evict a Pod that has not changed since a resourceVersion.
 
         Returns:
-            False if it has changed, so that it may run by now, if it is gone, or if a disruption budget forbids it now.
+            False if it has changed, so that it may run by now, if it is gone, or if a disruption budget
+            forbids it now.
         """

@@ -45,7 +45,8 @@ from regcred.reference import Reference
 
 JSON = "application/json"
 SILENCE = 180.0
-"""Seconds without a byte after which a watch counts as broken. A healthy one gets a bookmark about every minute."""
+"""Seconds without a byte after which a watch counts as broken. A healthy one gets a bookmark about every
+minute."""
 
 WATCH_SECONDS = (540, 600)
 """How long a watch lasts, chosen at random in this range, so that watches do not all end together."""
@@ -163,7 +164,8 @@ class Kube:
     async def _item(self, kind: Kind, obj: dict[str, Any], *, labelled: bool) -> Item | None:
         """What to keep of a labelled object. If its metadata is not enough, the whole object is read.
 
-        If it asks for nothing, its template has malformed requests. If its kind is custom, it may have no template.
+        If it asks for nothing, its template has malformed requests. If its kind is custom, it may have no
+        template.
         """
         item = self._parser.item(kind, obj)
         if not labelled or not kind.template or (item is not None and not kind.custom):
@@ -215,7 +217,10 @@ class Kube:
         return await set_pull_secrets(self._session, namespace, account, add=add, remove=remove)
 
     async def create_event(self, message: Message) -> None:
-        """See :meth:`Cluster.create_event`. The name is derived from the content, so that the same Event is not written twice."""
+        """See :meth:`Cluster.create_event`.
+
+        The name is derived from the content, so that the same Event is not written twice.
+        """
         namespace = "default" if message.about.kind is NAMESPACE else message.about.namespace
         try:
             body = json.dumps(event_body(message, namespace, instance=self._instance, now=utc_now())).encode()
@@ -252,7 +257,10 @@ def _ended_by(kind: Kind, status: dict[str, Any]) -> ExpiredError | TransientErr
 
 
 def event_body(message: Message, namespace: str, *, instance: str, now: datetime) -> dict[str, Any]:
-    """An Event of events.k8s.io/v1 (https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/)."""
+    """An Event of events.k8s.io/v1.
+
+    Contract: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
+    """
     about = message.about
     said = f"{about.uid}|{message.reason}|{message.note}"
     return {

@@ -41,7 +41,10 @@ def merged(references: Iterable[Reference], more: Iterable[Reference]) -> frozen
 
 
 class Collected:
-    """The items of one list. For a namespace with too many, the excess is merged into one :class:`Surplus`."""
+    """The items of one list.
+
+    For a namespace with too many, the excess is merged into one :class:`Surplus`.
+    """
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind

@@ -1,7 +1,7 @@
 """The kubelet's Events about Pods that name a missing pull Secret.
 
-Contract: k8s.io/kubernetes pkg/kubelet/events and pkg/kubelet/kubelet_pods.go (getPullSecretsForPod). Anybody who may create
-Events in a namespace can write such an Event. It is a hint to check, and not a proof.
+Contract: k8s.io/kubernetes pkg/kubelet/events and pkg/kubelet/kubelet_pods.go (getPullSecretsForPod). Anybody
+who may create Events in a namespace can write such an Event. It is a hint to check, and not a proof.
 """
 
 from __future__ import annotations

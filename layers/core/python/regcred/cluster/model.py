@@ -23,7 +23,10 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of object and where it is served. ``template`` is the path to its pod template, empty if it has none."""
+    """A kind of object and where it is served.
+
+    ``template`` is the path to its pod template, empty if it has none.
+    """
 
     group: str
     version: str
@@ -62,7 +65,8 @@ WORKLOADS = (
     Kind("batch", "v1", "cronjobs", "CronJob", ("spec", "jobTemplate", "spec", "template")),
     POD,
 )
-"""The kinds that may hold a request. An object is ignored if its controller is one of these: the controller asks."""
+"""The kinds that may hold a request. An object is ignored if its controller is one of these: the controller
+asks."""
 
 _CUSTOM = re.compile(
     r"(?P<group>[a-z0-9-]+(?:\.[a-z0-9-]+)+)/(?P<version>v[a-z0-9]+)/(?P<plural>[a-z0-9]+)/(?P<name>[A-Za-z0-9]+)"
@@ -109,8 +113,8 @@ class Workload:
     created: str = ""
     """Its creationTimestamp, RFC 3339 in UTC."""
     template_of: tuple[str, str] | None = None
-    """Kind and name of the object that holds its pod template, as in a Rollout's ``workloadRef``; both are empty if it names
-    none. None if the object has a template itself, or if only metadata was read."""
+    """Kind and name of the object that holds its pod template, as in a Rollout's ``workloadRef``; both are
+    empty if it names none. None if the object has a template itself, or if only metadata was read."""
 
     def __str__(self) -> str:
         return (
@@ -213,4 +217,5 @@ class LedgerEntry:
 
 
 UID_DIGITS = 8
-"""How much of a namespace's uid the ledger keeps. It is enough to tell a namespace from a later one of the same name."""
+"""How much of a namespace's uid the ledger keeps. It is enough to tell a namespace from a later one of the
+same name."""

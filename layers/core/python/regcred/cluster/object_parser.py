@@ -35,8 +35,8 @@ class ObjectParser:
     """Turns objects into items.
 
     Args:
-        kinds: All kinds whose annotated objects count as workloads. Objects that a controller of these kinds created are
-            ignored, because sync reads the controller itself.
+        kinds: All kinds whose annotated objects count as workloads. Objects that a controller of these kinds
+            created are ignored, because sync reads the controller itself.
         stuck_pods: Also keep Pods whose images can't be pulled. Pods must then be read completely.
     """
 

@@ -1,8 +1,8 @@
 """Reads the few fields that matter from an object's JSON, without parsing the rest.
 
-Once parsed, the content of a tenant's object (containers, environment, managedFields) takes many times its bytes. So each level
-is split into raw slices, and only the fields that sync needs are decoded. No shape causes an error: a field of an unexpected
-type counts as absent.
+Once parsed, the content of a tenant's object (containers, environment, managedFields) takes many times its
+bytes. So each level is split into raw slices, and only the fields that sync needs are decoded. No shape
+causes an error: a field of an unexpected type counts as absent.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ DRY_RUN = "dryRun=All"
 
 _DENIALS = (RefusedError, MalformedError)
 _FIXED = frozenset({"immutable", "data", "stringData"})
-"""The fields that can't change in an immutable Secret (k8s.io/kubernetes pkg/apis/core/validation, ValidateSecretUpdate)."""
+"""The fields that can't change in an immutable Secret (k8s.io/kubernetes pkg/apis/core/validation,
+ValidateSecretUpdate)."""
 
 
 class _ImmutableError(ConflictError):
@@ -89,7 +90,7 @@ class Secrets:
     async def _unproven(
         self, error: _ImmutableError, namespace: str, reference: Reference, when: str
     ) -> DeniedError:
-        """The error for an immutable Secret with our name, type and label that sync does not know to have made.
+        """The error for an immutable Secret with our name, type and label that sync has no record of.
 
         Raises:
             NameTakenError: it has another type or label.
@@ -103,7 +104,8 @@ class Secrets:
     ) -> dict[str, Any]:
         """Send a request.
 
-        A webhook may deny with any status, also 404 or 409. The API server itself names the object that is missing or in conflict.
+        A webhook may deny with any status, also 404 or 409. The API server itself names the object that is
+        missing or in conflict.
         """
         try:
             return await self.session.call(verb, path, query=query, body=body, accept=accept)
@@ -152,8 +154,9 @@ class Secrets:
     async def _cause_of(self, error: RegcredError, namespace: str, body: SecretBody) -> RegcredError:
         """Find out why a Secret was not replaced.
 
-        A quota, policy or webhook that rejects our content would also refuse to create the Secret. If creation and deletion are
-        both allowed, something rejects the change itself. Otherwise our own restricting policy refused: the Secret is not ours.
+        A quota, policy or webhook that rejects our content would also refuse to create the Secret. If
+        creation and deletion are both allowed, something rejects the change itself. Otherwise our own
+        restricting policy refused: the Secret is not ours.
         """
         if known := _refusal_from_fields(error, namespace, body.reference):
             return known
@@ -170,8 +173,8 @@ class Secrets:
     async def _prove_ours(self, namespace: str, reference: Reference) -> str:
         """Return the uid of our Secret.
 
-        The response to a dry-run replacement says who set the field ``type``. That field can't change, so it still belongs to
-        the creator of the Secret.
+        The response to a dry-run replacement says who set the field ``type``. That field can't change, so it
+        still belongs to the creator of the Secret.
 
         Raises:
             NameTakenError: somebody else created it.
@@ -192,7 +195,10 @@ class Secrets:
         return str(found["uid"])
 
     async def _uid_of_ours(self, namespace: str, reference: Reference) -> str:
-        """The uid of a Secret with our type and label. The policy that restricts us forbids the deletion of any other."""
+        """The uid of a Secret with our type and label.
+
+        The policy that restricts us forbids the deletion of any other.
+        """
         try:
             return await self._uid(namespace, ownership_probe(reference))
         except _DENIALS as error:
@@ -249,7 +255,10 @@ def _is_about(error: RegcredError, resource: str) -> bool:
 
 
 def _again(error: RegcredError) -> TransientError:
-    """For a 409 that is not ``AlreadyExists``: another client wrote at the same time (a quota's count, the same Secret)."""
+    """The error for a 409 that is not ``AlreadyExists``: another client wrote at the same time.
+
+    It may have changed the count of a quota, or the same Secret.
+    """
     again = TransientError(str(error))
     again.answer = error.answer
     return again
@@ -260,7 +269,10 @@ def _taken(namespace: str, reference: Reference) -> NameTakenError:
 
 
 def _denied(namespace: str, body: SecretBody, error: RegcredError) -> RegcredError:
-    """The error for a write that something in the cluster forbids. Includes its message only without secrets."""
+    """The error for a write that something in the cluster forbids.
+
+    Includes its message only without secrets.
+    """
     if _is_sign_in(error):
         return error
     answer = error.answer or ErrorAnswer(0)

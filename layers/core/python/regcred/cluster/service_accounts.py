@@ -45,7 +45,7 @@ async def set_pull_secrets(
 
 
 def merge_pull_secrets(old: Sequence[str], *, add: Sequence[str], remove: Sequence[str]) -> list[str]:
-    """A ServiceAccount's list with our names changed: other entries first in their order, then ours, sorted."""
+    """A ServiceAccount's list with our names changed: other entries in their order, then ours, sorted."""
     ours = {name for name in old if reference_of(name)}
     wanted = (ours - set(remove)) | set(add)
     if wanted == ours:

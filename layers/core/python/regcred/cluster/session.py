@@ -54,7 +54,8 @@ class KubeSession:
     """Sends requests with the account of a kubeconfig or of the Pod.
 
     Args:
-        configuration: As ``kubernetes.aio.config`` loads it. Its refresh hook is called, so that renewed tokens are used.
+        configuration: As ``kubernetes.aio.config`` loads it. Its refresh hook is called, so that renewed
+            tokens are used.
         connections: The maximum number of open connections, without watches.
         count: Called for each request.
         most: Bytes of the largest response that :meth:`call` reads.
@@ -100,7 +101,8 @@ class KubeSession:
         """Send a request and read the response's JSON.
 
         Raises:
-            RegcredError: by HTTP status, see :func:`error_of`; TransientError without a response, or if it is too large.
+            RegcredError: by HTTP status, see :func:`error_of`; TransientError without a response, or if it is
+                too large.
         """
         try:
             content = await self._send(verb, path, query, body, accept=accept, most=self._most)
@@ -177,7 +179,8 @@ class KubeSession:
                 setting["key"]: setting["value"] for setting in settings.values() if setting["value"]
             }
             self._sign_in["User-Agent"] = "regcred-sync"
-            # A few compressed bytes may expand to many, and aiohttp would unpack them before they are counted.
+            # A few compressed bytes may expand to many, and aiohttp would unpack them before they are
+            # counted.
             self._sign_in["Accept-Encoding"] = "identity"
             self._signed_in_at = now
         return self._sign_in
@@ -186,7 +189,8 @@ class KubeSession:
 def _route(configuration: Configuration, base: str) -> dict[str, Any]:
     """The proxy from the kubeconfig or the environment, if any, and the name in the server's certificate.
 
-    Looked up once: with ``trust_env``, aiohttp uses a thread to look for the proxy and a ``.netrc`` at every request.
+    Looked up once: with ``trust_env``, aiohttp uses a thread to look for the proxy and a ``.netrc`` at every
+    request.
     """
     url = URL(base)
     proxy = configuration.proxy or (

@@ -97,7 +97,7 @@ def _error_handlers(console: Console) -> dict[Any, Any]:
 
 
 def lazy(name: str) -> Page:
-    """A page that loads its module at the first request, so that a cold start loads only what the sign-in needs."""
+    """A page that loads its module at the first request, so that a cold start loads only the sign-in."""
     module, _, function = name.partition(".")
 
     def page(visit: Visit) -> Response:

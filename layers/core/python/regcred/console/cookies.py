@@ -5,7 +5,8 @@ from __future__ import annotations
 from starlette.responses import Response
 
 SESSION = "__Host-regcred"
-"""The session's cookie. Browsers accept the prefix only with Secure, for the whole host, and for no other host."""
+"""The session's cookie. Browsers accept the prefix only with Secure, for the whole host, and for no other
+host."""
 
 
 def put_cookie(response: Response, name: str, value: str) -> None:

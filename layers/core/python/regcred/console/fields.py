@@ -219,7 +219,10 @@ def _secret(name: str, words: str, error: str, *, second: bool = False) -> Field
 
 
 def secret_of(fields: Sequence[Field], form: Form) -> tuple[dict[str, str], dict[str, str]]:
-    """The upstream secret in the input, and the error of each missing field. A second login is given whole or not at all."""
+    """The upstream secret in the input, and the error of each missing field.
+
+    A second login is given whole or not at all.
+    """
     twice = any(field.second and form.get(field.name) for field in fields)
     asked = [field.name for field in fields if twice or not field.second]
     missing = {name: "is missing" for name in asked if not form.get(name)}

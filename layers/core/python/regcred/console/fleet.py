@@ -124,7 +124,7 @@ class ProjectOverview:
         return tally
 
     def same_as(self, other: ProjectOverview) -> bool:
-        """Whether the other one was made from the same documents, so that all that was computed from it is still valid."""
+        """Whether the other was made from the same documents, so that everything computed is still valid."""
         return (
             self.entries is other.entries
             and self.defined == other.defined

@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 BODY_MAX = 128 * 1024
-"""The maximum size of a request's body in bytes. It is enough for a pasted Deployment, and many definitions."""
+"""The maximum size of a request's body in bytes. It is enough for a pasted Deployment, and many
+definitions."""
 
 FIELDS_MAX = 500
 """The maximum number of fields in one form."""

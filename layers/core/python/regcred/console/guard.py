@@ -91,7 +91,10 @@ def same_origin(request: Request, settings: ConsoleOptions) -> bool:
 
 
 def local_path(text: str, known: Iterable[str] = ()) -> str:
-    """The text if it is a path of this console, else ``/``. So the sign-in never redirects to another site."""
+    """The text if it is a path of this console, else ``/``.
+
+    So the sign-in never redirects to another site.
+    """
     good = (
         text.startswith("/")
         and not text.startswith("//")

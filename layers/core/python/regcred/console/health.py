@@ -74,7 +74,8 @@ class Hour:
 def life_left(row: RegistryRow, now: datetime) -> float | None:
     """The remaining share of a credential's life (0 to 1); None if it has no expiry or is not valid.
 
-    ``refresh_at`` is half of the life (a little less, because of jitter). So the index alone is enough to know the whole life.
+    ``refresh_at`` is half of the life (a little less, because of jitter). So the index alone is enough to
+    know the whole life.
     """
     if row.expires_at is None or row.entry is None or row.entry.refresh_at is None:
         return None
@@ -85,7 +86,10 @@ def life_left(row: RegistryRow, now: datetime) -> float | None:
 
 
 def is_expiring(row: RegistryRow, now: datetime) -> bool:
-    """Whether a credential is in the last quarter of its life, or has expired. It should have been renewed at half."""
+    """Whether a credential is in the last quarter of its life, or has expired.
+
+    It should have been renewed at half.
+    """
     left = life_left(row, now)
     return row.expired(now) or (left is not None and left < 0.25)  # noqa: PLR2004 - a quarter
 

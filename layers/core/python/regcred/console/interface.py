@@ -172,10 +172,11 @@ class ConsoleOptions:
 
     methods: tuple[Method, ...]
     origin: str = ""
-    """Its public address, as in https://regcred.example.com. If empty, the host in the request counts. That is only safe for an
-    address that routes by host, such as a Lambda function URL."""
+    """Its public address, as in https://regcred.example.com. If empty, the host in the request counts. That
+    is only safe for an address that routes by host, such as a Lambda function URL."""
     hosts: tuple[str, ...] = ()
-    """Additional host names that requests may name (a health check's). With an empty origin, every host is accepted."""
+    """Additional host names that requests may name (a health check's). With an empty origin, every host is
+    accepted."""
     idle: timedelta = timedelta(minutes=30)
     """The maximum time without a request before a session ends."""
     longest: timedelta = timedelta(hours=10)

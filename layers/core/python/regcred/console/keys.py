@@ -1,7 +1,7 @@
 """The keys that seal cookies, for consoles with several instances. They are stored in Vault.
 
-Only the console's own role may read their path. When the newest key is old, a new one is created. Earlier keys stay until no
-session can use them any more, so a rotation signs nobody out.
+Only the console's own role may read their path. When the newest key is old, a new one is created. Earlier
+keys stay until no session can use them any more, so a rotation signs nobody out.
 """
 
 from __future__ import annotations

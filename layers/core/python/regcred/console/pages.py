@@ -1,4 +1,7 @@
-"""Templates. They always escape values, and an undefined name is an error, so that a test finds a misspelt one."""
+"""Templates.
+
+They always escape values, and an undefined name is an error, so that a test finds a misspelt one.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ def _environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Show control characters and bidirectional characters as escapes, so that external texts can't hide anything."""
+    """Show control and bidirectional characters as escapes, so that external texts can't hide anything."""
     return printable_lines(value) if type(value) is str else value
 
 

@@ -1,7 +1,7 @@
 """The data that one person may see. It is read with that person's token and cached for a few seconds.
 
-Data that one token has read is never shown to another. Each token has its own cache. A list may be some seconds old, and shows
-when it was read. A person's own change through the console refreshes the next list.
+Data that one token has read is never shown to another. Each token has its own cache. A list may be some
+seconds old, and shows when it was read. A person's own change through the console refreshes the next list.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ class Memory:
         *,
         age: timedelta = AT_ONCE,
     ) -> T | None:
-        """The document of this key. Vault is asked for its version, unless the last answer is younger than ``age``."""
+        """The document of this key.
+
+        Vault is asked for its version, unless the last answer is younger than ``age``.
+        """
         now = self._now()
         held, at = self._held.get(key, (None, None))
         if at is None or now - at >= age:

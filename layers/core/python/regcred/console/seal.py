@@ -1,7 +1,7 @@
 """Seals the console's data in the browser, so that the browser can neither read nor change it.
 
-Sealing is Fernet (AES-CBC with HMAC-SHA256) of the ``cryptography`` package, with a list of keys. The newest key seals, and
-each key opens. Contract: https://cryptography.io/en/latest/fernet/
+Sealing is Fernet (AES-CBC with HMAC-SHA256) of the ``cryptography`` package, with a list of keys. The newest
+key seals, and each key opens. Contract: https://cryptography.io/en/latest/fernet/
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pydantic import SecretStr
 from regcred.console.interface import ConsoleOptions, SealingKeys
 
 COOKIE_MAX = 3800
-"""The maximum size of a cookie's value. Browsers keep 4,096 bytes with name and attributes (RFC 6265, section 6.1)."""
+"""The maximum size of a cookie's value. Browsers keep 4,096 bytes with name and attributes (RFC 6265, section
+6.1)."""
 
 SESSION, SIGN_IN, DRAFT = "session", "sign-in", "draft"
 """The purpose of a sealed text. A text with another purpose does not open."""

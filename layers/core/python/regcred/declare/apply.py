@@ -1,4 +1,7 @@
-"""Writing what a plan says, phase by phase. A second run goes on where the first was interrupted: the plan is made from what is there."""
+"""Writing what a plan says, phase by phase.
+
+A second run goes on where the first was interrupted: the plan is made from what is there.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,8 @@ class PlanApplier:
         secrets: The upstream secret of each registry whose step needs one.
         now: The time, for requests.
         operator: The platform as declared, for its own steps and those of clusters; None if there are none.
-        ensure: Called with a project after what it may use was written, so that Vault's groups follow. Called from several threads.
+        ensure: Called with a project after what it may use was written, so that Vault's groups follow. Called
+            from several threads.
         on_step: Called with each step that is done, from one thread.
     """
 
@@ -72,7 +76,10 @@ class PlanApplier:
         self._stop = threading.Event()
 
     def run(self, plan: DeclarationPlan) -> AppliedPlan:
-        """Carry out the steps. Where one of a phase fails, no later phase is begun: nothing widens before all is narrowed."""
+        """Carry out the steps.
+
+        Where one of a phase fails, no later phase is begun: nothing widens before all is narrowed.
+        """
         done = AppliedPlan()
         for phase, steps in groupby(plan.steps, key=lambda step: step.phase):
             found = list(steps)
@@ -127,7 +134,7 @@ class PlanApplier:
         return True
 
     def _operate(self, step: Step) -> None:
-        """Compares again and writes the differences, since steps before this one may have changed what is there."""
+        """Compare again and write the differences, since earlier steps may have changed Vault."""
         if self._operator is None:
             raise TypeError(step.key)
         if step.key.kind is DeclaredKind.PLATFORM:
@@ -206,7 +213,10 @@ class PlanApplier:
 
 
 def _write_seen(write: Callable[[int], int], version: Callable[[], int], *, is_new: bool) -> None:
-    """Write a document. Of a new one the version is read only after a conflict, as where it was deleted and left its numbering."""
+    """Write a document.
+
+    Of a new one the version is read only after a conflict, as where it was deleted and left its numbering.
+    """
     if is_new:
         try:
             write(0)

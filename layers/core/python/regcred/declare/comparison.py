@@ -31,7 +31,10 @@ class Comparison:
         self.problems.append(Problem(item.where, f"{item.key}: {text}"))
 
     def owned(self, item: Item, owner: str, *, differs: bool) -> tuple[str, bool] | None:
-        """The owner to record, and whether it is another than before; None, and a problem, if another one is in the way."""
+        """The owner to record, and whether it differs from the recorded one.
+
+        None and a problem if another owner has the object.
+        """
         mine = self.terms.owner
         if owner and owner != mine and not self.terms.take_over and (mine or differs):
             self.problem(

@@ -17,7 +17,10 @@ COMMENT = "# Its upstream secret stays in Vault. To make this registry in anothe
 
 
 def objects(live: Live) -> Iterator[tuple[ObjectKey, dict[str, Any], bool]]:
-    """Each object with its content, and whether an upstream secret belongs to it. What can't be read is left out."""
+    """Each object with its content, and whether an upstream secret belongs to it.
+
+    What can't be read is left out.
+    """
     yield from _operators(live)
     for name, project in sorted(live.projects.items()):
         if project.value:

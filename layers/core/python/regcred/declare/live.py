@@ -84,7 +84,8 @@ def look(
         store: The records.
         keys: What is named.
         everything: Also what is not named: to prune, and to export.
-        projects: With ``everything``, projects whose registries are read where the token may not list projects.
+        projects: With ``everything``, projects whose registries are read where the token may not list
+            projects.
         on_progress: Called with the number of documents read so far.
 
     Raises:
@@ -121,7 +122,8 @@ def look(
 _HIDDEN = object()
 
 LISTED_FROM = 4
-"""From so many declared registries of a project on, its folder is listed first: what is not in it need not be read."""
+"""From so many declared registries of a project on, its folder is listed first: what is not in it need not be
+read."""
 
 
 def _worth_listing(references: Iterable[Reference]) -> set[str]:

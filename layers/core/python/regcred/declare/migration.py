@@ -1,4 +1,4 @@
-"""The files and annotations that would replace a cluster's pull secrets, and a report of what can't be replaced. Pure."""
+"""Files and annotations that would replace a cluster's pull secrets, and a report of the others. Pure."""
 
 from __future__ import annotations
 

@@ -14,7 +14,10 @@ from regcred.vault.platform.plan import PlatformStep
 
 
 class Operator(Protocol):
-    """The rights of a platform operator in one Vault; see :class:`regcred.vault.platform.fleet.FleetPlatform`."""
+    """The rights of a platform operator in one Vault.
+
+    See :class:`regcred.vault.platform.fleet.FleetPlatform`.
+    """
 
     def exists(self) -> bool:
         """Whether the mount exists."""

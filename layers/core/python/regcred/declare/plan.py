@@ -1,4 +1,7 @@
-"""What must be written so that Vault is as declared, in an order that never widens before it narrows. Pure."""
+"""What must be written so that Vault is as declared, in an order that never widens before it narrows.
+
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,10 @@ from regcred.vault.records.declared import ProjectPolicy
 
 
 def common_policy(old: ProjectPolicy, new: ProjectPolicy) -> ProjectPolicy:
-    """The policy that allows what both policies allow. It keeps the old IAM role, which changes with the widening."""
+    """The policy that allows what both policies allow.
+
+    It keeps the old IAM role, which changes with the widening.
+    """
     return ProjectPolicy(
         hosts=_common(old.hosts, new.hosts, _covers_host),
         paths={host: _paths(old, new, host) for host in sorted({*old.paths, *new.paths})},

@@ -229,7 +229,7 @@ def names_in(holder: Json) -> frozenset[str]:
 
 
 def maker(obj: Json, kind: str) -> Maker | None:
-    """Read an object of External Secrets or of the Vault Secrets Operator; None if it writes no pull secret."""
+    """Read an object of External Secrets or the Vault Secrets Operator; None if it writes no pull secret."""
     place = place_of(obj)
     spec = mapping_at(obj, ("spec",))
     if place is None or spec is None:

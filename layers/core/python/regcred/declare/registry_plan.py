@@ -12,7 +12,8 @@ from regcred.declare.live import FoundRegistry
 from regcred.declare.steps import Phase, Problem, Step, StepKind
 from regcred.errors import RefusedError
 from regcred.registry.binding import moves
-from regcred.registry.definition import BaseDefinition, check_allowed
+from regcred.registry.definition import BaseDefinition
+from regcred.registry.project_policy import check_allowed
 
 
 def registry_steps(comparison: Comparison, item: Item, new: BaseDefinition) -> Iterator[Step]:

@@ -42,7 +42,8 @@ _RANK = {reason: rank for rank, reason in enumerate(FIRST)}
 
 
 ALARMED = timedelta(days=7)
-"""How long an expired credential raises an alarm. An abandoned registry must not do so for ever; ``regcred status`` still shows it."""
+"""How long an expired credential raises an alarm. An abandoned registry must not do so for ever; ``regcred
+status`` still shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ def _reason(name: str, requests: frozenset[str], observed: Observed, sweep: Swee
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """A message, the id under which a second one like it is dropped, and the group in which it keeps its order."""
+    """A message, its deduplication ID, and the group in which it keeps its order."""
 
     message: RotationMessage
     deduplication_id: str
@@ -192,7 +193,9 @@ class QueuedMessage:
 
     @property
     def group(self) -> str:
-        """The project, so that its rotations do not overlap; revocations have a group of their own and wait for nothing.
+        """The message group. It is the project, so that its rotations do not overlap.
+
+        Revocations have a group of their own, so that they wait for nothing.
 
         That is safe, because each run holds the claim on its registry.
         """
@@ -206,7 +209,8 @@ def envelopes(
 ) -> Iterator[QueuedMessage]:
     """The messages of one project in the order of :data:`FIRST`; those over its limit are left out.
 
-    Work of one reason comes in an order that differs with each sweep, so that what is left out is never the same.
+    Work of one reason comes in an order that differs with each sweep, so that what is left out is never the
+    same.
     """
     few = len(wanted) <= limits.chunk * limits.messages
     order = (lambda name: name) if few else (lambda name: f"{_hash(f'{name} {sweep.number}'):020}")

@@ -86,8 +86,8 @@ class Dispatch:
 
         Args:
             sweep: Which run this is.
-            only: The one project to look at, with all its definitions; it needs no authority, since what is done
-                is decided from Vault alone.
+            only: The one project to look at, with all its definitions; it needs no authority, since what is
+                done is decided from Vault alone.
 
         Raises:
             QueueError: messages were not taken; those of other projects were sent.
@@ -145,7 +145,10 @@ class Dispatch:
         )
 
     def _observe(self, project: str, asked: Sequence[str], part: _ProjectSweep) -> Observed:
-        """Read one project; its index before its list, so that a registry just added is never taken for gone."""
+        """Read one project.
+
+        The index is read before the list, so that a registry just added does not count as removed.
+        """
         found = self.store.index(project)
         for name, problem in list(found.value.skipped.items())[:REPORTED_MAX] if found else ():
             part.unreadable[f"{project}/_index/{name}"] = MalformedError(problem)
@@ -159,7 +162,10 @@ class Dispatch:
         )
 
     def _policy(self, project: str, part: _ProjectSweep) -> ProjectPolicy:
-        """What the project may use; the limits of a new project where it has no such document or a broken one."""
+        """What the project may use.
+
+        The defaults of a new project if it has no such document, or a broken one.
+        """
         try:
             found = self.store.project(project)
         except (MalformedError, RefusedError) as error:

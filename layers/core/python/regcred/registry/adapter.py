@@ -34,7 +34,8 @@ def _context(bundle: str) -> ssl.SSLContext:
 class BoundedAdapter(HTTPAdapter):
     """Keeps every call within its budget; see :mod:`regcred.registry.limits`.
 
-    Servers are checked against REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or certifi's certificates, as in `requests`.
+    Servers are checked against REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or certifi's certificates, as in
+    `requests`.
     """
 
     def init_poolmanager(self, *args: Any, **more: Any) -> None:
@@ -60,4 +61,7 @@ class BoundedAdapter(HTTPAdapter):
         return host, settings
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Do nothing: the context verifies. The base class would set the bundle, which would then be read again."""
+        """Do nothing: the context verifies.
+
+        The base class would set the bundle, which would then be read again.
+        """

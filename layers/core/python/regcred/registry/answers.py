@@ -82,7 +82,7 @@ class Answer:
 
 
 def _codes(value: Any) -> list[str]:
-    """Candidates, in order: OAuth ``error``; ``code``; the OCI ``errors[].code``; Google's ``error.status``."""
+    """Candidates in order: OAuth ``error``; ``code``; OCI ``errors[].code``; Google's ``error.status``."""
     if not isinstance(value, dict):
         return []
     errors = value.get("errors")
@@ -125,7 +125,9 @@ def expect(answer: Answer, *, what: str, remedy: str, ok: Sequence[int] = (200,)
 
 
 def pages(what: str) -> Iterator[int]:
-    """Yield the numbers of a list's pages, from 1. Every page is requested by number at the address of the first one.
+    """Yield the numbers of a list's pages, from 1.
+
+    Every page is requested by number at the address of the first one.
 
     Args:
         what: The caller and its list, for the error text ("Docker Hub, listing tokens,").
@@ -148,8 +150,8 @@ def limited(answer: Answer) -> bool:
     """Whether a response reports a rate limit, whatever its status.
 
     The OCI distribution specification has a code for it. GitHub sends a 403 with one of two headers
-    (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api). Alibaba Cloud sends a 400 with a code that
-    begins with ``Throttling``. Google sends the status RESOURCE_EXHAUSTED.
+    (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api). Alibaba Cloud sends a 400
+    with a code that begins with ``Throttling``. Google sends the status RESOURCE_EXHAUSTED.
     """
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return True
@@ -163,8 +165,8 @@ def limited(answer: Answer) -> bool:
 def retry_after(answer: Answer) -> timedelta | None:
     """How long the server asks clients to wait, by its own clock; None if it does not say.
 
-    A server gives seconds or a date (RFC 9110, section 10.2.3), or the end of its rate limit in seconds since 1970
-    (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api).
+    A server gives seconds or a date (RFC 9110, section 10.2.3), or the end of its rate limit in seconds since
+    1970 (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api).
     """
     header = answer.headers.get("Retry-After", "")
     if _SECONDS.fullmatch(header):

@@ -28,7 +28,8 @@ CHAIN_SECONDS = 3600
 """The maximum session of a role that another role has assumed, in seconds (role chaining)."""
 
 CREATING = Lock()
-"""botocore's default session is not thread-safe when several threads create clients. The clients are thread-safe."""
+"""botocore's default session is not thread-safe when several threads create clients. The clients are
+thread-safe."""
 
 _SURROUNDINGS = ("AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 """The environment variables that a client reads when it is created."""
@@ -57,7 +58,8 @@ _PASSING = frozenset(
         "TooManyRequestsException",
     }
 )
-"""Throttles and time-outs. Some have the status of a refusal (botocore.retries.standard; SQS's own for KMS)."""
+"""Throttles and time-outs. Some have the status of a refusal (botocore.retries.standard; SQS's own for
+KMS)."""
 
 _CLOCK = frozenset(
     {"RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "InvalidSignatureException"}
@@ -112,7 +114,10 @@ def _client(
 
 
 def silence() -> None:
-    """Silence botocore's DEBUG logs. They contain whole responses with tokens, and ignore the root logger's level."""
+    """Silence botocore's DEBUG logs.
+
+    They contain whole responses with tokens, and ignore the root logger's level.
+    """
     for name in ("botocore.endpoint", "botocore.parsers", "botocore.auth", "botocore.hooks"):
         logging.getLogger(name).setLevel(logging.INFO)
 

@@ -1,7 +1,8 @@
-"""Makes botocore send through our transport, so that AWS calls have the same deadline and limits as all others.
+"""Makes botocore send through our transport, so that AWS calls have the same deadline and limits.
 
-botocore only limits the time to connect and the time to the next bytes. A handler of its event ``before-send`` can return a
-response, and then botocore sends nothing itself (https://github.com/boto/botocore/blob/develop/botocore/endpoint.py).
+botocore only limits the time to connect and the time to the next bytes. A handler of its event
+``before-send`` can return a response, and then botocore sends nothing itself
+(https://github.com/boto/botocore/blob/develop/botocore/endpoint.py).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def _send(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
     """Send one signed request without changes.
 
     Raises:
-        HTTPClientError: There is no complete response; botocore may retry. Its ``kwargs["error"]`` has the reason.
+        HTTPClientError: There is no complete response; botocore may retry. Its ``kwargs["error"]`` has the
+            reason.
     """
     from botocore.awsrequest import AWSResponse
     from botocore.exceptions import HTTPClientError

@@ -1,7 +1,7 @@
 """Limits where a secret may be sent: only to the destination that it was entered or created for. Pure.
 
-A person who may change a definition may not read its upstream secret or its credential. Without this limit, that person could
-change the host and receive them there.
+A person who may change a definition may not read its upstream secret or its credential. Without this limit,
+that person could change the host and receive them there.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ FREE = frozenset(
         "users",
     }
 )
-"""Fields that may change while the secret stays, because they do not affect where it is sent. All other fields count, including
-those of providers in other packages."""
+"""Fields that may change while the secret stays, because they do not affect where it is sent. All other
+fields count, including those of providers in other packages."""
 
 LONGEST = 200_000
-"""The maximum length in characters that is read. A person who writes an upstream secret can write anything."""
+"""The maximum length in characters that is read. A person who writes an upstream secret can write
+anything."""
 
 
 def bind(definition: BaseDefinition) -> str:
@@ -49,8 +50,8 @@ def bind(definition: BaseDefinition) -> str:
 def destination(definition: BaseDefinition) -> str:
     """The mark on a credential that names the destination it was created for.
 
-    It is a hash, because clusters read credentials and must not learn the definition. Fields with default values do not count,
-    so the hash stays the same when a release adds fields.
+    It is a hash, because clusters read credentials and must not learn the definition. Fields with default
+    values do not count, so the hash stays the same when a release adds fields.
     """
     named = {name: value for name, value in definition.content().items() if name not in FREE}
     text = json.dumps(named, sort_keys=True, separators=(",", ":"))

@@ -1,7 +1,7 @@
 """Maps the name of a provider to its class, which is loaded at its first use.
 
-A new provider takes one file and one line here. Another package provides its own through the entry point group
-``regcred.providers`` (``<name> = "<module>:<class>"``).
+A new provider takes one file and one line here. Another package provides its own through the entry point
+group ``regcred.providers`` (``<name> = "<module>:<class>"``).
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _many_headers(chain: list[BaseException]) -> bool:
-    """Whether http.client found too many headers (its own base class), or one that is too long (LineTooLong)."""
+    """Whether http.client found too many headers (raised as its base class) or one that is too long."""
     return any(
         type(item) is http.client.HTTPException or isinstance(item, http.client.LineTooLong) for item in chain
     )

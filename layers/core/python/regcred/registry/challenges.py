@@ -1,7 +1,7 @@
 """Parses ``WWW-Authenticate`` (RFC 9110, section 11.6.1) in one pass, with a limit on its length. Pure.
 
-One header may hold several challenges, and several headers are joined by commas. So a comma may end a parameter or a challenge.
-If ``=`` follows the next name, that name is a parameter; otherwise it is a scheme.
+One header may hold several challenges, and several headers are joined by commas. So a comma may end a
+parameter or a challenge. If ``=`` follows the next name, that name is a parameter; otherwise it is a scheme.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Calls a registry with one login: its API, its token service, and the meaning of their responses.
 
-Contracts: the OCI distribution specification (``GET /v2/``, manifests, blob uploads) and Docker's token authentication
-(https://distribution.github.io/distribution/spec/auth/token/).
+Contracts: the OCI distribution specification (``GET /v2/``, manifests, blob uploads) and Docker's token
+authentication (https://distribution.github.io/distribution/spec/auth/token/).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class RegistryClient:
         return self._send(method, url, auth=auth, headers={"Accept": MANIFESTS})
 
     def authorize(self, challenge: Challenge, repository: str, actions: str) -> Basic | Bearer | Verification:
-        """The Authorization for these actions on a repository, or a verification if the token service gives none."""
+        """The Authorization for these actions on a repository, or a verification if there is no token."""
         if not challenge.realm:
             return self.login
         answer = self.token_answer(challenge, (("scope", f"repository:{repository}:{actions}"),))

@@ -1,7 +1,7 @@
 """urllib3 connections that keep within the budget of the current call; see :mod:`regcred.registry.limits`.
 
-One thread makes a call and reads its response, so the sockets find the budget themselves. A kept connection uses the budget of
-its next call.
+One thread makes a call and reads its response, so the sockets find the budget themselves. A kept connection
+uses the budget of its next call.
 """
 
 from __future__ import annotations

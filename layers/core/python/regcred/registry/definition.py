@@ -1,22 +1,23 @@
-"""A registry's definition: the document that its owner writes, without secrets. ``provider`` selects the model.
+"""A registry's definition: the document that its owner writes, without secrets.
 
-Models validate what a person typed. Every message names the field, the error and the right form. Contracts of hosts and image
-names: the OCI distribution specification, RFC 1123, and the kubelet's matching rules (k8s.io/kubernetes
-pkg/credentialprovider).
+``provider`` selects the model.
+
+Models validate what a person typed. Every message names the field, the error and the right form. Contracts of
+hosts and image names: the OCI distribution specification, RFC 1123, and the kubelet's matching rules
+(k8s.io/kubernetes pkg/credentialprovider).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import timedelta
 from ipaddress import IPv6Address
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from regcred.errors import RefusedError
-from regcred.image_name import HUB, HUB_HOSTS, host_matches, registry_of
+from regcred.image_name import HUB, HUB_HOSTS
 from regcred.registry.trust import Asker
 
 _HOST_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -79,14 +80,18 @@ def server_host(server: str) -> str:
 
 
 def _check_ipv6(value: str) -> str:
-    """Require a port for an IPv6 address. Without one, the kubelet reads the brackets as a pattern, which matches nothing."""
+    """Require a port for an IPv6 address.
+
+    Without one, the kubelet reads the brackets as a pattern, which matches nothing.
+    """
     address, _, port = value[1:].partition("]:")
     if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= _PORT_MAX):
         raise ValueError(
             f"{value!r} has no valid port; the kubelet finds IPv6 addresses with one only, as in [2001:db8::1]:5000"
         )
     try:
-        right = f"[{IPv6Address(address.replace('%', ' ')).compressed}]:{port}"  # no zone: it is another on each node
+        # no zone: it is another on each node
+        right = f"[{IPv6Address(address.replace('%', ' ')).compressed}]:{port}"
     except ValueError:
         raise ValueError(f"{value!r} is not an IPv6 address; write one as in [2001:db8::1]:5000") from None
     if right != value:
@@ -144,11 +149,14 @@ def require(definition: BaseModel, *fields: str, by: str) -> None:
 
 
 def require_own_audience(audience: str, *hosts: str) -> None:
-    """Check that an identity token's audience is its receiver. Otherwise the receiver could use the token elsewhere.
+    """Check that an identity token's audience is its receiver.
+
+    Otherwise the receiver could use the token elsewhere.
 
     Args:
         audience: The token's audience, or empty.
-        hosts: The receivers of the token. The audience must be one of these, with or without ``https://`` and a path.
+        hosts: The receivers of the token. The audience must be one of these, with or without ``https://`` and
+            a path.
 
     Raises:
         ValueError: The audience is another host.
@@ -198,7 +206,8 @@ Audience = Annotated[
         "an audience: a URL or a name, without spaces, quotes and other characters",
     ),
 ]
-"""The audience of an identity token, or empty. It is printed in what a vendor's administrator pastes into a shell."""
+"""The audience of an identity token, or empty. It is printed in what a vendor's administrator pastes into a
+shell."""
 
 NonEmpty = AfterValidator(_check_nonempty)
 """Marks a list that needs at least one item."""
@@ -262,7 +271,7 @@ class BaseDefinition(BaseModel):
         return True
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """The hosts that an admin must allow for the project: typed hosts, and shared hosts without an identity.
+        """Hosts that an admin must allow for the project: typed ones, and shared ones without an identity.
 
         For a federated login, the vendor accepts only the project's own role, whatever the definition names.
         """
@@ -277,7 +286,7 @@ class BaseDefinition(BaseModel):
         return {}
 
     def trust(self, asker: Asker) -> str:
-        """The settings for the other side to trust this project's role, ready to paste; empty if it is not keyless."""
+        """The settings for the vendor to trust this project's role, ready to paste; empty if not keyless."""
         return ""
 
     def realms(self) -> tuple[str, ...]:
@@ -289,7 +298,7 @@ class BaseDefinition(BaseModel):
         return timedelta(0)
 
     def replaces_passwords(self) -> tuple[str, ...]:
-        """The existing users whose passwords a mint replaces; empty if a mint leaves earlier logins as they are."""
+        """The existing users whose passwords a mint replaces; empty if earlier logins stay valid."""
         return ()
 
     def scopes(self) -> tuple[str, ...]:
@@ -303,9 +312,9 @@ class BaseDefinition(BaseModel):
     def keys(self, hosts: Iterable[str]) -> tuple[str, ...]:
         """The keys of the ``auths`` map for these hosts, restricted to :meth:`scopes`.
 
-        The kubelet compares a key with a path as a plain string prefix. So it also tries the key of one repository ``team/app``
-        for ``team/app2`` of the same host, and the registry refuses it there. The kubelet names Docker Hub's images
-        ``docker.io/…``, even if they are written as ``index.docker.io/…``.
+        The kubelet compares a key with a path as a plain string prefix. So it also tries the key of one
+        repository ``team/app`` for ``team/app2`` of the same host, and the registry refuses it there. The
+        kubelet names Docker Hub's images ``docker.io/…``, even if they are written as ``index.docker.io/…``.
         """
         named = dict.fromkeys(hosts)
         if HUB_HOSTS & {*named} - {"registry-1.docker.io"}:
@@ -350,51 +359,3 @@ def split_key(key: str) -> tuple[str, str]:
     """Split a key of the ``auths`` map into host and path prefix (``""`` for the whole host)."""
     host, _, path = key.removeprefix("https://").partition("/")
     return host, path
-
-
-def check_allowed(
-    definition: BaseDefinition,
-    *,
-    hosts: Sequence[str],
-    paths: Mapping[str, Sequence[str]],
-    accounts: Sequence[str],
-) -> None:
-    """Check that a project may use everything that its definition names.
-
-    Args:
-        definition: The definition from the project's admin.
-        hosts: Hosts allowed to the project, with one ``*`` glob per label (``*.jfrog.io``). Ports must be equal.
-        paths: By allowed host, the repository prefixes that the project may use. Other hosts are allowed completely.
-        accounts: Cloud accounts allowed to the project.
-
-    Raises:
-        RefusedError: Names the host, path or account, and a person who can allow it.
-    """
-    for host in definition.typed_hosts():
-        if not any(_same(pattern, host) for pattern in hosts):
-            raise RefusedError(f"host {host} is not allowed to this project; {_ask('hosts')}")
-        for allowed_host, prefixes in paths.items():
-            if _same(allowed_host, host):
-                _check_paths(definition, host, prefixes)
-    for account in definition.accounts():
-        if account not in accounts:
-            raise RefusedError(f"account {account} is not allowed to this project; {_ask('accounts')}")
-
-
-def _same(pattern: str, host: str) -> bool:
-    """Whether an allowed host and a typed host are the same in any form. Otherwise ``paths`` would miss other forms."""
-    return host_matches(pattern, host) or host_matches(registry_of(pattern), registry_of(host))
-
-
-def _check_paths(definition: BaseDefinition, host: str, prefixes: Sequence[str]) -> None:
-    if not definition.scopes():
-        raise RefusedError(
-            f"this project may use only {', '.join(prefixes) or 'no path'} on {host}; name them under 'repositories'"
-        )
-    for scope in definition.scopes():
-        if not any(scope == prefix or scope.startswith(prefix.rstrip("/") + "/") for prefix in prefixes):
-            raise RefusedError(f"path {scope} on {host} is not allowed to this project; {_ask('paths')}")
-
-
-def _ask(field: str) -> str:
-    return f"ask a platform admin to add it to {field!r} in platform/projects/<project>"

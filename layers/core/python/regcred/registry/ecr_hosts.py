@@ -1,7 +1,8 @@
 """Host names of Amazon ECR by account and region; pure.
 
-Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-requests.html, the partitions of botocore, and the host
-pattern of AWS's own kubelet credential provider (kubernetes/cloud-provider-aws, cmd/ecr-credential-provider).
+Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-requests.html, the partitions of botocore,
+and the host pattern of AWS's own kubelet credential provider (kubernetes/cloud-provider-aws,
+cmd/ecr-credential-provider).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The interface of a provider, which turns a definition and the project's identity into a credential.
 
-A provider is one file that implements :class:`Provider`, and one line in the catalog. In a separate package, it is an entry
-point of the group ``regcred.providers``.
+A provider is one file that implements :class:`Provider`, and one line in the catalog. In a separate package,
+it is an entry point of the group ``regcred.providers``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ class AwsCredentials:
 
 
 class Identity(Protocol):
-    """A project's external identity: its own IAM role (path ``/regcred/``, ExternalId and session tag = project).
+    """A project's external identity: its own IAM role.
 
-    Every federated call starts from it, so a definition that names another project's account gets no access. Methods raise
-    RefusedError (not trusted), TransientError.
+    The role has the path ``/regcred/``. ExternalId and session tag are the project.
+
+    Every federated call starts from it, so a definition that names another project's account gets no access.
+    Methods raise RefusedError (not trusted), TransientError.
     """
 
     def aws(self) -> AwsCredentials:
@@ -54,8 +56,8 @@ class MintContext:
     upstream: Mapping[str, SecretStr] = field(repr=False)
     """The upstream secret's fields; empty if the definition needs none."""
     in_force: str = ""
-    """The ``revocation_id`` of the credential that is now in Vault, or empty. An A/B slot that clusters use is never
-    changed."""
+    """The ``revocation_id`` of the credential that is now in Vault, or empty. An A/B slot that clusters use
+    is never changed."""
     slot_store: SlotStore | None = None
     """Where A/B providers save every upstream change before they make it. None: nothing is kept."""
 
@@ -67,8 +69,8 @@ class IssuedCredential:
     revocation_id: str = field(repr=False)
     """The vendor's ID for it, or empty (see :attr:`regcred.credential.Credential.revocation_id`)."""
     password: SecretStr | None
-    """The password of its first login, since some vendors let its holder end a token. None if the definition now names another
-    destination, because the secret must not be sent there."""
+    """The password of its first login, since some vendors let its holder end a token. None if the definition
+    now names another destination, because the secret must not be sent there."""
 
     @classmethod
     def of(cls, credential: Credential) -> IssuedCredential:
@@ -102,7 +104,7 @@ class Slots:
 
 
 class SlotStore(Protocol):
-    """Saves slots by check-and-set before each upstream change, so that nothing upstream is unknown after a crash."""
+    """Saves slots by check-and-set before each upstream change, so that a crash leaves no unknown object."""
 
     def read(self) -> Slots:
         """The last saved slots; empty if there are none."""
@@ -114,7 +116,8 @@ class SlotStore(Protocol):
         """Save.
 
         Raises:
-            ConflictError: Another writer has written since :meth:`read` (or the last write). Nothing was saved.
+            ConflictError: Another writer has written since :meth:`read` (or the last write). Nothing was
+                saved.
         """
 
 
@@ -135,10 +138,11 @@ class Provider(Protocol, Generic[DefinitionT_contra]):
 
     ``name`` is the definition's ``provider``. ``model`` is the model of its definitions.
 
-    Methods raise the types of regcred.errors. TransientError: network, throttle, 5xx. TooSoonError: a turn now would end a
-    credential that clusters still use; this is not a failure, and nothing changes. RefusedError: the vendor refused.
-    MalformedError: the definition, the upstream secret or the vendor's response is wrong; names the field. MissingError: the
-    upstream secret or the vendor's object does not exist.
+    Methods raise the types of regcred.errors. TransientError: network, throttle, 5xx. TooSoonError: a turn
+    now would end a credential that clusters still use; this is not a failure, and nothing changes.
+    RefusedError: the vendor refused. MalformedError: the definition, the upstream secret or the vendor's
+    response is wrong; names the field. MissingError: the upstream secret or the vendor's object does not
+    exist.
     """
 
     name: ClassVar[str]
@@ -147,7 +151,8 @@ class Provider(Protocol, Generic[DefinitionT_contra]):
     def mint(self, definition: DefinitionT_contra, context: MintContext) -> Credential:
         """Create a new credential. Its hosts and expiry come from the vendor's response.
 
-        A credential without an expiry is the upstream secret itself. It is verified a few times a day instead of created again.
+        A credential without an expiry is the upstream secret itself. It is verified a few times a day instead
+        of created again.
         """
 
     def revoke(
@@ -184,7 +189,10 @@ class Verification:
 
 
 class Verifier(Protocol):
-    """Asks a registry whether a credential works (providers' contract: OCI distribution, token authentication)."""
+    """Asks a registry whether a credential works.
+
+    Contracts: the OCI distribution specification and token authentication.
+    """
 
     def verify(self, definition: BaseDefinition, credential: Credential) -> Verification:
         """Try the credential at each of its hosts. Never raises, whatever the registry responds."""

@@ -1,8 +1,8 @@
 """Limits one call to a vendor: its total time and its bytes. Pure, but for the clock.
 
-A socket's time-out only limits the wait for the next bytes. A server that sends one byte each second could block a caller
-forever, in the headers or in the body. Here one deadline covers the whole call: connecting, the TLS handshake, `100 Continue`,
-headers, chunk extensions, the body and trailers.
+A socket's time-out only limits the wait for the next bytes. A server that sends one byte each second could
+block a caller forever, in the headers or in the body. Here one deadline covers the whole call: connecting,
+the TLS handshake, `100 Continue`, headers, chunk extensions, the body and trailers.
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ DefinitionT = TypeVar("DefinitionT", bound=BaseDefinition)
 
 
 class ServerDefinition(BaseDefinition):
-    """Images of a server that a team runs itself. Its API creates the tokens, and may be at an address of its own."""
+    """Images of a server that a team runs itself.
+
+    Its API creates the tokens, and may be at an address of its own.
+    """
 
     host: Host = Field(description="The registry's host in image names.")
 

@@ -1,4 +1,4 @@
-"""Checks whether a login that pulls an image can do more than intended: push it, or reach other repositories."""
+"""Checks whether a login that pulls an image has more rights: to push it, or to pull other repositories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from regcred.registry.interface import Verdict, Verification
 from regcred.registry.tokens import claims
 
 _NO_UPLOAD = frozenset({401, 403, 404, 405})
-"""A repository that can be pulled, but that appears not to exist on a push, is hidden from logins without push rights."""
+"""A repository that can be pulled, but that appears not to exist on a push, is hidden from logins without
+push rights."""
 _WIDER = frozenset({"push", "delete", "*"})
 _OUTSIDE = "regcred-not-asked-for"
 _CATALOG = ("registry", "catalog", "*")
@@ -22,7 +23,10 @@ _REACH_UNKNOWN = "it is unknown whether it reaches more than 'repositories'"
 
 
 def check_reach(registry: RegistryClient, challenge: Challenge, repository: str, image: str) -> Verification:
-    """Whether the login may push. The token's own claims decide; otherwise an upload is started and cancelled."""
+    """Whether the login may push.
+
+    The token's own claims decide; otherwise an upload is started and cancelled.
+    """
     auth = registry.authorize(challenge, repository, "pull,push")
     if isinstance(auth, Verification):
         if auth.verdict is Verdict.REFUSED:
@@ -66,8 +70,8 @@ def _upload(registry: RegistryClient, auth: Basic | Bearer, repository: str, ima
 def _scope(registry: RegistryClient, challenge: Challenge, found: str) -> Verification:
     """Whether the login reaches more than the definition's repositories, from a token that asks for more.
 
-    A repository that does not exist reveals a login for the whole registry. A login for a few other repositories stays
-    undetected. If no repositories are named, there is no check.
+    A repository that does not exist reveals a login for the whole registry. A login for a few other
+    repositories stays undetected. If no repositories are named, there is no check.
     """
     limits = registry.definition.limits()
     if not limits:
@@ -99,7 +103,7 @@ def _scope(registry: RegistryClient, challenge: Challenge, found: str) -> Verifi
 
 
 def _outside(scopes: Iterable[str]) -> str:
-    """A repository outside of these repositories and prefixes: its first path component differs from all of them."""
+    """A repository outside of these repositories and prefixes, with a different first path component."""
     taken = {scope.partition("/")[0] for scope in scopes}
     name = _OUTSIDE
     while name in taken:

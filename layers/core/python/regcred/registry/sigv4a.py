@@ -1,9 +1,9 @@
 """AWS Signature Version 4A of one request: GetCallerIdentity, which proves its signer's identity to others.
 
-botocore can sign SigV4A only with awscrt, a native package of 12 MB for this one request. The asymmetric half takes 40 lines
-over ``cryptography``, which the layer contains anyway. Contract:
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html and the signer of aws-sdk-go-v2 (internal/v4a), which
-JFrog's clients include (github.com/jfrog/jfrog-registry-operator, internal/sign).
+botocore can sign SigV4A only with awscrt, a native package of 12 MB for this one request. The asymmetric half
+takes 40 lines over ``cryptography``, which the layer contains anyway. Contract:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html and the signer of aws-sdk-go-v2
+(internal/v4a), which JFrog's clients include (github.com/jfrog/jfrog-registry-operator, internal/sign).
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ _COUNTER_MAX = 255
 
 
 def private_scalar(access_key_id: str, secret_access_key: str) -> int:
-    """The private key of an access key. A counter-mode derivation (NIST SP 800-108) repeats until the key fits the curve."""
+    """The private key of an access key.
+
+    A counter-mode derivation (NIST SP 800-108) repeats until the key fits the curve.
+    """
     key = b"AWS4A" + secret_access_key.encode()
     for counter in range(1, _COUNTER_MAX):
         context = access_key_id.encode() + bytes([counter])

@@ -1,11 +1,13 @@
 """A/B rotation for upstreams whose secrets live until somebody replaces them: one mechanism for all vendors.
 
-Two slots take turns. A rotation renews the slot whose credential is *not* in use. So the credential that clusters use works
-until it has been replaced everywhere. It ends at the next turn of its own slot, one period later. Every upstream change is
-saved in the slot store before it is made. A run that lost its claim notices at the next save, and undoes its change.
+Two slots take turns. A rotation renews the slot whose credential is *not* in use. So the credential that
+clusters use works until it has been replaced everywhere. It ends at the next turn of its own slot, one period
+later. Every upstream change is saved in the slot store before it is made. A run that lost its claim notices
+at the next save, and undoes its change.
 
-A crash at any point is harmless for two reasons. The slot in use is not remembered, but read from the credential in Vault
-(``context.in_force``). Any other object upstream with our name is left over, and the next rotation removes it.
+A crash at any point is harmless for two reasons. The slot in use is not remembered, but read from the
+credential in Vault (``context.in_force``). Any other object upstream with our name is left over, and the next
+rotation removes it.
 """
 
 from __future__ import annotations
@@ -30,13 +32,14 @@ from regcred.registry.interface import MintContext, SlotName, Slots, SlotStore
 log = logging.getLogger(__name__)
 
 OVERLAP = timedelta(minutes=10)
-"""How long a credential must still work after the next one is in use, however soon another rotation is requested. Clusters poll
-every half minute, and running pulls take time."""
+"""How long a credential must still work after the next one is in use, however soon another rotation is
+requested. Clusters poll every half minute, and running pulls take time."""
 
 _DASHES = re.compile("-{2,}")
 
 _REST_MAX = 40
-"""The maximum length of a token's name after the project and the registry: family, slot, time and a random part."""
+"""The maximum length of a token's name after the project and the registry: family, slot, time and a random
+part."""
 
 _HASH_LENGTH = 16
 
@@ -87,10 +90,13 @@ class TokenVendor(Protocol):
 
     @property
     def place(self) -> str:
-        """The location of its tokens: the server and the organisation, project or user, as in ``hub.docker.com team``."""
+        """Where its tokens are: server and organisation, project or user, as in ``hub.docker.com team``."""
 
     def at(self, place: str) -> TokenVendor | None:
-        """The same vendor at another location. None if this login must not be used there, because it is another server."""
+        """The same vendor at another location.
+
+        None if this login must not be used there, because it is another server.
+        """
 
     def tokens(self) -> Mapping[str, str]:
         """The names of all tokens, by id."""
@@ -112,7 +118,7 @@ class UserVendor(Protocol):
         """Replace a user's password. The old one is refused at the next login."""
 
     def lock_out(self, user: str, password: SecretStr) -> None:
-        """Replace a user's password, and end everything that the old one gave access to: sessions and pull tokens."""
+        """Replace a user's password, and end all access by the old one: sessions and pull tokens."""
 
 
 class MemorySlotStore:
@@ -137,8 +143,8 @@ class MemorySlotStore:
 def renew_token(vendor: TokenVendor, context: MintContext) -> NamedToken:
     """Create a token in the slot that is not in use, and remove earlier tokens that are no longer used.
 
-    The tokens to remove are listed *before* a save confirms the claim. So they never include a token of a run that took over in
-    the meantime.
+    The tokens to remove are listed *before* a save confirms the claim. So they never include a token of a run
+    that took over in the meantime.
 
     Raises:
         ConflictError: Another run took over. The new token has been removed again.
@@ -205,7 +211,8 @@ def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext)
 def end_tokens(vendor: TokenVendor, revocation_id: str, context: MintContext) -> None:
     """Remove a revoked token and its predecessor, which clusters had and which may also have leaked.
 
-    Only tokens with our name are removed. If the definition was changed, the ID may belong to somebody else's token elsewhere.
+    Only tokens with our name are removed. If the definition was changed, the ID may belong to somebody else's
+    token elsewhere.
     """
     known = (context.slot_store or MemorySlotStore()).read()
     family = _family(known)
@@ -262,7 +269,10 @@ def _moved(vendor: TokenVendor, known: Slots) -> dict[str, TokenVendor]:
 def _left_elsewhere(
     vendor: TokenVendor, known: Slots, context: MintContext
 ) -> list[tuple[str, TokenVendor, list[str]]]:
-    """The tokens at earlier locations that are no longer used. A location without tokens of ours is forgotten."""
+    """The tokens at earlier locations that are no longer used.
+
+    A location without tokens of ours is forgotten.
+    """
     family, found = _family(known), []
     for place, moved in _moved(vendor, known).items():
         try:

@@ -1,4 +1,7 @@
-"""Reads the expiry of vendors' tokens. No signature is checked, since the vendor itself sent the token over TLS."""
+"""Reads the expiry of vendors' tokens.
+
+No signature is checked, since the vendor itself sent the token over TLS.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,9 @@ def at_timestamp(fields: Mapping[str, Any], name: str, *, what: str, unit: float
 
 
 def at_time(fields: Mapping[str, Any], name: str, *, what: str) -> datetime:
-    """The expiry from a field with an RFC 3339 time or a date. A date counts from its start in UTC, which is safe.
+    """The expiry from a field with an RFC 3339 time or a date.
+
+    A date counts from its start in UTC, which is safe.
 
     Raises:
         MalformedError: The field is missing, or is neither.

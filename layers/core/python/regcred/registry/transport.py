@@ -1,7 +1,7 @@
 """Plain HTTP to vendors and registries: one deadline per call, no redirects, and no raw body in an error.
 
-`requests` reads HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE from the environment, so a proxy or a private certificate
-authority needs no setting of ours.
+`requests` reads HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE from the environment, so a proxy or a private
+certificate authority needs no setting of ours.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ BODY_MAX = 1024 * 1024
 
 
 def origin(host: str) -> str:
-    """``https://host``, or ``http://`` for this machine only, as in container runtimes. A path after the host stays."""
+    """``https://host``, or ``http://`` for this machine only, as in container runtimes.
+
+    A path after the host stays.
+    """
     name = host.partition("/")[0].partition(":")[0]
     return f"{'http' if name in LOCAL_HOSTS else 'https'}://{host}"
 
@@ -101,9 +104,10 @@ def send(
         The response, whatever its status.
 
     Raises:
-        TransientError: No complete response. The text has the cause: name, connection, TLS, certificate or deadline.
-        MalformedError: The URL would send a secret unencrypted, a secret is not valid in a header, or the response is larger
-            than any registry's.
+        TransientError: No complete response. The text has the cause: name, connection, TLS, certificate or
+            deadline.
+        MalformedError: The URL would send a secret unencrypted, a secret is not valid in a header, or the
+            response is larger than any registry's.
     """
     import requests
 
@@ -192,10 +196,12 @@ def _unsendable(host: str) -> MalformedError:
 
 
 def session() -> Session:
-    """One session for all calls. Reading a certificate bundle takes longer than a request, and connections are reused.
+    """One session for all calls.
 
-    It keeps no cookies. Long-idle connections are closed first: a firewall may have dropped them silently while a Lambda was
-    frozen.
+    Reading a certificate bundle takes longer than a request, and connections are reused.
+
+    It keeps no cookies. Long-idle connections are closed first: a firewall may have dropped them silently
+    while a Lambda was frozen.
     """
     with _KEPT_LOCK:
         now = time.monotonic()

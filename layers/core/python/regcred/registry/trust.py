@@ -54,8 +54,9 @@ class Asker:
     def account_arn(self) -> str:
         """The account of the role, in the form for ``Principal``.
 
-        AWS converts a role's own ARN in ``Principal`` to the role's unique ID when it saves the policy. If the role is deleted
-        and created again, it is then refused. So policies name the account, and the role by ``aws:PrincipalArn``.
+        AWS converts a role's own ARN in ``Principal`` to the role's unique ID when it saves the policy. If
+        the role is deleted and created again, it is then refused. So policies name the account, and the role
+        by ``aws:PrincipalArn``.
         https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles
         """
         return f"arn:{self.partition}:iam::{self.account}:root"
@@ -67,7 +68,10 @@ class Asker:
 
     @property
     def plain_role_arn(self) -> str:
-        """The role's ARN without its path. A role's name is unique in its account, so this is still the same role."""
+        """The role's ARN without its path.
+
+        A role's name is unique in its account, so this is still the same role.
+        """
         return f"arn:{self.partition}:iam::{self.account}:role/{self.role_name}"
 
     @property
@@ -116,7 +120,10 @@ def document(value: Mapping[str, Any]) -> str:
 
 
 def assume_role_policy(asker: Asker) -> dict[str, Any]:
-    """The trust policy of a role that the project's role may assume. The project is the external ID and the session tag."""
+    """The trust policy of a role that the project's role may assume.
+
+    The project is the external ID and the session tag.
+    """
     return {
         "Version": "2012-10-17",
         "Statement": [

@@ -1,7 +1,7 @@
 """Reads the upstream secret's fields, with a clear error for a missing one.
 
-A static login may exist twice (``username_2``, ``password_2``). Both are handed out, and the kubelet tries each. So the owner
-can replace one while the other works.
+A static login may exist twice (``username_2``, ``password_2``). Both are handed out, and the kubelet tries
+each. So the owner can replace one while the other works.
 """
 
 from __future__ import annotations

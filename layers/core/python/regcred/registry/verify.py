@@ -1,7 +1,7 @@
 """Checks credentials at registries: can one pull, and can it do more than intended?
 
-A token alone proves nothing, since a realm grants only the requested actions that are allowed. Only the manifest is proof. The
-request is a HEAD, because Docker Hub counts each GET of a manifest as a pull.
+A token alone proves nothing, since a realm grants only the requested actions that are allowed. Only the
+manifest is proof. The request is a HEAD, because Docker Hub counts each GET of a manifest as a pull.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from regcred.registry.interface import Verdict, Verification
 from regcred.registry.reach import check_reach
 
 PATIENCE = 10.0
-"""No further host is tried after this many seconds. Rotate ends after a minute, and must still write its new credential."""
+"""No further host is tried after this many seconds. Rotate ends after a minute, and must still write its new
+credential."""
 
 _SILENT = frozenset({401, 403, 404})
 _NONE = Answer(0, {}, b"")
@@ -45,8 +46,9 @@ class RegistryVerifier:
     def verify(self, definition: BaseDefinition, credential: Credential) -> Verification:
         """Try each login at its hosts in turn until one of them gives a definite result.
 
-        A login's hosts are aliases of one registry, so one definite result is enough. An alias that this network can't reach
-        (dual stack, FIPS) then does not matter. Never raises, whatever a registry responds.
+        A login's hosts are aliases of one registry, so one definite result is enough. An alias that this
+        network can't reach (dual stack, FIPS) then does not matter. Never raises, whatever a registry
+        responds.
         """
         until = self._clock() + PATIENCE
         found = [self._login(definition, login, until) for login in credential.logins]

@@ -2,17 +2,17 @@
 
 Order is what makes it safe to run twice and to crash anywhere:
 
-1. The claims are read, *then* the index, then all the rest. A claim is taken by check-and-set on the version read,
-   so the claim fails if another run acted in between.
-2. The credential is written before the index. A crash between leaves a credential newer than its entry; the next
-   run finds it and only repairs the index.
+1. The claims are read, *then* the index, then all the rest. A claim is taken by check-and-set on the version
+   read, so the claim fails if another run acted in between.
+2. The credential is written before the index. A crash between leaves a credential newer than its entry; the
+   next run finds it and only repairs the index.
 3. Requests are answered and claims released after the index is written.
 
 **Keep last good**: no failure overwrites or removes a credential; only a revoke or a removed definition does.
 
-The path of a message: :mod:`~regcred.rotate.rotate_project` reads the claims and the index, :mod:`~regcred.rotate.batch` sees to each
-registry, :mod:`~regcred.rotate.decide` says what it needs, and :mod:`~regcred.rotate.mint`, :mod:`~regcred.rotate.revoke` or
-:mod:`~regcred.rotate.verify_existing` does it.
+The path of a message: :mod:`~regcred.rotate.rotate_project` reads the claims and the index,
+:mod:`~regcred.rotate.batch` sees to each registry, :mod:`~regcred.rotate.decide` says what it needs, and
+:mod:`~regcred.rotate.mint`, :mod:`~regcred.rotate.revoke` or :mod:`~regcred.rotate.verify_existing` does it.
 """
 
 from regcred.rotate.backoff import next_attempt

@@ -28,10 +28,10 @@ def next_attempt(
 ) -> datetime:
     """When a failing registry is tried again.
 
-    The wait doubles with each failure up to a cap, shortened by a jitter that the reference decides. Where the
-    credential's life is known, no wait is longer than a sixteenth of it, or an eighth if somebody must fix it: a
-    vendor that is back for a quarter of the life before the expiry is met, sweeps of five minutes and a lost message
-    included. A vendor's Retry-After goes before all.
+    The wait doubles with each failure up to a cap, shortened by a jitter that the reference decides. Where
+    the credential's life is known, no wait is longer than a sixteenth of it, or an eighth if somebody must
+    fix it: a vendor that is back for a quarter of the life before the expiry is met, sweeps of five minutes
+    and a lost message included. A vendor's Retry-After goes before all.
 
     Args:
         error: What went wrong; transient ones are tried again sooner.

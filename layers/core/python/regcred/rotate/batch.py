@@ -42,13 +42,15 @@ RESERVE = timedelta(seconds=25)
 """The time that must be left to start a registry."""
 
 VENDOR_TIME = timedelta(seconds=15)
-"""How long vendors may be called after the last start. The rest of :data:`RESERVE` is for writing the results."""
+"""How long vendors may be called after the last start. The rest of :data:`RESERVE` is for writing the
+results."""
 
 CLAIM_EVERY = 0.5
 """Seconds between two attempts of a revocation to take a claim that another run holds."""
 
 CLAIM_PATIENCE = timedelta(seconds=30)
-"""How long a revocation waits until a rotation of the same registry has ended. The next sweep does other work."""
+"""How long a revocation waits until a rotation of the same registry has ended. The next sweep does other
+work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,10 @@ class Batch:
 
 
 def _was_revoked(index: Index, reference: Reference, *, destroyed: bool) -> bool:
-    """Whether an unreadable entry must have been that of a revoked credential. Only an end destroys a credential."""
+    """Whether an unreadable entry must have been that of a revoked credential.
+
+    Only an end destroys a credential.
+    """
     if reference.registry not in index.marks:
         return False
     state = index.marks[reference.registry]
@@ -179,7 +184,9 @@ def _was_revoked(index: Index, reference: Reference, *, destroyed: bool) -> bool
 
 
 def _with_request_time(seen: RegistryDocuments, entry: IndexEntry | None) -> IndexEntry | None:
-    """The entry, marked with the time of the request that it answers, if there was one and a credential is in force.
+    """The entry, marked with the time of the request that it answers.
+
+    It is marked only if there was a request and a credential is in force.
 
     Also after a failure: the last good credential stays, and sync puts its Secrets back.
     """

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 from regcred.errors import MalformedError, MissingError, RegcredError, TooSoonError
 from regcred.log import bug
 from regcred.registry.binding import check_bound
-from regcred.registry.definition import BaseDefinition, check_allowed
+from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import Identity, MintContext, Provider, Verifier
 from regcred.registry.parsing import parse
+from regcred.registry.project_policy import check_allowed
 from regcred.rotate import entries
 from regcred.rotate.claim import HeldClaim
 from regcred.rotate.decide import NOBODY, Answered, RegistryDocuments
@@ -41,7 +42,7 @@ PER_SECOND = 20
 
 
 class Bounds:
-    """Limits how many mints run at once, and start in a second, at one vendor and host, across all messages."""
+    """Limits how many mints run at once and start per second, per vendor and host, across all messages."""
 
     def __init__(self, limit: int, *, now: Callable[[], datetime], sleep: Callable[[float], None]) -> None:
         self._limit = limit
@@ -53,7 +54,7 @@ class Bounds:
 
     @contextmanager
     def at(self, definition: BaseDefinition) -> Iterator[None]:
-        """Wait for a place where this registry is minted: its provider, and the hosts or accounts where vendors count."""
+        """Wait until a mint may start for this provider, and for these hosts or accounts."""
         vendor = " ".join((definition.provider, *definition.typed_hosts(), *definition.accounts()))
         with self._lock:
             places = self._places.setdefault(vendor, BoundedSemaphore(self._limit))
@@ -100,7 +101,7 @@ class RotationContext:
     """No further registry starts after this time."""
 
     def now(self) -> datetime:
-        """The time now, but later than the entry's: the claim makes this run the newest, even if clocks differ."""
+        """The current time, but later than the entry's: this run is the newest, even if clocks differ."""
         now, entry = self.tools.now(), self.seen.entry
         return max(now, entry.changed_at + timedelta(microseconds=1)) if entry else now
 

@@ -77,15 +77,18 @@ class RegistryDocuments:
 
     @property
     def newest_version(self) -> int:
-        """The newest version that readers know. The numbering starts again after a deletion of the metadata."""
+        """The newest version that readers know.
+
+        The numbering starts again after a deletion of the metadata.
+        """
         return max(self.version, self.entry.version if self.entry else 0)
 
     @property
     def wanted(self) -> Request | None:
         """What is asked for now.
 
-        A revocation goes first. Where it was acted on and only the vendor is still to be asked again, a request that came
-        after it counts.
+        A revocation goes first. Where it was acted on and only the vendor is still to be asked again, a
+        request that came after it counts.
         """
         request = self.request.value if self.request else None
         if self.revocation is None:

@@ -77,7 +77,10 @@ def failing(seen: RegistryDocuments, error: RegcredError, *, now: datetime) -> I
 
 
 def _attempts(seen: RegistryDocuments) -> int:
-    """Failures in a row for the back-off. A person's request adds none, and a changed definition starts at zero."""
+    """Failures in a row for the back-off.
+
+    A person's request adds none, and a changed definition starts at zero.
+    """
     old = seen.entry
     if old is None or edited(old, seen.definition_version):
         return 1

@@ -56,8 +56,8 @@ def mint(context: RotationContext) -> Result:
 def _public(context: RotationContext, definition: BaseDefinition) -> Result:
     """A registry that anybody can pull from: in order, with nothing to hand out.
 
-    What was minted before it was defined as public is taken out of force: nobody would end it or renew it, and a
-    public registry refuses a dead login.
+    What was minted before it was defined as public is taken out of force: nobody would end it or renew it,
+    and a public registry refuses a dead login.
     """
     seen = context.seen
     if seen.version:

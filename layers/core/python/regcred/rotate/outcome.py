@@ -86,9 +86,11 @@ class RotationReport:
     """The result of a run."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    """The result for each registry that was handled. A vendor's failure is a result, and the index records it."""
+    """The result for each registry that was handled. A vendor's failure is a result, and the index records
+    it."""
     errors: list[RegcredError] = field(default_factory=list)
-    """Why others were not handled: Vault failed, or time ran out. The message must be delivered again for them."""
+    """Why others were not handled: Vault failed, or time ran out. The message must be delivered again for
+    them."""
 
     def check(self) -> None:
         """Raise the first of the errors, if there are any."""

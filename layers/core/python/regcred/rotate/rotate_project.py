@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 
 STRAGGLING = timedelta(seconds=10)
-"""Registries that take longer are recorded separately. If one vendor hangs, the new credentials of the others must still
-reach the index and the clusters."""
+"""Registries that take longer are recorded separately. If one vendor hangs, the new credentials of the others
+must still reach the index and the clusters."""
 
 
 class Rotate:
@@ -191,7 +191,10 @@ class Rotate:
             result.claim.release()
 
     def _announce(self, results: Sequence[Result]) -> None:
-        """Send events. Another delivery of the message would not send them again, so a failure is only logged."""
+        """Send events.
+
+        Another delivery of the message would not send them again, so a failure is only logged.
+        """
         events = [
             Event(result.event, result.outcome.reference, result.entry)
             for result in results

@@ -64,7 +64,8 @@ def repair(context: RotationContext) -> Result:
 def as_minted(record: CredentialRecord) -> Credential:
     """The credential as it was before it became a record.
 
-    The hosts of a minted login are aliases of one registry, where one answer is enough; of a static one, each counts.
+    The hosts of a minted login are aliases of one registry, where one answer is enough; of a static one, each
+    counts.
     """
     auths: Mapping[str, Mapping[str, str]] = json.loads(record.dockerconfigjson.get_secret_value())["auths"]
     hosts: dict[tuple[str, ...], list[str]] = defaultdict(list)

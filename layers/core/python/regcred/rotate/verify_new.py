@@ -29,7 +29,9 @@ def tried(
     credential: Credential,
     mint_context: MintContext,
 ) -> Judgement:
-    """Verify a credential. See :func:`judge`. A minted credential that must not be written is revoked at the vendor.
+    """Verify a credential.
+
+    See :func:`judge`. A minted credential that must not be written is revoked at the vendor.
 
     Raises:
         RefusedError: the registry refuses it, or it has more rights than requested.
@@ -59,7 +61,8 @@ def _verified(context: RotationContext, definition: BaseDefinition, credential: 
 
     A vendor needs seconds until all its servers know a new one, so one refusal proves nothing.
 
-    A static one is tried once: it is not new to its vendor, and some lock an account after a few wrong passwords.
+    A static one is tried once: it is not new to its vendor, and some lock an account after a few wrong
+    passwords.
     """
     tools, seen = context.tools, context.seen
     verification = tools.verifier.verify(definition, credential)

@@ -13,7 +13,8 @@ from regcred.selftest.report import CheckResult, SelftestCheck
 from regcred.wording import duration
 
 PAUSES = (1.0, 2.0, 4.0, 8.0)
-"""Seconds between attempts: vendors need a moment until all their servers know a new credential, or the end of one."""
+"""Seconds between attempts: vendors need a moment until all their servers know a new credential, or the end
+of one."""
 
 
 TRIES_MAX = 200
@@ -44,7 +45,8 @@ def plan(
         replace_passwords: Whether a mint may replace passwords of existing users.
 
     Raises:
-        SelftestPlanError: Nothing can be tested, or the test would end passwords that are in use. The message says what to do.
+        SelftestPlanError: Nothing can be tested, or the test would end passwords that are in use. The message
+            says what to do.
     """
     if not definition.needs_credential():
         raise SelftestPlanError(

@@ -1,6 +1,7 @@
 """The report of a selftest, as text for a bug report and as a document for programs. Pure.
 
-No secret is in it: the credential and the upstream secret are cut out of every text, whatever a vendor answered.
+No secret is in it: the credential and the upstream secret are cut out of every text, whatever a vendor
+answered.
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ class SelftestReport:
 
     @property
     def result(self) -> CheckResult:
-        """The worst result of all checks. A revocation that the vendor does not offer is none of the test's."""
+        """The worst result of all checks.
+
+        A revocation that the vendor does not offer is none of the test's.
+        """
         found = {check.result for check in self.checks}
         return next(
             (one for one in (CheckResult.FAILED, CheckResult.UNPROVEN) if one in found), CheckResult.PASSED

@@ -1,4 +1,7 @@
-"""Runs the plan of a selftest over a provider and a verifier. Whatever happens after the mint, the credential is ended."""
+"""Runs the plan of a selftest over a provider and a verifier.
+
+Whatever happens after the mint, the credential is ended.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ from regcred.selftest.report import CheckResult, SelftestCheck, SelftestReport, 
 from regcred.wording import duration
 
 _SLICE = 30.0
-"""The longest sleep in seconds. The clock decides when a wait is over: a machine may be suspended meanwhile."""
+"""The longest sleep in seconds. The clock decides when a wait is over: a machine may be suspended
+meanwhile."""
 
 _PUBLIC_FIELDS = frozenset({"username", "user"})
 """Fields of upstream secrets that are no secrets."""

@@ -1,4 +1,4 @@
-"""The verb *sync*: projects credentials from Vault into the namespaces of one cluster whose workloads ask for them."""
+"""The verb *sync*: projects credentials from Vault into the namespaces of one cluster that request them."""
 
 from regcred.sync.engine import Engine, Options
 from regcred.sync.loop import Loop

@@ -1,4 +1,4 @@
-"""Carries out the actions of a plan: one class for each type of action, with all that follows from success or failure."""
+"""Carries out the actions of a plan: one class per type of action, with all effects of each outcome."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ LOOK_AGAIN = timedelta(seconds=30)
 """Another look at live Pods is not worth its request within this time, however short the grace period is."""
 
 KEPT_REFUSALS = frozenset({Why.REVOKED, Why.REMOVED})
-"""The reasons for a removal that leave a refusal in the ledger. Without a grant, nothing is recorded in Vault."""
+"""The reasons for a removal that leave a refusal in the ledger. Without a grant, nothing is recorded in
+Vault."""
 
 Touch = Callable[[Iterable[str]], None]
 """Marks namespaces to be checked again."""
@@ -88,7 +89,7 @@ class SecretWriter:
 
 @dataclass(frozen=True, slots=True)
 class SecretRemover:
-    """Removes a Secret: its name from ServiceAccounts first, then the Secret, then its entry in the ledger."""
+    """Removes a Secret: first its name from ServiceAccounts, then the Secret, then its ledger entry."""
 
     cluster: Cluster
     ledger: Ledger
@@ -101,7 +102,10 @@ class SecretRemover:
     touch: Touch
 
     async def do(self, action: Remove) -> None:
-        """Remove the Secret, unless a live Pod that names it delays that. Nothing is left to do if the namespace is gone."""
+        """Remove the Secret, unless a live Pod that names it delays that.
+
+        Nothing is left to do if the namespace is gone.
+        """
         place = self.ledger.place(action.namespace, action.reference)
         if place is None or (action.waits and not place.unused_since):
             return
@@ -187,7 +191,10 @@ class PodEvictor:
     touch: Touch
 
     async def do(self, action: EvictPod) -> None:
-        """Evict the Pod. If a disruption budget forbids it or the Pod has changed, it is looked at again later."""
+        """Evict the Pod.
+
+        If a disruption budget forbids it or the Pod has changed, it is looked at again later.
+        """
         evicted = await self.cluster.evict(action.namespace, action.pod, version=action.version)
         self.retries.put_off(action.key, LOOK_AGAIN)
         self.report.evicted += evicted

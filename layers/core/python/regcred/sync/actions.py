@@ -2,7 +2,8 @@
 
 An action that changes the cluster has these properties:
 
-- ``rank``: its place in the queue. Lower ranks go first: names in ServiceAccounts and first projections, refreshes, removals.
+- ``rank``: its place in the queue. Lower ranks go first: names in ServiceAccounts and first projections,
+  refreshes, removals.
 - ``key``: the object that must not be changed twice at the same time.
 - ``verb`` and ``target``: what is done to which object, for people.
 - ``delays_removal``: whether a Secret stays while this action waits for a retry.
@@ -24,7 +25,7 @@ Key = tuple[str, Reference | str]
 
 @dataclass(frozen=True, slots=True)
 class WriteSecret:
-    """Write a credential: a first one, a newer one in place of an older one (``old``), or the same one again."""
+    """Write a credential: the first, a newer one instead of an older one (``old``), or the same again."""
 
     namespace: str
     uid: str
@@ -180,9 +181,12 @@ class EmitEvent:
 
 @dataclass(frozen=True, slots=True)
 class UpdateLedger:
-    """Change only the ledger: since when a Secret is unneeded, or why one is refused. ``forget`` drops the entry.
+    """Change only the ledger: since when a Secret is unneeded, or why one is refused.
 
-    If ``held`` is set, only that changes. It is the reason why the brake holds a removal, or empty if the brake no longer does.
+    ``forget`` drops the entry.
+
+    If ``held`` is set, only that changes. It is the reason why the brake holds a removal, or empty if the
+    brake no longer does.
     """
 
     namespace: str

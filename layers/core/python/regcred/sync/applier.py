@@ -20,7 +20,8 @@ from regcred.sync.report import Report
 from regcred.sync.retries import Pause, Retries
 
 CONCURRENCY = 16
-"""Concurrent writes. More would gain nothing: the API server is the limit, and urgent writes would queue there."""
+"""Concurrent writes. More would gain nothing: the API server is the limit, and urgent writes would queue
+there."""
 
 TRIES = 3
 """How often a write is tried immediately before it is queued again."""

@@ -1,4 +1,7 @@
-"""Credentials as they are written to the cluster. Each is read from Vault once, whatever the number of namespaces."""
+"""Credentials as they are written to the cluster.
+
+Each is read from Vault once, whatever the number of namespaces.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,10 @@ class CredentialCache:
         return body
 
     def _keep_body(self, body: SecretBody) -> None:
-        """Keep a body for the next write. When the limit is reached, the oldest bodies are dropped and read again later."""
+        """Keep a body for the next write.
+
+        When the limit is reached, the oldest bodies are dropped and read again later.
+        """
         self._bodies.pop(body.reference, None)
         self._bodies[body.reference] = body
         size = sum(len(kept.content) for kept in self._bodies.values())

@@ -49,7 +49,10 @@ def decide(view: View, namespace: Namespace, reference: Reference, place: Ledger
 
 
 def _decide_unlisted(project: ProjectView, reference: Reference, place: LedgerEntry) -> Decision:
-    """There is no index, or it lacks the registry. That is a reason to refuse, but never a reason to remove."""
+    """There is no index, or it lacks the registry.
+
+    That is a reason to refuse, but never a reason to remove.
+    """
     if problem := project.unreadable.get(reference.registry):
         return Decision(why=Why.UNREADABLE, detail=problem)
     if project.knowledge is Knowledge.KNOWN or (

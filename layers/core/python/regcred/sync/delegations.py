@@ -11,7 +11,9 @@ from regcred.vault.store import Store
 
 
 class Delegations:
-    """Polls one document for each project that has bounds. Platform admins set the bounds, so their number is not a tenant's.
+    """Polls one document for each project that has bounds.
+
+    Platform admins set the bounds, so their number is not a tenant's.
 
     Args:
         store: The mount.

@@ -1,7 +1,8 @@
 """Restores Secrets that are missing in the cluster when something needs them.
 
-Sync can't read Secrets, so it writes the expected ones again. That changes nothing where they are in place. The triggers are
-actions of tenants. The work is therefore limited to what is granted and in place, and for each Secret by time.
+Sync can't read Secrets, so it writes the expected ones again. That changes nothing where they are in place.
+The triggers are actions of tenants. The work is therefore limited to what is granted and in place, and for
+each Secret by time.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Drift:
         self._write(workload.namespace, workload.references)
 
     def put_back(self, note_workload: set[Reference]) -> None:
-        """Write the Secrets of registries that a person had rotated or checked, wherever they should be in place.
+        """Write the Secrets of registries that a person had rotated or verified, in all their namespaces.
 
         There is no pause for this: people ask rarely, and rotate answers each request once.
         """

@@ -211,7 +211,8 @@ class Engine:
         if not dry_run and not await self.identity.prove(pin=self.sources.granted):
             return Plan()
         if not dry_run:
-            # Somebody may have confirmed the held removals in a separate run. A conflict at the next write shows it.
+            # Somebody may have confirmed the held removals in a separate run. A conflict at the next write
+            # shows it.
             self.ledger.touch({removal.reference.project for removal in plan.held})
             await self.execution.begin(plan)
             self.drift.put_back(self.sources.take_asked())

@@ -22,14 +22,17 @@ MISSING = frozenset(
 """The reasons of Events that report a missing credential."""
 
 PER_NAMESPACE = 1000
-"""How many Events are remembered for one namespace. When they are reached, no more are written until some are forgotten."""
+"""How many Events are remembered for one namespace. When they are reached, no more are written until some are
+forgotten."""
 
 Entry = tuple[Reference | None, str, str, int]
 """The reference, the uid of the object, the reason, and a number for the topic."""
 
 
 class EventRecorder:
-    """Decides whether an Event is new. It compares what this process has written and what the ledger says was written before.
+    """Decides whether an Event is new.
+
+    It compares what this process has written and what the ledger says was written before.
 
     The memory is limited for each namespace, whatever its owner creates.
     """
@@ -37,7 +40,8 @@ class EventRecorder:
     def __init__(self) -> None:
         self._written: dict[str, set[Entry]] = {}
         self._resolved: set[tuple[str, Reference]] = set()
-        """Owners had an Event that these are missing, and they are no longer refused. The next write gets an Event."""
+        """Owners had an Event that these are missing, and they are no longer refused. The next write gets an
+        Event."""
         self._refused_before: set[tuple[str, Reference, str]] = set()
         """The refusals that the ledger held at the start. An earlier process wrote their Events."""
 
@@ -50,8 +54,8 @@ class EventRecorder:
 
         Args:
             event: The Event to write.
-            ledger_written_at: When the ledger of the reference's project was last written. A workload that is younger has not
-                received the Event of a refusal in that ledger.
+            ledger_written_at: When the ledger of the reference's project was last written. A workload that is
+                younger has not received the Event of a refusal in that ledger.
 
         Returns:
             Whether the Event is new and must be written.
@@ -72,7 +76,10 @@ class EventRecorder:
         )
 
     def forget(self, namespace: str, reference: Reference) -> None:
-        """Forget the Events about a reference that has changed, so that they can be written again if it changes back."""
+        """Forget the Events about a reference that has changed.
+
+        If it changes back, they are written again.
+        """
         written = self._written.get(namespace, set())
         about = {entry for entry in written if entry[0] == reference}
         written -= about

@@ -38,7 +38,9 @@ class _QueuedEvent:
 
 
 class EventSender:
-    """A queue of Events, and the tasks that write them. An async context manager: the tasks run while it is open.
+    """A queue of Events, and the tasks that write them.
+
+    An async context manager: the tasks run while it is open.
 
     Args:
         cluster: Where to write.

@@ -1,4 +1,4 @@
-"""Begins to carry out a plan: what Vault must record comes first, then the changes to the cluster are queued."""
+"""Begins to carry out a plan: Vault records what it must, then the changes to the cluster are queued."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from regcred.sync.sources import Sources
 from regcred.sync.workload_events import WorkloadEvents
 
 WRITE_AHEAD = 2.0
-"""Seconds that a first projection waits for the ledger. After that it continues, and the ledger is written later."""
+"""Seconds that a first projection waits for the ledger. After that it continues, and the ledger is written
+later."""
 
 
 class Execution:
@@ -93,7 +94,10 @@ class Execution:
             self._applier.submit([action])
 
     async def _enter(self, firsts: list[WriteSecret]) -> None:
-        """Enter first projections into the ledger, so that a crash leaves no unknown Secret. Meanwhile read their credentials."""
+        """Enter first projections into the ledger, so that a crash leaves no unknown Secret.
+
+        Meanwhile read their credentials.
+        """
         if not firsts:
             return
         for first in firsts:
@@ -115,6 +119,9 @@ class Execution:
         self._ledger.put(namespace, reference, None if new == LedgerEntry() else new)
 
     def _may_record(self, namespace: str, reference: Reference) -> bool:
-        """Whether to record a refusal in Vault. Annotations can name anything, and that must not fill Vault."""
+        """Whether to record a refusal in Vault.
+
+        Annotations can name anything, and that must not fill Vault.
+        """
         granted = self._sources.grants.allow(reference.project, namespace)
         return granted and has_room(self._ledger.places.get(namespace, {}), reference)

@@ -25,7 +25,10 @@ class FairQueue(asyncio.Queue[T], Generic[T]):
         super().__init__()
 
     def add(self, item: T) -> bool:
-        """Queue an item. Return whether it replaced the oldest of its namespace: the newest items show the current state."""
+        """Queue an item.
+
+        Return whether it replaced the oldest of its namespace: the newest items show the current state.
+        """
         row = self._rows.get(self._namespace_of(item))
         if row is None or len(row) < self._limit:
             self.put_nowait(item)

@@ -67,7 +67,7 @@ class Gauges:
 
 
 def _refused(plan: Plan, ledger: Ledger) -> Counter[str]:
-    """The number of refused references by reason, from the ledger and from those that are not recorded in Vault."""
+    """The number of refused references by reason, from the ledger and those that Vault does not record."""
     found = {
         (namespace, reference): entry.refused
         for namespace, entries in ledger.places.items()

@@ -43,8 +43,8 @@ class IdentityCheck:
         """Check as :meth:`check` does, but log a failure instead of raising it.
 
         Args:
-            pin: Pin this cluster to the name if the name has no cluster yet. It should be false for a cluster without grants,
-                because its name may be misspelt.
+            pin: Pin this cluster to the name if the name has no cluster yet. It should be false for a cluster
+                without grants, because its name may be misspelt.
 
         Returns:
             Whether it is known that the name belongs to this cluster.

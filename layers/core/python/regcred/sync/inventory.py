@@ -35,7 +35,10 @@ CROWDED = (
 
 
 class _Table(Generic[T]):
-    """Items by namespace. An empty namespace uses no memory, and a namespace with too many items keeps only some."""
+    """Items by namespace.
+
+    An empty namespace uses no memory, and a namespace with too many items keeps only some.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[Name, T]] = {}
@@ -46,7 +49,10 @@ class _Table(Generic[T]):
         return self._weights[namespace] - self._weight(namespace, name) + weight(item) <= WEIGHT
 
     def put(self, namespace: str, name: Name, item: T) -> bool:
-        """Keep an item if there is room; otherwise drop its earlier version. Return whether anything changed."""
+        """Keep an item if there is room; otherwise drop its earlier version.
+
+        Return whether anything changed.
+        """
         if not self.fits(namespace, name, item):
             return self.drop(namespace, name)
         row = self.rows.setdefault(namespace, {})

@@ -1,4 +1,7 @@
-"""The ledger: sync's record of what is in place, in ``status/C/P``. Sync needs it because it can't read Secrets."""
+"""The ledger: sync's record of what is in place, in ``status/C/P``.
+
+Sync needs it because it can't read Secrets.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +104,7 @@ class Ledger:
     async def _load_project(
         self, project: str, *, changed: Mapping[Key, LedgerEntry | None] = UNCHANGED
     ) -> None:
-        """Read a project's document and take its entries, except those in ``changed`` (with their earlier values)."""
+        """Take the entries of a project's document, except those in ``changed`` with their earlier values."""
         try:
             found = await self._vault(self._store.status, self._cluster, project)
         except MalformedError as error:
@@ -132,7 +135,7 @@ class Ledger:
             self._set(*key, theirs[key])
 
     def _is_ours(self, key: Key, old: LedgerEntry | None, theirs: LedgerEntry | None) -> bool:
-        """Whether to keep our change of an entry. A note of ours never replaces a Secret that another sync wrote or removed."""
+        """Whether to keep our change of an entry. A note never undoes another sync's write or removal."""
         before = _version(old)
         return _version(self.place(*key)) != before or _version(theirs) == before
 
@@ -158,7 +161,7 @@ class Ledger:
         self._changed.setdefault((namespace, reference), old)
 
     def enter(self, namespace: str, reference: Reference, version: int, uid: str) -> None:
-        """Record a version that is in place, or 0 before a first write. A note that its workloads must restart stays."""
+        """Record a version that is in place, or 0 before a first write. A note about a restart stays."""
         old = self.place(namespace, reference)
         refused = old.refused if old and old.refused == Why.RESTART else ""
         self.put(namespace, reference, LedgerEntry(version, uid, refused=refused))
@@ -178,7 +181,7 @@ class Ledger:
         self._dirty |= set(projects)
 
     async def save(self) -> bool:
-        """Write changed documents. Return whether Vault now has everything. After a failure they stay marked."""
+        """Write changed documents. Return whether all were written; the others stay marked."""
         async with self._saving:
             return await self._save()
 
@@ -213,8 +216,8 @@ class Ledger:
         try:
             await self._write_at(project, status)
         except ConflictError:
-            # Another sync of this cluster has written, such as a manual run. Its changes count, except for entries that this
-            # process has changed since.
+            # Another sync of this cluster has written, such as a manual run. Its changes count, except for
+            # entries that this process has changed since.
             await self._load_project(project, changed={**self._changed, **changed})
             await self._write_at(project, self._documents({project})[project])
         self.written_at[project] = status.written_at

@@ -19,7 +19,8 @@ DETAILS = 500
 """For how many namespaces a document holds details of one registry. Each detail may be a different text."""
 
 REFUSALS = 16
-"""How many refusals of one project are recorded for one namespace, because its owner can name any number of registries."""
+"""How many refusals of one project are recorded for one namespace, because its owner can name any number of
+registries."""
 
 REASONS = frozenset(Why)
 

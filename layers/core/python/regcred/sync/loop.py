@@ -1,4 +1,4 @@
-"""The loop: watches of the cluster, polls of Vault, passes over what changed, and the periodic work beside them."""
+"""The loop: cluster watches, Vault polls, passes over what changed, and the periodic work beside them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Loop:
     Args:
         engine: The engine. The loop opens and closes it.
         pace: The intervals.
-        changes: Vault's own events, if the server has them. Yields the path of each written document, and an empty path after
-            each new connection, because changes may have been missed.
+        changes: Vault's own events, if the server has them. Yields the path of each written document, and an
+            empty path after each new connection, because changes may have been missed.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Loop:
 
     @property
     def alive(self) -> bool:
-        """Whether passes are running (at least one in a generous review interval), or sync waits for Vault at the start."""
+        """Whether passes run, at least one in a generous interval, or sync waits for Vault at its start."""
         return self._passes.alive
 
     async def run(self) -> None:
@@ -121,7 +121,10 @@ class Loop:
             self._engine.drift.tidy()
 
     async def _repair(self) -> None:
-        """Slowly write everything in place again. Not soon after a start, so that a restart without changes writes nothing."""
+        """Slowly write everything in place again.
+
+        Not soon after a start, so that a restart without changes writes nothing.
+        """
         while True:
             await asyncio.sleep(jittered(self._pace.repair, 0.2).total_seconds())
             for action in self._engine.repairs():

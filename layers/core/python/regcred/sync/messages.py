@@ -27,9 +27,11 @@ class Why(StrEnum):
     CLASH = "clash"
     """A Secret with our name exists that is not ours."""
     NOT_WRITTEN = "not-written"
-    """A quota, webhook or policy of the cluster forbids the Secret. The ledger's ``detail`` has the reason."""
+    """A quota, webhook or policy of the cluster forbids the Secret. The ledger's ``detail`` has the
+    reason."""
     RESTART = "restart-needed"
-    """The Secret is in place, but a workload is older than the admission policies. Its Pods don't name the Secret."""
+    """The Secret is in place, but a workload is older than the admission policies. Its Pods don't name the
+    Secret."""
     UNNEEDED = "unneeded"
 
 
@@ -190,7 +192,7 @@ _ALLOWED_BY = {
 
 
 def mode_not_allowed(mode: Mode, namespace: str, *, cluster: str, usual: Mode) -> str:
-    """For the owner of a workload in a namespace whose label names a mode that its cluster is not set up for."""
+    """For the owner of a workload whose namespace has a mode that its cluster is not set up for."""
     remove = command("kubectl", "label", "namespace", namespace, f"{MODE}-")
     return (
         f"Namespace {namespace} chooses mode {mode} with its label {MODE}, but cluster {cluster} does not allow that mode. Regcred places "

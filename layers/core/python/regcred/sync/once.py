@@ -79,7 +79,10 @@ async def _list(engine: Engine, kind: Kind) -> None:
 
 
 async def _list_accounts(engine: Engine) -> None:
-    """List ServiceAccounts for the namespaces that chose that mode. If that is forbidden, only they are left out."""
+    """List ServiceAccounts for the namespaces that chose that mode.
+
+    If that is forbidden, only they are left out.
+    """
     try:
         await engine.list_kind(SERVICE_ACCOUNT)
     except RefusedError as error:

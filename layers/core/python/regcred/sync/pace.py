@@ -13,8 +13,8 @@ class Pace:
     poll: timedelta = timedelta(seconds=30)
     """The poll of an index: one metadata read."""
     poll_soon: timedelta = timedelta(seconds=5)
-    """The poll of an index while a new credential is expected. It is also the poll of the grants and of the signal that a
-    credential was ended, so that grants and revocations take effect quickly."""
+    """The poll of an index while a new credential is expected. It is also the poll of the grants and of the
+    signal that a credential was ended, so that grants and revocations take effect quickly."""
     review: timedelta = timedelta(minutes=1)
     """A plan for all namespaces. It sends no request; it finds times that have passed."""
     relist: timedelta = timedelta(hours=1)
@@ -30,4 +30,5 @@ class Pace:
     repair_step: timedelta = timedelta(seconds=0.1)
     """The pause between two of these repeated writes."""
     first_lists: timedelta = timedelta(seconds=5)
-    """How long the first pass waits for a kind that can't be listed. Without that kind, it removes nothing."""
+    """How long the first pass waits for a kind that can't be listed. Without that kind, it removes
+    nothing."""

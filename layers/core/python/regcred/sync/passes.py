@@ -57,7 +57,10 @@ class Passes:
                 then()
 
     async def _await_first_lists(self) -> None:
-        """Wait for the first lists, so that a start needs only one pass. Do not wait for a kind that can't be listed."""
+        """Wait for the first lists, so that a start needs only one pass.
+
+        Do not wait for a kind that can't be listed.
+        """
         inventory = self._engine.inventory
         for _ in range(int(self._pace.first_lists / LOOK)):
             accounts = SERVICE_ACCOUNT not in self._engine.kinds() or inventory.accounts_known

@@ -1,8 +1,8 @@
 """Decides what to do in a cluster. Pure: from observations to a list of actions.
 
-Its rules: A missing document is not a revocation. A Secret is removed only on positive proof. Nothing is done twice. Actions
-that Pods may be waiting for go first. Too many removals at once wait until somebody confirms them, unless a person asked for
-them.
+Its rules: A missing document is not a revocation. A Secret is removed only on positive proof. Nothing is done
+twice. Actions that Pods may be waiting for go first. Too many removals at once wait until somebody confirms
+them, unless a person asked for them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ def make_plan(view: View, scope: Iterable[str] | None = None) -> Plan:
 
     Args:
         view: The observations.
-        scope: The namespaces that changed; None for all. Only a plan for all namespaces warns about expiries, and removes
-            Secrets that are unneeded or whose registry is gone. There the brake can compare all removals.
+        scope: The namespaces that changed; None for all. Only a plan for all namespaces warns about expiries,
+            and removes Secrets that are unneeded or whose registry is gone. There the brake can compare all
+            removals.
     """
     draft = Draft()
     everything = scope is None

@@ -33,7 +33,9 @@ class AccountPlan:
     def actions(
         self, wanted: Mapping[Reference, list[Workload]], named: set[Reference]
     ) -> Iterator[UpdateServiceAccount | EvictPod]:
-        """Update the ServiceAccounts. A name that nothing needs is removed together with its Secret, not here.
+        """Update the ServiceAccounts.
+
+        A name that nothing needs is removed together with its Secret, not here.
 
         A name does not wait for its Secret. A Pod that is created between the two finds the Secret when it pulls.
 
@@ -69,10 +71,12 @@ class AccountPlan:
                 yield from self._evictions(name, want & in_place)
 
     def _evictions(self, account: str, names: set[str]) -> Iterator[EvictPod]:
-        """Evict Pods that lack the names. The ServiceAccount has them, so only a replacement Pod can get them.
+        """Evict Pods that lack the names.
 
-        A Pod that is younger than the first eviction has its own list. The ServiceAccount's list is never added to it, and a
-        replacement would be the same.
+        The ServiceAccount has them, so only a replacement Pod can get them.
+
+        A Pod that is younger than the first eviction has its own list. The ServiceAccount's list is never
+        added to it, and a replacement would be the same.
         """
         since = self.view.evicting.get((self.namespace.name, account))
         until = f"{since + SEEN_WITHIN:%Y-%m-%dT%H:%M:%SZ}" if since else ""

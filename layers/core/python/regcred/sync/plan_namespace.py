@@ -113,7 +113,10 @@ class NamespacePlan:
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=refused))
 
     def _is_newer(self, reference: Reference, version: int, placed: int) -> bool:
-        """Whether to write. A lower version in the index is a stale read, unless Vault is known to be restored."""
+        """Whether to write.
+
+        A lower version in the index is a stale read, unless Vault is known to be restored.
+        """
         registry = self._registry(reference)
         return version > placed or (registry is not None and registry.rewound and version != placed)
 

@@ -32,7 +32,7 @@ def events_about(view: View, namespace: Namespace, workload: Workload) -> Iterat
 
 
 def _is_asked_by_template(view: View, workload: Workload) -> bool:
-    """Whether the object that holds the pod template asks for the same reference, so that Pods get the names."""
+    """Whether the object with the pod template requests the same reference, so that Pods get the names."""
     source = view.inventory.template_source(workload)
     return source is not None and set(workload.references) <= set(source.references)
 

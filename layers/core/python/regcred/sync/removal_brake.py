@@ -19,11 +19,11 @@ REPORTED_MAX = 20
 def brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove]]:
     """Split the removals into those that happen and those that are held because they may be accidental.
 
-    Only removals that a mistake can cause are held: nothing needs the Secret any longer, or its registry is gone. What a person
-    has withdrawn or revoked is never held. If there are too many removals, those of projects that lose more than their share
-    are held. The others continue, unless they are still too many on their own. So nobody can delay the removals of other
-    projects. A platform admin can confirm the held removals of a project in Vault. Removals that have come since are not
-    confirmed.
+    Only removals that a mistake can cause are held: nothing needs the Secret any longer, or its registry is
+    gone. What a person has withdrawn or revoked is never held. If there are too many removals, those of
+    projects that lose more than their share are held. The others continue, unless they are still too many on
+    their own. So nobody can delay the removals of other projects. A platform admin can confirm the held
+    removals of a project in Vault. Removals that have come since are not confirmed.
     """
     weighed = [removal for removal in removals if removal.why in ACCIDENTS]
     limit = max(view.rules.removals_allowed, view.rules.max_removal_share * view.in_place)
@@ -61,7 +61,7 @@ def held_notes(view: View, held: Sequence[Remove]) -> list[UpdateLedger]:
 
 
 def held_events(view: View, held: Sequence[Remove]) -> list[EmitEvent]:
-    """Write Events about held removals on the Namespaces, where everybody who could confirm them can see them."""
+    """Write Events about held removals on the Namespaces, where everyone who may confirm them sees them."""
     events = []
     for removal in held[:REPORTED_MAX]:
         namespace = view.inventory.namespaces.get(removal.namespace)

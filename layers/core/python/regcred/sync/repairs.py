@@ -32,7 +32,7 @@ def is_useful(
     projects: Mapping[str, ProjectView],
     busy: Container[tuple[str, Reference]],
 ) -> bool:
-    """Whether a repair is still useful when its turn comes, because nothing has changed since it was chosen."""
+    """Whether a repair is still useful at its turn, because nothing has changed since it was chosen."""
     entry = ledger.place(action.namespace, action.reference)
     known = projects.get(action.reference.project)
     registry = known.registries.get(action.reference.registry) if known else None

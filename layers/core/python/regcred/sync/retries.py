@@ -15,7 +15,8 @@ from regcred.sync.jitter import backoff, jittered
 
 SHORTEST = timedelta(seconds=1)
 LONGEST = timedelta(seconds=30)
-"""The first and the longest pause before a retry. The pause doubles, so recovery is noticed within the longest one."""
+"""The first and the longest pause before a retry. The pause doubles, so recovery is noticed within the
+longest one."""
 
 RETRIES_PER_SECOND = 20.0
 """If failures exceed this number, all of them wait longer."""
@@ -105,8 +106,8 @@ class Retries:
 def watch_wait(failures: int, error: RegcredError) -> timedelta:
     """How long to wait before a failed list or watch is retried.
 
-    The pause doubles with each failure. It begins after the time that a server asks for, so that the watches that
-    the server has turned away do not return all at once.
+    The pause doubles with each failure. It begins after the time that a server asks for, so that the watches
+    that the server has turned away do not return all at once.
 
     Args:
         failures: The number of consecutive failures, including this one.

@@ -1,4 +1,7 @@
-"""What sync knows of Vault: grants, indexes, credentials. A poll reads metadata; changed documents are then read."""
+"""What sync knows of Vault: grants, indexes, credentials.
+
+A poll reads metadata; changed documents are then read.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ from regcred.vault.store import Store
 
 
 class Sources:
-    """Vault as one cluster's sync sees it. After a failure the earlier state stays, and ``health`` has the reason.
+    """Vault as one cluster's sync sees it.
+
+    After a failure the earlier state stays, and ``health`` has the reason.
 
     Args:
         store: The mount.
@@ -62,7 +67,10 @@ class Sources:
         return self.grants.knowledge is Knowledge.KNOWN
 
     def unreadable(self) -> list[str]:
-        """Why the grants are unknown or an index can't be read. A document that was never written is not an error."""
+        """Why the grants are unknown or an index can't be read.
+
+        A document that was never written is not an error.
+        """
         return [
             problem
             for name, problem in self.health.problems.items()
@@ -102,7 +110,10 @@ class Sources:
         return old != self.grants
 
     def _note_grants(self, version: int) -> bool:
-        """Record the version of the grants. Return whether they may be used: an older state does not count as a withdrawal."""
+        """Record the version of the grants.
+
+        Return whether they may be used: an older state does not count as a withdrawal.
+        """
         if version >= self._seen.get("", 0):
             self._grants_behind = None
             return True
@@ -148,7 +159,10 @@ class Sources:
             )
 
     async def look_at_signal(self) -> set[str]:
-        """Poll the signal. Return the projects in use that have had a credential ended since the last poll."""
+        """Poll the signal.
+
+        Return the projects in use that have had a credential ended since the last poll.
+        """
         try:
             version = await self._vault(self._store.signal_version)
             if version == self._seen.get(SIGNAL):

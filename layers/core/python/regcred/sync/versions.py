@@ -1,4 +1,7 @@
-"""Tells a stale read of Vault from a restored Vault: a lower version is stale at first, and valid if it stays. Pure."""
+"""Tells a stale read of Vault from a restored Vault. Pure.
+
+A lower version counts as stale at first, and as valid if it stays.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from regcred.clock import Clock
 from regcred.reference import Reference
 
 BEHIND_FOR = timedelta(minutes=5)
-"""An index that is older than a known one is a stale read. If it stays older for this long, Vault was restored."""
+"""An index that is older than a known one is a stale read. If it stays older for this long, Vault was
+restored."""
 
 
 class Versions:
@@ -29,7 +33,10 @@ class Versions:
         self._highest[reference] = max(version, self._highest.get(reference, 0))
 
     def note(self, reference: Reference, version: int) -> bool:
-        """Record the version that an index names. Return whether the index may be used: it is not a stale read."""
+        """Record the version that an index names.
+
+        Return whether the index may be used: it is not a stale read.
+        """
         if version >= self._highest.get(reference, 0):
             self._behind.pop(reference, None)
             self._highest[reference] = version

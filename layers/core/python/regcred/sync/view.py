@@ -21,9 +21,11 @@ class Rules:
     cluster: str
     mode: Mode = Mode.ADMISSION
     allowed: frozenset[Mode] = frozenset(Mode)
-    """The modes besides the cluster's own that the chart has set up. A namespace may choose one by its label."""
+    """The modes besides the cluster's own that the chart has set up. A namespace may choose one by its
+    label."""
     excluded: frozenset[str] = frozenset()
-    """Namespaces that no admission policy changes. Sync only writes Secrets there, unless their label chooses a mode."""
+    """Namespaces that no admission policy changes. Sync only writes Secrets there, unless their label chooses
+    a mode."""
     grace: timedelta = timedelta(minutes=10)
     """How long a Secret must be unneeded before it is removed."""
     max_removal_share: float = 0.2
@@ -111,7 +113,10 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class ProjectView:
-    """What is known of a project's index. If it can't be read, ``registries`` keeps the last known entries."""
+    """What is known of a project's index.
+
+    If it can't be read, ``registries`` keeps the last known entries.
+    """
 
     knowledge: Knowledge
     registries: Mapping[str, Registry] = field(default_factory=dict)
@@ -135,10 +140,12 @@ class View:
     """The ledger by namespace: what is in place or refused."""
     rules: Rules
     evicting: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
-    """By namespace and ServiceAccount: when the first stuck Pod was evicted since the account's names changed."""
+    """By namespace and ServiceAccount: when the first stuck Pod was evicted since the account's names
+    changed."""
     in_place: int = 0
     """How many Secrets are in place, for the brake."""
     busy: frozenset[Key] = frozenset()
     """What is being written or waits for a retry."""
     blocked_removals: frozenset[Key] = frozenset()
-    """The Secrets whose removal must wait. They are fewer than ``busy``, because a failed write is no reason."""
+    """The Secrets whose removal must wait. They are fewer than ``busy``, because a failed write is no
+    reason."""

@@ -47,7 +47,10 @@ class Watches:
                 self._start(self._follow(kind))
 
     def _labelled(self, kind: Kind) -> bool:
-        """Whether a watch of labelled metadata is enough. In serviceaccount mode sync needs the pod template."""
+        """Whether a watch of labelled metadata is enough.
+
+        In serviceaccount mode sync needs the pod template.
+        """
         if kind in {NAMESPACE, SERVICE_ACCOUNT}:
             return False
         inventory = self._engine.inventory

@@ -1,5 +1,6 @@
-"""The token server of the system registry: who may pull and push what, told to the registry in short-lived tokens.
+"""The token server of the system registry: gives the registry short-lived tokens with each caller's access.
 
 Contract: the token authentication specification of Distribution,
-https://distribution.github.io/distribution/spec/auth/token/ and https://distribution.github.io/distribution/spec/auth/oauth/
+https://distribution.github.io/distribution/spec/auth/token/ and
+https://distribution.github.io/distribution/spec/auth/oauth/
 """

@@ -1,4 +1,7 @@
-"""Who may do what with which repository. Decided from what Vault says, never from what a client says of itself. Pure."""
+"""Who may do what with which repository.
+
+Decided from what Vault says, never from what a client says of itself. Pure.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ class Role(StrEnum):
 
 
 GROUPS = {"regcred-readers-": Role.READER, "regcred-admins-": Role.ADMIN}
-"""By the beginning of its name, what membership of a project's group in Vault means. ``regcred platform apply`` makes them."""
+"""By the beginning of its name, what membership of a project's group in Vault means. ``regcred platform
+apply`` makes them."""
 
 PLATFORM_ADMINS = "regcred-platform-admins"
 """The group of those who may push community images and read the catalog."""

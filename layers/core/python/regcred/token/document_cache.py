@@ -1,4 +1,7 @@
-"""Caches documents that change rarely for some seconds. A token then needs three requests to Vault instead of five."""
+"""Caches documents that change rarely for some seconds.
+
+A token then needs three requests to Vault instead of five.
+"""
 
 from __future__ import annotations
 

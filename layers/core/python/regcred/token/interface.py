@@ -1,4 +1,4 @@
-"""What the token server needs of the outside: a signer whose key it never sees, its documents, and who a caller is."""
+"""What the token server needs: a signer whose key it never sees, its documents, and the caller's identity."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class Signer(Protocol):
 
 
 class Records(Protocol):
-    """The documents of the system registry. Methods raise what :class:`regcred.vault.interface.KeyValue` raises."""
+    """The documents of the system registry.
+
+    Methods raise what :class:`regcred.vault.interface.KeyValue` raises.
+    """
 
     def config(self) -> SystemConfig:
         """How the system registry is set up. Raises MissingError if it never was."""
@@ -45,7 +48,9 @@ class Records(Protocol):
         """Change that by check-and-set; ``change`` may be called more than once."""
 
     def remember_once(self, owner: str, digest: str, *, until: float, now: float) -> bool:
-        """Remember that an identity token was used; False if it was before. Times are seconds since the epoch.
+        """Remember that an identity token was used; False if it was before.
+
+        Times are seconds since the epoch.
 
         Raises:
             TransientError: too many tokens of this owner are remembered at the moment.
@@ -60,7 +65,7 @@ class People(Protocol):
     """Vault's identity entities and groups."""
 
     def introspect(self, identity_token: str) -> Person | None:
-        """Whose identity token this is (Vault's ``identity/oidc``), or None if Vault does not vouch for it."""
+        """The person of an identity token (Vault's ``identity/oidc``); None if Vault does not confirm it."""
 
     def groups(self, entity: str) -> frozenset[str] | None:
         """The names of the groups of an entity, inherited ones too; None if it is gone or disabled."""

@@ -60,7 +60,9 @@ def thumbprint(key: Mapping[str, str]) -> str:
 
 
 def key_id(token: str) -> str:
-    """The ``kid`` that a token names; empty if there is none. It only finds the key: nothing of the token is checked.
+    """The ``kid`` that a token names; empty if there is none.
+
+    It only finds the key: nothing of the token is checked.
 
     Raises:
         ValueError: the header can't be read.

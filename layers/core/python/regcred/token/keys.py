@@ -1,7 +1,10 @@
-"""The public side of the signing keys: each version is certified by an authority that is made for it and thrown away. Pure.
+"""The public side of the signing keys. Pure.
 
-A registry that knows the authority (2.8 and 3, ``rootcertbundle``) takes the certificate in a token's header; one that knows the
-JWK set (3, ``jwks``) takes the key's id. Nobody can certify another key: the authority's private key is never stored.
+An authority certifies each version. It is made for that version and then discarded.
+
+A registry that knows the authority (2.8 and 3, ``rootcertbundle``) takes the certificate in a token's header;
+one that knows the JWK set (3, ``jwks``) takes the key's id. Nobody can certify another key: the authority's
+private key is never stored.
 """
 
 from __future__ import annotations
@@ -92,7 +95,7 @@ def with_login_keys(keys: SystemKeys, public_pems: dict[int, str]) -> SystemKeys
 
 
 def retired(keys: SystemKeys, *, now: datetime, overlap: timedelta) -> SystemKeys:
-    """The document without the keys that have signed nothing for longer than ``overlap``: a newer one has signed since."""
+    """The document without old keys: those that a newer key replaced more than ``overlap`` ago."""
     signing = keys.signing(now)
     if signing is None or now < signing.signs_from + overlap:
         return keys

@@ -1,4 +1,6 @@
-"""A login: a user name and a password that expires. The password is a token that is signed and checked like any other. Pure.
+"""A login: a user name and a password that expires.
+
+The password is a token that is signed and checked like any other. Pure.
 
 It can't be used as an access token: another key signs it, and it names another audience.
 """

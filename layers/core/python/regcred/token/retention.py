@@ -24,7 +24,8 @@ class Tagged:
 def expired(tags: Iterable[Tagged], *, keep: int, age: timedelta, now: datetime) -> list[Tagged]:
     """The tags that go: those of images that are older than an age and not among the newest.
 
-    An image goes only with all its tags, since a registry deletes by digest. Signatures go with their image, and do not count.
+    An image goes only with all its tags, since a registry deletes by digest. Signatures go with their image,
+    and do not count.
 
     Args:
         tags: All tags of one repository.

@@ -56,7 +56,8 @@ class ResourceActions:
 def parse_scopes(values: Iterable[str]) -> list[Scope]:
     """Read the scopes of a request: each value of ``scope`` holds one, or several with spaces between them.
 
-    A resource of a class, as in ``repository(plugin)``, is of no kind that this registry has, and is left out.
+    A resource of a class, as in ``repository(plugin)``, is of no kind that this registry has, and is left
+    out.
 
     Raises:
         MalformedError: there are too many, or one does not fit the grammar.
@@ -97,7 +98,7 @@ def parse_scope(text: str) -> Scope:
 
 
 def is_repository(name: str) -> bool:
-    """Whether a name is one that a repository can have, of 255 characters at most (Distribution's reference grammar)."""
+    """Whether a repository can have this name: 255 characters at most, in Distribution's grammar."""
     return len(name) <= 255 and _REPOSITORY.fullmatch(name) is not None  # noqa: PLR2004 - named in the docstring
 
 

@@ -26,7 +26,8 @@ PROJECT_LOGIN_SECONDS = (600, 86400)
 """The shortest and the longest life of a project's login."""
 
 _VAULT = ThreadPoolExecutor(40, "regcred-token")
-"""What an access token needs of Vault is asked at the same time: a pull waits for it. 40 requests are answered at once, at most."""
+"""What an access token needs of Vault is asked at the same time: a pull waits for it. 40 requests are
+answered at once, at most."""
 
 USER_MAX = 64
 """Characters of a user name."""
@@ -155,7 +156,7 @@ class TokenService:
         return self._issue(login, config, keys)
 
     def end_project_login(self, identity_token: SecretStr, *, project: str, identifier: str) -> None:
-        """End a login of the project whose IAM role an identity token is of; ending it twice is ending it once."""
+        """End a login of the project whose IAM role the identity token has. A second call has no effect."""
         if len(identifier) != 2 * 16 or not set(identifier) <= set("0123456789abcdef"):
             raise MalformedError("id: is not the ID of a login", field="id")
         self._check_project(project, identity_token, self.records.config())
@@ -209,7 +210,8 @@ class TokenService:
             ended = self.records.ended(login.subject).ends(login.identifier, login.issued_at)
         else:
             since = self.records.ended(PEOPLE).people.get(login.subject)
-            # A login tells full seconds only, so one that was made in the same second is taken for an older one.
+            # A login tells full seconds only, so one that was made in the same second is taken for an older
+            # one.
             ended = since is not None and login.issued_at <= since
         if ended or login.expires_at <= self.now():
             raise RefusedError("this login was revoked, or it has expired")

@@ -155,7 +155,7 @@ class _Edge:
 
 
 def _answered(handler: Handler) -> Handler:
-    """Turn errors into the answers that registries' clients understand, and let no text of an unknown one out."""
+    """Convert errors to responses that registry clients understand, without the text of an unknown error."""
 
     @wraps(handler)
     async def answer(request: Request) -> Response:
@@ -186,7 +186,10 @@ def _refusal(error: RegcredError) -> Response:
 
 
 def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """The form of errors of the distribution specification; ``details`` is what Docker shows of a token server's answer."""
+    """An error in the form of the distribution specification.
+
+    Docker shows ``details`` of a token server's response.
+    """
     body = {"errors": [{"code": code, "message": message}], "details": message}
     return JSONResponse(body, status_code=status, headers={"Cache-Control": "no-store", **(headers or {})})
 

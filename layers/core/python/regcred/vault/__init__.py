@@ -1,1 +1,1 @@
-"""The place *vault*: the records of the ``regcred/`` mount, the store over them, HashiCorp Vault and OpenBao."""
+"""The place *vault*: the records of the ``regcred/`` mount, their store, HashiCorp Vault and OpenBao."""

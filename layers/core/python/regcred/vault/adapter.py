@@ -9,7 +9,8 @@ import requests
 from requests.adapters import HTTPAdapter
 
 ANSWER_MAX = 16 * 1024 * 1024
-"""The maximum size of a response in bytes. A document has at most 1 MiB; a list of 100,000 names has some MB."""
+"""The maximum size of a response in bytes. A document has at most 1 MiB; a list of 100,000 names has some
+MB."""
 
 ANSWER_SECONDS = 60.0
 """The maximum time for a complete response, in seconds."""

@@ -1,8 +1,9 @@
 """The meaning of responses from HashiCorp Vault and OpenBao. Only this module reads the servers' texts. Pure.
 
-Statuses: https://developer.hashicorp.com/vault/api-docs#http-status-codes and https://openbao.org/api-docs/#http-status-codes.
-Neither server has codes for causes. There are only texts, so the texts below are compared. Each one names its file in the
-servers' sources. Both servers share these files (hashicorp/vault and openbao/openbao).
+Statuses: https://developer.hashicorp.com/vault/api-docs#http-status-codes and
+https://openbao.org/api-docs/#http-status-codes. Neither server has codes for causes. There are only texts, so
+the texts below are compared. Each one names its file in the servers' sources. Both servers share these files
+(hashicorp/vault and openbao/openbao).
 """
 
 from __future__ import annotations
@@ -20,17 +21,20 @@ from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredE
 _CONFLICT = "check-and-set parameter did not match"  # builtin kv: path_data.go
 _STARTING = "Upgrading from non-versioned"  # builtin kv: upgrade.go; the mount or server has just started
 _NO_LEADER = (
-    "local node not active but active cluster node not found",  # http/handler.go, before a request is forwarded
+    # http/handler.go, before a request is forwarded
+    "local node not active but active cluster node not found",
     "is in standby mode",  # sdk/helper/consts/error.go, ErrStandby; returned before a request is handled
     "node is not the leader",  # hashicorp/raft: ErrNotLeader, returned before an entry is added to the log
 )
-"""The node does not lead and knows no leader, so nothing was written. "leadership lost while committing log" is not in this
-list."""
+"""The node does not lead and knows no leader, so nothing was written. "leadership lost while committing log"
+is not in this list."""
 
-# Not "exceed" alone, because of "deadline exceeded". vault/request_handling.go, physical/raft, helper/jsonutil.
+# Not "exceed" alone, because of "deadline exceeded". vault/request_handling.go, physical/raft,
+# helper/jsonutil.
 _TOO_LARGE = ("too large", "exceeds", "exceeded maximum", "exceeded the maximum")
 
-_STS = "error making upstream request"  # builtin/credential/aws/path_login.go: the response of STS, or its absence
+# builtin/credential/aws/path_login.go: the response of STS, or its absence
+_STS = "error making upstream request"
 _STS_STATUS = re.compile(r"received error code (\d{3}) from STS")
 _STS_CODE = re.compile(r"<Code>([A-Za-z.]{1,100})</Code>")
 _STS_PASSING = frozenset(
@@ -54,10 +58,11 @@ _REASONS = {
     "(iss)": "its issuer is not the one set there",
     "permission denied": "there is no such sign-in method; apply the platform's declaration",
 }
-"""Why a sign-in was refused, by a text in the response. The first match counts. It selects a remedy, but no decision.
+"""Why a sign-in was refused, by a text in the response. The first match counts. It selects a remedy, but no
+decision.
 
-builtin/credential/aws/path_login.go and its header validation; hashicorp/vault-plugin-auth-jwt: path_login.go, claims.go;
-cap/jwt.
+builtin/credential/aws/path_login.go and its header validation; hashicorp/vault-plugin-auth-jwt:
+path_login.go, claims.go; cap/jwt.
 """
 
 _STRANGE = "the answer is not from Vault; is another server at this address, or a proxy in between?"

@@ -1,9 +1,11 @@
-"""Vault's own events over a WebSocket: the documents of the mount that were written. HashiCorp Vault Enterprise only.
+"""Vault's own events over a WebSocket: the documents of the mount that were written.
 
-Vault CE and OpenBao refuse the handshake (404; 403 without a policy on the path). Then sync only polls. The token's policies
-must allow it to read the path of the subscription, and need the capability ``subscribe`` on the path of an event: see
-infra/vault/policies/sync-events.hcl and project-reader-events.hcl.
-Contract: https://developer.hashicorp.com/vault/docs/concepts/events
+HashiCorp Vault Enterprise only.
+
+Vault CE and OpenBao refuse the handshake (404; 403 without a policy on the path). Then sync only polls. The
+token's policies must allow it to read the path of the subscription, and need the capability ``subscribe`` on
+the path of an event: see infra/vault/policies/sync-events.hcl and project-reader-events.hcl. Contract:
+https://developer.hashicorp.com/vault/docs/concepts/events
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ REFUSED = frozenset({403, 404})
 """The handshake statuses of servers without events, or without the right to them."""
 
 EVENT_MAX = 64 * 1024
-"""The maximum size of an event in bytes. Usual events have less than 2 kB. A longer one ends the connection."""
+"""The maximum size of an event in bytes. Usual events have less than 2 kB. A longer one ends the
+connection."""
 
 PING = 30.0
 """Seconds between pings. A connection without a response to them is broken."""
@@ -57,7 +60,9 @@ async def changes(
     patience: Patience = Patience(),
     on_state: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[str]:
-    """Yield the paths of documents of a mount as they change, and :data:`EVERYTHING` after each connection. Never ends.
+    """Yield the paths of documents of a mount as they change, and :data:`EVERYTHING` after each connection.
+
+    Never ends.
 
     Args:
         server: Where Vault is.
@@ -116,7 +121,7 @@ async def _pause(span: timedelta) -> None:
 
 
 def changed_path(message: str | bytes, mount: str) -> str | None:
-    """The path of an event's document, relative to the mount; None if it belongs to another mount or is unreadable.
+    """The path of an event's document in the mount; None for another mount or an unreadable event.
 
     Args:
         message: The event, a CloudEvent in JSON.

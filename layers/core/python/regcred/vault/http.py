@@ -1,8 +1,9 @@
-"""The HTTP client for HashiCorp Vault and OpenBao: one session that adds the token, retries, and raises typed errors.
+"""The HTTP client for HashiCorp Vault and OpenBao: one session with the token, retries and typed errors.
 
-hvac builds the requests. But it does not retry, drops the headers of failures, and repeats responses in its error texts. So it
-uses this session, which raises :mod:`regcred.errors` itself. Statuses:
-https://developer.hashicorp.com/vault/api-docs#http-status-codes and https://openbao.org/api-docs/#http-status-codes
+hvac builds the requests. But it does not retry, drops the headers of failures, and repeats responses in its
+error texts. So it uses this session, which raises :mod:`regcred.errors` itself. Statuses:
+https://developer.hashicorp.com/vault/api-docs#http-status-codes and
+https://openbao.org/api-docs/#http-status-codes
 """
 
 from __future__ import annotations
@@ -37,10 +38,12 @@ ATTEMPTS = 4
 """The maximum number of tries after transient failures."""
 
 FLOOR = 0.2
-"""The shortest wait before the second try, in seconds. It doubles each time. OpenBao's Retry-After may be 0."""
+"""The shortest wait before the second try, in seconds. It doubles each time. OpenBao's Retry-After may be
+0."""
 
 ELECTION = 15.0
-"""How long after the last success a request waits for a new leader, in seconds. A node that steps down pauses for ten."""
+"""How long after the last success a request waits for a new leader, in seconds. A node that steps down pauses
+for ten."""
 
 ELECTION_ATTEMPTS = 12
 """The maximum number of tries while there is no leader."""
@@ -55,10 +58,12 @@ REPLICATION = 0.25
 """How long to wait after a conflict if a standby may have answered the read before it, in seconds."""
 
 IDLE = 60.0
-"""How long idle connections are reused, in seconds. A check-and-set write over a dropped connection is lost."""
+"""How long idle connections are reused, in seconds. A check-and-set write over a dropped connection is
+lost."""
 
 INDEX_LIFE = 30.0
-"""How long to retry a standby that lacks a state which the client has seen, in seconds. Replication takes milliseconds."""
+"""How long to retry a standby that lacks a state which the client has seen, in seconds. Replication takes
+milliseconds."""
 
 HOPS = 4
 """The maximum number of nodes that one request follows through redirects."""
@@ -127,8 +132,8 @@ class TokenSource(Protocol):
 class VaultSession(requests.Session):
     """A session that carries the token and raises typed errors.
 
-    Vault's own 404 responses are returned, since only the caller knows whether absence is an error. Raises the errors of
-    :class:`regcred.vault.interface.KeyValue`, and ConflictError, MalformedError for writes.
+    Vault's own 404 responses are returned, since only the caller knows whether absence is an error. Raises
+    the errors of :class:`regcred.vault.interface.KeyValue`, and ConflictError, MalformedError for writes.
     """
 
     def __init__(
@@ -186,14 +191,14 @@ class VaultSession(requests.Session):
                 attempt += 1
 
     def _limit(self, error: TransientError, wait: float) -> int:
-        """How often to try: more during an election, but not for every request while there is no leader for long."""
+        """How often to try: more during an election, and less if there is no leader for a long time."""
         electing = isinstance(error, NoLeaderError) and self._clock() + wait < self._well + ELECTION
         return ELECTION_ATTEMPTS if electing and self._attempts == ATTEMPTS else self._attempts
 
     def merge_environment_settings(  # type: ignore[override] # the stubs name more types than hvac sends
         self, url: str, *given: Any
     ) -> dict[str, Any]:
-        """The proxy and the certificates for a server, looked up once. requests would read the environment every time."""
+        """A server's proxy and certificates, looked up once: requests reads the environment each time."""
         parts = urlsplit(url)
         server = (parts.scheme, parts.netloc)
         if server not in self._surroundings:
@@ -240,8 +245,8 @@ class VaultSession(requests.Session):
         """Send a request to the node that a standby names. That node may have stepped down by then.
 
         Raises:
-            NotSentError: the nodes still name each other after :data:`HOPS`. A standby that redirects has not processed the
-                request.
+            NotSentError: the nodes still name each other after :data:`HOPS`. A standby that redirects has not
+                processed the request.
         """
         for _ in range(HOPS):
             response = self._transport(method, url, headers, kwargs, where)
@@ -251,7 +256,10 @@ class VaultSession(requests.Session):
         raise NotSentError(f"{where}: the nodes redirect to each other; Vault is electing a new leader")
 
     def _remember(self, index: str) -> None:
-        """Remember the newest state in a response. Later responses, also from other nodes, must not be older."""
+        """Remember the newest state in a response.
+
+        Later responses, also from other nodes, must not be older.
+        """
         with self._lock:
             self._standbys = bool(index)
             if index and _position(index) >= _position(self._seen()):
@@ -310,7 +318,10 @@ class VaultSession(requests.Session):
 
 
 def _position(index: str) -> int:
-    """The position of a state in the log: ``base64({"cluster": …, "value": "37"})`` on OpenBao; -1 if unknown."""
+    """The position of a state in the log; -1 if unknown.
+
+    On OpenBao a state is ``base64({"cluster": …, "value": "37"})``.
+    """
     try:
         return int(json.loads(b64decode(index))["value"])
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -354,7 +365,10 @@ def client(server: Server, session: VaultSession) -> hvac.Client:
 
 
 def without_namespace(vault: hvac.Client) -> Adapter:
-    """An adapter for requests to the root namespace. It uses the same session and therefore the same token."""
+    """An adapter for requests to the root namespace.
+
+    It uses the same session and therefore the same token.
+    """
     adapter = type(vault.adapter).from_adapter(vault.adapter)
     adapter.namespace = None
     return adapter

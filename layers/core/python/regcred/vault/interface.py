@@ -25,9 +25,9 @@ class KeyValue(Protocol):
             exist; the sign-in itself was refused.
         MissingError, MalformedError: there are no credentials to sign in with.
 
-    A caller that reads after its own write sees at least that state, from every node. A ConflictError is raised late enough for
-    standbys to have caught up.
-    Contract: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2
+    A caller that reads after its own write sees at least that state, from every node. A ConflictError is
+    raised late enough for standbys to have caught up. Contract:
+    https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2
     """
 
     def read(self, path: str) -> Document | None:
@@ -57,7 +57,10 @@ class KeyValue(Protocol):
         """Destroy the data of these versions. The numbering continues."""
 
     def delete(self, path: str) -> None:
-        """Remove all versions and the metadata. A later write starts at version 1. A missing document is not an error."""
+        """Remove all versions and the metadata.
+
+        A later write starts at version 1. A missing document is not an error.
+        """
 
     def list(self, folder: str) -> list[str]:
         """The names directly in a folder, sorted. Subfolders end in ``/``. Empty if there are none."""

@@ -30,7 +30,9 @@ def connect(
     sleep: Callable[[float], None] = time.sleep,
     around: Around = nullcontext,
 ) -> VaultKeyValue:
-    """Open a mount. Nothing is sent yet. It signs in at the first request, and again before the token expires.
+    """Open a mount.
+
+    Nothing is sent yet. It signs in at the first request, and again before the token expires.
 
     Args:
         server: The address of Vault.
@@ -116,7 +118,10 @@ class VaultKeyValue:
 
 
 def _or_none(call: Callable[..., Any], path: str, **kwargs: Any) -> Any:
-    """The response, or None if Vault itself says that there is nothing. The session raises every other failure."""
+    """The response, or None if Vault itself says that there is nothing.
+
+    The session raises every other failure.
+    """
     try:
         return call(path, **kwargs)
     except InvalidPath:

@@ -44,8 +44,8 @@ class VaultToken:
 class VaultLogin(Protocol):
     """One way to sign in.
 
-    Raises: RefusedError: Vault does not accept the identity. TransientError: Vault, or the identity's issuer, can't be reached.
-    MissingError: There are no credentials to sign in with; the text has the remedy.
+    Raises: RefusedError: Vault does not accept the identity. TransientError: Vault, or the identity's issuer,
+    can't be reached. MissingError: There are no credentials to sign in with; the text has the remedy.
     """
 
     def login(self, client: hvac.Client, now: datetime) -> VaultToken:
@@ -56,9 +56,9 @@ class VaultLogin(Protocol):
 class JwtLogin:
     """Sign in with a signed JWT at an ``auth/jwt`` mount.
 
-    In a cluster the JWT is the projected ServiceAccount token (:func:`token_file`). In a Lambda it is the token from AWS STS
-    GetWebIdentityToken for the function's role.
-    Contract: https://developer.hashicorp.com/vault/api-docs/auth/jwt#jwt-login
+    In a cluster the JWT is the projected ServiceAccount token (:func:`token_file`). In a Lambda it is the
+    token from AWS STS GetWebIdentityToken for the function's role. Contract:
+    https://developer.hashicorp.com/vault/api-docs/auth/jwt#jwt-login
     """
 
     mount: str
@@ -83,7 +83,7 @@ class AwsKeys:
 
 @dataclass(frozen=True, slots=True)
 class AwsIamLogin:
-    """Sign in with a signed GetCallerIdentity request at an ``auth/aws`` mount (HashiCorp Vault; OpenBao has none).
+    """Sign in with a signed GetCallerIdentity request at an ``auth/aws`` mount, which OpenBao does not have.
 
     Contract: https://developer.hashicorp.com/vault/api-docs/auth/aws#login
     """
@@ -93,7 +93,8 @@ class AwsIamLogin:
     keys: Callable[[], AwsKeys]
     """Called at each sign-in. The keys stay here; only the signature is sent."""
     server_id: str = ""
-    """The value of X-Vault-AWS-IAM-Server-ID that the mount requires. It prevents the use of a signature elsewhere."""
+    """The value of X-Vault-AWS-IAM-Server-ID that the mount requires. It prevents the use of a signature
+    elsewhere."""
     region: str = "us-east-1"
     """Must be the ``sts_region`` of the mount; us-east-1 means the global endpoint, as on the server."""
 
@@ -138,7 +139,7 @@ class TokenLogin:
 
 
 def token_file(path: Path) -> Callable[[], SecretStr]:
-    """A function that reads a projected token at each call, because the kubelet replaces it before it expires.
+    """A function that reads a projected token at each call, since the kubelet replaces it before it expires.
 
     It raises MissingError if the file can't be read, MalformedError if it is empty.
     """
@@ -159,7 +160,7 @@ def token_file(path: Path) -> Callable[[], SecretStr]:
 
 
 def cli_token(environ: Mapping[str, str], home: Path) -> Callable[[], SecretStr]:
-    """A function that finds a person's token where the ``vault`` and ``bao`` commands look: VAULT_TOKEN, ~/.vault-token.
+    """A function that finds a person's token like the ``vault`` command: VAULT_TOKEN, then ~/.vault-token.
 
     It raises MissingError if there is none, MalformedError if it is invalid. Token helpers are not used.
     """
@@ -185,7 +186,9 @@ def cli_token(environ: Mapping[str, str], home: Path) -> Callable[[], SecretStr]
 
 
 class Tokens:
-    """The token of one identity. It is fetched at the first use, kept over warm invocations, and replaced before it expires.
+    """The token of one identity.
+
+    It is fetched at the first use, kept over warm invocations, and replaced before it expires.
 
     Thread-safe: one thread signs in while the others wait for it.
     """

@@ -84,7 +84,10 @@ class SystemRecords:
         self._change(ended_path(owner), EndedLogins, lambda old: change(old or EndedLogins()))
 
     def remember_once(self, owner: str, digest: str, *, until: float, now: float) -> bool:
-        """Remember a used identity token. Return False if it was used before. Times are seconds since the epoch."""
+        """Remember a used identity token.
+
+        Return False if it was used before. Times are seconds since the epoch.
+        """
         first = True
 
         def change(old: UsedTokens | None) -> UsedTokens | None:

@@ -1,1 +1,4 @@
-"""Texts for people on every surface, derived from observations. Pure: the command line and the console share it."""
+"""Texts for people on every surface, derived from observations.
+
+Pure: the command line and the console share it.
+"""

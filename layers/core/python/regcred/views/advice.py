@@ -20,7 +20,8 @@ PULL_FAILURES = frozenset(
         "SignatureValidationFailed",
     }
 )
-"""The reasons for which a container waits if its image is the problem (kubelet, pkg/kubelet/images and the CRI's errors)."""
+"""The reasons for which a container waits if its image is the problem (kubelet, pkg/kubelet/images and the
+CRI's errors)."""
 
 SYNC_SILENT = timedelta(hours=1)
 """The age at which a status is too old. Sync writes it on change, and every ten minutes as a heartbeat."""

@@ -102,7 +102,7 @@ def _credential(
 def _perhaps(
     image: Image, candidates: tuple[Reference, ...], subject: Subject, world: World, now: datetime
 ) -> ImageExplanation:
-    """For an image with several possible registries whose hosts are unknown: only facts that are true in any case."""
+    """For an image with several possible registries whose hosts are unknown: facts that are always true."""
     host = parse(image.name).host
     names = ", ".join(map(str, candidates))
     lines = [

@@ -1,6 +1,7 @@
-"""uvicorn's HTTP protocol with limits for connections: their number, and how long each may take for a request.
+"""uvicorn's HTTP protocol with limits: the number of connections, and the time of each for a request.
 
-uvicorn limits only how long a connection stays open after a response. One that sends nothing, or one byte at a time, stays forever.
+uvicorn limits only how long a connection stays open after a response. One that sends nothing, or one byte at
+a time, stays forever.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ CONNECTIONS = 512
 """The maximum number of open connections. A newer one replaces the oldest."""
 
 IDLE_SECONDS = 10.0
-"""How long a connection may take to send the head of a request. It may take twice as long if a check has just passed."""
+"""How long a connection may take to send the head of a request. It may take twice as long if a check has just
+passed."""
 
 REQUEST_CHECKS = 6
 """For how many checks, one each :data:`IDLE_SECONDS`, a request may last, with its body and the response."""

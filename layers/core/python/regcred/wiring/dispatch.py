@@ -22,7 +22,9 @@ class Wired:
 
 @cache
 def dispatch() -> Wired:
-    """Create dispatch from the environment, once. Warm invocations share it, with its connections and its Vault token.
+    """Create dispatch from the environment, once.
+
+    Warm invocations share it, with its connections and its Vault token.
 
     Raises:
         MalformedError: a setting is missing or wrong.

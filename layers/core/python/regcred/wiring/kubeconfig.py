@@ -14,7 +14,9 @@ from regcred.errors import MalformedError
 
 @contextmanager
 def usable(context: str | None) -> Iterator[None]:
-    """Handle errors while a kubeconfig is read or a session is opened. The library raises any error of its parsers and OpenSSL.
+    """Handle errors while a kubeconfig is read or a session is opened.
+
+    The library raises any error of its parsers and OpenSSL.
 
     Args:
         context: The wanted context; None for the current one.
@@ -54,7 +56,8 @@ def named_files() -> str:
         Their paths, separated as in ``KUBECONFIG``.
 
     Raises:
-        MalformedError: names each file and its problem. If one of several files is missing, that is normal and no error.
+        MalformedError: names each file and its problem. If one of several files is missing, that is normal
+            and no error.
     """
     named = os.environ.get("KUBECONFIG")
     paths = [Path(name).expanduser() for name in (named or "~/.kube/config").split(os.pathsep) if name]
@@ -80,7 +83,10 @@ def _file(path: Path) -> str:
 
 
 class _ErrorCapture(logging.Filter):
-    """Records an error that the library only logs: a failed ``exec`` command. The library would continue without a login."""
+    """Records an error that the library only logs: a failed ``exec`` command.
+
+    The library would continue without a login.
+    """
 
     message = ""
 

@@ -1,4 +1,7 @@
-"""Starts dispatch early, with an event on Regcred's EventBridge bus. It has no authority; the request in Vault has."""
+"""Starts dispatch early, with an event on Regcred's EventBridge bus.
+
+It has no authority; the request in Vault has.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ def nudge(project: str) -> bool:
         project: The project.
 
     Returns:
-        Whether dispatch was notified. False if no bus is set or AWS did not accept the event. Then only the wait is longer.
+        Whether dispatch was notified. False if no bus is set or AWS did not accept the event. Then only the
+        wait is longer.
     """
     bus = os.environ.get(BUS, "")
     if not bus:

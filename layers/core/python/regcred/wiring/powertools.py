@@ -1,4 +1,4 @@
-"""Logger and Metrics of the functions: JSON lines without secrets, metrics without a dimension per registry."""
+"""Logger and Metrics of the functions: JSON lines without secrets, metrics without a registry dimension."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def logger(service: str) -> Logger:
 def metrics(service: str) -> Metrics:
     """The function's metrics, written as one log line per invocation (embedded metric format).
 
-    Their only dimension is the name under which the function was deployed. Several installations in one account have different
-    names, so that one can't hide an alarm of another.
+    Their only dimension is the name under which the function was deployed. Several installations in one
+    account have different names, so that one can't hide an alarm of another.
     """
     return Metrics(namespace=NAMESPACE, service=os.environ.get("AWS_LAMBDA_FUNCTION_NAME", service))

@@ -17,7 +17,9 @@ from regcred.wiring import aws
 
 @cache
 def rotate() -> Rotate:
-    """Create rotate from the environment, once. Warm invocations share it, with its connections and its Vault token.
+    """Create rotate from the environment, once.
+
+    Warm invocations share it, with its connections and its Vault token.
 
     Raises:
         MalformedError: a setting is missing or wrong.

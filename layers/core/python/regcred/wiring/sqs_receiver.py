@@ -1,7 +1,7 @@
 """A function's response to an SQS FIFO event source with ReportBatchItemFailures.
 
-It works like Powertools' ``SqsFifoPartialProcessor(skip_group_on_error=True)``, but in a few lines. That class imports asyncio
-and the models of all event sources, which is a tenth of rotate's cold start. Contract:
+It works like Powertools' ``SqsFifoPartialProcessor(skip_group_on_error=True)``, but in a few lines. That
+class imports asyncio and the models of all event sources, which is a tenth of rotate's cold start. Contract:
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
 

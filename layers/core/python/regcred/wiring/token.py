@@ -62,7 +62,9 @@ def _login(settings: TokenServerSettings) -> VaultLogin:
 
 
 def token_application() -> Starlette:
-    """The application from the environment. Warm invocations share it, with its connections and its Vault token.
+    """The application from the environment.
+
+    Warm invocations share it, with its connections and its Vault token.
 
     Raises:
         MalformedError: a setting is missing or wrong.

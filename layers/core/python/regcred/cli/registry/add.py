@@ -17,8 +17,9 @@ from regcred.cli.session import CliSession, pass_session
 from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.binding import bind, moves
-from regcred.registry.definition import BaseDefinition, check_allowed
+from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
+from regcred.registry.project_policy import check_allowed
 from regcred.registry.trust import Asker
 from regcred.registry_limit import served, want_of_room
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy

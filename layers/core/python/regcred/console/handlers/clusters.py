@@ -140,7 +140,10 @@ def _held_rows(places: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, 
 
 
 def confirm_removals(visit: Visit) -> Response:
-    """Confirm the removals of one project that sync holds. The confirmation is for those that the person has seen."""
+    """Confirm the removals of one project that sync holds.
+
+    The confirmation is for those that the person has seen.
+    """
     name, form = _name(visit), visit.form
     project, seen = form.get("project"), form.get("count")
     try:

@@ -16,8 +16,9 @@ from regcred.errors import ConflictError, MalformedError, MissingError, RefusedE
 from regcred.reference import Reference
 from regcred.registry import catalog
 from regcred.registry.binding import bind, moves
-from regcred.registry.definition import BaseDefinition, check_allowed
+from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
+from regcred.registry.project_policy import check_allowed
 from regcred.vault.records.declared import Action, Definition
 
 

@@ -1,8 +1,8 @@
 """Azure Container Registry: keyless by a federated assertion of the project's role, or a token's password.
 
-Contracts: https://learn.microsoft.com/azure/container-registry/container-registry-authentication and the registry's own
-token exchange (github.com/Azure/acr, docs/AAD-OAuth.md). The pull token names the repositories and is handed out as the
-password: it can't push whatever the identity may do.
+Contracts: https://learn.microsoft.com/azure/container-registry/container-registry-authentication and the
+registry's own token exchange (github.com/Azure/acr, docs/AAD-OAuth.md). The pull token names the repositories
+and is handed out as the password: it can't push whatever the identity may do.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ ASSERTION_LIFETIME = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """One of Azure's clouds: where Entra answers, which audience it takes, and what a token for a registry is asked for.
+    """One of Azure's clouds: the address of Entra, the audience that it accepts, and the scope of a token.
 
-    Sources: https://learn.microsoft.com/entra/workload-id/workload-identity-federation-create-trust (audiences),
-    https://learn.microsoft.com/azure/container-registry/container-registry-authentication, and the Azure SDKs' own list of
-    clouds.
+    Sources: https://learn.microsoft.com/entra/workload-id/workload-identity-federation-create-trust
+    (audiences), https://learn.microsoft.com/azure/container-registry/container-registry-authentication, and
+    the Azure SDKs' own list of clouds.
     """
 
     authority: str
@@ -305,7 +305,10 @@ def _registry_token(definition: AcrDefinition, host: str, entra: SecretStr) -> t
 
 
 def _service(host: str) -> str:
-    """The registry's name at its token service: the login server itself. A regional endpoint is asked for it."""
+    """The registry's name at its token service: the login server itself.
+
+    A regional endpoint is asked for it.
+    """
     if ".geo." not in host:
         return host
     answer = transport.send("GET", f"{transport.origin(host)}/v2/")

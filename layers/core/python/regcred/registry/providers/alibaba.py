@@ -1,8 +1,9 @@
 """Alibaba Cloud Container Registry, Enterprise Edition: keyless by a RAM role, or by an access key.
 
 Contracts: ``cr:GetAuthorizationToken`` (2018-12-01), ``sts:AssumeRoleWithOIDC`` (2015-04-01) and signature V3
-(https://www.alibabacloud.com/help/en/sdk/product-overview/v3-request-structure-and-signature). A login has the rights of
-who asks for it, so the role or user may only pull; with a role it lives as long as the role's session.
+(https://www.alibabacloud.com/help/en/sdk/product-overview/v3-request-structure-and-signature). A login has
+the rights of who asks for it, so the role or user may only pull; with a role it lives as long as the role's
+session.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ ALGORITHM = "ACS3-HMAC-SHA256"
 ASSERTION_LIFETIME = timedelta(minutes=10)
 AUDIENCE = "sts.aliyuncs.com"
 POLICY_MAX = 2048
-"""Longest session policy in characters (https://www.alibabacloud.com/help/en/ram/developer-reference/api-sts-2015-04-01-assumerolewithoidc;
-github.com/aliyun/alibabacloud-python-sdk, sts-20150401/.../_assume_role_with_oidcrequest.py). Older pages say 1024."""
+"""Longest session policy in characters
+(https://www.alibabacloud.com/help/en/ram/developer-reference/api-sts-2015-04-01-assumerolewithoidc;
+github.com/aliyun/alibabacloud-python-sdk, sts-20150401/.../_assume_role_with_oidcrequest.py). Older pages say
+1024."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 _INSTANCE = re.compile(r"cri-[a-z0-9]+")

@@ -1,16 +1,19 @@
-r"""JFrog Artifactory: keyless by the project's AWS role or its signed identity token, or an administrator's token.
+r"""JFrog Artifactory: keyless by the project's AWS role or identity token, or by an administrator's token.
 
-Contracts: JFrog's own operator (github.com/jfrog/jfrog-registry-operator, internal/handler and internal/sign), the OIDC
-exchange of github.com/jfrog/setup-jfrog-cli, https://docs.jfrog.com/administration/reference/createtoken and, in JFrog's REST
-documentation, "PUT AWS IAM role", "Revoke Token by ID" and "Use the Revocable and Persistency Thresholds".
+Contracts: JFrog's own operator (github.com/jfrog/jfrog-registry-operator, internal/handler and
+internal/sign), the OIDC exchange of github.com/jfrog/setup-jfrog-cli,
+https://docs.jfrog.com/administration/reference/createtoken and, in JFrog's REST documentation, "PUT AWS IAM
+role", "Revoke Token by ID" and "Use the Revocable and Persistency Thresholds".
 
 What they say and this file relies on:
 
-- The proof of an AWS role is a ``GetCallerIdentity`` that is signed by SigV4A for all regions, with four signed headers.
+- The proof of an AWS role is a ``GetCallerIdentity`` that is signed by SigV4A for all regions, with four
+  signed headers.
 - JFrog maps roles by ``^arn:aws:iam::\d{12}:role/[\w+=,.@:-]+$``: no path, commercial partition.
-- A token that lives less than ``revocable-expiry-threshold`` (6 hours by default) can only be revoked if it was made with
-  ``force_revocable`` (7.50.3). A revocation is answered 200, 204 if the token was revoked before; a 404 is no success, since
-  tokens under ``persistent-expiry-threshold`` are not stored at all. From 7.53.1 a token's holder can revoke it by the id ``me``.
+- A token that lives less than ``revocable-expiry-threshold`` (6 hours by default) can only be revoked if it
+  was made with ``force_revocable`` (7.50.3). A revocation is answered 200, 204 if the token was revoked
+  before; a 404 is no success, since tokens under ``persistent-expiry-threshold`` are not stored at all. From
+  7.53.1 a token's holder can revoke it by the id ``me``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Chainguard's registry cgr.dev: keyless, by an assumable identity that trusts the project's role.
 
-Contract: https://edu.chainguard.dev/chainguard/administration/assumable-ids/identity-examples/aws-identity-oidc/ (the identity
-and the audience) and Chainguard's own pull secret updater (github.com/chainguard-dev/platform-examples, aws-auth): a POST to
-``/sts/exchange`` with the identity token as Bearer answers with a token for cgr.dev; the user name of the login is ``_token``.
+Contract:
+https://edu.chainguard.dev/chainguard/administration/assumable-ids/identity-examples/aws-identity-oidc/ (the
+identity and the audience) and Chainguard's own pull secret updater
+(github.com/chainguard-dev/platform-examples, aws-auth): a POST to ``/sts/exchange`` with the identity token
+as Bearer answers with a token for cgr.dev; the user name of the login is ``_token``.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ ASSERTION_LIFETIME = timedelta(minutes=10)
 
 
 Slug = Annotated[str, written(r"[A-Za-z0-9_-]{1,128}", "a slug of Cloudsmith: letters, digits, '-' and '_'")]
-"""Slugs of the API's description: ``^[-a-zA-Z0-9_]+$`` (https://api.cloudsmith.io/swagger/?format=openapi)."""
+"""Slugs of the API's description: ``^[-a-zA-Z0-9_]+$``
+(https://api.cloudsmith.io/swagger/?format=openapi)."""
 
 
 class CloudsmithDefinition(BaseDefinition):

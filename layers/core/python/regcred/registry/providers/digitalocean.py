@@ -1,9 +1,10 @@
 """DigitalOcean Container Registry: read-only credentials with an expiry, made by an API token.
 
 Contract: ``GET /v2/registries/{name}/docker-credentials``
-(https://docs.digitalocean.com/reference/api/reference/container-registries/). The answer names the host and no expiry:
-what was asked for is what they live. A credential is an API token of the account, which the registry takes to read only
-(https://docs.digitalocean.com/reference/doctl/reference/registry/docker-config/): who has it may try it at the API as well.
+(https://docs.digitalocean.com/reference/api/reference/container-registries/). The answer names the host and
+no expiry: what was asked for is what they live. A credential is an API token of the account, which the
+registry takes to read only (https://docs.digitalocean.com/reference/doctl/reference/registry/docker-config/):
+who has it may try it at the API as well.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class DigitalOceanDefinition(BaseDefinition):
         return self
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """DigitalOcean's registry, which many projects share: its paths are allowed to a project, or all of it."""
+        """DigitalOcean's registry, which many projects share. A project may use some of its paths, or all."""
         return ("registry.digitalocean.com",)
 
     def upstream_fields(self) -> dict[str, str]:
@@ -105,7 +106,8 @@ class DigitalOceanProvider:
     ) -> Revoked:
         """End it with itself, as `doctl registry logout` does.
 
-        Source: github.com/digitalocean/doctl, do/registry.go (``RevokeOAuthToken``) and commands/registry.go (the address).
+        Source: github.com/digitalocean/doctl, do/registry.go (``RevokeOAuthToken``) and commands/registry.go
+        (the address).
         """
         if issued.password is None:
             return Revoked.UNSUPPORTED

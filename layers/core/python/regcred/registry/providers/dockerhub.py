@@ -1,9 +1,9 @@
 """Docker Hub: organisation access tokens for named repositories, renewed A/B; or a static access token.
 
 Contract: https://docs.docker.com/reference/api/hub/latest/ (auth/token, orgs/{name}/access-tokens, schema
-``orgAccessTokenResource``) and https://docs.docker.com/security/access-tokens/organization-access-tokens/. Public images
-need no credential; a login only lifts the limit of pulls. Docker Hardened Images at dhi.io take the same login
-(https://docs.docker.com/dhi/how-to/use/).
+``orgAccessTokenResource``) and https://docs.docker.com/security/access-tokens/organization-access-tokens/.
+Public images need no credential; a login only lifts the limit of pulls. Docker Hardened Images at dhi.io take
+the same login (https://docs.docker.com/dhi/how-to/use/).
 """
 
 from __future__ import annotations
@@ -107,7 +107,10 @@ class DockerHubDefinition(BaseDefinition):
         return (*paths, PUBLIC) if self.hardened_images else tuple(paths)
 
     def typed_hosts(self) -> tuple[str, ...]:
-        """Docker Hub, which many projects share: its paths are allowed to a project, or all of it. And dhi.io, if it is named."""
+        """Docker Hub, which many projects share: its paths are allowed to a project, or all of it.
+
+        And dhi.io, if it is named.
+        """
         return HOSTS[:1] + ((HARDENED,) if self.hardened_images else ())
 
     def realms(self) -> tuple[str, ...]:
@@ -219,7 +222,10 @@ class Organisation:
         return {str(item["id"]): str(item.get("label", "")) for item in listed}
 
     def _is_dead(self, item: Mapping[str, Any]) -> bool:
-        """Whether this is a token of Regcred, for any registry, that expired long ago. It counts until it is deleted."""
+        """Whether this is a token of Regcred, for any registry, that expired long ago.
+
+        It counts until it is deleted.
+        """
         label, expires_at = str(item.get("label", "")), item.get("expires_at")
         if not is_token_name(label) or not expires_at:
             return False
@@ -237,7 +243,10 @@ class Organisation:
         return found
 
     def create(self, name: str) -> NamedToken:
-        """Create a token that pulls the named repositories. Expired ones are deleted first, since a plan allows few."""
+        """Create a token that pulls the named repositories.
+
+        Expired ones are deleted first, since a plan allows few.
+        """
         for token_id in self._dead:
             self.remove(token_id)
         self._dead = []

@@ -1,8 +1,8 @@
 """Private Amazon ECR: keyless, by the project's role or a role of the registry's account.
 
-Contract: https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html. A token has the rights of the
-principal that asked for it and lives 12 hours; AWS has no way to end it early. So the role's own policy says pull
-only, and a session policy narrows it to the definition's repositories.
+Contract: https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html. A token has the rights of
+the principal that asked for it and lives 12 hours; AWS has no way to end it early. So the role's own policy
+says pull only, and a session policy narrows it to the definition's repositories.
 """
 
 from __future__ import annotations

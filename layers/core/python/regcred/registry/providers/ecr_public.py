@@ -1,7 +1,7 @@
 """Amazon ECR Public: a login that lifts the limits of anonymous pulls.
 
-Contract: https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html. Its API answers in us-east-1
-of the commercial partition only; it names no hosts.
+Contract: https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html. Its API answers in
+us-east-1 of the commercial partition only; it names no hosts.
 """
 
 from __future__ import annotations

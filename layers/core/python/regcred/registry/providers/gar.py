@@ -1,9 +1,10 @@
-"""Google Artifact Registry and gcr.io: workload identity federation from the project's AWS role, or a key as fall-back.
+"""Google Artifact Registry and gcr.io: workload identity federation from the project's AWS role, or a key.
 
 Contracts: https://docs.cloud.google.com/iam/docs/workload-identity-federation-with-other-clouds (AWS),
 ``projects.serviceAccounts.generateAccessToken``, and
-https://docs.cloud.google.com/artifact-registry/docs/docker/authentication. An access token can't be narrowed to
-repositories (credential access boundaries know Cloud Storage only), so the service account itself may only read.
+https://docs.cloud.google.com/artifact-registry/docs/docker/authentication. An access token can't be narrowed
+to repositories (credential access boundaries know Cloud Storage only), so the service account itself may only
+read.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ _PROVIDER = r"projects/\d+/locations/global/workloadIdentityPools/[a-z0-9-]{4,32
 _SERVICE_ACCOUNT = re.compile(
     r"[a-z][a-z0-9-]{4,28}[a-z0-9]@([a-z][a-z0-9-]{4,28}[a-z0-9])((?:\.[a-z0-9][a-z0-9-]{0,62}){0,4})\.iam\.gserviceaccount\.com"
 )
-"""The account's id: https://docs.cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/create. The id of a project that
-belongs to a domain (``example.com:project``) is ``project.example.com`` here (github.com/hashicorp/terraform-provider-google,
-verify/validation.go, ``CreatedServiceAccountNameRegex``)."""
+"""The account's id: https://docs.cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/create.
+The id of a project that belongs to a domain (``example.com:project``) is ``project.example.com`` here
+(github.com/hashicorp/terraform-provider-google, verify/validation.go, ``CreatedServiceAccountNameRegex``)."""
 
 
 class GarDefinition(BaseDefinition):
@@ -118,13 +119,13 @@ class GarDefinition(BaseDefinition):
         return self
 
     def accounts(self) -> tuple[str, ...]:
-        """The service account's Google project, or the number of the pool's project without a service account."""
+        """The Google project of the service account, or without one the number of the pool's project."""
         if match := _SERVICE_ACCOUNT.fullmatch(self.service_account):
             return (f"{match[2][1:]}:{match[1]}" if match[2] else match[1],)
         return (self.workload_identity_provider.split("/")[1],) if self.workload_identity_provider else ()
 
     def trust(self, asker: Asker) -> str:
-        """The pool, its provider for the project's AWS account, and the binding of the role to the service account."""
+        """The pool, its provider for the project's AWS account, and the role's binding."""
         if self.auth == "key":
             return ""
         _, number, _, _, _, pool, _, name = self.workload_identity_provider.split("/")
@@ -222,7 +223,8 @@ def _access_token(definition: GarDefinition, identity: Identity) -> tuple[Secret
             credentials.refresh(request)
         return SecretStr(str(credentials.token)), credentials.expiry
     except (GoogleAuthError, ValueError, TypeError, AttributeError, KeyError):
-        # Raised again below, outside of this block, because these exceptions contain the vendor's whole response.
+        # Raised again below, outside of this block, because these exceptions contain the vendor's whole
+        # response.
         pass
     if request.last is not None:
         transport.expect(request.last, what=what, remedy=_remedy(request.last_url, definition))
@@ -273,7 +275,10 @@ def _credentials(definition: GarDefinition, identity: Identity) -> Credentials:
 
 
 class _Recorder:
-    """Makes google-auth send through our transport. It keeps the last response, because the exceptions have no status."""
+    """Makes google-auth send through our transport.
+
+    It keeps the last response, because the exceptions have no status.
+    """
 
     def __init__(self) -> None:
         self.last: Answer | None = None

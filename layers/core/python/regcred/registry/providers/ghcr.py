@@ -1,8 +1,9 @@
-"""The GitHub Container Registry: a classic token of a machine user; a GitHub App's token only where it can pull.
+"""The GitHub Container Registry: a machine user's classic token, or a GitHub App's token if it can pull.
 
 Contracts: https://docs.github.com/packages/working-with-a-github-packages-registry and
-https://docs.github.com/rest/apps/apps (installation access tokens). An App's token signs in, but two public reports of
-2026 say that it pulls no private image (akuity/kargo#2391), so it needs a probe image that proves it.
+https://docs.github.com/rest/apps/apps (installation access tokens). An App's token signs in, but two public
+reports of 2026 say that it pulls no private image (akuity/kargo#2391), so it needs a probe image that proves
+it.
 """
 
 from __future__ import annotations
@@ -78,13 +79,17 @@ class GhcrDefinition(BaseDefinition):
     def host(self) -> str:
         """The registry's host in image names.
 
-        Source: https://docs.github.com/packages/working-with-a-github-packages-registry/working-with-the-container-registry,
+        Source:
+        https://docs.github.com/packages/working-with-a-github-packages-registry/working-with-the-container-registry,
         in its versions for GitHub Enterprise Server and for GHE.com.
         """
         return "ghcr.io" if self.server == GITHUB else f"containers.{self.server}"
 
     def api(self) -> str:
-        """The address of GitHub's REST API (https://docs.github.com/rest/using-the-rest-api/getting-started-with-the-rest-api)."""
+        """The address of GitHub's REST API.
+
+        Contract: https://docs.github.com/rest/using-the-rest-api/getting-started-with-the-rest-api
+        """
         if not self.is_enterprise_server():
             return f"https://api.{self.server}"
         return f"{transport.origin(self.server)}/api/v3"
@@ -128,11 +133,11 @@ class GhcrProvider:
         )
 
     def revoke(self, definition: GhcrDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """End the token with itself: an App's token needs its holder, a classic one only somebody who knows it.
+        """End the token. An App's token ends itself; a classic token ends for a caller who knows it.
 
         Contracts: https://docs.github.com/rest/apps/installations (DELETE /installation/token) and
-        https://docs.github.com/rest/credentials/revoke. github.com refuses that with an Authorization header (403); GitHub Enterprise
-        Server, where it has the endpoint at all (3.19), asks for one
+        https://docs.github.com/rest/credentials/revoke. github.com refuses that with an Authorization header
+        (403); GitHub Enterprise Server, where it has the endpoint at all (3.19), asks for one
         (https://docs.github.com/enterprise-server@3.19/rest/credentials/revoke).
         """
         if issued.password is None:

@@ -1,12 +1,15 @@
 """Gitea and Forgejo: access tokens of a bot, a new one each period, the old one removed at its next turn.
 
-Contract: Gitea's API v1 (gitea.dev v1.27.3, routers/api/v1/user/app.go, services/packages/auth.go; the real server is one of the
-tests) and Forgejo's, which is the same but takes only a real password:
+Contract: Gitea's API v1 (gitea.dev v1.27.3, routers/api/v1/user/app.go, services/packages/auth.go; the real
+server is one of the tests) and Forgejo's, which is the same but takes only a real password:
 
-- ``POST /users/U/tokens`` answers 201 with the secret in ``sha1``. Names are unique per user. Tokens have no expiry.
+- ``POST /users/U/tokens`` answers 201 with the secret in ``sha1``. Names are unique per user. Tokens have no
+  expiry.
 - ``GET /users/U/tokens`` gives at most 50 a page, whatever is asked. ``DELETE`` answers 204, and then 404.
-- Only Basic is taken: a password, or a token as the password, which needs ``write:user`` and all that its children get.
-- ``read:package`` pulls all that its user may read and cannot push. So a bot in a team that only reads packages limits it.
+- Only Basic is taken: a password, or a token as the password, which needs ``write:user`` and all that its
+  children get.
+- ``read:package`` pulls all that its user may read and cannot push. So a bot in a team that only reads
+  packages limits it.
 - A pull token lives 24 hours and outlives its access token; blocking the user ends it at once.
 """
 
@@ -118,7 +121,10 @@ class AccessTokens:
         return AccessTokens(self._definition, self._context, user) if server == self._server else None
 
     def tokens(self) -> Mapping[str, str]:
-        """All tokens of the user. The server chooses the size of a page, so the list ends with an empty page."""
+        """All tokens of the user.
+
+        The server chooses the size of a page, so the list ends with an empty page.
+        """
         found: dict[str, str] = {}
         for page in transport.pages(f"{self._server}, listing tokens,"):
             answer = self._call(

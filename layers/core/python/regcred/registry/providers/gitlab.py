@@ -1,8 +1,9 @@
 """GitLab's container registry and dependency proxy: tokens of a group or project, renewed A/B.
 
 Contracts: https://docs.gitlab.com/api/deploy_tokens/, https://docs.gitlab.com/api/group_access_tokens/,
-https://docs.gitlab.com/api/project_access_tokens/ and https://docs.gitlab.com/user/packages/dependency_proxy/. Access tokens are
-made and revoked, never rotated: rotating one cuts the old at once, and using a rotated one ends the whole family.
+https://docs.gitlab.com/api/project_access_tokens/ and
+https://docs.gitlab.com/user/packages/dependency_proxy/. Access tokens are made and revoked, never rotated:
+rotating one cuts the old at once, and using a rotated one ends the whole family.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ ACCESS_USERNAME = "regcred"
 Path = Annotated[
     str, written(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*", "a path of GitLab, as in group/subgroup")
 ]
-"""Wider than what has a registry: GitLab's ``Gitlab::PathRegex`` allows ``_`` and ``.`` anywhere, and its registry takes no path with one at
-an end (https://gitlab.com/gitlab-org/gitlab/-/issues/27483)."""
+"""Wider than what has a registry: GitLab's ``Gitlab::PathRegex`` allows ``_`` and ``.`` anywhere, and its
+registry takes no path with one at an end (https://gitlab.com/gitlab-org/gitlab/-/issues/27483)."""
 
 
 class GitlabDefinition(BaseDefinition):

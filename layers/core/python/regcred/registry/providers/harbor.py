@@ -1,14 +1,17 @@
 """Harbor: robots that pull, a new one each period, the old one removed at its next turn.
 
-Contract: Harbor's API v2.0 as of 2.15.2 (github.com/goharbor/harbor, src/server/v2.0/handler/robot.go and user.go,
-src/server/middleware/readonly). A robot's secret is never refreshed, since that cuts the old one at once.
+Contract: Harbor's API v2.0 as of 2.15.2 (github.com/goharbor/harbor, src/server/v2.0/handler/robot.go and
+user.go, src/server/middleware/readonly). A robot's secret is never refreshed, since that cuts the old one at
+once.
 
 What that source says and this file relies on:
 
-- A robot's name matches ``^[a-z0-9]+(?:[._-][a-z0-9]+)*$``, and the database takes 255 characters for project, ``+`` and name.
+- A robot's name matches ``^[a-z0-9]+(?:[._-][a-z0-9]+)*$``, and the database takes 255 characters for
+  project, ``+`` and name.
 - A robot that makes robots must hold each permission that it gives. They are compared as text,
   ``resource:action:effect``, so an absent effect differs from ``allow``, which Terraform's provider writes.
-- The read-only mode answers every change with 403 DENIED, as a missing permission does; ``/systeminfo`` tells them apart.
+- The read-only mode answers every change with 403 DENIED, as a missing permission does; ``/systeminfo`` tells
+  them apart.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ NAME_MAX = 255
 """The longest name of a robot, its project's included (column ``robot.name``)."""
 
 PROJECT_MAX = 190
-"""The maximum length of a project's name here. Harbor allows 255, but then a robot's name does not fit as well."""
+"""The maximum length of a project's name here. Harbor allows 255, but then a robot's name does not fit as
+well."""
 
 PULL_TOKENS = timedelta(minutes=30)
 """How long a pull token works by default (src/lib/config/metadata/metadatalist.go, ``token_expiration``)."""
@@ -117,7 +121,7 @@ class HarborDefinition(ServerDefinition):
         return self.repositories or tuple(f"{project}/" for project in self.projects())
 
     def limits(self) -> tuple[str, ...]:
-        """No check: a robot pulls its whole projects, and Harbor responds to an unknown project with an empty grant."""
+        """No check: a robot pulls whole projects, and Harbor gives an empty grant for an unknown project."""
         return ()
 
 
@@ -186,7 +190,8 @@ class Robots:
     def create(self, name: str) -> NamedToken:
         """Create a robot that pulls.
 
-        The creator's permissions are checked first. If it may create but not delete, the run would fail a week later.
+        The creator's permissions are checked first. If it may create but not delete, the run would fail a
+        week later.
         """
         self._check_maker()
         answer = self._create(name, effect="")
@@ -236,7 +241,10 @@ class Robots:
             self._check_scope(f"/project/{self._project_id(project)}", f"the project {project}", needed)
 
     def _check_own(self) -> None:
-        """Check a creator that is a system robot by its own list entry. The request below does not know such robots."""
+        """Check a creator that is a system robot by its own list entry.
+
+        The request below does not know such robots.
+        """
         if self._maker is None:  # a user: Harbor lets only an administrator list these robots
             return
         held = {

@@ -1,12 +1,12 @@
 """Sonatype Nexus: two users whose passwords are renewed in turn.
 
-Contract: ``PUT /service/rest/v1/security/users/{userId}/change-password`` with a plain text, ``GET`` and ``PUT
-/service/rest/v1/security/users`` (github.com/sonatype/nexus-public, UserApiResource), which need ``nexus:*``. The Docker
-Bearer Token Realm must be on.
+Contract: ``PUT /service/rest/v1/security/users/{userId}/change-password`` with a plain text, ``GET`` and
+``PUT /service/rest/v1/security/users`` (github.com/sonatype/nexus-public, UserApiResource), which need
+``nexus:*``. The Docker Bearer Token Realm must be on.
 
-A new password only clears the cache of logins. What was handed out for the old one, API keys and the Docker Bearer tokens of
-pulls, works on until the user is disabled or deleted (DefaultSecuritySystem, ApiKeyServiceImpl). So a revocation disables
-the user, sets the password and enables the user again.
+A new password only clears the cache of logins. What was handed out for the old one, API keys and the Docker
+Bearer tokens of pulls, works on until the user is disabled or deleted (DefaultSecuritySystem,
+ApiKeyServiceImpl). So a revocation disables the user, sets the password and enables the user again.
 """
 
 from __future__ import annotations
@@ -129,7 +129,10 @@ class _Users:
         self._expect(answer, user, "asked to set a password", ok=(204,))
 
     def lock_out(self, user: str, password: SecretStr) -> None:
-        """Disable a user, which ends its API keys and pull tokens. Then set a new password and enable the user again."""
+        """Disable a user, which ends its API keys and pull tokens.
+
+        Then set a new password and enable the user again.
+        """
         found = self._find(user)
         self._put(user, {**found, "status": "disabled"})
         self.set_password(user, password)

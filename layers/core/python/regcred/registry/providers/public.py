@@ -1,4 +1,4 @@
-"""Registries that need no credential: registered so that ``explain`` can say so instead of searching for one."""
+"""Registries that need no credential, so that ``explain`` can say so instead of searching for one."""
 
 from __future__ import annotations
 

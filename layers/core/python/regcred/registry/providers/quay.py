@@ -1,9 +1,10 @@
 """Quay (quay.io and your own server): a robot that trusts the project's role, or a robot's static token.
 
-Contract: keyless robot federation, ``GET /oauth2/federation/robot/token``
-(github.com/quay/quay, util/security/federated_robot_auth.py; https://docs.projectquay.io/manage_quay.html). A refusal is a
-400, not a 401. The audience is checked only where the federation lists ``audiences``, which Quay's API does not take yet
-(endpoints/api/robot.py keeps ``issuer`` and ``subject`` alone); several subjects for one issuer are taken.
+Contract: keyless robot federation, ``GET /oauth2/federation/robot/token`` (github.com/quay/quay,
+util/security/federated_robot_auth.py; https://docs.projectquay.io/manage_quay.html). A refusal is a 400, not
+a 401. The audience is checked only where the federation lists ``audiences``, which Quay's API does not take
+yet (endpoints/api/robot.py keeps ``issuer`` and ``subject`` alone); several subjects for one issuer are
+taken.
 """
 
 from __future__ import annotations
@@ -132,5 +133,8 @@ class QuayProvider:
         )
 
     def revoke(self, definition: QuayDefinition, issued: IssuedCredential, context: MintContext) -> Revoked:
-        """A federated token can't be ended early. The owner regenerates a static one, which ends the old one at once."""
+        """A federated token can't be ended early.
+
+        The owner regenerates a static one, which ends the old one at once.
+        """
         return Revoked.UNSUPPORTED

@@ -1,8 +1,9 @@
-"""Regcred's own system registry: short-lived pull secrets, made by its token service for the project's own identity.
+"""Regcred's own system registry: its token service creates short-lived pull secrets for the project's role.
 
 Contract (:mod:`regcred.token.web`): ``POST /v1/credentials`` with the project's identity token as Bearer and
-``{"project": name, "repositories": [...], "expires_in": seconds}`` answers 201 ``{"id", "username", "password", "expires_at"}``;
-``DELETE /v1/credentials/{id}?project=name`` ends one. The service takes the token's subject, the project's IAM role, for proof.
+``{"project": name, "repositories": [...], "expires_in": seconds}`` answers 201 ``{"id", "username",
+"password", "expires_at"}``; ``DELETE /v1/credentials/{id}?project=name`` ends one. The service takes the
+token's subject, the project's IAM role, for proof.
 """
 
 from __future__ import annotations

@@ -175,7 +175,10 @@ Its permissions:
         return {"secret_id": "a sub-account's SecretId", "secret_key": "its SecretKey"}
 
     def api_domain(self) -> str:
-        """The API's address (https://www.tencentcloud.com/document/api/1051/45128: ``tcr.intl.tencentcloudapi.com``)."""
+        """The API's address.
+
+        Contract: https://www.tencentcloud.com/document/api/1051/45128 (``tcr.intl.tencentcloudapi.com``)
+        """
         return "intl.tencentcloudapi.com" if self.international else "tencentcloudapi.com"
 
     def hosts(self) -> tuple[str, ...]:

@@ -1,6 +1,9 @@
-"""The platform in Vault or OpenBao: mount, policies, sign-in methods, groups and quotas, declared, compared and repaired.
+"""The platform in Vault or OpenBao: declared, compared and repaired.
 
-``plan`` compares, ``apply`` repairs. Everything outside the mount whose name does not start with ``regcred-`` is left alone.
+It consists of the mount, policies, sign-in methods, groups and quotas.
+
+``plan`` compares, ``apply`` repairs. Everything outside the mount whose name does not start with ``regcred-``
+is left alone.
 """
 
 from __future__ import annotations
@@ -62,7 +65,8 @@ def plan_platform(vault: hvac.Client, platform: Platform) -> list[PlatformStep]:
         The steps that repair Vault, deletions last; empty if everything is as declared.
 
     Raises:
-        RegcredError: the errors of :class:`regcred.vault.interface.KeyValue`; MalformedError for a broken project.
+        RegcredError: the errors of :class:`regcred.vault.interface.KeyValue`; MalformedError for a broken
+            project.
     """
     server, platform = _open(vault, platform)
     known = server.clusters() | set(platform.declaration.clusters)
@@ -78,7 +82,8 @@ def apply_platform(vault: hvac.Client, platform: Platform, *, prune: bool = Fals
     Args:
         vault: See :func:`plan_platform`.
         platform: See :func:`plan_platform`.
-        prune: Whether to delete our resources that are no longer declared, such as those of removed clusters and projects.
+        prune: Whether to delete our resources that are no longer declared, such as those of removed clusters
+            and projects.
 
     Returns:
         The actions that were done.
@@ -90,10 +95,12 @@ def apply_platform(vault: hvac.Client, platform: Platform, *, prune: bool = Fals
 
 
 def ensure_project(vault: hvac.Client, platform: Platform, project: str) -> list[PlatformStep]:
-    """Set up one project: its policies, its groups, and the clusters that ``platform/projects/P`` lets read it.
+    """Set up one project: its policies, its groups, and the clusters that may read it.
 
-    Call it after each change of that document. If only members change, ``regcred-platform-admin`` is enough. A cluster without
-    an entity is skipped. It joins when it is set up (:func:`apply_platform`).
+    ``platform/projects/P`` names these clusters.
+
+    Call it after each change of that document. If only members change, ``regcred-platform-admin`` is enough.
+    A cluster without an entity is skipped. It joins when it is set up (:func:`apply_platform`).
 
     Returns:
         The actions that were done.

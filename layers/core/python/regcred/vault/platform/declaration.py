@@ -1,7 +1,8 @@
-"""What a platform declares: the mount, who signs in and how, and which policies; read from a folder of the user.
+"""What a platform declares: the mount, sign-in methods and policies. It is read from the user's folder.
 
-``platform.yaml`` says all but the policies. These are HCL files that come with Regcred, with ``${mount}`` and ``${project}`` to
-fill in; a user who changes them keeps copies in ``policies/`` beside ``platform.yaml`` and says ``policies: own``.
+``platform.yaml`` says all but the policies. These are HCL files that come with Regcred, with ``${mount}`` and
+``${project}`` to fill in; a user who changes them keeps copies in ``policies/`` beside ``platform.yaml`` and
+says ``policies: own``.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class _Keys(_Section):
 
 
 class ClusterTrust(_Keys):
-    """Whom to take for the sync of a cluster: a ServiceAccount, by tokens that the cluster's API server signs.
+    """Who is the sync of a cluster: a ServiceAccount, with tokens that the cluster's API server signs.
 
     The keys are those of the API server for service accounts; behind NAT they are given, not fetched.
     """
@@ -140,7 +141,10 @@ class ClusterTrust(_Keys):
 
 
 class LambdaTrust(_Keys):
-    """Whom to take for dispatch and for rotate, by JWTs of AWS STS GetWebIdentityToken; the subject is the role's ARN."""
+    """Who is dispatch and who is rotate, by JWTs of AWS STS GetWebIdentityToken.
+
+    The subject is the role's ARN.
+    """
 
     issuer: str
     audience: str
@@ -153,7 +157,7 @@ class LambdaTrust(_Keys):
 
 
 class LambdaIamTrust(_Section):
-    """Whom to take for dispatch and for rotate, by signed GetCallerIdentity requests (HashiCorp Vault only)."""
+    """Who is dispatch and who is rotate, by signed GetCallerIdentity requests (HashiCorp Vault only)."""
 
     server_id: str = Field(description="The value that the Lambdas must send as X-Vault-AWS-IAM-Server-ID.")
     dispatch: list[_RoleArn] = Field(min_length=1)
@@ -264,7 +268,8 @@ def load(directory: Path) -> Platform:
     """Read a declaration and its policies.
 
     Args:
-        directory: A folder with ``platform.yaml``, and with ``policies/*.hcl`` if the user has modified policies.
+        directory: A folder with ``platform.yaml``, and with ``policies/*.hcl`` if the user has modified
+            policies.
 
     Raises:
         MissingError: a file is missing; names the file.
@@ -276,7 +281,8 @@ def load(directory: Path) -> Platform:
     try:
         content = yaml.safe_load(_text(path)) or {}
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        # All but the first come from PyYAML's constructors, for a tag that does not fit its value, or for endless nesting.
+        # All but the first come from PyYAML's constructors, for a tag that does not fit its value, or for
+        # endless nesting.
         raise MalformedError(f"{path}: is not YAML", field="platform.yaml") from None
     try:
         declaration = Declaration.model_validate(content)

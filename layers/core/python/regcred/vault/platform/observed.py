@@ -1,4 +1,7 @@
-"""What is set up in Vault, as the declaration that would set it up; the way back from ``plan.desired``. Pure."""
+"""What is set up in Vault, as the declaration that would set it up; the way back from ``plan.desired``.
+
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -70,7 +70,8 @@ def plan(current: State, desired: State) -> list[PlatformStep]:
 
     Args:
         current: Our resources in Vault.
-        desired: The declared resources. Other values are compared only if :func:`foreign` lists them as relevant.
+        desired: The declared resources. Other values are compared only if :func:`foreign` lists them as
+            relevant.
     """
     actions: list[PlatformStep] = []
     for resource in sorted(desired, key=_rank):
@@ -110,9 +111,10 @@ def desired(platform: Platform, readers: Mapping[str, Iterable[str]]) -> State:
 
 
 def desired_project(platform: Platform, project: str, readers: Iterable[str]) -> State:
-    """What Vault must contain for a project: a policy and a group for its admins, and the same for its readers.
+    """What Vault must contain for a project: a policy and a group for its admins, and both for its readers.
 
-    Admins are people. They are set elsewhere and left alone. Readers that are clusters are set here, and must have an entity.
+    Admins are people. They are set elsewhere and left alone. Readers that are clusters are set here, and must
+    have an entity.
     """
     state: dict[Resource, Mapping[str, Any]] = {}
     for policy in PROJECT_POLICIES:
@@ -138,7 +140,7 @@ def project_group(project: str, policy: str) -> str:
 
 
 def desired_cluster(platform: Platform, cluster: str) -> State:
-    """What Vault must contain for a cluster: its own sign-in method, and the entity that its sync signs in as."""
+    """What Vault must contain for a cluster: its sign-in method, and the entity that its sync signs in as."""
     trust, name = platform.declaration.clusters[cluster], f"{CLUSTER}{cluster}"
     role = _jwt_role(platform, "sync", audience=trust.audience) | {"bound_subject": trust.subject}
     if platform.declaration.events:
@@ -253,7 +255,7 @@ def _jwt_role(platform: Platform, policy: str, *, audience: str) -> dict[str, An
 
 
 def _token(platform: Platform, policy: str) -> dict[str, Any]:
-    """Batch tokens: a sign-in stores nothing, and yet a person who leaves a group loses its rights at once."""
+    """Batch tokens: a sign-in stores nothing, but who leaves a group loses its rights at once."""
     ttl = platform.declaration.tokens.ttl_seconds
     return {
         "token_type": "batch",
@@ -265,7 +267,10 @@ def _token(platform: Platform, policy: str) -> dict[str, Any]:
 
 
 def _sts_endpoint(region: str) -> str:
-    """The endpoint that a client of the region signs for. Otherwise Vault uses the global one, which refuses that signature."""
+    """The endpoint that a client of the region signs for.
+
+    Otherwise Vault uses the global one, which refuses that signature.
+    """
     return f"https://{sts_host(region)}" if region else ""
 
 

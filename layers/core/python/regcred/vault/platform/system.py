@@ -1,7 +1,7 @@
-"""The system registry's resources in Vault besides its documents: a transit engine, and identity tokens for people.
+"""The system registry's resources in Vault: a transit engine, and identity tokens for people.
 
-Contracts: https://developer.hashicorp.com/vault/api-docs/secret/transit, .../secret/identity/tokens; OpenBao serves the same
-paths.
+Contracts: https://developer.hashicorp.com/vault/api-docs/secret/transit, .../secret/identity/tokens; OpenBao
+serves the same paths.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Undeclared values in Vault that change who may sign in, or what a sign-in may do; pure.
 
-An unknown setting may be such a value. So every non-empty value counts, except those that are listed here as harmless or as the
-server's default. Contracts: https://developer.hashicorp.com/vault/api-docs/auth/jwt, /auth/aws, /system/auth, /system/mounts
-and /system/rate-limit-quotas; OpenBao serves the same paths. The defaults are the servers' responses.
+An unknown setting may be such a value. So every non-empty value counts, except those that are listed here as
+harmless or as the server's default. Contracts: https://developer.hashicorp.com/vault/api-docs/auth/jwt,
+/auth/aws, /system/auth, /system/mounts and /system/rate-limit-quotas; OpenBao serves the same paths. The
+defaults are the servers' responses.
 """
 
 from __future__ import annotations

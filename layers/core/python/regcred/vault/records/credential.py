@@ -26,7 +26,8 @@ class CredentialRecord(BaseModel):
     """At DigitalOcean it is the token itself."""
     password: SecretStr
     hosts: tuple[str, ...]
-    """All keys of the auths map, sorted; in Vault a JSON list of strings, which templates of other tools can read."""
+    """All keys of the auths map, sorted; in Vault a JSON list of strings, which templates of other tools can
+    read."""
     provider: str
     fingerprint: str
     issued_at: AwareDatetime
@@ -36,7 +37,8 @@ class CredentialRecord(BaseModel):
     definition_version: int = 0
     """The version of ``registries/P/R`` that it was minted for: lets an index be repaired after a crash."""
     destination: str = ""
-    """For which destination it was minted, see :func:`regcred.registry.binding.destination`: rotate itself sends it to no other."""
+    """For which destination it was minted, see :func:`regcred.registry.binding.destination`: rotate itself
+    sends it to no other."""
 
     @field_validator("dockerconfigjson")
     @classmethod

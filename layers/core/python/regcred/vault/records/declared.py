@@ -108,7 +108,7 @@ class Confirmation(Declared):
 
 
 class ClusterGrants(Declared):
-    """``platform/clusters/C``: which namespaces may use which projects, and which held removals are confirmed."""
+    """``platform/clusters/C``: which namespaces may use which projects, and the confirmed removals."""
 
     grants: dict[Label, list[str]] = {}
     """By project, the namespaces: exact names, or globs (``team-a-*``) if ``globs`` is on."""
@@ -116,7 +116,8 @@ class ClusterGrants(Declared):
     confirmed: dict[Label, Confirmation] = {}
     """By project, the confirmation of the removals that the brake holds."""
     delegated: dict[Label, list[str]] = {}
-    """By project, the namespaces that the project's admins may grant by themselves (``delegated/C/P``): names, or globs."""
+    """By project, the namespaces that the project's admins may grant by themselves (``delegated/C/P``):
+    names, or globs."""
 
     @model_validator(mode="after")
     def _namespaces_are_names(self) -> Self:
@@ -135,7 +136,10 @@ class ClusterGrants(Declared):
         return self
 
     def allows(self, namespace: str, project: str) -> bool:
-        """Whether a namespace may use a project. ``*`` matches any characters, but only if ``globs`` is on."""
+        """Whether a namespace may use a project.
+
+        ``*`` matches any characters, but only if ``globs`` is on.
+        """
         return any(
             name == namespace or (self.globs and fnmatchcase(namespace, name))
             for name in self.grants.get(project, ())
@@ -159,7 +163,9 @@ class ClusterGrants(Declared):
         return self.model_copy(update={"grants": merged})
 
     def confirming(self, held: Mapping[str, int], now: datetime) -> Self:
-        """The document with a confirmation for the held removals of some projects. Confirmations that ended are left out.
+        """The document with a confirmation for the held removals of some projects.
+
+        Confirmations that ended are left out.
 
         Args:
             held: By project, how many removals the brake holds.
@@ -201,7 +207,7 @@ class Request(Declared):
 
 
 class Definition(Record):
-    """``registries/P/R``: kept as given; ``regcred.registry.definition`` gives it its type by ``provider``."""
+    """``registries/P/R`` as it was written. ``regcred.registry.definition`` gives it a type."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 

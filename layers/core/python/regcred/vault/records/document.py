@@ -1,7 +1,7 @@
 """The common part of the mount's documents: one JSON text in one field, parsed into a model.
 
-OpenBao refuses secrets with more than 500 keys, and audit logs hash strings but show numbers and key names. Only the credential
-and the upstream secret have another form.
+OpenBao refuses secrets with more than 500 keys, and audit logs hash strings but show numbers and key names.
+Only the credential and the upstream secret have another form.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ Label = Annotated[
 
 
 class Record(BaseModel):
-    """A JSON document that Regcred writes. Unknown fields are passed over, so that a newer writer can be upgraded first."""
+    """A JSON document that Regcred writes.
+
+    Unknown fields are passed over, so that a newer writer can be upgraded first.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -86,7 +89,10 @@ class Record(BaseModel):
 
 
 class Declared(Record):
-    """A JSON document that people write. Unknown fields are refused: a misspelt one must not be a silent default."""
+    """A JSON document that people write.
+
+    Unknown fields are refused: a misspelt one must not be a silent default.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,7 +1,8 @@
 """``history/P``: the last outcomes of each registry in a project, without secrets.
 
-Ten thousand registries with fifty outcomes each would not fit into one document. So the outcomes of a registry are one short
-text, and the document is compressed. If a project is still too large, each registry keeps fewer outcomes.
+Ten thousand registries with fifty outcomes each would not fit into one document. So the outcomes of a
+registry are one short text, and the document is compressed. If a project is still too large, each registry
+keeps fewer outcomes.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ KEPT = 50
 """The number of outcomes kept per registry."""
 
 HISTORY_MAX = 600_000
-"""The maximum size of the document in characters. A batch reads and writes all of it, so it is smaller than Vault's limit."""
+"""The maximum size of the document in characters. A batch reads and writes all of it, so it is smaller than
+Vault's limit."""
 
 ROOM = 0.8
-"""A document that is too large is cut to this share of :data:`HISTORY_MAX`, so that not every write must cut it."""
+"""A document that is too large is cut to this share of :data:`HISTORY_MAX`, so that not every write must cut
+it."""
 
 _ENTRY, _FIELD = ";", ","
 
@@ -35,7 +38,8 @@ class Attempt:
     at: datetime
     """When it was known, to the second."""
     outcome: str
-    """What became of it: ``rotated``, ``unchanged``, ``verified``, ``failing``, ``revoked``, ``removed``, …"""
+    """What became of it: ``rotated``, ``unchanged``, ``verified``, ``failing``, ``revoked``, ``removed``,
+    …"""
     version: int = 0
     """The version of the credential in force afterwards; 0 if there was none."""
     milliseconds: int = 0
@@ -101,7 +105,10 @@ def _document(registries: Mapping[str, str]) -> str:
 
 
 def _cut(registries: Mapping[str, str], share: float) -> dict[str, str]:
-    """About this share of all outcomes: the same number for each registry. Below one, only the newest of each."""
+    """About this share of all outcomes: the same number for each registry.
+
+    Below one, only the newest of each.
+    """
     longest = max((text.count(_ENTRY) + 1 for text in registries.values()), default=1)
     each = max(1, int(longest * share))
     cut = {name: _ENTRY.join(text.split(_ENTRY)[:each]) for name, text in registries.items()}
@@ -112,7 +119,10 @@ def _cut(registries: Mapping[str, str], share: float) -> dict[str, str]:
 
 
 def _write(attempts: list[Attempt]) -> str:
-    """Newest first. Times and versions of older outcomes are distances to the previous one, which compress well."""
+    """Newest first.
+
+    Times and versions of older outcomes are distances to the previous one, which compress well.
+    """
     entries, at, version = [], 0, 0
     for attempt in attempts:
         seconds = int(attempt.at.timestamp())

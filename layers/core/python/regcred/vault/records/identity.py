@@ -1,4 +1,7 @@
-"""The cluster of a name. Its sync pins it at the first sign-in, so that no other cluster uses the name by mistake."""
+"""The cluster of a name.
+
+Its sync pins it at the first sign-in, so that no other cluster uses the name by mistake.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from regcred.vault.records.document import Record
 
 
 class ClusterIdentity(Record):
-    """``identities/C``: written once by the sync of C, deleted by a platform admin (``regcred cluster reset C``)."""
+    """``identities/C``: written once by the sync of C.
+
+    A platform admin deletes it with ``regcred cluster reset C``.
+    """
 
     uid: str = Field(min_length=1, max_length=100)
     """The uid of the cluster's namespace kube-system."""

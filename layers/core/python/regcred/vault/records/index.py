@@ -21,14 +21,15 @@ from regcred.vault.records.compression import DOCUMENT_MAX, deflate, inflate
 from regcred.vault.records.document import DOCUMENT, Label, Record, malformed
 
 PLAIN_MAX = 64_000
-"""The maximum size of an index in characters that is written uncompressed, for people and other tools to read."""
+"""The maximum size of an index in characters that is written uncompressed, for people and other tools to
+read."""
 
 TEXT_MAX = 5_000_000
 """The maximum size of an index in characters before compression. It limits the memory of its readers."""
 
 ADMITTED = 0.75
-"""New registries are added while the index is smaller than this share of its limit. All entries may start to fail, and a
-failing entry is larger."""
+"""New registries are added while the index is smaller than this share of its limit. All entries may start to
+fail, and a failing entry is larger."""
 
 RELEASED = 0.7
 """A full index accepts new registries again when it is smaller than this."""
@@ -71,11 +72,13 @@ class IndexEntry(Record):
     """The version of ``registries/P/R`` that was last acted on."""
     verified: Verified = Verified.UNKNOWN
     unverified: str = ""
-    """Why the credential could not be tried, where nothing shows that it is good; empty where something does."""
+    """Why the credential could not be tried, where nothing shows that it is good; empty where something
+    does."""
     warning: str = ""
     """What verification found that does not stop a static credential (it can do more than was asked)."""
     answer: str = ""
-    """What is answered to who asked, where nothing could be done yet and nothing is wrong; empty after any other outcome."""
+    """What is answered to who asked, where nothing could be done yet and nothing is wrong; empty after any
+    other outcome."""
     error: str = ""
     error_kind: str = ""
     failing_since: AwareDatetime | None = None
@@ -83,8 +86,9 @@ class IndexEntry(Record):
     attempts: int = 0
     """Failures in a row."""
     asked_at: AwareDatetime | None = None
-    """When a person asked for the rotation or the check that this entry tells of. Sync then writes the Secrets once more, so that
-    one that somebody deleted comes back even where the credential has not changed."""
+    """When a person asked for the rotation or the check that this entry tells of. Sync then writes the
+    Secrets once more, so that one that somebody deleted comes back even where the credential has not
+    changed."""
     changed_at: AwareDatetime
     """When the outcome that this entry tells was known; orders entries of one version."""
 
@@ -98,8 +102,8 @@ class IndexEntry(Record):
 class Index(Record):
     """``credentials/P/_index``: one entry per registry of the project.
 
-    A large one is compressed: ten thousand plain registries take about half of what a document may. :func:`merge` keeps it
-    within that.
+    A large one is compressed: ten thousand plain registries take about half of what a document may.
+    :func:`merge` keeps it within that.
     """
 
     registries: dict[Label, IndexEntry] = {}
@@ -112,8 +116,8 @@ class Index(Record):
     def skipped(self) -> Mapping[str, str]:
         """The unreadable entries by name (if it is a valid one), and why.
 
-        Of those with a valid name a mark stays in the document until rotate writes the entry again: a registry that was
-        revoked must not look like a new one.
+        Of those with a valid name a mark stays in the document until rotate writes the entry again: a
+        registry that was revoked must not look like a new one.
         """
         return self._skipped
 
@@ -124,7 +128,10 @@ class Index(Record):
 
     @classmethod
     def parse(cls, fields: Mapping[str, str], *, path: str) -> Self:
-        """Read an index; see :meth:`Record.parse`. An unreadable entry is skipped and does not affect the others."""
+        """Read an index; see :meth:`Record.parse`.
+
+        An unreadable entry is skipped and does not affect the others.
+        """
         text = fields.get(DOCUMENT, "")
         if text.startswith(_PACKED):
             try:
@@ -248,12 +255,13 @@ REMOVED_KEPT = timedelta(days=90)
 def merge(index: Index, updates: Mapping[str, IndexEntry]) -> Index:
     """The index with ``updates`` merged in; the same object if only ``changed_at`` would change.
 
-    Merging is monotonic by credential version, then by ``changed_at``. A late failure never replaces a newer success, in any
-    order of writers. A revoked or removed version stays revoked or removed, whatever is reported about it later. Only the error
-    and the next attempt of such a report are used.
+    Merging is monotonic by credential version, then by ``changed_at``. A late failure never replaces a newer
+    success, in any order of writers. A revoked or removed version stays revoked or removed, whatever is
+    reported about it later. Only the error and the next attempt of such a report are used.
 
-    An outcome that only repeats the current one is not written, so its time is not remembered. A report that is older than the
-    repetition, but newer than the stored outcome, still counts. The next attempt corrects it.
+    An outcome that only repeats the current one is not written, so its time is not remembered. A report that
+    is older than the repetition, but newer than the stored outcome, still counts. The next attempt corrects
+    it.
     """
     entries = dict(index.registries)
     for name, new in updates.items():

@@ -1,9 +1,10 @@
 """The compact text of a status document; pure: JSON text in, JSON text out, and back.
 
-Most references of a project name nearly the same namespaces, and a name may have 63 characters. So each namespace is written
-once. A set of namespaces is a number with one bit per namespace, or a list of distances if that is shorter. There are few
-different times and reasons, so they are the keys. The result is compressed. Ten thousand namespaces times eight registries take
-about 140 kB, or 670 kB if all names are random and of maximum length.
+Most references of a project name nearly the same namespaces, and a name may have 63 characters. So each
+namespace is written once. A set of namespaces is a number with one bit per namespace, or a list of distances
+if that is shorter. There are few different times and reasons, so they are the keys. The result is compressed.
+Ten thousand namespaces times eight registries take about 140 kB, or 670 kB if all names are random and of
+maximum length.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ PARTS_MAX = 100_000
 """The maximum number of objects and lists in a ledger. Each takes many times its bytes in memory."""
 
 ENTRIES_MAX = 500_000
-"""The maximum number of namespaces in all sets of a ledger together. They are counted before any set is expanded."""
+"""The maximum number of namespaces in all sets of a ledger together. They are counted before any set is
+expanded."""
 
 _NO_UID = ""
 _ONE = ord("1")
@@ -41,8 +43,8 @@ def pack(text: str) -> str:
     """Make the JSON text of a status compact.
 
     Args:
-        text: ``{"written_at": …, "registries": {R: {"placed": …, "unused_since": …, "refused": …}}}``, and other short
-            fields, which stay as they are.
+        text: ``{"written_at": …, "registries": {R: {"placed": …, "unused_since": …, "refused": …}}}``, and
+            other short fields, which stay as they are.
 
     Returns:
         ``{"written_at": …, "ledger": …}``, and the other fields.
@@ -103,7 +105,10 @@ Line = tuple[str, str]
 
 
 def _lines(registries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Line]:
-    """Every namespace with each of its uids (several if it was created again, an empty one if it has none), sorted."""
+    """Every namespace with each of its uids, sorted.
+
+    It has several if it was created again, and an empty one if it has none.
+    """
     known = {
         line
         for placement in registries.values()
@@ -135,7 +140,8 @@ def _keyed_sets(keys: Mapping[str, str], first: Mapping[str, int]) -> dict[str, 
 def _set(bits: Iterable[int]) -> str:
     """A set in the shorter one of two forms. Each takes linear time.
 
-    One form is a hexadecimal number with these bits set. The other is the distance of each bit from the previous one.
+    One form is a hexadecimal number with these bits set. The other is the distance of each bit from the
+    previous one.
     """
     ones = sorted(bits)
     if not ones:

@@ -72,6 +72,9 @@ def history_path(project: str) -> str:
 
 
 def status_path(cluster: str, project: str, part: int = 0) -> str:
-    """The status of a cluster's sync: what is in place, and its ledger. Further parts of a large one lie below the first."""
+    """The status of a cluster's sync: what is in place, and its ledger.
+
+    Further parts of a large one lie below the first.
+    """
     path = f"status/{check_label(cluster, field='cluster')}/{check_label(project, field='project')}"
     return f"{path}/{part}" if part else path

@@ -14,7 +14,8 @@ KEPT = 200
 class Signal(Record):
     """``signals/ended``: written by rotate after an index in which a registry was revoked or removed.
 
-    It carries no authority: a cluster that sees a project's mark change looks at that project's index at once.
+    It carries no authority: a cluster that sees a project's mark change looks at that project's index at
+    once.
     """
 
     ended: dict[str, int] = {}

@@ -46,7 +46,8 @@ class Rotation(Record):
 def take(rotation: Rotation, *, owner: str, now: datetime, lease: timedelta) -> Rotation:
     """The rotation claimed by ``owner`` until ``now + lease``. It also renews the owner's own claim.
 
-    Pure: write the result with the version at which ``rotation`` was read. The claim is valid only if that write succeeds.
+    Pure: write the result with the version at which ``rotation`` was read. The claim is valid only if that
+    write succeeds.
 
     Args:
         rotation: The stored rotation.

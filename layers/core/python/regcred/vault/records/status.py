@@ -17,18 +17,22 @@ class Placement(Record):
     """The ledger of one reference in one cluster: what sync has put where."""
 
     placed: dict[int, dict[str, str]] = {}
-    """By credential version (0: about to be written), the namespaces and the first 8 digits of each one's uid."""
+    """By credential version (0: about to be written), the namespaces and the first 8 digits of each one's
+    uid."""
     unused_since: dict[str, AwareDatetime] = {}
     """By namespace, since when no annotated workload has needed it (the grace starts here)."""
     refused: dict[str, str] = {}
-    """By namespace, why the reference is not projected there (``not-granted``, ``no-such-registry``, ``clash``, …)."""
+    """By namespace, why the reference is not projected there (``not-granted``, ``no-such-registry``,
+    ``clash``, …)."""
     details: dict[str, str] = {}
-    """By namespace, what the cluster's API server said when it denied the last write or removal: a quota, a webhook, a
-    policy. Where ``refused`` is ``not-written``, it is the reason. One printable line of foreign text, 400 characters at most.
-    Show it as it is, with the advice to fix the cause. Sync retries every half minute."""
+    """By namespace, what the cluster's API server said when it denied the last write or removal: a quota, a
+    webhook, a policy. Where ``refused`` is ``not-written``, it is the reason. One printable line of foreign
+    text, 400 characters at most. Show it as it is, with the advice to fix the cause. Sync retries every half
+    minute."""
     held: dict[str, str] = {}
-    """By namespace, why the Secret would be removed (``unneeded``, ``removed``). The brake holds these removals
-    until a platform admin confirms them (``regcred cluster confirm-removals C``, or in the console)."""
+    """By namespace, why the Secret would be removed (``unneeded``, ``removed``). The brake holds these
+    removals until a platform admin confirms them (``regcred cluster confirm-removals C``, or in the
+    console)."""
 
     @classmethod
     def empty(cls) -> Self:
@@ -74,7 +78,8 @@ def _part_of(namespace: str, parts: int) -> int:
 class Status(Record):
     """``status/C/P``: written by the sync of C on change and as a heartbeat.
 
-    In memory it names each namespace wherever it occurs; what is written names each once, see :mod:`regcred.vault.records.ledger`.
+    In memory it names each namespace wherever it occurs; what is written names each once, see
+    :mod:`regcred.vault.records.ledger`.
     """
 
     written_at: AwareDatetime
@@ -83,7 +88,8 @@ class Status(Record):
     mode: str = ""
     """How sync hands the Secrets to Pods: ``admission``, ``serviceaccount`` or ``none``."""
     parts: int = 1
-    """How many documents it takes. All but the first are at ``status/C/P/<number>``. A namespace is in one of them."""
+    """How many documents it takes. All but the first are at ``status/C/P/<number>``. A namespace is in one of
+    them."""
     registries: dict[str, Placement] = {}
 
     @classmethod
@@ -104,10 +110,12 @@ class Status(Record):
             ) from None
 
     def fields(self) -> dict[str, str]:
-        """The document to write, in compact form. 10,000 namespaces times several registries stay far below Vault's 1 MiB.
+        """The document to write, in compact form.
 
-        It always contains what is in place. If there is not enough room, refusals are left out first, and then the times since
-        when Secrets are unneeded. The next pass finds both again.
+        10,000 namespaces times several registries stay far below Vault's 1 MiB.
+
+        It always contains what is in place. If there is not enough room, refusals are left out first, and
+        then the times since when Secrets are unneeded. The next pass finds both again.
 
         Raises:
             MalformedError: What is in place is too large for one document.
@@ -134,7 +142,8 @@ class Status(Record):
     def documents(self, parts: int = 1) -> list[dict[str, str]]:
         """The documents to write: one, or as many as what is in place needs.
 
-        The number doubles, so a namespace stays in its document or moves to a new one. Write new documents first.
+        The number doubles, so a namespace stays in its document or moves to a new one. Write new documents
+        first.
 
         Args:
             parts: The smallest number, as many as there are.
@@ -165,7 +174,9 @@ class Status(Record):
 
     @classmethod
     def joined(cls, documents: Iterable[Status]) -> Status:
-        """The whole of several documents, the first one first. Of a namespace that is in several, the newest document counts.
+        """The whole of several documents, the first one first.
+
+        Of a namespace that is in several, the newest document counts.
 
         A namespace is in two documents if a writer stopped while the number of documents grew.
         """

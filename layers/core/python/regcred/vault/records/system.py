@@ -1,4 +1,7 @@
-"""The documents of the system registry: its configuration, its public keys, and ended logins. They contain no secret."""
+"""The documents of the system registry: its configuration, its public keys, and ended logins.
+
+They contain no secret.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ CLIENT_ID = "regcred-system"
 """The audience of people's identity tokens. The role and the key that create them have the same name."""
 
 DENIED_MAX = 1000
-"""How many single logins of a project are remembered as ended. One more ends all logins that were issued until then."""
+"""How many single logins of a project are remembered as ended. One more ends all logins that were issued
+until then."""
 
 USED_MAX = 500
 """How many identity tokens of a project are remembered at the same time. Each lives a few minutes."""
@@ -49,7 +53,8 @@ class SystemConfig(Declared):
     service: str = Field(max_length=255)
     """The ``aud`` of access tokens, as in the registry's settings (REGISTRY_AUTH_TOKEN_SERVICE)."""
     key_header: Literal["kid", "x5c"] = "kid"
-    """How an access token names its key: by its id, for a JWK set (Distribution 3), or by its certificate, for a bundle (2.8 and 3)."""
+    """How an access token names its key: by its id, for a JWK set (Distribution 3), or by its certificate,
+    for a bundle (2.8 and 3)."""
     token_seconds: int = Field(default=300, ge=60, le=3600)
     """How long an access token lives."""
     login_seconds: int = Field(default=43200, ge=600, le=604800)
@@ -119,7 +124,7 @@ class UsedTokens(Record):
 
 
 class EndedLogins(Record):
-    """``system/ended/<project>``, and ``system/ended/_people``: which logins are refused before their time."""
+    """``system/ended/<project>`` and ``system/ended/_people``: logins refused before their expiry."""
 
     not_before: AwareDatetime | None = None
     """All logins that were issued before are refused."""

@@ -16,7 +16,9 @@ __all__ = ["Store", "Versioned"]
 
 
 class Store(PlatformRecords, RegistryRecords, RotationRecords, OutcomeRecords, StatusRecords):
-    """Typed access to the whole mount. Raises the errors of :class:`KeyValue`, and MalformedError for a broken document.
+    """Typed access to the whole mount.
+
+    Raises the errors of :class:`KeyValue`, and MalformedError for a broken document.
 
     A method that returns None means "known to be absent". If that is unknown, it raises.
     """

@@ -24,11 +24,13 @@ class Versioned(Generic[T_co]):
     value: T_co
     version: int
     owner: str = ""
-    """The declared owner, if one is recorded beside the record: a name, or JSON for the grants of a cluster."""
+    """The declared owner, if one is recorded beside the record: a name, or JSON for the grants of a
+    cluster."""
 
 
 OWNER = "owner"
-"""The field beside a record that names its declared owner. It is in the same document, so the two stay consistent."""
+"""The field beside a record that names its declared owner. It is in the same document, so the two stay
+consistent."""
 
 
 class TypedRecords:
@@ -49,7 +51,8 @@ class TypedRecords:
         document = self._kv.read(path)
         version = 0
         if document is None:
-            # The version is read before the second read. A writer between the two makes a later check-and-set fail.
+            # The version is read before the second read. A writer between the two makes a later check-and-set
+            # fail.
             version = self._kv.version(path)
             document = self._kv.read(path)
         if document is None:

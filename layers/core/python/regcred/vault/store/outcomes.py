@@ -47,8 +47,9 @@ class OutcomeRecords(TypedRecords):
             reference: The registry.
             record: The credential.
             cas: The current version.
-            above: A version that readers already know. If somebody deleted the metadata and the numbering restarted, the
-                version is raised above this number, because readers only accept newer versions.
+            above: A version that readers already know. If somebody deleted the metadata and the numbering
+                restarted, the version is raised above this number, because readers only accept newer
+                versions.
         """
         path = credential_path(reference)
         version = self._kv.write(path, record.fields(), cas=cas)
@@ -108,7 +109,9 @@ class OutcomeRecords(TypedRecords):
         known: Container[str] | None = None,
         seen: Versioned[History] | None = None,
     ) -> None:
-        """Add one outcome to the history of each of these registries. A history that can't be read is replaced.
+        """Add one outcome to the history of each of these registries.
+
+        A history that can't be read is replaced.
 
         Args:
             project: The project.

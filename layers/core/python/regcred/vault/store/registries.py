@@ -24,7 +24,7 @@ class RegistryRecords(TypedRecords):
     """The definitions of registries, their upstream secrets, and people's requests."""
 
     def projects(self) -> list[str]:
-        """The names of all projects that have registries or credentials, including those of removed registries."""
+        """The names of all projects that have registries or credentials, including removed registries."""
         folders = ("registries", "credentials")
         return sorted({name.rstrip("/") for folder in folders for name in self._kv.list(folder)})
 
@@ -97,7 +97,9 @@ class RegistryRecords(TypedRecords):
         return self._kv.version((revocation_path if revocation else request_path)(reference))
 
     def write_request(self, reference: Reference, request: Request) -> int:
-        """Write a request. The write is the authority. A revocation has priority; otherwise the newest request counts.
+        """Write a request.
+
+        The write is the authority. A revocation has priority; otherwise the newest request counts.
 
         Raises:
             ConflictError: other writers won every time. Their request stays.
@@ -113,8 +115,8 @@ class RegistryRecords(TypedRecords):
     def remove_request(self, reference: Reference, version: int, *, revocation: bool = False) -> None:
         """Remove a request after it was handled, unless a newer one has arrived.
 
-        KV v2 has no conditional delete. A request that arrives within the last round trip is removed without an outcome. So a
-        caller waits for the outcome in the index, and asks again if there is none.
+        KV v2 has no conditional delete. A request that arrives within the last round trip is removed without
+        an outcome. So a caller waits for the outcome in the index, and asks again if there is none.
         """
         path = (revocation_path if revocation else request_path)(reference)
         if self._kv.version(path) == version:

@@ -33,7 +33,9 @@ class RotationRecords(TypedRecords):
         now: datetime,
         lease: timedelta,
     ) -> Versioned[Rotation]:
-        """Claim a registry's rotation in the state ``found``; see :func:`take`. It also renews the owner's own claim.
+        """Claim a registry's rotation in the state ``found``; see :func:`take`.
+
+        It also renews the owner's own claim.
 
         Raises:
             ConflictError: another owner has claimed it.

@@ -52,8 +52,8 @@ class StatusRecords(TypedRecords):
     ) -> VersionedStatus:
         """Write what is in place, as one document or several.
 
-        New documents are written first, because namespaces move there from the old ones. Then the first document: of several
-        writers only one gets further.
+        New documents are written first, because namespaces move there from the old ones. Then the first
+        document: of several writers only one gets further.
 
         Args:
             cluster: The cluster.

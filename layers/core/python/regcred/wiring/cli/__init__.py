@@ -1,4 +1,6 @@
-"""The real classes for the command line. They use the Vault token that the ``vault`` and ``bao`` commands find.
+"""The real classes for the command line.
+
+They use the Vault token that the ``vault`` and ``bao`` commands find.
 
 Contract: https://developer.hashicorp.com/vault/docs/commands#configure-environment-variables
 """
@@ -49,7 +51,8 @@ def connection(environment: Mapping[str, str], home: Path) -> Connection:
     """Read the environment.
 
     Args:
-        environment: ``VAULT_ADDR``, ``VAULT_TOKEN``, ``VAULT_NAMESPACE``, ``VAULT_CACERT``, ``REGCRED_VAULT_MOUNT``.
+        environment: ``VAULT_ADDR``, ``VAULT_TOKEN``, ``VAULT_NAMESPACE``, ``VAULT_CACERT``,
+            ``REGCRED_VAULT_MOUNT``.
         home: The folder of the token file, if ``VAULT_TOKEN`` is not set.
 
     Raises:
@@ -146,7 +149,9 @@ class OwnPlatform:
         return ensure_project(self.vault, self.platform, project)
 
     def who(self) -> Mapping[str, Any]:
-        """Vault's information about the user's token: ``display_name``, ``policies``, ``ttl`` in seconds (0: no expiry).
+        """Vault's information about the user's token: ``display_name``, ``policies`` and ``ttl``.
+
+        ``ttl`` is in seconds; 0 means no expiry.
 
         Raises:
             RefusedError: the token is not valid, or not any more.
@@ -160,8 +165,8 @@ def platform(directory: Path | None, around: Around = silently) -> OwnPlatform:
     """The user's Vault and a platform's declaration.
 
     Args:
-        directory: The folder with ``platform.yaml``. None for the one in ``REGCRED_PLATFORM``, or else the one that comes with
-            Regcred.
+        directory: The folder with ``platform.yaml``. None for the one in ``REGCRED_PLATFORM``, or else the
+            one that comes with Regcred.
         around: See :func:`store`.
 
     Raises:
@@ -212,7 +217,10 @@ def operator(
 
 
 class NoBus:
-    """:class:`regcred.rotate.Announcer` without an event bus. Clusters still notice outcomes when they poll."""
+    """:class:`regcred.rotate.Announcer` without an event bus.
+
+    Clusters still notice outcomes when they poll.
+    """
 
     def announce(self, events: Sequence[Event]) -> None:
         """Do nothing."""

@@ -14,7 +14,8 @@ from regcred.errors import MalformedError, MissingError, RegcredError
 from regcred.printable import printable
 
 SIGNATURES = (".sig", ".att", ".sbom", "")
-"""The suffixes of ``sha256-<digest>`` in tags of signatures, attestations and SBOMs (cosign; OCI referrers)."""
+"""The suffixes of ``sha256-<digest>`` in tags of signatures, attestations and SBOMs (cosign; OCI
+referrers)."""
 
 SECONDS_MAX = 3600
 IMAGES_MAX = 1000

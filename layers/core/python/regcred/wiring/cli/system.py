@@ -1,4 +1,4 @@
-"""The system registry for the command line: its documents, keys and logins, with the user's own Vault token."""
+"""The system registry for the command line: its documents, keys and logins, with the user's Vault token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The console on Lambda and in a cluster. The sealing keys are in Vault, and the console's own role reads them."""
+"""The console on Lambda and in a cluster.
+
+The sealing keys are in Vault, and the console's own role reads them.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,10 @@ def _nudge(project: str) -> bool:
 
 
 class _AwsLogin:
-    """The sign-in of a function, created at the first use. AWS's SDK takes longer to load than the whole console."""
+    """The sign-in of a function, created at the first use.
+
+    AWS's SDK takes longer to load than the whole console.
+    """
 
     def __init__(self, settings: ConsoleSettings) -> None:
         self._settings = settings

@@ -39,8 +39,8 @@ class ConsoleSettings(Settings):
     console_url: str = Field(
         default="", pattern=r"^(https://[^/\s]+|http://(127\.0\.0\.1|localhost)(:\d+)?)?$"
     )
-    """The public address, as in https://regcred.example.com. Empty: the host that a request names, which suits only a
-    Lambda function URL, since Lambda itself decides by the host whom a request is for."""
+    """The public address, as in https://regcred.example.com. Empty: the host that a request names, which
+    suits only a Lambda function URL, since Lambda itself decides by the host whom a request is for."""
     console_hosts: str = ""
     """More host names that requests may name, by commas: that of a health check."""
     console_sign_in: Annotated[tuple[Method, ...], BeforeValidator(_methods)] = (

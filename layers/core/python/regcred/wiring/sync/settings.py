@@ -92,7 +92,10 @@ class SyncSettings(BaseModel):
 
     @property
     def whole_pods(self) -> bool:
-        """Whether to read bare Pods completely. Their metadata lacks the ServiceAccount, and whether they are stuck."""
+        """Whether to read bare Pods completely.
+
+        Their metadata lacks the ServiceAccount, and whether they are stuck.
+        """
         return self.evict_stuck_pods or self.options().rules.allows(Mode.SERVICEACCOUNT)
 
     def options(self) -> Options:

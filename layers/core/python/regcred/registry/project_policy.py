@@ -1,0 +1,62 @@
+"""Checks that a project may use everything that a definition names. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from regcred.errors import RefusedError
+from regcred.image_name import host_matches, registry_of
+from regcred.registry.definition import BaseDefinition
+
+
+def check_allowed(
+    definition: BaseDefinition,
+    *,
+    hosts: Sequence[str],
+    paths: Mapping[str, Sequence[str]],
+    accounts: Sequence[str],
+) -> None:
+    """Check that a project may use everything that its definition names.
+
+    Args:
+        definition: The definition from the project's admin.
+        hosts: Hosts allowed to the project, with one ``*`` glob per label (``*.jfrog.io``). Ports must be
+            equal.
+        paths: By allowed host, the repository prefixes that the project may use. Other hosts are allowed
+            completely.
+        accounts: Cloud accounts allowed to the project.
+
+    Raises:
+        RefusedError: Names the host, path or account, and a person who can allow it.
+    """
+    for host in definition.typed_hosts():
+        if not any(_same(pattern, host) for pattern in hosts):
+            raise RefusedError(f"host {host} is not allowed to this project; {_ask('hosts')}")
+        for allowed_host, prefixes in paths.items():
+            if _same(allowed_host, host):
+                _check_paths(definition, host, prefixes)
+    for account in definition.accounts():
+        if account not in accounts:
+            raise RefusedError(f"account {account} is not allowed to this project; {_ask('accounts')}")
+
+
+def _same(pattern: str, host: str) -> bool:
+    """Whether an allowed host and a typed host are the same in any form.
+
+    Otherwise ``paths`` would miss other forms.
+    """
+    return host_matches(pattern, host) or host_matches(registry_of(pattern), registry_of(host))
+
+
+def _check_paths(definition: BaseDefinition, host: str, prefixes: Sequence[str]) -> None:
+    if not definition.scopes():
+        raise RefusedError(
+            f"this project may use only {', '.join(prefixes) or 'no path'} on {host}; name them under 'repositories'"
+        )
+    for scope in definition.scopes():
+        if not any(scope == prefix or scope.startswith(prefix.rstrip("/") + "/") for prefix in prefixes):
+            raise RefusedError(f"path {scope} on {host} is not allowed to this project; {_ask('paths')}")
+
+
+def _ask(field: str) -> str:
+    return f"ask a platform admin to add it to {field!r} in platform/projects/<project>"
