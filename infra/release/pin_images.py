@@ -1,6 +1,7 @@
 """`pin_images.py FOLDER`: write the images of a release into the charts' values, by digest.
 
-FOLDER has one file for each function (`sync`, `console`, `token`) with its image, `<repository>@sha256:<digest>`.
+FOLDER has one file for each function (`sync`, `console`, `token`) with its image,
+`<repository>@sha256:<digest>`.
 """
 
 from __future__ import annotations

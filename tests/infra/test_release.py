@@ -1,4 +1,5 @@
-"""What the release workflow runs: the versions agree, the notes come from the changelog, and the charts name images by digest."""
+"""What the release workflow runs: the versions agree, the notes come from the changelog, and the charts name
+images by digest."""
 
 from __future__ import annotations
 

@@ -80,8 +80,8 @@ class Execution:
         for change in changes:
             if isinstance(change, EvictPod):
                 self._evictions.begin(change.namespace, change.account, self._clock())
-        # Controllers create Pods as soon as there is a workload, and a Pod never gets a name that comes later. A name leaves no
-        # Secret behind, so it need not be in the ledger.
+        # Controllers create Pods as soon as there is a workload, and a Pod never gets a name that comes
+        # later. A name leaves no Secret behind, so it need not be in the ledger.
         names = [change for change in changes if isinstance(change, UpdateServiceAccount)]
         self._applier.submit(names)
         await self._enter([change for change in changes if isinstance(change, WriteSecret) and change.first])

@@ -37,7 +37,8 @@ class AccountPlan:
 
         A name that nothing needs is removed together with its Secret, not here.
 
-        A name does not wait for its Secret. A Pod that is created between the two finds the Secret when it pulls.
+        A name does not wait for its Secret. A Pod that is created between the two finds the Secret when it
+        pulls.
 
         Args:
             wanted: By reference: the workloads that ask for it.

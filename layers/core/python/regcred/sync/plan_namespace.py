@@ -81,7 +81,10 @@ class NamespacePlan:
         return self.view.projects.get(reference.project, UNREAD).registries.get(reference.registry)
 
     def _plan_wanted(self, reference: Reference, workloads: list[Workload]) -> bool:
-        """Plan a reference that something asks for. Return whether its Secret is in place and stays, or is about to be created."""
+        """Plan a reference that something asks for.
+
+        Return whether its Secret is in place and stays, or is about to be created.
+        """
         place = self._current(self.places.get(reference, NOTHING))
         verdict = decide(self.view, self.namespace, reference, place)
         if verdict.why is not None:

@@ -1,8 +1,8 @@
 """Which registries a namespace in mode serviceaccount gets before a workload asks for them. Pure.
 
-The first Pod of a workload is created about a tenth of a second after the workload. That is too short for sync to change the
-ServiceAccount. A namespace that is prepared has the Secrets and the names before that. It gets nothing that it could not ask for
-by an annotation, because only grants by exact name count.
+The first Pod of a workload is created about a tenth of a second after the workload. That is too short for
+sync to change the ServiceAccount. A namespace that is prepared has the Secrets and the names before that. It
+gets nothing that it could not ask for by an annotation, because only grants by exact name count.
 """
 
 from __future__ import annotations

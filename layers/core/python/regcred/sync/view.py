@@ -33,7 +33,8 @@ class Rules:
     removals_allowed: int = 5
     """The brake never holds this number of removals or fewer."""
     prepare: bool = False
-    """Whether namespaces in mode serviceaccount get the Secrets of their exact grants before a workload asks."""
+    """Whether namespaces in mode serviceaccount get the Secrets of their exact grants before a workload
+    asks."""
     removals_confirmed: bool = False
     """Whether somebody has confirmed the removals that the brake would hold."""
 
