@@ -40,7 +40,10 @@ def pytest_report_header() -> list[str]:
     every = os.environ.get("REGCRED_EVERY_KUBERNETES")
     return [
         f"HashiCorp Vault: {named or 'VAULT_BIN names none, so OpenBao and the fake stand for it'}",
-        f"Kubernetes: {'every supported version' if every else 'the oldest and the newest; the rest by `make test-kubernetes`'}",
+        (
+            "Kubernetes: "
+            f"{'every supported version' if every else 'the oldest and the newest; the rest by `make test-kubernetes`'}"
+        ),
     ]
 
 

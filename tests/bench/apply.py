@@ -108,7 +108,8 @@ def main() -> int:
     given = parser.parse_args()
     size = FleetSize(given.clusters, given.projects, given.registries)
     table = Table(
-        f"Fleet: {size.projects * size.registries:,} registries, {size.projects} projects, {size.clusters} clusters"
+        f"Fleet: {size.projects * size.registries:,} registries, {size.projects} projects, {size.clusters} "
+        "clusters"
     )
     with tempfile.TemporaryDirectory() as folder:
         whole(table, size, Path(folder))

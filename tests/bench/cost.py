@@ -99,7 +99,8 @@ def bill(load: Load) -> Bill:
 def main() -> int:
     """Print the table of docs/cost.md."""
     print(
-        "| registries | rotations | messages | dispatch | rotate | queue | events | logs | metrics, alarms | **a month** |"
+        "| registries | rotations | messages | dispatch | rotate | queue | events | logs | metrics, alarms "
+        "| **a month** |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for count in (10, 1_000, 10_000):
@@ -107,7 +108,8 @@ def main() -> int:
         parts = (found.dispatch, found.rotate, found.queue, found.events, found.logs, found.metrics)
         amounts = " | ".join(f"${part:.2f}" for part in parts)
         print(
-            f"| {count:,} | {found.rotations:,.0f} | {found.messages:,.0f} | {amounts} | **${found.total:.2f}** |"
+            f"| {count:,} | {found.rotations:,.0f} | {found.messages:,.0f} | {amounts} | "
+            f"**${found.total:.2f}** |"
         )
     return 0
 

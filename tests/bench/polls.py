@@ -64,7 +64,8 @@ async def polls(stack: Stack, table: Table) -> None:
     table.add(
         f"polls of {CLUSTERS:,} clusters x {PROJECTS} projects, of their grants and of the signal",
         goal=f"{rate:.0f}/s",
-        ours=f"{reached:.0f}/s, {process.cpu / seconds:.0%} of a core, {process.cpu / len(took) * 1000:.2f} ms each",
+        ours=f"{reached:.0f}/s, {process.cpu / seconds:.0%} of a core, {process.cpu / len(took) * 1000:.2f} "
+        "ms each",
         holds=reached >= 0.98 * rate,
     )
     table.add(

@@ -65,7 +65,8 @@ def _run(part: str, options: argparse.Namespace) -> Table:
     stack = Stack(folder)
     table = Table({"core": f"Sync, {options.namespaces:,} namespaces", **TITLES}[part])
     say(
-        f"\n{table.title}: {', '.join(f'{load:.1f}' for load in os.getloadavg())} load on {os.cpu_count()} cores"
+        f"\n{table.title}: {', '.join(f'{load:.1f}' for load in os.getloadavg())} load on {os.cpu_count()} "
+        "cores"
     )
     try:
         asyncio.run(_part(part, stack, options, table))
@@ -186,7 +187,8 @@ class Core:
         self.table.add(
             "restart at steady state",
             goal=f"0 writes, O(pages) reads (<= {pages})",
-            ours=f"{writes} writes, {lists} lists, {requests.total()} requests, {read.asked().total()} to Vault",
+            ours=f"{writes} writes, {lists} lists, {requests.total()} requests, {read.asked().total()} to "
+            "Vault",
             holds=writes == 0 and lists <= pages,
         )
         asked, read = self.world.audits()
@@ -199,14 +201,16 @@ class Core:
         self.table.add(
             f"at rest for {self.rest:.0f} s, {self.count:,} namespaces",
             goal="no API request but watches; index polls only; <= 1 % of a core",
-            ours=f"{requests.total()} API requests, {index} index polls, {polls.total()} other Vault requests, {share:.2%}",
+            ours=f"{requests.total()} API requests, {index} index polls, {polls.total()} other Vault "
+            f"requests, {share:.2%}",
             holds=not (requests.total() - only(requests, {"watch"}).total())
             and index <= expected + 1
             and share <= 0.01,
         )
         if polls:
             self.table.note(
-                f"other Vault requests at rest: {', '.join(f'{number} {what}' for what, number in polls.items())}"
+                "other Vault requests at rest: "
+                f"{', '.join(f'{number} {what}' for what, number in polls.items())}"
             )
         self._keep_peak()
         self.sync.stop()
@@ -263,7 +267,8 @@ class Core:
         self.table.add(
             "requests of one rotation",
             goal="one write a namespace, O(1) others; one read of the credential",
-            ours=f"{writes} writes, {requests.total()} others; {credentials} credential read, {reads.total() - credentials} other Vault requests",
+            ours=f"{writes} writes, {requests.total()} others; {credentials} credential read, "
+            f"{reads.total() - credentials} other Vault requests",
             holds=writes == self.count and requests.total() <= 2 and credentials == 1,
         )
 
@@ -282,7 +287,8 @@ class Core:
                 await awaited.all()
                 delays.append(delay())
         self.table.note(
-            f"told by an event of Vault's (replayed), sync learned of a rotation after {median(delays) * 1000:.0f} ms"
+            "told by an event of Vault's (replayed), sync learned of a rotation after "
+            f"{median(delays) * 1000:.0f} ms"
         )
 
     # New workloads

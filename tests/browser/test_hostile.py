@@ -15,7 +15,10 @@ from regcred.vault.records.status import Placement, Status
 
 pytestmark = pytest.mark.real
 
-BAD = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'><svg onload=window.hacked=1>{{7*7}}"
+BAD = (
+    "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'><svg "
+    "onload=window.hacked=1>{{7*7}}"
+)
 MARK = "<script>window.hacked=1</script>"
 
 PAGES = [
@@ -124,7 +127,10 @@ def test_text_that_turns_its_direction_is_shown_as_an_escape(alice, fleet):
 
 def test_what_is_pasted_runs_nothing(alice):
     page = alice.goes("/explain")
-    text = f'kind: "{MARK}"\nmetadata: {{name: "<svg onload=window.hacked=1>"}}\nspec: {{template: {{spec: {{containers: [{{name: "<b>", image: "<script>x"}}]}}}}}}'
+    text = (
+        f'kind: "{MARK}"\nmetadata: {{name: "<svg onload=window.hacked=1>"}}\nspec: {{template: {{spec: '
+        '{containers: [{name: "<b>", image: "<script>x"}]}}}'
+    )
     page.get_by_label("Manifest or image").fill(text)
     page.get_by_role("button", name="Explain").click()
     expect(page.locator("main h2").last).to_contain_text(MARK)
@@ -156,7 +162,8 @@ def test_another_site_can_neither_frame_the_console_nor_send_its_forms(arrives, 
         "https://evil.example.com/",
         lambda route: route.fulfill(
             content_type="text/html",
-            body=f"<iframe src='{served.origin}/'></iframe><form method=post action='{served.origin}/registries/payments/ecr-prod/do/rotate'><button>go</button></form>",
+            body=f"<iframe src='{served.origin}/'></iframe><form method=post "
+            f"action='{served.origin}/registries/payments/ecr-prod/do/rotate'><button>go</button></form>",
         ),
     )
     page.goto("https://evil.example.com/")

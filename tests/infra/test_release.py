@@ -31,7 +31,10 @@ def test_all_parts_have_the_same_version() -> None:
 
 def test_the_notes_of_a_release_are_its_section_of_the_changelog() -> None:
     notes: Callable[[str, str], str] = NOTES["notes"]
-    text = "# Changelog\n\n## [Unreleased]\n\n- later\n\n## [1.2.0] - 2027-01-01\n\n- now\n\n## [1.1.0]\n\n- before\n"
+    text = (
+        "# Changelog\n\n## [Unreleased]\n\n- later\n\n## [1.2.0] - 2027-01-01\n\n- now\n\n## [1.1.0]\n\n- "
+        "before\n"
+    )
     assert notes(text, "1.2.0") == "- now\n"
     assert notes(text, "1.1.0") == "- before\n"
     for missing in ("1.3.0", "1.2"):

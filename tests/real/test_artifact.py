@@ -34,7 +34,10 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 ELF_AARCH64 = 183
 """The machine number of arm64 in an ELF header (e_machine)."""
 
-VENDOR_PACKAGES = "import google.auth.aws, google.auth.impersonated_credentials, azure.identity, jwt, cryptography.hazmat.bindings._rust"
+VENDOR_PACKAGES = (
+    "import google.auth.aws, google.auth.impersonated_credentials, azure.identity, jwt, "
+    "cryptography.hazmat.bindings._rust"
+)
 SOURCE_HASH_OFFSET = 8
 PATIENCE = 500
 """Seconds for one invocation: an emulated processor is slow, and so is a busy machine."""
@@ -156,8 +159,8 @@ def test_the_layers_hold_every_module_of_the_functions_and_every_package_of_the_
 ) -> None:
     layers = artifact.layers()
     code = (
-        f"{VENDOR_PACKAGES}; import regcred.wiring.dispatch, regcred.wiring.rotate, regcred.registry.catalog as catalog; "
-        "[catalog.provider_for(name) for name in catalog.names()]; "
+        f"{VENDOR_PACKAGES}; import regcred.wiring.dispatch, regcred.wiring.rotate, "
+        "regcred.registry.catalog as catalog; [catalog.provider_for(name) for name in catalog.names()]; "
         "import platform, sys; print(platform.machine(), sys.version_info[:2], len(catalog.names()))"
     )
     machine, version, providers = (

@@ -220,8 +220,9 @@ class TestHelp:
 
     def test_it_is_quick_and_loads_no_sdk(self):
         code = (
-            "import sys, regcred.cli.app as a; a.run(['--help']);"
-            "print(sorted({'pydantic','hvac','kubernetes','boto3','requests','rich','yaml'} & set(sys.modules)))"
+            "import sys, regcred.cli.app as a; "
+            "a.run(['--help']);print(sorted({'pydantic','hvac','kubernetes','boto3','requests','rich','yaml'} "
+            "& set(sys.modules)))"
         )
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -666,7 +667,8 @@ class TestRegistryAdd:
     def test_a_registry_with_a_stored_secret_says_that_it_needs_no_trust(self, payments, tmp_path):
         file = definition_file(tmp_path, BASIC)
         payments(
-            f"registry trust payments/new -f {file} --role-arn arn:aws:iam::111122223333:role/regcred/payments"
+            f"registry trust payments/new -f {file} --role-arn "
+            "arn:aws:iam::111122223333:role/regcred/payments"
         )
         assert "is not keyless" in payments.err
 

@@ -22,7 +22,10 @@ from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-HOSTILE = "\x1b[2J\x9b31m\u202egnp\u2066\u200bx\u2028y\u00a0\u3164\u115f\ufe0f\U000e0041\x07\r\nregcred: all is well"
+HOSTILE = (
+    "\x1b[2J\x9b31m\u202egnp\u2066\u200bx\u2028y\u00a0\u3164\u115f\ufe0f\U000e0041\x07\r\nregcred: all is "
+    "well"
+)
 
 
 HOSTILE_WORD = f"{HOSTILE}\ud800"

@@ -204,7 +204,10 @@ def test_outcomes_are_drawn_oldest_first():
     assert bars[0].height < bars[1].height
 
 
-POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop}\nspec: {containers: [{name: a, image: x.example.com/a:1}]}\n"
+POD = (
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop}\nspec: {containers: [{name: a, image: "
+    "x.example.com/a:1}]}\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +219,10 @@ POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop}\nspec: {c
         (f"{POD}---\n{POD}", 2),
         ("apiVersion: v1\nkind: List\nitems:\n- " + POD.replace("\n", "\n  "), 1),
         (
-            '{"kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {"spec": {"containers": [{"image": "x/y"}]}}}}}}',
+            (
+                '{"kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {"spec": {"containers": '
+                '[{"image": "x/y"}]}}}}}}'
+            ),
             1,
         ),
     ],

@@ -294,7 +294,10 @@ async def test_a_secret_that_somebody_deleted_is_back_when_a_pod_misses_it(world
     async with world.running():
         await world.until_password("shop")
         await world.cluster.remove_secret("shop", NAME)
-        note = f"Unable to retrieve some image pull secrets ({NAME}); attempting to pull the image may not succeed."
+        note = (
+            f"Unable to retrieve some image pull secrets ({NAME}); attempting to pull the image may not "
+            "succeed."
+        )
         await world.cluster.missed.put(Miss("shop", note))
         await world.until_password("shop")
 

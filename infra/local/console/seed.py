@@ -194,7 +194,8 @@ def _indexes(now: datetime) -> dict[str, dict[str, IndexEntry]]:
                 hosts=["registry.example.com/payments/"],
                 expires_at=hours(1.1),
                 refresh_at=hours(-10),
-                error="registry.example.com refused the login (401): the password was changed there; write the new one",
+                error="registry.example.com refused the login (401): the password was changed there; write "
+                "the new one",
                 error_kind="refused",
                 failing_since=now - timedelta(hours=5),
                 next_attempt_at=now + timedelta(minutes=26),

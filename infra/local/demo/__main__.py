@@ -46,7 +46,8 @@ def main() -> int:
 
 def _bring_up(stack: Stack) -> None:
     print(
-        "Bringing up the real parts: OpenBao, Kubernetes with a kubelet, a registry, AWS stand-ins, the Lambda emulator."
+        "Bringing up the real parts: OpenBao, Kubernetes with a kubelet, a registry, AWS stand-ins, the "
+        "Lambda emulator."
     )
     stack.up(programs=["helm"])
     stack.start_functions()
@@ -100,7 +101,8 @@ class Demo:
             clusters that it may use. Nothing else works for it.""",
         )
         self.narrator.run(
-            f"regcred project add shop --host {BASIC_HOST} --account {ECR_HOST.split('.')[0]} --cluster local --role-arn {self.role}"
+            f"regcred project add shop --host {BASIC_HOST} --account {ECR_HOST.split('.')[0]} --cluster "
+            f"local --role-arn {self.role}"
         )
 
     def _register(self) -> None:
@@ -119,7 +121,8 @@ class Demo:
         self.narrator.run(
             f"regcred registry add shop/basic {replace} -f {self.files / 'basic.yaml'} --secret-file -",
             stdin=secret,
-            shown="regcred registry add shop/basic -f basic.yaml --secret-file -     (the secret on standard input)",
+            shown="regcred registry add shop/basic -f basic.yaml --secret-file -     (the secret on standard "
+            "input)",
         )
         self.first_token = self._stored("shop/ecr")
 
@@ -153,7 +156,8 @@ class Demo:
             "kubectl -n shop get secrets,pods -o wide", shown="kubectl -n shop get secrets,pods"
         )
         self.narrator.tell(
-            "Look at: two Secrets that nobody wrote by hand, and, where this machine runs a kubelet, a Pod with 2/2 containers Running."
+            "Look at: two Secrets that nobody wrote by hand, and, where this machine runs a kubelet, a Pod "
+            "with 2/2 containers Running."
         )
         self.narrator.run("regcred status")
 
@@ -181,7 +185,8 @@ class Demo:
     def _refuse_a_stranger(self) -> None:
         self.narrator.step(
             "A namespace without a grant gets an Event and no Secret",
-            "The same Deployment, with the same annotations, in the namespace 'stranger'. An annotation alone grants nothing.",
+            "The same Deployment, with the same annotations, in the namespace 'stranger'. An annotation "
+            "alone grants nothing.",
         )
         self.narrator.run(
             f"kubectl create namespace stranger && kubectl apply -f {self.files / 'stranger.yaml'}",
@@ -199,7 +204,8 @@ class Demo:
     def _remove(self) -> None:
         self.narrator.step(
             "The workload goes, and so do its Secrets",
-            "Only on positive proof: a complete listing shows no workload that asks for them, and no unfinished Pod names them.",
+            "Only on positive proof: a complete listing shows no workload that asks for them, and no "
+            "unfinished Pod names them.",
         )
         self.narrator.run("kubectl -n shop delete deployment shop --wait=true")
         eventually(
@@ -259,7 +265,8 @@ class Demo:
         """Request the manifest as a client does, with a token for the login in a Docker config.json."""
         status = manifest_status(self.stack, WEB, "AWS", token)
         self.narrator.tell(
-            f"The registry answers {status} to {'the new' if works else 'the first'} token: {'it pulls' if works else 'it is dead'}."
+            f"The registry answers {status} to {'the new' if works else 'the first'} token: "
+            f"{'it pulls' if works else 'it is dead'}."
         )
         if (status == 200) is not works:
             raise AssertionError(f"the registry answered {status}")

@@ -59,6 +59,7 @@ class Narrator:
             print(textwrap.fill(line, 160, initial_indent="     ", subsequent_indent="         ") or "")
         if succeeds is not None and (done.returncode == 0) is not succeeds:
             raise SystemExit(
-                f"\nThis was not expected (exit code {done.returncode}). The logs are in {self._environment.parent / 'logs'}."
+                f"\nThis was not expected (exit code {done.returncode}). The logs are in "
+                f"{self._environment.parent / 'logs'}."
             )
         return done.stdout

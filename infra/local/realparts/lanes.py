@@ -188,7 +188,8 @@ def main() -> int:
         return 130
     code = tell(outcomes)
     say(
-        f"All tests {'passed' if code == 0 else 'ended, with failures,'} after {(time.monotonic() - began) / 60:.1f} min."
+        f"All tests {'passed' if code == 0 else 'ended, with failures,'} after "
+        f"{(time.monotonic() - began) / 60:.1f} min."
     )
     return code
 

@@ -340,7 +340,10 @@ class Stack:
         lines = [f"export {key}={shlex.quote(value)}" for key, value in self.environment().items()]
         path = f"export PATH={shlex.quote(f'{tools}:{Path(sys.executable).parent}')}:$PATH"
         modules = f"export PYTHONPATH={shlex.quote(str(LOCAL))}${{PYTHONPATH:+:$PYTHONPATH}}"
-        head = "# What drives the local parts by hand: source this file. Made by `make up`, removed by `make down`."
+        head = (
+            "# What drives the local parts by hand: source this file. Made by `make up`, removed by `make "
+            "down`."
+        )
         write_private(self.directory / "env.sh", "\n".join([head, *lines, path, modules, ""]))
 
     @contextmanager

@@ -27,13 +27,17 @@ class Result:
     def lines(self) -> list[str]:
         """The result for people."""
         told = [
-            f"{self.registries} registries, {self.days:g} days: {self.rotations} rotations in {self.seconds:.0f} s",
+            (
+                f"{self.registries} registries, {self.days:g} days: {self.rotations} rotations in "
+                f"{self.seconds:.0f} s"
+            ),
             f"expired though reachable: {len(self.expired)}; expired in long outages: {self.excused}",
             f"messages: {dict(self.queue)}",
         ]
         told += [
             f"{name:8} {self.calls[name]:8} calls, {self.down.get(name, 0):6} in outages, "
-            f"{self.throttled.get(name, 0):6} throttled, at most {self.peak.get(name, 0)} a second and account"
+            f"{self.throttled.get(name, 0):6} throttled, at most {self.peak.get(name, 0)} a second and "
+            "account"
             for name in sorted(self.calls)
         ]
         return told

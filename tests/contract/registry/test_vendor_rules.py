@@ -87,7 +87,8 @@ def pull_token(credential: Credential, realm: str, service: str) -> Bearer:
 def pulls(host: str, token: Bearer) -> bool:
     accept = {
         "Accept": "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
-        "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
+        "application/vnd.docker.distribution.manifest.list.v2+json, "
+        "application/vnd.docker.distribution.manifest.v2+json"
     }
     url = f"https://{host}/v2/team/app/manifests/1"
     return transport.send("HEAD", url, auth=token, headers=accept).status == 200

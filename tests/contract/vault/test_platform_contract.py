@@ -165,13 +165,19 @@ def test_a_plan_changes_nothing_and_says_what_differs(
             "POST",
             "auth/regcred-lambda/config",
             {"jwt_validation_pubkeys": [new_keys().public_pem], "bound_issuer": "", "default_role": "rotate"},
-            "update settings of the sign-in method regcred-lambda (bound_issuer, default_role, jwt_validation_pubkeys)",
+            (
+                "update settings of the sign-in method regcred-lambda (bound_issuer, default_role, "
+                "jwt_validation_pubkeys)"
+            ),
         ),
         (
             "POST",
             "auth/regcred-cluster-c1/config",
             {"jwt_validation_pubkeys": [new_keys().public_pem], "jwt_supported_algs": ["RS512"]},
-            "update settings of the sign-in method regcred-cluster-c1 (jwt_supported_algs, jwt_validation_pubkeys)",
+            (
+                "update settings of the sign-in method regcred-cluster-c1 (jwt_supported_algs, "
+                "jwt_validation_pubkeys)"
+            ),
         ),
         (
             "POST",

@@ -22,7 +22,8 @@ def test_a_policy_that_fails_does_not_block_pods_or_workloads(cluster: Cluster, 
         wrong = copy.deepcopy(policy)
         for mutation in wrong["spec"]["mutations"]:
             mutation["jsonPatch"]["expression"] = (
-                "[JSONPatch{op: 'remove', path: '/spec/nothing/' + string([1][int(size(request.namespace))])}]"
+                "[JSONPatch{op: 'remove', path: '/spec/nothing/' + "
+                "string([1][int(size(request.namespace))])}]"
             )
         broken[name] = policy["spec"]
         cluster.kubernetes.request("PUT", f"{path}/{name}", wrong)

@@ -124,7 +124,10 @@ def _session_seconds(call: Call, role: Mapping[str, Any]) -> int:
             "Value at 'durationSeconds' failed to satisfy constraint: between 900 and 43200",
         )
     if call.caller.token and seconds > 3600:
-        message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining"
+        message = (
+            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role "
+            "chaining"
+        )
         raise AwsError("ValidationError", message)
     if seconds > role["max_session_seconds"]:
         message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
@@ -137,7 +140,10 @@ def _session_policies(params: Mapping[str, str]) -> list[dict[str, Any]]:
     if text is None:
         return []
     if len(text) > 2048:
-        message = "Value at 'policy' failed to satisfy constraint: Member must have length less than or equal to 2048"
+        message = (
+            "Value at 'policy' failed to satisfy constraint: Member must have length less than or equal to "
+            "2048"
+        )
         raise AwsError("ValidationError", message)
     try:
         policy = json.loads(text)

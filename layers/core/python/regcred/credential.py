@@ -88,8 +88,9 @@ class Credential:
         size = sum(len(login.hosts) * login.size for login in self.logins)
         if size > CONFIG_MAX:
             raise MalformedError(
-                f"the Secret for {sum(len(login.hosts) for login in self.logins)} keys would have some {size // 1000} kB, "
-                f"and {CONFIG_MAX // 1000} fit; name fewer hosts, regions or endpoints, or prefixes instead of repositories",
+                f"the Secret for {sum(len(login.hosts) for login in self.logins)} keys would have some "
+                f"{size // 1000} kB, and {CONFIG_MAX // 1000} fit; name fewer hosts, regions or endpoints, "
+                "or prefixes instead of repositories",
                 field="repositories",
             )
 

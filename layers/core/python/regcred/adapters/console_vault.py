@@ -72,8 +72,8 @@ class ConsoleVault:
         url = str(((_mapping(answer)).get("data") or {}).get("auth_url") or "")
         if not url.startswith(("https://", "http://")):
             raise RefusedError(
-                f"Vault does not let people sign in from {redirect_uri}: name it in allowed_redirect_uris of the role "
-                f"{method.role or '(the default one)'} of auth/{method.path}"
+                f"Vault does not let people sign in from {redirect_uri}: name it in allowed_redirect_uris "
+                f"of the role {method.role or '(the default one)'} of auth/{method.path}"
             )
         return url
 
@@ -224,7 +224,8 @@ _GROUP = "/v1/identity/group/name"
 _MEMBERS = {Member.PERSON: "member_entity_ids", Member.GROUP: "member_group_ids"}
 _KINDS = {Member.PERSON: "entity", Member.GROUP: "group"}
 _UNKNOWN = {
-    Member.PERSON: "Vault knows nobody of this name; a person is known after the first sign-in, by the name of the entity",
+    Member.PERSON: "Vault knows nobody of this name; a person is known after the first sign-in, by the name of the "
+    "entity",
     Member.GROUP: "Vault has no group of this name; an operator creates it for a group of your identity provider",
 }
 

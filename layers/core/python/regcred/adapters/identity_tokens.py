@@ -56,7 +56,8 @@ class IdentityTokens:
             )
         except (jwt.PyJWTError, ValueError, TypeError):
             raise RefusedError(
-                f"the identity token is not valid: it must be signed by {trusted.issuer}, be for {audience}, and not have expired"
+                f"the identity token is not valid: it must be signed by {trusted.issuer}, be for "
+                f"{audience}, and not have expired"
             ) from None
         if claims["exp"] - claims["iat"] > LONGEST_SECONDS:
             raise RefusedError(f"the identity token lives longer than {LONGEST_SECONDS} seconds")
@@ -73,7 +74,8 @@ class IdentityTokens:
             if trusted.issuer == named:
                 return trusted
         raise RefusedError(
-            "the issuer of the identity token is not trusted; a platform admin adds it: regcred system init --issuer ..."
+            "the issuer of the identity token is not trusted; a platform admin adds it: regcred system "
+            "init --issuer ..."
         )
 
     def _key(self, trusted: TrustedIssuer, kid: str) -> jwt.PyJWK:

@@ -40,7 +40,10 @@ def own_jwt(audience: str) -> SecretStr:
 
 
 def _jwt(sts: STSClient, audience: str, lifetime: timedelta, *, who: str) -> SecretStr:
-    remedy = f"allow {who} sts:GetWebIdentityToken, and switch on outbound web identity federation in the AWS account"
+    remedy = (
+        f"allow {who} sts:GetWebIdentityToken, and switch on outbound web identity federation in the AWS "
+        "account"
+    )
     with aws.translated(f"a web identity token for {audience}", remedy=remedy):
         answer = sts.get_web_identity_token(
             Audience=[audience], SigningAlgorithm=ALGORITHM, DurationSeconds=int(lifetime.total_seconds())
@@ -105,15 +108,19 @@ class ProjectIdentity:
     def _assume(self) -> AwsCredentials:
         if not self.role_arn:
             raise MissingError(
-                f"project {self.project} has no IAM role of its own; ask a platform admin to set 'role_arn' in "
-                f"platform/projects/{self.project}"
+                f"project {self.project} has no IAM role of its own; ask a platform admin to set "
+                f"'role_arn' in platform/projects/{self.project}"
             )
         if len(self.project) < EXTERNAL_ID_MIN:
             raise MalformedError(
-                f"project {self.project}: AWS takes no external id of one character; give the project a longer name",
+                f"project {self.project}: AWS takes no external id of one character; give the project a "
+                "longer name",
                 field="project",
             )
-        remedy = f"check that its trust policy names rotate's role, the external id {self.project!r} and sts:TagSession"
+        remedy = (
+            f"check that its trust policy names rotate's role, the external id {self.project!r} and "
+            "sts:TagSession"
+        )
         with aws.translated(f"assuming {self.role_arn}", remedy=remedy):
             answer = self._sts.assume_role(
                 RoleArn=self.role_arn,

@@ -102,7 +102,8 @@ def app() -> App:
     """The command line as a click command."""
     return App(
         "regcred",
-        help="Short-lived, pull-only registry credentials, from Vault to the namespaces whose workloads ask for them.",
+        help="Short-lived, pull-only registry credentials, from Vault to the namespaces whose workloads ask "
+        "for them.",
         epilog=EPILOG,
         params=[
             click.Option(

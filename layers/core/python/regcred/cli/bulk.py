@@ -338,7 +338,8 @@ def _one(reference: Reference, outcomes: Outcomes) -> dict[str, Any]:
 @contextmanager
 def _progress(count: int, action: Action) -> Iterator[Callable[[datetime, int, int], None]]:
     say(
-        f"asked to {action} {plural(count, 'registry')}; waiting for the outcomes (Ctrl-C stops the wait, not the request)"
+        f"asked to {action} {plural(count, 'registry')}; waiting for the outcomes (Ctrl-C stops the wait, "
+        "not the request)"
     )
     if sys.stderr.isatty():
         from rich.console import Console

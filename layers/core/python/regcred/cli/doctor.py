@@ -93,7 +93,10 @@ def doctor(session: CliSession, projects: tuple[str, ...], repair: bool, as_json
     else:
         _print(findings)
     count = Counter(found.level for found in findings)
-    well = f"{count[Level.OK]} of {plural(len(findings), 'thing')} looked at {'is' if count[Level.OK] == 1 else 'are'} well"
+    well = (
+        f"{count[Level.OK]} of {plural(len(findings), 'thing')} looked at "
+        f"{'is' if count[Level.OK] == 1 else 'are'} well"
+    )
     if count[Level.PROBLEM]:
         raise Failed(f"{plural(count[Level.PROBLEM], 'problem')} found; {well}")
     if not as_json:
@@ -121,7 +124,10 @@ def _sign_in(tool: PlatformService) -> Finding:
     """
     found = tool.who()
     left = timedelta(seconds=int(found.get("ttl") or 0))
-    name = f"as {found.get('display_name') or 'somebody'}, with {', '.join(found.get('policies') or ()) or 'no policy'}"
+    name = (
+        f"as {found.get('display_name') or 'somebody'}, with "
+        f"{', '.join(found.get('policies') or ()) or 'no policy'}"
+    )
     if left and left < SHORT_TOKEN:
         return Finding(Level.WARNING, "sign-in", f"{name}; the token ends in {duration(left)}")
     return Finding(Level.OK, "sign-in", name)
@@ -145,8 +151,9 @@ def _platform(tool: PlatformService) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             "platform",
-            f"{plural(len(gone), 'thing')} in Vault not declared ({names}): 'regcred platform apply --prune' deletes what is "
-            "not declared; or set REGCRED_PLATFORM to the folder of your declaration",
+            f"{plural(len(gone), 'thing')} in Vault not declared ({names}): 'regcred platform apply "
+            "--prune' deletes what is not declared; or set REGCRED_PLATFORM to the folder of your "
+            "declaration",
         )
     for note in tool.notes:
         yield Finding(Level.WARNING, "platform", note)
@@ -212,7 +219,10 @@ def _project(session: CliSession, project: str, clusters: set[str]) -> Iterator[
 
 def _skipped(project: str, index: Index) -> Iterator[Finding]:
     for name, problem in list(index.skipped.items())[:SKIPPED_SHOWN]:
-        text = f"its entry in the index is skipped: {problem}; clusters keep what they have until rotate writes it again"
+        text = (
+            f"its entry in the index is skipped: {problem}; clusters keep what they have until rotate "
+            "writes it again"
+        )
         yield Finding(Level.PROBLEM, f"{project}/{name}", text)
     if (more := len(index.skipped) - SKIPPED_SHOWN) > 0:
         yield Finding(Level.PROBLEM, project, f"{more} more entries of its index are skipped")

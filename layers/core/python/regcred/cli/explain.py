@@ -61,7 +61,8 @@ SHORT = {
     type=WORKLOAD_KIND,
     multiple=True,
     envvar="REGCRED_WORKLOAD_KINDS",
-    help="A custom kind that has Pods, as in sync's settings, such as argoproj.io/v1alpha1/rollouts/Rollout; may be repeated.",
+    help="A custom kind that has Pods, as in sync's settings, such as "
+    "argoproj.io/v1alpha1/rollouts/Rollout; may be repeated.",
 )
 @output_option
 @pass_session

@@ -74,20 +74,23 @@ def add(
     _check_namespaces(namespaces)
     if replace and not yes:
         confirm(
-            f"Replace all grants of cluster {cluster}? Sync then removes the Secrets of all other namespaces until you grant them again."
+            f"Replace all grants of cluster {cluster}? Sync then removes the Secrets of all other "
+            "namespaces until you grant them again."
         )
 
     def change(old: ClusterGrants | None) -> ClusterGrants:
         if old and replace:
             raise BadInputError(
-                f"--replace: what cluster {cluster} is granted can be read; change it by 'add' and 'remove' without it"
+                f"--replace: what cluster {cluster} is granted can be read; change it by 'add' and "
+                "'remove' without it"
             )
         grants = old or ClusterGrants()
         globs = grants.globs or allow_globs
         wide = [namespace for namespace in namespaces if "*" in namespace]
         if wide and not globs:
             raise BadInputError(
-                f"{', '.join(wide)}: cluster {cluster} takes exact names only; name each namespace, or add --allow-globs"
+                f"{', '.join(wide)}: cluster {cluster} takes exact names only; name each namespace, or add "
+                "--allow-globs"
             )
         merged = sorted({*grants.grants.get(project, []), *namespaces})
         changed = {"grants": {**grants.grants, project: merged}, "globs": globs}
@@ -146,8 +149,8 @@ def remove(
 
     session.store.change_cluster(cluster, change)
     say(
-        f"{', '.join(gone)} of cluster {cluster} may no longer use the registries of {project}; sync removes the Secrets within"
-        f" seconds: 'regcred status {project}' shows what is left"
+        f"{', '.join(gone)} of cluster {cluster} may no longer use the registries of {project}; sync "
+        f"removes the Secrets within seconds: 'regcred status {project}' shows what is left"
     )
 
 
@@ -290,7 +293,8 @@ def _check_namespace(namespace: str) -> None:
         if "*" not in namespace:
             raise BadInputError(str(error)) from None
         raise BadInputError(
-            f"namespace {namespace[:80]!r} must be a pattern of at most 63 characters: a-z, 0-9, '-' and '*', not a '-' at an end"
+            f"namespace {namespace[:80]!r} must be a pattern of at most 63 characters: a-z, 0-9, '-' and "
+            "'*', not a '-' at an end"
         ) from None
 
 

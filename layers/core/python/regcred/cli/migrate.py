@@ -262,8 +262,9 @@ def _report(made: Migration, directory: Path, *, as_json: bool) -> None:
             if len(told) > LINES_MAX:
                 write(f"  ... and {len(told) - LINES_MAX} more; -o json lists all")
     say(
-        f"{plural(len(made.registries), 'registry')} and {plural(len(made.annotations), 'annotated workload')} written to"
-        f" {directory}; next: regcred diff -f {directory}, regcred apply -f {directory}, then sh {directory / SCRIPT}"
+        f"{plural(len(made.registries), 'registry')} and "
+        f"{plural(len(made.annotations), 'annotated workload')} written to {directory}; next: regcred diff "
+        f"-f {directory}, regcred apply -f {directory}, then sh {directory / SCRIPT}"
     )
 
 

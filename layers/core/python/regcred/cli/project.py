@@ -97,7 +97,8 @@ def add(
     def change(old: ProjectPolicy | None) -> ProjectPolicy:
         if old and replace:
             raise BadInputError(
-                f"--replace: what project {project} may use can be read; change it by 'add' and 'remove' without it"
+                f"--replace: what project {project} may use can be read; change it by 'add' and 'remove' "
+                "without it"
             )
         policy = old or ProjectPolicy()
         return valid(
@@ -172,7 +173,8 @@ def list_(session: CliSession, as_json: bool) -> None:
         return
     if not found:
         say(
-            "there are no projects yet; make one: regcred project add payments --host registry.example.com --cluster c1"
+            "there are no projects yet; make one: regcred project add payments --host registry.example.com "
+            "--cluster c1"
         )
         return
     print_table(
@@ -218,8 +220,8 @@ def _ensure(session: CliSession, project: str) -> None:
         session.open_platform(None).ensure_project(project)
     except RefusedError:
         say(
-            "next: a platform operator runs 'regcred platform apply', which lets the project's clusters and people in;"
-            " your token may not do that"
+            "next: a platform operator runs 'regcred platform apply', which lets the project's clusters "
+            "and people in; your token may not do that"
         )
 
 

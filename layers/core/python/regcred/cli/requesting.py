@@ -83,8 +83,9 @@ def wait(session: CliSession, sent: SentRequest, patience: timedelta) -> IndexEn
             now = session.now()
             if now - started > patience:
                 raise TransientError(
-                    f"{sent.reference}: the request was not handled within {duration(patience)}. The request stays;"
-                    f" check with 'regcred status {sent.reference}'. If nothing changes, check that the dispatch function runs"
+                    f"{sent.reference}: the request was not handled within {duration(patience)}. The "
+                    f"request stays; check with 'regcred status {sent.reference}'. If nothing changes, "
+                    "check that the dispatch function runs"
                 )
             report_progress(now)
             session.sleep(EVERY)
@@ -110,7 +111,8 @@ def _revoked(session: CliSession, sent: SentRequest) -> bool:
 @contextmanager
 def _progress(sent: SentRequest, started: datetime) -> Iterator[Callable[[datetime], None]]:
     say(
-        f"{sent.reference}: sent a request to {sent.request.action}; waiting for the outcome (Ctrl-C stops the wait, not the request)"
+        f"{sent.reference}: sent a request to {sent.request.action}; waiting for the outcome (Ctrl-C stops "
+        "the wait, not the request)"
     )
     if sys.stderr.isatty():
         from rich.console import Console
@@ -215,6 +217,6 @@ def _verdict(sent: SentRequest, entry: IndexEntry, now: datetime) -> str:
     }[entry.verified]
     life = f"expires in {duration(entry.expires_at - now)}" if entry.expires_at else "does not expire"
     return (
-        f"{sent.reference}: {entry.shown_state}, version {entry.version}{'' if fresh else ' (unchanged)'} for {', '.join(entry.hosts)};"
-        f" {verified}; {life}"
+        f"{sent.reference}: {entry.shown_state}, version {entry.version}{'' if fresh else ' (unchanged)'} "
+        f"for {', '.join(entry.hosts)}; {verified}; {life}"
     )

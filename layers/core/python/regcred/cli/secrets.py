@@ -81,8 +81,8 @@ def _whole(wanted: Mapping[str, str], text: str, where: str) -> dict[str, Secret
 def _from_prompts(wanted: Mapping[str, str]) -> dict[str, SecretStr]:
     if not prompts.interactive():
         raise BadInputError(
-            f"this registry needs an upstream secret ({', '.join(wanted)}), and there is no terminal to ask on: give"
-            " --secret-file FILE with these fields as YAML or JSON ('-' for standard input)"
+            f"this registry needs an upstream secret ({', '.join(wanted)}), and there is no terminal to "
+            "ask on: give --secret-file FILE with these fields as YAML or JSON ('-' for standard input)"
         )
     say("")
     say("The upstream secret goes to Vault, where only the rotate function can read it.")
@@ -110,7 +110,8 @@ def check_source(file: str | None, *, definition: str | None = None) -> None:
         )
     if file != "-" and _open_to_all(file):
         say(
-            f"note: others can read {file}; make it yours alone or remove it afterwards: {command('chmod', '600', file)}"
+            f"note: others can read {file}; make it yours alone or remove it afterwards: "
+            f"{command('chmod', '600', file)}"
         )
 
 

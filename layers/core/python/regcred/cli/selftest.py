@@ -152,10 +152,12 @@ def _role(definition: BaseDefinition, arn: str | None) -> str:
         return ""
     if not arn:
         raise BadInputError(
-            "this definition is keyless: name the project's IAM role by --role-arn, which your AWS session must be allowed to assume"
+            "this definition is keyless: name the project's IAM role by --role-arn, which your AWS session "
+            "must be allowed to assume"
         )
     if not re.fullmatch(ROLE_ARN, arn, re.ASCII):
         raise BadInputError(
-            f"--role-arn {arn[:120]}: is not the ARN of an IAM role; write arn:aws:iam::<account id>:role/regcred/<name>"
+            f"--role-arn {arn[:120]}: is not the ARN of an IAM role; write arn:aws:iam::<account "
+            "id>:role/regcred/<name>"
         )
     return arn

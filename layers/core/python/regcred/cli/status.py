@@ -160,7 +160,8 @@ def _print(rows: Sequence[StatusRow], now: datetime) -> None:
         description = sync_description(found)
         seen = duration(now - found.written_at)
         say(
-            f"{project} in {cluster}: sync{f' ({description})' if description else ''} wrote its status {seen} ago"
+            f"{project} in {cluster}: sync{f' ({description})' if description else ''} wrote its status "
+            f"{seen} ago"
         )
 
 
@@ -231,7 +232,8 @@ def _policy(store: Store, project: str) -> ProjectPolicy:
         return policy.value if policy else ProjectPolicy()
     except RefusedError:
         say(
-            f"note: your token may not read which clusters use {project}, so the column 'placed by sync' is empty"
+            f"note: your token may not read which clusters use {project}, so the column 'placed by sync' "
+            "is empty"
         )
         return ProjectPolicy()
 

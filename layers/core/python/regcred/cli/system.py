@@ -94,14 +94,16 @@ def logout(session: CliSession) -> None:
 @click.option(
     "--key-header",
     type=click.Choice(["kid", "x5c"]),
-    help="How tokens name their key: kid for a registry with a JWK set (Distribution 3), x5c for one with a bundle of certificates.",
+    help="How tokens name their key: kid for a registry with a JWK set (Distribution 3), x5c for one with a "
+    "bundle of certificates.",
 )
 @click.option(
     "--issuer",
     "issuers",
     multiple=True,
     metavar="URL[=FILE]",
-    help="Who signs the identity tokens of projects, and a file with its JWK set where the token server can't fetch it.",
+    help="Who signs the identity tokens of projects, and a file with its JWK set where the token server "
+    "can't fetch it.",
 )
 @pass_session
 def init(
@@ -294,7 +296,8 @@ def _what_remains(config: SystemConfig) -> str:
         "        jwks: /etc/regcred/jwks.json     # regcred system keys --format jwks\n"
         "        signingalgorithms: [ES256]\n"
         if config.key_header == "kid"
-        else "        rootcertbundle: /etc/regcred/bundle.pem     # regcred system keys --format certificates\n"
+        else "        rootcertbundle: /etc/regcred/bundle.pem     # regcred system keys --format "
+        "certificates\n"
     )
     lines = (
         "What remains:\n"
@@ -309,5 +312,8 @@ def _what_remains(config: SystemConfig) -> str:
         "  3. Put people into groups: regcred-readers-P pulls, regcred-admins-P pushes, regcred-platform-admins loads community images.\n"
     )
     if not config.issuers:
-        lines += "  4. For the provider 'system', name who signs the projects' identity tokens: regcred system init --issuer URL\n"
+        lines += (
+            "  4. For the provider 'system', name who signs the projects' identity tokens: regcred system "
+            "init --issuer URL\n"
+        )
     return lines

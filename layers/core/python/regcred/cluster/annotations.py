@@ -132,7 +132,8 @@ def _lines(bad: Sequence[tuple[str, str]], *, keys: int, references: int) -> tup
         lines.append(f"{len(bad) - LINES} more annotations are wrong in the same or another way")
     if keys > KEYS:
         lines.append(
-            f"it has {keys} annotations {REQUEST_PREFIX}...; only the first {KEYS} of them, sorted by key, count"
+            f"it has {keys} annotations {REQUEST_PREFIX}...; only the first {KEYS} of them, sorted by key, "
+            "count"
         )
     if references > KEYS:
         lines.append(

@@ -87,8 +87,8 @@ def custom_kind(text: str) -> Kind:
     found = _CUSTOM.fullmatch(text)
     if not found:
         raise MalformedError(
-            f"workload kind {text[:140]!r} is not of the form <group>/<version>/<plural>/<Kind>[:<template path>], "
-            "as in argoproj.io/v1alpha1/rollouts/Rollout:spec.template",
+            f"workload kind {text[:140]!r} is not of the form <group>/<version>/<plural>/<Kind>[:<template "
+            "path>], as in argoproj.io/v1alpha1/rollouts/Rollout:spec.template",
             field="kinds",
         )
     template = tuple((found["template"] or "spec.template").split("."))

@@ -39,7 +39,8 @@ class Comparison:
         if owner and owner != mine and not self.terms.take_over and (mine or differs):
             self.problem(
                 item,
-                f"belongs to {owner!r}; change it there, use --owner {owner}, or take it over with --take-over",
+                f"belongs to {owner!r}; change it there, use --owner {owner}, or take it over with "
+                "--take-over",
             )
             return None
         kept = mine or owner

@@ -17,7 +17,8 @@ def grant_steps(comparison: Comparison, item: Item, new: Grant) -> Iterator[Step
     if found and found.value is None:
         comparison.problem(
             item,
-            f"the grants of cluster {key.scope} can't be read; see 'regcred grant list --cluster {key.scope}'",
+            f"the grants of cluster {key.scope} can't be read; see 'regcred grant list --cluster "
+            f"{key.scope}'",
         )
         return
     grants = found.value if found else None

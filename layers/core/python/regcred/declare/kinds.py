@@ -195,7 +195,8 @@ def _value(key: ObjectKey, spec: Mapping[str, Any], text: YamlDocument) -> Value
 def _platform(spec: Mapping[str, Any], text: YamlDocument, key: ObjectKey) -> Declaration:
     if "clusters" in spec:
         raise MalformedError(
-            f"{text.at('spec.clusters')}: {key}: clusters: is not a field of a Platform; write each cluster as a document of kind Cluster",
+            f"{text.at('spec.clusters')}: {key}: clusters: is not a field of a Platform; write each "
+            "cluster as a document of kind Cluster",
             field="spec.clusters",
         )
     return _model(Declaration, spec, text, under="spec", name=str(key))

@@ -253,7 +253,8 @@ def _annotation(
                 references.add(reference)
             else:
                 made.not_possible.append(
-                    f"{puller.kind} {puller.place}: image {image[:200]} is pulled with Secret {logins[key]}, which nothing replaces"
+                    f"{puller.kind} {puller.place}: image {image[:200]} is pulled with Secret "
+                    f"{logins[key]}, which nothing replaces"
                 )
     made.notes += [
         f"{puller.kind} {puller.place} names Secret {name}, which does not exist"
@@ -275,7 +276,8 @@ def _comment(new: NewRegistry) -> str:
     lines = [f"# Today in Secret {', '.join(map(str, new.sources[:20]))}."]
     if new.needs_secret and not new.vault:
         lines.append(
-            f"# 'regcred apply' reads its user name and password from standard input, as in {{\"{new.reference}\": {{...}}}}."
+            "# 'regcred apply' reads its user name and password from standard input, as in "
+            f'{{"{new.reference}": {{...}}}}.'
         )
     if new.hint:
         lines.append(f"# {new.hint[:1].upper()}{new.hint[1:]}.")

@@ -94,7 +94,10 @@ def check_room(comparison: Comparison) -> None:
         count = counts[project]
         policy = comparison.policy(project)
         if policy and count > policy.max_registries:
-            text = f"{count} registries are declared, but the project's max_registries is {policy.max_registries}"
+            text = (
+                f"{count} registries are declared, but the project's max_registries is "
+                f"{policy.max_registries}"
+            )
             comparison.problems.append(Problem("", f"Project {project}: {text}"))
 
 

@@ -180,8 +180,8 @@ def compact(policy: dict[str, Any]) -> str:
     text = json.dumps(policy, separators=(",", ":"))
     if len(text) > POLICY_MAX:
         raise MalformedError(
-            f"repositories: the session policy for them has {len(text)} characters, and AWS takes {POLICY_MAX}; "
-            "name fewer, or prefixes that end in '/'",
+            f"repositories: the session policy for them has {len(text)} characters, and AWS takes "
+            f"{POLICY_MAX}; name fewer, or prefixes that end in '/'",
             field="repositories",
         )
     return text
@@ -215,7 +215,8 @@ def own_setup() -> Iterator[None]:
         TokenRetrievalError,
     ) as error:
         raise MissingError(
-            f"there are no AWS credentials to ask with ({type(error).__name__}); sign in to AWS, or run under an IAM role"
+            f"there are no AWS credentials to ask with ({type(error).__name__}); sign in to AWS, or run "
+            "under an IAM role"
         ) from None
 
 

@@ -73,11 +73,13 @@ def check_bound(bound_to: str, definition: BaseDefinition, *, where: str, remedy
     known = _read(bound_to)
     if known is None:
         raise RefusedError(
-            f"{where}: Vault does not record for which hosts this secret was entered, so Regcred sends it to none; {remedy}"
+            f"{where}: Vault does not record for which hosts this secret was entered, so Regcred sends it "
+            f"to none; {remedy}"
         )
     if change := moved(known, definition):
         raise RefusedError(
-            f"{where}: {change}, and Regcred sends a secret only to the destination for which it was entered; undo the change, or {remedy}"
+            f"{where}: {change}, and Regcred sends a secret only to the destination for which it was "
+            f"entered; undo the change, or {remedy}"
         )
 
 

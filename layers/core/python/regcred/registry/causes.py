@@ -22,8 +22,10 @@ _CERTIFICATE = {
     10: "shows a certificate that has expired; renew it there",
     18: f"shows a self-signed certificate, which is not trusted here; {_PRIVATE}",
     19: f"shows a certificate of a self-signed authority that is not trusted here; {_PRIVATE}",
-    20: f"shows a certificate whose authority is not trusted here; {_PRIVATE}, or let the server send the whole chain",
-    21: f"shows a certificate whose authority is not trusted here; {_PRIVATE}, or let the server send the whole chain",
+    20: f"shows a certificate whose authority is not trusted here; {_PRIVATE}, or let the server send the "
+    "whole chain",
+    21: f"shows a certificate whose authority is not trusted here; {_PRIVATE}, or let the server send the "
+    "whole chain",
     23: "shows a certificate that was revoked; replace it there",
     62: "shows a certificate for another host name; check the name, or renew the certificate for it",
     64: "shows a certificate for another address; use the name that the certificate holds",

@@ -57,7 +57,8 @@ def _check_host(value: str) -> str:
         )
     if len(labels) == 1 and not colon and name not in LOCAL_HOSTS:
         raise ValueError(
-            f"{value!r} has neither a dot nor a port, so image names can't name it; write its full name or add its port"
+            f"{value!r} has neither a dot nor a port, so image names can't name it; write its full name or "
+            "add its port"
         )
     return value
 
@@ -87,7 +88,8 @@ def _check_ipv6(value: str) -> str:
     address, _, port = value[1:].partition("]:")
     if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= _PORT_MAX):
         raise ValueError(
-            f"{value!r} has no valid port; the kubelet finds IPv6 addresses with one only, as in [2001:db8::1]:5000"
+            f"{value!r} has no valid port; the kubelet finds IPv6 addresses with one only, as in "
+            "[2001:db8::1]:5000"
         )
     try:
         # no zone: it is another on each node
@@ -103,8 +105,8 @@ def _check_scope(value: str) -> str:
     if _REPOSITORY.fullmatch(value.removesuffix("/")):
         return value
     raise ValueError(
-        f"{value!r} is not a repository path; write one repository (team/app) or a prefix that ends in '/' (team/), "
-        "in lower case, without host, tag or '*'"
+        f"{value!r} is not a repository path; write one repository (team/app) or a prefix that ends in '/' "
+        "(team/), in lower case, without host, tag or '*'"
     )
 
 
@@ -163,8 +165,9 @@ def require_own_audience(audience: str, *hosts: str) -> None:
     """
     if audience and audience.removeprefix("https://").partition("/")[0] not in hosts:
         raise ValueError(
-            f"audience: {audience[:80]!r} is not of {hosts[0]}, where the token is sent: its receiver could use it elsewhere; "
-            f"leave it out, or write https://{hosts[0]}, and set the same at the vendor"
+            f"audience: {audience[:80]!r} is not of {hosts[0]}, where the token is sent: its receiver "
+            f"could use it elsewhere; leave it out, or write https://{hosts[0]}, and set the same at the "
+            "vendor"
         )
 
 
@@ -253,7 +256,8 @@ class BaseDefinition(BaseModel):
         scopes = self.scopes()
         if self.probe and scopes and not inside(split_image(self.probe)[0], scopes):
             raise ValueError(
-                f"probe: {self.probe!r} is in none of {', '.join(scopes)}; name an image that the credential is for"
+                f"probe: {self.probe!r} is in none of {', '.join(scopes)}; name an image that the "
+                "credential is for"
             )
         return self
 

@@ -51,7 +51,8 @@ def _same(pattern: str, host: str) -> bool:
 def _check_paths(definition: BaseDefinition, host: str, prefixes: Sequence[str]) -> None:
     if not definition.scopes():
         raise RefusedError(
-            f"this project may use only {', '.join(prefixes) or 'no path'} on {host}; name them under 'repositories'"
+            f"this project may use only {', '.join(prefixes) or 'no path'} on {host}; name them under "
+            "'repositories'"
         )
     for scope in definition.scopes():
         if not any(scope == prefix or scope.startswith(prefix.rstrip("/") + "/") for prefix in prefixes):

@@ -62,8 +62,8 @@ def _upload(registry: RegistryClient, auth: Basic | Bearer, repository: str, ima
         )
     return registry.result(
         Verdict.INCONCLUSIVE,
-        f"{image} can be pulled, but whether it can be pushed too is not known: beginning an upload was answered "
-        f"with {answer.status}",
+        f"{image} can be pulled, but whether it can be pushed too is not known: beginning an upload was "
+        f"answered with {answer.status}",
     )
 
 

@@ -111,7 +111,10 @@ class Asker:
             ],
         }
         issuer = "" if self.issuer else f"{ISSUER_HOW}\n"
-        return f"\nPermissions of {self.role_arn}, to sign its identity (the parameter Audiences of infra/aws/project-role.yaml):\n{document(may)}\n{issuer}"
+        return (
+            f"\nPermissions of {self.role_arn}, to sign its identity (the parameter Audiences of "
+            f"infra/aws/project-role.yaml):\n{document(may)}\n{issuer}"
+        )
 
 
 def document(value: Mapping[str, Any]) -> str:

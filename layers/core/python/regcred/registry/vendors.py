@@ -24,7 +24,7 @@ def needed(package: str, *, extra: str, field: str = "provider") -> Iterator[Non
         yield
     except ImportError:
         raise MalformedError(
-            f"{field}: needs {package}, which this deployment leaves out; build the layer with all vendors, or "
-            f"install regcred[{extra}]",
+            f"{field}: needs {package}, which this deployment leaves out; build the layer with all "
+            f"vendors, or install regcred[{extra}]",
             field=field,
         ) from None

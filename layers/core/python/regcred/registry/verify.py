@@ -104,7 +104,8 @@ class _HostCheck:
             if answer.status == HTTPStatus.OK:
                 return self._registry.result(
                     Verdict.INCONCLUSIVE,
-                    f"{self._registry.definition.probe} can be pulled without a login, so the check can't show whether this login works",
+                    f"{self._registry.definition.probe} can be pulled without a login, so the check can't "
+                    "show whether this login works",
                 )
             if answer.status != HTTPStatus.UNAUTHORIZED:
                 return self._registry.unclear(
@@ -132,8 +133,8 @@ class _HostCheck:
         if bearers:
             return self._registry.result(
                 Verdict.INCONCLUSIVE,
-                f"it sends logins to {printable(netloc(bearers[0].realm)) or 'nowhere'}, which is not allowed; if that "
-                "is its token service, name it in 'realm_hosts'",
+                f"it sends logins to {printable(netloc(bearers[0].realm)) or 'nowhere'}, which is not "
+                "allowed; if that is its token service, name it in 'realm_hosts'",
             )
         return self._registry.result(
             Verdict.INCONCLUSIVE, "its 401 requests neither Basic nor Bearer authentication"
@@ -174,7 +175,8 @@ class _HostCheck:
         if answer.status == HTTPStatus.NOT_FOUND:
             return self._registry.result(
                 Verdict.INCONCLUSIVE,
-                f"{image} was not found ({said(answer)}), which some registries also say of what they hide; check 'probe'",
+                f"{image} was not found ({said(answer)}), which some registries also say of what they "
+                "hide; check 'probe'",
             )
         return self._registry.unclear(f"pulling {image}", answer)
 

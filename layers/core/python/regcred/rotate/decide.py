@@ -179,7 +179,8 @@ def judge(verification: Verification, *, static: bool) -> Judgement:
             raise RefusedError(f"the registry refuses the credential: {detail}")
         case Verdict.WIDER if not static:
             raise RefusedError(
-                f"the credential is wider than requested: {detail}; reduce the rights of the upstream secret or role"
+                f"the credential is wider than requested: {detail}; reduce the rights of the upstream "
+                "secret or role"
             )
         case Verdict.WIDER:
             warning = f"{detail}; use an upstream secret that may only pull"

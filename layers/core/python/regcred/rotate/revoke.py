@@ -43,7 +43,8 @@ def _revoke_upstream(context: RotationContext) -> tuple[str, TransientError | No
         definition, provider = context.provider()
         if record.provider != definition.provider:  # to another vendor its id says nothing, or is another's
             raise RegcredError(
-                f"provider {record.provider} created it, but the definition no longer names that provider; revoke it there"
+                f"provider {record.provider} created it, but the definition no longer names that provider; "
+                "revoke it there"
             )
         same = record.destination == destination(definition)
         issued = IssuedCredential(record.revocation_id, record.password if same else None)

@@ -213,7 +213,8 @@ class Rotate:
 def _left_out(result: Result) -> None:
     """The index has no room for a new registry. Nobody could find its credential, so it counts as failing."""
     error = MalformedError(
-        f"{result.outcome.reference}: the index of its project is full; remove registries, or move some to another project"
+        f"{result.outcome.reference}: the index of its project is full; remove registries, or move some to "
+        "another project"
     )
     log.error("%s", error)
     result.event = None

@@ -19,7 +19,8 @@ from regcred.vault.records.credential import CredentialRecord
 
 MOVED = Verification(
     Verdict.INCONCLUSIVE,
-    "the definition now names another destination than the one it was created for; the next rotation creates a new one",
+    "the definition now names another destination than the one it was created for; the next rotation "
+    "creates a new one",
 )
 """For a credential whose definition has changed. It must not be sent to a new destination."""
 

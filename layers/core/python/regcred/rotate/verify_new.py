@@ -45,8 +45,8 @@ def tried(
             and needs_proof(context.seen, credential)
         ):
             raise UnverifiedError(
-                f"the credential could not be verified, so it is not used: {judgement.unverified}; rotate will retry. "
-                "If rotate can never verify it, set 'allow_unverified: true' in the definition"
+                f"the credential could not be verified, so it is not used: {judgement.unverified}; rotate "
+                "will retry. If rotate can never verify it, set 'allow_unverified: true' in the definition"
             )
     except (RefusedError, UnverifiedError):
         slots = mint_context.slot_store.read().states if mint_context.slot_store else {}

@@ -60,13 +60,14 @@ def plan(
     users = definition.replaces_passwords()
     if users and not replace_passwords:
         raise SelftestPlanError(
-            f"this test gives {' and '.join(users)} new passwords, and ends every login that uses the old ones; name two users "
-            "that only this test uses, and add --replace-passwords",
+            f"this test gives {' and '.join(users)} new passwords, and ends every login that uses the old "
+            "ones; name two users that only this test uses, and add --replace-passwords",
             field="users",
         )
     if wait / every > TRIES_MAX:
         raise SelftestPlanError(
-            f"{duration(wait)} with a try every {duration(every)} are more than {TRIES_MAX} tries; try less often",
+            f"{duration(wait)} with a try every {duration(every)} are more than {TRIES_MAX} tries; try "
+            "less often",
             field="every",
         )
     between = [every * number for number in range(1, -(-wait // every))] if wait else []

@@ -249,8 +249,8 @@ class Plan:
     def brake(self) -> str:
         """Why the brake holds removals, and how to confirm them."""
         return (
-            f"{len(self.held)} of {self.in_place} Secrets would be removed at once, more than the set share: they are kept. "
-            f"To confirm, run: {confirm_removals(self.cluster)}"
+            f"{len(self.held)} of {self.in_place} Secrets would be removed at once, more than the set "
+            f"share: they are kept. To confirm, run: {confirm_removals(self.cluster)}"
         )
 
 

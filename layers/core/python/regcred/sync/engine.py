@@ -166,8 +166,8 @@ class Engine:
             if self.inventory.holds(kind):
                 # The cluster may serve another version now. That says nothing about the workloads.
                 raise TransientError(
-                    f"{kind.api_version} {kind.plural} are not served any longer; the workloads that were seen count "
-                    "until a restart"
+                    f"{kind.api_version} {kind.plural} are not served any longer; the workloads that were "
+                    "seen count until a restart"
                 ) from None
             log(logging.WARNING, "a configured kind is not served by this cluster", workload=kind.name)
             self.touch(self.inventory.replace(kind, []))

@@ -90,9 +90,10 @@ class IdentityCheck:
                 found = await self._vault(self._store.identity, self._name)
         if found is not None and found.value.uid != uid:
             raise WrongClusterError(
-                f"the name {self._name} belongs to another cluster: its namespace kube-system has the uid {found.value.uid}, "
-                f"and here it has {uid}. Nothing was written. Correct the name (--cluster, REGCRED_CLUSTER, or the chart's "
-                f"value cluster); if {self._name} was rebuilt, a platform admin runs: regcred cluster reset {self._name}"
+                f"the name {self._name} belongs to another cluster: its namespace kube-system has the uid "
+                f"{found.value.uid}, and here it has {uid}. Nothing was written. Correct the name "
+                f"(--cluster, REGCRED_CLUSTER, or the chart's value cluster); if {self._name} was rebuilt, "
+                f"a platform admin runs: regcred cluster reset {self._name}"
             )
         self.proven = True
         return True

@@ -28,8 +28,8 @@ Name = tuple[Kind, str]
 
 
 CROWDED = (
-    "the namespace has too many annotated objects to follow each; pull Secrets are placed for the others as well, "
-    "but Events are written for some only"
+    "the namespace has too many annotated objects to follow each; pull Secrets are placed for the others "
+    "as well, but Events are written for some only"
 )
 """The message for the owner of a namespace that exceeds :data:`regcred.cluster.limits.WEIGHT`."""
 

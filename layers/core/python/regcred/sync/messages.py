@@ -74,29 +74,30 @@ REASON_OF = {
 
 _REFUSALS = {
     Why.NOT_GRANTED: (
-        "Namespace {namespace} may not use project {project} in cluster {cluster}, so Regcred places no pull credential "
-        "for {reference} here. A platform admin can grant it: "
-        "{grant}"
+        "Namespace {namespace} may not use project {project} in cluster {cluster}, so Regcred places no "
+        "pull credential for {reference} here. A platform admin can grant it: {grant}"
     ),
     Why.NO_SUCH_REGISTRY: (
-        "Project {project} has no registry named {registry} with a credential. Check the annotation. A project admin can "
-        "add the registry: {add} . If it was just added, Regcred places its credential as soon as it exists."
+        "Project {project} has no registry named {registry} with a credential. Check the annotation. A "
+        "project admin can add the registry: {add} . If it was just added, Regcred places its credential "
+        "as soon as it exists."
     ),
     Why.NOT_READY: "Registry {reference} has no credential yet. Regcred places it here as soon as it exists. {detail}",
     Why.PUBLIC: "Registry {reference} is public and needs no credential. Remove the annotation.",
-    Why.UNREADABLE: "Regcred can't read project {project} in Vault, so it places no pull credential for {reference} here yet. {detail}",
+    Why.UNREADABLE: "Regcred can't read project {project} in Vault, so it places no pull credential for {reference} "
+    "here yet. {detail}",
     Why.REVOKED: (
-        "The project revoked the credential of {reference}, so Regcred removes its Secret. The next rotation creates it "
-        "again."
+        "The project revoked the credential of {reference}, so Regcred removes its Secret. The next "
+        "rotation creates it again."
     ),
     Why.REMOVED: "The project removed registry {reference}. Remove the annotation.",
     Why.CLASH: (
-        "A Secret named {secret} exists in namespace {namespace} that Regcred did not create, so Regcred does not change it. "
-        "Rename or delete it to receive {reference}. {detail}"
+        "A Secret named {secret} exists in namespace {namespace} that Regcred did not create, so Regcred "
+        "does not change it. Rename or delete it to receive {reference}. {detail}"
     ),
     Why.NOT_WRITTEN: (
-        "The pull Secret {secret} could not be written in namespace {namespace}, and sync retries every half minute. "
-        "The cluster's answer: {detail}"
+        "The pull Secret {secret} could not be written in namespace {namespace}, and sync retries every "
+        "half minute. The cluster's answer: {detail}"
     ),
     Why.UNNEEDED: "Nothing in namespace {namespace} needs {reference} any longer.",
 }
@@ -121,8 +122,8 @@ def refusal(why: Why, reference: Reference, namespace: str, *, cluster: str, det
 def not_removed(reference: Reference, namespace: str, words: str) -> str:
     """For the owner of a workload whose Secret should be gone but could not be removed."""
     return (
-        f"The pull Secret {reference.secret_name} should no longer be in namespace {namespace}, but it could not be removed. "
-        f"The cluster's answer: {words}"
+        f"The pull Secret {reference.secret_name} should no longer be in namespace {namespace}, but it "
+        f"could not be removed. The cluster's answer: {words}"
     )
 
 
@@ -143,7 +144,10 @@ def removal_held(reference: Reference, namespace: str, why: Why, *, count: int, 
 
 def placed(reference: Reference, namespace: str) -> str:
     """For an owner who had an Event that there is no credential."""
-    return f"The pull credential of {reference} is in place in namespace {namespace} now: Secret {reference.secret_name}."
+    return (
+        f"The pull credential of {reference} is in place in namespace {namespace} now: Secret "
+        f"{reference.secret_name}."
+    )
 
 
 def expiring(reference: Reference, expires_at: datetime, now: datetime, error: str) -> str:
@@ -162,8 +166,8 @@ def restart_needed(kind: str, name: str, namespace: str) -> str:
     else:
         remedy = "Delete and create it again."
     return (
-        f"{kind} {name} was annotated before the admission policy was in place, so its Pods don't name their pull "
-        f"Secrets. {remedy}"
+        f"{kind} {name} was annotated before the admission policy was in place, so its Pods don't name "
+        f"their pull Secrets. {remedy}"
     )
 
 
@@ -178,8 +182,9 @@ def no_pod_template(kind: str, name: str, *, where: str, source: tuple[str, str]
     """
     other = " ".join(filter(None, source)) or "another object"
     return (
-        f"{kind} {name} has no pod template at {where}. Its Pods use the pod template of {other}, so they don't get the "
-        f"names of the pull Secrets that {name} needs. Put the annotations on the pod template of {other} instead."
+        f"{kind} {name} has no pod template at {where}. Its Pods use the pod template of {other}, so they "
+        f"don't get the names of the pull Secrets that {name} needs. Put the annotations on the pod "
+        f"template of {other} instead."
     )
 
 
@@ -195,9 +200,10 @@ def mode_not_allowed(mode: Mode, namespace: str, *, cluster: str, usual: Mode) -
     """For the owner of a workload whose namespace has a mode that its cluster is not set up for."""
     remove = command("kubectl", "label", "namespace", namespace, f"{MODE}-")
     return (
-        f"Namespace {namespace} chooses mode {mode} with its label {MODE}, but cluster {cluster} does not allow that mode. Regcred places "
-        f"pull Secrets here, but Pods don't get their names. To use the cluster's mode {usual}, remove the label: "
-        f"{remove} . A platform admin can allow it in the chart: {_ALLOWED_BY[mode]}"
+        f"Namespace {namespace} chooses mode {mode} with its label {MODE}, but cluster {cluster} does not "
+        "allow that mode. Regcred places pull Secrets here, but Pods don't get their names. To use the "
+        f"cluster's mode {usual}, remove the label: {remove} . A platform admin can allow it in the chart: "
+        f"{_ALLOWED_BY[mode]}"
     )
 
 

@@ -44,8 +44,8 @@ def check_project(
         or _without_path(policy.role_arn) != _without_path(identity.subject)
     ):
         raise RefusedError(
-            f"project {project} does not exist, or {identity.subject[:200]} is not its IAM role; a platform admin sets "
-            f"role_arn in platform/projects/{project}"
+            f"project {project} does not exist, or {identity.subject[:200]} is not its IAM role; a "
+            f"platform admin sets role_arn in platform/projects/{project}"
         )
     digest = hashlib.sha256(token.encode()).hexdigest()
     if not records.remember_once(project, digest, until=identity.expires_at, now=now.timestamp()):

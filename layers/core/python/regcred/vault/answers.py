@@ -165,8 +165,8 @@ def _bad_sts(said: str, where: str) -> RegcredError:
     passing = code is not None and code[1] in _STS_PASSING
     if status and status[1].startswith("4") and status[1] != "429" and not passing:
         return RefusedError(
-            f"{where}: the sign-in was refused: AWS STS refused the signed request; are the function's credentials, "
-            "its region and the mount's sts_region right?"
+            f"{where}: the sign-in was refused: AWS STS refused the signed request; are the function's "
+            "credentials, its region and the mount's sts_region right?"
         )
     return TransientError(f"{where}: Vault can't reach AWS STS at the moment")
 
@@ -206,7 +206,8 @@ def _by_status(response: requests.Response, where: str) -> RegcredError:
         )
     if status in {codes.unauthorized, codes.forbidden}:
         return RefusedTokenError(
-            f"{where}: permission denied: the token is not valid (any more), or its policy does not allow this"
+            f"{where}: permission denied: the token is not valid (any more), or its policy does not allow "
+            "this"
         )
     return RefusedError(f"{where}: this server does not know the request (status {status})")
 

@@ -110,7 +110,8 @@ class Server:
             )
         if not _NAMESPACE.fullmatch(self.namespace):
             raise MalformedError(
-                f"the namespace {self.namespace[:80]!r} contains a character that no namespace has; write it as in team/payments",
+                f"the namespace {self.namespace[:80]!r} contains a character that no namespace has; write "
+                "it as in team/payments",
                 field="namespace",
             )
 
@@ -279,7 +280,8 @@ class VaultSession(requests.Session):
             if "CERTIFICATE_VERIFY_FAILED" not in repr(error):
                 raise TransientError(f"{where}: the TLS connection to {self._server.addr} failed") from None
             raise RefusedError(
-                f"{where}: the certificate of {self._server.addr} is not trusted; set the CA file of its authority"
+                f"{where}: the certificate of {self._server.addr} is not trusted; set the CA file of its "
+                "authority"
             ) from None
         except (requests.ConnectTimeout, requests.exceptions.ProxyError) as error:
             raise NotSentError(
@@ -312,7 +314,8 @@ class VaultSession(requests.Session):
         target = urljoin(url, response.headers["Location"])
         if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
             raise RefusedError(
-                f"{where}: the server redirects to an address without TLS; Regcred does not follow it, because that would expose the token"
+                f"{where}: the server redirects to an address without TLS; Regcred does not follow it, "
+                "because that would expose the token"
             )
         return target
 

@@ -176,8 +176,8 @@ def cli_token(environ: Mapping[str, str], home: Path) -> Callable[[], SecretStr]
             )
         if not (text.isascii() and text.isprintable()) or " " in text:
             raise MalformedError(
-                "the Vault token contains characters that no token has; set VAULT_TOKEN again, or run 'vault login' or "
-                "'bao login'",
+                "the Vault token contains characters that no token has; set VAULT_TOKEN again, or run "
+                "'vault login' or 'bao login'",
                 field="VAULT_TOKEN",
             )
         return SecretStr(text)

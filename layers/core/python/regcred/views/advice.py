@@ -35,7 +35,10 @@ def todo(  # noqa: C901, PLR0911 - one check after the other, each with its own 
     """The advice for an image with a reference; empty if there is none."""
     entry = known.entry
     if known.defined is Fact.NO and (entry is None or entry.state is State.REMOVED):
-        return f"there is no registry {reference}: correct the annotation, or register it: regcred registry add {reference}"
+        return (
+            f"there is no registry {reference}: correct the annotation, or register it: regcred registry "
+            f"add {reference}"
+        )
     if known.granted is Fact.NO:
         words = (
             "grant",
@@ -49,9 +52,15 @@ def todo(  # noqa: C901, PLR0911 - one check after the other, each with its own 
     if entry and entry.state is State.REVOKED:
         return f"it was revoked; a project admin can create a new one: regcred rotate {reference}"
     if entry and entry.state is State.FAILING and not _usable(entry, now):
-        return f"its rotation fails: {entry.error} (for details, a project admin runs: regcred registry show {reference})"
+        return (
+            f"its rotation fails: {entry.error} (for details, a project admin runs: regcred registry show "
+            f"{reference})"
+        )
     if entry and not _usable(entry, now):
-        return f"it has expired and was not renewed; is the rotate function running? (regcred status {reference})"
+        return (
+            "it has expired and was not renewed; is the rotate function running? (regcred status "
+            f"{reference})"
+        )
     if entry is None and known.no_room:
         return f"it is not rotated: {known.no_room}"
     if entry is None and known.defined is Fact.YES:
@@ -63,7 +72,10 @@ def todo(  # noqa: C901, PLR0911 - one check after the other, each with its own 
             f"a Secret named {reference.secret_name} exists that Regcred did not create; rename or delete it"
         )
     if known.refused == "not-written":
-        return f"the cluster denies the Secret ({known.detail or 'its reason is unknown'}): fix the cause; sync retries automatically"
+        return (
+            f"the cluster denies the Secret ({known.detail or 'its reason is unknown'}): fix the cause; "
+            "sync retries automatically"
+        )
     if known.present is Fact.NO:
         return _missing(known, world, now)
     if subject.is_pod and reference.secret_name not in subject.named and not image.pulled:
@@ -81,22 +93,26 @@ def _missing(known: ReferenceFacts, world: World, now: datetime) -> str:
     if known.ledger:
         words = ("sync", "--cluster", world.cluster or "CLUSTER", "--once", "--repair")
         return (
-            f"sync placed version {known.ledger} but the Secret no longer exists, because somebody deleted it. Sync restores it automatically"
-            f" (docs/sync.md says when); to restore it at once, the operator of this cluster runs: {command('regcred', *words)}"
+            f"sync placed version {known.ledger} but the Secret no longer exists, because somebody deleted "
+            "it. Sync restores it automatically (docs/sync.md says when); to restore it at once, the "
+            f"operator of this cluster runs: {command('regcred', *words)}"
         )
     if known.entry is None:
         return (
-            "the Secret does not exist; the cause is unknown, because Vault could not be read: ask a project admin,"
-            " or check the log of sync"
+            "the Secret does not exist; the cause is unknown, because Vault could not be read: ask a "
+            "project admin, or check the log of sync"
         )
     if known.sync_seen is None:
-        return "sync has not placed the Secret: is sync running in this cluster, and can it read Vault? Check its log"
+        return (
+            "sync has not placed the Secret: is sync running in this cluster, and can it read Vault? Check "
+            "its log"
+        )
     since = duration(now - known.sync_seen)
     if now - known.sync_seen > SYNC_SILENT:
         return f"sync last wrote its status {since} ago: it does not run, or it can't reach Vault"
     return (
-        f"sync of cluster {world.cluster} wrote its status {since} ago but has not placed the Secret: see its log and its Events"
-        " (if it has none, is sync running in this cluster?)"
+        f"sync of cluster {world.cluster} wrote its status {since} ago but has not placed the Secret: see "
+        "its log and its Events (if it has none, is sync running in this cluster?)"
     )
 
 
@@ -109,21 +125,27 @@ def unnamed(reference: Reference, subject: Subject) -> str:
     listed = naming.account_names is not None and name in naming.account_names
     if naming.own_list is Fact.YES and (listed or naming.mode == "serviceaccount"):
         return (
-            f"the pod template has its own imagePullSecrets list, so Kubernetes ignores the ServiceAccount's list:"
-            f" {add} (a restart alone changes nothing)"
+            "the pod template has its own imagePullSecrets list, so Kubernetes ignores the "
+            f"ServiceAccount's list: {add} (a restart alone changes nothing)"
         )
     if listed:
-        return f"the Pod is older than the entry in ServiceAccount {naming.account}; replace the Pod: {restart(subject)}"
+        return (
+            f"the Pod is older than the entry in ServiceAccount {naming.account}; replace the Pod: "
+            f"{restart(subject)}"
+        )
     if naming.mode == "serviceaccount":
         return (
-            f"ServiceAccount {naming.account} does not list the Secret yet; sync adds it. If it does not, check the log of sync"
+            f"ServiceAccount {naming.account} does not list the Secret yet; sync adds it. If it does not, "
+            "check the log of sync"
             if naming.account_names is not None
-            else f"the Pod is older than the entry in its ServiceAccount, or sync has not added the entry; replace the Pod: {restart(subject)}"
+            else "the Pod is older than the entry in its ServiceAccount, or sync has not added the entry; "
+            f"replace the Pod: {restart(subject)}"
         )
     if reference in naming.marked and reference in naming.admitted:
         return (
-            f"the Pod was created with the annotation, but the admission policy on Pods did not add the name: ask a platform admin"
-            f" whether that policy is installed and applies to this namespace and Pod; until then, {add}"
+            "the Pod was created with the annotation, but the admission policy on Pods did not add the "
+            "name: ask a platform admin whether that policy is installed and applies to this namespace "
+            f"and Pod; until then, {add}"
         )
     return (
         f"the Pod is older than its annotation or the admission policy; replace the Pod: {restart(subject)}"
@@ -133,12 +155,15 @@ def unnamed(reference: Reference, subject: Subject) -> str:
 
 def _after_failure(image: Image, reference: Reference, subject: Subject) -> str:
     check = (
-        "if the registry refuses this image, check that the repository is within the credential's scope (a project admin runs:"
-        f" regcred verify {reference}); otherwise check the image's name and tag"
+        "if the registry refuses this image, check that the repository is within the credential's scope "
+        f"(a project admin runs: regcred verify {reference}); otherwise check the image's name and tag"
     )
     match image.reason:
         case "ImagePullBackOff":
-            return f"the kubelet retries within 5 minutes; to retry at once: {restart(subject)}. If it fails again: {check}"
+            return (
+                f"the kubelet retries within 5 minutes; to retry at once: {restart(subject)}. If it fails "
+                f"again: {check}"
+            )
         case "ErrImagePull":
             return f"the kubelet's message says why: {check}, and whether the node can reach the registry"
     return unread(image)

@@ -129,8 +129,8 @@ def _perhaps_todo(
             return found if known.defined is Fact.NO else f"if {reference} is meant for this image: {found}"
     if image.reason in PULL_FAILURES:
         return (
-            "the reason is unknown without Vault, which knows what serves this image: set VAULT_ADDR and sign in, or"
-            " ask a project admin"
+            "the reason is unknown without Vault, which knows what serves this image: set VAULT_ADDR and "
+            "sign in, or ask a project admin"
         )
     return ""
 
@@ -161,8 +161,8 @@ def _unserved(image: Image, subject: Subject, world: World) -> ImageExplanation:
         return ImageExplanation(
             image,
             lines,
-            f"check the image's name and tag; if {host} needs a login, register it (regcred registry add) and annotate the"
-            " workload",
+            f"check the image's name and tag; if {host} needs a login, register it (regcred registry add) "
+            "and annotate the workload",
         )
     return ImageExplanation(image, lines)
 
@@ -171,8 +171,8 @@ def _after_public(image: Image) -> str:
     if image.reason not in PULL_FAILURES:
         return ""
     return (
-        "check the image's name and tag, and that the node can reach the registry; an image that is not public needs a"
-        " registry with a login (regcred registry add)"
+        "check the image's name and tag, and that the node can reach the registry; an image that is not "
+        "public needs a registry with a login (regcred registry add)"
     )
 
 
@@ -209,7 +209,10 @@ def _secret(reference: Reference, known: ReferenceFacts, subject: Subject) -> Li
         return Line(
             "Secret", f"{name}: not known whether it is there{unnamed_by}", False if unnamed_by else None
         )
-    text = f"{name}: sync placed version {known.ledger}{stale}; your account may not check whether it still exists{unnamed_by}"
+    text = (
+        f"{name}: sync placed version {known.ledger}{stale}; your account may not check whether it still "
+        f"exists{unnamed_by}"
+    )
     return Line("Secret", text, False if unnamed_by else None)
 
 

@@ -100,8 +100,8 @@ def _held(cluster: str, held: Mapping[str, str]) -> list[PlacementProblem]:
     words = ("regcred", "cluster", "confirm-removals", cluster)
     return [
         PlacementProblem(
-            f"the brake holds back the removal of {plural(len(held), 'Secret')} ({why}), in {_where(sorted(held))}; if they are meant,"
-            f" a platform admin runs: {command(*words)}"
+            f"the brake holds back the removal of {plural(len(held), 'Secret')} ({why}), in "
+            f"{_where(sorted(held))}; if they are meant, a platform admin runs: {command(*words)}"
         )
     ]
 

@@ -155,8 +155,8 @@ def apply(
     if found.removals > allow_removals:
         show(found, as_json=as_json)
         raise Failed(
-            f"nothing was written: {plural(found.removals, 'thing')} would be taken away, and {allow_removals} may be;"
-            f" if that is meant, add --allow-removals {found.removals}"
+            f"nothing was written: {plural(found.removals, 'thing')} would be taken away, and "
+            f"{allow_removals} may be; if that is meant, add --allow-removals {found.removals}"
         )
     needed = read_upstream_secrets(session, wanted, found, sources)
     if found.removals and not yes:

@@ -51,7 +51,10 @@ def report(done: AppliedPlan, *, as_json: bool) -> None:
     if done.failed:
         step, error = done.failed[-1]
         left = f"; {plural(done.not_begun, 'step')} not begun" if done.not_begun else ""
-        text = f"{step.key}: {error} ({len(done.failed)} failed, {len(done.steps)} done{left}; run it again to go on)"
+        text = (
+            f"{step.key}: {error} ({len(done.failed)} failed, {len(done.steps)} done{left}; run it again "
+            "to go on)"
+        )
         raise _kind(error)(text)
     if done.steps:
         say(f"{summary(done.steps)} made")

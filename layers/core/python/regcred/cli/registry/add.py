@@ -85,7 +85,8 @@ def add(
     _write(store, reference, definition, upstream, version=version)
     if not definition.needs_credential():
         say(
-            f"{reference}: is written. It is public: there is nothing to fetch, and workloads need no annotation for it"
+            f"{reference}: is written. It is public: there is nothing to fetch, and workloads need no "
+            "annotation for it"
         )
         return
     if not definition.upstream_fields():
@@ -99,7 +100,8 @@ def _fetch_first(session: CliSession, reference: Reference, *, wait: bool, timeo
     say(f"{reference}: {begun}")
     send_request(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
     say(
-        f"next: let a namespace use it ('regcred grant add'), and annotate a workload ('regcred annotation {reference}')"
+        "next: let a namespace use it ('regcred grant add'), and annotate a workload ('regcred annotation "
+        f"{reference}')"
     )
 
 
@@ -111,7 +113,8 @@ def _version_to_replace(store: Store, reference: Reference, *, replace: bool) ->
         version = store.definition_version(reference)
     if version and not replace:
         raise BadInputError(
-            f"{reference} exists already; change it with --replace, or see 'regcred registry show {reference}'"
+            f"{reference} exists already; change it with --replace, or see 'regcred registry show "
+            f"{reference}'"
         )
     return version or store.definition_version(reference)
 
@@ -137,7 +140,8 @@ def _policy(store: Store, reference: Reference) -> ProjectPolicy | None:
         return None
     if found is None:
         raise RefusedError(
-            f"there is no project {reference.project}; a platform admin makes it: regcred project add {reference.project}"
+            f"there is no project {reference.project}; a platform admin makes it: regcred project add "
+            f"{reference.project}"
         )
     return found.value
 
@@ -155,13 +159,15 @@ def _print_trust(reference: Reference, definition: BaseDefinition, policy: Proje
     """The settings on the vendor's side that a first credential needs."""
     if policy is None or not policy.role_arn:
         say(
-            f"{reference} is keyless: 'regcred registry trust {reference}' prints what the vendor's side must configure"
+            f"{reference} is keyless: 'regcred registry trust {reference}' prints what the vendor's side "
+            "must configure"
         )
         return
     say(f"{reference} is keyless; the vendor's side must trust {policy.role_arn}:")
     write_document(f"\n{definition.trust(Asker(reference.project, policy.role_arn))}\n", err=True)
     say(
-        f"until that is done, fetching is refused and tried again ('regcred registry trust {reference}' shows it again)"
+        f"until that is done, fetching is refused and tried again ('regcred registry trust {reference}' "
+        "shows it again)"
     )
 
 

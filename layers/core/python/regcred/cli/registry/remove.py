@@ -40,5 +40,6 @@ def remove(session: CliSession, reference: Reference, yes: bool) -> None:
             f"{reference}: the definition is removed, but the upstream secret is not: {line}"
         ) from None
     say(
-        f"{reference}: removed; its credential and its Secrets go within minutes ('regcred status {reference.project}')"
+        f"{reference}: removed; its credential and its Secrets go within minutes ('regcred status "
+        f"{reference.project}')"
     )

@@ -79,7 +79,8 @@ def _json(
 def _role(arn: str) -> str:
     if not re.fullmatch(ROLE_ARN, arn, re.ASCII):
         raise BadInputError(
-            f"--role-arn {arn[:120]}: is not the ARN of an IAM role; write arn:aws:iam::<account id>:role/regcred/<name>"
+            f"--role-arn {arn[:120]}: is not the ARN of an IAM role; write arn:aws:iam::<account "
+            "id>:role/regcred/<name>"
         )
     return arn
 
@@ -96,7 +97,7 @@ def _project_role(store: Store, reference: Reference) -> str:
     found = store.project(reference.project)
     if found is None or not found.value.role_arn:
         raise BadInputError(
-            f"project {reference.project} has no IAM role of its own; name it by --role-arn, or let a platform admin "
-            f"set it: regcred project add {reference.project} --role-arn ARN"
+            f"project {reference.project} has no IAM role of its own; name it by --role-arn, or let a "
+            f"platform admin set it: regcred project add {reference.project} --role-arn ARN"
         )
     return found.value.role_arn

@@ -153,7 +153,10 @@ def confirm_removals(visit: Visit) -> Response:
     status = visit.reader.project(project).statuses.get(name)
     count = count_held(held_removals({project: status} if status else {}).get(project, {}))
     if not count or seen != str(count):
-        text = f"Sync holds {plural(count, 'removal')} of {project} now, and you saw {seen[:12] or 'none'}. Nothing was confirmed; look again."
+        text = (
+            f"Sync holds {plural(count, 'removal')} of {project} now, and you saw {seen[:12] or 'none'}. "
+            "Nothing was confirmed; look again."
+        )
         return _cluster(visit, status=409, error=text)
     store = visit.access.store
     store.change_cluster(name, lambda old: (old or ClusterGrants()).confirming({project: count}, visit.now))

@@ -195,8 +195,8 @@ def edit(visit: Visit) -> Response:
             errors[""] = problem
         elif not version.isdecimal() or int(version) != shown.version:
             errors[""] = (
-                "somebody else has changed this definition since you opened it; what you typed is below: compare it with "
-                "the registry's page, and send it again"
+                "somebody else has changed this definition since you opened it; what you typed is below: "
+                "compare it with the registry's page, and send it again"
             )
     if definition is not None and not errors:
         try:

@@ -78,7 +78,8 @@ def members(visit: Visit) -> Response:
             raise MalformedError("name a person or a group", field="member")
         if is_derived(member):
             raise MalformedError(
-                "clusters follow from the bounds of the project, and groups of Regcred can't contain each other",
+                "clusters follow from the bounds of the project, and groups of Regcred can't contain each "
+                "other",
                 field="member",
             )
         visit.access.change_group(group, kind, member, take=form.get("change") == "remove")

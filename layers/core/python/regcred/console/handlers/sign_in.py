@@ -142,7 +142,10 @@ def _token(console: Console, method: Method, typed: Form) -> SecretStr:
 def _words(error: RegcredError, method: Method) -> str:
     if isinstance(error, RefusedError):
         if method.kind is SignInKind.TOKEN:
-            return "Vault does not accept this token. It may have expired: get a new one with 'vault login' or 'bao login'."
+            return (
+                "Vault does not accept this token. It may have expired: get a new one with 'vault login' "
+                "or 'bao login'."
+            )
         if method.kind is SignInKind.OIDC:
             return f"Vault refused the sign-in. {error}"
         return "The user name or the password is wrong."

@@ -87,8 +87,8 @@ class AcrDefinition(BaseDefinition):
                 str,
                 written(
                     _HOST.pattern,
-                    "a registry of Azure; write its login server, as in example.azurecr.io, or a regional endpoint, as in "
-                    "example.eastus.geo.azurecr.io",
+                    "a registry of Azure; write its login server, as in example.azurecr.io, or a regional "
+                    "endpoint, as in example.eastus.geo.azurecr.io",
                 ),
             ],
             ...,
@@ -224,8 +224,8 @@ def _entra_token(definition: AcrDefinition, context: MintContext) -> SecretStr:
     what = f"Entra, asked for a token of {definition.client_id},"
     cloud = definition.cloud()
     remedy = (
-        f"give the application a federated credential for this project's role with audience {cloud.audience}, "
-        "and check tenant_id and client_id"
+        "give the application a federated credential for this project's role with audience "
+        f"{cloud.audience}, and check tenant_id and client_id"
     )
 
     def assertion() -> str:

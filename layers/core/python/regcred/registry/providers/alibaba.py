@@ -164,8 +164,8 @@ Its permissions:
         text = json.dumps(self._permissions(), separators=(",", ":"))
         if len(text) > POLICY_MAX:
             raise MalformedError(
-                f"repositories: the session policy for them has {len(text)} characters, and Alibaba Cloud takes "
-                f"{POLICY_MAX}; name fewer, or prefixes that end in '/'",
+                f"repositories: the session policy for them has {len(text)} characters, and Alibaba Cloud "
+                f"takes {POLICY_MAX}; name fewer, or prefixes that end in '/'",
                 field="repositories",
             )
         return text

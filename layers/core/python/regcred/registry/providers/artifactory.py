@@ -68,7 +68,8 @@ class ArtifactoryDefinition(BaseDefinition):
     """Docker repositories of one JFrog platform."""
 
     summary: ClassVar[str] = (
-        "JFrog Artifactory: keyless with the project's AWS role or identity token, or with an administrator's token"
+        "JFrog Artifactory: keyless with the project's AWS role or identity token, or with an "
+        "administrator's token"
     )
 
     provider: Literal["artifactory"]
@@ -139,7 +140,8 @@ class ArtifactoryDefinition(BaseDefinition):
         require_own_audience(self.audience, server_host(self.platform))
         if len(self.scope()) > SCOPE_MAX:
             raise ValueError(
-                f"groups: make a scope of {len(self.scope())} characters, and JFrog takes {SCOPE_MAX}; name fewer groups"
+                f"groups: make a scope of {len(self.scope())} characters, and JFrog takes {SCOPE_MAX}; "
+                "name fewer groups"
             )
         return self
 
@@ -158,7 +160,10 @@ class ArtifactoryDefinition(BaseDefinition):
     def trust(self, asker: Asker) -> str:
         """The mapping of the project's role to a user."""
         api = f"https://{self.platform}/access/api/v1"
-        curl = "curl --fail --header 'Content-Type: application/json' --header \"Authorization: Bearer $ADMIN_TOKEN\""
+        curl = (
+            "curl --fail --header 'Content-Type: application/json' --header \"Authorization: Bearer "
+            '$ADMIN_TOKEN"'
+        )
         if self.auth == "aws":
             return self._role_mapping(asker, f"{curl} --request PUT {quote(f'{api}/aws/iam_role')}")
         if self.auth == "token":
@@ -186,7 +191,10 @@ class ArtifactoryDefinition(BaseDefinition):
     @staticmethod
     def _role_mapping(asker: Asker, request: str) -> str:
         if asker.partition != "aws":
-            return f"# JFrog maps roles of AWS's commercial partition only, and this role is in {asker.partition}: use 'auth: oidc'.\n"
+            return (
+                "# JFrog maps roles of AWS's commercial partition only, and this role is in "
+                f"{asker.partition}: use 'auth: oidc'.\n"
+            )
         body = document({"username": "PULL_USER", "iam_role": asker.plain_role_arn})
         return (
             f"{request} --data {quote(body)}\n# PULL_USER: a user that may only read.\n"

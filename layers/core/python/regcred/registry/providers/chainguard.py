@@ -72,7 +72,10 @@ class ChainguardProvider:
             auth=Bearer(context.identity.web_identity_token(ISSUER, ASSERTION_LIFETIME)),
             query=(("aud", HOST), ("identity", definition.identity)),
         )
-        remedy = f"check that the identity {definition.identity} trusts this project's issuer and role, and has registry.pull"
+        remedy = (
+            f"check that the identity {definition.identity} trusts this project's issuer and role, and has "
+            "registry.pull"
+        )
         fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what)
         token = SecretStr(transport.text_field(fields, "token", what=what))
         return Credential(

@@ -92,7 +92,10 @@ class DigitalOceanProvider:
             auth=Bearer(field_of(context, "token")),
             query=(("expiry_seconds", str(definition.lifetime_seconds)), ("read_write", "false")),
         )
-        remedy = "check 'registry', and that the upstream secret's token has the scopes registry:read and registry:update"
+        remedy = (
+            "check 'registry', and that the upstream secret's token has the scopes registry:read and "
+            "registry:update"
+        )
         fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what)
         return Credential(
             provider=self.name,

@@ -44,7 +44,8 @@ class DockerHubDefinition(BaseDefinition):
     """An organisation's repositories, or whatever one static token reaches."""
 
     summary: ClassVar[str] = (
-        "Docker Hub: organisation access tokens for named repositories, in two slots; or a static access token"
+        "Docker Hub: organisation access tokens for named repositories, in two slots; or a static access "
+        "token"
     )
 
     provider: Literal["dockerhub"]
@@ -90,8 +91,8 @@ class DockerHubDefinition(BaseDefinition):
         require(self, "organisation", by="auth: organisation")
         if not self.repositories:
             raise ValueError(
-                f"repositories: is missing; name each one, as in [{self.organisation}/app], or [{self.organisation}/] for all "
-                "of the organisation"
+                f"repositories: is missing; name each one, as in [{self.organisation}/app], or "
+                f"[{self.organisation}/] for all of the organisation"
             )
         if len(self.resources()) > REPOSITORIES_MAX:
             raise ValueError(
@@ -134,8 +135,8 @@ class DockerHubDefinition(BaseDefinition):
         if self.auth == "static":
             return described("the Docker Hub user name", "an access token with 'Repo Read-only'")
         return {
-            "username": "the user name of an owner of the organisation or of its company, or of a member whose custom role has "
-            "'Manage organization access tokens'",
+            "username": "the user name of an owner of the organisation or of its company, or of a member whose "
+            "custom role has 'Manage organization access tokens'",
             "password": "an access token of that user",
         }
 
@@ -278,8 +279,9 @@ class Organisation:
     ) -> transport.Answer:
         answer = transport.send(method, url, auth=self._auth, **more)
         remedy = (
-            f"check that the upstream user may manage the access tokens of {self._organisation} (an owner, or a role with "
-            "'Manage organization access tokens'), and that its plan has tokens left: Team has 10 and Business 100, expired "
-            "ones count, and each registry takes 2, and 3 while it is renewed"
+            f"check that the upstream user may manage the access tokens of {self._organisation} (an owner, "
+            "or a role with 'Manage organization access tokens'), and that its plan has tokens left: Team "
+            "has 10 and Business 100, expired ones count, and each registry takes 2, and 3 while it is "
+            "renewed"
         )
         return transport.expect(answer, what=f"Docker Hub, {action},", remedy=remedy, ok=ok)

@@ -84,11 +84,13 @@ class EcrDefinition(BaseDefinition):
         partitions = {part.name for region in self.regions if (part := ecr_hosts.partition_of(region))}
         if len(partitions) > 1:
             raise ValueError(
-                f"regions: are of different AWS partitions ({', '.join(sorted(partitions))}); register one registry for each"
+                f"regions: are of different AWS partitions ({', '.join(sorted(partitions))}); register one "
+                "registry for each"
             )
         if self.role_arn and self.role_arn.split(":")[1] not in partitions:
             raise ValueError(
-                f"role_arn: {self.role_arn} is of another AWS partition than the regions ({', '.join(partitions)})"
+                f"role_arn: {self.role_arn} is of another AWS partition than the regions "
+                f"({', '.join(partitions)})"
             )
         if self.create_repositories and not self.pull_through:
             raise ValueError("create_repositories: needs 'pull_through' with the cache rule's prefix")

@@ -54,7 +54,8 @@ class GarDefinition(BaseDefinition):
     """Hosts of Google, read by one service account."""
 
     summary: ClassVar[str] = (
-        "Google Artifact Registry and gcr.io: keyless with the project's AWS role, or with a service account key"
+        "Google Artifact Registry and gcr.io: keyless with the project's AWS role, or with a service "
+        "account key"
     )
 
     provider: Literal["gar"]
@@ -131,10 +132,7 @@ class GarDefinition(BaseDefinition):
         _, number, _, _, _, pool, _, name = self.workload_identity_provider.split("/")
         project = self.accounts()[0]
         condition = f"attribute.aws_role == '{asker.assumed_role_arn}'"
-        member = (
-            f"principalSet://iam.googleapis.com/projects/{number}/locations/global/workloadIdentityPools/{pool}"
-            f"/attribute.aws_role/{asker.assumed_role_arn}"
-        )
+        member = f"principalSet://iam.googleapis.com/projects/{number}/locations/global/workloadIdentityPools/{pool}/attribute.aws_role/{asker.assumed_role_arn}"
         reader = f"serviceAccount:{self.service_account}" if self.service_account else member
         return f"""# Google's default mapping for AWS gives attribute.aws_role: the assumed role, whatever the session's name.
 gcloud iam workload-identity-pools create {pool} --project={number} --location=global

@@ -194,6 +194,7 @@ def _app_jwt(definition: GhcrDefinition, context: MintContext, now: datetime) ->
         return SecretStr(jwt.encode(payload, key, algorithm="RS256"))
     except (ValueError, TypeError, jwt.PyJWTError):
         raise MalformedError(
-            "the upstream secret's field 'private_key' is not an RSA key in PEM; paste the App's key file whole",
+            "the upstream secret's field 'private_key' is not an RSA key in PEM; paste the App's key file "
+            "whole",
             field=PRIVATE_KEY,
         ) from None

@@ -78,7 +78,8 @@ class GiteaDefinition(ServerDefinition):
         """Who may make tokens."""
         return {
             "username": "the bot's own name, or an administrator's",
-            "password": "its password, or in Gitea a token with write:user and read:package; Forgejo takes a password only",
+            "password": "its password, or in Gitea a token with write:user and read:package; Forgejo takes a "
+            "password only",
         }
 
 
@@ -158,7 +159,7 @@ class AccessTokens:
     ) -> Answer:
         answer = transport.send(method, url, auth=self._auth, **more)
         remedy = (
-            f"check that the user {self._user} exists, and that the upstream secret is its own login or an administrator's: a "
-            "password, or in Gitea a token with write:user and read:package"
+            f"check that the user {self._user} exists, and that the upstream secret is its own login or an "
+            "administrator's: a password, or in Gitea a token with write:user and read:package"
         )
         return transport.expect(answer, what=f"{self._server}, {action},", remedy=remedy, ok=ok)

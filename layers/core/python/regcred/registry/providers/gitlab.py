@@ -205,5 +205,8 @@ class _GitlabTokens:
         self, method: str, url: str, action: str, *, ok: tuple[int, ...] = (200,), **more: Any
     ) -> Answer:
         answer = transport.send(method, url, auth=self._auth, **more)
-        remedy = f"check the path, and that the upstream secret's token has the scope api and is of {self._definition.who()}"
+        remedy = (
+            "check the path, and that the upstream secret's token has the scope api and is of "
+            f"{self._definition.who()}"
+        )
         return transport.expect(answer, what=f"{self._definition.server}, {action},", remedy=remedy, ok=ok)

@@ -48,7 +48,8 @@ HarborProject = Annotated[
     str,
     written(
         rf"(?=.{{1,{PROJECT_MAX}}}$)[a-z0-9]+(?:[._-][a-z0-9]+)*",
-        f"a project of Harbor: lower-case letters, digits and single . _ - between them, at most {PROJECT_MAX} characters",
+        "a project of Harbor: lower-case letters, digits and single . _ - between them, at most "
+        f"{PROJECT_MAX} characters",
     ),
 ]
 """A project's name (src/pkg/project/manager.go, ``restrictedNameChars``)."""
@@ -91,7 +92,8 @@ class HarborDefinition(ServerDefinition):
         for scope in self.repositories:
             if not inside(scope, prefixes):
                 raise ValueError(
-                    f"repositories: {scope!r} is not in {', '.join(prefixes)}, so no robot of these projects can pull it"
+                    f"repositories: {scope!r} is not in {', '.join(prefixes)}, so no robot of these "
+                    "projects can pull it"
                 )
         return self
 
@@ -107,8 +109,8 @@ class HarborDefinition(ServerDefinition):
         """Who may make robots."""
         where = "of the whole system" if self.harbor_projects else "of the project"
         return {
-            "username": f"a user or a robot that may create, list and delete robots {where}; a robot must also hold "
-            "repository:pull and project:read itself",
+            "username": f"a user or a robot that may create, list and delete robots {where}; a robot must also "
+            "hold repository:pull and project:read itself",
             "password": "its password or secret; the CLI secret of an OIDC user can't make robots",
         }
 
@@ -199,8 +201,9 @@ class Robots:
             answer = self._create(name, effect="allow")
         if _denied(answer) and not self._read_only():
             raise RefusedError(
-                f"{self._server}, creating a robot, was answered with 403 DENIED: a robot can only give permissions that it "
-                "holds itself; give the upstream robot repository:pull in the same projects"
+                f"{self._server}, creating a robot, was answered with 403 DENIED: a robot can only give "
+                "permissions that it holds itself; give the upstream robot repository:pull in the same "
+                "projects"
             )
         self._expect(answer, "creating a robot", ok=(201,))
         fields = answer.fields(what=self._server)
@@ -270,8 +273,9 @@ class Robots:
             f"{resource}:{action}" for resource, action in needed if (resource, action) not in held
         ]:
             raise RefusedError(
-                f"{self._server}: the upstream user lacks {', '.join(lacking)} in {where}; to make and remove robots it needs "
-                "project:read, robot:create, robot:list, robot:delete and repository:pull"
+                f"{self._server}: the upstream user lacks {', '.join(lacking)} in {where}; to make and "
+                "remove robots it needs project:read, robot:create, robot:list, robot:delete and "
+                "repository:pull"
             )
 
     def _project_id(self, project: str) -> int:
@@ -303,8 +307,8 @@ class Robots:
             )
         where = f"the project {self._project}" if self._project else "the whole system"
         remedy = (
-            f"check that the project exists and that the upstream user may create, list and delete robots of {where}; "
-            "Harbor answers 403 for a project that does not exist"
+            "check that the project exists and that the upstream user may create, list and delete robots "
+            f"of {where}; Harbor answers 403 for a project that does not exist"
         )
         return transport.expect(answer, what=f"{self._server}, {action},", remedy=remedy, ok=ok)
 

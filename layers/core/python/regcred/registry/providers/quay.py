@@ -120,8 +120,8 @@ class QuayProvider:
             auth=Basic(definition.robot, identity),
         )
         remedy = (
-            "give the robot a federation with this project's issuer and role; Quay answers 400 for a robot, an issuer or a "
-            "subject that it does not know"
+            "give the robot a federation with this project's issuer and role; Quay answers 400 for a "
+            "robot, an issuer or a subject that it does not know"
         )
         fields = transport.expect(answer, what=what, remedy=remedy).fields(what=what)
         token = SecretStr(transport.text_field(fields, "token", what=what))

@@ -36,7 +36,8 @@ _Pem = Annotated[
     StringConstraints(strip_whitespace=True),
     written(
         r"-----BEGIN (RSA )?PUBLIC KEY-----[\s\S]+-----END[\s\S]*",
-        "a public key in PEM; paste it whole, with the lines '-----BEGIN PUBLIC KEY-----' and '-----END PUBLIC KEY-----'",
+        "a public key in PEM; paste it whole, with the lines '-----BEGIN PUBLIC KEY-----' and '-----END "
+        "PUBLIC KEY-----'",
     ),
 ]
 _RoleArn = Annotated[
@@ -126,7 +127,8 @@ class ClusterTrust(_Keys):
     issuer: str = Field(
         default="",
         description=(
-            "The API server's --service-account-issuer, if Vault should check it. Usually it is the same in all clusters."
+            "The API server's --service-account-issuer, if Vault should check it. Usually it is the same "
+            "in all clusters."
         ),
     )
 
@@ -173,16 +175,16 @@ class LambdaIamTrust(_Section):
     sts_region: str = Field(
         default="",
         description=(
-            "The region that the functions sign for (their VaultStsRegion). Empty or us-east-1 means the global "
-            "endpoint."
+            "The region that the functions sign for (their VaultStsRegion). Empty or us-east-1 means the "
+            "global endpoint."
         ),
     )
     iam_endpoint: str = ""
     resolve_unique_ids: bool = Field(
         default=False,
         description=(
-            "Whether Vault looks up the unique IDs of the roles with its own AWS identity. Vault then refuses a role "
-            "that was deleted and created again, until somebody writes Vault's role again."
+            "Whether Vault looks up the unique IDs of the roles with its own AWS identity. Vault then "
+            "refuses a role that was deleted and created again, until somebody writes Vault's role again."
         ),
     )
 
@@ -207,8 +209,8 @@ class Declaration(_Section):
     prepared_projects: list[Label] = Field(
         default=[],
         description=(
-            "Projects whose policies and groups are created in advance, so that a platform admin can add them "
-            "without an operator."
+            "Projects whose policies and groups are created in advance, so that a platform admin can add "
+            "them without an operator."
         ),
     )
     mount: MountSettings = MountSettings()
@@ -316,7 +318,10 @@ def _policies(folder: Path, *, own: bool) -> tuple[dict[str, str], tuple[str, ..
         return policies, ()
     if not own:
         return policies, (
-            f"{folder} is not used: the policies come with Regcred. Delete the folder, or write 'policies: own' into platform.yaml",
+            (
+                f"{folder} is not used: the policies come with Regcred. Delete the folder, or write 'policies: "
+                "own' into platform.yaml"
+            ),
         )
     notes = []
     for name in copies:
@@ -324,8 +329,8 @@ def _policies(folder: Path, *, own: bool) -> tuple[dict[str, str], tuple[str, ..
         text, shipped = _policy(path), policies[name]
         if _version(text) < _version(shipped):
             notes.append(
-                f"{path} is older (version {_version(text)}) than the policy that comes with Regcred (version "
-                f"{_version(shipped)}); take over what has changed, and its first line"
+                f"{path} is older (version {_version(text)}) than the policy that comes with Regcred "
+                f"(version {_version(shipped)}); take over what has changed, and its first line"
             )
         policies[name] = text
     return policies, tuple(notes)
@@ -345,8 +350,8 @@ def _policy(path: Path) -> str:
     strange = sorted(set(template.get_identifiers()) - known) if template.is_valid() else ["…"]
     if strange:
         raise MalformedError(
-            f"{path}: ${{{strange[0]}}} can't be filled in; write {' or '.join(f'${{{name}}}' for name in sorted(known))},"
-            " and $$ for a dollar sign",
+            f"{path}: ${{{strange[0]}}} can't be filled in; write "
+            f"{' or '.join(f'${{{name}}}' for name in sorted(known))}, and $$ for a dollar sign",
             field=path.name,
         )
     return text

@@ -51,7 +51,8 @@ class PlatformWriter:
         kind, values = action.resource.kind, action.values
         if kind in {ResourceKind.MOUNT, ResourceKind.METHOD} and "type" in action.changed:
             raise ConflictError(
-                f"{action.resource} exists and is of another type than {values['type']}; move it away, or choose another name"
+                f"{action.resource} exists and is of another type than {values['type']}; move it away, or "
+                "choose another name"
             )
         match kind:
             case ResourceKind.METHOD if action.verb is ChangeKind.UPDATE:

@@ -37,7 +37,8 @@ class ProjectPolicy(Declared):
     )
     paths: dict[str, list[str]] = Field(
         default={},
-        description="The allowed repository path prefixes for each host. A host that is not named here is allowed completely.",
+        description="The allowed repository path prefixes for each host. A host that is not named here is allowed "
+        "completely.",
     )
     accounts: list[str] = Field(
         default=[], description="Cloud accounts: AWS account IDs, Google project IDs, Azure tenant IDs."
@@ -71,7 +72,8 @@ class ProjectPolicy(Declared):
             for prefix in prefixes:
                 if not _PREFIX.fullmatch(prefix):
                     raise ValueError(
-                        f"{prefix[:80]!r} of {host} is not a path; write it as in team/ or team/app, without '*'"
+                        f"{prefix[:80]!r} of {host} is not a path; write it as in team/ or team/app, "
+                        "without '*'"
                     )
         return paths
 

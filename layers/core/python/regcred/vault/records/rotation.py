@@ -61,6 +61,7 @@ def take(rotation: Rotation, *, owner: str, now: datetime, lease: timedelta) -> 
     held = rotation.claim
     if held is not None and held.owner != owner and held.lease_until > now:
         raise ConflictError(
-            f"another rotation holds the claim until {held.lease_until.isoformat(timespec='seconds')}; leave it to that one"
+            f"another rotation holds the claim until {held.lease_until.isoformat(timespec='seconds')}; "
+            "leave it to that one"
         )
     return rotation.model_copy(update={"claim": Claim(owner=owner, lease_until=now + lease)})

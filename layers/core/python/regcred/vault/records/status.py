@@ -158,7 +158,8 @@ class Status(Record):
                 return complete
             parts *= 2
         raise MalformedError(
-            f"a status with {len(self.registries)} registries is too large for Vault: use them in fewer namespaces",
+            f"a status with {len(self.registries)} registries is too large for Vault: use them in fewer "
+            "namespaces",
             field=DOCUMENT,
         )
 

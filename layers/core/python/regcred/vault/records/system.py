@@ -117,7 +117,8 @@ class UsedTokens(Record):
         left = {name: end for name, end in self.tokens.items() if end > now}
         if len(left) >= USED_MAX:
             raise TransientError(
-                f"more than {USED_MAX} identity tokens of this project are in use; try again in a few minutes",
+                f"more than {USED_MAX} identity tokens of this project are in use; try again in a few "
+                "minutes",
                 retry_after=timedelta(minutes=1),
             )
         return UsedTokens(tokens=left | {digest: until})

@@ -210,7 +210,8 @@ def operator(
     mount = connection(os.environ, Path.home()).mount
     if declared.mount.path != mount:
         raise MalformedError(
-            f"spec.mount.path of the Platform is {declared.mount.path}, but REGCRED_VAULT_MOUNT says {mount}; let both name one mount",
+            f"spec.mount.path of the Platform is {declared.mount.path}, but REGCRED_VAULT_MOUNT says "
+            f"{mount}; let both name one mount",
             field="REGCRED_VAULT_MOUNT",
         )
     return FleetPlatform(own.vault, with_policies(declared, directory or Path()))

@@ -63,7 +63,8 @@ def _copy_request(entry: Any, number: int, community: str) -> CopyRequest:
     name = str(fields.get("as") or f"{community}/{source.partition('@')[0].rpartition('/')[2]}")
     if not _IMAGE.fullmatch(source) or not _NAME.fullmatch(name):
         raise MalformedError(
-            f"images[{number}]: write an image with a tag, as in docker.io/library/nginx:1.29, or 'source' and 'as'",
+            f"images[{number}]: write an image with a tag, as in docker.io/library/nginx:1.29, or 'source' "
+            "and 'as'",
             field=f"images[{number}]",
         )
     return CopyRequest(source, name)

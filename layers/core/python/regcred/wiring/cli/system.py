@@ -103,8 +103,8 @@ class OwnSystem:
         waiting = [key for key in self.keys().keys if key.signs_from > utc_now()]
         if waiting:
             raise ConflictError(
-                f"the key {waiting[-1].kid} is published and signs from {waiting[-1].signs_from:%Y-%m-%d %H:%M} UTC on; "
-                "rotate again after that"
+                f"the key {waiting[-1].kid} is published and signs from "
+                f"{waiting[-1].signs_from:%Y-%m-%d %H:%M} UTC on; rotate again after that"
             )
         self.platform.rotate(ACCESS_KEY)
         self.platform.rotate(LOGIN_KEY)
@@ -194,8 +194,8 @@ class OwnSystem:
         access, logins = self.platform.public_keys(ACCESS_KEY), self.platform.public_keys(LOGIN_KEY)
         if not access or not logins:
             raise MissingError(
-                "Vault has no signing keys for the system registry; an operator sets system_registry: true in platform.yaml "
-                "and runs: regcred platform apply"
+                "Vault has no signing keys for the system registry; an operator sets system_registry: true "
+                "in platform.yaml and runs: regcred platform apply"
             )
         old, version = self.records.read(KEYS, SystemKeys)
         new = with_access_keys(old or SystemKeys(), access, signs_from=signs_from, now=utc_now())

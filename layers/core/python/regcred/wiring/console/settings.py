@@ -23,7 +23,8 @@ def method(text: str) -> Method:
     found = _METHOD.fullmatch(text)
     if not found:
         raise ValueError(
-            f"{text[:80]!r} is not a way to sign in; write oidc, userpass, ldap or token, as in oidc@okta:console,token"
+            f"{text[:80]!r} is not a way to sign in; write oidc, userpass, ldap or token, as in "
+            "oidc@okta:console,token"
         )
     return Method(SignInKind(found["kind"]), found["mount"] or "", found["role"] or "")
 
