@@ -319,6 +319,12 @@ class TestCompletion:
 
 CASES: dict[str, dict[str, Any]] = {
     "denied": {"refused": {"prod": "not-written"}, "details": {"prod": QUOTA}},
+    "not read": {"refused": {"prod": "not-read"}, "details": {"prod": QUOTA}},
+    "not read, an older one in place": {
+        "placed": {3: {"prod": ""}},
+        "refused": {"prod": "not-read"},
+        "details": {"prod": QUOTA},
+    },
     "change denied": {"placed": {3: {"prod": ""}}, "details": {"prod": QUOTA}},
     "held": {"placed": {3: {"prod": ""}}, "held": {"prod": "unneeded"}},
 }

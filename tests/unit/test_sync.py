@@ -26,7 +26,7 @@ from fakes.sync_world import (
 from regcred import __version__
 from regcred.cluster.interface import DeniedError
 from regcred.cluster.model import WORKLOADS, Mode, custom_kind
-from regcred.errors import MissingError, RefusedError, TransientError
+from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError, TransientError
 from regcred.sync import Engine, Options, Report, credential_cache, run_once
 from regcred.vault.records.index import State
 from regcred.vault.records.status import Placement, Status
@@ -553,6 +553,53 @@ async def test_a_write_that_the_cluster_denies_is_told_once_and_kept_in_the_stat
     entry = world.mount.store.status(CLUSTER, "payments").value.registries["ecr-prod"]
     assert (entry.refused, entry.details) == ({}, {})
     assert await world.password("shop") == ("s3cret-two" if placed else "s3cret-one")
+
+
+@pytest.mark.parametrize("placed", [False, True])
+@pytest.mark.parametrize("error", [RefusedError("permission denied"), MalformedError("it is no credential")])
+async def test_a_credential_that_vault_does_not_give_is_told_once_and_kept_in_the_status(
+    world: World, error: RegcredError, *, placed: bool
+) -> None:
+    if placed:
+        await world.sync()
+        world.mount.mint(REF, "s3cret-two")
+    world.kv.faults["read", f"credentials/{REF}"] = error
+    for _ in range(3):
+        assert (await world.sync()).failures
+    [(reason, _, note)] = await world.cluster.events("shop")
+    assert reason == "NotWritten"
+    assert "can't read the credential of payments/ecr-prod in Vault" in note
+    assert str(error) in note
+    entry = world.mount.store.status(CLUSTER, "payments").value.registries["ecr-prod"]
+    assert entry.refused == {"shop": "not-read"}
+    assert entry.details == {"shop": str(error)}
+    assert await world.password("shop") == ("s3cret-one" if placed else None)
+    world.kv.faults.clear()
+    await world.sync()
+    entry = world.mount.store.status(CLUSTER, "payments").value.registries["ecr-prod"]
+    assert (entry.refused, entry.details) == ({}, {})
+    assert await world.password("shop") == ("s3cret-two" if placed else "s3cret-one")
+
+
+async def test_another_reason_for_an_unwritten_secret_is_told_too(world: World) -> None:
+    world.cluster.faults[("apply",)] = DENIED
+    await world.sync()
+    world.kv.faults["read", f"credentials/{REF}"] = RefusedError("permission denied")
+    await world.sync()
+    notes = [note for reason, _, note in await world.cluster.events("shop") if reason == "NotWritten"]
+    assert ["exceeded quota" in note for note in notes] == [True, False]
+    assert world.mount.refused(REF) == {"shop": "not-read"}
+
+
+async def test_a_refusal_leaves_vault_with_the_grant(world: World) -> None:
+    await world.cluster.create(deployment("shop", "api", "payments/unknown"))
+    await world.sync()
+    assert world.mount.refused("payments/unknown") == {"shop": "no-such-registry"}
+    world.mount.grant({"payments": []})
+    await world.sync()
+    assert world.mount.refused("payments/unknown") == {}
+    told = {reason for reason, _, note in await world.cluster.events("shop") if "payments/unknown" in note}
+    assert told == {"NoSuchRegistry", "NotGranted"}
 
 
 async def test_a_repair_that_is_denied_is_made_up_for(world: World) -> None:

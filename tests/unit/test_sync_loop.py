@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from fakes.cluster import KINDS, FakeCluster
@@ -26,10 +27,11 @@ from regcred.cluster.interface import (
 )
 from regcred.cluster.model import SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, custom_kind
 from regcred.errors import MissingError, RefusedError, TransientError
-from regcred.sync import Engine, Loop, Pace, applier, run_once
+from regcred.sync import Engine, Loop, Pace, applier, retries, run_once
 from regcred.sync.identity import WrongClusterError
 from regcred.sync.polls import GRANTS, documents_of
 from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.status import Status
 from regcred.wiring.sync.metrics import Metrics
 
 REF = "payments/ecr-prod"
@@ -64,6 +66,12 @@ class World:
 
     async def until_password(self, space: str, password: str | None = "s3cret-one") -> None:
         await until(lambda: password_in(self.cluster._secrets.get((space, NAME))) == password)
+
+    def tries(self, refused: str) -> int:
+        """How often sync has met what refuses it."""
+        if refused == "not-read":
+            return self.kv.calls.count(("read", f"credentials/{REF}"))
+        return sum(call[0] == "apply" for call in self.cluster.calls)
 
     def events(self) -> list[str]:
         return [message.reason for message in self.cluster.messages]
@@ -237,6 +245,35 @@ async def test_what_the_cluster_denied_is_there_soon_after_the_cause_is_mended(w
         world.cluster.faults.clear()
         await world.until_password("shop")
         await until(lambda: world.events() == ["NotWritten", "CredentialPlaced"])
+
+
+@pytest.mark.parametrize("refused", ["not-written", "not-read", "clash"])
+async def test_the_status_says_why_nothing_is_in_place_while_sync_tries_again(
+    world: World, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "SHORTEST", timedelta(seconds=0.05))
+    monkeypatch.setattr(retries, "LONGEST", timedelta(seconds=0.05))
+    match refused:
+        case "not-written":
+            world.cluster.faults[("apply",)] = DeniedError("denied", words="exceeded quota")
+        case "not-read":
+            world.kv.faults["read", f"credentials/{REF}"] = RefusedError("permission denied")
+        case "clash":
+            await world.cluster.create_secret("shop", NAME)
+    seen: list[dict[str, str]] = []
+    write = world.mount.store.write_status
+
+    def watched(cluster: str, project: str, status: Status, **how: Any) -> Any:
+        seen.append(status.registries["ecr-prod"].refused if "ecr-prod" in status.registries else {})
+        return write(cluster, project, status, **how)
+
+    world.mount.store.write_status = watched  # type: ignore[method-assign]
+    async with world.running():
+        await until(lambda: {"shop": refused} in seen)
+        first = seen.index({"shop": refused})
+        tries = world.tries(refused)
+        await until(lambda: world.tries(refused) >= tries + 4)
+    assert seen[first:] == [{"shop": refused}] * len(seen[first:])
 
 
 async def test_a_pause_that_the_api_server_asks_for_is_kept_by_all_requests(world: World) -> None:

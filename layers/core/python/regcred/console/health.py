@@ -32,6 +32,11 @@ REFUSALS = {
     "revoked": ("it was revoked", "rotate it to fetch a new credential"),
     "removed": ("it was removed", "take the annotation off, or add the registry again"),
     "clash": ("a Secret of the same name belongs to somebody else", "rename or delete that Secret"),
+    "not-written": ("the cluster denies the Secret", "see 'regcred status' for its reason; fix the cause"),
+    "not-read": (
+        "sync can't read the credential in Vault",
+        "see 'regcred status' for the reason; check that the cluster may read it",
+    ),
     "restart-needed": ("the workload is older than the admission policies", "restart the workload"),
     "unneeded": ("nothing uses it any more", "nothing: its Secret goes after a grace"),
 }

@@ -10,7 +10,8 @@ from typing import TypeVar
 from regcred.clock import Clock
 from regcred.cluster.interface import Cluster, DeniedError, NameTakenError
 from regcred.cluster.model import LedgerEntry, Mode
-from regcred.errors import MissingError, RegcredError
+from regcred.errors import MissingError, RegcredError, TransientError
+from regcred.printable import printable
 from regcred.sync.actions import EvictPod, Remove, UpdateServiceAccount, WriteSecret
 from regcred.sync.credential_cache import CredentialCache
 from regcred.sync.evictions import Evictions
@@ -27,6 +28,9 @@ A = TypeVar("A", bound=WriteSecret | Remove | UpdateServiceAccount | EvictPod)
 
 REPORT_AFTER = 3
 """Consecutive failures after which owners get an Event about a transient error."""
+
+WORDS = 400
+"""How many characters of an error are kept."""
 
 LOOK_AGAIN = timedelta(seconds=30)
 """Another look at live Pods is not worth its request within this time, however short the grace period is."""
@@ -81,10 +85,13 @@ class SecretWriter:
         if isinstance(error, NameTakenError):
             self.ledger.put(namespace, reference, LedgerEntry(refused=Why.CLASH))
             self.workload_events.report_refusal(namespace, reference, Why.CLASH)
-        elif words := words_for_owner(error, failures):
+            return
+        why = Why.NOT_READ if self.credentials.has_failed(reference) else Why.NOT_WRITTEN
+        words = words_of_vault(error, failures) if why is Why.NOT_READ else words_for_owner(error, failures)
+        if words:
             entry = self.ledger.place(namespace, reference) or LedgerEntry()
-            self.ledger.put(namespace, reference, replace(entry, refused=Why.NOT_WRITTEN, detail=words))
-            self.workload_events.report_refusal(namespace, reference, Why.NOT_WRITTEN, words)
+            self.ledger.put(namespace, reference, replace(entry, refused=why, detail=words))
+            self.workload_events.report_refusal(namespace, reference, why, words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +222,13 @@ def words_for_owner(error: RegcredError, failures: int) -> str:
     if error.answer and failures >= REPORT_AFTER:
         return f"the API server answered {error.answer.status} {error.answer.reason}"
     return ""
+
+
+def words_of_vault(error: RegcredError, failures: int) -> str:
+    """The message about a credential that can't be read, for the owner of a workload; empty if there is none yet."""
+    if isinstance(error, TransientError) and failures < REPORT_AFTER:
+        return ""
+    return printable(str(error))[:WORDS]
 
 
 def record_names(

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable
 
 from regcred.cluster.dockerconfig import SecretBody, secret_body
-from regcred.errors import MissingError, TransientError
+from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.reference import Reference
 from regcred.sync.metrics import Meter
 from regcred.sync.vault_threads import VaultThreads
@@ -37,6 +37,7 @@ class CredentialCache:
         self._meter = meter
         self._bodies: dict[Reference, SecretBody] = {}
         self._reading: dict[Reference, asyncio.Future[SecretBody]] = {}
+        self._failed: set[Reference] = set()
 
     def fetch(self, wanted: Iterable[tuple[Reference, int]]) -> None:
         """Start to read credentials that will be needed. The later read raises any error."""
@@ -54,6 +55,10 @@ class CredentialCache:
         if body is None:
             body = await asyncio.shield(self._reading.get(reference) or self._begin(reference, version))
         return body
+
+    def has_failed(self, reference: Reference) -> bool:
+        """Whether the last read of a credential has failed."""
+        return reference in self._failed
 
     def _fitting(self, reference: Reference, version: int) -> SecretBody | None:
         body = self._bodies.get(reference)
@@ -74,6 +79,15 @@ class CredentialCache:
         return reading
 
     async def _read_body(self, reference: Reference, version: int) -> SecretBody:
+        try:
+            body = await self._read(reference, version)
+        except RegcredError:
+            self._failed.add(reference)
+            raise
+        self._failed.discard(reference)
+        return body
+
+    async def _read(self, reference: Reference, version: int) -> SecretBody:
         try:
             found = await self._vault(self._store.credential, reference)
         except MissingError as error:
@@ -109,3 +123,4 @@ class CredentialCache:
         self._bodies = {
             reference: body for reference, body in self._bodies.items() if reference.project != project
         }
+        self._failed = {reference for reference in self._failed if reference.project != project}

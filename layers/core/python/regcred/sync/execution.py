@@ -20,7 +20,7 @@ from regcred.sync.actions import (
 from regcred.sync.applier import Applier
 from regcred.sync.event_duplicates import EventRecorder
 from regcred.sync.evictions import Evictions
-from regcred.sync.ledger import Ledger, updated
+from regcred.sync.ledger import Ledger, announced, updated
 from regcred.sync.ledger_documents import has_room
 from regcred.sync.logging import log
 from regcred.sync.repairs import is_useful
@@ -101,7 +101,8 @@ class Execution:
         if not firsts:
             return
         for first in firsts:
-            self._ledger.enter(first.namespace, first.reference, 0, first.short_uid)
+            old = self._ledger.place(first.namespace, first.reference)
+            self._ledger.put(first.namespace, first.reference, announced(old, first.short_uid))
         self._sources.credentials.fetch({(first.reference, first.version) for first in firsts})
         saving = asyncio.ensure_future(self._ledger.save())
         done, _ = await asyncio.wait([saving], timeout=WRITE_AHEAD)
@@ -112,6 +113,8 @@ class Execution:
         namespace, reference = update.namespace, update.reference
         old = self._ledger.place(namespace, reference) or LedgerEntry()
         if old.version is None and not update.forget and not self._may_record(namespace, reference):
+            if self._sources.granted:
+                self._ledger.put(namespace, reference, None)
             return
         new = updated(old, update)
         if update.forget or old.refused != new.refused:
@@ -121,7 +124,8 @@ class Execution:
     def _may_record(self, namespace: str, reference: Reference) -> bool:
         """Whether to record a refusal in Vault.
 
-        Annotations can name anything, and that must not fill Vault.
+        Annotations can name anything, and that must not fill Vault. The entry of a namespace that has lost
+        its grant is dropped.
         """
         granted = self._sources.grants.allow(reference.project, namespace)
         return granted and has_room(self._ledger.places.get(namespace, {}), reference)

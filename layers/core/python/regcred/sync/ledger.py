@@ -18,7 +18,7 @@ from regcred.reference import Reference, is_label
 from regcred.sync.actions import UpdateLedger
 from regcred.sync.ledger_documents import bounded, entries, statuses
 from regcred.sync.logging import log
-from regcred.sync.messages import Why
+from regcred.sync.messages import LEFT_ALONE, Why
 from regcred.sync.metrics import Meter
 from regcred.sync.vault_threads import VaultThreads
 from regcred.vault.records.status import Status
@@ -161,7 +161,7 @@ class Ledger:
         self._changed.setdefault((namespace, reference), old)
 
     def enter(self, namespace: str, reference: Reference, version: int, uid: str) -> None:
-        """Record a version that is in place, or 0 before a first write. A note about a restart stays."""
+        """Record a version that is in place. A note about a restart stays."""
         old = self.place(namespace, reference)
         refused = old.refused if old and old.refused == Why.RESTART else ""
         self.put(namespace, reference, LedgerEntry(version, uid, refused=refused))
@@ -232,6 +232,13 @@ class Ledger:
 
     def _documents(self, projects: set[str]) -> dict[str, Status]:
         return statuses(projects, self.places, now=self._clock(), mode=self._mode)
+
+
+def announced(old: LedgerEntry | None, uid: str) -> LedgerEntry:
+    """An entry before a first write. The reason why the last try failed stays until a try succeeds."""
+    new = LedgerEntry(0, uid)
+    stays = old is not None and old.refused in LEFT_ALONE | {Why.RESTART}
+    return replace(new, refused=old.refused, detail=old.detail) if old and stays else new
 
 
 def updated(old: LedgerEntry, update: UpdateLedger) -> LedgerEntry:

@@ -29,10 +29,19 @@ class Why(StrEnum):
     NOT_WRITTEN = "not-written"
     """A quota, webhook or policy of the cluster forbids the Secret. The ledger's ``detail`` has the
     reason."""
+    NOT_READ = "not-read"
+    """Sync can't read the credential in Vault. The ledger's ``detail`` has the reason."""
     RESTART = "restart-needed"
     """The Secret is in place, but a workload is older than the admission policies. Its Pods don't name the
     Secret."""
     UNNEEDED = "unneeded"
+
+
+QUOTED = frozenset({Why.NOT_WRITTEN, Why.NOT_READ})
+"""Refusals whose detail quotes the server that has refused."""
+
+LEFT_ALONE = QUOTED | {Why.CLASH}
+"""Refusals that only a successful write can end."""
 
 
 class Reason(StrEnum):
@@ -68,6 +77,7 @@ REASON_OF = {
     Why.REMOVED: Reason.NO_SUCH_REGISTRY,
     Why.CLASH: Reason.NAME_TAKEN,
     Why.NOT_WRITTEN: Reason.NOT_WRITTEN,
+    Why.NOT_READ: Reason.NOT_WRITTEN,
     Why.RESTART: Reason.RESTART_NEEDED,
 }
 
@@ -99,6 +109,10 @@ _REFUSALS = {
         "The pull Secret {secret} could not be written in namespace {namespace}, and sync retries every "
         "half minute. The cluster's answer: {detail}"
     ),
+    Why.NOT_READ: (
+        "The pull Secret {secret} could not be written in namespace {namespace}, because sync can't read the credential of "
+        "{reference} in Vault. Sync retries every half minute, and a Secret that is in place stays. Vault's answer: {detail}"
+    ),
     Why.UNNEEDED: "Nothing in namespace {namespace} needs {reference} any longer.",
 }
 
@@ -114,7 +128,7 @@ def refusal(why: Why, reference: Reference, namespace: str, *, cluster: str, det
         cluster=cluster,
         grant=command("regcred", "grant", "add", "--cluster", cluster, reference.project, namespace),
         add=command("regcred", "registry", "add", str(reference)),
-        detail=f"({detail})" if detail and why is not Why.NOT_WRITTEN else detail,
+        detail=detail if why in QUOTED or not detail else f"({detail})",
     )
     return text.strip()
 

@@ -10,7 +10,7 @@ from regcred.cluster.model import UID_DIGITS, LedgerEntry, Mode, Namespace, Work
 from regcred.reference import Reference
 from regcred.sync.actions import Action, EmitEvent, Remove, UpdateLedger, WriteSecret
 from regcred.sync.decide import GONE, Decision, decide
-from regcred.sync.messages import REASON_OF, Why, refusal
+from regcred.sync.messages import LEFT_ALONE, QUOTED, REASON_OF, Why, refusal
 from regcred.sync.plan_accounts import AccountPlan
 from regcred.sync.plan_warnings import events_about, expiry_events, restart_event
 from regcred.sync.prepared import prepared_request
@@ -18,8 +18,6 @@ from regcred.sync.removal_brake import ACCIDENTS
 from regcred.sync.view import UNREAD, Knowledge, Registry, View
 
 NOTHING = LedgerEntry()
-LEFT_ALONE = frozenset({Why.CLASH, Why.NOT_WRITTEN})
-"""Refusals that only a successful write can end."""
 
 
 @dataclass(slots=True)
@@ -104,7 +102,7 @@ class NamespacePlan:
         project = WriteSecret(self.namespace.name, self.namespace.uid, reference, version, place.version)
         if project.first:
             self.draft.firsts.append(project)
-        elif self._is_newer(reference, version, project.old or 0) or place.refused == Why.NOT_WRITTEN:
+        elif self._is_newer(reference, version, project.old or 0) or place.refused in QUOTED:
             self.draft.refreshes.append(project)
 
     def _note_health(self, reference: Reference, place: LedgerEntry, workloads: list[Workload]) -> None:

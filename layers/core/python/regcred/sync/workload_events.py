@@ -66,7 +66,7 @@ class WorkloadEvents:
     ) -> None:
         """Write an Event on each workload that asks for a Secret."""
         events = [
-            EmitEvent(workload, reason, note, reference, why)
+            EmitEvent(workload, reason, note, reference, why, topic=why or "")
             for workload in self._inventory.requests(namespace)
             if reference in workload.references
         ]

@@ -67,21 +67,30 @@ def todo(  # noqa: C901, PLR0911 - one check after the other, each with its own 
         return (
             f"it was added and has no credential yet; wait some minutes, or run: regcred rotate {reference}"
         )
-    if known.refused == "clash":
-        return (
-            f"a Secret named {reference.secret_name} exists that Regcred did not create; rename or delete it"
-        )
-    if known.refused == "not-written":
-        return (
-            f"the cluster denies the Secret ({known.detail or 'its reason is unknown'}): fix the cause; "
-            "sync retries automatically"
-        )
+    if prevented := _prevented(reference, known, world):
+        return prevented
     if known.present is Fact.NO:
         return _missing(known, world, now)
     if subject.is_pod and reference.secret_name not in subject.named and not image.pulled:
         return unnamed(reference, subject)
     if image.reason in PULL_FAILURES:
         return _after_failure(image, reference, subject)
+    return ""
+
+
+def _prevented(reference: Reference, known: ReferenceFacts, world: World) -> str:
+    """The advice if something prevents the write of the Secret; empty if nothing does."""
+    why = known.detail or "its reason is unknown"
+    match known.refused:
+        case "clash":
+            return f"a Secret named {reference.secret_name} exists that Regcred did not create; rename or delete it"
+        case "not-written":
+            return f"the cluster denies the Secret ({why}): fix the cause; sync retries automatically"
+        case "not-read":
+            return (
+                f"sync can't read the credential in Vault ({why}): ask a platform admin whether cluster"
+                f" {world.cluster or 'CLUSTER'} may read it; sync retries automatically"
+            )
     return ""
 
 

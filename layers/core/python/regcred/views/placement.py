@@ -13,9 +13,13 @@ from regcred.printable import command
 from regcred.vault.records.status import Placement, Status
 from regcred.wording import plural
 
-NOT_WRITTEN = "not-written"
+_QUOTED = {
+    "not-written": "the cluster denies the Secret",
+    "not-read": "sync can't read the credential in Vault, and needs it for the Secret",
+}
+"""The refusals whose details quote a server, and what they mean."""
 
-_FAULTS = frozenset({NOT_WRITTEN, "clash"})
+_FAULTS = frozenset({*_QUOTED, "clash"})
 _NAMED = 3
 
 
@@ -69,12 +73,12 @@ def placement_problems(cluster: str, place: Placement) -> list[PlacementProblem]
 def _refused(refused: Mapping[str, str], details: Mapping[str, str]) -> list[PlacementProblem]:
     found: dict[tuple[str, str], list[str]] = {}
     for namespace, reason in sorted(refused.items()):
-        detail = details.get(namespace, "") if reason == NOT_WRITTEN else ""
+        detail = details.get(namespace, "") if reason in _QUOTED else ""
         found.setdefault((reason, detail), []).append(namespace)
     problems = []
     for (reason, detail), names in sorted(found.items()):
-        if reason == NOT_WRITTEN:
-            text = f"the cluster denies the Secret in {_where(names)}: {detail or reason}"
+        if reason in _QUOTED:
+            text = f"{_QUOTED[reason]} in {_where(names)}: {detail or reason}"
         else:
             text = f"refused in {plural(len(names), 'namespace')}: {reason}"
         problems.append(PlacementProblem(text, reason in _FAULTS))
@@ -84,7 +88,7 @@ def _refused(refused: Mapping[str, str], details: Mapping[str, str]) -> list[Pla
 def _denied(place: Placement) -> list[PlacementProblem]:
     found: dict[str, list[str]] = {}
     for namespace, detail in sorted(place.details.items()):
-        if place.refused.get(namespace) != NOT_WRITTEN:
+        if place.refused.get(namespace) not in _QUOTED:
             found.setdefault(detail, []).append(namespace)
     return [
         PlacementProblem(f"the cluster denied the last change in {_where(names)}: {detail}", is_fault=True)
