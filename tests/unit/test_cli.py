@@ -860,21 +860,27 @@ class TestUnverified:
     """A credential that nothing has proven is unverified in every view, with the reason."""
 
     REASON = "registry.example.com: it asks for no login, so nothing shows whether this one works"
+    REASONS = pytest.mark.parametrize(
+        ("stored", "reason"), [(REASON, REASON), ("", "it was not verified; run 'regcred verify'")]
+    )
 
-    def test_status_doctor_list_and_show_say_the_same(self, payments):
-        payments.index(ECR, version=13, verified="unknown", unverified=self.REASON)
+    @REASONS
+    def test_status_doctor_list_and_show_say_the_same(self, payments, stored, reason):
+        payments.index(ECR, version=13, verified="unknown", unverified=stored)
         assert re.search(r"payments/ecr-prod +unverified", payments("status"))
-        assert f"payments/ecr-prod: unverified: {self.REASON}" in payments.err
-        assert payments.json("status payments/ecr-prod -o json")["registries"][0]["state"] == "unverified"
+        assert f"payments/ecr-prod: unverified: {reason}" in payments.err
+        row = payments.json("status payments/ecr-prod -o json")["registries"][0]
+        assert (row["state"], row["unverified"]) == ("unverified", reason)
         assert re.search(r"payments/ecr-prod +ecr +unverified", payments("registry list"))
-        assert self.REASON in payments("registry show payments/ecr-prod")
+        assert reason in payments("registry show payments/ecr-prod")
         payments("doctor payments", code=1)  # the other registry has no upstream secret
-        assert f"unverified: {self.REASON}" in payments.out
+        assert f"unverified: {reason}" in payments.out
 
-    def test_verify_of_it_fails_with_the_reason(self, payments):
-        payments.answer(ECR, version=12, verified="unknown", unverified=self.REASON)
+    @REASONS
+    def test_verify_of_it_fails_with_the_reason(self, payments, stored, reason):
+        payments.answer(ECR, version=12, verified="unknown", unverified=stored)
         payments("verify payments/ecr-prod", code=1)
-        assert f"version 12 is unverified: {self.REASON}" in payments.last
+        assert f"version 12 is unverified: {reason}" in payments.last
 
     def test_adding_a_registry_that_could_not_be_tried_fails(self, payments, tmp_path):
         new = Reference("payments", "new")

@@ -44,6 +44,7 @@ class Scene:
     image: str = f"{HOST}/shop:1"
     placed: dict[int, dict[str, str]] = field(default_factory=lambda: {12: {"prod": "aaaaaaaa"}})
     refused: dict[str, str] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
     grants: list[str] = field(default_factory=lambda: ["prod"])
     entry: dict = field(default_factory=dict)
     no_vault: bool = False
@@ -91,7 +92,7 @@ class Scene:
         }
         if self.entry is not None:
             store.merge_index("payments", {"ecr-prod": IndexEntry(**{**entry, **self.entry})})
-        placement = Placement(placed=self.placed, refused=self.refused)
+        placement = Placement(placed=self.placed, refused=self.refused, details=self.details)
         store.write_status(
             "c1", "payments", Status(written_at=NOW, registries={"ecr-prod": placement}), cas=0
         )
@@ -240,6 +241,14 @@ def test_a_clash_is_named(scene):
     scene.placed, scene.refused = {}, {"prod": "clash"}
     failing(scene)()
     assert "Regcred did not create" in scene.todo
+
+
+def test_a_credential_that_sync_cannot_read_is_named_with_the_reason(scene):
+    scene.placed, scene.refused, scene.secret = {0: {"prod": ""}}, {"prod": "not-read"}, False
+    scene.details = {"prod": "permission denied"}
+    failing(scene)()
+    assert "not in the namespace (permission denied)" in scene.out
+    assert "sync can't read the credential in Vault (permission denied)" in scene.todo
 
 
 @pytest.mark.parametrize(

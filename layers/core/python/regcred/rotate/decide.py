@@ -14,7 +14,7 @@ from regcred.rotation_due import due, edited, is_static
 from regcred.rotation_message import RotationReason
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.declared import Action, Definition, Request
-from regcred.vault.records.index import IndexEntry, State
+from regcred.vault.records.index import NOT_VERIFIED, IndexEntry, State
 from regcred.vault.records.rotation import Rotation
 from regcred.vault.store import Versioned
 
@@ -163,7 +163,7 @@ class Judgement:
     warning: str = ""
 
 
-UNTRIED = Judgement(Verified.UNKNOWN, "it was not verified; run 'regcred verify'")
+UNTRIED = Judgement(Verified.UNKNOWN, NOT_VERIFIED)
 """Of a credential that a run wrote and could not tell of."""
 
 
@@ -188,7 +188,7 @@ def judge(verification: Verification, *, static: bool) -> Judgement:
         case Verdict.INCONCLUSIVE if verification.taken:
             return Judgement(Verified.LOGIN)
         case Verdict.INCONCLUSIVE:
-            return Judgement(Verified.UNKNOWN, unverified=detail)
+            return Judgement(Verified.UNKNOWN, unverified=detail or NOT_VERIFIED)
         case Verdict.CAN_PULL:
             return Judgement(Verified.YES)
 

@@ -37,6 +37,9 @@ RELEASED = 0.7
 NAME_SHOWN = 80
 """How many characters of an invalid name are shown."""
 
+NOT_VERIFIED = "it was not verified; run 'regcred verify'"
+"""The reason if nobody has tried to verify a credential, or if nothing is known about the try."""
+
 _PACKED = '{"packed":'
 
 
@@ -97,6 +100,12 @@ class IndexEntry(Record):
         """The state in the word for people. A credential that was never verified is not ``ok``."""
         unproven = self.state is State.OK and self.version and self.verified is Verified.UNKNOWN
         return "unverified" if unproven else self.state.value
+
+    @property
+    def doubt(self) -> str:
+        """Why nothing shows that the credential is good; empty if something does, or if there is no credential."""
+        unknown = self.version and self.verified is Verified.UNKNOWN
+        return self.unverified or (NOT_VERIFIED if unknown else "")
 
 
 class Index(Record):
