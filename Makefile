@@ -49,6 +49,10 @@ demo: install ## Show the main job end to end on real parts
 console: install ## Serve the console in front of OpenBao with the demo's data
 	@$(BIN)/python -m console
 
+.PHONY: screenshots
+screenshots: install ## Take the pictures of the README again (FOLDER=x for every page of the console in every look)
+	@$(BIN)/python -m console.screenshots $(FOLDER)
+
 .PHONY: lint
 lint: install ## Check style, types, import rules and workflows
 	@$(BIN)/ruff check .

@@ -7,42 +7,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from console.pages import PAGES
+
 pytestmark = pytest.mark.real
 
-PAGES = {
-    "alice": [
-        "/",
-        "/registries",
-        "/registries?q=nothing-fits",
-        "/registries/payments/ecr-prod",
-        "/registries/payments/tools",
-        "/registries/payments/nexus",
-        "/registries/payments/ecr-prod/edit",
-        "/registries/payments/nexus/secret",
-        "/registries/payments/nexus/do/revoke",
-        "/registries/add",
-        "/registries/add?provider=gar",
-        "/registries/add?provider=ecr",
-        "/annotation?ref=payments/ecr-prod&ref=payments/nexus",
-        "/annotation",
-        "/clusters",
-        "/clusters/edge-1",
-        "/projects",
-        "/projects/payments",
-        "/explain",
-        "/no/such/page",
-    ],
-    "petra": [
-        "/",
-        "/clusters/edge-1",
-        "/clusters/edge-2",
-        "/projects/search",
-        "/projects/search/edit",
-        "/projects/add",
-    ],
-    "nobody": ["/", "/registries", "/projects", "/clusters"],
-    "": ["/sign-in"],
-}
 SIZE_MAX = 60_000
 """Bytes of a page with all that it loads."""
 

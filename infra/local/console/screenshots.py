@@ -1,0 +1,106 @@
+"""`make screenshots`: pictures of the console, in front of OpenBao with the demo's fleet.
+
+The pictures of the README go to docs/images, and with a folder as argument every page in light, dark and phone width goes there.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, BrowserContext
+
+from realparts.procs import Processes
+from realparts.state import State
+from realparts.vault import Vault
+
+from . import chromium, seed, serving
+from .pages import PAGES
+
+IMAGES = Path(__file__).resolve().parents[3] / "docs" / "images"
+WIDE = {"width": 1200, "height": 760}
+PHONE = {"width": 360, "height": 740}
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": WIDE},
+    "dark": {"color_scheme": "dark", "viewport": WIDE},
+    "phone": {"color_scheme": "light", "viewport": PHONE},
+}
+README = {
+    "console-overview": ("petra", "/", "light"),
+    "console-annotation": ("alice", "/annotation?ref=payments/ecr-prod&ref=payments/nexus", "light"),
+}
+"""By file name: who looks at which page, and in which look."""
+
+
+def signed_in(browser: Browser, origin: str, name: str, look: str) -> BrowserContext:
+    """Return a browser context in which a person has signed in; nobody has if the name is empty."""
+    context = browser.new_context(ignore_https_errors=True, **LOOKS[look])
+    if not name:
+        return context
+    page = context.new_page()
+    page.goto(f"{origin}/sign-in")
+    form = page.locator("details", has_text="With a user name")
+    if form.get_attribute("open") is None:
+        form.locator("summary").click()
+    form.get_by_label("user name").fill(name)
+    form.get_by_label("password").fill(seed.PASSWORD)
+    form.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{origin}/")
+    page.close()
+    return context
+
+
+def take(context: BrowserContext, origin: str, path: str, file: Path, *, whole: bool = True) -> None:
+    """Write the picture of a page: the whole page, or what the window shows."""
+    page = context.new_page()
+    page.goto(origin + path)
+    page.screenshot(path=file, full_page=whole)
+    page.close()
+
+
+def take_all(browser: Browser, origin: str, folder: Path) -> None:
+    """Write a picture of every page in every look."""
+    for look in LOOKS:
+        for name, paths in PAGES.items():
+            context = signed_in(browser, origin, name, look)
+            for path in paths:
+                title = re.sub(r"\W+", "-", path).strip("-") or "overview"
+                take(context, origin, path, folder / f"{look}-{name or 'guest'}-{title}.png")
+            context.close()
+
+
+def take_for_readme(browser: Browser, origin: str) -> None:
+    """Write the pictures that the README shows."""
+    for title, (name, path, look) in README.items():
+        context = signed_in(browser, origin, name, look)
+        take(context, origin, path, IMAGES / f"{title}.png", whole=False)
+        context.close()
+
+
+def main(folder: Path | None) -> None:
+    """Start OpenBao and the console, take the pictures, and stop both."""
+    with tempfile.TemporaryDirectory() as directory:
+        processes = Processes(Path(directory))
+        vault = Vault(processes, State(Path(directory)))
+        vault.up()
+        try:
+            seed.prepare(vault)
+            with serving.served(vault.addr, stale=timedelta(0)) as served, chromium.launched() as browser:
+                if folder:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    take_all(browser, served.origin, folder)
+                else:
+                    IMAGES.mkdir(exist_ok=True)
+                    take_for_readme(browser, served.origin)
+        finally:
+            vault.down()
+            processes.sweep()
+    print(f"The pictures are in {folder or IMAGES}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
