@@ -40,10 +40,9 @@ def pytest_report_header() -> list[str]:
     every = os.environ.get("REGCRED_EVERY_KUBERNETES")
     return [
         f"HashiCorp Vault: {named or 'VAULT_BIN names none, so OpenBao and the fake stand for it'}",
-        (
-            "Kubernetes: "
-            f"{'every supported version' if every else 'the oldest and the newest; the rest by `make test-kubernetes`'}"
-        ),
+        "Kubernetes: every supported version"
+        if every
+        else "Kubernetes: the oldest and the newest; the rest by `make test-kubernetes`",
     ]
 
 

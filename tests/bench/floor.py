@@ -7,7 +7,7 @@ sync's own account) and decides nothing. Orders come as JSON lines on standard i
 to standard output:
 
     {"do": "write", "method": "PUT", "name": …, "body": …, "namespaces": […]}   all at once, 32 in flight
-    {"do": "react", "name": …, "body": …}   from then on: POST into the namespace of each new labelled Deployment
+    {"do": "react", "name": …, "body": …}   then POST into the namespace of each new labelled Deployment
 """
 
 import asyncio

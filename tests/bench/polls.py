@@ -46,7 +46,8 @@ async def polls(stack: Stack, table: Table) -> None:
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=64)) as http:
 
         async def poll() -> None:
-            url = f"{vault.addr}/v1/regcred/metadata/credentials/project-{random.randrange(ALL_PROJECTS)}/_index"
+            project = f"project-{random.randrange(ALL_PROJECTS)}"
+            url = f"{vault.addr}/v1/regcred/metadata/credentials/{project}/_index"
             began = time.monotonic()
             async with http.get(url, headers={"X-Vault-Token": random.choice(tokens)}) as response:
                 await response.read()

@@ -21,10 +21,18 @@ REGISTRIES = st.one_of(
         {"provider": st.just("basic"), "hosts": st.just(["registry.example.com"])},
         optional={"description": st.text(max_size=20), "repositories": st.just(["team/app", "team/"])},
     ),
-    st.fixed_dictionaries({"provider": st.just("public"), "hosts": st.sampled_from([["a.example.com"], ["b.example.com"]])}),
     st.fixed_dictionaries(
-        {"provider": st.just("ecr"), "account": st.just("012345678901"), "regions": st.just(["eu-central-1"])},
-        optional={"description": st.sampled_from(["yes", "1e3", "2026-01-01", "~", "0x1f", "null", "'", "a: b #c"])},
+        {"provider": st.just("public"), "hosts": st.sampled_from([["a.example.com"], ["b.example.com"]])}
     ),
-)  # fmt: skip
+    st.fixed_dictionaries(
+        {
+            "provider": st.just("ecr"),
+            "account": st.just("012345678901"),
+            "regions": st.just(["eu-central-1"]),
+        },
+        optional={
+            "description": st.sampled_from(["yes", "1e3", "2026-01-01", "~", "0x1f", "null", "'", "a: b #c"])
+        },
+    ),
+)
 NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)

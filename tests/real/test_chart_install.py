@@ -15,7 +15,10 @@ pytestmark = pytest.mark.real
 
 NAMESPACE = "regcred-chart"
 ECR = {"registry.regcred.dev/ecr": "payments/ecr-prod"}
-KINDS = "deployments,cronjobs,services,serviceaccounts,configmaps,networkpolicies,clusterroles,clusterrolebindings"
+KINDS = (
+    "deployments,cronjobs,services,serviceaccounts,configmaps,networkpolicies,"
+    "clusterroles,clusterrolebindings"
+)
 POLICIES = (
     "mutatingadmissionpolicies,mutatingadmissionpolicybindings,"
     "validatingadmissionpolicies,validatingadmissionpolicybindings"

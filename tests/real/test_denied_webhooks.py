@@ -43,8 +43,10 @@ GATEKEEPER: dict[str, Any] = {
     "status": {
         "reason": "Forbidden",
         "code": 403,
-        "message": '[all-must-have-team] you must provide labels: {{"team"}}\n[no-pull-secrets] the label team is '
-        "required",
+        "message": (
+            '[all-must-have-team] you must provide labels: {{"team"}}\n'
+            "[no-pull-secrets] the label team is required"
+        ),
     },
     "warnings": ["[warn-only] this is not in the denial"],
 }

@@ -141,7 +141,9 @@ def test_a_policy_of_the_clusters_owner_is_told_in_its_words(world: World, reaso
         assert reasons(world, space) == ["NotWritten"], "it is not called somebody else's Secret"
     finally:
         for item in reversed(objects):
-            path = f"/apis/{ADMISSION}/{item['kind'].lower().replace('policy', 'policies') if item['kind'].endswith('Policy') else item['kind'].lower() + 's'}"
+            kind = item["kind"].lower()
+            plural = kind.removesuffix("y") + "ies" if kind.endswith("policy") else f"{kind}s"
+            path = f"/apis/{ADMISSION}/{plural}"
             world.stack.kubernetes.request("DELETE", f"{path}/{item['metadata']['name']}")
     eventually(lambda: world.password(space), seconds=45)
 

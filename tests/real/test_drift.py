@@ -55,8 +55,10 @@ def miss(world: World, space: str, *names: str) -> None:
         "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "app", "namespace": space},
         "type": "Warning",
         "reason": "FailedToRetrieveImagePullSecret",
-        "message": f"Unable to retrieve some image pull secrets ({listed}); attempting to pull the image may not "
-        "succeed.",
+        "message": (
+            f"Unable to retrieve some image pull secrets ({listed}); attempting to pull the image may not "
+            "succeed."
+        ),
         "source": {"component": "kubelet", "host": "node-1"},
     }
     world.stack.kubernetes.request("POST", f"/api/v1/namespaces/{space}/events", event)

@@ -196,7 +196,10 @@ def test_an_upgrade_changes_the_mode_and_an_uninstall_leaves_nothing(older: Olde
     older.release.upgrade()
     assert older.sync_settings()["REGCRED_MODE"] == older.mode
     older.release.uninstall()
-    kinds = "deployments,serviceaccounts,clusterroles,clusterrolebindings,validatingadmissionpolicies,priorityclasses"
+    kinds = (
+        "deployments,serviceaccounts,clusterroles,clusterrolebindings,"
+        "validatingadmissionpolicies,priorityclasses"
+    )
     mine = "app.kubernetes.io/part-of=regcred"
     assert older.stack.kubernetes.kubectl("get", kinds, "-A", "-l", mine, "-o", "name").stdout == ""
     older.release.upgrade()

@@ -152,15 +152,28 @@ def test_a_cut_over_is_followed_until_the_old_secret_can_go(
         },
     })  # fmt: skip
     # As the kubelet writes it (k8s.io/kubernetes pkg/kubelet/images/image_manager.go).
-    kubernetes_stack.kubernetes.request("POST", f"/api/v1/namespaces/{space}/events", {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": "app-1.1", "namespace": space},
-        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "app-1", "namespace": space, "uid": made["metadata"]["uid"]},
-        "type": "Normal",
-        "reason": "Pulled",
-        "message": 'Successfully pulled image "registry.example.com/team/app:1" in 812ms (812ms including waiting). Image size: 3623807 bytes.',
-    })  # fmt: skip
+    kubernetes_stack.kubernetes.request(
+        "POST",
+        f"/api/v1/namespaces/{space}/events",
+        {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": "app-1.1", "namespace": space},
+            "involvedObject": {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "name": "app-1",
+                "namespace": space,
+                "uid": made["metadata"]["uid"],
+            },
+            "type": "Normal",
+            "reason": "Pulled",
+            "message": (
+                'Successfully pulled image "registry.example.com/team/app:1" in 812ms '
+                "(812ms including waiting). Image size: 3623807 bytes."
+            ),
+        },
+    )
     assert stage(code=0) == "ready"
     kubernetes_stack.kubernetes.request("DELETE", f"/api/v1/namespaces/{space}/secrets/{OLD}")
     assert stage(code=0) == "deleted"

@@ -199,7 +199,8 @@ def installed(node_stack: Stack, image: str) -> Iterator[Installed]:
     password = stack.registry.add_user("sync-image", pull=["regcred/*"])
     stack.kubernetes.kubectl(
         "-n", NAMESPACE, "create", "secret", "docker-registry", "sync-image",
-        f"--docker-server={stack.registry.host}", "--docker-username=sync-image", f"--docker-password={password}",
+        f"--docker-server={stack.registry.host}",
+        "--docker-username=sync-image", f"--docker-password={password}",
     )  # fmt: skip
     (port,) = free_ports(1)
     api = stack.kubernetes.server.removeprefix("https://").partition(":")

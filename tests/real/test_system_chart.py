@@ -204,7 +204,8 @@ def installed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     password = stack.registry.add_user("chart-image", pull=["regcred/*"])
     stack.kubernetes.kubectl(
         "-n", NAMESPACE, "create", "secret", "docker-registry", "images",
-        f"--docker-server={stack.registry.host}", "--docker-username=chart-image", f"--docker-password={password}",
+        f"--docker-server={stack.registry.host}",
+        "--docker-username=chart-image", f"--docker-password={password}",
     )  # fmt: skip
     volume(stack, folder / "data")
     certificates(stack, folder)

@@ -312,7 +312,8 @@ def test_tokens_that_the_server_did_not_sign_for_this_registry_are_refused(
         signs_from=system.now(),
         now=system.now(),
     )
-    hs256_input = f"{jose.encode(json.dumps({'alg': 'HS256', 'typ': 'JWT', 'kid': system.records.keys().keys[0].kid}).encode())}.{body}"
+    header = {"alg": "HS256", "typ": "JWT", "kid": system.records.keys().keys[0].kid}
+    hs256_input = f"{jose.encode(json.dumps(header).encode())}.{body}"
     cases = {
         "another key": forged(good, stranger, "ES256"),
         "another key that it brings itself": forged(
@@ -335,7 +336,9 @@ def test_tokens_that_the_server_did_not_sign_for_this_registry_are_refused(
         ),
         "no algorithm": f"{none}.{body}.",
         "no signature": f"{head}.{body}.",
-        "HS256 with the public key": f"{hs256_input}.{jose.encode(hmac.new(secret, hs256_input.encode(), hashlib.sha256).digest())}",
+        "HS256 with the public key": (
+            f"{hs256_input}.{jose.encode(hmac.new(secret, hs256_input.encode(), hashlib.sha256).digest())}"
+        ),
         "changed claims": f"{head}.{swapped}.{signature}",
         "a login": admin[1],
     }

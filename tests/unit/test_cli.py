@@ -221,8 +221,9 @@ class TestHelp:
     def test_it_is_quick_and_loads_no_sdk(self):
         code = (
             "import sys, regcred.cli.app as a; "
-            "a.run(['--help']);print(sorted({'pydantic','hvac','kubernetes','boto3','requests','rich','yaml'} "
-            "& set(sys.modules)))"
+            "a.run(['--help']); "
+            "sdks = {'pydantic', 'hvac', 'kubernetes', 'boto3', 'requests', 'rich', 'yaml'}; "
+            "print(sorted(sdks & set(sys.modules)))"
         )
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

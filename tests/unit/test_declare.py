@@ -461,7 +461,7 @@ def test_a_platform_that_refuses_is_told_and_does_not_stop_the_rest(fleet):
     [
         (REGISTRY.replace("hosts: [", "hots: ["), "line 5: Registry payments/nexus: hosts: is missing"),
         (REGISTRY.replace("basic", "bassic"), "line 6: Registry payments/nexus: provider 'bassic' is"),
-        (REGISTRY.replace("registry.example.com", "'https://x'"), "line 7: Registry payments/nexus: hosts[0]: "),
+        (REGISTRY.replace("registry.example.com", "'https://x'"), "line 7: Registry payments/nexus: hosts["),
         (REGISTRY.replace("project: payments, ", ""), "line 4: metadata.project: is missing"),
         (PROJECT.replace("[c1]", "[C1]"), "line 7: Project payments: clusters.0: is not a name"),
         (PROJECT.replace("hosts", "host"), "line 6: Project payments: host: is not a field of this document"),

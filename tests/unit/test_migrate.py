@@ -240,18 +240,36 @@ def test_what_other_tools_make_is_told_with_its_source(desk: Desk) -> None:
     [
         ({".dockerconfigjson": "%%%"}, "its content does not match its type"),
         ({".dockerconfigjson": encoded([])}, "its content does not match its type"),
-        ({".dockerconfigjson": base64.b64encode(b"[" * 200_000).decode()}, "its content does not match its type"),
+        (
+            {".dockerconfigjson": base64.b64encode(b"[" * 200_000).decode()},
+            "its content does not match its type",
+        ),
         ({".dockerconfigjson": "A" * 2_000_000}, "its content does not match its type"),
         ({".dockerconfigjson": encoded({"auths": {}})}, "it contains no login"),
-        ({".dockerconfigjson": encoded({"auths": {"a.example.com": 5}})}, "its login for a.example.com has an unknown"),
-        ({".dockerconfigjson": encoded({"auths": {"a.example.com": {"identitytoken": "x"}}})}, "identity token"),
+        (
+            {".dockerconfigjson": encoded({"auths": {"a.example.com": 5}})},
+            "its login for a.example.com has an unknown",
+        ),
+        (
+            {".dockerconfigjson": encoded({"auths": {"a.example.com": {"identitytoken": "x"}}})},
+            "identity token",
+        ),
         ({".dockerconfigjson": encoded({"auths": {"a.example.com": {"auth": "/w=="}}})}, "has no password"),
-        ({".dockerconfigjson": encoded({"auths": {"\x1b[31m": login()}})}, "it contains an invalid registry name"),
+        (
+            {".dockerconfigjson": encoded({"auths": {"\x1b[31m": login()}})},
+            "it contains an invalid registry name",
+        ),
         ({".dockerconfigjson": encoded({"auths": {"a_b!": login()}})}, "hosts"),
-        ({".dockerconfigjson": encoded({"auths": {"x.pkg.dev": login("oauth2accesstoken")}})}, "define it with provider gar"),
-        ({".dockerconfigjson": encoded({"auths": {f"h{n}.example.com": login() for n in range(300)}})}, "only the first 200"),
+        (
+            {".dockerconfigjson": encoded({"auths": {"x.pkg.dev": login("oauth2accesstoken")}})},
+            "define it with provider gar",
+        ),
+        (
+            {".dockerconfigjson": encoded({"auths": {f"h{n}.example.com": login() for n in range(300)}})},
+            "only the first 200",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_can_not_be_replaced_is_told_and_stops_no_other(desk: Desk, data: Any, told: str) -> None:
     desk.api.put("secrets", {**secret("shop", "odd", {}), "data": data})
     desk.api.put("secrets", secret("shop", "pull", {"registry.example.com": login("good")}))
@@ -331,7 +349,16 @@ def test_an_old_secret_is_kept_until_the_first_pull_with_the_new_one_was_seen(de
     desk("migrate --check", code=3)
 
 
-@pytest.mark.parametrize("text", ["[", "{}", '{"secrets": [{}]}', '{"secrets": 5}', '{"secrets": [{"namespace": "a", "name": "b", "replacedBy": {"x": []}}]}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[",
+        "{}",
+        '{"secrets": [{}]}',
+        '{"secrets": 5}',
+        '{"secrets": [{"namespace": "a", "name": "b", "replacedBy": {"x": []}}]}',
+    ],
+)
 def test_a_record_that_is_none_is_refused(desk: Desk, text: str) -> None:
     desk.folder.mkdir()
     (desk.folder / ".migration.json").write_text(text)

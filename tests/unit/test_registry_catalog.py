@@ -122,7 +122,8 @@ def test_no_vendors_package_loads_before_its_provider_mints() -> None:
     code = (
         "import sys; from regcred.registry import catalog, verify\n"
         "for name in catalog.names(): catalog.provider_for(name); catalog.definition_model(name)\n"
-        "print([m for m in ('boto3', 'botocore', 'google.auth', 'azure', 'msal', 'requests', 'jwt') if m in sys.modules])"
+        "sdks = ('boto3', 'botocore', 'google.auth', 'azure', 'msal', 'requests', 'jwt')\n"
+        "print([name for name in sdks if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

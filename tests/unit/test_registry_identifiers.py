@@ -14,7 +14,9 @@ BASES: dict[str, dict[str, Any]] = {
     "cloudsmith": {"organisation": "team", "service": "puller"},
     "gar": {
         "hosts": ["europe-west1-docker.pkg.dev"],
-        "workload_identity_provider": "projects/1/locations/global/workloadIdentityPools/pool/providers/regcred",
+        "workload_identity_provider": (
+            "projects/1/locations/global/workloadIdentityPools/pool/providers/regcred"
+        ),
     },
     "tencent": {"region": "eu-frankfurt", "instance_id": "tcr-1", "instance_name": "example", "auth": "key"},
     "artifactory": {"platform": "example.jfrog.io", "hosts": ["example.jfrog.io"]},

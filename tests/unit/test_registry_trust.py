@@ -40,7 +40,9 @@ KEYLESS = [
     {
         "provider": "gar",
         "hosts": ["gcr.io"],
-        "workload_identity_provider": "projects/1/locations/global/workloadIdentityPools/regcred/providers/aws-main",
+        "workload_identity_provider": (
+            "projects/1/locations/global/workloadIdentityPools/regcred/providers/aws-main"
+        ),
         "service_account": "puller@example-project.iam.gserviceaccount.com",
     },
     {"provider": "acr", "hosts": ["example.azurecr.io"], "tenant_id": GUID, "client_id": GUID},

@@ -43,7 +43,8 @@ from regcred.registry import catalog
 found = {str(kind): schema(kind) for kind in DeclaredKind}
 for name in catalog.names():
     first, rest = fields.fields_of(name, {}, {})
-    found[name] = [definitions.summary(name), definitions.template(name), *((one.name, one.help) for one in (*first, *rest))]
+    shown = [(one.name, one.help) for one in (*first, *rest)]
+    found[name] = [definitions.summary(name), definitions.template(name), *shown]
 
 def helps(command, context):
     yield context.command_path, command.get_help(context)

@@ -139,8 +139,10 @@ def app_folder(
     platforms = [f"--python-platform={machine}"] if machine else []
     _run(
         [
-            sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
-            f"--python-version={python}", *platforms, f"--target={packages}", f"--requirement={HERE / REQUIREMENTS[function]}",
+            sys.executable, "-m", "uv", "pip", "install",
+            "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
+            f"--python-version={python}", *platforms,
+            f"--target={packages}", f"--requirement={HERE / REQUIREMENTS[function]}",
         ]
     )  # fmt: skip
     shutil.copytree(

@@ -20,8 +20,8 @@ def main(port: int) -> None:
     with serving.served(stack.vault.addr, port=port, tls=False) as console:
         print(
             f"The console is at {console.origin}\n"
-            f"Sign in as alice (admin of payments), bob (admin of search) or petra (platform admin), password "
-            f"{seed.PASSWORD!r}.\nIt ends with Ctrl-C; OpenBao goes on until 'make down'.",
+            "Sign in as alice (admin of payments), bob (admin of search) or petra (platform admin), "
+            f"password {seed.PASSWORD!r}.\nIt ends with Ctrl-C; OpenBao goes on until 'make down'.",
             flush=True,
         )
         try:

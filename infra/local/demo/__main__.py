@@ -97,8 +97,8 @@ class Demo:
     def _allow_the_project(self) -> None:
         self.narrator.step(
             "A platform admin allows a project what it may use",
-            """A project has an IAM role of its own, which rotate assumes before it fetches anything; and hosts, accounts and
-            clusters that it may use. Nothing else works for it.""",
+            """A project has an IAM role of its own, which rotate assumes before it fetches anything; and
+            hosts, accounts and clusters that it may use. Nothing else works for it.""",
         )
         self.narrator.run(
             f"regcred project add shop --host {BASIC_HOST} --account {ECR_HOST.split('.')[0]} --cluster "
@@ -108,9 +108,10 @@ class Demo:
     def _register(self) -> None:
         self.narrator.step(
             "A project admin registers two private registries",
-            f"""Amazon ECR needs no stored secret. The plain registry does: a robot user's password, which goes to a path in Vault that
-            only rotate can read. Each write asks for a rotation: dispatch puts a message into the SQS queue, rotate runs in the Lambda
-            emulator, fetches, tries a pull, and writes to Vault. ECR logins live {TOKEN_SECONDS} s in this demo.""",
+            f"""Amazon ECR needs no stored secret. The plain registry does: a robot user's password, which
+            goes to a path in Vault that only rotate can read. Each write requests a rotation: dispatch
+            puts a message into the SQS queue, rotate runs in the Lambda emulator, fetches, tries a pull,
+            and writes to Vault. ECR logins live {TOKEN_SECONDS} s in this demo.""",
         )
         replace = "--replace" if self.product.regcred_json("registry", "list")["registries"] else ""
         self.narrator.run(
@@ -129,8 +130,9 @@ class Demo:
     def _install(self) -> None:
         self.narrator.step(
             "Regcred is installed into the cluster, and a namespace is granted the project",
-            """The chart brings two admission policies (no webhook), the sync's narrow rights, and policies that confine its account to
-            Regcred's own Secrets. The sync runs here as a process with just those rights.""",
+            """The chart brings two admission policies (no webhook), the sync's narrow rights, and policies
+            that confine its account to Regcred's own Secrets. The sync runs here as a process with just
+            those rights.""",
         )
         self.product.install_chart()
         self.product.start_sync()
@@ -164,8 +166,9 @@ class Demo:
     def _outlive_the_first_token(self) -> None:
         self.narrator.step(
             "The first ECR token expires; pulls go on",
-            """At half of its life the login is replaced, in Vault and then in the namespace, with one write. We ask for it now rather than
-            wait for the schedule, wait until the first token is dead, and pull again.""",
+            """At half of its life the login is replaced, in Vault and then in the namespace, with one
+            write. We request it now instead of waiting for the schedule, wait until the first token is
+            dead, and pull again.""",
         )
         self.stack.aws.set_ecr_token_lifetime(12 * 3600)
         self.narrator.run("regcred rotate shop/ecr")
@@ -221,7 +224,7 @@ class Demo:
         print(f"""
    Everything is still up, and the sync goes on watching. In this folder:
 
-       source {name}/env.sh          # VAULT_ADDR, VAULT_TOKEN, KUBECONFIG, AWS_ENDPOINT_URL, and kubectl, crane, bao, regcred
+       source {name}/env.sh          # addresses and tokens of the parts, and kubectl, crane, bao, regcred
        kubectl apply -f {name}/demo/shop.yaml
        regcred status
        regcred explain deploy/shop -n shop

@@ -20,8 +20,9 @@ RELEASE = "trixie"
 """The Debian release whose python3 is 3.13."""
 
 ARM64_PACKAGES = (
-    "python3*", "libpython3*", "libc6", "libssl3*", "zlib1g", "libffi*", "libexpat*", "libbz2*", "liblzma*", "libsqlite3*",
-    "libgcc*", "libstdc++*", "libuuid*", "libtinfo*", "libzstd*", "ca-certificates", "openssl-provider*",
+    "python3*", "libpython3*", "libc6", "libssl3*", "zlib1g", "libffi*", "libexpat*", "libbz2*",
+    "liblzma*", "libsqlite3*", "libgcc*",
+    "libstdc++*", "libuuid*", "libtinfo*", "libzstd*", "ca-certificates", "openssl-provider*",
 )  # fmt: skip
 """What Python needs to run: nothing is configured in the arm64 root, so only files are unpacked."""
 

@@ -31,14 +31,16 @@ from regcred.registry.interface import AwsCredentials
 
 ISSUER = "https://0f1e2d3c.tokens.sts.global.api.aws"
 _AUTHORIZATION = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/]+)/(?P<day>\d{8})/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request, ?"
+    r"AWS4-HMAC-SHA256 "
+    r"Credential=(?P<key>[^/]+)/(?P<day>\d{8})/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request, ?"
     r"SignedHeaders=(?P<headers>[^,]+), ?Signature=(?P<signature>[0-9a-f]{64})"
 )
 
 
 _AUTHORIZATION_4A = re.compile(
     r"AWS4-ECDSA-P256-SHA256 Credential=(?P<key>[^/]+)/(?P<day>\d{8})/sts/aws4_request, "
-    r"SignedHeaders=(?P<headers>host;x-amz-date;x-amz-region-set;x-amz-security-token), Signature=(?P<signature>[0-9a-f]+)"
+    r"SignedHeaders=(?P<headers>host;x-amz-date;x-amz-region-set;x-amz-security-token), "
+    r"Signature=(?P<signature>[0-9a-f]+)"
 )
 
 
@@ -396,8 +398,8 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _xml_error(status: int, code: str) -> Response:
-    body = f"<ErrorResponse><Error><Type>Sender</Type><Code>{escape(code)}</Code><Message>no</Message></Error></ErrorResponse>"
-    return Response(status, body, {"Content-Type": "text/xml"})
+    error = f"<Error><Type>Sender</Type><Code>{escape(code)}</Code><Message>no</Message></Error>"
+    return Response(status, f"<ErrorResponse>{error}</ErrorResponse>", {"Content-Type": "text/xml"})
 
 
 def _json_error(status: int, code: str) -> Response:

@@ -280,7 +280,8 @@ class TencentFederated(Vendor):
 
     def _refusal(self, request: Request) -> str:
         match = re.fullmatch(
-            r"TC3-HMAC-SHA256 Credential=([^/]+)/([\d-]+)/tcr/tc3_request, SignedHeaders=([^,]+), Signature=([0-9a-f]{64})",
+            r"TC3-HMAC-SHA256 Credential=([^/]+)/([\d-]+)/tcr/tc3_request, "
+            r"SignedHeaders=([^,]+), Signature=([0-9a-f]{64})",
             request.header("Authorization"),
         )
         found = self.keys.get(match[1]) if match else None

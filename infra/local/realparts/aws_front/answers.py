@@ -33,7 +33,8 @@ def access_denied(arn: str, what: str) -> AwsError:
 def xml_answer(operation: str, result: dict[str, Any]) -> web.Response:
     """Return an answer of STS; the result's values are texts, or such results."""
     text = (
-        f'<{operation}Response xmlns="{_STS_NAMESPACE}"><{operation}Result>{_elements(result)}</{operation}Result>'
+        f'<{operation}Response xmlns="{_STS_NAMESPACE}">'
+        f"<{operation}Result>{_elements(result)}</{operation}Result>"
         f"<ResponseMetadata><RequestId>{_request_id()}</RequestId></ResponseMetadata></{operation}Response>"
     )
     return web.Response(text=text, content_type="text/xml")

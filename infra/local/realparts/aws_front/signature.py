@@ -23,7 +23,8 @@ from .store import Caller, Store
 
 MAX_SKEW_SECONDS = 300
 _AUTHORIZATION = re.compile(
-    r"^AWS4-HMAC-SHA256 +Credential=(?P<key>[^/]+)/(?P<date>\d{8})/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request, *"
+    r"^AWS4-HMAC-SHA256 "
+    r"+Credential=(?P<key>[^/]+)/(?P<date>\d{8})/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request, *"
     r"SignedHeaders=(?P<headers>[^,]+), *Signature=(?P<signature>[0-9a-f]{64})$"
 )
 

@@ -224,9 +224,13 @@ _GROUP = "/v1/identity/group/name"
 _MEMBERS = {Member.PERSON: "member_entity_ids", Member.GROUP: "member_group_ids"}
 _KINDS = {Member.PERSON: "entity", Member.GROUP: "group"}
 _UNKNOWN = {
-    Member.PERSON: "Vault knows nobody of this name; a person is known after the first sign-in, by the name of the "
-    "entity",
-    Member.GROUP: "Vault has no group of this name; an operator creates it for a group of your identity provider",
+    Member.PERSON: (
+        "Vault knows nobody of this name; a person is known after the first sign-in, by the name of the "
+        "entity"
+    ),
+    Member.GROUP: (
+        "Vault has no group of this name; an operator creates it for a group of your identity provider"
+    ),
 }
 
 

@@ -195,9 +195,9 @@ def delegate(
 @grant.command(
     help="""Grant your own project to namespaces.
 
-    This is for the admins of a project. Without names, the command shows what you have granted. A platform admin
-    sets which namespaces you may choose. A namespace outside these limits gets no access, and its workloads get
-    an Event that says so.
+    This is for the admins of a project. Without names, the command shows what you have granted. A platform
+    admin sets which namespaces you may choose. A namespace outside these limits gets no access, and its
+    workloads get an Event about it.
 
     \b
     Example:

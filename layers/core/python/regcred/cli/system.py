@@ -309,7 +309,8 @@ def _what_remains(config: SystemConfig) -> str:
         f"        service: {config.service}\n"
         f"        issuer: {config.issuer}\n"
         f"{trust}"
-        "  3. Put people into groups: regcred-readers-P pulls, regcred-admins-P pushes, regcred-platform-admins loads community images.\n"
+        "  3. Put people into groups: regcred-readers-P pulls, regcred-admins-P pushes, "
+        "regcred-platform-admins loads community images.\n"
     )
     if not config.issuers:
         lines += (

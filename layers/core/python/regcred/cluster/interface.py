@@ -111,7 +111,8 @@ class Cluster(Protocol):
     """One cluster's API.
 
     All methods raise:
-        TransientError: the API server can't be reached, throttles (with ``retry_after``), or responds with a 5xx status.
+        TransientError: the API server can't be reached, throttles (with ``retry_after``), or responds with a
+            5xx status.
         RefusedError: our account may not do this.
     Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
     """

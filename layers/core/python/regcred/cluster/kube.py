@@ -122,7 +122,8 @@ class Kube:
     async def watch(self, kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
         """See :meth:`Cluster.watch`."""
         lasting = random.randint(*WATCH_SECONDS)  # noqa: S311 - spreads load, guards nothing
-        query = f"watch=1&allowWatchBookmarks=true&timeoutSeconds={lasting}&resourceVersion={quote(resource_version)}"
+        query = f"watch=1&allowWatchBookmarks=true&timeoutSeconds={lasting}"
+        query += f"&resourceVersion={quote(resource_version)}"
         if kind is POD:
             query += f"&fieldSelector={quote(UNFINISHED)}"
         if labelled:

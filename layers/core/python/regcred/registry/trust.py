@@ -14,8 +14,8 @@ ISSUER_UNKNOWN = "ISSUER"
 """The placeholder for an unknown issuer."""
 
 SUBJECT_NOTE = (
-    "# The 'sub' of the identity token is the role's ARN; AWS documents it for roles without a path only. If the vendor refuses "
-    "the token, compare its log with both forms above.\n"
+    "# The 'sub' of the identity token is the role's ARN. AWS documents it only for roles without a path.\n"
+    "# If the vendor refuses the token, compare its log with both forms above.\n"
 )
 """The hint beside both forms of a subject."""
 

@@ -92,10 +92,14 @@ _REFUSALS = {
         "project admin can add the registry: {add} . If it was just added, Regcred places its credential "
         "as soon as it exists."
     ),
-    Why.NOT_READY: "Registry {reference} has no credential yet. Regcred places it here as soon as it exists. {detail}",
+    Why.NOT_READY: (
+        "Registry {reference} has no credential yet. Regcred places it here as soon as it exists. {detail}"
+    ),
     Why.PUBLIC: "Registry {reference} is public and needs no credential. Remove the annotation.",
-    Why.UNREADABLE: "Regcred can't read project {project} in Vault, so it places no pull credential for {reference} "
-    "here yet. {detail}",
+    Why.UNREADABLE: (
+        "Regcred can't read project {project} in Vault, so it places no pull credential for {reference} "
+        "here yet. {detail}"
+    ),
     Why.REVOKED: (
         "The project revoked the credential of {reference}, so Regcred removes its Secret. The next "
         "rotation creates it again."

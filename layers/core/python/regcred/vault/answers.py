@@ -49,7 +49,9 @@ _REASONS = {
     "entry for role": "the role does not exist there; apply the platform's declaration",
     "does not belong to the role": "the role is not bound to this IAM role",
     "Server-ID": "the server id header is missing or wrong",
-    "no known key successfully validated": "none of the configured keys verifies its signature; were the keys rotated?",
+    "no known key successfully validated": (
+        "none of the configured keys verifies its signature; were the keys rotated?"
+    ),
     "token is expired": "it has expired; is the clock right?",
     "is not valid yet": "it is not valid yet; is the clock right?",
     "(aud)": "its audience is not the one that the role requires",

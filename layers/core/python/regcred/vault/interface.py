@@ -19,10 +19,10 @@ class KeyValue(Protocol):
     """One KV v2 mount. Paths are relative to it (``credentials/payments/ecr-prod``).
 
     All methods raise:
-        TransientError: the server can't be reached, is sealed, throttles or responds with a 5xx status; or the response is not
-            from Vault. Requests that may be repeated have already been retried.
-        RefusedError: permission denied (also for an invalid token, after one new sign-in); the mount or namespace does not
-            exist; the sign-in itself was refused.
+        TransientError: the server can't be reached, is sealed, throttles or responds with a 5xx status; or
+            the response is not from Vault. Requests that may be repeated have already been retried.
+        RefusedError: permission denied (also for an invalid token, after one new sign-in); the mount or
+            namespace does not exist; the sign-in itself was refused.
         MissingError, MalformedError: there are no credentials to sign in with.
 
     A caller that reads after its own write sees at least that state, from every node. A ConflictError is

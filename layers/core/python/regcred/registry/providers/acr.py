@@ -154,8 +154,9 @@ class AcrDefinition(BaseDefinition):
             for name in dict.fromkeys(map(_name, self.hosts))
         )
         narrow = (
-            "# With a prefix in 'repositories' it must be that role, with a condition on the repositories' names: AcrPull "
-            "reaches the\n# whole registry, which is refused as wider than asked. Or name each repository.\n"
+            "# With a prefix, it must be that role, with a condition on the repositories' names.\n"
+            "# AcrPull reaches the whole registry, which is refused as wider than requested. Or name each "
+            "repository.\n"
             if self.repositories and not self.exact()
             else ""
         )

@@ -134,7 +134,10 @@ class AlibabaDefinition(BaseDefinition):
                 }
             ],
         }
-        return f"""OIDC provider {self.oidc_provider_arn}: issuer {asker.issuer_or_name}, client id {AUDIENCE}.
+        provider = (
+            f"OIDC provider {self.oidc_provider_arn}: issuer {asker.issuer_or_name}, client id {AUDIENCE}"
+        )
+        return f"""{provider}.
 
 Trust policy of {self.role_arn}:
 {document(trusted)}

@@ -120,7 +120,9 @@ class ArtifactoryDefinition(BaseDefinition):
 
     groups: tuple[Group, ...] = Field(
         default=(),
-        description="The groups whose rights the tokens get, for 'auth: token'. Use groups that can only read.",
+        description=(
+            "The groups whose rights the tokens get, for 'auth: token'. Use groups that can only read."
+        ),
     )
 
     lifetime_seconds: int = Field(

@@ -52,7 +52,8 @@ class ChainguardDefinition(BaseDefinition):
         name = f"regcred-{asker.project}"
         subjects = "^(" + "|".join(_escaped(subject) for subject in asker.subjects) + ")$"
         return f"""chainctl iam identities create {quote(name)} --parent=ORGANISATION --role=registry.pull \\
-  --identity-issuer={quote(asker.issuer_or_name)} --subject-pattern={quote(subjects)} --audience={quote(ISSUER)}
+  --identity-issuer={quote(asker.issuer_or_name)} --subject-pattern={quote(subjects)} \\
+  --audience={quote(ISSUER)}
 # ORGANISATION: the organisation whose images to pull. The command prints the id for 'identity'.
 {SUBJECT_NOTE}{asker.identity_note(ISSUER)}"""
 

@@ -49,7 +49,9 @@ class CloudsmithDefinition(BaseDefinition):
 
     audience: Audience = Field(
         default=API,
-        description="The audience of the identity token that the organisation's OIDC provider settings require.",
+        description=(
+            "The audience of the identity token that the organisation's OIDC provider settings require."
+        ),
     )
 
     def typed_hosts(self) -> tuple[str, ...]:
@@ -60,7 +62,8 @@ class CloudsmithDefinition(BaseDefinition):
         """The organisation's OIDC provider for the service account."""
         providers = "\n".join(
             f"""curl --fail --request POST {API}/orgs/{self.organisation}/openid-connect/ \\
-  --header 'Content-Type: application/json' --header "X-Api-Key: $ORGANISATION_ADMIN_KEY" --data {quote(self._oidc(asker, subject, number))}"""
+  --header 'Content-Type: application/json' --header "X-Api-Key: $ORGANISATION_ADMIN_KEY" \\
+  --data {quote(self._oidc(asker, subject, number))}"""
             for number, subject in enumerate(asker.subjects, 1)
         )
         return f"""{providers}

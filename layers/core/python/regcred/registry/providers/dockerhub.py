@@ -135,8 +135,10 @@ class DockerHubDefinition(BaseDefinition):
         if self.auth == "static":
             return described("the Docker Hub user name", "an access token with 'Repo Read-only'")
         return {
-            "username": "the user name of an owner of the organisation or of its company, or of a member whose "
-            "custom role has 'Manage organization access tokens'",
+            "username": (
+                "the user name of an owner of the organisation or of its company, or of a member whose "
+                "custom role has 'Manage organization access tokens'"
+            ),
             "password": "an access token of that user",
         }
 

@@ -50,7 +50,9 @@ class EcrDefinition(BaseDefinition):
 
     account: AccountId = Field(
         default="",
-        description="The registry's AWS account ID. Empty: the account of 'role_arn', or the project's account.",
+        description=(
+            "The registry's AWS account ID. Empty: the account of 'role_arn', or the project's account."
+        ),
     )
 
     role_arn: RoleArn = Field(
@@ -71,12 +73,16 @@ class EcrDefinition(BaseDefinition):
 
     pull_through: tuple[Scope, ...] = Field(
         default=(),
-        description="The prefixes of pull-through cache rules that may fetch from upstream, as in [docker-hub/].",
+        description=(
+            "The prefixes of pull-through cache rules that may fetch from upstream, as in [docker-hub/]."
+        ),
     )
 
     create_repositories: bool = Field(
         default=False,
-        description="Allow a pull through the cache to create the repository. It is better to create it beforehand.",
+        description=(
+            "Allow a pull through the cache to create the repository. It is better to create it beforehand."
+        ),
     )
 
     @model_validator(mode="after")

@@ -134,7 +134,7 @@ class GarDefinition(BaseDefinition):
         condition = f"attribute.aws_role == '{asker.assumed_role_arn}'"
         member = f"principalSet://iam.googleapis.com/projects/{number}/locations/global/workloadIdentityPools/{pool}/attribute.aws_role/{asker.assumed_role_arn}"
         reader = f"serviceAccount:{self.service_account}" if self.service_account else member
-        return f"""# Google's default mapping for AWS gives attribute.aws_role: the assumed role, whatever the session's name.
+        return f"""# In Google's default mapping for AWS, attribute.aws_role is the assumed role.
 gcloud iam workload-identity-pools create {pool} --project={number} --location=global
 gcloud iam workload-identity-pools providers create-aws {name} --project={number} --location=global \\
   --workload-identity-pool={pool} --account-id={asker.account} \\

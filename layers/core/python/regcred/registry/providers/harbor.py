@@ -109,8 +109,10 @@ class HarborDefinition(ServerDefinition):
         """Who may make robots."""
         where = "of the whole system" if self.harbor_projects else "of the project"
         return {
-            "username": f"a user or a robot that may create, list and delete robots {where}; a robot must also "
-            "hold repository:pull and project:read itself",
+            "username": (
+                f"a user or a robot that may create, list and delete robots {where}; a robot must also "
+                "hold repository:pull and project:read itself"
+            ),
             "password": "its password or secret; the CLI secret of an OIDC user can't make robots",
         }
 

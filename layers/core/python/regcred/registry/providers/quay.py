@@ -86,9 +86,9 @@ class QuayDefinition(BaseDefinition):
         )
         return f"""curl --fail --request POST {quote(url)} --header 'Content-Type: application/json' \\
   --header "Authorization: Bearer $ORGANISATION_ADMIN_TOKEN" --data {quote(body)}
-# The robot may only read the repositories it is for. This replaces the federations that the robot has.
-# Quay checks the token's issuer, subject, signature and expiry. It does not check its audience, because its API
-# takes no list of audiences for a robot: any token that this role signs, for whomever, is taken until it expires.
+# Let the robot read only the repositories that it is for. This replaces the robot's other federations.
+# Quay checks the token's issuer, subject, signature and expiry. It does not check the audience, because its
+# API takes no audiences for a robot. It accepts every token of this role, for any receiver, until it expires.
 {SUBJECT_NOTE}{asker.identity_note(audience)}"""
 
     def upstream_fields(self) -> dict[str, str]:

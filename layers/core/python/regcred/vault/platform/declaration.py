@@ -75,7 +75,9 @@ class Quotas(_Section):
 
     enabled: bool | None = Field(
         default=None,
-        description="Whether to set the quotas. By default they are set, except for a platform in a namespace.",
+        description=(
+            "Whether to set the quotas. By default they are set, except for a platform in a namespace."
+        ),
     )
     requests_per_second: int = Field(default=2000, ge=1)
     sign_ins_per_second: int = Field(default=100, ge=1)
@@ -170,7 +172,9 @@ class LambdaIamTrust(_Section):
     )
     sts_endpoint: str = Field(
         default="",
-        description="The STS endpoint that tells Vault who signed a request. Empty: the endpoint of sts_region.",
+        description=(
+            "The STS endpoint that tells Vault who signed a request. Empty: the endpoint of sts_region."
+        ),
     )
     sts_region: str = Field(
         default="",
@@ -318,10 +322,7 @@ def _policies(folder: Path, *, own: bool) -> tuple[dict[str, str], tuple[str, ..
         return policies, ()
     if not own:
         return policies, (
-            (
-                f"{folder} is not used: the policies come with Regcred. Delete the folder, or write 'policies: "
-                "own' into platform.yaml"
-            ),
+            f"{folder} is not used: the policies come with Regcred. Delete it, or set 'policies: own'",
         )
     notes = []
     for name in copies:

@@ -37,8 +37,10 @@ class ProjectPolicy(Declared):
     )
     paths: dict[str, list[str]] = Field(
         default={},
-        description="The allowed repository path prefixes for each host. A host that is not named here is allowed "
-        "completely.",
+        description=(
+            "The allowed repository path prefixes for each host. A host that is not named here is allowed "
+            "completely."
+        ),
     )
     accounts: list[str] = Field(
         default=[], description="Cloud accounts: AWS account IDs, Google project IDs, Azure tenant IDs."
@@ -50,11 +52,15 @@ class ProjectPolicy(Declared):
         default=REGISTRIES_MAX,
         ge=0,
         le=1_000_000,
-        description="The maximum number of registries. New ones over this limit wait until others are removed.",
+        description=(
+            "The maximum number of registries. New ones over this limit wait until others are removed."
+        ),
     )
     role_arn: str = Field(
         default="",
-        description="The project's IAM role (path /regcred/), which rotate assumes before each federated call.",
+        description=(
+            "The project's IAM role (path /regcred/), which rotate assumes before each federated call."
+        ),
     )
 
     @field_validator("hosts")
