@@ -1,6 +1,7 @@
 """`make screenshots`: pictures of the console, in front of OpenBao with the demo's fleet.
 
-The pictures of the README go to docs/images, and with a folder as argument every page in light, dark and phone width goes there.
+The pictures of the README go to docs/images, and with a folder as argument every page in light, dark and
+phone width goes there.
 """
 
 from __future__ import annotations

@@ -273,7 +273,7 @@ def _credential(reference: Reference, entry: IndexEntry | None, now: datetime) -
     if entry.state is State.REVOKED:
         yield Finding(Level.WARNING, about, f"is revoked until 'regcred rotate {about}'")
     if entry.shown_state != entry.state:
-        yield Finding(Level.WARNING, about, f"{entry.shown_state}: {entry.doubt}")
+        yield Finding(Level.WARNING, about, f"{entry.shown_state}: {entry.why_unverified}")
     if entry.warning:
         yield Finding(Level.WARNING, about, entry.warning)
 

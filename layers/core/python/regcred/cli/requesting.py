@@ -140,7 +140,7 @@ def as_document(sent: SentRequest, entry: IndexEntry | None) -> dict[str, Any]:
         "changed": sent.before is None or sent.before.version != entry.version,
         "hosts": entry.hosts,
         "verified": entry.verified,
-        "unverified": entry.doubt,
+        "unverified": entry.why_unverified,
         "expires_at": time_text(entry.expires_at),
         "answer": entry.answer,
         "error": entry.error,
@@ -198,7 +198,7 @@ def checked(sent: SentRequest, entry: IndexEntry | None) -> IndexEntry:
     if entry.state is not State.OK:
         raise Failed(f"{reference}: is {entry.state}; 'regcred registry show {reference}' shows more")
     if sent.request.action is Action.VERIFY and entry.shown_state != entry.state:
-        raise Failed(f"{reference}: version {entry.version} is unverified: {entry.doubt}")
+        raise Failed(f"{reference}: version {entry.version} is unverified: {entry.why_unverified}")
     return entry
 
 
@@ -213,7 +213,7 @@ def _verdict(sent: SentRequest, entry: IndexEntry, now: datetime) -> str:
     verified = {
         Verified.YES: "a test pull succeeded",
         Verified.LOGIN: "the login was accepted (name an image in 'probe' to try a pull)",
-        Verified.UNKNOWN: f"it could not be tried: {entry.doubt}",
+        Verified.UNKNOWN: f"it could not be tried: {entry.why_unverified}",
     }[entry.verified]
     life = f"expires in {duration(entry.expires_at - now)}" if entry.expires_at else "does not expire"
     return (

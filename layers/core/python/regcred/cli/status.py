@@ -257,7 +257,7 @@ def _notes(row: StatusRow, now: datetime) -> list[str]:
         since = f" for {duration(now - entry.failing_since)}" if entry.failing_since else ""
         notes.append(f"failing{since}: {entry.error}{next_attempt(entry, now)}")
     if entry and entry.shown_state != entry.state:
-        notes.append(f"{entry.shown_state}: {entry.doubt}")
+        notes.append(f"{entry.shown_state}: {entry.why_unverified}")
     if entry and entry.warning:
         notes.append(f"warning: {entry.warning}")
     for cluster, place in sorted(row.places.items()):
@@ -285,7 +285,7 @@ def _json(row: StatusRow) -> dict[str, Any]:
         "expires_at": time_text(entry.expires_at) if entry else None,
         "refresh_at": time_text(entry.refresh_at) if entry else None,
         "verified": entry.verified if entry else None,
-        "unverified": entry.doubt if entry else "",
+        "unverified": entry.why_unverified if entry else "",
         "error": entry.error if entry else "",
         "warning": entry.warning if entry else "",
         "no_room": row.no_room,

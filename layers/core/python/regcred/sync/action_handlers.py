@@ -225,7 +225,7 @@ def words_for_owner(error: RegcredError, failures: int) -> str:
 
 
 def words_of_vault(error: RegcredError, failures: int) -> str:
-    """The message about a credential that can't be read, for the owner of a workload; empty if there is none yet."""
+    """Why a credential can't be read, for the owner of a workload; empty if there is no message yet."""
     if isinstance(error, TransientError) and failures < REPORT_AFTER:
         return ""
     return printable(str(error))[:WORDS]

@@ -114,8 +114,9 @@ _REFUSALS = {
         "half minute. The cluster's answer: {detail}"
     ),
     Why.NOT_READ: (
-        "The pull Secret {secret} could not be written in namespace {namespace}, because sync can't read the credential of "
-        "{reference} in Vault. Sync retries every half minute, and a Secret that is in place stays. Vault's answer: {detail}"
+        "The pull Secret {secret} could not be written in namespace {namespace}, because sync can't read "
+        "the credential of {reference} in Vault. Sync retries every half minute, and a Secret that is in "
+        "place stays. Vault's answer: {detail}"
     ),
     Why.UNNEEDED: "Nothing in namespace {namespace} needs {reference} any longer.",
 }

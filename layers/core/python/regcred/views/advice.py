@@ -83,7 +83,10 @@ def _prevented(reference: Reference, known: ReferenceFacts, world: World) -> str
     why = known.detail or "its reason is unknown"
     match known.refused:
         case "clash":
-            return f"a Secret named {reference.secret_name} exists that Regcred did not create; rename or delete it"
+            return (
+                f"a Secret named {reference.secret_name} exists that Regcred did not create; rename or "
+                "delete it"
+            )
         case "not-written":
             return f"the cluster denies the Secret ({why}): fix the cause; sync retries automatically"
         case "not-read":

@@ -230,7 +230,7 @@ def _expiry(known: ReferenceFacts, now: datetime) -> Line:
     if entry.state is State.FAILING:
         more = f"its rotation fails: {_short(entry.error)}"
     elif entry.shown_state != entry.state:
-        more = f"{entry.shown_state}: {entry.doubt}"
+        more = f"{entry.shown_state}: {entry.why_unverified}"
     else:
         return line
     return Line("expires", f"{line.value}; {more}", False if line.good is False else None)

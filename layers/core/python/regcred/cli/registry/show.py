@@ -116,8 +116,8 @@ def show(session: CliSession, reference: Reference, as_json: bool) -> None:
         _show_line("credential", f"version {entry.version}, pulls tried: {entry.verified}")
         _show_line("expires in", expires_in(entry.expires_at, session.now()))
         _show_line("hosts", ", ".join(entry.hosts))
-    if entry and entry.doubt:
-        _show_line("unverified", entry.doubt)
+    if entry and entry.why_unverified:
+        _show_line("unverified", entry.why_unverified)
     if entry and entry.error:
         _show_line("error", entry.error)
     if entry and entry.warning:
@@ -148,7 +148,7 @@ def _entry_json(entry: IndexEntry | None) -> dict[str, Any] | None:
         "version": entry.version,
         "hosts": entry.hosts,
         "verified": entry.verified,
-        "unverified": entry.doubt,
+        "unverified": entry.why_unverified,
         "issued_for_definition_version": entry.definition_version,
         "expires_at": time_text(entry.expires_at),
         "refresh_at": time_text(entry.refresh_at),

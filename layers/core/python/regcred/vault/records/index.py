@@ -102,8 +102,8 @@ class IndexEntry(Record):
         return "unverified" if unproven else self.state.value
 
     @property
-    def doubt(self) -> str:
-        """Why nothing shows that the credential is good; empty if something does, or if there is no credential."""
+    def why_unverified(self) -> str:
+        """Why the credential is not known to work; empty if it is, or if there is no credential."""
         unknown = self.version and self.verified is Verified.UNKNOWN
         return self.unverified or (NOT_VERIFIED if unknown else "")
 
