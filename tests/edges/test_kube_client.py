@@ -91,6 +91,13 @@ def failure(
     }
 
 
+def policy_denial(message: str, reason: str = "Invalid") -> tuple[int, dict[str, Any]]:
+    """k8s.io/apiserver pkg/admission/plugin/policy/validating/dispatcher.go: the only cause has nothing but a message."""
+    status, body = failure(403 if reason == "Forbidden" else 422, message, reason, about="secrets")
+    body["details"]["causes"] = [{"message": message}]
+    return status, body
+
+
 EXISTS = failure(409, "it exists", "AlreadyExists", about="secrets")
 
 
@@ -315,11 +322,56 @@ POLICY = "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"
 
 
 async def test_a_change_that_only_our_own_policy_refuses_is_a_name_clash(kube: Kube, server: Server) -> None:
-    server.answers = [EXISTS, failure(422, POLICY, "Invalid"), EXISTS, failure(422, POLICY, "Invalid")]
+    server.answers = [EXISTS, policy_denial(POLICY), EXISTS, policy_denial(POLICY)]
     with pytest.raises(NameTakenError):
         await kube.apply_secret("shop", BODY, first=True)
     assert [request.method for request in server.asked] == ["POST", "PUT", "POST", "DELETE"]
     assert all("dryRun=All" in request.query_string for request in server.asked[1:])
+
+
+WEBHOOK = failure(403, 'admission webhook "w" denied the request: frozen', "Forbidden")
+RBAC = failure(
+    403, 'secrets "x" is forbidden: User "sync" cannot update: frozen', "Forbidden", about="secrets"
+)
+
+
+@pytest.mark.parametrize("denial", [WEBHOOK, RBAC], ids=["webhook", "rbac"])
+async def test_a_denial_of_change_and_deletion_by_anything_but_a_policy_is_no_name_clash(
+    kube: Kube, server: Server, denial: Any
+) -> None:
+    for first in (True, False):
+        server.answers = [EXISTS, denial, EXISTS, denial] if first else [denial, EXISTS, denial]
+        with pytest.raises(DeniedError, match="frozen"):
+            await kube.apply_secret("shop", BODY, first=first)
+    for placed in (True, False):
+        server.answers = [denial, EXISTS, denial, denial]
+        with pytest.raises(DeniedError, match="frozen"):
+            await kube.delete_secret("shop", REF, placed=placed)
+
+
+async def test_a_policy_that_freezes_all_secrets_makes_a_placed_one_nobody_elses(
+    kube: Kube, server: Server
+) -> None:
+    """It answers in the form of our own policy. The ledger must keep the Secret, or it would never be removed."""
+    denial = policy_denial("ValidatingAdmissionPolicy 'theirs' with binding 'b' denied request: frozen")
+    server.answers = [denial, EXISTS, denial]
+    with pytest.raises(DeniedError, match="frozen"):
+        await kube.apply_secret("shop", BODY, first=False)
+    server.answers = [denial, EXISTS, denial, denial]
+    with pytest.raises(DeniedError, match="frozen"):
+        await kube.delete_secret("shop", REF, placed=True)
+
+
+@pytest.mark.parametrize("placed", [True, False])
+async def test_a_webhook_that_denies_the_deletion_of_an_immutable_secret_is_no_name_clash(
+    kube: Kube, server: Server, *, placed: bool
+) -> None:
+    server.answers = [failure(422, "", "Invalid", fields=["immutable"]), WEBHOOK]
+    with pytest.raises(DeniedError, match="frozen"):
+        await kube.delete_secret("shop", REF, placed=placed)
+    server.answers = [failure(422, "", "Invalid", fields=["immutable"]), WEBHOOK]
+    with pytest.raises(DeniedError, match="frozen"):
+        await kube.apply_secret("shop", BODY, first=False)
 
 
 async def test_another_type_is_a_name_clash(kube: Kube, server: Server) -> None:

@@ -72,6 +72,7 @@ class Webhook:
     def __init__(self, certificate: Path, key: Path) -> None:
         self.verdict: dict[str, Any] | None = None
         self.asked: list[str] = []
+        self.denies = {"CREATE", "UPDATE", "DELETE"}
         webhook = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -100,8 +101,9 @@ class Webhook:
 
     def review(self, request: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(request["operation"])
-        response: dict[str, Any] = {"uid": request["uid"], "allowed": self.verdict is None}
-        if self.verdict is not None:
+        response: dict[str, Any] = {"uid": request["uid"], "allowed": True}
+        if self.verdict is not None and request["operation"] in self.denies:
+            response["allowed"] = False
             told = json.loads(json.dumps(self.verdict))
             if message := told.get("status", {}).get("message"):
                 told["status"]["message"] = message.format(space=request["namespace"], name=request["name"])
@@ -199,10 +201,18 @@ def test_a_webhook_that_denies_a_new_secret_is_told_in_its_words_once(
     eventually(lambda: world.mount.refused(world.ref) == {})
 
 
-@pytest.mark.parametrize("verdict", [KYVERNO, ODD, GONE], ids=["kyverno", "code-409", "code-404"])
+CHANGES = {"UPDATE", "DELETE"}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "denies"),
+    [(KYVERNO, CHANGES), (ODD, CHANGES | {"CREATE"}), (GONE, CHANGES | {"CREATE"})],
+    ids=["kyverno-all-but-create", "code-409", "code-404"],
+)
 def test_a_webhook_that_denies_a_renewal_or_a_removal_changes_nothing_that_is_in_place(
-    world: World, webhook: Webhook, asked: str, verdict: dict[str, Any]
+    world: World, webhook: Webhook, asked: str, verdict: dict[str, Any], denies: set[str]
 ) -> None:
+    webhook.denies = denies
     world.running()
     world.annotate(asked)
     eventually(lambda: world.password(asked) == "s3cret-one")
@@ -210,6 +220,7 @@ def test_a_webhook_that_denies_a_renewal_or_a_removal_changes_nothing_that_is_in
     world.mint("s3cret-two")
     eventually(lambda: "NotWritten" in [reason for reason, _ in world.events(asked)])
     assert world.password(asked) == "s3cret-one"
+    assert "SecretNameTaken" not in [reason for reason, _ in world.events(asked)]
     webhook.asked.clear()
     world.grant({})
     eventually(lambda: "DELETE" in webhook.asked, seconds=45)

@@ -4,6 +4,8 @@ little and not for ever."""
 from __future__ import annotations
 
 import asyncio
+import queue
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +14,7 @@ import uvicorn
 
 from regcred.wiring import bounded_http
 from regcred.wiring.bounded_http import BoundedProtocol
+from regcred.wiring.console import local
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -35,6 +38,36 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True
     await task
+
+
+@pytest.fixture
+async def own_console(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    """The console of ``regcred console``, on its port."""
+    monkeypatch.setattr(bounded_http, "IDLE_SECONDS", 0.2)
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
+    monkeypatch.setenv("VAULT_TOKEN", "t")
+    servers: list[uvicorn.Server] = []
+
+    class Server(uvicorn.Server):
+        def __init__(self, config: uvicorn.Config) -> None:
+            super().__init__(config)
+            servers.append(self)
+
+    monkeypatch.setattr(uvicorn, "Server", Server)
+    ready: queue.Queue[str] = queue.Queue()
+    thread = threading.Thread(target=local.run, args=(0, lambda origin, _: ready.put(origin)))
+    thread.start()
+    yield int((await asyncio.to_thread(ready.get, timeout=30)).rpartition(":")[2])
+    servers[0].should_exit = True
+    await asyncio.to_thread(thread.join)
+
+
+async def test_the_console_on_ones_own_machine_ends_connections_that_send_nothing(own_console: int) -> None:
+    for head in (b"", b"GET / HTTP/1.1\r\nX-A: "):
+        reader, writer = await asyncio.open_connection("127.0.0.1", own_console)
+        writer.write(head)
+        assert await ends(reader)
+        writer.close()
 
 
 async def ends(reader: asyncio.StreamReader) -> bool:

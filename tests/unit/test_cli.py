@@ -45,16 +45,21 @@ class FakePlatform:
     ensured: list = field(default_factory=list)
     refuses: bool = False
     notes: list = field(default_factory=list)
+    unreadable: list = field(default_factory=list)
     token: dict = field(
         default_factory=lambda: {"display_name": "ann", "policies": ["regcred-platform-admin"], "ttl": 3600}
     )
 
-    def plan(self):
+    def plan(self, on_unreadable):
         self._check()
+        for text in self.unreadable:
+            on_unreadable(text)
         return self.actions
 
-    def apply(self, *, prune):
+    def apply(self, on_unreadable, *, prune):
         self._check()
+        for text in self.unreadable:
+            on_unreadable(text)
         return [action for action in self.actions if prune or action.verb is not ChangeKind.DELETE]
 
     def ensure_project(self, project):

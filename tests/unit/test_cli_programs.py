@@ -46,7 +46,7 @@ class FakePlatform:
         self.actions = actions
         self.notes: list[str] = []
 
-    def plan(self) -> list[Step]:
+    def plan(self, _on_unreadable: Callable[[str], None]) -> list[Step]:
         return self.actions
 
     def who(self) -> dict[str, Any]:
@@ -189,7 +189,12 @@ def test_what_would_be_pruned_is_a_document(desk: Desk) -> None:
 
 
 def test_a_check_of_the_platform_is_a_document_also_when_it_fails(desk: Desk) -> None:
-    assert desk.json("platform check") == {"as_declared": True, "actions": [], "notes": []}
+    assert desk.json("platform check") == {
+        "as_declared": True,
+        "actions": [],
+        "notes": [],
+        "unreadable": [],
+    }
     desk.actions = [Step(ChangeKind.CREATE, Resource(ResourceKind.POLICY, "regcred-x"), {})]
     found = desk.json("platform check", code=1)
     assert (found["as_declared"], found["actions"][0]["name"]) == (False, "regcred-x")

@@ -82,7 +82,7 @@ class FakePlatform:
     def declaration(self):
         return self.set_up_platform, []
 
-    def platform_steps(self):
+    def platform_steps(self, _on_unreadable):
         mount = Resource(ResourceKind.MOUNT, "regcred")
         return [] if self.wanted == self.set_up_platform else [PlatformStep(ChangeKind.CREATE, mount, {})]
 

@@ -239,6 +239,28 @@ def test_what_somebody_changed_by_hand_is_found_and_repaired(
     )
 
 
+@pytest.mark.parametrize("text", ["{", '{"clusters": 7}', "[" * 200_000], ids=["cut", "type", "nested"])
+def test_a_project_that_cannot_be_read_keeps_its_readers_and_stops_no_other(
+    real: Real, root: hvac.Client, platform: Platform, store: Store, text: str
+) -> None:
+    for project in ("broken", "payments"):
+        store.change_project(project, lambda _: ProjectPolicy(clusters=["c1"]))
+    apply_platform(root, platform)
+    body = {"data": {"document": text}, "options": {"cas": 1}}
+    real.vault.call("POST", "regcred/data/platform/projects/broken", body)
+    store.change_project("payments", lambda _: ProjectPolicy(clusters=["c1", "c2"]))
+    problems: list[str] = []
+    planned = texts(plan_platform(root, platform, on_unreadable=problems.append))
+    planned = [step for step in planned if not step.startswith("delete ")]  # of what the fixture has prepared
+    assert planned == ["update group regcred-readers-payments (members)"]
+    assert [problem.partition(":")[0] for problem in problems] == ["platform/projects/broken"]
+    apply_platform(root, platform, prune=True)
+    assert members(root, "regcred-readers-payments") == ["regcred-cluster-c1", "regcred-cluster-c2"]
+    assert members(root, "regcred-readers-broken") == ["regcred-cluster-c1"]
+    real.vault.call("DELETE", "identity/group/name/regcred-readers-broken")
+    assert "create group regcred-readers-broken" in texts(plan_platform(root, platform))
+
+
 def test_members_that_are_no_clusters_stay(
     real: Real, root: hvac.Client, platform: Platform, store: Store
 ) -> None:

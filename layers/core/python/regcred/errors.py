@@ -25,6 +25,8 @@ class ErrorAnswer:
     """The server's codes for single causes."""
     fields: frozenset[str] = frozenset()
     """The fields of the request that are wrong."""
+    policy: bool = False
+    """Whether a validating policy of the API server denied the request. A webhook, a quota or RBAC did not."""
     words: str = ""
     """The server's text for people: one printable line. It may repeat the request, so it can contain a
     secret."""

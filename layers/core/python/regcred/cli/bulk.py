@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +16,14 @@ from regcred.cli import lookup, requesting
 from regcred.cli.failures import BadInputError, Failed
 from regcred.cli.output import print_json, say, write
 from regcred.cli.session import CliSession
-from regcred.errors import ConflictError, MissingError, RegcredError, TransientError
+from regcred.errors import (
+    ConflictError,
+    MalformedError,
+    MissingError,
+    RefusedError,
+    RegcredError,
+    TransientError,
+)
 from regcred.reference import Reference
 from regcred.vault.records.declared import Action, Request
 from regcred.vault.records.index import IndexEntry, State
@@ -156,7 +163,7 @@ class BulkRun:
                 batch, project.pending = project.pending[:room], project.pending[room:]
                 if not batch:
                     continue
-                before = lookup.index(self._session.store, project.name).registries
+                before = self._entries(project.name)
                 for sent in pool.map(
                     lambda one, known=before: self._send(one, known.get(one.registry)), batch
                 ):
@@ -165,6 +172,13 @@ class BulkRun:
                         self.outcomes.requests[sent.reference] = sent
                 if project.open:
                     self._session.nudge(project.name)
+
+    def _entries(self, project: str) -> Mapping[str, IndexEntry]:
+        """The entries of a project's index. An unreadable one stops no request."""
+        try:
+            return lookup.index(self._session.store, project).registries
+        except (MalformedError, RefusedError):
+            return {}
 
     def send_all(self) -> None:
         """Send all requests without waiting for any."""
@@ -217,6 +231,11 @@ class BulkRun:
             asked, revoked = self._session.store.pending_requests(project.name)
             index = lookup.index(self._session.store, project.name).registries
         except (TransientError, ConflictError):
+            return
+        except RegcredError as error:
+            text = f"the request was sent, but its outcome can't be read: {error}"
+            self.outcomes.errors |= dict.fromkeys(project.open, Failed(text))
+            project.open = {}
             return
         left = set(revoked if self._action is Action.REVOKE else asked)
         for reference, sent in list(project.open.items()):

@@ -135,11 +135,14 @@ def _sign_in(tool: PlatformService) -> Finding:
 
 def _platform(tool: PlatformService) -> Iterator[Finding]:
     try:
-        actions = tool.plan()
+        unreadable: list[str] = []
+        actions = tool.plan(unreadable.append)
     except RefusedError as error:
         yield Finding(Level.NOTE, "platform", f"can't be compared with your token: {error}")
         return
-    if not actions:
+    for problem in unreadable:
+        yield Finding(Level.PROBLEM, "platform", problem)
+    if not (actions or unreadable):
         yield Finding(Level.OK, "platform", "Vault is as declared")
     gone = [action for action in actions if action.verb is ChangeKind.DELETE]
     for action in actions:
@@ -164,6 +167,9 @@ def _repair(tool: PlatformService, project: str) -> Iterator[Finding]:
         done = tool.ensure_project(project)
     except RefusedError as error:
         yield Finding(Level.NOTE, project, f"your token can't repair who may read it: {error}")
+        return
+    except MalformedError as error:
+        yield Finding(Level.PROBLEM, project, f"who may read it can't be repaired: {error}")
         return
     for action in done:
         yield Finding(Level.OK, project, f"repaired: {action}")

@@ -208,7 +208,7 @@ class VaultView:
         if not self.cluster:
             return Fact.UNKNOWN
         with suppress(RegcredError):
-            grants = self.session.store.effective_grants(self.cluster)
+            grants = self.session.store.effective_grants(self.cluster, reference.project)
             if grants is None:
                 self._say(f"Vault holds no grants of a cluster {self.cluster}: is that its name in Regcred?")
             return Fact.YES if grants and grants.allows(self.namespace, reference.project) else Fact.NO

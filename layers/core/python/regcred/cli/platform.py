@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from regcred.cli.groups import CommandGroup
 from regcred.cli.output import output_option, print_json, say, write
 from regcred.cli.prompts import confirm
 from regcred.cli.session import CliSession, PlatformService, pass_session
-from regcred.vault.platform import ChangeKind, PlatformStep
+from regcred.vault.platform import ChangeKind, PlatformStep, ignore
 from regcred.wording import plural
 
 PRUNE = "'regcred platform apply --prune' deletes what is not declared"
@@ -44,12 +45,14 @@ def platform() -> None:
 def plan(session: CliSession, directory: Path | None, as_json: bool) -> None:
     """Run ``regcred platform plan``."""
     tool = session.open_platform(directory)
-    actions = tool.plan()
+    unreadable: list[str] = []
+    actions = tool.plan(unreadable.append)
     if as_json:
-        print_json({"actions": [_json(action) for action in actions], "notes": list(tool.notes)})
+        found = {"actions": [_json(action) for action in actions], "notes": list(tool.notes)}
+        print_json({**found, "unreadable": unreadable})
         return
     _print(actions)
-    _say_notes(tool)
+    _say_notes([*tool.notes, *unreadable])
     if not actions:
         say("nothing to do: all is as declared")
     elif any(action.verb is ChangeKind.DELETE for action in actions):
@@ -69,9 +72,10 @@ def apply(session: CliSession, directory: Path | None, prune: bool, yes: bool) -
         if gone:
             _print(gone)
             confirm(f"Make {plural(len(gone), 'deletion')}?")
-    done = tool.apply(prune=prune)
+    unreadable: list[str] = []
+    done = tool.apply(unreadable.append, prune=prune)
     _print(done)
-    _say_notes(tool)
+    _say_notes(tool.notes)
     left = [] if prune else _undeclared(tool)
     if done:
         say(f"{plural(len(done), 'change')} made")
@@ -80,6 +84,8 @@ def apply(session: CliSession, directory: Path | None, prune: bool, yes: bool) -
     if left:
         names = ", ".join(str(action.resource) for action in left)
         say(f"not declared, and left in place: {names}; {PRUNE}")
+    if unreadable:
+        raise Failed("; ".join(unreadable))
 
 
 @platform.command(help="Fail if Vault differs from the declaration. Use it in a pipeline or a monitor.")
@@ -89,19 +95,23 @@ def apply(session: CliSession, directory: Path | None, prune: bool, yes: bool) -
 def check(session: CliSession, directory: Path | None, as_json: bool) -> None:
     """Run ``regcred platform check``."""
     tool = session.open_platform(directory)
-    actions, notes = tool.plan(), list(tool.notes)
+    unreadable: list[str] = []
+    actions, notes = tool.plan(unreadable.append), list(tool.notes)
     if as_json:
         print_json(
             {
-                "as_declared": not actions,
+                "as_declared": not (actions or unreadable),
                 "actions": [_json(action) for action in actions],
                 "notes": notes,
+                "unreadable": unreadable,
             }
         )
     else:
         _print(actions)
         for note in notes:
             write(note)
+    if unreadable:
+        raise Failed("; ".join(unreadable))
     if actions:
         raise Failed(f"{plural(len(actions), 'difference')} from what is declared; {_remedies(actions)}")
     if notes:
@@ -117,11 +127,11 @@ def _remedies(actions: list[PlatformStep]) -> str:
 
 
 def _undeclared(tool: PlatformService) -> list[PlatformStep]:
-    return [action for action in tool.plan() if action.verb is ChangeKind.DELETE]
+    return [action for action in tool.plan(ignore) if action.verb is ChangeKind.DELETE]
 
 
-def _say_notes(tool: PlatformService) -> None:
-    for note in tool.notes:
+def _say_notes(notes: Iterable[str]) -> None:
+    for note in notes:
         say(note)
 
 

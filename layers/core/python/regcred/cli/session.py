@@ -77,10 +77,10 @@ class PlatformService(Protocol):
     def notes(self) -> Sequence[str]:
         """Notes about the declaration itself: copies of policies that are unused or outdated."""
 
-    def plan(self) -> list[PlatformStep]:
-        """The differences. Nothing is changed."""
+    def plan(self, on_unreadable: Callable[[str], None]) -> list[PlatformStep]:
+        """The differences. Nothing is changed. A message is passed on for each project that can't be read."""
 
-    def apply(self, *, prune: bool) -> list[PlatformStep]:
+    def apply(self, on_unreadable: Callable[[str], None], *, prune: bool) -> list[PlatformStep]:
         """Change Vault to match the declaration, and return the actions. Deletions only with ``prune``."""
 
     def ensure_project(self, project: str) -> list[PlatformStep]:

@@ -116,5 +116,14 @@ def _answer(status: int, body: Mapping[str, Any]) -> ErrorAnswer:
         about=printable(str(details.get("kind") or ""), 100),
         causes=frozenset(printable(str(cause.get("reason") or ""), 100) for cause in found) - {""},
         fields=frozenset(printable(str(cause.get("field") or ""), 100) for cause in found) - {""},
+        policy=any(_is_of_policy(cause) for cause in found),
         words=printable(str(body.get("message") or ""), WORDS),
     )
+
+
+def _is_of_policy(cause: Mapping[str, Any]) -> bool:
+    """Whether a cause is a ValidatingAdmissionPolicy's. It has a message only.
+
+    Contract: k8s.io/apiserver pkg/admission/plugin/policy/validating/dispatcher.go.
+    """
+    return bool(cause.get("message")) and not cause.get("field") and not cause.get("reason")

@@ -6,6 +6,7 @@ Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -55,19 +56,18 @@ class Secrets:
         """
         if not first:
             try:
-                await self._replace(namespace, body)
+                await self._replace(namespace, body, placed=True)
                 return
             except MissingError:
                 pass
             except _ImmutableError:
-                await self._delete(
-                    namespace, body.reference, await self._uid_of_ours(namespace, body.reference)
-                )
+                uid = await self._uid_of_ours(namespace, body.reference, placed=True)
+                await self._delete(namespace, body.reference, uid)
         if await self._create(namespace, body):
             return
         try:
-            await self._prove_ours(namespace, body.reference)
-            await self._replace(namespace, body)
+            await self._prove_ours(namespace, body.reference, placed=not first)
+            await self._replace(namespace, body, placed=not first)
         except _ImmutableError as error:
             raise await self._unproven(
                 error, namespace, body.reference, "to receive the credential"
@@ -76,7 +76,7 @@ class Secrets:
     async def delete(self, namespace: str, reference: Reference, *, placed: bool) -> None:
         """See :meth:`Cluster.delete_secret`."""
         try:
-            uid = await self._prove_ours(namespace, reference)
+            uid = await self._prove_ours(namespace, reference, placed=placed)
         except MissingError:
             return
         except (DeniedError, _ImmutableError) as error:
@@ -84,7 +84,7 @@ class Secrets:
                 raise await self._unproven(error, namespace, reference, "if nothing else needs it") from None
             if not placed:
                 raise
-            uid = await self._uid_of_placed(namespace, reference)
+            uid = await self._uid_of_ours(namespace, reference, placed=True)
         await self._delete(namespace, reference, uid)
 
     async def _unproven(
@@ -95,7 +95,7 @@ class Secrets:
         Raises:
             NameTakenError: it has another type or label.
         """
-        await self._uid_of_ours(namespace, reference)
+        await self._uid_of_ours(namespace, reference, placed=False)
         words = f"{error}, and it is not known who made it; delete it {when}"
         return DeniedError(words, words=words)
 
@@ -135,8 +135,16 @@ class Secrets:
             raise _denied(namespace, body, error) from None
         return True
 
-    async def _replace(self, namespace: str, body: SecretBody, *, dry_run: bool = False) -> dict[str, Any]:
+    async def _replace(
+        self, namespace: str, body: SecretBody, *, placed: bool, dry_run: bool = False
+    ) -> dict[str, Any]:
         """Replace an existing Secret.
+
+        Args:
+            namespace: Where it is.
+            body: The new content.
+            placed: Whether the ledger says that sync created it.
+            dry_run: Whether to change nothing.
 
         Raises:
             MissingError: it does not exist.
@@ -149,14 +157,15 @@ class Secrets:
         except ConflictError as error:
             raise _again(error) from None
         except _DENIALS as error:
-            raise await self._cause_of(error, namespace, body) from None
+            raise await self._cause_of(error, namespace, body, placed=placed) from None
 
-    async def _cause_of(self, error: RegcredError, namespace: str, body: SecretBody) -> RegcredError:
+    async def _cause_of(
+        self, error: RegcredError, namespace: str, body: SecretBody, *, placed: bool
+    ) -> RegcredError:
         """Find out why a Secret was not replaced.
 
-        A quota, policy or webhook that rejects our content would also refuse to create the Secret. If
-        creation and deletion are both allowed, something rejects the change itself. Otherwise our own
-        restricting policy refused: the Secret is not ours.
+        A quota, policy or webhook that rejects our content would also refuse to create the Secret. If creation and deletion are
+        both allowed, something rejects the change itself. Otherwise see :func:`_taken_or_denied`.
         """
         if known := _refusal_from_fields(error, namespace, body.reference):
             return known
@@ -166,11 +175,11 @@ class Secrets:
             await self._uid(namespace, body)
         except MissingError as gone:
             return gone
-        except _DENIALS:
-            return _taken(namespace, body.reference)
+        except _DENIALS as denial:
+            return _taken_or_denied((error, denial), namespace, body, placed=placed)
         return _denied(namespace, body, error)
 
-    async def _prove_ours(self, namespace: str, reference: Reference) -> str:
+    async def _prove_ours(self, namespace: str, reference: Reference, *, placed: bool) -> str:
         """Return the uid of our Secret.
 
         The response to a dry-run replacement says who set the field ``type``. That field can't change, so it
@@ -180,7 +189,8 @@ class Secrets:
             NameTakenError: somebody else created it.
             MissingError: it does not exist.
         """
-        metadata = (await self._replace(namespace, ownership_probe(reference), dry_run=True))["metadata"]
+        probe = ownership_probe(reference)
+        metadata = (await self._replace(namespace, probe, placed=placed, dry_run=True))["metadata"]
         for entry in metadata.get("managedFields") or ():
             if entry.get("manager") == MANAGER and "f:type" in (entry.get("fieldsV1") or {}):
                 return str(metadata["uid"])
@@ -194,31 +204,17 @@ class Secrets:
         found = answer.get("details") or answer.get("metadata") or {}
         return str(found["uid"])
 
-    async def _uid_of_ours(self, namespace: str, reference: Reference) -> str:
-        """The uid of a Secret with our type and label.
-
-        The policy that restricts us forbids the deletion of any other.
-        """
-        try:
-            return await self._uid(namespace, ownership_probe(reference))
-        except _DENIALS as error:
-            if _is_sign_in(error):
-                raise
-            raise _taken(namespace, reference) from None
-
-    async def _uid_of_placed(self, namespace: str, reference: Reference) -> str:
-        """The uid of a Secret that the ledger calls ours, where no answer proves the contrary.
+    async def _uid_of_ours(self, namespace: str, reference: Reference, *, placed: bool) -> str:
+        """The uid of a Secret with our type and label. The policy that restricts us forbids the deletion of any other.
 
         Raises:
-            DeniedError: Its deletion is refused. It stays in the ledger, because a webhook may be the reason.
+            NameTakenError, DeniedError: See :func:`_taken_or_denied`.
         """
         probe = ownership_probe(reference)
         try:
             return await self._uid(namespace, probe)
         except _DENIALS as error:
-            if _is_sign_in(error):
-                raise
-            raise _denied(namespace, probe, error) from None
+            raise _taken_or_denied((error,), namespace, probe, placed=placed) from None
 
     async def _delete(self, namespace: str, reference: Reference, uid: str) -> None:
         options = orjson.dumps({"preconditions": {"uid": uid}, "propagationPolicy": "Background"})
@@ -248,6 +244,26 @@ def _refusal_from_fields(error: RegcredError, namespace: str, reference: Referen
 def _is_sign_in(error: RegcredError) -> bool:
     """Whether the API server rejects our identity (401). That says nothing about the Secret."""
     return error.answer is not None and error.answer.status == HTTPStatus.UNAUTHORIZED
+
+
+def _taken_or_denied(
+    denials: Sequence[RegcredError], namespace: str, body: SecretBody, *, placed: bool
+) -> RegcredError:
+    """The error for a Secret that exists, and that may be neither changed nor deleted.
+
+    The policy that restricts us forbids both for a Secret of somebody else, and so can a policy that freezes all Secrets. What
+    the ledger calls ours stays in the ledger: sync would otherwise never remove it. A denial by a webhook, a quota or RBAC
+    says nothing about who created the Secret.
+
+    Returns:
+        NameTakenError if it must be somebody else's; DeniedError with the first denial's message otherwise.
+    """
+    for denial in denials:
+        if _is_sign_in(denial):
+            return denial
+    if placed or not all(denial.answer and denial.answer.policy for denial in denials):
+        return _denied(namespace, body, denials[0])
+    return _taken(namespace, body.reference)
 
 
 def _is_about(error: RegcredError, resource: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,8 +28,8 @@ class Operator(Protocol):
     def declaration(self) -> tuple[Declaration, list[str]]:
         """What is set up, without clusters, and notes about what a declaration can't say."""
 
-    def platform_steps(self) -> list[PlatformStep]:
-        """What must change so that the platform is as declared."""
+    def platform_steps(self, on_unreadable: Callable[[str], None]) -> list[PlatformStep]:
+        """What must change so that the platform is as declared. A message is passed on for each project that can't be read."""
 
     def cluster_steps(self, name: str, trust: ClusterTrust, owner: str = "") -> list[PlatformStep]:
         """What must change so that a cluster is as declared."""
@@ -91,17 +91,19 @@ def look_at_platform(
     has_platform = any(key.kind is DeclaredKind.PLATFORM for key in wanted)
     if not (trusts or has_platform or everything):
         return LivePlatform()
+    notes: list[str] = []
     try:
         clusters = operator.clusters(None if everything else trusts)
         exists = operator.exists()
         return LivePlatform(
             exists=exists,
-            steps=tuple(operator.platform_steps()) if has_platform else (),
+            steps=tuple(operator.platform_steps(notes.append)) if has_platform else (),
             clusters=clusters,
             cluster_steps={
                 name: tuple(operator.cluster_steps(name, trust, owner)) for name, trust in trusts.items()
             },
             declaration=operator.declaration() if export and exists else None,
+            notes=tuple(notes),
         )
     except RefusedError:
         if trusts or has_platform:

@@ -13,9 +13,11 @@ from regcred.cli.outcomes import attempt_json, in_words
 from regcred.cli.output import output_option, print_json, print_table, say, time_text, write, write_document
 from regcred.cli.parameters import PROJECT, REFERENCE
 from regcred.cli.session import CliSession, pass_session
+from regcred.errors import MalformedError
 from regcred.printable import is_plain
 from regcred.reference import Reference
 from regcred.vault.records.index import IndexEntry
+from regcred.vault.store import Store
 from regcred.wording import expires_in
 
 SHOWN = 10
@@ -34,22 +36,27 @@ def list_(session: CliSession, projects: Sequence[str], as_json: bool) -> None:
     """Run ``regcred registry list``."""
     store = session.store
     rows = [
-        (reference, entries.get(reference.registry))
+        (reference, entries)
         for project in lookup.projects(store, projects, "regcred registry list")
-        for entries in [lookup.index(store, project).registries]
+        for entries in [_entries(store, project)]
         for reference in lookup.registries(store, project)
     ]
     found = [
-        (reference, definition.value, entry)
-        for reference, entry in rows
+        (
+            reference,
+            definition.value,
+            entry := (entries or {}).get(reference.registry),
+            _state(entry, known=entries is not None),
+        )
+        for reference, entries in rows
         if (definition := lookup.readable(partial(store.definition, reference), str(reference)))
     ]
     if as_json:
         print_json(
             {
                 "registries": [
-                    {"registry": str(reference), "state": _state(entry), "definition": definition.content()}
-                    for reference, definition, entry in found
+                    {"registry": str(reference), "state": state, "definition": definition.content()}
+                    for reference, definition, _, state in found
                 ]
             }
         )
@@ -63,11 +70,11 @@ def list_(session: CliSession, projects: Sequence[str], as_json: bool) -> None:
             [
                 str(reference),
                 definition.provider,
-                _state(entry),
+                state,
                 _few(entry.hosts if entry else []),
                 str(definition.content().get("description", "")),
             ]
-            for reference, definition, entry in found
+            for reference, definition, entry, state in found
         ],
     )
 
@@ -157,5 +164,14 @@ def _entry_json(entry: IndexEntry | None) -> dict[str, Any] | None:
     }
 
 
-def _state(entry: IndexEntry | None) -> str:
-    return entry.shown_state if entry else "pending"
+def _state(entry: IndexEntry | None, *, known: bool = True) -> str:
+    return entry.shown_state if entry else "pending" if known else "unknown"
+
+
+def _entries(store: Store, project: str) -> Mapping[str, IndexEntry] | None:
+    """The entries of a project's index; None if the index can't be read, which is reported."""
+    try:
+        return lookup.index(store, project).registries
+    except MalformedError as error:
+        say(f"note: the state of the registries of {project} is left out: {error}")
+        return None

@@ -92,7 +92,7 @@ def _granted(visit: Visit, cluster: str, project: str, namespace: str, *, refuse
     if not cluster or not namespace:
         return Fact.UNKNOWN
     try:
-        grants = visit.access.store.effective_grants(cluster) or ClusterGrants()
+        grants = visit.access.store.effective_grants(cluster, project) or ClusterGrants()
         return Fact.YES if grants.allows(namespace, project) else Fact.NO
     except (RefusedError, MalformedError):
         pass

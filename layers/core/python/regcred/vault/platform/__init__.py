@@ -8,10 +8,11 @@ is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import hvac
 
+from regcred.errors import MalformedError
 from regcred.reference import is_label
 from regcred.vault.kv2 import VaultKeyValue
 from regcred.vault.platform.declaration import (
@@ -30,6 +31,7 @@ from regcred.vault.platform.plan import (
     desired_cluster,
     desired_project,
     plan,
+    readers_of,
 )
 from regcred.vault.platform.resource import State
 from regcred.vault.platform.server import PlatformServer
@@ -54,36 +56,51 @@ __all__ = [
 ]
 
 
-def plan_platform(vault: hvac.Client, platform: Platform) -> list[PlatformStep]:
+def ignore(_text: str) -> None:
+    """Take a message and do nothing."""
+
+
+def plan_platform(
+    vault: hvac.Client, platform: Platform, *, on_unreadable: Callable[[str], None] = ignore
+) -> list[PlatformStep]:
     """Compare Vault with the declaration and with ``platform/projects``. Nothing is changed.
+
+    A project whose document can't be read keeps its readers, and does not affect other projects.
 
     Args:
         vault: A client that may read everything (policy ``regcred-platform-operator``).
         platform: The declaration.
+        on_unreadable: Called with a message for each such project.
 
     Returns:
         The steps that repair Vault, deletions last; empty if everything is as declared.
 
     Raises:
-        RegcredError: the errors of :class:`regcred.vault.interface.KeyValue`; MalformedError for a broken
-            project.
+        RegcredError: the errors of :class:`regcred.vault.interface.KeyValue`, except for a broken project.
     """
     server, platform = _open(vault, platform)
     known = server.clusters() | set(platform.declaration.clusters)
-    found = dict.fromkeys(platform.declaration.prepared_projects, ()) | _readers(server, vault, platform)
+    read = _readers(server, vault, platform, on_unreadable)
+    found = dict.fromkeys(platform.declaration.prepared_projects, ()) | read
     readers = {project: known & set(clusters) for project, clusters in found.items()}
     wanted = {**desired(platform, readers), **desired_system(platform)}
     return plan(server.observe({*wanted, *server.ours()}), wanted)
 
 
-def apply_platform(vault: hvac.Client, platform: Platform, *, prune: bool = False) -> list[PlatformStep]:
+def apply_platform(
+    vault: hvac.Client,
+    platform: Platform,
+    *,
+    prune: bool = False,
+    on_unreadable: Callable[[str], None] = ignore,
+) -> list[PlatformStep]:
     """Change Vault to match the declaration. A second run does nothing.
 
     Args:
         vault: See :func:`plan_platform`.
         platform: See :func:`plan_platform`.
-        prune: Whether to delete our resources that are no longer declared, such as those of removed clusters
-            and projects.
+        prune: Whether to delete our resources that are no longer declared, such as those of removed clusters and projects.
+        on_unreadable: See :func:`plan_platform`.
 
     Returns:
         The actions that were done.
@@ -91,7 +108,8 @@ def apply_platform(vault: hvac.Client, platform: Platform, *, prune: bool = Fals
     Raises:
         RegcredError: as :func:`plan_platform`. Earlier actions stay done, so run it again.
     """
-    return carry_out(_open(vault, platform)[0], plan_platform(vault, platform), prune=prune)
+    steps = plan_platform(vault, platform, on_unreadable=on_unreadable)
+    return carry_out(_open(vault, platform)[0], steps, prune=prune)
 
 
 def ensure_project(vault: hvac.Client, platform: Platform, project: str) -> list[PlatformStep]:
@@ -142,10 +160,21 @@ def _store(vault: hvac.Client, platform: Platform) -> Store:
     return Store(VaultKeyValue(vault, mount=platform.declaration.mount.path))
 
 
-def _readers(server: PlatformServer, vault: hvac.Client, platform: Platform) -> dict[str, Iterable[str]]:
+def _readers(
+    server: PlatformServer, vault: hvac.Client, platform: Platform, on_unreadable: Callable[[str], None]
+) -> dict[str, Iterable[str]]:
+    """By project, the clusters that may read it."""
+    found: dict[str, Iterable[str]] = {}
     if not server.has_documents(platform.declaration.mount.path):
-        return {}
+        return found
     store = _store(vault, platform)
-    projects = filter(is_label, store.project_policies())  # 'regcred project list' reports other names
-    found = ((project, store.project(project)) for project in projects)
-    return {project: policy.value.clusters for project, policy in found if policy}
+    for project in filter(is_label, store.project_policies()):  # 'regcred project list' reports other names
+        try:
+            policy = store.project(project)
+        except MalformedError as error:
+            found[project] = readers_of(server.observe(desired_project(platform, project, ())), project)
+            on_unreadable(f"{error}; project {project} keeps its readers until its document can be read")
+            continue
+        if policy:
+            found[project] = policy.value.clusters
+    return found

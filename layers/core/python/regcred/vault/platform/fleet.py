@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import hvac
 from regcred.errors import MalformedError
 from regcred.reference import is_label
 from regcred.vault.kv2 import VaultKeyValue
-from regcred.vault.platform import ensure_project, plan_platform
+from regcred.vault.platform import ensure_project, ignore, plan_platform
 from regcred.vault.platform.declaration import ClusterTrust, Declaration, Platform
 from regcred.vault.platform.observed import (
     base_resources,
@@ -92,9 +92,14 @@ class FleetPlatform:
         groups = {one: dict[str, Any]() for one in ours if one.kind is ResourceKind.GROUP}
         return declared_of({**groups, **held}, platform, projects)
 
-    def platform_steps(self) -> list[PlatformStep]:
-        """What must change so that the platform is as declared, apart from its clusters."""
-        steps = plan_platform(self.vault, self.platform.with_declaration(clusters={}))
+    def platform_steps(self, on_unreadable: Callable[[str], None] = ignore) -> list[PlatformStep]:
+        """What must change so that the platform is as declared, apart from its clusters.
+
+        Args:
+            on_unreadable: See :func:`regcred.vault.platform.plan_platform`.
+        """
+        platform = self.platform.with_declaration(clusters={})
+        steps = plan_platform(self.vault, platform, on_unreadable=on_unreadable)
         return [
             step
             for step in steps

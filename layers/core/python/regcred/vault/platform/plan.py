@@ -134,6 +134,12 @@ def desired_project(platform: Platform, project: str, readers: Iterable[str]) ->
     return state
 
 
+def readers_of(state: State, project: str) -> list[str]:
+    """The clusters that may read a project's credentials; the way back from :func:`desired_project`."""
+    group = state.get(Resource(ResourceKind.GROUP, project_group(project, "project-reader"))) or {}
+    return [str(member).removeprefix(CLUSTER) for member in group.get("members") or ()]
+
+
 def project_group(project: str, policy: str) -> str:
     """The name of a project's group and of its policy: ``regcred-admins-P``, ``regcred-readers-P``."""
     return f"{PREFIX}{policy.removeprefix('project-')}s-{project}"

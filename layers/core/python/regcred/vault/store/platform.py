@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
+from regcred.errors import MalformedError
 from regcred.vault.records.declared import ClusterGrants, DelegatedGrants, ProjectPolicy
 from regcred.vault.records.identity import ClusterIdentity
 from regcred.vault.records.paths import (
@@ -98,13 +100,29 @@ class PlatformRecords(TypedRecords):
         """Change these grants; see :meth:`change_project`."""
         return self._update(delegated_path(cluster, project), DelegatedGrants, change)
 
-    def effective_grants(self, cluster: str) -> ClusterGrants | None:
-        """The grants of a cluster with those that project admins have made, as sync takes them."""
+    def effective_grants(self, cluster: str, project: str | None = None) -> ClusterGrants | None:
+        """The grants of a cluster with those that project admins have made, as sync takes them.
+
+        Args:
+            cluster: Its name.
+            project: Reads the grants of this project's admins only. None reads those of all, and leaves out unreadable ones.
+
+        Raises:
+            MalformedError: The grants of the cluster, or those of the project's admins, can't be read.
+        """
         found = self.cluster(cluster)
         if found is None:
             return None
-        own = {project: self.delegated(cluster, project) for project in found.value.delegated}
+        if project is None:
+            own = {name: self._delegated_or_none(cluster, name) for name in found.value.delegated}
+        else:
+            own = {name: self.delegated(cluster, name) for name in found.value.delegated if name == project}
         return found.value.with_delegated({project: one.value for project, one in own.items() if one})
+
+    def _delegated_or_none(self, cluster: str, project: str) -> Versioned[DelegatedGrants] | None:
+        with suppress(MalformedError):
+            return self.delegated(cluster, project)
+        return None
 
     def identity(self, cluster: str) -> Versioned[ClusterIdentity] | None:
         """The cluster that is pinned to a name."""

@@ -130,17 +130,17 @@ class OwnPlatform:
         """See :class:`regcred.vault.platform.Platform`."""
         return self.platform.notes
 
-    def plan(self) -> list[PlatformStep]:
+    def plan(self, on_unreadable: Callable[[str], None]) -> list[PlatformStep]:
         """See :func:`regcred.vault.platform.plan_platform`."""
         from regcred.vault.platform import plan_platform
 
-        return plan_platform(self.vault, self.platform)
+        return plan_platform(self.vault, self.platform, on_unreadable=on_unreadable)
 
-    def apply(self, *, prune: bool) -> list[PlatformStep]:
+    def apply(self, on_unreadable: Callable[[str], None], *, prune: bool) -> list[PlatformStep]:
         """See :func:`regcred.vault.platform.apply_platform`."""
         from regcred.vault.platform import apply_platform
 
-        return apply_platform(self.vault, self.platform, prune=prune)
+        return apply_platform(self.vault, self.platform, prune=prune, on_unreadable=on_unreadable)
 
     def ensure_project(self, project: str) -> list[PlatformStep]:
         """See :func:`regcred.vault.platform.ensure_project`."""

@@ -31,6 +31,8 @@ def run(port: int, ready: Callable[[str, str], None]) -> None:
     """
     import uvicorn
 
+    from regcred.wiring.bounded_http import HEAD_MAX, BoundedProtocol
+
     own = connection(os.environ, Path.home())
     listening = socket.create_server((ADDRESS, port))
     # asyncio sets this for its own sockets only; without it, each page waits 40 ms for an acknowledgement.
@@ -49,7 +51,14 @@ def run(port: int, ready: Callable[[str, str], None]) -> None:
         ticket=ticket,
     )
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="off", server_header=False, proxy_headers=False
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        http=BoundedProtocol,
+        h11_max_incomplete_event_size=HEAD_MAX,
     )
     server = uvicorn.Server(config)
     ready(origin, f"{origin}/sign-in/ticket?ticket={ticket.secret}")
