@@ -42,7 +42,9 @@ class DigitalOceanDefinition(BaseDefinition):
     registry: Annotated[
         str,
         written(r"[a-z0-9][a-z0-9-]{0,62}", "a registry of DigitalOcean: lower-case letters, digits and '-'"),
-    ] = Field(description="The registry's name. It is the first part of the path in image names.")
+    ] = Field(  # docs.digitalocean.com/products/container-registry/details/limits; the API also takes names that begin with a digit
+        description="The registry's name. It is the first part of the path in image names."
+    )
 
     lifetime_seconds: int = Field(
         default=43200,
