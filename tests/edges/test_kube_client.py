@@ -92,7 +92,10 @@ def failure(
 
 
 def policy_denial(message: str, reason: str = "Invalid") -> tuple[int, dict[str, Any]]:
-    """k8s.io/apiserver pkg/admission/plugin/policy/validating/dispatcher.go: the only cause has nothing but a message."""
+    """The only cause has nothing but a message.
+
+    k8s.io/apiserver pkg/admission/plugin/policy/validating/dispatcher.go.
+    """
     status, body = failure(403 if reason == "Forbidden" else 422, message, reason, about="secrets")
     body["details"]["causes"] = [{"message": message}]
     return status, body

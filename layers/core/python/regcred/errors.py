@@ -26,7 +26,7 @@ class ErrorAnswer:
     fields: frozenset[str] = frozenset()
     """The fields of the request that are wrong."""
     policy: bool = False
-    """Whether a validating policy of the API server denied the request. A webhook, a quota or RBAC did not."""
+    """Whether a validating policy of the API server denied the request, not a webhook, a quota or RBAC."""
     words: str = ""
     """The server's text for people: one printable line. It may repeat the request, so it can contain a
     secret."""

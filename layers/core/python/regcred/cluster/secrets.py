@@ -164,8 +164,9 @@ class Secrets:
     ) -> RegcredError:
         """Find out why a Secret was not replaced.
 
-        A quota, policy or webhook that rejects our content would also refuse to create the Secret. If creation and deletion are
-        both allowed, something rejects the change itself. Otherwise see :func:`_taken_or_denied`.
+        A quota, policy or webhook that rejects our content would also refuse to create the Secret. If
+        creation and deletion are both allowed, something rejects the change itself. Otherwise see
+        :func:`_taken_or_denied`.
         """
         if known := _refusal_from_fields(error, namespace, body.reference):
             return known
@@ -205,7 +206,9 @@ class Secrets:
         return str(found["uid"])
 
     async def _uid_of_ours(self, namespace: str, reference: Reference, *, placed: bool) -> str:
-        """The uid of a Secret with our type and label. The policy that restricts us forbids the deletion of any other.
+        """The uid of a Secret with our type and label.
+
+        The policy that restricts us forbids the deletion of any other.
 
         Raises:
             NameTakenError, DeniedError: See :func:`_taken_or_denied`.
@@ -251,9 +254,9 @@ def _taken_or_denied(
 ) -> RegcredError:
     """The error for a Secret that exists, and that may be neither changed nor deleted.
 
-    The policy that restricts us forbids both for a Secret of somebody else, and so can a policy that freezes all Secrets. What
-    the ledger calls ours stays in the ledger: sync would otherwise never remove it. A denial by a webhook, a quota or RBAC
-    says nothing about who created the Secret.
+    The policy that restricts us forbids both for a Secret of somebody else, and so can a policy that freezes
+    all Secrets. What the ledger calls ours stays in the ledger: sync would otherwise never remove it. A
+    denial by a webhook, a quota or RBAC says nothing about who created the Secret.
 
     Returns:
         NameTakenError if it must be somebody else's; DeniedError with the first denial's message otherwise.

@@ -29,7 +29,10 @@ class Operator(Protocol):
         """What is set up, without clusters, and notes about what a declaration can't say."""
 
     def platform_steps(self, on_unreadable: Callable[[str], None]) -> list[PlatformStep]:
-        """What must change so that the platform is as declared. A message is passed on for each project that can't be read."""
+        """What must change so that the platform is as declared.
+
+        ``on_unreadable`` gets a message for each project that can't be read.
+        """
 
     def cluster_steps(self, name: str, trust: ClusterTrust, owner: str = "") -> list[PlatformStep]:
         """What must change so that a cluster is as declared."""

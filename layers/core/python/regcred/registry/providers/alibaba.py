@@ -42,8 +42,9 @@ github.com/aliyun/alibabacloud-python-sdk, sts-20150401/.../_assume_role_with_oi
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 _INSTANCE = re.compile(r"cri-[a-z0-9]+")
 _REGION = re.compile(r"[a-z]{2,6}-[a-z]+(-[a-z0-9]+){0,3}")
-"""Also of the finance and government clouds: ``cn-shanghai-finance-1``, ``cn-north-2-gov-1``, ``cn-qingdao-et2-bo1`` (endpoint maps of
-github.com/aliyun/alibabacloud-python-sdk; https://www.alibabacloud.com/help/en/ecs/developer-reference/api-ecs-2014-05-26-describeregions)."""
+"""Also of the finance and government clouds: ``cn-shanghai-finance-1``, ``cn-north-2-gov-1``,
+``cn-qingdao-et2-bo1`` (endpoint maps of github.com/aliyun/alibabacloud-python-sdk; and
+https://www.alibabacloud.com/help/en/ecs/developer-reference/api-ecs-2014-05-26-describeregions)."""
 _ARN = re.compile(r"acs:ram::(\d+):(?:role|oidc-provider)/[A-Za-z0-9._-]+")
 """Names of roles: https://www.alibabacloud.com/help/en/resource-management/api-createrole."""
 

@@ -27,7 +27,8 @@ ASSERTION_LIFETIME = timedelta(minutes=10)
 
 Slug = Annotated[str, written(r"[A-Za-z0-9_-]{1,128}", "a slug of Cloudsmith: letters, digits, '-' and '_'")]
 """Each slug in the API's description has ``format: slug`` and the pattern ``^[-a-zA-Z0-9_]+$``
-(github.com/cloudsmith-io/cloudsmith-docs, src/generated/api-schema.json). Its length is not limited there; 128 is our own limit."""
+(github.com/cloudsmith-io/cloudsmith-docs, src/generated/api-schema.json). It limits no length; 128 is our own
+limit."""
 
 
 class CloudsmithDefinition(BaseDefinition):

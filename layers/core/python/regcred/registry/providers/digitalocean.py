@@ -42,9 +42,10 @@ class DigitalOceanDefinition(BaseDefinition):
     registry: Annotated[
         str,
         written(r"[a-z0-9][a-z0-9-]{0,62}", "a registry of DigitalOcean: lower-case letters, digits and '-'"),
-    ] = Field(  # docs.digitalocean.com/products/container-registry/details/limits; the API also takes names that begin with a digit
-        description="The registry's name. It is the first part of the path in image names."
-    )
+    ] = Field(description="The registry's name. It is the first part of the path in image names.")
+    """The API's description allows ``^[a-z0-9-]{1,63}$``. The page about limits asks for a letter at the
+    start of a new name (https://docs.digitalocean.com/products/container-registry/details/limits). A ``-`` at
+    the start fits no image name."""
 
     lifetime_seconds: int = Field(
         default=43200,

@@ -26,8 +26,9 @@ from regcred.registry.upstream import field_of
 
 PAGE = 100
 REPORTER = 20
-"""The least role that pulls from a private registry: ``read_container_image`` comes with ``reporter_access`` (gitlab:
-app/policies/project_policy.rb, and group_policy.rb for groups). A Guest pulls only where everybody may."""
+"""The least role that pulls from a private registry: ``read_container_image`` comes with ``reporter_access``
+(gitlab: app/policies/project_policy.rb, and group_policy.rb for groups). A Guest pulls only where everybody
+may."""
 ACCESS_USERNAME = "regcred"
 
 Path = Annotated[

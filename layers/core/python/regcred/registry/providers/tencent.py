@@ -37,9 +37,9 @@ _REGION = re.compile(r"[a-z]{2,4}-[a-z]+(-[a-z0-9]+)?")
 _INSTANCE = re.compile(r"tcr-[a-z0-9]+")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{3,48}")
 _ROLE = re.compile(r"qcs::cam::uin/(\d+):(?:roleName/[A-Za-z0-9+=,.@_-]{1,128}|role/\d{1,20})")
-"""By name or by id (RoleArn in https://www.tencentcloud.com/document/product/1150/49456 and, for accounts in China,
-https://cloud.tencent.com/document/api/1312/48197). Service roles are for Tencent's own services, so their form is not accepted.
-Names: https://cloud.tencent.com/document/api/598/36225."""
+"""By name or by id (RoleArn in https://www.tencentcloud.com/document/product/1150/49456 and, for accounts in
+China, https://cloud.tencent.com/document/api/1312/48197). Service roles are for Tencent's own services, so
+their form is not accepted. Names: https://cloud.tencent.com/document/api/598/36225."""
 _CODE_FORM = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,80}")
 _CLOCK = "AuthFailure.SignatureExpire"
 """Tencent accepts timestamps within five minutes of its own time."""

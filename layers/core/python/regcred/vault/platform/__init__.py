@@ -99,7 +99,8 @@ def apply_platform(
     Args:
         vault: See :func:`plan_platform`.
         platform: See :func:`plan_platform`.
-        prune: Whether to delete our resources that are no longer declared, such as those of removed clusters and projects.
+        prune: Whether to delete our resources that are no longer declared, such as those of removed clusters
+            and projects.
         on_unreadable: See :func:`plan_platform`.
 
     Returns:

@@ -105,7 +105,8 @@ class PlatformRecords(TypedRecords):
 
         Args:
             cluster: Its name.
-            project: Reads the grants of this project's admins only. None reads those of all, and leaves out unreadable ones.
+            project: Reads the grants of this project's admins only. None reads those of all, and leaves out
+                unreadable ones.
 
         Raises:
             MalformedError: The grants of the cluster, or those of the project's admins, can't be read.
