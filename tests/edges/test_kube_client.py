@@ -355,7 +355,10 @@ async def test_a_denial_of_change_and_deletion_by_anything_but_a_policy_is_no_na
 async def test_a_policy_that_freezes_all_secrets_makes_a_placed_one_nobody_elses(
     kube: Kube, server: Server
 ) -> None:
-    """It answers in the form of our own policy. The ledger must keep the Secret, or it would never be removed."""
+    """It answers in the form of our own policy.
+
+    The ledger must keep the Secret, or it would never be removed.
+    """
     denial = policy_denial("ValidatingAdmissionPolicy 'theirs' with binding 'b' denied request: frozen")
     server.answers = [denial, EXISTS, denial]
     with pytest.raises(DeniedError, match="frozen"):

@@ -79,7 +79,7 @@ async def ends(reader: asyncio.StreamReader) -> bool:
 
 
 async def ask(port: int) -> bytes:
-    """The answer to a request. On a busy machine, sending it may take longer than a connection may be idle."""
+    """The answer to a request. On a busy machine, sending it may take longer than a connection may idle."""
     for _ in range(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

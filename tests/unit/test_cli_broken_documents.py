@@ -1,4 +1,4 @@
-"""One document that can't be read hides and stops nothing else, in commands that read the documents of many."""
+"""One document that can't be read hides and stops nothing else, in commands that read many."""
 
 from __future__ import annotations
 

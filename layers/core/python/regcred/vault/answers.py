@@ -47,8 +47,8 @@ _KEYS_UNREACHED = ("fetching keys", "get keys failed")  # go-oidc: jwks.go; the 
 _REASONS = {
     "could not be found": "the role does not exist there; apply the platform's declaration",
     "entry for role": "the role does not exist there; apply the platform's declaration",
-    "does not belong to the role": "the role is not bound to this IAM role, or (with resolve_unique_ids) to an "
-    "earlier one of the same name; see 'The Lambdas' in docs/vault.md",
+    "does not belong to the role": "the role is not bound to this IAM role, or (with resolve_unique_ids) "
+    "to an earlier one of the same name; see 'The Lambdas' in docs/vault.md",
     "Server-ID": "the server id header is missing or wrong",
     "no known key successfully validated": (
         "none of the configured keys verifies its signature; were the keys rotated?"
