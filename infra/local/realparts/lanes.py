@@ -30,7 +30,10 @@ FOLDER = "REGCRED_TEST_FOLDER"
 SERVERS = ("infra", "contract", "edges", "browser")
 """Folders of tests that the first lane runs. The second one runs all others, on a node too."""
 
-APART = ("tests/real/test_artifact.py",)
+APART = tuple(
+    f"tests/real/test_{name}.py"
+    for name in ("artifact", "cli_waiting", "disasters", "fleet_files", "gitea", "kubernetes_versions")
+)
 """Files that the first lane runs though their folder is the second one's: both lanes take about the same time
 then."""
 
