@@ -65,7 +65,7 @@ def test_no_text_for_users_comes_from_a_docstring() -> None:
             check=True,
             capture_output=True,
             text=True,
-            env={"PYTHONPATH": str(PACKAGES)},
+            env={"PYTHONPATH": str(PACKAGES), "PYTHONPYCACHEPREFIX": sys.pycache_prefix or ""},
         ).stdout
         for flags in ([], ["-OO"])
     )
