@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fakes.vendors.aws import Aws
+from fakes.vendors.described import describe
 from fakes.vendors.network import Network
 
 
@@ -16,14 +17,19 @@ def _network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
 
 
 @pytest.fixture
-def network(_network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Network:
-    """An empty network, through which every https call of this process goes."""
+def network(_network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Network]:
+    """An empty network, through which every https call of this process goes.
+
+    Requests and answers must be as the vendors describe them, where they publish a description.
+    """
     _network.reset()
+    describe(_network)
     for name, value in _network.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    return _network
+    yield _network
+    assert _network.problems == []
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import trustme
@@ -70,6 +70,9 @@ class CutError(Exception):
 
 
 Handler = Callable[[Request], Response]
+Check = Callable[[Request, Response], list[str]]
+
+T = TypeVar("T")
 
 
 class Clock:
@@ -96,6 +99,9 @@ class Network:
         self.requests: list[Request] = []
         self._handlers: dict[str, Handler] = {}
         self._faults: list[tuple[str, Handler]] = []
+        self._descriptions: dict[str, Check] = {}
+        self.problems: list[str] = []
+        """What did not match a vendor's description; see :meth:`describe`."""
         self._authority = trustme.CA()
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._lock = threading.Lock()
@@ -126,11 +132,17 @@ class Network:
         self.requests.clear()
         self._handlers.clear()
         self._faults.clear()
+        self._descriptions.clear()
+        self.problems.clear()
 
     def add(self, pattern: str, handler: Handler) -> None:
         """Let `handler` answer for hosts that match `pattern`, as in `registry.example.com:5000`,
         `*.azurecr.io`."""
         self._handlers[pattern] = handler
+
+    def describe(self, pattern: str, check: Check) -> None:
+        """Compare each request to hosts that match `pattern`, and its answer, with the vendor's own description."""
+        self._descriptions[pattern] = check
 
     def fail(self, path: str, handler: Handler, *, times: int = 1) -> None:
         """Let `handler` answer the next requests whose `METHOD host/path` matches the regular expression."""
@@ -143,15 +155,14 @@ class Network:
             if re.search(pattern, line):
                 del self._faults[number]
                 return handler(request)
-        handler = self._find(request.host)
-        return handler(request) if handler else Response(502, {"error": "nobody"})
-
-    def _find(self, host: str) -> Handler | None:
-        matching = [pattern for pattern in self._handlers if fnmatch.fnmatchcase(host, pattern)]
-        return self._handlers[max(matching, key=len)] if matching else None
+        handler = _of(self._handlers, request.host)
+        response = handler(request) if handler else Response(502, {"error": "nobody"})
+        if check := _of(self._descriptions, request.host):
+            self.problems += [f"{line}: {problem}" for problem in _checked(check, request, response)]
+        return response
 
     def knows(self, host: str) -> bool:
-        return self._find(host) is not None
+        return _of(self._handlers, host) is not None
 
     def context(self, name: str) -> ssl.SSLContext:
         with self._lock:
@@ -160,6 +171,19 @@ class Network:
                 self._authority.issue_cert(name, common_name="vendor").configure_cert(context)
                 self._contexts[name] = context
             return self._contexts[name]
+
+
+def _checked(check: Check, request: Request, response: Response) -> list[str]:
+    try:
+        return check(request, response)
+    except Exception as error:  # noqa: BLE001 - what can't be read does not match; a thread of the server calls this
+        return [f"can't be compared with the description: {error!r}"]
+
+
+def _of(by_pattern: Mapping[str, T], host: str) -> T | None:
+    """What is kept under the longest pattern that matches a host."""
+    matching = [pattern for pattern in by_pattern if fnmatch.fnmatchcase(host, pattern)]
+    return by_pattern[max(matching, key=len)] if matching else None
 
 
 def status(code: int, body: Any = None, headers: Mapping[str, str] | None = None) -> Handler:
