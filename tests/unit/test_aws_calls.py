@@ -1,4 +1,4 @@
-"""The functions' own calls to Amazon, validated by botocore's models: parameters, and the answers that tests give."""
+"""The functions' own calls to Amazon, and the answers that tests give, validated by botocore's models."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Calls to vendors and the stand-ins' answers against the vendors' own descriptions.
 
-Every test of this folder is checked against them, by the fixture `network`. These tests show that the checks find what is wrong.
+The fixture `network` checks each test of this folder against them. These tests show that the checks find
+what is wrong.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 - Amazon: botocore's models of STS, ECR and ECR Public (botocore/data).
 - Google: the Discovery documents of STS and IAM Credentials (googleapiclient/discovery_cache/documents).
-- Azure: the models that are generated from the OpenAPI description of Container Registry (azure-containerregistry).
+- Azure: the models generated from Container Registry's OpenAPI description (azure-containerregistry).
 - Docker Hub: an excerpt of its OpenAPI description, docker_hub.yaml beside this file.
 
 Only answers that say success are checked: descriptions leave errors out, or describe them as any object.
@@ -120,7 +120,7 @@ def _members(shape: Any) -> Iterator[str]:
 
 
 def _unflattened(form: Mapping[str, str]) -> dict[str, Any]:
-    """Parameters of the query protocol (``Tags.member.1.Key=project``) as a document; numbers are texts of digits."""
+    """Parameters of the query protocol (``Tags.member.1.Key=project``) as a document."""
     found: dict[str, Any] = {}
     for name, value in form.items():
         head, _, rest = name.partition(".member.")

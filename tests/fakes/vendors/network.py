@@ -141,7 +141,7 @@ class Network:
         self._handlers[pattern] = handler
 
     def describe(self, pattern: str, check: Check) -> None:
-        """Compare each request to hosts that match `pattern`, and its answer, with the vendor's own description."""
+        """Compare requests to hosts that match `pattern`, and answers, with the vendor's description."""
         self._descriptions[pattern] = check
 
     def fail(self, path: str, handler: Handler, *, times: int = 1) -> None:
