@@ -7,6 +7,7 @@ import copy
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -234,6 +235,10 @@ class FakeCluster:
         self._meet("tell", message.about.namespace, message.reason)
         if message not in self.messages:
             self.messages.append(message)
+
+    async def event_names(self, reason: str) -> AbstractSet[str]:
+        self._meet("events", reason)
+        return {message.name for message in self.messages if message.reason == reason}
 
     async def evict(self, namespace: str, pod: str, *, version: str) -> bool:
         self._meet("evict", namespace, pod)

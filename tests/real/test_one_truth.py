@@ -34,7 +34,7 @@ from regcred.vault.records.identity import ClusterIdentity
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(500)]
 
 HOST = "registry.example.com"
 MANY = 14
@@ -289,6 +289,23 @@ def granted(night: Night, told: Told) -> None:
     assert "is in place" in told.events["CredentialPlaced"]
 
 
+def regranted(night: Night, told: Told) -> None:
+    """Granted while sync did not run: its next process knows what the one before has told."""
+    _well(night, told, "regranted")
+    assert told.events.keys() == {"NotGranted", "CredentialPlaced"}
+
+
+def unread(night: Night, told: Told) -> None:
+    """Vault does not give sync the credential."""
+    assert not night.secret("unread")
+    where = night.where(told, "unread")
+    assert where["refused"] == "not-read"
+    why = where["details"]
+    assert why
+    for text in (told.problems, told.todo, told.events["NotWritten"], told.log):
+        assert why in text
+
+
 def scheduled(night: Night, told: Told) -> None:
     """It has never run. It does not lack a Pod."""
     _well(night, told, "scheduled")
@@ -341,13 +358,15 @@ CASES: list[Callable[[Night, Told], None]] = [
     expiring,
     forbidden,
     granted,
+    regranted,
+    unread,
     scheduled,
     expressions,
     listed,
     roomless,
     lookalike,
 ]
-NEVER_PLACED = {"denied", "forbidden", "granted", "roomless", "lookalike"}
+NEVER_PLACED = {"denied", "forbidden", "granted", "regranted", "unread", "roomless", "lookalike"}
 
 
 def arrange(night: Night) -> None:
@@ -355,7 +374,8 @@ def arrange(night: Night) -> None:
     night.add("unverified", verified="unknown", unverified="the registry answered 429")
     for case in (case.__name__ for case in CASES):
         if case not in {"unverified", "roomless"}:
-            night.add(case, granted=case != "granted")
+            night.add(case, granted=case not in {"granted", "regranted"})
+    spoil(night, "unread")
     night.define("roomless")
     night.spaces["roomless"] = night.world.namespace(workload_too=False)
     others = [f"held-{number}" for number in range(MANY)]
@@ -373,7 +393,14 @@ def arrange(night: Night) -> None:
         night.ask_for(case, *(others if case == "held" else ()))
     night.sync = night.world.running()
     placed = [case for case in night.spaces if case not in NEVER_PLACED]
-    eventually(lambda: all(map(night.secret, placed)), seconds=40)
+    eventually(lambda: all(map(night.secret, placed)), what="the first Secrets")
+
+
+def spoil(night: Night, case: str) -> None:
+    """Replace a credential in Vault by something that sync can't read."""
+    path = f"credentials/{night.ref(case).project}/{case}"
+    kv = night.world.mount.kv
+    kv.write(path, {"document": "{}"}, cas=kv.version(path))
 
 
 def happen(night: Night) -> None:
@@ -383,11 +410,13 @@ def happen(night: Night) -> None:
     start.
     """
     world, spaces = night.world, night.spaces
-    eventually(lambda: "NotGranted" in night.events("granted"))
+    for case in ("granted", "regranted"):
+        eventually(lambda c=case: "NotGranted" in night.events(c), what=f"NotGranted, {case}")
     world.spaces.append(spaces["granted"])
     world.grant()
-    eventually(lambda: "CredentialPlaced" in night.events("granted"))
+    eventually(lambda: "CredentialPlaced" in night.events("granted"), what="the grant")
     night.sync.stop()
+    world.spaces.append(spaces["regranted"])
     path = f"/api/v1/namespaces/{spaces['deleted']}/secrets/{night.ref('deleted').secret_name}"
     world.stack.kubernetes.request("DELETE", path)
     world.grant({world.project: [space for space in world.spaces if space != spaces["withdrawn"]]})
@@ -411,6 +440,8 @@ def happen(night: Night) -> None:
     awaited = {
         "withdrawn": "NotGranted",
         "denied": "NotWritten",
+        "unread": "NotWritten",
+        "regranted": "CredentialPlaced",
         "held": "RemovalHeld",
         "revoked": "CredentialRevoked",
         "expiring": "CredentialExpiring",
@@ -419,9 +450,9 @@ def happen(night: Night) -> None:
         "lookalike": "MalformedReference",
     }
     for case, reason in awaited.items():
-        eventually(lambda c=case, r=reason: r in night.events(c), what=reason, seconds=40)
+        eventually(lambda c=case, r=reason: r in night.events(c), what=f"{reason}, {case}")
     eventually(lambda: not night.secret("revoked") and not night.secret("withdrawn"))
-    eventually(lambda: _settled(night), what="the ledger in Vault", seconds=20)
+    eventually(lambda: _settled(night), what="the ledger in Vault")
 
 
 def _settled(night: Night) -> bool:
@@ -433,7 +464,9 @@ def _settled(night: Night) -> bool:
         and places["held"].held
         and places["denied"].refused
         and places["forbidden"].refused
+        and places["unread"].refused
         and places["granted"].placed
+        and places["regranted"].placed
         and not places["revoked"].placed
     )
 
@@ -456,7 +489,7 @@ def a_person_brings_a_deleted_secret_back(night: Night) -> None:
     """By ``regcred rotate``, even while its registry is down: the last good credential is put back."""
     assert not night.secret("deleted")
     assert night.run(f"rotate {night.ref('deleted')} --local -o json")
-    eventually(lambda: night.secret("deleted"), what="the Secret after a person's rotation", seconds=10)
+    eventually(lambda: night.secret("deleted"), what="the Secret after a person's rotation")
 
 
 def test_a_cluster_under_a_wrong_name_is_refused_by_sync_and_the_rest_says_so(night: Night) -> None:

@@ -161,6 +161,55 @@ async def test_an_event_for_want_of_a_grant_is_the_same_one_after_a_restart(worl
     assert len(await world.cluster.events("other")) == 1
 
 
+async def test_a_grant_while_sync_does_not_run_is_told_by_the_next_process(world: World) -> None:
+    world.mount.grant({})
+    await world.sync()
+    world.mount.grant({"payments": ["shop"]})
+    await world.sync()
+    assert [reason for reason, _, _ in await world.cluster.events("shop")] == [
+        "NotGranted",
+        "CredentialPlaced",
+    ]
+    assert world.cluster.calls.count(("events", "NotGranted")) == 1
+
+
+async def test_a_credential_is_placed_without_an_event_if_nobody_was_told_that_it_is_missing(
+    world: World,
+) -> None:
+    await world.cluster.create(namespace("other"))
+    await world.cluster.create(deployment("other", "web", REF))
+    await world.sync()
+    assert await world.cluster.events("shop") == []
+    await world.cluster.create(deployment("other", "late", "payments/late"))
+    world.mount.mint("payments/late")
+    world.mount.grant({"payments": ["shop", "other"]})
+    await world.sync()
+    placed = {
+        (about, note)
+        for reason, about, note in await world.cluster.events("other")
+        if reason == "CredentialPlaced"
+    }
+    assert placed == {
+        (
+            "Deployment other/web",
+            f"The pull credential of {REF} is in place in namespace other now: Secret {NAME}.",
+        )
+    }
+
+
+@pytest.mark.parametrize("error", [RefusedError("no right to list Events"), TransientError("etcd is slow")])
+async def test_a_credential_is_placed_also_if_earlier_events_are_not_known(
+    world: World, error: RegcredError
+) -> None:
+    world.mount.grant({})
+    await world.sync()
+    world.mount.grant({"payments": ["shop"]})
+    world.cluster.faults["events", "NotGranted"] = error
+    report = await world.sync()
+    assert await world.password("shop")
+    assert report.failures == []
+
+
 async def test_a_project_that_is_granted_to_nobody_leaves_no_trace_in_vault(world: World) -> None:
     await world.cluster.create(deployment("shop", "web", "made-up/name"))
     for _ in range(2):

@@ -120,6 +120,7 @@ async def test_at_rest_nothing_is_asked_of_the_cluster_and_vault_only_for_versio
         await world.until_password("shop")
         await until(lambda: world.mount.placed(REF) == {1: {"shop"}})
         await until(lambda: loop.ready)
+        await until(lambda: ("events", "NotGranted") in world.cluster.calls)
         world.cluster.calls.clear()
         world.kv.calls.clear()
         await asyncio.sleep(0.25)

@@ -217,6 +217,18 @@ async def test_an_event_is_written_once(cluster, space: str) -> None:
     ]
 
 
+async def test_the_names_of_the_events_with_a_reason_are_known(cluster, space: str) -> None:
+    await cluster.create(deployment(space, "web", str(REF)))
+    [about] = await workloads(cluster, DEPLOYMENT, space)
+    refused = Message(about, "NotGranted", f"Namespace {space} may not use it.")
+    other = Message(about, "NotReady", f"It is not ready in {space}.")
+    for one in (refused, other):
+        await cluster.create_event(one)
+    names = await cluster.event_names("NotGranted")
+    assert refused.name in names
+    assert other.name not in names
+
+
 async def test_an_event_about_a_namespace_can_be_written(cluster, space: str) -> None:
     await cluster.create(namespace(space, annotations={"registry.regcred.dev/x": str(REF)}))
     [found] = [item for item in (await cluster.list(NAMESPACE)).items if item.name == space]

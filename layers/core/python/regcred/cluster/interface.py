@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Protocol
 
 from regcred.cluster.dockerconfig import SecretBody
@@ -106,6 +108,12 @@ class Message:
     note: str
     warning: bool = True
 
+    @property
+    def name(self) -> str:
+        """The Event's name. It is derived from the content, so the same Event is not written twice."""
+        said = f"{self.about.uid}|{self.reason}|{self.note}"
+        return f"{self.about.name[:200].rstrip('-.')}.{sha256(said.encode()).hexdigest()[:16]}"
+
 
 class Cluster(Protocol):
     """One cluster's API.
@@ -185,6 +193,9 @@ class Cluster(Protocol):
 
     async def create_event(self, message: Message) -> None:
         """Write an Event, unless the same Event exists."""
+
+    async def event_names(self, reason: str) -> AbstractSet[str]:
+        """The names of the Events with a reason, 10,000 at most. Anybody may have written them."""
 
     async def evict(self, namespace: str, pod: str, *, version: str) -> bool:
         """Evict a Pod that has not changed since a resourceVersion.

@@ -6,10 +6,10 @@ Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import random
 from collections.abc import AsyncIterator, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -32,7 +32,7 @@ from regcred.cluster.interface import (
     TooLargeError,
 )
 from regcred.cluster.limits import Collected
-from regcred.cluster.missing_secret_events import EVENTS, misses
+from regcred.cluster.missing_secret_events import EVENTS, event_names, misses
 from regcred.cluster.model import NAMESPACE, POD, Item, Kind, LivePod
 from regcred.cluster.object_parser import UNFINISHED, ObjectParser, live_pod
 from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES, pages
@@ -231,6 +231,11 @@ class Kube:
         except ConflictError as error:  # a quota's count changed at the same time
             raise TransientError(str(error)) from None
 
+    async def event_names(self, reason: str) -> AbstractSet[str]:
+        """See :meth:`Cluster.event_names`."""
+        async with self._large:
+            return await event_names(self._session, reason)
+
     async def evict(self, namespace: str, pod: str, *, version: str) -> bool:
         """See :meth:`Cluster.evict`."""
         body = {
@@ -263,14 +268,10 @@ def event_body(message: Message, namespace: str, *, instance: str, now: datetime
     Contract: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
     """
     about = message.about
-    said = f"{about.uid}|{message.reason}|{message.note}"
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {
-            "name": f"{about.name[:200].rstrip('-.')}.{hashlib.sha256(said.encode()).hexdigest()[:16]}",
-            "namespace": namespace,
-        },
+        "metadata": {"name": message.name, "namespace": namespace},
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "reportingController": REPORTER,
         "reportingInstance": instance,

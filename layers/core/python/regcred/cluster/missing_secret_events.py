@@ -1,4 +1,4 @@
-"""The kubelet's Events about Pods that name a missing pull Secret.
+"""Events: the kubelet's about Pods that name a missing pull Secret, and the names of our own.
 
 Contract: k8s.io/kubernetes pkg/kubelet/events and pkg/kubelet/kubelet_pods.go (getPullSecretsForPod). Anybody
 who may create Events in a namespace can write such an Event. It is a hint to check, and not a proof.
@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from urllib.parse import quote
 
 import aiohttp
 
 from regcred.cluster.interface import ExpiredError, Miss, SilentError, TooLargeError
 from regcred.cluster.model import Kind
-from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES
-from regcred.cluster.pruning import message, miss, page, status
+from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES, pages
+from regcred.cluster.pruning import message, miss, page, prune, status
 from regcred.cluster.session import KubeSession, Streamed, unreachable
 from regcred.errors import TransientError
 
 EVENTS = Kind("events.k8s.io", "v1", "events", "Event")
 REASON = "FailedToRetrieveImagePullSecret"
 WATCH_SECONDS = 600
+NAMES = 10_000
+"""How many names of Events are read."""
 
 
 async def misses(session: KubeSession, large: asyncio.Semaphore, *, silence: float) -> AsyncIterator[Miss]:
@@ -56,6 +59,17 @@ async def misses(session: KubeSession, large: asyncio.Semaphore, *, silence: flo
             raise ExpiredError(f"the watch of events can't go on: {error}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise unreachable("the watch of events", error) from None
+
+
+async def event_names(session: KubeSession, reason: str) -> AbstractSet[str]:
+    """The names of the Events with a reason, :data:`NAMES` at most."""
+    names: set[str] = set()
+    query = f"fieldSelector={quote(f'reason={reason}')}"
+    async for some in pages(session, EVENTS.path(), query=query, accept=METADATA_LIST):
+        names |= {prune(EVENTS, raw)["metadata"].get("name", "") for raw in some.objects}
+        if len(names) >= NAMES:
+            break
+    return names
 
 
 def _read(line: bytes) -> Miss | None:

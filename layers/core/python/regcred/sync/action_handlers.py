@@ -77,7 +77,7 @@ class SecretWriter:
         namespace = self.inventory.namespaces.get(action.namespace)
         if namespace is not None and self.rules.mode_of(namespace) is Mode.SERVICEACCOUNT:
             self.touch((action.namespace,))
-        self.workload_events.report_written(action.namespace, action.reference)
+        self.workload_events.report_written(action.namespace, action.reference, first=action.first)
 
     def fail(self, action: WriteSecret, error: RegcredError, failures: int) -> None:
         """Record in the ledger why the Secret was not written, and tell the owners."""

@@ -174,6 +174,8 @@ class EmitEvent:
     why: Why | None = None
     topic: str = ""
     """Tells Events with the same reason apart. An Event about the same topic is not written again."""
+    corrects: str = ""
+    """The note of an Event ``NotGranted``. If it is set, this Event is only written if that one was."""
 
     def __str__(self) -> str:
         return f"tell    {self.about}: {self.reason}: {self.note}"

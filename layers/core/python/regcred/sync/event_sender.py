@@ -12,10 +12,11 @@ from typing import Self
 from regcred.cluster.interface import Cluster, Message
 from regcred.errors import RegcredError, TransientError
 from regcred.sync.actions import EmitEvent
+from regcred.sync.earlier_events import EarlierEvents
 from regcred.sync.fair_queue import FairQueue
 from regcred.sync.jitter import jittered
 from regcred.sync.logging import log
-from regcred.sync.messages import NORMAL_REASONS
+from regcred.sync.messages import NORMAL_REASONS, Reason
 from regcred.sync.metrics import Meter
 from regcred.sync.retries import LONGEST, Pause
 
@@ -55,6 +56,7 @@ class EventSender:
         self._queue: FairQueue[_QueuedEvent] = FairQueue(
             lambda waiting: waiting.event.about.namespace, limit=EVENTS_WAITING
         )
+        self._earlier = EarlierEvents(cluster, Reason.NOT_GRANTED)
         self._allowance = float(EVENTS_BURST)
         self._allowed_at = 0.0
         self.sent = 0
@@ -84,15 +86,32 @@ class EventSender:
         while True:
             waiting = await self._queue.get()
             try:
-                await self._await_allowance()
                 await self._pause.over()
-                await self._send(waiting)
+                if await self._applies(waiting):
+                    await self._await_allowance()
+                    await self._pause.over()
+                    await self._send(waiting)
             finally:
                 self._queue.task_done()
 
     def _add(self, waiting: _QueuedEvent) -> None:
         if self._queue.add(waiting):
             self._meter.count("events_dropped_total")
+
+    async def _applies(self, waiting: _QueuedEvent) -> bool:
+        """Whether to write an Event. If that can't be known yet, it is queued again."""
+        event = waiting.event
+        if not event.corrects:
+            return True
+        try:
+            return (
+                Message(event.about, Reason.NOT_GRANTED, event.corrects).name in await self._earlier.names()
+            )
+        except TransientError as error:
+            self._pause.heed(error)
+            if waiting.tries + 1 < TRIES:
+                self._try_later(waiting, error)
+        return False
 
     async def _send(self, waiting: _QueuedEvent) -> None:
         event = waiting.event

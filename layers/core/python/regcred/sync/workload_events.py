@@ -50,11 +50,26 @@ class WorkloadEvents:
         for event in events:
             self._sender.add(event)
 
-    def report_written(self, namespace: str, reference: Reference) -> None:
-        """Tell the owners that a Secret is in place, if an earlier Event said that it was missing."""
+    def report_written(self, namespace: str, reference: Reference, *, first: bool) -> None:
+        """Tell the owners that a Secret is in place, if an earlier Event said that it was missing.
+
+        Args:
+            namespace: The namespace of the Secret.
+            reference: Names it.
+            first: Whether nothing was in place before. Then an earlier process may have written an Event
+                ``NotGranted``, which is in no document of Vault.
+        """
         self._recorder.succeed(namespace, reference)
+        note = placed(reference, namespace)
         if self._recorder.take_resolved(namespace, reference):
-            self.tell_owners(namespace, reference, Reason.PLACED, placed(reference, namespace))
+            self.tell_owners(namespace, reference, Reason.PLACED, note)
+        elif first:
+            corrects = refusal(Why.NOT_GRANTED, reference, namespace, cluster=self._cluster)
+            self.submit(
+                EmitEvent(workload, Reason.PLACED, note, reference, corrects=corrects)
+                for workload in self._inventory.requests(namespace)
+                if reference in workload.references
+            )
 
     def report_refusal(self, namespace: str, reference: Reference, why: Why, detail: str = "") -> None:
         """Tell the owners why a Secret is not written."""
