@@ -9,7 +9,7 @@ from regcred.vault.records.index import IndexEntry, State
 
 
 def due(entry: IndexEntry | None, *, now: datetime) -> RotationReason | None:
-    """Return what the time and state alone require; None if nothing.
+    """The reason for a rotation from time and state alone; None if nothing is due.
 
     A revoked registry stays revoked until its owner requests a rotation. A removed registry whose definition
     was written again counts as new. Its entry stays "removed" until the first success.
@@ -25,7 +25,7 @@ def due(entry: IndexEntry | None, *, now: datetime) -> RotationReason | None:
 
 
 def edited(entry: IndexEntry, version: int) -> bool:
-    """Whether the definition has changed since rotate last acted on it.
+    """Whether the definition has changed since rotate last used it.
 
     Not ``>``: a definition that was removed and written again starts at version 1.
     """
@@ -33,5 +33,5 @@ def edited(entry: IndexEntry, version: int) -> bool:
 
 
 def is_static(entry: IndexEntry) -> bool:
-    """Whether the entry is of a static credential without a failure."""
+    """Whether the entry is that of a static credential without a failure."""
     return entry.state is State.OK and entry.expires_at is None

@@ -1,4 +1,5 @@
-"""Declared state: files are read, compared with what lies in Vault, and the difference is written.
+"""Declared state: reads files, compares them with Vault, and writes the difference.
 
-``files`` reads, ``live`` looks, ``plan`` compares (pure), ``apply`` writes. ``export`` is the way back.
+``files`` reads the files, ``live`` reads Vault, ``plan`` compares (pure), ``apply`` writes. ``export`` writes
+files from Vault.
 """

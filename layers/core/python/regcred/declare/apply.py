@@ -1,6 +1,6 @@
-"""Writing what a plan says, phase by phase.
+"""Writes a plan, phase by phase.
 
-A second run goes on where the first was interrupted: the plan is made from what is there.
+A second run continues an interrupted one, because each plan is made from the current state of Vault.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _OPERATORS = frozenset({Phase.CLUSTERS_REMOVE, Phase.PLATFORM_WRITE, Phase.CLUST
 
 @dataclass(slots=True)
 class AppliedPlan:
-    """What came of a plan."""
+    """The results of a plan."""
 
     steps: list[Step] = field(default_factory=list)
     failed: list[tuple[Step, RegcredError]] = field(default_factory=list)
     not_begun: int = 0
-    """Steps that were not tried since an earlier phase failed."""
+    """Steps that were not tried because an earlier phase failed."""
 
 
 class PlanApplier:
@@ -50,7 +50,7 @@ class PlanApplier:
         store: The records.
         secrets: The upstream secret of each registry whose step needs one.
         now: The time, for requests.
-        operator: The platform as declared, for its own steps and those of clusters; None if there are none.
+        operator: The declared platform, for its own steps and those of clusters; None if there are none.
         ensure: Called with a project after what it may use was written, so that Vault's groups follow. Called
             from several threads.
         on_step: Called with each step that is done, from one thread.
@@ -78,7 +78,8 @@ class PlanApplier:
     def run(self, plan: DeclarationPlan) -> AppliedPlan:
         """Carry out the steps.
 
-        Where one of a phase fails, no later phase is begun: nothing widens before all is narrowed.
+        If a step of a phase fails, no later phase begins. So nothing is widened before everything is
+        narrowed.
         """
         done = AppliedPlan()
         for phase, steps in groupby(plan.steps, key=lambda step: step.phase):
@@ -98,7 +99,7 @@ class PlanApplier:
             try:
                 for future in as_completed(futures):
                     self._finish(future, futures[future], done)
-            except BaseException:  # Ctrl-C: what has begun is finished, nothing else is begun
+            except BaseException:  # Ctrl-C: finish the running steps, and start no other
                 self._stop.set()
                 raise
 
@@ -112,7 +113,7 @@ class PlanApplier:
         except RegcredError as error:
             done.failed += [(step, error) for step in batch]
             if isinstance(error, TransientError):
-                self._stop.set()  # the server is gone: the others would wait for it as well
+                self._stop.set()  # the server can't be reached, and the other steps would wait for it too
             return
         done.steps += batch
 
@@ -159,13 +160,13 @@ class PlanApplier:
         self._versions[step.key] = self._store.write_project(name, step.to, cas=cas, owner=step.owner)
 
     def _remove_registry(self, step: Step) -> None:
-        # KV v2 can't delete on condition: what is written within this round trip is lost.
+        # KV v2 has no conditional delete: a write during this round trip is lost.
         if self._store.definition_version(step.key.reference) != step.version:
             raise _changed(step)
         self._store.remove_definition(step.key.reference)
 
     def _write_registry(self, step: Step) -> None:
-        """Upstream first: a definition whose secret is missing would fail at once."""
+        """Write the upstream secret first: a definition without its secret would fail at once."""
         reference, definition = step.key.reference, step.to
         if not isinstance(definition, BaseDefinition):
             raise TypeError(step.key)
@@ -193,7 +194,7 @@ class PlanApplier:
             self._store.write_request(reference, Request(action=Action.ROTATE, asked_at=self._now()))
 
     def _grants(self, steps: Sequence[Step]) -> None:
-        """All steps of one cluster in one write; what others change in it meanwhile stays."""
+        """Write all steps of one cluster at once. Changes by others stay."""
         cluster = steps[0].key.scope
         for _ in range(CAS_ATTEMPTS):
             found = self._store.cluster(cluster)
@@ -215,7 +216,8 @@ class PlanApplier:
 def _write_seen(write: Callable[[int], int], version: Callable[[], int], *, is_new: bool) -> None:
     """Write a document.
 
-    Of a new one the version is read only after a conflict, as where it was deleted and left its numbering.
+    The version of a new document is read only after a conflict. A deleted document may have left its
+    numbering.
     """
     if is_new:
         try:
@@ -228,7 +230,7 @@ def _write_seen(write: Callable[[int], int], version: Callable[[], int], *, is_n
 
 
 def _moves_clusters(step: Step) -> bool:
-    """Whether Vault's groups must follow."""
+    """Whether Vault's groups must be updated."""
     if step.key.kind is not DeclaredKind.PROJECT or step.verb is StepKind.ADOPT:
         return False
     if not isinstance(step.to, ProjectPolicy) or not isinstance(step.seen, ProjectPolicy):
@@ -240,7 +242,7 @@ def _check_seen(step: Step, grants: ClusterGrants) -> None:
     now = {*grants.grants.get(step.key.name, [])}
     seen = {*step.seen.namespaces} if isinstance(step.seen, Grant) else set()
     narrowed = seen & {*step.to.namespaces} if isinstance(step.to, Grant) else set()
-    if now not in (seen, narrowed):  # the narrowing of the same plan may be done
+    if now not in (seen, narrowed):  # an earlier step of the same plan may have narrowed it
         raise _changed(step)
 
 
@@ -268,4 +270,4 @@ def _batches(phase: Phase, steps: Sequence[Step]) -> list[list[Step]]:
 
 
 def _changed(step: Step) -> ConflictError:
-    return ConflictError(f"{step.key}: somebody else has changed it since it was compared; run it again")
+    return ConflictError(f"{step.key}: it was changed since it was compared; run it again")

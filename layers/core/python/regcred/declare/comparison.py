@@ -1,4 +1,4 @@
-"""What a plan is made from: what the files declare, what there is, and the problems that are found. Pure."""
+"""The input of a plan: the declared objects, those in Vault, and the problems. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from regcred.vault.records.declared import ProjectPolicy
 
 
 class Comparison:
-    """Holds both sides, and collects what stands in the way.
+    """Holds both sides, and collects the problems.
 
     Args:
         wanted: What the files declare.
-        live: What there is.
+        live: The objects in Vault.
         terms: How to compare.
     """
 
@@ -27,7 +27,7 @@ class Comparison:
         self.notes: list[str] = []
 
     def problem(self, item: Item, text: str) -> None:
-        """Record that an item can't be as declared."""
+        """Record that an item can't be applied."""
         self.problems.append(Problem(item.where, f"{item.key}: {text}"))
 
     def owned(self, item: Item, owner: str, *, differs: bool) -> tuple[str, bool] | None:
@@ -47,7 +47,7 @@ class Comparison:
         return kept, kept != owner
 
     def policy(self, project: str) -> ProjectPolicy | None:
-        """What a project may use, as declared or else as it is; None if neither is known."""
+        """What a project may use: as declared, or else as in Vault; None if neither is known."""
         declared = self.wanted.get(ObjectKey(DeclaredKind.PROJECT, "", project))
         found = self.live.projects.get(project)
         policy = declared.value if declared else found.value if found else None

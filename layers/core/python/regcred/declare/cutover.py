@@ -1,4 +1,4 @@
-"""Whether an old pull secret can be deleted: only once the new one was seen to pull. Pure."""
+"""Decides whether an old pull secret can be deleted: only after a Pod has pulled with the new one. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regcred.image_name import tried
 from regcred.reference import Reference
 
 STEPS_MAX = 20_000
-"""How many Secrets a record of a migration may name."""
+"""The maximum number of Secrets in the record of a migration."""
 
 
 _PULLED = re.compile(r'Successfully pulled image "([^"]{1,500})"')
@@ -24,7 +24,7 @@ _PULLED = re.compile(r'Successfully pulled image "([^"]{1,500})"')
 
 
 class Stage(StrEnum):
-    """How far the replacement of a Secret is."""
+    """The progress of replacing a Secret."""
 
     MISSING = "no new Secret"
     STILL_NAMED = "still named"
@@ -35,26 +35,26 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A Secret that is to be replaced, and by what."""
+    """A Secret to replace, and its replacements."""
 
     old: Place
     hosts: Mapping[Reference, tuple[str, ...]]
-    """By reference that replaces it, the registry's hosts."""
+    """By reference of a replacement, the registry's hosts."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenPod:
-    """A Pod as far as a cut-over needs it."""
+    """The fields of a Pod that a cut-over needs."""
 
     name: str
     pull_secrets: frozenset[str]
     pulled: frozenset[str]
-    """The images that an Event of the kubelet says were pulled for it."""
+    """The images that were pulled for it, according to the kubelet's Events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What was seen of one Secret."""
+    """The observations of one Secret."""
 
     replaced: Replaced
     stage: Stage
@@ -62,7 +62,7 @@ class Progress:
 
 
 def record(migration: Migration) -> dict[str, Any]:
-    """What a later check needs, as JSON."""
+    """The record for a later check, as JSON."""
     found: dict[Place, set[Reference]] = {}
     hosts = {one.reference: list(one.hosts) for one in migration.registries}
     held: dict[Place, set[Reference]] = {}
@@ -90,7 +90,7 @@ def read_record(content: Any) -> list[Replaced]:
     """Read a record.
 
     Raises:
-        MalformedError: it is none.
+        MalformedError: it is not a record.
     """
     try:
         entries = content["secrets"]
@@ -111,7 +111,7 @@ def read_record(content: Any) -> list[Replaced]:
 
 
 def seen_pods(pods: Iterable[Mapping[str, Any]], events: Iterable[Mapping[str, Any]]) -> list[SeenPod]:
-    """The Pods of a namespace with what the kubelet pulled for them.
+    """The Pods of a namespace, with the images that the kubelet pulled for them.
 
     Args:
         pods: The Pods.
@@ -141,11 +141,11 @@ def check(
     accounts: Mapping[str, frozenset[str]],
     pods: Sequence[SeenPod],
 ) -> Progress:
-    """Decide whether the old Secret can go.
+    """Decide whether the old Secret can be deleted.
 
     Args:
         replaced: The Secret.
-        old_exists: Whether it is still there.
+        old_exists: Whether it still exists.
         new_secrets: By reference, whether its Secret is in the namespace.
         accounts: By ServiceAccount of the namespace, the names in its list.
         pods: The Pods of the namespace.

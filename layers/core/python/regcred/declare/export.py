@@ -1,4 +1,4 @@
-"""What lies in Vault as files that ``apply`` reads. Pure."""
+"""Converts the contents of Vault to files that ``apply`` reads. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from regcred.declare.kinds import API, DeclaredKind, ObjectKey, normal
 from regcred.declare.live import Live
 
 PLATFORM = "platform"
-"""The name of the exported Platform. A mount has one, whatever it is called."""
+"""The name of the exported Platform. A mount has only one, and its name has no effect."""
 
 COMMENT = "# Its upstream secret stays in Vault. To make this registry in another Vault, add secretFrom.\n"
 
 
 def objects(live: Live) -> Iterator[tuple[ObjectKey, dict[str, Any], bool]]:
-    """Each object with its content, and whether an upstream secret belongs to it.
+    """Each object with its content, and whether it has an upstream secret.
 
-    What can't be read is left out.
+    Objects that can't be read are left out.
     """
     yield from _operators(live)
     for name, project in sorted(live.projects.items()):
@@ -52,7 +52,7 @@ def _operators(live: Live) -> Iterator[tuple[ObjectKey, dict[str, Any], bool]]:
 
 
 def unreadable(live: Live) -> list[str]:
-    """What can't be exported since it can't be read."""
+    """The objects that can't be exported because they can't be read."""
     return sorted(
         [f"project {name}" for name, found in live.projects.items() if found.value is None]
         + [f"project {name}" for name in live.hidden]
@@ -67,7 +67,7 @@ def unreadable(live: Live) -> list[str]:
 
 
 def notes(live: Live) -> list[str]:
-    """What the exported Platform can't say."""
+    """What a Platform in a file can't express."""
     return live.platform.declaration[1] if live.platform.declaration else []
 
 
@@ -78,7 +78,7 @@ def text(content: dict[str, Any], *, secret: bool) -> str:
 
 
 def path(key: ObjectKey) -> str:
-    """Where the object lies in a folder."""
+    """The path of the object's file in a folder."""
     if key.kind is DeclaredKind.PLATFORM:
         return "platform/platform.yaml"
     folder = {
@@ -91,7 +91,7 @@ def path(key: ObjectKey) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a text of several lines, such as a key in PEM, as one block."""
+    """Writes a text with several lines, such as a key in PEM, as a block."""
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:

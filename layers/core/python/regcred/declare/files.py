@@ -1,4 +1,4 @@
-"""Reading declared objects from a file, a folder or a text."""
+"""Reads declared objects from a file, a folder or a text."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from regcred.yaml_documents import documents
 ENDINGS = (".yaml", ".yml", ".json")
 
 FILE_MAX = 32_000_000
-"""Bytes of one file that are read."""
+"""The maximum size of a file in bytes."""
 
 
 def paths(source: Path) -> list[Path]:
-    """The files of a folder and of all below it, sorted; hidden ones are left out. A file is itself.
+    """The files in a folder and its subfolders, sorted, without hidden ones. A file is itself.
 
     Raises:
         MissingError: There is no such file or folder, or the folder holds none.
@@ -38,10 +38,10 @@ def paths(source: Path) -> list[Path]:
 
 
 def read(path: Path) -> str:
-    """The text of a file.
+    """Read the text of a file.
 
     Raises:
-        MalformedError: It is too large, or no text.
+        MalformedError: It is too large, or not text.
     """
     if path.stat().st_size > FILE_MAX:
         raise MalformedError(f"{path}: is larger than {FILE_MAX} bytes; split it")
@@ -52,13 +52,14 @@ def read(path: Path) -> str:
 
 
 def items(texts: Iterable[tuple[str, str]]) -> dict[ObjectKey, Item]:
-    """The objects of all texts.
+    """Read the objects of all texts.
 
     Args:
         texts: The name of each file and its text.
 
     Raises:
-        MalformedError: Names file, line and field; also for an object that is declared twice.
+        MalformedError: A field is wrong, or an object is declared twice. The message names file, line and
+            field.
     """
     found: dict[ObjectKey, Item] = {}
     for new in _items(texts):

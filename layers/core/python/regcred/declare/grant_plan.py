@@ -1,4 +1,4 @@
-"""The steps for the kind Grant: first the namespaces that it loses, later those that it gains. Pure."""
+"""The steps for the kind Grant: first the namespaces that it loses, then those that it gains. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from regcred.declare.steps import Phase, Step, StepKind
 
 
 def grant_steps(comparison: Comparison, item: Item, new: Grant) -> Iterator[Step]:
-    """What changes of a grant."""
+    """Plan the changes of a grant."""
     key = item.key
     found = comparison.live.clusters.get(key.scope)
     if found and found.value is None:
@@ -23,7 +23,7 @@ def grant_steps(comparison: Comparison, item: Item, new: Grant) -> Iterator[Step
         return
     grants = found.value if found else None
     old = sorted(set(grants.grants.get(key.name, []))) if grants else []
-    # A cluster may have patterns on without a need of this grant: that is not this grant's to change.
+    # Patterns may be enabled for the cluster although this grant has none. This grant does not change that.
     differs = old != new.namespaces or (new.globs and not (grants and grants.globs))
     owned = comparison.owned(item, found.owners.get(key.name, "") if found else "", differs=differs)
     if owned is None:

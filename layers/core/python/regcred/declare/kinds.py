@@ -1,4 +1,4 @@
-"""What a file may declare: kinds, their names, and the values they hold. Pure."""
+"""The objects that a file may declare: their kinds, names and values. Pure."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class DeclaredKind(StrEnum):
 
 @dataclass(frozen=True, order=True, slots=True)
 class ObjectKey:
-    """What an object is called."""
+    """The name of an object."""
 
     kind: DeclaredKind
     scope: str
-    """The project of a registry, the cluster of a grant, otherwise empty."""
+    """The project of a registry, or the cluster of a grant; otherwise empty."""
     name: str
-    """The object's own name; of a grant the name of the project."""
+    """The object's own name. For a grant, it is the project's name."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.scope}/{self.name}" if self.scope else f"{self.kind} {self.name}"
@@ -69,14 +69,14 @@ class Grant(Declared):
 
 
 class VaultSecret(Declared):
-    """A secret in another KV v2 mount, read with the token of whoever runs the command."""
+    """A secret in another KV v2 mount. It is read with the token of the user who runs the command."""
 
     mount: str = Field(min_length=1)
     path: str = Field(min_length=1)
 
 
 class SecretFrom(Declared):
-    """Where the upstream secret of a registry comes from; the file itself never holds it."""
+    """The source of a registry's upstream secret. The file itself never contains it."""
 
     file: str = Field(
         default="", description="A YAML or JSON file. The path is relative to the file that names it."
@@ -100,7 +100,7 @@ class SecretFrom(Declared):
 
 
 class Metadata(Declared):
-    """How an object is called."""
+    """The name of an object."""
 
     name: Label
     project: Label | None = None
@@ -108,7 +108,7 @@ class Metadata(Declared):
 
 
 class DeclaredObject(Declared):
-    """What all kinds have in common."""
+    """The fields that all kinds have."""
 
     apiVersion: Literal["regcred.dev/v1"]  # noqa: N815 - as Kubernetes writes it
     kind: DeclaredKind
@@ -117,10 +117,10 @@ class DeclaredObject(Declared):
     secretFrom: SecretFrom | None = None  # noqa: N815 - as Kubernetes writes it
 
     def key(self) -> ObjectKey:
-        """What the object is called.
+        """The name of the object.
 
         Raises:
-            MalformedError: A name is missing, or is one of another kind.
+            MalformedError: A name is missing, or does not belong to this kind.
         """
         needs = {DeclaredKind.REGISTRY: "project", DeclaredKind.GRANT: "cluster"}.get(self.kind)
         for field in ("project", "cluster"):
@@ -141,7 +141,7 @@ class DeclaredObject(Declared):
 
 
 Value = Declaration | ClusterTrust | ProjectPolicy | Grant | BaseDefinition
-"""What an object of each kind holds."""
+"""The content of an object of each kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ def _platform(spec: Mapping[str, Any], text: YamlDocument, key: ObjectKey) -> De
 
 
 def normal(policy: ProjectPolicy) -> ProjectPolicy:
-    """A project's bounds with each list sorted, since their order means nothing."""
+    """A project's policy with sorted lists, since their order has no meaning."""
     return policy.model_copy(
         update={
             "hosts": sorted(set(policy.hosts)),

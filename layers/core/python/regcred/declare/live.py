@@ -1,4 +1,4 @@
-"""What lies in Vault of the things that files declare."""
+"""Reads from Vault the objects that files can declare."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 WORKERS = 8
-"""Requests to Vault at a time."""
+"""The maximum number of parallel requests to Vault."""
 
 OWNERS_MAX = 1_000_000
-"""Characters of a cluster's record of owners that are read."""
+"""The maximum length of a cluster's record of owners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +43,29 @@ class FoundRegistry(Found[BaseDefinition]):
     """A registry's definition."""
 
     has_secret: bool | None = None
-    """Whether its upstream secret is written; None if that was not asked, or the token may not know."""
+    """Whether its upstream secret is in Vault; None if that was not checked or the token may not check it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundGrants(Found[ClusterGrants]):
-    """The grants of a cluster; ``owners`` says by project who declares the grant."""
+    """The grants of a cluster. ``owners`` has the owner of each project's grant."""
 
     owners: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What was found. What is in none of the maps is known to be absent."""
+    """The contents of Vault. An object in none of the maps is known to be absent."""
 
     projects: Mapping[str, Found[ProjectPolicy]] = field(default_factory=dict)
     clusters: Mapping[str, FoundGrants] = field(default_factory=dict)
     registries: Mapping[Reference, FoundRegistry] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
-    """Projects of which the token may not know what they may use."""
+    """Projects whose policy the token may not read."""
     all_projects: bool = True
-    """Whether all projects were looked at, so that those that are not declared may be removed."""
+    """Whether all projects were read, so that undeclared ones may be removed."""
     notes: tuple[str, ...] = ()
-    """What could not be looked at, for people."""
+    """Notes for people on what could not be read."""
     platform: LivePlatform = field(default_factory=LivePlatform)
     """The platform itself, and its clusters."""
 
@@ -78,18 +78,18 @@ def look(
     projects: Iterable[str] = (),
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Live:
-    """Read what is named, or all that the token may see.
+    """Read the named objects, or all that the token may see.
 
     Args:
         store: The records.
-        keys: What is named.
-        everything: Also what is not named: to prune, and to export.
-        projects: With ``everything``, projects whose registries are read where the token may not list
+        keys: The objects to read.
+        everything: Read all other objects too, to prune and to export.
+        projects: With ``everything``, projects whose registries are read if the token may not list
             projects.
         on_progress: Called with the number of documents read so far.
 
     Raises:
-        RegcredError: As :class:`Store`, but for documents that can't be read.
+        RegcredError: As :class:`Store`, except for documents that can't be read.
     """
     keys = list(keys)
     notes: list[str] = []
@@ -122,8 +122,8 @@ def look(
 _HIDDEN = object()
 
 LISTED_FROM = 4
-"""From so many declared registries of a project on, its folder is listed first: what is not in it need not be
-read."""
+"""If at least this number of a project's registries is declared, its folder is listed first. Registries that
+are not in the list need not be read."""
 
 
 def _worth_listing(references: Iterable[Reference]) -> set[str]:
@@ -145,7 +145,7 @@ def _with_listed(
     """The references to read: those that are in their folder, or whose folder could not be listed.
 
     Raises:
-        RefusedError: everything is wanted, and a folder can't be listed.
+        RefusedError: ``everything`` is set, and a folder can't be listed.
     """
     found: set[Reference] = set()
     for reference in references:
@@ -199,7 +199,7 @@ def _cluster(store: Store, name: str) -> FoundGrants | None:
 
 
 def owners_of(seen: Versioned[ClusterGrants]) -> dict[str, str]:
-    """By project, who declares the grant; empty if that record can't be read."""
+    """By project, the owner of its grant; empty if that record can't be read."""
     if not seen.owner or len(seen.owner) > OWNERS_MAX:
         return {}
     try:

@@ -33,12 +33,12 @@ _PROVIDERS = (
     (r".*\.tencentcloudcr\.com", "tencent"),
     (r"cgr\.dev", "chainguard"),
 )
-"""By host, the provider that renews credentials by itself."""
+"""By host, the provider that renews its credentials automatically."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterPulls:
-    """Everything that was read."""
+    """The observations of the cluster."""
 
     secrets: Sequence[PullSecret]
     accounts: Mapping[Place, frozenset[str]]
@@ -46,7 +46,7 @@ class ClusterPulls:
     pullers: Sequence[Puller]
     makers: Sequence[Maker] = ()
     notes: Sequence[str] = ()
-    """What could not be read, for people."""
+    """Notes for people on what could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,14 @@ class NewRegistry:
     hosts: tuple[str, ...]
     spec: Mapping[str, Any]
     sources: tuple[Place, ...]
-    """The Secrets that hold the login today."""
+    """The Secrets that hold the login now."""
     vault: tuple[str, str] | None = None
     hint: str = ""
     """How a better definition would get its credentials."""
 
     @property
     def needs_secret(self) -> bool:
-        """Whether somebody must enter an upstream secret."""
+        """Whether a person must enter an upstream secret."""
         return bool(self.spec["provider"] == "basic")
 
 
@@ -75,7 +75,7 @@ class NewAnnotation:
     puller: Puller
     references: tuple[Reference, ...]
     replaces: tuple[Place, ...]
-    """The Secrets that the workload names today, itself or by its ServiceAccount."""
+    """The Secrets that the workload names now, itself or through its ServiceAccount."""
 
 
 @dataclass(slots=True)
@@ -87,12 +87,12 @@ class Migration:
     registries: list[NewRegistry] = field(default_factory=list)
     annotations: list[NewAnnotation] = field(default_factory=list)
     clear: list[str] = field(default_factory=list)
-    """What is stored in the clear today."""
+    """Long-lived secrets that are stored in Secrets now."""
     not_possible: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def documents(self) -> Iterator[tuple[str, dict[str, Any], str]]:
-        """The files for ``regcred apply``: path, content, and a comment for the beginning."""
+        """The files for ``regcred apply``: their paths, contents, and comments for the beginning."""
         if not self.registries:
             return
         hosts = sorted({host for new in self.registries if new.needs_secret for host in new.hosts})
@@ -128,7 +128,7 @@ def migrate(found: ClusterPulls, *, project: str, cluster: str) -> Migration:
     """Decide what would replace the pull secrets.
 
     Args:
-        found: What was read in the cluster.
+        found: The observations of the cluster.
         project: The project of the new registries.
         cluster: The cluster's name.
     """
@@ -242,7 +242,7 @@ def _annotation(
     made: Migration,
 ) -> NewAnnotation | None:
     space = puller.place.namespace
-    # Admission takes the ServiceAccount's list only where the Pod has none of its own.
+    # Admission uses the ServiceAccount's list only for a Pod without a list of its own.
     names = puller.names or accounts.get(Place(space, puller.account), frozenset())
     held = {name: secrets.get(Place(space, name)) for name in sorted(names)}
     logins = {login.host: secret.place for secret in held.values() if secret for login in secret.logins}

@@ -1,4 +1,4 @@
-"""The kinds that a platform operator declares, Platform and Cluster: what lies in Vault of them."""
+"""The kinds that a platform operator declares, Platform and Cluster: reads them from Vault."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Operator(Protocol):
         """Whether the mount exists."""
 
     def clusters(self, names: Iterable[str] | None = None) -> dict[str, FoundCluster]:
-        """The clusters that are set up: those that are named, or all."""
+        """The clusters that are set up: the named ones, or all."""
 
     def declaration(self) -> tuple[Declaration, list[str]]:
-        """What is set up, without clusters, and notes about what a declaration can't say."""
+        """The declaration of what is set up, without clusters, and notes on what can't be declared."""
 
     def platform_steps(self, on_unreadable: Callable[[str], None]) -> list[PlatformStep]:
-        """What must change so that the platform is as declared.
+        """The changes that make the platform as declared.
 
         ``on_unreadable`` gets a message for each project that can't be read.
         """
 
     def cluster_steps(self, name: str, trust: ClusterTrust, owner: str = "") -> list[PlatformStep]:
-        """What must change so that a cluster is as declared."""
+        """The changes that make a cluster as declared."""
 
     def write_platform(self) -> None:
         """Set up the platform."""
@@ -50,24 +50,24 @@ class Operator(Protocol):
         """Set up the policies and groups of a project."""
 
     def join(self, clusters: Iterable[str]) -> None:
-        """Put new clusters into the groups of the projects that name them."""
+        """Add new clusters to the groups of the projects that name them."""
 
 
 @dataclass(frozen=True, slots=True)
 class LivePlatform:
-    """What was found of the platform and of its clusters."""
+    """The state of the platform and its clusters."""
 
     exists: bool = False
     """Whether the mount exists."""
     steps: tuple[PlatformStep, ...] = ()
-    """What must change of the platform."""
+    """The changes of the platform."""
     clusters: Mapping[str, FoundCluster] = field(default_factory=dict)
     cluster_steps: Mapping[str, tuple[PlatformStep, ...]] = field(default_factory=dict)
-    """By declared cluster, what must change."""
+    """By declared cluster, its changes."""
     declaration: tuple[Declaration, list[str]] | None = None
-    """For an export: what is set up, and notes."""
+    """For an export: the declaration of what is set up, and notes."""
     notes: tuple[str, ...] = ()
-    """What could not be looked at, for people."""
+    """Notes for people on what could not be read."""
 
 
 def look_at_platform(
@@ -78,17 +78,17 @@ def look_at_platform(
     everything: bool = False,
     export: bool = False,
 ) -> LivePlatform:
-    """Read what is declared of the platform and its clusters.
+    """Read the declared parts of the platform and its clusters.
 
     Args:
-        operator: The platform, as declared.
+        operator: The declared platform.
         wanted: All declared objects.
-        owner: The source that is recorded; empty to record none.
+        owner: The source to record; empty to record none.
         everything: Also the clusters that are not declared, to prune and to export.
         export: Also the platform itself, to export it.
 
     Raises:
-        RefusedError: the token may not see what is declared.
+        RefusedError: the token may not read the declared objects.
     """
     trusts = {key.name: item.value for key, item in wanted.items() if isinstance(item.value, ClusterTrust)}
     has_platform = any(key.kind is DeclaredKind.PLATFORM for key in wanted)

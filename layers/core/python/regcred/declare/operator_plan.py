@@ -13,7 +13,7 @@ from regcred.vault.platform.plan import ChangeKind, PlatformStep
 
 
 def platform_steps(item: Item, new: Declaration, live: LivePlatform) -> Iterator[Step]:
-    """What changes of the platform itself. It has no owner: one source declares it."""
+    """Plan the changes of the platform itself. It has no owner, because only one source declares it."""
     if live.steps:
         verb = StepKind.CHANGE if live.exists else StepKind.CREATE
         step = Step(Phase.PLATFORM_WRITE, verb, item.key, new, changes=_texts(live.steps))
@@ -21,12 +21,12 @@ def platform_steps(item: Item, new: Declaration, live: LivePlatform) -> Iterator
 
 
 def cluster_steps(item: Item, new: ClusterTrust, live: LivePlatform, owner: str) -> Iterator[Step]:
-    """What changes of a cluster's sign-in.
+    """Plan the changes of a cluster's sign-in.
 
     Args:
         item: The declared cluster.
         new: Who may sign in as it.
-        live: What was found.
+        live: The objects in Vault.
         owner: The source to record.
     """
     name = item.key.name
@@ -53,7 +53,7 @@ def cluster_steps(item: Item, new: ClusterTrust, live: LivePlatform, owner: str)
 
 
 def removed_clusters(wanted: Iterable[ObjectKey], live: LivePlatform, owner: str) -> Iterator[Step]:
-    """The clusters that this owner declared before and does not declare now."""
+    """The clusters that this owner declared before, but no longer does."""
     declared = {key.name for key in wanted if key.kind is DeclaredKind.CLUSTER}
     for name, found in live.clusters.items():
         if name not in declared and found.owner == owner:
@@ -72,7 +72,7 @@ def _only_owner(steps: Iterable[PlatformStep]) -> bool:
 
 
 def _changes(old: ClusterTrust | None, new: ClusterTrust) -> tuple[list[str], list[str]]:
-    """What goes and what comes, in words. Keys are counted, since nobody reads PEM."""
+    """The changes as texts. Keys are only counted."""
     if old is None:
         return [], []
     gone: list[str] = []

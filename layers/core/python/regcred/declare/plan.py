@@ -1,6 +1,6 @@
-"""What must be written so that Vault is as declared, in an order that never widens before it narrows.
+"""Plans the writes that make Vault as declared. Pure.
 
-Pure.
+The order never widens before it narrows.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from regcred.vault.records.declared import ProjectPolicy
 
 
 def plan(wanted: Mapping[ObjectKey, Item], live: Live, terms: Terms) -> DeclarationPlan:
-    """Compare.
+    """Compare, and plan the writes.
 
     Args:
         wanted: What the files declare.
-        live: What there is; with ``prune``, all of it.
+        live: The objects in Vault. To prune, all of them.
         terms: How to compare.
     """
     comparison = Comparison(wanted, live, terms)

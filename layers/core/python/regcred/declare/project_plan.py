@@ -1,4 +1,4 @@
-"""The steps for the kind Project: first what it loses, later what it gains. Pure."""
+"""The steps for the kind Project: first what it loses, then what it gains. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regcred.vault.records.declared import ProjectPolicy
 
 
 def project_steps(comparison: Comparison, item: Item, new: ProjectPolicy) -> Iterator[Step]:
-    """What changes of a project."""
+    """Plan the changes of a project."""
     key = item.key
     if key.name in comparison.live.hidden:
         comparison.problem(item, "your token may not read what the project may use")

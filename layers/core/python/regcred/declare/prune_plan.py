@@ -1,4 +1,4 @@
-"""The steps that remove what is declared no longer. Pure."""
+"""The steps that remove objects that are no longer declared. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from regcred.vault.records.declared import ProjectPolicy
 
 
 def removals(comparison: Comparison) -> Iterator[Step]:
-    """Remove what this owner declared before and does not declare now."""
+    """Remove the objects that this owner declared before, but no longer does."""
     owner = comparison.terms.owner
     yield from removed_clusters(comparison.wanted, comparison.live.platform, owner)
     gone = set()
@@ -32,7 +32,7 @@ def removals(comparison: Comparison) -> Iterator[Step]:
                 seen = Grant(namespaces=namespaces, globs=grants.value.globs) if namespaces else None
                 step = Step(Phase.GRANTS_NARROW, StepKind.REMOVE, key, seen=seen, changes=text)
                 yield replace(step, removals=max(1, len(namespaces)))
-    # Who may not list projects may read the bounds of some, and is not the one to remove them.
+    # A user who may not list projects may still read the policies of some, but must not remove them.
     for name, project_found in comparison.live.projects.items() if comparison.live.all_projects else ():
         key = ObjectKey(DeclaredKind.PROJECT, "", name)
         if key not in comparison.wanted and project_found.owner == owner:

@@ -1,4 +1,4 @@
-"""What a cluster's objects say of pull secrets today, without the secrets themselves. Pure.
+"""Reads the pull secrets of a cluster's objects, without keeping the secrets. Pure.
 
 Contracts: https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets,
 https://external-secrets.io/latest/api/externalsecret/ and
@@ -25,29 +25,29 @@ from regcred.reference import is_label
 Json = Mapping[str, Any]
 
 TYPES = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
-"""The types of pull secrets: the form of today, and the one before it."""
+"""The types of pull secrets: the current one and its predecessor."""
 
 SECRET_MAX = 1_500_000
-"""Characters of one Secret's data that are decoded. The API server takes 1 MiB."""
+"""The maximum length of one Secret's data that is decoded. The API server's limit is 1 MiB."""
 
 AUTHS_MAX = 200
-"""How many logins of one Secret are looked at."""
+"""The maximum number of logins of one Secret."""
 
 NAME_MAX = 253
 IMAGES_MAX = 100
-"""How many images of one workload are looked at."""
+"""The maximum number of images of one workload."""
 
 HOST_MAX = 300
 
 NAMES_MAX = 200
-"""How many names of one list are looked at."""
+"""The maximum number of names of one list."""
 
 SHORT_LIVED = {
     "AWS": "an ECR token, which expires after 12 hours",
     "oauth2accesstoken": "a Google access token, which expires after an hour",
     "00000000-0000-0000-0000-000000000000": "an Azure token, which expires within hours",
 }
-"""User names that go with a token that expires soon."""
+"""User names of tokens that expire soon."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,14 +63,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class StoredLogin:
-    """One login in a Secret. The secret itself is not kept."""
+    """One login in a Secret, without its password."""
 
     host: str
     """The key of the ``auths`` map in its normal form, with a path if it has one."""
     fingerprint: str
-    """Equal for equal logins of this run, and of no meaning outside it."""
+    """Equal for equal logins of this run. It has no other meaning."""
     short_lived: str = ""
-    """What kind of token it is, if it expires soon; empty for a password."""
+    """The kind of token, if it expires soon; empty for a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +80,17 @@ class PullSecret:
     place: Place
     logins: tuple[StoredLogin, ...] = ()
     problems: tuple[str, ...] = ()
-    """What could not be read of it, for people."""
+    """Notes for people on what could not be read."""
     maker: str = ""
-    """The object that writes the Secret, as in ``ExternalSecret shop/registry``; empty for a person."""
+    """The object that writes the Secret, as in ``ExternalSecret shop/registry``; empty if a person wrote
+    it."""
     vault: tuple[str, str] | None = None
-    """The mount and the path in Vault that it comes from, if that is known."""
+    """The mount and path in Vault that it comes from, if known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Puller:
-    """A workload that no other workload controls, and what it pulls."""
+    """A workload without a controlling workload, and the images that it pulls."""
 
     kind: str
     plural: str
@@ -110,7 +111,7 @@ class Maker:
 
 
 class Fingerprints:
-    """Tells equal logins from different ones, without keeping any."""
+    """Compares logins without keeping them."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -122,7 +123,7 @@ class Fingerprints:
 
 
 def pull_secret(obj: Json, fingerprints: Fingerprints) -> PullSecret | None:
-    """Read a Secret; None if it is no pull secret, or one of Regcred's."""
+    """Read a Secret; None if it is not a pull secret, or is one of Regcred's."""
     place = place_of(obj)
     if place is None or obj.get("type") not in TYPES:
         return None
@@ -249,7 +250,7 @@ def maker(obj: Json, kind: str) -> Maker | None:
 
 
 def place_of(obj: Json) -> Place | None:
-    """Where an object is; None if its names are none."""
+    """The location of an object; None if its names are invalid."""
     metadata = mapping_at(obj, ("metadata",)) or {}
     namespace, name = metadata.get("namespace"), metadata.get("name")
     if not (isinstance(namespace, str) and isinstance(name, str) and is_label(namespace)):

@@ -17,7 +17,7 @@ from regcred.registry.project_policy import check_allowed
 
 
 def registry_steps(comparison: Comparison, item: Item, new: BaseDefinition) -> Iterator[Step]:
-    """What changes of a registry."""
+    """Plan the changes of a registry."""
     key = item.key
     found = comparison.live.registries.get(key.reference)
     old = found.value if found else None
@@ -44,7 +44,7 @@ def registry_steps(comparison: Comparison, item: Item, new: BaseDefinition) -> I
 def _secret(
     comparison: Comparison, item: Item, new: BaseDefinition, found: FoundRegistry | None
 ) -> SecretFrom | None:
-    """Where the upstream secret is to be taken from; None if what is stored stays, or none is needed."""
+    """The source of the upstream secret; None if the stored one stays, or none is needed."""
     fields = new.upstream_fields()
     if not fields:
         if item.secret:
@@ -86,7 +86,7 @@ def _check_allowed(comparison: Comparison, item: Item, new: BaseDefinition) -> N
 
 
 def check_room(comparison: Comparison) -> None:
-    """Record a problem for each project that gets more registries than it may have."""
+    """Record a problem for each project that gets more registries than its limit."""
     declared_keys = {key for key in comparison.wanted if key.kind is DeclaredKind.REGISTRY}
     counts = Counter(key.scope for key in declared_keys)
     new = {key.scope for key in declared_keys if key.reference not in comparison.live.registries}

@@ -71,7 +71,7 @@ def _model(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any
 
 
 def _without_docstring(found: dict[str, Any]) -> dict[str, Any]:
-    """A schema without the docstring of its class, which pydantic takes for a text for users."""
+    """A schema without the docstring of its class, which pydantic would use as a text for users."""
     return {name: value for name, value in found.items() if name != "description"}
 
 

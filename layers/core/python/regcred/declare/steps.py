@@ -1,4 +1,4 @@
-"""A plan as a value: the writes in their order, and what stands in the way. Pure."""
+"""A plan as a value: the writes in order, and the problems. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from regcred.declare.kinds import ObjectKey, SecretFrom, Value
 
 
 class Phase(IntEnum):
-    """The order. A phase begins when all steps of the one before are done."""
+    """The order of steps. A phase begins when all steps of the previous phase are done."""
 
     GRANTS_NARROW = 1
     PROJECTS_NARROW = 2
@@ -41,19 +41,19 @@ class Step:
     verb: StepKind
     key: ObjectKey
     to: Value | None = None
-    """What shall be there then; None if nothing."""
+    """The content after the step; None if it removes the object."""
     version: int = 0
-    """The version that was seen, for check-and-set; 0 if there was none."""
+    """The version for check-and-set, or 0 for a new document."""
     seen: Value | None = None
-    """What was seen."""
+    """The content before the step."""
     owner: str = ""
-    """What is recorded as owner then."""
+    """The owner to record."""
     changes: tuple[str, ...] = ()
-    """What changes, for people."""
+    """The changes, for people."""
     secret: SecretFrom | None = None
-    """Where the upstream secret to be written comes from; None if none is to be written."""
+    """The source of the upstream secret to write; None if there is none to write."""
     removals: int = 0
-    """How many things it takes away, for the brake."""
+    """How much the step removes, for the limit on removals."""
 
     def __str__(self) -> str:
         more = f" ({'; '.join(self.changes)})" if self.changes else ""
@@ -62,10 +62,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why what is declared can't be had."""
+    """Why a declared object can't be applied."""
 
     where: str
-    """File and line; empty for what no file declares."""
+    """File and line; empty if no file declares it."""
     text: str
 
     def __str__(self) -> str:
@@ -74,26 +74,26 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class DeclarationPlan:
-    """The steps in their order, and what stands in the way. With a problem nothing is applied."""
+    """The steps in order, and the problems. With a problem, nothing is applied."""
 
     steps: tuple[Step, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
-    """What is to be said, and stops nothing."""
+    """Notes that do not stop the plan."""
 
     @property
     def removals(self) -> int:
-        """How many things are taken away."""
+        """How much is removed."""
         return sum(step.removals for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How to compare."""
+    """The rules for a comparison."""
 
     owner: str = ""
-    """The name of the files' source, recorded with what it declares; empty: nothing is recorded."""
+    """The name of the files' source. It is recorded with each object; if it is empty, nothing is recorded."""
     prune: bool = False
-    """Whether to remove what this owner declared before and does not now."""
+    """Whether to remove objects that this owner declared before, but no longer does."""
     take_over: bool = False
-    """Whether to change what another owner declares."""
+    """Whether to change objects of another owner."""

@@ -1,11 +1,11 @@
-"""The verb *dispatch*: decide what is due, and hand it to rotate in messages.
+"""The verb *dispatch*: finds what is due, and sends it to rotate in messages.
 
 It changes nothing and mints nothing.
 
-It reads O(projects) per sweep: two lists and the index of each. What no list shows (an edited definition, a
-static credential that has drifted) is looked at in slices: each registry has a slot derived from its
-reference, so all are met within the hour (edits) or the half day (static ones), without any state of
-dispatch's own.
+A sweep reads O(projects): two lists and the index of each project. Two things are not in any list: an edited
+definition, and a static credential that has changed upstream. So each registry has a slot, derived from its
+reference. In its slot, a sweep reads its definition (within an hour) or has its static credential checked
+(within half a day). Dispatch keeps no state for this.
 
 :mod:`~regcred.dispatch.planning` decides, :mod:`~regcred.dispatch.sweep` reads and sends.
 """

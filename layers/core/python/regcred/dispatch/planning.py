@@ -1,4 +1,4 @@
-"""What each registry needs, and in which message it is sent. Pure."""
+"""Plans what each registry needs, and in which message it is sent. Pure."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.index import Index, IndexEntry, State
 
 EDITS_WITHIN = timedelta(hours=1)
-"""Every definition's version is looked at this often."""
+"""How often the version of every definition is read."""
 
 STATIC_EVERY = timedelta(hours=12)
-"""Every static credential is compared with its upstream this often."""
+"""How often every static credential is compared with its upstream secret."""
 
 NUDGED_MAX = 500
-"""A nudge looks at all definitions of a project that has no more registries than this."""
+"""A nudge reads all definitions of a project that has at most this number of registries."""
 
 REPORTED_MAX = 20
-"""Names of one project that are reported as wrong, at most."""
+"""The maximum number of wrong names of one project that are reported."""
 
 FIRST = (
     RotationReason.REVOKE,
@@ -42,15 +42,15 @@ _RANK = {reason: rank for rank, reason in enumerate(FIRST)}
 
 
 ALARMED = timedelta(days=7)
-"""How long an expired credential raises an alarm. An abandoned registry must not do so for ever; ``regcred
+"""How long an expired credential raises an alarm. An abandoned registry must not raise one forever. ``regcred
 status`` still shows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One run: the time it stands for, and how often runs come.
+    """One run: its scheduled time, and the interval between runs.
 
-    ``at`` is the scheduled time, so that the scheduler's double deliveries are the same sweep.
+    ``at`` is the scheduled time, so that two deliveries of the scheduler are the same sweep.
     """
 
     at: datetime
@@ -58,53 +58,53 @@ class Sweep:
 
     @property
     def number(self) -> int:
-        """The running number of the sweep since 1970."""
+        """The number of the sweep, counted from 1970."""
         return int((self.at - datetime.fromtimestamp(0, UTC)) / self.every)
 
     def meets(self, reference: Reference, period: timedelta) -> bool:
-        """Whether this is the one sweep in ``period`` that looks at this reference."""
+        """Whether this is the one sweep in ``period`` that reads this reference."""
         slots = max(1, int(period / self.every))
         return (_hash(str(reference)) - self.number) % slots == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much work one project can cause."""
+    """The maximum work that one project can cause."""
 
     chunk: int = 20
-    """Registries in one message."""
+    """The maximum number of registries in one message."""
     messages: int = 150
-    """The most messages of one project in one sweep. The next sweep sends the rest."""
+    """The maximum number of messages of one project in a sweep. The next sweep sends the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What Vault says of one project."""
+    """What Vault contains for one project."""
 
     project: str
     registries: Sequence[str]
-    """Those that are served: within the project's limit."""
+    """The registries within the project's limit."""
     requests: Collection[str]
     index: Index
     left_out: int = 0
-    """Registries over the project's limit."""
+    """The number of registries over the project's limit."""
     unreadable: Mapping[str, RegcredError] = field(default_factory=dict)
-    """Names that are not the name of a registry."""
+    """Names that are not valid names of registries."""
     definitions: Mapping[str, int] = field(default_factory=dict)
-    """The versions of those definitions that were looked at."""
+    """The versions of the definitions that were read."""
 
     @classmethod
     def of(
         cls, project: str, *, names: Iterable[str], requests: Iterable[str], index: Index, limit: int
     ) -> Observed:
-        """What is served of what Vault lists.
+        """Select the registries within the limit from what Vault lists.
 
         Args:
             project: The project.
-            names: What lies in its folder of definitions; may hold names that are no registry's.
-            requests: For what something was asked.
+            names: The names in its folder of definitions. They may be invalid.
+            requests: The registries with a request.
             index: The project's index.
-            limit: The most registries that it may have.
+            limit: The maximum number of registries that it may have.
         """
         good, unreadable = labels(project, names)
         within = served(good, index, limit=limit)
@@ -119,7 +119,7 @@ class Observed:
 
 
 def labels(project: str, names: Iterable[str]) -> tuple[list[str], dict[str, RegcredError]]:
-    """The names that can be a registry's, and what is wrong with some of the others."""
+    """The valid names of registries, and what is wrong with some of the others."""
     good: list[str] = []
     bad: dict[str, RegcredError] = {}
     more = 0
@@ -137,7 +137,7 @@ def labels(project: str, names: Iterable[str]) -> tuple[list[str], dict[str, Reg
 
 
 def to_look_at(observed: Observed, sweep: Sweep, *, nudged: bool) -> list[str]:
-    """The registries whose definition's version this sweep reads."""
+    """The registries whose definition version this sweep reads."""
     entries = observed.index.registries
     all_of_them = nudged and len(observed.registries) <= NUDGED_MAX
     return [
@@ -150,7 +150,7 @@ def to_look_at(observed: Observed, sweep: Sweep, *, nudged: bool) -> list[str]:
 
 
 def plan(observed: Observed, sweep: Sweep) -> dict[str, RotationReason]:
-    """What is new, due, asked for, edited, to check or gone, by registry."""
+    """The registries that need work, each with the reason."""
     requests = frozenset(observed.requests)
     found = {name: _reason(name, requests, observed, sweep) for name in observed.registries}
     wanted = {name: reason for name, reason in found.items() if reason is not None}
@@ -187,7 +187,10 @@ class QueuedMessage:
 
     @classmethod
     def of(cls, message: RotationMessage, sweep: Sweep) -> QueuedMessage:
-        """Seal a message: the same content in the same sweep has the same id, in the next sweep another."""
+        """Put a message into an envelope.
+
+        The same content has the same ID within a sweep, and another ID in the next one.
+        """
         text = f"{sweep.at.isoformat()} {message.body()}"
         return cls(message, hashlib.sha256(text.encode()).hexdigest())
 
@@ -207,10 +210,10 @@ class QueuedMessage:
 def envelopes(
     project: str, wanted: Mapping[str, RotationReason], sweep: Sweep, limits: Limits
 ) -> Iterator[QueuedMessage]:
-    """The messages of one project in the order of :data:`FIRST`; those over its limit are left out.
+    """The messages of one project in the order of :data:`FIRST`, up to its limit.
 
-    Work of one reason comes in an order that differs with each sweep, so that what is left out is never the
-    same.
+    The order of registries with the same reason changes with each sweep, so that the limit does not always
+    leave out the same ones.
     """
     few = len(wanted) <= limits.chunk * limits.messages
     order = (lambda name: name) if few else (lambda name: f"{_hash(f'{name} {sweep.number}'):020}")
@@ -227,7 +230,7 @@ class Health:
     registries: int = 0
     failing: int = 0
     last_quarter: int = 0
-    """Credentials that are in the last quarter of their life."""
+    """Credentials in the last quarter of their life."""
     expired: int = 0
     """Credentials that expired within :data:`ALARMED`."""
 
@@ -241,7 +244,7 @@ class Health:
 
 
 def health(entries: Iterable[IndexEntry], *, now: datetime) -> Health:
-    """Count what the alarms watch."""
+    """Count what the alarms use."""
     alive = [entry for entry in entries if entry.state in (State.OK, State.FAILING)]
     ends = [
         (entry.expires_at, at)

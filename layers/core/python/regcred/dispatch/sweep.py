@@ -34,13 +34,16 @@ class QueueError(TransientError):
 
 
 class Queue(Protocol):
-    """Where messages go: in order within a group, groups side by side, equal ids within minutes dropped."""
+    """The queue.
+
+    It keeps the order within a group, delivers groups in parallel, and drops repeated IDs for some minutes.
+    """
 
     def send(self, messages: Sequence[QueuedMessage]) -> None:
         """Send all messages. Called from several threads.
 
         Raises:
-            TransientError: some or all were not taken; the next sweep sends them again.
+            TransientError: some or all were not accepted. The next sweep sends them again.
             RefusedError: the caller may not send.
         """
 
@@ -54,9 +57,9 @@ class SweepReport:
     reasons: Mapping[RotationReason, int]
     health: Health
     unreadable: Mapping[str, RegcredError]
-    """By project or reference: why it could not be read. It was skipped; all others were served."""
+    """By project or reference, why it could not be read. It was skipped, and all others were handled."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """By project, how many of its registries are over its limit and so not served."""
+    """By project, the number of its registries that are over its limit and so not rotated."""
 
 
 @dataclass(slots=True)
@@ -73,24 +76,24 @@ class _ProjectSweep:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """The verb over its interfaces."""
+    """Runs sweeps over the interfaces."""
 
     store: Store
     queue: Queue
     limits: Limits = field(default_factory=Limits)
     workers: int = 8
-    """Projects read side by side."""
+    """The number of projects that are read in parallel."""
 
     def run(self, sweep: Sweep, *, only: str | None = None) -> SweepReport:
-        """Look at all projects, or at one (a nudge), and send what is wanted.
+        """Read all projects, or one for a nudge, and send messages for what is due.
 
         Args:
-            sweep: Which run this is.
+            sweep: The run.
             only: The one project to look at, with all its definitions; it needs no authority, since what is
                 done is decided from Vault alone.
 
         Raises:
-            QueueError: messages were not taken; those of other projects were sent.
+            QueueError: the queue did not accept messages. Those of other projects were sent.
             RegcredError: the projects could not be listed, or we may not send.
         """
         projects = [only] if only else self.store.projects()
@@ -110,7 +113,7 @@ class Dispatch:
         )
 
     def _serve(self, project: str, sweep: Sweep, *, nudged: bool) -> _ProjectSweep:
-        """Do one project; what can't be read or sent of it is part of the answer, and stops no other."""
+        """Handle one project. Its errors are part of the result, and stop no other project."""
         part = _ProjectSweep()
         try:
             self._look(project, sweep, part, nudged=nudged)
@@ -121,7 +124,7 @@ class Dispatch:
         return part
 
     def _look(self, project: str, sweep: Sweep, part: _ProjectSweep, *, nudged: bool) -> None:
-        """Revocations first, then what needs no further look, then what was edited."""
+        """Send revocations first, then what the lists show as due, then edited definitions."""
         asked, revoked = self.store.pending_requests(project)
         revocations, bad = labels(project, revoked)
         bad |= labels(project, asked)[1]

@@ -1,6 +1,6 @@
 """The verb *rotate*: mint, verify, write, index, announce; one message (registries of one project) at a time.
 
-Order is what makes it safe to run twice and to crash anywhere:
+The order makes it safe to run twice and to crash at any point:
 
 1. The claims are read, *then* the index, then all the rest. A claim is taken by check-and-set on the version
    read, so the claim fails if another run acted in between.
@@ -10,8 +10,8 @@ Order is what makes it safe to run twice and to crash anywhere:
 
 **Keep last good**: no failure overwrites or removes a credential; only a revoke or a removed definition does.
 
-The path of a message: :mod:`~regcred.rotate.rotate_project` reads the claims and the index,
-:mod:`~regcred.rotate.batch` sees to each registry, :mod:`~regcred.rotate.decide` says what it needs, and
+The path of a message: :mod:`~regcred.rotate.rotate_project` reads the claims and the index.
+:mod:`~regcred.rotate.batch` handles each registry. :mod:`~regcred.rotate.decide` decides what it needs, and
 :mod:`~regcred.rotate.mint`, :mod:`~regcred.rotate.revoke` or :mod:`~regcred.rotate.verify_existing` does it.
 """
 

@@ -1,4 +1,4 @@
-"""When a failing registry is tried again. Pure."""
+"""Decides when a failing registry is tried again. Pure."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ from regcred.reference import Reference
 from regcred.vault.records.index import IndexEntry
 
 FIRST_WAIT = {True: timedelta(minutes=1), False: timedelta(minutes=10)}
-"""The wait after a first failure: one that may pass without a change (True), or one that somebody must fix
-(False)."""
+"""The wait after a first failure: for a transient one (True), and for one that a person must fix (False)."""
 
 LONGEST_WAIT = {True: timedelta(minutes=30), False: timedelta(hours=6)}
-"""The cap of the waits, which double with each failure."""
+"""The maximum wait. Waits double with each failure."""
 
 LONGEST_RETRY_AFTER = timedelta(hours=24)
-"""The longest Retry-After that is honoured."""
+"""The maximum Retry-After that is respected."""
 
 WAIT_JITTER = 0.2
-"""The largest share by which jitter shortens a wait, so that not all retries come at once after an outage."""
+"""The largest share by which jitter shortens a wait. It spreads the retries after an outage."""
 
 
 def next_attempt(
     error: RegcredError, *, attempts: int, reference: Reference, entry: IndexEntry | None, now: datetime
 ) -> datetime:
-    """When a failing registry is tried again.
+    """The time of the next attempt of a failing registry.
 
-    The wait doubles with each failure up to a cap, shortened by a jitter that the reference decides. Where
-    the credential's life is known, no wait is longer than a sixteenth of it, or an eighth if somebody must
-    fix it: a vendor that is back for a quarter of the life before the expiry is met, sweeps of five minutes
-    and a lost message included. A vendor's Retry-After goes before all.
+    The wait doubles with each failure up to a maximum, and is shortened by a jitter derived from the
+    reference. If the credential's life is known, no wait is longer than a sixteenth of it, or an eighth if a
+    person must fix the cause. So a vendor that is back for a quarter of the life before the expiry is reached
+    in time, even with sweeps every five minutes and a lost message. A vendor's Retry-After takes precedence.
 
     Args:
-        error: What went wrong; transient ones are tried again sooner.
+        error: The failure. Transient ones are retried sooner.
         attempts: Failures in a row, this one included.
         reference: The registry.
         entry: Its entry, for the life of its last good credential.

@@ -55,14 +55,14 @@ work."""
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the registries of one message have in common."""
+    """The common data of one message's registries."""
 
     tools: Tools
     policy: ProjectPolicy
     owner: str
     lease: timedelta
     until: datetime | None
-    """No registry is begun after this."""
+    """No registry is started after this time."""
 
     def handle(
         self,
@@ -71,7 +71,10 @@ class Batch:
         index: Index,
         reason: RotationReason,
     ) -> Result:
-        """Do what one registry needs. Raises RegcredError only for Vault and for time that ran out."""
+        """Do what one registry needs.
+
+        Raises RegcredError only for a failure of Vault, and if time has run out.
+        """
         now = self.tools.now()
         if self.until and now >= self.until:
             raise OutOfTimeError(f"{reference}: out of time; it will be retried")
@@ -84,7 +87,7 @@ class Batch:
             task = decide(seen, reason, now=self.tools.now())
             claim = self._claim(seen, now=self.tools.now()) if task is not Task.NOTHING else None
         if task is Task.NOTHING:
-            gone = seen.definition is None  # nothing can come of what was asked any more
+            gone = seen.definition is None  # the request can no longer be fulfilled
             return Result(
                 outcome(seen, RotationResult.DROPPED), answered=seen.answerable if gone else seen.broken
             )
@@ -100,7 +103,7 @@ class Batch:
         return result
 
     def _vendors_end(self) -> AbstractContextManager[object]:
-        """Limit all vendor calls in the block together, so that time is left to write the results."""
+        """Limit the total time of vendor calls in the block, so that time remains to write the results."""
         if self.until is None:
             return nullcontext()
         left = self.until + VENDOR_TIME - self.tools.now()
@@ -111,7 +114,7 @@ class Batch:
         return now - since < CLAIM_PATIENCE and not (self.until and now >= self.until)
 
     def _see_again(self, reference: Reference, reason: RotationReason) -> RegistryDocuments:
-        """The claim before the index and the rest, as at the first look."""
+        """Read the claim before the index and the rest, as in the first read."""
         rotation = self.tools.store.rotation(reference)
         index = self.tools.store.index(reference.project)
         return self._see(reference, rotation, index.value if index else Index(), reason)
@@ -175,7 +178,7 @@ class Batch:
 def _was_revoked(index: Index, reference: Reference, *, destroyed: bool) -> bool:
     """Whether an unreadable entry must have been that of a revoked credential.
 
-    Only an end destroys a credential.
+    Only a revocation or a removal destroys a credential.
     """
     if reference.registry not in index.marks:
         return False

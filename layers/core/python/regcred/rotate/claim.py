@@ -30,15 +30,15 @@ class HeldClaim:
         self._version = claimed.version
 
     def read(self) -> Slots:
-        """What was saved last."""
+        """The slots that were saved last."""
         return _slots(self._rotation)
 
     def latest(self) -> Slots:
-        """The slots that are stored now."""
+        """The slots in Vault."""
         return _slots(self._store.rotation(self._reference).value)
 
     def write(self, slots: Slots) -> None:
-        """Save slots; raises ConflictError if the claim was lost."""
+        """Save slots. Raises ConflictError if the claim was lost."""
         self._write(
             {
                 "slots": {
@@ -66,7 +66,7 @@ class HeldClaim:
 
 
 def _slots(saved: Rotation) -> Slots:
-    """The slots of a rotation record, in the form that the registry package uses."""
+    """The slots of a rotation record, in the registry package's form."""
     return Slots(
         states={
             slot.value: {name: value.get_secret_value() for name, value in fields.items()}

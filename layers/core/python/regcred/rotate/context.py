@@ -34,11 +34,11 @@ class Identities(Protocol):
     """Gives each project its own identity, and never that of another project."""
 
     def of(self, project: str, policy: ProjectPolicy) -> Identity:
-        """The identity of a project. Makes no call yet."""
+        """The identity of a project. Makes no calls."""
 
 
 PER_SECOND = 20
-"""The most mints that start at one vendor and host in a second. This is ECR's limit for one account."""
+"""The maximum number of mints per second at one vendor and host. It is ECR's limit for one account."""
 
 
 class Bounds:
@@ -80,7 +80,7 @@ class Tools:
 
     store: Store
     provider_for: Callable[[str], Provider[Any]]
-    """The provider of a name; raises MalformedError if there is none."""
+    """Returns the provider of a name, or raises MalformedError."""
     identities: Identities
     verifier: Verifier
     now: Callable[[], datetime]
@@ -91,7 +91,7 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class RotationContext:
-    """What a handler works with."""
+    """The input of a handler."""
 
     tools: Tools
     policy: ProjectPolicy
@@ -106,7 +106,7 @@ class RotationContext:
         return max(now, entry.changed_at + timedelta(microseconds=1)) if entry else now
 
     def provider(self) -> tuple[BaseDefinition, Provider[Any]]:
-        """The parsed definition, checked against the project's bounds, and its provider.
+        """The parsed definition, checked against the project's policy, and its provider.
 
         Raises:
             RegcredError: the definition can't be read, or the project may not use what it names.
@@ -122,10 +122,10 @@ class RotationContext:
         return definition, self.tools.provider_for(definition.provider)
 
     def mint_context(self, definition: BaseDefinition) -> MintContext:
-        """What the provider works with. Reads the upstream secret if there is one.
+        """The input of the provider. Reads the upstream secret if there is one.
 
         Raises:
-            RegcredError: Vault's, or the secret was entered for another destination.
+            RegcredError: Vault failed, or the secret was entered for another destination.
         """
         seen, tools = self.seen, self.tools
         upstream = tools.store.upstream(seen.reference) if definition.upstream_fields() else None
@@ -154,12 +154,12 @@ class RotationContext:
         answered: Answered = NOBODY,
         error: RegcredError | None = None,
     ) -> Result:
-        """The result of this rotation."""
+        """Build the result of this rotation."""
         version = entry.version if entry else 0
         return Result(outcome(self.seen, done, version=version, error=error), entry, event, answered)
 
     def failed(self, error: RegcredError, *, answered: Answered = NOBODY) -> Result:
-        """Record a failure beside the last good credential, which stays in use.
+        """Record a failure. The last good credential stays in use.
 
         The back-off then decides about a request. A revoked registry has no back-off, so its request stays.
         """
@@ -173,7 +173,8 @@ class RotationContext:
     def too_soon(self, error: TooSoonError) -> Result:
         """Change nothing.
 
-        A request is answered with the time to ask again. An edited definition stays due, by its version.
+        The response to a request has the time for another request. An edited definition stays due, by its
+        version.
         """
         seen = self.seen
         if seen.entry is None or seen.request is None:
@@ -198,7 +199,7 @@ class RotationContext:
 def outcome(
     seen: RegistryDocuments, done: RotationResult, *, version: int = 0, error: RegcredError | None = None
 ) -> Outcome:
-    """What was done about a registry, for the log and the metrics."""
+    """Describe what was done about a registry, for the log and the metrics."""
     return Outcome(
         reference=seen.reference,
         done=done,

@@ -1,4 +1,4 @@
-"""What a registry needs, and what a verdict on its credential means. Pure."""
+"""Decides what a registry needs, and what a verdict on its credential means. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from regcred.vault.store import Versioned
 
 
 class Task(StrEnum):
-    """What a registry needs, as of now."""
+    """The work that a registry needs now."""
 
     MINT = "mint"
     VERIFY = "verify"
@@ -32,7 +32,7 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Which requests were acted on, by version; 0 stands for none."""
+    """The requests that were handled, by version. 0 means none."""
 
     request: int = 0
     revocation: int = 0
@@ -42,7 +42,7 @@ class Answered:
 
 
 NOBODY = Answered()
-"""Nobody is answered."""
+"""No request was handled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +53,24 @@ class RegistryDocuments:
     rotation: Versioned[Rotation]
     entry: IndexEntry | None
     definition: Definition | MalformedError | None
-    """The definition, or why it can't be read, or None if it is known to be gone."""
+    """The definition, or the reason why it can't be read, or None if it does not exist."""
     definition_version: int
     request: Versioned[Request] | None
     """The request, unless it is a revocation."""
     revocation: Versioned[Request] | None
     stored: Versioned[CredentialRecord] | None
     version: int
-    """The newest version of the credential, also when that was destroyed."""
+    """The newest version of the credential, even if it was destroyed."""
     unreadable: bool = False
     """Whether the index has an entry that can't be read."""
     revoked: bool = False
     """Whether the unreadable entry must have been that of a revoked credential."""
     broken: Answered = NOBODY
-    """Requests that can't be read. They are deleted, because nobody can act on them."""
+    """Requests that can't be read. They are deleted, because they can't be handled."""
 
     @property
     def provider(self) -> str:
-        """The provider's name, as far as it is known."""
+        """The provider's name; empty if unknown."""
         if isinstance(self.definition, Definition):
             return self.definition.provider
         return self.entry.provider if self.entry else ""
@@ -79,16 +79,16 @@ class RegistryDocuments:
     def newest_version(self) -> int:
         """The newest version that readers know.
 
-        The numbering starts again after a deletion of the metadata.
+        The numbering starts again if the metadata are deleted.
         """
         return max(self.version, self.entry.version if self.entry else 0)
 
     @property
     def wanted(self) -> Request | None:
-        """What is asked for now.
+        """The request to handle now.
 
-        A revocation goes first. Where it was acted on and only the vendor is still to be asked again, a
-        request that came after it counts.
+        A revocation comes first. If it was handled and only the vendor must be called again, a newer request
+        counts.
         """
         request = self.request.value if self.request else None
         if self.revocation is None:
@@ -108,14 +108,14 @@ class RegistryDocuments:
 
     @property
     def _came_after(self) -> bool:
-        """Whether something was asked for after a revocation."""
+        """Whether there is a request that is newer than a revocation."""
         if self.request is None or self.revocation is None:
             return False
         return self.request.value.asked_at > self.revocation.value.asked_at
 
 
 def decide(seen: RegistryDocuments, reason: RotationReason, *, now: datetime) -> Task:
-    """What to do about a registry now, whatever its message said."""
+    """Decide what to do about a registry now. The reason in the message does not matter."""
     entry = seen.entry
     if seen.definition is None:
         gone = (entry is None and not seen.unreadable) or (entry and entry.state is State.REMOVED)
@@ -155,20 +155,20 @@ def _alive(record: CredentialRecord, *, now: datetime) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a verdict means for a credential."""
+    """The meaning of a verdict for a credential."""
 
     verified: Verified
     unverified: str = ""
-    """Why nothing proves that the credential works, if so."""
+    """Why the check was inconclusive, if it was."""
     warning: str = ""
 
 
 UNTRIED = Judgement(Verified.UNKNOWN, NOT_VERIFIED)
-"""Of a credential that a run wrote and could not tell of."""
+"""The judgement on a credential that an earlier run wrote, but whose outcome was lost."""
 
 
 def judge(verification: Verification, *, static: bool) -> Judgement:
-    """What a verdict means for a credential.
+    """Decide what a verdict means for a credential.
 
     Raises:
         RefusedError: the credential must not be written.

@@ -12,7 +12,7 @@ from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.index import IndexEntry, State
 
 ERROR_MAX = 1000
-"""The most characters of an error to keep, because some errors quote vendors."""
+"""The maximum length of an error that is kept, because some errors quote vendors."""
 
 
 def in_force(
@@ -105,12 +105,12 @@ def public(seen: RegistryDocuments, provider: str, *, now: datetime) -> IndexEnt
 
 
 def revoked(seen: RegistryDocuments, note: str, again: TransientError | None, *, now: datetime) -> IndexEntry:
-    """A credential was revoked on purpose.
+    """The entry after a revocation.
 
     Args:
-        seen: What was there.
-        note: What people must know of how far it went.
-        again: Why the vendor has to be asked again, if it has to.
+        seen: The documents of the registry.
+        note: What people must know about the result at the vendor.
+        again: The error, if the vendor must be called again.
         now: The time.
     """
     base = seen.entry or IndexEntry(state=State.REVOKED, provider=seen.provider, changed_at=now)
@@ -132,7 +132,7 @@ def revoked(seen: RegistryDocuments, note: str, again: TransientError | None, *,
 
 
 def removed(seen: RegistryDocuments, *, now: datetime) -> IndexEntry:
-    """The definition is gone."""
+    """The entry after the removal of the definition."""
     base = seen.entry or IndexEntry(state=State.REMOVED, changed_at=now)
     return IndexEntry(
         state=State.REMOVED,
@@ -145,9 +145,10 @@ def removed(seen: RegistryDocuments, *, now: datetime) -> IndexEntry:
 
 
 def refresh_ahead(record: CredentialRecord, *, now: datetime) -> CredentialRecord:
-    """A vendor may return a token that it created earlier.
+    """The record with a refresh time that is in the future.
 
-    Then half of the remaining life decides, not a time in the past.
+    A vendor may return a token that it created earlier. If half of its life is over, half of the remaining
+    life decides.
     """
     if record.expires_at is None or record.refresh_at is None or record.refresh_at > now:
         return record

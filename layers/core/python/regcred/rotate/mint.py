@@ -33,7 +33,7 @@ def mint(context: RotationContext) -> Result:
         mint_context = context.mint_context(definition)
         needed = definition.needs_credential()
     except TransientError:
-        raise  # Vault's trouble, not the vendor's
+        raise  # a failure of Vault, not of the vendor
     except Exception as error:  # noqa: BLE001 - one definition's bug must not stop the others' registries
         return context.failed(context.typed(error), answered=answered)
     if not needed:
@@ -54,10 +54,10 @@ def mint(context: RotationContext) -> Result:
 
 
 def _public(context: RotationContext, definition: BaseDefinition) -> Result:
-    """A registry that anybody can pull from: in order, with nothing to hand out.
+    """Handle a registry that is public: there is no credential.
 
-    What was minted before it was defined as public is taken out of force: nobody would end it or renew it,
-    and a public registry refuses a dead login.
+    A credential that was minted before the registry became public is taken out of use. Otherwise it would not
+    be renewed or revoked, and a public registry refuses an expired login.
     """
     seen = context.seen
     if seen.version:
@@ -75,7 +75,7 @@ def _put_in_force(
         record, version = _write(context, credential, destination(definition))
     except ConflictError:
         return context.result(RotationResult.BUSY)
-    except MalformedError as error:  # Vault can't take it, now or later
+    except MalformedError as error:  # Vault did not accept it
         return context.failed(error, answered=seen.answerable)
     entry = entries.in_force(
         record,
@@ -90,7 +90,10 @@ def _put_in_force(
 
 
 def _still(seen: RegistryDocuments, judgement: Judgement) -> Judgement:
-    """The verification of a credential that was proven before. An inconclusive check does not undo it."""
+    """The earlier verification of this credential, if it was conclusive.
+
+    An inconclusive check does not undo it.
+    """
     proven = seen.entry and seen.entry.version == seen.version and seen.entry.verified
     if proven and judgement.verified is Verified.UNKNOWN and proven is not Verified.UNKNOWN:
         return replace(judgement, verified=proven, unverified="")
@@ -98,7 +101,7 @@ def _still(seen: RegistryDocuments, judgement: Judgement) -> Judgement:
 
 
 def _write(context: RotationContext, credential: Credential, minted_for: str) -> tuple[CredentialRecord, int]:
-    """Put a credential in force unless it is the one that is; its record and version either way."""
+    """Put a credential in use, unless it already is. Return its record and version in both cases."""
     seen, tools = context.seen, context.tools
     stored = seen.stored.value if seen.stored else None
     same = (

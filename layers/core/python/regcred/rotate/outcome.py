@@ -36,10 +36,10 @@ class Announcer(Protocol):
     """Sends events."""
 
     def announce(self, events: Sequence[Event]) -> None:
-        """Emit the events.
+        """Send the events.
 
         Raises:
-            RegcredError: some or all were not taken.
+            RegcredError: some or all were not accepted.
         """
 
 
@@ -52,21 +52,21 @@ class RotationResult(StrEnum):
 
     ROTATED = "rotated"
     UNCHANGED = "unchanged"
-    """A static credential is still what its upstream says; nothing was written."""
+    """A static credential equals its upstream secret. Nothing was written."""
     VERIFIED = "verified"
     UNVERIFIED = "unverified"
-    """The credential in force could not be tried, and stays in force."""
+    """The credential in use could not be verified, and stays in use."""
     FAILING = "failing"
     REVOKED = "revoked"
     REMOVED = "removed"
     REPAIRED = "repaired"
-    """The index was behind the credential after a crash; nothing was minted."""
+    """A crash had left the credential out of the index. Nothing was minted."""
     TOO_SOON = "too-soon"
-    """Its turn would end what clusters still use. Nothing changes, and this is not a failure."""
+    """A new credential would end one that clusters still use. Nothing changes, and this is not a failure."""
     DROPPED = "dropped"
     """No longer due."""
     BUSY = "busy"
-    """Somebody else holds the claim."""
+    """Another run holds the claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +100,17 @@ class RotationReport:
 
 @dataclass(slots=True)
 class Result:
-    """What one registry adds to its message's outcome: applied together, index first."""
+    """What one registry adds to its message's outcome. All of it is written together, the index first."""
 
     outcome: Outcome
     entry: IndexEntry | None = None
     event: Announced | None = None
     answered: Answered = NOBODY
-    """The requests that were acted on."""
+    """The requests that were handled."""
     claim: HeldClaim | None = None
     at: datetime | None = None
-    """When the outcome was known; None where nothing was tried."""
+    """When the outcome was known; None if nothing was tried."""
     took: timedelta = timedelta()
-    """How long it took."""
+    """The duration."""
     forget: bool = False
-    """Whether the rotation document goes as well."""
+    """Whether to remove the rotation document too."""

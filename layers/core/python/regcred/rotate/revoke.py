@@ -1,4 +1,4 @@
-"""Ends a credential, because somebody asked for it or because its registry is gone."""
+"""Ends a credential, because a person requested it or because its registry was removed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from regcred.vault.records.index import State
 
 
 def revoke(context: RotationContext) -> Result:
-    """Take a credential out of use now, and end it at the vendor if the vendor supports that.
+    """Take a credential out of use now, and revoke it at the vendor if the vendor supports that.
 
-    Clusters remove it as soon as the index says so. If the vendor is out of reach, the request and the record
-    (whose id the vendor wants) stay, and the vendor is asked again later.
+    Clusters remove it as soon as the index shows it. If the vendor can't be reached, the request and the
+    record stay, because the vendor needs the record's ID. The vendor is called again later.
     """
     seen = context.seen
     note, again = _revoke_upstream(context)
@@ -35,13 +35,14 @@ def revoke(context: RotationContext) -> Result:
 
 
 def _revoke_upstream(context: RotationContext) -> tuple[str, TransientError | None]:
-    """Ask the vendor to end the credential: a note for people, and an error if it is worth asking again."""
+    """Revoke the credential at the vendor. Return a note for people, and an error if a retry makes sense."""
     if context.seen.stored is None:
         return "", None
     record = context.seen.stored.value
     try:
         definition, provider = context.provider()
-        if record.provider != definition.provider:  # to another vendor its id says nothing, or is another's
+        # at another vendor its ID is unknown, or belongs to another credential
+        if record.provider != definition.provider:
             raise RegcredError(
                 f"provider {record.provider} created it, but the definition no longer names that provider; "
                 "revoke it there"
@@ -68,7 +69,7 @@ def _pull_tokens(context: RotationContext, definition: BaseDefinition) -> str:
 
 
 def remove(context: RotationContext) -> Result:
-    """Take a registry out of use whose definition is gone. The numbering of its credential continues."""
+    """Take a registry out of use whose definition was removed. The numbering of its credential continues."""
     seen = context.seen
     if seen.version:
         context.tools.store.destroy_credential(seen.reference, seen.version)

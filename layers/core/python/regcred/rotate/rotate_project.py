@@ -104,7 +104,7 @@ class Rotate:
                 )
                 for reference, rotation in rotations.items()
             }
-            history = pool.submit(self._history, project)  # while vendors are waited for
+            history = pool.submit(self._history, project)  # in parallel with the vendors
             report = RotationReport(errors=errors)
             soon = wait(futures.values(), timeout=self._straggling.total_seconds()).done
             for seen, part in (
@@ -150,7 +150,7 @@ class Rotate:
         return merged
 
     def _history(self, project: str) -> Versioned[History] | None:
-        """The history, or None if it can't be read now: then it is read when it is written."""
+        """The history, or None if it can't be read now. It is then read before it is written."""
         try:
             return self._store.history(project)
         except RegcredError:
@@ -211,7 +211,7 @@ class Rotate:
 
 
 def _left_out(result: Result) -> None:
-    """The index has no room for a new registry. Nobody could find its credential, so it counts as failing."""
+    """Count a new registry as failing if the index has no room: no cluster could find its credential."""
     error = MalformedError(
         f"{result.outcome.reference}: the index of its project is full; remove registries, or move some to "
         "another project"

@@ -22,7 +22,7 @@ MOVED = Verification(
     "the definition now names another destination than the one it was created for; the next rotation "
     "creates a new one",
 )
-"""For a credential whose definition has changed. It must not be sent to a new destination."""
+"""The result for a credential whose definition has changed. It must not be sent to a new destination."""
 
 
 def verify(context: RotationContext) -> Result:
@@ -52,7 +52,7 @@ def verify(context: RotationContext) -> Result:
 
 
 def repair(context: RotationContext) -> Result:
-    """Add a credential to the index that was written before a crash."""
+    """Add a credential to the index if a crash left it out."""
     seen = context.seen
     assert seen.stored  # noqa: S101 - decide() repairs only what is stored
     record = seen.stored.value
@@ -63,10 +63,10 @@ def repair(context: RotationContext) -> Result:
 
 
 def as_minted(record: CredentialRecord) -> Credential:
-    """The credential as it was before it became a record.
+    """The credential as it was when it was minted.
 
-    The hosts of a minted login are aliases of one registry, where one answer is enough; of a static one, each
-    counts.
+    The hosts of a minted login are aliases of one registry, so one successful check is enough. Each host of a
+    static login is checked.
     """
     auths: Mapping[str, Mapping[str, str]] = json.loads(record.dockerconfigjson.get_secret_value())["auths"]
     hosts: dict[tuple[str, ...], list[str]] = defaultdict(list)

@@ -50,7 +50,7 @@ def tried(
             )
     except (RefusedError, UnverifiedError):
         slots = mint_context.slot_store.read().states if mint_context.slot_store else {}
-        if credential.revocation_id and not slots:  # a slot is renewed by its next turn
+        if credential.revocation_id and not slots:  # the next rotation of a slot replaces it
             _discard(definition, provider, credential, mint_context)
         raise
     return judgement
@@ -59,9 +59,8 @@ def tried(
 def _verified(context: RotationContext, definition: BaseDefinition, credential: Credential) -> Verification:
     """Verify a credential.
 
-    A vendor needs seconds until all its servers know a new one, so one refusal proves nothing.
-
-    A static one is tried once: it is not new to its vendor, and some lock an account after a few wrong
+    A vendor may need seconds until all its servers know a new credential, so one refusal proves nothing. A
+    static credential is tried once: it is not new, and some vendors lock an account after a few wrong
     passwords.
     """
     tools, seen = context.tools, context.seen

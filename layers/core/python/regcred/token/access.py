@@ -1,6 +1,6 @@
-"""Who may do what with which repository.
+"""Decides who may do what with which repository. Pure.
 
-Decided from what Vault says, never from what a client says of itself. Pure.
+Only what Vault says counts, and never what a client claims.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ WRITE = frozenset({PULL, PUSH, DELETE})
 
 
 class Role(StrEnum):
-    """What somebody is to a project."""
+    """A person's role in a project."""
 
     READER = "reader"
     ADMIN = "admin"
 
 
 GROUPS = {"regcred-readers-": Role.READER, "regcred-admins-": Role.ADMIN}
-"""By the beginning of its name, what membership of a project's group in Vault means. ``regcred platform
-apply`` makes them."""
+"""By its prefix, the role of the members of a Vault group. ``regcred platform apply`` creates these
+groups."""
 
 PLATFORM_ADMINS = "regcred-platform-admins"
-"""The group of those who may push community images and read the catalog."""
+"""The group whose members may push community images and read the catalog."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Who a client is, as Vault says."""
+    """A client's rights, according to Vault."""
 
     readers: frozenset[str] = frozenset()
-    """Projects whose images it may pull."""
+    """The projects whose images it may pull."""
     admins: frozenset[str] = frozenset()
-    """Projects whose images it may push and delete as well."""
+    """The projects whose images it may also push and delete."""
     platform_admin: bool = False
     repositories: tuple[str, ...] = ()
-    """Prefixes that a login is limited to; none if empty."""
+    """The prefixes that a login is limited to. Empty means no limit."""
 
 
 def of_groups(groups: Iterable[str]) -> Standing:
-    """What a person's groups in Vault mean."""
+    """The rights of a person, from its groups in Vault."""
     names = set(groups)
     by_role: dict[Role, set[str]] = {role: set() for role in Role}
     for prefix, role in GROUPS.items():
@@ -54,17 +54,17 @@ def of_groups(groups: Iterable[str]) -> Standing:
 
 
 def of_project(project: str, repositories: Sequence[str]) -> Standing:
-    """What a login means that was minted for a project: pulling its images, or those under some prefixes."""
+    """The rights of a project's login: to pull the project's images, or those under some prefixes."""
     return Standing(readers=frozenset({project}), repositories=tuple(repositories))
 
 
 def may(standing: Standing, scopes: Iterable[Scope], *, community: Sequence[str]) -> list[ResourceActions]:
-    """What a client may do with each resource that it asks for.
+    """What a client may do with each resource in its request.
 
     Args:
-        standing: Who it is.
-        scopes: What it asks for; only the resources count here.
-        community: First components of repositories that everybody may pull who has any standing.
+        standing: The client's rights.
+        scopes: The requested scopes. Only their resources count here.
+        community: First components of repositories that every known client may pull.
     """
     return [
         ResourceActions(scope.kind, scope.name, actions)

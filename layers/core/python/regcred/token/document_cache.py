@@ -17,14 +17,14 @@ from regcred.vault.records.system import EndedLogins, SystemConfig, SystemKeys
 T = TypeVar("T")
 
 KEEP_SECONDS = 10.0
-"""How old the configuration and the public keys may be. What has ended is always read."""
+"""The maximum age of the configuration and the public keys. Ended logins are always read."""
 
 
 @dataclass
 class CachedRecords:
-    """:class:`regcred.token.interface.Records` that keeps the configuration and the keys for some seconds.
+    """:class:`regcred.token.interface.Records` that caches the configuration and the keys for some seconds.
 
-    Threads may read at the same time; then each reads once.
+    Several threads may read at the same time. Each then reads once.
     """
 
     records: Records
@@ -32,7 +32,7 @@ class CachedRecords:
     _kept: dict[str, tuple[float, Any]] = field(default_factory=dict, repr=False)
 
     def config(self) -> SystemConfig:
-        """How the system registry is set up."""
+        """The configuration of the system registry."""
         return self._recent("config", self.records.config)
 
     def keys(self) -> SystemKeys:
@@ -40,19 +40,19 @@ class CachedRecords:
         return self._recent("keys", self.records.keys)
 
     def project(self, project: str) -> ProjectPolicy | None:
-        """What a project may use, as of now."""
+        """What a project may use, without a cache."""
         return self.records.project(project)
 
     def ended(self, owner: str) -> EndedLogins:
-        """Which logins have ended, as of now."""
+        """The logins that have ended, without a cache."""
         return self.records.ended(owner)
 
     def change_ended(self, owner: str, change: Callable[[EndedLogins], EndedLogins]) -> None:
-        """Change that."""
+        """Change the ended logins."""
         self.records.change_ended(owner, change)
 
     def remember_once(self, owner: str, digest: str, *, until: float, now: float) -> bool:
-        """Remember that an identity token was used."""
+        """Record that an identity token was used."""
         return self.records.remember_once(owner, digest, until=until, now=now)
 
     def _recent(self, name: str, read: Callable[[], T]) -> T:

@@ -11,10 +11,10 @@ from regcred.vault.records.system import EndedLogins, Person, SystemConfig, Syst
 
 
 class Signer(Protocol):
-    """Signs by ECDSA with P-256 and SHA-256, with a key that stays where it is."""
+    """Signs by ECDSA with P-256 and SHA-256. The key never leaves the signer."""
 
     def sign(self, data: bytes, *, version: int = 0) -> str:
-        """The signature as JWS has it (RFC 7518, section 3.4), base64url without padding.
+        """The signature in the form of JWS (RFC 7518, section 3.4), base64url without padding.
 
         Args:
             data: What to sign.
@@ -33,7 +33,7 @@ class Records(Protocol):
     """
 
     def config(self) -> SystemConfig:
-        """How the system registry is set up. Raises MissingError if it never was."""
+        """The configuration of the system registry. Raises MissingError if there is none."""
 
     def keys(self) -> SystemKeys:
         """The public keys."""
@@ -42,18 +42,18 @@ class Records(Protocol):
         """What a project may use; None if there is no such project."""
 
     def ended(self, owner: str) -> EndedLogins:
-        """Which logins of a project, or of people (:data:`PEOPLE`), have ended early."""
+        """The logins of a project, or of people (:data:`PEOPLE`), that ended early."""
 
     def change_ended(self, owner: str, change: Callable[[EndedLogins], EndedLogins]) -> None:
-        """Change that by check-and-set; ``change`` may be called more than once."""
+        """Change the ended logins by check-and-set. ``change`` may be called more than once."""
 
     def remember_once(self, owner: str, digest: str, *, until: float, now: float) -> bool:
-        """Remember that an identity token was used; False if it was before.
+        """Record that an identity token was used. Return False if it was used before.
 
         Times are seconds since the epoch.
 
         Raises:
-            TransientError: too many tokens of this owner are remembered at the moment.
+            TransientError: too many tokens of this owner are recorded at the moment.
         """
 
 
@@ -68,24 +68,24 @@ class People(Protocol):
         """The person of an identity token (Vault's ``identity/oidc``); None if Vault does not confirm it."""
 
     def groups(self, entity: str) -> frozenset[str] | None:
-        """The names of the groups of an entity, inherited ones too; None if it is gone or disabled."""
+        """The names of an entity's groups, with inherited ones; None if it does not exist or is disabled."""
 
 
 class Issuers(Protocol):
     """Checks identity tokens of cloud accounts."""
 
     def subject(self, token: str, config: SystemConfig, *, audience: str) -> TokenIdentity:
-        """Who a token is of.
+        """Verify a token, and return its identity.
 
         Raises:
-            RefusedError: its signature, issuer, audience or times are not good.
+            RefusedError: its signature, issuer, audience or times are not valid.
             TransientError: the issuer's keys can't be fetched at the moment.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class TokenIdentity:
-    """What a good identity token says."""
+    """The content of a valid identity token."""
 
     issuer: str
     subject: str

@@ -1,4 +1,4 @@
-"""JSON Web Tokens that are signed elsewhere: assembled here, and the keys that check them. Pure.
+"""JSON Web Tokens whose signature comes from elsewhere, and the keys that verify them. Pure.
 
 Contracts: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7638 (thumbprint).
 """
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 ALGORITHM = "ES256"
 COORDINATE_BYTES = 32
-"""Of a point on P-256."""
+"""The length in bytes of a coordinate of a P-256 point."""
 
 
 def encode(raw: bytes) -> str:
@@ -43,7 +43,7 @@ def jwk(pem: str) -> dict[str, str]:
     """A public key as a JWK.
 
     Raises:
-        ValueError: it is no key on P-256.
+        ValueError: it is not a P-256 key.
     """
     key = serialization.load_pem_public_key(pem.encode())
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
@@ -54,19 +54,19 @@ def jwk(pem: str) -> dict[str, str]:
 
 
 def thumbprint(key: Mapping[str, str]) -> str:
-    """The RFC 7638 thumbprint of a JWK on P-256, which names it."""
+    """The thumbprint of a P-256 JWK (RFC 7638). It is the key's ID."""
     members = {name: key[name] for name in ("crv", "kty", "x", "y")}
     return encode(hashlib.sha256(_json(dict(sorted(members.items())))).digest())
 
 
 def key_id(token: str) -> str:
-    """The ``kid`` that a token names; empty if there is none.
+    """The ``kid`` in a token's header; empty if there is none.
 
-    It only finds the key: nothing of the token is checked.
+    It is used only to find the key. Nothing of the token is verified.
 
     Raises:
         ValueError: the header can't be read.
-        RecursionError: it is nested too deep.
+        RecursionError: it is nested too deeply.
     """
     head = token.partition(".")[0]
     header = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
@@ -75,7 +75,7 @@ def key_id(token: str) -> str:
 
 @lru_cache(maxsize=16)
 def x5c(pem: str) -> tuple[str, ...]:
-    """A certificate as the header ``x5c`` has it: base64 of its DER form."""
+    """A certificate in the form of the header ``x5c``: base64 of its DER form."""
     der = x509.load_pem_x509_certificate(pem.encode()).public_bytes(serialization.Encoding.DER)
     return (base64.b64encode(der).decode(),)
 

@@ -2,9 +2,9 @@
 
 An authority certifies each version. It is made for that version and then discarded.
 
-A registry that knows the authority (2.8 and 3, ``rootcertbundle``) takes the certificate in a token's header;
-one that knows the JWK set (3, ``jwks``) takes the key's id. Nobody can certify another key: the authority's
-private key is never stored.
+A registry that knows the authority (2.8 and 3, ``rootcertbundle``) uses the certificate in a token's header.
+A registry that knows the JWK set (3, ``jwks``) uses the key's ID. No one can certify another key, because the
+authority's private key is never stored.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from regcred.token import jose
 from regcred.vault.records.system import SystemKey, SystemKeys
 
 CERTIFICATE_LIFE = timedelta(days=3650)
-"""A key is taken out of use by taking it from the registry's bundle, not by its certificate's end."""
+"""The certificates' end. A key is taken out of use by its removal from the registry's bundle, and not by this
+end."""
 
 CLOCK_SKEW = timedelta(minutes=5)
 
 
 def certified(version: int, public_pem: str, *, signs_from: datetime, now: datetime) -> SystemKey:
-    """What is published of a version of the signing key.
+    """The published form of a version of the signing key.
 
     Args:
         version: Its version in the transit engine.
         public_pem: Its public key.
-        signs_from: From when it signs.
+        signs_from: The time from which it signs.
         now: The time.
 
     Raises:
-        MalformedError: it is no ECDSA key on P-256.
+        MalformedError: it is not an ECDSA key on P-256.
     """
     try:
         public_jwk = jose.jwk(public_pem)
@@ -64,16 +65,16 @@ def certified(version: int, public_pem: str, *, signs_from: datetime, now: datet
 def with_access_keys(
     keys: SystemKeys, public_pems: dict[int, str], *, signs_from: datetime, now: datetime
 ) -> SystemKeys:
-    """The document with those of these versions that are newer than all it has.
+    """The document with the versions that are newer than all it has.
 
     Args:
-        keys: What is published.
+        keys: The published keys.
         public_pems: By version, the public keys in PEM.
-        signs_from: From when the new ones sign; the first one of all signs at once.
+        signs_from: The time from which new versions sign. The very first version signs at once.
         now: The time.
 
     Raises:
-        MalformedError: a key is no ECDSA key on P-256.
+        MalformedError: a key is not an ECDSA key on P-256.
     """
     newest = max((key.version for key in keys.keys), default=0)
     start = signs_from if keys.keys else now

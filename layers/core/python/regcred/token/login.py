@@ -1,8 +1,7 @@
-"""A login: a user name and a password that expires.
+"""A login: a user name and a password that expires. Pure.
 
-The password is a token that is signed and checked like any other. Pure.
-
-It can't be used as an access token: another key signs it, and it names another audience.
+The password is a token that is signed and verified like any other. It can't be used as an access token:
+another key signs it, and it names another audience.
 """
 
 from __future__ import annotations
@@ -21,45 +20,45 @@ from regcred.errors import RefusedError
 from regcred.token.jose import ALGORITHM, key_id
 
 AUDIENCE = "regcred-system-login"
-"""The ``aud`` of logins; no registry takes a token for this audience."""
+"""The ``aud`` of logins. No registry accepts a token with this audience."""
 
 PASSWORD_MAX = 8192
-"""Characters of a password that are looked at."""
+"""The maximum length of a password."""
 
 REPOSITORIES_MAX = 100
-"""Prefixes that a project's login may be limited to."""
+"""The maximum number of prefixes that a project's login can be limited to."""
 
 LEEWAY_SECONDS = 5
-"""By how much clocks may differ."""
+"""The tolerated difference between clocks."""
 
 
 class Owner(StrEnum):
-    """Whose login it is."""
+    """The kind of a login's owner."""
 
     PROJECT = "project"
     PERSON = "person"
 
 
 class Claims(BaseModel):
-    """What a login says of itself."""
+    """The content of a login."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     owner: Owner
     sub: str = Field(max_length=255)
-    """The project, or the id of the person's identity entity."""
+    """The project, or the ID of the person's identity entity."""
     usr: str = Field(max_length=255)
-    """The user name that goes with it."""
+    """The user name of the login."""
     jti: str = Field(max_length=64)
     iat: int
     exp: int
     repositories: list[str] = Field(default=[], max_length=REPOSITORIES_MAX)
-    """Prefixes of repositories that a project's login is limited to; all of the project if empty."""
+    """The repository prefixes that a project's login is limited to. Empty means the whole project."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedLogin:
-    """A login whose signature and times are good."""
+    """A login with a valid signature and valid times."""
 
     owner: Owner
     subject: str
@@ -74,13 +73,13 @@ def check(user: str, password: str, *, issuer: str, keys: Mapping[str, Mapping[s
     """Read a login.
 
     Args:
-        user: The user name that came with it.
+        user: The user name in the request.
         password: The token.
-        issuer: Who must have issued it.
-        keys: By key id, the public keys that may have signed it, as JWKs.
+        issuer: The required issuer.
+        keys: By key ID, the public keys that may have signed it, as JWKs.
 
     Raises:
-        RefusedError: it is none of ours, has ended, or belongs to another user name.
+        RefusedError: it is not one of ours, has ended, or belongs to another user name.
     """
     try:
         claims = Claims.model_validate(_decoded(password, issuer, keys))
@@ -119,12 +118,15 @@ def _decoded(password: str, issuer: str, keys: Mapping[str, Mapping[str, str]]) 
 
 @lru_cache(maxsize=16)
 def _public_key(x: str, y: str) -> jwt.PyJWK:
-    """The key at a point on P-256. Keys are few, and a login is checked for each access token."""
+    """The public key of a point on P-256.
+
+    It is cached: there are few keys, and each access token needs a login checked.
+    """
     return jwt.PyJWK({"kty": "EC", "crv": "P-256", "x": x, "y": y}, algorithm=ALGORITHM)
 
 
 def claims_of(login: VerifiedLogin, *, issuer: str) -> dict[str, Any]:
-    """What to sign for a login."""
+    """The content to sign for a login."""
     return {
         "iss": issuer,
         "aud": AUDIENCE,

@@ -1,4 +1,4 @@
-"""Which images of a repository go: by age and by count. Pure."""
+"""Selects the images of a repository to delete, by age and by count. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 _ATTACHED = re.compile(r"sha256-([0-9a-f]{64})(\.[a-z]+)?")
-"""The tag of a signature or an attestation: it names the digest of its image."""
+"""The tag of a signature or an attestation. It contains the digest of its image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +18,19 @@ class Tagged:
     name: str
     digest: str
     created: datetime | None
-    """When its image was built; None if it does not say. Such an image is never deleted."""
+    """When its image was built; None if unknown. Such an image is never deleted."""
 
 
 def expired(tags: Iterable[Tagged], *, keep: int, age: timedelta, now: datetime) -> list[Tagged]:
-    """The tags that go: those of images that are older than an age and not among the newest.
+    """The tags to delete: those of images that are older than an age and not among the newest.
 
-    An image goes only with all its tags, since a registry deletes by digest. Signatures go with their image,
-    and do not count.
+    An image is deleted with all its tags, since a registry deletes by digest. Signatures are deleted with
+    their image and do not count.
 
     Args:
         tags: All tags of one repository.
-        keep: How many of the newest images stay, whatever their age.
-        age: How long every image stays, whatever their number.
+        keep: The number of newest images that stay at any age.
+        age: The age up to which every image stays.
         now: The time.
     """
     everything = list(tags)

@@ -1,4 +1,4 @@
-"""The scopes that a client asks for, and the access that a token gives. Pure.
+"""The scopes that a client requests, and the access that a token gives. Pure.
 
 Contract: https://distribution.github.io/distribution/spec/auth/scope/ (grammar of a scope),
 https://distribution.github.io/distribution/spec/auth/jwt/ (the ``access`` claim).
@@ -14,13 +14,14 @@ from typing import Any
 from regcred.errors import MalformedError
 
 SCOPES_MAX = 20
-"""Scopes of one request. A push that mounts blobs across repositories asks for two or three."""
+"""The maximum number of scopes in a request. A push that mounts blobs across repositories needs two or
+three."""
 
 SCOPE_LENGTH_MAX = 512
-"""Characters of one scope."""
+"""The maximum length of a scope."""
 
 ACTIONS_MAX = 8
-"""Actions of one scope."""
+"""The maximum number of actions in a scope."""
 
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
@@ -32,7 +33,7 @@ PULL, PUSH, DELETE, EVERYTHING = "pull", "push", "delete", "*"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One resource and what shall be done with it."""
+    """One resource and the requested actions."""
 
     kind: str
     """``repository`` or ``registry``."""
@@ -42,7 +43,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class ResourceActions:
-    """One resource and what may be done with it."""
+    """One resource and the allowed actions."""
 
     kind: str
     name: str
@@ -54,10 +55,10 @@ class ResourceActions:
 
 
 def parse_scopes(values: Iterable[str]) -> list[Scope]:
-    """Read the scopes of a request: each value of ``scope`` holds one, or several with spaces between them.
+    """Read the scopes of a request. Each value of ``scope`` contains one or several, separated by spaces.
 
-    A resource of a class, as in ``repository(plugin)``, is of no kind that this registry has, and is left
-    out.
+    A resource with a class, as in ``repository(plugin)``, is left out, because this registry has none of that
+    kind.
 
     Raises:
         MalformedError: there are too many, or one does not fit the grammar.
@@ -74,7 +75,7 @@ def parse_scopes(values: Iterable[str]) -> list[Scope]:
 
 
 def parse_scope(text: str) -> Scope:
-    """Read one scope, ``<type>:<name>:<action>,...``; the name may hold a host with a port.
+    """Read one scope, ``<type>:<name>:<action>,...``. The name may contain a host with a port.
 
     Raises:
         MalformedError: it does not fit the grammar.
@@ -103,10 +104,10 @@ def is_repository(name: str) -> bool:
 
 
 def intersect(scopes: Sequence[Scope], may: Iterable[ResourceActions]) -> list[ResourceActions]:
-    """What of the scopes a client gets: the actions that it asked for and may have, resource by resource.
+    """The access that a client gets: for each resource, the actions that are both requested and allowed.
 
     Args:
-        scopes: What was asked for.
+        scopes: The requested scopes.
         may: What the client may do with each of these resources.
     """
     allowed = {(access.kind, access.name): access.actions for access in may}

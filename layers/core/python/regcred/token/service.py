@@ -20,26 +20,26 @@ from regcred.token.signing import sign_access_token, sign_login
 from regcred.vault.records.system import SystemConfig, SystemKeys
 
 TOKEN_LEEWAY_SECONDS = 5
-"""An access token is good from this long before it was made: clocks differ."""
+"""How long before its creation an access token is already valid, because clocks differ."""
 
 PROJECT_LOGIN_SECONDS = (600, 86400)
-"""The shortest and the longest life of a project's login."""
+"""The minimum and the maximum lifetime of a project's login."""
 
 _VAULT = ThreadPoolExecutor(40, "regcred-token")
-"""What an access token needs of Vault is asked at the same time: a pull waits for it. 40 requests are
-answered at once, at most."""
+"""Reads what an access token needs from Vault in parallel, because a pull waits for it. At most 40 reads run
+at once."""
 
 USER_MAX = 64
-"""Characters of a user name."""
+"""The maximum length of a user name."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """The answer to a client: an access token for the registry."""
+    """The response to a client: an access token for the registry."""
 
     token: SecretStr
     expires_in: int
-    """Seconds."""
+    """The lifetime in seconds."""
     issued_at: datetime
     access: Sequence[scope.ResourceActions]
 
@@ -56,7 +56,7 @@ class IssuedLogin:
 
 @dataclass(frozen=True, slots=True)
 class TokenService:
-    """The verb over its interfaces.
+    """The token server over its interfaces.
 
     Args:
         records: The documents of the system registry.
@@ -64,7 +64,7 @@ class TokenService:
         issuers: Checks the identity tokens of projects.
         tokens: Signs access tokens.
         logins: Signs logins, with a key that no registry trusts.
-        now: The time, aware, UTC.
+        now: Returns the current time in UTC.
     """
 
     records: Records
@@ -77,18 +77,18 @@ class TokenService:
     def access_token(
         self, user: str, password: SecretStr, *, service: str, scopes: Sequence[str]
     ) -> AccessToken:
-        """Give a client an access token for what it asks for and may have.
+        """Give a client an access token for what it requests and may have.
 
         Args:
             user: Its user name.
             password: Its password, a login.
-            service: The ``service`` it asks for.
+            service: The requested ``service``.
             scopes: The values of ``scope``.
 
         Raises:
             RefusedError: the login is not good.
             MalformedError: the service or a scope is wrong.
-            TransientError: Vault can't be asked at the moment.
+            TransientError: Vault can't be reached at the moment.
         """
         config, keys, now = self.records.config(), self.records.keys(), self.now()
         asked = scope.parse_scopes(scopes)
@@ -116,13 +116,13 @@ class TokenService:
     def project_login(
         self, identity_token: SecretStr, *, project: str, repositories: Sequence[str], seconds: int
     ) -> IssuedLogin:
-        """Make a pull-only login for the project whose IAM role an identity token is of.
+        """Create a pull-only login for a project, whose IAM role the caller proves with an identity token.
 
         Args:
             project: The project that the caller claims to be; its document in Vault must name the role.
             identity_token: A JWT of the role for this server (AWS STS GetWebIdentityToken). Each works once.
-            repositories: Prefixes that the login is limited to; all of the project if empty.
-            seconds: How long it shall live.
+            repositories: The prefixes that the login is limited to. Empty means the whole project.
+            seconds: Its lifetime.
 
         Raises:
             RefusedError: the token is not good, was used before, or no project has that role.
@@ -165,14 +165,14 @@ class TokenService:
         self.records.change_ended(project, lambda old: old.deny(identifier, until, now=now))
 
     def person_login(self, identity_token: SecretStr, *, seconds: int) -> IssuedLogin:
-        """Make a login for the person of an identity token of Vault.
+        """Create a login for the person of a Vault identity token.
 
         Args:
             identity_token: From Vault's ``identity/oidc/token/regcred-system``.
-            seconds: How long it shall live; the platform's limit if 0 or more than that.
+            seconds: Its lifetime. If it is 0 or over the platform's limit, that limit is used.
 
         Raises:
-            RefusedError: Vault does not vouch for the token.
+            RefusedError: Vault does not confirm the token.
         """
         config, keys, now = self.records.config(), self.records.keys(), self.now()
         person = self.people.introspect(identity_token.get_secret_value())
@@ -191,7 +191,7 @@ class TokenService:
         return self._issue(login, config, keys)
 
     def end_person_logins(self, user: str, password: SecretStr) -> None:
-        """End all logins of a person, by one of them.
+        """End all logins of a person, given one of them.
 
         Raises:
             RefusedError: the login is not good, or is a project's.
@@ -210,7 +210,7 @@ class TokenService:
             ended = self.records.ended(login.subject).ends(login.identifier, login.issued_at)
         else:
             since = self.records.ended(PEOPLE).people.get(login.subject)
-            # A login tells full seconds only, so one that was made in the same second is taken for an older
+            # A login's time has full seconds only, so one that was made in the same second counts as an older
             # one.
             ended = since is not None and login.issued_at <= since
         if ended or login.expires_at <= self.now():

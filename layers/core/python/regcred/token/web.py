@@ -1,4 +1,4 @@
-"""The token server's HTTP edge: reads requests, bounds them, and answers. It decides nothing.
+"""The HTTP server of the token server: reads requests, limits them, and responds. It decides nothing.
 
 Contracts: https://distribution.github.io/distribution/spec/auth/token/ (GET) and
 https://distribution.github.io/distribution/spec/auth/oauth/ (POST).
@@ -30,16 +30,16 @@ from regcred.token.service import AccessToken, IssuedLogin, TokenService
 log = logging.getLogger(__name__)
 
 BODY_MAX = 32 * 1024
-"""Bytes of a request's body."""
+"""The maximum size of a request's body in bytes."""
 
 QUERY_MAX = 16 * 1024
-"""Bytes of a query."""
+"""The maximum size of a query in bytes."""
 
 FIELDS_MAX = 64
-"""Fields of a form or a query."""
+"""The maximum number of fields in a form or a query."""
 
 RETRY_AFTER_SECONDS = 5
-"""When to ask again where nobody said when."""
+"""The default for the header Retry-After."""
 
 REALM = "regcred"
 
@@ -47,7 +47,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def application(service: TokenService) -> Starlette:
-    """The application: the same on Lambda, in a cluster and on a laptop."""
+    """The application. It is the same on Lambda, in a cluster and on a laptop."""
     edge = _Edge(service)
     return Starlette(
         routes=[
@@ -69,7 +69,7 @@ class _Edge:
         self._service = service
 
     async def healthz(self, _request: Request) -> Response:
-        """Alive; Vault is not asked, so that its absence restarts nobody."""
+        """Respond that the server is alive. Vault is not read, so an outage of Vault causes no restarts."""
         return PlainTextResponse("ok\n")
 
     async def get_token(self, request: Request) -> Response:
@@ -223,7 +223,7 @@ def _stamp(time: datetime) -> str:
 
 
 async def _body(request: Request) -> bytes:
-    """The body, read as far as it may be long."""
+    """The body, read up to its limit."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
