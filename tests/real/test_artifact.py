@@ -154,6 +154,28 @@ def test_the_bytecode_is_of_lambdas_python_and_of_the_sources_beside_it(
     assert "verb.cpython-313.pyc is of another source" in stale
 
 
+def contents(folder: Path) -> dict[str, tuple[bool, bytes]]:
+    """By path: whether a file is a program, and its bytes."""
+    return {
+        str(path.relative_to(folder)): (bool(path.stat().st_mode & 0o100), path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("layer", ["CoreLayer", "DepsLayer", "WebLayer"])
+def test_a_second_build_in_another_folder_gives_the_same_bytes(
+    artifact: Artifact, tmp_path: Path, layer: str
+) -> None:
+    command = ["make", "--silent", "-C", ROOT / "layers", f"build-{layer}", f"ARTIFACTS_DIR={tmp_path}"]
+    uv = Path(sys.executable).parent / "uv"
+    subprocess.run([*command, f"PYTHON313={python313()}", f"UV={uv}"], check=True)
+    again, before = contents(tmp_path), contents(artifact.build / layer)
+    assert before.keys() == again.keys()
+    assert [name for name, content in before.items() if content != again[name]] == []
+    assert any(name.endswith(".pyc") for name in before)
+
+
 def test_the_layers_hold_every_module_of_the_functions_and_every_package_of_the_vendors(
     artifact: Artifact,
 ) -> None:

@@ -80,6 +80,17 @@ def test_the_image_holds_the_locked_packages_our_code_and_nothing_else(
     (arm64 / "app" / "key.pem").unlink()
 
 
+def test_two_builds_give_the_same_bytes(assemble: dict[str, Any], tmp_path: Path) -> None:
+    """Everything on top of the base. The base is Debian's."""
+    layer: Callable[[Path, str], Path] = assemble["_app_layer"]
+    folders = [tmp_path / "first", tmp_path / "another-one"]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (layer(folder, "sync").read_bytes() for folder in folders)
+    assert first == second
+    assert str(tmp_path).encode() not in first
+
+
 def test_the_base_has_no_tools_no_caches_and_no_privileged_files_of_ours(assemble: dict[str, Any]) -> None:
     with tarfile.open(assemble["base_layer"]()) as base:
         names = base.getnames()

@@ -17,6 +17,7 @@ from fakes.cluster_api import FakeClusterApi
 from fakes.key_value import FakeKeyValue
 from pydantic import SecretStr
 
+from regcred import __version__
 from regcred.cli import completion
 from regcred.cli.app import app, run
 from regcred.cli.session import CliSession
@@ -455,20 +456,58 @@ def test_a_history_that_is_broken_hides_nothing_else(desk: Desk) -> None:
     assert "the last outcomes of payments are left out" in desk.err
 
 
-def test_status_and_doctor_tell_the_version_and_the_mode_of_sync(desk: Desk) -> None:
+def of_version(desk: Desk, *, sync: str, rotate: str) -> None:
+    """Let sync and rotate write as if they had these versions."""
     desk.place(placed={3: {"prod": ""}})
-    found = desk.store.status("c1", "payments")
+    found, index = desk.store.status("c1", "payments"), desk.store.index("payments")
     assert found
-    status = found.value.model_copy(update={"sync_version": "1.2.3", "mode": "serviceaccount"})
+    assert index
+    status = found.value.model_copy(update={"sync_version": sync, "mode": "serviceaccount"})
     desk.store.write_status("c1", "payments", status, cas=found.version)
+    desk.kv.put("credentials/payments/_index", index.value.written_by(rotate).fields())
+
+
+def test_status_and_doctor_tell_the_version_and_the_mode_of_sync(desk: Desk) -> None:
+    of_version(desk, sync="0.2.0", rotate=__version__)
     desk("status payments")
-    assert "payments in c1: sync (version 1.2.3, mode serviceaccount) wrote its status 0s ago" in desk.err
+    assert "payments in c1: sync (version 0.2.0, mode serviceaccount) wrote its status 0s ago" in desk.err
+    assert (
+        f"sync in c1 is ahead of this command line: version 0.2.0, and this command line has {__version__}"
+        in desk.err
+    )
     desk("status payments -o json")
     [told] = json.loads(desk.out)["syncs"]
     assert (told["project"], told["cluster"]) == ("payments", "c1")
-    assert (told["version"], told["mode"]) == ("1.2.3", "serviceaccount")
+    assert (told["version"], told["supported"], told["mode"]) == ("0.2.0", True, "serviceaccount")
     desk("doctor payments")
-    assert "sync (version 1.2.3, mode serviceaccount)" in desk.out
+    assert "sync (version 0.2.0, mode serviceaccount)" in desk.out
+    assert "(supported)" in desk.out
+
+
+def test_status_and_doctor_tell_that_rotate_and_sync_are_too_far_apart(desk: Desk) -> None:
+    of_version(desk, sync="0.3.1", rotate="1.0.0")
+    desk("status payments")
+    for text in ("rotate has version 1.0.0", "sync in c1 has version 0.3.1"):
+        assert f"{text} and this command line {__version__}: they are not supported together" in desk.err
+    desk("status payments -o json")
+    told = json.loads(desk.out)
+    assert [item["supported"] for item in (*told["syncs"], *told["rotates"])] == [False, False]
+    desk("doctor payments", code=1)
+    assert desk.out.count("they are not supported together") == 2
+
+
+def test_rotate_leaves_its_version_in_the_index_and_the_version_alone_writes_nothing(desk: Desk) -> None:
+    found = desk.store.index("payments")
+    assert found
+    assert found.value.rotate_version == __version__
+    desk.kv.put("credentials/payments/_index", found.value.written_by("0.0.9").fields())
+    before = desk.store.index_version("payments")
+    desk.index()
+    assert desk.store.index_version("payments") == before
+    desk.index(version=4)
+    after = desk.store.index("payments")
+    assert after
+    assert after.value.rotate_version == __version__
 
 
 def test_doctor_tells_which_cluster_has_a_name(desk: Desk) -> None:

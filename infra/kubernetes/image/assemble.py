@@ -153,11 +153,13 @@ def app_folder(
     app = root / APP
     app.parent.mkdir()
     shutil.copy(ROOT / "functions" / function / "app.py", app)
-    # -E: PYTHONPYCACHEPREFIX would keep the bytecode out of the image.
-    _run([compiler, "-E", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", packages])
+    # -E: PYTHONPYCACHEPREFIX would keep the bytecode out of the image. The names in tracebacks are those in the image.
+    places = ["-s", root, "-p", "/"]
+    _run([compiler, "-E", "-m", "compileall", "-q", *places, "--invalidation-mode=unchecked-hash", packages])
 
 
 def _app_layer(folder: Path, function: str) -> Path:
+    """The layer as a tar archive. The same sources and locks give the same bytes."""
     app_folder(folder / "root", function)
     archive = folder / "app.tar"
     with tarfile.open(archive, "w") as tar:
@@ -167,7 +169,8 @@ def _app_layer(folder: Path, function: str) -> Path:
 
 
 def _of_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Owned by root and readable by all, whatever it is here."""
+    """Owned by root and readable by all, whatever it is here, and as old as SOURCE_DATE_EPOCH says."""
+    entry.mtime = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
     entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import click
 
+from regcred import __version__
 from regcred.cli import lookup
 from regcred.cli.failures import Failed
 from regcred.cli.output import Styled, output_option, print_json, say, write
@@ -26,6 +27,7 @@ from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index, IndexEntry, State
 from regcred.vault.store import Store
 from regcred.views.placement import placement_problems, sync_description
+from regcred.views.versions import version_note
 from regcred.wording import duration, plural
 
 SILENT = timedelta(hours=1)
@@ -199,6 +201,7 @@ def _project(session: CliSession, project: str, clusters: set[str]) -> Iterator[
         )
         return
     yield from _skipped(project, index)
+    yield from _version(project, "rotate", index.rotate_version)
     names = store.registries(project)
     limit = (policy or ProjectPolicy()).max_registries
     if outside := set(names).difference(served(names, index, limit=limit)):
@@ -232,6 +235,11 @@ def _skipped(project: str, index: Index) -> Iterator[Finding]:
         yield Finding(Level.PROBLEM, f"{project}/{name}", text)
     if (more := len(index.skipped) - SKIPPED_SHOWN) > 0:
         yield Finding(Level.PROBLEM, project, f"{more} more entries of its index are skipped")
+
+
+def _version(about: str, part: str, version: str) -> Iterator[Finding]:
+    if note := version_note(part, version, __version__):
+        yield Finding(Level.NOTE if note.is_supported else Level.PROBLEM, about, note.text)
 
 
 def _registry(
@@ -347,6 +355,8 @@ def _cluster(store: Store, cluster: str, project: str, now: datetime) -> Iterato
         yield Finding(
             Level.OK, about, f"sync{version} wrote its status {duration(now - found.value.written_at)} ago"
         )
+    if found:
+        yield from _version(about, "sync", found.value.sync_version)
     for name, place in sorted(found.value.registries.items() if found else ()):
         for problem in placement_problems(cluster, place):
             level = Level.PROBLEM if problem.is_fault else Level.WARNING

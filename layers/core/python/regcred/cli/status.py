@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from regcred import __version__
 from regcred.cli import completion, lookup
 from regcred.cli.failures import Failed
 from regcred.cli.outcomes import attempt_json, last_outcome
@@ -24,6 +25,7 @@ from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status
 from regcred.vault.store import Store
 from regcred.views.placement import placement_problems, sync_description
+from regcred.views.versions import VersionNote, is_supported, version_note
 from regcred.wording import duration, expires_in, plural
 
 WORKERS = 8
@@ -55,6 +57,8 @@ class StatusRow:
     """Whether the user named this registry."""
     attempts: Sequence[Attempt] = ()
     """Its last outcomes, newest first."""
+    rotate_version: str = ""
+    """The version of the rotate that wrote the project's index last."""
 
     @property
     def state(self) -> str:
@@ -115,7 +119,14 @@ def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
                 raise lookup.no_such_registry(store, item)
     now = session.now()
     if as_json:
-        print_json({"registries": [_json(row) for row in rows], "syncs": _syncs_json(rows)})
+        print_json(
+            {
+                "registries": [_json(row) for row in rows],
+                "syncs": _syncs_json(rows),
+                "rotates": _rotates_json(rows),
+                "version": __version__,
+            }
+        )
     elif rows or not broken:
         # A removed registry stays in the index for months, as proof for disconnected clusters. A person does
         # not need it.
@@ -155,6 +166,8 @@ def _print(rows: Sequence[StatusRow], now: datetime) -> None:
     for row in rows:
         for note in _notes(row, now):
             say(f"{row.reference}: {note}")
+    for version in _version_notes(rows):
+        say(version.text)
     syncs = _syncs(rows)
     for (project, cluster), found in sorted(syncs.items()) if len(syncs) <= FEW else ():
         description = sync_description(found)
@@ -163,6 +176,27 @@ def _print(rows: Sequence[StatusRow], now: datetime) -> None:
             f"{project} in {cluster}: sync{f' ({description})' if description else ''} wrote its status "
             f"{seen} ago"
         )
+
+
+def _version_notes(rows: Sequence[StatusRow]) -> list[VersionNote]:
+    """A note for each part with another version. Most clusters of a fleet have the same one, so equal notes are one."""
+    clusters: dict[str, set[str]] = {}
+    for (_, cluster), found in _syncs(rows).items():
+        clusters.setdefault(found.sync_version, set()).add(cluster)
+    parts = [("rotate", version) for version in sorted({row.rotate_version for row in rows})]
+    for version, names in sorted(clusters.items()):
+        more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+        parts.append((f"sync in {', '.join(sorted(names)[:FEW])}{more}", version))
+    notes = (version_note(part, version, __version__) for part, version in parts)
+    return [note for note in notes if note]
+
+
+def _rotates_json(rows: Sequence[StatusRow]) -> list[dict[str, Any]]:
+    found = {row.reference.project: row.rotate_version for row in rows if row.rotate_version}
+    return [
+        {"project": project, "version": version, "supported": is_supported(version, __version__)}
+        for project, version in sorted(found.items())
+    ]
 
 
 def _syncs(rows: Sequence[StatusRow]) -> dict[tuple[str, str], Status]:
@@ -176,6 +210,7 @@ def _syncs_json(rows: Sequence[StatusRow]) -> list[dict[str, Any]]:
             "project": project,
             "cluster": cluster,
             "version": found.sync_version,
+            "supported": is_supported(found.sync_version, __version__),
             "mode": found.mode,
             "written_at": time_text(found.written_at),
         }
@@ -209,6 +244,7 @@ def rows_of(store: Store, project: str) -> list[StatusRow]:
             no_room=why if name in outside else "",
             syncs=places,
             attempts=past.attempts(name),
+            rotate_version=index.rotate_version,
         )
         for name in names
     ]

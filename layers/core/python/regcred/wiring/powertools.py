@@ -10,6 +10,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.metrics import Metrics
 
+from regcred import __version__
 from regcred.log import guard, redact
 
 NAMESPACE = "Regcred"
@@ -28,7 +29,11 @@ def logger(service: str) -> Logger:
         service: The function's name. The level is POWERTOOLS_LOG_LEVEL, or INFO.
     """
     made = Logger(
-        service=service, logger_formatter=_Formatter(), log_uncaught_exceptions=False, stream=sys.stdout
+        service=service,
+        logger_formatter=_Formatter(),
+        log_uncaught_exceptions=False,
+        stream=sys.stdout,
+        version=__version__,
     )
     package = logging.getLogger("regcred")
     package.handlers = list(made.handlers)

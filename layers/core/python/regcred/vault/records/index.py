@@ -118,6 +118,8 @@ class Index(Record):
     registries: dict[Label, IndexEntry] = {}
     full: bool = False
     """Whether an entry did not fit: new registries have to wait until others are removed."""
+    rotate_version: str = ""
+    """The version of the rotate that wrote it last. A change of the version alone writes nothing."""
     _skipped: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _marks: Mapping[str, State | None] = PrivateAttr(default_factory=dict)
 
@@ -180,14 +182,25 @@ class Index(Record):
             except ValidationError as error:
                 skipped[name] = str(malformed(error, where=f"{path}: {name}"))
                 marks[name] = _final_state(content)
-        return cls(registries=entries, full=document.get("full") is True).marked(marks, skipped)
+        told = document.get("rotate_version")
+        index = cls(
+            registries=entries,
+            full=document.get("full") is True,
+            rotate_version=told if isinstance(told, str) else "",
+        )
+        return index.marked(marks, skipped)
 
     def marked(self, marks: Mapping[str, State | None], skipped: Mapping[str, str]) -> Self:
         """The same entries with the marks of unreadable ones."""
-        index = type(self)(registries=self.registries, full=self.full)
+        index = type(self)(registries=self.registries, full=self.full, rotate_version=self.rotate_version)
         index._skipped = dict(skipped)  # noqa: SLF001 - its own class
         index._marks = dict(marks)  # noqa: SLF001 - its own class
         return index
+
+    def written_by(self, version: str) -> Self:
+        """The same entries, with the version of rotate."""
+        index = type(self)(registries=self.registries, full=self.full, rotate_version=version)
+        return index.marked(self._marks, self._skipped)
 
     def fields(self) -> dict[str, str]:
         """The document to write.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from contextlib import suppress
 
+from regcred import __version__
 from regcred.errors import MalformedError, RegcredError
 from regcred.reference import Reference
 from regcred.vault.records.credential import CredentialRecord
@@ -83,7 +84,7 @@ class OutcomeRecords(TypedRecords):
             ConflictError: other writers won every time. Nothing was written.
         """
         path = index_path(project)
-        index = self._update(path, Index, lambda old: merge(old or Index(), updates), seen)
+        index = self._update(path, Index, lambda old: _merged(old, updates), seen)
         if any(entry.state in ENDED for entry in updates.values()):
             with suppress(RegcredError):  # clusters also poll the index, only less often
                 self._update(SIGNAL, Signal, lambda old: (old or Signal()).with_project(project))
@@ -131,3 +132,10 @@ class OutcomeRecords(TypedRecords):
             self._update(path, History, change, seen)
         except MalformedError:
             self._update(path, History, change, replace_unreadable=True)
+
+
+def _merged(old: Index | None, updates: Mapping[str, IndexEntry]) -> Index:
+    """The index with updates, and our version if anything else changed."""
+    before = old or Index()
+    after = merge(before, updates)
+    return before if after is before else after.written_by(__version__)
