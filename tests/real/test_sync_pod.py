@@ -69,12 +69,16 @@ class Installed:
         """A project of its own with one registry, and the password that a Pod pulls `private/app` with."""
         reference = Reference(f"payments-{uuid.uuid4().hex[:6]}", "local")
         self.stack.push_image("private/app")
-        password = self.stack.registry.add_user("puller", pull=["private/*"])
+        return reference, self.publish_in_project(reference, "puller", "private/*")
+
+    def publish_in_project(self, reference: Reference, user: str, images: str) -> str:
+        """Make a project with one registry, whose login may pull some images. Return the password."""
+        password = self.stack.registry.add_user(user, pull=[images])
         hosts = [self.stack.registry.host]
         self.store.change_project(reference.project, lambda _: ProjectPolicy(hosts=hosts, clusters=[CLUSTER]))
         self.stack.up(["vault", "kubernetes", "registry", "node"])  # derives the groups in Vault from it
-        self.publish(reference, password)
-        return reference, password
+        self.publish(reference, password, user=user)
+        return password
 
     def deploy(self, reference: Reference, *, granted: bool = True) -> str:
         """A Deployment that pulls with it in a namespace of its own, which may; returns the namespace."""
@@ -132,10 +136,10 @@ class Installed:
             if entry["user"].get("extra", {}).get("authentication.kubernetes.io/pod-name") == [name]
         ]
 
-    def publish(self, reference: Reference, password: str) -> None:
+    def publish(self, reference: Reference, password: str, *, user: str = "puller") -> None:
         """Put a credential into Vault, as rotate does."""
         now = datetime.now(UTC).replace(microsecond=0)
-        login = Login("puller", SecretStr(password), (self.stack.registry.host,))
+        login = Login(user, SecretStr(password), (self.stack.registry.host,))
         fingerprint = uuid.uuid4().hex
         record = CredentialRecord.of(
             Credential("basic", (login,), now), reference=reference, fingerprint=fingerprint
@@ -301,6 +305,25 @@ def test_helm_test_passes(installed: Installed):
     said = installed.log("regcred-sync-test")
     assert "tell    Deployment" in said, "the dry run prints its plan"
     assert "NotGranted" in said
+
+
+def test_it_can_keep_the_pull_secret_of_its_own_image_once_it_runs(installed: Installed):
+    """It starts with a static pull secret. Later it delivers one to its own namespace, and the next Pod uses that."""
+    stack, cluster = installed.stack, installed.cluster
+    reference = Reference(f"platform-{uuid.uuid4().hex[:6]}", "images")
+    installed.publish_in_project(reference, "own-image", "regcred/*")
+    installed.grant(reference.project, NAMESPACE)
+    annotate = ("annotate", "--overwrite", "namespace", NAMESPACE)
+    cluster.kubernetes.kubectl(*annotate, f"registry.regcred.dev/own={reference}")
+    names = [{"name": reference.secret_name}]
+    try:
+        eventually(lambda: reference.secret_name in str(cluster.items("Secret", NAMESPACE)))
+        installed.upgrade(imagePullSecrets=[reference.secret_name], image__pullPolicy="Always")
+        eventually(lambda: installed.pod()["spec"]["imagePullSecrets"] == names)
+        assert stack.registry.pulls(user="own-image", outcome="accepted")
+    finally:
+        installed.upgrade()
+        cluster.kubernetes.kubectl(*annotate, "registry.regcred.dev/own-")
 
 
 URL = "https://regcred.example.com"
