@@ -356,6 +356,52 @@ def test_pruning_removes_only_what_this_owner_declared(fleet):
     assert fleet.store.cluster("c1").value.grants == {"search": ["find"]}
 
 
+def test_the_bounds_of_delegated_grants_are_declared_with_the_grant(fleet):
+    fleet.write(grant=GRANT.replace("[web, shop]", "[web], delegated: [team-b, 'team-a-*']"))
+    assert fleet("apply -f FLEET --owner shop").splitlines() == [
+        "create Grant c1/payments (+web; +team-a-* (delegated); +team-b (delegated))"
+    ]
+    assert fleet.store.cluster("c1").value.delegated == {"payments": ["team-a-*", "team-b"]}
+    assert "delegated:" in fleet("export")
+    fleet.write(grant=GRANT.replace("[web, shop]", "[web], delegated: [team-a-1]"))
+    assert fleet("apply -f FLEET --owner shop --yes").splitlines() == [
+        "narrow Grant c1/payments (-team-a-* (delegated); -team-b (delegated))"
+    ]
+    assert fleet.store.cluster("c1").value.delegated == {"payments": ["team-a-1"]}
+    fleet.write(grant=GRANT.replace("namespaces: [web, shop]", "delegated: [team-a-1]"))
+    fleet("apply -f FLEET --owner shop --yes")
+    assert fleet.store.cluster("c1").value.grants == {}
+    fleet.write(grant=None, project=PROJECT)
+    fleet("apply -f FLEET --owner shop --prune --yes")
+    assert "remove Grant c1/payments (-team-a-1 (delegated))" in fleet.out.splitlines()
+    assert fleet.store.cluster("c1").value.delegated == {}
+
+
+@pytest.mark.parametrize("field", ["namespaces", "delegated"])
+@pytest.mark.parametrize(
+    ("before", "after"), [("['team-*']", "[team-a, team-b]"), ("[team-a, team-b]", "['team-*']")]
+)
+def test_a_namespace_that_stays_allowed_is_never_without_its_grant(fleet, field, before, after):
+    """Sync removes a Secret within seconds where a grant is gone, so a pattern and its names must follow without a gap."""
+    text = GRANT.replace("{namespaces: [web, shop]", "{globs: true, FIELD: NAMES").replace("FIELD", field)
+    fleet.write(grant=text.replace("NAMES", before))
+    fleet("apply -f FLEET")
+    fleet.write(grant=text.replace("NAMES", after))
+    fleet("apply -f FLEET --yes")
+    steps = fleet.out.splitlines()
+    assert len(steps) == 1, steps
+    assert ("narrow" in steps[0]) is ("*" in before)
+
+
+def test_a_grant_of_nothing_and_a_wrong_bound_are_refused(fleet):
+    fleet.write(grant=GRANT.replace("namespaces: [web, shop]", ""))
+    fleet("diff -f FLEET", code=2)
+    assert "name at least one namespace in namespaces or delegated" in fleet.err
+    fleet.write(grant=GRANT.replace("[web, shop]", "[web], delegated: [Team_A]"))
+    fleet("diff -f FLEET", code=2)
+    assert "'Team_A' is not the name of a namespace" in fleet.err
+
+
 def test_a_project_is_removed_last_and_not_while_it_has_registries(fleet):
     fleet.whole()
     fleet("apply -f FLEET --owner shop")
@@ -526,10 +572,11 @@ def test_between_two_bounds_nothing_is_allowed_that_either_forbids(old, new, def
     projects=st.dictionaries(NAMES, POLICIES, max_size=3),
     registries=st.dictionaries(st.tuples(NAMES, NAMES), REGISTRIES, max_size=4),
     grants=st.dictionaries(NAMES, st.dictionaries(NAMES, st.lists(NAMES, max_size=3)), max_size=2),
+    delegated=st.dictionaries(NAMES, st.lists(st.sampled_from(["a", "b-*", "*"]), max_size=2), max_size=2),
     owner=st.sampled_from(["", "shop"]),
 )
 def test_what_is_exported_and_applied_changes_nothing(
-    fleet, monkeypatch, projects, registries, grants, owner
+    fleet, monkeypatch, projects, registries, grants, delegated, owner
 ):
     fleet.kv = FakeKeyValue()
     store = fleet.store
@@ -540,7 +587,7 @@ def test_what_is_exported_and_applied_changes_nothing(
             Reference(project, name), Definition.model_validate(content), cas=0, owner=owner
         )
     for cluster, granted in grants.items():
-        store.write_cluster(cluster, ClusterGrants(grants=granted), cas=0)
+        store.write_cluster(cluster, ClusterGrants(grants=granted, delegated=delegated), cas=0)
     fleet.writes()
     text = fleet("export")
     if not text:

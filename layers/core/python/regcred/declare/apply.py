@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
 from regcred.declare.live import WORKERS, owners_of
+from regcred.declare.namespace_sets import common_grant
 from regcred.declare.operator import Operator
 from regcred.declare.steps import DeclarationPlan, Phase, Step, StepKind
 from regcred.errors import ConflictError, RegcredError, TransientError
@@ -239,28 +240,38 @@ def _moves_clusters(step: Step) -> bool:
 
 
 def _check_seen(step: Step, grants: ClusterGrants) -> None:
-    now = {*grants.grants.get(step.key.name, [])}
-    seen = {*step.seen.namespaces} if isinstance(step.seen, Grant) else set()
-    narrowed = seen & {*step.to.namespaces} if isinstance(step.to, Grant) else set()
-    if now not in (seen, narrowed):  # an earlier step of the same plan may have narrowed it
+    seen = step.seen if isinstance(step.seen, Grant) else None
+    to = step.to if isinstance(step.to, Grant) else None
+    narrowed = common_grant(seen, to) if seen and to else None
+    now = _names(Grant.of(grants, step.key.name))
+    if now not in (_names(seen), _names(narrowed)):  # the narrowing of the same plan may be done
         raise _changed(step)
+
+
+def _names(grant: Grant | None) -> tuple[list[str], list[str]]:
+    return (grant.namespaces, grant.delegated) if grant else ([], [])
 
 
 def _with(
     old: ClusterGrants, owners: Mapping[str, str], steps: Iterable[Step]
 ) -> tuple[ClusterGrants, dict[str, str]]:
-    grants, owned, globs = dict(old.grants), dict(owners), old.globs
+    grants, delegated = dict(old.grants), dict(old.delegated)
+    owned, globs = dict(owners), old.globs
     for step in steps:
         project = step.key.name
         grants.pop(project, None)
+        delegated.pop(project, None)
         if isinstance(step.to, Grant):
-            grants[project] = list(step.to.namespaces)
             globs = globs or step.to.globs
+            if step.to.namespaces:
+                grants[project] = list(step.to.namespaces)
+            if step.to.delegated:
+                delegated[project] = list(step.to.delegated)
         if step.verb is StepKind.REMOVE or not step.owner:
             owned.pop(project, None)
         else:
             owned[project] = step.owner
-    return old.model_copy(update={"grants": grants, "globs": globs}), owned
+    return old.model_copy(update={"grants": grants, "globs": globs, "delegated": delegated}), owned
 
 
 def _batches(phase: Phase, steps: Sequence[Step]) -> list[list[Step]]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from regcred.declare.kinds import API, DeclaredKind, ObjectKey, normal
+from regcred.declare.kinds import API, DeclaredKind, Grant, ObjectKey, normal
 from regcred.declare.live import Live
+from regcred.vault.records.declared import ClusterGrants
 
 PLATFORM = "platform"
 """The name of the exported Platform. A mount has only one, and its name has no effect."""
@@ -32,12 +33,15 @@ def objects(live: Live) -> Iterator[tuple[ObjectKey, dict[str, Any], bool]]:
             key = ObjectKey(DeclaredKind.REGISTRY, reference.project, reference.registry)
             yield key, _object(key, registry.value.content()), bool(registry.value.upstream_fields())
     for cluster_name, grants in sorted(live.clusters.items()):
-        for project_name, namespaces in sorted(grants.value.grants.items() if grants.value else ()):
-            if namespaces:
+        whole = grants.value or ClusterGrants()
+        for project_name in sorted({*whole.grants, *whole.delegated}):
+            if grant := Grant.of(whole, project_name):
                 key = ObjectKey(DeclaredKind.GRANT, cluster_name, project_name)
-                spec = {"namespaces": sorted(set(namespaces))}
-                globs = {"globs": True} if any("*" in name for name in namespaces) else {}
-                yield key, _object(key, spec | globs), False
+                globs = any("*" in name for name in grant.namespaces)
+                spec = grant.model_copy(update={"globs": globs}).model_dump(
+                    mode="json", exclude_defaults=True
+                )
+                yield key, _object(key, spec), False
 
 
 def _operators(live: Live) -> Iterator[tuple[ObjectKey, dict[str, Any], bool]]:

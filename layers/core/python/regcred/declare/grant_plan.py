@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from regcred.declare.comparison import Comparison
 from regcred.declare.kinds import Grant, Item
+from regcred.declare.namespace_sets import common_grant, lost
 from regcred.declare.steps import Phase, Step, StepKind
 
 
@@ -22,29 +23,40 @@ def grant_steps(comparison: Comparison, item: Item, new: Grant) -> Iterator[Step
         )
         return
     grants = found.value if found else None
-    old = sorted(set(grants.grants.get(key.name, []))) if grants else []
-    # Patterns may be enabled for the cluster although this grant has none. This grant does not change that.
-    differs = old != new.namespaces or (new.globs and not (grants and grants.globs))
-    owned = comparison.owned(item, found.owners.get(key.name, "") if found else "", differs=differs)
+    old = Grant.of(grants, key.name) if grants else None
+    # A cluster may have patterns on without a need of this grant: that is not this grant's to change.
+    enables = new.globs and not (grants and grants.globs)
+    same = old is not None and (old.namespaces, old.delegated) == (new.namespaces, new.delegated)
+    owned = comparison.owned(
+        item, found.owners.get(key.name, "") if found else "", differs=enables or not same
+    )
     if owned is None:
         return
     owner, adopts = owned
-    gone = sorted({*old} - {*new.namespaces})
-    come = sorted({*new.namespaces} - {*old})
-    seen = Grant(namespaces=old, globs=bool(grants and grants.globs)) if old else None
-    base = Step(Phase.GRANTS_WIDEN, StepKind.CREATE if not old else StepKind.CHANGE, key, new, 0, seen, owner)
+    verb = StepKind.CHANGE if old else StepKind.CREATE
+    base = Step(Phase.GRANTS_WIDEN, verb, key, new, 0, old, owner)
+    before = old or Grant.model_construct(namespaces=[], delegated=[])
+    gone = grant_texts("-", lost(before.namespaces, new.namespaces), lost(before.delegated, new.delegated))
+    narrowed = common_grant(before, new) if gone else old
     if gone:
-        kept = sorted({*old} & {*new.namespaces})
-        yield replace(
-            base,
-            phase=Phase.GRANTS_NARROW,
-            verb=StepKind.NARROW,
-            to=Grant(namespaces=kept, globs=new.globs) if kept else None,
-            changes=tuple(f"-{name}" for name in gone),
-            removals=len(gone),
-        )
-    if come or (differs and not gone):
-        more = ["patterns are enabled"] if new.globs and not (grants and grants.globs) else []
-        yield replace(base, changes=(*(f"+{name}" for name in come), *more))
+        narrows = replace(base, phase=Phase.GRANTS_NARROW, verb=StepKind.NARROW, to=narrowed)
+        yield replace(narrows, changes=gone, removals=len(gone))
+    left = narrowed or Grant.model_construct(namespaces=[], delegated=[])
+    come = grant_texts(
+        "+",
+        sorted({*new.namespaces} - {*left.namespaces}),
+        sorted({*new.delegated} - {*left.delegated}),
+    )
+    reached = (left.namespaces, left.delegated) == (new.namespaces, new.delegated)
+    if enables or not reached:
+        yield replace(base, changes=(*come, *(["patterns are enabled"] if enables else [])))
     elif adopts and not gone:
         yield replace(base, verb=StepKind.ADOPT)
+
+
+def grant_texts(sign: str, namespaces: Sequence[str], delegated: Sequence[str]) -> tuple[str, ...]:
+    """What comes (`+`) or goes (`-`), for people."""
+    return (
+        *(f"{sign}{name}" for name in namespaces),
+        *(f"{sign}{name} (delegated)" for name in delegated),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Self, TypeVar
@@ -56,16 +56,40 @@ class Grant(Declared):
     """The spec of a Grant: the namespaces of a cluster that may use a project."""
 
     namespaces: list[str] = Field(
-        min_length=1, description="Exact names, or patterns (team-a-*) if globs is true."
+        default=[], description="Exact names, or patterns (team-a-*) if globs is true."
     )
     globs: bool = Field(
         default=False, description="Whether names may contain '*'. It enables patterns for the whole cluster."
     )
+    delegated: list[str] = Field(
+        default=[],
+        description="Namespaces or patterns (team-a-*) that the project's admins may grant by themselves ('regcred grant own').",
+    )
 
-    @field_validator("namespaces")
+    @field_validator("namespaces", "delegated")
     @classmethod
     def _sorted(cls, namespaces: list[str]) -> list[str]:
         return sorted(set(namespaces))
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not (self.namespaces or self.delegated):
+            raise ValueError("name at least one namespace in namespaces or delegated")
+        return self
+
+    @classmethod
+    def if_any(cls, namespaces: Sequence[str], delegated: Sequence[str], *, globs: bool) -> Self | None:
+        """A grant of these namespaces; None if there are none."""
+        if not (namespaces or delegated):
+            return None
+        return cls(namespaces=list(namespaces), delegated=list(delegated), globs=globs)
+
+    @classmethod
+    def of(cls, grants: ClusterGrants, project: str) -> Self | None:
+        """What a cluster's grants say about a project; None if it is nothing."""
+        return cls.if_any(
+            grants.grants.get(project, []), grants.delegated.get(project, []), globs=grants.globs
+        )
 
 
 class VaultSecret(Declared):
@@ -185,6 +209,8 @@ def _value(key: ObjectKey, spec: Mapping[str, Any], text: YamlDocument) -> Value
         grant = _model(Grant, spec, text, under="spec", name=str(key))
         whole = {"grants": {key.name: grant.namespaces}, "globs": grant.globs}
         _model(ClusterGrants, whole, text, under="spec.namespaces", name=str(key))
+        bounds = {"delegated": {key.name: grant.delegated}}
+        _model(ClusterGrants, bounds, text, under="spec.delegated", name=str(key))
         return grant
     try:
         return parse(spec, where="")

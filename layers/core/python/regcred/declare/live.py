@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from regcred.declare.kinds import DeclaredKind, ObjectKey
+from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
 from regcred.declare.operator import LivePlatform
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference, is_label
@@ -208,7 +208,7 @@ def owners_of(seen: Versioned[ClusterGrants]) -> dict[str, str]:
         return {}
     if not isinstance(owners, dict):
         return {}
-    return {project: str(owner) for project, owner in owners.items() if project in seen.value.grants}
+    return {project: str(owner) for project, owner in owners.items() if Grant.of(seen.value, project)}
 
 
 def _registry(store: Store, reference: Reference) -> FoundRegistry | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from regcred.declare.comparison import Comparison
+from regcred.declare.grant_plan import grant_texts
 from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
 from regcred.declare.live import Found, FoundRegistry
 from regcred.declare.operator_plan import removed_clusters
@@ -27,12 +28,11 @@ def removals(comparison: Comparison) -> Iterator[Step]:
         for project, grant_owner in grants.owners.items():
             key = ObjectKey(DeclaredKind.GRANT, cluster, project)
             if key not in comparison.wanted and grant_owner == owner and grants.value:
-                namespaces = sorted(set(grants.value.grants[project]))
-                text = tuple(f"-{name}" for name in namespaces)
-                seen = Grant(namespaces=namespaces, globs=grants.value.globs) if namespaces else None
+                seen = Grant.of(grants.value, project)
+                text = grant_texts("-", seen.namespaces, seen.delegated) if seen else ()
                 step = Step(Phase.GRANTS_NARROW, StepKind.REMOVE, key, seen=seen, changes=text)
-                yield replace(step, removals=max(1, len(namespaces)))
-    # A user who may not list projects may still read the policies of some, but must not remove them.
+                yield replace(step, removals=max(1, len(text)))
+    # Who may not list projects may read the bounds of some, and is not the one to remove them.
     for name, project_found in comparison.live.projects.items() if comparison.live.all_projects else ():
         key = ObjectKey(DeclaredKind.PROJECT, "", name)
         if key not in comparison.wanted and project_found.owner == owner:
