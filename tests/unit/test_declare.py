@@ -382,7 +382,7 @@ def test_the_bounds_of_delegated_grants_are_declared_with_the_grant(fleet):
     ("before", "after"), [("['team-*']", "[team-a, team-b]"), ("[team-a, team-b]", "['team-*']")]
 )
 def test_a_namespace_that_stays_allowed_is_never_without_its_grant(fleet, field, before, after):
-    """Sync removes a Secret within seconds where a grant is gone, so a pattern and its names must follow without a gap."""
+    """Sync removes a Secret within seconds after a grant is gone, so there must be no gap."""
     text = GRANT.replace("{namespaces: [web, shop]", "{globs: true, FIELD: NAMES").replace("FIELD", field)
     fleet.write(grant=text.replace("NAMES", before))
     fleet("apply -f FLEET")

@@ -1,4 +1,4 @@
-"""What two lists of names and patterns have in common: whatever they are, a namespace that both allow stays allowed."""
+"""What two lists of names and patterns have in common: a namespace that both allow stays allowed."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def app_folder(
     app = root / APP
     app.parent.mkdir()
     shutil.copy(ROOT / "functions" / function / "app.py", app)
-    # -E: PYTHONPYCACHEPREFIX would keep the bytecode out of the image. The names in tracebacks are those in the image.
+    # -E: PYTHONPYCACHEPREFIX would keep the bytecode out of the image. Tracebacks name the image's paths.
     places = ["-s", root, "-p", "/"]
     _run([compiler, "-E", "-m", "compileall", "-q", *places, "--invalidation-mode=unchecked-hash", packages])
 

@@ -179,7 +179,7 @@ def _print(rows: Sequence[StatusRow], now: datetime) -> None:
 
 
 def _version_notes(rows: Sequence[StatusRow]) -> list[VersionNote]:
-    """A note for each part with another version. Most clusters of a fleet have the same one, so equal notes are one."""
+    """A note for each part with another version. Clusters with the same version share a note."""
     clusters: dict[str, set[str]] = {}
     for (_, cluster), found in _syncs(rows).items():
         clusters.setdefault(found.sync_version, set()).add(cluster)

@@ -63,7 +63,10 @@ class Grant(Declared):
     )
     delegated: list[str] = Field(
         default=[],
-        description="Namespaces or patterns (team-a-*) that the project's admins may grant by themselves ('regcred grant own').",
+        description=(
+            "Namespaces or patterns (team-a-*) that the project's admins may grant by themselves "
+            "('regcred grant own')."
+        ),
     )
 
     @field_validator("namespaces", "delegated")

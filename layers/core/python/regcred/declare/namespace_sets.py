@@ -11,8 +11,8 @@ from regcred.declare.kinds import Grant
 def covered(name: str, by: Collection[str]) -> bool:
     """Whether a list allows all that a name or pattern stands for.
 
-    A pattern has no other wildcard than ``*``, and only a ``*`` matches a ``*``. So a pattern that another one matches as a text
-    stands for no more than that one.
+    A pattern has no other wildcard than ``*``, and only a ``*`` matches a ``*``. So a pattern that another one
+    matches as a text stands for no more than that one.
     """
     return name in by or any("*" in other and fnmatchcase(name, other) for other in by)
 
@@ -23,7 +23,7 @@ def lost(old: Collection[str], new: Collection[str]) -> list[str]:
 
 
 def common(old: Collection[str], new: Collection[str]) -> list[str]:
-    """What both lists allow. It keeps ``team-a`` where ``team-*`` becomes ``team-a``, and the other way round."""
+    """What both lists allow. It keeps ``team-a`` where ``team-*`` becomes ``team-a``, and the reverse."""
     return sorted({name for name in old if covered(name, new)} | {name for name in new if covered(name, old)})
 
 
