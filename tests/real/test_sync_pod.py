@@ -308,7 +308,7 @@ def test_helm_test_passes(installed: Installed):
 
 
 def test_it_can_keep_the_pull_secret_of_its_own_image_once_it_runs(installed: Installed):
-    """It starts with a static pull secret. Then it delivers one to its own namespace, and its next Pod uses that."""
+    """It starts with a static pull secret. Then it delivers one to its namespace, and its next Pod uses that."""
     stack, cluster = installed.stack, installed.cluster
     reference = Reference(f"platform-{uuid.uuid4().hex[:6]}", "images")
     installed.publish_in_project(reference, "own-image", "regcred/*")

@@ -11,8 +11,8 @@ from regcred.declare.kinds import Grant
 def covered(name: str, by: Collection[str]) -> bool:
     """Whether a list allows all that a name or pattern stands for.
 
-    A pattern has no other wildcard than ``*``, and only a ``*`` matches a ``*``. So a pattern that another one
-    matches as a text stands for no more than that one.
+    A pattern has no other wildcard than ``*``, and only a ``*`` matches a ``*``. So a pattern that another
+    one matches as a text stands for no more than that one.
     """
     return name in by or any("*" in other and fnmatchcase(name, other) for other in by)
 
