@@ -296,7 +296,9 @@ def test_nothing_that_the_sync_asked_for_was_denied(installed: Installed):
 
 
 def test_helm_test_passes(installed: Installed):
-    installed.deploy(installed.registry()[0], granted=False)
+    reference, _ = installed.registry()
+    installed.grant(reference.project, "elsewhere")  # without any grant, the run fails and says so
+    installed.deploy(reference, granted=False)
     answer = helm(
         "test", "regcred", "--namespace", NAMESPACE, "--timeout", "120s",
         kubeconfig=installed.stack.kubernetes.kubeconfig, check=False,
@@ -308,7 +310,7 @@ def test_helm_test_passes(installed: Installed):
 
 
 def test_it_can_keep_the_pull_secret_of_its_own_image_once_it_runs(installed: Installed):
-    """It starts with a static pull secret. Then it delivers one to its namespace, and its next Pod uses that."""
+    """It starts with a static pull secret. Then it delivers one to its namespace, which its next Pod uses."""
     stack, cluster = installed.stack, installed.cluster
     reference = Reference(f"platform-{uuid.uuid4().hex[:6]}", "images")
     installed.publish_in_project(reference, "own-image", "regcred/*")
