@@ -244,7 +244,7 @@ def _check_seen(step: Step, grants: ClusterGrants) -> None:
     to = step.to if isinstance(step.to, Grant) else None
     narrowed = common_grant(seen, to) if seen and to else None
     now = _names(Grant.of(grants, step.key.name))
-    if now not in (_names(seen), _names(narrowed)):  # the narrowing of the same plan may be done
+    if now not in (_names(seen), _names(narrowed)):  # an earlier step of the same plan may have narrowed it
         raise _changed(step)
 
 

@@ -24,7 +24,7 @@ def grant_steps(comparison: Comparison, item: Item, new: Grant) -> Iterator[Step
         return
     grants = found.value if found else None
     old = Grant.of(grants, key.name) if grants else None
-    # A cluster may have patterns on without a need of this grant: that is not this grant's to change.
+    # Patterns may be enabled for the cluster although this grant has none. This grant does not change that.
     enables = new.globs and not (grants and grants.globs)
     same = old is not None and (old.namespaces, old.delegated) == (new.namespaces, new.delegated)
     owned = comparison.owned(
