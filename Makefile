@@ -95,6 +95,14 @@ schemas: install ## Write the JSON schemas of the fleet's files into docs/schema
 	@mkdir -p docs/schemas
 	@for kind in platform cluster project registry grant; do $(BIN)/regcred schema $$kind > docs/schemas/$$kind.schema.json; done
 
+.PHONY: reference
+reference: install ## Write the pages of docs/vendors and docs/reference from the code
+	@$(BIN)/python infra/docs/reference.py
+
+.PHONY: docs
+docs: install ## Build the documentation as a site into .site, and check its links
+	@$(BIN)/zensical build --strict
+
 .PHONY: lock
 lock: install ## Lock all dependencies again, with hashes
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
