@@ -172,7 +172,7 @@ def fields(
 
 
 def shape(field: Mapping[str, Any], defined: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None, str]:
-    """A field's type for people, the object in it if any, and the path from its name to that object's fields."""
+    """A field's type for people, the object in it if any, and the path to that object's fields."""
     for choice in ("anyOf", "oneOf", "allOf"):
         if choice in field:
             first = next(item for item in field[choice] if item.get("type") != "null")
@@ -220,8 +220,8 @@ def events() -> str:
         [
             "# Events",
             (
-                "Sync writes these on workloads, and `RemovalHeld` on Namespaces. `kubectl describe` shows them. "
-                "[Operating](../operating.md#events) says what to do about each."
+                "Sync writes these on workloads, and `RemovalHeld` on Namespaces. `kubectl describe` shows "
+                "them. [Operating](../operating.md#events) says what to do about each."
             ),
             table(("Reason", "Type", "Example"), rows),
         ]
@@ -262,8 +262,8 @@ def names_in_a_cluster() -> str:
             "# Annotations and labels",
             table(("Name", "Where", "Meaning"), rows),
             (
-                f"At most {annotations.KEYS} annotations of one object and {annotations.KEYS} references count. "
-                f"The Secret of a reference is named `{MAIN.secret_name}` for `{MAIN}`, and has the label "
+                f"At most {annotations.KEYS} annotations of one object and {annotations.KEYS} references "
+                f"count. The Secret of a reference is named `{MAIN.secret_name}` for `{MAIN}`, and has the label "
                 f"`{annotations.MANAGED_BY}: {annotations.MANAGER}`."
             ),
         ]

@@ -70,7 +70,7 @@ def test_each_link_inside_the_site_leads_to_a_page_and_its_heading(site: Path) -
 def test_each_page_is_in_the_navigation() -> None:
     config = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))
     named = set(_paths(config["project"]["nav"]))
-    assert named == {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+    assert named == {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}, "zensical.toml has the nav"
 
 
 def _paths(nav: Any) -> Iterator[str]:
