@@ -263,8 +263,8 @@ def names_in_a_cluster() -> str:
             table(("Name", "Where", "Meaning"), rows),
             (
                 f"At most {annotations.KEYS} annotations of one object and {annotations.KEYS} references "
-                f"count. The Secret of a reference is named `{MAIN.secret_name}` for `{MAIN}`, and has the label "
-                f"`{annotations.MANAGED_BY}: {annotations.MANAGER}`."
+                f"count. The Secret of a reference is named `{MAIN.secret_name}` for `{MAIN}`, and has the "
+                f"label `{annotations.MANAGED_BY}: {annotations.MANAGER}`."
             ),
         ]
     )
