@@ -1,5 +1,6 @@
 # Version 1
-# The console: the keys that its cookies are sealed with, and nothing else. What people see and do there, they do by their own tokens.
+# The console: the keys that seal its cookies, and nothing else. People see and change only what their own tokens
+# allow.
 
 path "${mount}/data/console/sealing" {
   capabilities = ["create", "update", "read"]

@@ -1,7 +1,7 @@
 # Version 1
-# Platform admins: people. They decide what each project may use and which namespaces of each cluster may use it, and set who is
-# in the projects' groups. Who sets members can make anybody a reader or an admin of any project: audit it.
-# They see no credential and no upstream secret by this policy, and can change no policy.
+# Platform admins: people. They decide what each project may use and which namespaces of each cluster may use it, and
+# set the members of the projects' groups. So they can make any person a reader or an admin of any project: audit it.
+# This policy gives no access to credentials and upstream secrets, and no right to change policies.
 
 path "${mount}/metadata/platform/*" {
   capabilities = ["list", "read", "delete"]
@@ -11,7 +11,7 @@ path "${mount}/data/platform/*" {
   capabilities = ["create", "update", "read"]
 }
 
-# What project admins have granted by themselves, to read it and to delete what nobody can read.
+# Grants by project admins: to read them, and to delete unreadable ones.
 path "${mount}/data/delegated/*" {
   capabilities = ["read"]
 }
@@ -24,7 +24,7 @@ path "${mount}/metadata/registries" {
   capabilities = ["list"]
 }
 
-# To delete names that nobody can use, as below "requests".
+# To delete invalid names, as under "requests".
 path "${mount}/metadata/registries/*" {
   capabilities = ["list", "read", "delete"]
 }
@@ -57,7 +57,7 @@ path "${mount}/metadata/status" {
   capabilities = ["list"]
 }
 
-# To delete what nobody can read; the sync writes again what it needs.
+# To delete unreadable documents. The sync writes what it needs again.
 path "${mount}/metadata/status/*" {
   capabilities = ["list", "read", "delete"]
 }
@@ -66,7 +66,7 @@ path "${mount}/data/status/*" {
   capabilities = ["read"]
 }
 
-# Members of the projects' groups, and nothing else of a group: not its policies.
+# The members of the projects' groups, but not their policies.
 path "identity/group/name/regcred-*" {
   capabilities = ["read", "update"]
   allowed_parameters = {
@@ -88,7 +88,7 @@ path "identity/group/id" {
   capabilities = ["list"]
 }
 
-# To see whether a project is set up as it should be.
+# To check how a project is set up.
 path "sys/policies/acl/regcred-*" {
   capabilities = ["read"]
 }
@@ -97,7 +97,7 @@ path "${mount}/data/history/*" {
   capabilities = ["read"]
 }
 
-# Which cluster has which name; `regcred cluster reset` deletes it.
+# The cluster of each name. `regcred cluster reset` deletes it.
 path "${mount}/metadata/identities" {
   capabilities = ["list"]
 }
@@ -110,7 +110,7 @@ path "${mount}/data/identities/*" {
   capabilities = ["read"]
 }
 
-# To sign in to the system registry: a token that says who its holder is, and nothing else.
+# To sign in to the system registry: a token with the identity of its holder, and nothing else.
 path "identity/oidc/token/regcred-system" {
   capabilities = ["read"]
 }
@@ -139,7 +139,7 @@ path "regcred-transit/keys/+/rotate" {
   capabilities = ["update"]
 }
 
-# To withdraw old versions. No other setting: one of them would let the keys out of Vault.
+# To withdraw old versions. No other setting, because one of them makes keys exportable.
 path "regcred-transit/keys/+/config" {
   capabilities = ["update"]
   allowed_parameters = {

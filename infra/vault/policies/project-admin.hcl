@@ -1,6 +1,6 @@
 # Version 1
-# Admins of project ${project}: people. They define registries, hand in upstream secrets that they can't read back, ask for
-# rotations, and see what became of it. They can't read credentials, nor decide what the project may use.
+# Admins of project ${project}: people. They define registries, write upstream secrets that they can't read back,
+# request rotations, and see the outcomes. They can't read credentials, and can't change what the project may use.
 
 path "${mount}/metadata/registries/${project}" {
   capabilities = ["list"]
@@ -38,7 +38,7 @@ path "${mount}/metadata/credentials/${project}/_index" {
   capabilities = ["read"]
 }
 
-# To grant the project to namespaces within the bounds that platform admins set for each cluster.
+# To grant the project to namespaces, within the limits that platform admins set for each cluster.
 path "${mount}/data/delegated/+/${project}" {
   capabilities = ["create", "update", "read"]
 }
@@ -55,7 +55,7 @@ path "${mount}/metadata/status/+/${project}" {
   capabilities = ["read"]
 }
 
-# The further documents of a large status.
+# The additional documents of a large status.
 path "${mount}/data/status/+/${project}/*" {
   capabilities = ["read"]
 }
@@ -68,12 +68,12 @@ path "${mount}/data/history/${project}" {
   capabilities = ["read"]
 }
 
-# To sign in to the system registry: a token that says who its holder is, and nothing else.
+# To sign in to the system registry: a token with the identity of its holder, and nothing else.
 path "identity/oidc/token/regcred-system" {
   capabilities = ["read"]
 }
 
-# Where the system registry is.
+# The addresses of the system registry.
 path "${mount}/data/system/config" {
   capabilities = ["read"]
 }

@@ -1,6 +1,6 @@
 # Version 1
-# Readers of project ${project} on HashiCorp Vault Enterprise, beside the policy project-reader: they hear that a credential
-# was written, and read it by the other policy. An event holds no secret.
+# Readers of project ${project} on HashiCorp Vault Enterprise, in addition to the policy project-reader. An event
+# notifies them that a credential was written, and the other policy lets them read it. An event contains no secret.
 
 path "${mount}/data/credentials/${project}/*" {
   capabilities          = ["list", "subscribe"]

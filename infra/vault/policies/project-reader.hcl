@@ -14,12 +14,12 @@ path "${mount}/data/history/${project}" {
   capabilities = ["read"]
 }
 
-# To sign in to the system registry: a token that says who its holder is, and nothing else.
+# To sign in to the system registry: a token with the identity of its holder, and nothing else.
 path "identity/oidc/token/regcred-system" {
   capabilities = ["read"]
 }
 
-# Where the system registry is.
+# The addresses of the system registry.
 path "${mount}/data/system/config" {
   capabilities = ["read"]
 }

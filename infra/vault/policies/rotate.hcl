@@ -1,6 +1,6 @@
 # Version 1
 # rotate (Lambda): mints, verifies and writes credentials. The only identity that may read upstream secrets.
-# It never soft-deletes or undeletes, and never removes a credential's metadata: its numbering must go on.
+# It never soft-deletes or undeletes, and never removes a credential's metadata, because the numbering must continue.
 
 path "${mount}/data/platform/projects/*" {
   capabilities = ["read"]
@@ -26,12 +26,12 @@ path "${mount}/data/requests/*" {
   capabilities = ["read"]
 }
 
-# A request is taken away once it was acted on.
+# It deletes a request after handling it.
 path "${mount}/metadata/requests/*" {
   capabilities = ["read", "delete"]
 }
 
-# Claims and A/B slots; forgotten when the registry is gone.
+# Claims and A/B slots. They are deleted after the registry.
 path "${mount}/data/rotations/*" {
   capabilities = ["create", "update", "read"]
 }
@@ -56,12 +56,12 @@ path "${mount}/data/history/*" {
   capabilities = ["create", "update", "read"]
 }
 
-# To begin a history anew that can't be read.
+# To replace an unreadable history.
 path "${mount}/metadata/history/*" {
   capabilities = ["read"]
 }
 
-# Tells clusters to look at a project's index at once.
+# Notifies clusters that a project's index has changed.
 path "${mount}/data/signals/ended" {
   capabilities = ["create", "update", "read"]
 }

@@ -1,7 +1,8 @@
 # Version 1
-# sync of a cluster on HashiCorp Vault Enterprise, beside the policy sync (events: true in platform.yaml): it may open the
-# subscription, and hears of its own grants. What it may hear of projects is in project-reader-events.
-# Each path is written as in the policy that lets it be read: of two patterns that fit, Vault looks at the longer one only.
+# sync of a cluster on HashiCorp Vault Enterprise, in addition to the policy sync (events: true in platform.yaml). It may
+# open the subscription, and gets events about its own grants. The policy project-reader-events has the events about
+# projects. Each path has the same form as in the policy that lets sync read it: of two matching patterns, Vault uses
+# only the longer one.
 
 path "sys/events/subscribe/kv-v2/*" {
   capabilities = ["read"]

@@ -11,7 +11,7 @@ path "${mount}/metadata/platform/clusters/{{identity.entity.metadata.cluster}}" 
   capabilities = ["read"]
 }
 
-# What project admins have granted by themselves. Only what is within the bounds of platform/clusters counts.
+# Grants by project admins. Only those within the limits of platform/clusters count.
 path "${mount}/data/delegated/{{identity.entity.metadata.cluster}}/*" {
   capabilities = ["read"]
 }
@@ -28,12 +28,12 @@ path "${mount}/metadata/status/{{identity.entity.metadata.cluster}}/*" {
   capabilities = ["read", "list"]
 }
 
-# Which cluster has the name: pinned once (no update), so that another one is refused.
+# The cluster of the name. It is pinned once (no update), so that another cluster is refused.
 path "${mount}/data/identities/{{identity.entity.metadata.cluster}}" {
   capabilities = ["create", "read"]
 }
 
-# Says of which projects a credential was ended, without their names.
+# The projects in which a credential was ended, without their names.
 path "${mount}/data/signals/ended" {
   capabilities = ["read"]
 }

@@ -1,5 +1,6 @@
 # Version 1
-# token server of the system registry: signs, and reads who may do what. It reads no credential and no upstream secret.
+# token server of the system registry: it signs, and reads who may do what. It reads no credential and no upstream
+# secret.
 
 path "regcred-transit/sign/access/sha2-256" {
   capabilities = ["update"]
@@ -37,7 +38,7 @@ path "${mount}/data/platform/projects/*" {
   capabilities = ["read"]
 }
 
-# Whether a document was never written: its version is 0 then.
+# To check whether a document was never written. Its version is then 0.
 path "${mount}/metadata/platform/projects/*" {
   capabilities = ["read"]
 }
@@ -50,7 +51,7 @@ path "identity/oidc/introspect" {
   capabilities = ["update"]
 }
 
-# The groups of people, and the names of these groups.
+# The groups of people, and their names.
 path "identity/entity/id/*" {
   capabilities = ["read"]
 }

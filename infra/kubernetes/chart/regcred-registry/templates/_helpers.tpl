@@ -14,9 +14,9 @@ app.kubernetes.io/part-of: regcred
 {{ include "registry.selector" . }}
 {{- end -}}
 
-{{/* What every Pod has. */}}
+{{/* The common part of all Pods. */}}
 {{- define "registry.pod" -}}
-automountServiceAccountToken: false  # it asks nothing of the cluster
+automountServiceAccountToken: false  # it does not use the Kubernetes API
 enableServiceLinks: false
 {{- if .Values.hostNetwork }}
 hostNetwork: true

@@ -49,7 +49,7 @@ admissionregistration.k8s.io/v1beta1
 {{- end -}}
 {{- end -}}
 
-{{/* The mode, where `auto` takes what the cluster serves. */}}
+{{/* The mode. With `auto`, the API of the cluster decides. */}}
 {{- define "regcred.mode" -}}
 {{- if ne .Values.mode "auto" -}}
 {{- .Values.mode -}}
@@ -128,7 +128,7 @@ none
 {{- end }}
 {{- end -}}
 
-{{/* A policy file with the release's labels and account put in. Arguments: root, file. */}}
+{{/* A policy file with the release's labels and account. Arguments: root, file. */}}
 {{- define "regcred.policy" -}}
 {{- $text := .root.Files.Get .file | replace "system:serviceaccount:regcred-system:regcred-sync" (include "regcred.account" .root) -}}
 {{- $policy := fromYaml $text -}}
@@ -239,7 +239,7 @@ volumes:
   {{- end }}
 {{- end -}}
 
-{{/* What the sync is told, all of it here; regcred.wiring.sync.settings names the variables. No secret is among them. */}}
+{{/* All settings of the sync, as environment variables (regcred.wiring.sync.settings). None is a secret. */}}
 {{- define "regcred.env" -}}
 - name: REGCRED_CLUSTER
   value: {{ .Values.cluster | quote }}
