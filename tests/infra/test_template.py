@@ -83,7 +83,7 @@ def test_the_layers_are_for_lambdas_processor_and_python(built: Path) -> None:
 
 
 def test_the_layers_hold_bytecode(built: Path) -> None:
-    assert (built / "CoreLayer/python/regcred/rotate/__pycache__/verb.cpython-313.pyc").exists()
+    assert (built / "CoreLayer/python/regcred/rotate/__pycache__/rotate_project.cpython-313.pyc").exists()
     assert (built / "DepsLayer/python/boto3/__pycache__/session.cpython-313.pyc").exists()
 
 
