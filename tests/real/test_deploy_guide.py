@@ -23,16 +23,23 @@ ELSEWHERE = ("aws ", "sam ", "helm ", "kubectl ", "vault login")
 pytestmark = pytest.mark.real
 
 
-def commands() -> list[str]:
-    """The lines of the guide's blocks without a language, continued lines and here-documents joined."""
-    guide = (ROOT / "docs/deploy.md").read_text()
-    blocks = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", guide, re.MULTILINE | re.DOTALL)
+def commands(page: str = "docs/deploy.md", *, marked: bool = False) -> list[str]:
+    """The commands of a page's blocks, with continued lines and here-documents joined.
+
+    Args:
+        page: The path of the page.
+        marked: Whether to take only the blocks whose mark names this file.
+    """
+    text = (ROOT / page).read_text()
+    blocks = re.findall(
+        r"^( *)<!-- ((?:not )?run[^>]*) -->\n\n *```bash\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL
+    )
     found: list[str] = []
-    for indent, language, block in blocks:
-        if language:
+    for indent, mark, block in blocks:
+        if marked and f"tests/real/{Path(__file__).name}" not in mark:
             continue
-        text = re.sub(r"\\\n\s*", "", re.sub(rf"^{indent}", "", block, flags=re.MULTILINE))
-        found += _here(text) if "<<" in text else text.splitlines()
+        joined = re.sub(r"\\\n\s*", "", re.sub(rf"^{indent}", "", block, flags=re.MULTILINE))
+        found += _here(joined) if "<<" in joined else joined.splitlines()
     return [re.split(r"\s{3,}(?:☁|#)", line)[0].strip() for line in found if line.strip()]
 
 
@@ -78,3 +85,22 @@ def test_every_command_of_the_guide_that_can_run_here_does(serving: Stack, tmp_p
         assert done.returncode == 0, f"{here}\n{done.stdout}{done.stderr}"
         ran.append(command.split()[1])
     assert ran == ["platform", "platform", "project", ">", "registry", "grant", "annotation", "status"]
+
+
+def test_the_marked_commands_about_vault_run(serving: Stack, tmp_path: Path) -> None:
+    environment = python_environment() | serving.environment()
+    environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    found = [line for line in commands("docs/vault.md", marked=True) if not line.startswith("export ")]
+    assert found == ["regcred platform plan", "regcred platform apply", "regcred platform check"]
+    for command in found:
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"

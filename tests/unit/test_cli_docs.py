@@ -44,7 +44,7 @@ def written() -> str:
     """The document with its section of commands as it must be."""
     head, _, rest = DOCUMENT.read_text("utf-8").partition(HEADING)
     intro = rest.partition("\n### ")[0].rstrip()
-    sections = [f"### {path}\n\n```\n{text}\n```" for path, text in helps(app(), "regcred", None)]
+    sections = [f"### {path}\n\n```text\n{text}\n```" for path, text in helps(app(), "regcred", None)]
     return head + HEADING + intro + "\n\n" + "\n\n".join(sections) + "\n"
 
 
