@@ -447,7 +447,7 @@ class TestStatus:
         assert "5h 12m" in lines[1]
         assert "c1: 3 namespaces (1 not yet on this version)" in lines[1]
         assert "pending" in lines[2]
-        assert "c1: refused in 1 namespace: not-granted" in payments.err
+        assert "c1: in 1 namespace (dev): the namespace may not use this project (grant it" in payments.err
 
     def test_a_failure_is_told_with_its_reason_and_next_attempt(self, payments):
         payments.index(

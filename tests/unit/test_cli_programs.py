@@ -352,6 +352,21 @@ def test_status_and_doctor_tell_the_same_of_a_cluster(desk: Desk, case: str) -> 
     assert ("no problem found" in desk.err) == (case == "held")
 
 
+def test_a_secret_that_was_never_written_is_not_told_as_placed(desk: Desk) -> None:
+    desk.place(placed={0: {"prod": ""}}, refused={"prod": "not-written"}, details={"prod": QUOTA})
+    row = next(row for row in desk.json("status payments")["registries"] if row["registry"] == str(MAIN))
+    assert row["where"]["c1"]["namespaces"] == {}
+    assert "1 namespace" not in desk("status payments").split("PLACED BY SYNC")[1]
+
+
+def test_workloads_that_must_restart_are_not_told_as_refused(desk: Desk) -> None:
+    desk.place(placed={3: {"prod": ""}}, refused={"prod": "restart-needed"})
+    desk("status payments")
+    told = "in 1 namespace (prod): the workload is older than the admission policies (restart the workload)"
+    assert told in desk.err
+    assert "refused" not in desk.err
+
+
 STATES: dict[str, tuple[dict[str, Any], str, int]] = {
     "failing": ({"state": State.FAILING, "version": 0, "error": "no such role"}, "no such role", 1),
     "revoked": ({"state": State.REVOKED}, "revoked", 0),

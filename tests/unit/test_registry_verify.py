@@ -93,7 +93,7 @@ def test_the_manifest_decides(status: int, verdict: Verdict) -> None:
 def test_a_registry_out_of_reach_proves_nothing() -> None:
     verification = verified(basic_registry(TransientError("registry.example.com did not answer in time")))
     assert verification.verdict is Verdict.INCONCLUSIVE
-    assert "did not answer in time" in verification.detail
+    assert verification.detail == "registry.example.com did not answer in time"
 
 
 @pytest.mark.parametrize(

@@ -640,6 +640,19 @@ async def test_another_reason_for_an_unwritten_secret_is_told_too(world: World) 
     assert world.mount.refused(REF) == {"shop": "not-read"}
 
 
+async def test_a_grants_document_that_is_gone_is_no_reason_to_tell_anybody_that_a_grant_is_missing(
+    world: World,
+) -> None:
+    await world.sync()
+    world.kv.delete(f"platform/clusters/{CLUSTER}")
+    await world.cluster.create(namespace("other"))
+    await world.cluster.create(deployment("other", "web", REF))
+    report = await world.sync()
+    assert report.failures == [f"there is no document platform/clusters/{CLUSTER}"]
+    assert await world.cluster.events("other") == []
+    assert await world.password("shop") == "s3cret-one"
+
+
 async def test_a_refusal_leaves_vault_with_the_grant(world: World) -> None:
     await world.cluster.create(deployment("shop", "api", "payments/unknown"))
     await world.sync()

@@ -243,7 +243,7 @@ def _where(session: CliSession, reference: Reference) -> str:
         for row in rows_of(session.store, reference.project)
         if row.reference == reference
         for cluster, place in row.places.items()
-        if (count := sum(map(len, place.placed.values())))
+        if (count := sum(map(len, place.in_place.values())))
     }
     places = ", ".join(f"{plural(count, 'namespace')} of {cluster}" for cluster, count in counts.items())
     return f" (in {places})" if places else ""

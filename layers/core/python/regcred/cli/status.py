@@ -70,8 +70,8 @@ class StatusRow:
         """In words: how many namespaces of each cluster, and how many of them have an older version."""
         parts = []
         for cluster, place in sorted(self.places.items()):
-            count = sum(map(len, place.placed.values()))
-            old = count - len(place.placed.get(self.entry.version if self.entry else 0, {}))
+            count = sum(map(len, place.in_place.values()))
+            old = count - len(place.in_place.get(self.entry.version if self.entry else 0, {}))
             if count:
                 parts.append(
                     f"{cluster}: {plural(count, 'namespace')}"
@@ -332,7 +332,7 @@ def _json(row: StatusRow) -> dict[str, Any]:
             cluster: {
                 "namespaces": {
                     namespace: version
-                    for version, placed in sorted(place.placed.items())
+                    for version, placed in sorted(place.in_place.items())
                     for namespace in sorted(placed)
                 },
                 "refused": place.refused,

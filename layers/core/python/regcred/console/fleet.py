@@ -49,19 +49,19 @@ class RegistryRow:
     @property
     def namespaces(self) -> int:
         """The number of namespaces where it is in place."""
-        return sum(len(names) for place in self.places.values() for names in place.placed.values())
+        return sum(len(names) for place in self.places.values() for names in place.in_place.values())
 
     @property
     def used_in(self) -> dict[str, int]:
         """By cluster: the number of namespaces where it is in place."""
-        counts = {name: sum(map(len, place.placed.values())) for name, place in self.places.items()}
+        counts = {name: sum(map(len, place.in_place.values())) for name, place in self.places.items()}
         return {name: count for name, count in sorted(counts.items()) if count}
 
     @property
     def behind(self) -> dict[str, int]:
         """By cluster: the number of namespaces with an older version than the newest."""
         older = {
-            cluster: count - len(self.places[cluster].placed.get(self.version, ()))
+            cluster: count - len(self.places[cluster].in_place.get(self.version, ()))
             for cluster, count in self.used_in.items()
         }
         return {cluster: count for cluster, count in older.items() if count}
@@ -116,9 +116,9 @@ class ProjectOverview:
         tally = Tally()
         for name, place in status.registries.items():
             entry = self.entries.get(name)
-            placed = sum(map(len, place.placed.values()))
+            placed = sum(map(len, place.in_place.values()))
             tally.placed += placed
-            tally.behind += placed - len(place.placed.get(entry.version if entry else 0, ()))
+            tally.behind += placed - len(place.in_place.get(entry.version if entry else 0, ()))
             tally.refused += sum(word not in QUIET for word in place.refused.values())
             tally.held += len(place.held)
         return tally

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from regcred.console.fleet import PENDING, QUIET, Fleet, RegistryRow, Tally
 from regcred.vault.records.index import State
 from regcred.vault.records.status import Status
+from regcred.views.placement import refusal, remedy
 from regcred.wording import duration, plural
 
 SILENT = timedelta(minutes=25)
@@ -19,38 +20,6 @@ SLOW = timedelta(minutes=15)
 """The age at which a new registry without an outcome shows that dispatch does not run."""
 
 HOURS = 24
-
-REFUSALS = {
-    "not-granted": (
-        "the namespace may not use this project",
-        "grant it to the namespace, or take the annotation off",
-    ),
-    "no-such-registry": ("there is no registry of this name", "correct the annotation, or add the registry"),
-    "not-ready": ("there is no credential yet", "wait for the first rotation, or rotate it now"),
-    "public": ("everybody can pull from it", "take the annotation off: no credential is needed"),
-    "unreadable": ("the cluster may not read it in Vault", "name the cluster in the bounds of the project"),
-    "revoked": ("it was revoked", "rotate it to fetch a new credential"),
-    "removed": ("it was removed", "take the annotation off, or add the registry again"),
-    "clash": ("a Secret of the same name belongs to somebody else", "rename or delete that Secret"),
-    "not-written": ("the cluster denies the Secret", "see 'regcred status' for its reason; fix the cause"),
-    "not-read": (
-        "sync can't read the credential in Vault",
-        "see 'regcred status' for the reason; check that the cluster may read it",
-    ),
-    "restart-needed": ("the workload is older than the admission policies", "restart the workload"),
-    "unneeded": ("nothing uses it any more", "nothing: its Secret goes after a grace"),
-}
-"""For each word that sync writes: its meaning and the remedy."""
-
-
-def refusal(word: str) -> str:
-    """The meaning of a refusal; the word itself if it is unknown."""
-    return REFUSALS.get(word, (word, ""))[0]
-
-
-def remedy(word: str) -> str:
-    """The remedy for a refusal."""
-    return REFUSALS.get(word, ("", "look at the log of sync"))[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +129,7 @@ def row_needs(row: RegistryRow, now: datetime) -> Iterable[Need]:
         word for place in row.places.values() for word in place.refused.values() if word not in QUIET
     )
     for word, count in sorted(words.items()):
-        yield Need(
-            name, path, f"refused in {plural(count, 'namespace')}: {refusal(word)}", remedy(word), grave=False
-        )
+        yield Need(name, path, f"in {plural(count, 'namespace')}: {refusal(word)}", remedy(word), grave=False)
 
 
 def _of_clusters(fleet: Fleet, now: datetime) -> Iterable[Need]:

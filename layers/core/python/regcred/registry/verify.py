@@ -68,7 +68,8 @@ class RegistryVerifier:
             try:
                 result = _HostCheck(registry).verify()
             except RegcredError as error:
-                result = Verification(Verdict.INCONCLUSIVE, f"{host}: {error}", taken=registry.taken)
+                detail = str(error) if str(error).startswith(host) else f"{host}: {error}"
+                result = Verification(Verdict.INCONCLUSIVE, detail, taken=registry.taken)
             if registry.taken or result.verdict is not Verdict.INCONCLUSIVE:
                 return result
         return result

@@ -19,6 +19,28 @@ _QUOTED = {
 }
 """The refusals whose details quote a server, and what they mean."""
 
+_REFUSALS = {
+    "not-granted": (
+        "the namespace may not use this project",
+        "grant it to the namespace, or take the annotation off",
+    ),
+    "no-such-registry": ("there is no registry of this name", "correct the annotation, or add the registry"),
+    "not-ready": ("there is no credential yet", "wait for the first rotation, or rotate it now"),
+    "public": ("everybody can pull from it", "take the annotation off: no credential is needed"),
+    "unreadable": ("the cluster may not read it in Vault", "name the cluster in the bounds of the project"),
+    "revoked": ("it was revoked", "rotate it to fetch a new credential"),
+    "removed": ("it was removed", "take the annotation off, or add the registry again"),
+    "clash": ("a Secret of the same name belongs to somebody else", "rename or delete that Secret"),
+    "not-written": ("the cluster denies the Secret", "see 'regcred status' for its reason; fix the cause"),
+    "not-read": (
+        "sync can't read the credential in Vault",
+        "see 'regcred status' for the reason; check that the cluster may read it",
+    ),
+    "restart-needed": ("the workload is older than the admission policies", "restart the workload"),
+    "unneeded": ("nothing uses it any more", "nothing: its Secret goes after a grace"),
+}
+"""For each word that sync writes: its meaning and the remedy."""
+
 _FAULTS = frozenset({*_QUOTED, "clash"})
 _NAMED = 3
 
@@ -30,6 +52,16 @@ class PlacementProblem:
     text: str
     is_fault: bool = False
     """Whether somebody must fix it. If not, it was requested, or it waits for a decision."""
+
+
+def refusal(word: str) -> str:
+    """The meaning of a refusal; the word itself if it is unknown."""
+    return _REFUSALS.get(word, (word, ""))[0]
+
+
+def remedy(word: str) -> str:
+    """The remedy for a refusal."""
+    return _REFUSALS.get(word, ("", "look at the log of sync"))[1]
 
 
 def held_removals(statuses: Mapping[str, Status]) -> dict[str, dict[str, dict[str, str]]]:
@@ -80,7 +112,8 @@ def _refused(refused: Mapping[str, str], details: Mapping[str, str]) -> list[Pla
         if reason in _QUOTED:
             text = f"{_QUOTED[reason]} in {_where(names)}: {detail or reason}"
         else:
-            text = f"refused in {plural(len(names), 'namespace')}: {reason}"
+            todo = remedy(reason)
+            text = f"in {_where(names)}: {refusal(reason)}" + (f" ({todo})" if todo else "")
         problems.append(PlacementProblem(text, reason in _FAULTS))
     return problems
 

@@ -16,7 +16,7 @@ from regcred.reference import Reference, check_label
 from regcred.vault.records.declared import ClusterGrants
 from regcred.vault.records.paths import cluster_path
 from regcred.vault.store import Versioned
-from regcred.views.placement import count_held, held_removals
+from regcred.views.placement import count_held, held_removals, refusal, remedy
 from regcred.wording import plural
 
 ROWS = 100
@@ -95,11 +95,11 @@ class _There:
 def _in_cluster(fleet: Fleet, name: str) -> _There:
     rows = [row for row in fleet.rows if name in row.places]
     refusals = (
-        (row.reference, namespace, health.refusal(word), health.remedy(word))
+        (row.reference, namespace, refusal(word), remedy(word))
         for row in rows
         for namespace, word in sorted(row.places[name].refused.items())
     )
-    most = sorted(rows, key=lambda row: -sum(map(len, row.places[name].placed.values())))[:ROWS]
+    most = sorted(rows, key=lambda row: -sum(map(len, row.places[name].in_place.values())))[:ROWS]
     return _There(most, max(0, len(rows) - ROWS), list(islice(refusals, ROWS)))
 
 

@@ -74,7 +74,7 @@ def _known(visit: Visit, fleet: Fleet, reference: Reference, namespace: str, clu
         return ReferenceFacts()
     row = project.row(reference.registry)
     place = row.places.get(cluster)
-    placed = next((v for v, names in (place.placed if place else {}).items() if namespace in names), None)
+    placed = next((v for v, names in (place.in_place if place else {}).items() if namespace in names), None)
     refused = place.refused.get(namespace, "") if place else ""
     return ReferenceFacts(
         entry=row.entry,

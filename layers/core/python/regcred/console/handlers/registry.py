@@ -24,6 +24,7 @@ from regcred.vault.records.declared import Action, Request
 from regcred.vault.records.paths import registry_path
 from regcred.vault.store import Versioned
 from regcred.views import annotation
+from regcred.views.placement import refusal, remedy
 from regcred.wording import duration
 
 WATCHED = timedelta(minutes=10)
@@ -152,9 +153,9 @@ def _place(row: RegistryRow, cluster: str) -> ClusterPlacement:
     words = Counter(place.refused.values())
     return ClusterPlacement(
         cluster=cluster,
-        namespaces=sorted((name, version) for version, names in place.placed.items() for name in names),
+        namespaces=sorted((name, version) for version, names in place.in_place.items() for name in names),
         behind=row.behind.get(cluster, 0),
-        refused=[(health.refusal(word), health.remedy(word), count) for word, count in sorted(words.items())],
+        refused=[(refusal(word), remedy(word), count) for word, count in sorted(words.items())],
     )
 
 

@@ -39,6 +39,11 @@ class Placement(Record):
         """One to be filled."""
         return cls(placed={}, unused_since={}, refused={}, details={}, held={})
 
+    @property
+    def in_place(self) -> dict[int, dict[str, str]]:
+        """As ``placed``, but without the Secrets that were never written."""
+        return {version: names for version, names in self.placed.items() if version}
+
     def namespaces(self) -> set[str]:
         """All namespaces that it names."""
         return {*self.unused_since, *self.refused, *self.details, *self.held}.union(*self.placed.values())
