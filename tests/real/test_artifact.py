@@ -151,7 +151,7 @@ def test_the_bytecode_is_of_lambdas_python_and_of_the_sources_beside_it(
     with (tmp_path / "rotate/rotate_project.py").open("a") as source:
         source.write("\n# newer\n")
     (stale,) = wrong_bytecode([tmp_path], magic)
-    assert "verb.cpython-313.pyc is of another source" in stale
+    assert "rotate_project.cpython-313.pyc is of another source" in stale
 
 
 def contents(folder: Path) -> dict[str, tuple[bool, bytes]]:
