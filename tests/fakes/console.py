@@ -72,7 +72,7 @@ class FakeAccess:
         return self.vault.may_write
 
     def change_group(self, group: str, kind: Member, name: str, *, take: bool) -> None:
-        raise MalformedError("Vault knows nobody of this name", field="member")
+        raise MalformedError("Vault has no person of this name", field="member")
 
 
 @dataclass

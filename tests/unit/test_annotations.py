@@ -99,7 +99,7 @@ def test_only_the_first_64_references_of_a_workload_and_its_template_count() -> 
     assert [str(reference) for reference in found.references] == sorted([*own.values(), *template.values()])[
         :64
     ]
-    assert found.malformed == ("it asks for 80 references; only the first 64 of them, sorted by name, count",)
+    assert found.malformed == ("it requests 80 references; only the first 64 of them, sorted by name, count",)
 
 
 def test_what_a_metadata_watch_shows_of_a_workload_gives_the_same_references_as_the_whole() -> None:

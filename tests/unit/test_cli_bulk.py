@@ -181,7 +181,7 @@ def test_without_waiting_all_are_asked_at_once(desk, monkeypatch):
     desk.add(*(f"many/r{number}" for number in range(12)))
     desk("rotate many --no-wait")
     assert len(desk.store.pending_requests("many")[0]) == 12
-    assert "asked to rotate 12 registries" in desk.err
+    assert "sent requests to rotate 12 registries" in desk.err
 
 
 @pytest.mark.parametrize(

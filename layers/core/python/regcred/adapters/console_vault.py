@@ -1,4 +1,4 @@
-"""Vault for the console: signs people in, and tells what their tokens may do."""
+"""Vault for the console: signs people in, and reports what their tokens may do."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ _MEMBERS = {Member.PERSON: "member_entity_ids", Member.GROUP: "member_group_ids"
 _KINDS = {Member.PERSON: "entity", Member.GROUP: "group"}
 _UNKNOWN = {
     Member.PERSON: (
-        "Vault knows nobody of this name; a person is known after the first sign-in, by the name of the "
+        "Vault has no person of this name; it knows a person after the first sign-in, by the name of the "
         "entity"
     ),
     Member.GROUP: (

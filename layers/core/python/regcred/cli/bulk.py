@@ -130,7 +130,7 @@ class _Project:
     pending: list[Reference]
     open: dict[Reference, requesting.SentRequest] = field(default_factory=dict)
     gone: set[Reference] = field(default_factory=set)
-    """Requests that were gone at the last look, while the outcome was not there yet."""
+    """Requests that no longer existed at the last read, although their outcome was not in the index yet."""
     version: int = -1
     looks: int = 0
 
@@ -141,7 +141,7 @@ class BulkRun:
     Args:
         session: Vault and the clock.
         references: The registries.
-        action: What is asked for.
+        action: The requested action.
     """
 
     def __init__(self, session: CliSession, references: Sequence[Reference], action: Action) -> None:
@@ -221,7 +221,7 @@ class BulkRun:
         return len(self.outcomes.entries) + len(self.outcomes.errors)
 
     def _look(self, project: _Project) -> None:
-        """Read the index if it has changed, and settle the requests that are gone."""
+        """Read the index if it has changed, and settle the requests that no longer exist."""
         project.looks += 1
         try:
             version = self._session.store.index_version(project.name)
@@ -299,9 +299,9 @@ def report(
         if len(failed) > TOLD_MAX:
             write(f"... and {len(failed) - TOLD_MAX} more; -o json lists all")
     if not waited:
-        text = f"asked to {action} {plural(len(references) - len(failed), 'registry')}"
+        text = f"sent requests to {action} {plural(len(references) - len(failed), 'registry')}"
         if failed:
-            raise Failed(f"{text}; {len(failed)} could not be asked for")
+            raise Failed(f"{text}; {len(failed)} could not be sent")
         say(f"{text}; 'regcred status' shows the outcomes")
         return
     parts = [f"{len(outcomes.entries)} of {plural(len(references), 'registry')} {_PAST[action]}"]
@@ -357,8 +357,8 @@ def _one(reference: Reference, outcomes: Outcomes) -> dict[str, Any]:
 @contextmanager
 def _progress(count: int, action: Action) -> Iterator[Callable[[datetime, int, int], None]]:
     say(
-        f"asked to {action} {plural(count, 'registry')}; waiting for the outcomes (Ctrl-C stops the wait, "
-        "not the request)"
+        f"sent requests to {action} {plural(count, 'registry')}; waiting for the outcomes (Ctrl-C stops "
+        "the wait, not the request)"
     )
     if sys.stderr.isatty():
         from rich.console import Console

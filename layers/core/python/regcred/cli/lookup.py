@@ -121,7 +121,7 @@ def _odd(what: str, name: str) -> bool:
 
 
 def readable(read: Callable[[], Versioned[R] | None], what: str) -> Versioned[R] | None:
-    """One item of a list; None if it is gone or broken.
+    """One item of a list; None if it no longer exists or is broken.
 
     A broken item is reported, and does not hide the others.
     """

@@ -104,7 +104,7 @@ Examples:
     metavar="NS",
     help="Only these namespaces.",
 )
-@click.option("--check", "is_check", is_flag=True, help="Tell which old Secrets can be deleted.")
+@click.option("--check", "is_check", is_flag=True, help="Show which old Secrets can be deleted.")
 @output_option
 @pass_session
 def migrate_command(

@@ -92,7 +92,7 @@ class Owners:
         return found
 
     def read(self, kind: Kind, name: str) -> Json | None:
-        """An object, or None if the user may not read it or it is gone."""
+        """An object, or None if the user may not read it or it does not exist."""
         path = kind.path(self.namespace, name)
         if (kind.name, path) not in self._read:
             try:

@@ -252,7 +252,7 @@ def _with(old: Sequence[str], new: Iterable[str]) -> list[str]:
 def _with_hosts(old: Sequence[str], new: Iterable[str]) -> list[str]:
     """The hosts of both.
 
-    A host that is there in another form (``index.docker.io``, a port 443) is not added.
+    A host that is already allowed in another form (``index.docker.io``, a port 443) is not added.
     """
     known = set(map(registry_of, old))
     return _with(old, [host for host in new if host in old or registry_of(host) not in known])

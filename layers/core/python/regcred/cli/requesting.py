@@ -59,7 +59,7 @@ def send(session: CliSession, reference: Reference, action: Action, *, nudge: bo
 def wait(session: CliSession, sent: SentRequest, patience: timedelta) -> IndexEntry:
     """Wait until the request was handled, and return the new index entry.
 
-    If somebody else asks in the meantime, wait for that request: the newest request counts.
+    If another user sends a request in the meantime, wait for that one: the newest request counts.
 
     Raises:
         TransientError: it was not handled in time. The request stays, and will be handled.
@@ -79,7 +79,7 @@ def wait(session: CliSession, sent: SentRequest, patience: timedelta) -> IndexEn
                     elif looked or entry != sent.before:
                         return entry
                     else:
-                        looked = True  # a standby may know that it is gone before the outcome
+                        looked = True  # a standby may show the deletion before the outcome
             now = session.now()
             if now - started > patience:
                 raise TransientError(
@@ -185,7 +185,7 @@ def checked(sent: SentRequest, entry: IndexEntry | None) -> IndexEntry:
     """The outcome if it is the requested one. Otherwise an error says what it is."""
     reference = sent.reference
     if entry is None:
-        raise Failed(f"{reference}: the request is gone, but its outcome is unknown; send it again")
+        raise Failed(f"{reference}: the request was removed, but its outcome is unknown; send it again")
     if entry.answer:
         raise TransientError(f"{reference}: {entry.answer}")
     if entry.state is State.FAILING:

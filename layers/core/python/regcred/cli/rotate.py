@@ -228,7 +228,7 @@ def send_request(
     if not wait:
         if as_json:
             print_json(requesting.as_document(sent, None))
-        say(f"{reference}: asked to {action}; see 'regcred status {reference}'")
+        say(f"{reference}: sent a request to {action}; see 'regcred status {reference}'")
         return
     requesting.report(
         session, sent, requesting.wait(session, sent, timedelta(seconds=timeout)), as_json=as_json

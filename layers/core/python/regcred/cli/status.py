@@ -96,7 +96,7 @@ class StatusRow:
                 a credential is in force that could not be tried at the registry
       failing   the last attempt failed; a credential that is still valid stays in force until it expires
       revoked   ended on purpose; 'regcred rotate P/R' fetches a new one
-      removed   its definition is gone; clusters remove its Secrets
+      removed   its definition was deleted; clusters remove its Secrets
     """
 )
 @click.argument("about", nargs=-1, metavar="[P | P/R]...", shell_complete=completion.projects_and_references)

@@ -87,7 +87,7 @@ def logout(session: CliSession) -> None:
     system_registry: true. A second run changes only the settings that you give.
     """
 )
-@click.option("--host", help="The registry's host as it stands in image names.")
+@click.option("--host", help="The registry's host as used in image names.")
 @click.option(
     "--token-url", help="Where the token server is reached, as in https://token.registry.example.com."
 )

@@ -21,7 +21,7 @@ INHERITED = "regcred.dev/inherited"
 :data:`REFERENCES`."""
 
 ANNOTATED = "regcred.dev/annotated"
-"""The label set at admission beside :data:`REFERENCES`; its value is ``"true"``."""
+"""The label set at admission with :data:`REFERENCES`; its value is ``"true"``."""
 
 MODE = "regcred.dev/mode"
 """The label with which a Namespace chooses a mode other than its cluster's."""
@@ -137,7 +137,7 @@ def _lines(bad: Sequence[tuple[str, str]], *, keys: int, references: int) -> tup
         )
     if references > KEYS:
         lines.append(
-            f"it asks for {references} references; only the first {KEYS} of them, sorted by name, count"
+            f"it requests {references} references; only the first {KEYS} of them, sorted by name, count"
         )
     return tuple(lines)
 

@@ -30,7 +30,7 @@ CAUSES = 100
 """How many causes are read."""
 
 LONGEST_WAIT = 3600
-"""The longest pause in seconds. If a server asks for a longer one, the request is retried after this time."""
+"""The maximum pause in seconds. If a server requires a longer one, the request is retried after this time."""
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
@@ -69,7 +69,7 @@ def error_of(verb: str, path: str, status: int, content: bytes, retry_after: str
 
 
 def wait_of(retry_after: str | None) -> timedelta | None:
-    """The pause that a ``Retry-After`` header asks for; None if it is not a number of seconds."""
+    """The pause in a ``Retry-After`` header; None if it is not a number of seconds."""
     if not retry_after or not _SECONDS.fullmatch(retry_after.strip()):
         return None
     return timedelta(seconds=min(int(retry_after), LONGEST_WAIT))

@@ -27,7 +27,7 @@ class TerminatingError(MissingError):
 
 
 class ThrottledError(TransientError):
-    """The API server asks for a pause of all requests (``retry_after``).
+    """The API server requires a pause of all requests (``retry_after``).
 
     Every request must wait until it ends.
     """
@@ -81,7 +81,7 @@ class Listing:
 class Change:
     """One message of a watch.
 
-    Without ``item``, the object is gone or asks for nothing. Without ``name``, it is a bookmark.
+    Without ``item``, the object was deleted or has no request. Without ``name``, it is a bookmark.
     """
 
     resource_version: str
@@ -92,7 +92,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """An Event that reports missing pull Secrets of a Pod. Anybody may have written it."""
+    """An Event that reports missing pull Secrets of a Pod. Any client may have written it."""
 
     namespace: str
     note: str
@@ -159,7 +159,7 @@ class Cluster(Protocol):
         Raises:
             NameTakenError: a Secret of this name is not ours; nothing was changed.
             DeniedError: something in the cluster forbids it; nothing was changed.
-            MissingError: the namespace is gone or is being deleted.
+            MissingError: the namespace does not exist or is being deleted.
         """
 
     async def delete_secret(self, namespace: str, reference: Reference, *, placed: bool) -> None:
@@ -195,12 +195,12 @@ class Cluster(Protocol):
         """Write an Event, unless the same Event exists."""
 
     async def event_names(self, reason: str) -> AbstractSet[str]:
-        """The names of the Events with a reason, 10,000 at most. Anybody may have written them."""
+        """The names of the Events with a reason, 10,000 at most. Any client may have written them."""
 
     async def evict(self, namespace: str, pod: str, *, version: str) -> bool:
         """Evict a Pod that has not changed since a resourceVersion.
 
         Returns:
-            False if it has changed, so that it may run by now, if it is gone, or if a disruption budget
-            forbids it now.
+            False if it has changed, so that it may run by now, if it does not exist, or if a disruption
+            budget forbids it now.
         """

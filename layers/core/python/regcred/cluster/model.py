@@ -65,8 +65,8 @@ WORKLOADS = (
     Kind("batch", "v1", "cronjobs", "CronJob", ("spec", "jobTemplate", "spec", "template")),
     POD,
 )
-"""The kinds that may hold a request. An object is ignored if its controller is one of these: the controller
-asks."""
+"""The kinds that may hold a request. An object is ignored if its controller is one of these, because its
+controller has the request."""
 
 _CUSTOM = re.compile(
     r"(?P<group>[a-z0-9-]+(?:\.[a-z0-9-]+)+)/(?P<version>v[a-z0-9]+)/(?P<plural>[a-z0-9]+)/(?P<name>[A-Za-z0-9]+)"
@@ -217,5 +217,5 @@ class LedgerEntry:
 
 
 UID_DIGITS = 8
-"""How much of a namespace's uid the ledger keeps. It is enough to tell a namespace from a later one of the
-same name."""
+"""How much of a namespace's uid the ledger keeps. It is enough to distinguish a namespace from a later one of
+the same name."""

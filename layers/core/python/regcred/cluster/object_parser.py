@@ -45,7 +45,7 @@ class ObjectParser:
         self._controllers = {(kind.group, kind.name) for kind in kinds}
 
     def item(self, kind: Kind, obj: Json) -> Item | None:
-        """What to keep of an object; None if it asks for nothing."""
+        """What to keep of an object; None if it has no request."""
         if kind is NAMESPACE:
             return namespace(obj)
         if kind is SERVICE_ACCOUNT:

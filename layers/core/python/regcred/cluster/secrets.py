@@ -40,7 +40,7 @@ ValidateSecretUpdate)."""
 
 
 class _ImmutableError(ConflictError):
-    """Somebody made the Secret immutable."""
+    """Another client made the Secret immutable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class Secrets:
         still belongs to the creator of the Secret.
 
         Raises:
-            NameTakenError: somebody else created it.
+            NameTakenError: another client created it.
             MissingError: it does not exist.
         """
         probe = ownership_probe(reference)

@@ -24,10 +24,11 @@ LIFE = timedelta(days=30)
 """The maximum age of the newest key."""
 
 LOOKED = timedelta(minutes=5)
-"""How long a read is valid before Vault is asked for newer keys."""
+"""How long a read is valid before newer keys are read."""
 
 SOONEST = timedelta(seconds=5)
-"""How soon Vault may be asked again for a cookie that no key opens. Anybody can send such a cookie."""
+"""The minimum time between reads of Vault for a cookie that no key opens. Any client can send such a
+cookie."""
 
 _ATTEMPTS = 5
 

@@ -57,7 +57,9 @@ def read(text: str, *, namespace: str = "") -> list[Pasted]:
         return [Pasted(title, Subject("Manifest", namespace, "", images, frozenset()), {})]
     found = [_pasted(obj, namespace) for obj in _objects(text)]
     if not found:
-        raise MalformedError("holds no object with Pods: paste a Pod, a Deployment or the like", field="text")
+        raise MalformedError(
+            "contains no object with Pods: paste a Pod or a workload such as a Deployment", field="text"
+        )
     return found
 
 

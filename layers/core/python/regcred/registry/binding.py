@@ -43,7 +43,7 @@ anything."""
 
 
 def bind(definition: BaseDefinition) -> str:
-    """The destination of a definition as a text. It is stored beside the upstream secret."""
+    """The destination of a definition as a text. It is stored with the upstream secret."""
     return json.dumps(_destination(definition), sort_keys=True, separators=(",", ":"))
 
 

@@ -107,7 +107,7 @@ def _reason(chain: list[BaseException]) -> str:
                 f"shows a certificate that can't be trusted (OpenSSL's code {item.verify_code})",
             )
         if isinstance(item, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            return "closed the connection while TLS was set up; check the port, and what lies between"
+            return "closed the connection during the TLS handshake; check the port, and proxies on the way"
         if isinstance(item, ssl.SSLError):
             return _TLS.get(
                 item.reason or "", f"can't be reached: TLS failed ({item.reason or type(item).__name__})"

@@ -175,7 +175,7 @@ Host = Annotated[str, AfterValidator(_check_host)]
 """``registry.example.com`` or ``registry.example.com:5000``: lower case, no scheme, no path, no pattern."""
 
 Server = Annotated[str, AfterValidator(_check_server)]
-"""A server's host, and the path it lies under where it has one: ``nexus.example.com/nexus``."""
+"""A server's host, with the path of the server on it if it has one: ``nexus.example.com/nexus``."""
 
 Scope = Annotated[str, AfterValidator(_check_scope)]
 """One repository (``team/app``), or a prefix of repositories that ends in ``/`` (``team/``)."""

@@ -47,7 +47,7 @@ class Identity(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MintContext:
-    """What a provider may use besides the definition."""
+    """What a provider may use in addition to the definition."""
 
     reference: Reference
     now: Callable[[], datetime]

@@ -1,4 +1,4 @@
-"""A/B rotation for upstreams whose secrets live until somebody replaces them: one mechanism for all vendors.
+"""A/B rotation for upstreams whose secrets live until they are replaced: one mechanism for all vendors.
 
 Two slots take turns. A rotation renews the slot whose credential is *not* in use. So the credential that
 clusters use works until it has been replaced everywhere. It ends at the next turn of its own slot, one period
@@ -211,8 +211,8 @@ def renew_user(vendor: UserVendor, users: tuple[str, str], context: MintContext)
 def end_tokens(vendor: TokenVendor, revocation_id: str, context: MintContext) -> None:
     """Remove a revoked token and its predecessor, which clusters had and which may also have leaked.
 
-    Only tokens with our name are removed. If the definition was changed, the ID may belong to somebody else's
-    token elsewhere.
+    Only tokens with our name are removed. If the definition was changed, the ID may belong to another
+    project's token elsewhere.
     """
     known = (context.slot_store or MemorySlotStore()).read()
     family = _family(known)

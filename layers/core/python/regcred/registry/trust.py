@@ -17,7 +17,7 @@ SUBJECT_NOTE = (
     "# The 'sub' of the identity token is the role's ARN. AWS documents it only for roles without a path.\n"
     "# If the vendor refuses the token, compare its log with both forms above.\n"
 )
-"""The hint beside both forms of a subject."""
+"""The hint about the two forms of a subject."""
 
 ISSUER_HOW = (
     "ISSUER is the issuer of your AWS account: switch it on once by "

@@ -173,7 +173,7 @@ class EmitEvent:
     reference: Reference | None = None
     why: Why | None = None
     topic: str = ""
-    """Tells Events with the same reason apart. An Event about the same topic is not written again."""
+    """Distinguishes Events with the same reason. An Event about the same topic is not written again."""
     corrects: str = ""
     """The note of an Event ``NotGranted``. If it is set, this Event is only written if that one was."""
 

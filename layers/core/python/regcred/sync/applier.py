@@ -39,7 +39,7 @@ class Handler(Protocol[A_contra]):
         """Carry out an action. May be called again after a :class:`TransientError`.
 
         Raises:
-            MissingError: the object is gone, so nothing is left to do.
+            MissingError: the object no longer exists, so nothing is left to do.
             RegcredError: the action failed.
         """
 

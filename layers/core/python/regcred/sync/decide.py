@@ -19,7 +19,7 @@ WARN_BEFORE = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The decision about one reference in one namespace that asks for it."""
+    """The decision about one reference in a namespace that requests it."""
 
     version: int | None = None
     """The version to have in place. None keeps the current one."""
@@ -30,7 +30,7 @@ class Decision:
 
 
 def decide(view: View, namespace: Namespace, reference: Reference, place: LedgerEntry) -> Decision:
-    """The decision about a reference in a namespace that asks for it."""
+    """Decide about a reference in a namespace that requests it."""
     grants = view.grants
     if grants.knowledge is Knowledge.UNREADABLE and not place.version:
         return Decision(why=Why.UNREADABLE, detail="the grants of this cluster can't be read")

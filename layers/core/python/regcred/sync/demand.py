@@ -29,7 +29,7 @@ class Demand:
         self._sources = sources
 
     def projects(self) -> set[str]:
-        """The projects that have Secrets in place, or that are granted and asked for or prepared."""
+        """The projects that have Secrets in place, or that are granted and either requested or prepared."""
         return self._asked(self._inventory.requesting_namespaces()) | self._ledger.projects()
 
     def _asked(self, namespaces: Iterable[str]) -> set[str]:

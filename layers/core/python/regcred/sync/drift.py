@@ -43,7 +43,7 @@ class Drift:
         cluster: Reports missing Secrets.
         ledger: What should be in place.
         inventory: The namespaces.
-        clock: Tells the time.
+        clock: Returns the time.
         meter: Counts.
         pause: Awaited before each watch.
         repair: Queues a write, unless it has become unnecessary.

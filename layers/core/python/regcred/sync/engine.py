@@ -56,7 +56,7 @@ class Engine:
         cluster: The cluster's API.
         store: The ``regcred/`` mount.
         options: The settings.
-        clock: Tells the time.
+        clock: Returns the time.
         meter: Measures.
     """
 
@@ -211,7 +211,7 @@ class Engine:
         if not dry_run and not await self.identity.prove(pin=self.sources.granted):
             return Plan()
         if not dry_run:
-            # Somebody may have confirmed the held removals in a separate run. A conflict at the next write
+            # A person may have confirmed the held removals in a separate run. A conflict at the next write
             # shows it.
             self.ledger.touch({removal.reference.project for removal in plan.held})
             await self.execution.begin(plan)

@@ -42,7 +42,7 @@ class Execution:
         ledger: Records refusals, and each first projection before it is written.
         events: Forgets the Events about references that have changed.
         evictions: Records when stuck Pods are first evicted.
-        clock: Tells the time.
+        clock: Returns the time.
     """
 
     def __init__(

@@ -113,7 +113,7 @@ class Inventory:
         return self._modes[mode] > 0
 
     def holds(self, kind: Kind) -> bool:
-        """Whether any object of a kind asks for something."""
+        """Whether any object of a kind has a request."""
         return bool(self._workloads.names(kind))
 
     def mark_stale(self, kind: Kind) -> None:
@@ -179,7 +179,7 @@ class Inventory:
         return set() if old == item else {item.name}
 
     def drop(self, kind: Kind, namespace: str, name: str) -> set[str]:
-        """Record that an object is gone, or no longer asks for anything."""
+        """Record that an object no longer exists, or no longer has a request."""
         if kind is NAMESPACE:
             itself = self.namespaces.pop(name, None)
             if itself is None:

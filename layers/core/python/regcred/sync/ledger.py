@@ -194,7 +194,7 @@ class Ledger:
             for project in sorted(dirty):
                 if await self._try_to_write(project, documents[project], changed):
                     unwritten.discard(project)
-        finally:  # also when the process is asked to stop during a write
+        finally:  # also if the process is stopped during a write
             self._dirty |= unwritten
             # The last written values are now the earlier values.
             self._changed |= {key: old for key, old in changed.items() if key[1].project in unwritten}

@@ -139,7 +139,7 @@ def refusal(why: Why, reference: Reference, namespace: str, *, cluster: str, det
 
 
 def not_removed(reference: Reference, namespace: str, words: str) -> str:
-    """For the owner of a workload whose Secret should be gone but could not be removed."""
+    """For the owner of a workload whose Secret could not be removed."""
     return (
         f"The pull Secret {reference.secret_name} should no longer be in namespace {namespace}, but it "
         f"could not be removed. The cluster's answer: {words}"

@@ -1,4 +1,4 @@
-"""Plans one namespace: which Secrets to write or remove there, and what to record and tell. Pure."""
+"""Plans one namespace: which Secrets to write or remove, what to record, and which Events to write. Pure."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class NamespacePlan:
         return self.view.projects.get(reference.project, UNREAD).registries.get(reference.registry)
 
     def _plan_wanted(self, reference: Reference, workloads: list[Workload]) -> bool:
-        """Plan a reference that something asks for.
+        """Plan a reference that a workload requests.
 
         Return whether its Secret is in place and stays, or is about to be created.
         """

@@ -26,7 +26,7 @@ class Polls:
 
     Args:
         sources: Reads the documents.
-        clock: Tells the time.
+        clock: Returns the time.
         pace: The intervals.
         cluster: The cluster's name in Vault.
         changed: Called when a document has changed.

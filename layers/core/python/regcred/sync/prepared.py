@@ -1,4 +1,4 @@
-"""Which registries a namespace in mode serviceaccount gets before a workload asks for them. Pure.
+"""Selects the registries that a namespace in mode serviceaccount gets before a workload needs them. Pure.
 
 The first Pod of a workload is created about a tenth of a second after the workload. That is too short for
 sync to change the ServiceAccount. A namespace that is prepared has the Secrets and the names before that. It

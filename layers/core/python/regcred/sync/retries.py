@@ -1,4 +1,4 @@
-"""Decides when a failed action is retried, and pauses all requests when the API server asks for it."""
+"""Decides when a failed action is retried, and pauses all requests when the API server requires it."""
 
 from __future__ import annotations
 
@@ -118,13 +118,13 @@ def watch_wait(failures: int, error: RegcredError) -> timedelta:
 
 
 class Pause:
-    """Holds back all requests while the API server asks for a pause."""
+    """Holds back all requests during a pause that the API server requires."""
 
     def __init__(self) -> None:
         self._until = 0.0
 
     def heed(self, error: RegcredError) -> None:
-        """Begin a pause if the error asks for one."""
+        """Begin a pause if the error requires one."""
         if isinstance(error, ThrottledError) and error.retry_after:
             end = asyncio.get_running_loop().time() + error.retry_after.total_seconds()
             self._until = max(self._until, end)

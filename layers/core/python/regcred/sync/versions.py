@@ -1,4 +1,4 @@
-"""Tells a stale read of Vault from a restored Vault. Pure.
+"""Distinguishes a stale read of Vault from a restored Vault. Pure.
 
 A lower version counts as stale at first, and as valid if it stays.
 """
@@ -19,7 +19,7 @@ class Versions:
     """Remembers the highest version of each credential.
 
     Args:
-        clock: Tells the time.
+        clock: Returns the time.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -34,9 +34,9 @@ class Rules:
     """The brake never holds this number of removals or fewer."""
     prepare: bool = False
     """Whether namespaces in mode serviceaccount get the Secrets of their exact grants before a workload
-    asks."""
+    needs them."""
     removals_confirmed: bool = False
-    """Whether somebody has confirmed the removals that the brake would hold."""
+    """Whether a person has confirmed the removals that the brake would hold."""
 
     def allows(self, mode: Mode) -> bool:
         """Whether a namespace may use a mode."""
@@ -107,7 +107,7 @@ class Registry:
     refresh_at: datetime | None = None
     error: str = ""
     asked_at: datetime | None = None
-    """When a person last asked for a rotation or a verification."""
+    """When a person last requested a rotation or a verification."""
     rewound: bool = False
     """Vault was restored from an older state, so a lower version is valid."""
 

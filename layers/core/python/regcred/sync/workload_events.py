@@ -18,8 +18,8 @@ class WorkloadEvents:
 
     Args:
         recorder: Knows which Events were written.
-        ledger: Tells when an earlier process may have written an Event.
-        inventory: Tells which workloads ask for a Secret.
+        ledger: Knows when an earlier process may have written an Event.
+        inventory: Knows which workloads request a Secret.
         sender: Writes the Events.
         cluster: The cluster's name in Vault, for the texts.
     """
@@ -51,7 +51,7 @@ class WorkloadEvents:
             self._sender.add(event)
 
     def report_written(self, namespace: str, reference: Reference, *, first: bool) -> None:
-        """Tell the owners that a Secret is in place, if an earlier Event said that it was missing.
+        """Write an Event that a Secret is in place, if an earlier Event said that it was missing.
 
         Args:
             namespace: The namespace of the Secret.
@@ -72,14 +72,14 @@ class WorkloadEvents:
             )
 
     def report_refusal(self, namespace: str, reference: Reference, why: Why, detail: str = "") -> None:
-        """Tell the owners why a Secret is not written."""
+        """Write Events that say why a Secret is not written."""
         note = refusal(why, reference, namespace, cluster=self._cluster, detail=detail)
         self.tell_owners(namespace, reference, REASON_OF[why], note, why)
 
     def tell_owners(
         self, namespace: str, reference: Reference, reason: Reason, note: str, why: Why | None = None
     ) -> None:
-        """Write an Event on each workload that asks for a Secret."""
+        """Write an Event on each workload that requests a Secret."""
         events = [
             EmitEvent(workload, reason, note, reference, why, topic=why or "")
             for workload in self._inventory.requests(namespace)

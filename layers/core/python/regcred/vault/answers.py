@@ -190,7 +190,7 @@ def _bad_write(response: requests.Response, where: str) -> RegcredError | None:
     if status == codes.bad_request and _STARTING in said:
         return NotSentError(f"{where}: the mount is starting")
     if status == codes.bad_request and _CONFLICT in said:
-        return ConflictError(f"{where}: somebody else wrote first; read it and try again")
+        return ConflictError(f"{where}: another client wrote first; read it and try again")
     refused = status in {codes.bad_request, codes.internal_server_error} and any(
         word in said for word in _TOO_LARGE
     )

@@ -206,9 +206,7 @@ def _secret(reference: Reference, known: ReferenceFacts, subject: Subject) -> Li
         held = f"; sync would remove it ({known.held}), and the brake holds that" if known.held else ""
         return Line("Secret", f"{name}: in the namespace{version}{stale}{named}{held}", good=not unnamed_by)
     if not known.ledger:
-        return Line(
-            "Secret", f"{name}: not known whether it is there{unnamed_by}", False if unnamed_by else None
-        )
+        return Line("Secret", f"{name}: unknown whether it exists{unnamed_by}", False if unnamed_by else None)
     text = (
         f"{name}: sync placed version {known.ledger}{stale}; your account may not check whether it still "
         f"exists{unnamed_by}"

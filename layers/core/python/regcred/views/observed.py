@@ -98,7 +98,7 @@ class ReferenceFacts:
     version: int | None = None
     """The version in the Secret."""
     ledger: int | None = None
-    """The version that sync reports as placed, whatever is there."""
+    """The version that sync reports as placed. The Secret may have changed since."""
     expires_at: datetime | None = None
     """From the Secret's annotation, if the index can't be read."""
     refused: str = ""

@@ -51,7 +51,7 @@ class PlacementProblem:
 
     text: str
     is_fault: bool = False
-    """Whether somebody must fix it. If not, it was requested, or it waits for a decision."""
+    """Whether a person must fix it. If not, it was requested, or it waits for a decision."""
 
 
 def refusal(word: str) -> str:

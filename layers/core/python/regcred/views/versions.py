@@ -34,7 +34,7 @@ def is_supported(one: str, other: str) -> bool:
 
 
 def version_note(part: str, version: str, own: str) -> VersionNote | None:
-    """What to tell of a part's version; None if it is the same, or if the part has not told it.
+    """A note about a part's version; None if it is the same, or if the part has not reported one.
 
     Args:
         part: the part in words, as in "sync".

@@ -57,7 +57,7 @@ def trust(
         say(f"{reference} is public: there is nothing to configure")
         return
     if definition.upstream_fields():
-        say(f"{reference} is not keyless: its upstream secret is all that the vendor asks for")
+        say(f"{reference} is not keyless: the vendor needs only its upstream secret")
         return
     role = _role(role_arn) if role_arn else _project_role(store, reference)
     write_document(definition.trust(Asker(reference.project, role, _issuer(issuer))))

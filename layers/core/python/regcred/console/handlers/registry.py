@@ -170,7 +170,7 @@ def request_of(visit: Visit, reference: Reference) -> Request | None:
 
 
 def progress(visit: Visit) -> Response:
-    """Tell a waiting page whether the request was handled."""
+    """Respond to a waiting page whether the request was handled."""
     reference = reference_of(visit)
     project = visit.reader.project(reference.project)
     if project.row(reference.registry).entry is None and reference.registry not in project.defined:

@@ -63,7 +63,7 @@ CLOUDS = {
 """By the end of the login servers' names."""
 
 _HOST = re.compile(r"([a-z0-9]{5,50})(?:-[a-z0-9]+)?(\.[a-z0-9]+\.geo)?\.(azurecr\.(?:io|cn|us))")
-"""A login server, with the hash of a domain name label where there is one, or a regional endpoint
+"""A login server, with the hash of a domain name label if it has one, or a regional endpoint
 (https://learn.microsoft.com/azure/container-registry/container-registry-geo-replication)."""
 _GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ENTRA_CODE = re.compile(r"AADSTS\d{1,10}")

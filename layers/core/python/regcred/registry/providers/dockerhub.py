@@ -30,7 +30,7 @@ HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
 HARDENED = "dhi.io"
 REALM = "auth.docker.io"
 PUBLIC = "*/*/public"
-"""The path of a resource that stands for all public repositories."""
+"""The path of a resource that means all public repositories."""
 REPOSITORIES_MAX = 50
 """The maximum number of repositories in one token."""
 PAGE = 100
@@ -62,7 +62,7 @@ class DockerHubDefinition(BaseDefinition):
         str,
         written(
             r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*",
-            "an organisation of Docker Hub, as it stands in image names",
+            "an organisation of Docker Hub, as used in image names",
         ),
     ] = Field(
         default="",

@@ -59,7 +59,7 @@ class EcrPublicDefinition(BaseDefinition):
         return HOSTS
 
     def limits(self) -> tuple[str, ...]:
-        """None: anybody can pull public images, with or without a login."""
+        """None: public images can be pulled with or without a login."""
         return ()
 
 

@@ -95,7 +95,7 @@ class GhcrDefinition(BaseDefinition):
         return f"{transport.origin(self.server)}/api/v3"
 
     def is_enterprise_server(self) -> bool:
-        """Whether somebody runs it, and not GitHub."""
+        """Whether the server is self-hosted, and not GitHub's."""
         return self.server != GITHUB and not self.server.endswith(_DATA_RESIDENCY)
 
     def upstream_fields(self) -> dict[str, str]:

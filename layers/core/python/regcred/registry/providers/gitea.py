@@ -5,7 +5,7 @@ server is one of the tests) and Forgejo's, which is the same but takes only a re
 
 - ``POST /users/U/tokens`` answers 201 with the secret in ``sha1``. Names are unique per user. Tokens have no
   expiry.
-- ``GET /users/U/tokens`` gives at most 50 a page, whatever is asked. ``DELETE`` answers 204, and then 404.
+- ``GET /users/U/tokens`` gives at most 50 per page. ``DELETE`` answers 204, and then 404.
 - Only Basic is taken: a password, or a token as the password, which needs ``write:user`` and all that its
   children get.
 - ``read:package`` pulls all that its user may read and cannot push. So a bot in a team that only reads

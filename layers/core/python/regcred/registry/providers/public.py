@@ -12,7 +12,7 @@ from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 
 
 class PublicDefinition(BaseDefinition):
-    """Hosts whose images anybody can pull."""
+    """Hosts whose images can be pulled without a login."""
 
     summary: ClassVar[str] = "A registry that needs no credential, so that 'explain' can say so"
 

@@ -44,7 +44,7 @@ class SystemDefinition(BaseDefinition):
         return (self.host, self.token_host)
 
     def trust(self, asker: Asker) -> str:
-        """What its token service must be told."""
+        """The configuration that its token service needs."""
         audience = f"https://{self.token_host}"
         return (
             f"The token service {self.token_host} must know this project:\n"

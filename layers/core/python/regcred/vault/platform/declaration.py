@@ -1,8 +1,8 @@
 """What a platform declares: the mount, sign-in methods and policies. It is read from the user's folder.
 
-``platform.yaml`` says all but the policies. These are HCL files that come with Regcred, with ``${mount}`` and
-``${project}`` to fill in; a user who changes them keeps copies in ``policies/`` beside ``platform.yaml`` and
-says ``policies: own``.
+``platform.yaml`` has everything except the policies. These are HCL files that come with Regcred, with
+``${mount}`` and ``${project}`` to fill in. A user who changes them keeps copies in ``policies/`` next to
+``platform.yaml`` and sets ``policies: own``.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class LambdaIamTrust(_Section):
         default=False,
         description=(
             "Whether Vault looks up the unique IDs of the roles with its own AWS identity. Vault then "
-            "refuses a role that was deleted and created again, until somebody writes Vault's role again."
+            "refuses a role that was deleted and created again, until Vault's role is written again."
         ),
     )
 
@@ -199,7 +199,7 @@ class Declaration(_Section):
     policies: Literal["shipped", "own"] = Field(
         default="shipped",
         description=(
-            "own: use the policies in the folder policies/ beside this file instead of those that come with "
+            "own: use the policies in the folder policies/ next to this file instead of those that come with "
             "Regcred."
         ),
     )
@@ -264,7 +264,7 @@ class Platform:
 
 
 def default_directory() -> Path:
-    """The folder of the declaration that comes with Regcred: in the package, or beside it in a checkout."""
+    """The folder of the declaration that comes with Regcred: in the package, or next to it in a checkout."""
     package = Path(__file__).parent
     shipped = package / "files"
     return shipped if shipped.is_dir() else package.parents[5] / "infra" / "vault"

@@ -76,7 +76,7 @@ def cluster_resources(platform: Platform, cluster: str) -> frozenset[Resource]:
 
 
 def base_resources() -> frozenset[Resource]:
-    """What tells how a platform is declared, apart from its clusters, projects and quotas."""
+    """The values that decide how a platform is declared, without its clusters, projects and quotas."""
     return frozenset(
         {
             Resource(ResourceKind.METHOD_CONFIG, LAMBDA_JWT),

@@ -20,7 +20,7 @@ class PlatformWriter:
     """Writes to one server.
 
     Args:
-        server: What is there. It is read again after each write.
+        server: The resources in Vault. They are read again after each write.
     """
 
     def __init__(self, server: PlatformServer) -> None:

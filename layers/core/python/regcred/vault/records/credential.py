@@ -14,7 +14,7 @@ from regcred.vault.records.document import malformed
 
 
 class CredentialRecord(BaseModel):
-    """``credentials/P/R``: flat string fields, so that any other tool can project it as it lies.
+    """``credentials/P/R``: flat string fields, so that any other tool can use it unchanged.
 
     ``username``, ``password`` are those of the first login; ``.dockerconfigjson`` holds all.
     """

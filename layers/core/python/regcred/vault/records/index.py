@@ -38,7 +38,7 @@ NAME_SHOWN = 80
 """How many characters of an invalid name are shown."""
 
 NOT_VERIFIED = "it was not verified; run 'regcred verify'"
-"""The reason if nobody has tried to verify a credential, or if nothing is known about the try."""
+"""The reason if a credential was never verified, or if the result is unknown."""
 
 _PACKED = '{"packed":'
 
@@ -52,7 +52,7 @@ class State(StrEnum):
     REVOKED = "revoked"
     """Revoked on purpose: positive proof for removal from clusters."""
     REMOVED = "removed"
-    """The definition is gone: positive proof for removal from clusters."""
+    """The definition was deleted. This is positive proof for a removal from clusters."""
 
 
 class IndexEntry(Record):
@@ -78,10 +78,10 @@ class IndexEntry(Record):
     """Why the credential could not be tried, where nothing shows that it is good; empty where something
     does."""
     warning: str = ""
-    """What verification found that does not stop a static credential (it can do more than was asked)."""
+    """A verification result that does not stop a static credential: it has more rights than requested."""
     answer: str = ""
-    """What is answered to who asked, where nothing could be done yet and nothing is wrong; empty after any
-    other outcome."""
+    """The response to a request that could not be fulfilled yet, without a failure. Any other outcome clears
+    it."""
     error: str = ""
     error_kind: str = ""
     failing_since: AwareDatetime | None = None
@@ -89,11 +89,10 @@ class IndexEntry(Record):
     attempts: int = 0
     """Failures in a row."""
     asked_at: AwareDatetime | None = None
-    """When a person asked for the rotation or the check that this entry tells of. Sync then writes the
-    Secrets once more, so that one that somebody deleted comes back even where the credential has not
-    changed."""
+    """When a person sent the request that this entry is the outcome of. Sync then writes the Secrets again,
+    so that a deleted Secret is restored even if the credential has not changed."""
     changed_at: AwareDatetime
-    """When the outcome that this entry tells was known; orders entries of one version."""
+    """When the outcome in this entry was known. It orders entries of one version."""
 
     @property
     def shown_state(self) -> str:

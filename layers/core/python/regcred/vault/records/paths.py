@@ -5,7 +5,8 @@ from __future__ import annotations
 from regcred.reference import Reference, check_label
 
 INDEX = "_index"
-"""The name of a project's index beside its credentials. No registry can have this name (not a DNS label)."""
+"""The name of a project's index in the folder of its credentials. No registry can have this name, because it
+is not a DNS label."""
 
 SIGNAL = "signals/ended"
 """Rotate's signal: the projects that have had a credential ended."""
@@ -74,7 +75,7 @@ def history_path(project: str) -> str:
 def status_path(cluster: str, project: str, part: int = 0) -> str:
     """The status of a cluster's sync: what is in place, and its ledger.
 
-    Further parts of a large one lie below the first.
+    The additional parts of a large status are in the folder of the first.
     """
     path = f"status/{check_label(cluster, field='cluster')}/{check_label(project, field='project')}"
     return f"{path}/{part}" if part else path

@@ -45,7 +45,7 @@ class SystemConfig(Declared):
     """``system/config``: written by ``regcred system init``."""
 
     host: str = Field(max_length=255)
-    """The registry's host[:port], as it stands in image names."""
+    """The registry's host[:port], as used in image names."""
     token_url: str = Field(pattern=r"https?://[^\s?#]+", max_length=512)
     """Where the token server is reached, without a path."""
     issuer: str = Field(max_length=255)
@@ -60,7 +60,7 @@ class SystemConfig(Declared):
     login_seconds: int = Field(default=43200, ge=600, le=604800)
     """How long a person's login lives at most."""
     community: list[Label] = ["community", "library"]
-    """First components of repositories that everybody may pull who has a login."""
+    """First components of repositories that every login may pull."""
     issuers: list[TrustedIssuer] = Field(default=[], max_length=16)
     """Who may vouch for projects."""
 
@@ -74,7 +74,7 @@ class SystemKey(Record):
     """Its RFC 7638 thumbprint."""
     jwk: dict[str, str]
     certificate: str
-    """PEM; made for this key by an authority that was thrown away afterwards."""
+    """PEM. An authority was made for this key, and then discarded."""
     authority: str
     """PEM of that authority: what a registry has in its bundle."""
     signs_from: AwareDatetime

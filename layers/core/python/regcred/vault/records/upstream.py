@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 BOUND_TO = "bound_to"
-"""The field beside the secret's own fields that says where the secret may be sent. A write replaces the whole
-document, so nobody can change this field and keep a secret that they can't read."""
+"""The field that says where the secret may be sent, next to the secret's own fields. A write replaces the
+whole document, so a person can't change this field and keep a secret that they can't read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Upstream:
 
     fields: Mapping[str, SecretStr] = field(repr=False)
     bound_to: str = ""
-    """The destination that it was entered for, see :func:`regcred.registry.binding.bind`; empty if nobody
-    said."""
+    """The destination that the secret was entered for, see :func:`regcred.registry.binding.bind`; empty if
+    unknown."""
 
     @classmethod
     def of(cls, document: Mapping[str, str]) -> Upstream:

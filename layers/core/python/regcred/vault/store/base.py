@@ -24,13 +24,11 @@ class Versioned(Generic[T_co]):
     value: T_co
     version: int
     owner: str = ""
-    """The declared owner, if one is recorded beside the record: a name, or JSON for the grants of a
-    cluster."""
+    """The declared owner, if one is stored with the record: a name, or JSON for the grants of a cluster."""
 
 
 OWNER = "owner"
-"""The field beside a record that names its declared owner. It is in the same document, so the two stay
-consistent."""
+"""The field with the declared owner of a record. It is in the same document, so the two stay consistent."""
 
 
 class TypedRecords:
@@ -63,7 +61,7 @@ class TypedRecords:
 
     def _readable(self, path: str, model: type[R]) -> Versioned[R | None]:
         """As :meth:`_current`, but an unreadable document counts as absent."""
-        # The version is read first. If somebody fixes the document meanwhile, the check-and-set fails.
+        # The version is read first. If the document is fixed in the meantime, the check-and-set fails.
         version = self._kv.version(path)
         try:
             return self._current(path, model)
@@ -95,5 +93,5 @@ class TypedRecords:
 
 
 def owned(record: Record, owner: str) -> dict[str, str]:
-    """The fields of a record, with its owner beside it if there is one."""
+    """The fields of a record, with its owner if there is one."""
     return {**record.fields(), OWNER: owner} if owner else record.fields()

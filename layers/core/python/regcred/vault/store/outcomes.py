@@ -78,7 +78,7 @@ class OutcomeRecords(TypedRecords):
         Args:
             project: The project.
             updates: The entries, by registry.
-            seen: The index from an earlier read. It saves a read if nobody has written since.
+            seen: The index from an earlier read. It saves a read if it has not changed since.
 
         Raises:
             ConflictError: other writers won every time. Nothing was written.
@@ -118,7 +118,7 @@ class OutcomeRecords(TypedRecords):
             project: The project.
             attempts: The outcomes, by registry.
             known: The registries whose history stays; None keeps all.
-            seen: The history from an earlier read. It saves a read if nobody has written since.
+            seen: The history from an earlier read. It saves a read if it has not changed since.
 
         Raises:
             ConflictError: other writers won every time. Nothing was written.

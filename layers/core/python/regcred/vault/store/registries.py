@@ -116,7 +116,8 @@ class RegistryRecords(TypedRecords):
         """Remove a request after it was handled, unless a newer one has arrived.
 
         KV v2 has no conditional delete. A request that arrives within the last round trip is removed without
-        an outcome. So a caller waits for the outcome in the index, and asks again if there is none.
+        an outcome. So a caller waits for the outcome in the index, and sends the request again if there is
+        none.
         """
         path = (revocation_path if revocation else request_path)(reference)
         if self._kv.version(path) == version:

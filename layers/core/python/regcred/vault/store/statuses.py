@@ -66,7 +66,7 @@ class StatusRecords(TypedRecords):
             The versions now.
 
         Raises:
-            ConflictError: Somebody else has written one of the documents.
+            ConflictError: another sync has written one of the documents.
         """
         first, *more = status.documents(1 + len(others))
         versions = list(others)

@@ -40,10 +40,11 @@ class ConsoleSettings(Settings):
     console_url: str = Field(
         default="", pattern=r"^(https://[^/\s]+|http://(127\.0\.0\.1|localhost)(:\d+)?)?$"
     )
-    """The public address, as in https://regcred.example.com. Empty: the host that a request names, which
-    suits only a Lambda function URL, since Lambda itself decides by the host whom a request is for."""
+    """The public address, as in https://regcred.example.com. If it is empty, the console uses the host of
+    each request. That is safe only for a Lambda function URL, because Lambda selects the function by the
+    host."""
     console_hosts: str = ""
-    """More host names that requests may name, by commas: that of a health check."""
+    """More host names that requests may name, separated by commas, such as that of a health check."""
     console_sign_in: Annotated[tuple[Method, ...], BeforeValidator(_methods)] = (
         Method(SignInKind.OIDC),
         Method(SignInKind.TOKEN),
@@ -58,7 +59,7 @@ class ConsoleSettings(Settings):
     vault_token_file: str = ""
     """In a cluster: the projected ServiceAccount token that signs the console itself in."""
     event_bus: str = ""
-    """On AWS: the bus that tells dispatch about new requests."""
+    """On AWS: the bus that notifies dispatch of new requests."""
 
     @property
     def options(self) -> ConsoleOptions:

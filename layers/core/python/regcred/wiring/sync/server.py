@@ -16,11 +16,11 @@ from regcred.wiring.sync.connections import Connections
 from regcred.wiring.sync.metrics import Metrics
 
 QUIET = logging.getLogger("regcred.sync.server")
-"""aiohttp logs each unreadable request with a traceback, and anybody may send any number of those."""
+"""aiohttp logs each unreadable request with a traceback, and any client may send any number of these."""
 QUIET.setLevel(logging.CRITICAL)
 
 FRESH = 0.5
-"""Seconds for which the text of the metrics is cached. It is slow to create, and anybody may request it."""
+"""How many seconds the text of the metrics is cached. It is slow to create, and any client may request it."""
 
 
 @asynccontextmanager

@@ -43,14 +43,16 @@ class SyncSettings(BaseModel):
     vault_ca_file: str = ""
     mode: Mode = Mode.ADMISSION
     allowed_modes: Annotated[tuple[Mode, ...], BeforeValidator(_words)] = tuple(Mode)
-    """What a namespace may choose by its label besides ``mode``; every mode unless given."""
+    """The modes that a namespace may choose by its label, in addition to ``mode``. The default is every
+    mode."""
     workload_kinds: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
     """Custom workload kinds, ``<group>/<version>/<plural>/<Kind>``, by white space or commas."""
     excluded_namespaces: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
     """Namespaces that the admission policies leave alone."""
     evict_stuck_pods: bool = False
     prepare_granted: bool = False
-    """In mode serviceaccount: place the Secrets of exact grants before a workload asks, for the first Pod."""
+    """In mode serviceaccount: place the Secrets of exact grants before a workload needs them, for the first
+    Pod."""
     grace_seconds: float = Field(default=600, ge=0)
     """How long a Secret must be unneeded before it is removed."""
     max_removal_share: float = Field(default=0.2, ge=0, le=1)
@@ -59,7 +61,7 @@ class SyncSettings(BaseModel):
     repair: bool = False
     """One run only: write all that is in place once more."""
     poll_seconds: float = Field(default=30, ge=1)
-    """How often the index of a project in use is asked for."""
+    """How often the index of a project in use is read."""
     relist_seconds: float = Field(default=3600, ge=60)
     """How often each kind is listed whole."""
     metrics_port: int = Field(default=8080, ge=0, le=65535)
