@@ -11,6 +11,7 @@ from helm import CHART, render
 from regcred.wiring.sync.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX
 
 FILES = CHART / "files" / "monitoring"
+RUNBOOK = CHART.parents[3] / "docs/alarms.md"
 API_SERVER = {
     "apiserver_mutating_admission_policy_check_total",
     "apiserver_mutating_admission_policy_check_duration_seconds_bucket",
@@ -56,12 +57,35 @@ def test_every_query_parses_and_asks_for_metrics_that_exist(expression: str):
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_every_alert_says_what_happened_and_what_to_do(rule: dict):
     assert rule["labels"]["severity"] in {"warning", "critical"}
-    assert set(rule["annotations"]) == {"summary", "description"}
+    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     used = set(re.findall(r"\$labels\.([a-z_]+)", str(rule["annotations"])))
     kept = {
         label.strip() for found in re.findall(r"by \(([^)]*)\)", rule["expr"]) for label in found.split(",")
     }
     assert used <= kept, "a label that the query drops would be empty in the text"
+
+
+def test_every_alarm_links_to_its_section_of_the_runbook():
+    page = set(re.findall(r"^### (\S+)$", RUNBOOK.read_text(), re.MULTILINE))
+    assert {rule["annotations"]["runbook_url"]: rule["alert"] for rule in rules()} == {
+        f"docs/alarms.md#{rule['alert'].lower()}": rule["alert"] for rule in rules()
+    }
+    template = (RUNBOOK.parents[1] / "template.yaml").read_text()
+    alarms = re.findall(r"AlarmName: !Sub \$\{Name\}-([a-z-]+)\n\s+AlarmDescription: (.*)", template)
+    assert len(alarms) == template.count("AWS::CloudWatch::Alarm")
+    for name, description in alarms:
+        assert description.endswith(f" See docs/alarms.md#{name}")
+    assert page == {rule["alert"] for rule in rules()} | {name for name, _ in alarms}
+
+
+def test_the_runbook_may_be_elsewhere():
+    values = {
+        "metrics.prometheusRule.enabled": True,
+        "metrics.prometheusRule.runbook": "https://wiki.example.com/regcred",
+    }
+    (rule,) = [item for item in render(values) if item["kind"] == "PrometheusRule"]
+    links = [found["annotations"]["runbook_url"] for found in rule["spec"]["groups"][0]["rules"]]
+    assert links == [f"https://wiki.example.com/regcred#{found['alert'].lower()}" for found in rules()]
 
 
 def test_the_chart_ships_them_with_the_clusters_name():

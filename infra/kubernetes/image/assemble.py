@@ -145,6 +145,7 @@ def app_folder(
             f"--target={packages}", f"--requirement={HERE / REQUIREMENTS[function]}",
         ]
     )  # fmt: skip
+    _drop_scripts(packages)
     shutil.copytree(
         ROOT / "layers/core/python/regcred",
         packages / "regcred",
@@ -156,6 +157,14 @@ def app_folder(
     # -E: PYTHONPYCACHEPREFIX would keep the bytecode out of the image. Tracebacks name the image's paths.
     places = ["-s", root, "-p", "/"]
     _run([compiler, "-E", "-m", "compileall", "-q", *places, "--invalidation-mode=unchecked-hash", packages])
+
+
+def _drop_scripts(packages: Path) -> None:
+    """Remove the programs of packages, which nothing runs. They name the Python that installed them."""
+    shutil.rmtree(packages / "bin", ignore_errors=True)
+    for record in packages.glob("*.dist-info/RECORD"):
+        kept = [line for line in record.read_text().splitlines() if not line.startswith("bin/")]
+        record.write_text("\n".join(kept) + "\n")
 
 
 def _app_layer(folder: Path, function: str) -> Path:

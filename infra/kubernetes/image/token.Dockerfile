@@ -6,7 +6,7 @@ ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS packages
 COPY infra/kubernetes/image/requirements-token.txt /requirements.txt
-RUN python -m pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --target /opt/regcred -r /requirements.txt
+RUN python -m pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --target /opt/regcred -r /requirements.txt && rm -rf /opt/regcred/bin
 COPY layers/core/python/regcred /opt/regcred/regcred
 RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/regcred
 
