@@ -246,6 +246,7 @@ def test_every_command_that_reads_takes_json() -> None:
     } <= {
         "annotation",
         "console",
+        "exporter",
         "schema",
         "system init",
         "system load",

@@ -76,6 +76,9 @@ class App(Root):
                 "regcred.cli.explain", "explain", "Explain why a Pod or a workload does or does not pull."
             ),
             "console": Lazy("regcred.cli.console", "console", "Open the web console."),
+            "exporter": Lazy(
+                "regcred.cli.exporter", "exporter", "Serve the metrics of the whole fleet for Prometheus."
+            ),
             "doctor": Lazy("regcred.cli.doctor", "doctor", "Diagnose the installation."),
             "selftest": Lazy(
                 "regcred.cli.selftest", "selftest", "Try a definition at its vendor, without Vault."

@@ -1,0 +1,135 @@
+"""``regcred exporter``: the metrics of the whole fleet, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import click
+
+from regcred import __version__
+from regcred.cli import lookup
+from regcred.cli.failures import Failed
+from regcred.cli.output import say, write_document
+from regcred.cli.session import CliSession, pass_session
+from regcred.errors import MalformedError, RefusedError, RegcredError
+from regcred.vault.records.status import Status
+from regcred.vault.store import Store
+from regcred.views.fleet_metrics import HELP, PREFIX, Sample, SeenProject, by_name, samples
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import GaugeMetricFamily
+
+WORKERS = 8
+"""Projects that are read at a time."""
+
+
+@click.command(
+    help="""Serve the metrics of the whole fleet for Prometheus.
+
+    The exporter reads the indexes of all projects that your token may see, and the statuses that the syncs
+    write. It needs no access to a cluster. It serves the last state that it could read;
+    regcred_fleet_read_timestamp_seconds says when that was. It ends with Ctrl-C.
+
+    \b
+    Examples:
+      regcred exporter --listen 0.0.0.0 --port 9464
+      regcred exporter --once > /var/lib/node_exporter/regcred.prom
+    """
+)
+@click.option("--listen", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True, help="0 for any.")
+@click.option(
+    "--every",
+    type=click.IntRange(10, 3600),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to read Vault.",
+)
+@click.option("--once", is_flag=True, help="Print the metrics and exit.")
+@pass_session
+def exporter(session: CliSession, listen: str, port: int, every: int, once: bool) -> None:
+    """Run ``regcred exporter``."""
+    from prometheus_client import generate_latest, start_http_server
+
+    fleet = FleetCollector()
+    fleet.read(session)
+    if once:
+        write_document(generate_latest(fleet.registry()).decode())
+        return
+    try:
+        server, _ = start_http_server(port, listen, fleet.registry())
+    except OSError as error:
+        reason = (error.strerror or "unknown error").lower()
+        raise Failed(f"{listen}:{port} can't be used: {reason}; try another --port") from None
+    say(f"the metrics are at http://{listen}:{server.server_port}/metrics; they end with Ctrl-C")
+    try:
+        while True:
+            session.sleep(every)
+            try:
+                fleet.read(session)
+            except RegcredError as error:
+                say(f"note: the fleet can't be read, so the metrics stay as they are: {error}")
+    finally:
+        server.shutdown()
+
+
+class FleetCollector:
+    """The last state that could be read. Prometheus collects it."""
+
+    def __init__(self) -> None:
+        self._found: list[Sample] = []
+
+    def read(self, session: CliSession) -> None:
+        """Read all projects.
+
+        Raises:
+            RegcredError: Vault can't be reached, or the token may not list projects. The last state stays.
+        """
+        projects = lookup.projects(session.store, (), "regcred exporter")
+        with ThreadPoolExecutor(WORKERS) as pool:
+            seen = list(pool.map(lambda name: _project(session.store, name), projects))
+        self._found = samples(seen, session.now(), __version__)
+
+    def registry(self) -> CollectorRegistry:
+        """A registry that holds nothing but the fleet."""
+        from prometheus_client import CollectorRegistry
+
+        made = CollectorRegistry()
+        made.register(self)
+        return made
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """See ``prometheus_client.registry.Collector``."""
+        from prometheus_client.core import GaugeMetricFamily
+
+        for name, rows in by_name(self._found).items():
+            if rows:
+                labels = list(rows[0].labels)
+                family = GaugeMetricFamily(f"{PREFIX}{name}", HELP[name], labels=labels)
+                for row in rows:
+                    family.add_metric([row.labels[label] for label in labels], row.value)
+                yield family
+
+
+def _project(store: Store, name: str) -> SeenProject:
+    """What can be read of a project. Other projects do not suffer from one that is broken."""
+    try:
+        index = lookup.index(store, name)
+    except (MalformedError, RefusedError):
+        return SeenProject(name, None)
+    try:
+        policy = store.project(name)
+    except (MalformedError, RefusedError):
+        policy = None
+    statuses: dict[str, Status] = {}
+    for cluster in policy.value.clusters if policy else ():
+        try:
+            if status := store.status(cluster, name):
+                statuses[cluster] = status.value
+        except (MalformedError, RefusedError):
+            continue
+    return SeenProject(name, index, statuses)
