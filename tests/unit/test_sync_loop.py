@@ -651,6 +651,7 @@ async def test_a_secret_that_is_merely_unneeded_stays_until_the_serviceaccounts_
         await until(
             lambda: world.cluster._objects["ServiceAccount", "shop", "default"].get("imagePullSecrets")
         )
+        await world.until_password("shop")
     await world.cluster.remove("Deployment", "shop", "web")
     world.cluster.faults["list", "ServiceAccount"] = TransientError("the API server is busy")
     async with world.running():
