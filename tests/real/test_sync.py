@@ -385,7 +385,7 @@ def test_serviceaccount_mode_keeps_the_entries_of_others_in_order(world: World) 
             return [entry["name"] for entry in found["imagePullSecrets"]]
 
         eventually(lambda: names() == ["zulu", "alpha", world.name], seconds=90)
-        assert world.password(space)
+        eventually(lambda: world.password(space))
         late = world.cluster.create(pod(space, "late", account="robot"))
         assert secret_names(late) == ["zulu", "alpha", world.name]
         world.cluster.kubernetes.kubectl("-n", space, "delete", "pod", "late", "--now")

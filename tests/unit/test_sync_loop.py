@@ -467,7 +467,7 @@ def test_which_document_a_changed_path_belongs_to() -> None:
     assert documents_of("regcred/data/credentials/payments/ecr-prod", "c1") == set()
 
 
-async def test_serviceaccount_mode_attaches_after_the_secret_is_there(world: World) -> None:
+async def test_serviceaccount_mode_attaches_the_name_and_places_the_secret(world: World) -> None:
     world.mode = Mode.SERVICEACCOUNT
     async with world.running():
         await world.until_password("shop")
@@ -624,6 +624,7 @@ async def test_a_name_goes_from_a_serviceaccount_though_those_are_listed_late(
         await until(
             lambda: world.cluster._objects["ServiceAccount", "shop", "default"].get("imagePullSecrets")
         )
+        await world.until_password("shop")
     world.mount.index(REF, state=State.REVOKED, version=1)
     list_now = world.cluster.list
 
