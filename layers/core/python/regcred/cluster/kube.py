@@ -176,7 +176,7 @@ class Kube:
             async with self._large:
                 whole = await self._session.fetch(path, accept=JSON, most=OBJECT_BYTES)
                 return self._parser.item(kind, prune(kind, whole))
-        except (MissingError, RefusedError, TooLargeError):
+        except (MissingError, RefusedError, TooLargeError, ValueError):
             return item
 
     async def uid(self) -> str:

@@ -15,6 +15,7 @@ import msgspec
 from regcred.cluster.annotations import ANNOTATED, MIRROR_POD, MODE, is_request, reference_of
 from regcred.cluster.interface import Miss
 from regcred.cluster.model import POD, SERVICE_ACCOUNT, Kind
+from regcred.cluster.nesting import flattened
 
 T = TypeVar("T")
 Reader = Callable[[bytes | msgspec.Raw], Any]
@@ -80,10 +81,9 @@ def page(content: bytes) -> tuple[str, str, list[msgspec.Raw]]:
     Raises:
         ValueError: it is not a list.
     """
-    try:
-        found = _PAGE.decode(content)
-    except msgspec.DecodeError as error:
-        raise ValueError(str(error)) from None
+    found = _decoded(_PAGE, content)
+    if found is None:
+        raise ValueError("it is not a list")
     metadata = _fields(found.metadata, {"resourceVersion": _text, "continue": _text}) or {}
     return metadata.get("resourceVersion") or "", metadata.get("continue") or "", found.items or []
 
@@ -153,8 +153,19 @@ def _fields(raw: bytes | msgspec.Raw, shape: Mapping[str, Any]) -> dict[str, Any
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw) -> T | None:
+    """What a decoder reads; None if it is of another type.
+
+    The decoder must also pass over fields that it does not read. A tenant can nest those more deeply than it
+    allows.
+    """
     try:
         return decoder.decode(raw)
+    except RecursionError:
+        pass
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    try:
+        return decoder.decode(flattened(bytes(raw)))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -224,7 +235,7 @@ _METADATA: Mapping[str, Any] = {
     "annotations": _annotations,
     "ownerReferences": _owners,
 }
-_ACCOUNT: Mapping[str, Any] = {"serviceAccountName": _text, "serviceAccount": _text}
+_ACCOUNT: Mapping[str, Any] = {"serviceAccountName": _name, "serviceAccount": _name}
 _POD_SPEC: Mapping[str, Any] = {**_ACCOUNT, "imagePullSecrets": _pull_secrets}
 _POD_STATUS: Mapping[str, Any] = {"containerStatuses": _containers, "initContainerStatuses": _containers}
 _TEMPLATE: Mapping[str, Any] = {"metadata": {"annotations": _annotations}, "spec": _ACCOUNT}
