@@ -4,9 +4,13 @@ servers do."""
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import fnmatch
+import hashlib
 import json
 import re
+import zlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -332,3 +336,46 @@ async def test_an_event_without_end_ends_the_connection_and_a_nested_one_is_pass
     await events.send(" " * (EVENT_MAX + 1))
     await until(lambda: subscriber.told[1:2] == ["broken"])
     subscriber.task.cancel()
+
+
+BOMB = zlib.compress(b"a" * 20_000_000, wbits=-15)
+HOSTILE_FRAMES = {
+    "a frame that claims a terabyte": (b"\x81\x7f" + (1 << 40).to_bytes(8, "big"), b"a" * 65_536),
+    "fragments without end": (b"\x01\x01a", b"\x00\x7e\x03\xe8" + b"a" * 1000),
+    "a compressed frame": (b"\xc1\x7f" + len(BOMB).to_bytes(8, "big") + BOMB, b""),
+    "a ping that is too long": (b"\x89\x7e\x03\xe8" + b"p" * 1000, b""),
+    "a masked frame of a kind that is not defined": (b"\x83\x81\x00\x00\x00\x00a", b""),
+}
+"""What a server sends first, and then again and again (RFC 6455, section 5.2)."""
+
+
+@pytest.mark.parametrize("name", HOSTILE_FRAMES)
+async def test_frames_without_end_or_of_a_wrong_form_end_the_connection(name: str) -> None:
+    first, more = HOSTILE_FRAMES[name]
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        head = await reader.readuntil(b"\r\n\r\n")
+        [key] = re.findall(rb"(?im)^sec-websocket-key: *(\S+)", head)
+        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        )
+        with contextlib.suppress(OSError):
+            writer.write(first)
+            while more and sent < 64 * 2**20:
+                writer.write(more)
+                await writer.drain()
+                sent += len(more)
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    subscriber = Subscriber(Server(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+    await until(lambda: "broken" in subscriber.told)
+    assert set(subscriber.paths) <= {EVERYTHING}
+    assert sent < 64 * 2**20, "the client took all that was sent"
+    subscriber.task.cancel()
+    server.close()
