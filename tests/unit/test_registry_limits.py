@@ -5,6 +5,7 @@ Real sockets on this machine.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
@@ -17,9 +18,15 @@ from pathlib import Path
 
 import pytest
 import trustme
+from kubernetes.aio.client import Configuration
+from pydantic import SecretStr
 
-from regcred.errors import MalformedError, TransientError
+from regcred.cluster.session import KubeSession
+from regcred.errors import MalformedError, RegcredError, TransientError
 from regcred.registry import limits, transport
+from regcred.vault.http import Server
+from regcred.vault.kv2 import connect
+from regcred.vault.login import TokenLogin
 
 Talk = Callable[[socket.socket], None]
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -273,6 +280,44 @@ def test_a_failure_of_tls_is_called_by_its_own_cause(
     with server(talk) as port, pytest.raises(TransientError, match=said) as caught:
         transport.send("GET", f"https://localhost:{port}/")
     assert ("REQUESTS_CA_BUNDLE" in str(caught.value)) is (said == "REQUESTS_CA_BUNDLE")
+
+
+OTHERS_CAUSES = {
+    "Vault": "set the CA file",
+    "the API server": "certificate-authority-data",
+}
+"""What the clients of other servers say of a private authority."""
+
+
+async def ask_vault(address: str, bundle: str) -> None:
+    login = TokenLogin(lambda: SecretStr("t"))
+    client = connect(Server(address, ca_file=bundle), login, sleep=lambda _: None)
+    await asyncio.to_thread(client.version, "x")
+
+
+async def ask_api_server(address: str, bundle: str) -> None:
+    session = KubeSession(Configuration(host=address, ssl_ca_cert=bundle))
+    try:
+        await session.call("GET", "/")
+    finally:
+        await session.close()
+
+
+@pytest.mark.parametrize("whose", OTHERS_CAUSES)
+@pytest.mark.parametrize(("talk", "said"), TLS_CAUSES.values(), ids=TLS_CAUSES)
+async def test_vault_and_the_api_server_tell_the_cause_as_well(
+    talk: Talk, said: str, whose: str, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    AUTHORITY.cert_pem.write_to_path(bundle)
+    remedy = OTHERS_CAUSES[whose]
+    expected = remedy if said == "REQUESTS_CA_BUNDLE" else said
+    ask = ask_vault if whose == "Vault" else ask_api_server
+    if talk is hang_up and whose != "Vault":
+        expected = "can't be reached"  # asyncio does not say that TLS was being set up
+    with server(talk) as port, pytest.raises(RegcredError, match=expected) as caught:
+        await ask(f"https://localhost:{port}", str(bundle))
+    assert (remedy in str(caught.value)) is (expected == remedy)
 
 
 @pytest.mark.parametrize("content", [None, "", "-----BEGIN CERTIFICATE-----\nx\n"])

@@ -17,6 +17,7 @@ from yarl import URL
 from regcred.cluster.answers import error_of
 from regcred.cluster.interface import TooLargeError
 from regcred.errors import TransientError
+from regcred.tls_causes import chain, tls_cause
 
 if TYPE_CHECKING:
     from kubernetes.aio.client import Configuration
@@ -26,6 +27,7 @@ METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 SIGN_IN_AGAIN = 10.0
 """Seconds between checks whether the token or certificate was renewed."""
 
+_PRIVATE = "name its authority in the kubeconfig (certificate-authority-data)"
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 STREAM_LIMIT = 2**18
 """Bytes that a connection buffers before the sender must wait."""
@@ -201,8 +203,9 @@ def _route(configuration: Configuration, base: str) -> dict[str, Any]:
 
 
 def unreachable(base: str, error: Exception) -> TransientError:
-    """The error for a missing response. It names only the type of failure, not the library's text."""
-    return TransientError(f"the API server at {base} can't be reached ({type(error).__name__})")
+    """The error for a missing response. It has the cause, but not the library's text."""
+    said = tls_cause(chain(error), private=_PRIVATE) or f"can't be reached ({type(error).__name__})"
+    return TransientError(f"the API server at {base} {said}")
 
 
 def _json(content: bytes, path: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from requests import codes
 from urllib3.exceptions import NewConnectionError
 
 from regcred.errors import ConflictError, MalformedError, RefusedError, TransientError
+from regcred.tls_causes import bad_certificate, chain, tls_cause
 from regcred.vault import answers
 from regcred.vault.adapter import ANSWER_MAX, ANSWER_SECONDS, OverlongError, VaultAdapter
 from regcred.vault.answers import NoLeaderError, NotSentError, RefusedTokenError
@@ -71,6 +72,7 @@ HOPS = 4
 THREADS = 32
 """How many connections stay open: one for each thread that sends at the same time."""
 
+_PRIVATE = "if its authority is private, set the CA file of its authority"
 _MOVED = {codes.temporary_redirect, codes.permanent_redirect}
 _INDEX = "X-Vault-Index"
 _FORWARD = {"X-Vault-Inconsistent": "forward-active-node"}
@@ -277,12 +279,10 @@ class VaultSession(requests.Session):
         try:
             return super().request(method, url, headers=dict(headers), **{**kwargs, "stream": True})
         except requests.exceptions.SSLError as error:
-            if "CERTIFICATE_VERIFY_FAILED" not in repr(error):
-                raise TransientError(f"{where}: the TLS connection to {self._server.addr} failed") from None
-            raise RefusedError(
-                f"{where}: the certificate of {self._server.addr} is not trusted; set the CA file of its "
-                "authority"
-            ) from None
+            causes = list(chain(error))
+            said = tls_cause(causes, private=_PRIVATE) or "can't be reached: TLS failed"
+            kind = RefusedError if bad_certificate(causes) else TransientError
+            raise kind(f"{where}: {self._server.addr} {said}") from None
         except (requests.ConnectTimeout, requests.exceptions.ProxyError) as error:
             raise NotSentError(
                 f"{where}: {self._server.addr} can't be reached ({type(error).__name__})"
