@@ -5,6 +5,7 @@ A real API server and a real OpenBao.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ BUSY = 4
 
 KEYS = 9000
 """Annotations of one hostile object."""
+
+NESTED = 9_000
+"""Levels of an object. The API server allows 10,000, and Python's parsers of JSON about 1,000."""
 
 EDITS = {"none": 40, "admission": 5}
 """How often an object is changed meanwhile. An edit takes the mutating policies a second."""
@@ -101,6 +105,7 @@ class Tenants:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(self.cluster.create, items))
             list(pool.map(self.annotate, range(70)))
+        self._nest()
 
     def annotate(self, number: int, value: str = "x") -> None:
         """Give an object thousands of annotations.
@@ -114,6 +119,14 @@ class Tenants:
         }
         path = f"{KINDS[item['kind']].format(self.hostile)}/{item['metadata']['name']}"
         self.cluster.kubernetes.request("PUT", path, item)
+
+    def _nest(self) -> None:
+        """Create an object that is nested as deeply as the API server allows, in a field that nobody reads."""
+        item = self._object("nested")
+        fields = {"manager": "x", "operation": "Update", "apiVersion": "batch/v1", "fieldsType": "FieldsV1"}
+        item["metadata"]["managedFields"] = [{**fields, "fieldsV1": "DEEP"}]
+        text = json.dumps(item).replace('"DEEP"', '{"f:a":' * NESTED + "{}" + "}" * NESTED)
+        self.cluster.kubernetes.kubectl("create", "--validate=false", "-f", "-", stdin=text)
 
     @contextmanager
     def edited(self, times: int) -> Iterator[None]:

@@ -4,6 +4,7 @@ again."""
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import tracemalloc
 import zlib
@@ -31,6 +32,14 @@ WRITTEN = (200, {"data": {"version": 2}}, {})
 CONFLICT = (400, {"errors": ["check-and-set parameter did not match the current version"]}, {})
 SEALED = (503, {"errors": ["Vault is sealed"]}, {})
 BEHIND = (429, {"errors": []}, {"Retry-After": "1"})
+
+
+def untrusted(text: str) -> ssl.SSLCertVerificationError:
+    """The error for a certificate of an unknown authority (OpenSSL: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY)."""
+    error = ssl.SSLCertVerificationError(1, text)
+    error.verify_code = 20
+    return error
+
 
 UNREACHED = requests.ConnectionError(MaxRetryError(None, "/", NewConnectionError(None, "refused")))
 
@@ -155,8 +164,9 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
             "connection to https://vault.example.com failed",
         ),
         (requests.ReadTimeout("s.token leaked?"), TransientError, "did not answer in time"),
-        (requests.exceptions.SSLError("CERTIFICATE_VERIFY_FAILED s.token"), RefusedError, "set the CA file"),
-        (requests.exceptions.SSLError("EOF s.token leaked?"), TransientError, "TLS connection"),
+        (requests.exceptions.SSLError(untrusted("s.token")), RefusedError, "set the CA file"),
+        (requests.exceptions.SSLError(ssl.SSLError(1, "s.token")), TransientError, "TLS failed"),
+        (requests.exceptions.SSLError("s.token"), TransientError, "TLS failed"),
         (requests.exceptions.ChunkedEncodingError("s.token leaked?"), TransientError, "no usable answer"),
     ],
 )
