@@ -121,7 +121,7 @@ class Tenants:
         self.cluster.kubernetes.request("PUT", path, item)
 
     def _nest(self) -> None:
-        """Create an object that is nested as deeply as the API server allows, in a field that nobody reads."""
+        """Create an object that is nested as deeply as the API server allows, where nobody reads it."""
         item = self._object("nested")
         fields = {"manager": "x", "operation": "Update", "apiVersion": "batch/v1", "fieldsType": "FieldsV1"}
         item["metadata"]["managedFields"] = [{**fields, "fieldsV1": "DEEP"}]

@@ -35,9 +35,9 @@ BEHIND = (429, {"errors": []}, {"Retry-After": "1"})
 
 
 def untrusted(text: str) -> ssl.SSLCertVerificationError:
-    """The error for a certificate of an unknown authority (OpenSSL: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY)."""
+    """The error for a certificate of an unknown authority."""
     error = ssl.SSLCertVerificationError(1, text)
-    error.verify_code = 20
+    error.verify_code = 20  # OpenSSL: X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
     return error
 
 

@@ -58,18 +58,21 @@ def tls_cause(causes: Iterable[BaseException], *, private: str) -> str:
         causes: An exception and those that it wraps, see :func:`chain`.
         private: What to do if the certificate's authority is a private one.
     """
+    failed = ""
     for item in causes:
-        if hasattr(item, "os_error") or hasattr(item, "certificate_error"):
-            continue  # aiohttp's errors are also of the types that they wrap, but lack the codes
-        if isinstance(item, ssl.SSLCertVerificationError):
-            unknown = f"shows a certificate that can't be trusted (OpenSSL's code {item.verify_code})"
-            return _CERTIFICATE.get(item.verify_code, unknown).replace("{private}", private)
         if isinstance(item, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return "closed the connection while TLS was set up; check the port, and what lies between"
-        if isinstance(item, ssl.SSLError):
-            unknown = f"can't be reached: TLS failed ({item.reason or type(item).__name__})"
-            return _TLS.get(item.reason or "", unknown)
-    return ""
+        # aiohttp's errors are also of the types that they wrap, but have no codes.
+        if isinstance(item, ssl.SSLCertVerificationError):
+            if code := getattr(item, "verify_code", 0):
+                unknown = f"shows a certificate that can't be trusted (OpenSSL's code {code})"
+                return _CERTIFICATE.get(code, unknown).replace("{private}", private)
+            failed = failed or "shows a certificate that can't be trusted"
+        elif isinstance(item, ssl.SSLError):
+            if reason := getattr(item, "reason", ""):
+                return _TLS.get(reason, f"can't be reached: TLS failed ({reason})")
+            failed = failed or f"can't be reached: TLS failed ({type(item).__name__})"
+    return failed
 
 
 def bad_certificate(causes: Iterable[BaseException]) -> bool:
