@@ -61,7 +61,7 @@ def tls_cause(causes: Iterable[BaseException], *, private: str) -> str:
     failed = ""
     for item in causes:
         if isinstance(item, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            return "closed the connection while TLS was set up; check the port, and what lies between"
+            return "closed the connection during the TLS handshake; check the port, and proxies on the way"
         # aiohttp's errors are also of the types that they wrap, but have no codes.
         if isinstance(item, ssl.SSLCertVerificationError):
             if code := getattr(item, "verify_code", 0):
