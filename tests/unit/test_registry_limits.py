@@ -266,7 +266,7 @@ TLS_CAUSES: dict[str, tuple[Talk, str]] = {
     "an old version": (tls(old()), "no safe version of TLS"),
     "a client certificate": (tls(client_certificate()), "client certificate"),
     "no common cipher": (tls(without_common_cipher()), "no cipher in common"),
-    "closed": (hang_up, "closed the connection while TLS was set up"),
+    "closed": (hang_up, "closed the connection during the TLS handshake"),
 }
 
 
