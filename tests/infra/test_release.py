@@ -3,7 +3,10 @@ images by digest."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from runpy import run_path
@@ -86,3 +89,14 @@ def test_an_image_without_a_digest_makes_no_chart(charts: Path, tmp_path: Path, 
     pin: Callable[..., None] = PIN["pin"]
     with pytest.raises(ValueError, match="sha256"):
         pin(digests(tmp_path / "digests", console=wrong), charts)
+
+
+def test_two_builds_of_the_package_give_the_same_bytes(tmp_path: Path) -> None:
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1795521600"}
+    found = []
+    for name in ("first", "second"):
+        command = [Path(sys.executable).parent / "uv", "build", "--quiet", "--out-dir", tmp_path / name, ROOT]
+        subprocess.run(command, check=True, env=environment, cwd=tmp_path)
+        found.append({path.name: path.read_bytes() for path in (tmp_path / name).glob("regcred-*")})
+    assert len(found[0]) == 2, "a wheel and a source distribution"
+    assert found[0] == found[1]
