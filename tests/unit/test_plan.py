@@ -31,7 +31,7 @@ UID = "12345678-0000"
 def view(
     *,
     wanted: Mapping[str, tuple[Reference, ...]],
-    places: Mapping[str, Mapping[Reference, LedgerEntry]] | None = None,
+    entries: Mapping[str, Mapping[Reference, LedgerEntry]] | None = None,
     grants: Grants | None = None,
     projects: Mapping[str, ReferenceFacts] | None = None,
     complete: bool = True,
@@ -65,15 +65,15 @@ def view(
     ok = ReferenceFacts(
         Knowledge.KNOWN, {"a": Registry(RegistryState.OK, 3), "b": Registry(RegistryState.OK, 5)}
     )
-    held = places or {}
+    held = entries or {}
     return View(
         now=NOW,
         inventory=inventory,
         grants=grants or everywhere,
         projects=projects if projects is not None else {"p": ok, "q": ok},
-        places=held,
+        entries=held,
         rules=Rules(**{"cluster": "c1", "mode": Mode.NONE, "grace": timedelta(0)} | rules),
-        in_place=sum(place.version is not None for row in held.values() for place in row.values()),
+        in_place=sum(entry.version is not None for row in held.values() for entry in row.values()),
         busy=busy,
         blocked_removals=busy,
     )
@@ -89,7 +89,7 @@ PLACES = st.builds(
     st.sampled_from([UID[:8], "ffffffff"]),
     st.sampled_from(["", "2026-11-24T11:00:00+00:00"]),
     st.sampled_from(["", "not-granted", "clash"]),
-).filter(lambda place: place != LedgerEntry())
+).filter(lambda entry: entry != LedgerEntry())
 LEDGERS = st.dictionaries(st.sampled_from(SPACES), st.dictionaries(st.sampled_from(REFS), PLACES, min_size=1))
 WANTED = st.dictionaries(st.sampled_from(SPACES), st.lists(st.sampled_from(REFS), unique=True).map(tuple))
 REGISTRIES = st.builds(Registry, st.sampled_from(RegistryState), st.sampled_from([0, 3, 5]))
@@ -106,7 +106,7 @@ GRANTS = st.builds(
 
 def test_a_plan_depends_on_data_only() -> None:
     """A copy that lost every link to running code gives the same plan."""
-    seen = view(wanted={"ns-0": (REFS[0],)}, places={"ns-1": {REFS[1]: LedgerEntry(3, UID[:8])}})
+    seen = view(wanted={"ns-0": (REFS[0],)}, entries={"ns-1": {REFS[1]: LedgerEntry(3, UID[:8])}})
     copy = pickle.loads(pickle.dumps(seen))
     assert make_plan(copy) == make_plan(seen)
     assert make_plan(copy).actions
@@ -114,8 +114,10 @@ def test_a_plan_depends_on_data_only() -> None:
 
 @CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS, st.booleans(), st.sampled_from(Mode))
-def test_a_removal_always_has_a_positive_proof(wanted, places, grants, projects, complete, mode) -> None:
-    seen = view(wanted=wanted, places=places, grants=grants, projects=projects, complete=complete, mode=mode)
+def test_a_removal_always_has_a_positive_proof(wanted, entries, grants, projects, complete, mode) -> None:
+    seen = view(
+        wanted=wanted, entries=entries, grants=grants, projects=projects, complete=complete, mode=mode
+    )
     plan = make_plan(seen)
     for removal in [action for action in (*plan.actions, *plan.held) if isinstance(action, Remove)]:
         registry = projects.get(removal.reference.project, ReferenceFacts(Knowledge.ABSENT)).registries.get(
@@ -137,9 +139,9 @@ def test_a_removal_always_has_a_positive_proof(wanted, places, grants, projects,
 @CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS, st.booleans())
 def test_nothing_is_projected_that_is_not_granted_and_known(
-    wanted, places, grants, projects, complete
+    wanted, entries, grants, projects, complete
 ) -> None:
-    seen = view(wanted=wanted, places=places, grants=grants, projects=projects, complete=complete)
+    seen = view(wanted=wanted, entries=entries, grants=grants, projects=projects, complete=complete)
     for action in of(WriteSecret, seen):
         registry = projects[action.reference.project].registries[action.reference.registry]
         assert action.version == registry.version > 0
@@ -152,9 +154,9 @@ def test_nothing_is_projected_that_is_not_granted_and_known(
 @CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS)
 def test_a_plan_of_some_namespaces_removes_only_what_a_person_ended_and_touches_no_other(
-    wanted, places, grants, projects
+    wanted, entries, grants, projects
 ) -> None:
-    seen = view(wanted=wanted, places=places, grants=grants, projects=projects)
+    seen = view(wanted=wanted, entries=entries, grants=grants, projects=projects)
     plan = make_plan(seen, ["ns-1"])
     assert not plan.held
     for action in plan.actions:
@@ -164,9 +166,9 @@ def test_a_plan_of_some_namespaces_removes_only_what_a_person_ended_and_touches_
 
 @CALM
 @given(WANTED, LEDGERS, GRANTS, PROJECTS)
-def test_what_is_busy_is_left_alone(wanted, places, grants, projects) -> None:
+def test_what_is_busy_is_left_alone(wanted, entries, grants, projects) -> None:
     busy = frozenset((space, reference) for space in SPACES for reference in REFS)
-    seen = view(wanted=wanted, places=places, grants=grants, projects=projects, busy=busy)
+    seen = view(wanted=wanted, entries=entries, grants=grants, projects=projects, busy=busy)
     assert of(WriteSecret, seen) == []
     assert of(Remove, seen) == []
 
@@ -175,12 +177,12 @@ def test_what_is_busy_is_left_alone(wanted, places, grants, projects) -> None:
 @given(WANTED)
 def test_a_plan_that_was_carried_out_is_followed_by_an_empty_one(wanted) -> None:
     firsts = of(WriteSecret, view(wanted=wanted))
-    places: dict[str, dict[Reference, LedgerEntry]] = {}
+    entries: dict[str, dict[Reference, LedgerEntry]] = {}
     for action in firsts:
-        places.setdefault(action.namespace, {})[action.reference] = LedgerEntry(
+        entries.setdefault(action.namespace, {})[action.reference] = LedgerEntry(
             action.version, action.short_uid
         )
-    assert make_plan(view(wanted=wanted, places=places)).actions == ()
+    assert make_plan(view(wanted=wanted, entries=entries)).actions == ()
 
 
 def fleet(kept: Mapping[str, int], lost: Mapping[str, int], **more) -> View:
@@ -201,7 +203,7 @@ def fleet(kept: Mapping[str, int], lost: Mapping[str, int], **more) -> View:
     everywhere = Grants(Knowledge.KNOWN, dict.fromkeys(projects, frozenset(SPACES)))
     return view(
         wanted={"ns-0": tuple(wanted)},
-        places={"ns-0": {ref: LedgerEntry(3, UID[:8]) for ref in (*wanted, *others)}},
+        entries={"ns-0": {ref: LedgerEntry(3, UID[:8]) for ref in (*wanted, *others)}},
         **{"projects": projects, "grants": everywhere} | more,
     )
 
@@ -268,18 +270,18 @@ def test_what_the_brake_holds_is_entered_and_told_and_taken_back_when_it_is_over
     tells = [event for event in of(EmitEvent, seen) if event.reason == "RemovalHeld"]
     assert 0 < len(tells) <= 20
     assert "regcred cluster confirm-removals c1" in tells[0].note
-    places = {"ns-0": {Reference("p", "k0"): LedgerEntry(3, UID[:8], held="unneeded")}}
-    over = replace(fleet({"p": 1}, {}), places=places)
+    entries = {"ns-0": {Reference("p", "k0"): LedgerEntry(3, UID[:8], held="unneeded")}}
+    over = replace(fleet({"p": 1}, {}), entries=entries)
     assert [note.held for note in of(UpdateLedger, over) if note.held is not None] == [""]
 
 
 def test_first_projections_come_before_refreshes_and_those_before_removals() -> None:
-    places = {
+    entries = {
         "ns-0": {REFS[0]: LedgerEntry(1, UID[:8])},
         "ns-1": {REFS[1]: LedgerEntry(5, UID[:8], "2026-11-24T11:00:00+00:00")},
     }
     wanted = {"ns-0": (REFS[0],), "ns-2": (REFS[0],)}
-    actions = make_plan(view(wanted=wanted, places=places)).actions
+    actions = make_plan(view(wanted=wanted, entries=entries)).actions
     kinds = [(type(action), getattr(action, "first", None)) for action in actions]
     assert kinds == [(WriteSecret, True), (WriteSecret, False), (Remove, None)]
 
@@ -293,15 +295,15 @@ def test_a_glob_grants_only_what_it_matches() -> None:
 
 def test_a_serviceaccount_gets_what_is_in_place_or_about_to_be_and_nothing_that_was_refused() -> None:
     wanted = {"ns-0": (*REFS, Reference("p", "unknown"))}
-    places = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8]), REFS[2]: LedgerEntry(refused=Why.CLASH)}}
-    seen = view(wanted=wanted, places=places, mode=Mode.SERVICEACCOUNT)
+    entries = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8]), REFS[2]: LedgerEntry(refused=Why.CLASH)}}
+    seen = view(wanted=wanted, entries=entries, mode=Mode.SERVICEACCOUNT)
     names = (REFS[0].secret_name, REFS[1].secret_name)
     assert of(UpdateServiceAccount, seen) == [UpdateServiceAccount("ns-0", "default", names)]
 
 
 def test_a_pod_is_evicted_only_for_a_secret_that_is_in_place() -> None:
-    def evicted(places: Mapping[Reference, LedgerEntry]) -> list[str]:
-        seen = view(wanted={"ns-0": (REFS[0],)}, places={"ns-0": places}, mode=Mode.SERVICEACCOUNT)
+    def evicted(entries: Mapping[Reference, LedgerEntry]) -> list[str]:
+        seen = view(wanted={"ns-0": (REFS[0],)}, entries={"ns-0": entries}, mode=Mode.SERVICEACCOUNT)
         seen.inventory.put(ServiceAccount("ns-0", "default", (REFS[0].secret_name,)))
         seen.inventory.put(StuckPod("ns-0", "web-1", "default", frozenset(), "2026-11-24T11:00:00Z", "7"))
         return [action.pod for action in of(EvictPod, seen)]
@@ -320,8 +322,8 @@ def test_a_prepared_namespace_has_secrets_and_names_before_a_workload_asks() -> 
     assert [
         (action.namespace, action.reference, action.version) for action in of(WriteSecret, prepared())
     ] == [("ns-0", REFS[0], 3), ("ns-0", REFS[1], 5)]
-    places = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8]), REFS[1]: LedgerEntry(5, UID[:8])}}
-    (update,) = of(UpdateServiceAccount, prepared(places=places))
+    entries = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8]), REFS[1]: LedgerEntry(5, UID[:8])}}
+    (update,) = of(UpdateServiceAccount, prepared(entries=entries))
     assert (update.account, update.add) == ("default", (REFS[0].secret_name, REFS[1].secret_name))
 
 
@@ -351,9 +353,9 @@ def test_nothing_is_prepared_that_has_no_credential_or_lost_it() -> None:
 
 
 def test_what_was_prepared_goes_with_its_grant() -> None:
-    places = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8])}}
+    entries = {"ns-0": {REFS[0]: LedgerEntry(3, UID[:8])}}
     nobody = Grants(Knowledge.KNOWN, {"p": frozenset()})
-    (removal,) = of(Remove, prepared(places=places, grants=nobody))
+    (removal,) = of(Remove, prepared(entries=entries, grants=nobody))
     assert (removal.reference, removal.why) == (REFS[0], Why.NOT_GRANTED)
 
 
@@ -365,9 +367,9 @@ def test_a_namespace_gets_at_most_sixteen_prepared_secrets() -> None:
 
 
 def test_every_action_says_what_it_does_in_one_line() -> None:
-    places = {"ns-1": {REFS[1]: LedgerEntry(5, UID[:8])}, "gone": {REFS[0]: LedgerEntry(3, UID[:8])}}
+    entries = {"ns-1": {REFS[1]: LedgerEntry(5, UID[:8])}, "gone": {REFS[0]: LedgerEntry(3, UID[:8])}}
     wanted = {"ns-0": (REFS[0],), "ns-2": (Reference("p", "nope"),)}
-    lines = make_plan(view(wanted=wanted, places=places)).lines()
+    lines = make_plan(view(wanted=wanted, entries=entries)).lines()
     assert "create  ns-0/regcred.p.a (version 3)" in lines
     assert "forget  gone/regcred.p.a (its namespace is gone)" in lines
     assert "delete  ns-1/regcred.p.b (unneeded), unless a live Pod names it" in lines
@@ -376,6 +378,6 @@ def test_every_action_says_what_it_does_in_one_line() -> None:
 
 
 def test_a_note_is_all_that_happens_within_the_grace() -> None:
-    places = {"ns-1": {REFS[1]: LedgerEntry(5, UID[:8])}}
-    plan = make_plan(view(wanted={}, places=places, grace=timedelta(minutes=10)))
+    entries = {"ns-1": {REFS[1]: LedgerEntry(5, UID[:8])}}
+    plan = make_plan(view(wanted={}, entries=entries, grace=timedelta(minutes=10)))
     assert plan.actions == (UpdateLedger("ns-1", REFS[1], unused_since=NOW),)

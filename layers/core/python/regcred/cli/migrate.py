@@ -24,12 +24,12 @@ from regcred.declare.pull_secrets import (
     TYPES,
     Fingerprints,
     Maker,
-    Place,
+    ObjectName,
     Puller,
     PullSecret,
     maker,
     names_in,
-    place_of,
+    object_name_of,
     pull_secret,
     puller,
 )
@@ -138,11 +138,11 @@ def _read(api: UserCluster, namespaces: Sequence[str]) -> ClusterPulls:
         query = {"fieldSelector": f"type={type_}", "limit": str(SECRETS_PAGE)}
         found = (pull_secret(obj, fingerprints) for obj in _objects(api, kind, namespaces, notes, query))
         secrets += [one for one in found if one]
-    accounts: dict[Place, frozenset[str]] = {}
+    accounts: dict[ObjectName, frozenset[str]] = {}
     for obj in _objects(api, SERVICE_ACCOUNT, namespaces, notes):
-        place, names = place_of(obj), names_in(obj)
-        if place and names:
-            accounts[place] = names
+        object_name, names = object_name_of(obj), names_in(obj)
+        if object_name and names:
+            accounts[object_name] = names
     pullers: list[Puller] = [
         one
         for kind in WORKLOADS
@@ -209,11 +209,11 @@ def _write(made: Migration, directory: Path) -> None:
         command = [
             "kubectl",
             "-n",
-            one.place.namespace,
+            one.object_name.namespace,
             "annotate",
             "--overwrite",
             one.plural,
-            one.place.name,
+            one.object_name.name,
             *words,
         ]
         lines.append(shlex.join(command))
@@ -229,7 +229,7 @@ def _report(made: Migration, directory: Path, *, as_json: bool) -> None:
                         "registry": str(new.reference),
                         "provider": new.spec["provider"],
                         "hosts": list(new.hosts),
-                        "secrets": [str(place) for place in new.sources],
+                        "secrets": [str(object_name) for object_name in new.sources],
                         "hint": new.hint,
                     }
                     for new in made.registries
@@ -237,8 +237,8 @@ def _report(made: Migration, directory: Path, *, as_json: bool) -> None:
                 "annotations": [
                     {
                         "kind": new.puller.kind,
-                        "namespace": new.puller.place.namespace,
-                        "name": new.puller.place.name,
+                        "namespace": new.puller.object_name.namespace,
+                        "name": new.puller.object_name.name,
                         "annotations": annotations_of(new),
                     }
                     for new in made.annotations
@@ -311,9 +311,9 @@ def _progress(api: UserCluster, replaced: Sequence[Replaced]) -> list[Progress]:
             ),
         )
         accounts = {
-            place.name: names_in(obj)
+            object_name.name: names_in(obj)
             for obj in _objects(api, SERVICE_ACCOUNT, [namespace], notes)
-            if (place := place_of(obj))
+            if (object_name := object_name_of(obj))
         }
         if notes:
             raise RefusedError(f"namespace {namespace}: {'; '.join(notes)}; what is not seen can't be judged")

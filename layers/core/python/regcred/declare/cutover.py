@@ -10,7 +10,7 @@ from typing import Any
 
 from regcred.cluster.object_parser import mapping_at
 from regcred.declare.migration import Migration
-from regcred.declare.pull_secrets import Place, names_in
+from regcred.declare.pull_secrets import ObjectName, names_in
 from regcred.errors import MalformedError
 from regcred.image_name import tried
 from regcred.reference import Reference
@@ -37,7 +37,7 @@ class Stage(StrEnum):
 class Replaced:
     """A Secret to replace, and its replacements."""
 
-    old: Place
+    old: ObjectName
     hosts: Mapping[Reference, tuple[str, ...]]
     """By reference of a replacement, the registry's hosts."""
 
@@ -63,9 +63,9 @@ class Progress:
 
 def record(migration: Migration) -> dict[str, Any]:
     """The record for a later check, as JSON."""
-    found: dict[Place, set[Reference]] = {}
+    found: dict[ObjectName, set[Reference]] = {}
     hosts = {one.reference: list(one.hosts) for one in migration.registries}
-    held: dict[Place, set[Reference]] = {}
+    held: dict[ObjectName, set[Reference]] = {}
     for one in migration.registries:
         for source in one.sources:
             held.setdefault(source, set()).add(one.reference)
@@ -98,7 +98,7 @@ def read_record(content: Any) -> list[Replaced]:
             raise MalformedError(f"names more than {STEPS_MAX} Secrets")
         return [
             Replaced(
-                Place(str(entry["namespace"]), str(entry["name"])),
+                ObjectName(str(entry["namespace"]), str(entry["name"])),
                 {
                     Reference.parse(text): tuple(map(str, hosts))
                     for text, hosts in entry["replacedBy"].items()

@@ -10,7 +10,7 @@ from typing import Any
 
 from regcred.cluster.annotations import REQUEST_PREFIX
 from regcred.declare.kinds import API
-from regcred.declare.pull_secrets import Maker, Place, Puller, PullSecret, StoredLogin
+from regcred.declare.pull_secrets import Maker, ObjectName, Puller, PullSecret, StoredLogin
 from regcred.errors import MalformedError
 from regcred.image_name import tried
 from regcred.reference import Reference
@@ -41,7 +41,7 @@ class ClusterPulls:
     """The observations of the cluster."""
 
     secrets: Sequence[PullSecret]
-    accounts: Mapping[Place, frozenset[str]]
+    accounts: Mapping[ObjectName, frozenset[str]]
     """By ServiceAccount, the names in its ``imagePullSecrets``."""
     pullers: Sequence[Puller]
     makers: Sequence[Maker] = ()
@@ -56,7 +56,7 @@ class NewRegistry:
     reference: Reference
     hosts: tuple[str, ...]
     spec: Mapping[str, Any]
-    sources: tuple[Place, ...]
+    sources: tuple[ObjectName, ...]
     """The Secrets that hold the login now."""
     vault: tuple[str, str] | None = None
     hint: str = ""
@@ -74,7 +74,7 @@ class NewAnnotation:
 
     puller: Puller
     references: tuple[Reference, ...]
-    replaces: tuple[Place, ...]
+    replaces: tuple[ObjectName, ...]
     """The Secrets that the workload names now, itself or through its ServiceAccount."""
 
 
@@ -115,7 +115,7 @@ class Migration:
                 )
                 content["secretFrom"] = source
             yield path, content, _comment(new)
-        namespaces = sorted({one.puller.place.namespace for one in self.annotations})
+        namespaces = sorted({one.puller.object_name.namespace for one in self.annotations})
         if namespaces:
             yield (
                 f"grants/{self.cluster}/{self.project}.yaml",
@@ -134,30 +134,30 @@ def migrate(found: ClusterPulls, *, project: str, cluster: str) -> Migration:
     """
     made = Migration(project, cluster, notes=list(found.notes))
     makers = {maker.makes: maker for maker in found.makers}
-    secrets = [_with_maker(secret, makers.get(secret.place)) for secret in found.secrets]
+    secrets = [_with_maker(secret, makers.get(secret.object_name)) for secret in found.secrets]
     used = _used(found)
     by_login: dict[str, list[tuple[PullSecret, StoredLogin]]] = defaultdict(list)
     for secret in secrets:
         if secret.logins:
             made.clear.append(_in_the_clear(secret))
-        made.not_possible += [f"Secret {secret.place}: {problem}" for problem in secret.problems]
-        if secret.place not in used:
-            made.notes.append(f"Secret {secret.place} is named by no workload and no ServiceAccount")
+        made.not_possible += [f"Secret {secret.object_name}: {problem}" for problem in secret.problems]
+        if secret.object_name not in used:
+            made.notes.append(f"Secret {secret.object_name} is named by no workload and no ServiceAccount")
         for login in secret.logins:
             by_login[login.fingerprint].append((secret, login))
     names: set[str] = set()
-    keys: dict[tuple[Place, str], Reference] = {}
-    for logins in sorted(by_login.values(), key=lambda logins: (logins[0][1].host, logins[0][0].place)):
+    keys: dict[tuple[ObjectName, str], Reference] = {}
+    for logins in sorted(by_login.values(), key=lambda logins: (logins[0][1].host, logins[0][0].object_name)):
         for new in _registries(logins, project, names, made):
             made.registries.append(new)
             for secret, login in logins:
                 if login.host.partition("/")[0] in new.hosts:
-                    keys[secret.place, login.host] = new.reference
-    by_place = {secret.place: secret for secret in secrets}
+                    keys[secret.object_name, login.host] = new.reference
+    by_place = {secret.object_name: secret for secret in secrets}
     made.annotations = [
         one for puller in found.pullers if (one := _annotation(puller, found.accounts, by_place, keys, made))
     ]
-    known = {secret.place for secret in secrets}
+    known = {secret.object_name for secret in secrets}
     made.not_possible += [
         f"{one.what}: creates a pull secret that could not be read"
         for one in found.makers
@@ -170,23 +170,29 @@ def _with_maker(secret: PullSecret, maker: Maker | None) -> PullSecret:
     return replace(secret, maker=maker.what, vault=maker.vault) if maker else secret
 
 
-def _used(found: ClusterPulls) -> set[Place]:
-    by_account = {Place(place.namespace, name) for place, names in found.accounts.items() for name in names}
-    return by_account | {Place(one.place.namespace, name) for one in found.pullers for name in one.names}
+def _used(found: ClusterPulls) -> set[ObjectName]:
+    by_account = {
+        ObjectName(object_name.namespace, name)
+        for object_name, names in found.accounts.items()
+        for name in names
+    }
+    return by_account | {
+        ObjectName(one.object_name.namespace, name) for one in found.pullers for name in one.names
+    }
 
 
 def _in_the_clear(secret: PullSecret) -> str:
     hosts = ", ".join(sorted({login.host for login in secret.logins}))
     kinds = sorted({login.short_lived or "a password or token without an expiry" for login in secret.logins})
     by = f", written by {secret.maker}" if secret.maker else ""
-    return f"Secret {secret.place} holds for {hosts}: {'; '.join(kinds)}{by}"
+    return f"Secret {secret.object_name} holds for {hosts}: {'; '.join(kinds)}{by}"
 
 
 def _registries(
     logins: Sequence[tuple[PullSecret, StoredLogin]], project: str, names: set[str], made: Migration
 ) -> Iterator[NewRegistry]:
     """The registries for one login, which may be for several hosts."""
-    sources = tuple(sorted({secret.place for secret, _ in logins}))
+    sources = tuple(sorted({secret.object_name for secret, _ in logins}))
     hosts = sorted({login.host.partition("/")[0] for _, login in logins})
     ecr: dict[str, set[str]] = defaultdict(set)
     for host in hosts:
@@ -199,7 +205,7 @@ def _registries(
     rest = [host for host in hosts if not ecr_hosts.split(host)]
     if not rest:
         return
-    where = ", ".join(str(place) for place in sources[:5])
+    where = ", ".join(str(object_name) for object_name in sources[:5])
     providers = sorted({name for host in rest if (name := _provider(host))})
     if short := next((login.short_lived for _, login in logins if login.short_lived), ""):
         better = f"; define it with provider {providers[0]}" if providers else ""
@@ -236,16 +242,16 @@ def _provider(host: str) -> str:
 
 def _annotation(
     puller: Puller,
-    accounts: Mapping[Place, frozenset[str]],
-    secrets: Mapping[Place, PullSecret],
-    keys: Mapping[tuple[Place, str], Reference],
+    accounts: Mapping[ObjectName, frozenset[str]],
+    secrets: Mapping[ObjectName, PullSecret],
+    keys: Mapping[tuple[ObjectName, str], Reference],
     made: Migration,
 ) -> NewAnnotation | None:
-    space = puller.place.namespace
+    space = puller.object_name.namespace
     # Admission uses the ServiceAccount's list only for a Pod without a list of its own.
-    names = puller.names or accounts.get(Place(space, puller.account), frozenset())
-    held = {name: secrets.get(Place(space, name)) for name in sorted(names)}
-    logins = {login.host: secret.place for secret in held.values() if secret for login in secret.logins}
+    names = puller.names or accounts.get(ObjectName(space, puller.account), frozenset())
+    held = {name: secrets.get(ObjectName(space, name)) for name in sorted(names)}
+    logins = {login.host: secret.object_name for secret in held.values() if secret for login in secret.logins}
     references: set[Reference] = set()
     for image in puller.images:
         for key in tried(logins, image)[:1]:
@@ -253,17 +259,17 @@ def _annotation(
                 references.add(reference)
             else:
                 made.not_possible.append(
-                    f"{puller.kind} {puller.place}: image {image[:200]} is pulled with Secret "
+                    f"{puller.kind} {puller.object_name}: image {image[:200]} is pulled with Secret "
                     f"{logins[key]}, which nothing replaces"
                 )
     made.notes += [
-        f"{puller.kind} {puller.place} names Secret {name}, which does not exist"
+        f"{puller.kind} {puller.object_name} names Secret {name}, which does not exist"
         for name, secret in held.items()
         if secret is None and not name.startswith("regcred.")
     ]
     if not references:
         return None
-    replaces = tuple(sorted(secret.place for secret in held.values() if secret))
+    replaces = tuple(sorted(secret.object_name for secret in held.values() if secret))
     return NewAnnotation(puller, tuple(sorted(references)), replaces)
 
 

@@ -51,7 +51,7 @@ SHORT_LIVED = {
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class ObjectName:
     """An object in a namespace."""
 
     namespace: str
@@ -77,7 +77,7 @@ class StoredLogin:
 class PullSecret:
     """A Secret with logins to registries."""
 
-    place: Place
+    object_name: ObjectName
     logins: tuple[StoredLogin, ...] = ()
     problems: tuple[str, ...] = ()
     """Notes for people on what could not be read."""
@@ -94,7 +94,7 @@ class Puller:
 
     kind: str
     plural: str
-    place: Place
+    object_name: ObjectName
     images: tuple[str, ...]
     names: frozenset[str]
     """The names in its own ``imagePullSecrets``."""
@@ -106,7 +106,7 @@ class Maker:
     """An object of another tool that writes a pull secret."""
 
     what: str
-    makes: Place
+    makes: ObjectName
     vault: tuple[str, str] | None = None
 
 
@@ -124,8 +124,8 @@ class Fingerprints:
 
 def pull_secret(obj: Json, fingerprints: Fingerprints) -> PullSecret | None:
     """Read a Secret; None if it is not a pull secret, or is one of Regcred's."""
-    place = place_of(obj)
-    if place is None or obj.get("type") not in TYPES:
+    object_name = object_name_of(obj)
+    if object_name is None or obj.get("type") not in TYPES:
         return None
     labels = mapping_at(obj, ("metadata", "labels")) or {}
     if labels.get("app.kubernetes.io/managed-by") == "regcred":
@@ -133,7 +133,7 @@ def pull_secret(obj: Json, fingerprints: Fingerprints) -> PullSecret | None:
     try:
         auths = _auths(obj)
     except (ValueError, RecursionError, TypeError):
-        return PullSecret(place, problems=("its content does not match its type",))
+        return PullSecret(object_name, problems=("its content does not match its type",))
     logins: list[StoredLogin] = []
     problems: list[str] = []
     for at, (key, login) in enumerate(auths.items()):
@@ -147,7 +147,7 @@ def pull_secret(obj: Json, fingerprints: Fingerprints) -> PullSecret | None:
             logins.append(found)
     if not logins and not problems:
         problems.append("it contains no login")
-    return PullSecret(place, tuple(logins), tuple(sorted(set(problems))))
+    return PullSecret(object_name, tuple(logins), tuple(sorted(set(problems))))
 
 
 def _auths(obj: Json) -> Mapping[str, Any]:
@@ -196,9 +196,11 @@ def _decoded(auth: Any) -> tuple[str, str]:
 
 def puller(kind: Kind, obj: Json) -> Puller | None:
     """Read a workload; None if it has no pod template, or if another object controls it."""
-    place = place_of(obj)
+    object_name = object_name_of(obj)
     owners = (mapping_at(obj, ("metadata",)) or {}).get("ownerReferences")
-    if place is None or any(isinstance(one, Mapping) and one.get("controller") for one in _list(owners)):
+    if object_name is None or any(
+        isinstance(one, Mapping) and one.get("controller") for one in _list(owners)
+    ):
         return None
     spec = mapping_at(obj, ("spec",) if kind is POD else (*kind.template, "spec"))
     if spec is None:
@@ -213,7 +215,7 @@ def puller(kind: Kind, obj: Json) -> Puller | None:
     return Puller(
         kind.name,
         f"{kind.plural}.{kind.group}" if kind.group else kind.plural,
-        place,
+        object_name,
         tuple(dict.fromkeys(images))[:IMAGES_MAX],
         names_in(spec),
         str(account),
@@ -231,31 +233,35 @@ def names_in(holder: Json) -> frozenset[str]:
 
 def maker(obj: Json, kind: str) -> Maker | None:
     """Read an object of External Secrets or the Vault Secrets Operator; None if it writes no pull secret."""
-    place = place_of(obj)
+    object_name = object_name_of(obj)
     spec = mapping_at(obj, ("spec",))
-    if place is None or spec is None:
+    if object_name is None or spec is None:
         return None
     if kind == "ExternalSecret":
         target = mapping_at(spec, ("target",)) or {}
         made = (mapping_at(target, ("template",)) or {}).get("type")
-        name = target.get("name") or place.name
-        return Maker(f"{kind} {place}", Place(place.namespace, str(name))) if made in TYPES else None
+        name = target.get("name") or object_name.name
+        return (
+            Maker(f"{kind} {object_name}", ObjectName(object_name.namespace, str(name)))
+            if made in TYPES
+            else None
+        )
     destination = mapping_at(spec, ("destination",)) or {}
     if destination.get("type") not in TYPES or not isinstance(destination.get("name"), str):
         return None
     mount, path = spec.get("mount"), spec.get("path")
     static = kind == "VaultStaticSecret" and spec.get("type") == "kv-v2"
     known = (mount, path) if static and isinstance(mount, str) and isinstance(path, str) else None
-    return Maker(f"{kind} {place}", Place(place.namespace, destination["name"]), known)
+    return Maker(f"{kind} {object_name}", ObjectName(object_name.namespace, destination["name"]), known)
 
 
-def place_of(obj: Json) -> Place | None:
+def object_name_of(obj: Json) -> ObjectName | None:
     """The location of an object; None if its names are invalid."""
     metadata = mapping_at(obj, ("metadata",)) or {}
     namespace, name = metadata.get("namespace"), metadata.get("name")
     if not (isinstance(namespace, str) and isinstance(name, str) and is_label(namespace)):
         return None
-    return Place(namespace, name) if 0 < len(name) <= NAME_MAX and name.isprintable() else None
+    return ObjectName(namespace, name) if 0 < len(name) <= NAME_MAX and name.isprintable() else None
 
 
 def _list(value: Any) -> Iterator[Any]:

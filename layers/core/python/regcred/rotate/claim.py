@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class HeldClaim:
     """A claim of this run, and the slots stored with it.
 
-    It is the :class:`~regcred.registry.interface.Journal` of A/B providers.
+    It is the :class:`~regcred.registry.interface.SlotStore` of A/B providers.
     """
 
     def __init__(self, store: Store, reference: Reference, claimed: Versioned[Rotation]) -> None:

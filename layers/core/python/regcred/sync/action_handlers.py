@@ -89,7 +89,7 @@ class SecretWriter:
         why = Why.NOT_READ if self.credentials.has_failed(reference) else Why.NOT_WRITTEN
         words = words_of_vault(error, failures) if why is Why.NOT_READ else words_for_owner(error, failures)
         if words:
-            entry = self.ledger.place(namespace, reference) or LedgerEntry()
+            entry = self.ledger.entry(namespace, reference) or LedgerEntry()
             self.ledger.put(namespace, reference, replace(entry, refused=why, detail=words))
             self.workload_events.report_refusal(namespace, reference, why, words)
 
@@ -113,15 +113,15 @@ class SecretRemover:
 
         Nothing is left to do if the namespace is gone.
         """
-        place = self.ledger.place(action.namespace, action.reference)
-        if place is None or (action.waits and not place.unused_since):
+        entry = self.ledger.entry(action.namespace, action.reference)
+        if entry is None or (action.waits and not entry.unused_since):
             return
         try:
-            await self._remove(action, place)
+            await self._remove(action, entry)
         except MissingError:
             self.ledger.put(action.namespace, action.reference, None)
 
-    async def _remove(self, action: Remove, place: LedgerEntry) -> None:
+    async def _remove(self, action: Remove, entry: LedgerEntry) -> None:
         name = action.reference.secret_name
         for account in action.accounts:
             try:
@@ -132,11 +132,11 @@ class SecretRemover:
             name in pod.pull_secrets for pod in await self.cluster.live_pods(action.namespace)
         ):
             now = self.clock()
-            self.ledger.put(action.namespace, action.reference, replace(place, unused_since=now.isoformat()))
+            self.ledger.put(action.namespace, action.reference, replace(entry, unused_since=now.isoformat()))
             self.retries.put_off(action.key, LOOK_AGAIN)
             self.report.deferred += 1
             return
-        await self.cluster.delete_secret(action.namespace, action.reference, placed=bool(place.version))
+        await self.cluster.delete_secret(action.namespace, action.reference, placed=bool(entry.version))
         left = LedgerEntry(refused=action.why) if action.why in KEPT_REFUSALS else None
         self.ledger.put(action.namespace, action.reference, left)
         self.report.removed += 1
@@ -154,7 +154,7 @@ class SecretRemover:
         if isinstance(error, NameTakenError):
             self.ledger.put(namespace, reference, LedgerEntry(refused=Why.CLASH))
         elif words := words_for_owner(error, failures):
-            entry = self.ledger.place(namespace, reference) or LedgerEntry()
+            entry = self.ledger.entry(namespace, reference) or LedgerEntry()
             self.ledger.put(namespace, reference, replace(entry, detail=words))
             note = not_removed(reference, namespace, words)
             self.workload_events.tell_owners(namespace, reference, Reason.NOT_WRITTEN, note)

@@ -29,17 +29,17 @@ class Decision:
     detail: str = ""
 
 
-def decide(view: View, namespace: Namespace, reference: Reference, place: LedgerEntry) -> Decision:
+def decide(view: View, namespace: Namespace, reference: Reference, entry: LedgerEntry) -> Decision:
     """Decide about a reference in a namespace that requests it."""
     grants = view.grants
-    if grants.knowledge is Knowledge.UNREADABLE and not place.version:
+    if grants.knowledge is Knowledge.UNREADABLE and not entry.version:
         return Decision(why=Why.UNREADABLE, detail="the grants of this cluster can't be read")
     if grants.knowledge is not Knowledge.UNREADABLE and not grants.allow(reference.project, namespace.name):
         return Decision(why=Why.NOT_GRANTED, remove=grants.knowledge is Knowledge.KNOWN)
     project = view.projects.get(reference.project, UNREAD)
     registry = project.registries.get(reference.registry)
     if registry is None:
-        return _decide_unlisted(project, reference, place)
+        return _decide_unlisted(project, reference, entry)
     if registry.state in GONE:
         return Decision(why=GONE[registry.state], remove=True)
     if registry.version == 0:
@@ -48,7 +48,7 @@ def decide(view: View, namespace: Namespace, reference: Reference, place: Ledger
     return Decision(version=registry.version)
 
 
-def _decide_unlisted(project: ProjectView, reference: Reference, place: LedgerEntry) -> Decision:
+def _decide_unlisted(project: ProjectView, reference: Reference, entry: LedgerEntry) -> Decision:
     """There is no index, or it lacks the registry.
 
     That is a reason to refuse, but never a reason to remove.
@@ -56,7 +56,7 @@ def _decide_unlisted(project: ProjectView, reference: Reference, place: LedgerEn
     if problem := project.unreadable.get(reference.registry):
         return Decision(why=Why.UNREADABLE, detail=problem)
     if project.knowledge is Knowledge.KNOWN or (
-        project.knowledge is Knowledge.ABSENT and place.version is None
+        project.knowledge is Knowledge.ABSENT and entry.version is None
     ):
         return Decision(why=Why.NO_SUCH_REGISTRY)
     return Decision(why=Why.UNREADABLE, detail=project.problem)

@@ -94,8 +94,8 @@ class Drift:
 
     def repair_missing(self, namespace: str, note: str) -> None:
         """Handle a text that may name Secrets which a Pod is missing."""
-        places = self._ledger.places.get(namespace, EMPTY)
-        self._write(namespace, [reference for reference in places if reference.secret_name in note])
+        entries = self._ledger.entries.get(namespace, EMPTY)
+        self._write(namespace, [reference for reference in entries if reference.secret_name in note])
 
     def note_workload(self, workload: Workload) -> None:
         """Handle a workload that was created or whose requests changed."""
@@ -108,22 +108,22 @@ class Drift:
         """
         if not note_workload:
             return
-        for namespace, places in list(self._ledger.places.items()):
-            for reference in note_workload & places.keys():
+        for namespace, entries in list(self._ledger.entries.items()):
+            for reference in note_workload & entries.keys():
                 self._repair_one(namespace, reference)
 
     def _write(self, namespace: str, references: Iterable[Reference]) -> None:
         for reference in references:
-            place = self._ledger.place(namespace, reference)
-            if place and place.version and self._admit_write((namespace, reference)):
+            entry = self._ledger.entry(namespace, reference)
+            if entry and entry.version and self._admit_write((namespace, reference)):
                 self._repair_one(namespace, reference)
 
     def _repair_one(self, namespace: str, reference: Reference) -> None:
-        itself, place = self._inventory.namespaces.get(namespace), self._ledger.place(namespace, reference)
-        if itself is None or itself.terminating or place is None or not place.version:
+        itself, entry = self._inventory.namespaces.get(namespace), self._ledger.entry(namespace, reference)
+        if itself is None or itself.terminating or entry is None or not entry.version:
             return
         self._meter.count("drift_repairs_total")
-        self._repair(WriteSecret(namespace, itself.uid, reference, place.version, old=place.version))
+        self._repair(WriteSecret(namespace, itself.uid, reference, entry.version, old=entry.version))
 
     def _admit_write(self, key: Key) -> bool:
         """Begin the pause after a write. Return False, and begin none, while an earlier pause lasts."""

@@ -145,11 +145,11 @@ class Engine:
         await self.sources.look_at_grants()
         await self.identity.check(pin=self.sources.granted and not dry_run)
         await self.ledger.load()
-        for namespace, places in self.ledger.places.items():
-            for reference, place in places.items():
-                self.sources.versions.remember(reference, place.version or 0)
-                if place.refused:
-                    self.events.load(namespace, reference, place.refused)
+        for namespace, entries in self.ledger.entries.items():
+            for reference, entry in entries.items():
+                self.sources.versions.remember(reference, entry.version or 0)
+                if entry.refused:
+                    self.events.load(namespace, reference, entry.refused)
         await self.demand.read(self.ledger.projects())
 
     async def list_kind(self, kind: Kind) -> str:
@@ -200,7 +200,7 @@ class Engine:
             inventory=self.inventory,
             grants=self.sources.grants,
             projects=self.sources.projects,
-            places=self.ledger.places,
+            entries=self.ledger.entries,
             rules=self.options.rules,
             in_place=self.ledger.in_place,
             busy=self.applier.busy,

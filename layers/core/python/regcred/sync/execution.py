@@ -101,7 +101,7 @@ class Execution:
         if not firsts:
             return
         for first in firsts:
-            old = self._ledger.place(first.namespace, first.reference)
+            old = self._ledger.entry(first.namespace, first.reference)
             self._ledger.put(first.namespace, first.reference, announced(old, first.short_uid))
         self._sources.credentials.fetch({(first.reference, first.version) for first in firsts})
         saving = asyncio.ensure_future(self._ledger.save())
@@ -111,7 +111,7 @@ class Execution:
 
     def _update_ledger(self, update: UpdateLedger) -> None:
         namespace, reference = update.namespace, update.reference
-        old = self._ledger.place(namespace, reference) or LedgerEntry()
+        old = self._ledger.entry(namespace, reference) or LedgerEntry()
         if old.version is None and not update.forget and not self._may_record(namespace, reference):
             if self._sources.granted:
                 self._ledger.put(namespace, reference, None)
@@ -128,4 +128,4 @@ class Execution:
         its grant is dropped.
         """
         granted = self._sources.grants.allow(reference.project, namespace)
-        return granted and has_room(self._ledger.places.get(namespace, {}), reference)
+        return granted and has_room(self._ledger.entries.get(namespace, {}), reference)

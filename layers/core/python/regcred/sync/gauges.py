@@ -40,7 +40,7 @@ class Gauges:
         """Show expiry times, refusals and totals. Expiry times are kept while Vault is unreachable."""
         in_place = {
             reference
-            for entries in ledger.places.values()
+            for entries in ledger.entries.values()
             for reference, entry in entries.items()
             if entry.version
         }
@@ -70,7 +70,7 @@ def _refused(plan: Plan, ledger: Ledger) -> Counter[str]:
     """The number of refused references by reason, from the ledger and those that Vault does not record."""
     found = {
         (namespace, reference): entry.refused
-        for namespace, entries in ledger.places.items()
+        for namespace, entries in ledger.entries.items()
         for reference, entry in entries.items()
         if entry.refused
     }

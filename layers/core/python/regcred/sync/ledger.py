@@ -55,7 +55,7 @@ class Ledger:
         self._clock = clock
         self._meter = meter
         self._mode = mode
-        self.places: dict[str, dict[Reference, LedgerEntry]] = {}
+        self.entries: dict[str, dict[Reference, LedgerEntry]] = {}
         self.written_at: dict[str, datetime] = {}
         """By project: when any sync last wrote its document."""
         self._versions: dict[str, Versions] = {}
@@ -80,9 +80,9 @@ class Ledger:
         """The projects that have anything in place."""
         return {
             reference.project
-            for places in self.places.values()
-            for reference, place in places.items()
-            if place.version is not None
+            for entries in self.entries.values()
+            for reference, entry in entries.items()
+            if entry.version is not None
         }
 
     async def load(self) -> None:
@@ -123,7 +123,7 @@ class Ledger:
         last = self.written_at.get(project)
         self.written_at[project] = found.value.written_at
         theirs = {
-            (name, reference): place for reference, name, place in bounded(entries(project, found.value))
+            (name, reference): entry for reference, name, entry in bounded(entries(project, found.value))
         }
         kept = {key for key, old in changed.items() if self._is_ours(key, old, theirs.get(key))}
         if last is None or found.value.written_at > last:
@@ -137,43 +137,43 @@ class Ledger:
     def _is_ours(self, key: Key, old: LedgerEntry | None, theirs: LedgerEntry | None) -> bool:
         """Whether to keep our change of an entry. A note never undoes another sync's write or removal."""
         before = _version(old)
-        return _version(self.place(*key)) != before or _version(theirs) == before
+        return _version(self.entry(*key)) != before or _version(theirs) == before
 
     def _keys(self, project: str) -> set[Key]:
         return {
             (namespace, reference)
-            for namespace, places in self.places.items()
-            for reference in places
+            for namespace, entries in self.entries.items()
+            for reference in entries
             if reference.project == project
         }
 
-    def place(self, namespace: str, reference: Reference) -> LedgerEntry | None:
+    def entry(self, namespace: str, reference: Reference) -> LedgerEntry | None:
         """The entry of a reference in a namespace."""
-        return self.places.get(namespace, EMPTY).get(reference)
+        return self.entries.get(namespace, EMPTY).get(reference)
 
-    def put(self, namespace: str, reference: Reference, place: LedgerEntry | None) -> None:
+    def put(self, namespace: str, reference: Reference, entry: LedgerEntry | None) -> None:
         """Record what is in place. None drops the entry."""
-        old = self.place(namespace, reference)
-        if old == place:
+        old = self.entry(namespace, reference)
+        if old == entry:
             return
-        self._set(namespace, reference, place)
+        self._set(namespace, reference, entry)
         self._dirty.add(reference.project)
         self._changed.setdefault((namespace, reference), old)
 
     def enter(self, namespace: str, reference: Reference, version: int, uid: str) -> None:
         """Record a version that is in place. A note about a restart stays."""
-        old = self.place(namespace, reference)
+        old = self.entry(namespace, reference)
         refused = old.refused if old and old.refused == Why.RESTART else ""
         self.put(namespace, reference, LedgerEntry(version, uid, refused=refused))
 
-    def _set(self, namespace: str, reference: Reference, place: LedgerEntry | None) -> None:
-        places = self.places.setdefault(namespace, {})
-        old = places.pop(reference, None)
-        if place is not None:
-            places[reference] = place
-        elif not places:
-            del self.places[namespace]
-        self._count += int(place is not None and place.version is not None)
+    def _set(self, namespace: str, reference: Reference, entry: LedgerEntry | None) -> None:
+        entries = self.entries.setdefault(namespace, {})
+        old = entries.pop(reference, None)
+        if entry is not None:
+            entries[reference] = entry
+        elif not entries:
+            del self.entries[namespace]
+        self._count += int(entry is not None and entry.version is not None)
         self._count -= int(old is not None and old.version is not None)
 
     def touch(self, projects: Iterable[str]) -> None:
@@ -231,7 +231,7 @@ class Ledger:
         self._versions[project] = (written.version, written.others)
 
     def _documents(self, projects: set[str]) -> dict[str, Status]:
-        return statuses(projects, self.places, now=self._clock(), mode=self._mode)
+        return statuses(projects, self.entries, now=self._clock(), mode=self._mode)
 
 
 def announced(old: LedgerEntry | None, uid: str) -> LedgerEntry:
@@ -255,5 +255,5 @@ def updated(old: LedgerEntry, update: UpdateLedger) -> LedgerEntry:
     return LedgerEntry(old.version, old.uid, since, refused, detail, old.held)
 
 
-def _version(place: LedgerEntry | None) -> int | None:
-    return place.version if place else None
+def _version(entry: LedgerEntry | None) -> int | None:
+    return entry.version if entry else None

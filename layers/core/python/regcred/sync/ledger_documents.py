@@ -27,7 +27,7 @@ REASONS = frozenset(Why)
 
 def statuses(
     projects: set[str],
-    places: Mapping[str, Mapping[Reference, LedgerEntry]],
+    entries: Mapping[str, Mapping[Reference, LedgerEntry]],
     *,
     now: datetime,
     mode: str,
@@ -36,20 +36,20 @@ def statuses(
 
     Args:
         projects: The names of the projects.
-        places: The ledger by namespace.
+        entries: The ledger by namespace.
         now: The time at which the documents are written.
         mode: How Pods get their Secrets.
     """
     drafts: dict[Reference, Placement] = {}
-    for namespace, row in places.items():
-        for reference, place in row.items():
+    for namespace, row in entries.items():
+        for reference, entry in row.items():
             if reference.project in projects:
                 draft = drafts.get(reference)
                 if draft is None:
                     draft = drafts[reference] = Placement.model_construct(
                         placed={}, unused_since={}, refused={}, details={}, held={}
                     )
-                _enter(draft, namespace, place)
+                _enter(draft, namespace, entry)
     found = {
         project: Status(written_at=now, sync_version=__version__, mode=mode, registries={})
         for project in projects
@@ -59,17 +59,17 @@ def statuses(
     return found
 
 
-def _enter(placement: Placement, namespace: str, place: LedgerEntry) -> None:
-    if place.version is not None:
-        placement.placed.setdefault(place.version, {})[namespace] = place.uid
-    if place.unused_since:
-        placement.unused_since[namespace] = datetime.fromisoformat(place.unused_since)
-    if place.refused:
-        placement.refused[namespace] = place.refused
-    if place.detail and len(placement.details) < DETAILS:
-        placement.details[namespace] = place.detail
-    if place.held:
-        placement.held[namespace] = place.held
+def _enter(placement: Placement, namespace: str, entry: LedgerEntry) -> None:
+    if entry.version is not None:
+        placement.placed.setdefault(entry.version, {})[namespace] = entry.uid
+    if entry.unused_since:
+        placement.unused_since[namespace] = datetime.fromisoformat(entry.unused_since)
+    if entry.refused:
+        placement.refused[namespace] = entry.refused
+    if entry.detail and len(placement.details) < DETAILS:
+        placement.details[namespace] = entry.detail
+    if entry.held:
+        placement.held[namespace] = entry.held
 
 
 def has_room(entries: Mapping[Reference, LedgerEntry], reference: Reference) -> bool:

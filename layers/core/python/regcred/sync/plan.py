@@ -29,7 +29,7 @@ def make_plan(view: View, scope: Iterable[str] | None = None) -> Plan:
     """
     draft = Draft()
     everything = scope is None
-    names = sorted({*view.inventory.namespaces, *view.places}) if scope is None else sorted(set(scope))
+    names = sorted({*view.inventory.namespaces, *view.entries}) if scope is None else sorted(set(scope))
     steady = _steady(view)
     for name in names:
         _plan_namespace(view, name, draft, steady, everything=everything)
@@ -54,7 +54,10 @@ def _steady(view: View) -> dict[Reference, int]:
 
 
 def _is_settled(
-    view: View, namespace: Namespace, places: Mapping[Reference, LedgerEntry], steady: Mapping[Reference, int]
+    view: View,
+    namespace: Namespace,
+    entries: Mapping[Reference, LedgerEntry],
+    steady: Mapping[Reference, int],
 ) -> bool:
     """A fast check whether a namespace clearly needs no work. Most namespaces need none most of the time."""
     if namespace.mode and not view.rules.allows(namespace.mode):
@@ -68,9 +71,9 @@ def _is_settled(
         if workload.malformed or workload.template_of or not (workload.admitted or mode is Mode.NONE):
             return False
         wanted.update(workload.references)
-    return len(wanted) == len(places) and all(
-        reference in places
-        and places[reference] == LedgerEntry(steady.get(reference, 0) or None, uid)
+    return len(wanted) == len(entries) and all(
+        reference in entries
+        and entries[reference] == LedgerEntry(steady.get(reference, 0) or None, uid)
         and view.grants.allow(reference.project, namespace.name)
         for reference in wanted
     )
@@ -80,10 +83,10 @@ def _plan_namespace(
     view: View, name: str, draft: Draft, steady: Mapping[Reference, int], *, everything: bool
 ) -> None:
     namespace = view.inventory.namespaces.get(name)
-    places = view.places.get(name, {})
+    entries = view.entries.get(name, {})
     if namespace is not None and not namespace.terminating:
-        if _is_settled(view, namespace, places, steady):
+        if _is_settled(view, namespace, entries, steady):
             return
-        NamespacePlan(view, namespace, places, draft, everything=everything).make()
+        NamespacePlan(view, namespace, entries, draft, everything=everything).make()
     elif namespace is None and view.inventory.complete:
-        draft.notes += [UpdateLedger(name, reference, forget=True) for reference in places]
+        draft.notes += [UpdateLedger(name, reference, forget=True) for reference in entries]

@@ -28,7 +28,7 @@ class AccountPlan:
 
     view: View
     namespace: Namespace
-    places: Mapping[Reference, LedgerEntry]
+    entries: Mapping[Reference, LedgerEntry]
 
     def actions(
         self, wanted: Mapping[Reference, list[Workload]], named: set[Reference]
@@ -54,10 +54,10 @@ class AccountPlan:
                     by_account.setdefault(runs_as, set()).add(reference.secret_name)
         tied = {
             reference.secret_name
-            for reference, place in self.places.items()
-            if reference not in named and place.version is not None
+            for reference, entry in self.entries.items()
+            if reference not in named and entry.version is not None
         }
-        in_place = {reference.secret_name for reference, place in self.places.items() if place.version}
+        in_place = {reference.secret_name for reference, entry in self.entries.items() if entry.version}
         for name, account in self.view.inventory.accounts(self.namespace.name).items():
             if (self.namespace.name, account_key(name)) in self.view.busy:
                 continue

@@ -38,7 +38,7 @@ class NamespacePlan:
 
     view: View
     namespace: Namespace
-    places: Mapping[Reference, LedgerEntry]
+    entries: Mapping[Reference, LedgerEntry]
     draft: Draft
     everything: bool
 
@@ -52,11 +52,11 @@ class NamespacePlan:
         named = {
             reference for reference, workloads in wanted.items() if self._plan_wanted(reference, workloads)
         }
-        for reference, place in self.places.items():
+        for reference, entry in self.entries.items():
             if reference not in wanted:
-                self._plan_unneeded(reference, place)
+                self._plan_unneeded(reference, entry)
         if self._mode is Mode.SERVICEACCOUNT and self.view.inventory.complete:
-            accounts = AccountPlan(self.view, self.namespace, self.places)
+            accounts = AccountPlan(self.view, self.namespace, self.entries)
             self.draft.accounts += accounts.actions(wanted, named)
 
     def _requests(self) -> list[Workload]:
@@ -68,9 +68,9 @@ class NamespacePlan:
     def _mode(self) -> Mode:
         return self.view.rules.mode_of(self.namespace)
 
-    def _current(self, place: LedgerEntry) -> LedgerEntry:
+    def _current(self, entry: LedgerEntry) -> LedgerEntry:
         """What is in place in this namespace, but not in an earlier one with the same name."""
-        return place if place.version is None or place.uid == self.namespace.uid[:UID_DIGITS] else NOTHING
+        return entry if entry.version is None or entry.uid == self.namespace.uid[:UID_DIGITS] else NOTHING
 
     def _is_busy(self, reference: Reference) -> bool:
         return (self.namespace.name, reference) in self.view.busy
@@ -83,34 +83,34 @@ class NamespacePlan:
 
         Return whether its Secret is in place and stays, or is about to be created.
         """
-        place = self._current(self.places.get(reference, NOTHING))
-        verdict = decide(self.view, self.namespace, reference, place)
+        entry = self._current(self.entries.get(reference, NOTHING))
+        verdict = decide(self.view, self.namespace, reference, entry)
         if verdict.why is not None:
-            self._refuse(reference, place, verdict, workloads)
-            if verdict.remove and place.version is not None:
+            self._refuse(reference, entry, verdict, workloads)
+            if verdict.remove and entry.version is not None:
                 self._remove(reference, verdict.why)
         elif verdict.version is not None:
-            self._provide(reference, place, verdict.version)
-            self._note_health(reference, place, workloads)
-        if not verdict.remove and place.version:
+            self._provide(reference, entry, verdict.version)
+            self._note_health(reference, entry, workloads)
+        if not verdict.remove and entry.version:
             self._warn_of_expiry(reference, workloads)
-        return verdict.why is None and bool(place.version or not place.refused)
+        return verdict.why is None and bool(entry.version or not entry.refused)
 
-    def _provide(self, reference: Reference, place: LedgerEntry, version: int) -> None:
+    def _provide(self, reference: Reference, entry: LedgerEntry, version: int) -> None:
         if self._is_busy(reference):
             return
-        project = WriteSecret(self.namespace.name, self.namespace.uid, reference, version, place.version)
-        if project.first:
-            self.draft.firsts.append(project)
-        elif self._is_newer(reference, version, project.old or 0) or place.refused in QUOTED:
-            self.draft.refreshes.append(project)
+        write = WriteSecret(self.namespace.name, self.namespace.uid, reference, version, entry.version)
+        if write.first:
+            self.draft.firsts.append(write)
+        elif self._is_newer(reference, version, write.old or 0) or entry.refused in QUOTED:
+            self.draft.refreshes.append(write)
 
-    def _note_health(self, reference: Reference, place: LedgerEntry, workloads: list[Workload]) -> None:
+    def _note_health(self, reference: Reference, entry: LedgerEntry, workloads: list[Workload]) -> None:
         """Clear old refusals, and record what still prevents Pods from using the Secret."""
         older = [workload for workload in workloads if self._mode is Mode.ADMISSION and not workload.admitted]
         self.draft.events += [restart_event(workload, reference) for workload in older]
         refused = Why.RESTART if older else None
-        if place.refused not in LEFT_ALONE and (place.unused_since or place.refused != (refused or "")):
+        if entry.refused not in LEFT_ALONE and (entry.unused_since or entry.refused != (refused or "")):
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=refused))
 
     def _is_newer(self, reference: Reference, version: int, placed: int) -> bool:
@@ -122,12 +122,12 @@ class NamespacePlan:
         return version > placed or (registry is not None and registry.rewound and version != placed)
 
     def _refuse(
-        self, reference: Reference, place: LedgerEntry, verdict: Decision, workloads: list[Workload]
+        self, reference: Reference, entry: LedgerEntry, verdict: Decision, workloads: list[Workload]
     ) -> None:
         why = verdict.why
-        if why is None or (why is Why.UNREADABLE and place.version is not None):
+        if why is None or (why is Why.UNREADABLE and entry.version is not None):
             return
-        if place.refused != why:
+        if entry.refused != why:
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=why))
         if why is not Why.UNREADABLE:
             cluster = self.view.rules.cluster
@@ -136,8 +136,8 @@ class NamespacePlan:
                 EmitEvent(workload, REASON_OF[why], note, reference, why) for workload in workloads
             ]
 
-    def _plan_unneeded(self, reference: Reference, place: LedgerEntry) -> None:
-        current = self._current(place)
+    def _plan_unneeded(self, reference: Reference, entry: LedgerEntry) -> None:
+        current = self._current(entry)
         if current.version is None:
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, forget=True))
             return

@@ -31,9 +31,9 @@ def brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove
         return removals, []
     in_place = Counter(
         reference.project
-        for places in view.places.values()
-        for reference, place in places.items()
-        if place.version
+        for entries in view.entries.values()
+        for reference, entry in entries.items()
+        if entry.version
     )
     lost = Counter(removal.reference.project for removal in weighed)
     over = {
@@ -54,9 +54,9 @@ def held_notes(view: View, held: Sequence[Remove]) -> list[UpdateLedger]:
     why = {(removal.namespace, removal.reference): str(removal.why) for removal in held}
     return [
         UpdateLedger(name, reference, held=why.get((name, reference), ""))
-        for name, places in view.places.items()
-        for reference, place in places.items()
-        if place.held != why.get((name, reference), "")
+        for name, entries in view.entries.items()
+        for reference, entry in entries.items()
+        if entry.held != why.get((name, reference), "")
     ]
 
 

@@ -19,7 +19,7 @@ def repairs(
     """An action for each Secret in place, which writes its expected content again. Skips ``busy`` Secrets."""
     return [
         WriteSecret(namespace, itself.uid, reference, entry.version, old=entry.version)
-        for namespace, entries in ledger.places.items()
+        for namespace, entries in ledger.entries.items()
         if (itself := inventory.namespaces.get(namespace)) and not itself.terminating
         for reference, entry in entries.items()
         if entry.version and (namespace, reference) not in busy
@@ -33,7 +33,7 @@ def is_useful(
     busy: Container[tuple[str, Reference]],
 ) -> bool:
     """Whether a repair is still useful at its turn, because nothing has changed since it was chosen."""
-    entry = ledger.place(action.namespace, action.reference)
+    entry = ledger.entry(action.namespace, action.reference)
     known = projects.get(action.reference.project)
     registry = known.registries.get(action.reference.registry) if known else None
     return (

@@ -137,7 +137,7 @@ class View:
     inventory: Inventory
     grants: Grants
     projects: Mapping[str, ProjectView]
-    places: Mapping[str, Mapping[Reference, LedgerEntry]]
+    entries: Mapping[str, Mapping[Reference, LedgerEntry]]
     """The ledger by namespace: what is in place or refused."""
     rules: Rules
     evicting: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
