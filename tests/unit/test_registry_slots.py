@@ -78,9 +78,9 @@ class Tokens:
     """Keeps named tokens."""
 
     name_max = 255
-    place = "vendor team"
+    location = "vendor team"
 
-    def at(self, place: str) -> Tokens | None:
+    def at(self, location: str) -> Tokens | None:
         return None
 
     def __init__(self, world: World) -> None:

@@ -357,8 +357,8 @@ def _cluster(store: Store, cluster: str, project: str, now: datetime) -> Iterato
         )
     if found:
         yield from _version(about, "sync", found.value.sync_version)
-    for name, place in sorted(found.value.registries.items() if found else ()):
-        for problem in placement_problems(cluster, place):
+    for name, placement in sorted(found.value.registries.items() if found else ()):
+        for problem in placement_problems(cluster, placement):
             level = Level.PROBLEM if problem.is_fault else Level.WARNING
             yield Finding(level, f"{project}/{name} in {cluster}", problem.text)
 

@@ -44,8 +44,8 @@ class VaultView:
         entry = index.get(reference.registry)
         defined, hosts = self._defined(reference, entry)
         placed, seen = self._placed(reference)
-        place = self._place(reference)
-        refused = place.refused.get(self.namespace, "")
+        placement = self._placement(reference)
+        refused = placement.refused.get(self.namespace, "")
         return ReferenceFacts(
             entry=entry,
             typed_hosts=hosts,
@@ -55,8 +55,8 @@ class VaultView:
             version=placed,
             ledger=placed,
             refused=refused,
-            detail=place.details.get(self.namespace, ""),
-            held=place.held.get(self.namespace, ""),
+            detail=placement.details.get(self.namespace, ""),
+            held=placement.held.get(self.namespace, ""),
             no_room=self._want_of_room(reference) if entry is None and defined is Fact.YES else "",
             sync_seen=seen,
         )
@@ -187,16 +187,16 @@ class VaultView:
                     self._statuses[project] = found.value
         return self._statuses[project]
 
-    def _place(self, reference: Reference) -> Placement:
+    def _placement(self, reference: Reference) -> Placement:
         """Sync's status of a reference in its cluster."""
         status = self._status(reference.project)
         return status.registries.get(reference.registry, Placement()) if status else Placement()
 
     def _placed(self, reference: Reference) -> tuple[int | None, datetime | None]:
         """The version that sync reports as placed, and the time of that report."""
-        places = self._place(reference).placed.items()
+        placements = self._placement(reference).placed.items()
         status = self._status(reference.project)
-        version = next((version for version, names in places if self._is_in(names)), None)
+        version = next((version for version, names in placements if self._is_in(names)), None)
         return version, status.written_at if status else None
 
     def _is_in(self, names: Mapping[str, str]) -> bool:

@@ -242,8 +242,8 @@ def _where(session: CliSession, reference: Reference) -> str:
         cluster: count
         for row in rows_of(session.store, reference.project)
         if row.reference == reference
-        for cluster, place in row.places.items()
-        if (count := sum(map(len, place.in_place.values())))
+        for cluster, placement in row.placements.items()
+        if (count := sum(map(len, placement.in_place.values())))
     }
-    places = ", ".join(f"{plural(count, 'namespace')} of {cluster}" for cluster, count in counts.items())
-    return f" (in {places})" if places else ""
+    placements = ", ".join(f"{plural(count, 'namespace')} of {cluster}" for cluster, count in counts.items())
+    return f" (in {placements})" if placements else ""

@@ -47,7 +47,7 @@ class StatusRow:
 
     reference: Reference
     entry: IndexEntry | None
-    places: Mapping[str, Placement] = field(default_factory=dict)
+    placements: Mapping[str, Placement] = field(default_factory=dict)
     """By cluster."""
     no_room: str = ""
     """Why it is not rotated, if its project is full."""
@@ -69,9 +69,9 @@ class StatusRow:
     def where(self) -> str:
         """In words: how many namespaces of each cluster, and how many of them have an older version."""
         parts = []
-        for cluster, place in sorted(self.places.items()):
-            count = sum(map(len, place.in_place.values()))
-            old = count - len(place.in_place.get(self.entry.version if self.entry else 0, {}))
+        for cluster, placement in sorted(self.placements.items()):
+            count = sum(map(len, placement.in_place.values()))
+            old = count - len(placement.in_place.get(self.entry.version if self.entry else 0, {}))
             if count:
                 parts.append(
                     f"{cluster}: {plural(count, 'namespace')}"
@@ -234,15 +234,19 @@ def rows_of(store: Store, project: str) -> list[StatusRow]:
     policy = _policy(store, project)
     outside = {*defined}.difference(served(defined, index, limit=policy.max_registries))
     why = want_of_room(index, limit=policy.max_registries)
-    places = _statuses(store, project, policy.clusters)
+    placements = _statuses(store, project, policy.clusters)
     past = lookup.history(store, project)
     return [
         StatusRow(
             Reference(project, name),
             entries.get(name),
-            {cluster: place for cluster, found in places.items() if (place := found.registries.get(name))},
+            {
+                cluster: placement
+                for cluster, found in placements.items()
+                if (placement := found.registries.get(name))
+            },
             no_room=why if name in outside else "",
-            syncs=places,
+            syncs=placements,
             attempts=past.attempts(name),
             rotate_version=index.rotate_version,
         )
@@ -296,8 +300,8 @@ def _notes(row: StatusRow, now: datetime) -> list[str]:
         notes.append(f"{entry.shown_state}: {entry.why_unverified}")
     if entry and entry.warning:
         notes.append(f"warning: {entry.warning}")
-    for cluster, place in sorted(row.places.items()):
-        notes += [f"{cluster}: {problem.text}" for problem in placement_problems(cluster, place)]
+    for cluster, placement in sorted(row.placements.items()):
+        notes += [f"{cluster}: {problem.text}" for problem in placement_problems(cluster, placement)]
     return notes
 
 
@@ -332,13 +336,13 @@ def _json(row: StatusRow) -> dict[str, Any]:
             cluster: {
                 "namespaces": {
                     namespace: version
-                    for version, placed in sorted(place.in_place.items())
+                    for version, placed in sorted(placement.in_place.items())
                     for namespace in sorted(placed)
                 },
-                "refused": place.refused,
-                "details": place.details,
-                "held": place.held,
+                "refused": placement.refused,
+                "details": placement.details,
+                "held": placement.held,
             }
-            for cluster, place in sorted(row.places.items())
+            for cluster, placement in sorted(row.placements.items())
         },
     }

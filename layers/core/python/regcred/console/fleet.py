@@ -26,7 +26,7 @@ class RegistryRow:
     reference: Reference
     entry: IndexEntry | None
     defined: bool
-    places: Mapping[str, Placement] = field(default_factory=dict)
+    placements: Mapping[str, Placement] = field(default_factory=dict)
     """By cluster."""
 
     @property
@@ -49,19 +49,23 @@ class RegistryRow:
     @property
     def namespaces(self) -> int:
         """The number of namespaces where it is in place."""
-        return sum(len(names) for place in self.places.values() for names in place.in_place.values())
+        return sum(
+            len(names) for placement in self.placements.values() for names in placement.in_place.values()
+        )
 
     @property
     def used_in(self) -> dict[str, int]:
         """By cluster: the number of namespaces where it is in place."""
-        counts = {name: sum(map(len, place.in_place.values())) for name, place in self.places.items()}
+        counts = {
+            name: sum(map(len, placement.in_place.values())) for name, placement in self.placements.items()
+        }
         return {name: count for name, count in sorted(counts.items()) if count}
 
     @property
     def behind(self) -> dict[str, int]:
         """By cluster: the number of namespaces with an older version than the newest."""
         older = {
-            cluster: count - len(self.places[cluster].in_place.get(self.version, ()))
+            cluster: count - len(self.placements[cluster].in_place.get(self.version, ()))
             for cluster, count in self.used_in.items()
         }
         return {cluster: count for cluster, count in older.items() if count}
@@ -114,13 +118,13 @@ class ProjectOverview:
 
     def _tally(self, status: Status) -> Tally:
         tally = Tally()
-        for name, place in status.registries.items():
+        for name, placement in status.registries.items():
             entry = self.entries.get(name)
-            placed = sum(map(len, place.in_place.values()))
+            placed = sum(map(len, placement.in_place.values()))
             tally.placed += placed
-            tally.behind += placed - len(place.in_place.get(entry.version if entry else 0, ()))
-            tally.refused += sum(word not in QUIET for word in place.refused.values())
-            tally.held += len(place.held)
+            tally.behind += placed - len(placement.in_place.get(entry.version if entry else 0, ()))
+            tally.refused += sum(word not in QUIET for word in placement.refused.values())
+            tally.held += len(placement.held)
         return tally
 
     def same_as(self, other: ProjectOverview) -> bool:
@@ -136,12 +140,14 @@ class ProjectOverview:
 
     def row(self, name: str) -> RegistryRow:
         """One registry."""
-        places = {
-            cluster: place
+        placements = {
+            cluster: placement
             for cluster, status in self.statuses.items()
-            if (place := status.registries.get(name))
+            if (placement := status.registries.get(name))
         }
-        return RegistryRow(Reference(self.name, name), self.entries.get(name), name in self.defined, places)
+        return RegistryRow(
+            Reference(self.name, name), self.entries.get(name), name in self.defined, placements
+        )
 
 
 @dataclass(frozen=True)

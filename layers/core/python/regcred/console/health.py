@@ -126,7 +126,10 @@ def row_needs(row: RegistryRow, now: datetime) -> Iterable[Need]:
             name, path, f"warning: {entry.warning}", "narrow what the upstream secret may do", grave=False
         )
     words = Counter(
-        word for place in row.places.values() for word in place.refused.values() if word not in QUIET
+        word
+        for placement in row.placements.values()
+        for word in placement.refused.values()
+        if word not in QUIET
     )
     for word, count in sorted(words.items()):
         yield Need(name, path, f"in {plural(count, 'namespace')}: {refusal(word)}", remedy(word), grave=False)

@@ -89,10 +89,10 @@ class TokenVendor(Protocol):
     """The maximum length of a token's name at the vendor, in characters."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where its tokens are: server and organisation, project or user, as in ``hub.docker.com team``."""
 
-    def at(self, place: str) -> TokenVendor | None:
+    def at(self, location: str) -> TokenVendor | None:
         """The same vendor at another location.
 
         None if this login must not be used there, because it is another server.
@@ -160,14 +160,14 @@ def renew_token(vendor: TokenVendor, context: MintContext) -> NamedToken:
     state = {
         "family": family,
         "name": name,
-        "place": vendor.place,
-        "elsewhere": "\n".join(place for place, _, _ in elsewhere),
+        "location": vendor.location,
+        "elsewhere": "\n".join(location for location, _, _ in elsewhere),
     }
     _save(slot_store, known, target, active, state)
     for token_id in left:
         vendor.remove(token_id)
-    for place, moved, ids in elsewhere:
-        _remove_elsewhere(place, moved, ids)
+    for location, moved, ids in elsewhere:
+        _remove_elsewhere(location, moved, ids)
     token = vendor.create(name)
     try:
         _save(slot_store, known, target, active, {**state, "id": token.id})
@@ -216,11 +216,11 @@ def end_tokens(vendor: TokenVendor, revocation_id: str, context: MintContext) ->
     """
     known = (context.slot_store or MemorySlotStore()).read()
     family = _family(known)
-    for place in (vendor, *_moved(vendor, known).values()):
-        for token_id, name in sorted(place.tokens().items()):
-            revoked = token_id == revocation_id and name.startswith(_prefix(context, place))
-            if revoked or (family and name.startswith(_prefix(context, place, family))):
-                place.remove(token_id)
+    for holder in (vendor, *_moved(vendor, known).values()):
+        for token_id, name in sorted(holder.tokens().items()):
+            revoked = token_id == revocation_id and name.startswith(_prefix(context, holder))
+            if revoked or (family and name.startswith(_prefix(context, holder, family))):
+                holder.remove(token_id)
 
 
 def lock_users(vendor: UserVendor, users: tuple[str, str]) -> None:
@@ -259,10 +259,16 @@ def _made(vendor: TokenVendor, prefix: str) -> dict[str, int]:
 
 def _moved(vendor: TokenVendor, known: Slots) -> dict[str, TokenVendor]:
     """The earlier locations of the definition's tokens to which this login may be sent."""
-    named = [state.get("place", "") for state in known.states.values()]
-    named += [place for state in known.states.values() for place in state.get("elsewhere", "").split("\n")]
-    found = {place: vendor.at(place) for place in dict.fromkeys(named) if place and place != vendor.place}
-    reachable = {place: other for place, other in found.items() if other is not None}
+    named = [state.get("location", "") for state in known.states.values()]
+    named += [
+        location for state in known.states.values() for location in state.get("elsewhere", "").split("\n")
+    ]
+    found = {
+        location: vendor.at(location)
+        for location in dict.fromkeys(named)
+        if location and location != vendor.location
+    }
+    reachable = {location: other for location, other in found.items() if other is not None}
     return dict(list(reachable.items())[:_PLACES_MAX])
 
 
@@ -274,17 +280,17 @@ def _left_elsewhere(
     A location without tokens of ours is forgotten.
     """
     family, found = _family(known), []
-    for place, moved in _moved(vendor, known).items():
+    for location, moved in _moved(vendor, known).items():
         try:
             made = _made(moved, _prefix(context, moved, family))
         except MissingError:  # the organisation or project no longer exists, and neither do its tokens
             continue
         except RegcredError as error:
-            log.warning("%s: the tokens at %s can't be listed: %s", context.reference, place, error)
-            found.append((place, moved, list[str]()))
+            log.warning("%s: the tokens at %s can't be listed: %s", context.reference, location, error)
+            found.append((location, moved, list[str]()))
             continue
         if made:
-            found.append((place, moved, _replaced(made, known, context)))
+            found.append((location, moved, _replaced(made, known, context)))
     return found
 
 
@@ -303,12 +309,12 @@ def _tail(name: str) -> str:
     return "-".join(name.rsplit("-", 3)[-3:])
 
 
-def _remove_elsewhere(place: str, vendor: TokenVendor, token_ids: list[str]) -> None:
+def _remove_elsewhere(location: str, vendor: TokenVendor, token_ids: list[str]) -> None:
     for token_id in token_ids:
         try:
             vendor.remove(token_id)
         except RegcredError as error:  # the next turn retries it
-            log.warning("a token at %s can't be removed: %s", place, error)
+            log.warning("a token at %s can't be removed: %s", location, error)
 
 
 def _turn(known: Slots, context: MintContext) -> tuple[SlotName, SlotName | None]:

@@ -48,7 +48,7 @@ class Bounds:
         self._limit = limit
         self._now = now
         self._sleep = sleep
-        self._places: dict[str, BoundedSemaphore] = {}
+        self._permits: dict[str, BoundedSemaphore] = {}
         self._begun: dict[str, deque[datetime]] = {}
         self._lock = Lock()
 
@@ -57,8 +57,8 @@ class Bounds:
         """Wait until a mint may start for this provider, and for these hosts or accounts."""
         vendor = " ".join((definition.provider, *definition.typed_hosts(), *definition.accounts()))
         with self._lock:
-            places = self._places.setdefault(vendor, BoundedSemaphore(self._limit))
-        with places:
+            permits = self._permits.setdefault(vendor, BoundedSemaphore(self._limit))
+        with permits:
             if delay := self._delay(vendor):
                 self._sleep(delay)
             yield

@@ -74,7 +74,11 @@ def held_removals(statuses: Mapping[str, Status]) -> dict[str, dict[str, dict[st
         By project and registry: the namespaces, and for each why its Secret would be removed.
     """
     found = {
-        project: {name: dict(place.held) for name, place in sorted(status.registries.items()) if place.held}
+        project: {
+            name: dict(placement.held)
+            for name, placement in sorted(status.registries.items())
+            if placement.held
+        }
         for project, status in sorted(statuses.items())
     }
     return {project: registries for project, registries in found.items() if registries}
@@ -92,14 +96,18 @@ def sync_description(status: Status) -> str:
     return ", ".join(filter(None, (version, mode)))
 
 
-def placement_problems(cluster: str, place: Placement) -> list[PlacementProblem]:
+def placement_problems(cluster: str, placement: Placement) -> list[PlacementProblem]:
     """The refused, denied and held Secrets in a cluster.
 
     Args:
         cluster: Its name.
-        place: Sync's report about one registry.
+        placement: Sync's report about one registry.
     """
-    return [*_refused(place.refused, place.details), *_denied(place), *_held(cluster, place.held)]
+    return [
+        *_refused(placement.refused, placement.details),
+        *_denied(placement),
+        *_held(cluster, placement.held),
+    ]
 
 
 def _refused(refused: Mapping[str, str], details: Mapping[str, str]) -> list[PlacementProblem]:
@@ -118,10 +126,10 @@ def _refused(refused: Mapping[str, str], details: Mapping[str, str]) -> list[Pla
     return problems
 
 
-def _denied(place: Placement) -> list[PlacementProblem]:
+def _denied(placement: Placement) -> list[PlacementProblem]:
     found: dict[str, list[str]] = {}
-    for namespace, detail in sorted(place.details.items()):
-        if place.refused.get(namespace) not in _QUOTED:
+    for namespace, detail in sorted(placement.details.items()):
+        if placement.refused.get(namespace) not in _QUOTED:
             found.setdefault(detail, []).append(namespace)
     return [
         PlacementProblem(f"the cluster denied the last change in {_where(names)}: {detail}", is_fault=True)

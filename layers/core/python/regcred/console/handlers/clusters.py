@@ -61,7 +61,9 @@ def _cluster(visit: Visit, *, status: int = 200, error: str = "") -> Response:
     return visit.page(
         "cluster.html",
         status=status,
-        held=[(project, count_held(places), _held_rows(places)) for project, places in held.items()],
+        held=[
+            (project, count_held(placements), _held_rows(placements)) for project, placements in held.items()
+        ],
         held_shown=HELD_ROWS,
         confirmed={
             project: one.until
@@ -93,13 +95,13 @@ class _There:
 
 
 def _in_cluster(fleet: Fleet, name: str) -> _There:
-    rows = [row for row in fleet.rows if name in row.places]
+    rows = [row for row in fleet.rows if name in row.placements]
     refusals = (
         (row.reference, namespace, refusal(word), remedy(word))
         for row in rows
-        for namespace, word in sorted(row.places[name].refused.items())
+        for namespace, word in sorted(row.placements[name].refused.items())
     )
-    most = sorted(rows, key=lambda row: -sum(map(len, row.places[name].in_place.values())))[:ROWS]
+    most = sorted(rows, key=lambda row: -sum(map(len, row.placements[name].in_place.values())))[:ROWS]
     return _There(most, max(0, len(rows) - ROWS), list(islice(refusals, ROWS)))
 
 
@@ -129,11 +131,11 @@ def held_of(fleet: Fleet, name: str) -> dict[str, dict[str, dict[str, str]]]:
     )
 
 
-def _held_rows(places: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
+def _held_rows(placements: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
     """The registry, the namespace and the reason of the first held removals of a project."""
     rows = (
         (registry, namespace, HELD_BECAUSE.get(why, why))
-        for registry, namespaces in places.items()
+        for registry, namespaces in placements.items()
         for namespace, why in sorted(namespaces.items())
     )
     return list(islice(rows, HELD_ROWS))

@@ -73,9 +73,11 @@ def _known(visit: Visit, fleet: Fleet, reference: Reference, namespace: str, clu
     if project is None:
         return ReferenceFacts()
     row = project.row(reference.registry)
-    place = row.places.get(cluster)
-    placed = next((v for v, names in (place.in_place if place else {}).items() if namespace in names), None)
-    refused = place.refused.get(namespace, "") if place else ""
+    placement = row.placements.get(cluster)
+    placed = next(
+        (v for v, names in (placement.in_place if placement else {}).items() if namespace in names), None
+    )
+    refused = placement.refused.get(namespace, "") if placement else ""
     return ReferenceFacts(
         entry=row.entry,
         defined=Fact.YES if row.defined else Fact.NO,

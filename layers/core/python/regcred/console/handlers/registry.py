@@ -86,7 +86,7 @@ def read(visit: Visit) -> Shown:
     except RefusedError:
         if row.entry is None:
             raise
-    if found is None and row.entry is None and not broken and not row.places:
+    if found is None and row.entry is None and not broken and not row.placements:
         raise MissingError(f"there is no registry {reference}")
     definition, problem = _typed(reference, found)
     return Shown(
@@ -120,7 +120,7 @@ def registry(visit: Visit) -> Response:
         provider=str(shown.content.get("provider") or (row.entry.provider if row.entry else "")),
         needs=[need for need in health.row_needs(row, now) if need.what],
         left=health.life_left(row, now),
-        places=[_place(row, cluster) for cluster in sorted(row.places)],
+        placements=[_placement(row, cluster) for cluster in sorted(row.placements)],
         trust=trust(shown),
         annotation=annotation.text([row.reference], "yaml"),
         static=bool(shown.definition and shown.definition.upstream_fields()),
@@ -148,12 +148,12 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _place(row: RegistryRow, cluster: str) -> ClusterPlacement:
-    place = row.places[cluster]
-    words = Counter(place.refused.values())
+def _placement(row: RegistryRow, cluster: str) -> ClusterPlacement:
+    placement = row.placements[cluster]
+    words = Counter(placement.refused.values())
     return ClusterPlacement(
         cluster=cluster,
-        namespaces=sorted((name, version) for version, names in place.in_place.items() for name in names),
+        namespaces=sorted((name, version) for version, names in placement.in_place.items() for name in names),
         behind=row.behind.get(cluster, 0),
         refused=[(refusal(word), remedy(word), count) for word, count in sorted(words.items())],
     )

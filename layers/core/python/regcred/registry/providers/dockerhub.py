@@ -193,13 +193,13 @@ class Organisation:
         self._auth = auth or self._sign_in()
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Docker Hub, and the organisation."""
         return f"{HUB} {self._organisation}"
 
-    def at(self, place: str) -> Organisation | None:
+    def at(self, location: str) -> Organisation | None:
         """Another organisation."""
-        hub, _, organisation = place.partition(" ")
+        hub, _, organisation = location.partition(" ")
         if hub != HUB:
             return None
         return Organisation(self._definition, self._context, organisation, self._auth)

@@ -112,13 +112,13 @@ class AccessTokens:
         self._auth = Basic(field_of(context, "username").get_secret_value(), field_of(context, "password"))
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The server and the user."""
         return f"{self._server} {self._user}"
 
-    def at(self, place: str) -> AccessTokens | None:
+    def at(self, location: str) -> AccessTokens | None:
         """Another user of the same server. Only an administrator's login can manage it."""
-        server, _, user = place.partition(" ")
+        server, _, user = location.partition(" ")
         return AccessTokens(self._definition, self._context, user) if server == self._server else None
 
     def tokens(self) -> Mapping[str, str]:

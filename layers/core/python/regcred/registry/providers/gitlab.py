@@ -145,13 +145,13 @@ class _GitlabTokens:
         self._auth = Bearer(field_of(context, "token"))
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The server, the group or project, and the kind of token."""
         return f"{self._definition.server} {self._owner}"
 
-    def at(self, place: str) -> _GitlabTokens | None:
+    def at(self, location: str) -> _GitlabTokens | None:
         """Another group or project of the same server."""
-        server, _, owner = place.partition(" ")
+        server, _, owner = location.partition(" ")
         if server != self._definition.server:
             return None
         return _GitlabTokens(self._definition, self._context, owner)

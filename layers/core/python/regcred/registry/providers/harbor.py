@@ -160,13 +160,13 @@ class Robots:
         self._auth = Basic(field_of(context, "username").get_secret_value(), field_of(context, "password"))
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The server, and the project if there is one."""
         return f"{self._server} {self._project}".rstrip()
 
-    def at(self, place: str) -> Robots | None:
+    def at(self, location: str) -> Robots | None:
         """Another project of the same Harbor, or its whole system."""
-        server, _, project = place.partition(" ")
+        server, _, project = location.partition(" ")
         return Robots(self._definition, self._context, project) if server == self._server else None
 
     def tokens(self) -> Mapping[str, str]:
