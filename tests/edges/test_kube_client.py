@@ -451,8 +451,11 @@ async def test_a_conflict_that_is_not_about_the_name_is_tried_again(
 ) -> None:
     words = 'Operation cannot be fulfilled on resourcequotas "q"'
     server.answers = [failure(409, words, reason, about="resourcequotas")]
-    with pytest.raises(TransientError):
+    with pytest.raises(TransientError, match="409"):
         await kube.apply_secret("shop", BODY, first=True)
+    assert [request.method for request in server.asked] == ["POST"], (
+        "it is not taken for a Secret that exists"
+    )
 
 
 @pytest.mark.parametrize(("status", "reason"), [(401, "Unauthorized")])

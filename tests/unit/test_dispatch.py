@@ -272,6 +272,13 @@ def test_planning_takes_time_in_proportion_to_the_registries() -> None:
     assert time.process_time() - started < 5  # 28 s when each name was looked up in a list
 
 
+def test_who_is_served_is_found_in_time_in_proportion_to_the_registries() -> None:
+    names = [f"r{number}" for number in range(52_000)]
+    started = time.process_time()
+    assert len(served(names, Index(), limit=30_000)) == 30_000
+    assert time.process_time() - started < 5
+
+
 def test_a_huge_project_delays_no_other_and_is_done_in_several_sweeps(world: World) -> None:
     names = [f"r{number}" for number in range(12_000)]
     world.define("b/r")

@@ -27,7 +27,7 @@ from regcred import __version__
 from regcred.cluster.interface import DeniedError
 from regcred.cluster.model import WORKLOADS, Mode, custom_kind
 from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError, TransientError
-from regcred.sync import Engine, Options, Report, credential_cache, run_once
+from regcred.sync import Engine, Options, Report, credential_cache, ledger_documents, run_once
 from regcred.vault.records.index import State
 from regcred.vault.records.status import Placement, Status
 
@@ -1069,6 +1069,10 @@ class TestOneBadName:
             "ecr-prod": Placement(refused={"shop": "nobody knows this reason"}),
         }
         status = Status(written_at=world.clock(), registries=placements)
+        assert {
+            (str(reference), namespace)
+            for reference, namespace, _ in ledger_documents.entries("payments", status)
+        } <= {("payments/ecr-prod", "shop")}
         world.mount.store.write_status(CLUSTER, "payments", status, cas=0)
         report = await world.sync()
         assert report.failures == []
