@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import get_args
 
 import pytest
@@ -10,12 +11,14 @@ from fakes.key_value import FakeKeyValue
 from fakes.sync_world import Clock, Mount, deployment, namespace, options
 
 from regcred.cluster.model import WORKLOADS, Workload
+from regcred.errors import TransientError
 from regcred.sync import Engine
 from regcred.sync.actions import ClusterAction, EmitEvent
 from regcred.sync.event_sender import EVENTS_WAITING
 from regcred.sync.fair_queue import FairQueue
 from regcred.sync.messages import Reason
 from regcred.sync.metrics import Unmeasured
+from regcred.sync.retries import Retries
 
 DEPLOYMENT = WORKLOADS[0]
 
@@ -103,3 +106,29 @@ async def test_what_was_told_of_annotations_that_have_changed_is_forgotten(engin
 
 def test_each_type_of_action_has_a_handler(engine: Engine) -> None:
     assert set(engine.applier._handlers) == set(get_args(ClusterAction))
+
+
+class TestTheServersOwnWordsAboutTime:
+    """What the API server asks for counts in full, however short our own wait would be."""
+
+    KEY = ("shop", "payments/ecr-prod")
+
+    @pytest.mark.parametrize("seconds", [1, 45, 600])
+    def test_a_write_waits_as_long_as_it_was_asked_to(self, seconds: int) -> None:
+        clock = Clock()
+        retries = Retries(clock)
+        asked = TransientError("busy", retry_after=timedelta(seconds=seconds))
+        retries.fail(self.KEY, asked, delays_removal=True)
+        clock.move(seconds=seconds - 0.5)
+        assert not retries.due()
+        clock.move(seconds=5)
+        assert retries.due() == {"shop"}
+
+    def test_it_holds_for_one_failure_only(self) -> None:
+        clock = Clock()
+        retries = Retries(clock)
+        retries.fail(self.KEY, TransientError("busy", retry_after=timedelta(hours=1)), delays_removal=True)
+        retries.begin(self.KEY)
+        retries.fail(self.KEY, TransientError("busy"), delays_removal=True)
+        clock.move(seconds=60)
+        assert retries.due() == {"shop"}
