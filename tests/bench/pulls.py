@@ -21,6 +21,8 @@ from regcred.vault.records.index import State
 
 PODS = 50
 GOAL = 0.98
+FIRST = 20
+PREPARED_GOAL = 0.95
 BACK_OFF = 10.0
 """The kubelet's first back-off of a failed pull, in seconds."""
 
@@ -66,6 +68,74 @@ async def pulls(stack: Stack, table: Table) -> None:
     )
 
 
+async def first_pods(stack: Stack, table: Table) -> None:
+    """In mode serviceaccount: new workloads, one after the other, in namespaces that exist.
+
+    Without the preparation of granted namespaces, a first Pod may be older than the name in its
+    ServiceAccount. Then it is evicted.
+    """
+    parts = ["vault", "kubernetes", "registry", "node"]
+    await asyncio.to_thread(stack.up, parts)
+    product = Product(stack)
+    await asyncio.to_thread(product.install_chart, "mode=serviceaccount", "serviceAccountMode.prepare=true")
+    async with Api.open(stack) as api:
+        here = World(stack, api, product)
+        here.allow(MAIN.project, parts=parts)
+        await asyncio.to_thread(_publish, here)
+        for prepare in (True, False):
+            good, took = await _first_pods(here, prepare=prepare)
+            table.add(
+                f"{FIRST} new workloads in mode serviceaccount{', prepared' if prepare else ''}: first Pods "
+                "whose first pull succeeds",
+                goal=f">= {PREPARED_GOAL:.0%}" if prepare else "",
+                ours=f"{good / FIRST:.0%}",
+                holds=good / FIRST >= PREPARED_GOAL if prepare else None,
+            )
+            table.note(
+                f"from the workload until a Pod runs{', prepared' if prepare else ''}: median "
+                f"{median(took):.1f} s, longest {max(took):.1f} s"
+            )
+
+
+async def _first_pods(here: World, *, prepare: bool) -> tuple[int, list[float]]:
+    """How many first Pods pulled at once, and the seconds until each workload has a running Pod."""
+    api = here.api
+    spaces = [f"first-{'prepared' if prepare else 'bare'}-{number:02d}" for number in range(FIRST + 1)]
+    here.mount.grant({MAIN.project: spaces})
+    sync = Sync(
+        here, MODE="serviceaccount", EVICT_STUCK_PODS="true", PREPARE_GRANTED="true" if prepare else ""
+    )
+    sync.start()
+    for space in spaces:
+        await api.send("POST", "/api/v1/namespaces", namespace(space))
+    # The first one shows that sync is ready, and that the index of the project is known.
+    shows = deployment(spaces[0], (MAIN,))
+    await api.send("POST", f"/apis/apps/v1/namespaces/{spaces[0]}/deployments", shows)
+    for space in spaces if prepare else spaces[:1]:
+        await _named(api, space)
+    image = f"{here.stack.registry.host}/private/app:1"
+    took = []
+    for space in spaces[1:]:
+        began = time.monotonic()
+        await _deploy(api, space, image, is_new=False)
+        await _running(api, space)
+        took.append(time.monotonic() - began)
+    failed = await _failures(api)
+    sync.stop()
+    return sum(space not in failed for space in spaces[1:]), took
+
+
+async def _named(api: Api, space: str, wait: float = 60) -> None:
+    """Wait until the ServiceAccount of a namespace has a name."""
+    deadline = time.monotonic() + wait
+    while time.monotonic() < deadline:
+        account = await api.send("GET", f"/api/v1/namespaces/{space}/serviceaccounts/default")
+        if account.get("imagePullSecrets"):
+            return
+        await asyncio.sleep(0.2)
+    raise RuntimeError(f"the ServiceAccount of {space} has no name after {wait:.0f} s")
+
+
 def _publish(here: World) -> None:
     registry = here.stack.registry
     here.stack.push_image("private/app")
@@ -77,13 +147,14 @@ def _publish(here: World) -> None:
     here.mount.index(str(MAIN), state=State.OK, version=1)
 
 
-async def _deploy(api: Api, space: str, image: str) -> None:
+async def _deploy(api: Api, space: str, image: str, *, is_new: bool = True) -> None:
     item = deployment(space, (MAIN,))
     spec = item["spec"]["template"]["spec"]
     item["spec"]["replicas"] = 1
     spec |= {"hostNetwork": True, "terminationGracePeriodSeconds": 0}
     spec["containers"][0] |= {"image": image, "imagePullPolicy": "Always"}
-    await api.send("POST", "/api/v1/namespaces", namespace(space))
+    if is_new:
+        await api.send("POST", "/api/v1/namespaces", namespace(space))
     await api.send("POST", f"/apis/apps/v1/namespaces/{space}/deployments", item)
 
 

@@ -20,13 +20,13 @@ from bench.audit import WRITES, only
 from bench.events import front
 from bench.latency import Newcomers
 from bench.polls import polls
-from bench.pulls import pulls
+from bench.pulls import first_pods, pulls
 from bench.scale import fleet, scale
 from bench.table import Table, median, percentile, say
 from bench.world import FLOOR, INDEX, MAIN, Floor, Sync, World, world
 from realparts.stack import Stack
 
-PARTS = ("core", "pulls", "polls", "scale", "fleet")
+PARTS = ("core", "pulls", "first", "polls", "scale", "fleet")
 KINDS = 8
 """What is listed and watched in admission mode: Namespaces and seven kinds of workloads."""
 
@@ -80,13 +80,14 @@ TITLES = {
     "scale": "Sync, 5,000 namespaces, 20,000 Pods, 10 registries",
     "fleet": "Sync, 10,000 namespaces x 3 registries",
     "pulls": "First pulls on a real node",
+    "first": "First Pods in mode serviceaccount on a real node",
     "polls": "Vault under the polls of a large fleet at rest",
 }
 
 
 async def _part(part: str, stack: Stack, options: argparse.Namespace, table: Table) -> None:
-    if part in {"pulls", "polls"}:
-        await (pulls if part == "pulls" else polls)(stack, table)
+    if part in {"pulls", "first", "polls"}:
+        await {"pulls": pulls, "first": first_pods, "polls": polls}[part](stack, table)
         return
     async with world(stack) as here:
         if part == "core":
