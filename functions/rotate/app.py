@@ -1,4 +1,4 @@
-"""The edge of rotate: SQS records in, what failed out. Nothing is decided here."""
+"""The entry point of rotate: SQS records in, failed records out. It decides nothing."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ metrics = powertools.metrics("rotate")
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Rotate what the batch names.
+    """Rotate the registries that the batch names.
 
-    A message that failed is delivered again; those of other projects are done.
-
-    A message that can't be understood is reported and dropped. It would only delay its group, and the next
-    sweep sends all that is due.
+    A failed message is delivered again. Messages of other projects are not affected. A message that can't be
+    parsed is logged and dropped, because it would only delay its group. The next sweep sends everything that
+    is due.
     """
     until = datetime.now(UTC) + timedelta(milliseconds=context.get_remaining_time_in_millis()) - RESERVE
     outcomes: list[Outcome] = []
@@ -69,7 +68,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _report(outcomes: list[Outcome]) -> None:
-    """One line per registry that was handled; metrics count them without a dimension per registry."""
+    """Log one line per handled registry. Metrics count them without a dimension per registry."""
     for outcome in outcomes:
         fields = asdict(outcome) | {"reference": str(outcome.reference)}
         log = logger.warning if outcome.done is RotationResult.FAILING else logger.info

@@ -74,7 +74,7 @@ class Aws:
 
     @property
     def dead_letter_url(self) -> str:
-        """The queue that messages go to which failed three times."""
+        """The queue for messages that failed three times."""
         return str(self._stored["dead_letter_url"])
 
     @property
@@ -84,7 +84,7 @@ class Aws:
 
     @property
     def nudges_url(self) -> str:
-        """A queue that gets the nudges from that bus: what starts dispatch before its time."""
+        """A queue that gets the nudges from that bus, which start dispatch early."""
         return str(self._stored["nudges_url"])
 
     def up(self) -> None:
@@ -209,11 +209,11 @@ class Aws:
         }
 
     def set_ecr_token_lifetime(self, seconds: float) -> None:
-        """Set how long ECR logins live that are issued from now on; 12 hours unless set."""
+        """Set the lifetime of ECR logins that are issued from now on. The default is 12 hours."""
         self._control("PUT", "settings", {"ecr_token_seconds": seconds})
 
     def disable_outbound_federation(self, *accounts: str) -> None:
-        """Make GetWebIdentityToken fail in these accounts, and only in these."""
+        """Make GetWebIdentityToken fail in these accounts only."""
         self._control("PUT", "settings", {"outbound_federation_disabled": list(accounts)})
 
     def fault(self, operation: str, kind: str, *, times: int = 1_000_000, seconds: float = 0) -> None:
@@ -245,7 +245,7 @@ class Aws:
 
     @property
     def web_identity_public_keys(self) -> list[str]:
-        """The PEMs that those tokens are checked with: RS256, then ES384."""
+        """The public keys of those tokens in PEM: RS256, then ES384."""
         return public_keys(self.directory)
 
     @property

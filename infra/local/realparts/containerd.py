@@ -82,7 +82,7 @@ class Containerd:
         """Reach a registry host name at another address from now on.
 
         Args:
-            host: as it stands in image references.
+            host: the host as used in image references.
             server: the address, as in `http://127.0.0.1:5000`.
         """
         folder = self.hosts_directory / host

@@ -45,7 +45,7 @@ class Internet:
 
     @property
     def ca_bundle(self) -> Path:
-        """The proxy's certificate authority, and after it those the machine trusts."""
+        """A bundle with the proxy's certificate authority and those that the machine trusts."""
         return self.directory / "ca-bundle.pem"
 
     @property
@@ -55,7 +55,7 @@ class Internet:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a program's environment needs so that its https calls go through the proxy."""
+        """The environment variables with which a program's https calls go through the proxy."""
         bundle = str(self.ca_bundle)
         names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "CURL_CA_BUNDLE")
         return {
@@ -110,7 +110,7 @@ class Internet:
         return read_routes(self.directory)
 
     def events(self) -> list[dict[str, Any]]:
-        """Return every connection asked for: `time`, `host`, `outcome` (routed, refused or blocked)."""
+        """Return every requested connection: `time`, `host`, `outcome` (routed, refused or blocked)."""
         log = self._processes.logs / f"{PART}.log"
         return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
 

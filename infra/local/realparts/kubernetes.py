@@ -78,7 +78,7 @@ class Kubernetes:
 
     @property
     def ca(self) -> Path:
-        """The certificate authority's file that the API server's certificate is checked with."""
+        """The file of the certificate authority that signed the API server's certificate."""
         return self.directory / "pki" / "ca.crt"
 
     @property
@@ -98,7 +98,7 @@ class Kubernetes:
 
     @property
     def service_account_issuer(self) -> str:
-        """The `iss` of ServiceAccount tokens; the same in every cluster, as it is in the field."""
+        """The `iss` of ServiceAccount tokens. It is the same in every cluster, as in production."""
         return ISSUER
 
     def up(self) -> None:

@@ -25,9 +25,9 @@ class Front:
     """The handler.
 
     Args:
-        store: what is known of callers and roles.
+        store: the known callers and roles.
         faults: the calls that fail on purpose.
-        moto: where everything goes that is not answered here.
+        moto: the address for all other calls.
         ecr_key: the key of `AWS:` logins.
     """
 

@@ -21,8 +21,7 @@ def require(call: Call, action: str, resource: str, context: Mapping[str, str] |
 
 
 def needed(call: Call) -> list[tuple[str, str]]:
-    """Return the actions and resources that must be allowed for what moto answers without looking at
-    policies."""
+    """Return the actions and resources to check for calls that moto answers without a check of policies."""
     match call.service, call.operation:
         case "sqs", _:
             account, name = call.body.get("QueueUrl", "/*/*").rsplit("/", 2)[1:]

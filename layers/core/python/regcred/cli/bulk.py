@@ -364,17 +364,17 @@ def _progress(count: int, action: Action) -> Iterator[Callable[[datetime, int, i
         from rich.console import Console
 
         with Console(stderr=True, highlight=False).status("waiting for dispatch") as status:
-            yield lambda _now, done, failed: status.update(_told(count, done, failed))
+            yield lambda _now, done, failed: status.update(_progress_text(count, done, failed))
         return
     reported: list[datetime] = []
 
     def report_progress(now: datetime, done: int, failed: int) -> None:
         if not reported or now - reported[-1] >= requesting.PROGRESS_EVERY:
             reported.append(now)
-            say(_told(count, done, failed))
+            say(_progress_text(count, done, failed))
 
     yield report_progress
 
 
-def _told(count: int, done: int, failed: int) -> str:
+def _progress_text(count: int, done: int, failed: int) -> str:
     return f"{done} of {count} handled" + (f", {failed} of them failed" if failed else "")

@@ -256,11 +256,11 @@ def _report(made: Migration, directory: Path, *, as_json: bool) -> None:
     ):
         if lines:
             write(f"{title}:")
-            told = list(dict.fromkeys(lines))
-            for line in told[:LINES_MAX]:
+            unique = list(dict.fromkeys(lines))
+            for line in unique[:LINES_MAX]:
                 write(f"  {line}")
-            if len(told) > LINES_MAX:
-                write(f"  ... and {len(told) - LINES_MAX} more; -o json lists all")
+            if len(unique) > LINES_MAX:
+                write(f"  ... and {len(unique) - LINES_MAX} more; -o json lists all")
     say(
         f"{plural(len(made.registries), 'registry')} and "
         f"{plural(len(made.annotations), 'annotated workload')} written to {directory}; next: regcred diff "

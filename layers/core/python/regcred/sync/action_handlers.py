@@ -87,7 +87,8 @@ class SecretWriter:
             self.workload_events.report_refusal(namespace, reference, Why.CLASH)
             return
         why = Why.NOT_READ if self.credentials.has_failed(reference) else Why.NOT_WRITTEN
-        words = words_of_vault(error, failures) if why is Why.NOT_READ else words_for_owner(error, failures)
+        message = message_from_vault if why is Why.NOT_READ else message_for_owner
+        words = message(error, failures)
         if words:
             entry = self.ledger.entry(namespace, reference) or LedgerEntry()
             self.ledger.put(namespace, reference, replace(entry, refused=why, detail=words))
@@ -153,11 +154,11 @@ class SecretRemover:
         namespace, reference = action.namespace, action.reference
         if isinstance(error, NameTakenError):
             self.ledger.put(namespace, reference, LedgerEntry(refused=Why.CLASH))
-        elif words := words_for_owner(error, failures):
+        elif words := message_for_owner(error, failures):
             entry = self.ledger.entry(namespace, reference) or LedgerEntry()
             self.ledger.put(namespace, reference, replace(entry, detail=words))
             note = not_removed(reference, namespace, words)
-            self.workload_events.tell_owners(namespace, reference, Reason.NOT_WRITTEN, note)
+            self.workload_events.notify_owners(namespace, reference, Reason.NOT_WRITTEN, note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,7 @@ class PodEvictor:
         """Do nothing: the failure is in the log and the report."""
 
 
-def words_for_owner(error: RegcredError, failures: int) -> str:
+def message_for_owner(error: RegcredError, failures: int) -> str:
     """The message about a failure for the owner of a workload; empty if there is none yet."""
     if isinstance(error, DeniedError):
         return error.words
@@ -224,7 +225,7 @@ def words_for_owner(error: RegcredError, failures: int) -> str:
     return ""
 
 
-def words_of_vault(error: RegcredError, failures: int) -> str:
+def message_from_vault(error: RegcredError, failures: int) -> str:
     """Why a credential can't be read, for the owner of a workload; empty if there is no message yet."""
     if isinstance(error, TransientError) and failures < REPORT_AFTER:
         return ""

@@ -62,7 +62,7 @@ class WorkloadEvents:
         self._recorder.succeed(namespace, reference)
         note = placed(reference, namespace)
         if self._recorder.take_resolved(namespace, reference):
-            self.tell_owners(namespace, reference, Reason.PLACED, note)
+            self.notify_owners(namespace, reference, Reason.PLACED, note)
         elif first:
             corrects = refusal(Why.NOT_GRANTED, reference, namespace, cluster=self._cluster)
             self.submit(
@@ -74,9 +74,9 @@ class WorkloadEvents:
     def report_refusal(self, namespace: str, reference: Reference, why: Why, detail: str = "") -> None:
         """Write Events that say why a Secret is not written."""
         note = refusal(why, reference, namespace, cluster=self._cluster, detail=detail)
-        self.tell_owners(namespace, reference, REASON_OF[why], note, why)
+        self.notify_owners(namespace, reference, REASON_OF[why], note, why)
 
-    def tell_owners(
+    def notify_owners(
         self, namespace: str, reference: Reference, reason: Reason, note: str, why: Why | None = None
     ) -> None:
         """Write an Event on each workload that requests a Secret."""

@@ -23,11 +23,11 @@ class CredentialRecord(BaseModel):
 
     dockerconfigjson: SecretStr = Field(alias=".dockerconfigjson")
     username: str = Field(repr=False)
-    """At DigitalOcean it is the token itself."""
+    """The user name of the first login. At DigitalOcean it is the token itself, and so a secret."""
     password: SecretStr
     hosts: tuple[str, ...]
-    """All keys of the auths map, sorted; in Vault a JSON list of strings, which templates of other tools can
-    read."""
+    """All keys of the auths map, sorted. In Vault it is a JSON list of strings, which templates of other
+    tools can read."""
     provider: str
     fingerprint: str
     issued_at: AwareDatetime
@@ -35,10 +35,11 @@ class CredentialRecord(BaseModel):
     refresh_at: AwareDatetime | None = None
     revocation_id: str = Field(default="", repr=False)
     definition_version: int = 0
-    """The version of ``registries/P/R`` that it was minted for: lets an index be repaired after a crash."""
+    """The version of ``registries/P/R`` that it was minted for. It allows a repair of the index after a
+    crash."""
     destination: str = ""
-    """For which destination it was minted, see :func:`regcred.registry.binding.destination`: rotate itself
-    sends it to no other."""
+    """The destination that it was minted for, see :func:`regcred.registry.binding.destination`. Rotate sends
+    it to no other destination."""
 
     @field_validator("dockerconfigjson")
     @classmethod
