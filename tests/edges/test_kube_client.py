@@ -318,6 +318,23 @@ async def test_a_labelled_object_without_a_request_is_read_whole_once(kube: Kube
     assert server.asked[1].path == "/apis/apps/v1/namespaces/shop/deployments/a"
 
 
+async def test_an_object_that_is_nested_without_end_is_read_and_its_managed_fields_are_not_written(
+    kube: Kube, server: Server
+) -> None:
+    deep = '{"f:a":' * 9_000 + "{}" + "}" * 9_000
+    account = {"metadata": {"name": "robot", "namespace": "shop", "managedFields": [{"fieldsV1": "DEEP"}]}}
+
+    async def nested(_: web.Request) -> web.Response:
+        text = json.dumps(account).replace('"DEEP"', deep)
+        return web.Response(text=text, content_type="application/json")
+
+    server.answers = [nested, (200, {})]
+    assert await kube.set_pull_secrets("shop", "robot", add=(REF.secret_name,), remove=())
+    written = await server.asked[-1].json()
+    assert written["imagePullSecrets"] == [{"name": REF.secret_name}]
+    assert "managedFields" not in written["metadata"]
+
+
 # Secrets
 
 

@@ -29,6 +29,7 @@ async def set_pull_secrets(
         new = merge_pull_secrets(old, add=add, remove=remove)
         if new == old:
             return False
+        obj["metadata"].pop("managedFields", None)  # the API server keeps its own; ours may be cut
         obj["imagePullSecrets"] = [{"name": name} for name in new]
         try:
             await session.call("PUT", path, query=WRITTEN_BY, body=orjson.dumps(obj))

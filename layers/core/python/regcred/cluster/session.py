@@ -16,6 +16,7 @@ from yarl import URL
 
 from regcred.cluster.answers import error_of
 from regcred.cluster.interface import TooLargeError
+from regcred.cluster.nesting import flattened
 from regcred.errors import TransientError
 from regcred.tls_causes import chain, tls_cause
 
@@ -210,12 +211,20 @@ def unreachable(base: str, error: Exception) -> TransientError:
 
 def _json(content: bytes, path: str) -> dict[str, Any]:
     try:
-        answer = orjson.loads(content)
+        answer = _loaded(content)
     except orjson.JSONDecodeError:
         answer = None
     if not isinstance(answer, dict):
         raise TransientError(f"the answer to {path} is not a JSON object; is this a Kubernetes API server?")
     return answer
+
+
+def _loaded(content: bytes) -> Any:
+    """Parse JSON. Nesting that only other clients read (managedFields, a custom object's spec) may be cut."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return orjson.loads(flattened(content))
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
