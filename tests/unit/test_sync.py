@@ -956,7 +956,7 @@ class TestWhatTenantsCanFill:
         await world.sync()
         before = len(world.kv.read("status/c1/payments").fields["document"])
         await world.cluster.create(namespace("hostile"))
-        await self.ask(world, "hostile", (f"payments/{'x' * 50}-{n}" for n in range(6_000)))
+        await self.ask(world, "hostile", (f"payments/{'x' * 50}-{n}" for n in range(22_000)))
         await world.sync()
         assert len(world.kv.read("status/c1/payments").fields["document"]) <= before + 8
         assert world.mount.refused("payments/" + "x" * 50 + "-1") == {}
