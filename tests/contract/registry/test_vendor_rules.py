@@ -130,7 +130,7 @@ def test_quays_refusal_is_named_though_it_is_a_400(network: Network, aws: Aws) -
 def test_quays_trust_text_says_that_the_audience_is_not_checked(network: Network, aws: Aws) -> None:
     bench = changed(Bench(QuayFederated(network, aws)), audience="https://quay.io/another")
     assert bench.verify(bench.mint()).verdict is Verdict.CAN_PULL, "the stand-in looks at no audience"
-    assert "does not check its audience" in trust_of(bench)
+    assert "does not check the audience" in trust_of(bench)
 
 
 # JFrog: what can be revoked.
