@@ -104,7 +104,7 @@ def lines() -> Iterator[tuple[str, list[str]]]:
 def test_each_command_is_taken_by_the_command_line(where: str, words: list[str]) -> None:
     """Its name, options and values are parsed; nothing is run."""
     command: click.Command = app()
-    context = click.Context(command, info_name="regcred", obj=CliSession())
+    context = click.Context(command, info_name="regcred", obj=CliSession(), **command.context_settings)
     while isinstance(command, click.Group):
         name, words = words[0], words[1:]
         found = command.get_command(context, name)
