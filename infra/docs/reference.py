@@ -203,7 +203,7 @@ def metric_names() -> str:
             "# Metrics",
             (
                 "Sync serves these at `/metrics`. The functions write theirs to CloudWatch in the namespace "
-                "`Regcred`. The chart's alerts and dashboard use them: see [Operating](../operating.md)."
+                "`Regcred`. The chart's alerts and dashboard use them: see [Alarms](../alarms.md)."
             ),
             table(("Metric", "Type", "Labels", "Meaning"), rows),
         ]

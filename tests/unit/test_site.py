@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-import yaml
 
 from regcred.cluster import annotations
 from regcred.registry.catalog import names
@@ -97,32 +96,9 @@ def test_each_annotation_is_in_the_reference() -> None:
             assert f"`{value}`" in text, name
 
 
-class _Tags(yaml.SafeLoader):
-    """Reads the template without its functions."""
-
-
-_Tags.add_multi_constructor("!", lambda _loader, _suffix, node: getattr(node, "value", None))
-
-
 def operated(heading: str) -> list[str]:
     section = OPERATING.partition(f"## {heading}\n")[2].partition("\n## ")[0]
     return re.findall(r"^\| `([^`]+)` \|", section, flags=re.MULTILINE)
-
-
-def test_operating_has_each_alarm_of_the_functions() -> None:
-    template = yaml.load((ROOT / "template.yaml").read_text("utf-8"), _Tags)
-    alarms = [
-        item["Properties"]["AlarmName"].removeprefix("${Name}-")
-        for item in template["Resources"].values()
-        if item["Type"] == "AWS::CloudWatch::Alarm"
-    ]
-    assert sorted(operated("Alarms in AWS")) == sorted(alarms)
-
-
-def test_operating_has_each_alert_of_the_chart() -> None:
-    text = (ROOT / "infra/kubernetes/chart/regcred/files/monitoring/alerts.yaml").read_text("utf-8")
-    alerts = re.findall(r"- alert: (\w+)", text)
-    assert sorted(operated("Alerts in a cluster")) == sorted(alerts)
 
 
 def test_operating_has_each_event_of_sync() -> None:
