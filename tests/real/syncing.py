@@ -110,7 +110,7 @@ class SyncProcess:
         """What its readiness probe says."""
         try:
             return requests.get(f"http://127.0.0.1:{self.port}/readyz", timeout=2).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def metric(self, line: str) -> float:

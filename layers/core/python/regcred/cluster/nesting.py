@@ -10,7 +10,8 @@ import re
 DEPTH = 64
 """How many levels are kept. All fields that sync reads are above."""
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[{}\[\]]', re.DOTALL)
+_BRACKET = re.compile(r'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?+[^"{}\[\]]*+)*+([{}\[\]]?)', re.DOTALL)
+"""Everything up to the next bracket that is not in a string."""
 
 
 def flattened(content: bytes) -> bytes:
@@ -21,15 +22,15 @@ def flattened(content: bytes) -> bytes:
     text = content.decode("latin-1")  # one character for each byte
     kept: list[str] = []
     level = start = 0
-    for token in _TOKEN.finditer(text):
-        match token[0]:
+    for found in _BRACKET.finditer(text):
+        match found[1]:
             case "{" | "[":
                 level += 1
                 if level == DEPTH + 1:
-                    kept += [text[start : token.start()], "null"]
+                    kept += [text[start : found.start(1)], "null"]
             case "}" | "]":
                 if level == DEPTH + 1:
-                    start = token.end()
+                    start = found.end()
                 level -= 1
     if level <= DEPTH:
         kept.append(text[start:])
