@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import zlib
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
@@ -184,8 +185,14 @@ def test_a_status_with_a_bomb_or_rubbish_is_refused_in_one_line() -> None:
         b64encode(zlib.compress(b'{"namespaces":["a"],"registries":{"r":{"placed":{"1":"ff"}}}}')).decode(),
     ):
         text = json.dumps({"written_at": NOW.isoformat(), "ledger": ledger})
-        with pytest.raises(MalformedError, match="status/c/p: it is not a status document"):
-            Status.parse({"document": text}, path="status/c/p")
+        tracemalloc.start()
+        try:
+            with pytest.raises(MalformedError, match="status/c/p: it is not a status document"):
+                Status.parse({"document": text}, path="status/c/p")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 40 * 1024 * 1024, "its size is checked before it is expanded"
 
 
 def test_grants_allow_exact_names_and_globs_only_where_switched_on() -> None:
