@@ -231,10 +231,12 @@ class FakeCluster:
         await self.create({**obj, "imagePullSecrets": [{"name": name} for name in new]})
         return True
 
-    async def create_event(self, message: Message) -> None:
+    async def create_event(self, message: Message) -> bool:
         self._meet("tell", message.about.namespace, message.reason)
-        if message not in self.messages:
+        new = message.again or message.name not in {known.name for known in self.messages}
+        if new:
             self.messages.append(message)
+        return new
 
     async def event_names(self, reason: str) -> AbstractSet[str]:
         self._meet("events", reason)

@@ -210,11 +210,20 @@ async def test_a_missing_serviceaccount_is_missing(cluster, space: str) -> None:
 async def test_an_event_is_written_once(cluster, space: str) -> None:
     await cluster.create(deployment(space, "web", str(REF)))
     [about] = await workloads(cluster, DEPLOYMENT, space)
-    for _ in range(2):
-        await cluster.create_event(Message(about, "NotGranted", "Namespace may not use it."))
+    same = Message(about, "NotGranted", "Namespace may not use it.")
+    assert [await cluster.create_event(same) for _ in range(2)] == [True, False]
     assert await cluster.events(space) == [
         ("NotGranted", f"Deployment {space}/web", "Namespace may not use it.")
     ]
+
+
+async def test_an_event_that_is_true_again_is_written_again(cluster, space: str) -> None:
+    await cluster.create(deployment(space, "web", str(REF)))
+    [about] = await workloads(cluster, DEPLOYMENT, space)
+    again = Message(about, "NotGranted", "Namespace may not use it.", again=True)
+    assert [await cluster.create_event(again) for _ in range(2)] == [True, True]
+    assert len(await cluster.events(space)) == 2
+    assert again.name in await cluster.event_names("NotGranted")
 
 
 async def test_the_names_of_the_events_with_a_reason_are_known(cluster, space: str) -> None:

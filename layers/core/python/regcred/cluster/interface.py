@@ -107,6 +107,8 @@ class Message:
     reason: str
     note: str
     warning: bool = True
+    again: bool = False
+    """Whether to write it although the same Event exists, because it was not true in between."""
 
     @property
     def name(self) -> str:
@@ -191,8 +193,8 @@ class Cluster(Protocol):
             MissingError: there is no such ServiceAccount.
         """
 
-    async def create_event(self, message: Message) -> None:
-        """Write an Event, unless the same Event exists."""
+    async def create_event(self, message: Message) -> bool:
+        """Write an Event, unless the same Event exists. Return whether it was written."""
 
     async def event_names(self, reason: str) -> AbstractSet[str]:
         """The names of the Events with a reason, 10,000 at most. Any client may have written them."""

@@ -217,19 +217,9 @@ class Kube:
         """See :meth:`Cluster.set_pull_secrets`."""
         return await set_pull_secrets(self._session, namespace, account, add=add, remove=remove)
 
-    async def create_event(self, message: Message) -> None:
-        """See :meth:`Cluster.create_event`.
-
-        The name is derived from the content, so that the same Event is not written twice.
-        """
-        namespace = "default" if message.about.kind is NAMESPACE else message.about.namespace
-        try:
-            body = json.dumps(event_body(message, namespace, instance=self._instance, now=utc_now())).encode()
-            await self._session.call("POST", EVENTS.path(namespace), body=body)
-        except (AlreadyExistsError, MissingError):
-            return
-        except ConflictError as error:  # a quota's count changed at the same time
-            raise TransientError(str(error)) from None
+    async def create_event(self, message: Message) -> bool:
+        """See :meth:`Cluster.create_event`."""
+        return await create_event(self._session, message, instance=self._instance)
 
     async def event_names(self, reason: str) -> AbstractSet[str]:
         """See :meth:`Cluster.event_names`."""
@@ -260,6 +250,32 @@ def _ended_by(kind: Kind, status: dict[str, Any]) -> ExpiredError | TransientErr
     if status.get("code") == HTTPStatus.GONE:
         return ExpiredError(f"the watch of {kind.plural} has expired")
     return TransientError(f"the watch of {kind.plural} failed: {status.get('reason')}")
+
+
+async def create_event(session: KubeSession, message: Message, *, instance: str) -> bool:
+    """Write an Event; see :meth:`Cluster.create_event`.
+
+    The name is derived from the content, so that the same Event is not written twice. If it must be, its name
+    ends with the time.
+    """
+    now = utc_now()
+    namespace = "default" if message.about.kind is NAMESPACE else message.about.namespace
+    body = event_body(message, namespace, instance=instance, now=now)
+    if await _is_created(session, namespace, body):
+        return True
+    body["metadata"]["name"] = f"{message.name}.{now:%Y%m%d%H%M%S%f}"
+    return message.again and await _is_created(session, namespace, body)
+
+
+async def _is_created(session: KubeSession, namespace: str, event: dict[str, Any]) -> bool:
+    """Write an Event. Return False if it exists or its namespace is gone."""
+    try:
+        await session.call("POST", EVENTS.path(namespace), body=json.dumps(event).encode())
+    except (AlreadyExistsError, MissingError):
+        return False
+    except ConflictError as error:  # a quota's count changed at the same time
+        raise TransientError(str(error)) from None
+    return True
 
 
 def event_body(message: Message, namespace: str, *, instance: str, now: datetime) -> dict[str, Any]:

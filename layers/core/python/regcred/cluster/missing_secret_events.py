@@ -62,11 +62,15 @@ async def misses(session: KubeSession, large: asyncio.Semaphore, *, silence: flo
 
 
 async def event_names(session: KubeSession, reason: str) -> AbstractSet[str]:
-    """The names of the Events with a reason, :data:`NAMES` at most."""
+    """The names of the Events with a reason, :data:`NAMES` at most.
+
+    Of an Event that was written again, its first name counts as well.
+    """
     names: set[str] = set()
     query = f"fieldSelector={quote(f'reason={reason}')}"
     async for some in pages(session, EVENTS.path(), query=query, accept=METADATA_LIST):
-        names |= {prune(EVENTS, raw)["metadata"].get("name", "") for raw in some.objects}
+        found = {prune(EVENTS, raw)["metadata"].get("name", "") for raw in some.objects}
+        names |= found | {name.rpartition(".")[0] for name in found}
         if len(names) >= NAMES:
             break
     return names

@@ -81,18 +81,22 @@ class SecretWriter:
 
     def fail(self, action: WriteSecret, error: RegcredError, failures: int) -> None:
         """Record in the ledger why the Secret was not written, and tell the owners."""
-        namespace, reference = action.namespace, action.reference
         if isinstance(error, NameTakenError):
-            self.ledger.put(namespace, reference, LedgerEntry(refused=Why.CLASH))
-            self.workload_events.report_refusal(namespace, reference, Why.CLASH)
+            self._refuse(action, LedgerEntry(refused=Why.CLASH))
             return
-        why = Why.NOT_READ if self.credentials.has_failed(reference) else Why.NOT_WRITTEN
+        why = Why.NOT_READ if self.credentials.has_failed(action.reference) else Why.NOT_WRITTEN
         message = message_from_vault if why is Why.NOT_READ else message_for_owner
         words = message(error, failures)
         if words:
-            entry = self.ledger.entry(namespace, reference) or LedgerEntry()
-            self.ledger.put(namespace, reference, replace(entry, refused=why, detail=words))
-            self.workload_events.report_refusal(namespace, reference, why, words)
+            entry = self.ledger.entry(action.namespace, action.reference) or LedgerEntry()
+            self._refuse(action, replace(entry, refused=why, detail=words))
+
+    def _refuse(self, action: WriteSecret, entry: LedgerEntry) -> None:
+        namespace, reference, why = action.namespace, action.reference, Why(entry.refused)
+        old = self.ledger.entry(namespace, reference)
+        self.ledger.put(namespace, reference, entry)
+        new = old is None or old.refused != why
+        self.workload_events.report_refusal(namespace, reference, why, entry.detail, again=new)
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,8 @@ class EmitEvent:
     """Distinguishes Events with the same reason. An Event about the same topic is not written again."""
     corrects: str = ""
     """The note of an Event ``NotGranted``. If it is set, this Event is only written if that one was."""
+    again: bool = False
+    """Whether something has just changed, so that the same Event of an earlier time is not enough."""
 
     def __str__(self) -> str:
         return f"tell    {self.about}: {self.reason}: {self.note}"

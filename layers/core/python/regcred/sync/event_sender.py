@@ -115,11 +115,12 @@ class EventSender:
 
     async def _send(self, waiting: _QueuedEvent) -> None:
         event = waiting.event
-        message = Message(event.about, event.reason, event.note, warning=event.reason not in NORMAL_REASONS)
+        warning = event.reason not in NORMAL_REASONS
+        message = Message(event.about, event.reason, event.note, warning=warning, again=event.again)
         try:
-            await self._cluster.create_event(message)
-            self.sent += 1
-            self._meter.count("events_total", reason=event.reason)
+            if await self._cluster.create_event(message):
+                self.sent += 1
+                self._meter.count("events_total", reason=event.reason)
             return
         except TransientError as error:
             self._pause.heed(error)

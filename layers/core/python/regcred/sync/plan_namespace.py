@@ -133,7 +133,8 @@ class NamespacePlan:
             cluster = self.view.rules.cluster
             note = refusal(why, reference, self.namespace.name, cluster=cluster, detail=verdict.detail)
             self.draft.events += [
-                EmitEvent(workload, REASON_OF[why], note, reference, why) for workload in workloads
+                EmitEvent(workload, REASON_OF[why], note, reference, why, again=bool(entry.version))
+                for workload in workloads
             ]
 
     def _plan_unneeded(self, reference: Reference, entry: LedgerEntry) -> None:

@@ -62,26 +62,43 @@ class WorkloadEvents:
         self._recorder.succeed(namespace, reference)
         note = placed(reference, namespace)
         if self._recorder.take_resolved(namespace, reference):
-            self.notify_owners(namespace, reference, Reason.PLACED, note)
+            self.notify_owners(namespace, reference, Reason.PLACED, note, again=True)
         elif first:
             corrects = refusal(Why.NOT_GRANTED, reference, namespace, cluster=self._cluster)
             self.submit(
-                EmitEvent(workload, Reason.PLACED, note, reference, corrects=corrects)
+                EmitEvent(workload, Reason.PLACED, note, reference, corrects=corrects, again=True)
                 for workload in self._inventory.requests(namespace)
                 if reference in workload.references
             )
 
-    def report_refusal(self, namespace: str, reference: Reference, why: Why, detail: str = "") -> None:
-        """Write Events that say why a Secret is not written."""
+    def report_refusal(
+        self, namespace: str, reference: Reference, why: Why, detail: str = "", *, again: bool = False
+    ) -> None:
+        """Write Events that say why a Secret is not written.
+
+        Args:
+            namespace: The namespace of the Secret.
+            reference: Names it.
+            why: Why it is not written.
+            detail: The answer of the server that refuses it.
+            again: Whether this was not so before, so that the same Event of an earlier time is not enough.
+        """
         note = refusal(why, reference, namespace, cluster=self._cluster, detail=detail)
-        self.notify_owners(namespace, reference, REASON_OF[why], note, why)
+        self.notify_owners(namespace, reference, REASON_OF[why], note, why, again=again)
 
     def notify_owners(
-        self, namespace: str, reference: Reference, reason: Reason, note: str, why: Why | None = None
+        self,
+        namespace: str,
+        reference: Reference,
+        reason: Reason,
+        note: str,
+        why: Why | None = None,
+        *,
+        again: bool = False,
     ) -> None:
         """Write an Event on each workload that requests a Secret."""
         events = [
-            EmitEvent(workload, reason, note, reference, why, topic=why or "")
+            EmitEvent(workload, reason, note, reference, why, topic=why or "", again=again)
             for workload in self._inventory.requests(namespace)
             if reference in workload.references
         ]
