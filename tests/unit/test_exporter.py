@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -128,6 +129,41 @@ def test_it_serves_the_last_state_that_it_could_read(fleet: Fleet) -> None:
     assert first["registries", "payments", "ok"] == 1
     assert "the metrics stay as they are: Vault is sealed" in fleet.capture.readouterr().err
     assert threading.active_count() - before < 20
+
+
+def test_connections_that_send_nothing_keep_nobody_from_the_metrics(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regcred.wiring.bounded_http.CONNECTIONS", 20)
+    held: list[socket.socket] = []
+
+    def sleeps() -> Iterator[None]:
+        told = fleet.capture.readouterr().err
+        url = next(word for word in told.split() if word.startswith("http")).rstrip(";")
+        port = int(url.split(":")[-1].partition("/")[0])
+        held.extend(socket.create_connection(("127.0.0.1", port)) for _ in range(60))
+        assert requests.get(url, timeout=30).ok
+        ended = [one for one in held if is_ended(one)]
+        assert len(ended) >= 40
+        yield
+
+    fleet.sleeps = sleeps()
+    try:
+        assert run(["exporter", "--port", "0"], fleet.session()) == 130
+    finally:
+        for one in held:
+            one.close()
+
+
+def is_ended(one: socket.socket) -> bool:
+    """Whether the server has closed a connection."""
+    one.settimeout(0.1)
+    try:
+        return one.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 def test_a_port_in_use_is_told(fleet: Fleet) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -17,6 +18,7 @@ from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.vault.records.status import Status
 from regcred.vault.store import Store
 from regcred.views.fleet_metrics import HELP, PREFIX, Sample, SeenProject, by_name, samples
+from regcred.wiring.exporter import serving
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -53,28 +55,35 @@ WORKERS = 8
 @pass_session
 def exporter(session: CliSession, listen: str, port: int, every: int, once: bool) -> None:
     """Run ``regcred exporter``."""
-    from prometheus_client import generate_latest, start_http_server
+    from prometheus_client import generate_latest
 
     fleet = FleetCollector()
     fleet.read(session)
     if once:
         write_document(generate_latest(fleet.registry()).decode())
         return
-    try:
-        server, _ = start_http_server(port, listen, fleet.registry())
-    except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        raise Failed(f"{listen}:{port} can't be used: {reason}; try another --port") from None
-    say(f"the metrics are at http://{listen}:{server.server_port}/metrics; they end with Ctrl-C")
-    try:
-        while True:
-            session.sleep(every)
-            try:
-                fleet.read(session)
-            except RegcredError as error:
-                say(f"note: the fleet can't be read, so the metrics stay as they are: {error}")
-    finally:
-        server.shutdown()
+    with ExitStack() as stack:
+        try:
+            used = stack.enter_context(serving(fleet.registry(), listen, port))
+        except OSError as error:
+            reason = (error.strerror or "unknown error").lower()
+            raise Failed(f"{address(listen, port)} can't be used: {reason}; try another --port") from None
+        say(f"the metrics are at http://{address(listen, used)}/metrics; they end with Ctrl-C")
+        _refresh(fleet, session, every)
+
+
+def address(host: str, port: int) -> str:
+    """Return host and port as in a URL: IPv6 addresses stand in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _refresh(fleet: FleetCollector, session: CliSession, every: int) -> NoReturn:
+    while True:
+        session.sleep(every)
+        try:
+            fleet.read(session)
+        except RegcredError as error:
+            say(f"note: the fleet can't be read, so the metrics stay as they are: {error}")
 
 
 class FleetCollector:

@@ -1,0 +1,51 @@
+"""The HTTP server of ``regcred exporter``, with the limits on connections that the other servers have."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+
+@contextmanager
+def serving(registry: CollectorRegistry, host: str, port: int) -> Iterator[int]:
+    """Serve in a thread while the context is open. Yields the port.
+
+    Args:
+        registry: What to serve.
+        host: The address to listen on, IPv4 or IPv6, or a name.
+        port: The port; 0 for any free port.
+
+    Raises:
+        OSError: The address or the port can't be used.
+    """
+    import uvicorn
+    from prometheus_client import make_asgi_app
+
+    from regcred.wiring.bounded_http import HEAD_MAX, BoundedProtocol
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listening:
+        config = uvicorn.Config(
+            make_asgi_app(registry),
+            log_level="critical",  # any client may send any number of requests that nobody can read
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            proxy_headers=False,
+            http=BoundedProtocol,
+            h11_max_incomplete_event_size=HEAD_MAX,
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="exporter")
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()
