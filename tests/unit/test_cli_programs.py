@@ -332,6 +332,11 @@ CASES: dict[str, dict[str, Any]] = {
         "refused": {"prod": "not-read"},
         "details": {"prod": QUOTA},
     },
+    "name denied": {
+        "placed": {3: {"prod": ""}},
+        "refused": {"prod": "not-attached"},
+        "details": {"prod": QUOTA},
+    },
     "change denied": {"placed": {3: {"prod": ""}}, "details": {"prod": QUOTA}},
     "held": {"placed": {3: {"prod": ""}}, "held": {"prod": "unneeded"}},
 }

@@ -833,6 +833,38 @@ async def test_serviceaccount_mode_takes_the_name_out_before_the_secret(world: W
     assert [call[0] for call in world.cluster.writes()] == ["account", "delete"]
 
 
+@pytest.mark.parametrize("end", ["allowed", "not needed", "another mode"])
+async def test_a_name_that_the_cluster_denies_is_told_once_and_kept_in_the_status(
+    world: World, end: str
+) -> None:
+    world.options = options(Mode.SERVICEACCOUNT)
+    world.cluster.faults[("account",)] = DeniedError("denied", words="hands off robots")
+    for _ in range(3):
+        assert (await world.sync()).failures
+    [(reason, _, note)] = await world.cluster.events("shop")
+    assert reason == "NotAttached"
+    assert note.endswith("The cluster's answer: hands off robots")
+    entry = world.mount.store.status(CLUSTER, "payments").value.registries["ecr-prod"]
+    assert (entry.refused, entry.details) == ({"shop": "not-attached"}, {"shop": "hands off robots"})
+    world.mount.mint(REF, "s3cret-two")
+    await world.sync()
+    assert await world.password("shop") == "s3cret-two"
+    assert world.mount.refused(REF) == {"shop": "not-attached"}
+    assert len(await world.cluster.events("shop")) == 1
+    match end:
+        case "allowed":
+            world.cluster.faults.clear()
+        case "not needed":
+            await world.cluster.remove("ServiceAccount", "shop", "default")
+        case "another mode":
+            world.options = options(Mode.NONE)
+    await world.sync()
+    await world.sync()
+    assert world.mount.refused(REF) == {}
+    reasons = [reason for reason, _, _ in await world.cluster.events("shop")]
+    assert reasons == ["NotAttached", *(["CredentialPlaced"] if end == "allowed" else [])]
+
+
 async def test_serviceaccount_mode_leaves_names_alone_while_the_brake_holds(world: World) -> None:
     world.options = options(Mode.SERVICEACCOUNT, removals_allowed=0)
     await world.sync()

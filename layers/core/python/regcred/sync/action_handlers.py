@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
 from regcred.clock import Clock
+from regcred.cluster.annotations import reference_of
 from regcred.cluster.interface import Cluster, DeniedError, NameTakenError
 from regcred.cluster.model import LedgerEntry, Mode
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.printable import printable
+from regcred.reference import Reference
 from regcred.sync.actions import EvictPod, Remove, UpdateServiceAccount, WriteSecret
 from regcred.sync.credential_cache import CredentialCache
 from regcred.sync.evictions import Evictions
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
-from regcred.sync.messages import Reason, Why, not_removed
+from regcred.sync.messages import Reason, Why, attached, not_removed
 from regcred.sync.metrics import Meter
 from regcred.sync.report import Report
 from regcred.sync.retries import Retries
@@ -170,8 +172,10 @@ class AccountUpdater:
     """Adds names of Secrets to a ServiceAccount, or removes them."""
 
     cluster: Cluster
+    ledger: Ledger
     inventory: Inventory
     evictions: Evictions
+    workload_events: WorkloadEvents
     report: Report
     touch: Touch
 
@@ -187,9 +191,31 @@ class AccountUpdater:
         self.touch((action.namespace,))
         self.evictions.end(action.namespace, action.account)
         record_names(self.inventory, action.namespace, action.account, add=action.add, remove=action.remove)
+        for reference, entry in self._entries(action):
+            if entry.refused == Why.NOT_ATTACHED:
+                self.ledger.put(action.namespace, reference, replace(entry, refused="", detail=""))
+                note = attached(reference, action.account)
+                self.workload_events.notify_owners(
+                    action.namespace, reference, Reason.PLACED, note, again=True
+                )
 
     def fail(self, action: UpdateServiceAccount, error: RegcredError, failures: int) -> None:
-        """Do nothing: the failure is in the log and the report."""
+        """Record in the ledger why new Pods don't get the names, and tell the owners."""
+        words = message_for_owner(error, failures)
+        if not words:
+            return
+        why = Why.NOT_ATTACHED
+        for reference, entry in self._entries(action):
+            self.ledger.put(action.namespace, reference, replace(entry, refused=why, detail=words))
+            new = entry.refused != why
+            self.workload_events.report_refusal(action.namespace, reference, why, words, again=new)
+
+    def _entries(self, action: UpdateServiceAccount) -> Iterator[tuple[Reference, LedgerEntry]]:
+        """The Secrets in place whose names the action adds."""
+        for reference in filter(None, map(reference_of, action.add)):
+            entry = self.ledger.entry(action.namespace, reference)
+            if entry is not None and entry.version:
+                yield reference, entry
 
 
 @dataclass(frozen=True, slots=True)

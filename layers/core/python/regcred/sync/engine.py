@@ -254,6 +254,8 @@ def _handlers(
         Remove: SecretRemover(
             cluster, ledger, inventory, workload_events, retries, clock, meter, report, touch
         ),
-        UpdateServiceAccount: AccountUpdater(cluster, inventory, evictions, report, touch),
+        UpdateServiceAccount: AccountUpdater(
+            cluster, ledger, inventory, evictions, workload_events, report, touch
+        ),
         EvictPod: PodEvictor(cluster, retries, meter, report, touch),
     }

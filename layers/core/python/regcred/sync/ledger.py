@@ -161,10 +161,11 @@ class Ledger:
         self._changed.setdefault((namespace, reference), old)
 
     def enter(self, namespace: str, reference: Reference, version: int, uid: str) -> None:
-        """Record a version that is in place. A note about a restart stays."""
+        """Record a version that is in place. What keeps Pods from naming the Secret stays."""
         old = self.entry(namespace, reference)
-        refused = old.refused if old and old.refused == Why.RESTART else ""
-        self.put(namespace, reference, LedgerEntry(version, uid, refused=refused))
+        stays = old is not None and old.refused in {Why.RESTART, Why.NOT_ATTACHED}
+        refused, detail = (old.refused, old.detail) if old and stays else ("", "")
+        self.put(namespace, reference, LedgerEntry(version, uid, refused=refused, detail=detail))
 
     def _set(self, namespace: str, reference: Reference, entry: LedgerEntry | None) -> None:
         entries = self.entries.setdefault(namespace, {})

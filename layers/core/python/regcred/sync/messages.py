@@ -31,16 +31,22 @@ class Why(StrEnum):
     reason."""
     NOT_READ = "not-read"
     """Sync can't read the credential in Vault. The ledger's ``detail`` has the reason."""
+    NOT_ATTACHED = "not-attached"
+    """The Secret is in place, but the cluster forbids to name it in a ServiceAccount. The ledger's ``detail``
+    has the reason."""
     RESTART = "restart-needed"
     """The Secret is in place, but a workload is older than the admission policies. Its Pods don't name the
     Secret."""
     UNNEEDED = "unneeded"
 
 
-QUOTED = frozenset({Why.NOT_WRITTEN, Why.NOT_READ})
+UNWRITTEN = frozenset({Why.NOT_WRITTEN, Why.NOT_READ})
+"""Refusals of a write, which sync tries again."""
+
+QUOTED = UNWRITTEN | {Why.NOT_ATTACHED}
 """Refusals whose detail quotes the server that has refused."""
 
-LEFT_ALONE = QUOTED | {Why.CLASH}
+LEFT_ALONE = UNWRITTEN | {Why.CLASH}
 """Refusals that only a successful write can end."""
 
 
@@ -57,6 +63,7 @@ class Reason(StrEnum):
     RESTART_NEEDED = "RestartNeeded"
     NAME_TAKEN = "SecretNameTaken"
     NOT_WRITTEN = "NotWritten"
+    NOT_ATTACHED = "NotAttached"
     REMOVAL_HELD = "RemovalHeld"
     PLACED = "CredentialPlaced"
     NO_POD_TEMPLATE = "NoPodTemplate"
@@ -78,6 +85,7 @@ REASON_OF = {
     Why.CLASH: Reason.NAME_TAKEN,
     Why.NOT_WRITTEN: Reason.NOT_WRITTEN,
     Why.NOT_READ: Reason.NOT_WRITTEN,
+    Why.NOT_ATTACHED: Reason.NOT_ATTACHED,
     Why.RESTART: Reason.RESTART_NEEDED,
 }
 
@@ -118,6 +126,11 @@ _REFUSALS = {
         "the credential of {reference} in Vault. Sync retries every half minute, and a Secret that is in "
         "place stays. Vault's answer: {detail}"
     ),
+    Why.NOT_ATTACHED: (
+        "The pull Secret {secret} is in place, but a ServiceAccount of namespace {namespace} could not be "
+        "changed to name it, so new Pods don't use it. Sync retries every half minute. The cluster's answer: "
+        "{detail}"
+    ),
     Why.UNNEEDED: "Nothing in namespace {namespace} needs {reference} any longer.",
 }
 
@@ -136,6 +149,11 @@ def refusal(why: Why, reference: Reference, namespace: str, *, cluster: str, det
         detail=detail if why in QUOTED or not detail else f"({detail})",
     )
     return text.strip()
+
+
+def attached(reference: Reference, account: str) -> str:
+    """For the owner of a workload whose ServiceAccount could not be changed before."""
+    return f"ServiceAccount {account} names the pull Secret {reference.secret_name} now."
 
 
 def not_removed(reference: Reference, namespace: str, words: str) -> str:

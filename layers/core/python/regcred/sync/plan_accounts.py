@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -50,7 +50,7 @@ class AccountPlan:
             for workload in wanted[reference]:
                 if workload.kind is NAMESPACE:
                     everywhere.add(reference.secret_name)
-                elif runs_as := self._account(workload):
+                elif runs_as := account_of(self.view, workload):
                     by_account.setdefault(runs_as, set()).add(reference.secret_name)
         tied = {
             reference.secret_name
@@ -87,7 +87,20 @@ class AccountPlan:
             if lacks and is_older and (self.namespace.name, pod.name) not in self.view.busy:
                 yield EvictPod(self.namespace.name, pod.name, account, pod.version)
 
-    def _account(self, workload: Workload) -> str:
-        """The ServiceAccount of a workload's Pods; empty if unknown."""
-        source = self.view.inventory.template_source(workload) if workload.template_of else None
-        return workload.service_account or (source.service_account if source else "")
+
+def is_unattached(
+    view: View, namespace: Namespace, reference: Reference, workloads: Iterable[Workload]
+) -> bool:
+    """Whether a ServiceAccount lacks the name of a Secret that workloads request."""
+    accounts = view.inventory.accounts(namespace.name)
+    lacking = {name for name, account in accounts.items() if reference.secret_name not in account.ours}
+    return any(
+        lacking if workload.kind is NAMESPACE else account_of(view, workload) in lacking
+        for workload in workloads
+    )
+
+
+def account_of(view: View, workload: Workload) -> str:
+    """The ServiceAccount of a workload's Pods; empty if unknown."""
+    source = view.inventory.template_source(workload) if workload.template_of else None
+    return workload.service_account or (source.service_account if source else "")

@@ -10,8 +10,8 @@ from regcred.cluster.model import UID_DIGITS, LedgerEntry, Mode, Namespace, Work
 from regcred.reference import Reference
 from regcred.sync.actions import Action, EmitEvent, Remove, UpdateLedger, WriteSecret
 from regcred.sync.decide import GONE, Decision, decide
-from regcred.sync.messages import LEFT_ALONE, QUOTED, REASON_OF, Why, refusal
-from regcred.sync.plan_accounts import AccountPlan
+from regcred.sync.messages import LEFT_ALONE, REASON_OF, UNWRITTEN, Why, refusal
+from regcred.sync.plan_accounts import AccountPlan, is_unattached
 from regcred.sync.plan_warnings import events_about, expiry_events, restart_event
 from regcred.sync.prepared import prepared_request
 from regcred.sync.removal_brake import ACCIDENTS
@@ -102,7 +102,7 @@ class NamespacePlan:
         write = WriteSecret(self.namespace.name, self.namespace.uid, reference, version, entry.version)
         if write.first:
             self.draft.firsts.append(write)
-        elif self._is_newer(reference, version, write.old or 0) or entry.refused in QUOTED:
+        elif self._is_newer(reference, version, write.old or 0) or entry.refused in UNWRITTEN:
             self.draft.refreshes.append(write)
 
     def _note_health(self, reference: Reference, entry: LedgerEntry, workloads: list[Workload]) -> None:
@@ -110,6 +110,9 @@ class NamespacePlan:
         older = [workload for workload in workloads if self._mode is Mode.ADMISSION and not workload.admitted]
         self.draft.events += [restart_event(workload, reference) for workload in older]
         refused = Why.RESTART if older else None
+        denied = entry.refused == Why.NOT_ATTACHED and self._mode is Mode.SERVICEACCOUNT
+        if denied and is_unattached(self.view, self.namespace, reference, workloads):
+            refused = Why.NOT_ATTACHED
         if entry.refused not in LEFT_ALONE and (entry.unused_since or entry.refused != (refused or "")):
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=refused))
 

@@ -94,6 +94,11 @@ def _prevented(reference: Reference, known: ReferenceFacts, world: World) -> str
                 f"sync can't read the credential in Vault ({why}): ask a platform admin whether cluster"
                 f" {world.cluster or 'CLUSTER'} may read it; sync retries automatically"
             )
+        case "not-attached":
+            return (
+                f"the cluster denies the Secret's name in a ServiceAccount ({why}): fix the cause; sync "
+                "retries automatically"
+            )
     return ""
 
 

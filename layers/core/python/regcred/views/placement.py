@@ -16,6 +16,7 @@ from regcred.wording import plural
 _QUOTED = {
     "not-written": "the cluster denies the Secret",
     "not-read": "sync can't read the credential in Vault, and needs it for the Secret",
+    "not-attached": "the cluster denies the Secret's name in a ServiceAccount, so new Pods don't use it",
 }
 """The refusals whose details quote a server, and what they mean."""
 
@@ -35,6 +36,10 @@ _REFUSALS = {
     "not-read": (
         "sync can't read the credential in Vault",
         "see 'regcred status' for the reason; check that the cluster may read it",
+    ),
+    "not-attached": (
+        "the cluster denies the Secret's name in a ServiceAccount",
+        "see 'regcred status' for its reason; fix the cause",
     ),
     "restart-needed": ("the workload is older than the admission policies", "restart the workload"),
     "unneeded": ("nothing uses it any more", "nothing: its Secret goes after a grace"),

@@ -26,9 +26,9 @@ class Placement(Record):
     ``clash``, …)."""
     details: dict[str, str] = {}
     """By namespace, what the cluster's API server said when it denied the last write or removal: a quota, a
-    webhook, a policy. Where ``refused`` is ``not-written``, it is the reason. Where it is ``not-read``, it is
-    Vault's reason. One printable line of foreign text, 400 characters at most. Show it as it is, with the
-    advice to fix the cause. Sync retries every half minute."""
+    webhook, a policy. Where ``refused`` is ``not-written`` or ``not-attached``, it is the reason. Where it is
+    ``not-read``, it is Vault's reason. One printable line of foreign text, 400 characters at most. Show it as
+    it is, with the advice to fix the cause. Sync retries every half minute."""
     held: dict[str, str] = {}
     """By namespace, why the Secret would be removed (``unneeded``, ``removed``). The brake holds these
     removals until a platform admin confirms them (``regcred cluster confirm-removals C``, or in the
