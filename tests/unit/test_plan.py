@@ -258,6 +258,17 @@ def test_a_withdrawn_grant_is_never_held(*, asked_for: bool) -> None:
     assert {removal.why for removal in plan.held} == {Why.UNNEEDED}
 
 
+def test_secrets_that_were_only_announced_do_not_count_for_the_brake() -> None:
+    seen = fleet({}, {"p": 5})
+    announced = {Reference("p", f"a{n}"): LedgerEntry(0, UID[:8]) for n in range(40)}
+    plan = make_plan(replace(seen, entries={"ns-0": {**seen.entries["ns-0"], **announced}}))
+    assert plan.held == ()
+    held = make_plan(
+        replace(fleet({}, {"p": 6}), entries={"ns-0": fleet({}, {"p": 6}).entries["ns-0"] | announced})
+    )
+    assert {removal.reference.registry[0] for removal in held.held} == {"l"}
+
+
 def test_what_the_brake_holds_is_entered_and_told_and_taken_back_when_it_is_over() -> None:
     seen = fleet({}, {"p": 30})
     held = {

@@ -174,8 +174,8 @@ class Ledger:
             entries[reference] = entry
         elif not entries:
             del self.entries[namespace]
-        self._count += int(entry is not None and entry.version is not None)
-        self._count -= int(old is not None and old.version is not None)
+        self._count += int(entry is not None and bool(entry.version))
+        self._count -= int(old is not None and bool(old.version))
 
     def touch(self, projects: Iterable[str]) -> None:
         """Mark unchanged documents for writing: the heartbeat."""

@@ -203,8 +203,8 @@ def restart_needed(kind: str, name: str, namespace: str) -> str:
     else:
         remedy = "Delete and create it again."
     return (
-        f"{kind} {name} was annotated before the admission policy was in place, so its Pods don't name "
-        f"their pull Secrets. {remedy}"
+        f"No admission policy of Regcred has seen {kind} {name} since it was annotated, so its Pods don't "
+        f"name their pull Secrets. {remedy}"
     )
 
 

@@ -25,7 +25,7 @@ def brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove
     their own. So nobody can delay the removals of other projects. A platform admin can confirm the held
     removals of a project in Vault. Removals that have come since are not confirmed.
     """
-    weighed = [removal for removal in removals if removal.why in ACCIDENTS]
+    weighed = [removal for removal in removals if removal.why in ACCIDENTS and _is_in_place(view, removal)]
     limit = max(view.rules.removals_allowed, view.rules.max_removal_share * view.in_place)
     if view.rules.removals_confirmed or len(weighed) <= limit:
         return removals, []
@@ -47,6 +47,12 @@ def brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove
     held = [removal for removal in weighed if removal.reference.project in over]
     kept = set(held)
     return [removal for removal in removals if removal not in kept], held
+
+
+def _is_in_place(view: View, removal: Remove) -> bool:
+    """Whether the Secret was written. The entry of one that was only announced has the version 0."""
+    entry = view.entries.get(removal.namespace, {}).get(removal.reference)
+    return entry is not None and bool(entry.version)
 
 
 def held_notes(view: View, held: Sequence[Remove]) -> list[UpdateLedger]:
