@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 
+from regcred.adapters.sqs_receiver import process_partially
 from regcred.errors import MalformedError, RegcredError, TransientError
 from regcred.log import bug
 from regcred.rotate import RESERVE, Outcome, OutOfTimeError, RotationResult
 from regcred.rotation_message import RotationMessage
 from regcred.wiring import powertools
 from regcred.wiring.rotate import rotate
-from regcred.wiring.sqs_receiver import process_partially
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext

@@ -15,7 +15,7 @@ from regcred.console.fleet import Fleet, ProjectOverview, RegistryRow
 from regcred.console.forms import Form
 from regcred.console.handlers.registries import PAGE
 from regcred.console.interface import ConsoleOptions, Who
-from regcred.console.reading import Reader
+from regcred.console.vault_reader import Reader
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.reference import Reference
 from regcred.registry import catalog

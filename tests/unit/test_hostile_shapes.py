@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regcred.cluster.json_depth import DEPTH, flattened
 from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, WORKLOADS, Kind, Workload, custom_kind
-from regcred.cluster.nesting import DEPTH, flattened
 from regcred.cluster.object_parser import ObjectParser, live_pod
 from regcred.cluster.pruning import NAME, message, miss, page, prune, status
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from regcred.errors import ConflictError, RegcredError, TooSoonError, TransientError
 from regcred.reference import Reference
 from regcred.registry.interface import MintContext, SlotName, Slots
-from regcred.registry.slots import OVERLAP, NamedToken, end_tokens, lock_users, renew_token, renew_user
+from regcred.registry.token_slots import OVERLAP, NamedToken, end_tokens, lock_users, renew_token, renew_user
 
 USERS = ("pull-a", "pull-b")
 STEPS = range(16)

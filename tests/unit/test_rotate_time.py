@@ -12,7 +12,7 @@ from fakes.rotate_world import PROD, World
 from regcred.errors import TransientError
 from regcred.registry import limits
 from regcred.rotate import RESERVE, RotationResult
-from regcred.rotate.batch import CLAIM_PATIENCE, VENDOR_TIME
+from regcred.rotate.registry_batch import CLAIM_PATIENCE, VENDOR_TIME
 from regcred.rotate.verify_new import PAST_THE_END
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.settings import RotateSettings

@@ -19,7 +19,7 @@ from regcred.errors import RefusedError, TransientError
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked, Verdict, Verification
 from regcred.registry.parsing import parse
 from regcred.registry.providers.gitea import GiteaDefinition
-from regcred.registry.slots import MemorySlotStore
+from regcred.registry.token_slots import MemorySlotStore
 from regcred.selftest import (
     CheckResult,
     SelftestCheck,

@@ -29,7 +29,7 @@ from regcred.cluster.model import SERVICE_ACCOUNT, WORKLOADS, Kind, Mode, custom
 from regcred.errors import MissingError, RefusedError, TransientError
 from regcred.sync import Engine, Loop, Pace, applier, retries, run_once
 from regcred.sync.identity import WrongClusterError
-from regcred.sync.polls import GRANTS, documents_of
+from regcred.sync.vault_polls import GRANTS, documents_of
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Status
 from regcred.wiring.sync.metrics import Metrics

@@ -16,7 +16,7 @@ from fakes.vendors.tokens import DockerHubOrganisation
 from fakes.vendors.vendor import PROJECT_ROLE, ProjectIdentity, Vendor
 from pydantic import SecretStr
 
-from regcred.registry.slots import MemorySlotStore
+from regcred.registry.token_slots import MemorySlotStore
 from regcred.registry.verify import RegistryVerifier
 from regcred.selftest import CheckResult, Selftest, SelftestParts, SelftestReport, plan
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from regcred.cli.knowledge import VaultView
 from regcred.cli.pods import Owners, pods_of
 from regcred.cli.session import CliSession, UserCluster
+from regcred.cli.vault_facts import VaultView
 from regcred.cluster.annotations import (
     INHERITED,
     MODE,

@@ -18,7 +18,7 @@ from regcred.cli.waiting import reporting_delay
 from regcred.clock import utc_now
 
 if TYPE_CHECKING:
-    from regcred.declare.operator import Operator
+    from regcred.declare.operator_kinds import Operator
     from regcred.reference import Reference
     from regcred.rotate import Rotate
     from regcred.selftest import SelftestParts
@@ -110,7 +110,7 @@ def _own_system() -> OwnSystem:
 
 
 def _nudge(project: str) -> bool:
-    from regcred.wiring.nudge import nudge
+    from regcred.wiring.early_dispatch import nudge
 
     return nudge(project)
 

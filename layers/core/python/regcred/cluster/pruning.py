@@ -14,8 +14,8 @@ import msgspec
 
 from regcred.cluster.annotations import ANNOTATED, MIRROR_POD, MODE, is_request, reference_of
 from regcred.cluster.interface import Miss
+from regcred.cluster.json_depth import flattened
 from regcred.cluster.model import POD, SERVICE_ACCOUNT, Kind
-from regcred.cluster.nesting import flattened
 
 T = TypeVar("T")
 Reader = Callable[[bytes | msgspec.Raw], Any]

@@ -16,7 +16,7 @@ from yarl import URL
 
 from regcred.cluster.answers import error_of
 from regcred.cluster.interface import TooLargeError
-from regcred.cluster.nesting import flattened
+from regcred.cluster.json_depth import flattened
 from regcred.errors import TransientError
 from regcred.tls_causes import chain, tls_cause
 

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
 from regcred.declare.live import WORKERS, owners_of
 from regcred.declare.namespace_sets import common_grant
-from regcred.declare.operator import Operator
+from regcred.declare.operator_kinds import Operator
 from regcred.declare.steps import DeclarationPlan, Phase, Step, StepKind
 from regcred.errors import ConflictError, RegcredError, TransientError
 from regcred.registry.binding import bind

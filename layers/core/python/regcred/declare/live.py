@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
-from regcred.declare.operator import LivePlatform
+from regcred.declare.operator_kinds import LivePlatform
 from regcred.errors import MalformedError, RefusedError
 from regcred.reference import Reference, is_label
 from regcred.registry.definition import BaseDefinition

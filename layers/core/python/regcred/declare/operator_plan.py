@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey
-from regcred.declare.operator import LivePlatform
+from regcred.declare.operator_kinds import LivePlatform
 from regcred.declare.steps import Phase, Step, StepKind
 from regcred.vault.platform.declaration import ClusterTrust, Declaration
 from regcred.vault.platform.plan import ChangeKind, PlatformStep

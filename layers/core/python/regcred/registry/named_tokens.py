@@ -10,7 +10,7 @@ from pydantic import Field
 from regcred.credential import Credential
 from regcred.registry.definition import BaseDefinition, Host, Server, server_host
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.slots import TokenVendor, end_tokens, renew_token
+from regcred.registry.token_slots import TokenVendor, end_tokens, renew_token
 
 DefinitionT = TypeVar("DefinitionT", bound=BaseDefinition)
 

@@ -19,8 +19,8 @@ from regcred.registry.authorization import Basic, Bearer
 from regcred.registry.challenges import Challenge
 from regcred.registry.client import RegistryClient, Send, netloc, passes, refuses, said
 from regcred.registry.definition import BaseDefinition, split_image, split_key
+from regcred.registry.excess_rights import check_reach
 from regcred.registry.interface import Verdict, Verification
-from regcred.registry.reach import check_reach
 
 PATIENCE = 10.0
 """No further host is tried after this many seconds. Rotate ends after a minute, and must still write its new

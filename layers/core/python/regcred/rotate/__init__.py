@@ -11,12 +11,12 @@ The order makes it safe to run twice and to crash at any point:
 **Keep last good**: no failure overwrites or removes a credential; only a revoke or a removed definition does.
 
 The path of a message: :mod:`~regcred.rotate.rotate_project` reads the claims and the index.
-:mod:`~regcred.rotate.batch` handles each registry. :mod:`~regcred.rotate.decide` decides what it needs, and
-:mod:`~regcred.rotate.mint`, :mod:`~regcred.rotate.revoke` or :mod:`~regcred.rotate.verify_existing` does it.
+:mod:`~regcred.rotate.registry_batch` handles each registry. :mod:`~regcred.rotate.decide` decides what it
+needs, and :mod:`~regcred.rotate.mint`, :mod:`~regcred.rotate.revoke` or
+:mod:`~regcred.rotate.verify_existing` does it.
 """
 
 from regcred.rotate.backoff import next_attempt
-from regcred.rotate.batch import RESERVE
 from regcred.rotate.context import Identities
 from regcred.rotate.outcome import (
     Announced,
@@ -27,6 +27,7 @@ from regcred.rotate.outcome import (
     RotationReport,
     RotationResult,
 )
+from regcred.rotate.registry_batch import RESERVE
 from regcred.rotate.rotate_project import Rotate
 
 __all__ = [

@@ -18,7 +18,7 @@ from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import Identity, MintContext, Provider, Verifier
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
-from regcred.rotate import entries
+from regcred.rotate import index_entries
 from regcred.rotate.claim import HeldClaim
 from regcred.rotate.decide import NOBODY, Answered, RegistryDocuments
 from regcred.rotate.outcome import Announced, Outcome, Result, RotationResult
@@ -165,7 +165,7 @@ class RotationContext:
         """
         if self.seen.entry and self.seen.entry.state is State.REVOKED:
             answered = NOBODY
-        entry = entries.failing(self.seen, error, now=self.now())
+        entry = index_entries.failing(self.seen, error, now=self.now())
         return self.result(
             RotationResult.FAILING, entry, event=Announced.FAILING, answered=answered, error=error
         )

@@ -15,7 +15,7 @@ from regcred.errors import (
 )
 from regcred.registry.binding import destination
 from regcred.registry.definition import BaseDefinition
-from regcred.rotate import entries
+from regcred.rotate import index_entries
 from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import Judgement, RegistryDocuments
 from regcred.rotate.outcome import Announced, OutOfTimeError, Result, RotationResult
@@ -62,7 +62,7 @@ def _public(context: RotationContext, definition: BaseDefinition) -> Result:
     seen = context.seen
     if seen.version:
         context.tools.store.destroy_credential(seen.reference, seen.version)
-    entry = entries.public(seen, definition.provider, now=context.now())
+    entry = index_entries.public(seen, definition.provider, now=context.now())
     event = Announced.REVOKED if seen.stored else None
     return context.result(RotationResult.UNCHANGED, entry, event=event, answered=seen.answerable)
 
@@ -77,7 +77,7 @@ def _put_in_force(
         return context.result(RotationResult.BUSY)
     except MalformedError as error:  # Vault did not accept it
         return context.failed(error, answered=seen.answerable)
-    entry = entries.in_force(
+    entry = index_entries.in_force(
         record,
         version=version,
         definition_version=seen.definition_version,
@@ -116,7 +116,7 @@ def _write(context: RotationContext, credential: Credential, minted_for: str) ->
         definition_version=seen.definition_version,
         destination=minted_for,
     )
-    record = entries.refresh_ahead(record, now=tools.now())
+    record = index_entries.refresh_ahead(record, now=tools.now())
     if stored and same and stored.expires_at == record.expires_at:
         return stored.model_copy(update={"refresh_at": record.refresh_at}), seen.version
     version = tools.store.write_credential(

@@ -6,7 +6,7 @@ from regcred.errors import RegcredError, TransientError
 from regcred.registry.binding import destination
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import IssuedCredential, Revoked
-from regcred.rotate import entries
+from regcred.rotate import index_entries
 from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import NOBODY
 from regcred.rotate.outcome import Announced, Result, RotationResult
@@ -21,7 +21,7 @@ def revoke(context: RotationContext) -> Result:
     """
     seen = context.seen
     note, again = _revoke_upstream(context)
-    entry = entries.revoked(seen, note, again, now=context.now())
+    entry = index_entries.revoked(seen, note, again, now=context.now())
     if not again and seen.version:
         context.tools.store.destroy_credential(seen.reference, seen.version)
     first = seen.entry is None or seen.entry.state is not State.REVOKED
@@ -73,7 +73,7 @@ def remove(context: RotationContext) -> Result:
     seen = context.seen
     if seen.version:
         context.tools.store.destroy_credential(seen.reference, seen.version)
-    entry = entries.removed(seen, now=context.now())
+    entry = index_entries.removed(seen, now=context.now())
     result = context.result(RotationResult.REMOVED, entry, event=Announced.REVOKED, answered=seen.answerable)
     result.forget = True
     return result

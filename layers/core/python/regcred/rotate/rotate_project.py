@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from regcred.errors import MalformedError, RegcredError
 from regcred.reference import Reference
 from regcred.registry.interface import Provider, Verifier
-from regcred.rotate.batch import Batch
 from regcred.rotate.context import Bounds, Identities, Tools
 from regcred.rotate.outcome import Announcer, Event, Outcome, Result, RotationReport, RotationResult
+from regcred.rotate.registry_batch import Batch
 from regcred.rotation_message import RotationMessage
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.history import Attempt, History

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from regcred.credential import Credential, Login, Verified
 from regcred.registry.binding import destination
 from regcred.registry.interface import Verdict, Verification
-from regcred.rotate import entries
+from regcred.rotate import index_entries
 from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import judge
 from regcred.rotate.outcome import Announced, Result, RotationResult
@@ -44,11 +44,13 @@ def verify(context: RotationContext) -> Result:
         # An inconclusive check does not undo an earlier result.
         answer = f"the credential could not be verified: {judgement.unverified}"
         entry = seen.entry.model_copy(
-            update={"answer": answer[: entries.ERROR_MAX], "changed_at": context.now()}
+            update={"answer": answer[: index_entries.ERROR_MAX], "changed_at": context.now()}
         )
         return context.result(RotationResult.UNVERIFIED, entry, answered=answered)
     done = RotationResult.UNVERIFIED if judgement.verified is Verified.UNKNOWN else RotationResult.VERIFIED
-    return context.result(done, entries.judged(seen.entry, judgement, now=context.now()), answered=answered)
+    return context.result(
+        done, index_entries.judged(seen.entry, judgement, now=context.now()), answered=answered
+    )
 
 
 def repair(context: RotationContext) -> Result:
@@ -56,7 +58,7 @@ def repair(context: RotationContext) -> Result:
     seen = context.seen
     assert seen.stored  # noqa: S101 - decide() repairs only what is stored
     record = seen.stored.value
-    entry = entries.in_force(
+    entry = index_entries.in_force(
         record, version=seen.version, definition_version=record.definition_version, now=context.now()
     )
     return context.result(RotationResult.REPAIRED, entry, event=Announced.ROTATED)

@@ -16,11 +16,11 @@ from regcred.printable import printable
 from regcred.reference import Reference
 from regcred.sync.actions import EvictPod, Remove, UpdateServiceAccount, WriteSecret
 from regcred.sync.credential_cache import CredentialCache
-from regcred.sync.evictions import Evictions
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
 from regcred.sync.messages import Reason, Why, attached, not_removed
 from regcred.sync.metrics import Meter
+from regcred.sync.pod_evictions import Evictions
 from regcred.sync.report import Report
 from regcred.sync.retries import Retries
 from regcred.sync.view import Rules

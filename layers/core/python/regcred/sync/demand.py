@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
-from regcred.sync.prepared import prepared_projects
-from regcred.sync.sources import Sources
+from regcred.sync.prepared_requests import prepared_projects
+from regcred.sync.vault_sources import Sources
 from regcred.sync.view import Rules
 
 

@@ -21,7 +21,6 @@ from regcred.sync.demand import Demand
 from regcred.sync.drift import Drift
 from regcred.sync.event_duplicates import EventRecorder
 from regcred.sync.event_sender import EventSender
-from regcred.sync.evictions import Evictions
 from regcred.sync.execution import Execution
 from regcred.sync.gauges import Gauges
 from regcred.sync.identity import IdentityCheck
@@ -30,10 +29,11 @@ from regcred.sync.ledger import Ledger
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter, Unmeasured
 from regcred.sync.plan import make_plan
+from regcred.sync.pod_evictions import Evictions
 from regcred.sync.repairs import repairs
 from regcred.sync.report import Report
 from regcred.sync.retries import Pause, Retries
-from regcred.sync.sources import Sources
+from regcred.sync.vault_sources import Sources
 from regcred.sync.vault_threads import VaultThreads
 from regcred.sync.view import Rules, View
 from regcred.sync.workload_events import WorkloadEvents

@@ -19,12 +19,12 @@ from regcred.sync.actions import (
 )
 from regcred.sync.applier import Applier
 from regcred.sync.event_duplicates import EventRecorder
-from regcred.sync.evictions import Evictions
 from regcred.sync.ledger import Ledger, announced, updated
 from regcred.sync.ledger_documents import has_room
 from regcred.sync.logging import log
+from regcred.sync.pod_evictions import Evictions
 from regcred.sync.repairs import is_useful
-from regcred.sync.sources import Sources
+from regcred.sync.vault_sources import Sources
 from regcred.sync.workload_events import WorkloadEvents
 
 WRITE_AHEAD = 2.0

@@ -13,7 +13,7 @@ from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter
-from regcred.sync.sources import Sources
+from regcred.sync.vault_sources import Sources
 
 
 class Gauges:

@@ -15,7 +15,7 @@ from regcred.sync.jitter import LONGEST_WAIT, jittered
 from regcred.sync.logging import log
 from regcred.sync.pace import Pace
 from regcred.sync.passes import Passes
-from regcred.sync.polls import Polls
+from regcred.sync.vault_polls import Polls
 from regcred.sync.watches import Watches
 
 SHUTDOWN = 8.0

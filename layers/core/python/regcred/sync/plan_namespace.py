@@ -13,7 +13,7 @@ from regcred.sync.decide import GONE, Decision, decide
 from regcred.sync.messages import LEFT_ALONE, REASON_OF, UNWRITTEN, Why, refusal
 from regcred.sync.plan_accounts import AccountPlan, is_unattached
 from regcred.sync.plan_warnings import events_about, expiry_events, restart_event
-from regcred.sync.prepared import prepared_request
+from regcred.sync.prepared_requests import prepared_request
 from regcred.sync.removal_brake import ACCIDENTS
 from regcred.sync.view import UNREAD, Knowledge, Registry, View
 

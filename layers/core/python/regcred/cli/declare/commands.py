@@ -25,7 +25,7 @@ from regcred.declare import files
 from regcred.declare.apply import AppliedPlan, PlanApplier
 from regcred.declare.kinds import DeclaredKind, Item, ObjectKey
 from regcred.declare.live import Live, look
-from regcred.declare.operator import Operator, look_at_platform
+from regcred.declare.operator_kinds import Operator, look_at_platform
 from regcred.declare.plan import plan
 from regcred.declare.schema import schema as schema_of
 from regcred.declare.steps import DeclarationPlan, Step, Terms

@@ -26,7 +26,7 @@ from regcred.registry import transport
 from regcred.registry.definition import written
 from regcred.registry.interface import MintContext
 from regcred.registry.named_tokens import NamedTokenProvider, ServerDefinition
-from regcred.registry.slots import NamedToken
+from regcred.registry.token_slots import NamedToken
 from regcred.registry.transport import Answer, Basic
 from regcred.registry.upstream import field_of
 

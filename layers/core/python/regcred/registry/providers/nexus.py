@@ -22,7 +22,7 @@ from regcred.errors import MissingError
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, NonEmpty, Server, User, server_host
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.slots import lock_users, renew_user
+from regcred.registry.token_slots import lock_users, renew_user
 from regcred.registry.transport import Basic
 from regcred.registry.upstream import field_of
 

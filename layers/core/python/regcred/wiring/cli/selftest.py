@@ -26,7 +26,7 @@ def parts(provider: str, reference: Reference, role_arn: str, say: Callable[[str
     from regcred.adapters.sts import ProjectIdentities
     from regcred.clock import utc_now
     from regcred.registry.catalog import provider_for
-    from regcred.registry.slots import MemorySlotStore
+    from regcred.registry.token_slots import MemorySlotStore
     from regcred.registry.verify import RegistryVerifier
     from regcred.selftest import SelftestParts
     from regcred.vault.records.declared import ProjectPolicy

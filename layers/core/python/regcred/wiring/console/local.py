@@ -13,7 +13,7 @@ from regcred.console.interface import ConsoleOptions, Method, SignInKind, Ticket
 from regcred.console.seal import FixedKeys
 from regcred.wiring.cli import connection
 from regcred.wiring.console import PATIENCE, application
-from regcred.wiring.nudge import nudge
+from regcred.wiring.early_dispatch import nudge
 
 ADDRESS = "127.0.0.1"
 

@@ -83,7 +83,7 @@ def _application(settings: ConsoleSettings, login: VaultLogin, *, ca_file: str) 
 
 
 def _nudge(project: str) -> bool:
-    from regcred.wiring.nudge import nudge
+    from regcred.wiring.early_dispatch import nudge
 
     return nudge(project)
 

@@ -14,7 +14,7 @@ from regcred.clock import Clock
 from regcred.errors import RegcredError
 from regcred.reference import Reference
 from regcred.sync.credential_cache import CredentialCache
-from regcred.sync.delegations import Delegations
+from regcred.sync.delegated_grants import Delegations
 from regcred.sync.document_health import DocumentHealth
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter

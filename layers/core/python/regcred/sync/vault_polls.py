@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from regcred.clock import Clock
 from regcred.sync.jitter import jittered
 from regcred.sync.pace import Pace
-from regcred.sync.sources import Sources
+from regcred.sync.vault_sources import Sources
 
 GRANTS = ""
 """The key of the grants among the polled documents."""
