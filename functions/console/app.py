@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @cache
 def _adapter() -> Mangum:
-    from mangum import Mangum  # noqa: PLC0415 - a Pod has none
+    from mangum import Mangum  # noqa: PLC0415 - the image of the Pod lacks mangum
 
     return Mangum(served.on_lambda(), lifespan="off")
 

@@ -45,7 +45,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:  #
         report = wired.verb.run(Sweep(at, wired.settings.interval), only=trigger.project)
     except RegcredError as error:
         metrics.add_metric("VaultUnreachable", MetricUnit.Count, int(_vault_is_away(error)))
-        logger.error("sweep failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - its line says all
+        logger.error("sweep failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - the line says everything
         raise
     except Exception as error:  # noqa: BLE001 - its text may hold anything, and the runtime prints what is raised
         metrics.add_metric("VaultUnreachable", MetricUnit.Count, 0)

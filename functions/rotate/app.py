@@ -44,7 +44,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             message = RotationMessage.parse(body)
         except MalformedError as error:
             malformed += 1
-            logger.error("message dropped", error=str(error), error_kind=error.kind, message_id=identifier)  # noqa: TRY400 - its line says all
+            logger.error("message dropped", error=str(error), error_kind=error.kind, message_id=identifier)  # noqa: TRY400 - the line says everything
             return
         try:
             owner = f"{context.aws_request_id}/{identifier}"
@@ -53,7 +53,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             done.check()
         except RegcredError as error:
             unreachable += isinstance(error, TransientError) and not isinstance(error, OutOfTimeError)
-            logger.error("message failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - its line says all
+            logger.error("message failed", error=str(error), error_kind=error.kind)  # noqa: TRY400 - the line says everything
             raise
         except Exception as error:
             logger.error("message failed: a bug", **bug(error))  # noqa: TRY400 - its text may hold anything

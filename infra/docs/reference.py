@@ -104,7 +104,7 @@ def vendor(name: str) -> str:
 
 
 SEE_ALSO = """\
-- [All providers](../providers.md): the words of the overview, A/B turns, and notes on vendors
+- [All providers](../providers.md): the terms of the first table, how A/B slots work, and notes on each vendor
 - [Try a definition at the vendor](../providers.md#try-a-definition-at-the-vendor)
 """
 

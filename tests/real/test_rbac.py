@@ -278,7 +278,7 @@ def test_a_name_clash_is_refused_in_words_that_say_so(cluster: Cluster, sync: Ca
     answer = sync.call("PUT", f"{path}/{OURS}", ours(namespace))
     assert answer.status_code == 422
     assert f"Secret {namespace}/{OURS} is not Regcred's" in answer.json()["message"]
-    assert "rename or delete it" in answer.json()["message"]
+    assert "delete it, or create it again under another name" in answer.json()["message"]
     answer = sync.call("DELETE", f"{path}/{OURS}")
     assert "is not Regcred's" in answer.json()["message"]
     assert cluster.get("Secret", namespace, OURS) == before

@@ -728,7 +728,7 @@ def test_who_may_not_see_sign_in_prunes_the_rest_and_declares_no_cluster(fleet):
     fleet.whole()
     fleet.write(cluster=None)
     fleet("apply -f FLEET --owner shop --prune")
-    assert "note: your token may not see the sign-in of clusters" in fleet.err
+    assert "note: your token can't read how clusters sign in" in fleet.err
     assert "c1" in fleet.platform.set_up
 
 

@@ -16,10 +16,10 @@ FILE_MAX = 32_000_000
 
 
 def paths(source: Path) -> list[Path]:
-    """The files in a folder and its subfolders, sorted, without hidden ones. A file is itself.
+    """The sorted files of a folder and its subfolders, without hidden ones. For a file: that file alone.
 
     Raises:
-        MissingError: There is no such file or folder, or the folder holds none.
+        MissingError: There is no such file or folder, or the folder contains no YAML or JSON file.
     """
     if source.is_file():
         return [source]

@@ -59,7 +59,8 @@ class Grant(Declared):
         default=[], description="Exact names, or patterns (team-a-*) if globs is true."
     )
     globs: bool = Field(
-        default=False, description="Whether names may contain '*'. It enables patterns for the whole cluster."
+        default=False,
+        description="Whether names may contain '*'. If true, all grants of the cluster may have patterns.",
     )
     delegated: list[str] = Field(
         default=[],

@@ -1,4 +1,4 @@
-"""Files and annotations that would replace a cluster's pull secrets, and a report of the others. Pure."""
+"""Plans files and annotations that replace pull secrets, and reports secrets that it can't replace. Pure."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class NewRegistry:
     """The Secrets that hold the login now."""
     vault: tuple[str, str] | None = None
     hint: str = ""
-    """How a better definition would get its credentials."""
+    """Advice: the provider that would renew this login automatically."""
 
     @property
     def needs_secret(self) -> bool:

@@ -1,4 +1,4 @@
-"""The kinds that a platform operator declares, Platform and Cluster: reads them from Vault."""
+"""Reads from Vault the two kinds that a platform operator declares: Platform and Cluster."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Operator(Protocol):
         """The declaration of what is set up, without clusters, and notes on what can't be declared."""
 
     def platform_steps(self, on_unreadable: Callable[[str], None]) -> list[PlatformStep]:
-        """The changes that make the platform as declared.
+        """The changes that are needed so that the platform matches its declaration.
 
         ``on_unreadable`` gets a message for each project that can't be read.
         """
@@ -84,7 +84,7 @@ def look_at_platform(
         operator: The declared platform.
         wanted: All declared objects.
         owner: The source to record; empty to record none.
-        everything: Also the clusters that are not declared, to prune and to export.
+        everything: Whether to read undeclared clusters too. Pruning and exporting need them.
         export: Also the platform itself, to export it.
 
     Raises:
@@ -112,5 +112,5 @@ def look_at_platform(
         if trusts or has_platform:
             raise
         return LivePlatform(
-            notes=("your token may not see the sign-in of clusters; Platform and Cluster are left out",)
+            notes=("your token can't read how clusters sign in; the output omits Platform and Cluster",)
         )

@@ -238,8 +238,8 @@ class BaseDefinition(BaseModel):
     allow_unverified: bool = Field(
         default=False,
         description=(
-            "Accept a credential that could not be verified because the registry requires no login or "
-            "rotate can't reach it."
+            "Accept a credential that could not be verified because the registry requires no login, or "
+            "because the rotate function can't reach it."
         ),
     )
 

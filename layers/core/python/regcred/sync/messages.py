@@ -32,8 +32,8 @@ class Why(StrEnum):
     NOT_READ = "not-read"
     """Sync can't read the credential in Vault. The ledger's ``detail`` has the reason."""
     NOT_ATTACHED = "not-attached"
-    """The Secret is in place, but the cluster forbids to name it in a ServiceAccount. The ledger's ``detail``
-    has the reason."""
+    """The Secret is in place, but the cluster does not allow a ServiceAccount to name it. The ledger's
+    ``detail`` has the reason."""
     RESTART = "restart-needed"
     """The Secret is in place, but a workload is older than the admission policies. Its Pods don't name the
     Secret."""
@@ -41,7 +41,7 @@ class Why(StrEnum):
 
 
 UNWRITTEN = frozenset({Why.NOT_WRITTEN, Why.NOT_READ})
-"""Refusals of a write, which sync tries again."""
+"""Refusals for which sync tries the write again."""
 
 QUOTED = UNWRITTEN | {Why.NOT_ATTACHED}
 """Refusals whose detail quotes the server that has refused."""
@@ -115,7 +115,8 @@ _REFUSALS = {
     Why.REMOVED: "The project removed registry {reference}. Remove the annotation.",
     Why.CLASH: (
         "A Secret named {secret} exists in namespace {namespace} that Regcred did not create, so Regcred "
-        "does not change it. Rename or delete it to receive {reference}. {detail}"
+        "does not change it. Delete it, or create it again under another name, to receive the credential of "
+        "{reference}. {detail}"
     ),
     Why.NOT_WRITTEN: (
         "The pull Secret {secret} could not be written in namespace {namespace}, and sync retries every "
@@ -180,7 +181,7 @@ def removal_held(reference: Reference, namespace: str, why: Why, *, count: int, 
 
 
 def placed(reference: Reference, namespace: str) -> str:
-    """For an owner who had an Event that there is no credential."""
+    """For an owner who got an Event that said that there was no credential."""
     return (
         f"The pull credential of {reference} is in place in namespace {namespace} now: Secret "
         f"{reference.secret_name}."

@@ -24,8 +24,10 @@ class Role(StrEnum):
 
 
 GROUPS = {"regcred-readers-": Role.READER, "regcred-admins-": Role.ADMIN}
-"""By its prefix, the role of the members of a Vault group. ``regcred platform apply`` creates these
-groups."""
+"""Maps the prefix of a Vault group's name to the role of the group's members.
+
+``regcred platform apply`` creates these groups.
+"""
 
 PLATFORM_ADMINS = "regcred-platform-admins"
 """The group whose members may push community images and read the catalog."""
@@ -63,7 +65,7 @@ def may(standing: Standing, scopes: Iterable[Scope], *, community: Sequence[str]
 
     Args:
         standing: The client's rights.
-        scopes: The requested scopes. Only their resources count here.
+        scopes: The requested scopes. Their requested actions are ignored.
         community: First components of repositories that every known client may pull.
     """
     return [

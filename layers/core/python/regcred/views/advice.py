@@ -84,8 +84,8 @@ def _prevented(reference: Reference, known: ReferenceFacts, world: World) -> str
     match known.refused:
         case "clash":
             return (
-                f"a Secret named {reference.secret_name} exists that Regcred did not create; rename or "
-                "delete it"
+                f"a Secret named {reference.secret_name} exists that Regcred did not create; "
+                "delete it, or create it again under another name"
             )
         case "not-written":
             return f"the cluster denies the Secret ({why}): fix the cause; sync retries automatically"

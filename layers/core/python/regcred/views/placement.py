@@ -31,7 +31,10 @@ _REFUSALS = {
     "unreadable": ("the cluster may not read it in Vault", "name the cluster in the bounds of the project"),
     "revoked": ("it was revoked", "rotate it to fetch a new credential"),
     "removed": ("it was removed", "take the annotation off, or add the registry again"),
-    "clash": ("a Secret of the same name belongs to somebody else", "rename or delete that Secret"),
+    "clash": (
+        "a Secret of the same name belongs to somebody else",
+        "delete that Secret, or create it again under another name",
+    ),
     "not-written": ("the cluster denies the Secret", "see 'regcred status' for its reason; fix the cause"),
     "not-read": (
         "sync can't read the credential in Vault",

@@ -58,8 +58,8 @@ class EcrDefinition(BaseDefinition):
     role_arn: RoleArn = Field(
         default="",
         description=(
-            "A role to assume from the project's role. It is needed for another account, and to limit "
-            "access to 'repositories'."
+            "A role to assume from the project's role. It is needed if the registry is in another account, "
+            "or to limit access to 'repositories'."
         ),
     )
 
@@ -81,7 +81,7 @@ class EcrDefinition(BaseDefinition):
     create_repositories: bool = Field(
         default=False,
         description=(
-            "Allow a pull through the cache to create the repository. It is better to create it beforehand."
+            "Allow a pull to create a missing cache repository. It is better to create it beforehand."
         ),
     )
 
