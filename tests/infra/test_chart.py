@@ -260,7 +260,7 @@ def test_the_sync_understands_every_variable_and_value():
     assert {name.removeprefix("REGCRED_").lower() for name in env} <= set(SyncSettings.model_fields)
     read = SyncSettings.load(env)
     assert read.cluster == "test"
-    assert read.vault_addr == "https://vault.example.com:8200"
+    assert (read.vault_addr, read.vault_namespace) == ("https://vault.example.com:8200", "team")
     assert read.vault_auth_mount == "regcred-cluster-test"
     assert str(read.vault_token_file) == TOKEN_FILE
     assert read.mode is Mode.NONE

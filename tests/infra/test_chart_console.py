@@ -52,12 +52,12 @@ def test_the_console_runs_confined_and_without_any_right_in_the_cluster():
 
 
 def test_the_settings_of_the_console_are_what_the_console_reads():
-    spec = one(render(CONSOLE), "Deployment")["spec"]["template"]["spec"]
+    spec = one(render(CONSOLE | {"vault.namespace": "team"}), "Deployment")["spec"]["template"]["spec"]
     environment = {item["name"]: item["value"] for item in spec["containers"][0]["env"]}
     options = ConsoleSettings.load(environment)
     assert options.options.origin == "https://regcred.example.com"
     assert [method.kind for method in options.options.methods] == ["oidc", "token"]
-    assert options.auth_mount == "regcred-cluster-test"
+    assert (options.auth_mount, options.vault_namespace) == ("regcred-cluster-test", "team")
     assert {name.removeprefix("REGCRED_").lower() for name in environment} <= set(
         ConsoleSettings.model_fields
     )

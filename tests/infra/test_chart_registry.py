@@ -114,10 +114,11 @@ def test_every_pod_runs_confined_and_without_any_right_in_the_cluster(render, st
 
 
 def test_the_settings_of_the_token_server_are_what_it_reads(render):
-    (container,) = pods(render())["regcred-token"]["containers"]
+    (container,) = pods(render(vault={"namespace": "team"}))["regcred-token"]["containers"]
     environment = {item["name"]: item["value"] for item in container["env"]}
     told = TokenServerSettings.load(environment)
     assert (told.auth_mount, told.vault_role) == ("regcred-cluster-test", "token")
+    assert told.vault_namespace == "team"
     own = {"REGCRED_TOKEN_PORT", "REGCRED_TOKEN_CERTIFICATE", "REGCRED_TOKEN_KEY"}
     assert {name.removeprefix("REGCRED_").lower() for name in set(environment) - own} <= set(
         TokenServerSettings.model_fields

@@ -72,7 +72,7 @@ def test_the_functions_get_what_their_settings_ask_for(aws: boto3.Session, outpu
 @pytest.fixture(scope="module")
 def web(aws: boto3.Session) -> dict[str, str]:
     """The outputs of a stack with the token server."""
-    return deploy(aws, Name="web", Token="enabled", VaultAudience="vault")
+    return deploy(aws, Name="web", Token="enabled", VaultAudience="vault", VaultNamespace="team/eu")
 
 
 def test_the_token_server_is_there_only_where_it_is_asked_for(
@@ -92,6 +92,19 @@ def test_the_token_server_is_there_only_where_it_is_asked_for(
     known = {f"REGCRED_{field.upper()}" for field in TokenServerSettings.model_fields}
     assert {key for key in environment if key.startswith("REGCRED_")} <= known
     assert (function["Runtime"], function["Role"]) == ("python3.13", web["TokenRoleArn"])
+
+
+def test_every_function_asks_vault_in_the_namespace_of_the_stack(
+    aws: boto3.Session, outputs: dict[str, str], web: dict[str, str]
+) -> None:
+    def namespace(function: str) -> str:
+        found = aws.client("lambda").get_function_configuration(FunctionName=function)
+        return str(found["Environment"]["Variables"]["REGCRED_VAULT_NAMESPACE"])
+
+    assert outputs
+    assert web
+    assert {namespace(f"web-{name}") for name in ("dispatch", "rotate", "token")} == {"team/eu"}
+    assert {namespace(f"regcred-{name}") for name in ("dispatch", "rotate")} == {""}
 
 
 def test_the_token_server_may_sign_in_to_vault_and_write_its_log_and_nothing_else(

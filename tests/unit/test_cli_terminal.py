@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import shlex
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from fakes.key_value import FakeKeyValue
 
 import regcred.cli
+from regcred.cli import output
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.printable import command, printable, printable_lines
@@ -165,6 +167,27 @@ def test_a_field_named_with_escape_codes_is_shown_escaped(
         == 2
     )
     assert r"x\x1b]0;y\x07" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        output.say,
+        output.write,
+        lambda text: output.write(output.Styled(text, "red")),
+        output.write_document,
+        lambda text: output.print_table(["name"], [[text]]),
+        lambda text: output.print_json({text: [text]}),
+    ],
+    ids=["say", "write", "styled", "document", "table", "json"],
+)
+def test_each_form_of_output_makes_text_printable(
+    show: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(f"{HOSTILE_WORD}é")
+    captured = capsys.readouterr()
+    assert steers(captured.out + captured.err) == []
+    assert r"\u202e" in captured.out + captured.err
 
 
 def test_all_text_passes_through_the_modules_that_make_it_printable() -> None:

@@ -342,3 +342,37 @@ def test_a_definition_that_is_wrong_without_end_costs_little_and_is_told_in_shor
     assert time.process_time() - began < 3
     assert len(str(caught.value)) < 8000
     assert len(caught.value.field) < 1000
+
+
+DOCKERHUB = {"provider": "dockerhub", "organisation": "team", "repositories": ["team/app"]}
+HARBOR = {"provider": "harbor", "host": "harbor.example.com"}
+
+
+@pytest.mark.parametrize(
+    ("content", "field", "rights"),
+    [
+        (DOCKERHUB, "username", ["owner", "company", "Manage organization access tokens"]),
+        (
+            {**HARBOR, "harbor_project": "team"},
+            "username",
+            ["create, list and delete robots", "project", "repository:pull", "project:read"],
+        ),
+        (
+            {**HARBOR, "harbor_projects": ["team", "tools"]},
+            "username",
+            ["create, list and delete robots", "system", "repository:pull", "project:read"],
+        ),
+        (
+            {"provider": "digitalocean", "registry": "team"},
+            "token",
+            ["registry:read", "registry:update", "no other"],
+        ),
+        ({"provider": "gitlab", "group": "team"}, "token", ["Owner of the group"]),
+        ({"provider": "gitlab", "project": "team/app"}, "token", ["Maintainer or Owner of the project"]),
+    ],
+)
+def test_who_enters_the_upstream_secret_reads_which_rights_the_vendor_asks_for(
+    content: dict[str, object], field: str, rights: list[str]
+) -> None:
+    text = parse(content, where="here").upstream_fields()[field]
+    assert [right for right in rights if right not in text] == []

@@ -13,6 +13,7 @@ from regcred.vault.platform.declaration import (
     LambdaIamTrust,
     LambdaTrust,
     Platform,
+    Quotas,
     default_directory,
     load,
 )
@@ -331,6 +332,55 @@ def test_looking_up_unique_ids_is_switched_off_by_a_new_role(platform: Platform)
         ("POST", "/v1/auth/regcred-lambda-iam/role/rotate"),
     ]
     assert recorder.sent[1][2]["bound_iam_principal_arn"] == [ARN]
+
+
+class Refusing(Recorder):
+    """A server that understands no request."""
+
+    def post(self, path: str, json: object) -> None:
+        super().post(path, json)
+        raise MalformedError("the server can't understand the request (status 400)")
+
+
+@pytest.mark.parametrize(
+    ("resource", "remedy"),
+    [
+        (ROLE, ""),
+        (Resource(ResourceKind.METHOD_CONFIG, "regcred-lambda-iam"), ""),
+        (Resource(ResourceKind.POLICY, "regcred-sync-events"), "set 'events: false'"),
+    ],
+    ids=str,
+)
+def test_a_step_that_the_server_refuses_is_named_and_says_what_helps(
+    platform: Platform, resource: Resource, remedy: str
+) -> None:
+    wanted = desired(platform.with_declaration(events=True), {})
+    [action] = plan({}, {resource: wanted[resource]})
+    writer = PlatformWriter(PlatformServer(SimpleNamespace(adapter=Refusing())))
+    with pytest.raises(MalformedError, match=f"to create {resource}: the server refused it") as caught:
+        writer.apply(action)
+    assert remedy in str(caught.value)
+    assert ("'events: false'" in str(caught.value)) is bool(remedy)
+
+
+def test_a_platform_in_a_namespace_has_no_quotas_unless_it_asks_for_them(platform: Platform) -> None:
+    """Vault keeps quotas in the root namespace only, so a token of another namespace can't set them."""
+    inside = platform.within("team/eu")
+
+    def quotas(of: Platform) -> dict[str, str]:
+        found = desired(of, {"payments": ["edge"]}).items()
+        return {
+            resource.name: str(values["path"])
+            for resource, values in found
+            if resource.kind is ResourceKind.QUOTA
+        }
+
+    assert quotas(inside) == {}
+    asked = quotas(inside.with_declaration(quotas=Quotas(enabled=True)))
+    assert asked["regcred.team.eu.requests"] == "team/eu/regcred/"
+    assert asked["regcred.team.eu.sign-ins-regcred-cluster-edge"] == "team/eu/auth/regcred-cluster-edge/"
+    assert len(asked) == len(quotas(platform)) == 4
+    assert set(quotas(platform).values()) == {path.removeprefix("team/eu/") for path in asked.values()}
 
 
 def folder_with(tmp_path: Path, declaration: str, **policies: str) -> Path:
