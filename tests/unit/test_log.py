@@ -9,6 +9,7 @@ from base64 import b64encode
 import pytest
 
 from regcred.log import RedactingFormatter, guard, redact
+from regcred.wiring import powertools
 from regcred.wiring.sync.log_setup import JsonFormatter
 
 SECRET = "gH7kQ2mZx9" * 3
@@ -113,3 +114,15 @@ def test_a_field_that_others_have_written_leaves_a_line_of_sync_whole_json() -> 
     line = RedactingFormatter(JsonFormatter()).format(record)
     assert len(line) < 64 * 1024
     assert json.loads(line)["number"] == 7
+
+
+@pytest.mark.parametrize("formatter", [powertools._Formatter(), JsonFormatter()], ids=["functions", "sync"])
+def test_text_that_others_have_written_steers_no_terminal_that_shows_the_log(
+    formatter: logging.Formatter,
+) -> None:
+    foreign = "\x1b[2J\x9b31m\u202egnp\u200b\u3164\u2028é"
+    record = logging.LogRecord("regcred.rotate", logging.WARNING, "", 0, f"no: {foreign}\n", None, None)
+    line = formatter.format(record)
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["message"] == f"no: {foreign}\n"

@@ -7,9 +7,10 @@ from contract.registry.harness import Bench
 from fakes.vendors.aws import Aws
 from fakes.vendors.clouds import AlibabaFederated, DigitalOcean
 from fakes.vendors.federated import GhcrApp
+from fakes.vendors.harbor import Harbor, HarborSystem
 from fakes.vendors.network import Network, status
 from fakes.vendors.static import GhcrServerToken, GhcrToken
-from fakes.vendors.tokens import Gitlab, GitlabDependencyProxy, GitlabProject
+from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, GitlabDependencyProxy, GitlabProject
 
 from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.registry.interface import IssuedCredential, Revoked, Verdict
@@ -115,3 +116,22 @@ def test_more_repositories_than_a_session_policy_holds_are_said_before_alibaba_i
     with pytest.raises(MalformedError, match="name fewer") as caught:
         bench.provider.mint(definition, bench.context())
     assert caught.value.field == "repositories"
+
+
+def test_docker_hub_says_who_may_make_tokens_of_an_organisation(network: Network, aws: Aws) -> None:
+    bench = Bench(DockerHubOrganisation(network, aws))
+    network.fail(r"POST hub\.docker\.com/v2/orgs/", status(403, {"message": "forbidden"}))
+    with pytest.raises(RefusedError, match="an owner, or a role with 'Manage organization access tokens'"):
+        bench.mint()
+
+
+@pytest.mark.parametrize("vendor", [Harbor, HarborSystem])
+def test_a_robot_that_holds_what_it_gives_in_neither_form_hears_why_harbor_refuses(
+    network: Network, aws: Aws, vendor: type[Harbor]
+) -> None:
+    """The list of its permissions, which is asked first, does not show the effect."""
+    bench = Bench(vendor(network, aws))
+    bench.vendor.maker_effect = "deny"  # type: ignore[attr-defined]
+    with pytest.raises(RefusedError, match="can only give permissions that it holds itself"):
+        bench.mint()
+    assert bench.vendor.kept == {}  # type: ignore[attr-defined]

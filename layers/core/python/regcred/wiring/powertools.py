@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
+from functools import partial
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
@@ -18,6 +20,11 @@ NAMESPACE = "Regcred"
 
 
 class _Formatter(LambdaPowertoolsFormatter):
+    """Writes ASCII, unlike Powertools' default, because people read logs in terminals."""
+
+    def __init__(self) -> None:
+        super().__init__(json_serializer=partial(json.dumps, default=str, separators=(",", ":")))
+
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
 
