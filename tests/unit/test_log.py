@@ -126,3 +126,8 @@ def test_text_that_others_have_written_steers_no_terminal_that_shows_the_log(
     assert line.isascii()
     assert line.isprintable()
     assert json.loads(line)["message"] == f"no: {foreign}\n"
+
+
+def test_a_long_line_of_a_function_is_cut_before_it_is_looked_at() -> None:
+    record = logging.LogRecord("regcred.rotate", logging.WARNING, "", 0, "x y" * 1_000_000, None, None)
+    assert len(powertools._Formatter().format(record)) < 70_000

@@ -13,7 +13,7 @@ from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.metrics import Metrics
 
 from regcred import __version__
-from regcred.log import guard, redact
+from regcred.log import LINE_MAX, cut, guard, redact
 
 NAMESPACE = "Regcred"
 """The CloudWatch namespace of all metrics."""
@@ -26,7 +26,7 @@ class _Formatter(LambdaPowertoolsFormatter):
         super().__init__(json_serializer=partial(json.dumps, default=str, separators=(",", ":")))
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return redact(cut(super().format(record), LINE_MAX))
 
 
 def logger(service: str) -> Logger:
