@@ -1,0 +1,57 @@
+"""A client that is given a namespace works in it alone, though the root namespace is set up alike."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from regcred.errors import RefusedError
+from regcred.vault.kv2 import connect
+
+from . import identities
+from .conftest import Keys, Real
+
+
+def in_namespace(real: Real, path: str) -> dict[str, str]:
+    return dict(real.vault.call("GET", f"regcred/data/{path}")["data"]["data"])
+
+
+def test_what_is_written_in_a_namespace_is_there_and_not_in_the_root_namespace(
+    namespaced: Real, openbao: Real, folder: str
+) -> None:
+    inside = namespaced.as_token(namespaced.vault.root_token)
+    outside = openbao.as_token(openbao.vault.root_token)
+    inside.write(f"{folder}/r", {"where": "inside"}, cas=0)
+    assert outside.read(f"{folder}/r") is None
+    assert in_namespace(namespaced, f"{folder}/r") == {"where": "inside"}
+    outside.write(f"{folder}/other", {"where": "outside"}, cas=0)
+    assert inside.read(f"{folder}/other") is None
+    assert inside.list(folder) == ["r"]
+
+
+@pytest.mark.parametrize("who", ["cluster", "lambda"])
+def test_who_signs_in_in_a_namespace_may_do_nothing_in_the_root_namespace(
+    namespaced: Real, openbao: Real, keys: dict[str, Keys], who: str
+) -> None:
+    login, path = {
+        "cluster": (
+            identities.cluster_login("c1", identities.service_account_token(keys["c1"])),
+            "platform/clusters/c1",
+        ),
+        "lambda": (
+            identities.lambda_login("rotate", identities.web_identity_token(keys["aws"], identities.ROTATE)),
+            "upstream/payments/never",
+        ),
+    }[who]
+    asked: list[requests.PreparedRequest] = []
+
+    def remember(answer: requests.Response, *_: object, **__: object) -> None:
+        asked.append(answer.request)
+
+    client = connect(namespaced.server, login, sleep=identities.short)
+    client._kv._adapter.session.hooks["response"].append(remember)  # type: ignore[attr-defined]
+    client.version(path)
+    token = str(asked[-1].headers["X-Vault-Token"])
+    assert namespaced.as_token(token).version(path) == client.version(path)
+    with pytest.raises(RefusedError, match="permission denied"):
+        openbao.as_token(token).version(path)
