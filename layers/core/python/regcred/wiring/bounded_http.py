@@ -64,3 +64,12 @@ class BoundedProtocol(H11Protocol):
         self._open.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
+
+
+LIMITS: dict[str, Any] = {
+    "http": BoundedProtocol,
+    "h11_max_incomplete_event_size": HEAD_MAX,
+    "access_log": False,
+    "server_header": False,
+}
+"""The settings of every uvicorn server of Regcred. It logs no requests, and does not say what it is."""

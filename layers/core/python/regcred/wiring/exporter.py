@@ -27,19 +27,16 @@ def serving(registry: CollectorRegistry, host: str, port: int) -> Iterator[int]:
     import uvicorn
     from prometheus_client import make_asgi_app
 
-    from regcred.wiring.bounded_http import HEAD_MAX, BoundedProtocol
+    from regcred.wiring.bounded_http import LIMITS
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as listening:
         config = uvicorn.Config(
             make_asgi_app(registry),
             log_level="critical",  # any client may send any number of requests that nobody can read
-            access_log=False,
             lifespan="off",
-            server_header=False,
             proxy_headers=False,
-            http=BoundedProtocol,
-            h11_max_incomplete_event_size=HEAD_MAX,
+            **LIMITS,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="exporter")

@@ -90,7 +90,7 @@ def main() -> int:
     import uvicorn
 
     from regcred.errors import RegcredError
-    from regcred.wiring.bounded_http import HEAD_MAX, BoundedProtocol
+    from regcred.wiring.bounded_http import LIMITS
 
     try:
         app = application_of(os.environ)
@@ -101,13 +101,10 @@ def main() -> int:
         app,
         host=os.environ.get("REGCRED_TOKEN_HOST", "0.0.0.0"),  # noqa: S104 - a Pod serves its Service
         port=int(os.environ.get("REGCRED_TOKEN_PORT", "8443")),
-        access_log=False,
-        server_header=False,
         limit_concurrency=256,
         timeout_keep_alive=30,
-        http=BoundedProtocol,
-        h11_max_incomplete_event_size=HEAD_MAX,
         ssl_certfile=os.environ.get("REGCRED_TOKEN_CERTIFICATE") or None,
         ssl_keyfile=os.environ.get("REGCRED_TOKEN_KEY") or None,
+        **LIMITS,
     )
     return 0

@@ -31,7 +31,7 @@ def run(port: int, ready: Callable[[str, str], None]) -> None:
     """
     import uvicorn
 
-    from regcred.wiring.bounded_http import HEAD_MAX, BoundedProtocol
+    from regcred.wiring.bounded_http import LIMITS
 
     own = connection(os.environ, Path.home())
     listening = socket.create_server((ADDRESS, port))
@@ -53,12 +53,9 @@ def run(port: int, ready: Callable[[str, str], None]) -> None:
     config = uvicorn.Config(
         app,
         log_level="warning",
-        access_log=False,
         lifespan="off",
-        server_header=False,
         proxy_headers=False,
-        http=BoundedProtocol,
-        h11_max_incomplete_event_size=HEAD_MAX,
+        **LIMITS,
     )
     server = uvicorn.Server(config)
     ready(origin, f"{origin}/sign-in/ticket?ticket={ticket.secret}")

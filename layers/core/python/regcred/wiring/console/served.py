@@ -51,7 +51,7 @@ def serve() -> int:
     import uvicorn
 
     from regcred.errors import RegcredError
-    from regcred.wiring.bounded_http import HEAD_MAX, BoundedProtocol
+    from regcred.wiring.bounded_http import LIMITS
 
     try:
         app = in_cluster()
@@ -64,12 +64,9 @@ def serve() -> int:
         host="0.0.0.0",  # noqa: S104 - the Pod's own address
         port=port,
         log_level="warning",
-        access_log=False,
         lifespan="off",
-        server_header=False,
         proxy_headers=False,
-        http=BoundedProtocol,
-        h11_max_incomplete_event_size=HEAD_MAX,
+        **LIMITS,
     )
     return 0
 
