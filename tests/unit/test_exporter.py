@@ -78,7 +78,9 @@ def fleet(capsys: pytest.CaptureFixture[str]) -> Fleet:
 def test_it_tells_expiries_failures_and_what_is_in_place(fleet: Fleet) -> None:
     since = NOW - 2 * HOUR
     fleet.index("payments", "bad", state=State.FAILING, error="401", failing_since=since)
-    fleet.place("payments", placed={3: {"a": "", "b": ""}, 2: {"c": ""}}, refused={"d": "not-granted"})
+    fleet.place(
+        "payments", placed={0: {"e": ""}, 3: {"a": "", "b": ""}, 2: {"c": ""}}, refused={"d": "not-granted"}
+    )
     found = fleet.metrics()
     assert found["registries", "payments", "ok"] == 1
     assert found["registries", "payments", "failing"] == 1

@@ -15,7 +15,6 @@ from regcred.cli.failures import Failed
 from regcred.cli.output import say, write_document
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import MalformedError, RefusedError, RegcredError
-from regcred.vault.records.status import Status
 from regcred.vault.store import Store
 from regcred.views.fleet_metrics import HELP, PREFIX, Sample, SeenProject, by_name, samples
 from regcred.wiring.exporter import serving
@@ -134,11 +133,5 @@ def _project(store: Store, name: str) -> SeenProject:
         policy = store.project(name)
     except (MalformedError, RefusedError):
         policy = None
-    statuses: dict[str, Status] = {}
-    for cluster in policy.value.clusters if policy else ():
-        try:
-            if status := store.status(cluster, name):
-                statuses[cluster] = status.value
-        except (MalformedError, RefusedError):
-            continue
-    return SeenProject(name, index, statuses)
+    clusters = policy.value.clusters if policy else ()
+    return SeenProject(name, index, lookup.statuses(store, name, clusters, lambda *_: None))

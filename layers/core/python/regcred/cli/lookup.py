@@ -16,6 +16,7 @@ from regcred.vault.records.declared import Definition
 from regcred.vault.records.history import History
 from regcred.vault.records.index import Index
 from regcred.vault.records.paths import registry_path
+from regcred.vault.records.status import Status
 from regcred.vault.store import Store, Versioned
 
 R = TypeVar("R")
@@ -155,3 +156,24 @@ def index(store: Store, project: str) -> Index:
     """A project's index; empty before the first rotation."""
     found = store.index(project)
     return found.value if found else Index()
+
+
+def statuses(
+    store: Store, project: str, clusters: Iterable[str], on_error: Callable[[str, RegcredError], None]
+) -> dict[str, Status]:
+    """Each cluster's status of a project. An unreadable status is left out, and does not hide the others.
+
+    Args:
+        store: Where to look.
+        project: The project.
+        clusters: The clusters that may read it.
+        on_error: Takes each cluster whose status is refused or malformed, and the error.
+    """
+    found = {}
+    for cluster in clusters:
+        try:
+            if status := store.status(cluster, project):
+                found[cluster] = status.value
+        except (RefusedError, MalformedError) as error:
+            on_error(cluster, error)
+    return found

@@ -16,7 +16,7 @@ from regcred.cli.failures import Failed
 from regcred.cli.outcomes import attempt_json, last_outcome
 from regcred.cli.output import output_option, print_json, print_table, say, time_text
 from regcred.cli.session import CliSession, pass_session
-from regcred.errors import MalformedError, RefusedError
+from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.reference import Reference, check_label
 from regcred.registry_limit import served, want_of_room
 from regcred.vault.records.declared import ProjectPolicy
@@ -255,15 +255,10 @@ def rows_of(store: Store, project: str) -> list[StatusRow]:
 
 
 def _statuses(store: Store, project: str, clusters: Sequence[str]) -> dict[str, Status]:
-    """Each cluster's status of a project. An unreadable status is reported and left out."""
-    found = {}
-    for cluster in clusters:
-        try:
-            if status := store.status(cluster, project):
-                found[cluster] = status.value
-        except (RefusedError, MalformedError) as error:
-            say(f"note: where {project} is in place in cluster {cluster} is unknown: {error}")
-    return found
+    def report(cluster: str, error: RegcredError) -> None:
+        say(f"note: where {project} is in place in cluster {cluster} is unknown: {error}")
+
+    return lookup.statuses(store, project, clusters, report)
 
 
 def _policy(store: Store, project: str) -> ProjectPolicy:

@@ -104,13 +104,13 @@ def _cluster(project: str, index: Index | None, cluster: str, status: Status) ->
     about = {"project": project, "cluster": cluster}
     yield Sample("sync_status_timestamp_seconds", about, status.written_at.timestamp())
     placed = behind = refused = held = 0
-    for name, place in status.registries.items():
+    for name, placement in status.registries.items():
         entry = index.registries.get(name) if index else None
-        for version, namespaces in place.placed.items():
+        for version, namespaces in placement.in_place.items():
             placed += len(namespaces)
             behind += len(namespaces) if entry and version < entry.version else 0
-        refused += len(place.refused)
-        held += len(place.held)
+        refused += len(placement.refused)
+        held += len(placement.held)
     counts = {"placed": placed, "behind": behind, "refused": refused}
     for what, count in counts.items():
         yield Sample(f"secrets_{what}", about, count)
