@@ -12,9 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,9 +25,7 @@ from pydantic import SecretStr
 
 from bench.console import entry
 from bench.table import Table, say
-from realparts.procs import Processes
-from realparts.state import State
-from realparts.vault import Vault
+from realparts.vault import Vault, temporary_vault
 from regcred.reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
@@ -128,7 +124,7 @@ def whole(table: Table, size: FleetSize, folder: Path, *, bare: int = 4000) -> N
     """
     fleet, exported = folder / "fleet", folder / "exported"
     write_fleet(fleet, size, public_key())
-    with vault() as server:
+    with temporary_vault() as server:
         shell = Shell(server)
         first_apply(table, size, shell, fleet, bare)
         same = shell(f"diff -f {fleet} --owner fleet --prune")
@@ -156,7 +152,7 @@ def whole(table: Table, size: FleetSize, folder: Path, *, bare: int = 4000) -> N
         table.add("prune of one project with all it has, s", ours=f"{ran.seconds:.1f}")
         if shell.store.registries("team-0") or shell.store.project("team-0"):
             raise RuntimeError("team-0 is not pruned")
-    with vault() as server:
+    with temporary_vault() as server:
         shell = Shell(server)
         ran = shell(f"apply -f {exported}")
         table.add("restore of all into an empty OpenBao, s", ours=f"{ran.seconds:.1f}")
@@ -258,20 +254,6 @@ def public_key() -> str:
     return key.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     ).decode()
-
-
-@contextmanager
-def vault() -> Iterator[Vault]:
-    """An empty server."""
-    with tempfile.TemporaryDirectory() as folder:
-        processes = Processes(Path(folder))
-        server = Vault(processes, State(Path(folder)))
-        server.up()
-        try:
-            yield server
-        finally:
-            server.down()
-            processes.sweep()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import requests
 from pydantic import SecretStr
@@ -22,9 +21,7 @@ from pydantic import SecretStr
 from bench.process import Cost
 from bench.table import Table, median, percentile, say
 from console import seed, serving
-from realparts.procs import Processes
-from realparts.state import State
-from realparts.vault import Vault
+from realparts.vault import Vault, temporary_vault
 from regcred.reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
@@ -173,16 +170,9 @@ PATHS = (
 @contextmanager
 def vault() -> Iterator[Vault]:
     """A server with nothing but Regcred's mount in it."""
-    with tempfile.TemporaryDirectory() as folder:
-        processes = Processes(Path(folder))
-        server = Vault(processes, State(Path(folder)))
-        server.up()
-        try:
-            seed.set_up(server)
-            yield server
-        finally:
-            server.down()
-            processes.sweep()
+    with temporary_vault() as server:
+        seed.set_up(server)
+        yield server
 
 
 def fill(store: Store, registries: int) -> None:

@@ -11,10 +11,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request
 
 from console import chromium, seed, serving
+from console.pages import sign_in
 from console.serving import Served
-from realparts.procs import Processes
-from realparts.state import State
-from realparts.vault import Vault
+from realparts.vault import temporary_vault
 
 SOON = 15_000
 """How long a page may take on a busy machine, in milliseconds."""
@@ -34,17 +33,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[seed.Seeded]:
+def fleet() -> Iterator[seed.Seeded]:
     """OpenBao with the demo's fleet: alice is admin of payments, bob of search, petra of the platform."""
-    directory = tmp_path_factory.mktemp("console-vault")
-    processes = Processes(directory)
-    vault = Vault(processes, State(directory))
-    vault.up()
-    try:
+    with temporary_vault() as vault:
         yield seed.prepare(vault)
-    finally:
-        vault.down()
-        processes.sweep()
 
 
 @pytest.fixture(scope="session")
@@ -71,13 +63,7 @@ class Person:
         return self.page
 
     def signs_in(self, name: str, password: str = seed.PASSWORD, *, method: str = "With a user name") -> Page:
-        self.goes("/sign-in")
-        form = self.page.locator("details", has_text=method)
-        if form.get_attribute("open") is None:
-            form.locator("summary").click()
-        form.get_by_label("user name").fill(name)
-        form.get_by_label("password").fill(password)
-        form.get_by_role("button", name="Sign in").click()
+        sign_in(self.page, self.origin, name, password, method=method)
         return self.page
 
 

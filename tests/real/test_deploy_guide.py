@@ -64,43 +64,35 @@ def serving(aws_stack: Stack) -> Iterator[Stack]:
         aws_stack.stop_functions()
 
 
+def run(command: str, stack: Stack, folder: Path, **more: str) -> None:
+    """Run a command of a page as its reader does, with the command line of this environment."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        env=python_environment() | stack.environment() | {"PATH": path} | more,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
 def test_every_command_of_the_guide_that_can_run_here_does(serving: Stack, tmp_path: Path) -> None:
-    environment = python_environment() | serving.environment()
-    environment |= {"REGCRED_EVENT_BUS": BUS, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     ran = []
     for command in commands():
         if command.startswith((*ELSEWHERE, "export ")):
             continue
         here = command.replace("eu-central-1", REGION).replace("--cluster c1", "--cluster local")
-        done = subprocess.run(
-            here,
-            shell=True,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=200,
-        )
-        assert done.returncode == 0, f"{here}\n{done.stdout}{done.stderr}"
+        run(here, serving, tmp_path, REGCRED_EVENT_BUS=BUS)
         ran.append(command.split()[1])
     assert ran == ["platform", "platform", "project", ">", "registry", "grant", "annotation", "status"]
 
 
 def test_the_marked_commands_about_vault_run(serving: Stack, tmp_path: Path) -> None:
-    environment = python_environment() | serving.environment()
-    environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     found = [line for line in commands("docs/vault.md", marked=True) if not line.startswith("export ")]
     assert found == ["regcred platform plan", "regcred platform apply", "regcred platform check"]
     for command in found:
-        done = subprocess.run(
-            command,
-            shell=True,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=200,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        run(command, serving, tmp_path)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from playwright.sync_api import Page
+
+from .seed import PASSWORD
+
 PAGES = {
     "alice": [
         "/",
@@ -37,3 +41,16 @@ PAGES = {
     "": ["/sign-in"],
 }
 """By user name; nobody has no project, and the empty name has not signed in."""
+
+
+def sign_in(
+    page: Page, origin: str, name: str, password: str = PASSWORD, *, method: str = "With a user name"
+) -> None:
+    """Fill the form of a way to sign in, and send it."""
+    page.goto(f"{origin}/sign-in")
+    form = page.locator("details", has_text=method)
+    if form.get_attribute("open") is None:
+        form.locator("summary").click()
+    form.get_by_label("user name").fill(name)
+    form.get_by_label("password").fill(password)
+    form.get_by_role("button", name="Sign in").click()

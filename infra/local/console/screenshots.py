@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext
 
-from realparts.procs import Processes
-from realparts.state import State
-from realparts.vault import Vault
+from realparts.vault import temporary_vault
 
 from . import chromium, seed, serving
-from .pages import PAGES
+from .pages import PAGES, sign_in
 
 IMAGES = Path(__file__).resolve().parents[3] / "docs" / "images"
 WIDE = {"width": 1200, "height": 760}
@@ -43,13 +40,7 @@ def signed_in(browser: Browser, origin: str, name: str, look: str) -> BrowserCon
     if not name:
         return context
     page = context.new_page()
-    page.goto(f"{origin}/sign-in")
-    form = page.locator("details", has_text="With a user name")
-    if form.get_attribute("open") is None:
-        form.locator("summary").click()
-    form.get_by_label("user name").fill(name)
-    form.get_by_label("password").fill(seed.PASSWORD)
-    form.get_by_role("button", name="Sign in").click()
+    sign_in(page, origin, name)
     page.wait_for_url(f"{origin}/")
     page.close()
     return context
@@ -84,22 +75,15 @@ def take_for_readme(browser: Browser, origin: str) -> None:
 
 def main(folder: Path | None) -> None:
     """Start OpenBao and the console, take the pictures, and stop both."""
-    with tempfile.TemporaryDirectory() as directory:
-        processes = Processes(Path(directory))
-        vault = Vault(processes, State(Path(directory)))
-        vault.up()
-        try:
-            seed.prepare(vault)
-            with serving.served(vault.addr, stale=timedelta(0)) as served, chromium.launched() as browser:
-                if folder:
-                    folder.mkdir(parents=True, exist_ok=True)
-                    take_all(browser, served.origin, folder)
-                else:
-                    IMAGES.mkdir(exist_ok=True)
-                    take_for_readme(browser, served.origin)
-        finally:
-            vault.down()
-            processes.sweep()
+    with temporary_vault() as vault:
+        seed.prepare(vault)
+        with serving.served(vault.addr, stale=timedelta(0)) as served, chromium.launched() as browser:
+            if folder:
+                folder.mkdir(parents=True, exist_ok=True)
+                take_all(browser, served.origin, folder)
+            else:
+                IMAGES.mkdir(exist_ok=True)
+                take_for_readme(browser, served.origin)
     print(f"The pictures are in {folder or IMAGES}")
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +214,17 @@ class Vault:
             self.call(
                 "PUT", "sys/audit/file", {"type": "file", "options": {"file_path": str(self.audit_log)}}
             )
+
+
+@contextmanager
+def temporary_vault() -> Iterator[Vault]:
+    """An empty server in a folder of its own, until the context ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        processes = Processes(Path(folder))
+        vault = Vault(processes, State(Path(folder)))
+        vault.up()
+        try:
+            yield vault
+        finally:
+            vault.down()
+            processes.sweep()
