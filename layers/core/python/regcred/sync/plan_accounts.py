@@ -23,7 +23,7 @@ class AccountPlan:
     Args:
         view: The observations.
         namespace: The namespace.
-        places: What is in place there.
+        entries: What the ledger says of it.
     """
 
     view: View
