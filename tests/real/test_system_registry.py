@@ -180,10 +180,13 @@ def small_volume(system: SystemRegistry) -> Iterator[Path]:
     if mounted:
         reason = f"no volume can be mounted here, so a full disk was not tried: {mounted}"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    yield folder
-    system.processes.stop("registry-small")
-    system.registries.pop("small", None)
-    subprocess.run(["umount", folder], check=True)
+    try:
+        yield folder
+    finally:
+        system.processes.stop("registry-small")
+        system.registries.pop("small", None)
+        # Lazy: a kubelet on this machine reads the sizes of all mounts, and the volume is busy meanwhile.
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def mount(*args: str) -> str:

@@ -90,7 +90,8 @@ class Confinement:
         )
         if mounted.returncode:
             return mounted.stderr.strip() or f"mount ended with {mounted.returncode}"
-        subprocess.run(["umount", probe], check=True)
+        # Lazy: a kubelet reads the sizes of all mounts, and the probe is busy meanwhile.
+        subprocess.run(["umount", "--lazy", probe], check=True)
         probe.rmdir()
         return ""
 
