@@ -14,8 +14,8 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 from pydantic import SecretStr
 
-from regcred.cluster.answers import wait_of
 from regcred.cluster.dockerconfig import secret_body
+from regcred.cluster.error_responses import wait_of
 from regcred.cluster.interface import DeniedError, ExpiredError, NameTakenError, SilentError, ThrottledError
 from regcred.cluster.kube import Kube
 from regcred.cluster.model import NAMESPACE, POD, WORKLOADS

@@ -16,7 +16,7 @@ from regcred.cluster.model import Mode
 from regcred.credential import Credential, Login
 from regcred.reference import Reference
 from regcred.sync import Options
-from regcred.sync.view import Rules
+from regcred.sync.plan_input import Rules
 from regcred.vault.interface import KeyValue
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.declared import ClusterGrants

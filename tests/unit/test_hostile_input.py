@@ -46,7 +46,7 @@ UNITS = (
 
 SEARCHED = (
     "regcred.log.",
-    "regcred.vault.answers._STS",
+    "regcred.vault.error_responses._STS",
     "regcred.registry.aws._PARAMETER",
     "regcred.registry.providers.acr._ENTRA_CODE",
 )

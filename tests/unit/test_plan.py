@@ -17,8 +17,7 @@ from regcred.sync.actions import EmitEvent, EvictPod, Remove, UpdateLedger, Upda
 from regcred.sync.inventory import Inventory
 from regcred.sync.messages import Why
 from regcred.sync.plan import make_plan
-from regcred.sync.view import Grants, Knowledge, Registry, RegistryState, Rules, View
-from regcred.sync.view import ProjectView as ReferenceFacts
+from regcred.sync.plan_input import Grants, Knowledge, PlanInput, ProjectView, Registry, RegistryState, Rules
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DEPLOYMENT = WORKLOADS[0]
@@ -33,11 +32,11 @@ def view(
     wanted: Mapping[str, tuple[Reference, ...]],
     entries: Mapping[str, Mapping[Reference, LedgerEntry]] | None = None,
     grants: Grants | None = None,
-    projects: Mapping[str, ReferenceFacts] | None = None,
+    projects: Mapping[str, ProjectView] | None = None,
     complete: bool = True,
     busy: frozenset = frozenset(),
     **rules,
-) -> View:
+) -> PlanInput:
     inventory = Inventory(WORKLOADS)
     for kind in WORKLOADS if complete else ():
         inventory.replace(kind, [])
@@ -62,11 +61,11 @@ def view(
             )
         inventory.put(ServiceAccount(space, "default"))
     everywhere = Grants(Knowledge.KNOWN, {"p": frozenset(SPACES), "q": frozenset(SPACES)})
-    ok = ReferenceFacts(
+    ok = ProjectView(
         Knowledge.KNOWN, {"a": Registry(RegistryState.OK, 3), "b": Registry(RegistryState.OK, 5)}
     )
     held = entries or {}
-    return View(
+    return PlanInput(
         now=NOW,
         inventory=inventory,
         grants=grants or everywhere,
@@ -79,7 +78,7 @@ def view(
     )
 
 
-def of(kind: type, seen: View, scope=None) -> list:
+def of(kind: type, seen: PlanInput, scope=None) -> list:
     return [action for action in make_plan(seen, scope).actions if isinstance(action, kind)]
 
 
@@ -94,7 +93,7 @@ LEDGERS = st.dictionaries(st.sampled_from(SPACES), st.dictionaries(st.sampled_fr
 WANTED = st.dictionaries(st.sampled_from(SPACES), st.lists(st.sampled_from(REFS), unique=True).map(tuple))
 REGISTRIES = st.builds(Registry, st.sampled_from(RegistryState), st.sampled_from([0, 3, 5]))
 KNOWN = st.builds(
-    ReferenceFacts, st.sampled_from(Knowledge), st.dictionaries(st.sampled_from(["a", "b"]), REGISTRIES)
+    ProjectView, st.sampled_from(Knowledge), st.dictionaries(st.sampled_from(["a", "b"]), REGISTRIES)
 )
 PROJECTS = st.dictionaries(st.sampled_from(["p", "q"]), KNOWN)
 GRANTS = st.builds(
@@ -120,7 +119,7 @@ def test_a_removal_always_has_a_positive_proof(wanted, entries, grants, projects
     )
     plan = make_plan(seen)
     for removal in [action for action in (*plan.actions, *plan.held) if isinstance(action, Remove)]:
-        registry = projects.get(removal.reference.project, ReferenceFacts(Knowledge.ABSENT)).registries.get(
+        registry = projects.get(removal.reference.project, ProjectView(Knowledge.ABSENT)).registries.get(
             removal.reference.registry
         )
         asked_for = removal.reference in wanted.get(removal.namespace, ())
@@ -185,12 +184,12 @@ def test_a_plan_that_was_carried_out_is_followed_by_an_empty_one(wanted) -> None
     assert make_plan(view(wanted=wanted, entries=entries)).actions == ()
 
 
-def fleet(kept: Mapping[str, int], lost: Mapping[str, int], **more) -> View:
+def fleet(kept: Mapping[str, int], lost: Mapping[str, int], **more) -> PlanInput:
     """A namespace with a number of Secrets of each project that are needed, and a number that are not."""
     wanted = [Reference(project, f"k{n}") for project, count in kept.items() for n in range(count)]
     others = [Reference(project, f"l{n}") for project, count in lost.items() for n in range(count)]
     projects = {
-        project: ReferenceFacts(
+        project: ProjectView(
             Knowledge.KNOWN,
             {
                 ref.registry: Registry(RegistryState.OK, 3)
@@ -323,7 +322,7 @@ def test_a_pod_is_evicted_only_for_a_secret_that_is_in_place() -> None:
     assert evicted({}) == []
 
 
-def prepared(*, grants: Grants | None = None, mode: Mode = Mode.SERVICEACCOUNT, **more) -> View:
+def prepared(*, grants: Grants | None = None, mode: Mode = Mode.SERVICEACCOUNT, **more) -> PlanInput:
     """A namespace with a ServiceAccount and no workload."""
     only = Grants(Knowledge.KNOWN, {"p": frozenset(["ns-0"])})
     return view(wanted={"ns-0": ()}, grants=grants or only, mode=mode, prepare=True, **more)
@@ -359,7 +358,7 @@ def test_nothing_is_prepared_in_another_mode(mode: Mode) -> None:
 def test_nothing_is_prepared_that_has_no_credential_or_lost_it() -> None:
     states = [RegistryState.REVOKED, RegistryState.REMOVED]
     registries = {state: Registry(state, 3) for state in states} | {"new": Registry(RegistryState.FAILING, 0)}
-    projects = {"p": ReferenceFacts(Knowledge.KNOWN, registries)}
+    projects = {"p": ProjectView(Knowledge.KNOWN, registries)}
     assert make_plan(prepared(projects=projects)).actions == ()
 
 
@@ -372,7 +371,7 @@ def test_what_was_prepared_goes_with_its_grant() -> None:
 
 def test_a_namespace_gets_at_most_sixteen_prepared_secrets() -> None:
     many = {f"r{n:02d}": Registry(RegistryState.OK, 1) for n in range(40)}
-    projects = {"p": ReferenceFacts(Knowledge.KNOWN, many)}
+    projects = {"p": ProjectView(Knowledge.KNOWN, many)}
     written = [action.reference.registry for action in of(WriteSecret, prepared(projects=projects))]
     assert written == [f"r{n:02d}" for n in range(16)]
 

@@ -610,7 +610,7 @@ async def test_it_is_alive_while_it_waits_for_vault_at_the_start(world: World) -
     world.kv.faults["list", "status"] = TransientError("sealed")
     async with world.running() as loop:
         await asyncio.sleep(0.05)
-        loop._passes._passed_at -= 3600
+        loop._scheduler._passed_at -= 3600
         await until(lambda: loop.alive)
 
 

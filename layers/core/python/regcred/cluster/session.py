@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from regcred.cluster.answers import error_of
+from regcred.cluster.error_responses import error_of
 from regcred.cluster.interface import TooLargeError
 from regcred.cluster.json_depth import flattened
 from regcred.errors import TransientError

@@ -20,10 +20,10 @@ from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
 from regcred.sync.messages import Reason, Why, attached, not_removed
 from regcred.sync.metrics import Meter
+from regcred.sync.plan_input import Rules
 from regcred.sync.pod_evictions import Evictions
 from regcred.sync.report import Report
 from regcred.sync.retries import Retries
-from regcred.sync.view import Rules
 from regcred.sync.workload_events import WorkloadEvents
 
 A = TypeVar("A", bound=WriteSecret | Remove | UpdateServiceAccount | EvictPod)

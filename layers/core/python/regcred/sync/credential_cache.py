@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from regcred.cluster.dockerconfig import SecretBody, secret_body
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.reference import Reference
+from regcred.sync.credential_versions import CredentialVersions
 from regcred.sync.metrics import Meter
 from regcred.sync.vault_threads import VaultThreads
-from regcred.sync.versions import Versions
 from regcred.vault.store import Store
 
 BODIES = 32 * 2**20
@@ -30,7 +30,7 @@ class CredentialCache:
         meter: Counts reads.
     """
 
-    def __init__(self, store: Store, vault: VaultThreads, versions: Versions, meter: Meter) -> None:
+    def __init__(self, store: Store, vault: VaultThreads, versions: CredentialVersions, meter: Meter) -> None:
         self._store = store
         self._vault = vault
         self._versions = versions

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from regcred.cluster.model import LedgerEntry, Namespace
 from regcred.reference import Reference
 from regcred.sync.messages import Why
-from regcred.sync.view import UNREAD, Knowledge, ProjectView, Registry, RegistryState, View
+from regcred.sync.plan_input import UNREAD, Knowledge, PlanInput, ProjectView, Registry, RegistryState
 
 GONE = {RegistryState.REVOKED: Why.REVOKED, RegistryState.REMOVED: Why.REMOVED}
 """The states of a registry that prove that a Secret must be removed."""
@@ -29,14 +29,14 @@ class Decision:
     detail: str = ""
 
 
-def decide(view: View, namespace: Namespace, reference: Reference, entry: LedgerEntry) -> Decision:
+def decide(inputs: PlanInput, namespace: Namespace, reference: Reference, entry: LedgerEntry) -> Decision:
     """Decide about a reference in a namespace that requests it."""
-    grants = view.grants
+    grants = inputs.grants
     if grants.knowledge is Knowledge.UNREADABLE and not entry.version:
         return Decision(why=Why.UNREADABLE, detail="the grants of this cluster can't be read")
     if grants.knowledge is not Knowledge.UNREADABLE and not grants.allow(reference.project, namespace.name):
         return Decision(why=Why.NOT_GRANTED, remove=grants.knowledge is Knowledge.KNOWN)
-    project = view.projects.get(reference.project, UNREAD)
+    project = inputs.projects.get(reference.project, UNREAD)
     registry = project.registries.get(reference.registry)
     if registry is None:
         return _decide_unlisted(project, reference, entry)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
+from regcred.sync.plan_input import Rules
 from regcred.sync.prepared_requests import prepared_projects
 from regcred.sync.vault_sources import Sources
-from regcred.sync.view import Rules
 
 
 class Demand:

@@ -29,13 +29,13 @@ from regcred.sync.ledger import Ledger
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter, Unmeasured
 from regcred.sync.plan import make_plan
+from regcred.sync.plan_input import PlanInput, Rules
 from regcred.sync.pod_evictions import Evictions
 from regcred.sync.repairs import repairs
 from regcred.sync.report import Report
 from regcred.sync.retries import Pause, Retries
 from regcred.sync.vault_sources import Sources
 from regcred.sync.vault_threads import VaultThreads
-from regcred.sync.view import Rules, View
 from regcred.sync.workload_events import WorkloadEvents
 from regcred.vault.store import Store
 
@@ -195,7 +195,7 @@ class Engine:
         self.touch(self.retries.due())
         names = None if scope is None else set(scope)
         await self.demand.read_new(names)
-        view = View(
+        inputs = PlanInput(
             now=self.clock(),
             inventory=self.inventory,
             grants=self.sources.grants,
@@ -207,7 +207,7 @@ class Engine:
             blocked_removals=self.applier.blocked_removals,
             evicting=self._evictions.since,
         )
-        plan = make_plan(view, names)
+        plan = make_plan(inputs, names)
         if not dry_run and not await self.identity.prove(pin=self.sources.granted):
             return Plan()
         if not dry_run:

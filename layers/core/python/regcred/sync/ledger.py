@@ -27,7 +27,7 @@ from regcred.vault.store import Store
 Key = tuple[str, Reference]
 """The key of an entry: a namespace and a reference."""
 
-Versions = tuple[int, tuple[int, ...]]
+DocumentVersions = tuple[int, tuple[int, ...]]
 """The versions of a status: of its first document, and of the others."""
 
 EMPTY: Mapping[Reference, LedgerEntry] = {}
@@ -58,7 +58,7 @@ class Ledger:
         self.entries: dict[str, dict[Reference, LedgerEntry]] = {}
         self.written_at: dict[str, datetime] = {}
         """By project: when any sync last wrote its document."""
-        self._versions: dict[str, Versions] = {}
+        self._versions: dict[str, DocumentVersions] = {}
         """By project: the versions of its documents."""
         self._dirty: set[str] = set()
         self._changed: dict[Key, LedgerEntry | None] = {}

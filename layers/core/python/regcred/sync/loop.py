@@ -14,7 +14,7 @@ from regcred.sync.identity import WrongClusterError
 from regcred.sync.jitter import LONGEST_WAIT, jittered
 from regcred.sync.logging import log
 from regcred.sync.pace import Pace
-from regcred.sync.passes import Passes
+from regcred.sync.pass_scheduler import PassScheduler
 from regcred.sync.vault_polls import Polls
 from regcred.sync.watches import Watches
 
@@ -40,9 +40,9 @@ class Loop:
         self._changes = changes
         self._loaded = asyncio.Event()
         self._watches = Watches(engine, pace, start=self._start)
-        self._passes = Passes(engine, pace)
+        self._scheduler = PassScheduler(engine, pace)
         cluster = engine.options.rules.cluster
-        self._polls = Polls(engine.sources, engine.clock, pace, cluster, changed=self._passes.review_now)
+        self._polls = Polls(engine.sources, engine.clock, pace, cluster, changed=self._scheduler.review_now)
 
     @property
     def ready(self) -> bool:
@@ -52,7 +52,7 @@ class Loop:
     @property
     def alive(self) -> bool:
         """Whether passes run, at least one in a generous interval, or sync waits for Vault at its start."""
-        return self._passes.alive
+        return self._scheduler.alive
 
     async def run(self) -> None:
         """Run until cancelled. Then finish the work in progress and write the ledger.
@@ -72,7 +72,7 @@ class Loop:
                     self._tasks = tasks
                     self._start(self._load())
                     self._watches.follow_all()
-                    self._start(self._when_loaded(lambda: self._passes.run(then=self._polls.start_new)))
+                    self._start(self._when_loaded(lambda: self._scheduler.run(then=self._polls.start_new)))
                     self._start(self._when_loaded(self._polls.run))
                     self._start(self._when_loaded(self._save))
                     self._start(self._repair())
@@ -108,7 +108,7 @@ class Loop:
                 raise
             except RegcredError as error:
                 log(logging.ERROR, "Vault can't be read yet; nothing is done until it is", problem=str(error))
-                self._passes.beat()
+                self._scheduler.beat()
             await asyncio.sleep(jittered(wait).total_seconds())
             wait = min(wait * 2, LONGEST_WAIT)
         self._loaded.set()

@@ -13,80 +13,80 @@ from regcred.cluster.model import UID_DIGITS, LedgerEntry, Mode, Namespace
 from regcred.reference import Reference
 from regcred.sync.actions import Plan, UpdateLedger
 from regcred.sync.decide import GONE, is_expiring
+from regcred.sync.plan_input import Knowledge, PlanInput
 from regcred.sync.plan_namespace import Draft, NamespacePlan
 from regcred.sync.removal_brake import brake, held_events, held_notes
-from regcred.sync.view import Knowledge, View
 
 
-def make_plan(view: View, scope: Iterable[str] | None = None) -> Plan:
+def make_plan(inputs: PlanInput, scope: Iterable[str] | None = None) -> Plan:
     """Decide what to do.
 
     Args:
-        view: The observations.
+        inputs: The observations.
         scope: The namespaces that changed; None for all. Only a plan for all namespaces warns about expiries,
             and removes Secrets that are unneeded or whose registry is gone. There the brake can compare all
             removals.
     """
     draft = Draft()
     everything = scope is None
-    names = sorted({*view.inventory.namespaces, *view.entries}) if scope is None else sorted(set(scope))
-    steady = _steady(view)
+    names = sorted({*inputs.inventory.namespaces, *inputs.entries}) if scope is None else sorted(set(scope))
+    steady = _steady(inputs)
     for name in names:
-        _plan_namespace(view, name, draft, steady, everything=everything)
-    allowed, held = brake(view, draft.removals) if everything else (draft.removals, [])
+        _plan_namespace(inputs, name, draft, steady, everything=everything)
+    allowed, held = brake(inputs, draft.removals) if everything else (draft.removals, [])
     if everything:
-        draft.notes += held_notes(view, held)
-        draft.events += held_events(view, held)
+        draft.notes += held_notes(inputs, held)
+        draft.events += held_events(inputs, held)
     # Without a document of grants, the name may be misspelt. Then owners must not read a wrong reason.
-    events = [] if view.grants.knowledge is Knowledge.ABSENT else draft.events
+    events = [] if inputs.grants.knowledge is Knowledge.ABSENT else draft.events
     actions = (*draft.notes, *draft.firsts, *draft.accounts, *draft.refreshes, *allowed, *events)
-    return Plan(actions, tuple(held), view.in_place, view.rules.cluster)
+    return Plan(actions, tuple(held), inputs.in_place, inputs.rules.cluster)
 
 
-def _steady(view: View) -> dict[Reference, int]:
+def _steady(inputs: PlanInput) -> dict[Reference, int]:
     """The registries that need nothing but this version in place."""
     return {
         Reference(project, name): registry.version
-        for project, known in view.projects.items()
+        for project, known in inputs.projects.items()
         for name, registry in known.registries.items()
-        if registry.state not in GONE and registry.version and not is_expiring(registry, view.now)
+        if registry.state not in GONE and registry.version and not is_expiring(registry, inputs.now)
     }
 
 
 def _is_settled(
-    view: View,
+    inputs: PlanInput,
     namespace: Namespace,
     entries: Mapping[Reference, LedgerEntry],
     steady: Mapping[Reference, int],
 ) -> bool:
     """A fast check whether a namespace clearly needs no work. Most namespaces need none most of the time."""
-    if namespace.mode and not view.rules.allows(namespace.mode):
+    if namespace.mode and not inputs.rules.allows(namespace.mode):
         return False
-    mode = view.rules.mode_of(namespace)
-    if mode is Mode.SERVICEACCOUNT or view.grants.knowledge is not Knowledge.KNOWN:
+    mode = inputs.rules.mode_of(namespace)
+    if mode is Mode.SERVICEACCOUNT or inputs.grants.knowledge is not Knowledge.KNOWN:
         return False
     uid = namespace.uid[:UID_DIGITS]
     wanted: set[Reference] = set()
-    for workload in view.inventory.requests(namespace.name):
+    for workload in inputs.inventory.requests(namespace.name):
         if workload.malformed or workload.template_of or not (workload.admitted or mode is Mode.NONE):
             return False
         wanted.update(workload.references)
     return len(wanted) == len(entries) and all(
         reference in entries
         and entries[reference] == LedgerEntry(steady.get(reference, 0) or None, uid)
-        and view.grants.allow(reference.project, namespace.name)
+        and inputs.grants.allow(reference.project, namespace.name)
         for reference in wanted
     )
 
 
 def _plan_namespace(
-    view: View, name: str, draft: Draft, steady: Mapping[Reference, int], *, everything: bool
+    inputs: PlanInput, name: str, draft: Draft, steady: Mapping[Reference, int], *, everything: bool
 ) -> None:
-    namespace = view.inventory.namespaces.get(name)
-    entries = view.entries.get(name, {})
+    namespace = inputs.inventory.namespaces.get(name)
+    entries = inputs.entries.get(name, {})
     if namespace is not None and not namespace.terminating:
-        if _is_settled(view, namespace, entries, steady):
+        if _is_settled(inputs, namespace, entries, steady):
             return
-        NamespacePlan(view, namespace, entries, draft, everything=everything).make()
-    elif namespace is None and view.inventory.complete:
+        NamespacePlan(inputs, namespace, entries, draft, everything=everything).make()
+    elif namespace is None and inputs.inventory.complete:
         draft.notes += [UpdateLedger(name, reference, forget=True) for reference in entries]

@@ -10,7 +10,7 @@ from regcred.cluster.annotations import reference_of
 from regcred.cluster.model import NAMESPACE, LedgerEntry, Namespace, Workload
 from regcred.reference import Reference
 from regcred.sync.actions import EvictPod, UpdateServiceAccount, account_key
-from regcred.sync.view import View
+from regcred.sync.plan_input import PlanInput
 
 SEEN_WITHIN = timedelta(seconds=10)
 """How long the API server may give new Pods the earlier list of a ServiceAccount."""
@@ -21,12 +21,12 @@ class AccountPlan:
     """The part of a plan for the ServiceAccounts of one namespace.
 
     Args:
-        view: The observations.
+        inputs: The observations.
         namespace: The namespace.
         entries: What the ledger says of it.
     """
 
-    view: View
+    inputs: PlanInput
     namespace: Namespace
     entries: Mapping[Reference, LedgerEntry]
 
@@ -50,7 +50,7 @@ class AccountPlan:
             for workload in wanted[reference]:
                 if workload.kind is NAMESPACE:
                     everywhere.add(reference.secret_name)
-                elif runs_as := account_of(self.view, workload):
+                elif runs_as := account_of(self.inputs, workload):
                     by_account.setdefault(runs_as, set()).add(reference.secret_name)
         tied = {
             reference.secret_name
@@ -58,8 +58,8 @@ class AccountPlan:
             if reference not in named and entry.version is not None
         }
         in_place = {reference.secret_name for reference, entry in self.entries.items() if entry.version}
-        for name, account in self.view.inventory.accounts(self.namespace.name).items():
-            if (self.namespace.name, account_key(name)) in self.view.busy:
+        for name, account in self.inputs.inventory.accounts(self.namespace.name).items():
+            if (self.namespace.name, account_key(name)) in self.inputs.busy:
                 continue
             want = by_account.get(name, set()) | everywhere
             have = set(account.ours)
@@ -79,28 +79,28 @@ class AccountPlan:
         A Pod that is younger than the first eviction has its own list. The ServiceAccount's list is never
         added to it, and a replacement would be the same.
         """
-        since = self.view.evicting.get((self.namespace.name, account))
+        since = self.inputs.evicting.get((self.namespace.name, account))
         until = f"{since + SEEN_WITHIN:%Y-%m-%dT%H:%M:%SZ}" if since else ""
-        for pod in self.view.inventory.stuck_pods(self.namespace.name):
+        for pod in self.inputs.inventory.stuck_pods(self.namespace.name):
             lacks = pod.service_account == account and names - pod.pull_secrets
             is_older = not until or pod.created <= until
-            if lacks and is_older and (self.namespace.name, pod.name) not in self.view.busy:
+            if lacks and is_older and (self.namespace.name, pod.name) not in self.inputs.busy:
                 yield EvictPod(self.namespace.name, pod.name, account, pod.version)
 
 
 def is_unattached(
-    view: View, namespace: Namespace, reference: Reference, workloads: Iterable[Workload]
+    inputs: PlanInput, namespace: Namespace, reference: Reference, workloads: Iterable[Workload]
 ) -> bool:
     """Whether a ServiceAccount lacks the name of a Secret that workloads request."""
-    accounts = view.inventory.accounts(namespace.name)
+    accounts = inputs.inventory.accounts(namespace.name)
     lacking = {name for name, account in accounts.items() if reference.secret_name not in account.ours}
     return any(
-        lacking if workload.kind is NAMESPACE else account_of(view, workload) in lacking
+        lacking if workload.kind is NAMESPACE else account_of(inputs, workload) in lacking
         for workload in workloads
     )
 
 
-def account_of(view: View, workload: Workload) -> str:
+def account_of(inputs: PlanInput, workload: Workload) -> str:
     """The ServiceAccount of a workload's Pods; empty if unknown."""
-    source = view.inventory.template_source(workload) if workload.template_of else None
+    source = inputs.inventory.template_source(workload) if workload.template_of else None
     return workload.service_account or (source.service_account if source else "")

@@ -12,10 +12,10 @@ from regcred.sync.actions import Action, EmitEvent, Remove, UpdateLedger, WriteS
 from regcred.sync.decide import GONE, Decision, decide
 from regcred.sync.messages import LEFT_ALONE, REASON_OF, UNWRITTEN, Why, refusal
 from regcred.sync.plan_accounts import AccountPlan, is_unattached
+from regcred.sync.plan_input import UNREAD, Knowledge, PlanInput, Registry
 from regcred.sync.plan_warnings import events_about, expiry_events, restart_event
 from regcred.sync.prepared_requests import prepared_request
 from regcred.sync.removal_brake import ACCIDENTS
-from regcred.sync.view import UNREAD, Knowledge, Registry, View
 
 NOTHING = LedgerEntry()
 
@@ -36,7 +36,7 @@ class Draft:
 class NamespacePlan:
     """The part of a plan for one namespace that exists and is not being deleted."""
 
-    view: View
+    inputs: PlanInput
     namespace: Namespace
     entries: Mapping[Reference, LedgerEntry]
     draft: Draft
@@ -48,35 +48,35 @@ class NamespacePlan:
         for workload in self._requests():
             for reference in workload.references:
                 wanted.setdefault(reference, []).append(workload)
-            self.draft.events += events_about(self.view, self.namespace, workload)
+            self.draft.events += events_about(self.inputs, self.namespace, workload)
         named = {
             reference for reference, workloads in wanted.items() if self._plan_wanted(reference, workloads)
         }
         for reference, entry in self.entries.items():
             if reference not in wanted:
                 self._plan_unneeded(reference, entry)
-        if self._mode is Mode.SERVICEACCOUNT and self.view.inventory.complete:
-            accounts = AccountPlan(self.view, self.namespace, self.entries)
+        if self._mode is Mode.SERVICEACCOUNT and self.inputs.inventory.complete:
+            accounts = AccountPlan(self.inputs, self.namespace, self.entries)
             self.draft.accounts += accounts.actions(wanted, named)
 
     def _requests(self) -> list[Workload]:
-        view = self.view
-        prepared = prepared_request(view.rules, view.grants, view.projects, self.namespace)
-        return view.inventory.requests(self.namespace.name) + ([prepared] if prepared else [])
+        inputs = self.inputs
+        prepared = prepared_request(inputs.rules, inputs.grants, inputs.projects, self.namespace)
+        return inputs.inventory.requests(self.namespace.name) + ([prepared] if prepared else [])
 
     @property
     def _mode(self) -> Mode:
-        return self.view.rules.mode_of(self.namespace)
+        return self.inputs.rules.mode_of(self.namespace)
 
     def _current(self, entry: LedgerEntry) -> LedgerEntry:
         """What is in place in this namespace, but not in an earlier one with the same name."""
         return entry if entry.version is None or entry.uid == self.namespace.uid[:UID_DIGITS] else NOTHING
 
     def _is_busy(self, reference: Reference) -> bool:
-        return (self.namespace.name, reference) in self.view.busy
+        return (self.namespace.name, reference) in self.inputs.busy
 
     def _registry(self, reference: Reference) -> Registry | None:
-        return self.view.projects.get(reference.project, UNREAD).registries.get(reference.registry)
+        return self.inputs.projects.get(reference.project, UNREAD).registries.get(reference.registry)
 
     def _plan_wanted(self, reference: Reference, workloads: list[Workload]) -> bool:
         """Plan a reference that a workload requests.
@@ -84,7 +84,7 @@ class NamespacePlan:
         Return whether its Secret is in place and stays, or is about to be created.
         """
         entry = self._current(self.entries.get(reference, NOTHING))
-        verdict = decide(self.view, self.namespace, reference, entry)
+        verdict = decide(self.inputs, self.namespace, reference, entry)
         if verdict.why is not None:
             self._refuse(reference, entry, verdict, workloads)
             if verdict.remove and entry.version is not None:
@@ -111,7 +111,7 @@ class NamespacePlan:
         self.draft.events += [restart_event(workload, reference) for workload in older]
         refused = Why.RESTART if older else None
         denied = entry.refused == Why.NOT_ATTACHED and self._mode is Mode.SERVICEACCOUNT
-        if denied and is_unattached(self.view, self.namespace, reference, workloads):
+        if denied and is_unattached(self.inputs, self.namespace, reference, workloads):
             refused = Why.NOT_ATTACHED
         if entry.refused not in LEFT_ALONE and (entry.unused_since or entry.refused != (refused or "")):
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=refused))
@@ -133,7 +133,7 @@ class NamespacePlan:
         if entry.refused != why:
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=why))
         if why is not Why.UNREADABLE:
-            cluster = self.view.rules.cluster
+            cluster = self.inputs.rules.cluster
             note = refusal(why, reference, self.namespace.name, cluster=cluster, detail=verdict.detail)
             self.draft.events += [
                 EmitEvent(workload, REASON_OF[why], note, reference, why, again=bool(entry.version))
@@ -145,37 +145,37 @@ class NamespacePlan:
         if current.version is None:
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, forget=True))
             return
-        grants = self.view.grants
+        grants = self.inputs.grants
         if grants.knowledge is Knowledge.KNOWN and not grants.allow(reference.project, self.namespace.name):
             self._remove(reference, Why.NOT_GRANTED)
             return
-        if not self.view.inventory.complete:
+        if not self.inputs.inventory.complete:
             return
         registry = self._registry(reference)
         if registry is not None and registry.state in GONE:
             self._remove(reference, GONE[registry.state])
             return
-        now = self.view.now
+        now = self.inputs.now
         since = datetime.fromisoformat(current.unused_since) if current.unused_since else now
         if not current.unused_since:
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, unused_since=now))
-        if now >= since + self.view.rules.grace and self._can_be_detached():
+        if now >= since + self.inputs.rules.grace and self._can_be_detached():
             self._remove(reference, Why.UNNEEDED)
 
     def _can_be_detached(self) -> bool:
         """Whether it is known which ServiceAccounts name the Secret. Until then, the Secret does no harm."""
-        return self._mode is not Mode.SERVICEACCOUNT or self.view.inventory.accounts_known
+        return self._mode is not Mode.SERVICEACCOUNT or self.inputs.inventory.accounts_known
 
     def _remove(self, reference: Reference, why: Why) -> None:
         if not self.everything and why in ACCIDENTS:
             return  # only a plan for all namespaces can judge it
-        if (self.namespace.name, reference) in self.view.blocked_removals:
+        if (self.namespace.name, reference) in self.inputs.blocked_removals:
             return
-        accounts = self.view.inventory.accounts(self.namespace.name)
+        accounts = self.inputs.inventory.accounts(self.namespace.name)
         naming = [name for name, account in accounts.items() if reference.secret_name in account.ours]
         self.draft.removals.append(Remove(self.namespace.name, reference, why, tuple(naming)))
 
     def _warn_of_expiry(self, reference: Reference, workloads: list[Workload]) -> None:
         registry = self._registry(reference)
         if self.everything and registry is not None:
-            self.draft.events += expiry_events(registry, reference, workloads, self.view.now)
+            self.draft.events += expiry_events(registry, reference, workloads, self.inputs.now)

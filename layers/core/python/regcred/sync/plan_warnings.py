@@ -10,30 +10,30 @@ from regcred.reference import Reference
 from regcred.sync.actions import EmitEvent
 from regcred.sync.decide import is_expiring
 from regcred.sync.messages import Reason, Why, expiring, mode_not_allowed, no_pod_template, restart_needed
-from regcred.sync.view import Registry, View
+from regcred.sync.plan_input import PlanInput, Registry
 
 
-def events_about(view: View, namespace: Namespace, workload: Workload) -> Iterator[EmitEvent]:
+def events_about(inputs: PlanInput, namespace: Namespace, workload: Workload) -> Iterator[EmitEvent]:
     """What the owner of a workload must know about its annotations, whatever becomes of its Secrets."""
     for line in workload.malformed:
         yield EmitEvent(workload, Reason.MALFORMED, f"{line}.", topic=line)
     if (
         workload.template_of
-        and view.rules.mode_of(namespace) is not Mode.NONE
-        and not _is_asked_by_template(view, workload)
+        and inputs.rules.mode_of(namespace) is not Mode.NONE
+        and not _is_asked_by_template(inputs, workload)
     ):
         kind, source = workload.kind, workload.template_of
         note = no_pod_template(kind.name, workload.name, where=".".join(kind.template), source=source)
         yield EmitEvent(workload, Reason.NO_POD_TEMPLATE, note)
-    mode, rules = namespace.mode, view.rules
+    mode, rules = namespace.mode, inputs.rules
     if workload.references and mode and not rules.allows(mode):
         note = mode_not_allowed(mode, namespace.name, cluster=rules.cluster, usual=rules.mode)
         yield EmitEvent(workload, Reason.MODE_NOT_ALLOWED, note, topic=mode)
 
 
-def _is_asked_by_template(view: View, workload: Workload) -> bool:
+def _is_asked_by_template(inputs: PlanInput, workload: Workload) -> bool:
     """Whether the object with the pod template requests the same reference, so that Pods get the names."""
-    source = view.inventory.template_source(workload)
+    source = inputs.inventory.template_source(workload)
     return source is not None and set(workload.references) <= set(source.references)
 
 

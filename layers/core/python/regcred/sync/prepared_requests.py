@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from regcred.cluster.model import NAMESPACE, Mode, Namespace, Workload
 from regcred.reference import Reference
 from regcred.sync.decide import GONE
-from regcred.sync.view import UNREAD, Grants, ProjectView, Rules
+from regcred.sync.plan_input import UNREAD, Grants, ProjectView, Rules
 
 MOST = 16
 """How many Secrets are prepared for one namespace. The kubelet watches each Secret that a Pod names."""

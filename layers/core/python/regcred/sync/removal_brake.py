@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from regcred.cluster.model import NAMESPACE, Workload
 from regcred.sync.actions import EmitEvent, Remove, UpdateLedger
 from regcred.sync.messages import Reason, Why, removal_held
-from regcred.sync.view import View
+from regcred.sync.plan_input import PlanInput
 
 ACCIDENTS = frozenset({Why.UNNEEDED, Why.REMOVED})
 """The causes of removals that the brake weighs."""
@@ -16,7 +16,7 @@ REPORTED_MAX = 20
 """How many held removals get an Event."""
 
 
-def brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove]]:
+def brake(inputs: PlanInput, removals: list[Remove]) -> tuple[list[Remove], list[Remove]]:
     """Split the removals into those that happen and those that are held because they may be accidental.
 
     Only removals that a mistake can cause are held: nothing needs the Secret any longer, or its registry is
@@ -25,13 +25,13 @@ def brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove
     their own. So nobody can delay the removals of other projects. A platform admin can confirm the held
     removals of a project in Vault. Removals that have come since are not confirmed.
     """
-    weighed = [removal for removal in removals if removal.why in ACCIDENTS and _is_in_place(view, removal)]
-    limit = max(view.rules.removals_allowed, view.rules.max_removal_share * view.in_place)
-    if view.rules.removals_confirmed or len(weighed) <= limit:
+    weighed = [removal for removal in removals if removal.why in ACCIDENTS and _is_in_place(inputs, removal)]
+    limit = max(inputs.rules.removals_allowed, inputs.rules.max_removal_share * inputs.in_place)
+    if inputs.rules.removals_confirmed or len(weighed) <= limit:
         return removals, []
     in_place = Counter(
         reference.project
-        for entries in view.entries.values()
+        for entries in inputs.entries.values()
         for reference, entry in entries.items()
         if entry.version
     )
@@ -39,38 +39,38 @@ def brake(view: View, removals: list[Remove]) -> tuple[list[Remove], list[Remove
     over = {
         project
         for project, count in lost.items()
-        if count > max(view.rules.removals_allowed, view.rules.max_removal_share * in_place[project])
+        if count > max(inputs.rules.removals_allowed, inputs.rules.max_removal_share * in_place[project])
     }
     if sum(count for project, count in lost.items() if project not in over) > limit:
         over = set(lost)
-    over = {project for project in over if not view.grants.confirm(project, lost[project], view.now)}
+    over = {project for project in over if not inputs.grants.confirm(project, lost[project], inputs.now)}
     held = [removal for removal in weighed if removal.reference.project in over]
     kept = set(held)
     return [removal for removal in removals if removal not in kept], held
 
 
-def _is_in_place(view: View, removal: Remove) -> bool:
+def _is_in_place(inputs: PlanInput, removal: Remove) -> bool:
     """Whether the Secret was written. The entry of one that was only announced has the version 0."""
-    entry = view.entries.get(removal.namespace, {}).get(removal.reference)
+    entry = inputs.entries.get(removal.namespace, {}).get(removal.reference)
     return entry is not None and bool(entry.version)
 
 
-def held_notes(view: View, held: Sequence[Remove]) -> list[UpdateLedger]:
+def held_notes(inputs: PlanInput, held: Sequence[Remove]) -> list[UpdateLedger]:
     """Record in the ledger what is held, and clear what is no longer held."""
     why = {(removal.namespace, removal.reference): str(removal.why) for removal in held}
     return [
         UpdateLedger(name, reference, held=why.get((name, reference), ""))
-        for name, entries in view.entries.items()
+        for name, entries in inputs.entries.items()
         for reference, entry in entries.items()
         if entry.held != why.get((name, reference), "")
     ]
 
 
-def held_events(view: View, held: Sequence[Remove]) -> list[EmitEvent]:
+def held_events(inputs: PlanInput, held: Sequence[Remove]) -> list[EmitEvent]:
     """Write Events about held removals on the Namespaces, where everyone who may confirm them sees them."""
     events = []
     for removal in held[:REPORTED_MAX]:
-        namespace = view.inventory.namespaces.get(removal.namespace)
+        namespace = inputs.inventory.namespaces.get(removal.namespace)
         if namespace is not None:
             about = Workload(NAMESPACE, namespace.name, namespace.name, namespace.uid, (), admitted=True)
             note = removal_held(
@@ -78,7 +78,7 @@ def held_events(view: View, held: Sequence[Remove]) -> list[EmitEvent]:
                 namespace.name,
                 removal.why,
                 count=len(held),
-                cluster=view.rules.cluster,
+                cluster=inputs.rules.cluster,
             )
             events.append(EmitEvent(about, Reason.REMOVAL_HELD, note, removal.reference))
     return events

@@ -8,7 +8,7 @@ from regcred.reference import Reference
 from regcred.sync.actions import WriteSecret
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger
-from regcred.sync.view import ProjectView, RegistryState
+from regcred.sync.plan_input import ProjectView, RegistryState
 
 IN_FORCE = frozenset({RegistryState.OK, RegistryState.FAILING})
 

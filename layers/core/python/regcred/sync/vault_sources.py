@@ -14,13 +14,13 @@ from regcred.clock import Clock
 from regcred.errors import RegcredError
 from regcred.reference import Reference
 from regcred.sync.credential_cache import CredentialCache
+from regcred.sync.credential_versions import BEHIND_FOR, CredentialVersions
 from regcred.sync.delegated_grants import Delegations
 from regcred.sync.document_health import DocumentHealth
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter
+from regcred.sync.plan_input import UNREAD, Grants, Knowledge, ProjectView, Registry, RegistryState
 from regcred.sync.vault_threads import VaultThreads
-from regcred.sync.versions import BEHIND_FOR, Versions
-from regcred.sync.view import UNREAD, Grants, Knowledge, ProjectView, Registry, RegistryState
 from regcred.vault.records.declared import ClusterGrants
 from regcred.vault.records.index import Index, IndexEntry
 from regcred.vault.records.paths import SIGNAL
@@ -52,7 +52,7 @@ class Sources:
         self.projects: dict[str, ProjectView] = {}
         self._put_back: set[Reference] = set()
         self.health = DocumentHealth(meter)
-        self.versions = Versions(clock)
+        self.versions = CredentialVersions(clock)
         self.credentials = CredentialCache(store, vault, self.versions, meter)
         self._ended: dict[str, int] = {}
         self._seen: dict[str, int] = {}

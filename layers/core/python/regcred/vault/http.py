@@ -31,9 +31,9 @@ from urllib3.exceptions import NewConnectionError
 
 from regcred.errors import ConflictError, MalformedError, RefusedError, TransientError
 from regcred.tls_causes import bad_certificate, chain, tls_cause
-from regcred.vault import answers
+from regcred.vault import error_responses
 from regcred.vault.adapter import ANSWER_MAX, ANSWER_SECONDS, OverlongError, VaultAdapter
-from regcred.vault.answers import NoLeaderError, NotSentError, RefusedTokenError
+from regcred.vault.error_responses import NoLeaderError, NotSentError, RefusedTokenError
 
 ATTEMPTS = 4
 """The maximum number of tries after transient failures."""
@@ -225,16 +225,16 @@ class VaultSession(requests.Session):
         if (
             response.status_code == codes.too_many_requests
             and _INDEX in headers
-            and answers.errors(response) == []
+            and error_responses.errors(response) == []
         ):
             # This standby of OpenBao lacks a state that we have seen. HashiCorp Vault has no such header.
             response = self._transport(method, url, headers | _FORWARD, kwargs, where)
-        if response.status_code == codes.bad_request and _INDEX in answers.text(response):
+        if response.status_code == codes.bad_request and _INDEX in error_responses.text(response):
             # The server was restored or replaced, so the index belongs to an earlier instance.
             self._index = ("", 0.0)
             del headers[_INDEX]
             response = self._transport(method, url, headers, kwargs, where)
-        if error := answers.failure(response, where):
+        if error := error_responses.failure(response, where):
             if isinstance(error, ConflictError) and self._standbys:
                 self._sleep(REPLICATION)
             raise error

@@ -14,7 +14,7 @@ from regcred.cluster.model import WORKLOADS, Kind, Mode, custom_kind
 from regcred.reference import check_label
 from regcred.settings import PREFIX, malformed
 from regcred.sync import Options, Pace
-from regcred.sync.view import Rules
+from regcred.sync.plan_input import Rules
 
 TOKEN_FILE = "/var/run/secrets/regcred/vault-token"  # noqa: S105 - where the chart projects it
 """The projected ServiceAccount token that signs in to Vault."""

@@ -130,7 +130,7 @@ UNREAD = ProjectView(Knowledge.UNREADABLE, problem="not read yet")
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PlanInput:
     """Everything that a plan depends on."""
 
     now: datetime

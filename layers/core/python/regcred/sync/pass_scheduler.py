@@ -16,7 +16,7 @@ LOOK = timedelta(seconds=0.02)
 """How often to check whether the first lists are complete."""
 
 
-class Passes:
+class PassScheduler:
     """Runs passes of an engine, each over the namespaces that changed or over all.
 
     Args:

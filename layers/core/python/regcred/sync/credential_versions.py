@@ -15,7 +15,7 @@ BEHIND_FOR = timedelta(minutes=5)
 restored."""
 
 
-class Versions:
+class CredentialVersions:
     """Remembers the highest version of each credential.
 
     Args:
