@@ -20,11 +20,11 @@ from regcred.cli import definitions
 from regcred.cluster import annotations
 from regcred.declare.kinds import DeclaredKind
 from regcred.declare.schema import schema
-from regcred.reference import Reference
 from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
 from regcred.registry.trust import Asker
+from regcred.registry_reference import Reference
 from regcred.sync import messages
 from regcred.sync.messages import REASON_OF, Reason, Why
 from regcred.wiring.sync import metrics

@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from bench.console import entry
 from bench.table import Table, say
 from realparts.vault import Vault, temporary_vault
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin

@@ -22,7 +22,7 @@ from bench.process import Cost
 from bench.table import Table, median, percentile, say
 from console import seed, serving
 from realparts.vault import Vault, temporary_vault
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin

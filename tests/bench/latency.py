@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bench.api import Arrivals, Awaited
 from bench.world import World, deployment, namespace
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 MOST = 1000
 AT_ONCE = 40

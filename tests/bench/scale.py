@@ -10,7 +10,7 @@ from bench.audit import only
 from bench.latency import Newcomers
 from bench.table import Table, median, percentile, say
 from bench.world import FLOOR, MAIN, Floor, Sync, World, deployment
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 FLAT = 1.05
 """How much more memory the last quarter of a soak may take than the second, which is when all has been seen

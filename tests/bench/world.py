@@ -25,7 +25,7 @@ from realparts.product import ACCOUNT_NAME, CLUSTER, NAMESPACE, SYNC, Product
 from realparts.stack import Stack
 from regcred.clock import utc_now
 from regcred.cluster.dockerconfig import secret_body
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin

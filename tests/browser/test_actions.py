@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from console import seed
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Action
 from regcred.vault.records.index import IndexEntry, State
 

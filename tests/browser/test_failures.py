@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from console import seed, serving
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 from .conftest import Person
 

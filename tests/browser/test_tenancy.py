@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 pytestmark = pytest.mark.real
 

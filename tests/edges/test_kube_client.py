@@ -22,7 +22,7 @@ from regcred.cluster.model import NAMESPACE, POD, WORKLOADS
 from regcred.cluster.object_parser import ObjectParser
 from regcred.cluster.session import KubeSession
 from regcred.errors import ConflictError, MissingError, RefusedError, RegcredError, TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 REF = Reference("payments", "ecr-prod")
 BODY = secret_body(REF, SecretStr('{"auths":{"r":{"auth":"TOPSECRET"}}}'), version=1, expires_at=None)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from regcred.errors import MalformedError, RegcredError, TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.rotate import Outcome, OutOfTimeError, RotationReport, RotationResult
 from regcred.rotation_message import RotationMessage
 

@@ -22,9 +22,9 @@ from regcred.adapters import sqs_sender as sqs_adapter
 from regcred.adapters import sts as sts_adapter
 from regcred.dispatch import QueuedMessage
 from regcred.errors import MalformedError, MissingError, RefusedError, TransientError
-from regcred.reference import Reference
 from regcred.registry import aws as aws_sdk
 from regcred.registry import transport
+from regcred.registry_reference import Reference
 from regcred.rotate import Announced, Event
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.settings import RotateSettings

@@ -18,7 +18,7 @@ from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, WORKLOADS, Ki
 from regcred.cluster.object_parser import ObjectParser, live_pod, pull_secrets
 from regcred.cluster.service_accounts import merge_pull_secrets
 from regcred.errors import MissingError, RegcredError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 KINDS = {kind.name: kind for kind in (NAMESPACE, SERVICE_ACCOUNT, *WORKLOADS)}
 FINISHED = {"Succeeded", "Failed"}

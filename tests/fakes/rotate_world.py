@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from regcred.reference import Reference
-from regcred.registry.binding import bind
 from regcred.registry.parsing import parse
+from regcred.registry.secret_destination import destination_text
+from regcred.registry_reference import Reference
 from regcred.rotate import Outcome, Rotate, RotationResult
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
@@ -54,7 +54,7 @@ class World:
         found = self.store.definition(reference)
         assert found
         fields = {name: SecretStr(value) for name, value in secret.items()}
-        bound_to = bind(parse(found.value.content(), where="test"))
+        bound_to = destination_text(parse(found.value.content(), where="test"))
         version = self.store.upstream_version(reference)
         self.store.write_upstream(reference, fields, bound_to=bound_to, cas=version)
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from regcred.cluster.model import Mode
 from regcred.credential import Credential, Login
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync import Options
 from regcred.sync.plan_input import Rules
 from regcred.vault.interface import KeyValue

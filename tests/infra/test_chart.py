@@ -13,7 +13,7 @@ from helm import CHART, Object, helm, render, settings
 from realparts.build import binary
 from regcred.cluster.dockerconfig import ownership_probe
 from regcred.cluster.model import Mode
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.wiring.sync.settings import TOKEN_FILE, SyncSettings
 
 KUSTOMIZE = CHART.parents[1] / "kustomize"

@@ -19,9 +19,9 @@ from realparts.aws import ACCOUNT, QUEUE, REGION
 from realparts.lambda_ import Artifact, Function
 from realparts.stack import AUDIENCE, Stack
 from realparts.waiting import eventually
-from regcred.reference import Reference
-from regcred.registry.binding import bind
 from regcred.registry.parsing import parse
+from regcred.registry.secret_destination import destination_text
+from regcred.registry_reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
@@ -103,7 +103,7 @@ class CloudSide:
         upstream = {"username": SecretStr(user), "password": SecretStr(password)}
         found = self.store.definition(parsed)
         assert found
-        bound_to = bind(parse(found.value.content(), where=reference))
+        bound_to = destination_text(parse(found.value.content(), where=reference))
         version = self.store.upstream_version(parsed)
         self.store.write_upstream(parsed, upstream, bound_to=bound_to, cas=version)
         self.secrets.append(password)

@@ -24,7 +24,7 @@ from realparts.stack import Stack
 from realparts.waiting import eventually
 from regcred.cluster.dockerconfig import secret_body
 from regcred.credential import Credential, Login
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin

@@ -16,7 +16,7 @@ from real.test_sync import World, world_of
 
 from realparts.stack import Stack
 from realparts.waiting import eventually
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.index import State
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]

@@ -27,7 +27,7 @@ from realparts.state import State
 from realparts.vault import Vault
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.rotate import Rotate
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.sync import run_once

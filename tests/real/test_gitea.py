@@ -23,11 +23,11 @@ from realparts.waiting import eventually
 from regcred.cli.app import run
 from regcred.credential import Credential
 from regcred.errors import RefusedError
-from regcred.reference import Reference
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked, Verdict
 from regcred.registry.parsing import parse
 from regcred.registry.providers.gitea import GiteaProvider
 from regcred.registry.verify import RegistryVerifier
+from regcred.registry_reference import Reference
 
 IMAGE = f"{HOST}/team/app:1"
 DEFINITION = parse(

@@ -20,7 +20,7 @@ from real.syncing import SyncProcess, allow_project, mount_of
 from realparts.debian import arm64_root, emulated, python313
 from realparts.stack import Stack
 from regcred import __version__
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 

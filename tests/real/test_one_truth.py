@@ -26,9 +26,9 @@ from realparts.waiting import eventually
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.clock import utc_now
-from regcred.reference import Reference
-from regcred.registry.binding import bind
 from regcred.registry.parsing import parse
+from regcred.registry.secret_destination import destination_text
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Definition, ProjectPolicy
 from regcred.vault.records.identity import ClusterIdentity
 from regcred.vault.records.index import IndexEntry, State
@@ -76,7 +76,7 @@ class Night:
         definition = {"provider": "basic", "hosts": [HOST]}
         self.store.write_definition(self.ref(case), Definition.model_validate(definition), cas=0)
         secret = {"username": SecretStr("u"), "password": SecretStr(self.world.stack.remember_secret("up"))}
-        bound = bind(parse(definition, where="test"))
+        bound = destination_text(parse(definition, where="test"))
         self.store.write_upstream(self.ref(case), secret, bound_to=bound, cas=0)
 
     def entry(self, case: str, **changed: Any) -> None:

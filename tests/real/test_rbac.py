@@ -11,7 +11,7 @@ from real.controlplane import Caller, Cluster, pod, workload
 
 from realparts.waiting import eventually
 from regcred.cluster.dockerconfig import ownership_probe
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 pytestmark = pytest.mark.real
 

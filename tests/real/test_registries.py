@@ -34,11 +34,11 @@ from realparts.stack import Stack
 from regcred.adapters.sts import ProjectIdentity
 from regcred.cli.app import run
 from regcred.credential import Credential
-from regcred.reference import Reference
 from regcred.registry.catalog import provider_for
 from regcred.registry.interface import Identity, MintContext, Verdict, Verification
 from regcred.registry.parsing import parse
 from regcred.registry.verify import RegistryVerifier
+from regcred.registry_reference import Reference
 
 HOST = "registry.example.com"
 ROTATE = f"arn:aws:iam::{ACCOUNT}:role/regcred-rotate"

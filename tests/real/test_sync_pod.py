@@ -24,7 +24,7 @@ from realparts.procs import free_ports
 from realparts.stack import Stack
 from realparts.waiting import eventually
 from regcred.credential import Credential, Login, Verified
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin

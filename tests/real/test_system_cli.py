@@ -29,9 +29,9 @@ from realparts.state import State
 from realparts.vault import Vault
 from regcred.adapters.console_vault import ConsoleVault
 from regcred.errors import RefusedError
-from regcred.reference import Reference
 from regcred.registry.interface import IssuedCredential, MintContext
 from regcred.registry.providers.system import SystemDefinition, SystemProvider
+from regcred.registry_reference import Reference
 from regcred.vault.http import Server
 
 pytestmark = pytest.mark.real

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from regcred.cluster.annotations import NOTHING, REFERENCES, reference_of, requested
 from regcred.errors import MalformedError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 CALM = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KEY = "registry.regcred.dev/"

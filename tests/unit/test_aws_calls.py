@@ -13,7 +13,7 @@ from botocore.stub import ANY, Stubber
 
 from regcred.adapters import eventbridge, sqs_sender, sts
 from regcred.dispatch import QueuedMessage
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.rotate import Announced, Event
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.declared import ProjectPolicy

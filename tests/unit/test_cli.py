@@ -21,7 +21,7 @@ from regcred.cli import definitions
 from regcred.cli.app import app, run
 from regcred.cli.session import CliSession
 from regcred.errors import ConflictError, RefusedError, TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.platform import ChangeKind
 from regcred.vault.platform import PlatformStep as Step
 from regcred.vault.platform.resource import Resource, ResourceKind

@@ -13,7 +13,7 @@ from regcred.cli import bulk
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.errors import RefusedError, TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Action, Definition
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.store import Store

@@ -15,7 +15,7 @@ from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.errors import RefusedError
 from regcred.image_name import parse, serves
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status

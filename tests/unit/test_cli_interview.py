@@ -10,7 +10,7 @@ from fakes.key_value import FakeKeyValue
 
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.store import Store
 

@@ -22,7 +22,7 @@ from regcred.cli import completion
 from regcred.cli.app import app, run
 from regcred.cli.session import CliSession
 from regcred.errors import RefusedError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.token.retention import Tagged
 from regcred.vault.platform import ChangeKind
 from regcred.vault.platform import PlatformStep as Step

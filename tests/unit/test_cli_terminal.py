@@ -17,7 +17,7 @@ from regcred.cli import output
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.printable import command, printable, printable_lines
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import ClusterGrants, Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status

@@ -8,9 +8,9 @@ import pytest
 from fakes.console import Answer, World
 from pydantic import SecretStr
 
-from regcred.reference import Reference
-from regcred.registry.binding import bind
 from regcred.registry.parsing import parse
+from regcred.registry.secret_destination import destination_text
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Definition, ProjectPolicy
 from regcred.vault.store import Store
 
@@ -27,7 +27,7 @@ def world() -> World:
     content = {"provider": "basic", "hosts": [HOST]}
     store.write_definition(MAIN, Definition.model_validate(content), cas=0)
     secret = {"username": SecretStr("u"), "password": SecretStr("old")}
-    store.write_upstream(MAIN, secret, bound_to=bind(parse(content, where="test")), cas=0)
+    store.write_upstream(MAIN, secret, bound_to=destination_text(parse(content, where="test")), cas=0)
     return world
 
 

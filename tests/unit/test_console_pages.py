@@ -17,8 +17,8 @@ from regcred.console.handlers.registries import PAGE
 from regcred.console.interface import ConsoleOptions, Who
 from regcred.console.vault_reader import Reader
 from regcred.errors import MalformedError, RefusedError, TransientError
-from regcred.reference import Reference
 from regcred.registry import catalog
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.history import Attempt
 from regcred.vault.records.index import IndexEntry, State

@@ -16,7 +16,7 @@ from regcred.console.handlers.sign_in import COOKIE as SIGN_IN
 from regcred.console.interface import Who
 from regcred.console.seal import Seal
 from regcred.errors import RefusedError, TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Definition, ProjectPolicy
 from regcred.vault.store import Store
 

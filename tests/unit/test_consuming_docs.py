@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.credential import CredentialRecord
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "consuming.md").read_text()

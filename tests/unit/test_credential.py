@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from regcred.credential import CONFIG_MAX, Credential, Login
 from regcred.errors import MalformedError
-from regcred.reference import Reference
 from regcred.registry.transport import Basic
+from regcred.registry_reference import Reference
 from regcred.vault.records.credential import CredentialRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -20,10 +20,10 @@ from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.declare.policy_changes import common_policy
 from regcred.errors import MissingError, RefusedError, TransientError
-from regcred.reference import Reference
-from regcred.registry.binding import bind
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
+from regcred.registry.secret_destination import destination_text
+from regcred.registry_reference import Reference
 from regcred.vault.platform.declaration import ClusterTrust, Declaration
 from regcred.vault.platform.fleet import FoundCluster
 from regcred.vault.platform.plan import ChangeKind, PlatformStep
@@ -186,7 +186,7 @@ def test_what_is_declared_is_written_and_a_second_run_writes_nothing(fleet):
     upstream = fleet.store.upstream(NEXUS).value
     assert upstream.fields["password"].get_secret_value() == SECRET
     definition = parse(fleet.store.definition(NEXUS).value.content(), where="x")
-    assert upstream.bound_to == bind(definition)
+    assert upstream.bound_to == destination_text(definition)
     assert fleet.store.pending_requests("payments") == (["nexus"], [])
     assert fleet.nudged == ["payments"]
     assert fleet.platform.ensured == ["payments"]
@@ -273,7 +273,7 @@ def test_it_goes_on_after_an_interruption_at_any_write(fleet, path):
     fleet("apply -f FLEET --owner shop")
     fleet("diff -f FLEET --owner shop --prune")
     definition = parse(fleet.store.definition(NEXUS).value.content(), where="x")
-    assert fleet.store.upstream(NEXUS).value.bound_to == bind(definition)
+    assert fleet.store.upstream(NEXUS).value.bound_to == destination_text(definition)
 
 
 def test_a_missing_secret_is_told_with_its_file_and_line_and_nothing_is_written(fleet):

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from regcred.dispatch import Dispatch, Limits, Observed, QueuedMessage, QueueError, Sweep, health, plan
 from regcred.errors import MalformedError, RefusedError, TransientError
-from regcred.reference import Reference
 from regcred.registry_limit import served
+from regcred.registry_reference import Reference
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
 from regcred.vault.records.index import Index, IndexEntry, State

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pydantic import SecretStr
 
 from regcred.cluster.dockerconfig import ownership_probe, secret_body
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 REF = Reference("payments", "ecr-prod")
 CONFIG = '{"auths":{"registry.example.com":{"auth":"QVdTOnMzY3JldA=="}}}'

@@ -16,7 +16,7 @@ from regcred import __version__
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.errors import TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Definition, ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status

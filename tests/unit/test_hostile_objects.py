@@ -17,7 +17,7 @@ from regcred.cluster.object_parser import ObjectParser
 from regcred.cluster.pages import METADATA_LIST, PAGE, pages
 from regcred.cluster.pruning import NAMES, prune
 from regcred.errors import TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 KEY = "registry.regcred.dev/"
 DEPLOYMENT = WORKLOADS[0]

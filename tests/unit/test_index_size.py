@@ -11,8 +11,8 @@ import pytest
 from fakes.rotate_world import World
 
 from regcred.errors import MalformedError
-from regcred.reference import Reference
 from regcred.registry_limit import served
+from regcred.registry_reference import Reference
 from regcred.rotate import RotationResult
 from regcred.rotation_message import RotationReason
 from regcred.vault.records import index as records

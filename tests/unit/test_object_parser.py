@@ -9,7 +9,7 @@ import pytest
 from regcred.cluster.model import POD, StuckPod, custom_kind
 from regcred.cluster.object_parser import ObjectParser
 from regcred.cluster.pruning import prune
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 KIND = custom_kind("example.com/v1/things/Thing")
 METADATA = {"name": "a", "uid": "u", "annotations": {"registry.regcred.dev/x": "payments/ecr-prod"}}

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regcred.cluster.model import WORKLOADS, LedgerEntry, Mode, Namespace, ServiceAccount, StuckPod, Workload
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import EmitEvent, EvictPod, Remove, UpdateLedger, UpdateServiceAccount, WriteSecret
 from regcred.sync.inventory import Inventory
 from regcred.sync.messages import Why

@@ -13,13 +13,13 @@ import pytest
 from pydantic import SecretStr
 
 from regcred.errors import MalformedError
-from regcred.reference import Reference
 from regcred.registry import catalog, providers, transport
 from regcred.registry.interface import Identity, IssuedCredential, MintContext, Revoked
+from regcred.registry.optional_packages import needed
 from regcred.registry.parsing import parse
 from regcred.registry.providers.basic import BasicDefinition, BasicProvider
 from regcred.registry.transport import Answer
-from regcred.registry.vendors import needed
+from regcred.registry_reference import Reference
 
 GUIDE = Path(__file__).parents[2] / "docs" / "adding-a-provider.md"
 

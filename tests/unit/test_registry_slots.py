@@ -13,9 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from regcred.errors import ConflictError, RegcredError, TooSoonError, TransientError
-from regcred.reference import Reference
 from regcred.registry.interface import MintContext, SlotName, Slots
 from regcred.registry.token_slots import OVERLAP, NamedToken, end_tokens, lock_users, renew_token, renew_user
+from regcred.registry_reference import Reference
 
 USERS = ("pull-a", "pull-b")
 STEPS = range(16)

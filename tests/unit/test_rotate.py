@@ -9,8 +9,8 @@ from fakes.cloud import Clock, FakeProvider
 from fakes.rotate_world import HOST, PROD, World
 
 from regcred.errors import MalformedError, RefusedError, RegcredError, TooSoonError, TransientError
-from regcred.reference import Reference
 from regcred.registry.interface import Revoked, SlotName, Slots, Verdict
+from regcred.registry_reference import Reference
 from regcred.rotate import Announced, Outcome, RotationResult, next_attempt
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from fakes.rotate_world import HOST, PROD, World
 
-from regcred.reference import Reference
 from regcred.registry.interface import Revoked, Verdict
+from regcred.registry_reference import Reference
 from regcred.rotate import RotationResult
 from regcred.rotation_message import RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy

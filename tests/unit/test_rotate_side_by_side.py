@@ -11,9 +11,9 @@ from fakes.cloud import Clock
 from fakes.rotate_world import HOST, PROD, World
 
 from regcred.errors import TransientError
-from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
+from regcred.registry_reference import Reference
 from regcred.rotate import RotationResult, context
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.paths import registry_path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fakes.rotate_world import World
 
 from regcred.errors import MalformedError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.rotate import RotationResult
 from regcred.rotation_message import RotationReason
 from regcred.vault.records.index import State

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from regcred.cluster.model import Mode
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.messages import Why, mode_not_allowed, refusal, restart_needed
 
 EVIL = "x; touch /tmp/evil"

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.errors import ConflictError, MalformedError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.declared import ClusterGrants, ProjectPolicy, Request
 from regcred.vault.records.document import Record

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from regcred.credential import Credential, Login
 from regcred.errors import ConflictError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.declared import Action, Request
 from regcred.vault.records.index import IndexEntry, State

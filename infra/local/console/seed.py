@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from realparts.vault import Vault
 from regcred.credential import Verified
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.http import Server
 from regcred.vault.kv2 import connect, signed_in
 from regcred.vault.login import TokenLogin

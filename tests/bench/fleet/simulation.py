@@ -20,7 +20,7 @@ from bench.fleet.vault import Vault
 from bench.fleet.vendors import KINDS, Vendors
 from regcred.dispatch import Dispatch, Sweep
 from regcred.errors import RegcredError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.rotate import Rotate, RotationResult
 from regcred.vault.records.declared import Definition, ProjectPolicy
 from regcred.vault.records.index import Index, IndexEntry

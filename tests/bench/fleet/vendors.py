@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from bench.fleet.time import Clock, Outages
 from regcred.credential import Credential, Login
 from regcred.errors import TransientError
-from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
+from regcred.registry_reference import Reference
 
 
 @dataclass(frozen=True)

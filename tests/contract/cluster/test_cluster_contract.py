@@ -20,7 +20,7 @@ from regcred.cluster.model import (
     Workload,
 )
 from regcred.errors import MissingError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 REF = Reference("payments", "ecr-prod")
 DEPLOYMENT = WORKLOADS[0]

@@ -38,12 +38,12 @@ from fakes.vendors.vendor import PROJECT_ROLE, ProjectIdentity, Vendor
 from pydantic import SecretStr
 
 from regcred.credential import Credential
-from regcred.reference import Reference
 from regcred.registry.catalog import provider_for
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked, SlotStore, Verification
 from regcred.registry.parsing import parse
 from regcred.registry.verify import RegistryVerifier
+from regcred.registry_reference import Reference
 
 REFERENCE = Reference("payments", "main")
 

@@ -22,8 +22,8 @@ from regcred.adapters.sqs_sender import SqsQueue
 from regcred.adapters.sts import ProjectIdentity
 from regcred.dispatch import QueuedMessage
 from regcred.errors import TransientError
-from regcred.reference import Reference
 from regcred.registry import limits, transport
+from regcred.registry_reference import Reference
 from regcred.rotate import Announced, Event
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.index import IndexEntry, State

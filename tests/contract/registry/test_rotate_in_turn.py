@@ -18,10 +18,10 @@ from fakes.vendors.tokens import DockerHubOrganisation, Gitlab, TokenKeeper
 from fakes.vendors.vendor import ProjectIdentity, Vendor
 from pydantic import SecretStr
 
-from regcred.registry.binding import bind
 from regcred.registry.catalog import provider_for
 from regcred.registry.interface import Identity
 from regcred.registry.parsing import parse
+from regcred.registry.secret_destination import destination_text
 from regcred.registry.verify import RegistryVerifier
 from regcred.rotate import Rotate, RotationResult
 from regcred.rotation_message import RotationMessage, RotationReason
@@ -59,7 +59,7 @@ class World:
         self.store.write_project("payments", ProjectPolicy(hosts=hosts), cas=0)
         upstream = {name: SecretStr(value) for name, value in vendor.upstream.items()}
         definition = parse(vendor.definition, where="test")
-        self.store.write_upstream(REFERENCE, upstream, bound_to=bind(definition), cas=0)
+        self.store.write_upstream(REFERENCE, upstream, bound_to=destination_text(definition), cas=0)
         self.store.write_definition(REFERENCE, Definition.model_validate(vendor.definition), cas=0)
 
     def run(self, reason: RotationReason = RotationReason.DUE) -> RotationResult:

@@ -16,12 +16,12 @@ from fakes.cloud import Clock, FakeAnnouncer, FakeIdentities
 from fakes.key_value import FakeKeyValue
 from pydantic import SecretStr
 
-from regcred.reference import Reference
 from regcred.registry import limits, transport
-from regcred.registry.binding import bind
 from regcred.registry.catalog import provider_for
 from regcred.registry.parsing import parse
+from regcred.registry.secret_destination import destination_text
 from regcred.registry.verify import RegistryVerifier
+from regcred.registry_reference import Reference
 from regcred.rotate import Outcome, Rotate, RotationResult
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy, Request
@@ -114,7 +114,7 @@ class World:
         secret = {"username": SecretStr("puller"), "password": SecretStr(password)}
         found = self.store.definition(PROD)
         assert found
-        bound_to = bind(parse(found.value.content(), where="test"))
+        bound_to = destination_text(parse(found.value.content(), where="test"))
         version = self.store.upstream_version(PROD)
         self.store.write_upstream(PROD, secret, bound_to=bound_to, cas=version)
 

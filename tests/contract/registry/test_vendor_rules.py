@@ -25,13 +25,13 @@ from pydantic import SecretStr
 
 from regcred.credential import Credential
 from regcred.errors import RefusedError, TransientError
-from regcred.reference import Reference
 from regcred.registry import transport
-from regcred.registry.binding import bind
 from regcred.registry.interface import IssuedCredential, Revoked, Verdict
 from regcred.registry.parsing import parse
+from regcred.registry.secret_destination import destination_text
 from regcred.registry.transport import Basic, Bearer
 from regcred.registry.trust import Asker
+from regcred.registry_reference import Reference
 from regcred.rotate import RotationResult
 from regcred.rotation_message import RotationReason
 from regcred.vault.records.declared import Action, Definition
@@ -286,7 +286,7 @@ class Moved(World):
         cas = self.store.definition_version(self._reference)
         self.store.write_definition(self._reference, Definition.model_validate(content), cas=cas)
         secret = {name: SecretStr(value) for name, value in self.vendor.upstream.items()}
-        bound_to = bind(parse(content, where="test"))
+        bound_to = destination_text(parse(content, where="test"))
         cas = self.store.upstream_version(self._reference)
         self.store.write_upstream(self._reference, secret, bound_to=bound_to, cas=cas)
 

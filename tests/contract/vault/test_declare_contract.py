@@ -17,7 +17,7 @@ from regcred.declare.apply import AppliedPlan, PlanApplier
 from regcred.declare.live import look
 from regcred.declare.plan import DeclarationPlan, Terms, plan
 from regcred.errors import RefusedError, RegcredError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.kv2 import connect
 from regcred.vault.login import TokenLogin
 from regcred.vault.platform import ensure_project

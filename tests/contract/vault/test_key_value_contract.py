@@ -12,8 +12,8 @@ import pytest
 
 from realparts.procs import wait_for
 from regcred.errors import ConflictError, MalformedError, TransientError
-from regcred.reference import Reference
-from regcred.rotate.claim import HeldClaim
+from regcred.registry_reference import Reference
+from regcred.rotate.registry_claim import HeldClaim
 from regcred.vault.interface import KeyValue
 from regcred.vault.records.history import Attempt
 from regcred.vault.records.index import IndexEntry, State

@@ -13,7 +13,7 @@ from real.controlplane import Cluster, inherited, label, pod, references, secret
 
 from regcred.cluster.annotations import ANNOTATED, KEYS, REFERENCES, REQUEST_PREFIX, requested
 from regcred.errors import MalformedError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 pytestmark = pytest.mark.real
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pydantic import SecretStr
 
 from regcred.errors import MalformedError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 CONFIG_MAX = 900_000
 """Largest Docker configuration in bytes: Kubernetes takes Secrets, and Vault documents, of 1 MiB."""

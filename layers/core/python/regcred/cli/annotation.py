@@ -8,7 +8,7 @@ import click
 
 from regcred.cli.output import print_json, write_document
 from regcred.cli.parameters import REFERENCE
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.views.annotation import FORMATS, keys, text
 
 

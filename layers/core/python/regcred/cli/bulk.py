@@ -24,7 +24,7 @@ from regcred.errors import (
     RegcredError,
     TransientError,
 )
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Action, Request
 from regcred.vault.records.index import IndexEntry, State
 from regcred.wording import plural

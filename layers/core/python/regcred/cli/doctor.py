@@ -18,10 +18,10 @@ from regcred.cli.parameters import PROJECT
 from regcred.cli.session import CliSession, PlatformService, pass_session
 from regcred.errors import MalformedError, RefusedError, RegcredError
 from regcred.printable import printable
-from regcred.reference import Reference
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
 from regcred.registry_limit import served, want_of_room
+from regcred.registry_reference import Reference
 from regcred.vault.platform import ChangeKind
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index, IndexEntry, State

@@ -17,7 +17,7 @@ from regcred.cli.prompts import confirm
 from regcred.cli.session import CliSession, pass_session
 from regcred.cli.validation import valid
 from regcred.errors import MalformedError, MissingError, RefusedError
-from regcred.reference import check_label
+from regcred.registry_reference import check_label
 from regcred.vault.records.declared import ClusterGrants, DelegatedGrants
 from regcred.wording import plural
 

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from regcred.cli.output import say
 from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError
-from regcred.reference import Reference, check_label
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
+from regcred.registry_reference import Reference, check_label
 from regcred.vault.records.declared import Definition
 from regcred.vault.records.history import History
 from regcred.vault.records.index import Index

@@ -26,7 +26,7 @@ from regcred.cluster.annotations import (
 from regcred.cluster.model import POD, SERVICE_ACCOUNT, WORKLOADS, Kind, Mode
 from regcred.cluster.object_parser import mapping_at
 from regcred.errors import MissingError, RefusedError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.views.advice import PULL_FAILURES
 from regcred.views.observed import Fact, Image, Naming, ReferenceFacts, ReportedEvent, Subject, World
 

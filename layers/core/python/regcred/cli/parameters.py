@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 from regcred.cli import completion
 from regcred.cluster.model import Kind, custom_kind
 from regcred.errors import MalformedError
-from regcred.reference import Reference, check_label
+from regcred.registry_reference import Reference, check_label
 
 F = TypeVar("F", bound=Callable[..., Any])
 

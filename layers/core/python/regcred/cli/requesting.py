@@ -15,7 +15,7 @@ from regcred.cli.output import print_json, say, time_text, write
 from regcred.cli.session import CliSession
 from regcred.credential import Verified
 from regcred.errors import ConflictError, RefusedError, TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Action, Request
 from regcred.vault.records.index import IndexEntry, State
 from regcred.wording import duration

@@ -16,7 +16,7 @@ from regcred.cli.parameters import TARGET, all_of
 from regcred.cli.prompts import confirm
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import ConflictError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Action
 from regcred.wording import plural
 

@@ -12,7 +12,7 @@ from regcred.cli import definitions, prompts
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import say
 from regcred.printable import command
-from regcred.registry.upstream import JSON_KEY, PRIVATE_PART, SECOND
+from regcred.registry.upstream_secret import JSON_KEY, PRIVATE_PART, SECOND
 
 
 def read(wanted: Mapping[str, str], file: str | None) -> dict[str, SecretStr]:

@@ -15,9 +15,9 @@ from regcred.cli.failures import BadInputError, Failed, user_input
 from regcred.cli.output import output_option, print_json, say, write_document
 from regcred.cli.parameters import PROJECT, all_of
 from regcred.cli.session import CliSession, pass_session
-from regcred.reference import Reference
 from regcred.registry.catalog import names
 from regcred.registry.definition import ROLE_ARN, BaseDefinition
+from regcred.registry_reference import Reference
 from regcred.selftest import CheckResult, Selftest, plan
 
 HELP = """Try a definition at its vendor, and print a report for a bug report. It uses no Vault.

@@ -19,7 +19,7 @@ from regcred.clock import utc_now
 
 if TYPE_CHECKING:
     from regcred.declare.operator_kinds import Operator
-    from regcred.reference import Reference
+    from regcred.registry_reference import Reference
     from regcred.rotate import Rotate
     from regcred.selftest import SelftestParts
     from regcred.vault.interface import KeyValue

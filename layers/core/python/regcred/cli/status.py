@@ -17,8 +17,8 @@ from regcred.cli.outcomes import attempt_json, last_outcome
 from regcred.cli.output import output_option, print_json, print_table, say, time_text
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import MalformedError, RefusedError, RegcredError
-from regcred.reference import Reference, check_label
 from regcred.registry_limit import served, want_of_room
+from regcred.registry_reference import Reference, check_label
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.history import Attempt
 from regcred.vault.records.index import IndexEntry, State

@@ -12,9 +12,9 @@ from regcred.cli.failures import BadInputError
 from regcred.cli.output import say
 from regcred.cli.session import CliSession
 from regcred.errors import MalformedError, RefusedError, RegcredError
-from regcred.reference import Reference
 from regcred.registry.parsing import parse
 from regcred.registry_limit import served, want_of_room
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index, IndexEntry
 from regcred.vault.records.status import Placement, Status

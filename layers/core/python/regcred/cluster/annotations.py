@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from regcred.errors import MalformedError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 REQUEST_PREFIX = "registry.regcred.dev/"
 """``registry.regcred.dev/<any key>: <project>/<registry>`` on a workload, its pod template, a Namespace or a

@@ -14,7 +14,7 @@ from datetime import datetime
 from pydantic import SecretStr
 
 from regcred.cluster.annotations import MANAGED_BY, MANAGER, SECRET_EXPIRES, SECRET_REFERENCE, SECRET_VERSION
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 SECRET_TYPE = "kubernetes.io/dockerconfigjson"  # noqa: S105 - a name
 KEY = ".dockerconfigjson"

@@ -11,7 +11,7 @@ from typing import Protocol
 from regcred.cluster.dockerconfig import SecretBody
 from regcred.cluster.model import Item, Kind, LivePod, Workload
 from regcred.errors import ConflictError, MissingError, RefusedError, RegcredError, TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 
 class NameTakenError(ConflictError):

@@ -41,7 +41,7 @@ from regcred.cluster.secrets import Secrets
 from regcred.cluster.service_accounts import set_pull_secrets
 from regcred.cluster.session import METADATA, KubeSession, Streamed, unreachable
 from regcred.errors import ConflictError, MissingError, RefusedError, TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 JSON = "application/json"
 SILENCE = 180.0

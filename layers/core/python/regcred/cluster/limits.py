@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from regcred.cluster.model import Item, Kind, Namespace, ServiceAccount, StuckPod, Surplus, Workload
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 WEIGHT = 2048
 """The limit for all kept items of one kind in one namespace. A workload with one reference counts as 2."""

@@ -27,7 +27,7 @@ from regcred.errors import (
     RegcredError,
     TransientError,
 )
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 SECRETS = Kind("", "v1", "secrets", "Secret")
 WRITTEN_BY = f"fieldManager={MANAGER}"

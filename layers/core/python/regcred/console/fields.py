@@ -17,7 +17,7 @@ from regcred.errors import MalformedError
 from regcred.registry import catalog
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import problems
-from regcred.registry.upstream import SECOND, second_of
+from regcred.registry.upstream_secret import SECOND, second_of
 
 AUTH = "auth"
 """The field that selects one of several sign-in methods. Its first value is keyless."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar
 
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.status import Placement, Status

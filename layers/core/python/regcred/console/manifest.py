@@ -12,7 +12,7 @@ import yaml
 from regcred.cluster.annotations import requested
 from regcred.cluster.model import WORKLOADS
 from regcred.errors import MalformedError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.views.explanation import Image, Subject
 from regcred.wording import plural
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from regcred.console.fleet import Fleet, ProjectOverview
 from regcred.console.interface import ConsoleAccess, ConsoleOptions, Who
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
-from regcred.reference import check_label
+from regcred.registry_reference import check_label
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry
 from regcred.vault.records.status import Status

@@ -21,8 +21,8 @@ from regcred.declare.namespace_sets import common_grant
 from regcred.declare.operator_kinds import Operator
 from regcred.declare.steps import DeclarationPlan, Phase, Step, StepKind
 from regcred.errors import ConflictError, RegcredError, TransientError
-from regcred.registry.binding import bind
 from regcred.registry.definition import BaseDefinition
+from regcred.registry.secret_destination import destination_text
 from regcred.vault.platform.declaration import ClusterTrust
 from regcred.vault.records.declared import Action, ClusterGrants, Definition, ProjectPolicy, Request
 from regcred.vault.store import Store
@@ -173,7 +173,7 @@ class PlanApplier:
             raise TypeError(step.key)
         is_new = step.verb is StepKind.CREATE
         if step.secret:
-            fields, bound_to = self._secrets[step.key], bind(definition)
+            fields, bound_to = self._secrets[step.key], destination_text(definition)
             _write_seen(
                 lambda cas: self._store.write_upstream(reference, fields, bound_to=bound_to, cas=cas),
                 lambda: self._store.upstream_version(reference),

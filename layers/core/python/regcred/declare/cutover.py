@@ -13,7 +13,7 @@ from regcred.declare.migration import Migration
 from regcred.declare.pull_secrets import ObjectName, names_in
 from regcred.errors import MalformedError
 from regcred.image_name import tried
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 STEPS_MAX = 20_000
 """The maximum number of Secrets in the record of a migration."""

@@ -10,9 +10,9 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from regcred.errors import MalformedError
-from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
+from regcred.registry_reference import Reference
 from regcred.vault.platform.declaration import ClusterTrust, Declaration
 from regcred.vault.records.declared import ClusterGrants, ProjectPolicy
 from regcred.vault.records.document import Declared, Label, malformed

@@ -12,9 +12,9 @@ from typing import Generic, TypeVar
 from regcred.declare.kinds import DeclaredKind, Grant, ObjectKey
 from regcred.declare.operator_kinds import LivePlatform
 from regcred.errors import MalformedError, RefusedError
-from regcred.reference import Reference, is_label
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
+from regcred.registry_reference import Reference, is_label
 from regcred.vault.records.declared import ClusterGrants, ProjectPolicy
 from regcred.vault.records.paths import registry_path
 from regcred.vault.store import Store, Versioned

@@ -13,9 +13,9 @@ from regcred.declare.kinds import API
 from regcred.declare.pull_secrets import Maker, ObjectName, Puller, PullSecret, StoredLogin
 from regcred.errors import MalformedError
 from regcred.image_name import tried
-from regcred.reference import Reference
 from regcred.registry import ecr_hosts
 from regcred.registry.parsing import parse
+from regcred.registry_reference import Reference
 
 LABEL_MAX = 50
 

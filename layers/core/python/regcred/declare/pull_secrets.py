@@ -20,7 +20,7 @@ from typing import Any
 from regcred.cluster.model import POD, Kind
 from regcred.cluster.object_parser import mapping_at
 from regcred.image_name import registry_of
-from regcred.reference import is_label
+from regcred.registry_reference import is_label
 
 Json = Mapping[str, Any]
 

@@ -11,9 +11,9 @@ from regcred.declare.kinds import DeclaredKind, Item, ObjectKey, SecretFrom
 from regcred.declare.live import FoundRegistry
 from regcred.declare.steps import Phase, Problem, Step, StepKind
 from regcred.errors import RefusedError
-from regcred.registry.binding import moves
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.project_policy import check_allowed
+from regcred.registry.secret_destination import destination_change
 
 
 def registry_steps(comparison: Comparison, item: Item, new: BaseDefinition) -> Iterator[Step]:
@@ -107,7 +107,7 @@ def _needs(new: BaseDefinition, found: FoundRegistry | None) -> str:
         return "it is new"
     if found.value is None:
         return "the definition before can't be read"
-    if change := moves(found.value, new):
+    if change := destination_change(found.value, new):
         return change
     return "nothing is stored" if found.has_secret is False or not found.value.upstream_fields() else ""
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from regcred.credential import last_quarter
 from regcred.errors import MalformedError, RegcredError
-from regcred.reference import Reference
 from regcred.registry_limit import served
+from regcred.registry_reference import Reference
 from regcred.rotation_due import due, edited, is_static
 from regcred.rotation_message import RotationMessage, RotationReason
 from regcred.vault.records.index import Index, IndexEntry, State

@@ -22,7 +22,7 @@ from regcred.dispatch.planning import (
     to_look_at,
 )
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.rotation_message import RotationReason
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import Index

@@ -11,7 +11,7 @@ from regcred.registry.authorization import Basic, Bearer
 from regcred.registry.challenges import Challenge
 from regcred.registry.client import RegistryClient, passes, refuses
 from regcred.registry.interface import Verdict, Verification
-from regcred.registry.tokens import claims
+from regcred.registry.token_expiry import claims
 
 _NO_UPLOAD = frozenset({401, 403, 404, 405})
 """A repository that can be pulled, but that appears not to exist on a push, is hidden from logins without

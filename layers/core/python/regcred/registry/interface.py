@@ -15,8 +15,8 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 from pydantic import SecretStr
 
 from regcred.credential import Credential
-from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
+from regcred.registry_reference import Reference
 
 
 @dataclass(frozen=True, slots=True)

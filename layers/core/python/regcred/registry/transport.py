@@ -230,7 +230,7 @@ def _new_session() -> Session:
 
     import requests
 
-    from regcred.registry.adapter import BoundedAdapter
+    from regcred.registry.requests_adapter import BoundedAdapter
 
     session = requests.Session()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

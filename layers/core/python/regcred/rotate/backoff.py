@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from regcred.credential import jitter
 from regcred.errors import RegcredError, TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.index import IndexEntry
 
 FIRST_WAIT = {True: timedelta(minutes=1), False: timedelta(minutes=10)}

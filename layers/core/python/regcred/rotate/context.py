@@ -13,15 +13,15 @@ from typing import Any, Protocol
 
 from regcred.errors import MalformedError, MissingError, RegcredError, TooSoonError
 from regcred.log import bug
-from regcred.registry.binding import check_bound
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import Identity, MintContext, Provider, Verifier
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
+from regcred.registry.secret_destination import check_destination
 from regcred.rotate import index_entries
-from regcred.rotate.claim import HeldClaim
 from regcred.rotate.decide import NOBODY, Answered, RegistryDocuments
 from regcred.rotate.outcome import Announced, Outcome, Result, RotationResult
+from regcred.rotate.registry_claim import HeldClaim
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.index import IndexEntry, State
 from regcred.vault.records.paths import registry_path, upstream_path
@@ -130,7 +130,7 @@ class RotationContext:
         seen, tools = self.seen, self.tools
         upstream = tools.store.upstream(seen.reference) if definition.upstream_fields() else None
         if upstream:
-            check_bound(
+            check_destination(
                 upstream.value.bound_to,
                 definition,
                 where=upstream_path(seen.reference),

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from regcred.credential import Credential, Verified
 from regcred.errors import MalformedError, RefusedError
-from regcred.reference import Reference
 from regcred.registry.interface import Verdict, Verification
+from regcred.registry_reference import Reference
 from regcred.rotation_due import due, edited, is_static
 from regcred.rotation_message import RotationReason
 from regcred.vault.records.credential import CredentialRecord

@@ -13,8 +13,8 @@ from regcred.errors import (
     TooSoonError,
     TransientError,
 )
-from regcred.registry.binding import destination
 from regcred.registry.definition import BaseDefinition
+from regcred.registry.secret_destination import destination_hash
 from regcred.rotate import index_entries
 from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import Judgement, RegistryDocuments
@@ -72,7 +72,7 @@ def _put_in_force(
 ) -> Result:
     seen = context.seen
     try:
-        record, version = _write(context, credential, destination(definition))
+        record, version = _write(context, credential, destination_hash(definition))
     except ConflictError:
         return context.result(RotationResult.BUSY)
     except MalformedError as error:  # Vault did not accept it

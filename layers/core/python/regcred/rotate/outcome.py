@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from regcred.errors import RegcredError, TransientError
-from regcred.reference import Reference
-from regcred.rotate.claim import HeldClaim
+from regcred.registry_reference import Reference
 from regcred.rotate.decide import NOBODY, Answered
+from regcred.rotate.registry_claim import HeldClaim
 from regcred.vault.records.index import IndexEntry
 
 

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from regcred.errors import ConflictError, MalformedError
-from regcred.reference import Reference
 from regcred.registry import limits
-from regcred.rotate.claim import HeldClaim
+from regcred.registry_reference import Reference
 from regcred.rotate.context import RotationContext, Tools, outcome
 from regcred.rotate.decide import Answered, RegistryDocuments, Task, decide
 from regcred.rotate.mint import mint
 from regcred.rotate.outcome import OutOfTimeError, Result, RotationResult
+from regcred.rotate.registry_claim import HeldClaim
 from regcred.rotate.revoke import remove, revoke
 from regcred.rotate.verify_existing import repair, verify
 from regcred.rotation_message import RotationReason

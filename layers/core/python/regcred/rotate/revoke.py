@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from regcred.errors import RegcredError, TransientError
-from regcred.registry.binding import destination
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import IssuedCredential, Revoked
+from regcred.registry.secret_destination import destination_hash
 from regcred.rotate import index_entries
 from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import NOBODY
@@ -47,7 +47,7 @@ def _revoke_upstream(context: RotationContext) -> tuple[str, TransientError | No
                 f"provider {record.provider} created it, but the definition no longer names that provider; "
                 "revoke it there"
             )
-        same = record.destination == destination(definition)
+        same = record.destination == destination_hash(definition)
         issued = IssuedCredential(record.revocation_id, record.password if same else None)
         revoked = provider.revoke(definition, issued, context.mint_context(definition))
     except TransientError as error:

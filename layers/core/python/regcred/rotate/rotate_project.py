@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from regcred.errors import MalformedError, RegcredError
-from regcred.reference import Reference
 from regcred.registry.interface import Provider, Verifier
+from regcred.registry_reference import Reference
 from regcred.rotate.context import Bounds, Identities, Tools
 from regcred.rotate.outcome import Announcer, Event, Outcome, Result, RotationReport, RotationResult
 from regcred.rotate.registry_batch import Batch

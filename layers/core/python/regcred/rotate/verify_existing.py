@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 
 from regcred.credential import Credential, Login, Verified
-from regcred.registry.binding import destination
 from regcred.registry.interface import Verdict, Verification
+from regcred.registry.secret_destination import destination_hash
 from regcred.rotate import index_entries
 from regcred.rotate.context import RotationContext
 from regcred.rotate.decide import judge
@@ -33,7 +33,7 @@ def verify(context: RotationContext) -> Result:
     try:
         definition, _ = context.provider()
         credential = as_minted(seen.stored.value)
-        if seen.stored.value.destination == destination(definition):
+        if seen.stored.value.destination == destination_hash(definition):
             verification = context.tools.verifier.verify(definition, credential)
         else:
             verification = MOVED

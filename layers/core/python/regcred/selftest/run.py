@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from regcred.credential import Credential
 from regcred.errors import RegcredError
 from regcred.log import bug
-from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.interface import (
     Identity,
@@ -28,6 +27,7 @@ from regcred.registry.interface import (
     Verification,
     Verifier,
 )
+from regcred.registry_reference import Reference
 from regcred.selftest import decide
 from regcred.selftest.decide import PAUSES, SelftestPlan
 from regcred.selftest.report import CheckResult, SelftestCheck, SelftestReport, secret_texts

@@ -13,7 +13,7 @@ from regcred.cluster.interface import Cluster, DeniedError, NameTakenError
 from regcred.cluster.model import LedgerEntry, Mode
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.printable import printable
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import EvictPod, Remove, UpdateServiceAccount, WriteSecret
 from regcred.sync.credential_cache import CredentialCache
 from regcred.sync.inventory import Inventory

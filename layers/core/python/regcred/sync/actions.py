@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from regcred.cluster.model import UID_DIGITS, Workload
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.messages import Reason, Why, confirm_removals
 
 Key = tuple[str, Reference | str]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from regcred.cluster.dockerconfig import SecretBody, secret_body
 from regcred.errors import MissingError, RegcredError, TransientError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.credential_versions import CredentialVersions
 from regcred.sync.metrics import Meter
 from regcred.sync.vault_threads import VaultThreads

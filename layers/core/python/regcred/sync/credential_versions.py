@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from regcred.clock import Clock
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 BEHIND_FOR = timedelta(minutes=5)
 """An index that is older than a known one is a stale read. If it stays older for this long, Vault was

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from regcred.cluster.model import LedgerEntry, Namespace
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.messages import Why
 from regcred.sync.plan_input import UNREAD, Knowledge, PlanInput, ProjectView, Registry, RegistryState
 

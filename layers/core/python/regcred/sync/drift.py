@@ -16,7 +16,7 @@ from regcred.clock import Clock
 from regcred.cluster.interface import Cluster
 from regcred.cluster.model import Workload
 from regcred.errors import RefusedError, RegcredError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import WriteSecret
 from regcred.sync.inventory import Inventory
 from regcred.sync.jitter import jittered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import EmitEvent
 from regcred.sync.inventory import Inventory
 from regcred.sync.messages import REASON_OF, Reason, Why

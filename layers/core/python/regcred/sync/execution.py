@@ -7,7 +7,7 @@ import logging
 
 from regcred.clock import Clock
 from regcred.cluster.model import LedgerEntry
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import (
     ClusterAction,
     EmitEvent,

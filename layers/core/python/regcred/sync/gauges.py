@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 
 from regcred.credential import last_quarter
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import EmitEvent, Plan
 from regcred.sync.decide import GONE
 from regcred.sync.inventory import Inventory

@@ -20,7 +20,7 @@ from regcred.cluster.model import (
     Surplus,
     Workload,
 )
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 T = TypeVar("T", Workload, ServiceAccount, StuckPod)
 Name = tuple[Kind, str]

@@ -14,7 +14,7 @@ from datetime import datetime
 from regcred.clock import Clock
 from regcred.cluster.model import LedgerEntry
 from regcred.errors import ConflictError, MalformedError, RegcredError
-from regcred.reference import Reference, is_label
+from regcred.registry_reference import Reference, is_label
 from regcred.sync.actions import UpdateLedger
 from regcred.sync.ledger_documents import bounded, entries, statuses
 from regcred.sync.logging import log

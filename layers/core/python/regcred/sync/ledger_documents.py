@@ -10,7 +10,7 @@ from datetime import datetime
 from regcred import __version__
 from regcred.cluster.model import LedgerEntry
 from regcred.errors import MalformedError
-from regcred.reference import Reference, is_label
+from regcred.registry_reference import Reference, is_label
 from regcred.sync.logging import log
 from regcred.sync.messages import Why
 from regcred.vault.records.status import Placement, Status

@@ -8,7 +8,7 @@ from enum import StrEnum
 from regcred.cluster.annotations import MODE
 from regcred.cluster.model import Mode
 from regcred.printable import command
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 
 class Why(StrEnum):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from regcred.cluster.model import UID_DIGITS, LedgerEntry, Mode, Namespace
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import Plan, UpdateLedger
 from regcred.sync.decide import GONE, is_expiring
 from regcred.sync.plan_input import Knowledge, PlanInput

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from regcred.cluster.annotations import reference_of
 from regcred.cluster.model import NAMESPACE, LedgerEntry, Namespace, Workload
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import EvictPod, UpdateServiceAccount, account_key
 from regcred.sync.plan_input import PlanInput
 

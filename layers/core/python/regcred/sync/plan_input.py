@@ -9,7 +9,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from regcred.cluster.model import LedgerEntry, Mode, Namespace
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import Key
 from regcred.sync.inventory import Inventory
 

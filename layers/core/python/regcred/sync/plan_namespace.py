@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from regcred.cluster.model import UID_DIGITS, LedgerEntry, Mode, Namespace, Workload
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import Action, EmitEvent, Remove, UpdateLedger, WriteSecret
 from regcred.sync.decide import GONE, Decision, decide
 from regcred.sync.messages import LEFT_ALONE, REASON_OF, UNWRITTEN, Why, refusal

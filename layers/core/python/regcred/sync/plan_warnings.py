@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from regcred.cluster.model import Mode, Namespace, Workload
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import EmitEvent
 from regcred.sync.decide import is_expiring
 from regcred.sync.messages import Reason, Why, expiring, mode_not_allowed, no_pod_template, restart_needed

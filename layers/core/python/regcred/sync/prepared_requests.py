@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from regcred.cluster.model import NAMESPACE, Mode, Namespace, Workload
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.decide import GONE
 from regcred.sync.plan_input import UNREAD, Grants, ProjectView, Rules
 

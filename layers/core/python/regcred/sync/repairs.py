@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import WriteSecret
 from regcred.sync.inventory import Inventory
 from regcred.sync.ledger import Ledger

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from regcred.clock import Clock
 from regcred.errors import RegcredError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.credential_cache import CredentialCache
 from regcred.sync.credential_versions import BEHIND_FOR, CredentialVersions
 from regcred.sync.delegated_grants import Delegations

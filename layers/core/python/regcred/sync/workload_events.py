@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.sync.actions import EmitEvent
 from regcred.sync.event_duplicates import EventRecorder
 from regcred.sync.event_sender import EventSender

@@ -8,7 +8,7 @@ from datetime import datetime
 from pydantic import SecretStr
 
 from regcred.errors import RefusedError
-from regcred.reference import check_label
+from regcred.registry_reference import check_label
 from regcred.token.interface import Issuers, Records
 from regcred.vault.records.system import SystemConfig
 

@@ -13,7 +13,7 @@ import hvac
 from hvac.exceptions import InvalidPath
 
 from regcred.errors import ConflictError, MalformedError, MissingError, TransientError
-from regcred.reference import check_label
+from regcred.registry_reference import check_label
 from regcred.vault.interface import KeyValue
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.document import Record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from regcred.printable import command
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.index import IndexEntry, State
 from regcred.views.observed import Fact, Image, ReferenceFacts, Subject, World
 from regcred.wording import duration

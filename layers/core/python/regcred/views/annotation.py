@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from regcred.reference import LABEL_MAX, Reference
+from regcred.registry_reference import LABEL_MAX, Reference
 
 PREFIX = "registry.regcred.dev/"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from regcred.image_name import parse, serves
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.index import State
 from regcred.views.advice import PULL_FAILURES, todo, unread
 from regcred.views.observed import Fact, Image, Naming, ReferenceFacts, ReportedEvent, Subject, World

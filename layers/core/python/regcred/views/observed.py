@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.index import IndexEntry
 
 

@@ -236,7 +236,7 @@ def _terms(owner: str, *, prune: bool, take_over: bool) -> Terms:
     if prune and not owner:
         raise BadInputError("--prune removes only what a source owns: name the source by --owner NAME")
     if owner:
-        from regcred.reference import check_label
+        from regcred.registry_reference import check_label
 
         with user_input("--owner"):
             check_label(owner, field="owner")

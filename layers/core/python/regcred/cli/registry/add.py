@@ -15,13 +15,13 @@ from regcred.cli.prompts import interactive
 from regcred.cli.rotate import send_request, timeout_option, wait_option
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError
-from regcred.reference import Reference
-from regcred.registry.binding import bind, moves
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
+from regcred.registry.secret_destination import destination_change, destination_text
 from regcred.registry.trust import Asker
 from regcred.registry_limit import served, want_of_room
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
 from regcred.vault.store import Store
 
@@ -188,7 +188,11 @@ def _moves(store: Store, reference: Reference, definition: BaseDefinition) -> st
     """The changes of the destination that prevent the use of the stored secret; empty if there are none."""
     try:
         found = store.definition(reference)
-        return moves(parse(found.value.content(), where=str(reference)), definition) if found else ""
+        return (
+            destination_change(parse(found.value.content(), where=str(reference)), definition)
+            if found
+            else ""
+        )
     except MalformedError:
         return "the definition before can't be read"
 
@@ -205,7 +209,7 @@ def _write(
     if upstream:
         try:
             version_now = store.upstream_version(reference)
-            store.write_upstream(reference, upstream, bound_to=bind(definition), cas=version_now)
+            store.write_upstream(reference, upstream, bound_to=destination_text(definition), cas=version_now)
         except RegcredError as error:
             raise type(error)(f"{reference}: nothing was written: {error}") from None
     try:
@@ -247,7 +251,7 @@ def set_secret(
             f"{reference} is keyless: provider {definition.provider} needs no upstream secret as defined"
         )
     store.write_upstream(
-        reference, upstream, bound_to=bind(definition), cas=store.upstream_version(reference)
+        reference, upstream, bound_to=destination_text(definition), cas=store.upstream_version(reference)
     )
     say(f"{reference}: the new upstream secret is written")
     send_request(session, reference, Action.ROTATE, wait=wait, timeout=timeout)

@@ -11,7 +11,7 @@ from regcred.cli.parameters import REFERENCE
 from regcred.cli.prompts import confirm
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import RegcredError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 
 
 @click.command(

@@ -15,7 +15,7 @@ from regcred.cli.parameters import PROJECT, REFERENCE
 from regcred.cli.session import CliSession, pass_session
 from regcred.errors import MalformedError
 from regcred.printable import is_plain
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.index import IndexEntry
 from regcred.vault.store import Store
 from regcred.wording import expires_in

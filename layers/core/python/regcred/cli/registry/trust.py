@@ -11,9 +11,9 @@ from regcred.cli.failures import BadInputError
 from regcred.cli.output import output_option, print_json, say, write_document
 from regcred.cli.parameters import REFERENCE
 from regcred.cli.session import CliSession, pass_session
-from regcred.reference import Reference
 from regcred.registry.definition import ROLE_ARN, BaseDefinition
 from regcred.registry.trust import Asker
+from regcred.registry_reference import Reference
 from regcred.vault.store import Store
 
 _ISSUER = re.compile(r"""https://[^\s'"]+""")

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from regcred.console.console import Visit
 from regcred.errors import MalformedError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.views.annotation import FORMATS, text
 
 MOST = 50

@@ -12,7 +12,7 @@ from regcred.console import health
 from regcred.console.console import Visit
 from regcred.console.fleet import Fleet, RegistryRow
 from regcred.errors import MalformedError, MissingError, RefusedError
-from regcred.reference import Reference, check_label
+from regcred.registry_reference import Reference, check_label
 from regcred.vault.records.declared import ClusterGrants
 from regcred.vault.records.paths import cluster_path
 from regcred.vault.store import Versioned

@@ -13,12 +13,12 @@ from regcred.console.console import Visit
 from regcred.console.forms import Form
 from regcred.console.handlers.registry import ask, read, reference_of
 from regcred.errors import ConflictError, MalformedError, MissingError, RefusedError, RegcredError
-from regcred.reference import Reference
 from regcred.registry import catalog
-from regcred.registry.binding import bind, moves
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
 from regcred.registry.project_policy import check_allowed
+from regcred.registry.secret_destination import destination_change, destination_text
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Action, Definition
 
 
@@ -160,7 +160,7 @@ def _write_secret(
     store = visit.access.store
     typed = {name: SecretStr(value) for name, value in secret.items()}
     version = store.upstream_version(reference)
-    store.write_upstream(reference, typed, bound_to=bind(definition), cas=version)
+    store.write_upstream(reference, typed, bound_to=destination_text(definition), cas=version)
 
 
 def edit_form(visit: Visit) -> Response:
@@ -221,7 +221,7 @@ def edit(visit: Visit) -> Response:
 def _moved(content: Mapping[str, Any], definition: BaseDefinition) -> str:
     """The changes of the destination that prevent the use of the stored secret; empty if there are none."""
     try:
-        return moves(parse(content, where="definition"), definition)
+        return destination_change(parse(content, where="definition"), definition)
     except MalformedError:
         return "The definition before can't be read"
 

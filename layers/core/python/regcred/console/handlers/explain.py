@@ -8,7 +8,7 @@ from regcred.console import manifest
 from regcred.console.console import Visit
 from regcred.console.fleet import Fleet
 from regcred.errors import MalformedError, RefusedError, RegcredError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import ClusterGrants
 from regcred.views import annotation
 from regcred.views.explanation import Fact, ImageExplanation, ReferenceFacts, World, explain

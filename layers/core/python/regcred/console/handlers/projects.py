@@ -12,7 +12,7 @@ from regcred.console.console import Visit
 from regcred.console.handlers.clusters import may_write
 from regcred.console.interface import Member, project_groups
 from regcred.errors import MalformedError, MissingError, RefusedError
-from regcred.reference import check_label
+from regcred.registry_reference import check_label
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.document import malformed
 from regcred.vault.records.paths import project_path

@@ -16,10 +16,10 @@ from regcred.console import charts, health
 from regcred.console.console import Visit
 from regcred.console.fleet import RegistryRow
 from regcred.errors import MalformedError, MissingError, RefusedError, RegcredError
-from regcred.reference import Reference
 from regcred.registry.definition import BaseDefinition
 from regcred.registry.parsing import parse
 from regcred.registry.trust import Asker
+from regcred.registry_reference import Reference
 from regcred.vault.records.declared import Action, Request
 from regcred.vault.records.paths import registry_path
 from regcred.vault.store import Versioned

@@ -20,10 +20,10 @@ from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.registry import causes, challenges, limits, transport
 from regcred.registry.definition import BaseDefinition, NonEmpty, require, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.tokens import jwt_expiry
+from regcred.registry.optional_packages import needed
+from regcred.registry.token_expiry import jwt_expiry
 from regcred.registry.trust import SUBJECT_NOTE, Asker, document
-from regcred.registry.upstream import described, logins
-from regcred.registry.vendors import needed
+from regcred.registry.upstream_secret import described, logins
 
 TOKEN_USER = "00000000-0000-0000-0000-000000000000"  # noqa: S105 - a user's name
 ASSERTION_LIFETIME = timedelta(minutes=10)

@@ -40,10 +40,10 @@ from regcred.registry.definition import (
     written,
 )
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.tokens import after_seconds, claims
+from regcred.registry.token_expiry import after_seconds, claims
 from regcred.registry.transport import Answer, Bearer
 from regcred.registry.trust import SUBJECT_NOTE, Asker, document
-from regcred.registry.upstream import field_of
+from regcred.registry.upstream_secret import field_of
 
 ASSERTION_LIFETIME = timedelta(minutes=10)
 

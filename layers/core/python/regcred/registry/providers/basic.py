@@ -9,7 +9,7 @@ from pydantic import Field
 from regcred.credential import Credential
 from regcred.registry.definition import BaseDefinition, Host, NonEmpty
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.upstream import described, logins
+from regcred.registry.upstream_secret import described, logins
 
 
 class BasicDefinition(BaseDefinition):

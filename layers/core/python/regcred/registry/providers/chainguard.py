@@ -19,7 +19,7 @@ from regcred.credential import Credential, Login
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.tokens import jwt_expiry
+from regcred.registry.token_expiry import jwt_expiry
 from regcred.registry.transport import Bearer
 from regcred.registry.trust import SUBJECT_NOTE, Asker
 

@@ -16,7 +16,7 @@ from regcred.credential import Credential, Login
 from regcred.registry import transport
 from regcred.registry.definition import Audience, BaseDefinition, Host, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.tokens import jwt_expiry
+from regcred.registry.token_expiry import jwt_expiry
 from regcred.registry.trust import SUBJECT_NOTE, Asker, document
 
 API = "https://api.cloudsmith.io"

@@ -23,7 +23,7 @@ from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, require_inside, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.transport import Bearer
-from regcred.registry.upstream import field_of
+from regcred.registry.upstream_secret import field_of
 
 API = "https://api.digitalocean.com/v2"
 REVOKE = "https://cloud.digitalocean.com/v1/oauth/revoke"

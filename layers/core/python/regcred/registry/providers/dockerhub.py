@@ -19,10 +19,10 @@ from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, require, require_inside, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.named_tokens import NamedTokenProvider
+from regcred.registry.token_expiry import at_time
 from regcred.registry.token_slots import NamedToken, is_token_name
-from regcred.registry.tokens import at_time
 from regcred.registry.transport import Bearer
-from regcred.registry.upstream import described, field_of, logins
+from regcred.registry.upstream_secret import described, field_of, logins
 
 API = "https://hub.docker.com/v2"
 HUB = "hub.docker.com"

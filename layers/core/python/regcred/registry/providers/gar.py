@@ -21,10 +21,10 @@ from regcred.errors import MalformedError
 from regcred.registry import limits, transport
 from regcred.registry.definition import BaseDefinition, NonEmpty, require, written
 from regcred.registry.interface import Identity, IssuedCredential, MintContext, Revoked
+from regcred.registry.optional_packages import needed
 from regcred.registry.transport import Answer
 from regcred.registry.trust import Asker
-from regcred.registry.upstream import JSON_KEY, SECOND, field_of
-from regcred.registry.vendors import needed
+from regcred.registry.upstream_secret import JSON_KEY, SECOND, field_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,10 +19,10 @@ from regcred.errors import MalformedError
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Digits, Host, require
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.tokens import at_time
+from regcred.registry.optional_packages import needed
+from regcred.registry.token_expiry import at_time
 from regcred.registry.transport import Answer, Bearer
-from regcred.registry.upstream import described, field_of, logins
-from regcred.registry.vendors import needed
+from regcred.registry.upstream_secret import described, field_of, logins
 
 GITHUB = "github.com"
 _DATA_RESIDENCY = ".ghe.com"

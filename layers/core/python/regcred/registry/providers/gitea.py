@@ -28,7 +28,7 @@ from regcred.registry.interface import MintContext
 from regcred.registry.named_tokens import NamedTokenProvider, ServerDefinition
 from regcred.registry.token_slots import NamedToken
 from regcred.registry.transport import Answer, Basic
-from regcred.registry.upstream import field_of
+from regcred.registry.upstream_secret import field_of
 
 SCOPE = "read:package"
 PULL_TOKENS = timedelta(hours=24)

@@ -19,10 +19,10 @@ from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host, Server, server_host, written
 from regcred.registry.interface import MintContext
 from regcred.registry.named_tokens import NamedTokenProvider
+from regcred.registry.token_expiry import at_time
 from regcred.registry.token_slots import NamedToken, TokenVendor
-from regcred.registry.tokens import at_time
 from regcred.registry.transport import Answer, Bearer
-from regcred.registry.upstream import field_of
+from regcred.registry.upstream_secret import field_of
 
 PAGE = 100
 REPORTER = 20

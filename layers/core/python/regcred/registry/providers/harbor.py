@@ -27,10 +27,10 @@ from regcred.registry import transport
 from regcred.registry.definition import inside, written
 from regcred.registry.interface import MintContext
 from regcred.registry.named_tokens import NamedTokenProvider, ServerDefinition
+from regcred.registry.token_expiry import at_timestamp
 from regcred.registry.token_slots import NamedToken
-from regcred.registry.tokens import at_timestamp
 from regcred.registry.transport import Answer, Basic
-from regcred.registry.upstream import field_of
+from regcred.registry.upstream_secret import field_of
 
 PAGE = 100
 

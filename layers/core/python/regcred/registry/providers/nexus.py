@@ -24,7 +24,7 @@ from regcred.registry.definition import BaseDefinition, Host, NonEmpty, Server, 
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
 from regcred.registry.token_slots import lock_users, renew_user
 from regcred.registry.transport import Basic
-from regcred.registry.upstream import field_of
+from regcred.registry.upstream_secret import field_of
 
 
 class NexusDefinition(BaseDefinition):

@@ -20,10 +20,10 @@ from regcred.credential import Credential, Login
 from regcred.registry import transport
 from regcred.registry.definition import Audience, BaseDefinition, Host, require, require_own_audience, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.tokens import jwt_expiry
+from regcred.registry.token_expiry import jwt_expiry
 from regcred.registry.transport import Basic
 from regcred.registry.trust import SUBJECT_NOTE, Asker
-from regcred.registry.upstream import described, logins
+from regcred.registry.upstream_secret import described, logins
 
 ASSERTION_LIFETIME = timedelta(minutes=10)
 

@@ -17,7 +17,7 @@ from regcred.credential import Credential, Login
 from regcred.registry import transport
 from regcred.registry.definition import BaseDefinition, Host
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.tokens import at_time
+from regcred.registry.token_expiry import at_time
 from regcred.registry.transport import Bearer
 from regcred.registry.trust import Asker, document
 

@@ -23,10 +23,10 @@ from regcred.errors import MalformedError, RefusedError, TransientError
 from regcred.registry import transport
 from regcred.registry.definition import Audience, BaseDefinition, require, written
 from regcred.registry.interface import IssuedCredential, MintContext, Revoked
-from regcred.registry.tokens import at_timestamp
+from regcred.registry.token_expiry import at_timestamp
 from regcred.registry.transport import Answer
 from regcred.registry.trust import SUBJECT_NOTE, Asker, document
-from regcred.registry.upstream import field_of
+from regcred.registry.upstream_secret import field_of
 
 ALGORITHM = "TC3-HMAC-SHA256"
 ASSERTION_LIFETIME = timedelta(minutes=10)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 import hvac
 
 from regcred.errors import MalformedError
-from regcred.reference import is_label
+from regcred.registry_reference import is_label
 from regcred.vault.kv2 import VaultKeyValue
 from regcred.vault.platform.declaration import (
     ClusterTrust,

@@ -13,7 +13,7 @@ from typing import Any
 import hvac
 
 from regcred.errors import MalformedError
-from regcred.reference import is_label
+from regcred.registry_reference import is_label
 from regcred.vault.kv2 import VaultKeyValue
 from regcred.vault.platform import ensure_project, ignore, plan_platform
 from regcred.vault.platform.declaration import ClusterTrust, Declaration, Platform

@@ -9,7 +9,7 @@ from datetime import datetime
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from regcred.credential import Credential
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.document import malformed
 
 
@@ -38,8 +38,10 @@ class CredentialRecord(BaseModel):
     """The version of ``registries/P/R`` that it was minted for. It allows a repair of the index after a
     crash."""
     destination: str = ""
-    """The destination that it was minted for, see :func:`regcred.registry.binding.destination`. Rotate sends
-    it to no other destination."""
+    """The hash of the destination that it was created for; empty if unknown. Rotate sends it nowhere else.
+
+    See :func:`regcred.registry.secret_destination.destination_hash`.
+    """
 
     @field_validator("dockerconfigjson")
     @classmethod

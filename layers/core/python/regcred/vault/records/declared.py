@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import AwareDatetime, ConfigDict, Field, field_validator, model_validator
 
-from regcred.reference import LABEL_MAX
+from regcred.registry_reference import LABEL_MAX
 from regcred.vault.records.document import DOCUMENT, Declared, Label, Record
 
 _GLOB = re.compile(r"[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?")

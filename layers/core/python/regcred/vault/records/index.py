@@ -16,7 +16,7 @@ from pydantic_core import from_json, to_json
 
 from regcred.credential import Verified
 from regcred.errors import MalformedError
-from regcred.reference import is_label
+from regcred.registry_reference import is_label
 from regcred.vault.records.compression import DOCUMENT_MAX, deflate, inflate
 from regcred.vault.records.document import DOCUMENT, Label, Record, malformed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regcred.reference import Reference, check_label
+from regcred.registry_reference import Reference, check_label
 
 INDEX = "_index"
 """The name of a project's index in the folder of its credentials. No registry can have this name, because it

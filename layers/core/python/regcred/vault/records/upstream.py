@@ -18,8 +18,10 @@ class Upstream:
 
     fields: Mapping[str, SecretStr] = field(repr=False)
     bound_to: str = ""
-    """The destination that the secret was entered for, see :func:`regcred.registry.binding.bind`; empty if
-    unknown."""
+    """The destination that the secret was entered for; empty if unknown.
+
+    See :func:`regcred.registry.secret_destination.destination_text`.
+    """
 
     @classmethod
     def of(cls, document: Mapping[str, str]) -> Upstream:

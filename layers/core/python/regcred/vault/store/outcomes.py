@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from regcred import __version__
 from regcred.errors import MalformedError, RegcredError
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.history import Attempt, History
 from regcred.vault.records.index import Index, IndexEntry, State, merge

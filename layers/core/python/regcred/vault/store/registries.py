@@ -8,7 +8,7 @@ from contextlib import suppress
 from pydantic import SecretStr
 
 from regcred.errors import ConflictError
-from regcred.reference import Reference, check_label
+from regcred.registry_reference import Reference, check_label
 from regcred.vault.records.declared import Action, Definition, Request
 from regcred.vault.records.paths import (
     registry_path,
@@ -67,7 +67,7 @@ class RegistryRecords(TypedRecords):
         Args:
             reference: The registry.
             fields: The secret.
-            bound_to: Where it may be sent, see :func:`regcred.registry.binding.bind`.
+            bound_to: Where it may be sent, see :func:`regcred.registry.secret_destination.destination_text`.
             cas: The version that is replaced.
         """
         return self._kv.write(upstream_path(reference), Upstream(fields, bound_to).document(), cas=cas)

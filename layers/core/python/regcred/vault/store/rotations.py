@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from regcred.reference import Reference
+from regcred.registry_reference import Reference
 from regcred.vault.records.paths import (
     rotation_path,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from regcred.reference import check_label
+from regcred.registry_reference import check_label
 from regcred.vault.records.paths import (
     status_path,
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regcred.reference import Reference
+    from regcred.registry_reference import Reference
     from regcred.selftest import SelftestParts
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from regcred.cluster.model import WORKLOADS, Kind, Mode, custom_kind
-from regcred.reference import check_label
+from regcred.registry_reference import check_label
 from regcred.settings import PREFIX, malformed
 from regcred.sync import Options, Pace
 from regcred.sync.plan_input import Rules

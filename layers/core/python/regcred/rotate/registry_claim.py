@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from regcred.errors import ConflictError
-from regcred.reference import Reference
 from regcred.registry.interface import SlotName, Slots
+from regcred.registry_reference import Reference
 from regcred.vault.records.rotation import Rotation, Slot
 from regcred.vault.store import Store, Versioned
 

@@ -9,9 +9,9 @@ import pytest
 from fakes.rotate_world import HOST, PROD, World
 
 from regcred.errors import RefusedError
-from regcred.registry.binding import bind, check_bound, moves
 from regcred.registry.catalog import definition_model, names
 from regcred.registry.parsing import parse
+from regcred.registry.secret_destination import check_destination, destination_change, destination_text
 from regcred.rotate import RotationResult
 from regcred.rotation_message import RotationReason
 from regcred.vault.records.declared import Action, Definition, ProjectPolicy
@@ -115,7 +115,7 @@ def test_a_secret_that_says_no_destination_is_sent_nowhere(entered: World) -> No
 )
 def test_a_destination_that_is_nonsense_allows_nothing(text: str) -> None:
     with pytest.raises(RefusedError):
-        check_bound(text, parse(BASIC, where="test"), where="upstream/p/r", remedy="enter it again")
+        check_destination(text, parse(BASIC, where="test"), where="upstream/p/r", remedy="enter it again")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_destination_that_is_nonsense_allows_nothing(text: str) -> None:
 def test_what_says_nothing_of_the_destination_may_change(
     before: dict[str, Any], change: dict[str, Any]
 ) -> None:
-    assert moves(parse(before, where="test"), parse(before | change, where="test")) == ""
+    assert destination_change(parse(before, where="test"), parse(before | change, where="test")) == ""
 
 
 @pytest.mark.parametrize(
@@ -146,17 +146,21 @@ def test_what_says_nothing_of_the_destination_may_change(
 def test_a_default_or_an_organisation_that_changes_counts(
     before: dict[str, Any], change: dict[str, Any]
 ) -> None:
-    assert moves(parse(before, where="test"), parse(before | change, where="test"))
+    assert destination_change(parse(before, where="test"), parse(before | change, where="test"))
 
 
 def test_a_field_that_a_newer_release_adds_does_not_ask_for_the_secret_again() -> None:
     definition = parse(BASIC, where="test")
-    known = {name: value for name, value in json.loads(bind(definition)).items() if name != "realm_hosts"}
-    check_bound(json.dumps(known), definition, where="upstream/p/r", remedy="enter it again")
+    known = {
+        name: value
+        for name, value in json.loads(destination_text(definition)).items()
+        if name != "realm_hosts"
+    }
+    check_destination(json.dumps(known), definition, where="upstream/p/r", remedy="enter it again")
 
 
 def test_every_field_that_may_hold_a_host_counts() -> None:
-    from regcred.registry.binding import FREE
+    from regcred.registry.secret_destination import FREE
 
     for name in names():
         fields = set(definition_model(name).model_fields)

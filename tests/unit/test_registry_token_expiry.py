@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from regcred.errors import MalformedError
-from regcred.registry import tokens
+from regcred.registry import token_expiry
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ODD = [None, True, "soon", 0, -5, 10**15, 10**400, float("inf"), float("nan"), [1], {}]
@@ -25,12 +25,12 @@ def jwt(payload: Any) -> SecretStr:
 @pytest.mark.parametrize("value", ODD)
 def test_an_expiry_that_is_no_time_names_its_field(value: Any) -> None:
     with pytest.raises(MalformedError) as caught:
-        tokens.jwt_expiry(jwt({"exp": value}), what="the vendor")
+        token_expiry.jwt_expiry(jwt({"exp": value}), what="the vendor")
     assert caught.value.field == "exp"
     for read in (
-        lambda: tokens.after_seconds({"life": value}, "life", now=NOW, what="the vendor"),
-        lambda: tokens.at_timestamp({"life": value}, "life", what="the vendor"),
-        lambda: tokens.at_time({"life": value}, "life", what="the vendor"),
+        lambda: token_expiry.after_seconds({"life": value}, "life", now=NOW, what="the vendor"),
+        lambda: token_expiry.at_timestamp({"life": value}, "life", what="the vendor"),
+        lambda: token_expiry.at_time({"life": value}, "life", what="the vendor"),
     ):
         with pytest.raises(MalformedError) as caught:
             read()
@@ -40,18 +40,18 @@ def test_an_expiry_that_is_no_time_names_its_field(value: Any) -> None:
 def test_good_expiries_are_read() -> None:
     later = NOW + timedelta(hours=1)
     stamp = later.timestamp()
-    assert tokens.jwt_expiry(jwt({"exp": stamp}), what="x") == later
-    assert tokens.after_seconds({"life": 3600}, "life", now=NOW, what="x") == later
-    assert tokens.at_timestamp({"life": stamp * 1000}, "life", what="x", unit=0.001) == later
-    assert tokens.at_time({"life": "2026-01-01T01:00:00.000Z"}, "life", what="x") == later
-    assert tokens.at_time({"life": "2026-01-01"}, "life", what="x") == NOW
+    assert token_expiry.jwt_expiry(jwt({"exp": stamp}), what="x") == later
+    assert token_expiry.after_seconds({"life": 3600}, "life", now=NOW, what="x") == later
+    assert token_expiry.at_timestamp({"life": stamp * 1000}, "life", what="x", unit=0.001) == later
+    assert token_expiry.at_time({"life": "2026-01-01T01:00:00.000Z"}, "life", what="x") == later
+    assert token_expiry.at_time({"life": "2026-01-01"}, "life", what="x") == NOW
 
 
 @pytest.mark.parametrize("text", ["", "a.b", "a.%.c", "a.W10.c", f"a.{'W' * 100_000}.c", "a.b.c.d"])
 def test_what_is_no_jwt_has_no_claims(text: str) -> None:
-    assert tokens.claims(SecretStr(text)) is None
+    assert token_expiry.claims(SecretStr(text)) is None
 
 
 def test_a_jwt_nested_without_end_has_no_claims() -> None:
     body = urlsafe_b64encode(b"[" * 100_000).decode().rstrip("=")
-    assert tokens.claims(SecretStr(f"a.{body}.c")) is None
+    assert token_expiry.claims(SecretStr(f"a.{body}.c")) is None

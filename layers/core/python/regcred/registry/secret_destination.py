@@ -42,12 +42,12 @@ LONGEST = 200_000
 anything."""
 
 
-def bind(definition: BaseDefinition) -> str:
+def destination_text(definition: BaseDefinition) -> str:
     """The destination of a definition as a text. It is stored with the upstream secret."""
     return json.dumps(_destination(definition), sort_keys=True, separators=(",", ":"))
 
 
-def destination(definition: BaseDefinition) -> str:
+def destination_hash(definition: BaseDefinition) -> str:
     """The mark on a credential that names the destination it was created for.
 
     It is a hash, because clusters read credentials and must not learn the definition. Fields with default
@@ -58,11 +58,11 @@ def destination(definition: BaseDefinition) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_bound(bound_to: str, definition: BaseDefinition, *, where: str, remedy: str) -> None:
+def check_destination(bound_to: str, definition: BaseDefinition, *, where: str, remedy: str) -> None:
     """Check that an upstream secret may be sent where its definition says.
 
     Args:
-        bound_to: The result of :func:`bind` when the secret was entered, or empty.
+        bound_to: The result of :func:`destination_text` when the secret was entered, or empty.
         definition: The definition with the new destination.
         where: The location of the secret, for the error text.
         remedy: How to enter the secret again.
@@ -76,14 +76,14 @@ def check_bound(bound_to: str, definition: BaseDefinition, *, where: str, remedy
             f"{where}: Vault does not record for which hosts this secret was entered, so Regcred sends it "
             f"to none; {remedy}"
         )
-    if change := moved(known, definition):
+    if change := _changed(known, definition):
         raise RefusedError(
             f"{where}: {change}, and Regcred sends a secret only to the destination for which it was "
             f"entered; undo the change, or {remedy}"
         )
 
 
-def moved(known: Mapping[str, list[str]], definition: BaseDefinition) -> str:
+def _changed(known: Mapping[str, list[str]], definition: BaseDefinition) -> str:
     """The parts of a destination that are new to a secret, in words; empty if none are."""
     defaults = _defaults(type(definition))
     for name, now in _destination(definition).items():
@@ -94,9 +94,9 @@ def moved(known: Mapping[str, list[str]], definition: BaseDefinition) -> str:
     return ""
 
 
-def moves(old: BaseDefinition, new: BaseDefinition) -> str:
+def destination_change(old: BaseDefinition, new: BaseDefinition) -> str:
     """The changes to a definition's destination, in words; empty if the upstream secret can stay."""
-    return moved(_destination(old), new)
+    return _changed(_destination(old), new)
 
 
 def _destination(definition: BaseDefinition) -> dict[str, list[str]]:
