@@ -234,9 +234,37 @@ def test_reads_what_people_paste(text, images):
 @pytest.mark.parametrize(
     "text", ["", "   ", "kind: Service\nspec: {}", "a: [", "x" * 70_000, "- 1\n- 2\n", "kind: Pod\nspec: 5"]
 )
-def test_what_has_no_pods_is_told(text):
+def test_text_without_pods_is_refused(text):
     with pytest.raises(MalformedError):
         manifest.read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (POD + "  a: [", "line 5"),
+        (POD + "kind: Deployment\n", "line 5"),
+        (POD.replace("name: p", "name: p, annotations: {x: " + "[" * 60 + "]" * 60 + "}"), "line 3"),
+        (POD.replace("name: p", "name: p, labels: {x: !!int a}"), "a value"),
+    ],
+    ids=["not YAML", "a key twice", "deep", "a tag"],
+)
+def test_an_error_in_a_pasted_manifest_names_the_line(text, where):
+    with pytest.raises(MalformedError, match=f"the manifest: {where}"):
+        manifest.read(text)
+
+
+def test_a_pasted_manifest_whose_aliases_expand_without_bound_is_refused():
+    """Eight levels of ten aliases are a hundred million values in 400 characters."""
+    levels = [f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 10)}]" for level in range(1, 9)]
+    bomb = "\n".join(["l0: &l0 [a]", *levels, POD.replace("name: p", "name: p, annotations: {x: *l8}")])
+    with pytest.raises(MalformedError, match="too large"):
+        manifest.read(bomb)
+
+
+def test_a_number_in_a_pasted_manifest_stays_as_it_was_typed():
+    (pasted,) = manifest.read(POD.replace("name: p", "name: 012"))
+    assert pasted.title == "Pod 012"
 
 
 @pytest.fixture

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from regcred.cluster.annotations import requested
 from regcred.cluster.model import WORKLOADS
 from regcred.errors import MalformedError
 from regcred.registry_reference import Reference
 from regcred.views.explanation import Image, Subject
 from regcred.wording import plural
+from regcred.yaml_documents import documents
 
 TEXT_MAX = 60_000
 """The maximum length of the text, in characters, because YAML is slow."""
@@ -44,7 +43,7 @@ def read(text: str, *, namespace: str = "") -> list[Pasted]:
         namespace: The namespace for objects that name none.
 
     Raises:
-        MalformedError: It is neither; the text has the error.
+        MalformedError: It is neither. The message names the line.
     """
     if not text.strip():
         raise MalformedError("paste a manifest, or the name of an image", field="text")
@@ -64,17 +63,11 @@ def read(text: str, *, namespace: str = "") -> list[Pasted]:
 
 
 def _objects(text: str) -> list[Mapping[str, Any]]:
-    try:
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = f"line {mark.line + 1}: " if mark else ""
-        raise MalformedError(f"{at}{error.problem or 'this is no YAML'}", field="text") from None
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        raise MalformedError("this is not valid YAML", field="text") from None
+    """The first objects with Pods, from the documents and the ``items`` of lists."""
     objects = []
-    for document in documents:
-        items = document.get("items") if isinstance(document, dict) and "items" in document else [document]
+    for document in documents(text, "the manifest"):
+        content = document.content
+        items = content.get("items") if isinstance(content, dict) and "items" in content else [content]
         objects += [item for item in (items if isinstance(items, list) else []) if _has_pods(item)]
     return objects[:OBJECTS_MAX]
 
