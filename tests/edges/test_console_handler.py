@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from regcred.console.keys import VaultKeys
+from regcred.console.sealing_keys import VaultKeys
 
 
 def event(

@@ -25,11 +25,10 @@ from realparts.build import binary
 from realparts.debian import install
 from realparts.internet import Internet
 from realparts.procs import Processes, free_ports, wait_for
-from realparts.system import sign_in
+from realparts.system_registry import sign_in
 from realparts.vault import Vault
 from regcred.adapters.identity_tokens import IdentityTokens
-from regcred.token import jose
-from regcred.token import keys as published
+from regcred.token import jose, signing_keys
 from regcred.token.service import TokenService
 from regcred.token.web import application
 from regcred.vault.http import Server
@@ -113,13 +112,13 @@ class SystemRegistry:
         """Publish the versions of the keys that are not yet."""
         system = SystemPlatform(self.root())
         old, cas = self.records.read(KEYS, SystemKeys)
-        keys = published.with_access_keys(
+        keys = signing_keys.with_access_keys(
             old or SystemKeys(),
             system.public_keys(ACCESS_KEY),
             signs_from=self.now() + signs_in,
             now=datetime.now(UTC),
         )
-        keys = published.with_login_keys(keys, system.public_keys(LOGIN_KEY))
+        keys = signing_keys.with_login_keys(keys, system.public_keys(LOGIN_KEY))
         self.records.write(KEYS, keys, cas=cas)
         return keys
 

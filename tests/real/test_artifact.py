@@ -25,7 +25,7 @@ from realparts.images import push_pause
 from realparts.lambda_ import ROOT, Artifact, Function
 from realparts.pulling import manifest_status
 from realparts.stack import AUDIENCE, Stack
-from realparts.system import HOST as SYSTEM_HOST
+from realparts.system_registry import HOST as SYSTEM_HOST
 from regcred.registry.catalog import names
 from regcred.vault.records.index import State
 

@@ -26,7 +26,7 @@ from real.test_system_registry import named_key
 from realparts.build import binary
 from realparts.procs import free_ports
 from realparts.stack import Stack
-from realparts.system import HOST
+from realparts.system_registry import HOST
 from realparts.waiting import eventually
 from regcred.vault.http import Server
 from regcred.vault.kv2 import VaultKeyValue, signed_in

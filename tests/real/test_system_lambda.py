@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from realparts.aws import REGION
 from realparts.lambda_ import Function
 from realparts.stack import AUDIENCE, Stack
-from realparts.system import HOST, TOKEN_HOST
+from realparts.system_registry import HOST, TOKEN_HOST
 from regcred.vault.http import Server
 from regcred.vault.kv2 import VaultKeyValue, signed_in
 from regcred.vault.login import TokenLogin

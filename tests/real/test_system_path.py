@@ -20,7 +20,7 @@ from realparts.images import archive_of_pause
 from realparts.product import NAMESPACE, Product
 from realparts.pulling import manifest_status
 from realparts.stack import Stack
-from realparts.system import HOST, TOKEN_HOST
+from realparts.system_registry import HOST, TOKEN_HOST
 from realparts.waiting import eventually
 from regcred.vault.platform.system import SystemPlatform
 

@@ -29,8 +29,7 @@ from realparts.procs import Processes
 from realparts.state import State
 from realparts.vault import Vault
 from regcred.errors import RegcredError
-from regcred.token import jose
-from regcred.token import keys as published
+from regcred.token import jose, signing_keys
 from regcred.vault.platform.system import TRANSIT, SystemPlatform
 from regcred.vault.records.system import ACCESS_KEY
 from regcred.vault.transit import TransitSigner
@@ -307,7 +306,7 @@ def test_tokens_that_the_server_did_not_sign_for_this_registry_are_refused(
         .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         .decode()
     )
-    own = published.certified(
+    own = signing_keys.certified(
         1,
         stranger.public_key()
         .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

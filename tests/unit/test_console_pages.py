@@ -10,7 +10,7 @@ from fakes.console import NOW, FakeVault, World
 
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
-from regcred.console import charts, fields, health, manifest
+from regcred.console import charts, definition_form, health, pasted_manifest
 from regcred.console.fleet import Fleet, ProjectOverview, RegistryRow
 from regcred.console.forms import Form
 from regcred.console.handlers.registries import PAGE
@@ -28,7 +28,7 @@ from regcred.vault.store import Store
 
 @pytest.mark.parametrize("provider", catalog.names())
 def test_every_provider_has_a_form_whose_fields_are_those_of_its_model(provider):
-    first, rest = fields.fields_of(provider, {})
+    first, rest = definition_form.fields_of(provider, {})
     names = {field.name for field in (*first, *rest)}
     assert names == set(catalog.definition_model(provider).model_fields) - {"provider"}
     assert all(field.help for field in (*first, *rest)), "the words below a field say what it is for"
@@ -38,7 +38,7 @@ def test_every_provider_has_a_form_whose_fields_are_those_of_its_model(provider)
     "provider", [name for name in catalog.names() if "auth" in catalog.definition_model(name).model_fields]
 )
 def test_the_first_way_of_signing_in_is_offered_first(provider):
-    field = next(field for field in fields.fields_of(provider, {})[0] if field.name == "auth")
+    field = next(field for field in definition_form.fields_of(provider, {})[0] if field.name == "auth")
     assert field.value == field.choices[0]
 
 
@@ -46,7 +46,7 @@ def test_what_was_typed_becomes_a_definition():
     typed = Form(
         [("regions", "eu-west-1\neu-central-1"), ("account", " 123456789012 "), ("endpoints", "standard")]
     )
-    definition, errors = fields.check("ecr", fields.content_of("ecr", typed))
+    definition, errors = definition_form.check("ecr", definition_form.content_of("ecr", typed))
     assert errors == {}
     assert definition is not None
     assert definition.content() == {
@@ -59,19 +59,19 @@ def test_what_was_typed_becomes_a_definition():
 
 def test_errors_are_told_by_field_and_what_concerns_several_apart():
     typed = Form([("regions", "nowhere-1"), ("account", "12")])
-    _, errors = fields.check("ecr", fields.content_of("ecr", typed))
+    _, errors = definition_form.check("ecr", definition_form.content_of("ecr", typed))
     assert set(errors) == {"regions", "account"}
     assert "not an AWS region" in errors["regions"]
     both = Form([("regions", "eu-west-1"), ("regions_", ""), ("create_repositories", "yes")])
-    _, errors = fields.check("ecr", fields.content_of("ecr", both))
+    _, errors = definition_form.check("ecr", definition_form.content_of("ecr", both))
     assert list(errors) == ["create_repositories"]
 
 
 def test_secrets_are_asked_for_only_where_the_definition_needs_them():
-    assert fields.secrets_of("gar", {"hosts": ["gcr.io"]}) == []
-    asked = fields.secrets_of("gar", {"hosts": ["gcr.io"], "auth": "key"})
-    assert [field.input for field in asked] == [fields.Input.LONG_SECRET]
-    login = fields.secrets_of("basic", {})
+    assert definition_form.secrets_of("gar", {"hosts": ["gcr.io"]}) == []
+    asked = definition_form.secrets_of("gar", {"hosts": ["gcr.io"], "auth": "key"})
+    assert [field.input for field in asked] == [definition_form.Input.LONG_SECRET]
+    login = definition_form.secrets_of("basic", {})
     assert [field.name for field in login if not field.second] == ["secret.username", "secret.password"]
 
 
@@ -87,17 +87,17 @@ def test_secrets_are_asked_for_only_where_the_definition_needs_them():
     ],
 )
 def test_a_second_login_is_offered_where_a_login_is_handed_out_as_it_is(provider, content, may):
-    found = fields.secrets_of(provider, content)
+    found = definition_form.secrets_of(provider, content)
     assert found
     second = [field.name for field in found if field.second]
     assert second == (["secret.username_2", "secret.password_2"] if may else [])
 
 
 def test_a_second_login_is_given_whole_or_not_at_all():
-    asked = fields.secrets_of("basic", {})
+    asked = definition_form.secrets_of("basic", {})
     first = [("secret.username", "a"), ("secret.password", "b")]
-    assert fields.secret_of(asked, Form(first)) == ({"username": "a", "password": "b"}, {})
-    _, missing = fields.secret_of(asked, Form([*first, ("secret.password_2", "d")]))
+    assert definition_form.secret_of(asked, Form(first)) == ({"username": "a", "password": "b"}, {})
+    _, missing = definition_form.secret_of(asked, Form([*first, ("secret.password_2", "d")]))
     assert missing == {"secret.username_2": "is missing"}
 
 
@@ -228,7 +228,7 @@ POD = (
     ],
 )
 def test_reads_what_people_paste(text, images):
-    assert sum(len(item.subject.images) for item in manifest.read(text)) == images
+    assert sum(len(item.subject.images) for item in pasted_manifest.read(text)) == images
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_reads_what_people_paste(text, images):
 )
 def test_text_without_pods_is_refused(text):
     with pytest.raises(MalformedError):
-        manifest.read(text)
+        pasted_manifest.read(text)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_text_without_pods_is_refused(text):
 )
 def test_an_error_in_a_pasted_manifest_names_the_line(text, where):
     with pytest.raises(MalformedError, match=f"the manifest: {where}"):
-        manifest.read(text)
+        pasted_manifest.read(text)
 
 
 def test_a_pasted_manifest_whose_aliases_expand_without_bound_is_refused():
@@ -259,11 +259,11 @@ def test_a_pasted_manifest_whose_aliases_expand_without_bound_is_refused():
     levels = [f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 10)}]" for level in range(1, 9)]
     bomb = "\n".join(["l0: &l0 [a]", *levels, POD.replace("name: p", "name: p, annotations: {x: *l8}")])
     with pytest.raises(MalformedError, match="too large"):
-        manifest.read(bomb)
+        pasted_manifest.read(bomb)
 
 
 def test_a_number_in_a_pasted_manifest_stays_as_it_was_typed():
-    (pasted,) = manifest.read(POD.replace("name: p", "name: 012"))
+    (pasted,) = pasted_manifest.read(POD.replace("name: p", "name: 012"))
     assert pasted.title == "Pod 012"
 
 

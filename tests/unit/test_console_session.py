@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 from fakes.console import NOW, ORIGIN, World
 from fakes.key_value import FakeKeyValue
 
-from regcred.console import guard, keys
+from regcred.console import guard, sealing_keys
 from regcred.console.cookies import SESSION
 from regcred.console.handlers.sign_in import COOKIE as SIGN_IN
 from regcred.console.interface import Who
@@ -191,7 +191,7 @@ def test_what_was_typed_comes_back_after_the_session_had_ended(world):
     }
     answer = browser.post(ADD, typed)
     assert answer.status == 401
-    assert "What you typed is kept" in answer.text
+    assert "Your input is saved" in answer.text
     assert "top-secret" not in answer.text
     browser.sign_in()
     form = browser.get(f"{ADD}?provider=basic").text
@@ -368,7 +368,7 @@ def test_a_cookie_of_a_key_that_another_instance_made_is_opened():
 
 
 def vault_keys(kv, clock):
-    return keys.VaultKeys(kv, lambda: clock[0], longest=timedelta(hours=10))
+    return sealing_keys.VaultKeys(kv, lambda: clock[0], longest=timedelta(hours=10))
 
 
 def test_the_sealing_key_is_made_once_and_shared_by_all_instances():
@@ -382,7 +382,7 @@ def test_an_old_sealing_key_gets_a_successor_and_stays_as_long_as_sessions_may_l
     kv, clock = FakeKeyValue(), [NOW]
     held = vault_keys(kv, clock)
     old = held.all()[0]
-    clock[0] += keys.LIFE
+    clock[0] += sealing_keys.LIFE
     assert held.all()[1:] == [old]
     clock[0] += timedelta(hours=11)
     assert old not in held.all()
@@ -410,9 +410,9 @@ def test_cookies_that_no_key_opens_do_not_make_the_console_ask_vault_each_time()
 def test_the_sealing_keys_are_in_no_repr():
     kv, clock = FakeKeyValue(), [NOW]
     key = vault_keys(kv, clock).all()[0].decode()
-    document = kv.read(keys.PATH)
+    document = kv.read(sealing_keys.PATH)
     assert document is not None
-    assert key not in repr(keys.Sealing.parse(document.fields, path=keys.PATH))
+    assert key not in repr(sealing_keys.Sealing.parse(document.fields, path=sealing_keys.PATH))
 
 
 def test_vault_saying_no_to_a_page_looks_the_same_as_nothing_there(world):

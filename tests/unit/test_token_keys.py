@@ -18,8 +18,8 @@ from regcred.cli import docker_config
 from regcred.cli.credential_helper import answer
 from regcred.errors import MalformedError, RefusedError
 from regcred.token import jose
-from regcred.token.keys import retired, with_access_keys
 from regcred.token.login import check
+from regcred.token.signing_keys import retired, with_access_keys
 from regcred.vault.records.system import SystemKeys
 from regcred.wiring.cli.system import PersonLogin
 

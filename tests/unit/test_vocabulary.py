@@ -35,14 +35,14 @@ import json
 import click
 from regcred.cli import definitions
 from regcred.cli.app import app
-from regcred.console import fields
+from regcred.console import definition_form
 from regcred.declare.kinds import DeclaredKind
 from regcred.declare.schema import schema
 from regcred.registry import catalog
 
 found = {str(kind): schema(kind) for kind in DeclaredKind}
 for name in catalog.names():
-    first, rest = fields.fields_of(name, {}, {})
+    first, rest = definition_form.fields_of(name, {}, {})
     shown = [(one.name, one.help) for one in (*first, *rest)]
     found[name] = [definitions.summary(name), definitions.template(name), *shown]
 

@@ -11,7 +11,7 @@ from .aws import ACCOUNT, REGION
 from .build import BuildError, say
 from .procs import StartError
 from .stack import PARTS, Stack
-from .system import HOST, TOKEN_HOST
+from .system_registry import HOST, TOKEN_HOST
 
 
 def main() -> int:

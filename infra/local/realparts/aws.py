@@ -13,7 +13,7 @@ import boto3
 
 from . import journal
 from .aws_front.web_identity import issuer, public_keys
-from .control import control
+from .control_client import control
 from .internet import Internet, python_environment
 from .procs import Processes, free_ports, listening
 from .registry import ecr_key

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from . import pki
 from .build import binary
-from .confinement import is_overlay
 from .debian import install
 from .internet import Internet
+from .node_resources import is_overlay
 from .procs import Processes
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

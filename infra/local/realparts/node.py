@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .confinement import Confinement
 from .containerd import Containerd
 from .images import push_pause
 from .internet import Internet
 from .kubelet import Kubelet
 from .kubernetes import Kubernetes
+from .node_resources import NodeResources
 from .procs import Processes, free_ports
 from .registry import Registry
 from .state import State
@@ -38,32 +38,32 @@ class Node:
         self._state = state
         self._registry = registry
         self.directory = processes.directory / PART
-        self._confinement = Confinement(processes.directory, self.directory)
+        self._resources = NodeResources(processes.directory, self.directory)
         self._containerd = Containerd(
-            processes, internet, directory=self.directory, run_directory=self._confinement.run_directory
+            processes, internet, directory=self.directory, run_directory=self._resources.run_directory
         )
         self._kubelet = Kubelet(processes, kubernetes, name=self.name, directory=self.directory)
 
     @property
     def name(self) -> str:
         """The node's name."""
-        return self._confinement.name
+        return self._resources.name
 
     @property
     def run_directory(self) -> Path:
         """The folder of its sockets."""
-        return self._confinement.run_directory
+        return self._resources.run_directory
 
     def impossible(self) -> str | None:
         """Return in plain words why this machine cannot run a node, or None when it can."""
-        return self._confinement.impossible()
+        return self._resources.impossible()
 
     def up(self) -> None:
         """Start containerd and the kubelet and wait until the node is Ready."""
         if "port" not in self._state.part(PART):
             port, health = free_ports(2)
             self._state.update(PART, port=port, health_port=health)
-        self._confinement.make()
+        self._resources.make()
         pause = push_pause(self._registry, "local/pause")
         password = self._registry.add_user("node", self._pull_password, pull=["local/*"])
         self._containerd.start(pause=pause, registry=self._registry.host, password=password)
@@ -77,7 +77,7 @@ class Node:
         cgroups away."""
         self._kubelet.delete_pods()
         self._kubelet.stop()
-        self._confinement.kill_all()
+        self._resources.kill_all()
         self._processes.stop("containerd", grace=5)
 
     def clean(self) -> None:
@@ -85,7 +85,7 @@ class Node:
 
         Safe at any time.
         """
-        self._confinement.take_away()
+        self._resources.take_away()
         self._state.remove(PART)
 
     def add_host(self, host: str, server: str) -> None:

@@ -16,7 +16,7 @@ import requests
 
 from . import journal, pki
 from .build import binary
-from .control import control
+from .control_client import control
 from .distribution import configuration
 from .internet import Internet, python_environment
 from .procs import Processes, free_ports, listening

@@ -36,7 +36,7 @@ from .pki import write_private
 from .procs import Processes, StartError
 from .registry import Registry
 from .state import State
-from .system import System
+from .system_registry import System
 from .vault import Vault
 
 LAMBDA_MOUNT = "regcred-lambda"

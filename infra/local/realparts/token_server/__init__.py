@@ -6,5 +6,5 @@
 - An ECR host name asks for Basic, as the real one does, and takes `AWS:` logins of the ECR stand-in until
   they expire.
 - Everything else goes to Distribution as it is, which checks the access token itself.
-- On a second port, for this machine's tests: users, revocation and the list of what was asked.
+- On a second port, for this machine's tests: users, revocation and the list of what was request_fields.
 """

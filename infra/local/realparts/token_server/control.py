@@ -7,7 +7,7 @@ import time
 from aiohttp import web
 
 from .accounts import Accounts, RefusedError
-from .asked import refusal
+from .request_fields import refusal
 
 
 class Control:

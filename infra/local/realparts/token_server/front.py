@@ -11,7 +11,7 @@ from realparts.aws_policy import ecr_host
 from realparts.journal import Journal
 from realparts.serving import UPSTREAM
 
-from . import asked
+from . import request_fields
 from .access import AccessTokens
 from .accounts import ECR_ACTIONS, Accounts, Login, RefusedError
 
@@ -39,25 +39,25 @@ class Front:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on to Distribution."""
-        host, repository = asked.host(request), asked.repository(request)
+        host, repository = request_fields.host(request), request_fields.repository(request)
         if time.time() < self.throttled.get(host, 0):
             event = {"kind": "request", "host": host, "repository": repository}
             self._journal.write(**event, outcome="throttled", status=429)
             error = RefusedError("too many requests", status=429, code="TOOMANYREQUESTS")
-            return asked.refusal(error, {"Retry-After": "1"})
+            return request_fields.refusal(error, {"Retry-After": "1"})
         # A client may send several lines of one name: containerd and docker send one Accept for each media
         # type.
         headers = CIMultiDict(
             (key, value) for key, value in request.headers.items() if key.lower() not in _HOP_BY_HOP
         )
-        user = asked.bearer_subject(request)
+        user = request_fields.bearer_subject(request)
         if ecr_host(host):
             try:
                 login = self._ecr_login(request, host, repository)
             except RefusedError as error:
-                self._record(request, asked.claimed_user(request), error.status, reason=str(error))
+                self._record(request, request_fields.claimed_user(request), error.status, reason=str(error))
                 challenge = {"WWW-Authenticate": f'Basic realm="https://{host}/",service="ecr.amazonaws.com"'}
-                return asked.refusal(error, challenge if error.status == 401 else {})
+                return request_fields.refusal(error, challenge if error.status == 401 else {})
             user = login.name
             headers["Authorization"] = f"Bearer {self._token(login, repository)}"
         answer = await self._forward(request, host, headers)
@@ -65,7 +65,7 @@ class Front:
         return answer
 
     def _ecr_login(self, request: web.Request, host: str, repository: str) -> Login:
-        username, password = asked.credential(request)
+        username, password = request_fields.credential(request)
         if not username:
             raise RefusedError("Not Authorized")
         login = self._accounts.login(host, username, password, time.time())
@@ -113,12 +113,12 @@ class Front:
     def _record(self, request: web.Request, user: str, status: int, *, reason: str = "") -> None:
         self._journal.write(
             kind="request",
-            host=asked.host(request),
+            host=request_fields.host(request),
             user=user,
             method=request.method,
             path=request.path,
-            repository=asked.repository(request),
-            reference=asked.reference(request),
+            repository=request_fields.repository(request),
+            reference=request_fields.reference(request),
             agent=request.headers.get("User-Agent", ""),
             status=status,
             outcome="refused" if status in {401, 403} else "accepted",

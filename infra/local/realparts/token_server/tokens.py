@@ -11,7 +11,7 @@ from multidict import MultiDict
 
 from realparts.journal import Journal
 
-from . import asked
+from . import request_fields
 from .access import AccessTokens
 from .accounts import Accounts, Login, RefusedError
 
@@ -28,18 +28,18 @@ class TokenEndpoint:
 
     async def answer(self, request: web.Request) -> web.Response:
         """Give an access token for what is asked and allowed; 401 for a credential that is not honoured."""
-        host = asked.host(request)
+        host = request_fields.host(request)
         form = await request.post() if request.method == "POST" else MultiDict[Any]()
         given = [*form.getall("scope", []), *request.query.getall("scope", [])]
         scopes = [part for scope in given for part in str(scope).split()]
         event = {"kind": "token", "host": host, "scope": scopes}
         try:
-            username, password = asked.credential(request, dict(form))
+            username, password = request_fields.credential(request, dict(form))
             login = self._accounts.login(host, username, password, time.time()) if username else None
         except RefusedError as error:
-            user = asked.claimed_user(request)
+            user = request_fields.claimed_user(request)
             self._journal.write(**event, user=user, outcome="refused", reason=str(error))
-            return asked.refusal(error, {"WWW-Authenticate": f'Basic realm="{host}"'})
+            return request_fields.refusal(error, {"WWW-Authenticate": f'Basic realm="{host}"'})
         access = [granted for scope in scopes if (granted := self._granted(login, host, scope))]
         name = login.name if login else "anonymous"
         self._journal.write(**event, user=name, access=access, outcome="accepted")

@@ -18,7 +18,7 @@ from regcred.console.console import Console, Page, Visit, missing
 from regcred.console.forms import Form
 from regcred.console.guard import Guard
 from regcred.console.handlers import sign_in
-from regcred.console.pages import mark, plain, static
+from regcred.console.rendering import mark, plain, static
 from regcred.errors import RegcredError
 
 Endpoint = Callable[[Request], Awaitable[Response]]

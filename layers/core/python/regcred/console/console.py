@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from regcred.clock import Clock
-from regcred.console import draft, guard
+from regcred.console import guard, saved_form
 from regcred.console.cookies import SESSION as COOKIE
 from regcred.console.cookies import drop_cookie, put_cookie
 from regcred.console.fleet import Fleet
 from regcred.console.forms import Form
 from regcred.console.interface import ConsoleAccess, ConsoleOptions, Ticket, Vault, Who, never_nudge
-from regcred.console.pages import plain, render
+from regcred.console.rendering import plain, render
 from regcred.console.seal import SESSION, BrowserSession, Seal
 from regcred.console.vault_reader import Reader
 from regcred.errors import (
@@ -101,20 +101,20 @@ class Console:
         if request.method == "POST" and not guard.same_origin(request, self.settings):
             return plain("forged.html", request, self.settings, self.now(), status=403)
         if session is None:
-            return draft.sign_in_first(self.seal, self.settings, self.now(), request, form, entity="")
+            return saved_form.sign_in_first(self.seal, self.settings, self.now(), request, form, entity="")
         reader = self.reader(session.token)
         visit = Visit(self, request, form, session, reader, Who(session.name))
         try:
             visit.who = reader.access.who()
         except RefusedError:
             self.forget(session.token)
-            return draft.sign_in_first(
+            return saved_form.sign_in_first(
                 self.seal, self.settings, self.now(), request, form, entity=session.entity
             )
         except RegcredError as error:
             return failure(visit, error)
         if request.method == "POST" and not compare_digest(form.get("csrf").encode(), session.csrf.encode()):
-            return draft.keep(
+            return saved_form.save(
                 self.seal,
                 self.settings,
                 visit.page("stale.html", status=403),
@@ -129,7 +129,7 @@ class Console:
     def unknown(self, request: Request, status: int) -> Response:
         """The response for a missing address. It is the same for things that the person may not see."""
         if self.session(request) is None:
-            return draft.sign_in_first(self.seal, self.settings, self.now(), request, Form(), entity="")
+            return saved_form.sign_in_first(self.seal, self.settings, self.now(), request, Form(), entity="")
 
         def page(visit: Visit) -> Response:
             return visit.page("missing.html", status=status)
@@ -147,8 +147,8 @@ class Console:
         finally:
             if visit.request.method == "POST":
                 visit.reader.forget()
-        if visit.used_draft:
-            drop_cookie(response, draft.COOKIE)
+        if visit.restored_form:
+            drop_cookie(response, saved_form.COOKIE)
         return response
 
     def _keep_alive(self, visit: Visit, response: Response) -> None:
@@ -173,7 +173,7 @@ class Visit:
     session: BrowserSession
     reader: Reader
     who: Who
-    used_draft: bool = False
+    restored_form: bool = False
     signed_out: bool = False
 
     @property
@@ -198,11 +198,11 @@ class Visit:
         """A path parameter."""
         return str(self.request.path_params[name])
 
-    def draft(self) -> Form | None:
-        """What was typed into this form before the session ended."""
-        kept = draft.kept(self.console.seal, self.request, self.who.entity)
-        self.used_draft = self.used_draft or kept is not None
-        return kept
+    def saved_form(self) -> Form | None:
+        """The input of this form from before the session ended; None if there is none."""
+        saved = saved_form.restore(self.console.seal, self.request, self.who.entity)
+        self.restored_form = self.restored_form or saved is not None
+        return saved
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """A page of the console."""

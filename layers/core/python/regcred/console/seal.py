@@ -22,7 +22,7 @@ COOKIE_MAX = 3800
 """The maximum size of a cookie's value. Browsers keep 4,096 bytes with name and attributes (RFC 6265, section
 6.1)."""
 
-SESSION, SIGN_IN, DRAFT = "session", "sign-in", "draft"
+SESSION, SIGN_IN, SAVED_FORM = "session", "sign-in", "form"
 """The purpose of a sealed text. A text with another purpose does not open."""
 
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from regcred.errors import MalformedError, RefusedError
 from regcred.token import access as who_may
 from regcred.token import scope
-from regcred.token.caller import check_project
+from regcred.token.caller_identity import check_project
 from regcred.token.interface import PEOPLE, Issuers, People, Records, Signer
 from regcred.token.login import REPOSITORIES_MAX, Owner, VerifiedLogin, check
 from regcred.token.signing import sign_access_token, sign_login

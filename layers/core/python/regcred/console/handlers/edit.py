@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from regcred.console import fields
+from regcred.console import definition_form
 from regcred.console.console import Visit
 from regcred.console.forms import Form
 from regcred.console.handlers.registry import ask, read, reference_of
@@ -24,9 +24,9 @@ from regcred.vault.records.declared import Action, Definition
 
 def choose(visit: Visit) -> Response:
     """Show the kinds of registries to choose from."""
-    if visit.parameter("provider") or visit.draft():
+    if visit.parameter("provider") or visit.saved_form():
         return add_form(visit)
-    known = [(name, fields.summary(name), _is_keyless(name)) for name in catalog.names()]
+    known = [(name, definition_form.summary(name), _is_keyless(name)) for name in catalog.names()]
     return visit.page(
         "choose.html",
         providers=sorted(known, key=lambda item: not item[2]),
@@ -35,15 +35,15 @@ def choose(visit: Visit) -> Response:
 
 
 def _is_keyless(provider: str) -> bool:
-    return not fields.secrets_of(provider, {})
+    return not definition_form.secrets_of(provider, {})
 
 
 def add_form(visit: Visit) -> Response:
     """Show the form of a vendor."""
-    kept = visit.draft()
-    form = kept or visit.form
+    saved = visit.saved_form()
+    form = saved or visit.form
     provider = _provider(form.get("provider") or visit.parameter("provider"))
-    content = fields.content_of(provider, kept) if kept else {}
+    content = definition_form.content_of(provider, saved) if saved else {}
     return _form(visit, provider, content, form=form)
 
 
@@ -65,15 +65,17 @@ def _form(
     secret_again: bool = False,
     status: int = 200,
 ) -> Response:
-    first, rest = fields.fields_of(provider, content, errors)
+    first, rest = definition_form.fields_of(provider, content, errors)
     return visit.page(
         "edit.html",
         status=status,
         provider=provider,
-        summary=fields.summary(provider),
+        summary=definition_form.summary(provider),
         first=first,
         rest=rest,
-        secrets=fields.secrets_of(provider, content, errors) if secret_again or not reference else [],
+        secrets=definition_form.secrets_of(provider, content, errors)
+        if secret_again or not reference
+        else [],
         keyless=_is_keyless(provider),
         reference=reference,
         version=version,
@@ -88,11 +90,11 @@ def add(visit: Visit) -> Response:
     """Check the input, write it, and request the first credential."""
     form = visit.form
     provider = _provider(form.get("provider"))
-    content = fields.content_of(provider, form)
-    definition, errors = fields.check(provider, content)
+    content = definition_form.content_of(provider, form)
+    definition, errors = definition_form.check(provider, content)
     reference = _reference(form, errors)
-    secret_fields = fields.secrets_of(provider, content)
-    secret, missing = fields.secret_of(secret_fields, form)
+    secret_fields = definition_form.secrets_of(provider, content)
+    secret, missing = definition_form.secret_of(secret_fields, form)
     errors |= missing
     if definition is None or reference is None or errors:
         return _form(visit, provider, content, form=form, errors=errors, status=422)
@@ -166,10 +168,10 @@ def _write_secret(
 def edit_form(visit: Visit) -> Response:
     """Show the definition of a registry as a form."""
     shown = read(visit)
-    kept = visit.draft()
+    saved = visit.saved_form()
     provider = _provider(str(shown.content.get("provider", "")))
-    content = fields.content_of(provider, kept) if kept else shown.content
-    form = kept or Form(
+    content = definition_form.content_of(provider, saved) if saved else shown.content
+    form = saved or Form(
         [("project", shown.row.reference.project), ("registry", shown.row.reference.registry)]
     )
     return _form(visit, provider, content, form=form, reference=shown.row.reference, version=shown.version)
@@ -180,13 +182,13 @@ def edit(visit: Visit) -> Response:
     form, reference = visit.form, reference_of(visit)
     shown = read(visit)
     provider = _provider(form.get("provider") or str(shown.content.get("provider", "")))
-    content = fields.content_of(provider, form)
-    definition, errors = fields.check(provider, content)
+    content = definition_form.content_of(provider, form)
+    definition, errors = definition_form.check(provider, content)
     version = form.get("version")
     moved = _moved(shown.content, definition) if definition and definition.upstream_fields() else ""
     secret: dict[str, str] = {}
     if moved:
-        secret, missing = fields.secret_of(fields.secrets_of(provider, content), form)
+        secret, missing = definition_form.secret_of(definition_form.secrets_of(provider, content), form)
         errors |= missing
         if missing:
             errors[""] = f"{moved}. The stored secret is not sent there, so enter it again"
@@ -234,7 +236,7 @@ def secret_form(visit: Visit) -> Response:
 def _secret_form(visit: Visit, errors: Mapping[str, str] | None = None, *, status: int = 200) -> Response:
     shown = read(visit)
     provider = _provider(str(shown.content.get("provider", "")))
-    wanted = fields.secrets_of(provider, shown.content, errors)
+    wanted = definition_form.secrets_of(provider, shown.content, errors)
     return visit.page("secret.html", status=status, row=shown.row, secrets=wanted, errors=errors or {})
 
 
@@ -242,15 +244,15 @@ def secret(visit: Visit) -> Response:
     """Write a new upstream secret, and request a credential with it."""
     shown = read(visit)
     provider = _provider(str(shown.content.get("provider", "")))
-    wanted = fields.secrets_of(provider, shown.content)
-    given, missing = fields.secret_of(wanted, visit.form)
+    wanted = definition_form.secrets_of(provider, shown.content)
+    given, missing = definition_form.secret_of(wanted, visit.form)
     if not wanted or shown.definition is None:
         return _secret_form(
             visit, {"": "this registry needs no upstream secret, or its definition can't be read"}, status=422
         )
     if missing:
         return _secret_form(visit, missing, status=422)
-    definition, wrong = fields.check(provider, shown.content)
+    definition, wrong = definition_form.check(provider, shown.content)
     if definition is None:
         return _secret_form(visit, wrong, status=422)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from regcred.console import manifest
+from regcred.console import pasted_manifest
 from regcred.console.console import Visit
 from regcred.console.fleet import Fleet
 from regcred.errors import MalformedError, RefusedError, RegcredError
@@ -16,8 +16,10 @@ from regcred.views.explanation import Fact, ImageExplanation, ReferenceFacts, Wo
 
 def form(visit: Visit) -> Response:
     """Show the form."""
-    kept = visit.draft() or visit.form
-    return _page(visit, text=kept.whole("text"), namespace=kept.get("namespace"), cluster=kept.get("cluster"))
+    saved = visit.saved_form() or visit.form
+    return _page(
+        visit, text=saved.whole("text"), namespace=saved.get("namespace"), cluster=saved.get("cluster")
+    )
 
 
 def answer(visit: Visit) -> Response:
@@ -25,7 +27,7 @@ def answer(visit: Visit) -> Response:
     text, namespace = visit.form.whole("text"), visit.form.get("namespace")
     cluster = visit.form.get("cluster")
     try:
-        found = manifest.read(text, namespace=namespace)
+        found = pasted_manifest.read(text, namespace=namespace)
     except MalformedError as error:
         return _page(visit, text=text, namespace=namespace, cluster=cluster, error=str(error), status=422)
     fleet = visit.fleet()
@@ -43,7 +45,7 @@ def _page(
     text: str,
     namespace: str,
     cluster: str,
-    results: list[tuple[manifest.Pasted, World, list[tuple[ImageExplanation, str]]]] | None = None,
+    results: list[tuple[pasted_manifest.Pasted, World, list[tuple[ImageExplanation, str]]]] | None = None,
     error: str = "",
     status: int = 200,
 ) -> Response:
@@ -59,7 +61,7 @@ def _page(
     )
 
 
-def _world(visit: Visit, fleet: Fleet, pasted: manifest.Pasted, cluster: str) -> World:
+def _world(visit: Visit, fleet: Fleet, pasted: pasted_manifest.Pasted, cluster: str) -> World:
     known = {
         reference: _known(visit, fleet, reference, pasted.subject.namespace, cluster)
         for reference in pasted.requested

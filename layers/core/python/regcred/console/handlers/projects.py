@@ -101,13 +101,13 @@ _LISTS = ("hosts", "accounts", "clusters")
 def edit_form(visit: Visit) -> Response:
     """Show the form for what a project may use."""
     name = visit.request.path_params.get("project", "")
-    kept = visit.draft()
-    if name and not kept:
+    saved = visit.saved_form()
+    if name and not saved:
         _label(name)
         return _form(visit, name, _text(visit, name))
     if not name and not visit.fleet().whole:
         raise RefusedError("only platform admins add projects")
-    values = {field: kept.whole(field) for field in (*_LISTS, "paths", "role_arn", "name")} if kept else {}
+    values = {field: saved.whole(field) for field in (*_LISTS, "paths", "role_arn", "name")} if saved else {}
     return _form(visit, name, values)
 
 

@@ -18,7 +18,7 @@ from regcred.console.console import Console, Visit
 from regcred.console.cookies import SESSION, drop_cookie, put_cookie
 from regcred.console.forms import Form
 from regcred.console.interface import Method, SignInKind
-from regcred.console.pages import plain
+from regcred.console.rendering import plain
 from regcred.console.seal import SIGN_IN, BrowserSession
 from regcred.errors import MalformedError, RefusedError, RegcredError, TransientError
 

@@ -118,7 +118,7 @@ class OwnSystem:
         Returns:
             The IDs of the withdrawn keys.
         """
-        from regcred.token.keys import retired
+        from regcred.token.signing_keys import retired
         from regcred.vault.records.system import ACCESS_KEY, LOGIN_KEY, SystemKeys
         from regcred.vault.system import KEYS
 
@@ -187,7 +187,7 @@ class OwnSystem:
         )
 
     def _publish(self, *, signs_from: datetime) -> bool:
-        from regcred.token.keys import with_access_keys, with_login_keys
+        from regcred.token.signing_keys import with_access_keys, with_login_keys
         from regcred.vault.records.system import ACCESS_KEY, LOGIN_KEY, SystemKeys
         from regcred.vault.system import KEYS
 

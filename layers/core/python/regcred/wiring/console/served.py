@@ -14,7 +14,7 @@ import hvac
 from starlette.types import ASGIApp
 
 from regcred.clock import utc_now
-from regcred.console.keys import VaultKeys
+from regcred.console.sealing_keys import VaultKeys
 from regcred.vault.kv2 import connect
 from regcred.vault.login import JwtLogin, VaultLogin, VaultToken, token_file
 from regcred.wiring.console import application, log_to

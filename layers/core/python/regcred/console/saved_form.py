@@ -1,4 +1,4 @@
-"""The input of a form whose session has ended. It is kept, sealed, until the person has signed in again."""
+"""Saves the input of a form in a sealed cookie while the person signs in again after a session has ended."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from regcred.console.cookies import SESSION as SESSION_COOKIE
 from regcred.console.cookies import drop_cookie, put_cookie
 from regcred.console.forms import Form
 from regcred.console.interface import ConsoleOptions
-from regcred.console.pages import plain
-from regcred.console.seal import COOKIE_MAX, DRAFT, Seal
+from regcred.console.rendering import plain
+from regcred.console.seal import COOKIE_MAX, SAVED_FORM, Seal
 
-COOKIE = "__Host-regcred-draft"
+COOKIE = "__Host-regcred-form"
 
 
 def sign_in_first(
     seal: Seal, settings: ConsoleOptions, now: datetime, request: Request, form: Form, *, entity: str
 ) -> Response:
-    """Redirect to the sign-in page, and keep the input.
+    """Redirect to the sign-in page, and save the input.
 
     Args:
         seal: Seals the input.
@@ -47,7 +47,7 @@ def sign_in_first(
             now,
             status=401,
             onward=onward,
-            kept=bool(sealed),
+            saved=bool(sealed),
             typed=typed,
             secrets=len(typed) < len(form.fields) - form.has("csrf"),
         )
@@ -58,18 +58,18 @@ def sign_in_first(
     return response
 
 
-def keep(
+def save(
     seal: Seal, settings: ConsoleOptions, response: Response, request: Request, form: Form, *, entity: str
 ) -> Response:
-    """Keep the input of a form that must be sent again."""
+    """Save the input of a form that must be sent again."""
     if sealed := _sealed(seal, settings, request, form, entity):
         put_cookie(response, COOKIE, sealed)
     return response
 
 
-def kept(seal: Seal, request: Request, entity: str) -> Form | None:
-    """The kept input of this form and this person."""
-    content = seal.open(DRAFT, request.cookies.get(COOKIE, ""))
+def restore(seal: Seal, request: Request, entity: str) -> Form | None:
+    """The saved input of this form and this person; None if there is none."""
+    content = seal.open(SAVED_FORM, request.cookies.get(COOKIE, ""))
     if content is None or content["path"] != request.url.path or content["entity"] not in {"", entity}:
         return None
     return Form([(str(key), str(value)) for key, value in content["fields"]])
@@ -80,5 +80,5 @@ def _sealed(seal: Seal, settings: ConsoleOptions, request: Request, form: Form, 
     typed = form.typed()
     if not typed or not guard.same_origin(request, settings):
         return ""
-    text = seal.close(DRAFT, {"path": request.url.path, "entity": entity, "fields": typed})
+    text = seal.close(SAVED_FORM, {"path": request.url.path, "entity": entity, "fields": typed})
     return text if len(text) <= COOKIE_MAX else ""

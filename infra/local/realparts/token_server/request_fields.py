@@ -17,7 +17,7 @@ _REPOSITORY = re.compile(r"^/v2/(?P<repository>.+)/(manifests|blobs|tags|referre
 
 
 def host(request: web.Request) -> str:
-    """Return the host name that was asked."""
+    """Return the host name that was request_fields."""
     return request.headers.get("Host", "")
 
 

@@ -36,7 +36,7 @@ _PERSON = (
 _GROUP = "dn: cn={name},{groups}\nobjectClass: groupOfNames\ncn: {name}\n{members}\n"
 
 
-class Directory:
+class LdapServer:
     """The handle of one server on a loopback address."""
 
     def __init__(self, processes: Processes) -> None:

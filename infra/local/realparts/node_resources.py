@@ -16,7 +16,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _CONTAINER_LOGS = Path("/var/log/containers")
 
 
-class Confinement:
+class NodeResources:
     """All that the node of one stack takes of the machine, under one name.
 
     Args:
