@@ -1,8 +1,9 @@
-"""The real parts, one set for a whole run of the tests, each started by the first test that needs it.
+"""The order of the tests, and the real parts (OpenBao, Kubernetes, AWS, a registry).
 
-They live in ``.test``, or in the folder that REGCRED_TEST_FOLDER names: two runs side by side need a folder
-each. ``REGCRED_TEST_STACK=.local`` uses the parts of `make up` instead, and leaves them up: quicker while
-writing a test. Under CI=true nothing may be missing: where a part can't run, its tests fail with the reason.
+A run of the tests has one set of real parts. The first test that needs a part starts it. The parts keep
+their files in ``.test``, or in the folder that REGCRED_TEST_FOLDER names; two runs at the same time need
+different folders. ``REGCRED_TEST_STACK=.local`` uses the parts of `make up` instead and leaves them up, which
+is quicker while you write a test. With CI=true, the tests of a part that can't run fail with the reason.
 """
 
 from __future__ import annotations
@@ -17,29 +18,31 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-if TYPE_CHECKING:  # unit tests need none of what it imports
+if TYPE_CHECKING:  # unit tests don't need its imports
     from realparts.stack import Stack
 
 pytest_plugins = ["sam"]
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")  # how long an example takes tells how busy the machine is
+settings.load_profile("busy")  # on a busy machine, any example can be slow
 
 ROOT = Path(__file__).resolve().parents[1]
 LAST = "test_no_secret_is_in_any_log"
+"""Runs after all other tests, because it searches the logs that they have written."""
 HEAVIEST = "test_hostile_tenants.py"
-"""Runs after all other tests: it fills the API server and the disk with hundreds of megabytes."""
+"""Runs after all other modules, because it writes hundreds of megabytes to the API server and the disk."""
 NEEDED = {"hashicorp": "VAULT_BIN", "every_kubernetes": "REGCRED_EVERY_KUBERNETES"}
-"""By marker of tests: the environment variable without which they are left out."""
+"""For each marker, the environment variable without which its tests are deselected: no package registry has
+HashiCorp Vault's binary, and only `make test-kubernetes` builds every supported Kubernetes version."""
 SHUFFLED = ("unit", "contract")
 """Folders whose tests run in random order; pytest prints the seed, and `--randomly-seed=N` repeats it."""
 
 
 def pytest_report_header() -> list[str]:
-    """Say which Vault the contract meets, and which Kubernetes versions run."""
+    """Say whether HashiCorp Vault runs, and which Kubernetes versions."""
     named = os.environ.get("VAULT_BIN")
     every = os.environ.get("REGCRED_EVERY_KUBERNETES")
     return [
-        f"HashiCorp Vault: {named or 'VAULT_BIN names none, so OpenBao and the fake stand for it'}",
+        f"HashiCorp Vault: {named or 'not tested, because VAULT_BIN is not set; OpenBao and the fake are'}",
         "Kubernetes: every supported version"
         if every
         else "Kubernetes: the oldest and the newest; the rest by `make test-kubernetes`",
@@ -53,8 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Unit and contract tests in random order, all others as written; cheap ones first, the heaviest and the
-    search of all logs last."""
+    """Run unit and contract tests in random order and all others in the order of their files; quick folders
+    first, the heaviest module and the search of all logs last."""
     shuffle = random.Random(config.getoption("randomly_seed"))
     modules = list(dict.fromkeys(item.path for item in items))
     ranks = {path: shuffle.random() for path in modules}
@@ -82,19 +85,19 @@ def _folder(item: pytest.Item) -> str:
 
 @pytest.fixture(autouse=True)
 def _own_aws_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test have the AWS credentials that boto3 found in the environment of an earlier one."""
+    """Keep a test from using the AWS credentials that boto3 has cached from the environment of another."""
     if "boto3" in sys.modules:
         monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """The handle of the real parts; nothing is up yet."""
+    """The real parts, none of which is started yet."""
     from realparts.stack import Stack
 
     if reused := os.environ.get("REGCRED_TEST_STACK"):
         stack = Stack(ROOT / reused)
-        stack.stop_functions()  # they would act on what the tests put into Vault themselves
+        stack.stop_functions()  # they would process what the tests write to Vault
         yield stack
         return
     stack = Stack(ROOT / os.environ.get("REGCRED_TEST_FOLDER", ".test"))

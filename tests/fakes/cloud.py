@@ -1,5 +1,4 @@
-"""Stand-ins for what rotate and dispatch work with beside Vault: providers, a verifier, a queue, an event
-bus."""
+"""Fakes of what rotate and dispatch use besides Vault: a provider, a verifier, a queue and an event bus."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ from regcred.vault.records.declared import ProjectPolicy
 
 @dataclass
 class Clock:
-    """A clock that moves only when told."""
+    """A clock that only :meth:`tick` moves."""
 
     time: datetime = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -43,7 +42,7 @@ class Clock:
 
 @dataclass
 class FakeProvider:
-    """Mints a new password each time; ``error`` is raised instead while it is set."""
+    """Creates a new password each time, or raises ``error`` while it is set."""
 
     life: timedelta | None = timedelta(hours=12)
     error: Exception | None = None
@@ -52,7 +51,7 @@ class FakeProvider:
     revocations: list[str] = field(default_factory=list)
     ended: list[IssuedCredential] = field(default_factory=list)
     meanwhile: Callable[[], None] = field(default=lambda: None)
-    """Runs in the middle of a mint: what others do at the same time."""
+    """Runs in the middle of :meth:`mint`: what another process does at the same time."""
     password: Callable[[int], str] = field(default=lambda number: f"s3cr3t-{number}")
 
     def mint(self, definition: BaseDefinition, context: MintContext) -> Credential:
@@ -80,15 +79,15 @@ class FakeProvider:
 @dataclass
 class FakeVerifier:
     verdict: Verdict = Verdict.CAN_PULL
-    asked: list[Credential] = field(default_factory=list)
+    verified: list[Credential] = field(default_factory=list)
 
     def verify(self, definition: BaseDefinition, credential: Credential) -> Verification:
-        self.asked.append(credential)
+        self.verified.append(credential)
         return Verification(self.verdict, f"the fake says {self.verdict}")
 
 
 class NoIdentity:
-    """An identity that may not be asked for anything."""
+    """An identity without any AWS credentials or tokens."""
 
     def aws(self) -> AwsCredentials:
         raise MissingError("the fake has no AWS role")
@@ -115,7 +114,7 @@ class FakeAnnouncer:
 
 @dataclass
 class FakeQueue:
-    """Drops a message whose id it has seen, as SQS FIFO does within five minutes."""
+    """Drops a message whose deduplication id it has seen, as an SQS FIFO queue does for five minutes."""
 
     error: RegcredError | None = None
     sent: list[QueuedMessage] = field(default_factory=list)
@@ -132,7 +131,7 @@ class FakeQueue:
                 self.sent.append(envelope)
 
     def reasons(self) -> dict[str, Any]:
-        """By reference, the reason last sent."""
+        """For each reference, the reason in the message sent last."""
         return {
             f"{envelope.message.project}/{name}": reason
             for envelope in self.sent

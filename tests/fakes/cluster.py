@@ -1,4 +1,5 @@
-"""A cluster in memory, with faults on demand; held to the same contract as the real API."""
+"""A Kubernetes cluster in memory, with faults on demand. It passes the same contract tests as the real
+API."""
 
 from __future__ import annotations
 
@@ -26,9 +27,9 @@ FINISHED = {"Succeeded", "Failed"}
 
 @dataclass
 class FakeCluster:
-    """Objects as the API shows them.
+    """Stores objects as the API returns them.
 
-    ``faults`` maps a call, or a call and a namespace or kind, to the error to raise.
+    ``faults`` maps the start of a call, such as ``("list",)`` or ``("apply", "shop")``, to an error to raise.
     """
 
     kinds: tuple[Kind, ...] = WORKLOADS
@@ -37,11 +38,11 @@ class FakeCluster:
     messages: list[Message] = field(default_factory=list)
     evicted: list[tuple[str, str]] = field(default_factory=list)
     hanging: set[tuple[str, ...]] = field(default_factory=set)
-    """Calls that never come back, as when the process is killed in the middle."""
+    """Calls that never return, as if the process were killed during the call."""
 
     cluster_uid: str = "c1-uid"
     missed: asyncio.Queue[Miss] = field(default_factory=asyncio.Queue)
-    """What the kubelet says that Pods miss."""
+    """The pull Secrets that the kubelet reports as missing."""
     apply_seconds: float = 0.0
     on_apply: Callable[[str], object] = lambda _: None
 
@@ -49,16 +50,16 @@ class FakeCluster:
         self._objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._secrets: dict[tuple[str, str], dict[str, Any]] = {}
         self._parser = ObjectParser(self.kinds)
-        self._log: list[tuple[int, str, str, dict[str, Any]]] = []
+        self._changes: list[tuple[int, str, str, dict[str, Any]]] = []
         self._version = 100
-        self._forgotten = 0
+        self._compacted = 0
         self._changed = asyncio.Condition()
 
     def keep_stuck_pods(self) -> None:
-        """Have stuck Pods reported, as where eviction is switched on."""
+        """Report stuck Pods too, as sync wants if eviction is on."""
         self._parser = ObjectParser(self.kinds, stuck_pods=True)
 
-    # What a user does.
+    # Calls of the tests, in the role of users.
 
     async def create(self, obj: dict[str, Any]) -> dict[str, Any]:
         """Create or replace an object."""
@@ -71,7 +72,7 @@ class FakeCluster:
         metadata["resourceVersion"] = str(self._version)
         metadata.setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
         self._objects[key] = obj
-        await self._tell("MODIFIED" if old else "ADDED", obj)
+        await self._notify("MODIFIED" if old else "ADDED", obj)
         if obj["kind"] == "Namespace" and not old:
             account = {
                 "kind": "ServiceAccount",
@@ -81,7 +82,7 @@ class FakeCluster:
         return obj
 
     async def remove(self, kind: str, namespace: str, name: str) -> None:
-        """Delete an object; a Namespace with all in it."""
+        """Delete an object; of a Namespace, also the objects in it."""
         if kind == "Namespace":
             for inner in [key for key in self._objects if key[1] == name]:
                 await self.remove(*inner)
@@ -89,30 +90,29 @@ class FakeCluster:
         obj = self._objects.pop((kind, namespace, name))
         self._version += 1
         obj["metadata"]["resourceVersion"] = str(self._version)
-        await self._tell("DELETED", obj)
+        await self._notify("DELETED", obj)
 
     async def create_secret(
         self, namespace: str, name: str, *, kind: str = SECRET_TYPE, labels: dict[str, str] | None = None
     ) -> None:
-        """Create a Secret as somebody else."""
+        """Create a Secret as another client."""
         self._secrets[namespace, name] = {
             "type": kind,
             "labels": labels or {},
-            "owner": "somebody",
+            "owner": "another-client",
             "data": "theirs",
         }
 
     async def remove_secret(self, namespace: str, name: str) -> None:
-        """Delete a Secret as somebody else."""
+        """Delete a Secret as another client."""
         del self._secrets[namespace, name]
 
     async def secret(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """A Secret as its reader sees it: type, labels, annotations, uid and the text of its Docker
-        configuration."""
+        """A Secret's type, labels, annotations, uid and decoded Docker configuration (``data``)."""
         return self._secrets.get((namespace, name))
 
     async def secrets(self) -> set[tuple[str, str]]:
-        """Where Secrets are."""
+        """The namespace and name of each Secret."""
         return set(self._secrets)
 
     async def account_pull_secrets(self, namespace: str, name: str) -> list[str]:
@@ -120,7 +120,7 @@ class FakeCluster:
         return pull_secrets(self._objects["ServiceAccount", namespace, name])
 
     async def events(self, namespace: str) -> list[tuple[str, str, str]]:
-        """The Events in a namespace: reason, object, note."""
+        """The reason, object and note of each Event in a namespace."""
         return [
             (message.reason, str(message.about), message.note)
             for message in self.messages
@@ -128,17 +128,17 @@ class FakeCluster:
         ]
 
     async def forget_history(self) -> None:
-        """Compact: watches from before now expire."""
-        self._forgotten = self._version
+        """Compact the history, so that a watch from an older resource version expires."""
+        self._compacted = self._version
 
     def writes(self) -> list[tuple[str, ...]]:
         """The calls that write."""
         return [call for call in self.calls if call[0] in {"apply", "delete", "account", "tell", "evict"}]
 
-    # What sync does.
+    # Calls of sync.
 
     async def list(self, kind: Kind) -> Listing:
-        self._meet("list", kind.name)
+        self._record("list", kind.name)
         if kind.custom and kind.name not in KINDS:
             raise MissingError(f"{kind} is not served")
         found = [
@@ -149,21 +149,21 @@ class FakeCluster:
         return Listing([item for item in found if item], str(self._version))
 
     async def watch(self, kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
-        self._meet("watch", kind.name)
+        self._record("watch", kind.name)
         seen = int(resource_version)
-        if seen < self._forgotten:
+        if seen < self._compacted:
             raise ExpiredError("too old")
         while True:
             async with self._changed:
                 while self._version <= seen:
                     await self._changed.wait()
-                news = [entry for entry in self._log if entry[0] > seen]
+                changes = [change for change in self._changes if change[0] > seen]
                 seen = self._version
-            self._meet("watching", kind.name)
-            for version, event, of, obj in news:
+            self._record("watching", kind.name)
+            for version, event, changed_kind, obj in changes:
                 metadata = obj["metadata"]
                 has_label = (metadata.get("labels") or {}).get(ANNOTATED) == "true"
-                if of != kind.name or (labelled and not has_label and event != "MODIFIED"):
+                if changed_kind != kind.name or (labelled and not has_label and event != "MODIFIED"):
                     continue
                 gone = event == "DELETED" or not _is_live(obj) or (labelled and not has_label)
                 item = None if gone else self._parser.item(kind, obj)
@@ -171,16 +171,16 @@ class FakeCluster:
             yield Change(str(seen))
 
     async def uid(self) -> str:
-        self._meet("uid")
+        self._record("uid")
         return self.cluster_uid
 
     async def misses(self) -> AsyncIterator[Miss]:
-        self._meet("misses")
+        self._record("misses")
         while True:
             yield await self.missed.get()
 
     async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
-        self._meet("apply", namespace, body.name)
+        self._record("apply", namespace, body.name)
         if ("apply", namespace) in self.hanging:
             await asyncio.Event().wait()
         if ("Namespace", "", namespace) not in self._objects:
@@ -203,15 +203,15 @@ class FakeCluster:
         }
 
     async def delete_secret(self, namespace: str, reference: Reference, *, placed: bool) -> None:
-        self._meet("delete", namespace, reference.secret_name)
+        self._record("delete", namespace, reference.secret_name)
         await asyncio.sleep(0)
         old = self._secrets.get((namespace, reference.secret_name))
         if old is not None and old["owner"] != MANAGER:
-            raise NameTakenError(f"Secret {namespace}/{reference.secret_name} was created by somebody else")
+            raise NameTakenError(f"Secret {namespace}/{reference.secret_name} was created by another client")
         self._secrets.pop((namespace, reference.secret_name), None)
 
     async def live_pods(self, namespace: str) -> Sequence[LivePod]:
-        self._meet("pods", namespace)
+        self._record("pods", namespace)
         return [
             live_pod(obj)
             for key, obj in self._objects.items()
@@ -221,7 +221,7 @@ class FakeCluster:
     async def set_pull_secrets(
         self, namespace: str, account: str, *, add: Sequence[str], remove: Sequence[str]
     ) -> bool:
-        self._meet("account", namespace, account)
+        self._record("account", namespace, account)
         obj = self._objects.get(("ServiceAccount", namespace, account))
         if obj is None:
             raise MissingError(f"there is no ServiceAccount {namespace}/{account}")
@@ -232,32 +232,32 @@ class FakeCluster:
         return True
 
     async def create_event(self, message: Message) -> bool:
-        self._meet("tell", message.about.namespace, message.reason)
+        self._record("tell", message.about.namespace, message.reason)
         new = message.again or message.name not in {known.name for known in self.messages}
         if new:
             self.messages.append(message)
         return new
 
     async def event_names(self, reason: str) -> AbstractSet[str]:
-        self._meet("events", reason)
+        self._record("events", reason)
         return {message.name for message in self.messages if message.reason == reason}
 
     async def evict(self, namespace: str, pod: str, *, version: str) -> bool:
-        self._meet("evict", namespace, pod)
+        self._record("evict", namespace, pod)
         if self._objects[("Pod", namespace, pod)]["metadata"]["resourceVersion"] != version:
             return False
         self.evicted.append((namespace, pod))
         return True
 
-    def _meet(self, *call: str) -> None:
+    def _record(self, *call: str) -> None:
         self.calls.append(call)
         for length in range(1, len(call) + 1):
             if call[:length] in self.faults:
                 raise self.faults[call[:length]]
 
-    async def _tell(self, event: str, obj: dict[str, Any]) -> None:
+    async def _notify(self, event: str, obj: dict[str, Any]) -> None:
         async with self._changed:
-            self._log.append((self._version, event, obj["kind"], copy.deepcopy(obj)))
+            self._changes.append((self._version, event, obj["kind"], copy.deepcopy(obj)))
             self._changed.notify_all()
 
 

@@ -1,4 +1,4 @@
-"""A cluster's API as the command line reads it: objects by path, and what the user may not read."""
+"""The part of a Kubernetes API that the CLI reads, in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from regcred.errors import MissingError, RefusedError
 
 @dataclass
 class FakeClusterApi:
-    """Answers GET of objects and lists; ``forbidden`` holds prefixes of paths."""
+    """Answers GET requests for objects and lists; answers 403 to paths that start with a ``forbidden``
+    prefix."""
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     forbidden: list[str] = field(default_factory=list)
@@ -46,13 +47,13 @@ def _selected(obj: dict[str, Any], query: str) -> bool:
     labels = obj["metadata"].get("labels") or {}
     selector = parse_qs(query).get("labelSelector", [""])[0]
     field, _, value = parse_qs(query).get("fieldSelector", [""])[0].partition("=")
-    return all(_meets(labels, part) for part in re.split(r",(?![^(]*\))", selector) if part) and (
+    return all(_matches(labels, part) for part in re.split(r",(?![^(]*\))", selector) if part) and (
         not field or obj.get(field) == value
     )
 
 
-def _meets(labels: dict[str, str], requirement: str) -> bool:
-    """One requirement of a label selector, as the API server reads it; what it refuses is refused."""
+def _matches(labels: dict[str, str], requirement: str) -> bool:
+    """Whether labels meet one requirement of a label selector; fails if the API server would refuse it."""
     if found := re.fullmatch(r"([\w./-]+) (in|notin) \(([^)]*)\)", requirement):
         key, operator, values = found[1], found[2], found[3].split(",")
         return (labels.get(key) in values) == (operator == "in")

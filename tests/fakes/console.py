@@ -1,4 +1,4 @@
-"""A Vault in memory for the console, and a browser without a screen that speaks to it directly."""
+"""A Vault in memory for the console, and a browser that calls the console's ASGI application directly."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FakeAccess:
         return Store(self.vault.kv)
 
     def who(self) -> Who:
-        self.vault.meet()
+        self.vault.raise_fault()
         if self.token not in self.vault.tokens:
             raise RefusedError("permission denied")
         return self.vault.tokens[self.token]
@@ -56,7 +56,7 @@ class FakeAccess:
         self.vault.renewed.append(self.token)
 
     def revoke(self) -> None:
-        self.vault.meet()
+        self.vault.raise_fault()
         del self.vault.tokens[self.token]
 
     def may(self, paths: Sequence[str]) -> Mapping[str, frozenset[str]]:
@@ -77,7 +77,7 @@ class FakeAccess:
 
 @dataclass
 class FakeVault:
-    """Takes the password 'right'; every token sees all of ``kv``."""
+    """Accepts the password 'right' of any user; every token may read all of ``kv``."""
 
     kv: FakeKeyValue = field(default_factory=FakeKeyValue)
     tokens: dict[str, Who] = field(default_factory=dict)
@@ -85,16 +85,16 @@ class FakeVault:
     may_write: bool = True
     system_registry: str = ""
     renewed: list[str] = field(default_factory=list)
-    made: int = 0
+    created: int = 0
 
-    def meet(self) -> None:
+    def raise_fault(self) -> None:
         if self.failing:
             raise self.failing
 
     def give(self, who: Who | None = None) -> SecretStr:
-        """A new token."""
-        self.made += 1
-        token = f"s.token{self.made}"
+        """Create a token, by default of alice, an admin of the project payments."""
+        self.created += 1
+        token = f"s.token{self.created}"
         self.tokens[token] = who or Who(
             "alice", "entity-1", frozenset({"regcred-admins-payments"}), timedelta(hours=1)
         )
@@ -104,17 +104,17 @@ class FakeVault:
         return FakeAccess(self, token.get_secret_value())
 
     def by_password(self, method: Method, username: str, password: SecretStr) -> SecretStr:
-        self.meet()
+        self.raise_fault()
         if password.get_secret_value() != "right":
             raise RefusedError("the user name or the password is wrong")
         return self.give(Who(username, f"entity of {username}", frozenset(), timedelta(hours=1)))
 
     def oidc_url(self, method: Method, redirect_uri: str, nonce: str) -> str:
-        self.meet()
+        self.raise_fault()
         return f"https://idp.example.com/authorize?state=st_1&redirect_uri={redirect_uri}"
 
     def by_oidc(self, method: Method, *, state: str, code: str, nonce: str) -> SecretStr:
-        self.meet()
+        self.raise_fault()
         if code != "good":
             raise RefusedError("it does not accept what the identity provider has sent; try again")
         return self.give()
@@ -141,7 +141,7 @@ class Answer:
 
 @dataclass
 class Browser:
-    """Keeps cookies as a browser does, and sends what a browser sends with its own forms."""
+    """Keeps cookies, and sends the headers that a browser sends with a form of the same site."""
 
     app: ASGIApp
     cookies: dict[str, str] = field(default_factory=dict)
@@ -164,18 +164,18 @@ class Browser:
         return asyncio.run(self._send(method, path, body, headers or {}))
 
     def sign_in(self, name: str = "alice", password: str = "right") -> Answer:
-        """Sign in with a user name."""
+        """Sign in with a user name and a password."""
         form = self.get("/sign-in")
         return self.post(
             "/sign-in",
             {"csrf": form.csrf, "method": "1", "username": name, "password": password, "next": "/"},
         )
 
-    async def _send(self, method: str, path: str, body: bytes, given: Mapping[str, str]) -> Answer:
+    async def _send(self, method: str, path: str, body: bytes, extra: Mapping[str, str]) -> Answer:
         parts = urlsplit(path)
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         headers = {"host": self.host, **({"cookie": cookies} if cookies else {})}
-        headers |= {name.replace("_", "-"): value for name, value in given.items() if value}
+        headers |= {name.replace("_", "-"): value for name, value in extra.items() if value}
         scope = {
             "type": "http",
             "method": method,
@@ -188,20 +188,20 @@ class Browser:
             "server": (self.host, 443),
             "root_path": "",
         }
-        told: list[dict[str, Any]] = []
+        messages: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def send(message: dict[str, Any]) -> None:
-            told.append(message)
+            messages.append(message)
 
         await self.app(scope, receive, send)  # type: ignore[arg-type]
-        start = told[0]
+        start = messages[0]
         answer = Answer(
             start["status"],
             [(name.decode().lower(), value.decode()) for name, value in start["headers"]],
-            b"".join(message.get("body", b"") for message in told[1:]),
+            b"".join(message.get("body", b"") for message in messages[1:]),
         )
         for name, value in answer.headers:
             if name == "set-cookie":
@@ -216,7 +216,7 @@ class Browser:
 
 @dataclass
 class World:
-    """A console, the Vault behind it, and a clock that a test may turn."""
+    """A console, its Vault, and a clock that a test can set."""
 
     vault: FakeVault = field(default_factory=FakeVault)
     keys: Any = field(default_factory=FixedKeys.new)
@@ -245,5 +245,5 @@ class World:
         return browser
 
     def with_settings(self, **changes: Any) -> World:
-        """Another console over the same Vault."""
+        """Another console with the same Vault, keys and time."""
         return World(self.vault, self.keys, self.now, settings=replace(self.settings, **changes))

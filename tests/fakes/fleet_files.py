@@ -1,4 +1,4 @@
-"""A fleet as files: clusters, projects, registries and grants, as many as a test wants."""
+"""Writes the files of a declared fleet: a platform, clusters, projects, registries and grants."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ API = "regcred.dev/v1"
 
 @dataclass(frozen=True)
 class FleetSize:
-    """How much of each there is."""
+    """How many objects of each kind a fleet has."""
 
     clusters: int = 100
     projects: int = 500
     registries: int = 20
-    """Of each project."""
+    """Registries of each project."""
 
     @property
     def objects(self) -> int:
@@ -31,8 +31,8 @@ def write_fleet(folder: Path, size: FleetSize, public_key: str) -> None:
 
     Args:
         folder: Where to write.
-        size: How much.
-        public_key: The key of all clusters, in PEM.
+        size: How many objects of each kind.
+        public_key: The key that signs the ServiceAccount tokens of all clusters, in PEM.
     """
     _write(
         folder / "platform.yaml", [_object("Platform", {"name": "main"}, {"tokens": {"ttl_seconds": 900}})]

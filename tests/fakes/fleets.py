@@ -1,4 +1,4 @@
-"""Fleets of any shape, for tests that hold for all of them."""
+"""Hypothesis strategies for projects' policies and registries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A KV v2 mount in memory, with faults on demand; held to the same contract as the real ones."""
+"""A KV v2 mount in memory, with faults on demand. It passes the same contract tests as real Vaults."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ class _Entry:
 
 @dataclass
 class FakeKeyValue:
-    """Keeps what is written. ``faults`` maps an operation and a path prefix to the error to raise.
+    """Keeps the newest version of each document. ``faults`` maps an operation and a path prefix to an error.
 
-    ``wait`` is called with the operation before each: latency, or a place where a test lets others go first.
+    ``wait`` is called with the name of each operation before it. A test can add latency there, or let another
+    thread go first.
     """
 
     faults: dict[tuple[str, str], RegcredError] = field(default_factory=dict)
@@ -32,7 +33,7 @@ class FakeKeyValue:
     _entries: dict[str, _Entry] = field(default_factory=dict)
 
     def read(self, path: str) -> Document | None:
-        self._meet("read", path)
+        self._record("read", path)
         entry = self._entries.get(path)
         if entry is None or entry.newest not in entry.versions:
             return None
@@ -41,17 +42,18 @@ class FakeKeyValue:
         return Document(fields, entry.newest)
 
     def version(self, path: str) -> int:
-        self._meet("version", path)
+        self._record("version", path)
         entry = self._entries.get(path)
         return entry.newest if entry else 0
 
     def write(self, path: str, fields: Mapping[str, str], *, cas: int) -> int:
-        self._meet("write", path)
+        self._record("write", path)
         _must_be_strings(path, fields)
         return self.put(path, fields, cas=cas)
 
     def put(self, path: str, fields: Mapping[str, object], *, cas: int | None = None) -> int:
-        """Write anything, as another tool might."""
+        """Write fields of any type, as another client of Vault can; without check-and-set if ``cas`` is
+        None."""
         with self._lock:
             newest = self._entries[path].newest if path in self._entries else 0
             if cas not in {None, newest}:
@@ -62,27 +64,27 @@ class FakeKeyValue:
             return entry.newest
 
     def destroy(self, path: str, versions: Sequence[int]) -> None:
-        self._meet("destroy", path)
+        self._record("destroy", path)
         entry = self._entries.get(path)
         for version in versions:
             if entry:
                 entry.versions.pop(version, None)
 
     def delete(self, path: str) -> None:
-        self._meet("delete", path)
+        self._record("delete", path)
         self._entries.pop(path, None)
 
     def list(self, folder: str) -> list[str]:
-        self._meet("list", folder)
+        self._record("list", folder)
         prefix = f"{folder}/"
         rests = [path.removeprefix(prefix) for path in self._entries if path.startswith(prefix)]
         return sorted({name + slash for name, slash, _ in (rest.partition("/") for rest in rests)})
 
     def paths(self) -> list[str]:
-        """All paths that hold something."""
+        """The paths of all documents."""
         return sorted(self._entries)
 
-    def _meet(self, operation: str, path: str) -> None:
+    def _record(self, operation: str, path: str) -> None:
         self.calls.append((operation, path))
         self.wait(operation)
         if self.sealed:

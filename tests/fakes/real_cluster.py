@@ -1,5 +1,5 @@
-"""A real API server under the same handle as :class:`fakes.cluster.FakeCluster`: what a user does, and what
-sync does."""
+"""A real API server with the methods of :class:`fakes.cluster.FakeCluster`, so that both run the same
+tests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def open_session(kubeconfig: Path, **options: Any) -> KubeSession:
 
 
 class RealCluster(Kube):
-    """``admin`` does what a user does; the calls of :class:`Kube` go out as the account under test."""
+    """Makes the calls of users with ``admin``, and the calls of sync (:class:`Kube`) with ``session``."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class RealCluster(Kube):
         self._forget = forget
 
     async def forget_history(self) -> None:
-        """Restart the API server: its memory of changes begins anew."""
+        """Restart the API server, which empties its watch cache."""
         await asyncio.to_thread(self._forget)
 
     async def create(self, obj: dict[str, Any]) -> dict[str, Any]:
@@ -62,10 +62,10 @@ class RealCluster(Kube):
                 return await self.admin.call("PUT", f"{path}/status", body=_encode(merged))
             return await self.admin.call("PUT", path, body=_encode(merged))
         except MissingError:
-            made = await self.admin.call("POST", kind.path(metadata.get("namespace", "")), body=body)
+            created = await self.admin.call("POST", kind.path(metadata.get("namespace", "")), body=body)
         if obj["kind"] == "Namespace":
             await self._await_account(metadata["name"])
-        return made
+        return created
 
     async def _await_account(self, namespace: str) -> None:
         for _ in range(200):
@@ -74,7 +74,7 @@ class RealCluster(Kube):
                 return
             except MissingError:
                 await asyncio.sleep(0.05)
-        raise AssertionError("the controller-manager made no default ServiceAccount")
+        raise AssertionError("the controller-manager did not create a default ServiceAccount in 10 seconds")
 
     async def remove(self, kind: str, namespace: str, name: str) -> None:
         path = KINDS[kind].path(namespace, name)
@@ -85,10 +85,10 @@ class RealCluster(Kube):
             except MissingError:
                 return
             await asyncio.sleep(0.05)
-        raise AssertionError(f"{kind} {name} stays")
+        raise AssertionError(f"{kind} {name} still exists after 30 seconds")
 
     async def start_removing_namespace(self, name: str) -> None:
-        """Ask for a namespace's end; what is in it goes before it, in its own time."""
+        """Delete a namespace without waiting; the controller-manager deletes the objects in it first."""
         await self.admin.call("DELETE", KINDS["Namespace"].path("", name))
 
     async def create_secret(

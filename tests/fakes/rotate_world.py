@@ -1,4 +1,4 @@
-"""The verb *rotate* over fakes, and what people and time do around it."""
+"""Rotate over fakes, with methods for what users do and for what a test wants to read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ PROD = Reference("payments", "prod")
 
 
 class World:
-    """Rotate over fakes, with one registry ``payments/prod`` whose fake vendor mints for 12 hours."""
+    """Rotate over fakes, with one registry ``payments/prod``; its fake vendor's credentials live for 12
+    hours."""
 
     def __init__(self, kv: Any = None, **settings: Any) -> None:
         self.clock = Clock()
@@ -50,7 +51,7 @@ class World:
         self.store.write_definition(reference, Definition.model_validate(content), cas=version)
 
     def enter(self, reference: Reference, **secret: str) -> None:
-        """Enter an upstream secret for where the definition says now."""
+        """Enter an upstream secret, bound to the hosts of the current definition."""
         found = self.store.definition(reference)
         assert found
         fields = {name: SecretStr(value) for name, value in secret.items()}

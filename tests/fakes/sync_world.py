@@ -1,4 +1,4 @@
-"""What a sync finds: a mount with grants, indexes and credentials, and manifests of workloads."""
+"""The input of a sync: a mount with grants, indexes and credentials, and manifests of workloads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIFETIME = timedelta(hours=12)
 
 @dataclass
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that only :meth:`move` moves."""
 
     now: datetime = NOW
 
@@ -43,7 +43,7 @@ class Clock:
 
 @dataclass
 class Mount:
-    """The ``regcred/`` mount as rotate and the admins leave it."""
+    """The ``regcred/`` mount, with methods that write what rotate and admins write."""
 
     kv: KeyValue
     clock: Any = field(default_factory=Clock)
@@ -59,7 +59,7 @@ class Mount:
     def mint(
         self, reference: str, password: str = "s3cret-one", *, lifetime: timedelta | None = LIFETIME
     ) -> int:
-        """Put a new credential in force, as rotate does."""
+        """Write a new credential and its index entry, as rotate does, and return the credential's version."""
         ref = Reference.parse(reference)
         now = self.clock()
         login = Login("AWS", SecretStr(password), ("registry.example.com",))
@@ -76,7 +76,7 @@ class Mount:
         return version
 
     def index(self, reference: str, **entry: Any) -> None:
-        """Write an index entry whatever was there."""
+        """Write an index entry in place of any older one."""
         ref = Reference.parse(reference)
         found = self.store.index(ref.project)
         entries = dict(found.value.registries) if found else {}
@@ -85,14 +85,14 @@ class Mount:
         self.kv.write(path, Index(registries=entries).fields(), cas=self.kv.version(path))
 
     def placed(self, reference: str) -> dict[int, set[str]]:
-        """What the ledger says is in place: by version, the namespaces."""
+        """The namespaces that hold a Secret according to the ledger, by the credential's version."""
         ref = Reference.parse(reference)
         status = self.store.status(self.cluster, ref.project)
         placement = status.value.registries.get(ref.registry) if status else None
         return {version: set(names) for version, names in placement.placed.items()} if placement else {}
 
     def refused(self, reference: str) -> dict[str, str]:
-        """What the ledger says is refused."""
+        """The refusals of a reference in the ledger, by namespace."""
         ref = Reference.parse(reference)
         status = self.store.status(self.cluster, ref.project)
         placement = status.value.registries.get(ref.registry) if status else None
@@ -123,7 +123,8 @@ def deployment(
     account: str = "",
     labels: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """A Deployment that asks for references; it needs no image, since nothing runs it in most tests."""
+    """A Deployment with references in its annotations, and with no replicas, so that its image need not
+    exist."""
     annotations = {f"registry.regcred.dev/r{n}": reference for n, reference in enumerate(references)}
     spec: dict[str, Any] = {"containers": [{"name": "app", "image": "registry.example.com/app:1"}]}
     if account:
@@ -150,7 +151,7 @@ def pod(
         "kind": "Pod",
         "metadata": {"name": name, "namespace": space, "annotations": annotations, **metadata},
         "spec": {
-            "schedulerName": "nobody",  # on a node, a kubelet would undo a status that a test sets
+            "schedulerName": "nobody",  # on a node, the kubelet would overwrite the status that a test sets
             "containers": [{"name": "app", "image": "registry.example.com/app:1"}],
             "imagePullSecrets": [{"name": secret} for secret in pull_secrets],
         },
@@ -158,15 +159,15 @@ def pod(
 
 
 async def until(check: Callable[[], Any], *, seconds: float = 60) -> None:
-    """Wait until a check is true."""
+    """Wait until a check is true; fail after the given time."""
     deadline = time.monotonic() + seconds
     while not check():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, f"the check is not true after {seconds} seconds"
         await asyncio.sleep(0.005)
 
 
 def password_in(secret: dict[str, Any] | None) -> str | None:
-    """The password in a projected Secret; None if there is no Secret."""
+    """The password in a Secret that sync has placed; None if there is no Secret."""
     if secret is None:
         return None
     return json.loads(secret["data"])["auths"]["registry.example.com"]["password"]

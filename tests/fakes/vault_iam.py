@@ -1,9 +1,10 @@
 """A stand-in for HashiCorp Vault's ``auth/aws`` login: checks the signed GetCallerIdentity request as Vault
 and STS do.
 
-Vault (builtin/credential/aws/path_login.go) requires POST, the body ``Action=GetCallerIdentity``, the server
-id header among the signed ones, and sends the request on to the STS of its own configuration, which checks
-the signature; botocore signs it anew here to compare. The refusals are in Vault's own words.
+Vault (github.com/hashicorp/vault, builtin/credential/aws/path_login.go) requires POST, the body
+``Action=GetCallerIdentity``, and the server id header among the signed headers. It sends the request to the
+STS in its own configuration, which checks the signature. Here, botocore signs the same request, and the
+signatures are compared. The texts of refusals are Vault's.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SERVER_ID = HEADER.lower()
 
 
 def _sts_error(status: int, code: str) -> str:
-    """What Vault makes of an answer of STS, or of none."""
+    """Vault's text for an error of STS, or for no answer (status 0)."""
     if not status:
         return f'error making request: Post "https://sts.amazonaws.com/": {code}'
     return (
@@ -38,7 +39,7 @@ def _sts_error(status: int, code: str) -> str:
 
 @dataclass(frozen=True)
 class Caller:
-    """A session of an IAM role, as STS knows it."""
+    """A session of an IAM role, as STS stores it."""
 
     access_key_id: str
     secret_access_key: str
@@ -52,12 +53,13 @@ class VaultIam(BaseAdapter):
 
     callers: list[Caller]
     roles: dict[str, str]
-    """By Vault role, the IAM role that it is bound to."""
+    """For each Vault role, the ARN of the IAM role that it is bound to."""
     server_id: str
     sts_endpoint: str = ""
-    """The mount's ``sts_endpoint``; Vault asks the global one without it, whatever ``sts_region`` says."""
+    """The mount's ``sts_endpoint``; if it is empty, Vault calls the global endpoint, even with
+    ``sts_region``."""
     sts_answer: tuple[int, str] | None = None
-    """What STS answers to everything: a status and an error code; status 0 for no answer at all."""
+    """The status and error code of STS's answer to every request; status 0 means that it does not answer."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
     def send(self, request: requests.PreparedRequest, **_: object) -> requests.Response:
@@ -72,7 +74,7 @@ class VaultIam(BaseAdapter):
         )
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""
 
     def _refuse(self, body: Mapping[str, Any]) -> str:
         url = b64decode(body["iam_request_url"]).decode()
@@ -90,8 +92,8 @@ class VaultIam(BaseAdapter):
             return f"error validating {HEADER} header: {error}"
         if self.sts_answer:
             return f"error making upstream request: {_sts_error(*self.sts_answer)}"
-        asked = urlsplit(self.sts_endpoint or "https://sts.amazonaws.com").hostname
-        same = headers.get("host") == urlsplit(url).hostname == asked
+        configured = urlsplit(self.sts_endpoint or "https://sts.amazonaws.com").hostname
+        same = headers.get("host") == urlsplit(url).hostname == configured
         caller = self._caller(url, payload, headers, signed) if same else None
         if caller is None:
             return f"error making upstream request: {_sts_error(403, 'SignatureDoesNotMatch')}"

@@ -402,7 +402,7 @@ def test_asking_for_a_rotation_mints_before_it_is_due_and_answers(rotated: World
 def test_verify_checks_what_is_in_force_and_mints_nothing(rotated: World) -> None:
     rotated.ask(Action.VERIFY)
     assert rotated.one(RotationReason.ASKED) is RotationResult.VERIFIED
-    checked = rotated.verifier.asked[-1]
+    checked = rotated.verifier.verified[-1]
     assert [login.password.get_secret_value() for login in checked.logins] == ["s3cr3t-1"]
     assert len(rotated.provider.contexts) == 1
 

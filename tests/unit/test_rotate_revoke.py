@@ -104,11 +104,11 @@ def test_a_credential_is_not_tried_by_a_definition_that_names_another_destinatio
 ) -> None:
     world = rotated(life=timedelta(hours=12))
     allow(world, OTHER)
-    asked = len(world.verifier.asked)
+    verified = len(world.verifier.verified)
     world.define(PROD, **change)
     world.ask(Action.VERIFY)
     assert world.one(RotationReason.ASKED) is RotationResult.UNVERIFIED
-    assert len(world.verifier.asked) == asked
+    assert len(world.verifier.verified) == verified
     assert "another destination" in world.entry().answer
 
 

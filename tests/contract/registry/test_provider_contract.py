@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -126,6 +128,17 @@ def test_revoking_ends_it_or_says_that_it_can_not(bench: Bench) -> None:
     else:
         assert bench.revoke(credential) is Revoked.UNSUPPORTED
         assert bench.verify(credential).verdict is Verdict.CAN_PULL
+
+
+@MINTING
+def test_a_stand_in_refuses_its_minting_requests_with_another_method(bench: Bench, network: Network) -> None:
+    bench.mint()
+    for request in network.requests.copy():
+        if re.search(bench.vendor.calls, f"{request.method} {request.host}{request.path}"):
+            answer = network.answer(replace(request, method="PATCH"))
+            refused = answer.status >= 400 or "Error" in answer.body["Response"]  # Tencent refuses with a 200
+            assert refused, f"{request.host}{request.path}: {answer.status}"
+    network.problems.clear()
 
 
 @vendors(that=lambda vendor: vendor.keyless)

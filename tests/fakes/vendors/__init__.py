@@ -1,2 +1,5 @@
-"""Stand-ins of registry vendors: as strict as the vendor about what they are sent, in this process, over real
-TLS."""
+"""Stand-ins for registry vendors, in this process, over real TLS.
+
+Each is written from the vendor's source or documentation, which it cites, and refuses the requests that the
+vendor refuses.
+"""

@@ -1,5 +1,10 @@
-"""STS, ECR and ECR Public: SigV4 signatures, session tokens, trust, session policies and error bodies are
-checked."""
+"""STS, ECR and ECR Public: they check signatures, session tokens, trust and session policies.
+
+Sources: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html (SigV4 and
+SigV4A), https://docs.aws.amazon.com/STS/latest/APIReference/ (AssumeRole, GetWebIdentityToken) and
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html. Requests and answers are also
+compared with botocore's models (described.py).
+"""
 
 from __future__ import annotations
 
@@ -35,8 +40,6 @@ _AUTHORIZATION = re.compile(
     r"Credential=(?P<key>[^/]+)/(?P<day>\d{8})/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request, ?"
     r"SignedHeaders=(?P<headers>[^,]+), ?Signature=(?P<signature>[0-9a-f]{64})"
 )
-
-
 _AUTHORIZATION_4A = re.compile(
     r"AWS4-ECDSA-P256-SHA256 Credential=(?P<key>[^/]+)/(?P<day>\d{8})/sts/aws4_request, "
     r"SignedHeaders=(?P<headers>host;x-amz-date;x-amz-region-set;x-amz-security-token), "
@@ -61,7 +64,7 @@ class Session:
 
 @dataclass
 class Role:
-    """A role: who may assume it with which external id, and what it may do."""
+    """A role: which role may assume it, with which external ID, and what it may do."""
 
     arn: str
     trusts: str
@@ -71,7 +74,7 @@ class Role:
 
 @functools.cache
 def signing_key() -> rsa.RSAPrivateKey:
-    """One RSA key for a whole run: making one takes long."""
+    """An RSA key. A run of the tests has only one, because creating one is slow."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -83,13 +86,13 @@ class Aws:
         self.sessions: dict[str, Session] = {}
         self.roles: dict[str, Role] = {}
         self.subject_has_path = True
-        """Whether the ``sub`` of identity tokens holds the role's path; AWS does not document which."""
+        """Whether the ``sub`` of identity tokens contains the role's path, which AWS does not document."""
         self.ecr_tokens: dict[str, tuple[Session, str, float]] = {}
         self.public_tokens: dict[str, float] = {}
         self.public_may_push = False
         self.ecr_lifetime = timedelta(hours=12)
         self.ecr_push_ignores_session_policy = False
-        """Whether session policies bind tokens is undocumented; this is the bad case."""
+        """AWS does not document whether a session policy limits a registry token; True is the worse case."""
         self._role_of: dict[str, str] = {}
         self.key = signing_key()
 
@@ -117,7 +120,7 @@ class Aws:
         )
 
     def web_identity_token(self, role_arn: str, audience: str, lifetime: timedelta) -> SecretStr:
-        """What GetWebIdentityToken answers: an RS256 JWT, whose subject is the role."""
+        """The token that GetWebIdentityToken returns: an RS256 JWT whose subject is the role."""
         now = int(self.clock.time())
         claims = {
             "iss": ISSUER,
@@ -139,7 +142,7 @@ class Aws:
 
         Args:
             token: The token.
-            audience: The audience that the party asks for; None: it looks at none.
+            audience: The audience that the party requires; None if it checks none.
         """
         options = {
             "verify_exp": False,
@@ -164,7 +167,7 @@ class Aws:
     def role_of_proof(self, headers: Mapping[str, str]) -> str | None:
         """The role, without its path, that a signed GetCallerIdentity proves, or None.
 
-        As strict as the clients are: SigV4A, all regions, four signed headers
+        It takes only what JFrog's own client sends: SigV4A, all regions, four signed headers
         (github.com/jfrog/jfrog-registry-operator, internal/sign/signer.go).
         """
         found = {name.lower(): value for name, value in headers.items()}
@@ -196,7 +199,7 @@ class Aws:
         role = self.roles.get(form["RoleArn"])
         if role is None or role.trusts != self._role_of[caller] or role.external_id != form.get("ExternalId"):
             return _xml_error(403, "AccessDenied")
-        if int(form["DurationSeconds"]) > 3600:
+        if not 900 <= int(form["DurationSeconds"]) <= 3600:  # role chaining allows an hour at most
             return _xml_error(400, "ValidationError")
         if not re.fullmatch(r"[\w+=,.@-]{2,64}", form["RoleSessionName"]):
             return _xml_error(400, "ValidationError")
@@ -237,8 +240,7 @@ class Aws:
         return Response(200, {"authorizationData": [data]}, {"Content-Type": "application/x-amz-json-1.1"})
 
     def ecr_login(self, host: str, username: str, password: str) -> Rights | None:
-        """What an `AWS:` login may do at a registry's host: what its principal may, in that account's
-        registry."""
+        """The rights of an `AWS:` login at a registry's host: those of its principal in that account."""
         found = self.ecr_tokens.get(password)
         if username != "AWS" or found is None:
             return None
@@ -276,7 +278,7 @@ class Aws:
     # IAM.
 
     def may(self, caller: str, action: str, resource: str, *, session: bool = True) -> bool:
-        """Whether the role allows it, and the session's policy too."""
+        """Whether both the role's policy and the session policy allow an action."""
         policy = self.sessions[caller].policy
         role = self.roles.get(self._role_of[caller])
         if role is None or not any(fnmatch.fnmatchcase(action, pattern) for pattern in role.actions):
@@ -290,11 +292,11 @@ class Aws:
         )
 
     def role_of(self, caller: str) -> str | None:
-        """The role of an access key; None for an error code of `authenticated`."""
+        """The role of an access key; None if it is an error code of `authenticated`."""
         return self._role_of.get(caller)
 
     def authenticated(self, request: Request, service: str) -> str:
-        """The access key of the caller, or the error code."""
+        """The access key of the caller, or an error code if the request is not signed correctly."""
         match = _AUTHORIZATION.match(request.header("Authorization"))
         if match is None or match["service"] != service:
             return "MissingAuthenticationToken"
@@ -312,7 +314,7 @@ class Aws:
 
 
 def _signature(request: Request, match: re.Match[str], secret: str) -> str:
-    """The signature that this request must have (AWS Signature Version 4)."""
+    """The correct signature of a request (AWS Signature Version 4)."""
     names = match["headers"].split(";")
     headers = {
         **{key.lower(): value for key, value in request.headers.items()},
@@ -353,7 +355,7 @@ def _without_path(role_arn: str) -> str:
 
 
 def _verified_4a(match: re.Match[str], session: Session, headers: Mapping[str, str]) -> bool:
-    """Whether the signature is that of this session's derived key (AWS Signature Version 4A)."""
+    """Whether the session's derived key verifies the signature (AWS Signature Version 4A)."""
     derived = KBKDFHMAC(
         algorithm=hashes.SHA256(),
         mode=Mode.CounterMode,

@@ -1,4 +1,10 @@
-"""Azure: Entra's token endpoint for federated assertions, and a registry's token exchange."""
+"""Azure: Entra's token endpoint for federated assertions, and a registry's token exchange.
+
+Sources: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow (third case: a
+federated credential), github.com/Azure/acr, docs/AAD-OAuth.md, and for the lifetimes
+https://learn.microsoft.com/azure/container-registry/container-registry-authentication. The exchange is also
+compared with the models of azure-containerregistry (described.py).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +25,7 @@ _KEY = "a key of the stand-in, at least 32 bytes long"
 
 
 class AcrFederated(Vendor):
-    """Every repository is named, so the password is a pull token of 75 minutes."""
+    """The definition names every repository, so the password is a pull token, which lives for 75 minutes."""
 
     provider = "acr"
     variant = "federated"
@@ -29,7 +35,7 @@ class AcrFederated(Vendor):
     repositories = ("team/app",)
     host = HOST
     service = HOST
-    """What its token service is asked for; a regional endpoint names the registry itself."""
+    """The ``service`` of its token service; a regional endpoint uses the registry's login server."""
     login = "login.microsoftonline.com"
     audience = "api://AzureADTokenExchange"
     scope = "https://containerregistry.azure.net/.default"
@@ -140,7 +146,7 @@ class AcrFederated(Vendor):
         if self._claims(form["refresh_token"], "refresh") is None:
             return Response(401, {"errors": [{"code": "UNAUTHORIZED"}]})
         scopes = [value for name, value in request.form_items if name == "scope"]
-        assert all("*" not in scope for scope in scopes), "ACR takes no wildcard"
+        assert all("*" not in scope for scope in scopes), "ACR accepts no wildcard"
         access = [scope.split(":")[1] for scope in scopes]
         return Response(200, {"access_token": self._jwt("access", 4500, access=access)})
 
@@ -150,12 +156,13 @@ class AcrFederated(Vendor):
         if claims := self._claims(password, "access"):
             return Rights(pull=claims["access"], push=["*"] if self.may_push else [])
         if self._claims(password, "refresh"):
-            return Rights(push=["*"] if self.may_push else [])  # its role has a condition on team/
+            return Rights(push=["*"] if self.may_push else [])  # a condition limits its role to team/
         return None
 
 
 class AcrPrefix(AcrFederated):
-    """A prefix can't be in a pull token: the password is the refresh token of three hours."""
+    """A pull token can't contain a prefix, so the password is the refresh token, which lives for three
+    hours."""
 
     variant = "federated with a prefix"
     lifetime = timedelta(hours=3)
@@ -163,7 +170,7 @@ class AcrPrefix(AcrFederated):
 
 
 class AcrUsGovernment(AcrFederated):
-    """Azure Government: its own Entra takes its own audience, and gives tokens for its own management."""
+    """Azure Government: its Entra has another audience and another scope for management tokens."""
 
     variant = "US government"
     host = service = "example.azurecr.us"
@@ -185,7 +192,7 @@ class AcrChina(AcrFederated):
 
 
 class AcrRegional(AcrFederated):
-    """A regional endpoint, whose token service calls the registry by its login server."""
+    """A regional endpoint, whose token service names the registry by its login server."""
 
     variant = "regional endpoint"
     host = "example.eastus.geo.azurecr.io"

@@ -1,4 +1,7 @@
-"""Registries with a user and a password: Basic, and tokens from the registry's own or another host."""
+"""Registries with a user and a password: Basic, and tokens from the registry's own or another host.
+
+Sources: RFC 7617 and https://distribution.github.io/distribution/spec/auth/token/.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class BasicToken(BasicAuth):
 
 
 class BasicOpaque(BasicAuth):
-    """Token auth whose tokens can't be read, as GHCR's."""
+    """Token auth whose tokens are opaque, like GHCR's."""
 
     variant = "opaque tokens"
     host = "registry.example.com"

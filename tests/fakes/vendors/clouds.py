@@ -1,11 +1,18 @@
-"""Alibaba Cloud, Tencent Cloud and DigitalOcean: signatures are recomputed, session tokens and errors as
-theirs."""
+"""Alibaba Cloud, Tencent Cloud and DigitalOcean: signatures, session tokens and error bodies as at the
+vendors.
+
+Sources: for Alibaba
+https://www.alibabacloud.com/help/en/sdk/product-overview/v3-request-structure-and-signature,
+``AssumeRoleWithOIDC`` (2015-04-01) and ``GetAuthorizationToken`` (2018-12-01); for Tencent
+https://www.tencentcloud.com/document/api/1051/45154 and its signature TC3-HMAC-SHA256; for DigitalOcean
+https://docs.digitalocean.com/reference/api/reference/container-registries/ and github.com/digitalocean/doctl,
+do/registry.go (``RevokeOAuthToken``).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import re
 import secrets
 from base64 import b64encode
@@ -38,7 +45,7 @@ class AlibabaFederated(Vendor):
         }
         self.nonces: set[str] = set()
         self.policies: dict[str, str] = {}
-        """By key of a session, what narrows it."""
+        """The session policy of each access key."""
         self.policies_hold = True
         self.network.add("sts.aliyuncs.com", self.sts)
         self.network.add("cr.eu-central-1.aliyuncs.com", self.cr)
@@ -66,9 +73,11 @@ class AlibabaFederated(Vendor):
 
     def widen(self) -> None:
         self.may_push = True
-        self.policies_hold = False  # else the session policy keeps it narrow, whatever the role may do
+        self.policies_hold = False  # otherwise the session policy would still forbid a push
 
     def sts(self, request: Request) -> Response:
+        if request.method not in {"GET", "POST"}:
+            return Response(405, {"Code": "UnsupportedHTTPMethod", "RequestId": "1"})
         if (
             request.header("x-acs-action") != "AssumeRoleWithOIDC"
             or request.header("x-acs-version") != "2015-04-01"
@@ -128,7 +137,7 @@ class AlibabaFederated(Vendor):
         return Response(200, answer)
 
     def _signed(self, request: Request) -> float | str:
-        """When the caller's session ends, or the error code."""
+        """The time at which the caller's session ends, or an error code."""
         match = re.fullmatch(
             r"ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([0-9a-f]{64})",
             request.header("Authorization"),
@@ -237,6 +246,8 @@ class TencentFederated(Vendor):
         return Response(200, {"Response": {"Error": {"Code": code, "Message": text}, "RequestId": "1"}})
 
     def sts(self, request: Request) -> Response:
+        if request.method not in {"GET", "POST"}:
+            return self._error("UnsupportedProtocol")
         body = request.document
         if (
             request.header("X-TC-Action") != "AssumeRoleWithWebIdentity"
@@ -295,7 +306,7 @@ class TencentFederated(Vendor):
             return "AuthFailure.SignatureExpire"
         lines = [f"{name}:{request.header(name).strip().lower()}" for name in match[3].split(";")]
         canonical = "\n".join(
-            ["POST", "/", "", *lines, "", match[3], hashlib.sha256(request.body).hexdigest()]
+            [request.method, "/", "", *lines, "", match[3], hashlib.sha256(request.body).hexdigest()]
         )
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         to_sign = f"TC3-HMAC-SHA256\n{timestamp}\n{day}/tcr/tc3_request\n{digest}"
@@ -328,7 +339,7 @@ class TencentKey(TencentFederated):
 
 
 class TencentInternational(TencentFederated):
-    """An account of tencentcloud.com, which the API of tencent.com does not know."""
+    """An account of tencentcloud.com, whose API has other host names."""
 
     variant = "international"
     api_domain = "intl.tencentcloudapi.com"
@@ -374,7 +385,7 @@ class DigitalOcean(Vendor):
         self.refused = True
 
     def revoke(self, request: Request) -> Response:
-        """A token ends itself; one that is none any more is refused."""
+        """A token revokes itself; a revoked token is refused."""
         token = request.form.get("token", "")
         if (request.method, request.path) != ("POST", "/v1/oauth/revoke"):
             return Response(404, {"id": "not_found"})
@@ -389,7 +400,7 @@ class DigitalOcean(Vendor):
     def api(self, request: Request) -> Response:
         if request.path == "/v2/registry/auth":
             return self.registry.token(request)
-        if request.path != "/v2/registries/example/docker-credentials":
+        if (request.method, request.path) != ("GET", "/v2/registries/example/docker-credentials"):
             return Response(404, {"id": "not_found", "message": "no"})
         if self.refused or request.header("Authorization") != "Bearer dop_v1_a token":
             return Response(401, {"id": "Unauthorized", "message": "Unable to authenticate you"})
@@ -405,4 +416,4 @@ class DigitalOcean(Vendor):
         )
         self.registry.logins[token, token] = rights
         auth = b64encode(f"{token}:{token}".encode()).decode()
-        return Response(200, json.loads(json.dumps({"auths": {"registry.digitalocean.com": {"auth": auth}}})))
+        return Response(200, {"auths": {"registry.digitalocean.com": {"auth": auth}}})

@@ -1,11 +1,11 @@
-"""Vendors' own machine-readable descriptions, against which requests and the stand-ins' answers are checked.
+"""Checks requests and the stand-ins' answers against the vendors' own machine-readable descriptions.
 
 - Amazon: botocore's models of STS, ECR and ECR Public (botocore/data).
 - Google: the Discovery documents of STS and IAM Credentials (googleapiclient/discovery_cache/documents).
 - Azure: the models generated from Container Registry's OpenAPI description (azure-containerregistry).
 - Docker Hub: an excerpt of its OpenAPI description, docker_hub.yaml beside this file.
 
-Only answers that say success are checked: descriptions leave errors out, or describe them as any object.
+Only successful answers are checked: the descriptions omit errors, or allow any object.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fakes.vendors.network import Network, Request, Response
 from jsonschema import Draft202012Validator
 
 Problems = list[str]
-"""What a request or an answer has that its description does not allow; empty: nothing."""
+"""Where a request or an answer does not match its description."""
 
 Check = Callable[[Request, Response], Problems]
 
@@ -35,11 +35,11 @@ CHECKS: dict[str, str] = {
     "ecr-fips.*": "ecr",
     "api.ecr-public.us-east-1.amazonaws.com": "ecr-public",
 }
-"""By pattern of a host name, Amazon's service there."""
+"""For each pattern of host names, the AWS service."""
 
 
 def describe(network: Network) -> None:
-    """Check all that goes over a network to the vendors that have a description."""
+    """Check the requests of a network to the vendors that publish a description, and the answers."""
     for pattern, service in CHECKS.items():
         network.describe(pattern, aws(service))
     network.describe("sts.googleapis.com", google("sts.v1"))
@@ -120,7 +120,7 @@ def _members(shape: Any) -> Iterator[str]:
 
 
 def _unflattened(form: Mapping[str, str]) -> dict[str, Any]:
-    """Parameters of the query protocol (``Tags.member.1.Key=project``) as a document."""
+    """Parameters of the query protocol (``Tags.member.1.Key=project``) as a document with lists."""
     found: dict[str, Any] = {}
     for name, value in form.items():
         head, _, rest = name.partition(".member.")
@@ -157,7 +157,7 @@ def _methods(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _closed(schema: Any) -> Any:
-    """A schema of a Discovery document as JSON schema, which allows no other fields."""
+    """A schema of a Discovery document as a JSON schema that allows no other fields."""
     if isinstance(schema, list):
         return [_closed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -200,7 +200,7 @@ def _is_for(method: Mapping[str, Any], request: Request) -> bool:
 
 
 def _camel(name: str) -> str:
-    """Google's servers take a field under its own name as well as in camel case (protobuf's JSON mapping)."""
+    """A field name in camel case; Google accepts both forms (protobuf's JSON mapping)."""
     return re.sub(r"_([a-z])", lambda match: match[1].upper(), name)
 
 
@@ -226,7 +226,7 @@ def azure(request: Request, response: Response) -> Problems:
         ),
     }
     if request.method != "POST" or request.path not in sends:
-        return []  # the registry's own API, which is no part of that description
+        return []  # the description does not cover the registry's own API
     form, answer = sends[request.path]
     fields = {field["key"]: name for name, field in form._attribute_map.items()}
     required = {

@@ -1,5 +1,5 @@
-"""A vendor's registry that is a real Distribution registry: the stand-in says what a login may do, the
-registry acts."""
+"""A vendor's registry as a real Distribution registry: the stand-in decides the rights of each login, and the
+registry enforces them."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "host", "pro
 
 
 def distribution(registry: Registry) -> Callable[..., OciRegistry]:
-    """What to put in the place of `OciRegistry`, so that a vendor's pulls go through the real registry."""
+    """A class in place of `OciRegistry` that forwards a vendor's pulls to the real registry."""
 
-    told: set[str] = set()
+    added: set[str] = set()
 
     class Distribution(OciRegistry):
         def handle(self, request: Request) -> Response:
-            self._tell(request)
+            self._synchronize(request)
             return forwarded(registry, request)
 
         token = handle
 
-        def _tell(self, request: Request) -> None:
-            """Let the registry's token service know what this login may do now."""
+        def _synchronize(self, request: Request) -> None:
+            """Give the registry's token service the current rights of the request's login."""
             login = basic_login(request)
             if login is None:
                 return
             rights = self.rights(request.host, *login)
             if rights is not None:
-                told.add(login[0])
+                added.add(login[0])
                 registry.add_user(login[0], login[1], **_as_user(rights))
-            elif login[0] in told:
+            elif login[0] in added:
                 registry.revoke_user(login[0])
 
     return Distribution

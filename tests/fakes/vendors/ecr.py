@@ -1,4 +1,9 @@
-"""Private ECR, with and without a role of the registry's account, and ECR Public."""
+"""Private ECR, with and without a role of the registry's account, and ECR Public.
+
+Sources: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ (registry_auth, ecr-requests for the host
+names, image-push-iam for the actions of a pull) and
+https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html.
+"""
 
 from __future__ import annotations
 
@@ -56,13 +61,14 @@ class EcrByRole(Vendor):
         )
 
     def widen(self) -> None:
-        # The session policy would keep it narrow whatever the role may do.
+        # Otherwise the session policy would still forbid a push.
         self.role.actions.append("ecr:*")
         self.aws.ecr_push_ignores_session_policy = True
 
 
 class EcrOwn(EcrByRole):
-    """The registry of the project role's own account: no role to assume, nothing typed but the region."""
+    """The registry of the project role's own account: rotate assumes no role, and the definition has only a
+    region."""
 
     variant = "own account"
 

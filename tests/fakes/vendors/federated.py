@@ -1,5 +1,5 @@
-"""Vendors that exchange the project's signed identity: Quay, Chainguard, Cloudsmith, the system registry,
-GitHub Apps."""
+"""Vendors that exchange a signed token for a credential: Quay, Chainguard, Cloudsmith, the system registry
+and GitHub Apps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEY = "a key of the stand-in, at least 32 bytes long"
 
 
 class Minting(Vendor):
-    """Registers what it mints as a login of its registry."""
+    """A vendor that adds each credential that it creates to the logins of its registry."""
 
     realm = ""
     service = "registry"
@@ -38,7 +38,7 @@ class Minting(Vendor):
         return self.api(request) or self.registry.handle(request)
 
     def api(self, request: Request) -> Response | None:
-        """The vendor's own calls; None: none of them."""
+        """Answer a request to the vendor's own API; None if the request is for the registry."""
         raise NotImplementedError
 
     def issue(self, username: str, seconds: float, *, pull: list[str] | None = None, **claims: Any) -> str:
@@ -63,6 +63,8 @@ class Minting(Vendor):
 
 
 class QuayFederated(Minting):
+    """Source: github.com/quay/quay, util/security/federated_robot_auth.py and endpoints/api/robot.py."""
+
     provider = "quay"
     variant = "federated"
     lifetime = timedelta(hours=1)
@@ -88,18 +90,21 @@ class QuayFederated(Minting):
                 return Response(400, {"message": "Missing one or more required fields (issuer, subject)"})
             self.federation = request.document
             return Response(200, self.federation)
-        if request.path != "/oauth2/federation/robot/token":
+        if (request.method, request.path) != ("GET", "/oauth2/federation/robot/token"):
             return None
         login = basic_login(request)
         subjects = [item["subject"] for item in self.federation if item["issuer"] == ISSUER]
-        # The audience is not looked at: the API takes no list of audiences (endpoints/api/robot.py).
+        # Quay does not check the audience, because its API stores no list of audiences
+        # (endpoints/api/robot.py).
         if login is None or login[0] != "team+puller" or self.aws.identity_of(login[1]) not in subjects:
             return Response(400, {"message": "Token does not match robot"})
         return Response(200, {"token": self.issue("team+puller", 3600)})
 
 
 class Chainguard(Minting):
-    """Written from Chainguard's guide for AWS and its pull secret updater."""
+    """Sources: Chainguard's guide for AWS
+    (https://edu.chainguard.dev/chainguard/administration/assumable-ids/identity-examples/aws-identity-oidc/)
+    and its pull secret updater (github.com/chainguard-dev/platform-examples, aws-auth)."""
 
     provider = "chainguard"
     lifetime = timedelta(hours=1)
@@ -136,6 +141,8 @@ class Chainguard(Minting):
 
 
 class Cloudsmith(Minting):
+    """Source: https://docs.cloudsmith.com/authentication/openid-connect."""
+
     provider = "cloudsmith"
     lifetime = timedelta(hours=2)
     keyless = True
@@ -158,7 +165,7 @@ class Cloudsmith(Minting):
         }
 
     def api(self, request: Request) -> Response | None:
-        if request.path != "/openid/team/":
+        if (request.method, request.path) != ("POST", "/openid/team/"):
             return None
         body = request.document
         if body["service_slug"] != "puller-x1" or not self.trusted(
@@ -169,6 +176,8 @@ class Cloudsmith(Minting):
 
 
 class System(Minting):
+    """Source: :mod:`regcred.token.web`."""
+
     provider = "system"
     lifetime = timedelta(hours=12)
     keyless = True
@@ -193,7 +202,7 @@ class System(Minting):
         }
 
     def api(self, request: Request) -> Response | None:
-        if not request.path.startswith("/v1/credentials"):
+        if request.method not in {"POST", "DELETE"} or not request.path.startswith("/v1/credentials"):
             return None
         if not self.trusted(
             request.header("Authorization").removeprefix("Bearer "), "https://tokens.example.com"
@@ -224,6 +233,8 @@ class System(Minting):
 
 
 class GhcrApp(Minting):
+    """Source: https://docs.github.com/rest/apps (installation access tokens, generating a JWT)."""
+
     provider = "ghcr"
     variant = "app"
     lifetime = timedelta(hours=1)
@@ -271,7 +282,7 @@ class GhcrApp(Minting):
         if request.method == "DELETE" and request.path == f"{self.api_path}/installation/token":
             login = ("x-access-token", request.header("Authorization").removeprefix("Bearer "))
             return Response(204 if self.registry.logins.pop(login, None) else 401)
-        if request.path != f"{self.api_path}/app/installations/678/access_tokens":
+        if (request.method, request.path) != ("POST", f"{self.api_path}/app/installations/678/access_tokens"):
             return Response(404, {"message": "Not Found"})
         return self._installation_token(request)
 
@@ -304,7 +315,7 @@ class GhcrApp(Minting):
 
 
 class GhcrServer(GhcrApp):
-    """GitHub Enterprise Server: its API lies under a path of its host, its registry on a host below it."""
+    """GitHub Enterprise Server: its API has a path on its host, and its registry has a subdomain."""
 
     variant = "enterprise server"
     api_host = "github.example.com"

@@ -1,5 +1,7 @@
-"""Gitea and its access tokens (gitea.dev v1.27.3, routers/api/v1/user/app.go); the real server is in
-tests/real."""
+"""Gitea and its access tokens.
+
+Source: gitea.dev v1.27.3, routers/api/v1/user/app.go. tests/real runs the real server.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from fakes.vendors.oci import OciRegistry, Rights
 from fakes.vendors.tokens import TokenKeeper
 
 _PAGE = 2
-"""The server decides how long a page is."""
+"""Tokens in a page; the server may return fewer than the client requests."""
 
 
 class Gitea(TokenKeeper):
@@ -70,8 +72,9 @@ class Gitea(TokenKeeper):
         match = re.fullmatch(
             r"/gitea/api/v1/users/(?P<user>[A-Za-z0-9._-]+)/tokens(?:/(?P<id>\d+))?", request.path
         )
-        if match is None:
-            return Response(404, {"message": "not found"})
+        known = {("DELETE", True), ("GET", False), ("POST", False)}
+        if match is None or (request.method, bool(match["id"])) not in known:
+            return Response(405 if match else 404, {"message": "not found"})
         if match["user"] != "puller":
             return Response(403, {"message": "doer should be the site admin or be same as the contextUser"})
         if request.method == "DELETE":

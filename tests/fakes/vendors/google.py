@@ -1,4 +1,10 @@
-"""Google: the token exchange for AWS identities, generateAccessToken, and Artifact Registry."""
+"""Google: the token exchange for AWS identities, generateAccessToken, and Artifact Registry.
+
+Sources: https://docs.cloud.google.com/iam/docs/workload-identity-federation-with-other-clouds (AWS),
+https://docs.cloud.google.com/artifact-registry/docs/docker/authentication, and google-auth
+(google/auth/aws.py) for the signed request. Requests and answers are also compared with the Discovery
+documents (described.py).
+"""
 
 from __future__ import annotations
 
@@ -70,6 +76,8 @@ class GarFederated(Vendor):
         self.may_push = True
 
     def exchange(self, request: Request) -> Response:
+        if (request.method, request.path) != ("POST", "/v1/token"):
+            return Response(404)
         form = request.form
         if form.get("audience") != f"//iam.googleapis.com/{PROVIDER}":
             return self._oauth("invalid_target")
@@ -97,15 +105,16 @@ class GarFederated(Vendor):
         )
 
     def exchanged(self, token: str, scope: str) -> None:
-        """What a federated token may do by itself: here only act as the service account."""
+        """Give a federated token rights in the registry: none here, since it can only act as the service
+        account."""
 
     def _role(self, subject_token: str) -> str | None:
-        """Who signed the GetCallerIdentity inside, as AWS would say."""
+        """The role that signed the GetCallerIdentity request in a subject token."""
         signed = json.loads(unquote(subject_token))
         headers = {item["key"]: item["value"] for item in signed["headers"]}
         parts = urlsplit(signed["url"])
         target = f"//iam.googleapis.com/{PROVIDER}"
-        if headers.get("x-goog-cloud-target-resource") != target:  # google-auth adds it after it has signed
+        if headers.get("x-goog-cloud-target-resource") != target:  # google-auth adds it unsigned
             return None
         if not re.fullmatch(r"sts(\.[a-z0-9-]+)?\.amazonaws\.com", parts.netloc):
             return None
@@ -120,6 +129,8 @@ class GarFederated(Vendor):
         scheme, _, token = request.header("Authorization").partition(" ")
         if scheme != "Bearer" or self.federated.get(token, 0) <= self.clock.time():
             return Response(401, {"error": {"code": 401, "status": "UNAUTHENTICATED", "message": "no"}})
+        if request.method != "POST":
+            return Response(404)
         if request.path != f"/v1/projects/-/serviceAccounts/{ACCOUNT}:generateAccessToken":
             return Response(403, {"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "no"}})
         body = request.document
@@ -168,7 +179,7 @@ class GarKey(GarFederated):
 
 
 class GarDirect(GarFederated):
-    """The AWS role itself may read the repositories; no service account is acted as."""
+    """The AWS role itself may read the repositories, without a service account."""
 
     variant = "direct"
     lifetime: ClassVar[timedelta | None] = timedelta(hours=1)

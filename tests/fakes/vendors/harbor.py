@@ -1,6 +1,6 @@
 """Harbor's robots, as strict as Harbor 2.15.2.
 
-Contract: github.com/goharbor/harbor, src/server/v2.0/handler/robot.go
+Source: github.com/goharbor/harbor, src/server/v2.0/handler/robot.go.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ _ALL = frozenset(
 
 
 class Harbor(TokenKeeper):
-    """A Harbor whose maker is a robot. Its projects are ``team`` (7) and ``tools`` (8)."""
+    """A Harbor with the projects ``team`` (id 7) and ``tools`` (id 8). The upstream secret is a robot's, the
+    maker."""
 
     provider = "harbor"
     lifetime = timedelta(days=14)
     calls = r"(GET|POST) harbor\.example\.com/api/"
     projects: ClassVar[dict[str, int]] = {"team": 7, "tools": 8}
     base = ""
-    """The path that a proxy puts before the API."""
+    """The path prefix that a reverse proxy adds."""
 
     def make_registry(self) -> OciRegistry:
         self.maker = set(_ALL)
         self.maker_effect = ""
-        """``allow`` where Terraform's provider made the maker."""
+        """The effect of the maker's permissions; ``allow`` if Terraform's provider created the maker."""
         self.read_only = False
         self.maker_is_a_robot = True
         registry = OciRegistry(
@@ -74,11 +75,11 @@ class Harbor(TokenKeeper):
             return _error(401, "UNAUTHORIZED")
         if self.read_only and request.method not in {"GET", "HEAD"}:
             return _error(403, "DENIED")  # src/server/middleware/readonly
-        if request.method == "GET" and (found := self._told(path, request)):
+        if request.method == "GET" and (found := self._information(path, request)):
             return found
         return self._robots(path, request)
 
-    def _told(self, path: str, request: Request) -> Response | None:
+    def _information(self, path: str, request: Request) -> Response | None:
         if path == "/systeminfo":
             return Response(200, {"harbor_version": "v2.15.2", "read_only": self.read_only})
         if path == "/users/current/permissions":
@@ -92,17 +93,20 @@ class Harbor(TokenKeeper):
             return _error(404, "NOT_FOUND")
         if request.method == "DELETE":
             return self._delete(match["id"])
-        return self._list(dict(request.query)) if request.method == "GET" else self._create(request.document)
+        if request.method == "GET":
+            return self._list(dict(request.query))
+        if request.method != "POST":
+            return _error(405, "METHOD_NOT_ALLOWED")
+        return self._create(request.document)
 
     def _project(self, name: str, request: Request) -> Response:
         if name not in self.projects or ("project", "read") not in self.maker:
-            return _error(403, "FORBIDDEN")  # only an administrator hears 404
+            return _error(403, "FORBIDDEN")  # only an administrator gets a 404
         assert request.header("X-Is-Resource-Name") == "true"
         return Response(200, {"project_id": self.projects[name], "name": name})
 
     def _permissions(self, query: dict[str, str]) -> Response:
-        # The system's policies name no robots, and are not relative to it
-        # (src/common/rbac/system/policies.go).
+        # A system scope lists no permission for robots (src/common/rbac/system/policies.go).
         scopes = {f"/project/{number}" for number in self.projects.values()}
         held = self.maker if query["scope"] in scopes else set()
         return Response(200, [{"resource": name, "action": action} for name, action in sorted(held)])
@@ -149,7 +153,7 @@ class Harbor(TokenKeeper):
 
     def _store(self, body: dict[str, Any], start: str) -> Response:
         if len(f"{start}{body['name']}") > 255:
-            return _error(500, "UNKNOWN")  # the column is full
+            return _error(500, "UNKNOWN")  # the database column has 255 characters
         username = f"robot${start}{body['name']}"
         if any(item.username == username for item in self.kept.values()):
             return _error(409, "CONFLICT")
@@ -162,7 +166,8 @@ class Harbor(TokenKeeper):
         return Response(201, answer)
 
     def _may_give(self, permission: dict[str, Any]) -> bool:
-        """isValidPermissionScope: resource, action and effect are compared as text."""
+        """Whether the maker has the permission that it gives (isValidPermissionScope). Harbor compares
+        resource, action and effect as text."""
         assert permission["kind"] == "project"
         assert permission["namespace"] in self.projects
         (access,) = permission["access"]
@@ -172,7 +177,7 @@ class Harbor(TokenKeeper):
 
 
 class HarborSystem(Harbor):
-    """Several projects in one login."""
+    """A robot of level ``system``, for several projects."""
 
     variant = "system"
 

@@ -1,8 +1,8 @@
-"""JFrog: tokens for an AWS role, for an identity token, and by an administrator's token.
+"""JFrog: tokens for an AWS role, for an identity token, and created with an administrator's token.
 
-Written from JFrog's REST documentation ("PUT AWS IAM role", "Create Token", "Revoke Token by ID", "Use the
-Revocable and Persistency Thresholds") and its operator (github.com/jfrog/jfrog-registry-operator,
-internal/sign).
+Sources: JFrog's REST documentation ("PUT AWS IAM role", "Create Token", "Revoke Token by ID", "Use the
+Revocable and Persistency Thresholds"), its operator (github.com/jfrog/jfrog-registry-operator, internal/sign)
+and, for the OIDC exchange, github.com/jfrog/setup-jfrog-cli, src/oidc-utils.ts.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from fakes.vendors.vendor import PROJECT_ROLE
 _ROLE = re.compile(r"arn:aws:iam::\d{12}:role/[\w+=,.@:-]+")
 _PROVIDER_NAME = re.compile(r"[a-z][a-z0-9-]+")
 REVOCABLE = 6 * 3600
-"""``revocable-expiry-threshold``: what lives less can't be revoked, unless it was made so."""
-PERSISTENT = 3 * 3600
-"""``persistent-expiry-threshold``: what lives less is not stored."""
+"""``revocable-expiry-threshold`` in seconds: a token with a shorter life can be revoked only if it was
+created with ``force_revocable``."""
 
 
 class JfrogAws(Minting):
@@ -40,9 +39,9 @@ class JfrogAws(Minting):
         super().install()
         self.mapped = PROJECT_ROLE.replace("/regcred/", "/")
         self.stored: dict[str, tuple[str, str]] = {}
-        """By id, the user and the token of those that can be revoked."""
+        """For the id of each token that can be revoked, its user and the token."""
         self.holders_revoke = True
-        """Whether it is 7.53.1 or newer, which knows the id ``me``."""
+        """Whether it is 7.53.1 or newer, in which a token's holder can revoke it by the id ``me``."""
 
     @property
     def definition(self) -> Mapping[str, Any]:
@@ -59,7 +58,7 @@ class JfrogAws(Minting):
         return {}
 
     def make(self, username: str, seconds: int, *, forced: bool = False, **claims: Any) -> tuple[str, str]:
-        """Make a token, and store it if the thresholds say so: its id, and itself."""
+        """Create a token, store it if it can be revoked, and return its id and the token."""
         token, token_id = self.issue(username, seconds, **claims), secrets.token_hex(16)
         if forced or seconds >= REVOCABLE:
             self.stored[token_id] = (username, token)
@@ -91,7 +90,7 @@ class JfrogAws(Minting):
                 return Response(400, {"errors": [{"code": "BAD_REQUEST", "message": "invalid role"}]})
             self.mapped = request.document["iam_role"]
             return Response(204)
-        if request.path != "/access/api/v1/aws/token":
+        if (request.method, request.path) != ("POST", "/access/api/v1/aws/token"):
             return None
         if self.aws.role_of_proof(request.headers) != self.mapped:
             return Response(403, {"errors": [{"code": "FORBIDDEN", "message": "no user is mapped"}]})
@@ -117,7 +116,7 @@ class JfrogOidc(JfrogAws):
         if (request.method, request.path) == ("POST", "/access/api/v1/oidc/regcred/identity_mappings"):
             self.subjects.append(request.document["claims"]["sub"])
             return Response(201)
-        if request.path != "/access/api/v1/oidc/token":
+        if (request.method, request.path) != ("POST", "/access/api/v1/oidc/token"):
             return None
         body = request.document
         if (
@@ -162,6 +161,8 @@ class JfrogToken(JfrogAws):
             return Response(401, {"errors": [{"code": "UNAUTHORIZED", "message": "Invalid token"}]})
         if request.method == "DELETE":
             return self.end(request.path.rpartition("/")[2])
+        if (request.method, request.path) != ("POST", "/access/api/v1/tokens"):
+            return Response(405)
         body = request.document
         if not re.fullmatch(r'applied-permissions/groups:"[^",]+"(,"[^",]+")*', body["scope"]):
             return Response(400, {"errors": [{"code": "BAD_REQUEST", "message": "invalid scope"}]})

@@ -1,7 +1,7 @@
-"""All of https in one process: a CONNECT proxy that ends TLS itself and answers for every vendor's host name.
+"""A CONNECT proxy that terminates TLS and answers for every vendor's host name, so that tests use real HTTPS.
 
-Clients are told by HTTPS_PROXY and REQUESTS_CA_BUNDLE, as in the field; a host that nobody answers for is
-refused.
+Clients find it by HTTPS_PROXY and REQUESTS_CA_BUNDLE, as they find a proxy in production. It answers 502 for
+a host that has no handler.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Response:
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     dripping: bool = False
-    """Headers come one after the other, without end; no body ever does."""
+    """Send a header every 0.1 seconds, and never a body."""
 
     def encoded(self) -> bytes:
         if self.body is None:
@@ -76,7 +76,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """The vendors' clock: the true time, moved on by tests."""
+    """The vendors' clock: the real time plus an offset that tests set."""
 
     def __init__(self) -> None:
         self.offset = 0.0
@@ -92,7 +92,7 @@ class Clock:
 
 
 class Network:
-    """Host name patterns and who answers for them."""
+    """The proxy, with a handler for each pattern of host names."""
 
     def __init__(self, directory: Path) -> None:
         self.clock = Clock()
@@ -101,7 +101,7 @@ class Network:
         self._faults: list[tuple[str, Handler]] = []
         self._descriptions: dict[str, Check] = {}
         self.problems: list[str] = []
-        """What did not match a vendor's description; see :meth:`describe`."""
+        """Requests and answers that do not match a vendor's description; see :meth:`describe`."""
         self._authority = trustme.CA()
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._lock = threading.Lock()
@@ -141,7 +141,8 @@ class Network:
         self._handlers[pattern] = handler
 
     def describe(self, pattern: str, check: Check) -> None:
-        """Compare requests to hosts that match `pattern`, and answers, with the vendor's description."""
+        """Check the requests to hosts that match `pattern`, and the answers, against the vendor's
+        description."""
         self._descriptions[pattern] = check
 
     def fail(self, path: str, handler: Handler, *, times: int = 1) -> None:
@@ -156,7 +157,7 @@ class Network:
                 del self._faults[number]
                 return handler(request)
         handler = _of(self._handlers, request.host)
-        response = handler(request) if handler else Response(502, {"error": "nobody"})
+        response = handler(request) if handler else Response(502, {"error": "no handler"})
         if check := _of(self._descriptions, request.host):
             self.problems += [f"{line}: {problem}" for problem in _checked(check, request, response)]
         return response
@@ -176,23 +177,23 @@ class Network:
 def _checked(check: Check, request: Request, response: Response) -> list[str]:
     try:
         return check(request, response)
-    except Exception as error:  # noqa: BLE001 - what can't be read does not match; a thread of the server calls this
+    except Exception as error:  # noqa: BLE001 - an exception in a server thread would not fail the test
         return [f"can't be compared with the description: {error!r}"]
 
 
 def _of(by_pattern: Mapping[str, T], host: str) -> T | None:
-    """What is kept under the longest pattern that matches a host."""
+    """The value of the longest pattern that matches a host; None if no pattern matches."""
     matching = [pattern for pattern in by_pattern if fnmatch.fnmatchcase(host, pattern)]
     return by_pattern[max(matching, key=len)] if matching else None
 
 
 def status(code: int, body: Any = None, headers: Mapping[str, str] | None = None) -> Handler:
-    """A fault: this answer, whatever was asked."""
+    """A fault: the same answer to every request."""
     return lambda request: Response(code, body, headers or {})
 
 
 def cut(request: Request) -> Response:
-    """A fault: no answer at all."""
+    """A fault: close the connection without an answer."""
     raise CutError
 
 
@@ -288,4 +289,4 @@ class _Http(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""

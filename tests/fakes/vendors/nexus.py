@@ -1,4 +1,7 @@
-"""Nexus and its users (github.com/sonatype/nexus-public, UserApiResource, DefaultSecuritySystem)."""
+"""Nexus and its users.
+
+Source: github.com/sonatype/nexus-public, UserApiResource and DefaultSecuritySystem.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,8 @@ class Nexus(Vendor):
             return self._put(match["user"], request.document)
         if request.header("Content-Type") != "text/plain":
             return Response(415)
-        # Only the cache of logins is cleared: pull tokens that were handed out for the old password stay.
+        # This clears only the cache of logins; pull tokens that were created with the old password stay
+        # valid.
         self.passwords[match["user"]] = request.body.decode()
         return Response(204)
 

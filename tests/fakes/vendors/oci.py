@@ -1,5 +1,8 @@
-"""A registry by the OCI distribution specification with Basic or token authentication, for any number of
-hosts."""
+"""A registry with Basic or token authentication, for any number of hosts.
+
+Sources: github.com/opencontainers/distribution-spec, spec.md, and
+https://distribution.github.io/distribution/spec/auth/token/.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _ACCEPTED = {
 
 @dataclass
 class Rights:
-    """What a login may do; patterns of repositories."""
+    """The repositories that a login may pull from and push to, as patterns; a push includes a pull."""
 
     pull: list[str] = field(default_factory=lambda: ["team/*"])
     push: list[str] = field(default_factory=list)
@@ -46,9 +49,9 @@ class OciRegistry:
 
     Args:
         clock: The vendor's clock.
-        realm: The token service's URL; empty: Basic authentication.
-        readable: Whether its tokens are JWTs with an `access` claim; else they are opaque.
-        check: Decides about a login instead of `logins`.
+        realm: The token service's URL; empty for Basic authentication.
+        readable: Whether its tokens are JWTs with an `access` claim; otherwise they are opaque.
+        check: Returns the rights of a host, user and password; None for `logins`.
     """
 
     def __init__(
@@ -115,7 +118,7 @@ class OciRegistry:
         return Response(200, {"token": token, "expires_in": 300})
 
     def end_tokens(self, username: str) -> None:
-        """Refuse the pull tokens that this user was given before now."""
+        """Refuse the pull tokens that this user has received so far."""
         self._opaque = {token: found for token, found in self._opaque.items() if found[2] != username}
 
     @staticmethod
@@ -184,7 +187,7 @@ class OciRegistry:
         return Response(401, {"errors": [{"code": "UNAUTHORIZED"}]}, {"WWW-Authenticate": challenge})
 
     def _manifest(self, request: Request) -> Response:
-        assert request.method == "HEAD", "a GET that succeeds counts as a pull at Docker Hub"
+        assert request.method == "HEAD", "Docker Hub counts a successful GET as a pull"
         accepted = {item.strip() for item in request.header("Accept").split(",")}
         if not accepted >= _ACCEPTED:
             return Response(404, {"errors": [{"code": "MANIFEST_UNKNOWN"}]})

@@ -1,5 +1,5 @@
-"""Registries whose own tokens are handed out as they are, once or twice: ACR tokens, GHCR, Quay robots,
-Docker Hub."""
+"""Registries whose token in the upstream secret is the credential: ACR tokens, GHCR, Quay robots, Docker
+Hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fakes.vendors.vendor import Vendor
 
 
 class Static(Vendor):
-    """A registry with two logins, since its owner is replacing one."""
+    """A registry with two logins, as while its owner replaces one."""
 
     host: ClassVar[str]
     realm: ClassVar[str]
@@ -86,8 +86,8 @@ class GhcrToken(Static):
         self.network.add("api.github.com", self.api)
 
     def api(self, request: Request) -> Response:
-        """Anybody may end a token that is known (docs.github.com/rest/credentials/revoke); it is accepted,
-        whatever it is."""
+        """Revoke tokens: anybody who has a token may revoke it, and GitHub answers 202 for unknown ones too
+        (docs.github.com/rest/credentials/revoke)."""
         if (request.method, request.path) != ("POST", "/credentials/revoke"):
             return Response(404, {"message": "Not Found"})
         if request.header("Authorization"):
@@ -99,8 +99,8 @@ class GhcrToken(Static):
 
 
 class GhcrServerToken(GhcrToken):
-    """A GitHub Enterprise Server: it ends a token only for who signs in
-    (enterprise-server@3.19/rest/credentials/revoke)."""
+    """A GitHub Enterprise Server, which revokes tokens only for a caller that is signed in
+    (docs.github.com/enterprise-server@3.19/rest/credentials/revoke)."""
 
     variant = "server-token"
     host = "containers.github.example.com"

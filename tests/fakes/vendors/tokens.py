@@ -1,5 +1,11 @@
-"""Vendors that keep named tokens: Docker Hub organisations and GitLab deploy tokens; Harbor and Gitea have
-files of their own."""
+"""Vendors that store named tokens: Docker Hub organisations and GitLab; Harbor and Gitea have their own
+files.
+
+Sources: https://docs.docker.com/reference/api/hub/latest/ (docker_hub.yaml is an excerpt), and
+https://docs.docker.com/security/access-tokens/organization-access-tokens/; for GitLab
+https://docs.gitlab.com/api/deploy_tokens/, https://docs.gitlab.com/api/group_access_tokens/ and
+https://docs.gitlab.com/user/packages/dependency_proxy/.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +24,7 @@ from fakes.vendors.vendor import Vendor
 
 @dataclass
 class Kept:
-    """A token that exists upstream."""
+    """A token that exists at the vendor."""
 
     id: str
     name: str
@@ -28,7 +34,7 @@ class Kept:
 
 
 class TokenKeeper(Vendor):
-    """Keeps tokens; what exists is a login of the registry, what was removed is none."""
+    """Stores tokens; each is a login of the registry until it is deleted."""
 
     revocable = True
     keeps_tokens = True
@@ -41,7 +47,7 @@ class TokenKeeper(Vendor):
 
     @abstractmethod
     def make_registry(self) -> OciRegistry:
-        """Answer for the hosts."""
+        """Create the registry and add the handlers of the vendor's hosts."""
 
     def check(self, host: str, username: str, password: str) -> Rights | None:
         found = (item for item in self.kept.values() if (item.username, item.secret) == (username, password))
@@ -81,7 +87,7 @@ class DockerHubOrganisation(TokenKeeper):
         self.sessions: set[str] = set()
         self.organisations = {"team", "old-team"}
         self.plan = 10
-        """How many tokens each organisation may have: 10 with Team, 100 with Business."""
+        """The number of tokens that an organisation may have: 10 with Team, 100 with Business."""
         return registry
 
     @property
@@ -102,7 +108,7 @@ class DockerHubOrganisation(TokenKeeper):
         return ("docker.io", "index.docker.io", "registry-1.docker.io")
 
     def hub(self, request: Request) -> Response:
-        if request.path == "/v2/auth/token":
+        if (request.method, request.path) == ("POST", "/v2/auth/token"):
             if self.refused or request.document != {"identifier": "owner", "secret": "an owner's token"}:
                 return Response(401, {"detail": "Incorrect authentication credentials", "message": "no"})
             session = secrets.token_urlsafe(30)
@@ -126,6 +132,8 @@ class DockerHubOrganisation(TokenKeeper):
             return Response(204)
         if request.method == "GET":
             return self._list(match["org"], dict(request.query))
+        if request.method != "POST":
+            return Response(405)
         return self._create(match["org"], request.document)
 
     def _list(self, organisation: str, query: dict[str, str]) -> Response:
@@ -175,7 +183,7 @@ class Gitlab(TokenKeeper):
         )
         registry.install(self.network, "registry.gitlab.com")
         self.groups: dict[str, str] = {}
-        """By token, the group or project that it belongs to, as in groups/team."""
+        """For the id of each token, its group or project, as in groups/team."""
         self.network.add(
             "gitlab.com",
             lambda request: registry.token(request) if request.path == "/jwt/auth" else self.api(request),
@@ -200,10 +208,10 @@ class Gitlab(TokenKeeper):
         match = re.fullmatch(
             rf"/api/v4/(?P<owner>{self.owner}|groups/old-team)/{self.kind}(?:/(?P<id>\d+))?", request.path
         )
-        if match is None:
-            return Response(404, {"message": "404 Group Not Found"})
+        if match is None or request.method not in {"DELETE", "GET", "POST"}:
+            return Response(405 if match else 404, {"message": "404 Group Not Found"})
         # Of a group only an owner may make tokens, of a project a maintainer as well (gitlab.com docs,
-        # user/permissions).
+
         if self.role not in ({"owner"} if self.owner.startswith("groups/") else {"owner", "maintainer"}):
             return Response(403, {"message": "403 Forbidden"})
         if request.method == "DELETE":
@@ -218,9 +226,9 @@ class Gitlab(TokenKeeper):
             ]
             following = str(page + 1) if len(items) > page else ""
             return Response(200, items[page - 1 : page], {"X-Next-Page": following})
-        return self._made(match["owner"], request.document)
+        return self._create(match["owner"], request.document)
 
-    def _made(self, owner: str, body: dict[str, Any]) -> Response:
+    def _create(self, owner: str, body: dict[str, Any]) -> Response:
         if body["scopes"] != list(self.scopes):
             return Response(400, {"message": {"scopes": ["are not valid"]}})
         expires_at = datetime.fromisoformat(body["expires_at"])
@@ -248,7 +256,7 @@ class Gitlab(TokenKeeper):
 
 
 class GitlabProject(Gitlab):
-    """Deploy tokens of a project, which a maintainer may make."""
+    """Deploy tokens of a project, which a maintainer may create."""
 
     variant = "project"
     owner = "projects/team%2Fapp"
@@ -260,7 +268,7 @@ class GitlabProject(Gitlab):
 
 
 class GitlabAccess(Gitlab):
-    """Access tokens of a group; they end at the beginning of a day."""
+    """Access tokens of a group; they expire at midnight UTC."""
 
     variant = "access"
     kind = "access_tokens"
@@ -277,7 +285,7 @@ class GitlabAccess(Gitlab):
 
 
 class GitlabDependencyProxy(Gitlab):
-    """Deploy tokens for a group's dependency proxy, which lies on GitLab's own host."""
+    """Deploy tokens for a group's dependency proxy, which is on GitLab's own host."""
 
     variant = "dependency proxy"
     scopes = ("read_registry", "read_virtual_registry")

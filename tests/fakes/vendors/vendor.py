@@ -1,4 +1,4 @@
-"""What the contract suite needs to know of a vendor's stand-in."""
+"""The interface of a vendor's stand-in to the contract tests."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PROJECT_ROLE = "arn:aws:iam::111122223333:role/regcred/payments"
 """The role of the project `payments`, which vendors trust."""
 
 OTHER_ROLE = "arn:aws:iam::111122223333:role/regcred/ads"
-"""The role of another project, which they do not trust."""
+"""The role of another project, which vendors do not trust."""
 
 
 class ProjectIdentity:
-    """The identity of a project whose role is `role_arn`, in the AWS stand-in."""
+    """A project's identity: signs in to the AWS stand-in as `role_arn`."""
 
     def __init__(self, aws: Aws, role_arn: str = PROJECT_ROLE) -> None:
         self._aws = aws
@@ -35,7 +35,7 @@ class ProjectIdentity:
 
 
 class Vendor(ABC):
-    """One registry at one vendor, ready to be minted for."""
+    """A registry at a vendor, ready to issue credentials."""
 
     provider: ClassVar[str]
     variant: ClassVar[str] = ""
@@ -44,11 +44,12 @@ class Vendor(ABC):
     revocable: ClassVar[bool] = False
     keyless: ClassVar[bool] = False
     calls: ClassVar[str] = ""
-    """A regular expression over `METHOD host/path` of the requests that mint; empty: minting asks nobody."""
+    """A regular expression over `METHOD host/path` of the requests that create a credential; empty if there
+    are none."""
     dies: ClassVar[bool] = True
-    """Whether the vendor itself ends it at `lifetime`; else its own next turn does."""
+    """Whether the vendor ends a credential at `lifetime`; otherwise its slot's next renewal does."""
     keeps_tokens: ClassVar[bool] = False
-    """Whether it keeps named tokens, so that nothing may be left over."""
+    """Whether the vendor stores named tokens, so that tests can check that none is left over."""
 
     def __init__(self, network: Network, aws: Aws) -> None:
         self.network = network
@@ -58,12 +59,12 @@ class Vendor(ABC):
 
     @abstractmethod
     def install(self) -> None:
-        """Answer for the vendor's hosts."""
+        """Add the handlers of the vendor's hosts to the network."""
 
     @property
     @abstractmethod
     def definition(self) -> Mapping[str, Any]:
-        """A definition whose probe image exists and whose every option that narrows is used."""
+        """A definition with a probe image that exists, and with every option that limits rights."""
 
     @property
     def upstream(self) -> Mapping[str, str]:
@@ -73,12 +74,13 @@ class Vendor(ABC):
     @property
     @abstractmethod
     def hosts(self) -> tuple[str, ...]:
-        """Every host under which an image of this registry can be named."""
+        """Every host that an image name of this registry can have."""
 
     @abstractmethod
     def widen(self) -> None:
-        """Let what is minted from now on push as well."""
+        """Let credentials that are created from now on push as well."""
 
     def refuse(self) -> None:
-        """Refuse the upstream secret from now on; keyless vendors are asked by another project instead."""
+        """Refuse the upstream secret from now on. For keyless vendors, tests use another project's role
+        instead."""
         raise NotImplementedError
