@@ -47,7 +47,7 @@ class Fleet:
             store=self.store,
             provider_for=lambda _name: self.vendors,
             identities=FakeIdentities(),
-            verifier=FakeVerifier(asked=_Forgetful()),
+            verifier=FakeVerifier(verified=_Forgetful()),
             announcer=FakeAnnouncer(events=_Forgetful()),
             now=self.clock,
             workers=1,

@@ -16,13 +16,13 @@ class Vault(FakeKeyValue):
         self._clock, self._outages = clock, outages
         self._lists: dict[str, tuple[int, list[str]]] = {}
 
-    def _meet(self, operation: str, path: str) -> None:
+    def _record(self, operation: str, path: str) -> None:
         if self._outages.windows and self._outages.at(self._clock()):
             raise TransientError("Vault is out of reach")
 
     def list(self, folder: str) -> list[str]:
         """Like the fake, which looks at all paths. That is slow for a large fleet, so the answer is kept."""
-        self._meet("list", folder)
+        self._record("list", folder)
         size, names = self._lists.get(folder, (0, []))
         if size != len(self._entries):
             names = super().list(folder)
