@@ -202,7 +202,7 @@ def rotate_keys(session: CliSession, lead_hours: int, retire: bool) -> None:
 @pass_session
 def load(session: CliSession, file: Path) -> None:
     """Run ``regcred system load``."""
-    from regcred.wiring.cli.copying import CopyError, copier, read_list
+    from regcred.wiring.cli.image_copier import CopyError, copier, read_list
 
     config = session.open_system().config()
     with user_input():

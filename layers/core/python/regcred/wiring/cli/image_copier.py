@@ -1,4 +1,4 @@
-"""Copies public images into the system registry with crane or skopeo: all platforms, and their signatures."""
+"""Copies images into the system registry with crane or skopeo: all platforms, and their signatures."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from typing import Any
 
 from regcred.errors import MalformedError, MissingError, RegcredError
 from regcred.printable import printable
+from regcred.yaml_documents import YamlDocument, documents
 
 SIGNATURES = (".sig", ".att", ".sbom", "")
-"""The suffixes of ``sha256-<digest>`` in tags of signatures, attestations and SBOMs (cosign; OCI
-referrers)."""
+"""Tags of signatures, attestations and SBOMs are ``sha256-<digest>`` with one of these suffixes: cosign's
+tags, and the OCI referrers tag without a suffix."""
 
 SECONDS_MAX = 3600
+"""The maximum time of one call of crane or skopeo."""
+
 IMAGES_MAX = 1000
+"""The maximum number of images in a list."""
+
 _IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._:/@-]{0,510}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,250}:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
@@ -40,44 +45,47 @@ def read_list(file: Path, community: str) -> list[CopyRequest]:
     """Parse a list of images.
 
     Args:
-        file: YAML with ``images``, each an image, or ``source`` and ``as``.
-        community: The target of images without ``as``.
+        file: YAML with the list ``images``. Each item is an image, or a map with ``source`` and ``as``.
+        community: The project that gets the images without ``as``.
 
     Raises:
-        MalformedError: names the entry.
+        MalformedError: the list is malformed. The message names the file and the line.
     """
-    import yaml
-
     try:
-        entries = (yaml.safe_load(file.read_text("utf-8")) or {})["images"]
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise MalformedError(f"{file}: is not YAML with a list 'images'", field="images") from None
+        found = list(documents(file.read_text("utf-8"), str(file)))
+    except UnicodeDecodeError:
+        raise MalformedError(f"{file}: is not UTF-8 text") from None
+    if len(found) > 1:
+        raise MalformedError(f"{file}: contains {len(found)} documents; write only one")
+    content = found[0].content if found else None
+    entries = content.get("images") if isinstance(content, dict) else None
     if not isinstance(entries, list) or len(entries) > IMAGES_MAX:
-        raise MalformedError(f"{file}: images must be a list of at most {IMAGES_MAX}", field="images")
-    return [_copy_request(entry, number, community) for number, entry in enumerate(entries)]
+        raise MalformedError(f"{file}: images must be a list of at most {IMAGES_MAX} images", field="images")
+    return [_copy_request(entry, number, found[0], community) for number, entry in enumerate(entries)]
 
 
-def _copy_request(entry: Any, number: int, community: str) -> CopyRequest:
+def _copy_request(entry: Any, number: int, document: YamlDocument, community: str) -> CopyRequest:
     fields = entry if isinstance(entry, dict) else {"source": entry}
     source = str(fields.get("source", ""))
     name = str(fields.get("as") or f"{community}/{source.partition('@')[0].rpartition('/')[2]}")
     if not _IMAGE.fullmatch(source) or not _NAME.fullmatch(name):
+        path = f"images[{number}]"
         raise MalformedError(
-            f"images[{number}]: write an image with a tag, as in docker.io/library/nginx:1.29, or 'source' "
-            "and 'as'",
-            field=f"images[{number}]",
+            f"{document.at(path)}: write an image with a tag, as in docker.io/library/nginx:1.29, or "
+            "'source' and 'as'",
+            field=path,
         )
     return CopyRequest(source, name)
 
 
 @dataclass(frozen=True, slots=True)
 class Copier:
-    """Runs the installed crane or skopeo, with the logins that it finds."""
+    """Runs the installed crane or skopeo. The tool finds the logins itself."""
 
     program: str
 
     def copy(self, source: str, target: str) -> bool:
-        """Copy an image and its signatures. Images that exist with the same digest are skipped.
+        """Copy an image and its signatures. Skip those that the target already has with the same digest.
 
         Returns:
             Whether anything was copied.
@@ -131,7 +139,7 @@ class Copier:
 
 
 def copier() -> Copier:
-    """The installed tool.
+    """Find the installed tool: crane, or else skopeo.
 
     Raises:
         MissingError: neither is installed.
