@@ -6,7 +6,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from regcred.wiring.console import served
+from regcred.wiring.console import deployed
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def _adapter() -> Mangum:
     from mangum import Mangum  # noqa: PLC0415 - the image of the Pod lacks mangum
 
-    return Mangum(served.on_lambda(), lifespan="off")
+    return Mangum(deployed.on_lambda(), lifespan="off")
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -27,4 +27,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(served.serve())
+    sys.exit(deployed.serve())

@@ -45,7 +45,7 @@ FRAMEWORK = (
     "import starlette.applications, starlette.routing, jinja2, mangum, cryptography.fernet, hvac; "
     "from pydantic import AwareDatetime, BaseModel, Field, SecretStr, field_serializer, model_validator"
 )
-OURS = "import mangum; from regcred.wiring.console.served import on_lambda; on_lambda()"
+OURS = "import mangum; from regcred.wiring.console.deployed import on_lambda; on_lambda()"
 
 
 def main() -> int:

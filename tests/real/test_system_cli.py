@@ -186,7 +186,7 @@ def test_a_key_is_exchanged_with_an_overlap(system: SystemRegistry) -> None:
     assert [key["kid"] for key in after][: len(before)] == [key["kid"] for key in before]
     assert len(after) == len(before) + 1
     again = regcred(system, root, "system", "rotate-keys")
-    assert (again.returncode, "signs from" in again.stderr) == (5, True)
+    assert (again.returncode, "starts to sign at" in again.stderr) == (5, True)
     assert "nothing to withdraw" in regcred(system, root, "system", "rotate-keys", "--retire").stderr
 
 

@@ -67,7 +67,7 @@ class FakePlatform:
         self.ensured.append(project)
         return []
 
-    def who(self):
+    def token_info(self):
         return self.token
 
     def _check(self):

@@ -74,7 +74,7 @@ class _Platform:
         self.store.project(project)
         return []
 
-    def who(self) -> dict[str, Any]:
+    def token_info(self) -> dict[str, Any]:
         return {"display_name": "ann", "policies": ["p"], "ttl": 3600}
 
 

@@ -170,7 +170,7 @@ def test_all_well_is_said_line_by_line(scene):
     assert "granted   yes" in text
     assert "regcred.payments.ecr-prod: in the namespace, version 12, named by the Pod" in text
     assert "in 5h" in text
-    assert "the image is there" in text
+    assert "the image is on the node" in text
     assert "nothing to do" in scene.todo
 
 
@@ -210,7 +210,7 @@ def test_a_registry_that_is_registered_as_public_is_called_so(scene):
     public = Reference("payments", "mcr")
     Store(scene.kv).write_definition(public, Definition(provider="mcr"), cas=0)
     scene.annotations, scene.names_secret, scene.image = {}, False, "mcr.microsoft.com/dotnet:8"
-    assert "payments/mcr says that mcr.microsoft.com is public: no credential is needed" in scene()
+    assert "payments/mcr defines mcr.microsoft.com as public: no credential is needed" in scene()
     assert "nothing to do" in scene.todo
 
 

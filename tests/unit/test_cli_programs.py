@@ -50,7 +50,7 @@ class FakePlatform:
     def plan(self, _on_unreadable: Callable[[str], None]) -> list[Step]:
         return self.actions
 
-    def who(self) -> dict[str, Any]:
+    def token_info(self) -> dict[str, Any]:
         return {"display_name": "ann", "policies": ["p"], "ttl": 3600}
 
 
@@ -492,10 +492,7 @@ def test_status_and_doctor_tell_the_version_and_the_mode_of_sync(desk: Desk) -> 
     of_version(desk, sync="0.2.0", rotate=__version__)
     desk("status payments")
     assert "payments in c1: sync (version 0.2.0, mode serviceaccount) wrote its status 0s ago" in desk.err
-    assert (
-        f"sync in c1 is ahead of this command line: version 0.2.0, and this command line has {__version__}"
-        in desk.err
-    )
+    assert f"sync in c1 is newer: it has version 0.2.0, and this command line has {__version__}" in desk.err
     desk("status payments -o json")
     [told] = json.loads(desk.out)["syncs"]
     assert (told["project"], told["cluster"]) == ("payments", "c1")
@@ -509,7 +506,8 @@ def test_status_and_doctor_tell_that_rotate_and_sync_are_too_far_apart(desk: Des
     of_version(desk, sync="0.3.1", rotate="1.0.0")
     desk("status payments")
     for text in ("rotate has version 1.0.0", "sync in c1 has version 0.3.1"):
-        assert f"{text} and this command line {__version__}: they are not supported together" in desk.err
+        expected = f"{text}, and this command line has {__version__}: they are not supported together"
+        assert expected in desk.err
     desk("status payments -o json")
     told = json.loads(desk.out)
     assert [item["supported"] for item in (*told["syncs"], *told["rotates"])] == [False, False]

@@ -265,7 +265,7 @@ def test_a_key_of_several_lines_is_cut_out_line_by_line() -> None:
                 "users": ["pull-a", "pull-b"],
                 "probe": "team/app:1",
             },
-            "gives pull-a and pull-b new passwords",
+            "replaces the passwords of pull-a and pull-b",
         ),
     ],
     ids=["public", "no probe", "passwords in use"],

@@ -33,8 +33,8 @@ def test_a_note_says_who_lags() -> None:
     behind, ahead = version_note("sync", "1.3.9", "1.4.0"), version_note("rotate", "1.10.0", "1.9.0")
     assert behind
     assert ahead
-    assert behind.text.startswith("sync is behind: version 1.3.9")
-    assert ahead.text.startswith("rotate is ahead of this command line: version 1.10.0")
+    assert behind.text.startswith("sync is older: it has version 1.3.9")
+    assert ahead.text.startswith("rotate is newer: it has version 1.10.0")
     assert version_note("sync", "1.4.0", "1.4.0") is None
     assert version_note("sync", "", "1.4.0") is None
 

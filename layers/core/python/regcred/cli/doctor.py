@@ -124,7 +124,7 @@ def _sign_in(tool: PlatformService) -> Finding:
 
     Raises the errors of :meth:`PlatformService.who`, because no other check works without a sign-in.
     """
-    found = tool.who()
+    found = tool.token_info()
     left = timedelta(seconds=int(found.get("ttl") or 0))
     name = (
         f"as {found.get('display_name') or 'somebody'}, with "

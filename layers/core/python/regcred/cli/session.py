@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from regcred.vault.interface import KeyValue
     from regcred.vault.platform import Declaration, PlatformStep
     from regcred.vault.store import Store
-    from regcred.wiring.cli.sync import Way
+    from regcred.wiring.cli.sync import RunKind
     from regcred.wiring.cli.system import OwnSystem
 
 
@@ -86,7 +86,7 @@ class PlatformService(Protocol):
     def ensure_project(self, project: str) -> list[PlatformStep]:
         """Set up one project, and return the actions."""
 
-    def who(self) -> Mapping[str, Any]:
+    def token_info(self) -> Mapping[str, Any]:
         """Vault's information about the user's token."""
 
 
@@ -110,7 +110,7 @@ def _own_system() -> OwnSystem:
 
 
 def _nudge(project: str) -> bool:
-    from regcred.wiring.early_dispatch import nudge
+    from regcred.wiring.dispatch_nudge import nudge
 
     return nudge(project)
 
@@ -130,12 +130,12 @@ def _selftest_parts(
 
 
 def _run_sync(
-    given: Mapping[str, str], context: str | None, way: Way, say: Callable[[str], None]
+    given: Mapping[str, str], context: str | None, run_kind: RunKind, say: Callable[[str], None]
 ) -> Sequence[str]:
     from regcred.wiring.cli.sync import run_sync
 
     with user_input():
-        return run_sync(given, context, way, say)
+        return run_sync(given, context, run_kind, say)
 
 
 def _run_console(port: int, ready: Callable[[str, str], None]) -> None:
@@ -165,7 +165,9 @@ class CliSession:
     rotate_here: Callable[[Store], Rotate] = _rotate_here
     selftest_parts: Callable[[str, Reference, str, Callable[[str], None]], SelftestParts] = _selftest_parts
     """See :func:`regcred.wiring.cli.selftest.parts`."""
-    run_sync: Callable[[Mapping[str, str], str | None, Way, Callable[[str], None]], Sequence[str]] = _run_sync
+    run_sync: Callable[[Mapping[str, str], str | None, RunKind, Callable[[str], None]], Sequence[str]] = (
+        _run_sync
+    )
     """See :func:`regcred.wiring.cli.sync.run_sync`."""
     run_console: Callable[[int, Callable[[str, str], None]], None] = _run_console
     """See :func:`regcred.wiring.console.local.run`."""

@@ -1,6 +1,6 @@
-"""A selftest: mint from a definition, try the credential for a while, end it, and report. It needs no Vault.
+"""The selftest: creates a credential from a definition, tries it for a while, revokes it, and reports.
 
-It is the proof for what no test of Regcred can reach: the vendor itself, with the user's own account.
+It tests what Regcred's own tests can't: the real vendor, with the user's account. It needs no Vault.
 """
 
 from regcred.selftest.decide import SelftestPlan, SelftestPlanError, plan

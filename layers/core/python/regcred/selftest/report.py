@@ -1,7 +1,7 @@
 """The report of a selftest, as text for a bug report and as a document for programs. Pure.
 
-No secret is in it: the credential and the upstream secret are cut out of every text, whatever a vendor
-answered.
+It contains no secret: the credential and the upstream secret are removed from every text, because a vendor's
+message may contain them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DETAIL_MAX = 600
 """The maximum length of a check's text. Vendors write parts of it."""
 
 _SHORTEST = 4
-"""Shorter secrets are not looked for: they would be found everywhere."""
+"""The minimum length of a secret that is removed. A shorter text would match everywhere."""
 
 
 class CheckResult(StrEnum):
@@ -29,9 +29,9 @@ class CheckResult(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     UNPROVEN = "unproven"
-    """Neither: the registry was out of reach, or its answer proves nothing."""
+    """The registry could not be reached, or its response proves nothing."""
     NOT_OFFERED = "not-offered"
-    """The vendor can't do that."""
+    """The vendor can't do it."""
     NOT_RUN = "not-run"
 
 
@@ -43,7 +43,7 @@ class SelftestCheck:
     result: CheckResult
     detail: str
     after: timedelta = timedelta(0)
-    """How long after the mint."""
+    """The time since the credential was created."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +66,14 @@ class SelftestReport:
 
     @property
     def result(self) -> CheckResult:
-        """The worst result of all checks.
-
-        A revocation that the vendor does not offer is none of the test's.
-        """
+        """The worst result of all checks. A revocation that the vendor does not offer does not count."""
         found = {check.result for check in self.checks}
         return next(
             (one for one in (CheckResult.FAILED, CheckResult.UNPROVEN) if one in found), CheckResult.PASSED
         )
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
+        """The report for programs."""
         return {
             "result": str(self.result),
             "provider": self.provider,
@@ -99,7 +96,7 @@ class SelftestReport:
         }
 
     def text(self) -> str:
-        """For people: Markdown that can be pasted into a bug report."""
+        """The report for people: Markdown to paste into a bug report."""
         found = self.document()
         head = (
             ("result", found["result"]),
@@ -126,7 +123,7 @@ class SelftestReport:
 
 
 def secret_texts(values: Iterable[str]) -> frozenset[str]:
-    """The texts to cut out for these secrets: each as a whole, and each line of one that has several."""
+    """The texts to remove from the report: each secret, and each line of it."""
     found = {part.strip() for value in values for part in (value, *value.splitlines())}
     return frozenset(text for text in found if len(text) >= _SHORTEST)
 

@@ -1,7 +1,4 @@
-"""Runs the plan of a selftest over a provider and a verifier.
-
-Whatever happens after the mint, the credential is ended.
-"""
+"""Runs a selftest. After every failure, it still revokes the credential that it created."""
 
 from __future__ import annotations
 
@@ -34,29 +31,28 @@ from regcred.selftest.report import CheckResult, SelftestCheck, SelftestReport, 
 from regcred.wording import duration
 
 _SLICE = 30.0
-"""The longest sleep in seconds. The clock decides when a wait is over: a machine may be suspended
-meanwhile."""
+"""The longest sleep in seconds. Short sleeps end at the right time even if the machine was suspended."""
 
 _PUBLIC_FIELDS = frozenset({"username", "user"})
-"""Fields of upstream secrets that are no secrets."""
+"""Fields of upstream secrets that are not secret."""
 
 _LONG_NAME = 20
-"""Some vendors' user names are tokens. Names of this length or more are cut out of reports."""
+"""The user names of some vendors are tokens. Names of at least this length are removed from reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class SelftestParts:
-    """What a selftest works with."""
+    """The objects that a selftest uses."""
 
     provider: Provider[Any]
     identity: Identity
     verifier: Verifier
     slot_store: SlotStore
-    """Keeps slots for the length of the test."""
+    """Stores slots for the time of the test."""
     now: Callable[[], datetime]
     sleep: Callable[[float], None]
     say: Callable[[str], None]
-    """Tells the user what happens now, in one line."""
+    """Prints one line of progress."""
 
 
 @dataclass
@@ -65,7 +61,7 @@ class Selftest:
 
     parts: SelftestParts
     reference: Reference
-    """The project whose identity is used, and a name for the vendor's objects."""
+    """The project whose identity is used, and the registry name for objects at the vendor."""
     definition: BaseDefinition
     upstream: Mapping[str, SecretStr] = field(repr=False)
     versions: str
@@ -74,14 +70,14 @@ class Selftest:
     _minted_at: datetime | None = None
 
     def run(self, plan: SelftestPlan) -> SelftestReport:
-        """Run a plan. After a failure, further tries are left out, but the credential is still ended."""
+        """Run a plan. After a failure, skip the other tries, but still revoke the credential."""
         started_at = self.parts.now()
         try:
             self._until_revocation(plan)
         except KeyboardInterrupt:
             self._add(SelftestCheck("wait", CheckResult.UNPROVEN, "interrupted by the user", self._after()))
         if self._credential is not None:
-            self._end(self._credential)
+            self._revoke(self._credential)
         credential = self._credential
         return SelftestReport(
             provider=self.definition.provider,
@@ -101,7 +97,7 @@ class Selftest:
             all(self._try(after) for after in plan.tries)
 
     def _mint(self) -> bool:
-        self.parts.say("minting a credential ...")
+        self.parts.say("creating a credential ...")
         credential = self._guarded("mint", lambda: self._provider.mint(self.definition, self._context()))
         if credential is None:
             return False
@@ -110,40 +106,41 @@ class Selftest:
         return True
 
     def _try(self, after: timedelta) -> bool:
-        """Try it so long after the mint. False if further tries make no sense."""
+        """Try the credential this long after its creation. False if the next tries make no sense."""
         credential = self._credential
         assert credential is not None  # noqa: S101 - run() mints first
         self._wait(after)
         expired = decide.has_expired(credential, self.parts.now())
-        unwanted = None if expired or after or credential.is_static else Verdict.REFUSED
-        checks = decide.tried(self._verify(unwanted), after=self._after(), expired=expired)
+        # A new credential may not be known yet to all servers of the vendor.
+        too_early = None if expired or after or credential.is_static else Verdict.REFUSED
+        checks = decide.tried(self._verify(too_early), after=self._after(), expired=expired)
         for check in checks:
             self._add(check)
         return not expired and all(check.result is CheckResult.PASSED for check in checks)
 
-    def _verify(self, unwanted: Verdict | None) -> Verification:
-        """Verify it. Repeat that for some seconds if the verdict is one that may be too early."""
+    def _verify(self, too_early: Verdict | None) -> Verification:
+        """Verify the credential. Repeat that for some seconds while the verdict is ``too_early``."""
         credential = self._credential
         assert credential is not None  # noqa: S101 - run() mints first
         seen = self.parts.verifier.verify(self.definition, credential)
-        for pause in PAUSES if unwanted else ():
-            if seen.verdict is not unwanted:
+        for pause in PAUSES if too_early else ():
+            if seen.verdict is not too_early:
                 break
             self.parts.sleep(pause)
             seen = self.parts.verifier.verify(self.definition, credential)
         return seen
 
-    def _end(self, credential: Credential) -> None:
+    def _revoke(self, credential: Credential) -> None:
         if credential.is_static:
-            detail = "it is the upstream secret itself, which the test leaves as it is"
+            detail = "it is the upstream secret itself, which the test does not revoke"
             self._add(SelftestCheck("revoke", CheckResult.NOT_RUN, detail, self._after()))
             return
-        self.parts.say("ending the credential ...")
+        self.parts.say("revoking the credential ...")
         issued = IssuedCredential.of(credential)
         answer = self._guarded(
             "revoke",
             lambda: self._provider.revoke(self.definition, issued, self._context(credential.revocation_id)),
-            remedy=f"; {decide.left(credential)}: end it at the vendor",
+            remedy=f"; {decide.validity(credential)}: revoke it at the vendor",
         )
         if answer is None:
             return
@@ -153,15 +150,15 @@ class Selftest:
             self._add(decide.tried_revoked(seen, after=self._after()))
 
     def _guarded(self, name: str, call: Callable[[], Any], *, remedy: str = "") -> Any:
-        """Make a call to the vendor; None if it failed, which is then a check.
+        """Make a call to the vendor. If it fails, add a failed check and return None.
 
-        The text of an error that is not ours may hold a secret, so only its type and place are shown.
+        The text of an unknown error may contain a secret, so only its type and place are shown.
         """
         try:
             return call()
         except RegcredError as error:
             detail = f"{error.kind}: {error}"
-        except Exception as error:  # noqa: BLE001 - the report is the place where a provider's bug shows
+        except Exception as error:  # noqa: BLE001 - a bug of a provider belongs in the report
             found = bug(error)
             detail = f"unexpected {found['error']} at {found['at'].rpartition('/')[2]}; this is a bug"
         self._add(SelftestCheck(name, CheckResult.FAILED, f"{detail}{remedy}", self._after()))
@@ -171,7 +168,9 @@ class Selftest:
         if not after or self._minted_at is None:
             return
         until = self._minted_at + after
-        self.parts.say(f"next try at {until.isoformat(timespec='minutes')} (Ctrl-C ends the credential now)")
+        self.parts.say(
+            f"next try at {until.isoformat(timespec='minutes')} (Ctrl-C revokes the credential now)"
+        )
         while (rest := (until - self.parts.now()).total_seconds()) > 0:
             self.parts.sleep(min(rest, _SLICE))
 

@@ -1,4 +1,1 @@
-"""Texts for people on every surface, derived from observations.
-
-Pure: the command line and the console share it.
-"""
+"""Texts for people, derived from observations. The command line and the console share them. Pure."""

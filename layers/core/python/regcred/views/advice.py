@@ -1,4 +1,7 @@
-"""Advice about an image from observations: only safe conclusions, or a question. Pure."""
+"""Advice about an image: what to do so that it can be pulled. Pure.
+
+Where the observations prove nothing, the advice is a question.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +23,25 @@ PULL_FAILURES = frozenset(
         "SignatureValidationFailed",
     }
 )
-"""The reasons for which a container waits if its image is the problem (kubelet, pkg/kubelet/images and the
-CRI's errors)."""
+"""The waiting reasons of a container whose image is the problem (kubelet, pkg/kubelet/images, and the errors
+of the CRI)."""
 
 SYNC_SILENT = timedelta(hours=1)
-"""The age at which a status is too old. Sync writes it on change, and every ten minutes as a heartbeat."""
+"""The age at which a status is too old. Sync writes a status on change, and as a heartbeat every ten
+minutes."""
 
 _RESTARTABLE = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 
 
-def todo(  # noqa: C901, PLR0911 - one check after the other, each with its own result
+def todo(  # noqa: C901, PLR0911 - a list of independent checks
     image: Image, reference: Reference, known: ReferenceFacts, subject: Subject, world: World, now: datetime
 ) -> str:
     """The advice for an image with a reference; empty if there is none."""
     entry = known.entry
     if known.defined is Fact.NO and (entry is None or entry.state is State.REMOVED):
         return (
-            f"there is no registry {reference}: correct the annotation, or register it: regcred registry "
-            f"add {reference}"
+            f"there is no registry {reference}: correct the annotation, or add the registry: regcred "
+            f"registry add {reference}"
         )
     if known.granted is Fact.NO:
         words = (
@@ -50,7 +54,7 @@ def todo(  # noqa: C901, PLR0911 - one check after the other, each with its own 
         )
         return f"ask a platform admin: {command('regcred', *words)}"
     if entry and entry.state is State.REVOKED:
-        return f"it was revoked; a project admin can create a new one: regcred rotate {reference}"
+        return f"it was revoked; a project admin can get a new one: regcred rotate {reference}"
     if entry and entry.state is State.FAILING and not _usable(entry, now):
         return (
             f"its rotation fails: {entry.error} (for details, a project admin runs: regcred registry show "
@@ -134,7 +138,7 @@ def _missing(known: ReferenceFacts, world: World, now: datetime) -> str:
 
 
 def unnamed(reference: Reference, subject: Subject) -> str:
-    """The advice for a Pod that lacks the Secret's name of a reference in its annotations."""
+    """The advice for a Pod whose imagePullSecrets lack the Secret of a requested reference."""
     naming, name = subject.naming, reference.secret_name
     add = f"add '- name: {name}' to imagePullSecrets in the pod template"
     if naming.mode == "none":
@@ -183,11 +187,11 @@ def _after_failure(image: Image, reference: Reference, subject: Subject) -> str:
             )
         case "ErrImagePull":
             return f"the kubelet's message says why: {check}, and whether the node can reach the registry"
-    return unread(image)
+    return other_advice(image)
 
 
-def unread(image: Image) -> str:
-    """The advice for a reason of the kubelet that no credential can fix; empty without a reason."""
+def other_advice(image: Image) -> str:
+    """The advice for a pull failure that no credential can fix; empty if there is no such failure."""
     match image.reason:
         case "InvalidImageName":
             return "correct the image's name"
@@ -201,10 +205,10 @@ def unread(image: Image) -> str:
 
 
 def restart(subject: Subject) -> str:
-    """The command that replaces this Pod, or the advice if there is no such command."""
+    """The command that replaces this Pod, or advice if no command can do it."""
     if subject.controller and subject.controller[0] in _RESTARTABLE:
         kind, name = subject.controller
         return command("kubectl", "-n", subject.namespace, "rollout", "restart", f"{kind.lower()}/{name}")
     if subject.controller:
         return command("kubectl", "-n", subject.namespace, "delete", "pod", subject.name)
-    return f"delete and create Pod {subject.namespace}/{subject.name} again"
+    return f"delete and recreate Pod {subject.namespace}/{subject.name}"

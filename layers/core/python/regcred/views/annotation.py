@@ -30,12 +30,12 @@ patches:
       apiVersion: apps/v1
       kind: Deployment
       metadata:
-        name: any # the target above decides
+        name: any # ignored: the target above selects the objects
         annotations:
 {lines}
 """,
 }
-"""By format: the text around the annotations."""
+"""By format: the template of the text."""
 
 _INDENT = {"yaml": 4, "helm": 2, "kustomize": 10}
 
@@ -44,7 +44,7 @@ def text(references: Sequence[Reference], form: str) -> str:
     """The text to paste.
 
     Args:
-        references: The registries. Each gets its own key.
+        references: The registries. Each one gets a key.
         form: One of :data:`FORMATS`.
     """
     indent = " " * _INDENT[form]
@@ -53,9 +53,10 @@ def text(references: Sequence[Reference], form: str) -> str:
 
 
 def keys(references: Sequence[Reference]) -> dict[str, str]:
-    """One annotation per reference. The key is the registry's name, with the project's name if two are equal.
+    """One annotation per reference. Its key ends in the registry's name.
 
-    If that is too long for a key (63 characters, as for any Kubernetes name), a number makes the keys unique.
+    If two registries have the same name, the project's name is added. If the key would then be too long (63
+    characters, as for any Kubernetes name), a number is added instead.
     """
     found: dict[str, str] = {}
     for reference in dict.fromkeys(references):

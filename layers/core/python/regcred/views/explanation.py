@@ -1,4 +1,7 @@
-"""Why an image does or does not pull, from observations: facts, or "unknown". Pure."""
+"""Explains why an image can or can't be pulled. Pure.
+
+Where an observation is missing, the text is "unknown".
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from datetime import datetime
 from regcred.image_name import parse, serves
 from regcred.registry_reference import Reference
 from regcred.vault.records.index import State
-from regcred.views.advice import PULL_FAILURES, todo, unread
+from regcred.views.advice import PULL_FAILURES, other_advice, todo
 from regcred.views.observed import Fact, Image, Naming, ReferenceFacts, ReportedEvent, Subject, World
 from regcred.wording import duration, expires_in
 
@@ -61,13 +64,15 @@ def _explain(image: Image, subject: Subject, world: World, now: datetime) -> Ima
         *world.requested,
         *(reference for reference in world.known if reference not in world.requested),
     ]
-    hits = [ref for ref in references if any(serves(key, image.name) for key in _hosts(ref, world))]
-    if hits:
-        reference = min(hits, key=lambda reference: _is_out_of_force(world.known[reference]))
+    serving = [ref for ref in references if any(serves(key, image.name) for key in _hosts(ref, world))]
+    if serving:
+        reference = min(serving, key=lambda reference: _is_out_of_force(world.known[reference]))
         return _served(image, reference, subject, world, now)
     candidates = tuple(ref for ref in references if not _hosts(ref, world))
     return (
-        _perhaps(image, candidates, subject, world, now) if candidates else _unserved(image, subject, world)
+        _perhaps_served(image, candidates, subject, world, now)
+        if candidates
+        else _unserved(image, subject, world)
     )
 
 
@@ -99,10 +104,10 @@ def _credential(
     return _granted(known, subject, world), _secret(reference, known, subject), _expiry(known, now)
 
 
-def _perhaps(
+def _perhaps_served(
     image: Image, candidates: tuple[Reference, ...], subject: Subject, world: World, now: datetime
 ) -> ImageExplanation:
-    """For an image with several possible registries whose hosts are unknown: facts that are always true."""
+    """Explain an image for which registries with unknown hosts may be meant: only what is true for each."""
     host = parse(image.name).host
     names = ", ".join(map(str, candidates))
     lines = [
@@ -113,23 +118,24 @@ def _perhaps(
         lines += found if len(candidates) == 1 else [found[1]]
     lines.append(_kubelet(image, subject))
     return ImageExplanation(
-        image, tuple(lines), _perhaps_todo(image, candidates, subject, world, now), None, candidates
+        image, tuple(lines), _perhaps_served_todo(image, candidates, subject, world, now), None, candidates
     )
 
 
-def _perhaps_todo(
+def _perhaps_served_todo(
     image: Image, candidates: tuple[Reference, ...], subject: Subject, world: World, now: datetime
 ) -> str:
     if image.pulled:
         return ""
-    unsaid = Image(image.container, image.name)  # the kubelet's message may be about another one
+    # The kubelet's message may be about another registry.
+    without_message = Image(image.container, image.name)
     for reference in candidates:
         known = world.known.get(reference, ReferenceFacts())
-        if found := todo(unsaid, reference, known, subject, world, now):
+        if found := todo(without_message, reference, known, subject, world, now):
             return found if known.defined is Fact.NO else f"if {reference} is meant for this image: {found}"
     if image.reason in PULL_FAILURES:
         return (
-            "the reason is unknown without Vault, which knows what serves this image: set VAULT_ADDR and "
+            "the reason is unknown, because only Vault has the hosts of the registries: set VAULT_ADDR and "
             "sign in, or ask a project admin"
         )
     return ""
@@ -141,9 +147,9 @@ def _unserved(image: Image, subject: Subject, world: World) -> ImageExplanation:
         (ref for ref, keys in world.public.items() if any(serves(key, image.name) for key in keys)), None
     )
     if public:
-        line = Line("registry", f"{public} says that {host} is public: no credential is needed", good=True)
+        line = Line("registry", f"{public} defines {host} as public: no credential is needed", good=True)
         return ImageExplanation(
-            image, (line, _kubelet(image, subject)), unread(image) or _after_public(image)
+            image, (line, _kubelet(image, subject)), other_advice(image) or _after_public(image)
         )
     lines = (
         Line("registry", f"no annotation of this workload names a registry for {host}", image.pulled or None),
@@ -236,7 +242,8 @@ def _expiry(known: ReferenceFacts, now: datetime) -> Line:
 
 def _lives(until: datetime, now: datetime) -> Line:
     alive = until > now
-    return Line("expires", f"in {expires_in(until, now)}" if alive else expires_in(until, now), alive)
+    text = expires_in(until, now)
+    return Line("expires", f"in {text}" if alive else text, alive)
 
 
 def _kubelet(image: Image, subject: Subject) -> Line:
@@ -249,7 +256,9 @@ def _kubelet(image: Image, subject: Subject) -> Line:
             image.reason not in PULL_FAILURES,
         )
     return Line(
-        "kubelet", "the image is there" if image.pulled else "has not tried yet", image.pulled or None
+        "kubelet",
+        "the image is on the node" if image.pulled else "has not tried yet",
+        image.pulled or None,
     )
 
 
@@ -259,14 +268,14 @@ def _short(message: str, most: int = 300) -> str:
 
 
 def headline(subject: Subject, world: World) -> str:
-    """The line above the images."""
+    """The first line of the explanation."""
     owner = f" ({subject.controller[0]} {subject.controller[1]})" if subject.controller else ""
     cluster = f", cluster {world.cluster}" if world.cluster else ""
     return f"{subject.kind} {subject.namespace}/{subject.name}{owner}{cluster}"
 
 
 def event_line(event: ReportedEvent, now: datetime) -> str:
-    """One Event of sync with its age, because an older one may be outdated."""
+    """One Event of sync, with its age, because an old one may no longer be true."""
     age = f"{duration(now - event.at)} ago" if event.at else "at an unknown time"
     times = f", {event.count} times" if event.count > 1 else ""
     return f"{age}{times}: {event.reason}: {event.message}"

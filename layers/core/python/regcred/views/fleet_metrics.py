@@ -13,8 +13,8 @@ from regcred.vault.records.status import Status
 from regcred.views.versions import is_supported
 
 PREFIX = "regcred_fleet_"
-SHOWN = 40
-"""How many characters of a cluster's texts a label has."""
+LABEL_TEXT_MAX = 40
+"""The maximum number of characters of a label's value that a cluster wrote."""
 
 HELP = {
     "registries": "Registries by state",
@@ -24,23 +24,23 @@ HELP = {
     "sync_info": "The version and the mode of the sync of a cluster; 1 if this exporter supports the version",
     "secrets_placed": "Namespaces in which the sync of a cluster has placed a Secret",
     "secrets_behind": "Of these, namespaces whose Secret has an older version than the index",
-    "secrets_refused": "Namespaces in which a Secret is refused or denied",
-    "removals_held": "Removals that the brake of the sync holds",
+    "secrets_refused": "Namespaces in which sync refuses a Secret or the cluster denies it",
+    "removals_held": "Removals that the brake of a cluster's sync holds",
     "project_readable": "1 if the index of the project could be read",
     "read_timestamp_seconds": "When the fleet was read",
 }
-"""By metric: what it tells."""
+"""The help text of each metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenProject:
-    """What was read of a project."""
+    """The documents of one project."""
 
     name: str
     index: Index | None
     """None if it can't be read."""
     statuses: Mapping[str, Status] = field(default_factory=dict)
-    """By cluster: the last status of its sync."""
+    """By cluster: the last status that its sync wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ def samples(projects: Iterable[SeenProject], now: datetime, own: str) -> list[Sa
     """The metrics of a fleet.
 
     Args:
-        projects: what was read.
-        now: when that was.
+        projects: the documents of all projects.
+        now: when they were read.
         own: the version of this program.
     """
     found = [Sample("read_timestamp_seconds", {}, now.timestamp())]
@@ -72,8 +72,11 @@ def samples(projects: Iterable[SeenProject], now: datetime, own: str) -> list[Sa
                 newest[cluster] = status
     for cluster, status in sorted(newest.items()):
         # A cluster writes its own status, so it can write anything there.
-        told = {"version": status.sync_version, "mode": status.mode}
-        about = {"cluster": cluster, **{name: printable(text)[:SHOWN] for name, text in told.items()}}
+        reported = {"version": status.sync_version, "mode": status.mode}
+        about = {
+            "cluster": cluster,
+            **{name: printable(text)[:LABEL_TEXT_MAX] for name, text in reported.items()},
+        }
         found.append(Sample("sync_info", about, float(is_supported(status.sync_version, own))))
     return found
 

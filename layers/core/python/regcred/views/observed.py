@@ -62,7 +62,7 @@ class Naming:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The subject: a Pod, or the template of a workload without Pods."""
+    """The object to explain: a Pod, or a workload without Pods and its pod template."""
 
     kind: str
     namespace: str
@@ -71,16 +71,16 @@ class Subject:
     named: frozenset[str]
     """The names in its imagePullSecrets."""
     controller: tuple[str, str] | None = None
-    """Kind and name of the topmost workload, if it is another object."""
+    """The kind and name of the topmost workload, if that is another object."""
     events: tuple[ReportedEvent, ...] = ()
     """Sync's Events about it, newest last."""
     naming: Naming = Naming()
     pods: str = ""
-    """Why no Pod is shown, if the reason is not that there is none."""
+    """Why no Pod is shown, if Pods may exist."""
 
     @property
     def is_pod(self) -> bool:
-        """Whether it is a Pod, so that its imagePullSecrets and the kubelet's message count."""
+        """Whether it is a Pod. Only a Pod has final imagePullSecrets and messages of the kubelet."""
         return self.kind == "Pod"
 
 
@@ -90,7 +90,7 @@ class ReferenceFacts:
 
     entry: IndexEntry | None = None
     typed_hosts: Sequence[str] = ()
-    """The hosts in its definition, if there is no index entry yet."""
+    """The hosts in the registry's definition, used if there is no index entry yet."""
     defined: Fact = Fact.UNKNOWN
     granted: Fact = Fact.UNKNOWN
     present: Fact = Fact.UNKNOWN
@@ -98,7 +98,7 @@ class ReferenceFacts:
     version: int | None = None
     """The version in the Secret."""
     ledger: int | None = None
-    """The version that sync reports as placed. The Secret may have changed since."""
+    """The version that sync's ledger contains. The Secret may have changed since then."""
     expires_at: datetime | None = None
     """From the Secret's annotation, if the index can't be read."""
     refused: str = ""
@@ -108,22 +108,22 @@ class ReferenceFacts:
     held: str = ""
     """Why sync would remove the Secret, if the brake holds the removal."""
     no_room: str = ""
-    """Why it is not rotated, if its project is full."""
+    """Why the registry is not rotated, if its project has too many registries."""
     sync_seen: datetime | None = None
     """When sync last wrote its status for the project."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All observations except the subject."""
+    """All observations except those of the subject."""
 
     cluster: str
     """The cluster's name in Regcred; empty if unknown."""
     requested: Mapping[Reference, str]
-    """The references of the subject, and for each the annotation and its object."""
+    """The references that the subject's annotations request. The values name annotation and object."""
     malformed: tuple[str, ...]
     known: Mapping[Reference, ReferenceFacts]
     others: Mapping[Reference, IndexEntry] = field(default_factory=dict)
-    """References that it could add."""
+    """Other references that the subject could request."""
     public: Mapping[Reference, Sequence[str]] = field(default_factory=dict)
     """Registries that need no credential, with their hosts."""

@@ -1,4 +1,4 @@
-"""Problems with a registry's Secrets in one cluster, from its sync's report.
+"""Describes problems with the Secrets of a registry in one cluster, from the status that sync wrote.
 
 All commands and pages use these texts. Pure.
 """
@@ -18,36 +18,39 @@ _QUOTED = {
     "not-read": "sync can't read the credential in Vault, and needs it for the Secret",
     "not-attached": "the cluster denies the Secret's name in a ServiceAccount, so new Pods don't use it",
 }
-"""The refusals whose details quote a server, and what they mean."""
+"""The meaning of the refusals that have the message of a server as detail."""
 
 _REFUSALS = {
     "not-granted": (
         "the namespace may not use this project",
-        "grant it to the namespace, or take the annotation off",
+        "grant it to the namespace, or remove the annotation",
     ),
-    "no-such-registry": ("there is no registry of this name", "correct the annotation, or add the registry"),
+    "no-such-registry": ("the registry does not exist", "correct the annotation, or add the registry"),
     "not-ready": ("there is no credential yet", "wait for the first rotation, or rotate it now"),
-    "public": ("everybody can pull from it", "take the annotation off: no credential is needed"),
-    "unreadable": ("the cluster may not read it in Vault", "name the cluster in the bounds of the project"),
-    "revoked": ("it was revoked", "rotate it to fetch a new credential"),
-    "removed": ("it was removed", "take the annotation off, or add the registry again"),
+    "public": ("the registry is public", "remove the annotation: no credential is needed"),
+    "unreadable": (
+        "the cluster may not read the credential in Vault",
+        "add the cluster to the bounds of the project",
+    ),
+    "revoked": ("the credential was revoked", "rotate the registry to fetch a new one"),
+    "removed": ("the registry was removed", "remove the annotation, or add the registry again"),
     "clash": (
-        "a Secret of the same name belongs to somebody else",
+        "a Secret of the same name exists that Regcred did not create",
         "delete that Secret, or create it again under another name",
     ),
-    "not-written": ("the cluster denies the Secret", "see 'regcred status' for its reason; fix the cause"),
+    "not-written": ("the cluster denies the Secret", "see 'regcred status' for the reason; fix the cause"),
     "not-read": (
         "sync can't read the credential in Vault",
         "see 'regcred status' for the reason; check that the cluster may read it",
     ),
     "not-attached": (
         "the cluster denies the Secret's name in a ServiceAccount",
-        "see 'regcred status' for its reason; fix the cause",
+        "see 'regcred status' for the reason; fix the cause",
     ),
     "restart-needed": ("the workload is older than the admission policies", "restart the workload"),
-    "unneeded": ("nothing uses it any more", "nothing: its Secret goes after a grace"),
+    "unneeded": ("no workload uses it any more", "nothing: sync removes the Secret after a grace period"),
 }
-"""For each word that sync writes: its meaning and the remedy."""
+"""For each refusal in a status: its meaning and the remedy."""
 
 _FAULTS = frozenset({*_QUOTED, "clash"})
 _NAMED = 3
@@ -59,17 +62,17 @@ class PlacementProblem:
 
     text: str
     is_fault: bool = False
-    """Whether a person must fix it. If not, it was requested, or it waits for a decision."""
+    """Whether a person must fix it. If not, somebody wants it so, or it waits for a decision."""
 
 
-def refusal(word: str) -> str:
-    """The meaning of a refusal; the word itself if it is unknown."""
-    return _REFUSALS.get(word, (word, ""))[0]
+def refusal(reason: str) -> str:
+    """The meaning of a refusal; its name if it is unknown."""
+    return _REFUSALS.get(reason, (reason, ""))[0]
 
 
-def remedy(word: str) -> str:
+def remedy(reason: str) -> str:
     """The remedy for a refusal."""
-    return _REFUSALS.get(word, ("", "look at the log of sync"))[1]
+    return _REFUSALS.get(reason, ("", "check the log of sync"))[1]
 
 
 def held_removals(statuses: Mapping[str, Status]) -> dict[str, dict[str, dict[str, str]]]:
@@ -79,7 +82,7 @@ def held_removals(statuses: Mapping[str, Status]) -> dict[str, dict[str, dict[st
         statuses: By project, its status in the cluster.
 
     Returns:
-        By project and registry: the namespaces, and for each why its Secret would be removed.
+        By project, registry and namespace: why the Secret would be removed.
     """
     found = {
         project: {
@@ -98,7 +101,7 @@ def count_held(registries: Mapping[str, Mapping[str, str]]) -> int:
 
 
 def sync_description(status: Status) -> str:
-    """Sync's version and mode in words; empty if its status has neither."""
+    """Sync's version and mode as text; empty if the status has neither."""
     version = f"version {status.sync_version}" if status.sync_version else ""
     mode = f"mode {status.mode}" if status.mode else ""
     return ", ".join(filter(None, (version, mode)))
@@ -154,7 +157,7 @@ def _held(cluster: str, held: Mapping[str, str]) -> list[PlacementProblem]:
     return [
         PlacementProblem(
             f"the brake holds back the removal of {plural(len(held), 'Secret')} ({why}), in "
-            f"{_where(sorted(held))}; if they are meant, a platform admin runs: {command(*words)}"
+            f"{_where(sorted(held))}; if these removals are wanted, a platform admin runs: {command(*words)}"
         )
     ]
 

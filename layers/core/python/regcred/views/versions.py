@@ -1,4 +1,4 @@
-"""Which versions of Regcred's parts work together, and which part must be upgraded. Pure."""
+"""Decides which versions of Regcred's parts work together, and which part must be upgraded. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_supported(one: str, other: str) -> bool:
 
     Args:
         one: a version, as in 1.4.2.
-        other: another one. What is not a version, is not supported.
+        other: another version. A text that is not a version is not supported.
     """
     first, second = _NUMBER.match(one), _NUMBER.match(other)
     if not first or not second:
@@ -38,19 +38,18 @@ def version_note(part: str, version: str, own: str) -> VersionNote | None:
 
     Args:
         part: the part in words, as in "sync".
-        version: what it has written into Vault.
+        version: the version that it wrote to Vault.
         own: the version of this command line.
     """
     if version in ("", own):
         return None
     shown = printable(version)[:_SHOWN]
     if not is_supported(version, own):
-        text = f"{part} has version {shown} and this command line {own}: they are not supported together"
+        text = f"{part} has version {shown}, and this command line has {own}: they are not supported together"
         return VersionNote(f"{text}. Upgrade the older one; versions may differ by one minor version", False)
-    behind = "is behind" if _order(version) < _order(own) else "is ahead of"
-    whom = "" if behind == "is behind" else " this command line"
+    order = "older" if _order(version) < _order(own) else "newer"
     return VersionNote(
-        f"{part} {behind}{whom}: version {shown}, and this command line has {own} (supported)", True
+        f"{part} is {order}: it has version {shown}, and this command line has {own} (supported)", True
     )
 
 

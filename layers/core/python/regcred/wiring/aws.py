@@ -1,4 +1,4 @@
-"""Vault with the sign-in of the functions on AWS. The import makes no calls."""
+"""Connects the Lambda functions to Vault, with their sign-in. The import makes no calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def store(settings: Settings) -> Store:
     """The records in Vault. Signs in at the first request, and again before the token expires."""
-    # The token server signs in the same way, and loads no record of credentials for it.
+    # The token server uses only vault_login() and must not load the records.
     from regcred.vault.kv2 import connect
     from regcred.vault.store import Store
 
@@ -28,7 +28,7 @@ def store(settings: Settings) -> Store:
 
 
 def vault_login(settings: Settings) -> VaultLogin:
-    """The sign-in of the function."""
+    """The function's sign-in to Vault: AWS IAM or JWT, as its settings say."""
     if settings.vault_auth is VaultAuth.AWS:
         return AwsIamLogin(
             settings.auth_mount,
@@ -41,7 +41,11 @@ def vault_login(settings: Settings) -> VaultLogin:
 
 
 def ca_file(settings: Settings) -> str:
-    """The file of the private authority, because requests reads certificates only from a file."""
+    """The file with the CA certificates of Vault; empty for those of the system.
+
+    A setting can contain the certificates themselves. They are written to a file, because requests reads them
+    only from a file.
+    """
     if settings.vault_ca_file or not settings.vault_ca_pem:
         return settings.vault_ca_file
     path = Path(tempfile.gettempdir()) / "regcred-vault-ca.pem"

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol with limits: the number of connections, and the time of each for a request.
+"""uvicorn's HTTP protocol with two limits: on the number of connections, and on the time of a request.
 
-uvicorn limits only how long a connection stays open after a response. One that sends nothing, or one byte at
-a time, stays forever.
+uvicorn only limits how long a connection stays open after a response. Without these limits, a client that
+sends nothing, or one byte at a time, keeps its connection forever.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ CONNECTIONS = 512
 """The maximum number of open connections. A newer one replaces the oldest."""
 
 IDLE_SECONDS = 10.0
-"""How long a connection may take to send the head of a request. It may take twice as long if a check has just
-passed."""
+"""The interval of the checks. A new connection has this long to send the head of its first request. For a
+later request, it may have twice as long."""
 
 REQUEST_CHECKS = 6
-"""For how many checks, one each :data:`IDLE_SECONDS`, a request may last, with its body and the response."""
+"""The number of checks that a request may last, with its body and the response."""
 
 HEAD_MAX = 32 * 1024
 """The maximum bytes of a request's head."""
@@ -47,7 +47,7 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _check(self) -> None:
-        """End the connection if it is still at the same request, or still without one."""
+        """End the connection if it still waits for a request, or if its request lasts too long."""
         self._checks = self._checks + 1 if self._seen is self.cycle else 1
         self._seen = self.cycle
         waits = self.cycle is None or self.cycle.response_complete
@@ -72,4 +72,5 @@ LIMITS: dict[str, Any] = {
     "access_log": False,
     "server_header": False,
 }
-"""The settings of every uvicorn server of Regcred. It logs no requests, and does not say what it is."""
+"""The settings of every uvicorn server of Regcred. They also turn off the access log and the ``Server``
+header."""

@@ -14,7 +14,7 @@ from regcred.wiring import aws
 
 @dataclass(frozen=True, slots=True)
 class Wired:
-    """The verb, and the information for its handler."""
+    """Dispatch and its settings, for the handler."""
 
     verb: Dispatch
     settings: DispatchSettings

@@ -1,4 +1,4 @@
-"""The HTTP server of ``regcred exporter``, with the limits on connections that the other servers have."""
+"""The HTTP server of ``regcred exporter``, with the same limits on connections as the other servers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def serving(registry: CollectorRegistry, host: str, port: int) -> Iterator[int]:
     """Serve in a thread while the context is open. Yields the port.
 
     Args:
-        registry: What to serve.
+        registry: The metrics to serve.
         host: The address to listen on, IPv4 or IPv6, or a name.
         port: The port; 0 for any free port.
 
     Raises:
-        OSError: The address or the port can't be used.
+        OSError: The server can't listen on the address or the port.
     """
     import uvicorn
     from prometheus_client import make_asgi_app

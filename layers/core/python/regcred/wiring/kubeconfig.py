@@ -1,4 +1,4 @@
-"""Reports the problem with a kubeconfig in one line."""
+"""Turns the errors of a kubeconfig into one message."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from regcred.errors import MalformedError
 
 @contextmanager
 def usable(context: str | None) -> Iterator[None]:
-    """Handle errors while a kubeconfig is read or a session is opened.
+    """Convert every error inside the context: it reads a kubeconfig or opens a session.
 
-    The library raises any error of its parsers and OpenSSL.
+    The Kubernetes library also raises the errors of its parsers and of OpenSSL, of any type.
 
     Args:
-        context: The wanted context; None for the current one.
+        context: The kubeconfig's context that the user named; None for the current one.
 
     Raises:
-        MalformedError: there is no kubeconfig, it lacks the context, or it can't be read.
+        MalformedError: there is no kubeconfig, it has no such context, or it can't be read.
     """
     from kubernetes.aio.config import ConfigException
 
@@ -35,8 +35,8 @@ def usable(context: str | None) -> Iterator[None]:
         yield
         if captured.message:
             raise ConfigException(f"its user's command failed: {captured.message}: run it by hand")
-    except Exception as error:  # noqa: BLE001 - see above
-        reason = f"{type(error).__name__}; it is not a kubeconfig, or a file that it names is broken"
+    except Exception as error:  # noqa: BLE001 - see the docstring
+        reason = f"{type(error).__name__}: it is not a kubeconfig, or a file that it names is broken"
         if isinstance(error, ConfigException):
             reason = str(error).rstrip(".")
         raise MalformedError(
@@ -48,20 +48,19 @@ def usable(context: str | None) -> Iterator[None]:
 
 
 def named_files() -> str:
-    """The kubeconfig files of the environment, after checking that they exist and can be read.
+    """The kubeconfig files that the environment names. At least one of them exists and can be read.
 
-    The library reads the environment only once, when it is imported. Give it this as ``config_file``.
+    Give the result to the library as ``config_file``, because it reads the environment only at its import.
 
     Returns:
         Their paths, separated as in ``KUBECONFIG``.
 
     Raises:
-        MalformedError: names each file and its problem. If one of several files is missing, that is normal
-            and no error.
+        MalformedError: none of the files can be read. The message names each file and its problem.
     """
     named = os.environ.get("KUBECONFIG")
     paths = [Path(name).expanduser() for name in (named or "~/.kube/config").split(os.pathsep) if name]
-    problems = [_file(path) for path in paths]
+    problems = [_problem(path) for path in paths]
     if not all(problems):
         return os.pathsep.join(map(str, paths))
     wrong = "; ".join(f"{path} {problem}" for path, problem in zip(paths, problems, strict=True))
@@ -70,7 +69,8 @@ def named_files() -> str:
     )
 
 
-def _file(path: Path) -> str:
+def _problem(path: Path) -> str:
+    """Why a file can't be read; empty if it can be."""
     try:
         if path.is_dir():
             return "is a folder"
@@ -83,15 +83,12 @@ def _file(path: Path) -> str:
 
 
 class _ErrorCapture(logging.Filter):
-    """Records an error that the library only logs: a failed ``exec`` command.
-
-    The library would continue without a login.
-    """
+    """Records that an ``exec`` command failed. The library only logs this, and continues without a login."""
 
     message = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Record it, without the command's own output."""
+        """Record an error, without the output of the command."""
         if record.levelno < logging.ERROR:
             return True
         self.message = re.split(r"\. b['\"]", record.getMessage().removeprefix("exec: "))[0][:200]

@@ -1,4 +1,7 @@
-"""Logger and Metrics of the functions: JSON lines without secrets, metrics without a registry dimension."""
+"""Logger and metrics of the Lambda functions.
+
+Log lines are JSON without secrets. Metrics have no dimension per registry.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ NAMESPACE = "Regcred"
 
 
 class _Formatter(LambdaPowertoolsFormatter):
-    """Writes ASCII, unlike Powertools' default, because people read logs in terminals."""
+    """Redacts and shortens lines. It writes only ASCII, because people read logs in terminals."""
 
     def __init__(self) -> None:
         super().__init__(json_serializer=partial(json.dumps, default=str, separators=(",", ":")))
@@ -30,7 +33,7 @@ class _Formatter(LambdaPowertoolsFormatter):
 
 
 def logger(service: str) -> Logger:
-    """The function's logger. Regcred's modules also log through it, and logs of libraries are redacted.
+    """Create the function's logger. Regcred's modules log through it too. Logs of libraries are redacted.
 
     Args:
         service: The function's name. The level is POWERTOOLS_LOG_LEVEL, or INFO.
@@ -53,7 +56,7 @@ def logger(service: str) -> Logger:
 def metrics(service: str) -> Metrics:
     """The function's metrics, written as one log line per invocation (embedded metric format).
 
-    Their only dimension is the name under which the function was deployed. Several installations in one
-    account have different names, so that one can't hide an alarm of another.
+    Their only dimension is the name of the deployed function. It differs between several installations in one
+    account, so the metrics of one never hide an alarm of another.
     """
     return Metrics(namespace=NAMESPACE, service=os.environ.get("AWS_LAMBDA_FUNCTION_NAME", service))

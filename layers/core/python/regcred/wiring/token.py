@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def token_service(settings: TokenServerSettings) -> TokenService:
-    """The verb. It signs in to Vault at the first request.
+    """Create the token service. It signs in to Vault at the first request.
 
     Raises:
         MalformedError: a setting is wrong.
@@ -62,7 +62,7 @@ def _login(settings: TokenServerSettings) -> VaultLogin:
 
 
 def token_application() -> Starlette:
-    """The application from the environment.
+    """Create the web application from the process's environment.
 
     Warm invocations share it, with its connections and its Vault token.
 
@@ -73,7 +73,7 @@ def token_application() -> Starlette:
 
 
 def application_of(environment: Mapping[str, str]) -> Starlette:
-    """The application.
+    """Create the web application from these environment variables.
 
     Raises:
         MalformedError: a setting is missing or wrong.
@@ -84,7 +84,11 @@ def application_of(environment: Mapping[str, str]) -> Starlette:
 
 
 def main() -> int:
-    """Serve in a cluster (functions/token/app.py as a program). Returns the exit code."""
+    """Serve in a cluster, when functions/token/app.py runs as a program.
+
+    Returns:
+        The exit code: 2 if a setting is missing or wrong.
+    """
     import sys
 
     import uvicorn

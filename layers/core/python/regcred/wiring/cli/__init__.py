@@ -1,6 +1,6 @@
-"""The real classes for the command line.
+"""Connects the command line to the real classes.
 
-They use the Vault token that the ``vault`` and ``bao`` commands find.
+It uses the same environment variables and the same token file as the ``vault`` and ``bao`` commands.
 
 Contract: https://developer.hashicorp.com/vault/docs/commands#configure-environment-variables
 """
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 Around = Callable[[str], AbstractContextManager[None]]
+"""Returns a context manager for one request. The argument names the server for messages."""
 
 
 def silently(_server: str) -> AbstractContextManager[None]:
@@ -40,7 +41,7 @@ def silently(_server: str) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The connection to Vault as the user."""
+    """Where the user's Vault is, and how to read the user's token."""
 
     server: Server
     token: Callable[[], SecretStr]
@@ -48,15 +49,15 @@ class Connection:
 
 
 def connection(environment: Mapping[str, str], home: Path) -> Connection:
-    """Read the environment.
+    """Read the connection from the environment.
 
     Args:
         environment: ``VAULT_ADDR``, ``VAULT_TOKEN``, ``VAULT_NAMESPACE``, ``VAULT_CACERT``,
             ``REGCRED_VAULT_MOUNT``.
-        home: The folder of the token file, if ``VAULT_TOKEN`` is not set.
+        home: The user's home folder, which contains the token file.
 
     Raises:
-        MalformedError: names the variable and its right value.
+        MalformedError: a variable is missing or wrong, or there is no token. The message names the variable.
     """
     from regcred.vault.http import Server
     from regcred.vault.kv2 import MOUNT
@@ -65,7 +66,7 @@ def connection(environment: Mapping[str, str], home: Path) -> Connection:
     address = vault_address(environment)
     ca_file = environment.get("VAULT_CACERT", "")
     if ca_file and not Path(ca_file).is_file():
-        raise MalformedError(f"VAULT_CACERT: there is no file {ca_file}", field="VAULT_CACERT")
+        raise MalformedError(f"VAULT_CACERT: the file {ca_file} does not exist", field="VAULT_CACERT")
     try:
         server = Server(address, namespace=environment.get("VAULT_NAMESPACE", ""), ca_file=ca_file)
     except MalformedError as error:
@@ -98,7 +99,7 @@ def store(around: Around = silently) -> Store:
     """The records in the user's Vault. Nothing is sent yet.
 
     Args:
-        around: Creates the context manager around requests to Vault, from the server's name for people.
+        around: See :data:`Around`.
 
     Raises:
         MalformedError: see :func:`connection`.
@@ -109,7 +110,7 @@ def store(around: Around = silently) -> Store:
 
 
 def key_value(around: Around = silently, mount: str = "") -> KeyValue:
-    """A KV v2 mount in the user's Vault: Regcred's own unless another one is given."""
+    """A KV v2 mount in the user's Vault. The default is Regcred's mount."""
     from regcred.vault.kv2 import connect
     from regcred.vault.login import TokenLogin
 
@@ -120,7 +121,7 @@ def key_value(around: Around = silently, mount: str = "") -> KeyValue:
 
 @dataclass(frozen=True, slots=True)
 class OwnPlatform:
-    """The platform's declaration and the user's Vault, for ``regcred platform`` and ``doctor``."""
+    """The user's Vault and the declaration of the platform, for ``regcred platform`` and ``doctor``."""
 
     vault: hvac.Client
     platform: Platform
@@ -148,13 +149,13 @@ class OwnPlatform:
 
         return ensure_project(self.vault, self.platform, project)
 
-    def who(self) -> Mapping[str, Any]:
+    def token_info(self) -> Mapping[str, Any]:
         """Vault's information about the user's token: ``display_name``, ``policies`` and ``ttl``.
 
         ``ttl`` is in seconds; 0 means no expiry.
 
         Raises:
-            RefusedError: the token is not valid, or not any more.
+            RefusedError: the token is not valid, or no longer valid.
             TransientError: Vault can't be reached.
         """
         answer: Mapping[str, Any] = self.vault.adapter.get("/v1/auth/token/lookup-self")["data"]
@@ -162,15 +163,16 @@ class OwnPlatform:
 
 
 def platform(directory: Path | None, around: Around = silently) -> OwnPlatform:
-    """The user's Vault and a platform's declaration.
+    """Connect to the user's Vault, and load the declaration of a platform.
 
     Args:
-        directory: The folder with ``platform.yaml``. None for the one in ``REGCRED_PLATFORM``, or else the
-            one that comes with Regcred.
-        around: See :func:`store`.
+        directory: The folder with ``platform.yaml``. None for the folder in ``REGCRED_PLATFORM``, or else the
+            folder that comes with Regcred.
+        around: See :data:`Around`.
 
     Raises:
-        MalformedError: see :func:`connection`; or names the file and field of the declaration.
+        MalformedError: see :func:`connection`; or the declaration is malformed. The message names file and
+            field.
         MissingError: a file of the declaration is missing.
     """
     from regcred.vault.kv2 import signed_in
@@ -190,15 +192,15 @@ def platform(directory: Path | None, around: Around = silently) -> OwnPlatform:
 def operator(
     declared: Declaration | None, directory: Path | None, around: Around = silently
 ) -> FleetPlatform:
-    """The user's Vault and a platform, to read and write it and its clusters one by one.
+    """Connect to the user's Vault, to read and write the platform and single clusters.
 
     Args:
-        declared: A declared platform. None for the one that :func:`platform` reads.
-        directory: The folder of the declaration's file, which may hold ``policies/``.
-        around: See :func:`store`.
+        declared: A platform from a declared file. None for the platform that :func:`platform` loads.
+        directory: The folder of the declared file. It may contain ``policies/``.
+        around: See :data:`Around`.
 
     Raises:
-        MalformedError: see :func:`platform`; or the platform has another mount than the environment names.
+        MalformedError: see :func:`platform`; or the platform's mount is not the mount of the environment.
         MissingError: see :func:`platform`.
     """
     from regcred.vault.platform.declaration import with_policies
@@ -210,27 +212,24 @@ def operator(
     mount = connection(os.environ, Path.home()).mount
     if declared.mount.path != mount:
         raise MalformedError(
-            f"spec.mount.path of the Platform is {declared.mount.path}, but REGCRED_VAULT_MOUNT says "
-            f"{mount}; let both name one mount",
+            f"spec.mount.path of the Platform is {declared.mount.path}, but REGCRED_VAULT_MOUNT is {mount}; "
+            "set both to the same mount",
             field="REGCRED_VAULT_MOUNT",
         )
     return FleetPlatform(own.vault, with_policies(declared, directory or Path()))
 
 
 class NoBus:
-    """:class:`regcred.rotate.Announcer` without an event bus.
-
-    Clusters still notice outcomes when they poll.
-    """
+    """:class:`regcred.rotate.Announcer` without an event bus. Clusters notice outcomes when they poll."""
 
     def announce(self, events: Sequence[Event]) -> None:
         """Do nothing."""
 
 
 def rotate(store: Store) -> Rotate:
-    """Rotate in this process, with the user's own rights in Vault and in AWS.
+    """Create rotate for this process. It has the user's rights in Vault and in AWS.
 
-    ``REGCRED_EVENT_BUS`` names the EventBridge bus for announcements, if any.
+    ``REGCRED_EVENT_BUS`` names the EventBridge bus for announcements, if there is one.
     """
     from regcred.adapters.eventbridge import EventBus
     from regcred.adapters.sts import ProjectIdentities

@@ -1,4 +1,4 @@
-"""The user's own cluster for the command line, from the kubeconfig."""
+"""Connects the command line to the cluster of the user's kubeconfig."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class OwnCluster:
 
     Args:
         context: The kubeconfig's context; None for the current one.
-        around: Creates the context manager around requests to the API server.
+        around: See :data:`Around`.
 
     Raises:
-        MalformedError: there is no usable kubeconfig, or the context does not exist.
+        MalformedError: no kubeconfig can be used, or the context does not exist.
     """
 
     def __init__(self, context: str | None, around: Around = silently) -> None:
@@ -55,7 +55,7 @@ class OwnCluster:
         self._runner.close()
 
     def get(self, path: str, query: str = "", *, accept: str = "application/json") -> dict[str, Any]:
-        """Read an object or a list."""
+        """Read an object or a list at an API path."""
         with self._around(f"the API server {self._configuration.host}"):
             return self._runner.run(self._get(path, query, accept))
 

@@ -1,4 +1,4 @@
-"""The selftest with its real classes: the vendor itself, AWS with the user's own session, and no Vault."""
+"""Connects the selftest to the vendor and to AWS, with the user's AWS session. It uses no Vault."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def parts(provider: str, reference: Reference, role_arn: str, say: Callable[[str], None]) -> SelftestParts:
-    """The parts of a selftest.
+    """Create the parts of a selftest.
 
     Args:
         provider: The name of the provider.
-        reference: Its project is the external ID and the session tag of the role.
+        reference: Its project becomes the external ID and the session tag of the assumed role.
         role_arn: The project's IAM role, which the user's AWS session assumes; empty if none is needed.
         say: Prints one line of progress.
 

@@ -1,4 +1,4 @@
-"""Sync for the command line: in a Pod as the cluster, manually as the user."""
+"""Connects ``regcred sync`` to Vault: as the cluster in a Pod, and as the user elsewhere."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from regcred.wiring.sync.settings import SyncSettings
 if TYPE_CHECKING:
     from regcred.vault.login import TokenLogin
 
-Way = Literal["loop", "once", "dry-run"]
+RunKind = Literal["loop", "once", "dry-run"]
 
-_OWN = {"REGCRED_VAULT_NAMESPACE": "VAULT_NAMESPACE", "REGCRED_VAULT_CA_FILE": "VAULT_CACERT"}
-"""The names of our settings in the ``vault`` command."""
+_VAULT_NAMES = {"REGCRED_VAULT_NAMESPACE": "VAULT_NAMESPACE", "REGCRED_VAULT_CA_FILE": "VAULT_CACERT"}
+"""By setting of sync: the variable of the ``vault`` command that is used if the setting is not set."""
 
 
 def run_sync(
-    given: Mapping[str, str], context: str | None, way: Way, say: Callable[[str], None]
+    given: Mapping[str, str], context: str | None, run_kind: RunKind, say: Callable[[str], None]
 ) -> Sequence[str]:
     """Run sync.
 
     Args:
         given: Settings that override the environment.
         context: The kubeconfig's context; None for the current one.
-        way: The loop, one run, or a dry run.
+        run_kind: The loop, one run, or a dry run.
         say: Prints the lines of one run.
 
     Returns:
-        A line for each failed or held action; none for the loop.
+        A line for each failed or held action; always empty for the loop.
 
     Raises:
         RegcredError: see :mod:`regcred.wiring.sync`; MalformedError names the wrong setting.
@@ -43,27 +43,27 @@ def run_sync(
     environment = {**os.environ, **given}
     if not environment.get("REGCRED_VAULT_ADDR"):
         environment["REGCRED_VAULT_ADDR"] = vault_address(environment)
-    for ours, theirs in _OWN.items():
+    for ours, theirs in _VAULT_NAMES.items():
         environment[ours] = environment.get(ours) or environment.get(theirs, "")
-    if way != "loop":
-        # A person wants the plan or the outcome. A log beside it would repeat everything.
+    if run_kind != "loop":
+        # The command prints the plan or the outcome. A log would repeat it.
         environment.setdefault("REGCRED_LOG_LEVEL", "error")
     settings = SyncSettings.load(environment)
     set_up_logging(settings.log_level)
     login = _login(settings, environment)
-    if way == "loop":
+    if run_kind == "loop":
         asyncio.run(sync_forever(settings, login=login, context=context))
         return []
     return asyncio.run(
-        sync_once(settings, dry_run=way == "dry-run", say=say, login=login, context=context)
+        sync_once(settings, dry_run=run_kind == "dry-run", say=say, login=login, context=context)
     ).failures
 
 
 def _login(settings: SyncSettings, environment: Mapping[str, str]) -> TokenLogin | None:
-    """The user's own sign-in. None in a Pod, where the projected token signs in as the cluster.
+    """The sign-in as the user. None in a Pod, where the projected token signs in as the cluster.
 
     Raises:
-        MissingError: neither exists.
+        MissingError: there is no token of the user and no projected token.
     """
     from regcred.vault.login import TokenLogin, cli_token
 

@@ -1,4 +1,4 @@
-"""The system registry for the command line: its documents, keys and logins, with the user's Vault token."""
+"""Connects the command line to the system registry (documents, keys, logins), with the user's Vault token."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from regcred.vault.platform.system import SystemPlatform
     from regcred.vault.records.system import SystemConfig, SystemKeys
     from regcred.vault.system import SystemRecords
-    from regcred.wiring.cli.pruning import Images
+    from regcred.wiring.cli.registry_images import RegistryImages
 
 SHORT_SECONDS = 600
-"""The life of a login for one command."""
+"""The lifetime of a login that one command needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class PersonLogin:
-    """A login of the user for the system registry."""
+    """A login for the system registry."""
 
     host: str
     user: str
@@ -53,7 +53,7 @@ class OwnSystem:
         return self.records.config()
 
     def keys(self) -> SystemKeys:
-        """The public keys."""
+        """The public keys that are published."""
         return self.records.keys()
 
     def set_up(self, given: Mapping[str, Any]) -> tuple[SystemConfig, bool]:
@@ -87,24 +87,24 @@ class OwnSystem:
         return new, new != old or published
 
     def rotate(self, *, lead: timedelta) -> datetime:
-        """Create new versions of both keys, and publish them.
+        """Create new versions of both signing keys, and publish them.
 
         Args:
-            lead: How long registries have to load the new public key before it signs.
+            lead: The time for registries to load the new public key before it signs.
 
         Returns:
             When the new key starts to sign.
 
         Raises:
-            ConflictError: the last new key has not started to sign.
+            ConflictError: the previous new key does not sign yet.
         """
         from regcred.vault.records.system import ACCESS_KEY, LOGIN_KEY
 
         waiting = [key for key in self.keys().keys if key.signs_from > utc_now()]
         if waiting:
             raise ConflictError(
-                f"the key {waiting[-1].kid} is published and signs from "
-                f"{waiting[-1].signs_from:%Y-%m-%d %H:%M} UTC on; rotate again after that"
+                f"the new key {waiting[-1].kid} is published and starts to sign at "
+                f"{waiting[-1].signs_from:%Y-%m-%d %H:%M} UTC; rotate again after that"
             )
         self.platform.rotate(ACCESS_KEY)
         self.platform.rotate(LOGIN_KEY)
@@ -113,10 +113,13 @@ class OwnSystem:
         return signs_from
 
     def retire(self) -> list[str]:
-        """Withdraw keys that were replaced longer ago than any login lives.
+        """Withdraw the replaced keys by which no login is valid any more.
 
         Returns:
             The IDs of the withdrawn keys.
+
+        Raises:
+            MissingError: the system registry has no keys.
         """
         from regcred.token.signing_keys import retired
         from regcred.vault.records.system import ACCESS_KEY, LOGIN_KEY, SystemKeys
@@ -125,7 +128,7 @@ class OwnSystem:
         old, version = self.records.read(KEYS, SystemKeys)
         if old is None:
             raise MissingError("the system registry has no keys; run: regcred system init")
-        # A project's login lives for one day at most.
+        # The login of a project is valid for at most one day.
         longest = max(86400, self.config().login_seconds)
         left = retired(old, now=utc_now(), overlap=timedelta(seconds=longest))
         if left == old:
@@ -139,10 +142,10 @@ class OwnSystem:
         return [key.kid for key in old.keys if key.kid not in kept]
 
     def login(self, *, seconds: int = 0) -> PersonLogin:
-        """Get a login for the user.
+        """Create a login for the user.
 
         Args:
-            seconds: The life of the login; the platform's limit if 0.
+            seconds: The lifetime of the login; 0 for the platform's limit.
 
         Raises:
             RefusedError: the user's Vault token may not sign in to the system registry.
@@ -166,13 +169,13 @@ class OwnSystem:
         )
         return PersonLogin(config.host, user, SecretStr(password), expires_at)
 
-    def images(self) -> Images:
+    def images(self) -> RegistryImages:
         """The images in the registry, with a login of ten minutes."""
         from regcred.registry import transport
-        from regcred.wiring.cli.pruning import Images
+        from regcred.wiring.cli.registry_images import RegistryImages
 
         login = self.login(seconds=SHORT_SECONDS)
-        return Images(self.config(), transport.Basic(login.user, login.password))
+        return RegistryImages(self.config(), transport.Basic(login.user, login.password))
 
     def end_logins(self) -> None:
         """End all logins of the user."""

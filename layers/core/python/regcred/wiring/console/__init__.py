@@ -1,4 +1,4 @@
-"""The console with its real classes, for each of the three places where it runs."""
+"""Connects the console to the real classes, for the three ways to run it: Lambda, a cluster and a laptop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from regcred.log import redact
 from regcred.vault.http import Server
 
 PATIENCE = (2.0, 6.0)
-"""Seconds to connect to Vault, and between two bytes of the response. A person is waiting for the page."""
+"""The maximum seconds to connect to Vault, and between two bytes of the response. A person waits for the
+page."""
 
 _LOG = logging.getLogger("regcred.console")
 
@@ -53,7 +54,7 @@ def log_event(event: str, **fields: Any) -> None:
 
 
 def log_to(stream: Any = sys.stdout) -> None:
-    """Let :func:`log_event` write to a stream. Libraries log only warnings and errors."""
+    """Let :func:`log_event` write to a stream."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
     _LOG.handlers = [handler]

@@ -1,4 +1,4 @@
-"""The console on the user's own machine: on a loopback address, with the command line's token."""
+"""The console on the user's machine: on a loopback address, with the Vault token of the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regcred.console.interface import ConsoleOptions, Method, SignInKind, Ticket
 from regcred.console.seal import FixedKeys
 from regcred.wiring.cli import connection
 from regcred.wiring.console import PATIENCE, application
-from regcred.wiring.early_dispatch import nudge
+from regcred.wiring.dispatch_nudge import nudge
 
 ADDRESS = "127.0.0.1"
 
@@ -23,7 +23,7 @@ def run(port: int, ready: Callable[[str, str], None]) -> None:
 
     Args:
         port: The port; 0 for any free port.
-        ready: Called when it listens, with its address and the one-time address that signs in.
+        ready: Called when the server listens, with its address and the address that signs in once.
 
     Raises:
         MalformedError: An environment variable is missing or wrong.

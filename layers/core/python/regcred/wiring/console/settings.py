@@ -23,7 +23,7 @@ def method(text: str) -> Method:
     found = _METHOD.fullmatch(text)
     if not found:
         raise ValueError(
-            f"{text[:80]!r} is not a way to sign in; write oidc, userpass, ldap or token, as in "
+            f"{text[:80]!r} is not a sign-in method; write oidc, userpass, ldap or token, as in "
             "oidc@okta:console,token"
         )
     return Method(SignInKind(found["kind"]), found["mount"] or "", found["role"] or "")
@@ -34,36 +34,36 @@ def _methods(value: Any) -> Any:
 
 
 class ConsoleSettings(Settings):
-    """The settings of the console. No secret is among them."""
+    """The settings of the console. None of them is a secret."""
 
     vault_role: str = "console"
     console_url: str = Field(
         default="", pattern=r"^(https://[^/\s]+|http://(127\.0\.0\.1|localhost)(:\d+)?)?$"
     )
-    """The public address, as in https://regcred.example.com. If it is empty, the console uses the host of
-    each request. That is safe only for a Lambda function URL, because Lambda selects the function by the
-    host."""
+    """The public address, as in https://regcred.example.com. If it is empty, the console trusts the host name
+    of each request. That is safe only behind a Lambda function URL, because AWS selects the function by the
+    host name."""
     console_hosts: str = ""
-    """More host names that requests may name, separated by commas, such as that of a health check."""
+    """Other host names that requests may use, such as that of a health check, separated by commas."""
     console_sign_in: Annotated[tuple[Method, ...], BeforeValidator(_methods)] = (
         Method(SignInKind.OIDC),
         Method(SignInKind.TOKEN),
     )
-    """The ways to sign in, by commas, each ``KIND[@MOUNT][:ROLE]``."""
+    """The sign-in methods, each ``KIND[@MOUNT][:ROLE]``, separated by commas."""
     console_idle_minutes: int = Field(default=30, ge=1, le=1440)
     """A session ends after this long without a request."""
     console_longest_minutes: int = Field(default=600, ge=1, le=1440)
-    """A session ends after this long, whatever happens."""
+    """A session ends this long after the sign-in."""
     console_port: int = Field(default=8080, ge=1, le=65535)
-    """In a cluster: where it listens."""
+    """In a cluster: the port on which the console listens."""
     vault_token_file: str = ""
-    """In a cluster: the projected ServiceAccount token that signs the console itself in."""
+    """In a cluster: the projected ServiceAccount token with which the console itself signs in to Vault."""
     event_bus: str = ""
-    """On AWS: the bus that notifies dispatch of new requests."""
+    """On AWS: the EventBridge bus for nudges to dispatch."""
 
     @property
     def options(self) -> ConsoleOptions:
-        """The settings of the console itself."""
+        """The settings for the console's pages and sessions."""
         return ConsoleOptions(
             methods=self.console_sign_in,
             origin=self.console_url.rstrip("/"),
@@ -74,5 +74,5 @@ class ConsoleSettings(Settings):
         )
 
     def server(self, ca_file: str) -> Server:
-        """The address of Vault."""
+        """The Vault server of the settings."""
         return Server(self.vault_addr, namespace=self.vault_namespace, ca_file=ca_file, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""Connects sync to the real cluster and the real Vault: the sign-in, and the process around the loop."""
+"""Connects sync to the real cluster and the real Vault, and runs its loop as a process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def vault_server(settings: SyncSettings) -> Server:
-    """The address of Vault.
+    """The Vault server of the settings.
 
     Raises:
         MalformedError: the address is wrong.
@@ -51,7 +51,7 @@ def cluster_login(settings: SyncSettings) -> VaultLogin:
 
 
 def open_store(settings: SyncSettings, login: VaultLogin | None = None) -> Store:
-    """The mount, with the sign-in of the cluster, or with ``login``.
+    """The records in Vault, with ``login`` or else the sign-in as the cluster.
 
     Raises:
         MalformedError: the address or the CA file is wrong.
@@ -66,7 +66,7 @@ def open_store(settings: SyncSettings, login: VaultLogin | None = None) -> Store
 def vault_changes(
     settings: SyncSettings, meter: Meter, login: VaultLogin | None = None
 ) -> AsyncIterator[str]:
-    """Vault's own events, if the server has them."""
+    """The paths that change, from Vault's event subscription if the server has one."""
     from regcred.vault.events import changes
     from regcred.vault.http import VaultSession, client
     from regcred.vault.login import Tokens
@@ -93,10 +93,10 @@ def vault_changes(
 async def open_cluster(
     settings: SyncSettings, meter: Meter, *, context: str | None = None
 ) -> AsyncIterator[Cluster]:
-    """The cluster of this Pod, or the kubeconfig's cluster outside of a Pod.
+    """Connect to the cluster of this Pod. Outside of a Pod, connect to the cluster of the kubeconfig.
 
     Raises:
-        MalformedError: there is no usable kubeconfig.
+        MalformedError: no kubeconfig can be used.
     """
     from regcred.cluster.kube import Kube
     from regcred.cluster.object_parser import ObjectParser
@@ -157,10 +157,10 @@ async def sync_once(
     login: VaultLogin | None = None,
     context: str | None = None,
 ) -> Report:
-    """One run, for a CronJob or a person. It prints the plan if ``dry_run``, else what was done.
+    """Make one run, for a CronJob or a person. Print the plan if ``dry_run``, else the actions done.
 
     Raises:
-        RegcredError: a plan was not possible.
+        RegcredError: the run could not make a plan.
     """
     store = open_store(settings, login)
     async with open_cluster(settings, Unmeasured(), context=context) as cluster:
@@ -182,7 +182,7 @@ async def sync_forever(
     """Run the loop until SIGTERM or SIGINT.
 
     Raises:
-        RegcredError: the settings don't lead to a cluster or to Vault.
+        RegcredError: the settings of the cluster or of Vault can't be used.
     """
     from regcred.wiring.sync.metrics import Metrics
     from regcred.wiring.sync.server import serve
@@ -204,10 +204,11 @@ async def sync_forever(
 
 
 def main(arguments: list[str], environment: Mapping[str, str]) -> int:
-    """The function's entry point: ``[--version] [--once] [--dry-run] [--repair] [--confirm-removals]``.
+    """Run sync as a program: ``[--version] [--once] [--dry-run] [--repair] [--confirm-removals]``.
 
     Returns:
-        0 if everything is in place, 1 if something failed or was held back, 2 if the settings are wrong.
+        The exit code: 0 if everything is in place, 1 if an action failed or the brake holds removals, 2 if
+        the settings are wrong.
     """
     from regcred.wiring.sync.log_setup import set_up_logging
 

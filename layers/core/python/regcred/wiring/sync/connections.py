@@ -1,4 +1,4 @@
-"""Limits the connections of a server: their number, and how long each may last."""
+"""Limits the number of connections of a server, and the time of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CONNECTIONS = 128
 """The maximum number of open connections. A newer one replaces the oldest."""
 
 SECONDS = 10.0
-"""The maximum time of a connection, whatever it sends. A probe or a scrape takes far less."""
+"""The maximum time of a connection. A probe or a scrape takes far less."""
 
 
 class Connections:

@@ -37,7 +37,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _bounded(value: object) -> object:
-    """A field's value, shortened so that the line stays a complete JSON object for any external text."""
+    """Shorten a field's value. The line would no longer be complete JSON if it was cut as a whole."""
     if isinstance(value, list | tuple):
         return [cut(str(item), ITEM_MAX) for item in value[:ITEMS_MAX]]
     return value if isinstance(value, int | float | None) else cut(str(value), FIELD_MAX)

@@ -21,37 +21,37 @@ GAUGES = {
     ),
     "refusals": ("References that are not projected, by reason.", ("reason",)),
     "removals_held": ("Removals that the brake holds until they are confirmed.", ()),
-    "secrets_in_place": ("Secrets that the ledger counts.", ()),
+    "secrets_in_place": ("Secrets in place, according to the ledger.", ()),
     "vault_document_known": ("1 if the grants, or a project's index, could be read.", ("document",)),
     "vault_events_connected": ("1 if Vault sends events about changes; 0 if sync only polls.", ()),
     "vault_index_entries_skipped": ("Entries of a project's index that can't be read.", ("project",)),
     "watch_heartbeat_timestamp_seconds": (
-        "When a watch last brought anything, a bookmark at least.",
+        "When a watch last received anything, such as a bookmark.",
         ("kind",),
     ),
 }
 COUNTERS = {
     "cluster_list_pages_total": ("Pages of lists that were read.", ("kind",)),
     "documents_skipped_total": ("Documents in Vault, or entries of them, that can't be read.", ("kind",)),
-    "drift_repairs_total": ("Secrets written once more because something may miss them.", ()),
-    "events_dropped_total": ("Events given up for newer ones, since too many of a namespace waited.", ()),
-    "events_total": ("Events written for owners of workloads.", ("reason",)),
+    "drift_repairs_total": ("Secrets written again because a Pod may miss them.", ()),
+    "events_dropped_total": ("Events dropped for newer ones, because too many of a namespace waited.", ()),
+    "events_total": ("Events written about workloads.", ("reason",)),
     "kubernetes_requests_total": (
-        "Requests to the API server; code 0 had no answer.",
+        "Requests to the API server; code 0 means no response.",
         ("verb", "resource", "code"),
     ),
     "ledger_writes_total": ("Writes of status documents.", ("project", "outcome")),
     "pods_evicted_total": ("Stuck Pods that were evicted, or left to a disruption budget.", ("outcome",)),
-    "secrets_removed_total": ("Secrets taken away.", ("why",)),
-    "secrets_written_total": ("Secrets put in place or renewed.", ("kind",)),
+    "secrets_removed_total": ("Secrets removed.", ("why",)),
+    "secrets_written_total": ("Secrets created or updated.", ("kind",)),
     "vault_credential_reads_total": ("Credentials read from Vault.", ("project",)),
     "vault_requests_total": ("Calls to Vault.", ("operation", "outcome")),
-    "watch_failures_total": ("Watches that failed and were begun again.", ("kind", "reason")),
+    "watch_failures_total": ("Watches that failed and were started again.", ("kind", "reason")),
     "writes_failed_total": ("Writes to the cluster that failed after several tries.", ("kind",)),
 }
 HISTOGRAMS = {
     "kubernetes_request_seconds": ("How long the API server took.", ("verb",)),
-    "reconcile_seconds": ("How long it took to plan and to queue what was planned.", ("scope",)),
+    "reconcile_seconds": ("How long it took to plan and to queue the actions.", ("scope",)),
     "vault_request_seconds": ("How long calls to Vault took.", ("operation",)),
 }
 
@@ -95,5 +95,5 @@ class Metrics:
             gauge.labels(**labels).set(value)
 
     def text(self) -> bytes:
-        """All of them in the Prometheus text format."""
+        """All metrics in the Prometheus text format."""
         return generate_latest(self._registry)

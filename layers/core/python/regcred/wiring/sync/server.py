@@ -16,11 +16,11 @@ from regcred.wiring.sync.connections import Connections
 from regcred.wiring.sync.metrics import Metrics
 
 QUIET = logging.getLogger("regcred.sync.server")
-"""aiohttp logs each unreadable request with a traceback, and any client may send any number of these."""
+"""aiohttp's logger. It would log each malformed request with a traceback, and any client can send many."""
 QUIET.setLevel(logging.CRITICAL)
 
 FRESH = 0.5
-"""How many seconds the text of the metrics is cached. It is slow to create, and any client may request it."""
+"""How many seconds the text of the metrics is cached, because it is slow to create."""
 
 
 @asynccontextmanager
@@ -28,8 +28,8 @@ async def serve(loop: Loop, metrics: Metrics, *, port: int, host: str = "") -> A
     """Serve on a port while the context is open. Yields the port.
 
     Args:
-        loop: Says whether it is alive and ready.
-        metrics: Returns the text for /metrics.
+        loop: The loop, for /healthz and /readyz.
+        metrics: The metrics, for /metrics.
         port: The port; 0 for no server.
         host: The address to listen on; all addresses if empty.
 
@@ -41,21 +41,21 @@ async def serve(loop: Loop, metrics: Metrics, *, port: int, host: str = "") -> A
         return
 
     async def healthz(_: web.Request) -> web.Response:
-        return _answer("passes are being made", "no pass was made for too long", well=loop.alive)
+        return _answer("the loop is running", "the loop has made no run for too long", well=loop.alive)
 
     async def readyz(_: web.Request) -> web.Response:
-        return _answer("ready", "Vault, or a kind of workload, has not been read yet", well=loop.ready)
+        return _answer("ready", "Vault or a kind of workload has not been read yet", well=loop.ready)
 
     text, made_at = b"", float("-inf")
 
-    async def show(_: web.Request) -> web.Response:
+    async def scrape(_: web.Request) -> web.Response:
         nonlocal text, made_at
         if time.monotonic() - made_at >= FRESH:
             text, made_at = metrics.text(), time.monotonic()
         return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     app = web.Application()
-    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", show)])
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", scrape)])
     runner = web.AppRunner(app, access_log=None, logger=QUIET)
     await runner.setup()
     try:

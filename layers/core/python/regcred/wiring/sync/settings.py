@@ -25,18 +25,18 @@ def _words(value: Any) -> Any:
 
 
 class SyncSettings(BaseModel):
-    """Sync's settings: each field is the variable ``REGCRED_<FIELD>``. No secret is among them."""
+    """Sync's settings. Each field is the variable ``REGCRED_<FIELD>``. None of them is a secret."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     cluster: str
     """The cluster's name in Vault, a DNS label."""
     vault_addr: str = Field(pattern=r"^https?://")
-    """The address of Vault or OpenBao; ``VAULT_ADDR`` counts as well."""
+    """The address of Vault or OpenBao. If it is not set, ``VAULT_ADDR`` is used."""
     vault_namespace: str = ""
     vault_mount: str = "regcred"
     vault_auth_mount: str = ""
-    """The cluster's own JWT sign-in method; ``regcred-cluster-<cluster>`` unless given."""
+    """The mount of the cluster's JWT auth method. Default: ``regcred-cluster-<cluster>``."""
     vault_role: str = "sync"
     vault_token_file: Path = Path(TOKEN_FILE)
     """A file with the JWT for the sign-in. Sync reads it again at each sign-in."""
@@ -46,26 +46,26 @@ class SyncSettings(BaseModel):
     """The modes that a namespace may choose by its label, in addition to ``mode``. The default is every
     mode."""
     workload_kinds: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
-    """Custom workload kinds, ``<group>/<version>/<plural>/<Kind>``, by white space or commas."""
+    """Custom workload kinds, as ``<group>/<version>/<plural>/<Kind>``, separated by spaces or commas."""
     excluded_namespaces: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
-    """Namespaces that the admission policies leave alone."""
+    """Namespaces that the admission policies exclude."""
     evict_stuck_pods: bool = False
     prepare_granted: bool = False
-    """In mode serviceaccount: place the Secrets of exact grants before a workload needs them, for the first
-    Pod."""
+    """In mode serviceaccount: place the Secrets of exact grants before a workload needs them. Then the first
+    Pod does not have to wait."""
     grace_seconds: float = Field(default=600, ge=0)
-    """How long a Secret must be unneeded before it is removed."""
+    """How long no workload may need a Secret before sync removes it."""
     max_removal_share: float = Field(default=0.2, ge=0, le=1)
-    """The brake: a run that would remove more than this share of what is in place removes nothing."""
+    """The brake: a run that would remove more than this share of the Secrets in place removes none."""
     confirm_removals: bool = False
     repair: bool = False
-    """One run only: write all that is in place once more."""
+    """In the next run: write all Secrets again."""
     poll_seconds: float = Field(default=30, ge=1)
     """How often the index of a project in use is read."""
     relist_seconds: float = Field(default=3600, ge=60)
-    """How often each kind is listed whole."""
+    """How often each kind is listed completely."""
     metrics_port: int = Field(default=8080, ge=0, le=65535)
-    """Where /metrics, /healthz and /readyz are served; 0 for nowhere."""
+    """The port of /metrics, /healthz and /readyz; 0 for no server."""
     log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$")
 
     @classmethod
@@ -94,10 +94,7 @@ class SyncSettings(BaseModel):
 
     @property
     def whole_pods(self) -> bool:
-        """Whether to read bare Pods completely.
-
-        Their metadata lacks the ServiceAccount, and whether they are stuck.
-        """
+        """Whether to read whole Pods. Their metadata does not contain the ServiceAccount and the status."""
         return self.evict_stuck_pods or self.options().rules.allows(Mode.SERVICEACCOUNT)
 
     def options(self) -> Options:

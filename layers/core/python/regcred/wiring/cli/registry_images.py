@@ -1,4 +1,4 @@
-"""The HTTP API of the registry behind the system registry, with a login.
+"""Lists and deletes the images in the system registry, over its HTTP API.
 
 Contract: https://distribution.github.io/distribution/spec/api/
 """
@@ -18,6 +18,8 @@ from regcred.token.retention import Tagged
 from regcred.vault.records.system import SystemConfig
 
 PAGE = 500
+"""The number of repositories per page."""
+
 INDEXES = {
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -32,14 +34,17 @@ MANIFESTS = ", ".join(
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
-    """The images in the registry."""
+class RegistryImages:
+    """The images in the system registry, with the login of a user."""
 
     config: SystemConfig
     login: transport.Basic
 
     def repositories(self, project: str) -> Iterator[str]:
-        """The repositories of a project. This needs the right to list all (platform admins)."""
+        """The repositories of a project.
+
+        The login must have the right to list all repositories, as platform admins do.
+        """
         token, last = self._token("registry:catalog:*"), ""
         while True:
             query = [("n", str(PAGE)), *([("last", last)] if last else [])]
@@ -50,7 +55,7 @@ class Images:
             last = str(names[-1])
 
     def tags(self, repository: str) -> list[Tagged]:
-        """All tags of a repository; empty if it has none."""
+        """All tags of a repository; empty if the repository has none or does not exist."""
         token = self._token(f"repository:{repository}:pull")
         try:
             names = self._get(f"{repository}/tags/list", token).get("tags") or []

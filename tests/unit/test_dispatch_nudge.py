@@ -6,7 +6,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from regcred.wiring.early_dispatch import nudge
+from regcred.wiring.dispatch_nudge import nudge
 
 
 @pytest.fixture

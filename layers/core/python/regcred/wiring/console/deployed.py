@@ -1,6 +1,6 @@
 """The console on Lambda and in a cluster.
 
-The sealing keys are in Vault, and the console's own role reads them.
+It reads its sealing keys from Vault, with a Vault role for the console.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from regcred.wiring.console.settings import ConsoleSettings
 
 
 def on_lambda() -> ASGIApp:
-    """The console behind a function URL. AWS's SDK is loaded when the keys are first needed.
+    """The console behind a function URL.
 
     Raises:
         MalformedError: A setting is missing or wrong.
@@ -32,7 +32,7 @@ def on_lambda() -> ASGIApp:
 
 
 def in_cluster() -> ASGIApp:
-    """The console of the chart. It signs in with the Pod's own token.
+    """The console of the chart. It signs in to Vault with the projected token of the Pod.
 
     Raises:
         MalformedError: A setting is missing or wrong.
@@ -43,10 +43,10 @@ def in_cluster() -> ASGIApp:
 
 
 def serve() -> int:
-    """Serve the chart's console until a signal ends it. TLS is terminated before the Pod.
+    """Serve the chart's console until a signal ends it. The Pod serves HTTP; an Ingress terminates TLS.
 
     Returns:
-        The exit code.
+        The exit code: 2 if a setting is missing or wrong.
     """
     import uvicorn
 
@@ -61,7 +61,7 @@ def serve() -> int:
         return 2
     uvicorn.run(
         app,
-        host="0.0.0.0",  # noqa: S104 - the Pod's own address
+        host="0.0.0.0",  # noqa: S104 - a Pod serves its Service
         port=port,
         log_level="warning",
         lifespan="off",
@@ -80,16 +80,13 @@ def _application(settings: ConsoleSettings, login: VaultLogin, *, ca_file: str) 
 
 
 def _nudge(project: str) -> bool:
-    from regcred.wiring.early_dispatch import nudge
+    from regcred.wiring.dispatch_nudge import nudge
 
     return nudge(project)
 
 
 class _AwsLogin:
-    """The sign-in of a function, created at the first use.
-
-    AWS's SDK takes longer to load than the whole console.
-    """
+    """The sign-in of a function. It loads AWS's SDK at the first use, because that takes long."""
 
     def __init__(self, settings: ConsoleSettings) -> None:
         self._settings = settings

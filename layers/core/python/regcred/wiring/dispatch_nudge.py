@@ -1,6 +1,6 @@
-"""Starts dispatch early, with an event on Regcred's EventBridge bus.
+"""The nudge: an event on Regcred's EventBridge bus that starts dispatch at once.
 
-It has no authority; the request in Vault has.
+It gives no rights: dispatch reads all requests from Vault.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ if TYPE_CHECKING:
     from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef
 
 BUS = "REGCRED_EVENT_BUS"
-"""The variable with the name of the bus. Without it, dispatch waits for its next interval."""
+"""The environment variable with the name of the bus. If it is not set, dispatch runs at its next interval."""
 
 
 def nudge(project: str) -> bool:
-    """Ask dispatch to check a project now, as the AWS user of this environment.
+    """Ask dispatch to check a project now. This uses the AWS credentials of the environment.
 
     Args:
-        project: The project.
+        project: The project's name.
 
     Returns:
-        Whether dispatch was notified. False if no bus is set or AWS did not accept the event. Then only the
-        wait is longer.
+        Whether AWS accepted the event. If not, or if no bus is set, the request only waits longer.
     """
     bus = os.environ.get(BUS, "")
     if not bus:
