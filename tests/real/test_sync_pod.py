@@ -305,7 +305,7 @@ def test_helm_test_passes(installed: Installed):
     )  # fmt: skip
     assert answer.returncode == 0, answer.stdout + answer.stderr
     said = installed.log("regcred-sync-test")
-    assert "tell    Deployment" in said, "the dry run prints its plan"
+    assert "event   Deployment" in said, "the dry run prints its plan"
     assert "NotGranted" in said
 
 

@@ -126,7 +126,7 @@ def test_a_removal_always_has_a_positive_proof(wanted, entries, grants, projects
         match removal.why:
             case Why.NOT_GRANTED:
                 assert grants.knowledge is Knowledge.KNOWN
-                assert not grants.allow(removal.reference.project, removal.namespace)
+                assert not grants.allows(removal.namespace, removal.reference.project)
             case Why.REVOKED | Why.REMOVED:
                 assert registry.state.value == removal.why.value
             case _:
@@ -147,7 +147,7 @@ def test_nothing_is_projected_that_is_not_granted_and_known(
         assert registry.state in {RegistryState.OK, RegistryState.FAILING}
         assert action.reference in wanted[action.namespace]
         if action.first:
-            assert grants.allow(action.reference.project, action.namespace)
+            assert grants.allows(action.namespace, action.reference.project)
 
 
 @CALM
@@ -298,9 +298,9 @@ def test_first_projections_come_before_refreshes_and_those_before_removals() -> 
 
 def test_a_glob_grants_only_what_it_matches() -> None:
     grants = Grants(Knowledge.KNOWN, {}, {"p": ("ns-[!x]", "team-*")})
-    assert grants.allow("p", "team-a")
-    assert not grants.allow("p", "other")
-    assert not grants.allow("q", "team-a")
+    assert grants.allows("team-a", "p")
+    assert not grants.allows("other", "p")
+    assert not grants.allows("team-a", "q")
 
 
 def test_a_serviceaccount_gets_what_is_in_place_or_about_to_be_and_nothing_that_was_refused() -> None:
@@ -383,7 +383,7 @@ def test_every_action_says_what_it_does_in_one_line() -> None:
     assert "create  ns-0/regcred.p.a (version 3)" in lines
     assert "forget  gone/regcred.p.a (its namespace is gone)" in lines
     assert "delete  ns-1/regcred.p.b (unneeded), unless a live Pod names it" in lines
-    assert any(line.startswith("tell    Deployment ns-2/web: NoSuchRegistry: ") for line in lines)
+    assert any(line.startswith("event   Deployment ns-2/web: NoSuchRegistry: ") for line in lines)
     assert not [line for line in lines if "\n" in line]
 
 

@@ -791,14 +791,14 @@ async def test_stale_grants_take_nothing_away(world: World) -> None:
     world.mount.grant({"payments": ["shop"], "other": []})
     async with Engine(world.cluster, world.mount.store, world.options, clock=world.clock) as engine:
         await engine.load()
-        assert engine.sources.grants.allow("payments", "shop")
+        assert engine.sources.grants.allows("shop", "payments")
         world.kv._entries[GRANTS].versions[1] = {"document": '{"grants": {}}'}
         newest, world.kv._entries[GRANTS].newest = world.kv._entries[GRANTS].newest, 1
         assert not await engine.sources.look_at_grants()
-        assert engine.sources.grants.allow("payments", "shop")
+        assert engine.sources.grants.allows("shop", "payments")
         world.clock.move(minutes=6)
         assert await engine.sources.look_at_grants()  # it stays so: Vault was restored
-        assert not engine.sources.grants.allow("payments", "shop")
+        assert not engine.sources.grants.allows("shop", "payments")
         world.kv._entries[GRANTS].newest = newest
 
 

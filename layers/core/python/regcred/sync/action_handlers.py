@@ -1,4 +1,4 @@
-"""Carries out the actions of a plan: one class per type of action, with all effects of each outcome."""
+"""Carries out the actions of a plan. One class for each type of action does what follows from an outcome."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ A = TypeVar("A", bound=WriteSecret | Remove | UpdateServiceAccount | EvictPod)
 REPORT_AFTER = 3
 """Consecutive failures after which owners get an Event about a transient error."""
 
-WORDS = 400
-"""How many characters of an error are kept."""
+MESSAGE_MAX = 400
+"""The maximum length of an error in the ledger, in characters."""
 
-LOOK_AGAIN = timedelta(seconds=30)
-"""Another look at live Pods is not worth its request within this time, however short the grace period is."""
+CHECK_AGAIN = timedelta(seconds=30)
+"""How long to wait for the end of a live Pod, or after an eviction, before sync checks the Pods again."""
 
 KEPT_REFUSALS = frozenset({Why.REVOKED, Why.REMOVED})
 """The reasons for a removal that leave a refusal in the ledger. Without a grant, nothing is recorded in
@@ -60,7 +60,7 @@ class SecretWriter:
     touch: Touch
 
     async def do(self, action: WriteSecret) -> None:
-        """Read the credential and write it to the cluster. Nothing is left to do if the namespace is gone."""
+        """Read the credential and write it to the cluster. If the namespace is gone, drop the entry."""
         body = await self.credentials.body(action.reference, action.version)
         try:
             await self.cluster.apply_secret(action.namespace, body, first=action.first)
@@ -75,23 +75,23 @@ class SecretWriter:
         self.meter.count("secrets_written_total", kind=kind)
 
     def succeed(self, action: WriteSecret) -> None:
-        """Tell the owners. In serviceaccount mode, ServiceAccounts can name the Secret now."""
+        """Write Events for the owners. In mode serviceaccount, check the ServiceAccounts again."""
         namespace = self.inventory.namespaces.get(action.namespace)
         if namespace is not None and self.rules.mode_of(namespace) is Mode.SERVICEACCOUNT:
             self.touch((action.namespace,))
         self.workload_events.report_written(action.namespace, action.reference, first=action.first)
 
     def fail(self, action: WriteSecret, error: RegcredError, failures: int) -> None:
-        """Record in the ledger why the Secret was not written, and tell the owners."""
+        """Record in the ledger why the Secret was not written, and write Events for the owners."""
         if isinstance(error, NameTakenError):
             self._refuse(action, LedgerEntry(refused=Why.CLASH))
             return
         why = Why.NOT_READ if self.credentials.has_failed(action.reference) else Why.NOT_WRITTEN
-        message = message_from_vault if why is Why.NOT_READ else message_for_owner
-        words = message(error, failures)
-        if words:
+        describe = message_from_vault if why is Why.NOT_READ else message_for_owner
+        detail = describe(error, failures)
+        if detail:
             entry = self.ledger.entry(action.namespace, action.reference) or LedgerEntry()
-            self._refuse(action, replace(entry, refused=why, detail=words))
+            self._refuse(action, replace(entry, refused=why, detail=detail))
 
     def _refuse(self, action: WriteSecret, entry: LedgerEntry) -> None:
         namespace, reference, why = action.namespace, action.reference, Why(entry.refused)
@@ -116,9 +116,9 @@ class SecretRemover:
     touch: Touch
 
     async def do(self, action: Remove) -> None:
-        """Remove the Secret, unless a live Pod that names it delays that.
+        """Remove the Secret. Wait if a live Pod still names it.
 
-        Nothing is left to do if the namespace is gone.
+        If the namespace is gone, drop the entry.
         """
         entry = self.ledger.entry(action.namespace, action.reference)
         if entry is None or (action.waits and not entry.unused_since):
@@ -140,7 +140,7 @@ class SecretRemover:
         ):
             now = self.clock()
             self.ledger.put(action.namespace, action.reference, replace(entry, unused_since=now.isoformat()))
-            self.retries.put_off(action.key, LOOK_AGAIN)
+            self.retries.put_off(action.key, CHECK_AGAIN)
             self.report.deferred += 1
             return
         await self.cluster.delete_secret(action.namespace, action.reference, placed=bool(entry.version))
@@ -156,14 +156,14 @@ class SecretRemover:
             record_names(self.inventory, action.namespace, account, remove=(action.reference.secret_name,))
 
     def fail(self, action: Remove, error: RegcredError, failures: int) -> None:
-        """Record in the ledger why the Secret was not removed, and tell the owners."""
+        """Record in the ledger why the Secret was not removed, and write Events for the owners."""
         namespace, reference = action.namespace, action.reference
         if isinstance(error, NameTakenError):
             self.ledger.put(namespace, reference, LedgerEntry(refused=Why.CLASH))
-        elif words := message_for_owner(error, failures):
+        elif detail := message_for_owner(error, failures):
             entry = self.ledger.entry(namespace, reference) or LedgerEntry()
-            self.ledger.put(namespace, reference, replace(entry, detail=words))
-            note = not_removed(reference, namespace, words)
+            self.ledger.put(namespace, reference, replace(entry, detail=detail))
+            note = not_removed(reference, namespace, detail)
             self.workload_events.notify_owners(namespace, reference, Reason.NOT_WRITTEN, note)
 
 
@@ -187,7 +187,7 @@ class AccountUpdater:
         self.report.attached += changed
 
     def succeed(self, action: UpdateServiceAccount) -> None:
-        """Record the names. Pods of the ServiceAccount that are stuck now lack the new ones."""
+        """Record the names. Forget earlier evictions, because Pods may now be stuck for another reason."""
         self.touch((action.namespace,))
         self.evictions.end(action.namespace, action.account)
         record_names(self.inventory, action.namespace, action.account, add=action.add, remove=action.remove)
@@ -200,15 +200,15 @@ class AccountUpdater:
                 )
 
     def fail(self, action: UpdateServiceAccount, error: RegcredError, failures: int) -> None:
-        """Record in the ledger why new Pods don't get the names, and tell the owners."""
-        words = message_for_owner(error, failures)
-        if not words:
+        """Record in the ledger why new Pods don't get the names, and write Events for the owners."""
+        detail = message_for_owner(error, failures)
+        if not detail:
             return
         why = Why.NOT_ATTACHED
         for reference, entry in self._entries(action):
-            self.ledger.put(action.namespace, reference, replace(entry, refused=why, detail=words))
+            self.ledger.put(action.namespace, reference, replace(entry, refused=why, detail=detail))
             new = entry.refused != why
-            self.workload_events.report_refusal(action.namespace, reference, why, words, again=new)
+            self.workload_events.report_refusal(action.namespace, reference, why, detail, again=new)
 
     def _entries(self, action: UpdateServiceAccount) -> Iterator[tuple[Reference, LedgerEntry]]:
         """The Secrets in place whose names the action adds."""
@@ -231,10 +231,10 @@ class PodEvictor:
     async def do(self, action: EvictPod) -> None:
         """Evict the Pod.
 
-        If a disruption budget forbids it or the Pod has changed, it is looked at again later.
+        If a disruption budget forbids it or the Pod has changed, sync checks it again later.
         """
         evicted = await self.cluster.evict(action.namespace, action.pod, version=action.version)
-        self.retries.put_off(action.key, LOOK_AGAIN)
+        self.retries.put_off(action.key, CHECK_AGAIN)
         self.report.evicted += evicted
         self.meter.count("pods_evicted_total", outcome="evicted" if evicted else "put-off")
 
@@ -247,7 +247,7 @@ class PodEvictor:
 
 
 def message_for_owner(error: RegcredError, failures: int) -> str:
-    """The message about a failure for the owner of a workload; empty if there is none yet."""
+    """The message about a failure for the owner of a workload; empty if it is too early for one."""
     if isinstance(error, DeniedError):
         return error.words
     if error.answer and failures >= REPORT_AFTER:
@@ -256,10 +256,10 @@ def message_for_owner(error: RegcredError, failures: int) -> str:
 
 
 def message_from_vault(error: RegcredError, failures: int) -> str:
-    """Why a credential can't be read, for the owner of a workload; empty if there is no message yet."""
+    """Why a credential can't be read, for the owner of a workload; empty if it is too early for a message."""
     if isinstance(error, TransientError) and failures < REPORT_AFTER:
         return ""
-    return printable(str(error))[:WORDS]
+    return printable(str(error))[:MESSAGE_MAX]
 
 
 def record_names(

@@ -1,11 +1,11 @@
-"""What a plan consists of. Each action is a value that can describe itself in plain words. Pure.
+"""The actions of a plan, as values. ``str()`` of an action describes it for people. Pure.
 
 An action that changes the cluster has these properties:
 
 - ``rank``: its place in the queue. Lower ranks go first: names in ServiceAccounts and first projections,
   refreshes, removals.
 - ``key``: the object that must not be changed twice at the same time.
-- ``verb`` and ``target``: what is done to which object, for people.
+- ``verb`` and ``target``: the change and its object, for people.
 - ``delays_removal``: whether a Secret stays while this action waits for a retry.
 """
 
@@ -25,7 +25,7 @@ Key = tuple[str, Reference | str]
 
 @dataclass(frozen=True, slots=True)
 class WriteSecret:
-    """Write a credential: the first, a newer one instead of an older one (``old``), or the same again."""
+    """Write a Secret: create it, replace version ``old`` by a newer one, or write the same version again."""
 
     namespace: str
     uid: str
@@ -36,7 +36,7 @@ class WriteSecret:
 
     @property
     def first(self) -> bool:
-        """Whether Pods may be waiting for the Secret, because nothing is known to be in place."""
+        """Whether the Secret is not known to be in place, so that Pods may be waiting for it."""
         return not self.old
 
     @property
@@ -100,7 +100,7 @@ class Remove:
         return self.why is Why.UNNEEDED
 
     def __str__(self) -> str:
-        detach = f", after its name is taken from {_accounts(self.accounts)}" if self.accounts else ""
+        detach = f", after its name is removed from {_accounts(self.accounts)}" if self.accounts else ""
         unless = ", unless a live Pod names it" if self.waits else ""
         return f"{self.verb}  {self.target} ({self.why}){detach}{unless}"
 
@@ -129,13 +129,13 @@ class UpdateServiceAccount:
 
     def __str__(self) -> str:
         parts = [f"add {', '.join(self.add)}"] if self.add else []
-        parts += [f"take out {', '.join(self.remove)}"] if self.remove else []
+        parts += [f"remove {', '.join(self.remove)}"] if self.remove else []
         return f"{self.verb}  {self.namespace}/{_accounts((self.account,))}: {'; '.join(parts)}"
 
 
 @dataclass(frozen=True, slots=True)
 class EvictPod:
-    """Evict a Pod that is stuck without Secrets that its ServiceAccount names by now."""
+    """Evict a stuck Pod that is older than the names of Secrets in its ServiceAccount."""
 
     namespace: str
     pod: str
@@ -175,12 +175,12 @@ class EmitEvent:
     topic: str = ""
     """Distinguishes Events with the same reason. An Event about the same topic is not written again."""
     corrects: str = ""
-    """The note of an Event ``NotGranted``. If it is set, this Event is only written if that one was."""
+    """The note of an Event ``NotGranted``. If it is set, this Event is written only if that one was."""
     again: bool = False
-    """Whether something has just changed, so that the same Event of an earlier time is not enough."""
+    """Whether to write the Event even if an earlier process wrote the same one, because something changed."""
 
     def __str__(self) -> str:
-        return f"tell    {self.about}: {self.reason}: {self.note}"
+        return f"event   {self.about}: {self.reason}: {self.note}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,18 +201,17 @@ class UpdateLedger:
     held: str | None = None
 
     def __str__(self) -> str:
-        what = f"{self.namespace}/{self.reference.secret_name}"
+        secret = f"{self.namespace}/{self.reference.secret_name}"
         if self.held is not None:
-            return (
-                f"note    {what}: its removal is {f'held ({self.held})' if self.held else 'no longer held'}"
-            )
+            held = f"held ({self.held})" if self.held else "no longer held"
+            return f"record  {secret}: its removal is {held}"
         if self.forget:
-            return f"forget  {what} (its namespace is gone)"
+            return f"forget  {secret} (its namespace is gone)"
         if self.refused:
-            return f"refuse  {what} ({self.refused})"
+            return f"refuse  {secret} ({self.refused})"
         if self.unused_since:
-            return f"note    {what} is unneeded since {self.unused_since:%Y-%m-%d %H:%M:%S} UTC"
-        return f"note    {what} is needed"
+            return f"record  {secret}: unneeded since {self.unused_since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"record  {secret}: needed"
 
 
 ClusterAction = WriteSecret | Remove | UpdateServiceAccount | EvictPod
@@ -234,7 +233,7 @@ class Plan:
 
     @property
     def does_nothing(self) -> bool:
-        """Whether nothing but Events remains to be done."""
+        """Whether the plan has no actions except Events."""
         return all(isinstance(action, EmitEvent) for action in self.actions)
 
     @property
@@ -253,13 +252,13 @@ class Plan:
     def brake(self) -> str:
         """Why the brake holds removals, and how to confirm them."""
         return (
-            f"{len(self.held)} of {self.in_place} Secrets would be removed at once, more than the set "
-            f"share: they are kept. To confirm, run: {confirm_removals(self.cluster)}"
+            f"{len(self.held)} of {self.in_place} Secrets would be removed at once, which is more than the "
+            f"brake allows. Sync keeps them. To confirm the removals, run: {confirm_removals(self.cluster)}"
         )
 
 
 def account_key(account: str) -> str:
-    """The key of a ServiceAccount among the busy items. No Pod can have such a name."""
+    """The key of a ServiceAccount. It contains a space, so it is never the name of a Pod."""
     return f"serviceaccount {account}"
 
 

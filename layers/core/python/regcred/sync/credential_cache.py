@@ -1,6 +1,6 @@
-"""Credentials as they are written to the cluster.
+"""Reads credentials from Vault, and turns them into Secrets.
 
-Each is read from Vault once, whatever the number of namespaces.
+Each credential is read once, whatever the number of namespaces.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class CredentialCache:
         body = self._bodies.get(reference)
         if body is None or body.version == version:
             return body
-        return body if body.version > version and not self._versions.rewound(reference) else None
+        return body if body.version > version and not self._versions.vault_restored(reference) else None
 
     def _begin(self, reference: Reference, version: int) -> asyncio.Future[SecretBody]:
         reading = asyncio.ensure_future(self._read_body(reference, version))
@@ -73,7 +73,7 @@ class CredentialCache:
         def done(finished: asyncio.Future[SecretBody]) -> None:
             self._reading.pop(reference, None)
             if not finished.cancelled():
-                finished.exception()  # a waiting caller gets the error; there may be none
+                finished.exception()  # asyncio logs an error that nobody retrieves, and no caller may wait
 
         reading.add_done_callback(done)
         return reading
@@ -94,10 +94,10 @@ class CredentialCache:
             # Sync has no credentials to sign in with. The caller could mistake that for a deleted namespace.
             raise TransientError(str(error)) from None
         self._meter.count("vault_credential_reads_total", project=reference.project)
-        if found is None or (found.version < version and not self._versions.rewound(reference)):
+        if found is None or (found.version < version and not self._versions.vault_restored(reference)):
             have = f"version {found.version}" if found else "none"
             raise TransientError(
-                f"the index names version {version} of {reference}, but Vault gives {have}; it is tried again"
+                f"the index names version {version} of {reference}, but Vault returns {have}; sync retries"
             )
         record = found.value
         body = secret_body(

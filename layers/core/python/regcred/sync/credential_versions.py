@@ -11,8 +11,7 @@ from regcred.clock import Clock
 from regcred.registry_reference import Reference
 
 BEHIND_FOR = timedelta(minutes=5)
-"""An index that is older than a known one is a stale read. If it stays older for this long, Vault was
-restored."""
+"""How long a lower version counts as a stale read. If it stays for longer, Vault was restored."""
 
 
 class CredentialVersions:
@@ -26,7 +25,7 @@ class CredentialVersions:
         self._clock = clock
         self._highest: dict[Reference, int] = {}
         self._behind: dict[Reference, datetime] = {}
-        """Since when Vault names a lower version."""
+        """Since when the index names a lower version."""
 
     def remember(self, reference: Reference, version: int) -> None:
         """Record that a version has existed, so that an older index is recognized as stale."""
@@ -35,7 +34,7 @@ class CredentialVersions:
     def note(self, reference: Reference, version: int) -> bool:
         """Record the version that an index names.
 
-        Return whether the index may be used: it is not a stale read.
+        Return whether that version may be used. If not, the index is a stale read.
         """
         if version >= self._highest.get(reference, 0):
             self._behind.pop(reference, None)
@@ -44,11 +43,11 @@ class CredentialVersions:
         now = self._clock()
         return now - self._behind.setdefault(reference, now) >= BEHIND_FOR
 
-    def rewound(self, reference: Reference) -> bool:
+    def vault_restored(self, reference: Reference) -> bool:
         """Whether Vault was restored from an older state, so that a lower version is valid."""
         since = self._behind.get(reference)
         return since is not None and self._clock() - since >= BEHIND_FOR
 
-    def awaits(self, project: str) -> bool:
-        """Whether an index was behind at the last look, so that it must be read again."""
+    def is_behind(self, project: str) -> bool:
+        """Whether the index of a project was stale at its last read, so that it must be read again."""
         return any(reference.project == project for reference in self._behind)

@@ -1,4 +1,4 @@
-"""Decides what one reference in one namespace should have: which version, or why none. Pure."""
+"""Decides which version of a credential a namespace gets, or why it gets none. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def decide(inputs: PlanInput, namespace: Namespace, reference: Reference, entry:
     grants = inputs.grants
     if grants.knowledge is Knowledge.UNREADABLE and not entry.version:
         return Decision(why=Why.UNREADABLE, detail="the grants of this cluster can't be read")
-    if grants.knowledge is not Knowledge.UNREADABLE and not grants.allow(reference.project, namespace.name):
+    if grants.knowledge is not Knowledge.UNREADABLE and not grants.allows(namespace.name, reference.project):
         return Decision(why=Why.NOT_GRANTED, remove=grants.knowledge is Knowledge.KNOWN)
     project = inputs.projects.get(reference.project, UNREAD)
     registry = project.registries.get(reference.registry)
@@ -49,9 +49,9 @@ def decide(inputs: PlanInput, namespace: Namespace, reference: Reference, entry:
 
 
 def _decide_unlisted(project: ProjectView, reference: Reference, entry: LedgerEntry) -> Decision:
-    """There is no index, or it lacks the registry.
+    """Decide about a registry that is not in the index, or whose index does not exist.
 
-    That is a reason to refuse, but never a reason to remove.
+    That is a reason to refuse a new Secret, but never a reason to remove one.
     """
     if problem := project.unreadable.get(reference.registry):
         return Decision(why=Why.UNREADABLE, detail=problem)
@@ -63,7 +63,7 @@ def _decide_unlisted(project: ProjectView, reference: Reference, entry: LedgerEn
 
 
 def is_expiring(registry: Registry, now: datetime) -> bool:
-    """Whether a renewal is so late that the owners of workloads must know."""
+    """Whether the renewal is so late that the owners of workloads get a warning."""
     if registry.expires_at is None:
         return False
     refresh_at = registry.refresh_at or registry.expires_at - 2 * WARN_BEFORE

@@ -13,7 +13,7 @@ from regcred.vault.store import Store
 class Delegations:
     """Polls one document for each project that has bounds.
 
-    Platform admins set the bounds, so their number is not a tenant's.
+    Platform admins set the bounds, so a tenant can't increase the number of documents.
 
     Args:
         store: The mount.
@@ -30,12 +30,12 @@ class Delegations:
         self._found: dict[str, tuple[int, DelegatedGrants]] = {}
 
     async def merged(self, record: ClusterGrants) -> ClusterGrants:
-        """The grants with those of the project admins.
+        """The grants of a cluster together with those of project admins.
 
-        A document that can't be read counts as it was last read.
+        If a document can't be read, its last known content counts.
 
         Raises:
-            RegcredError: a document can't be read and never was. Then it is not known what is granted.
+            RegcredError: a document has never been read, so it is unknown what is granted.
         """
         if not (record.delegated or self._found):
             return record
@@ -53,11 +53,12 @@ class Delegations:
             if known is None and not version:
                 return  # the admins have granted nothing yet
             if known and version <= known[0]:
-                # An older state, or none, is no withdrawal: admins can only write.
+                # Admins can write the document, but not delete it. So an older state, or none, is a stale
+                # read and not a withdrawal.
                 return
             found = await self._vault(self._store.delegated, self._cluster, project)
         except MalformedError as error:
-            # What the admins of a project write must not hold up the grants of the others.
+            # A document of one project must not delay the grants of other projects.
             self._health.mark_unreadable(path, error)
             return
         except RegcredError as error:

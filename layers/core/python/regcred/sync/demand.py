@@ -13,13 +13,13 @@ from regcred.sync.vault_sources import Sources
 
 
 class Demand:
-    """Keeps the set of known projects to those that the cluster uses.
+    """Reads the indexes of projects that the cluster uses, and forgets the others.
 
     Args:
-        inventory: What the workloads ask for.
+        inventory: The requests of workloads.
         ledger: What is in place.
-        sources: Reads the projects' indexes. It also has the grants: what is not granted is not read.
-        rules: Say whether granted registries are prepared. Their projects are then in use.
+        sources: Reads the indexes, and has the grants. An index of a project without a grant is not read.
+        rules: The settings. If granted registries are prepared, their projects count as used.
     """
 
     def __init__(self, inventory: Inventory, ledger: Ledger, sources: Sources, rules: Rules) -> None:
@@ -30,25 +30,25 @@ class Demand:
 
     def projects(self) -> set[str]:
         """The projects that have Secrets in place, or that are granted and either requested or prepared."""
-        return self._asked(self._inventory.requesting_namespaces()) | self._ledger.projects()
+        return self._requested(self._inventory.requesting_namespaces()) | self._ledger.projects()
 
-    def _asked(self, namespaces: Iterable[str]) -> set[str]:
+    def _requested(self, namespaces: Iterable[str]) -> set[str]:
         grants = self._sources.grants
         found: set[str] = set()
         for namespace in namespaces:
-            if itself := self._inventory.namespaces.get(namespace):
-                found.update(prepared_projects(self._rules, grants, itself))
+            if known := self._inventory.namespaces.get(namespace):
+                found.update(prepared_projects(self._rules, grants, known))
             found.update(
                 reference.project
                 for workload in self._inventory.requests(namespace)
                 for reference in workload.references
-                if grants.allow(reference.project, namespace)
+                if grants.allows(namespace, reference.project)
             )
         return found
 
     async def read_new(self, namespaces: set[str] | None = None) -> None:
         """Read the indexes of projects that came into use, in the whole cluster or in some namespaces."""
-        used = self.projects() if namespaces is None else self._asked(namespaces)
+        used = self.projects() if namespaces is None else self._requested(namespaces)
         await self.read(used - self._sources.projects.keys())
 
     async def read(self, projects: Iterable[str]) -> None:

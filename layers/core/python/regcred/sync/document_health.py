@@ -28,11 +28,11 @@ class DocumentHealth:
         self._show(name, readable=True)
 
     def mark_unreadable(self, name: str, problem: object) -> None:
-        """Record that a document is not known, and why."""
+        """Record that the current state of a document is unknown, and why."""
         if self.problems.get(name) != str(problem):
             log(
                 logging.WARNING,
-                "what is in place is kept: a document in Vault is not known",
+                "a document in Vault can't be read, so its Secrets stay as they are",
                 document=name,
                 problem=str(problem),
             )

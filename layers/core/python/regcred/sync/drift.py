@@ -27,7 +27,7 @@ from regcred.sync.retries import Pause, watch_wait
 
 SOONEST = timedelta(seconds=10)
 LATEST = timedelta(minutes=10)
-"""How long to wait before the same Secret is written again: the first pause, and the longest one."""
+"""The first and the longest pause before the same Secret is written again."""
 FORGOTTEN = timedelta(hours=1)
 """After this time without a trigger, the pause starts again at its first value."""
 WITHOUT_RIGHT = timedelta(minutes=10)
@@ -88,28 +88,28 @@ class Drift:
                 wait = jittered(WITHOUT_RIGHT) if refused else watch_wait(failures, error)
                 self._meter.count("watch_failures_total", kind="Event", reason=error.kind)
                 log(
-                    logging.WARNING, "missing Secrets are not noticed now: a watch failed", problem=str(error)
+                    logging.WARNING, "the watch for missing Secrets failed; it is retried", problem=str(error)
                 )
             await asyncio.sleep(wait.total_seconds())
 
     def repair_missing(self, namespace: str, note: str) -> None:
-        """Handle a text that may name Secrets which a Pod is missing."""
+        """Write the Secrets again that the text of an Event names."""
         entries = self._ledger.entries.get(namespace, EMPTY)
         self._write(namespace, [reference for reference in entries if reference.secret_name in note])
 
     def note_workload(self, workload: Workload) -> None:
-        """Handle a workload that was created or whose requests changed."""
+        """Write the Secrets of a workload again, after it was created or its requests changed."""
         self._write(workload.namespace, workload.references)
 
-    def put_back(self, note_workload: set[Reference]) -> None:
-        """Write the Secrets of registries that a person had rotated or verified, in all their namespaces.
+    def repair_requested(self, references: set[Reference]) -> None:
+        """Write the Secrets of registries again that a person had rotated or verified.
 
-        There is no pause for this: people ask rarely, and rotate answers each request once.
+        No pause is needed: people request this rarely, and rotate answers each request once.
         """
-        if not note_workload:
+        if not references:
             return
         for namespace, entries in list(self._ledger.entries.items()):
-            for reference in note_workload & entries.keys():
+            for reference in references & entries.keys():
                 self._repair_one(namespace, reference)
 
     def _write(self, namespace: str, references: Iterable[Reference]) -> None:
@@ -119,14 +119,14 @@ class Drift:
                 self._repair_one(namespace, reference)
 
     def _repair_one(self, namespace: str, reference: Reference) -> None:
-        itself, entry = self._inventory.namespaces.get(namespace), self._ledger.entry(namespace, reference)
-        if itself is None or itself.terminating or entry is None or not entry.version:
+        known, entry = self._inventory.namespaces.get(namespace), self._ledger.entry(namespace, reference)
+        if known is None or known.terminating or entry is None or not entry.version:
             return
         self._meter.count("drift_repairs_total")
-        self._repair(WriteSecret(namespace, itself.uid, reference, entry.version, old=entry.version))
+        self._repair(WriteSecret(namespace, known.uid, reference, entry.version, old=entry.version))
 
     def _admit_write(self, key: Key) -> bool:
-        """Begin the pause after a write. Return False, and begin none, while an earlier pause lasts."""
+        """Begin the pause after a write. Return False if an earlier pause has not ended."""
         now = self._clock()
         last, pause = self._written.get(key, (now - FORGOTTEN, SOONEST))
         if now - last >= FORGOTTEN:
@@ -139,6 +139,6 @@ class Drift:
         return True
 
     def tidy(self) -> None:
-        """Drop records of writes that were long ago."""
+        """Drop records of writes that are older than :data:`FORGOTTEN`."""
         now = self._clock()
         self._written = {key: entry for key, entry in self._written.items() if now - entry[0] < FORGOTTEN}

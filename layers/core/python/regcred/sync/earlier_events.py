@@ -12,13 +12,13 @@ from regcred.sync.logging import log
 
 
 class EarlierEvents:
-    """The names of the Events with one reason, read from the cluster once, when they are first needed.
+    """The names of the Events with one reason. They are read from the cluster once, when first needed.
 
-    Later Events of this reason are this process's own, and it remembers them.
+    This process writes all later Events with this reason, and remembers them.
 
     Args:
-        cluster: Where they are.
-        reason: Their reason.
+        cluster: The cluster's API.
+        reason: The reason of the Events.
     """
 
     def __init__(self, cluster: Cluster, reason: str) -> None:
@@ -44,5 +44,5 @@ class EarlierEvents:
         except TransientError:
             raise
         except RegcredError as error:
-            log(logging.WARNING, "the Events of an earlier process are not known", problem=str(error))
+            log(logging.WARNING, "the Events of an earlier process can't be read", problem=str(error))
             return frozenset()

@@ -50,7 +50,7 @@ class Options:
 
 
 class Engine:
-    """Holds the state of one sync, and runs passes. An async context manager.
+    """Keeps the state of one sync, and runs passes. An async context manager.
 
     Args:
         cluster: The cluster's API.
@@ -91,9 +91,9 @@ class Engine:
         self.retries = Retries(clock)
         self.pause = Pause()
         self.sender = EventSender(cluster, self.meter, self.pause)
-        self._notices = WorkloadEvents(self.events, self.ledger, self.inventory, self.sender, cluster=name)
+        workload_events = WorkloadEvents(self.events, self.ledger, self.inventory, self.sender, cluster=name)
         self.applier = Applier(
-            _handlers(self, self._notices, self._evictions),
+            _handlers(self, workload_events, self._evictions),
             self.retries,
             self.pause,
             self.meter,
@@ -103,7 +103,7 @@ class Engine:
         )
         self.execution = Execution(
             self.applier,
-            self._notices,
+            workload_events,
             sources=self.sources,
             ledger=self.ledger,
             events=self.events,
@@ -163,13 +163,13 @@ class Engine:
         except MissingError:
             if not kind.custom:
                 raise
-            if self.inventory.holds(kind):
-                # The cluster may serve another version now. That says nothing about the workloads.
+            if self.inventory.has_requests(kind):
+                # The cluster may serve another version now. That proves nothing about the workloads.
                 raise TransientError(
-                    f"{kind.api_version} {kind.plural} are not served any longer; the workloads that were "
-                    "seen count until a restart"
+                    f"the API server no longer serves {kind.api_version} {kind.plural}; sync keeps the "
+                    "workloads that it has seen until it restarts"
                 ) from None
-            log(logging.WARNING, "a configured kind is not served by this cluster", workload=kind.name)
+            log(logging.WARNING, "this cluster does not serve a configured kind", workload=kind.name)
             self.touch(self.inventory.replace(kind, []))
             raise
         self.touch(self.inventory.replace(kind, listing.items))
@@ -186,7 +186,7 @@ class Engine:
         """All kinds that are listed: workloads, Namespaces and, where a mode needs them, ServiceAccounts."""
         mode = Mode.SERVICEACCOUNT
         rules = self.options.rules
-        accounts = rules.mode is mode or (rules.allows(mode) and self.inventory.chosen(mode))
+        accounts = rules.mode is mode or (rules.allows(mode) and self.inventory.is_chosen(mode))
         return (NAMESPACE, *self.options.kinds, *((SERVICE_ACCOUNT,) if accounts else ()))
 
     async def reconcile(self, scope: Iterable[str] | None = None, *, dry_run: bool = False) -> Plan:
@@ -215,7 +215,7 @@ class Engine:
             # shows it.
             self.ledger.touch({removal.reference.project for removal in plan.held})
             await self.execution.begin(plan)
-            self.drift.put_back(self.sources.take_asked())
+            self.drift.repair_requested(self.sources.take_requested())
             if names is None:
                 self._gauges.show_plan(plan)
                 self._gauges.show_state(plan, self.ledger, self.sources, self.inventory)
@@ -225,7 +225,7 @@ class Engine:
         return plan
 
     async def drain(self) -> None:
-        """Wait until everything that is queued is done, Events included."""
+        """Wait until all queued actions are done and all queued Events have been tried."""
         await self.applier.drain()
         await self.sender.drain()
         self.report.sent = self.sender.sent
@@ -238,7 +238,7 @@ class Engine:
 def _handlers(
     engine: Engine, workload_events: WorkloadEvents, evictions: Evictions
 ) -> Mapping[type[ClusterAction], Handler[Any]]:
-    """What carries out each type of action."""
+    """The handler of each type of action."""
     cluster, ledger, inventory, credentials = (
         engine.cluster,
         engine.ledger,

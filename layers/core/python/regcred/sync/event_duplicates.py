@@ -22,8 +22,8 @@ MISSING = frozenset(
 """The reasons of Events that report a missing credential."""
 
 PER_NAMESPACE = 1000
-"""How many Events are remembered for one namespace. When they are reached, no more are written until some are
-forgotten."""
+"""How many Events are remembered for one namespace. At this number, sync writes no more Events there until it
+has forgotten some."""
 
 Entry = tuple[Reference | None, str, str, int]
 """The reference, the uid of the object, the reason, and a number for the topic."""
@@ -32,7 +32,8 @@ Entry = tuple[Reference | None, str, str, int]
 class EventRecorder:
     """Decides whether an Event is new.
 
-    It compares what this process has written and what the ledger says was written before.
+    It knows the Events that this process has written. An earlier process has written those for the refusals
+    that the ledger contained at the start.
 
     The memory is limited for each namespace, whatever its owner creates.
     """
@@ -40,13 +41,13 @@ class EventRecorder:
     def __init__(self) -> None:
         self._written: dict[str, set[Entry]] = {}
         self._resolved: set[tuple[str, Reference]] = set()
-        """Owners had an Event that these are missing, and they are no longer refused. The next write gets an
+        """Secrets that an Event reported as missing, and that are no longer refused. Their next write gets an
         Event."""
         self._refused_before: set[tuple[str, Reference, str]] = set()
-        """The refusals that the ledger held at the start. An earlier process wrote their Events."""
+        """The refusals that the ledger contained at the start."""
 
     def load(self, namespace: str, reference: Reference, refused: str) -> None:
-        """Take a refusal from the ledger."""
+        """Remember a refusal that the ledger contained at the start."""
         self._refused_before.add((namespace, reference, refused))
 
     def record(self, event: EmitEvent, *, ledger_written_at: datetime | None) -> bool:
@@ -98,7 +99,7 @@ class EventRecorder:
             self.forget(namespace, reference)
 
     def take_resolved(self, namespace: str, reference: Reference) -> bool:
-        """Whether owners had an Event about a missing credential that now exists. True once."""
+        """Whether an Event reported a missing Secret that now exists. True only at the first call."""
         found = (namespace, reference) in self._resolved
         self._resolved.discard((namespace, reference))
         return found

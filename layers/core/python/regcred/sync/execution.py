@@ -1,4 +1,4 @@
-"""Begins to carry out a plan: Vault records what it must, then the changes to the cluster are queued."""
+"""Starts a plan: writes the ledger where a write must come first, then queues the changes to the cluster."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ later."""
 
 
 class Execution:
-    """Sorts the actions of a plan to those who carry them out.
+    """Passes each action of a plan to the part that carries it out.
 
     Args:
         applier: Changes the cluster.
@@ -65,7 +65,7 @@ class Execution:
         self._clock = clock
 
     async def begin(self, plan: Plan) -> None:
-        """Record what comes first, and queue the rest."""
+        """Record changes of the ledger, then queue the writes and the Events."""
         changes: list[ClusterAction] = []
         events: list[EmitEvent] = []
         for action in plan.actions:
@@ -80,8 +80,8 @@ class Execution:
         for change in changes:
             if isinstance(change, EvictPod):
                 self._evictions.begin(change.namespace, change.account, self._clock())
-        # Controllers create Pods as soon as there is a workload, and a Pod never gets a name that comes
-        # later. A name leaves no Secret behind, so it need not be in the ledger.
+        # Names go first: controllers create Pods as soon as a workload exists, and a Pod never gets a name
+        # that its ServiceAccount gets later. Names leave no Secret behind, so they need no ledger entry.
         names = [change for change in changes if isinstance(change, UpdateServiceAccount)]
         self._applier.submit(names)
         await self._enter([change for change in changes if isinstance(change, WriteSecret) and change.first])
@@ -107,7 +107,7 @@ class Execution:
         saving = asyncio.ensure_future(self._ledger.save())
         done, _ = await asyncio.wait([saving], timeout=WRITE_AHEAD)
         if not done:
-            log(logging.WARNING, "Vault is slow: projecting before the ledger is written")
+            log(logging.WARNING, "Vault is slow, so sync writes new Secrets before the ledger")
 
     def _update_ledger(self, update: UpdateLedger) -> None:
         namespace, reference = update.namespace, update.reference
@@ -124,8 +124,8 @@ class Execution:
     def _may_record(self, namespace: str, reference: Reference) -> bool:
         """Whether to record a refusal in Vault.
 
-        Annotations can name anything, and that must not fill Vault. The entry of a namespace that has lost
-        its grant is dropped.
+        Annotations can name anything, and that must not fill Vault. So only granted projects count, and only
+        a limited number of their registries.
         """
-        granted = self._sources.grants.allow(reference.project, namespace)
+        granted = self._sources.grants.allows(namespace, reference.project)
         return granted and has_room(self._ledger.entries.get(namespace, {}), reference)

@@ -20,7 +20,7 @@ class Gauges:
     """Sets the gauges after each plan for the whole cluster.
 
     Args:
-        meter: Holds the gauges.
+        meter: Receives the gauges.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -37,7 +37,7 @@ class Gauges:
             log(logging.ERROR, plan.brake(), held=[str(action) for action in plan.held[:20]])
 
     def show_state(self, plan: Plan, ledger: Ledger, sources: Sources, inventory: Inventory) -> None:
-        """Show expiry times, refusals and totals. Expiry times are kept while Vault is unreachable."""
+        """Show expiry times, refusals and totals. Expiry times stay while Vault is unreachable."""
         in_place = {
             reference
             for entries in ledger.entries.values()
@@ -67,7 +67,7 @@ class Gauges:
 
 
 def _refused(plan: Plan, ledger: Ledger) -> Counter[str]:
-    """The number of refused references by reason, from the ledger and those that Vault does not record."""
+    """The number of refused references by reason. The plan's Events add those that are not in the ledger."""
     found = {
         (namespace, reference): entry.refused
         for namespace, entries in ledger.entries.items()

@@ -1,4 +1,4 @@
-"""Checks, before anything is written, that this cluster is the one that its name in Vault belongs to."""
+"""Checks that sync's name in Vault belongs to this cluster, before anything is written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class IdentityCheck:
         self._vault = vault
         self._clock = clock
         self.proven = False
-        """Whether the name belongs to this cluster."""
+        """Whether a check has succeeded."""
 
     async def prove(self, *, pin: bool) -> bool:
         """Check as :meth:`check` does, but log a failure instead of raising it.
@@ -47,7 +47,7 @@ class IdentityCheck:
                 without grants, because its name may be misspelt.
 
         Returns:
-            Whether it is known that the name belongs to this cluster.
+            Whether the name belongs to this cluster. False if that is unknown.
 
         Raises:
             WrongClusterError: the name belongs to another cluster.
@@ -60,7 +60,7 @@ class IdentityCheck:
             problem = str(error)
             log(
                 logging.WARNING,
-                "nothing is done: it is not known whether the name is this cluster's",
+                "sync does nothing until it knows whether its name belongs to this cluster",
                 problem=problem,
             )
             return False

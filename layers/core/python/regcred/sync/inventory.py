@@ -28,8 +28,8 @@ Name = tuple[Kind, str]
 
 
 CROWDED = (
-    "the namespace has too many annotated objects to follow each; pull Secrets are placed for the others "
-    "as well, but Events are written for some only"
+    "the namespace has too many annotated objects; sync places the pull Secrets of all of them, but writes "
+    "Events for some of them only"
 )
 """The message for the owner of a namespace that exceeds :data:`regcred.cluster.limits.WEIGHT`."""
 
@@ -83,7 +83,7 @@ class _Table(Generic[T]):
 class Inventory:
     """Namespaces, annotated workloads and, where they are watched, ServiceAccounts and stuck Pods.
 
-    Every change returns the names of the namespaces that it touched.
+    Each method that changes something returns the names of the changed namespaces.
     """
 
     def __init__(self, kinds: Iterable[Kind]) -> None:
@@ -92,7 +92,7 @@ class Inventory:
         self._accounts: _Table[ServiceAccount] = _Table()
         self._stuck: _Table[StuckPod] = _Table()
         self._surplus: dict[str, dict[Kind, frozenset[Reference]]] = {}
-        """By namespace and kind: the requests of excess workloads, valid until the next list of the kind."""
+        """The requests of excess workloads, by namespace and kind. Valid until the next list of the kind."""
         self._awaited = {*kinds, NAMESPACE}
         self._modes: Counter[Mode | None] = Counter()
         self.accounts_known = False
@@ -100,7 +100,7 @@ class Inventory:
 
     @property
     def complete(self) -> bool:
-        """Whether every kind has been listed completely. Only then does a missing workload prove anything."""
+        """Whether every kind has been listed completely. Only then is a missing workload a proof."""
         return not self._awaited
 
     @property
@@ -108,11 +108,11 @@ class Inventory:
         """The kinds that have not been listed."""
         return frozenset(self._awaited)
 
-    def chosen(self, mode: Mode) -> bool:
+    def is_chosen(self, mode: Mode) -> bool:
         """Whether any namespace has chosen this mode by its label."""
         return self._modes[mode] > 0
 
-    def holds(self, kind: Kind) -> bool:
+    def has_requests(self, kind: Kind) -> bool:
         """Whether any object of a kind has a request."""
         return bool(self._workloads.names(kind))
 
@@ -181,10 +181,10 @@ class Inventory:
     def drop(self, kind: Kind, namespace: str, name: str) -> set[str]:
         """Record that an object no longer exists, or no longer has a request."""
         if kind is NAMESPACE:
-            itself = self.namespaces.pop(name, None)
-            if itself is None:
+            known = self.namespaces.pop(name, None)
+            if known is None:
                 return set()
-            self._modes[itself.mode] -= 1
+            self._modes[known.mode] -= 1
             self._surplus.pop(name, None)
             return {name}
         tables = (self._workloads, self._accounts, self._stuck)
@@ -192,34 +192,34 @@ class Inventory:
         return {namespace} if any(gone) else set()
 
     def requesting_namespaces(self) -> set[str]:
-        """The namespaces that may hold requests."""
+        """The namespaces that may contain requests."""
         return {*self._workloads.rows, *self._surplus, *self.namespaces}
 
     def requests(self, namespace: str) -> list[Workload]:
         """All objects with requests in a namespace, including the Namespace itself."""
         found = list(self._workloads.rows.get(namespace, {}).values())
-        itself = self.namespaces.get(namespace)
-        if itself and itself.request:
-            found.append(itself.request)
-        if itself and namespace in self._surplus:
-            found.append(self._merged_request(itself))
+        known = self.namespaces.get(namespace)
+        if known and known.request:
+            found.append(known.request)
+        if known and namespace in self._surplus:
+            found.append(self._merged_request(known))
         return found
 
     def template_source(self, workload: Workload) -> Workload | None:
-        """The annotated object that holds the pod template of a custom workload."""
+        """The annotated object that has the pod template of a custom workload; None if there is none."""
         requests = self.requests(workload.namespace)
         return next((it for it in requests if (it.kind.name, it.name) == workload.template_of), None)
 
-    def _merged_request(self, itself: Namespace) -> Workload:
+    def _merged_request(self, namespace: Namespace) -> Workload:
         """The requests of the excess workloads, as one request of the Namespace."""
         references: frozenset[Reference] = frozenset()
-        for more in self._surplus[itself.name].values():
+        for more in self._surplus[namespace.name].values():
             references = merged(references, more)
         return Workload(
             NAMESPACE,
-            itself.name,
-            itself.name,
-            itself.uid,
+            namespace.name,
+            namespace.name,
+            namespace.uid,
             tuple(sorted(references)),
             (CROWDED,),
             admitted=True,

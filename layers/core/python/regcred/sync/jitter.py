@@ -10,7 +10,7 @@ LONGEST_WAIT = timedelta(minutes=1)
 
 
 def jittered(span: timedelta, share: float = 0.5) -> timedelta:
-    """A duration that is shortened at random by up to a share of it, to spread actions in time."""
+    """The duration, shortened at random by up to ``share`` of it."""
     return span * random.uniform(1 - share, 1)  # noqa: S311 - spreads load, guards nothing
 
 

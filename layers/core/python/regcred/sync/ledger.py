@@ -28,14 +28,14 @@ Key = tuple[str, Reference]
 """The key of an entry: a namespace and a reference."""
 
 DocumentVersions = tuple[int, tuple[int, ...]]
-"""The versions of a status: of its first document, and of the others."""
+"""The versions of a status: that of its first document, and those of the others."""
 
 EMPTY: Mapping[Reference, LedgerEntry] = {}
 UNCHANGED: Mapping[Key, LedgerEntry | None] = {}
 
 
 class Ledger:
-    """What is in place, by namespace and reference. Each change marks the project's document for writing.
+    """What is in place, by namespace and reference. A change marks the project's documents to be written.
 
     Args:
         store: The mount.
@@ -98,7 +98,7 @@ class Ledger:
                 await self._load_project(project)
             else:
                 problem = f"status/{self._cluster}/{project[:80]} is not the name of a project; delete it"
-                log(logging.ERROR, "a document in Vault is passed over", problem=problem)
+                log(logging.ERROR, "a document in Vault is skipped", problem=problem)
                 self._meter.count("documents_skipped_total", kind="status")
 
     async def _load_project(
@@ -129,7 +129,7 @@ class Ledger:
         if last is None or found.value.written_at > last:
             for key in self._keys(project) - theirs.keys() - kept:
                 self._set(*key, None)
-        else:  # a restored Vault returned it: what is known here is still in place
+        else:  # the document is from a restored Vault, so the entries in memory are newer
             kept |= self._keys(project)
         for key in theirs.keys() - kept:
             self._set(*key, theirs[key])
@@ -161,7 +161,7 @@ class Ledger:
         self._changed.setdefault((namespace, reference), old)
 
     def enter(self, namespace: str, reference: Reference, version: int, uid: str) -> None:
-        """Record a version that is in place. What keeps Pods from naming the Secret stays."""
+        """Record a version that is in place. A reason why Pods don't name the Secret stays."""
         old = self.entry(namespace, reference)
         stays = old is not None and old.refused in {Why.RESTART, Why.NOT_ATTACHED}
         refused, detail = (old.refused, old.detail) if old and stays else ("", "")
@@ -218,7 +218,7 @@ class Ledger:
             await self._write_at(project, status)
         except ConflictError:
             # Another sync of this cluster has written, such as a manual run. Its changes count, except for
-            # entries that this process has changed since.
+            # entries that this process has changed meanwhile.
             await self._load_project(project, changed={**self._changed, **changed})
             await self._write_at(project, self._documents({project})[project])
         self.written_at[project] = status.written_at
@@ -236,14 +236,14 @@ class Ledger:
 
 
 def announced(old: LedgerEntry | None, uid: str) -> LedgerEntry:
-    """An entry before a first write. The reason why the last try failed stays until a try succeeds."""
+    """The entry before a first write. The reason why the last try failed stays until a try succeeds."""
     new = LedgerEntry(0, uid)
     stays = old is not None and old.refused in LEFT_ALONE | {Why.RESTART}
     return replace(new, refused=old.refused, detail=old.detail) if old and stays else new
 
 
 def updated(old: LedgerEntry, update: UpdateLedger) -> LedgerEntry:
-    """An entry after an action; an empty one if it must be dropped."""
+    """The entry after an action; an empty one if it must be dropped."""
     if update.forget:
         return LedgerEntry()
     if update.held is not None:

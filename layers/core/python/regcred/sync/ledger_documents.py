@@ -16,7 +16,7 @@ from regcred.sync.messages import Why
 from regcred.vault.records.status import Placement, Status
 
 DETAILS = 500
-"""For how many namespaces a document holds details of one registry. Each detail may be a different text."""
+"""How many namespaces of one registry have details in a document. Each detail may be a different text."""
 
 REFUSALS = 16
 """How many refusals of one project are recorded for one namespace, because its owner can name any number of
@@ -99,19 +99,15 @@ def entries(project: str, status: Status) -> Iterable[tuple[Reference, str, Ledg
         try:
             reference = Reference.parse(f"{project}/{registry}")
         except MalformedError as error:
-            log(logging.ERROR, "an entry of a ledger is passed over", project=project, problem=str(error))
+            log(logging.ERROR, "an entry of a ledger is skipped", project=project, problem=str(error))
             continue
         placed = {
             name: (version, uid) for version, names in placement.placed.items() for name, uid in names.items()
         }
         for namespace in {*placed, *placement.refused}:
             if not is_label(namespace):
-                log(
-                    logging.ERROR,
-                    "an entry of a ledger is passed over",
-                    project=project,
-                    problem="its namespace",
-                )
+                problem = f"{namespace[:80]!r} is not the name of a namespace"
+                log(logging.ERROR, "an entry of a ledger is skipped", project=project, problem=problem)
                 continue
             version, uid = placed.get(namespace, (None, ""))
             since = placement.unused_since.get(namespace)

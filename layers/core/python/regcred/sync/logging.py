@@ -9,5 +9,5 @@ LOG = logging.getLogger("regcred.sync")
 
 
 def log(level: int, message: str, **fields: Any) -> None:
-    """Write one structured log line; ``fields`` must hold no secret."""
+    """Write one structured log line. ``fields`` must not contain a secret."""
     LOG.log(level, message, extra={"fields": fields})

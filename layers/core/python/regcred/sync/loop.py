@@ -1,4 +1,4 @@
-"""The loop: cluster watches, Vault polls, passes over what changed, and the periodic work beside them."""
+"""The loop: watches of the cluster, polls of Vault, passes over changed namespaces, and periodic work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from regcred.sync.vault_polls import Polls
 from regcred.sync.watches import Watches
 
 SHUTDOWN = 8.0
-"""Seconds that work in progress gets at shutdown, and then as many for the ledger."""
+"""Seconds for work in progress at shutdown, and then again as many to write the ledger."""
 
 
 class Loop:
@@ -46,12 +46,12 @@ class Loop:
 
     @property
     def ready(self) -> bool:
-        """Whether the ledger and every kind have been read."""
+        """Whether the ledger and all objects have been read."""
         return self._loaded.is_set() and self._engine.inventory.complete
 
     @property
     def alive(self) -> bool:
-        """Whether passes run, at least one in a generous interval, or sync waits for Vault at its start."""
+        """Whether passes run. While sync waits for Vault at its start, it is alive as well."""
         return self._scheduler.alive
 
     async def run(self) -> None:
@@ -96,7 +96,7 @@ class Loop:
                 async with asyncio.timeout(SHUTDOWN):
                     await finish()
             except TimeoutError:
-                log(logging.WARNING, "ended before all was written; the next start makes up for it")
+                log(logging.WARNING, "sync stopped before it had written everything; the next start does")
 
     async def _load(self) -> None:
         wait = timedelta(seconds=1)
@@ -107,7 +107,7 @@ class Loop:
             except WrongClusterError:
                 raise
             except RegcredError as error:
-                log(logging.ERROR, "Vault can't be read yet; nothing is done until it is", problem=str(error))
+                log(logging.ERROR, "Vault can't be read; sync does nothing until it can", problem=str(error))
                 self._scheduler.beat()
             await asyncio.sleep(jittered(wait).total_seconds())
             wait = min(wait * 2, LONGEST_WAIT)
@@ -123,7 +123,7 @@ class Loop:
     async def _repair(self) -> None:
         """Slowly write everything in place again.
 
-        Not soon after a start, so that a restart without changes writes nothing.
+        The first time is long after the start, so that a restart without changes writes nothing.
         """
         while True:
             await asyncio.sleep(jittered(self._pace.repair, 0.2).total_seconds())

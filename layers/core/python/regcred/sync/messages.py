@@ -12,7 +12,7 @@ from regcred.registry_reference import Reference
 
 
 class Why(StrEnum):
-    """Why a reference is not, or no longer, projected into a namespace. The ledger keeps it."""
+    """Why a reference is not, or no longer, projected into a namespace. The ledger records it."""
 
     NOT_GRANTED = "not-granted"
     NO_SUCH_REGISTRY = "no-such-registry"
@@ -44,7 +44,7 @@ UNWRITTEN = frozenset({Why.NOT_WRITTEN, Why.NOT_READ})
 """Refusals for which sync tries the write again."""
 
 QUOTED = UNWRITTEN | {Why.NOT_ATTACHED}
-"""Refusals whose detail quotes the server that has refused."""
+"""Refusals whose detail is the message of the API server or Vault."""
 
 LEFT_ALONE = UNWRITTEN | {Why.CLASH}
 """Refusals that only a successful write can end."""
@@ -71,7 +71,7 @@ class Reason(StrEnum):
 
 
 NORMAL_REASONS = frozenset({Reason.NOT_NEEDED, Reason.PLACED})
-"""Events that are not warnings."""
+"""The reasons of Events that are not warnings."""
 
 
 REASON_OF = {
@@ -154,14 +154,14 @@ def refusal(why: Why, reference: Reference, namespace: str, *, cluster: str, det
 
 def attached(reference: Reference, account: str) -> str:
     """For the owner of a workload whose ServiceAccount could not be changed before."""
-    return f"ServiceAccount {account} names the pull Secret {reference.secret_name} now."
+    return f"ServiceAccount {account} now names the pull Secret {reference.secret_name}."
 
 
-def not_removed(reference: Reference, namespace: str, words: str) -> str:
+def not_removed(reference: Reference, namespace: str, answer: str) -> str:
     """For the owner of a workload whose Secret could not be removed."""
     return (
         f"The pull Secret {reference.secret_name} should no longer be in namespace {namespace}, but it "
-        f"could not be removed. The cluster's answer: {words}"
+        f"could not be removed. The cluster's answer: {answer}"
     )
 
 
@@ -171,7 +171,7 @@ def confirm_removals(cluster: str) -> str:
 
 
 def removal_held(reference: Reference, namespace: str, why: Why, *, count: int, cluster: str) -> str:
-    """For platform admins: the brake holds a removal."""
+    """For platform admins, about a removal that the brake holds."""
     cause = "nothing needs it any longer" if why is Why.UNNEEDED else "its registry was removed"
     return (
         f"The pull Secret {reference.secret_name} in namespace {namespace} would be removed because {cause}. "
@@ -181,7 +181,7 @@ def removal_held(reference: Reference, namespace: str, why: Why, *, count: int, 
 
 
 def placed(reference: Reference, namespace: str) -> str:
-    """For an owner who got an Event that said that there was no credential."""
+    """For an owner who has had an Event about the missing credential."""
     return (
         f"The pull credential of {reference} is in place in namespace {namespace} now: Secret "
         f"{reference.secret_name}."
@@ -199,8 +199,8 @@ def expiring(reference: Reference, expires_at: datetime, now: datetime, error: s
 def restart_needed(kind: str, name: str, namespace: str) -> str:
     """For the owner of a workload that is older than the admission policy."""
     if kind in {"Deployment", "StatefulSet", "DaemonSet"}:
-        words = ("kubectl", "-n", namespace, "rollout", "restart", f"{kind.lower()}/{name}")
-        remedy = f"Restart it: {command(*words)}"
+        restart = ("kubectl", "-n", namespace, "rollout", "restart", f"{kind.lower()}/{name}")
+        remedy = f"Restart it: {command(*restart)}"
     else:
         remedy = "Delete and create it again."
     return (

@@ -19,7 +19,7 @@ class Meter(Protocol):
         """Add a duration to a histogram."""
 
     def replace(self, name: str, samples: Sequence[tuple[Mapping[str, str], float]]) -> None:
-        """Set all series of a gauge. Series that are not in the argument end."""
+        """Set all series of a gauge. Series that are not in ``samples`` end."""
 
 
 class Unmeasured:

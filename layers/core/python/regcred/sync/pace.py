@@ -16,7 +16,7 @@ class Pace:
     """The poll of an index while a new credential is expected. It is also the poll of the grants and of the
     signal that a credential was ended, so that grants and revocations take effect quickly."""
     review: timedelta = timedelta(minutes=1)
-    """A plan for all namespaces. It sends no request; it finds times that have passed."""
+    """A plan for all namespaces. It needs no requests to find what is due."""
     relist: timedelta = timedelta(hours=1)
     """A list of each kind."""
     heartbeat: timedelta = timedelta(minutes=10)

@@ -1,4 +1,4 @@
-"""Decides when to plan: for namespaces that changed at once, and for all of them from time to time."""
+"""Decides when to run a pass: at once for namespaces that changed, and at intervals for all namespaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOK = timedelta(seconds=0.02)
 
 
 class PassScheduler:
-    """Runs passes of an engine, each over the namespaces that changed or over all.
+    """Runs the passes of an engine.
 
     Args:
         engine: Plans and applies.
@@ -57,9 +57,9 @@ class PassScheduler:
                 then()
 
     async def _await_first_lists(self) -> None:
-        """Wait for the first lists, so that a start needs only one pass.
+        """Wait for the first lists, so that one pass is enough after a start.
 
-        Do not wait for a kind that can't be listed.
+        The wait is limited, because a kind may be impossible to list.
         """
         inventory = self._engine.inventory
         for _ in range(int(self._pace.first_lists / LOOK)):
@@ -79,7 +79,7 @@ class PassScheduler:
 
     @property
     def alive(self) -> bool:
-        """Whether a pass ended recently: at least one must in a generous review interval."""
+        """Whether a pass has ended within the last five review intervals and a minute."""
         return time.monotonic() - self._passed_at < 5 * self._pace.review.total_seconds() + 60
 
     def beat(self) -> None:
@@ -87,6 +87,6 @@ class PassScheduler:
         self._passed_at = time.monotonic()
 
     def review_now(self) -> None:
-        """Make the next pass check everything."""
+        """Make the next pass check all namespaces, and start it."""
         self._review_at = self._engine.clock()
         self._engine.awake.set()

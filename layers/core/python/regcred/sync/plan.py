@@ -1,8 +1,8 @@
-"""Decides what to do in a cluster. Pure: from observations to a list of actions.
+"""Decides what to do in a cluster: observations in, actions out. Pure.
 
 Its rules: A missing document is not a revocation. A Secret is removed only on positive proof. Nothing is done
 twice. Actions that Pods may be waiting for go first. Too many removals at once wait until somebody confirms
-them, unless a person asked for them.
+them, unless a person requested them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def make_plan(inputs: PlanInput, scope: Iterable[str] | None = None) -> Plan:
     """Decide what to do.
 
     Args:
-        inputs: The observations.
+        inputs: The observations and settings.
         scope: The namespaces that changed; None for all. Only a plan for all namespaces warns about expiries,
             and removes Secrets that are unneeded or whose registry is gone. There the brake can compare all
             removals.
@@ -37,14 +37,14 @@ def make_plan(inputs: PlanInput, scope: Iterable[str] | None = None) -> Plan:
     if everything:
         draft.notes += held_notes(inputs, held)
         draft.events += held_events(inputs, held)
-    # Without a document of grants, the name may be misspelt. Then owners must not read a wrong reason.
+    # Without a document of grants, the cluster's name may be misspelt, and the Events would be wrong.
     events = [] if inputs.grants.knowledge is Knowledge.ABSENT else draft.events
     actions = (*draft.notes, *draft.firsts, *draft.accounts, *draft.refreshes, *allowed, *events)
     return Plan(actions, tuple(held), inputs.in_place, inputs.rules.cluster)
 
 
 def _steady(inputs: PlanInput) -> dict[Reference, int]:
-    """The registries that need nothing but this version in place."""
+    """The registries that need no warning or removal, with the version to have in place."""
     return {
         Reference(project, name): registry.version
         for project, known in inputs.projects.items()
@@ -59,7 +59,7 @@ def _is_settled(
     entries: Mapping[Reference, LedgerEntry],
     steady: Mapping[Reference, int],
 ) -> bool:
-    """A fast check whether a namespace clearly needs no work. Most namespaces need none most of the time."""
+    """Whether a namespace clearly needs no work. Most namespaces don't, and this check is fast."""
     if namespace.mode and not inputs.rules.allows(namespace.mode):
         return False
     mode = inputs.rules.mode_of(namespace)
@@ -74,7 +74,7 @@ def _is_settled(
     return len(wanted) == len(entries) and all(
         reference in entries
         and entries[reference] == LedgerEntry(steady.get(reference, 0) or None, uid)
-        and inputs.grants.allow(reference.project, namespace.name)
+        and inputs.grants.allows(namespace.name, reference.project)
         for reference in wanted
     )
 

@@ -1,4 +1,4 @@
-"""Plans which names of Secrets ServiceAccounts hold, and which stuck Pods are evicted to get them. Pure."""
+"""Plans the names of Secrets in ServiceAccounts, and the eviction of stuck Pods that lack them. Pure."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class AccountPlan:
     """The part of a plan for the ServiceAccounts of one namespace.
 
     Args:
-        inputs: The observations.
+        inputs: The observations and settings.
         namespace: The namespace.
-        entries: What the ledger says of it.
+        entries: Its entries in the ledger.
     """
 
     inputs: PlanInput
@@ -37,11 +37,11 @@ class AccountPlan:
 
         A name that nothing needs is removed together with its Secret, not here.
 
-        A name does not wait for its Secret. A Pod that is created between the two finds the Secret when it
-        pulls.
+        A name does not wait for its Secret: a Pod needs the name when it is created, and the Secret only when
+        it pulls.
 
         Args:
-            wanted: By reference: the workloads that ask for it.
+            wanted: The workloads that request each reference.
             named: The references whose Secret is in place and stays, or is about to be created.
         """
         by_account: dict[str, set[str]] = {}
@@ -72,12 +72,10 @@ class AccountPlan:
                 yield from self._evictions(name, want & in_place)
 
     def _evictions(self, account: str, names: set[str]) -> Iterator[EvictPod]:
-        """Evict Pods that lack the names.
+        """Evict Pods that lack names which their ServiceAccount has, so that their replacements get them.
 
-        The ServiceAccount has them, so only a replacement Pod can get them.
-
-        A Pod that is younger than the first eviction has its own list. The ServiceAccount's list is never
-        added to it, and a replacement would be the same.
+        A Pod that is younger than the first eviction has its own list of pull Secrets. Kubernetes adds no
+        names of the ServiceAccount to such a list, so its replacement would lack them too.
         """
         since = self.inputs.evicting.get((self.namespace.name, account))
         until = f"{since + SEEN_WITHIN:%Y-%m-%dT%H:%M:%SZ}" if since else ""

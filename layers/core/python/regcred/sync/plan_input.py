@@ -1,4 +1,4 @@
-"""The input of a plan: observations and rules, without anything that can be called. Pure."""
+"""The input of a plan: the settings, and what sync knows of the cluster and of Vault. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Rules:
     cluster: str
     mode: Mode = Mode.ADMISSION
     allowed: frozenset[Mode] = frozenset(Mode)
-    """The modes besides the cluster's own that the chart has set up. A namespace may choose one by its
+    """The modes that the chart has set up, besides the cluster's own. A namespace may choose one by its
     label."""
     excluded: frozenset[str] = frozenset()
     """Namespaces that no admission policy changes. Sync only writes Secrets there, unless their label chooses
@@ -29,7 +29,7 @@ class Rules:
     grace: timedelta = timedelta(minutes=10)
     """How long a Secret must be unneeded before it is removed."""
     max_removal_share: float = 0.2
-    """The brake: if a run would remove more than this share of the Secrets in place, it removes none."""
+    """The share of the Secrets in place that the brake lets sync remove at once."""
     removals_allowed: int = 5
     """The brake never holds this number of removals or fewer."""
     prepare: bool = False
@@ -43,7 +43,7 @@ class Rules:
         return mode is self.mode or mode in self.allowed
 
     def mode_of(self, namespace: Namespace) -> Mode:
-        """The mode of a namespace; None if it chose a mode that is not allowed."""
+        """The mode of a namespace. A mode that is not allowed counts as ``Mode.NONE``."""
         if namespace.mode and not self.allows(namespace.mode):
             return Mode.NONE
         if namespace.mode is None and namespace.name in self.excluded and self.mode is Mode.ADMISSION:
@@ -71,17 +71,13 @@ class Grants:
     confirmed: Mapping[str, tuple[int, datetime]] = field(default_factory=dict)
     """By project: how many held removals a platform admin has confirmed, and until when that is valid."""
 
-    def name(self, project: str) -> bool:
-        """Whether any namespace of this cluster may use a project."""
-        return project in self.exact or project in self.globs
-
-    def allow(self, project: str, namespace: str) -> bool:
+    def allows(self, namespace: str, project: str) -> bool:
         """Whether a namespace may use a project."""
         return namespace in self.exact.get(project, ()) or any(
             fnmatchcase(namespace, pattern) for pattern in self.globs.get(project, ())
         )
 
-    def confirm(self, project: str, removals: int, now: datetime) -> bool:
+    def confirms(self, project: str, removals: int, now: datetime) -> bool:
         """Whether this number of removals of a project is confirmed."""
         count, until = self.confirmed.get(project, (0, now))
         return removals <= count and now < until
@@ -108,8 +104,8 @@ class Registry:
     error: str = ""
     asked_at: datetime | None = None
     """When a person last requested a rotation or a verification."""
-    rewound: bool = False
-    """Vault was restored from an older state, so a lower version is valid."""
+    vault_restored: bool = False
+    """Whether Vault was restored from an older state, so that a lower version is valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +142,7 @@ class PlanInput:
     in_place: int = 0
     """How many Secrets are in place, for the brake."""
     busy: frozenset[Key] = frozenset()
-    """What is being written or waits for a retry."""
+    """The actions that are in progress or wait for a retry."""
     blocked_removals: frozenset[Key] = frozenset()
-    """The Secrets whose removal must wait. They are fewer than ``busy``, because a failed write is no
-    reason."""
+    """The Secrets whose removal must wait. They are fewer than ``busy``, because a removal does not wait for
+    the retry of a write."""

@@ -22,7 +22,7 @@ NOTHING = LedgerEntry()
 
 @dataclass(slots=True)
 class Draft:
-    """The actions of a plan in the making, by their place in it."""
+    """The actions of an unfinished plan, by their place in it."""
 
     notes: list[Action] = field(default_factory=list)
     firsts: list[Action] = field(default_factory=list)
@@ -69,7 +69,7 @@ class NamespacePlan:
         return self.inputs.rules.mode_of(self.namespace)
 
     def _current(self, entry: LedgerEntry) -> LedgerEntry:
-        """What is in place in this namespace, but not in an earlier one with the same name."""
+        """The entry, or an empty one if it is about an earlier namespace with the same name."""
         return entry if entry.version is None or entry.uid == self.namespace.uid[:UID_DIGITS] else NOTHING
 
     def _is_busy(self, reference: Reference) -> bool:
@@ -84,17 +84,17 @@ class NamespacePlan:
         Return whether its Secret is in place and stays, or is about to be created.
         """
         entry = self._current(self.entries.get(reference, NOTHING))
-        verdict = decide(self.inputs, self.namespace, reference, entry)
-        if verdict.why is not None:
-            self._refuse(reference, entry, verdict, workloads)
-            if verdict.remove and entry.version is not None:
-                self._remove(reference, verdict.why)
-        elif verdict.version is not None:
-            self._provide(reference, entry, verdict.version)
+        decision = decide(self.inputs, self.namespace, reference, entry)
+        if decision.why is not None:
+            self._refuse(reference, entry, decision, workloads)
+            if decision.remove and entry.version is not None:
+                self._remove(reference, decision.why)
+        elif decision.version is not None:
+            self._provide(reference, entry, decision.version)
             self._note_health(reference, entry, workloads)
-        if not verdict.remove and entry.version:
+        if not decision.remove and entry.version:
             self._warn_of_expiry(reference, workloads)
-        return verdict.why is None and bool(entry.version or not entry.refused)
+        return decision.why is None and bool(entry.version or not entry.refused)
 
     def _provide(self, reference: Reference, entry: LedgerEntry, version: int) -> None:
         if self._is_busy(reference):
@@ -117,24 +117,24 @@ class NamespacePlan:
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=refused))
 
     def _is_newer(self, reference: Reference, version: int, placed: int) -> bool:
-        """Whether to write.
+        """Whether a version replaces the one in place.
 
-        A lower version in the index is a stale read, unless Vault is known to be restored.
+        A lower version is a stale read of the index, unless Vault was restored.
         """
         registry = self._registry(reference)
-        return version > placed or (registry is not None and registry.rewound and version != placed)
+        return version > placed or (registry is not None and registry.vault_restored and version != placed)
 
     def _refuse(
-        self, reference: Reference, entry: LedgerEntry, verdict: Decision, workloads: list[Workload]
+        self, reference: Reference, entry: LedgerEntry, decision: Decision, workloads: list[Workload]
     ) -> None:
-        why = verdict.why
+        why = decision.why
         if why is None or (why is Why.UNREADABLE and entry.version is not None):
             return
         if entry.refused != why:
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, refused=why))
         if why is not Why.UNREADABLE:
             cluster = self.inputs.rules.cluster
-            note = refusal(why, reference, self.namespace.name, cluster=cluster, detail=verdict.detail)
+            note = refusal(why, reference, self.namespace.name, cluster=cluster, detail=decision.detail)
             self.draft.events += [
                 EmitEvent(workload, REASON_OF[why], note, reference, why, again=bool(entry.version))
                 for workload in workloads
@@ -146,7 +146,7 @@ class NamespacePlan:
             self.draft.notes.append(UpdateLedger(self.namespace.name, reference, forget=True))
             return
         grants = self.inputs.grants
-        if grants.knowledge is Knowledge.KNOWN and not grants.allow(reference.project, self.namespace.name):
+        if grants.knowledge is Knowledge.KNOWN and not grants.allows(self.namespace.name, reference.project):
             self._remove(reference, Why.NOT_GRANTED)
             return
         if not self.inputs.inventory.complete:
@@ -163,12 +163,12 @@ class NamespacePlan:
             self._remove(reference, Why.UNNEEDED)
 
     def _can_be_detached(self) -> bool:
-        """Whether it is known which ServiceAccounts name the Secret. Until then, the Secret does no harm."""
+        """Whether it is known which ServiceAccounts name the Secret. Until then, the Secret stays."""
         return self._mode is not Mode.SERVICEACCOUNT or self.inputs.inventory.accounts_known
 
     def _remove(self, reference: Reference, why: Why) -> None:
         if not self.everything and why in ACCIDENTS:
-            return  # only a plan for all namespaces can judge it
+            return  # the brake needs a plan for all namespaces
         if (self.namespace.name, reference) in self.inputs.blocked_removals:
             return
         accounts = self.inputs.inventory.accounts(self.namespace.name)

@@ -1,4 +1,4 @@
-"""Plans the Events that are about workloads themselves, or about the expiry of what is in place. Pure."""
+"""Plans Events about wrong annotations and missing restarts, and about credentials that expire. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from regcred.sync.plan_input import PlanInput, Registry
 
 
 def events_about(inputs: PlanInput, namespace: Namespace, workload: Workload) -> Iterator[EmitEvent]:
-    """What the owner of a workload must know about its annotations, whatever becomes of its Secrets."""
+    """The Events about a workload's annotations, which do not depend on its Secrets."""
     for line in workload.malformed:
         yield EmitEvent(workload, Reason.MALFORMED, f"{line}.", topic=line)
     if (
         workload.template_of
         and inputs.rules.mode_of(namespace) is not Mode.NONE
-        and not _is_asked_by_template(inputs, workload)
+        and not _is_requested_by_template(inputs, workload)
     ):
         kind, source = workload.kind, workload.template_of
         note = no_pod_template(kind.name, workload.name, where=".".join(kind.template), source=source)
@@ -31,14 +31,14 @@ def events_about(inputs: PlanInput, namespace: Namespace, workload: Workload) ->
         yield EmitEvent(workload, Reason.MODE_NOT_ALLOWED, note, topic=mode)
 
 
-def _is_asked_by_template(inputs: PlanInput, workload: Workload) -> bool:
-    """Whether the object with the pod template requests the same reference, so that Pods get the names."""
+def _is_requested_by_template(inputs: PlanInput, workload: Workload) -> bool:
+    """Whether the object with the pod template requests the same references, so that Pods get the names."""
     source = inputs.inventory.template_source(workload)
     return source is not None and set(workload.references) <= set(source.references)
 
 
 def restart_event(workload: Workload, reference: Reference) -> EmitEvent:
-    """The workload is older than the admission policy."""
+    """The Event for a workload that is older than the admission policy."""
     note = restart_needed(workload.kind.name, workload.name, workload.namespace)
     return EmitEvent(workload, Reason.RESTART_NEEDED, note, reference, Why.RESTART)
 

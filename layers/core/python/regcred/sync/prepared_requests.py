@@ -1,8 +1,8 @@
 """Selects the registries that a namespace in mode serviceaccount gets before a workload needs them. Pure.
 
 The first Pod of a workload is created about a tenth of a second after the workload. That is too short for
-sync to change the ServiceAccount. A namespace that is prepared has the Secrets and the names before that. It
-gets nothing that it could not ask for by an annotation, because only grants by exact name count.
+sync to change the ServiceAccount. A prepared namespace has the Secrets and the names before that. It gets
+nothing that an annotation could not request, because only grants by exact name count.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from regcred.registry_reference import Reference
 from regcred.sync.decide import GONE
 from regcred.sync.plan_input import UNREAD, Grants, ProjectView, Rules
 
-MOST = 16
+PREPARED_MAX = 16
 """How many Secrets are prepared for one namespace. The kubelet watches each Secret that a Pod names."""
 
 
@@ -28,7 +28,7 @@ def prepared_projects(rules: Rules, grants: Grants, namespace: Namespace) -> lis
 def prepared_request(
     rules: Rules, grants: Grants, projects: Mapping[str, ProjectView], namespace: Namespace
 ) -> Workload | None:
-    """What is prepared for a namespace, as a request of the Namespace; None if it is nothing.
+    """What is prepared for a namespace, as a request of the Namespace; None if nothing is prepared.
 
     If the granted projects have too many registries, the first ones by name count.
     """
@@ -41,5 +41,11 @@ def prepared_request(
     if not found:
         return None
     return Workload(
-        NAMESPACE, namespace.name, namespace.name, namespace.uid, tuple(found[:MOST]), (), admitted=True
+        NAMESPACE,
+        namespace.name,
+        namespace.name,
+        namespace.uid,
+        tuple(found[:PREPARED_MAX]),
+        (),
+        admitted=True,
     )

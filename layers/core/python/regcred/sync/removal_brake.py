@@ -11,7 +11,7 @@ from regcred.sync.messages import Reason, Why, removal_held
 from regcred.sync.plan_input import PlanInput
 
 ACCIDENTS = frozenset({Why.UNNEEDED, Why.REMOVED})
-"""The causes of removals that the brake weighs."""
+"""The reasons for a removal that a mistake can cause. The brake counts only these."""
 REPORTED_MAX = 20
 """How many held removals get an Event."""
 
@@ -21,9 +21,9 @@ def brake(inputs: PlanInput, removals: list[Remove]) -> tuple[list[Remove], list
 
     Only removals that a mistake can cause are held: nothing needs the Secret any longer, or its registry is
     gone. What a person has withdrawn or revoked is never held. If there are too many removals, those of
-    projects that lose more than their share are held. The others continue, unless they are still too many on
-    their own. So nobody can delay the removals of other projects. A platform admin can confirm the held
-    removals of a project in Vault. Removals that have come since are not confirmed.
+    projects that lose more than their share are held. The others continue, unless they are too many by
+    themselves. So nobody can delay the removals of other projects. A platform admin can confirm the held
+    removals of a project in Vault. A confirmation does not cover later removals.
     """
     weighed = [removal for removal in removals if removal.why in ACCIDENTS and _is_in_place(inputs, removal)]
     limit = max(inputs.rules.removals_allowed, inputs.rules.max_removal_share * inputs.in_place)
@@ -43,7 +43,7 @@ def brake(inputs: PlanInput, removals: list[Remove]) -> tuple[list[Remove], list
     }
     if sum(count for project, count in lost.items() if project not in over) > limit:
         over = set(lost)
-    over = {project for project in over if not inputs.grants.confirm(project, lost[project], inputs.now)}
+    over = {project for project in over if not inputs.grants.confirms(project, lost[project], inputs.now)}
     held = [removal for removal in weighed if removal.reference.project in over]
     kept = set(held)
     return [removal for removal in removals if removal not in kept], held
@@ -56,7 +56,7 @@ def _is_in_place(inputs: PlanInput, removal: Remove) -> bool:
 
 
 def held_notes(inputs: PlanInput, held: Sequence[Remove]) -> list[UpdateLedger]:
-    """Record in the ledger what is held, and clear what is no longer held."""
+    """Record in the ledger which removals are held, and which are no longer held."""
     why = {(removal.namespace, removal.reference): str(removal.why) for removal in held}
     return [
         UpdateLedger(name, reference, held=why.get((name, reference), ""))
@@ -67,7 +67,7 @@ def held_notes(inputs: PlanInput, held: Sequence[Remove]) -> list[UpdateLedger]:
 
 
 def held_events(inputs: PlanInput, held: Sequence[Remove]) -> list[EmitEvent]:
-    """Write Events about held removals on the Namespaces, where everyone who may confirm them sees them."""
+    """Write Events about held removals on the Namespaces, where platform admins see them."""
     events = []
     for removal in held[:REPORTED_MAX]:
         namespace = inputs.inventory.namespaces.get(removal.namespace)

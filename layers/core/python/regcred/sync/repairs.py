@@ -18,9 +18,9 @@ def repairs(
 ) -> list[WriteSecret]:
     """An action for each Secret in place, which writes its expected content again. Skips ``busy`` Secrets."""
     return [
-        WriteSecret(namespace, itself.uid, reference, entry.version, old=entry.version)
+        WriteSecret(namespace, known.uid, reference, entry.version, old=entry.version)
         for namespace, entries in ledger.entries.items()
-        if (itself := inventory.namespaces.get(namespace)) and not itself.terminating
+        if (known := inventory.namespaces.get(namespace)) and not known.terminating
         for reference, entry in entries.items()
         if entry.version and (namespace, reference) not in busy
     ]
@@ -32,7 +32,7 @@ def is_useful(
     projects: Mapping[str, ProjectView],
     busy: Container[tuple[str, Reference]],
 ) -> bool:
-    """Whether a repair is still useful at its turn, because nothing has changed since it was chosen."""
+    """Whether nothing has changed since a repair was chosen, so that it is still useful."""
     entry = ledger.entry(action.namespace, action.reference)
     known = projects.get(action.reference.project)
     registry = known.registries.get(action.reference.registry) if known else None

@@ -15,11 +15,10 @@ from regcred.sync.jitter import backoff, jittered
 
 SHORTEST = timedelta(seconds=1)
 LONGEST = timedelta(seconds=30)
-"""The first and the longest pause before a retry. The pause doubles, so recovery is noticed within the
-longest one."""
+"""The first and the longest pause before a retry. The pause doubles after each failure."""
 
 RETRIES_PER_SECOND = 20.0
-"""If failures exceed this number, all of them wait longer."""
+"""If more actions than this wait for each second, all of them wait longer."""
 
 
 class Retries:
@@ -38,17 +37,17 @@ class Retries:
         """Failed actions that don't delay a removal."""
 
     def __contains__(self, key: object) -> bool:
-        """Whether this waits for a retry."""
+        """Whether an action waits for a retry."""
         return key in self._at
 
     @property
     def waiting(self) -> AbstractSet[Key]:
-        """What waits for a retry."""
+        """The actions that wait for a retry."""
         return self._at.keys()
 
     @property
     def delaying_removal(self) -> AbstractSet[Key]:
-        """What waits for a retry so that a Secret must stay until then."""
+        """The actions that wait for a retry, and whose Secret must stay until then."""
         return self._at.keys() - self._harmless
 
     def put_off(self, key: Key, span: timedelta) -> None:
@@ -63,7 +62,7 @@ class Retries:
         """Delay a failed action. Return whether its error differs from that of the previous try.
 
         Args:
-            key: What the action is about.
+            key: The key of the action.
             error: Why it failed.
             delays_removal: Whether a Secret must stay while the action waits.
         """
@@ -106,8 +105,8 @@ class Retries:
 def watch_wait(failures: int, error: RegcredError) -> timedelta:
     """How long to wait before a failed list or watch is retried.
 
-    The pause doubles with each failure. It begins after the time that a server asks for, so that the watches
-    that the server has turned away do not return all at once.
+    The pause doubles with each failure. It is added to the time that the server requires, so that refused
+    watches do not return all at once.
 
     Args:
         failures: The number of consecutive failures, including this one.
@@ -118,7 +117,7 @@ def watch_wait(failures: int, error: RegcredError) -> timedelta:
 
 
 class Pause:
-    """Holds back all requests during a pause that the API server requires."""
+    """Delays all requests during a pause that the API server requires."""
 
     def __init__(self) -> None:
         self._until = 0.0

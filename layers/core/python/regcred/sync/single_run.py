@@ -15,7 +15,7 @@ from regcred.sync.report import Report
 from regcred.vault.store import Store
 
 ROUNDS = 5
-"""How many passes a run may need (a ServiceAccount is changed after its Secret is in place)."""
+"""The maximum number of passes. The effects of a pass can make another one necessary."""
 
 
 async def run_once(
@@ -65,7 +65,7 @@ async def run_once(
         await engine.drain()
         engine.report.failures += engine.sources.health.problems.values()
         if not await engine.ledger.save():
-            engine.report.failures.append("the ledger could not be written; it is at the next run")
+            engine.report.failures.append("the ledger could not be written; the next run writes it")
         return plan, engine.report
 
 
@@ -79,9 +79,9 @@ async def _list(engine: Engine, kind: Kind) -> None:
 
 
 async def _list_accounts(engine: Engine) -> None:
-    """List ServiceAccounts for the namespaces that chose that mode.
+    """List ServiceAccounts for the namespaces that chose the mode serviceaccount.
 
-    If that is forbidden, only they are left out.
+    If RBAC forbids the list, only these namespaces are left out.
     """
     try:
         await engine.list_kind(SERVICE_ACCOUNT)

@@ -1,4 +1,4 @@
-"""Decides when to look at each document in Vault: by a poll, and at once when Vault reports a change."""
+"""Decides when to read each document in Vault: at intervals, and at once when Vault reports a change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ SIGNAL = "*"
 """The key of the signal that a credential was ended."""
 
 SOON_AFTER = timedelta(minutes=15)
-"""For how long after its refresh time a credential is polled more often. Dispatch runs every few minutes."""
+"""How long after the refresh time of a credential its index is polled more often. Dispatch runs every few
+minutes."""
 
 
 class Polls:
@@ -101,7 +102,7 @@ class Polls:
         return jittered(self._pace.poll_soon if expected else self._pace.poll, 0.2)
 
     async def listen(self, changes: AsyncIterator[str]) -> None:
-        """Poll at once what Vault reports as changed, until cancelled.
+        """Poll each document at once that Vault reports as changed. Runs until cancelled.
 
         Args:
             changes: The paths of written documents, and an empty path when changes may have been missed.

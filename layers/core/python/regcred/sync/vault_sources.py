@@ -1,6 +1,6 @@
-"""What sync knows of Vault: grants, indexes, credentials.
+"""Reads grants, indexes and credentials from Vault, and keeps what sync knows of them.
 
-A poll reads metadata; changed documents are then read.
+A poll reads the metadata of a document, and then the document only if it has changed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from regcred.vault.store import Store
 
 
 class Sources:
-    """Vault as one cluster's sync sees it.
+    """What the sync of one cluster knows of Vault.
 
-    After a failure the earlier state stays, and ``health`` has the reason.
+    After a failed read the earlier state stays, and ``health`` has the reason.
 
     Args:
         store: The mount.
@@ -50,7 +50,8 @@ class Sources:
         self._grants_path = f"platform/clusters/{cluster}"
         self.grants = Grants()
         self.projects: dict[str, ProjectView] = {}
-        self._put_back: set[Reference] = set()
+        self._requested: set[Reference] = set()
+        """The registries that a person had rotated or verified. Their Secrets must be written again."""
         self.health = DocumentHealth(meter)
         self.versions = CredentialVersions(clock)
         self.credentials = CredentialCache(store, vault, self.versions, meter)
@@ -67,10 +68,7 @@ class Sources:
         return self.grants.knowledge is Knowledge.KNOWN
 
     def unreadable(self) -> list[str]:
-        """Why the grants are unknown or an index can't be read.
-
-        A document that was never written is not an error.
-        """
+        """Why documents can't be read. The absence of an index is not a failure."""
         return [
             problem
             for name, problem in self.health.problems.items()
@@ -98,7 +96,7 @@ class Sources:
         return await self._take_grants(found.value, found.version)
 
     async def _take_grants(self, record: ClusterGrants, version: int) -> bool:
-        """Take over the grants, with those that project admins have made. Return whether they changed."""
+        """Use new grants, together with those of project admins. Return whether they changed."""
         try:
             merged = await self._delegations.merged(record)
         except RegcredError as error:
@@ -112,7 +110,7 @@ class Sources:
     def _note_grants(self, version: int) -> bool:
         """Record the version of the grants.
 
-        Return whether they may be used: an older state does not count as a withdrawal.
+        Return whether they may be used. An older version is a stale read, and not a withdrawal.
         """
         if version >= self._seen.get("", 0):
             self._grants_behind = None
@@ -126,7 +124,7 @@ class Sources:
         known = self.projects.get(project, UNREAD)
         try:
             version = await self._vault(self._store.index_version, project)
-            if version and version == self._seen.get(project) and not self.versions.awaits(project):
+            if version and version == self._seen.get(project) and not self.versions.is_behind(project):
                 self.health.mark_readable(project)
                 return self._replace(
                     project, ProjectView(Knowledge.KNOWN, known.registries, unreadable=known.unreadable)
@@ -159,10 +157,7 @@ class Sources:
             )
 
     async def look_at_signal(self) -> set[str]:
-        """Poll the signal.
-
-        Return the projects in use that have had a credential ended since the last poll.
-        """
+        """Poll the signal. Return the projects in use that have ended a credential since the last poll."""
         try:
             version = await self._vault(self._store.signal_version)
             if version == self._seen.get(SIGNAL):
@@ -179,9 +174,9 @@ class Sources:
             else {name for name in self.projects if self._ended.get(mark(name)) != old.get(mark(name))}
         )
 
-    def take_asked(self) -> set[Reference]:
-        """The registries that a person had rotated or checked since the last call."""
-        taken, self._put_back = self._put_back, set()
+    def take_requested(self) -> set[Reference]:
+        """The registries that a person had rotated or verified since the last call."""
+        taken, self._requested = self._requested, set()
         return taken
 
     def forget(self, project: str) -> None:
@@ -194,7 +189,7 @@ class Sources:
         self.credentials.forget(project)
 
     def _take_registries(self, project: str, index: Index) -> Mapping[str, Registry]:
-        """Take the entries of an index. Keep the known ones where the index is stale or can't be read."""
+        """The registries of an index. If an entry is stale or can't be read, the known one stays."""
         known = self.projects.get(project, UNREAD).registries
         found = {}
         for name, entry in index.registries.items():
@@ -202,8 +197,8 @@ class Sources:
             if not self.versions.note(reference, entry.version) and name in known:
                 found[name] = known[name]
             else:
-                found[name] = registry_of(entry, rewound=self.versions.rewound(reference))
-        self._put_back |= {
+                found[name] = registry_of(entry, vault_restored=self.versions.vault_restored(reference))
+        self._requested |= {
             Reference(project, name)
             for name, registry in found.items()
             if registry.asked_at and name in known and registry.asked_at != known[name].asked_at
@@ -211,7 +206,7 @@ class Sources:
         return found | {name: known[name] for name in index.skipped if name in known}
 
     def _replace(self, project: str, new: ProjectView) -> bool:
-        """Keep what is known of a project now. Return whether it is new."""
+        """Store what is known of a project. Return whether it has changed."""
         old = self.projects.get(project)
         self.projects[project] = new
         return old != new
@@ -231,7 +226,7 @@ def grants_of(record: ClusterGrants) -> Grants:
     )
 
 
-def registry_of(entry: IndexEntry, *, rewound: bool = False) -> Registry:
+def registry_of(entry: IndexEntry, *, vault_restored: bool = False) -> Registry:
     """The parts of an index entry that the plan needs."""
     return Registry(
         state=RegistryState(entry.state),
@@ -240,5 +235,5 @@ def registry_of(entry: IndexEntry, *, rewound: bool = False) -> Registry:
         refresh_at=entry.refresh_at,
         error=entry.error or (entry.warning if entry.version == 0 else ""),
         asked_at=entry.asked_at,
-        rewound=rewound,
+        vault_restored=vault_restored,
     )

@@ -18,14 +18,14 @@ from regcred.sync.pace import Pace
 from regcred.sync.retries import watch_wait
 
 SHORTEST_WATCH = 1.0
-"""Seconds. A watch that ends sooner without a message has failed, even if it reports no error."""
+"""In seconds. A watch that ends sooner without an event has failed, even if it reports no error."""
 
 
 class Watches:
-    """Lists and watches every kind that the modes need, each in a task of its own.
+    """Lists and watches every kind that the modes need. Each kind has its own task.
 
     Args:
-        engine: Holds the inventory, and is notified of every change.
+        engine: Has the inventory, and is notified of every change.
         pace: The intervals.
         start: Starts a task that ends with the loop.
     """
@@ -37,10 +37,10 @@ class Watches:
         self._pace = pace
         self._start = start
         self._followed: set[Kind] = set()
-        self._beating: set[Kind] = set()
+        self._with_heartbeat: set[Kind] = set()
 
     def follow_all(self) -> None:
-        """Start to follow each kind that is needed by now and not followed yet."""
+        """Start to watch each kind that is needed and not watched yet."""
         for kind in self._engine.kinds():
             if kind not in self._followed:
                 self._followed.add(kind)
@@ -49,12 +49,12 @@ class Watches:
     def _labelled(self, kind: Kind) -> bool:
         """Whether a watch of labelled metadata is enough.
 
-        In serviceaccount mode sync needs the pod template.
+        Mode serviceaccount needs the pod template.
         """
         if kind in {NAMESPACE, SERVICE_ACCOUNT}:
             return False
         inventory = self._engine.inventory
-        accounts = inventory.chosen(Mode.SERVICEACCOUNT) and inventory.accounts_known
+        accounts = inventory.is_chosen(Mode.SERVICEACCOUNT) and inventory.accounts_known
         return self._engine.options.rules.mode is Mode.ADMISSION and not accounts
 
     async def _follow(self, kind: Kind) -> None:
@@ -68,7 +68,7 @@ class Watches:
                 if not version or self._engine.clock() - listed_at > relist:
                     version = await self._engine.list_kind(kind)
                     listed_at = self._engine.clock()
-                    self._begin_to_beat(kind)
+                    self._start_heartbeat(kind)
                     if kind is NAMESPACE:
                         self.follow_all()
                 labelled = self._labelled(kind)
@@ -90,12 +90,12 @@ class Watches:
                 await self._pause(kind, error, failures)
 
     async def _watch(self, kind: Kind, version: str, *, labelled: bool) -> AsyncIterator[Change]:
-        begun, brought = time.monotonic(), False
+        started, received = time.monotonic(), False
         async for change in self._engine.cluster.watch(kind, version, labelled=labelled):
-            brought = True
+            received = True
             yield change
-        if not brought and time.monotonic() - begun < SHORTEST_WATCH:
-            raise TransientError(f"the watch of {kind.plural} ended as soon as it had begun")
+        if not received and time.monotonic() - started < SHORTEST_WATCH:
+            raise TransientError(f"the watch of {kind.plural} ended immediately")
 
     def _mark_stale(self, kind: Kind, error: RegcredError) -> None:
         if not (kind.custom and isinstance(error, MissingError)):
@@ -103,7 +103,7 @@ class Watches:
 
     async def _pause(self, kind: Kind, error: RegcredError, failures: int) -> None:
         self._engine.meter.count("watch_failures_total", kind=kind.name, reason=error.kind)
-        log(logging.WARNING, "a watch failed and is begun again", workload=kind.name, problem=str(error))
+        log(logging.WARNING, "a watch failed; it is retried", workload=kind.name, problem=str(error))
         await asyncio.sleep(watch_wait(failures, error).total_seconds())
 
     def _take(self, kind: Kind, change: Change) -> None:
@@ -117,13 +117,13 @@ class Watches:
                 self.follow_all()
         elif change.name:
             self._engine.touch(inventory.drop(kind, change.namespace, change.name))
-        self._beat(kind)
+        self._record_heartbeat(kind)
 
-    def _begin_to_beat(self, kind: Kind) -> None:
-        """Start the series of a kind, so that a watch that never sends anything shows as silent."""
-        if kind not in self._beating:
-            self._beating.add(kind)
-            self._beat(kind)
+    def _start_heartbeat(self, kind: Kind) -> None:
+        """Start the metric of a kind. A watch that never sends anything then shows as silent."""
+        if kind not in self._with_heartbeat:
+            self._with_heartbeat.add(kind)
+            self._record_heartbeat(kind)
 
-    def _beat(self, kind: Kind) -> None:
+    def _record_heartbeat(self, kind: Kind) -> None:
         self._engine.meter.set("watch_heartbeat_timestamp_seconds", time.time(), kind=kind.name)

@@ -17,9 +17,9 @@ class WorkloadEvents:
     """Queues the Events that were not written before.
 
     Args:
-        recorder: Knows which Events were written.
-        ledger: Knows when an earlier process may have written an Event.
-        inventory: Knows which workloads request a Secret.
+        recorder: Remembers which Events were written.
+        ledger: Has the time until which an earlier process may have written an Event.
+        inventory: Has the workloads that request a Secret.
         sender: Writes the Events.
         cluster: The cluster's name in Vault, for the texts.
     """
@@ -51,13 +51,13 @@ class WorkloadEvents:
             self._sender.add(event)
 
     def report_written(self, namespace: str, reference: Reference, *, first: bool) -> None:
-        """Write an Event that a Secret is in place, if an earlier Event said that it was missing.
+        """Write an Event about a Secret that is in place, if an earlier Event reported it as missing.
 
         Args:
             namespace: The namespace of the Secret.
-            reference: Names it.
+            reference: Names the Secret.
             first: Whether nothing was in place before. Then an earlier process may have written an Event
-                ``NotGranted``, which is in no document of Vault.
+                ``NotGranted``. The ledger does not record that.
         """
         self._recorder.succeed(namespace, reference)
         note = placed(reference, namespace)
@@ -74,14 +74,14 @@ class WorkloadEvents:
     def report_refusal(
         self, namespace: str, reference: Reference, why: Why, detail: str = "", *, again: bool = False
     ) -> None:
-        """Write Events that say why a Secret is not written.
+        """Write Events about a Secret that is not written.
 
         Args:
             namespace: The namespace of the Secret.
-            reference: Names it.
+            reference: Names the Secret.
             why: Why it is not written.
             detail: The answer of the server that refuses it.
-            again: Whether this was not so before, so that the same Event of an earlier time is not enough.
+            again: Whether the refusal is new. Then the Event is written even if the same one exists.
         """
         note = refusal(why, reference, namespace, cluster=self._cluster, detail=detail)
         self.notify_owners(namespace, reference, REASON_OF[why], note, why, again=again)
