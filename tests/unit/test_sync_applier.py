@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import get_args
 
@@ -11,10 +12,12 @@ from fakes.key_value import FakeKeyValue
 from fakes.sync_world import Clock, Mount, deployment, namespace, options
 
 from regcred.cluster.model import WORKLOADS, Workload
-from regcred.errors import TransientError
+from regcred.errors import RefusedError, TransientError
 from regcred.sync import Engine
-from regcred.sync.actions import ClusterAction, EmitEvent
-from regcred.sync.event_sender import EVENTS_WAITING
+from regcred.sync.action_handlers import PodEvictor
+from regcred.sync.actions import ClusterAction, EmitEvent, EvictPod
+from regcred.sync.applier import CONCURRENCY
+from regcred.sync.event_sender import EVENTS_WAITING, SENDERS
 from regcred.sync.fair_queue import FairQueue
 from regcred.sync.messages import Reason
 from regcred.sync.metrics import Unmeasured
@@ -102,6 +105,33 @@ async def test_what_was_told_of_annotations_that_have_changed_is_forgotten(engin
     )
     [said] = engine.events._written.values()
     assert len(said) == 1
+
+
+async def test_an_internal_error_after_an_action_ends_no_worker(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("not one of our errors")
+
+    monkeypatch.setattr(PodEvictor, "fail", fail)
+    engine.cluster.faults[("evict",)] = RefusedError("pods/eviction is forbidden")
+    pods = [f"web-{number}" for number in range(2 * CONCURRENCY)]
+    async with engine, asyncio.timeout(20):
+        engine.applier.submit(EvictPod("shop", pod, "default", "1") for pod in pods)
+        await engine.drain()
+    assert sorted(call[2] for call in engine.cluster.calls if call[0] == "evict") == sorted(pods)
+    assert engine.applier.idle
+
+
+async def test_an_internal_error_before_an_event_ends_no_worker(engine: Engine) -> None:
+    engine.cluster.faults[("events", Reason.NOT_GRANTED)] = ValueError("not one of our errors")
+    about = Workload(DEPLOYMENT, "shop", "web", "u", ())
+    async with engine, asyncio.timeout(20):
+        for number in range(2 * SENDERS):
+            engine.sender.add(EmitEvent(about, Reason.PLACED, f"note {number}", corrects="another"))
+        engine.sender.add(tell("shop", "one"))
+        await engine.drain()
+    assert [message.note for message in engine.cluster.messages] == ["one"]
 
 
 def test_each_type_of_action_has_a_handler(engine: Engine) -> None:

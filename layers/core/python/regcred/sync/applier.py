@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from regcred.errors import MissingError, RegcredError, TransientError
 from regcred.sync.actions import ClusterAction, Key
 from regcred.sync.jitter import jittered
 from regcred.sync.logging import log
 from regcred.sync.metrics import Meter
+from regcred.sync.queue_workers import QueueWorkers
 from regcred.sync.report import Report
 from regcred.sync.retries import Pause, Retries
 
@@ -24,10 +24,11 @@ CONCURRENCY = 16
 there."""
 
 TRIES = 3
-"""How often a write is tried immediately before it is queued again."""
+"""How often a write is tried before sync plans it again later."""
 AGAIN = timedelta(seconds=0.2)
+"""The first pause between these tries. It doubles."""
 AT_ONCE = timedelta(seconds=5)
-"""If a server asks for a longer pause than this, the write is retried later and other work continues."""
+"""If the pause would be longer than this, sync plans the write again later, and continues other work."""
 
 A_contra = TypeVar("A_contra", contravariant=True)
 
@@ -39,7 +40,7 @@ class Handler(Protocol[A_contra]):
         """Carry out an action. May be called again after a :class:`TransientError`.
 
         Raises:
-            MissingError: the object no longer exists, so nothing is left to do.
+            MissingError: the object no longer exists. The action counts as done.
             RegcredError: the action failed.
         """
 
@@ -63,14 +64,14 @@ class _Job:
     action: ClusterAction = field(compare=False)
 
 
-class Applier:
-    """Runs actions by rank. An async context manager: its workers run while it is open.
+class Applier(QueueWorkers[_Job]):
+    """Runs actions by rank.
 
     Args:
-        handlers: By type of action: what carries it out.
+        handlers: The handler of each type of action.
         retries: Remembers failed actions.
         pause: Awaited before each request.
-        meter: Measures.
+        meter: Counts failures.
         report: Lists the failures.
         touch: Marks the namespace of a failed action to be checked again.
         concurrency: How many actions run at the same time.
@@ -87,80 +88,61 @@ class Applier:
         touch: Callable[[Iterable[str]], None],
         concurrency: int = CONCURRENCY,
     ) -> None:
+        super().__init__(asyncio.PriorityQueue[_Job](), concurrency)
         self._handlers = handlers
         self._retries = retries
         self._pause = pause
         self._meter = meter
         self._report = report
         self._touch = touch
-        self._concurrency = concurrency
-        self._writes: asyncio.PriorityQueue[_Job] = asyncio.PriorityQueue()
         self._number = 0
         self._in_flight: set[Key] = set()
-        self._workers: list[asyncio.Task[None]] = []
-
-    async def __aenter__(self) -> Self:
-        self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
 
     @property
     def idle(self) -> bool:
         """Whether nothing is queued or in progress."""
-        return not self._in_flight and self._writes.empty()
+        return not self._in_flight and self._queue.empty()
 
     @property
     def busy(self) -> frozenset[Key]:
-        """What is being written or waits for a retry. A plan ignores it."""
+        """The actions that are in progress or wait for a retry. A plan does not repeat them."""
         return frozenset(self._in_flight | self._retries.waiting)
 
     @property
     def blocked_removals(self) -> frozenset[Key]:
-        """Where a removal must wait, because a write is in progress or the last removal failed."""
+        """The Secrets whose removal must wait: a write is in progress, or the last removal failed."""
         return frozenset(self._in_flight | self._retries.delaying_removal)
 
     def __contains__(self, key: object) -> bool:
-        """Whether this is being written or waits for a retry."""
+        """Whether an action is in progress or waits for a retry."""
         return key in self._in_flight or key in self._retries
 
     def submit(self, actions: Iterable[ClusterAction]) -> None:
         """Queue actions. They must not contain anything that is already in progress."""
         for action in actions:
             self._number += 1
-            self._writes.put_nowait(_Job(action.rank, self._number, action))
+            self._queue.put_nowait(_Job(action.rank, self._number, action))
             self._in_flight.add(action.key)
             self._retries.begin(action.key)
 
-    async def drain(self) -> None:
-        """Wait until everything in the queue is done."""
-        await self._writes.join()
-
-    async def _work(self) -> None:
-        while True:
-            action = (await self._writes.get()).action
-            handler = self._handlers[type(action)]
-            error: RegcredError | None = None
-            try:
-                await self._try(partial(handler.do, action))
-            except MissingError:
-                pass
-            except RegcredError as failure:
-                error = failure
-            except Exception as failure:  # noqa: BLE001 - an unexpected failure of one action must not end its worker
-                error = RegcredError(f"an internal error ({type(failure).__name__}); please report it")
-            self._in_flight.discard(action.key)
-            if error is None:
-                self._retries.succeed(action.key)
-                handler.succeed(action)
-            else:
-                self._fail(action, error, handler)
-            self._writes.task_done()
+    async def _handle(self, item: _Job) -> None:
+        action = item.action
+        handler = self._handlers[type(action)]
+        error: RegcredError | None = None
+        try:
+            await self._try(partial(handler.do, action))
+        except MissingError:
+            pass
+        except RegcredError as failure:
+            error = failure
+        except Exception as failure:  # noqa: BLE001 - an unexpected failure is retried like an expected one
+            error = RegcredError(f"an internal error ({type(failure).__name__}); please report it")
+        self._in_flight.discard(action.key)
+        if error is None:
+            self._retries.succeed(action.key)
+            handler.succeed(action)
+        else:
+            self._fail(action, error, handler)
 
     async def _try(self, do: Callable[[], Awaitable[None]]) -> None:
         for attempt in range(1, TRIES + 1):
