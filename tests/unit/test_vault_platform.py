@@ -122,7 +122,10 @@ def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) 
         ("tokens: {ttl_seconds: 20m}", "tokens.ttl_seconds"),
         ("lambda_jwt: {issuer: i, audience: a, dispatch: [x], rotate: [x]}", "lambda_jwt.dispatch.0"),
         ("cluster: {}", "cluster: is not a field of this document"),
-        ("a: [", "is not YAML"),
+        ("a: [", "platform.yaml: line "),
+        ("events: true\nevents: false", "platform.yaml: line 2: 'events' appears twice"),
+        ("events: true\n---\nevents: false", "platform.yaml: line 3: a second document"),
+        ("events: true\ntokens:\n  ttl_seconds: 20m", "platform.yaml: line 3: tokens.ttl_seconds: "),
         ("clusters: [edge]", "clusters: must be a mapping, as in {name: value}"),
         ("- clusters", "the document: must be a mapping, as in {name: value}"),
         (
@@ -130,7 +133,7 @@ def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) 
             "clusters.edge.public_keys: must be a list, as in [a, b], also for one",
         ),
         (
-            "clusters: {edge: {namespace: 5}}",
+            "clusters: {edge: {namespace: [5]}}",
             "clusters.edge.namespace: must be a string; put a number in quotes",
         ),
         ("tokens: {ttl_seconds: 20}", "tokens.ttl_seconds: must be at least 60"),
@@ -163,8 +166,10 @@ def test_a_folder_without_declaration_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("platform.yaml", b"quotas: !!int x", "platform.yaml: is not YAML"),
-        ("platform.yaml", b"[" * 1000, "platform.yaml: is not YAML"),
+        ("platform.yaml", b"quotas: !!int x", "platform.yaml: a value does not fit its tag"),
+        ("platform.yaml", b"[" * 40 + b"]" * 40, "platform.yaml: line 1: the document: must be a mapping"),
+        ("platform.yaml", b"[" * 60 + b"]" * 60, "platform.yaml: line 1: is nested more than 50 levels deep"),
+        ("platform.yaml", b"[" * 1000, "platform.yaml: "),
         ("platform.yaml", b"\xff\xfe", "platform.yaml: is not UTF-8 text"),
         ("policies/rotate.hcl", b"\xff\xfe", "rotate.hcl: is not UTF-8 text"),
         ("policies/rotate.hcl", b'path "${mont}/x" {}', r"rotate.hcl: \$\{mont\} can't be filled in"),

@@ -279,21 +279,19 @@ def load(directory: Path) -> Platform:
 
     Raises:
         MissingError: a file is missing; names the file.
-        MalformedError: names the file and the field.
+        MalformedError: names the file, the line and the field.
     """
-    import yaml  # noqa: PLC0415 - only the command line installs it
+    from regcred.yaml_documents import documents  # noqa: PLC0415 - not every Lambda has PyYAML
 
     path = directory / "platform.yaml"
+    found = list(documents(_text(path), str(path)))
+    if len(found) > 1:
+        raise MalformedError(f"{found[1].at()}: a second document; write only one", field="platform.yaml")
     try:
-        content = yaml.safe_load(_text(path)) or {}
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        # All but the first come from PyYAML's constructors, for a tag that does not fit its value, or for
-        # endless nesting.
-        raise MalformedError(f"{path}: is not YAML", field="platform.yaml") from None
-    try:
-        declaration = Declaration.model_validate(content)
+        declaration = Declaration.model_validate(found[0].content if found else {})
     except ValidationError as error:
-        raise malformed(error, where=str(path)) from None
+        where = found[0].at(malformed(error, where="").field)
+        raise malformed(error, where=where) from None
     return with_policies(declaration, directory)
 
 
