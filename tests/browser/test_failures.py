@@ -84,7 +84,7 @@ def typed_form(person: Person) -> Page:
 
 
 def send(page: Page) -> None:
-    page.get_by_role("button", name="Add, and fetch").click()
+    page.get_by_role("button", name="Add and request").click()
 
 
 def test_vault_sealed_in_the_middle_of_a_form_loses_nothing(alice, fleet):
@@ -97,7 +97,7 @@ def test_vault_sealed_in_the_middle_of_a_form_loses_nothing(alice, fleet):
         assert "the-typed-secret" not in page.content()
     finally:
         fleet.vault.unseal()
-    page.get_by_role("button", name="Send it again").click()
+    page.get_by_role("button", name="Send again").click()
     expect(page.locator("[name=registry]")).to_have_value("typed-by-hand")
     expect(page.locator("[name=hosts]")).to_have_value("nexus.example.com:8443")
     page.locator("[name='secret.username']").fill("robot")
@@ -121,7 +121,7 @@ def test_vault_gone_or_slow_is_told_and_what_was_typed_stays(arrives, fleet, how
             wire.blocked.set()
         send(page)
         expect(page.get_by_role("alert")).to_contain_text("Vault")
-        expect(page.get_by_role("button", name="Send it again")).to_be_visible()
+        expect(page.get_by_role("button", name="Send again")).to_be_visible()
         expect(page.locator("[name=registry]")).to_have_value("typed-by-hand")
         for path in ("/", "/registries", "/explain"):
             person.goes(path)
@@ -135,7 +135,7 @@ def test_vault_gone_is_told_to_who_signs_in(arrives, fleet):
     with behind(wire) as served:
         person = arrives(to=served)
         person.signs_in("alice")
-        expect(person.page.get_by_role("alert")).to_contain_text("nothing is wrong with what you typed")
+        expect(person.page.get_by_role("alert")).to_contain_text("Vault did not check your input")
 
 
 def test_a_token_that_ends_in_the_middle_of_a_form_loses_nothing(arrives, fleet):

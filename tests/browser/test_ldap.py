@@ -95,12 +95,12 @@ def test_a_member_of_the_directorys_group_administers_the_project(somebody):
     person.goes("/registries/payments/ecr-prod")
     expect(person.page.get_by_role("button", name="Rotate now")).to_be_visible()
     person.goes("/registries/search/harbor")
-    expect(person.page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+    expect(person.page.get_by_role("heading", name="Not found")).to_be_visible()
 
 
 def test_somebody_outside_of_the_group_sees_nothing(somebody):
     person = somebody("eve", PASSWORDS["eve"])
-    expect(person.page.get_by_role("heading", name="Nothing to see yet")).to_be_visible()
+    expect(person.page.get_by_role("heading", name="No projects yet")).to_be_visible()
 
 
 @pytest.mark.parametrize(

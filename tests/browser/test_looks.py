@@ -34,7 +34,7 @@ def test_axe_finds_nothing_on_pages_of_failures(arrives, cookies, scheme):
         assert found.violations_count == 0, f"{person.page.url}: {found.generate_report()}"
 
     page = person.goes("/registries/add?provider=basic")
-    page.get_by_role("button", name="Add, and fetch").click()
+    page.get_by_role("button", name="Add and request").click()
     expect(page.get_by_role("alert")).to_be_visible()
     look()
     page = person.goes("/explain")
@@ -45,12 +45,12 @@ def test_axe_finds_nothing_on_pages_of_failures(arrives, cookies, scheme):
     page = person.goes("/registries/payments/nexus")
     page.evaluate("document.querySelectorAll('[name=csrf]').forEach(field => { field.value = 'stale' })")
     page.get_by_role("button", name="Verify").click()
-    expect(page.get_by_role("heading", name="Please send it again")).to_be_visible()
+    expect(page.get_by_role("heading", name="Send the form again")).to_be_visible()
     look()
     page = person.goes("/registries/add?provider=basic")
     page.locator("[name=registry]").fill("typed")
     page.context.clear_cookies()
-    page.get_by_role("button", name="Add, and fetch").click()
+    page.get_by_role("button", name="Add and request").click()
     expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
     look()
 
@@ -100,7 +100,7 @@ def test_times_are_in_the_readers_zone_with_utc_at_hand(arrives, cookies):
 def test_errors_are_focused_and_tied_to_their_fields(arrives, cookies):
     person = arrives(storage_state=cookies["alice"])
     page = person.goes("/registries/add?provider=basic")
-    page.get_by_role("button", name="Add, and fetch").click()
+    page.get_by_role("button", name="Add and request").click()
     expect(page.get_by_role("alert")).to_be_focused()
     field = page.locator("[name=hosts]")
     assert field.get_attribute("aria-invalid") == "true"

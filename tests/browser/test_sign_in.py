@@ -154,7 +154,7 @@ def test_single_sign_on_that_is_not_set_up_is_told(arrives, fleet):
 def test_an_answer_that_was_not_begun_here_is_refused(arrives):
     person = arrives()
     person.goes("/sign-in/oidc/callback?state=st_forged&code=forged")
-    expect(person.page.get_by_role("alert")).to_contain_text("not begun here")
+    expect(person.page.get_by_role("alert")).to_contain_text("not started in this browser")
 
 
 def test_signing_out_ends_the_token_in_vault(arrives, fleet):
@@ -200,13 +200,13 @@ def test_the_ticket_of_the_laptop_works_once_and_signing_out_leaves_the_token(ar
     local, token = laptop
     person = arrives(to=local)
     person.goes("/sign-in/ticket?ticket=wrong")
-    expect(person.page.get_by_role("alert")).to_contain_text("works once")
+    expect(person.page.get_by_role("alert")).to_contain_text("works only once")
     person.goes("/sign-in/ticket?ticket=the-ticket")
     expect(person.page.get_by_role("heading", name="Overview")).to_be_visible()
     assert any(cookie["name"] == SESSION for cookie in person.page.context.cookies())
     other = arrives(to=local)
     other.goes("/sign-in/ticket?ticket=the-ticket")
-    expect(other.page.get_by_role("alert")).to_contain_text("works once")
+    expect(other.page.get_by_role("alert")).to_contain_text("works only once")
     person.page.get_by_role("button", name="Sign out").click()
     expect(person.page.get_by_role("status")).to_be_visible()
     assert fleet.vault.call("GET", "auth/token/lookup-self", token=token)["data"]

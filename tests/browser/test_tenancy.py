@@ -163,7 +163,7 @@ def test_who_leaves_the_group_sees_nothing_at_the_next_page(arrives, fleet):
     try:
         assert "harbor" not in person.goes("/registries").locator("main").inner_text()
         expect(
-            person.goes("/registries/search/harbor").get_by_role("heading", name="There is nothing here")
+            person.goes("/registries/search/harbor").get_by_role("heading", name="Not found")
         ).to_be_visible()
     finally:
         fleet.vault.call("POST", group, {"member_entity_ids": members})
@@ -172,5 +172,5 @@ def test_who_leaves_the_group_sees_nothing_at_the_next_page(arrives, fleet):
 def test_a_platform_admin_sees_all_but_may_not_ask_for_a_rotation(petra, fleet):
     page = petra.goes("/registries/search/harbor")
     page.get_by_role("button", name="Rotate now").click()
-    expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+    expect(page.get_by_role("heading", name="Not found")).to_be_visible()
     assert fleet.store.request(Reference("search", "harbor")) is None

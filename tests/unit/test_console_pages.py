@@ -290,7 +290,7 @@ def test_a_search_finds_names_and_hosts(world):
     browser = world.signed_in()
     assert browser.get("/registries?q=r-07").text.count('name="ref"') == 10
     assert browser.get("/registries?q=H42.EXAMPLE").text.count('name="ref"') == 1
-    assert "Nothing fits" in browser.get("/registries?q=nothing").text
+    assert "No matches" in browser.get("/registries?q=nothing").text
 
 
 def test_a_list_is_read_again_only_when_it_is_old_or_something_was_done(world):

@@ -191,7 +191,7 @@ def test_what_was_typed_comes_back_after_the_session_had_ended(world):
     }
     answer = browser.post(ADD, typed)
     assert answer.status == 401
-    assert "Your input is saved" in answer.text
+    assert "Your input is kept" in answer.text
     assert "top-secret" not in answer.text
     browser.sign_in()
     form = browser.get(f"{ADD}?provider=basic").text
@@ -248,7 +248,7 @@ def test_while_vault_is_away_signing_in_says_that_it_is_not_the_password(world):
     world.vault.failing = TransientError("Vault: the server is sealed")
     answer = world.browser().sign_in()
     assert answer.status == 503
-    assert "nothing is wrong with what you typed" in answer.text
+    assert "Vault did not check your input" in answer.text
 
 
 OUTSIDE = [

@@ -1,4 +1,4 @@
-"""The application: maps each address to its page."""
+"""The ASGI application: maps each path to its page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def build(console: Console) -> ASGIApp:
 
         return Route(path, answer, methods=methods)
 
-    def opened(path: str, get: Callable[[Console, Request], Response]) -> Route:
+    def public(path: str, get: Callable[[Console, Request], Response]) -> Route:
         async def answer(request: Request) -> Response:
             return await run_in_threadpool(get, console, request)
 
@@ -47,24 +47,24 @@ def build(console: Console) -> ASGIApp:
     async def post_sign_in(request: Request) -> Response:
         return await run_in_threadpool(sign_in.sign_in, console, request, await forms.read(request))
 
-    one = "/registries/{project}/{registry}"
+    registry = "/registries/{project}/{registry}"
     routes = [
         Route("/healthz", _healthy, methods=["GET"]),
         Route("/static/{mark}/{name}", _static, methods=["GET"]),
-        opened("/sign-in", sign_in.form),
+        public("/sign-in", sign_in.form),
         Route("/sign-in", post_sign_in, methods=["POST"]),
-        opened("/sign-in/oidc", sign_in.start_oidc),
-        opened(sign_in.CALLBACK, sign_in.finish_oidc),
-        opened("/sign-in/ticket", sign_in.by_ticket),
+        public("/sign-in/oidc", sign_in.start_oidc),
+        public(sign_in.CALLBACK, sign_in.finish_oidc),
+        public("/sign-in/ticket", sign_in.by_ticket),
         page("/sign-out", post=sign_in.sign_out),
         page("/", lazy("overview.overview")),
         page("/registries", lazy("registries.registries")),
         page("/registries/add", lazy("edit.choose"), lazy("edit.add")),
-        page(one, lazy("registry.registry")),
-        page(f"{one}/edit", lazy("edit.edit_form"), lazy("edit.edit")),
-        page(f"{one}/secret", lazy("edit.secret_form"), lazy("edit.secret")),
-        page(f"{one}/progress", lazy("registry.progress")),
-        page(f"{one}/do/{{action}}", lazy("registry.confirm"), lazy("registry.act")),
+        page(registry, lazy("registry.registry")),
+        page(f"{registry}/edit", lazy("edit.edit_form"), lazy("edit.edit")),
+        page(f"{registry}/secret", lazy("edit.secret_form"), lazy("edit.secret")),
+        page(f"{registry}/progress", lazy("registry.progress")),
+        page(f"{registry}/do/{{action}}", lazy("registry.confirm"), lazy("registry.act")),
         page("/annotation", lazy("annotation.annotation")),
         page("/clusters", lazy("clusters.clusters")),
         page("/clusters/{cluster}", lazy("clusters.cluster")),
@@ -85,13 +85,13 @@ def build(console: Console) -> ASGIApp:
 
 
 def _error_handlers(console: Console) -> dict[Any, Any]:
-    """What answers when a page raises an error."""
+    """By status or exception: the handler that responds."""
     return {
         404: _not_found(console),
         405: _not_found(console),
-        forms.FormTooLargeError: _refuse(console, 413, "This is longer than anything the console takes."),
-        forms.BadFormError: _refuse(console, 400, "This is not a form of the console."),
-        RegcredError: _away(console),
+        forms.FormTooLargeError: _refuse(console, 413, "The request is larger than the console accepts."),
+        forms.BadFormError: _refuse(console, 400, "The request is not a form of this console."),
+        RegcredError: _unavailable(console),
         Exception: _bug(console),
     }
 
@@ -133,12 +133,12 @@ def _refuse(console: Console, status: int, text: str) -> Callable[[Request, Exce
     return answer
 
 
-def _away(console: Console) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """The sealing keys can't be read, so sessions can't be verified."""
+def _unavailable(console: Console) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Respond if the sealing keys can't be read, so that sessions can't be verified."""
 
     async def answer(request: Request, error: Exception) -> Response:
         console.log_event("no sealing keys", error=str(error))
-        text = "The console can't reach Vault now. Nothing was done; please try again in a moment."
+        text = "The console can't reach Vault, so it did nothing. Try again in a moment."
         return plain("refused.html", request, console.settings, console.now(), status=503, text=text)
 
     return answer
@@ -147,7 +147,12 @@ def _away(console: Console) -> Callable[[Request, Exception], Awaitable[Response
 def _bug(console: Console) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, _error: Exception) -> Response:
         return plain(
-            "refused.html", request, console.settings, console.now(), status=500, text="Something broke."
+            "refused.html",
+            request,
+            console.settings,
+            console.now(),
+            status=500,
+            text="An internal error occurred.",
         )
 
     return answer

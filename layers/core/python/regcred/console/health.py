@@ -16,9 +16,6 @@ from regcred.wording import duration, plural
 SILENT = timedelta(minutes=25)
 """The age at which a status is too old. Sync writes it on change, and every ten minutes as a heartbeat."""
 
-SLOW = timedelta(minutes=15)
-"""The age at which a new registry without an outcome shows that dispatch does not run."""
-
 HOURS = 24
 
 
@@ -42,7 +39,7 @@ class Hour:
     start: datetime
     count: int
     at_risk: int
-    """How many of them are failing, so that they won't be renewed before."""
+    """How many of them belong to failing registries, which renew nothing."""
 
 
 def life_left(row: RegistryRow, now: datetime) -> float | None:
@@ -76,7 +73,7 @@ def counts(rows: Sequence[RegistryRow], now: datetime) -> dict[str, int]:
 
 
 def day_ahead(rows: Iterable[RegistryRow], now: datetime) -> list[Hour]:
-    """By hour of the next 24: what expires in it unless it is renewed before."""
+    """For each of the next 24 hours: the credentials that expire in it unless they are renewed before."""
     total, risk = [0] * HOURS, [0] * HOURS
     for row in rows:
         if row.expires_at is None:
@@ -142,14 +139,14 @@ def _of_clusters(fleet: Fleet, now: datetime) -> Iterable[Need]:
                 cluster.name,
                 f"/clusters/{cluster.name}#held",
                 f"its sync holds {plural(cluster.held, 'removal')}, because so many at once may be a mistake",
-                "look at them; a platform admin can confirm them",
+                "check them; a platform admin can confirm them",
             )
         if cluster.last_status_at is not None and now - cluster.last_status_at > SILENT:
             yield Need(
                 cluster.name,
                 f"/clusters/{cluster.name}",
                 f"has written no status for {duration(now - cluster.last_status_at)}",
-                "look whether sync runs there and reaches Vault",
+                "check that sync runs there and reaches Vault",
             )
 
 

@@ -1,4 +1,4 @@
-"""The clusters: the last report of each, what is out of date, and which namespaces may use which projects."""
+"""The clusters: the last status of each, outdated Secrets, refusals, held removals and grants."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ HELD_ROWS = 100
 """The number of held removals of one project that are shown."""
 
 HELD_BECAUSE = {
-    "unneeded": "no workload there asks for it any more",
+    "unneeded": "no workload requests it any more",
     "removed": "its registry was removed",
 }
-"""For each word that sync writes: why it would remove the Secret."""
+"""By the reason that sync writes: why it would remove the Secret."""
 
 
 def clusters(visit: Visit) -> Response:
@@ -142,10 +142,7 @@ def _held_rows(placements: Mapping[str, Mapping[str, str]]) -> list[tuple[str, s
 
 
 def confirm_removals(visit: Visit) -> Response:
-    """Confirm the removals of one project that sync holds.
-
-    The confirmation is for those that the person has seen.
-    """
+    """Confirm the removals of one project that sync holds, if there are as many as the person has seen."""
     name, form = _name(visit), visit.form
     project, seen = form.get("project"), form.get("count")
     try:
@@ -156,8 +153,8 @@ def confirm_removals(visit: Visit) -> Response:
     count = count_held(held_removals({project: status} if status else {}).get(project, {}))
     if not count or seen != str(count):
         text = (
-            f"Sync holds {plural(count, 'removal')} of {project} now, and you saw {seen[:12] or 'none'}. "
-            "Nothing was confirmed; look again."
+            f"Sync now holds {plural(count, 'removal')} of {project}, but you saw {seen[:12] or 'none'}. "
+            "Nothing was confirmed. Check the list again."
         )
         return _cluster(visit, status=409, error=text)
     store = visit.access.store
@@ -166,7 +163,7 @@ def confirm_removals(visit: Visit) -> Response:
 
 
 def grant(visit: Visit) -> Response:
-    """Grant a project to namespaces, or withdraw it from one."""
+    """Grant a project to namespaces, or remove the grant of one."""
     name, form = _name(visit), visit.form
     project = form.get("project")
     namespaces = sorted({item for item in form.whole("namespaces").replace(",", " ").split() if item})
@@ -193,7 +190,7 @@ def _changed(
         return ClusterGrants(**dict(grants) | {"grants": changed})
     except ValueError:
         raise MalformedError(
-            f"{', '.join(namespaces)[:200]}: names of namespaces hold a-z, 0-9 and '-'"
-            + ("" if grants.globs else "; this cluster takes exact names, no '*'"),
+            f"{', '.join(namespaces)[:200]}: names of namespaces consist of a-z, 0-9 and '-'"
+            + ("" if grants.globs else "; this cluster takes exact names, without '*'"),
             field="namespaces",
         ) from None

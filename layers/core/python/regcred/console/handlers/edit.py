@@ -23,7 +23,7 @@ from regcred.vault.records.declared import Action, Definition
 
 
 def choose(visit: Visit) -> Response:
-    """Show the kinds of registries to choose from."""
+    """Show the vendors to choose from."""
     if visit.parameter("provider") or visit.saved_form():
         return add_form(visit)
     known = [(name, definition_form.summary(name), _is_keyless(name)) for name in catalog.names()]
@@ -49,7 +49,7 @@ def add_form(visit: Visit) -> Response:
 
 def _provider(name: str) -> str:
     if name not in catalog.names():
-        raise MissingError("there is no such kind of registry")
+        raise MissingError("there is no such vendor")
     return name
 
 
@@ -102,7 +102,7 @@ def add(visit: Visit) -> Response:
     try:
         version = store.definition_version(reference)
         if version and _exists(visit, reference):
-            errors["registry"] = f"{reference} exists already: choose another name, or edit that one"
+            errors["registry"] = f"{reference} exists already: choose another name, or edit this registry"
         elif problem := not_allowed(visit, reference, definition):
             errors[""] = problem
     except (RefusedError, MalformedError):
@@ -129,13 +129,13 @@ def _exists(visit: Visit, reference: Reference) -> bool:
 
 
 def not_allowed(visit: Visit, reference: Reference, definition: BaseDefinition) -> str:
-    """Why the project may not use what a definition names; empty if it may, or if that is unknown."""
+    """Why a definition exceeds the bounds of its project; empty if it does not, or if that is unknown."""
     try:
         found = visit.access.store.project(reference.project)
     except RefusedError:
         return ""
     if found is None:
-        return f"there is no project {reference.project}; a platform admin makes it"
+        return f"there is no project {reference.project}; a platform admin must add it"
     policy = found.value
     try:
         check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
@@ -191,20 +191,20 @@ def edit(visit: Visit) -> Response:
         secret, missing = definition_form.secret_of(definition_form.secrets_of(provider, content), form)
         errors |= missing
         if missing:
-            errors[""] = f"{moved}. The stored secret is not sent there, so enter it again"
+            errors[""] = f"{moved}. Regcred does not send the stored secret there, so enter it again"
     if definition is not None and not errors:
         if problem := not_allowed(visit, reference, definition):
             errors[""] = problem
         elif not version.isdecimal() or int(version) != shown.version:
             errors[""] = (
-                "somebody else has changed this definition since you opened it; what you typed is below: "
-                "compare it with the registry's page, and send it again"
+                "somebody else has changed this definition since you opened it; compare your input below "
+                "with the registry's page, and send it again"
             )
     if definition is not None and not errors:
         try:
             _write(visit, reference, definition, secret, version=shown.version)
         except ConflictError:
-            errors[""] = "somebody else has just written this definition; look at it, and send yours again"
+            errors[""] = "somebody else has just changed this definition; check it, and send yours again"
         else:
             return visit.go(f"/registries/{reference}")
     return _form(
@@ -225,7 +225,7 @@ def _moved(content: Mapping[str, Any], definition: BaseDefinition) -> str:
     try:
         return destination_change(parse(content, where="definition"), definition)
     except MalformedError:
-        return "The definition before can't be read"
+        return "The earlier definition can't be read"
 
 
 def secret_form(visit: Visit) -> Response:
@@ -258,6 +258,6 @@ def secret(visit: Visit) -> Response:
     try:
         _write_secret(visit, shown.row.reference, definition, given)
     except ConflictError as error:
-        raise RegcredError(f"{error}; nothing was written: send it again") from None
+        raise RegcredError(f"{error}; nothing was saved: send it again") from None
     ask(visit, shown.row.reference, Action.ROTATE)
     return visit.go(f"/registries/{shown.row.reference}")

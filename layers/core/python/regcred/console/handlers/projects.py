@@ -62,7 +62,7 @@ def _project(visit: Visit, *, status: int = 200, error: str = "") -> Response:
 
 
 def is_derived(member: str) -> bool:
-    """Whether a member is a cluster. Clusters follow from the bounds of the project."""
+    """Whether a member is a cluster, which is a member because of the bounds of the project."""
     return member.startswith("regcred-")
 
 
@@ -75,11 +75,11 @@ def members(visit: Visit) -> Response:
         raise MissingError("there is no such group")
     try:
         if not member or len(member) > NAME_MAX:
-            raise MalformedError("name a person or a group", field="member")
+            raise MalformedError("enter the name of a person or a group", field="member")
         if is_derived(member):
             raise MalformedError(
-                "clusters follow from the bounds of the project, and groups of Regcred can't contain each "
-                "other",
+                "clusters become members through the bounds of the project, and groups of Regcred can't "
+                "contain each other",
                 field="member",
             )
         visit.access.change_group(group, kind, member, take=form.get("change") == "remove")
@@ -106,7 +106,7 @@ def edit_form(visit: Visit) -> Response:
         _label(name)
         return _form(visit, name, _text(visit, name))
     if not name and not visit.fleet().whole:
-        raise RefusedError("only platform admins add projects")
+        raise RefusedError("only platform admins may add projects")
     values = {field: saved.whole(field) for field in (*_LISTS, "paths", "role_arn", "name")} if saved else {}
     return _form(visit, name, values)
 
@@ -144,9 +144,9 @@ def edit(visit: Visit) -> Response:
     current = visit.access.store.project(name)
     if not version.isdecimal() or int(version) != (current.version if current else 0):
         text = (
-            "there is a project of this name already"
+            "a project of this name exists already"
             if not shown
-            else "somebody else has changed it since you opened it"
+            else "somebody else has changed this project since you opened it"
         )
         values["version"] = str(current.version if current else 0)
         return _form(
@@ -154,7 +154,7 @@ def edit(visit: Visit) -> Response:
             shown,
             values,
             status=409,
-            error=f"{text}; what you typed is below: compare, and send it again",
+            error=f"{text}; compare it with your input below, and send it again",
         )
     owner = current.owner if current else ""
     visit.access.store.write_project(name, policy, cas=int(version), owner=owner)

@@ -170,7 +170,7 @@ def request_of(visit: Visit, reference: Reference) -> Request | None:
 
 
 def progress(visit: Visit) -> Response:
-    """Respond to a waiting page whether the request was handled."""
+    """Tell a waiting page whether the request was handled."""
     reference = reference_of(visit)
     project = visit.reader.project(reference.project)
     if project.row(reference.registry).entry is None and reference.registry not in project.defined:
@@ -178,7 +178,7 @@ def progress(visit: Visit) -> Response:
     pending = request_of(visit, reference)
     if pending is None:
         return JSONResponse({"done": True, "text": ""})
-    return JSONResponse({"done": False, "text": f"Asked {duration(visit.now - pending.asked_at)} ago."})
+    return JSONResponse({"done": False, "text": f"Requested {duration(visit.now - pending.asked_at)} ago."})
 
 
 _ACTIONS = {"verify": Action.VERIFY, "rotate": Action.ROTATE, "revoke": Action.REVOKE}
@@ -207,12 +207,12 @@ def _confirm(visit: Visit, shown: Shown, *, status: int = 200, error: str = "") 
 
 
 def act(visit: Visit) -> Response:
-    """Carry out an action: write a request in Vault with the person's own token, or remove the registry."""
+    """Write a request in Vault with the person's own token, or remove the registry."""
     _check_action(visit)
     shown, action = read(visit), visit.named("action")
     reference = shown.row.reference
     if action in {"revoke", "remove"} and visit.form.get("name") != str(reference):
-        return _confirm(visit, shown, status=422, error=f"Type {reference} to go on.")
+        return _confirm(visit, shown, status=422, error=f"Type {reference} to confirm.")
     if action == "remove":
         visit.access.store.remove_definition(reference)
         return visit.go(f"/registries?project={reference.project}")

@@ -82,8 +82,8 @@ def _attempt(console: Console, request: Request) -> Mapping[str, Any] | None:
     return console.seal.open(SIGN_IN, request.cookies.get(COOKIE, ""))
 
 
-def _remember(console: Console, response: Response, **what: Any) -> None:
-    put_cookie(response, COOKIE, console.seal.close(SIGN_IN, what))
+def _remember(console: Console, response: Response, **content: Any) -> None:
+    put_cookie(response, COOKIE, console.seal.close(SIGN_IN, content))
 
 
 def sign_in(console: Console, request: Request, typed: Form) -> Response:
@@ -92,12 +92,12 @@ def sign_in(console: Console, request: Request, typed: Form) -> Response:
     onward = guard.local_path(typed.get("next", "/"))
     good = attempt is not None and compare_digest(str(attempt["csrf"]).encode(), typed.get("csrf").encode())
     if not good or not guard.same_origin(request, console.settings):
-        text = "This form was open for too long. Please try again."
+        text = "This form was open for too long. Try again."
         return _form(console, request, status=403, error=text, onward=onward)
     method = _method(console, typed.get("method"))
     name = typed.get("username")[:_NAME_MAX]
     if method is None:
-        return _form(console, request, status=422, error="Choose a way to sign in.", onward=onward)
+        return _form(console, request, status=422, error="Choose a sign-in method.", onward=onward)
     try:
         token = _token(console, method, typed)
         return _signed_in(console, token, onward)
@@ -110,7 +110,7 @@ def sign_in(console: Console, request: Request, typed: Form) -> Response:
             console,
             request,
             status=status,
-            error=_words(error, method),
+            error=_error_text(error, method),
             typed=name,
             chosen=method,
             onward=onward,
@@ -135,11 +135,11 @@ def _token(console: Console, method: Method, typed: Form) -> SecretStr:
         return SecretStr(value)
     name, password = typed.get("username"), typed.whole("password")
     if not name or not password or len(name) > _NAME_MAX or len(password) > _TOKEN_MAX:
-        raise MalformedError("type your user name and your password", field="username")
+        raise MalformedError("enter your user name and your password", field="username")
     return console.vault.by_password(method, name, SecretStr(password))
 
 
-def _words(error: RegcredError, method: Method) -> str:
+def _error_text(error: RegcredError, method: Method) -> str:
     if isinstance(error, RefusedError):
         if method.kind is SignInKind.TOKEN:
             return (
@@ -150,12 +150,12 @@ def _words(error: RegcredError, method: Method) -> str:
             return f"Vault refused the sign-in. {error}"
         return "The user name or the password is wrong."
     if isinstance(error, TransientError):
-        return f"Vault can't answer now; nothing is wrong with what you typed. {error}"
+        return f"Vault did not check your input, because it is not available. {error}"
     return str(error)[:1].upper() + str(error)[1:] + "."
 
 
 def _signed_in(console: Console, token: SecretStr, onward: str, *, own: bool = True) -> Response:
-    """Start a new session. Nothing that the browser sent is kept."""
+    """Start a new session, without data of an earlier one."""
     who = console.vault.with_token(token).who()
     now = console.now()
     response = RedirectResponse(onward, status_code=303)
@@ -174,13 +174,13 @@ def start_oidc(console: Console, request: Request) -> Response:
     """Redirect the browser to the identity provider."""
     method = _method(console, request.query_params.get("method", ""))
     if method is None or method.kind is not SignInKind.OIDC:
-        return _form(console, request, status=422, error="Choose a way to sign in.")
+        return _form(console, request, status=422, error="Choose a sign-in method.")
     nonce = token_urlsafe(24)
     redirect_uri = guard.origin(request, console.settings) + CALLBACK
     try:
         url = console.vault.oidc_url(method, redirect_uri, nonce)
     except RegcredError as error:
-        return _form(console, request, status=503, error=_words(error, method))
+        return _form(console, request, status=503, error=_error_text(error, method))
     state = _state(url)
     response = RedirectResponse(url, status_code=303)
     _remember(
@@ -212,13 +212,13 @@ def finish_oidc(console: Console, request: Request) -> Response:
             console,
             request,
             status=403,
-            error="This sign-in was not begun here. Please try again.",
+            error="This sign-in was not started in this browser. Try again.",
             onward="/",
         )
     method = _method(console, str(attempt["method"]))
     onward = guard.local_path(str(attempt["next"]))
     if method is None:
-        return _form(console, request, status=403, error="Please try again.", onward=onward)
+        return _form(console, request, status=403, error="The sign-in failed. Try again.", onward=onward)
     if not code:
         text = "The identity provider refused the sign-in. Ask its administrator, or try again."
         response = _form(console, request, status=403, error=text, onward=onward)
@@ -228,7 +228,7 @@ def finish_oidc(console: Console, request: Request) -> Response:
             return _signed_in(console, token, onward)
         except RegcredError as error:
             console.log_event("sign-in refused", method=method.kind.value, kind=error.kind)
-            response = _form(console, request, status=403, error=_words(error, method), onward=onward)
+            response = _form(console, request, status=403, error=_error_text(error, method), onward=onward)
     _remember(console, response, csrf=attempt["csrf"])
     return response
 
@@ -240,7 +240,7 @@ def by_ticket(console: Console, request: Request) -> Response:
     if ticket is None or not compare_digest(ticket.secret.encode(), given.encode()):
         if ticket is not None:
             console.ticket = ticket
-        text = "This address works once. Start 'regcred console' again, or paste a token."
+        text = "This address works only once. Start 'regcred console' again, or paste a token."
         return _form(console, request, status=403, error=text, onward="/")
     try:
         return _signed_in(console, ticket.token(), "/", own=False)
