@@ -13,7 +13,7 @@ FUNCTIONS = Path(__file__).parents[2] / "functions"
 
 
 class Context:
-    """What the Lambda runtime hands to a handler."""
+    """The context that the Lambda runtime passes to a handler."""
 
     function_name = "regcred-test"
     memory_limit_in_mb = 256
@@ -31,7 +31,7 @@ def context() -> Context:
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Import a function's app as the runtime does, anew for each test, with a log of its own."""
+    """Import a function's app as the Lambda runtime does, with a new module and logger for each test."""
 
     def load(name: str) -> ModuleType:
         logger = logging.getLogger(name)

@@ -1,4 +1,4 @@
-"""AWS by hand (``regcred rotate --local``), where no region or no credentials are set."""
+"""``regcred rotate --local`` without an AWS region or without AWS credentials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLICY = ProjectPolicy(role_arn="arn:aws:iam::123456789012:role/regcred/payments
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment that says nothing of AWS."""
+    """An environment without AWS settings."""
     for name in os.environ:
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
@@ -32,20 +32,20 @@ def assume() -> None:
     ProjectIdentities().of("payments", POLICY).aws()
 
 
-def test_a_region_that_is_not_set_is_said_with_the_remedy(bare: pytest.MonkeyPatch) -> None:
+def test_an_error_about_a_missing_region_names_the_variable_to_set(bare: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingError, match="set AWS_DEFAULT_REGION"):
         own_client("events")
 
 
 @pytest.mark.parametrize(
-    ("more", "what"),
+    ("variables", "what"),
     [({}, "NoCredentialsError"), ({"AWS_PROFILE": "nobody"}, "ProfileNotFound")],
 )
-def test_credentials_that_are_not_there_are_said_with_the_remedy(
-    bare: pytest.MonkeyPatch, more: dict[str, str], what: str
+def test_an_error_about_missing_credentials_says_how_to_sign_in(
+    bare: pytest.MonkeyPatch, variables: dict[str, str], what: str
 ) -> None:
     bare.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    for name, value in more.items():
+    for name, value in variables.items():
         bare.setenv(name, value)
     with pytest.raises(MissingError, match=rf"no AWS credentials .*{what}.*sign in"):
         assume()

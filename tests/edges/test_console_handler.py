@@ -1,4 +1,4 @@
-"""The console behind a Lambda function URL, with events as AWS sends them."""
+"""The console behind a Lambda function URL, with the events that AWS sends."""
 
 from __future__ import annotations
 
@@ -47,30 +47,28 @@ def app(load, monkeypatch):
     return load("console")
 
 
-def test_a_page_for_people_sends_them_to_sign_in(app, context):
+def test_a_page_redirects_a_user_without_a_session_to_the_sign_in_page(app, context):
     answer = app.handler(event("/clusters"), context)
     assert answer["statusCode"] == 303
     assert answer["headers"]["location"] == "/sign-in?next=%2Fclusters"
     assert "frame-ancestors 'none'" in answer["headers"]["content-security-policy"]
 
 
-def test_cookies_arrive_as_cookies(app, context, monkeypatch):
-    key = VaultKeys.__new__(VaultKeys)
+def test_the_sign_in_page_sets_its_cookie_in_the_answer_of_the_function(app, context, monkeypatch):
     monkeypatch.setattr(VaultKeys, "all", lambda _self: [b"x" * 43 + b"="])
     monkeypatch.setattr(VaultKeys, "reload", lambda _self: False)
     answer = app.handler(event("/sign-in"), context)
     assert answer["statusCode"] == 200
     assert any(cookie.startswith("__Host-regcred-sign-in=") for cookie in answer["cookies"])
-    assert key
 
 
-def test_while_vault_is_away_nobody_is_signed_in_and_the_page_says_so(app, context):
+def test_while_vault_is_down_the_page_says_so_and_no_session_counts(app, context):
     answer = app.handler(event("/", cookies=["__Host-regcred=gAAAAABtampered"]), context)
     assert answer["statusCode"] == 503
     assert "can&#39;t reach Vault" in answer["body"] or "can't reach Vault" in answer["body"]
 
 
-def test_a_setting_that_is_wrong_is_named(load, context, monkeypatch):
+def test_an_error_about_a_wrong_setting_names_the_variable(load, context, monkeypatch):
     monkeypatch.setenv("REGCRED_VAULT_ADDR", "http://127.0.0.1:9")
     monkeypatch.setenv("REGCRED_CONSOLE_SIGN_IN", "saml")
     with pytest.raises(Exception, match="REGCRED_CONSOLE_SIGN_IN"):

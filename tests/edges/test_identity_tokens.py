@@ -33,11 +33,11 @@ class Issuer:
     def __init__(self) -> None:
         self.keys: dict[str, rsa.RSAPrivateKey] = {"old": OLD}
         self.fetched = 0
-        self.away = False
+        self.down = False
 
     def fetch(self, issuer: str) -> dict[str, Any]:
         assert issuer == ISSUER
-        if self.away:
+        if self.down:
             raise TransientError("the issuer did not answer")
         self.fetched += 1
         keys = [
@@ -55,7 +55,7 @@ def issuer(monkeypatch: pytest.MonkeyPatch) -> Issuer:
 
 
 class Clock:
-    """Seconds since the epoch, moved by hand."""
+    """A clock in seconds since the epoch, which tests set."""
 
     def __init__(self) -> None:
         self.time = time.time()
@@ -70,7 +70,7 @@ def token(kid: str = "old", key: rsa.RSAPrivateKey = OLD, **changes: Any) -> str
     return jwt.encode(claims | changes, key, algorithm="RS256", headers={"kid": kid})
 
 
-def test_keys_are_fetched_once_and_again_when_they_are_old(issuer: Issuer) -> None:
+def test_keys_are_fetched_once_and_again_after_their_lifetime(issuer: Issuer) -> None:
     clock = Clock()
     tokens = IdentityTokens(clock)
     for _ in range(3):
@@ -81,7 +81,9 @@ def test_keys_are_fetched_once_and_again_when_they_are_old(issuer: Issuer) -> No
     assert issuer.fetched == 2
 
 
-def test_a_new_key_of_the_issuer_is_found_and_a_made_up_one_makes_no_storm(issuer: Issuer) -> None:
+def test_a_new_key_of_the_issuer_is_found_and_unknown_key_ids_cause_no_flood_of_requests(
+    issuer: Issuer,
+) -> None:
     clock = Clock()
     tokens = IdentityTokens(clock)
     tokens.subject(token(), CONFIG, audience=AUDIENCE)
@@ -95,13 +97,13 @@ def test_a_new_key_of_the_issuer_is_found_and_a_made_up_one_makes_no_storm(issue
     assert issuer.fetched == 2
 
 
-def test_an_issuer_out_of_reach_is_no_refusal(issuer: Issuer) -> None:
-    issuer.away = True
+def test_an_unreachable_issuer_is_a_transient_error(issuer: Issuer) -> None:
+    issuer.down = True
     with pytest.raises(TransientError):
         IdentityTokens().subject(token(), CONFIG, audience=AUDIENCE)
 
 
-def test_keys_of_an_issuer_that_is_not_trusted_are_never_fetched(issuer: Issuer) -> None:
+def test_the_keys_of_an_untrusted_issuer_are_never_fetched(issuer: Issuer) -> None:
     with pytest.raises(RefusedError, match="not trusted"):
         IdentityTokens().subject(token(iss="https://evil.example.com"), CONFIG, audience=AUDIENCE)
     with pytest.raises(RefusedError):
@@ -109,7 +111,7 @@ def test_keys_of_an_issuer_that_is_not_trusted_are_never_fetched(issuer: Issuer)
     assert issuer.fetched == 0
 
 
-def test_a_token_that_lives_too_long_or_says_too_little_is_refused(issuer: Issuer) -> None:
+def test_a_token_with_a_long_life_or_a_wrong_claim_is_refused(issuer: Issuer) -> None:
     now = int(time.time())
     for changes in ({"exp": now + 7200}, {"aud": "vault"}, {"exp": now - 60, "iat": now - 360}, {"iat": "x"}):
         with pytest.raises(RefusedError):

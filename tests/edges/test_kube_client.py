@@ -1,5 +1,4 @@
-"""The client of the Kubernetes API against a server that misbehaves: what an outage, a throttle or a proxy
-looks like."""
+"""The client of the Kubernetes API against a server that fails: outages, throttling, denials and proxies."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ Handler = Callable[[web.Request], Any]
 
 
 class Server:
-    """Answers with what a test queued; what it was asked is kept."""
+    """Answers from the queue ``answers``, and keeps the requests in ``asked``."""
 
     def __init__(self) -> None:
         self.answers: list[Handler | tuple[int, Any]] = []
@@ -92,9 +91,9 @@ def failure(
 
 
 def policy_denial(message: str, reason: str = "Invalid") -> tuple[int, dict[str, Any]]:
-    """The only cause has nothing but a message.
+    """A policy's denial, whose only cause has a message and nothing else.
 
-    k8s.io/apiserver pkg/admission/plugin/policy/validating/dispatcher.go.
+    Source: k8s.io/apiserver, pkg/admission/plugin/policy/validating/dispatcher.go.
     """
     status, body = failure(403 if reason == "Forbidden" else 422, message, reason, about="secrets")
     body["details"]["causes"] = [{"message": message}]
@@ -132,7 +131,7 @@ def page(*names: str, token: str = "", version: str = "7") -> tuple[int, dict[st
         (504, TransientError),
     ],
 )
-async def test_an_answer_is_an_error_by_its_type(
+async def test_each_status_becomes_its_type_of_error(
     kube: Kube, server: Server, status: int, error: type[RegcredError]
 ) -> None:
     server.answers = [failure(status, "why")]
@@ -140,18 +139,18 @@ async def test_an_answer_is_an_error_by_its_type(
         await kube.list(NAMESPACE)
 
 
-async def test_a_throttle_says_for_how_long(kube: Kube, server: Server) -> None:
+async def test_a_throttled_call_carries_the_time_to_wait(kube: Kube, server: Server) -> None:
     async def throttled(_: web.Request) -> web.Response:
         return web.json_response({}, status=429, headers={"Retry-After": "3"})
 
-    for ask in (lambda: kube.list(NAMESPACE), lambda: collect(kube), lambda: anext(kube.misses())):
+    for call in (lambda: kube.list(NAMESPACE), lambda: collect(kube), lambda: anext(kube.misses())):
         server.answers = [throttled]
         with pytest.raises(TransientError) as raised:
-            await ask()
+            await call()
         assert raised.value.retry_after == timedelta(seconds=3)
 
 
-async def test_what_a_proxy_says_is_not_repeated(kube: Kube, server: Server) -> None:
+async def test_an_error_does_not_repeat_the_page_of_a_proxy(kube: Kube, server: Server) -> None:
     async def proxy(_: web.Request) -> web.Response:
         return web.Response(text="<html>TOPSECRET</html>", status=502)
 
@@ -161,11 +160,11 @@ async def test_what_a_proxy_says_is_not_repeated(kube: Kube, server: Server) -> 
     assert "TOPSECRET" not in str(raised.value)
 
 
-async def test_something_that_is_no_api_server_is_told(kube: Kube, server: Server) -> None:
-    async def page_of_words(_: web.Request) -> web.Response:
+async def test_an_answer_that_is_not_json_is_reported(kube: Kube, server: Server) -> None:
+    async def welcome(_: web.Request) -> web.Response:
         return web.Response(text="welcome")
 
-    server.answers = [page_of_words]
+    server.answers = [welcome]
     with pytest.raises(TransientError, match="is this a Kubernetes API server"):
         await kube.list(NAMESPACE)
 
@@ -176,7 +175,7 @@ async def test_no_connection_is_transient(kube: Kube) -> None:
         await kube.list(NAMESPACE)
 
 
-async def test_a_long_list_is_read_by_pages(kube: Kube, server: Server) -> None:
+async def test_a_long_list_is_read_in_pages(kube: Kube, server: Server) -> None:
     server.answers = [page("a", token="next=="), page("b", version="9")]
     listing = await kube.list(DEPLOYMENT)
     assert [item.name for item in listing.items] == ["a", "b"]
@@ -185,13 +184,13 @@ async def test_a_long_list_is_read_by_pages(kube: Kube, server: Server) -> None:
     assert {request.query["limit"] for request in server.asked} == {"500"}
 
 
-async def test_a_list_that_expires_between_two_pages_begins_anew(kube: Kube, server: Server) -> None:
+async def test_a_list_that_expires_between_two_pages_starts_again(kube: Kube, server: Server) -> None:
     server.answers = [page("a", token="t"), failure(410, reason="Expired"), page("a"), page("never")]
     listing = await kube.list(DEPLOYMENT)
     assert [item.name for item in listing.items] == ["a"]
 
 
-async def test_a_list_that_always_expires_is_given_up(kube: Kube, server: Server) -> None:
+async def test_a_list_that_expires_each_time_ends_with_an_error(kube: Kube, server: Server) -> None:
     server.answers = [failure(410)] * 4
     with pytest.raises(TransientError, match="kept expiring"):
         await kube.list(DEPLOYMENT)
@@ -239,7 +238,7 @@ async def collect(kube: Kube, **how: Any) -> list[tuple[str, str]]:
     ]
 
 
-async def test_a_watch_ends_when_the_server_ends_it_and_bookmarks_move_it_on(
+async def test_a_watch_ends_when_the_server_ends_it_and_bookmarks_advance_its_version(
     kube: Kube, server: Server
 ) -> None:
     bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}}
@@ -250,20 +249,22 @@ async def test_a_watch_ends_when_the_server_ends_it_and_bookmarks_move_it_on(
     assert asked.query["allowWatchBookmarks"] == "true"
 
 
-async def test_a_message_may_come_in_pieces_and_two_in_one(kube: Kube, server: Server) -> None:
+async def test_a_watch_reads_an_event_in_two_pieces_and_two_events_in_one_piece(
+    kube: Kube, server: Server
+) -> None:
     text = json.dumps(added("a", "6")).encode()
     two = json.dumps(added("b", "7")).encode() + b"\n" + json.dumps(added("c", "8")).encode() + b"\n"
     server.answers = [stream(text[:20], text[20:] + b"\n" + two)]
     assert await collect(kube) == [("a", "6"), ("b", "7"), ("c", "8")]
 
 
-async def test_a_message_of_many_megabytes_is_read(kube: Kube, server: Server) -> None:
+async def test_a_watch_event_of_3_megabytes_is_read(kube: Kube, server: Server) -> None:
     big = added("a", "6", note="x" * 3_000_000)
     server.answers = [stream(big)]
     assert await collect(kube) == [("a", "6")]
 
 
-async def test_a_silent_watch_is_given_up(kube: Kube, server: Server) -> None:
+async def test_a_watch_without_events_ends_with_an_error(kube: Kube, server: Server) -> None:
     server.answers = [stream(added("a", "6"), hold=2)]
     with pytest.raises(SilentError, match="sent nothing"):
         await collect(kube)
@@ -276,7 +277,7 @@ async def test_a_silent_watch_is_given_up(kube: Kube, server: Server) -> None:
         stream({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}),
     ],
 )
-async def test_an_expired_watch_says_so(kube: Kube, server: Server, answer: Any) -> None:
+async def test_an_expired_watch_ends_with_its_own_error(kube: Kube, server: Server, answer: Any) -> None:
     server.answers = [answer]
     with pytest.raises(ExpiredError):
         await collect(kube)
@@ -293,7 +294,7 @@ async def test_an_expired_watch_says_so(kube: Kube, server: Server, answer: Any)
         [{"type": "ADDED", "object": 5}],
     ],
 )
-async def test_a_broken_message_ends_the_watch_as_a_failure(
+async def test_a_broken_event_ends_the_watch_with_a_transient_error(
     kube: Kube, server: Server, lines: list[Any]
 ) -> None:
     server.answers = [stream(*lines)]
@@ -301,7 +302,7 @@ async def test_a_broken_message_ends_the_watch_as_a_failure(
         await collect(kube)
 
 
-async def test_a_labelled_object_without_a_request_is_read_whole_once(kube: Kube, server: Server) -> None:
+async def test_a_labelled_object_without_a_reference_is_read_whole_once(kube: Kube, server: Server) -> None:
     whole = {
         "metadata": {
             "name": "a",
@@ -318,7 +319,7 @@ async def test_a_labelled_object_without_a_request_is_read_whole_once(kube: Kube
     assert server.asked[1].path == "/apis/apps/v1/namespaces/shop/deployments/a"
 
 
-async def test_an_object_that_is_nested_without_end_is_read_and_its_managed_fields_are_not_written(
+async def test_a_deeply_nested_object_is_read_and_its_managed_fields_are_not_written(
     kube: Kube, server: Server
 ) -> None:
     deep = '{"f:a":' * 9_000 + "{}" + "}" * 9_000
@@ -341,7 +342,7 @@ async def test_an_object_that_is_nested_without_end_is_read_and_its_managed_fiel
 POLICY = "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"
 
 
-async def test_a_change_that_only_our_own_policy_refuses_is_a_name_clash(kube: Kube, server: Server) -> None:
+async def test_a_change_that_our_policy_denies_is_a_name_clash(kube: Kube, server: Server) -> None:
     server.answers = [EXISTS, policy_denial(POLICY), EXISTS, policy_denial(POLICY)]
     with pytest.raises(NameTakenError):
         await kube.apply_secret("shop", BODY, first=True)
@@ -356,7 +357,7 @@ RBAC = failure(
 
 
 @pytest.mark.parametrize("denial", [WEBHOOK, RBAC], ids=["webhook", "rbac"])
-async def test_a_denial_of_change_and_deletion_by_anything_but_a_policy_is_no_name_clash(
+async def test_a_change_and_a_deletion_that_no_policy_denies_are_not_a_name_clash(
     kube: Kube, server: Server, denial: Any
 ) -> None:
     for first in (True, False):
@@ -369,13 +370,11 @@ async def test_a_denial_of_change_and_deletion_by_anything_but_a_policy_is_no_na
             await kube.delete_secret("shop", REF, placed=placed)
 
 
-async def test_a_policy_that_freezes_all_secrets_makes_a_placed_one_nobody_elses(
+async def test_another_policy_that_freezes_all_secrets_does_not_cause_a_name_clash_for_a_placed_secret(
     kube: Kube, server: Server
 ) -> None:
-    """It answers in the form of our own policy.
-
-    The ledger must keep the Secret, or it would never be removed.
-    """
+    """Its denial has the same form as our policy's. The ledger must keep the Secret, or sync would never
+    remove it."""
     denial = policy_denial("ValidatingAdmissionPolicy 'theirs' with binding 'b' denied request: frozen")
     server.answers = [denial, EXISTS, denial]
     with pytest.raises(DeniedError, match="frozen"):
@@ -386,7 +385,7 @@ async def test_a_policy_that_freezes_all_secrets_makes_a_placed_one_nobody_elses
 
 
 @pytest.mark.parametrize("placed", [True, False])
-async def test_a_webhook_that_denies_the_deletion_of_an_immutable_secret_is_no_name_clash(
+async def test_a_webhook_that_denies_the_deletion_of_an_immutable_secret_causes_no_name_clash(
     kube: Kube, server: Server, *, placed: bool
 ) -> None:
     server.answers = [failure(422, "", "Invalid", fields=["immutable"]), WEBHOOK]
@@ -397,7 +396,7 @@ async def test_a_webhook_that_denies_the_deletion_of_an_immutable_secret_is_no_n
         await kube.apply_secret("shop", BODY, first=False)
 
 
-async def test_another_type_is_a_name_clash(kube: Kube, server: Server) -> None:
+async def test_a_secret_of_another_type_is_a_name_clash(kube: Kube, server: Server) -> None:
     server.answers = [failure(422, "Invalid value", "Invalid", fields=["type"])]
     with pytest.raises(NameTakenError):
         await kube.apply_secret("shop", BODY, first=False)
@@ -408,7 +407,7 @@ async def test_another_type_is_a_name_clash(kube: Kube, server: Server) -> None:
     [(400, "BadRequest"), (403, "Forbidden"), (404, "NotFound"), (413, ""), (422, "Invalid")],
 )
 @pytest.mark.parametrize("first", [True, False])
-async def test_what_a_webhook_or_policy_denies_is_denied_in_its_words(
+async def test_a_denial_carries_the_text_of_the_webhook_or_policy(
     kube: Kube, server: Server, status: int, reason: str, *, first: bool
 ) -> None:
     words = 'admission webhook "w" denied the request:\x1b[31m add the label team'
@@ -420,10 +419,10 @@ async def test_what_a_webhook_or_policy_denies_is_denied_in_its_words(
 
 
 @pytest.mark.parametrize(("status", "reason"), [(409, "AlreadyExists"), (409, "Conflict"), (404, "NotFound")])
-async def test_a_webhook_that_chooses_the_status_of_another_answer_is_a_denial(
+async def test_a_webhooks_denial_with_status_404_or_409_is_still_a_denial(
     kube: Kube, server: Server, status: int, reason: str
 ) -> None:
-    """The API server names the kind of what exists or is missing; a webhook's answer has no details."""
+    """The API server's own 404 and 409 name the kind of the object; a webhook's answer has no details."""
     denial = failure(status, "add the label team", reason)
     server.answers = [denial]
     with pytest.raises(DeniedError, match="add the label team"):
@@ -437,11 +436,11 @@ async def test_a_webhook_that_chooses_the_status_of_another_answer_is_a_denial(
     ("status", "reason"),
     [(400, "BadRequest"), (403, "Forbidden"), (404, "NotFound"), (409, "AlreadyExists"), (409, "Conflict")],
 )
-async def test_a_webhook_that_denies_all_about_a_secret_that_we_placed_does_not_make_it_anothers(
+async def test_a_webhook_that_denies_every_call_does_not_remove_a_placed_secret_from_the_ledger(
     kube: Kube, server: Server, status: int, reason: str
 ) -> None:
-    """Not NameTakenError and not as if it were gone: it must stay in the ledger, or it would never be
-    removed."""
+    """The error is neither NameTakenError nor MissingError: the ledger must keep the Secret, or sync would
+    never remove it."""
     denial = failure(status, "frozen", reason)
     server.answers = [denial] * 4
     with pytest.raises(DeniedError, match="frozen"):
@@ -455,7 +454,7 @@ async def test_a_webhook_that_denies_only_the_deletion_is_a_denial(kube: Kube, s
         await kube.delete_secret("shop", REF, placed=True)
 
 
-async def test_a_policy_that_only_forbids_changes_is_no_name_clash(kube: Kube, server: Server) -> None:
+async def test_a_webhook_that_denies_only_changes_causes_no_name_clash(kube: Kube, server: Server) -> None:
     gone = (200, {"kind": "Status", "details": {"uid": "u-1"}})
     server.answers = [failure(403, "changes are frozen", "Forbidden"), EXISTS, gone]
     with pytest.raises(DeniedError, match="changes are frozen"):
@@ -463,20 +462,18 @@ async def test_a_policy_that_only_forbids_changes_is_no_name_clash(kube: Kube, s
 
 
 @pytest.mark.parametrize("reason", ["Conflict", "", "Unknown"])
-async def test_a_conflict_that_is_not_about_the_name_is_tried_again(
-    kube: Kube, server: Server, reason: str
-) -> None:
+async def test_a_conflict_about_another_object_is_transient(kube: Kube, server: Server, reason: str) -> None:
     words = 'Operation cannot be fulfilled on resourcequotas "q"'
     server.answers = [failure(409, words, reason, about="resourcequotas")]
     with pytest.raises(TransientError, match="409"):
         await kube.apply_secret("shop", BODY, first=True)
     assert [request.method for request in server.asked] == ["POST"], (
-        "it is not taken for a Secret that exists"
+        "the client does not treat it as a Secret that exists"
     )
 
 
 @pytest.mark.parametrize(("status", "reason"), [(401, "Unauthorized")])
-async def test_a_sign_in_that_failed_says_nothing_about_the_secret(
+async def test_a_failed_sign_in_is_not_a_denial_of_the_secret(
     kube: Kube, server: Server, status: int, reason: str
 ) -> None:
     server.answers = [failure(status, "who?", reason)]
@@ -492,14 +489,16 @@ async def test_a_sign_in_that_failed_says_nothing_about_the_secret(
         failure(404, 'namespaces "shop" not found', "NotFound", about="namespaces"),
     ],
 )
-async def test_a_namespace_that_is_gone_or_going_is_missing(kube: Kube, server: Server, answer: Any) -> None:
+async def test_a_missing_or_terminating_namespace_is_reported_as_missing(
+    kube: Kube, server: Server, answer: Any
+) -> None:
     server.answers = [answer]
     with pytest.raises(MissingError):
         await kube.apply_secret("shop", BODY, first=True)
 
 
 @pytest.mark.parametrize("fields", [["immutable"], ["data"], ["immutable", "data"]])
-async def test_an_immutable_secret_of_ours_is_deleted_and_created(
+async def test_an_immutable_secret_of_ours_is_deleted_and_created_again(
     kube: Kube, server: Server, fields: list[str]
 ) -> None:
     tried = (200, {"kind": "Status", "details": {"uid": "u-1"}})
@@ -512,7 +511,7 @@ async def test_an_immutable_secret_of_ours_is_deleted_and_created(
     "refusal",
     [failure(422, "", "Invalid", fields=["immutable"]), failure(403, "labels are missing", "Forbidden")],
 )
-async def test_a_secret_that_cannot_be_changed_can_be_deleted_if_we_placed_it(
+async def test_a_secret_that_cannot_be_changed_is_deleted_only_if_we_placed_it(
     kube: Kube, server: Server, refusal: Any
 ) -> None:
     tried = (200, {"kind": "Status", "details": {"uid": "u-1"}})
@@ -523,13 +522,11 @@ async def test_a_secret_that_cannot_be_changed_can_be_deleted_if_we_placed_it(
     server.answers = [refusal, *create, *([tried] if refusal[0] == 422 else [])]
     with pytest.raises(DeniedError) as raised:
         await kube.delete_secret("shop", REF, placed=False)
-    assert raised.value.words, "its owner learns why it stays"
+    assert raised.value.words, "the error carries the text of the denial"
 
 
 @pytest.mark.parametrize("part", ["TOPSECRET", "eyJhdXRocyI6eyJyIjp7ImF1dGgiOiJUT1BTRUNSRVQifX19"[8:30]])
-async def test_what_the_server_says_of_a_secret_is_not_repeated(
-    kube: Kube, server: Server, part: str
-) -> None:
+async def test_an_error_does_not_repeat_a_part_of_the_secret(kube: Kube, server: Server, part: str) -> None:
     for status in (400, 403, 409, 422, 500):
         server.answers = [failure(status, f"you sent {part}!", "Whatever")] * 2
         with pytest.raises(RegcredError) as raised:
@@ -538,33 +535,33 @@ async def test_what_the_server_says_of_a_secret_is_not_repeated(
         assert part not in getattr(raised.value, "words", "")
 
 
-async def test_a_pause_of_the_whole_server_is_told_from_that_of_one_object(
+async def test_throttling_of_the_whole_server_differs_from_throttling_of_one_object(
     kube: Kube, server: Server
 ) -> None:
-    """Priority and fairness answers in plain text (k8s.io/apiserver pkg/server/filters, tooManyRequests)."""
+    """Priority and Fairness answers in plain text (k8s.io/apiserver, pkg/server/filters, tooManyRequests)."""
 
     async def busy(_: web.Request) -> web.Response:
         return web.Response(
             text="Too many requests, please try again later.", status=429, headers={"Retry-After": "30"}
         )
 
-    async def one(_: web.Request) -> web.Response:
+    async def one_object(_: web.Request) -> web.Response:
         return web.json_response(
             failure(429, "later", "TooManyRequests")[1], status=429, headers={"Retry-After": "9"}
         )
 
-    server.answers = [busy, one]
-    with pytest.raises(ThrottledError) as all_of_it:
+    server.answers = [busy, one_object]
+    with pytest.raises(ThrottledError) as whole_server:
         await kube.apply_secret("shop", BODY, first=True)
-    assert all_of_it.value.retry_after == timedelta(seconds=30)
-    with pytest.raises(TransientError) as only_this:
+    assert whole_server.value.retry_after == timedelta(seconds=30)
+    with pytest.raises(TransientError) as object_only:
         await kube.apply_secret("shop", BODY, first=True)
-    assert type(only_this.value) is TransientError
-    assert only_this.value.retry_after == timedelta(seconds=9)
+    assert type(object_only.value) is TransientError
+    assert object_only.value.retry_after == timedelta(seconds=9)
 
 
 @pytest.mark.parametrize("header", ["9" * 400, "\u00b2", "-1", "Fri, 31 Dec 1999 23:59:59 GMT", "1e9"])
-async def test_a_strange_pause_is_bounded_or_passed_over(header: str) -> None:
+async def test_an_invalid_retry_after_is_ignored_and_a_long_one_is_bounded(header: str) -> None:
     wait = wait_of(header)
     assert wait is None or wait <= timedelta(hours=1)
 
@@ -576,7 +573,7 @@ async def test_a_refresh_is_one_request(kube: Kube, server: Server) -> None:
     assert (asked.method, asked.path) == ("PUT", "/api/v1/namespaces/shop/secrets/regcred.payments.ecr-prod")
 
 
-async def test_a_deletion_names_the_secret_that_was_proven_ours(kube: Kube, server: Server) -> None:
+async def test_a_deletion_requires_the_uid_of_the_secret_that_was_checked(kube: Kube, server: Server) -> None:
     ours = {"metadata": {"uid": "u-1", "managedFields": [{"manager": "regcred", "fieldsV1": {"f:type": {}}}]}}
     deleted: list[Any] = []
 
@@ -590,7 +587,7 @@ async def test_a_deletion_names_the_secret_that_was_proven_ours(kube: Kube, serv
     assert deleted == [{"preconditions": {"uid": "u-1"}, "propagationPolicy": "Background"}]
 
 
-async def test_a_serviceaccount_that_others_write_is_read_again(kube: Kube, server: Server) -> None:
+async def test_a_serviceaccount_that_another_client_changes_is_read_again(kube: Kube, server: Server) -> None:
     account = {"metadata": {"name": "robot", "resourceVersion": "1"}, "imagePullSecrets": [{"name": "zulu"}]}
     server.answers = [(200, account), failure(409, "", "Conflict"), (200, account), (200, account)]
     assert await kube.set_pull_secrets("shop", "robot", add=["regcred.a.b"], remove=[])
@@ -600,7 +597,9 @@ async def test_a_serviceaccount_that_others_write_is_read_again(kube: Kube, serv
 # Sign-in
 
 
-async def test_a_renewed_token_is_used(kube: Kube, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_client_signs_in_again_with_a_renewed_token(
+    kube: Kube, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("regcred.cluster.session.SIGN_IN_AGAIN", 0.0)
     server.answers = [page(), page()]
     await kube.list(NAMESPACE)
@@ -609,7 +608,7 @@ async def test_a_renewed_token_is_used(kube: Kube, server: Server, monkeypatch: 
     assert [request.headers["Authorization"] for request in server.asked] == ["bearer one", "bearer two"]
 
 
-async def test_a_disruption_budget_puts_an_eviction_off(kube: Kube, server: Server) -> None:
+async def test_a_disruption_budget_delays_an_eviction(kube: Kube, server: Server) -> None:
     server.answers = [
         failure(429, "Cannot evict pod.", "TooManyRequests", causes=["DisruptionBudget"]),
         failure(404),
@@ -621,7 +620,9 @@ async def test_a_disruption_budget_puts_an_eviction_off(kube: Kube, server: Serv
         await kube.evict("shop", "web-1", version="7")
 
 
-async def test_a_refusal_that_breaks_off_is_a_failure_of_the_watch(kube: Kube, server: Server) -> None:
+async def test_a_truncated_error_answer_ends_the_watch_with_a_transient_error(
+    kube: Kube, server: Server
+) -> None:
     async def torn(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(status=503, headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -636,7 +637,7 @@ async def test_a_refusal_that_breaks_off_is_a_failure_of_the_watch(kube: Kube, s
 
 
 async def test_a_labelled_pod_is_never_read_whole(kube: Kube, server: Server) -> None:
-    """It has no template that could hold a request, and sync has no right to get Pods."""
+    """A Pod has no template with references, and sync may not get Pods."""
     server.answers = [stream(added("web-1", "6"))]
     [change] = [change async for change in kube.watch(POD, "5", labelled=True)]
     assert change.item is None

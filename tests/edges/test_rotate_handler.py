@@ -1,3 +1,5 @@
+"""The handler of rotate: batches of SQS messages, its log and metrics, with a fake verb."""
+
 from __future__ import annotations
 
 import json
@@ -52,21 +54,21 @@ def invoke(load, context, monkeypatch, capsys):
     return invoke
 
 
-def test_every_message_is_rotated_under_an_owner_of_its_own(invoke) -> None:
+def test_each_message_is_rotated_by_another_owner(invoke) -> None:
     verb = FakeRotate()
     assert failed(invoke(verb, record(1, "a"), record(2, "b"))) == []
     assert [project for project, _ in verb.calls] == ["a", "b"]
     assert len({owner for _, owner in verb.calls}) == 2
 
 
-def test_only_the_failed_project_is_delivered_again_and_in_order(invoke) -> None:
+def test_only_the_messages_of_a_failed_project_are_delivered_again(invoke) -> None:
     verb = FakeRotate({"a": TransientError("Vault is sealed")})
     answer = invoke(verb, record(1, "a"), record(2, "b"), record(3, "a"))
     assert failed(answer) == ["m1", "m3"]
     assert [project for project, _ in verb.calls] == ["a", "b"]
 
 
-def test_a_batch_that_fails_whole_is_an_answer_not_a_crash(invoke) -> None:
+def test_a_batch_in_which_every_message_fails_is_reported_without_an_exception(invoke) -> None:
     answer = invoke(FakeRotate({"a": TransientError("Vault is sealed")}), record(1, "a"))
     assert failed(answer) == ["m1"]
 
@@ -84,9 +86,7 @@ def test_a_batch_that_fails_whole_is_an_answer_not_a_crash(invoke) -> None:
         "x" * 300_000,
     ],
 )
-def test_a_message_that_can_not_be_understood_is_reported_and_holds_up_nothing(
-    invoke, capsys, body: str
-) -> None:
+def test_a_malformed_message_is_logged_and_dropped_and_blocks_no_other(invoke, capsys, body: str) -> None:
     verb = FakeRotate()
     assert failed(invoke(verb, record(1, "a", body=body), record(2, "a"))) == []
     assert [project for project, _ in verb.calls] == ["a"]
@@ -98,17 +98,17 @@ def test_a_message_that_can_not_be_understood_is_reported_and_holds_up_nothing(
     assert (metrics["MalformedMessages"], metrics["FailedMessages"]) == ([1.0], [0.0])
 
 
-def test_a_setting_that_is_wrong_drops_no_message(invoke) -> None:
+def test_a_wrong_setting_drops_no_message(invoke) -> None:
     verb = FakeRotate({"a": MalformedError("VAULT_ADDR: is missing")})
     assert failed(invoke(verb, record(1, "a"), record(2, "a"))) == ["m1", "m2"]
 
 
-def test_a_bug_shows_no_secret_in_the_log(invoke, capsys) -> None:
+def test_an_unexpected_exception_shows_no_secret_in_the_log(invoke, capsys) -> None:
     assert failed(invoke(FakeRotate({"a": KeyError("password=hunter2hunter2")}), record(1, "a"))) == ["m1"]
     assert "hunter2" not in capsys.readouterr().out
 
 
-def test_what_was_done_is_told_though_the_message_comes_again_for_the_rest(invoke, capsys) -> None:
+def test_metrics_count_the_finished_rotations_of_a_message_that_is_delivered_again(invoke, capsys) -> None:
     verb = FakeRotate()
     verb.errors = [TransientError("Vault is sealed")]
     assert failed(invoke(verb, record(1, "a"))) == ["m1"]
@@ -116,13 +116,13 @@ def test_what_was_done_is_told_though_the_message_comes_again_for_the_rest(invok
     assert (metrics["Rotated"], metrics["VaultUnreachable"]) == ([1.0], [1.0])
 
 
-def test_a_run_that_is_out_of_time_does_not_look_like_a_vault_that_is_away(invoke, capsys) -> None:
+def test_a_run_out_of_time_does_not_count_as_an_unreachable_vault(invoke, capsys) -> None:
     assert failed(invoke(FakeRotate({"a": OutOfTimeError("out of time")}), record(1, "a"))) == ["m1"]
     metrics = json.loads(next(line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line))
     assert (metrics["FailedMessages"], metrics["VaultUnreachable"]) == ([1.0], [0.0])
 
 
-def test_metrics_count_outcomes_without_a_dimension_per_registry(invoke, capsys) -> None:
+def test_metrics_count_outcomes_with_the_service_as_the_only_dimension(invoke, capsys) -> None:
     invoke(FakeRotate({"b": TransientError("sealed")}), record(1, "a"), record(2, "b"))
     metrics = json.loads(next(line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line))
     assert (metrics["Rotated"], metrics["FailedMessages"], metrics["VaultUnreachable"]) == (
@@ -133,7 +133,7 @@ def test_metrics_count_outcomes_without_a_dimension_per_registry(invoke, capsys)
     assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
 
 
-def test_two_installations_in_one_account_have_metrics_of_their_own(invoke, capsys, monkeypatch) -> None:
+def test_two_installations_in_one_account_have_separate_metrics(invoke, capsys, monkeypatch) -> None:
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "staging-rotate")
     invoke(FakeRotate(), record(1, "a"))
     metrics = json.loads(next(line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line))

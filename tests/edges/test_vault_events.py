@@ -1,5 +1,5 @@
-"""Vault's events, from a server that replays what Vault's event bus was seen to print, and refuses as both
-servers do."""
+"""The subscription to Vault's events, with a server that sends recorded events of Vault and refuses as Vault
+and OpenBao do."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def rules(policy: str) -> dict[str, dict[str, list[str]]]:
 
 
 def granted(policies: list[str], path: str, *, event: str = "") -> bool:
-    """Whether policies let a token read a path, or hear an event about it.
+    """Whether policies let a token read a path, or subscribe to a type of event about it.
 
-    As Vault's ACL: of the patterns that fit, the most specific one counts, and the same pattern adds up over
-    policies. https://developer.hashicorp.com/vault/docs/concepts/policies#priority-matching and
-    /events#policies
+    As in Vault, the most specific pattern that matches counts, with its rules in all policies. Sources:
+    https://developer.hashicorp.com/vault/docs/concepts/policies#priority-matching and
+    https://developer.hashicorp.com/vault/docs/concepts/events#policies.
     """
     fitting: dict[str, list[dict[str, list[str]]]] = {}
     for policy in policies:
@@ -94,7 +94,7 @@ def granted(policies: list[str], path: str, *, event: str = "") -> bool:
 
 
 class EventServer:
-    """Serves the subscription; ``refusals`` are answered first, one handshake each.
+    """Serves the subscription. It answers the first handshakes with the statuses in ``refusals``.
 
     With ``policies`` it is as strict as Vault Enterprise: 403 for a token that may not read the
     subscription's path, and no event about a path that the token may not subscribe to.
@@ -131,7 +131,7 @@ class EventServer:
         await self.sockets[-1].send_str(text)
 
     async def happen(self, path: str, kind: str = "kv-v2/data-write") -> None:
-        """Something happens in Vault; whether the subscriber hears of it is a matter of its policies."""
+        """Send an event, as after a write, if the subscriber's policies allow it."""
         if granted(self.policies or [], path, event=kind):
             await self.send(event(path))
 
@@ -153,7 +153,7 @@ async def served() -> AsyncIterator[tuple[EventServer, Server]]:
 class Subscriber:
     def __init__(self, server: Server, *, tokens: list[str | Exception] | None = None) -> None:
         self.paths: list[str] = []
-        self.told: list[str] = []
+        self.states: list[str] = []
         self._tokens = tokens or []
         self._server = server
         self.task = asyncio.create_task(self._follow())
@@ -166,12 +166,12 @@ class Subscriber:
 
     async def _follow(self) -> None:
         async for path in changes(
-            self._server, self._token, mount="regcred", patience=QUICK, on_state=self.told.append
+            self._server, self._token, mount="regcred", patience=QUICK, on_state=self.states.append
         ):
             self.paths.append(path)
 
 
-async def test_paths_of_our_mount_are_brought_and_others_passed_over(served) -> None:
+async def test_changes_of_our_mount_are_delivered_and_others_ignored(served) -> None:
     events, server = served
     subscriber = Subscriber(server)
     await until(lambda: subscriber.paths == [EVERYTHING])
@@ -188,23 +188,25 @@ async def test_paths_of_our_mount_are_brought_and_others_passed_over(served) -> 
     subscriber.task.cancel()
 
 
-async def test_a_break_is_resumed_with_a_look_at_everything(served) -> None:
+async def test_after_a_broken_connection_everything_counts_as_changed(served) -> None:
     events, server = served
     subscriber = Subscriber(server)
     await until(lambda: events.sockets)
     await events.sockets[-1].close()
     await until(lambda: len(events.sockets) == 2)
     await until(lambda: subscriber.paths == [EVERYTHING, EVERYTHING])
-    assert subscriber.told == ["connected", "broken", "connected"]
+    assert subscriber.states == ["connected", "broken", "connected"]
     subscriber.task.cancel()
 
 
 @pytest.mark.parametrize("status", [404, 403])
-async def test_a_server_without_events_is_asked_again_only_rarely(served, status: int) -> None:
+async def test_a_server_that_refuses_the_subscription_is_tried_again_after_an_hour(
+    served, status: int
+) -> None:
     events, server = served
     events.refusals = [status]
     subscriber = Subscriber(server)
-    await until(lambda: subscriber.told == ["refused", "connected"])
+    await until(lambda: subscriber.states == ["refused", "connected"])
     subscriber.task.cancel()
     assert Patience().refused.total_seconds() == 3600
 
@@ -213,11 +215,11 @@ async def test_a_sealed_server_or_a_failed_sign_in_is_tried_again(served) -> Non
     events, server = served
     events.refusals = [503]
     subscriber = Subscriber(server, tokens=[TransientError("sealed")])
-    await until(lambda: subscriber.told == ["broken", "broken", "connected"])
+    await until(lambda: subscriber.states == ["broken", "broken", "connected"])
     subscriber.task.cancel()
 
 
-def test_every_kind_of_change_leads_to_the_same_document() -> None:
+def test_each_kind_of_change_names_the_path_of_its_document() -> None:
     for kind in ("data", "metadata", "destroy", "delete"):
         assert (
             changed_path(event(f"regcred/{kind}/credentials/p/_index"), "regcred") == "credentials/p/_index"
@@ -225,25 +227,28 @@ def test_every_kind_of_change_leads_to_the_same_document() -> None:
 
 
 @pytest.mark.real
-async def test_openbao_refuses_as_the_recorded_servers_do(vault_stack) -> None:
-    told: list[str] = []
+async def test_openbao_refuses_the_subscription(vault_stack) -> None:
+    states: list[str] = []
 
     async def token() -> SecretStr:
         return SecretStr(vault_stack.vault.root_token)
 
     async def follow() -> None:
-        async for _ in changes(Server(vault_stack.vault.addr), token, mount="regcred", on_state=told.append):
+        async for _ in changes(
+            Server(vault_stack.vault.addr), token, mount="regcred", on_state=states.append
+        ):
             pass
 
     task = asyncio.create_task(follow())
-    await until(lambda: told)
+    await until(lambda: states)
     task.cancel()
-    assert told == ["refused"]
+    assert states == ["refused"]
 
 
 @pytest.fixture
 def shipped() -> dict[str, str]:
-    """The policies of sync of c1, which may read payments, as Vault fills them in."""
+    """The policies of cluster c1's sync, which may read the project payments, with Vault's templates filled
+    in."""
     platform = load(default_directory())
     return {
         name: platform.policy(name, project="payments").replace("{{identity.entity.metadata.cluster}}", "c1")
@@ -251,7 +256,7 @@ def shipped() -> dict[str, str]:
     }
 
 
-async def test_with_the_shipped_policies_sync_hears_of_its_own_documents_and_of_no_others(
+async def test_with_the_shipped_policies_sync_gets_events_about_its_own_documents_only(
     served, shipped: dict[str, str]
 ) -> None:
     events, server = served
@@ -274,22 +279,22 @@ async def test_with_the_shipped_policies_sync_hears_of_its_own_documents_and_of_
         "platform/clusters/c1",
     ]
     for path in ("regcred/data/platform/clusters/c1", "regcred/data/credentials/payments/hub"):
-        assert granted(events.policies, path), "what may be heard of must stay readable"
+        assert granted(events.policies, path), "the policies for events must not hide the documents"
     subscriber.task.cancel()
 
 
-async def test_without_the_policies_for_events_there_is_only_the_poll(
+async def test_without_the_policies_for_events_the_subscription_is_refused(
     served, shipped: dict[str, str]
 ) -> None:
     events, server = served
     events.policies = [shipped["sync"], shipped["project-reader"]]
     subscriber = Subscriber(server)
-    await until(lambda: "refused" in subscriber.told)
+    await until(lambda: "refused" in subscriber.states)
     assert subscriber.paths == []
     subscriber.task.cancel()
 
 
-async def test_a_cluster_that_may_subscribe_but_reads_no_project_hears_of_none(
+async def test_a_cluster_that_may_subscribe_but_reads_no_project_gets_no_events_about_projects(
     served, shipped: dict[str, str]
 ) -> None:
     events, server = served
@@ -320,13 +325,15 @@ async def test_a_redirect_is_not_followed_with_the_token(served, status: int) ->
     events.redirect = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/sys/events/subscribe/kv-v2%2F*?json=true"
     events.redirect_status = status
     subscriber = Subscriber(server)
-    await until(lambda: "broken" in subscriber.told)
+    await until(lambda: "broken" in subscriber.states)
     assert stolen == []
     subscriber.task.cancel()
     await runner.cleanup()
 
 
-async def test_an_event_without_end_ends_the_connection_and_a_nested_one_is_passed_over(served) -> None:
+async def test_an_event_that_is_too_large_ends_the_connection_and_a_deeply_nested_one_is_ignored(
+    served,
+) -> None:
     events, server = served
     subscriber = Subscriber(server)
     await until(lambda: subscriber.paths == [EVERYTHING])
@@ -334,7 +341,7 @@ async def test_an_event_without_end_ends_the_connection_and_a_nested_one_is_pass
     await events.send(event("regcred/data/credentials/payments/_index"))
     await until(lambda: len(subscriber.paths) == 2)
     await events.send(" " * (EVENT_MAX + 1))
-    await until(lambda: subscriber.told[1:2] == ["broken"])
+    await until(lambda: subscriber.states[1:2] == ["broken"])
     subscriber.task.cancel()
 
 
@@ -346,11 +353,11 @@ HOSTILE_FRAMES = {
     "a ping that is too long": (b"\x89\x7e\x03\xe8" + b"p" * 1000, b""),
     "a masked frame of a kind that is not defined": (b"\x83\x81\x00\x00\x00\x00a", b""),
 }
-"""What a server sends first, and then again and again (RFC 6455, section 5.2)."""
+"""The bytes that a server sends first, and those that it then repeats (RFC 6455, section 5.2)."""
 
 
 @pytest.mark.parametrize("name", HOSTILE_FRAMES)
-async def test_frames_without_end_or_of_a_wrong_form_end_the_connection(name: str) -> None:
+async def test_endless_or_invalid_frames_end_the_connection(name: str) -> None:
     first, more = HOSTILE_FRAMES[name]
     sent = 0
 
@@ -374,8 +381,8 @@ async def test_frames_without_end_or_of_a_wrong_form_end_the_connection(name: st
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     subscriber = Subscriber(Server(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
-    await until(lambda: "broken" in subscriber.told)
+    await until(lambda: "broken" in subscriber.states)
     assert set(subscriber.paths) <= {EVERYTHING}
-    assert sent < 64 * 2**20, "the client took all that was sent"
+    assert sent < 64 * 2**20, "the client read all bytes"
     subscriber.task.cancel()
     server.close()

@@ -1,4 +1,5 @@
-"""The classes that talk to AWS, with botocore's stubber, which checks the shapes of requests and answers."""
+"""The classes that call AWS, with botocore's Stubber, which checks requests and answers against its
+models."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ QUEUE = "https://sqs.eu-central-1.amazonaws.com/123456789012/regcred-rotate.fifo
 
 @pytest.fixture
 def stubbed(monkeypatch: pytest.MonkeyPatch):
-    """Stub a service's client; all that was expected must have been asked."""
+    """Stub the client of a service. Each expected call must happen."""
     stubbers = []
 
     def stub(service: str) -> Stubber:
@@ -79,21 +80,21 @@ def test_messages_go_in_batches_of_ten_grouped_by_project(stubbed) -> None:
     sqs_adapter.SqsQueue(QUEUE).send(envelopes(12))
 
 
-def test_messages_that_the_queue_did_not_take_are_counted(stubbed) -> None:
+def test_an_error_counts_the_messages_that_the_queue_refused(stubbed) -> None:
     failed = {"Id": "1", "SenderFault": False, "Code": "InternalError"}
     stubbed("sqs").add_response("send_message_batch", {"Successful": [], "Failed": [failed]})
     with pytest.raises(TransientError, match="1 of 2"):
         sqs_adapter.SqsQueue(QUEUE).send(envelopes(2))
 
 
-def test_a_queue_that_refuses_says_which_right_is_missing(stubbed) -> None:
+def test_a_denied_queue_call_names_the_missing_permission(stubbed) -> None:
     stubbed("sqs").add_client_error("send_message_batch", "AccessDenied", http_status_code=403)
     with pytest.raises(RefusedError, match="sqs:SendMessage"):
         sqs_adapter.SqsQueue(QUEUE).send(envelopes(1))
 
 
 @pytest.mark.parametrize("code", ["RequestThrottled", "ThrottledException", "SlowDown", "KmsThrottled"])
-def test_a_throttle_is_no_missing_right(stubbed, code: str) -> None:
+def test_throttling_is_transient_even_with_status_403(stubbed, code: str) -> None:
     stubbed("sqs").add_client_error("send_message_batch", code, http_status_code=403)
     with pytest.raises(TransientError, match=code):
         sqs_adapter.SqsQueue(QUEUE).send(envelopes(1))
@@ -104,7 +105,7 @@ def event() -> Event:
     return Event(Announced.ROTATED, Reference("payments", "prod"), entry)
 
 
-def test_an_event_tells_the_index_entry_without_the_fingerprint(stubbed) -> None:
+def test_an_event_contains_the_index_entry_without_the_fingerprint(stubbed) -> None:
     detail = eventbridge.detail(event())
     assert detail == {
         "project": "payments",
@@ -120,7 +121,7 @@ def test_an_event_tells_the_index_entry_without_the_fingerprint(stubbed) -> None
         eventbridge.EventBus("regcred").announce([event()])
 
 
-def test_a_project_is_assumed_with_its_name_once_while_its_session_lasts(stubbed) -> None:
+def test_a_projects_role_is_assumed_once_while_its_session_lasts(stubbed) -> None:
     sts = stubbed("sts")
     keys = {"AccessKeyId": "ASIAASIAASIAASIA", "SecretAccessKey": "s3cr3t", "SessionToken": "t0ken"}
     for life in (timedelta(minutes=1), timedelta(hours=1)):
@@ -141,18 +142,18 @@ def test_a_project_is_assumed_with_its_name_once_while_its_session_lasts(stubbed
     assert "s3cr3t" not in repr(found)
 
 
-def test_a_project_without_role_is_told_whom_to_ask() -> None:
+def test_an_error_about_a_project_without_a_role_names_the_document() -> None:
     with pytest.raises(MissingError, match="platform/projects/payments"):
         sts_adapter.ProjectIdentities().of("payments", ProjectPolicy()).aws()
 
 
-def test_a_project_whose_name_is_no_external_id_is_told_so() -> None:
-    """STS takes external ids of 2 characters and more; botocore checks it before anything is sent."""
+def test_a_project_name_of_one_character_cannot_be_an_external_id() -> None:
+    """An external ID has at least two characters, which botocore checks before it sends the request."""
     with pytest.raises(MalformedError, match="a longer name"):
         sts_adapter.ProjectIdentities().of("p", ProjectPolicy(role_arn=ROLE)).aws()
 
 
-def test_input_that_aws_would_not_take_is_no_passing_failure() -> None:
+def test_input_that_fails_aws_validation_is_malformed() -> None:
     client = boto3.client("sts", region_name="eu-central-1")
     with (
         pytest.raises(MalformedError, match="RoleArn, ExternalId"),
@@ -161,41 +162,41 @@ def test_input_that_aws_would_not_take_is_no_passing_failure() -> None:
         client.assume_role(RoleArn="short", RoleSessionName="regcred", ExternalId="p")
 
 
-def test_registries_that_wait_for_their_projects_role_share_one_failure() -> None:
-    """Else each would wait for STS in turn, where no way leads to it, until the function is ended without a
-    word."""
-    asked: list[str] = []
+def test_registries_that_wait_for_their_projects_role_share_one_failed_call() -> None:
+    """Otherwise, without a route to STS, each would wait for its own timeout, until Lambda ends the function
+    without a report."""
+    called: list[str] = []
     waiting = threading.Barrier(9)
 
     def assume_role(**call: Any) -> NoReturn:
-        asked.append(call["RoleArn"])
+        called.append(call["RoleArn"])
         threading.Event().wait(0.2)
         raise ConnectTimeoutError(endpoint_url="https://sts.eu-central-1.amazonaws.com")
 
     identity = sts_adapter.ProjectIdentity("payments", ROLE)
     identity.__dict__["_sts"] = SimpleNamespace(assume_role=assume_role)
 
-    def ask() -> None:
+    def sign_in() -> None:
         waiting.wait()
         with pytest.raises(TransientError, match="ConnectTimeoutError"):
             identity.aws()
 
     with ThreadPoolExecutor(9) as pool:
-        for done in [pool.submit(ask) for _ in range(9)]:
+        for done in [pool.submit(sign_in) for _ in range(9)]:
             done.result()
-    assert asked == [ROLE]
+    assert called == [ROLE]
     with pytest.raises(TransientError):
         identity.aws()
-    assert len(asked) == 2
+    assert len(called) == 2
 
 
-def test_tokens_of_a_project_need_one_client_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
+def test_a_projects_identity_creates_one_sts_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    created: list[str] = []
     until = datetime.now(UTC) + timedelta(hours=1)
     keys = {"AccessKeyId": "ASIAASIAASIAASIA", "SecretAccessKey": "s3cr3t", "SessionToken": "t0ken"}
 
     def own_client(service: str) -> Any:
-        made.append(service)
+        created.append(service)
         return SimpleNamespace(
             meta=SimpleNamespace(region_name="eu-central-1"),
             assume_role=lambda **_: {"Credentials": keys | {"Expiration": until}},
@@ -207,10 +208,10 @@ def test_tokens_of_a_project_need_one_client_of_our_own(monkeypatch: pytest.Monk
     identity = sts_adapter.ProjectIdentity("payments", ROLE)
     for _ in range(3):
         identity.web_identity_token("api://AzureADTokenExchange", timedelta(minutes=5))
-    assert made == ["sts"]
+    assert created == ["sts"]
 
 
-def test_a_service_that_does_not_answer_is_given_up_while_the_function_can_still_say_so(
+def test_an_aws_call_times_out_before_the_function_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
@@ -218,11 +219,10 @@ def test_a_service_that_does_not_answer_is_given_up_while_the_function_can_still
     assert (config.connect_timeout + config.read_timeout) * config.retries["total_max_attempts"] <= 25
 
 
-def test_a_projects_keys_are_in_no_log_whatever_its_level(
+def test_a_projects_keys_are_in_no_log_at_any_level(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """botocore logs whole answers at level DEBUG, which Lambda's own log settings can switch on for all
-    loggers."""
+    """botocore logs whole answers at level DEBUG, which Lambda's log settings can set for all loggers."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "ours")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
@@ -247,7 +247,7 @@ def settings(**given: str) -> RotateSettings:
     return RotateSettings.load({f"REGCRED_{name}": value for name, value in (base | given).items()})
 
 
-def test_the_sign_in_is_by_jwt_or_by_iam() -> None:
+def test_a_setting_selects_the_sign_in_by_jwt_or_by_iam() -> None:
     by_jwt = aws.vault_login(settings())
     assert isinstance(by_jwt, JwtLogin)
     assert (by_jwt.mount, by_jwt.role) == ("regcred-lambda", "rotate")
@@ -256,20 +256,20 @@ def test_the_sign_in_is_by_jwt_or_by_iam() -> None:
     assert (by_iam.mount, by_iam.server_id) == ("regcred-lambda-iam", "vault.example.com")
 
 
-def test_federation_that_is_switched_off_says_how_to_switch_it_on(stubbed) -> None:
+def test_an_error_about_disabled_federation_says_how_to_enable_it(stubbed) -> None:
     code = "OutboundWebIdentityFederationDisabledException"
     stubbed("sts").add_client_error("get_web_identity_token", code, http_status_code=403)
     with pytest.raises(RefusedError, match="switch on outbound web identity federation"):
         sts_adapter.own_jwt("vault")
 
 
-def test_the_certificates_of_a_private_authority_become_a_file() -> None:
+def test_certificates_in_a_setting_are_written_to_a_file() -> None:
     path = Path(aws.ca_file(settings(VAULT_CA_PEM="-----BEGIN CERTIFICATE-----")))
     assert path.read_text() == "-----BEGIN CERTIFICATE-----"
     assert aws.ca_file(settings(VAULT_CA_FILE="/opt/ca.pem")) == "/opt/ca.pem"
 
 
-def test_a_comment_above_a_certificate_may_be_in_any_language() -> None:
+def test_a_comment_above_a_certificate_may_contain_any_character() -> None:
     path = Path(
         aws.ca_file(settings(VAULT_CA_PEM="Zertifizierungsstelle für Müller\n-----BEGIN CERTIFICATE-----"))
     )
@@ -277,8 +277,9 @@ def test_a_comment_above_a_certificate_may_be_in_any_language() -> None:
 
 
 @pytest.mark.parametrize("name", ["dispatch", "rotate"])
-def test_importing_a_function_connects_to_nobody_and_starts_nothing(name: str) -> None:
-    """A snapshot of it (SnapStart) is restored many times: no connection and no thread may be in it."""
+def test_importing_a_function_opens_no_connection_and_starts_no_thread(name: str) -> None:
+    """SnapStart restores the snapshot of a function many times, so it must contain no connection and no
+    thread."""
     root = Path(__file__).resolve().parents[2]
     script = f"""
 import os, sys

@@ -1,4 +1,4 @@
-"""The template as CloudFormation gets it, and a stack of it on moto."""
+"""The template as CloudFormation receives it, and its stack on moto."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VAULT = "https://vault.example.com:8200"
 
 
 def translated() -> dict[str, Any]:
-    """What CloudFormation gets: SAM's resources expanded, code in a bucket as `sam deploy` puts it there."""
+    """The template with SAM's resources expanded, and with code in a bucket, as `sam deploy` uploads it."""
     template = yaml_parse((ROOT / "template.yaml").read_text())
     for resource in template["Resources"].values():
         for field in ("CodeUri", "ContentUri"):
@@ -39,7 +39,8 @@ def translated() -> dict[str, Any]:
     result = Translator({}, Parser(), boto_session=session).translate(
         template, parameters | {"VaultAddress": VAULT}
     )
-    # moto makes an object of a Ref to a bus; CloudFormation makes its name, which is the parameter Name.
+    # moto resolves a Ref to a bus to an object. CloudFormation resolves it to the bus's name, the parameter
+    # Name.
     assert result["Resources"]["Bus"]["Properties"]["Name"] == {"Ref": "Name"}
     plain: dict[str, Any] = json.loads(json.dumps(result).replace('{"Ref": "Bus"}', '{"Ref": "Name"}'))
     for resource in plain["Resources"].values():
@@ -52,7 +53,7 @@ def translated() -> dict[str, Any]:
 def fake_account(region: str = REGION) -> Iterator[boto3.Session]:
     """An AWS account in this process, with the bucket that `sam deploy` would fill."""
     with pytest.MonkeyPatch.context() as patch, mock_aws(), warnings.catch_warnings():
-        # moto knows no alarms, schedules and queue policies in CloudFormation; cfn-lint has checked those.
+        # moto's CloudFormation does not support alarms, schedules and queue policies; cfn-lint checks those.
         warnings.filterwarnings("ignore", message="Tried to parse")
         for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "HTTPS_PROXY", "https_proxy"):
             patch.delenv(name, raising=False)
@@ -68,7 +69,7 @@ def fake_account(region: str = REGION) -> Iterator[boto3.Session]:
 
 
 def deploy(session: boto3.Session, **parameters: str) -> dict[str, str]:
-    """Create the stack, under the name that its parameter Name says; its outputs."""
+    """Create a stack with the name of its parameter Name, and return its outputs."""
     given = {"Name": "regcred", "VaultAddress": VAULT} | parameters
     cloudformation = session.client("cloudformation")
     cloudformation.create_stack(
@@ -83,7 +84,7 @@ def deploy(session: boto3.Session, **parameters: str) -> dict[str, str]:
 
 
 def _without_addresses(template: dict[str, Any]) -> dict[str, Any]:
-    """The template without the outputs of function URLs, whose attributes moto does not know."""
+    """The template without the outputs of function URLs, whose attributes moto does not support."""
     urls = {name for name, item in template["Resources"].items() if item["Type"] == "AWS::Lambda::Url"}
     kept = {
         name: output
@@ -94,7 +95,7 @@ def _without_addresses(template: dict[str, Any]) -> dict[str, Any]:
 
 
 def function_policies(region: str, **parameters: str) -> Mapping[str, dict[str, Any]]:
-    """By function, the policy of its role as the stack makes it."""
+    """The policy of each function's role in a new stack, by function."""
     with fake_account(region) as session:
         deploy(session, **parameters)
         iam = session.client("iam")
@@ -111,7 +112,7 @@ def function_policies(region: str, **parameters: str) -> Mapping[str, dict[str, 
 
 
 def _document(policy: Any) -> dict[str, Any]:
-    """A policy document. moto hands it out as Python's text, with None for what the template's conditions
-    left out."""
+    """A policy document. moto returns it as the repr of a dict, with None for statements that a condition
+    removes."""
     found = ast.literal_eval(policy) if isinstance(policy, str) else policy
     return dict(found) | {"Statement": [statement for statement in found["Statement"] if statement]}

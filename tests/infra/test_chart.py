@@ -1,4 +1,4 @@
-"""The Helm chart, linted and rendered by the real helm, and its Kustomize form; no cluster is needed."""
+"""The Helm chart, linted and rendered by the real helm, and its Kustomize form."""
 
 import json
 import re
@@ -77,8 +77,8 @@ def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], field: str
         ("1.40.0", "admission", {"admissionregistration.k8s.io/v1"}),
     ],
 )
-def test_the_mode_auto_takes_what_the_version_serves(version: str, mode: str, mutating: set[str]):
-    """`helm template` knows every API version, so a beta counts only on a cluster that answers."""
+def test_the_mode_auto_chooses_by_the_version_of_kubernetes(version: str, mode: str, mutating: set[str]):
+    """`helm template` has no cluster to list API versions, so v1beta1 is never chosen here."""
     rendered = helm("template", "regcred", CHART, *settings({}), f"--kube-version={version}").stdout
     objects = [item for item in yaml.safe_load_all(rendered) if item]
     policies = [item for item in objects if item["kind"] == "MutatingAdmissionPolicy"]
@@ -92,12 +92,12 @@ def test_the_mode_auto_takes_what_the_version_serves(version: str, mode: str, mu
     assert (("serviceaccounts" in rights(objects)) and ("pods/eviction" in rights(objects))) == (not mutating)
 
 
-def test_the_mode_admission_says_what_it_needs():
+def test_the_mode_admission_is_refused_where_it_cannot_work():
     assert "1.36 or newer" in refused({"mode": "admission"}, "--kube-version=1.35.0")
     assert "mode=auto" in refused({"mode": "admission", "admissionPolicies.enabled": False})
 
 
-def test_openshift_chooses_the_user():
+def test_on_openshift_the_chart_sets_no_user():
     def context(*flags: str) -> dict[str, Any]:
         rendered = helm("template", "regcred", CHART, *settings({}), *flags).stdout
         objects = [item for item in yaml.safe_load_all(rendered) if item]
@@ -109,7 +109,7 @@ def test_openshift_chooses_the_user():
     assert openshift == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
-def test_a_sync_on_a_lost_node_starts_elsewhere_within_a_minute():
+def test_the_pod_of_sync_leaves_a_lost_node_after_15_seconds():
     objects = render()
     pod = one(objects, "Deployment")["spec"]["template"]["spec"]
     effects = {entry["key"]: entry["tolerationSeconds"] for entry in pod["tolerations"]}
@@ -120,7 +120,7 @@ def test_a_sync_on_a_lost_node_starts_elsewhere_within_a_minute():
     assert one(other, "Deployment")["spec"]["template"]["spec"]["priorityClassName"] == "mine"
 
 
-def test_serviceaccounts_are_touched_only_where_that_mode_can_be_chosen():
+def test_sync_may_change_serviceaccounts_only_if_the_mode_serviceaccount_is_allowed():
     assert "serviceaccounts" not in rights(render())
     assert "serviceaccounts" not in rights(render({"mode": "none"}))
     account = ["get", "list", "watch", "update"]
@@ -141,20 +141,20 @@ def test_serviceaccounts_are_touched_only_where_that_mode_can_be_chosen():
         ({"mode": "none", "admissionPolicies.enabled": False}, {Mode.NONE}),
     ],
 )
-def test_the_sync_is_told_which_modes_a_namespace_can_choose(values: dict[str, Any], modes: set[Mode]):
+def test_the_sync_gets_the_modes_that_a_namespace_can_choose(values: dict[str, Any], modes: set[Mode]):
     (container,) = one(render(values), "Deployment")["spec"]["template"]["spec"]["containers"]
     env = {variable["name"]: variable["value"] for variable in container["env"]}
     assert SyncSettings.load(env).options().rules.allowed == modes
 
 
-def test_pods_are_evicted_only_where_the_mode_serviceaccount_can_be_chosen():
+def test_sync_may_evict_pods_only_if_the_mode_serviceaccount_is_allowed():
     assert "pods/eviction" not in rights(render())
     assert rights(render({"mode": "serviceaccount"}))["pods/eviction"] == ["create"]
     assert rights(render({"serviceAccountMode.allowed": True}))["pods/eviction"] == ["create"]
     assert "pods/eviction" not in rights(render({"mode": "serviceaccount", "evictStuckPods": False}))
 
 
-def test_granted_registries_are_prepared_only_where_the_mode_serviceaccount_can_be_chosen():
+def test_granted_registries_are_prepared_only_if_the_mode_serviceaccount_is_allowed():
     def prepares(values: dict[str, Any]) -> bool:
         (container,) = one(render(values), "Deployment")["spec"]["template"]["spec"]["containers"]
         env = {variable["name"]: variable["value"] for variable in container["env"]}
@@ -166,7 +166,7 @@ def test_granted_registries_are_prepared_only_where_the_mode_serviceaccount_can_
     assert prepares({"serviceAccountMode.allowed": True, "serviceAccountMode.prepare": True})
 
 
-def test_secrets_can_never_be_read_or_patched():
+def test_sync_may_never_read_or_patch_secrets():
     for values in ({}, {"mode": "serviceaccount"}, {"evictStuckPods": True}, {"kind": "CronJob"}):
         assert rights(render(values))["secrets"] == ["create", "update", "delete"]
 
@@ -183,7 +183,7 @@ def test_the_policies_name_the_account_that_the_release_uses():
     assert (subject["namespace"], subject["name"]) == ("elsewhere", "other")
 
 
-def test_secrets_may_have_the_annotations_that_sync_writes_and_those_that_are_named_as_well():
+def test_the_policy_allows_the_annotations_that_sync_writes_and_those_of_the_values():
     def allowed(values: dict[str, Any]) -> list[str]:
         policy = one(render(values), "ValidatingAdmissionPolicy", "regcred-sync-secrets")
         (variable,) = (item for item in policy["spec"]["variables"] if item["name"] == "annotations")
@@ -195,14 +195,14 @@ def test_secrets_may_have_the_annotations_that_sync_writes_and_those_that_are_na
     assert allowed({"confine.annotations": more}) == [*allowed({}), *more]
 
 
-def test_no_policy_touches_the_releases_own_namespace():
+def test_no_mutating_policy_applies_to_the_releases_namespace():
     for binding in render(namespace="elsewhere"):
         if binding["kind"] == "MutatingAdmissionPolicyBinding":
             expressions = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
             assert "elsewhere" in expressions[0]["values"]
 
 
-def test_the_cronjob_runs_once_and_serves_nothing():
+def test_the_cronjob_runs_sync_once_and_has_no_port():
     objects = render({"kind": "CronJob", "schedule": "*/5 * * * *"})
     spec = one(objects, "CronJob")["spec"]
     assert spec["schedule"] == "*/5 * * * *"
@@ -214,7 +214,7 @@ def test_the_cronjob_runs_once_and_serves_nothing():
     assert "kind=Deployment" in refused({"kind": "CronJob", "metrics.serviceMonitor.enabled": True})
 
 
-def test_the_deployment_never_runs_twice():
+def test_the_deployment_has_one_replica_and_replaces_it():
     spec = one(render(), "Deployment")["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
@@ -241,7 +241,7 @@ def test_no_environment_variable_holds_a_secret():
     assert not any(word in str(container["env"]).lower() for word in ("password", "secret_", 'vault_token"'))
 
 
-def test_the_sync_understands_every_variable_and_value():
+def test_sync_reads_each_variable_that_the_chart_sets():
     values = {
         "mode": "none",
         "serviceAccountMode.allowed": True,
@@ -284,7 +284,7 @@ def test_the_defaults_of_chart_and_sync_are_the_same():
     assert SyncSettings.load(env) == bare.model_copy(update=of_chart)
 
 
-def test_a_digest_wins_over_the_tag():
+def test_the_chart_prefers_a_digest_to_a_tag():
     digest = f"sha256:{'0' * 64}"
     (container,) = one(render({"image.tag": "1", "image.digest": digest}), "Deployment")["spec"]["template"][
         "spec"
@@ -302,7 +302,7 @@ def test_a_digest_wins_over_the_tag():
         ("https://[fd00::1]:8200", 8200),
     ],
 )
-def test_the_network_policy_lets_the_sync_reach_its_vault(address: str, port: int):
+def test_the_network_policy_allows_the_port_of_vault(address: str, port: int):
     policy = one(render({"vault.address": address}), "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert port in [entry["port"] for entry in policy["egress"][1]["ports"]]
@@ -312,14 +312,14 @@ def test_the_network_policy_lets_the_sync_reach_its_vault(address: str, port: in
     )
 
 
-def test_the_network_policy_lets_other_ports_through_that_are_named():
+def test_the_network_policy_allows_the_other_ports_of_the_values():
     policy = one(render({"networkPolicy.otherPorts": [3128, 443]}), "NetworkPolicy")["spec"]
     assert [entry["port"] for entry in policy["egress"][1]["ports"]] == [443, 6443, 8200, 3128]
-    assert {entry["port"] for entry in policy["egress"][0]["ports"]} == {53, 5353}  # OpenShift's Pods: 5353
+    assert {entry["port"] for entry in policy["egress"][0]["ports"]} == {53, 5353}  # 5353 on OpenShift
 
 
-def test_names_that_look_like_numbers_stay_text():
-    """YAML reads 123, 1e3 and true as something else, which the API server refuses."""
+def test_names_that_look_like_numbers_are_rendered_as_strings():
+    """YAML reads 123, 1e3 and true as numbers or booleans, which the API server refuses in these fields."""
     values = {
         "nameOverride": "77",
         "serviceAccount.name": "1e3",
@@ -355,7 +355,7 @@ def test_every_policy_on_workloads_covers_the_custom_kinds():
         assert ["rollouts"] in [rule["resources"] for rule in rules], name
 
 
-def test_the_chart_is_of_the_packages_version():
+def test_the_chart_has_the_version_of_the_package():
     about = yaml.safe_load((CHART / "Chart.yaml").read_text())
     project = (CHART.parents[3] / "pyproject.toml").read_text()
     assert f'version = "{about["appVersion"]}"' in project
@@ -407,7 +407,7 @@ def test_the_readme_names_only_values_that_exist():
             found = found[key]
 
 
-def test_the_readme_tells_the_rights_as_they_are():
+def test_the_readme_lists_the_actual_rights():
     text = (CHART / "README.md").read_text()
     assert "| Secrets | create, update, delete:" in text
     assert rights(render())["secrets"] == ["create", "update", "delete"]
@@ -415,7 +415,7 @@ def test_the_readme_tells_the_rights_as_they_are():
     assert rights(render())["events"] == ["create", "list", "watch"]
 
 
-def test_the_groups_that_may_change_our_secrets_are_the_values_and_the_policy_can_be_left_out():
+def test_the_values_set_the_groups_that_may_change_our_secrets_and_can_disable_the_policy():
     policy = one(render({"protect.groups": ["admins"]}), "ValidatingAdmissionPolicy", "regcred-sync-drift")
     [condition] = [
         condition

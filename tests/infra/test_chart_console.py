@@ -30,11 +30,11 @@ CONSOLE = {
 }
 
 
-def test_the_console_is_off_unless_it_is_asked_for():
+def test_the_console_is_off_by_default():
     assert [item for item in render({}) if "console" in item["metadata"]["name"]] == []
 
 
-def test_the_console_runs_confined_and_without_any_right_in_the_cluster():
+def test_the_console_runs_restricted_and_without_rights_in_the_cluster():
     objects = render(CONSOLE)
     spec = one(objects, "Deployment")["spec"]["template"]["spec"]
     assert spec["automountServiceAccountToken"] is False
@@ -51,7 +51,7 @@ def test_the_console_runs_confined_and_without_any_right_in_the_cluster():
     assert "regcred-console" not in bound
 
 
-def test_the_settings_of_the_console_are_what_the_console_reads():
+def test_the_console_reads_each_variable_that_the_chart_sets():
     spec = one(render(CONSOLE | {"vault.namespace": "team"}), "Deployment")["spec"]["template"]["spec"]
     environment = {item["name"]: item["value"] for item in spec["containers"][0]["env"]}
     options = ConsoleSettings.load(environment)
@@ -73,5 +73,5 @@ def test_the_settings_of_the_console_are_what_the_console_reads():
         ({"console.image.repository": ""}, "console.image.repository is required"),
     ],
 )
-def test_settings_of_the_console_that_make_no_sense_are_refused(values, field):
+def test_an_invalid_value_of_the_console_is_refused_by_its_name(values, field):
     assert field in refused({**CONSOLE, **values})

@@ -1,4 +1,4 @@
-"""The alerts and the dashboard ask for metrics that exist, in PromQL that parses."""
+"""The alerts and the dashboard use metrics that exist, in valid PromQL."""
 
 import json
 import re
@@ -16,7 +16,7 @@ API_SERVER = {
     "apiserver_mutating_admission_policy_check_total",
     "apiserver_mutating_admission_policy_check_duration_seconds_bucket",
 }
-"""Seen on the real API server by tests/real/admission."""
+"""The real API server's metrics, which tests/real/admission checks."""
 
 
 def rules() -> list[dict]:
@@ -43,7 +43,7 @@ def known_labels() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("expression", [*(rule["expr"] for rule in rules()), *dashboard_queries()])
-def test_every_query_parses_and_asks_for_metrics_that_exist(expression: str):
+def test_each_query_parses_and_uses_existing_metrics_and_labels(expression: str):
     promql_parser.parse(expression)
     names = set(re.findall(r"\b(?:regcred|apiserver)_[a-z_]+", expression))
     assert names <= known_labels().keys()
@@ -55,7 +55,7 @@ def test_every_query_parses_and_asks_for_metrics_that_exist(expression: str):
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-def test_every_alert_says_what_happened_and_what_to_do(rule: dict):
+def test_each_alert_has_a_summary_a_description_and_a_runbook(rule: dict):
     assert rule["labels"]["severity"] in {"warning", "critical"}
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     used = set(re.findall(r"\$labels\.([a-z_]+)", str(rule["annotations"])))
@@ -65,7 +65,7 @@ def test_every_alert_says_what_happened_and_what_to_do(rule: dict):
     assert used <= kept, "a label that the query drops would be empty in the text"
 
 
-def test_every_alarm_links_to_its_section_of_the_runbook():
+def test_each_alarm_links_to_its_section_of_the_runbook():
     page = set(re.findall(r"^### (\S+)$", RUNBOOK.read_text(), re.MULTILINE))
     assert {rule["annotations"]["runbook_url"]: rule["alert"] for rule in rules()} == {
         f"docs/alarms.md#{rule['alert'].lower()}": rule["alert"] for rule in rules()
@@ -78,7 +78,7 @@ def test_every_alarm_links_to_its_section_of_the_runbook():
     assert page == {rule["alert"] for rule in rules()} | {name for name, _ in alarms}
 
 
-def test_the_runbook_may_be_elsewhere():
+def test_a_value_sets_the_address_of_the_runbook():
     values = {
         "metrics.prometheusRule.enabled": True,
         "metrics.prometheusRule.runbook": "https://wiki.example.com/regcred",
@@ -88,7 +88,7 @@ def test_the_runbook_may_be_elsewhere():
     assert links == [f"https://wiki.example.com/regcred#{found['alert'].lower()}" for found in rules()]
 
 
-def test_the_chart_ships_them_with_the_clusters_name():
+def test_the_chart_contains_the_alerts_with_the_clusters_name_and_the_dashboard():
     on = {f"metrics.{part}.enabled": True for part in ("serviceMonitor", "prometheusRule", "dashboard")}
     objects = {item["kind"]: item for item in render(on)}
     alerts = (FILES / "alerts.yaml").read_text()
@@ -115,7 +115,7 @@ def test_the_panels_do_not_overlap():
 def test_the_commands_in_alerts_name_the_cluster():
     objects = render({"cluster": "c-7", "metrics.prometheusRule.enabled": True})
     (rule,) = (obj for obj in objects if obj["kind"] == "PrometheusRule")
-    told = " ".join(entry["annotations"]["description"] for entry in rule["spec"]["groups"][0]["rules"])
-    assert "regcred sync --cluster c-7 --dry-run" in told
-    assert "regcred cluster confirm-removals c-7" in told
-    assert told.count("regcred sync ") == told.count("regcred sync --cluster c-7 ")
+    text = " ".join(entry["annotations"]["description"] for entry in rule["spec"]["groups"][0]["rules"])
+    assert "regcred sync --cluster c-7 --dry-run" in text
+    assert "regcred cluster confirm-removals c-7" in text
+    assert text.count("regcred sync ") == text.count("regcred sync --cluster c-7 ")

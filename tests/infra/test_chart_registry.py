@@ -1,5 +1,5 @@
-"""The chart of the system registry, rendered by the real helm; its configuration is read by the real
-Distribution."""
+"""The chart of the system registry, rendered by the real helm. The real Distribution reads its
+configuration."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_chart_passes_the_strict_linter(tmp_path: Path):
 
 
 @pytest.mark.parametrize("storage", [{}, S3])
-def test_every_pod_runs_confined_and_without_any_right_in_the_cluster(render, storage):
+def test_each_pod_runs_restricted_and_without_rights_in_the_cluster(render, storage):
     objects = render(storage=storage)
     found = pods(objects)
     assert set(found) == {"regcred-registry", "regcred-token", "regcred-registry-garbage-collection"}
@@ -113,12 +113,12 @@ def test_every_pod_runs_confined_and_without_any_right_in_the_cluster(render, st
     assert not [item for item in objects if "Role" in item["kind"]]
 
 
-def test_the_settings_of_the_token_server_are_what_it_reads(render):
+def test_the_token_server_reads_each_variable_that_the_chart_sets(render):
     (container,) = pods(render(vault={"namespace": "team"}))["regcred-token"]["containers"]
     environment = {item["name"]: item["value"] for item in container["env"]}
-    told = TokenServerSettings.load(environment)
-    assert (told.auth_mount, told.vault_role) == ("regcred-cluster-test", "token")
-    assert told.vault_namespace == "team"
+    read = TokenServerSettings.load(environment)
+    assert (read.auth_mount, read.vault_role) == ("regcred-cluster-test", "token")
+    assert read.vault_namespace == "team"
     own = {"REGCRED_TOKEN_PORT", "REGCRED_TOKEN_CERTIFICATE", "REGCRED_TOKEN_KEY"}
     assert {name.removeprefix("REGCRED_").lower() for name in set(environment) - own} <= set(
         TokenServerSettings.model_fields
@@ -133,7 +133,7 @@ def test_new_keys_restart_the_registry(render):
     assert checksum(KEYS) != checksum(KEYS.replace("ES256", "ES384"))
 
 
-def test_the_registry_reaches_nobody_unless_its_storage_is_a_bucket(render):
+def test_the_network_policy_allows_the_registry_no_connections_unless_its_storage_is_a_bucket(render):
     policy = one(render(), "NetworkPolicy")
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
     assert policy["spec"]["egress"] == []
@@ -143,7 +143,7 @@ def test_the_registry_reaches_nobody_unless_its_storage_is_a_bucket(render):
     assert {port["port"] for rule in token for port in rule["ports"]} == {53, 443, 8200}
 
 
-def test_with_the_token_server_on_lambda_the_chart_has_none(render):
+def test_the_chart_can_leave_out_the_token_server(render):
     assert set(pods(render(tokenServer={"enabled": False}))) == {
         "regcred-registry",
         "regcred-registry-garbage-collection",
@@ -166,13 +166,13 @@ def test_with_the_token_server_on_lambda_the_chart_has_none(render):
         ({"regsitry": {}}, "regsitry"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(template, values, field):
+def test_an_invalid_value_is_refused_by_its_name(template, values, field):
     answer = template(**values)
     assert answer.returncode != 0
     assert field in answer.stderr
 
 
-def test_distribution_serves_by_the_configuration_of_the_chart(render, tmp_path: Path):
+def test_distribution_starts_with_the_configuration_of_the_chart(render, tmp_path: Path):
     data = one(render(), "ConfigMap")["data"]
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
@@ -192,7 +192,7 @@ def test_distribution_serves_by_the_configuration_of_the_chart(render, tmp_path:
         text=True,
     )
     try:
-        answer = asked(f"https://localhost:{port}/v2/", tmp_path / "ca.pem", process)
+        answer = first_answer(f"https://localhost:{port}/v2/", tmp_path / "ca.pem", process)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"].startswith(
             'Bearer realm="https://token.example.com/token",service="registry.example.com"'
@@ -203,7 +203,8 @@ def test_distribution_serves_by_the_configuration_of_the_chart(render, tmp_path:
         process.communicate()
 
 
-def asked(url: str, authority: Path, process: subprocess.Popen[str]) -> requests.Response:
+def first_answer(url: str, authority: Path, process: subprocess.Popen[str]) -> requests.Response:
+    """The answer of a server that is starting; fails if the process ends or after 30 seconds."""
     end = time.monotonic() + 30
     while True:
         try:

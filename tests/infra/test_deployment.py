@@ -1,4 +1,4 @@
-"""The template, translated by SAM's own translator and created on moto's CloudFormation."""
+"""The template, translated by SAM's own translator and deployed to moto's CloudFormation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from infra.deployment import (
 from realparts.aws_policy import allowed, pinned
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
-"""moto leaves out what its CloudFormation does not know; cfn-lint has checked that."""
+"""moto's CloudFormation ignores the resources that it does not support; cfn-lint checks those."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_the_roles_have_the_names_that_vault_binds(outputs: dict[str, str]) -> N
     assert outputs["RotateRoleArn"].endswith(":role/regcred-rotate")
 
 
-def test_the_queue_keeps_order_by_project_and_hands_failures_to_the_dead_letters(
+def test_the_queue_is_fifo_and_moves_failed_messages_to_the_dead_letter_queue(
     aws: boto3.Session, outputs: dict[str, str]
 ) -> None:
     attributes = aws.client("sqs").get_queue_attributes(QueueUrl=outputs["QueueUrl"], AttributeNames=["All"])[
@@ -56,7 +56,9 @@ def test_the_queue_keeps_order_by_project_and_hands_failures_to_the_dead_letters
     assert int(attributes["VisibilityTimeout"]) >= 6 * function["Timeout"]
 
 
-def test_the_functions_get_what_their_settings_ask_for(aws: boto3.Session, outputs: dict[str, str]) -> None:
+def test_each_function_reads_each_variable_that_the_template_sets(
+    aws: boto3.Session, outputs: dict[str, str]
+) -> None:
     from regcred.settings import DispatchSettings, RotateSettings
 
     for name, model in (("dispatch", DispatchSettings), ("rotate", RotateSettings)):
@@ -75,7 +77,7 @@ def web(aws: boto3.Session) -> dict[str, str]:
     return deploy(aws, Name="web", Token="enabled", VaultAudience="vault", VaultNamespace="team/eu")
 
 
-def test_the_token_server_is_there_only_where_it_is_asked_for(
+def test_the_stack_has_a_token_server_only_if_it_is_enabled(
     aws: boto3.Session, outputs: dict[str, str], web: dict[str, str]
 ) -> None:
     from regcred.settings import TokenServerSettings
@@ -94,7 +96,7 @@ def test_the_token_server_is_there_only_where_it_is_asked_for(
     assert (function["Runtime"], function["Role"]) == ("python3.13", web["TokenRoleArn"])
 
 
-def test_every_function_asks_vault_in_the_namespace_of_the_stack(
+def test_each_function_uses_the_vault_namespace_of_the_stack(
     aws: boto3.Session, outputs: dict[str, str], web: dict[str, str]
 ) -> None:
     def namespace(function: str) -> str:
@@ -107,7 +109,7 @@ def test_every_function_asks_vault_in_the_namespace_of_the_stack(
     assert {namespace(f"regcred-{name}") for name in ("dispatch", "rotate")} == {""}
 
 
-def test_the_token_server_may_sign_in_to_vault_and_write_its_log_and_nothing_else(
+def test_the_token_server_may_only_sign_in_to_vault_and_write_its_log(
     aws: boto3.Session, web: dict[str, str]
 ) -> None:
     (policy,) = policies_of(aws, "web-token")
@@ -132,9 +134,9 @@ def _listed(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def test_everybody_reaches_the_token_server_by_its_url_and_no_other_way() -> None:
-    """Since October 2025 a function URL asks for both permissions:
-    https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html."""
+def test_anyone_may_call_the_token_server_by_its_url_only() -> None:
+    """Since October 2025, a function URL needs both permissions
+    (https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html)."""
     resources = translated()["Resources"].values()
     permissions = [
         item["Properties"]
@@ -152,7 +154,7 @@ def test_everybody_reaches_the_token_server_by_its_url_and_no_other_way() -> Non
         assert item[name] == value
 
 
-def test_functions_and_layers_are_of_one_processor() -> None:
+def test_functions_and_layers_are_for_arm64() -> None:
     resources = translated()["Resources"].values()
     functions = [item["Properties"] for item in resources if item["Type"] == "AWS::Lambda::Function"]
     layers = [item["Properties"] for item in resources if item["Type"] == "AWS::Lambda::LayerVersion"]
@@ -168,14 +170,14 @@ def test_the_lease_outlives_the_function(aws: boto3.Session, outputs: dict[str, 
     assert lease >= 2 * function["Timeout"]
 
 
-def test_the_schedule_hands_over_the_time_it_is_for(outputs: dict[str, str]) -> None:
+def test_the_schedule_passes_the_scheduled_time(outputs: dict[str, str]) -> None:
     resources = translated()["Resources"].values()
     schedule = next(item["Properties"] for item in resources if item["Type"] == "AWS::Scheduler::Schedule")
     assert json.loads(schedule["Target"]["Input"]) == {"time": "<aws.scheduler.scheduled-time>"}
     assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
 
 
-def test_the_event_source_reports_partial_failures_and_is_bounded() -> None:
+def test_the_event_source_reports_partial_failures_and_limits_concurrency() -> None:
     resources = translated()["Resources"].values()
     source = next(
         item["Properties"] for item in resources if item["Type"] == "AWS::Lambda::EventSourceMapping"
@@ -189,9 +191,9 @@ def alarms() -> dict[str, dict[str, Any]]:
     return {key: item["Properties"] for key, item in resources if item["Type"] == "AWS::CloudWatch::Alarm"}
 
 
-def test_alarms_look_at_their_own_installation_alone() -> None:
-    """Name tells several installations in one account apart; the sweep of one must not hush the alarm of
-    another."""
+def test_alarms_use_the_metrics_of_their_own_installation_only() -> None:
+    """An account can have several installations with different names. A sweep of one must not silence the
+    alarm of another."""
     text = json.dumps(list(alarms().values()))
     services = re.findall(r'"Name": "service", "Value": (\S+ \S+?\})', text)
     assert len(services) > 6
@@ -200,39 +202,39 @@ def test_alarms_look_at_their_own_installation_alone() -> None:
     assert set(re.findall(r'"service", "(.*?)"', body)) == {"${Dispatch}"}
 
 
-def test_alarms_ask_for_metrics_that_the_functions_emit() -> None:
+def test_alarms_use_metrics_that_the_functions_emit() -> None:
     sources = [(ROOT / f"functions/{name}/app.py").read_text() for name in ("dispatch", "rotate")]
     emitted = set(re.findall(r'add_metric\(\s*"(\w+)"', "".join(sources)))
     text = json.dumps(list(alarms().values()))
-    asked = set(re.findall(r'"MetricName": "(\w+)"', text))
-    assert asked - emitted == {"ApproximateNumberOfMessagesVisible", "Throttles"}
+    used = set(re.findall(r'"MetricName": "(\w+)"', text))
+    assert used - emitted == {"ApproximateNumberOfMessagesVisible", "Throttles"}
 
 
-def test_the_bill_counts_the_metrics_there_are() -> None:
+def test_the_cost_estimate_counts_the_existing_metrics() -> None:
     texts = [(ROOT / f"functions/{name}/app.py").read_text() for name in ("dispatch", "rotate")]
     assert sum(len(set(re.findall(r'add_metric\(\s*"(\w+)"', text))) for text in texts) == METRICS
     assert json.dumps(list(alarms().values())).count('"MetricName"') == ALARM_METRICS
 
 
-def test_work_that_comes_back_once_is_no_hour_in_which_nothing_was_rotated() -> None:
-    """A message that failed is away for six minutes; one look at an hour would take the first of them for the
-    whole."""
+def test_one_failed_delivery_does_not_raise_the_alarm_that_nothing_was_rotated() -> None:
+    """A failed message is invisible for six minutes. A single period of an hour would count its first
+    minutes as the whole hour."""
     alarm = alarms()["NothingRotated"]
     periods = {metric["MetricStat"]["Period"] for metric in alarm["Metrics"] if "MetricStat" in metric}
     assert alarm["EvaluationPeriods"] > 1
     assert {alarm["EvaluationPeriods"] * period for period in periods} == {3600}
 
 
-def test_the_functions_trust_a_bundle_of_certificates_that_a_layer_of_ones_own_brings(
+def test_the_functions_use_a_certificate_bundle_from_the_users_layer(
     aws: boto3.Session,
 ) -> None:
-    """What an error of a registry with a private authority asks for: REQUESTS_CA_BUNDLE."""
+    """REQUESTS_CA_BUNDLE is the remedy that the error about a registry with a private CA names."""
     layer = f"arn:aws:lambda:{REGION}:123456789012:layer:certificates:3"
     deploy(aws, Name="private", CaBundleLayerArn=layer, CaBundle="/opt/all.pem")
     for name in ("dispatch", "rotate"):
         function = aws.client("lambda").get_function_configuration(FunctionName=f"private-{name}")
         assert function["Environment"]["Variables"]["REQUESTS_CA_BUNDLE"] == "/opt/all.pem"
-    # moto leaves a function's layers out.
+    # moto does not return a function's layers.
     functions = [i for i in translated()["Resources"].values() if i["Type"] == "AWS::Lambda::Function"]
     for item in functions:
         condition, with_bundle, without = item["Properties"]["Layers"]["Fn::If"]
@@ -240,9 +242,9 @@ def test_the_functions_trust_a_bundle_of_certificates_that_a_layer_of_ones_own_b
         assert with_bundle == [*without, {"Ref": "CaBundleLayerArn"}]
 
 
-def test_a_project_whose_vendor_hangs_takes_no_other_projects_time() -> None:
-    """A function that is ended fails its whole batch, and what is late in it comes back after six minutes
-    only."""
+def test_each_invocation_of_rotate_gets_one_message() -> None:
+    """If a vendor does not answer until Lambda ends the function, the whole batch fails and is delivered
+    again only after six minutes, so a batch must not contain other projects' messages."""
     resources = translated()["Resources"].values()
     source = next(
         item["Properties"] for item in resources if item["Type"] == "AWS::Lambda::EventSourceMapping"
@@ -251,7 +253,7 @@ def test_a_project_whose_vendor_hangs_takes_no_other_projects_time() -> None:
 
 
 @pytest.mark.parametrize("name", ["project-role", "ecr-pull-role"])
-def test_the_shipped_roles_are_created_and_pull_only(aws: boto3.Session, name: str) -> None:
+def test_the_shipped_roles_are_created_and_may_only_pull(aws: boto3.Session, name: str) -> None:
     text = (ROOT / f"infra/aws/{name}.yaml").read_text()
     given = {
         "project-role": {
@@ -290,12 +292,12 @@ CALLERS = {
     "project-role": ("RotateRoleArns", "arn:aws:iam::123456789012:role/regcred-rotate"),
     "ecr-pull-role": ("ProjectRoleArn", "arn:aws:iam::123456789012:role/regcred/regcred-trusting"),
 }
-"""By template, the parameter that names who may assume its role, and a value."""
+"""For each template, the parameter with the roles that may assume its role, and a value."""
 
 
 @pytest.fixture(scope="module")
 def trusts(aws: boto3.Session) -> dict[str, Any]:
-    """By template, the trust policy of its role for the project `trusting`."""
+    """For each template, the trust policy of its role for the project `trusting`."""
     for name, (parameter, caller) in CALLERS.items():
         given = {"Project": "trusting", parameter: caller}
         aws.client("cloudformation").create_stack(
@@ -332,7 +334,7 @@ def test_the_shipped_roles_trust_one_caller_with_the_projects_external_id_and_ta
 
 
 def saved(name: str, trusts: dict[str, Any], caller_id: str) -> dict[str, Any]:
-    """The trust policy as AWS saves it while the caller's role has this unique id."""
+    """The trust policy as AWS stores it, with the caller's role as this unique id."""
     return pinned(trusts[name], {CALLERS[name][1]: caller_id})
 
 
@@ -340,7 +342,7 @@ def saved(name: str, trusts: dict[str, Any], caller_id: str) -> dict[str, Any]:
     ("name", "tag"),
     [("project-role", "aws:RequestTag/project"), ("ecr-pull-role", "aws:PrincipalTag/project")],
 )
-def test_a_caller_whose_role_was_deleted_and_made_again_is_still_trusted(
+def test_a_caller_whose_role_was_deleted_and_created_again_is_still_trusted(
     trusts: dict[str, Any], name: str, tag: str
 ) -> None:
     """Redeploying Regcred's stack, or a project's role, gives the role a new unique id."""
@@ -356,7 +358,7 @@ def test_a_caller_whose_role_was_deleted_and_made_again_is_still_trusted(
         assert allowed([policy], "sts:AssumeRole", "*", context, caller, principal_id=unique_id)
 
 
-def test_a_project_trusts_the_rotate_of_each_region_and_nobody_with_a_similar_name(
+def test_a_project_role_trusts_the_rotate_role_of_each_region_and_no_similar_name(
     aws: boto3.Session,
 ) -> None:
     callers = [f"arn:aws:iam::123456789012:role/regcred{region}-rotate" for region in ("", "-standby")]
@@ -391,10 +393,9 @@ def policies_of(aws: boto3.Session, role: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("template", ["project-role", "ecr-pull-role"])
-def test_the_shipped_roles_allow_what_a_definition_with_a_pull_through_cache_asks_for(
+def test_the_shipped_roles_allow_a_pull_through_cache_and_ecr_public_only_if_enabled(
     aws: boto3.Session, template: str
 ) -> None:
-    """And ECR Public, and nothing of both unless it is asked for."""
     cached = f"arn:aws:ecr:{REGION}:123456789012:repository/docker-hub/library/alpine"
     wanted = [
         ("ecr:BatchImportUpstreamImage", cached),
@@ -427,8 +428,8 @@ def test_the_shipped_roles_allow_what_a_definition_with_a_pull_through_cache_ask
     assert not may("cache", "ecr:CreateRepository", cached.replace("docker-hub", "own"))
 
 
-def test_each_queue_has_a_policy_that_names_it_alone() -> None:
-    """SQS refuses a statement about another queue than the one that it is set on."""
+def test_each_queue_has_a_policy_for_that_queue_only() -> None:
+    """SQS refuses a queue's policy if a statement names another queue."""
     resources = translated()["Resources"]
     queues = {name for name, item in resources.items() if item["Type"] == "AWS::SQS::Queue"}
     covered = []
@@ -442,7 +443,7 @@ def test_each_queue_has_a_policy_that_names_it_alone() -> None:
     assert sorted(covered) == sorted(queues)
 
 
-def test_a_stack_that_stands_by_has_no_schedule_and_no_alarm_for_its_absence() -> None:
+def test_a_standby_stack_has_no_schedule_and_no_alarm_about_it() -> None:
     resources = translated()["Resources"]
     schedule = next(
         item["Properties"] for item in resources.values() if item["Type"] == "AWS::Scheduler::Schedule"
@@ -453,7 +454,7 @@ def test_a_stack_that_stands_by_has_no_schedule_and_no_alarm_for_its_absence() -
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short tags, which are of no interest here."""
+    """Reads YAML with CloudFormation's short tags, and ignores the tags."""
 
 
 _Loader.add_multi_constructor(

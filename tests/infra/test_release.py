@@ -1,5 +1,5 @@
-"""What the release workflow runs: the versions agree, the notes come from the changelog, and the charts name
-images by digest."""
+"""The scripts of the release workflow: they compare versions, take the notes from the changelog, and write
+image digests to the charts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_notes_of_a_release_are_its_section_of_the_changelog() -> None:
             notes(text, missing)
 
 
-def test_a_tag_that_is_not_the_version_makes_no_release(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tag_that_differs_from_the_version_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     main: Callable[[str], int] = NOTES["main"]
     assert main("v99.0.0") == 1
     assert "Chart.yaml" in capsys.readouterr().err
@@ -64,8 +64,8 @@ def digests(folder: Path, **images: str) -> Path:
     return folder
 
 
-def test_a_released_chart_names_its_images_by_digest(charts: Path, tmp_path: Path) -> None:
-    """So the line of the README needs no `image.repository`, and a moved tag changes nothing."""
+def test_a_released_chart_uses_images_by_digest(charts: Path, tmp_path: Path) -> None:
+    """So `helm install` from the README needs no `image.repository`, and a moved tag changes nothing."""
     pin: Callable[..., None] = PIN["pin"]
     pin(digests(tmp_path / "digests"), charts)
     values = {"image.repository": IMAGES["sync"].partition("@")[0], "console.enabled": True}
@@ -85,13 +85,13 @@ def test_a_released_chart_names_its_images_by_digest(charts: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("wrong", ["ghcr.io/example/regcred-console:1.0", "x@sha256:abc", ""])
-def test_an_image_without_a_digest_makes_no_chart(charts: Path, tmp_path: Path, wrong: str) -> None:
+def test_an_image_without_a_digest_is_refused(charts: Path, tmp_path: Path, wrong: str) -> None:
     pin: Callable[..., None] = PIN["pin"]
     with pytest.raises(ValueError, match="sha256"):
         pin(digests(tmp_path / "digests", console=wrong), charts)
 
 
-def test_two_builds_of_the_package_give_the_same_bytes(tmp_path: Path) -> None:
+def test_two_builds_of_the_package_are_identical(tmp_path: Path) -> None:
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "1795521600"}
     found = []
     for name in ("first", "second"):

@@ -1,4 +1,4 @@
-"""template.yaml and infra/aws, as SAM and CloudFormation see them."""
+"""template.yaml and infra/aws: linters, scanners and the build by SAM."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ import pytest
 from sam import ROOT, Sam
 
 LAYER_MAX = 32_000_000
-"""The most that the layer of third-party packages may have, zipped, in bytes."""
+"""The maximum size of the zipped layer of third-party packages, in bytes."""
 
 
-def test_sam_finds_nothing_wrong(sam: Sam) -> None:
+def test_sam_accepts_the_template(sam: Sam) -> None:
     result = sam("validate", "--lint", "--template", ROOT / "template.yaml")
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_a_private_authority_is_handed_over_as_the_guide_says(sam_program: Path, tmp_path: Path) -> None:
-    """By SAM's own reader of parameters, which splits what is not quoted at spaces."""
+def test_the_guides_parameter_for_a_private_ca_survives_sams_parser(
+    sam_program: Path, tmp_path: Path
+) -> None:
+    """SAM's parser of parameters splits unquoted values at spaces."""
     written = re.search(r'`("VaultCaCertificate=.*?)`', (ROOT / "docs/deploy.md").read_text())
     assert written
     pem = "-----BEGIN CERTIFICATE-----\nMIIC/zCCAeegAwIBAgI=\n-----END CERTIFICATE-----"
@@ -47,7 +49,7 @@ def test_a_private_authority_is_handed_over_as_the_guide_says(sam_program: Path,
 @pytest.mark.parametrize(
     "name", ["template.yaml", "infra/aws/project-role.yaml", "infra/aws/ecr-pull-role.yaml"]
 )
-def test_cfn_lint_finds_nothing_wrong(name: str) -> None:
+def test_cfn_lint_accepts_the_templates(name: str) -> None:
     linter = Path(sys.executable).with_name("cfn-lint")
     result = subprocess.run(
         [linter, "--include-checks", "I", "--", ROOT / name], capture_output=True, text=True, check=False
@@ -55,7 +57,7 @@ def test_cfn_lint_finds_nothing_wrong(name: str) -> None:
     assert result.returncode == 0, result.stdout
 
 
-def test_the_policy_scanner_finds_nothing_but_what_the_template_argues_for(checkov_program: Path) -> None:
+def test_checkov_accepts_the_templates(checkov_program: Path) -> None:
     files = ["template.yaml", "infra/aws/project-role.yaml", "infra/aws/ecr-pull-role.yaml"]
     command = [checkov_program, "--framework", "cloudformation", "--output", "json", "--quiet", "-f", *files]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -73,7 +75,7 @@ def zipped(folder: Path) -> int:
     return size
 
 
-def test_the_layers_are_for_lambdas_processor_and_python(built: Path) -> None:
+def test_the_layers_are_for_arm64_and_the_python_of_lambda(built: Path) -> None:
     extensions = [path.name for path in (built / "DepsLayer").rglob("*.so")]
     assert extensions
     assert all("aarch64" in name or "abi3" in name for name in extensions)
@@ -82,19 +84,19 @@ def test_the_layers_are_for_lambdas_processor_and_python(built: Path) -> None:
     assert not [path for path in built.rglob("*.pyc") if "cpython-313" not in path.name]
 
 
-def test_the_layers_hold_bytecode(built: Path) -> None:
+def test_the_layers_contain_bytecode(built: Path) -> None:
     assert (built / "CoreLayer/python/regcred/rotate/__pycache__/rotate_project.cpython-313.pyc").exists()
     assert (built / "DepsLayer/python/boto3/__pycache__/session.cpython-313.pyc").exists()
 
 
-def test_what_the_console_needs_is_in_a_layer_of_its_own(built: Path) -> None:
+def test_the_packages_of_the_console_are_in_the_web_layer_only(built: Path) -> None:
     assert (built / "WebLayer/python/starlette/__pycache__/routing.cpython-313.pyc").exists()
     assert not (built / "DepsLayer/python/starlette").exists()
     assert (built / "CoreLayer/python/regcred/console/templates/overview.html").exists()
     assert (built / "CoreLayer/python/regcred/console/static/app.css").exists()
 
 
-def test_what_the_token_server_needs_is_in_the_layers(built: Path) -> None:
+def test_the_packages_of_the_token_server_are_in_the_layers(built: Path) -> None:
     for package in ("starlette", "mangum", "jwt", "cryptography", "anyio"):
         assert (built / f"WebLayer/python/{package}/__pycache__/__init__.cpython-313.pyc").exists(), package
     assert (built / "CoreLayer/python/regcred/token/__pycache__/web.cpython-313.pyc").exists()
@@ -123,6 +125,6 @@ def test_the_layer_for_aws_alone_is_smaller(sam: Sam, tmp_path: Path) -> None:
     assert not (tmp_path / "build/DepsLayer/python/azure").exists()
 
 
-def test_functions_hold_their_handler_and_nothing_else(built: Path) -> None:
+def test_each_function_contains_its_handler_only(built: Path) -> None:
     for name in ("Dispatch", "Rotate", "ConsoleFunction", "TokenFunction"):
         assert [path.name for path in (built / name).iterdir()] == ["app.py"]

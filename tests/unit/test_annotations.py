@@ -1,4 +1,4 @@
-"""How requests are read from annotations."""
+"""How references are read from annotations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ A, B = Reference("a", "x"), Reference("b", "y")
 LABELS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
 
 
-def test_several_keys_are_several_references_sorted_and_each_once() -> None:
+def test_several_keys_give_sorted_references_without_duplicates() -> None:
     own = {f"{KEY}main": "b/y", f"{KEY}sidecar": "a/x", f"{KEY}again": "b/y", "other/annotation": "a/z"}
     assert requested(own).references == (A, B)
 
@@ -25,19 +25,19 @@ def test_a_template_and_its_workload_are_merged() -> None:
     assert requested({f"{KEY}m": "a/x"}, {f"{KEY}m": "b/y"}).references == (A, B)
 
 
-def test_what_admission_gathered_counts_as_well() -> None:
+def test_the_annotation_that_admission_sets_counts_too() -> None:
     assert requested({REFERENCES: "a/x,b/y"}).references == (A, B)
 
 
 @pytest.mark.parametrize(
     "annotations", [None, {}, {"registry.regcred.dev": "a/x"}, {"regcred.dev/other": "a/x"}]
 )
-def test_other_annotations_ask_for_nothing(annotations: dict[str, str] | None) -> None:
+def test_other_annotations_request_nothing(annotations: dict[str, str] | None) -> None:
     assert requested(annotations) is NOTHING
 
 
 @pytest.mark.parametrize("value", ["a", "a/b/c", "A/b", "a/b ", "/b", "a/", "", "a.b/c", "a/" + "x" * 64])
-def test_a_malformed_value_is_named_with_its_key_and_spoils_no_other(value: str) -> None:
+def test_a_malformed_value_is_reported_with_its_key_and_affects_no_other(value: str) -> None:
     found = requested({f"{KEY}bad": value, f"{KEY}good": "a/x"})
     assert found.references == (A,)
     [line] = found.malformed
@@ -47,7 +47,7 @@ def test_a_malformed_value_is_named_with_its_key_and_spoils_no_other(value: str)
 
 @CALM
 @given(LABELS, LABELS)
-def test_a_secret_name_leads_back_to_its_reference(project: str, registry: str) -> None:
+def test_the_name_of_a_secret_gives_its_reference(project: str, registry: str) -> None:
     reference = Reference(project, registry)
     assert reference_of(reference.secret_name) == reference
 
@@ -62,13 +62,13 @@ def test_no_two_references_share_a_secret_name(one: tuple[str, str], other: tupl
 @pytest.mark.parametrize(
     "name", ["regcred.a", "regcred.a.b.c", "other.a.b", "regcred..b", "regcred.A.b", "zulu"]
 )
-def test_names_of_others_lead_to_none(name: str) -> None:
+def test_other_secret_names_give_no_reference(name: str) -> None:
     assert reference_of(name) is None
 
 
 @CALM
 @given(st.dictionaries(st.text(max_size=80), st.text(max_size=300), max_size=8))
-def test_no_annotations_whatever_break_the_reader(annotations: dict[str, str]) -> None:
+def test_arbitrary_annotations_cause_no_error(annotations: dict[str, str]) -> None:
     keyed = {f"{KEY}{key}": value for key, value in annotations.items()}
     found = requested(annotations, keyed)
     assert len(found.references) + len(found.malformed) <= 2 * len(annotations) + sum(
@@ -78,12 +78,12 @@ def test_no_annotations_whatever_break_the_reader(annotations: dict[str, str]) -
         assert "\n" not in line
 
 
-def test_a_malformed_reference_is_an_error_where_one_is_required() -> None:
+def test_parsing_a_malformed_reference_raises_an_error() -> None:
     with pytest.raises(MalformedError):
         Reference.parse("a/b/c")
 
 
-def test_only_the_first_64_annotations_by_key_count_and_the_owner_is_told() -> None:
+def test_only_the_first_64_annotations_by_key_count_and_the_rest_is_reported() -> None:
     many = {f"{KEY}k{number:03}": f"team/r{number:03}" for number in range(100)}
     found = requested(many)
     assert [reference.registry for reference in found.references] == [f"r{number:03}" for number in range(64)]
@@ -102,7 +102,7 @@ def test_only_the_first_64_references_of_a_workload_and_its_template_count() -> 
     assert found.malformed == ("it requests 80 references; only the first 64 of them, sorted by name, count",)
 
 
-def test_what_a_metadata_watch_shows_of_a_workload_gives_the_same_references_as_the_whole() -> None:
+def test_the_metadata_of_a_workload_gives_the_same_references_as_the_whole_object() -> None:
     own = {f"{KEY}k{number:03}": f"team/b{number:03}" for number in range(90)}
     template = {f"{KEY}k{number:03}": f"team/a{number:03}" for number in range(40)}
     whole = requested(own, template)
@@ -120,5 +120,5 @@ def test_what_a_metadata_watch_shows_of_a_workload_gives_the_same_references_as_
         ("payments/ecr\t", "U+0009 TAB"),
     ],
 )
-def test_a_character_that_looks_like_another_or_like_nothing_is_named(value: str, named: str) -> None:
+def test_a_confusable_or_invisible_character_is_named(value: str, named: str) -> None:
     assert named in requested({f"{KEY}x": value}).malformed[0]

@@ -1,4 +1,4 @@
-"""The functions' own calls to Amazon, and the answers that tests give, validated by botocore's models."""
+"""The functions' calls to AWS and the tests' answers are valid by botocore's models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROLE = "arn:aws:iam::111122223333:role/regcred/payments"
 
 @pytest.fixture
 def stubbed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], Stubber]:
-    """Gives a module a client of one service that answers what a test says."""
+    """Give a module the client of one service, with the answers that the test adds."""
 
     def stub(module: Any, service: str) -> Stubber:
         client = boto3.client(
@@ -59,7 +59,7 @@ def test_an_announcement_is_a_valid_event(stubbed: Any) -> None:
     stub.assert_no_pending_responses()
 
 
-def test_an_identity_token_is_asked_for_validly(stubbed: Any) -> None:
+def test_the_request_for_an_identity_token_is_valid(stubbed: Any) -> None:
     stub = stubbed(sts, "sts")
     answer = {"WebIdentityToken": "eyJ", "Expiration": NOW}
     expected = {"Audience": ["vault"], "SigningAlgorithm": "RS256", "DurationSeconds": 300}
@@ -67,7 +67,7 @@ def test_an_identity_token_is_asked_for_validly(stubbed: Any) -> None:
     assert sts.own_jwt("vault").get_secret_value() == "eyJ"
 
 
-def test_a_projects_role_is_assumed_validly(stubbed: Any) -> None:
+def test_the_call_that_assumes_a_projects_role_is_valid(stubbed: Any) -> None:
     stub = stubbed(sts, "sts")
     keys = {
         "AccessKeyId": "ASIA0123456789ABCDEF",
@@ -86,8 +86,8 @@ def test_a_projects_role_is_assumed_validly(stubbed: Any) -> None:
     assert identity.aws().expires_at == NOW
 
 
-def test_botocores_models_refuse_what_amazon_does_not_know(stubbed: Any) -> None:
-    """What the other tests rely on."""
+def test_botocores_models_refuse_unknown_members(stubbed: Any) -> None:
+    """The other tests here rely on this check."""
     stub = stubbed(sqs_sender, "sqs")
     with pytest.raises(ParamValidationError):
         stub.add_response("send_message_batch", {"Invented": 1}, {})
