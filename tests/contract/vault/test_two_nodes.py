@@ -1,4 +1,4 @@
-"""Two OpenBao nodes: the answers of a standby, and the effect of a step-down or a seal during the work."""
+"""Two nodes of a server: what a standby answers, and what a step-down or a seal does during the work."""
 
 from __future__ import annotations
 
