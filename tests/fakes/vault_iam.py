@@ -30,7 +30,10 @@ SERVER_ID = HEADER.lower()
 def _sts_error(status: int, code: str) -> str:
     """Vault's text for an error of STS, or for no answer (status 0)."""
     if not status:
-        return f'error making request: Post "https://sts.amazonaws.com/": {code}'
+        return f"error making request: POST https://sts.amazonaws.com/ giving up after 4 attempt(s): {code}"
+    if status == requests.codes.too_many_requests or status >= requests.codes.internal_server_error:
+        # hashicorp/go-retryablehttp, which Vault sends with, repeats these and drops the last answer.
+        return "error making request: POST https://sts.amazonaws.com/ giving up after 4 attempt(s)"
     return (
         f'received error code {status} from STS: <ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
         f"<Error><Type>Sender</Type><Code>{code}</Code><Message>words</Message></Error></ErrorResponse>"
@@ -102,8 +105,11 @@ class VaultIam(BaseAdapter):
     def _bad_role(self, role: str, caller: Caller) -> str:
         if role not in self.roles:
             return f"entry for role {role} not found"
-        if self.roles[role] != caller.role_arn:
-            return f'IAM Principal "{caller.role_arn}" does not belong to the role "{role}"'
+        # STS names a session without the path of its role, so Vault compares without the path.
+        account, name = caller.role_arn.split(":")[4], caller.role_arn.rpartition("/")[2]
+        if self.roles[role] != f"arn:aws:iam::{account}:role/{name}":
+            principal = f"arn:aws:sts::{account}:assumed-role/{name}/session"
+            return f'IAM Principal "{principal}" does not belong to the role "{role}"'
         return ""
 
     def _bad_server_id(self, headers: Mapping[str, str], signed: list[str]) -> str:

@@ -241,6 +241,7 @@ NO_LEADER = "local node not active but active cluster node not found"
         (500, {"errors": [NO_LEADER]}, {}),
         (500, {"errors": ["1 error occurred:\n\t* node is not the leader\n\n"]}, {}),
         (500, {"errors": ["Vault is in standby mode"]}, {}),
+        (503, {"errors": ["no active Vault instance found"]}, {}),
         (429, {"errors": ["quota"]}, {}),
         requests.ConnectTimeout(),
         UNREACHED,
@@ -534,8 +535,16 @@ def test_an_answer_without_end_or_compressed_is_not_read_to_its_end(encoding: st
     assert handler.asked == "identity"
 
 
-def test_an_election_is_waited_for_once_and_not_at_each_request_again(rig: Callable[..., Rig]) -> None:
-    electing = (500, {"errors": [NO_LEADER]}, {})
+@pytest.mark.parametrize(
+    "electing",
+    [
+        (500, {"errors": [NO_LEADER]}, {}),
+        (503, {"errors": ["no active Vault instance found"]}, {}),
+    ],
+)
+def test_an_election_is_waited_for_once_and_not_at_each_request_again(
+    rig: Callable[..., Rig], electing: Answer
+) -> None:
     rigged = rig(*[electing] * 8, WRITTEN)
     assert rigged.kv.write("a/b", {"a": "b"}, cas=1) == 2
 

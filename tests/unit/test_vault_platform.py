@@ -24,6 +24,7 @@ from regcred.vault.platform.writer import PlatformWriter
 
 PEM = "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----"
 ARN = "arn:aws:iam::123456789012:role/regcred-rotate"
+PATHED_ARN = "arn:aws:iam::123456789012:role/functions/regcred-rotate"
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,22 @@ def test_projects_whose_names_hold_our_words_do_not_collide(platform: Platform) 
             "lambda_iam: {server_id: s, dispatch: [], rotate: [], resolve_unique_ids: maybe}",
             "lambda_iam.resolve_unique_ids: must be true or false",
         ),
+        (
+            f"lambda_iam: {{server_id: s, dispatch: [{ARN}], rotate: ['{PATHED_ARN}']}}",
+            "lambda_iam: Vault never accepts the ARN of a role with a path",
+        ),
+        (
+            f"lambda_iam: {{server_id: s, dispatch: [{ARN}], rotate: [{ARN}], token: ['{PATHED_ARN}']}}",
+            "lambda_iam: Vault never accepts the ARN of a role with a path",
+        ),
+        (
+            f"lambda_iam: {{server_id: s, dispatch: ['{ARN}-*'], rotate: [{ARN}]}}",
+            "lambda_iam.dispatch.0: is not the ARN of one role",
+        ),
+        (
+            f"lambda_jwt: {{issuer: i, audience: a, dispatch: [{ARN}], rotate: ['{ARN}*']}}",
+            "lambda_jwt.rotate.0: is not the ARN of one role",
+        ),
     ],
 )
 def test_a_wrong_declaration_gets_one_line_with_file_and_field(tmp_path: Path, text: str, said: str) -> None:
@@ -156,6 +173,14 @@ def test_a_wrong_declaration_gets_one_line_with_file_and_field(tmp_path: Path, t
     assert said in str(caught.value)
     assert "platform.yaml" in str(caught.value)
     assert "secret-private-key" not in str(caught.value)
+
+
+def test_a_role_with_a_path_can_be_declared_if_vault_looks_it_up_or_compares_the_whole_arn() -> None:
+    by_id = LambdaIamTrust(server_id="s", dispatch=[PATHED_ARN], rotate=[PATHED_ARN], resolve_unique_ids=True)
+    by_jwt = LambdaTrust(
+        issuer="i", audience="a", dispatch=[PATHED_ARN], rotate=[PATHED_ARN], public_keys=[PEM]
+    )
+    assert by_id.rotate == by_jwt.rotate == [PATHED_ARN]
 
 
 def test_a_folder_without_declaration_is_told(tmp_path: Path) -> None:
@@ -353,6 +378,14 @@ class Refusing(Recorder):
         (ROLE, ""),
         (Resource(ResourceKind.METHOD_CONFIG, "regcred-lambda-iam"), ""),
         (Resource(ResourceKind.POLICY, "regcred-sync-events"), "set 'events: false'"),
+        (
+            Resource(ResourceKind.QUOTA, "regcred-requests"),
+            "delete any other quota of regcred/ or set 'quotas: {enabled: false}'",
+        ),
+        (
+            Resource(ResourceKind.QUOTA, "regcred-sign-ins-regcred-lambda"),
+            "delete any other quota of auth/regcred-lambda/",
+        ),
     ],
     ids=str,
 )
@@ -365,7 +398,7 @@ def test_a_step_that_the_server_refuses_is_named_and_says_what_helps(
     with pytest.raises(MalformedError, match=f"to create {resource}: the server refused it") as caught:
         writer.apply(action)
     assert remedy in str(caught.value)
-    assert ("'events: false'" in str(caught.value)) is bool(remedy)
+    assert (": false" in str(caught.value)) is bool(remedy)
 
 
 def test_a_platform_in_a_namespace_has_no_quotas_unless_it_asks_for_them(platform: Platform) -> None:

@@ -21,9 +21,9 @@ ROTATE = "arn:aws:iam::123456789012:role/regcred-rotate"
 CONSOLE = "arn:aws:iam::123456789012:role/regcred-console"
 
 
-def signed(keys: Keys, claims: Mapping[str, Any], *, lifetime: timedelta = timedelta(minutes=10)) -> str:
+def signed(keys: Keys, claims: Mapping[str, Any]) -> str:
     now = datetime.now(UTC)
-    times = {"iat": now, "nbf": now, "exp": now + lifetime}
+    times = {"iat": now, "nbf": now, "exp": now + timedelta(minutes=10)}
     return jwt.encode({**times, **claims}, keys.private, algorithm="RS256")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +16,7 @@ from regcred.vault.http import Server, VaultSession, client
 from regcred.vault.login import AwsIamLogin, AwsKeys, VaultToken
 
 ROLE = "arn:aws:iam::123456789012:role/regcred-rotate"
+PATHED = "arn:aws:iam::123456789012:role/functions/regcred-rotate"
 CALLER = Caller("ASIAEXAMPLEROTATE", "rotate-secret-key", "rotate-session-token", ROLE)
 KEYS = AwsKeys(CALLER.access_key_id, SecretStr(CALLER.secret_access_key), SecretStr(CALLER.session_token))
 
@@ -37,6 +39,17 @@ def vault() -> VaultIam:
     return VaultIam(
         [CALLER], {"rotate": ROLE, "dispatch": ROLE.replace("rotate", "dispatch")}, "vault.example.com"
     )
+
+
+@pytest.mark.parametrize("bound", [ROLE, PATHED])
+def test_a_role_with_a_path_signs_in_only_as_the_arn_without_the_path(bound: str) -> None:
+    caller = replace(CALLER, role_arn=PATHED)
+    vault = VaultIam([caller], {"rotate": bound}, "vault.example.com")
+    if bound == ROLE:
+        assert sign_in(vault).value.get_secret_value() == "hvb.rotate"
+    else:
+        with pytest.raises(RefusedError, match="the role is not bound to this IAM role"):
+            sign_in(vault)
 
 
 def test_a_function_signs_in_by_its_role_and_its_keys_stay_here(vault: VaultIam) -> None:

@@ -92,7 +92,7 @@ def test_the_issuers_keys_are_fetched_and_the_platform_stays_as_declared(real: R
             kv = identities.opened(real, identities.lambda_login("rotate", token))
             assert kv.version("upstream/payments/never") == 0
         forged = identities.web_identity_token(new_keys(), identities.ROTATE, iss=issuer.url, aud="vault")
-        with pytest.raises(RefusedError, match="the sign-in was refused"):
+        with pytest.raises(RefusedError, match="none of the keys at jwks_url verifies its signature"):
             identities.opened(real, identities.lambda_login("rotate", forged)).version(
                 "upstream/payments/never"
             )

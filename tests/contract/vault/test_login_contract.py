@@ -41,6 +41,8 @@ def test_the_lambdas_sign_in_each_by_its_own_role(real: Real, keys: dict[str, Ke
         ({"sub": "system:serviceaccount:regcred-system:default"}, "subject"),
         ({"exp": datetime.now(UTC) - timedelta(hours=1), "iat": datetime.now(UTC) - timedelta(hours=2),
           "nbf": datetime.now(UTC) - timedelta(hours=2)}, "expired"),
+        ({"nbf": datetime.now(UTC) + timedelta(hours=1)}, "not valid yet"),
+        ({"iat": datetime.now(UTC) + timedelta(hours=1)}, "issued in the future"),
     ],
 )  # fmt: skip
 def test_a_token_that_is_not_the_one_wanted_is_refused_and_the_text_says_why(

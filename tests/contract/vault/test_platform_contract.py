@@ -405,7 +405,7 @@ def test_a_refused_step_is_named_and_a_second_run_goes_on(
 ) -> None:
     """OpenBao refuses policies with event types; HashiCorp Vault takes them."""
     eventful = platform.with_declaration(events=True)
-    if not real.is_hashicorp:
+    if not real.vault.is_hashicorp:
         with pytest.raises(MalformedError, match=r"to create policy regcred-\S*events\S*: .*'events: false'"):
             apply_platform(root, eventful)
     else:
@@ -474,6 +474,20 @@ def test_a_token_of_the_namespace_is_enough_for_its_platform(namespaced: Real) -
     apply_platform(operator, namespaced.platform, prune=True)
     assert plan_platform(operator, namespaced.platform) == []
     namespaced.reset()
+
+
+def test_a_foreign_quota_of_the_same_path_is_named_as_the_cause(
+    real: Real, root: hvac.Client, platform: Platform
+) -> None:
+    if real.vault.namespace:
+        pytest.skip("a platform in a namespace has no quotas by default")
+    real.vault.call("DELETE", "sys/quotas/rate-limit/regcred-requests")
+    real.vault.call("POST", "sys/quotas/rate-limit/foreign", {"path": "regcred/", "rate": 5})
+    try:
+        with pytest.raises(MalformedError, match=r"to create quota regcred-requests: .* quota of regcred/"):
+            apply_platform(root, platform)
+    finally:
+        real.vault.call("DELETE", "sys/quotas/rate-limit/foreign")
 
 
 def test_quotas_can_be_switched_off(real: Real, root: hvac.Client, platform: Platform) -> None:

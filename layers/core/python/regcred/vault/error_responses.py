@@ -21,13 +21,16 @@ from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredE
 _CONFLICT = "check-and-set parameter did not match"  # builtin kv: path_data.go
 _STARTING = "Upgrading from non-versioned"  # builtin kv: upgrade.go; the mount or server has just started
 _NO_LEADER = (
-    # http/handler.go, before a request is forwarded
+    # http/handler.go: before a request is forwarded (500), and before a standby redirects (503)
     "local node not active but active cluster node not found",
+    "no active Vault instance found",
     "is in standby mode",  # sdk/helper/consts/error.go, ErrStandby; returned before a request is handled
     "node is not the leader",  # hashicorp/raft: ErrNotLeader, returned before an entry is added to the log
 )
 """The node does not lead and knows no leader, so nothing was written. "leadership lost while committing log"
 is not in this list."""
+
+_LEADERLESS = frozenset({codes.internal_server_error, codes.service_unavailable})
 
 # Not "exceed" alone, because of "deadline exceeded". vault/request_handling.go, physical/raft,
 # helper/jsonutil.
@@ -53,8 +56,10 @@ _REASONS = {
     "no known key successfully validated": (
         "none of the configured keys verifies its signature; were the keys rotated?"
     ),
+    "failed to verify id token signature": "none of the keys at jwks_url verifies its signature",
     "token is expired": "it has expired; is the clock right?",
-    "is not valid yet": "it is not valid yet; is the clock right?",
+    "token not yet valid": "it is not valid yet; is the clock right?",
+    "token issued in the future": "it was issued in the future; is the clock right?",
     "(aud)": "its audience is not the one that the role requires",
     "(sub)": "its subject is not the one that the role is bound to",
     'claim "sub"': "its subject is not one of those that the role is bound to",
@@ -65,7 +70,7 @@ _REASONS = {
 decision.
 
 builtin/credential/aws/path_login.go and its header validation; hashicorp/vault-plugin-auth-jwt:
-path_login.go, claims.go; cap/jwt.
+path_login.go, claims.go; hashicorp/cap: jwt/jwt.go, jwt/keyset.go; coreos/go-oidc: jwks.go.
 """
 
 _STRANGE = "the answer is not from Vault; is another server at this address, or a proxy in between?"
@@ -140,13 +145,13 @@ def retry_after(response: requests.Response) -> timedelta | None:
 
 
 def _unready(response: requests.Response, where: str) -> RegcredError | None:
-    status = response.status_code
-    if status in _UNREADY and errors(response) is not None:
-        return NotSentError(f"{where}: {_UNREADY[status]}", retry_after=retry_after(response))
-    if status == codes.internal_server_error and any(word in text(response) for word in _NO_LEADER):
+    status, said = response.status_code, text(response)
+    if status in _LEADERLESS and any(word in said for word in _NO_LEADER):
         return NoLeaderError(
             f"{where}: this node does not lead and knows no leader yet", retry_after=retry_after(response)
         )
+    if status in _UNREADY and errors(response) is not None:
+        return NotSentError(f"{where}: {_UNREADY[status]}", retry_after=retry_after(response))
     return None
 
 

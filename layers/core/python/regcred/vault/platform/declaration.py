@@ -43,8 +43,8 @@ _Pem = Annotated[
 _RoleArn = Annotated[
     str,
     written(
-        r"arn:aws[-a-z]*:iam::[0-9]{12}:role/.+",
-        "the ARN of a role; write it as in arn:aws:iam::123456789012:role/regcred-rotate",
+        r"arn:aws[-a-z]*:iam::[0-9]{12}:role/[!-)+-~]+",  # no wildcard: no sign-in method resolves it
+        "the ARN of one role; write it as in arn:aws:iam::123456789012:role/regcred-rotate",
     ),
 ]
 
@@ -191,6 +191,17 @@ class LambdaIamTrust(_Section):
             "refuses a role that was deleted and created again, until Vault's role is written again."
         ),
     )
+
+    @model_validator(mode="after")
+    def _roles_without_path(self) -> Self:
+        """STS does not name the path of a role, so without a lookup Vault compares ARNs without paths."""
+        arns = (*self.dispatch, *self.rotate, *self.console, *self.token)
+        if not self.resolve_unique_ids and any(arn.count("/") > 1 for arn in arns):
+            raise ValueError(
+                "Vault never accepts the ARN of a role with a path; write it without the path, as in "
+                "arn:aws:iam::123456789012:role/regcred-rotate, or set resolve_unique_ids to true"
+            )
+        return self
 
 
 class Declaration(_Section):

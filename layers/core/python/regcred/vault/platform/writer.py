@@ -125,6 +125,11 @@ def _remedy(action: PlatformStep) -> str:
         action.values.get("policy")
     ):
         return "; only HashiCorp Vault has events, so set 'events: false' for OpenBao"
+    if action.resource.kind is ResourceKind.QUOTA:
+        return (
+            f"; a path can have one quota only, so delete any other quota of {action.values.get('path')} or "
+            "set 'quotas: {enabled: false}'"
+        )
     return ""
 
 
