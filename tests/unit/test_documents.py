@@ -8,58 +8,19 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import click
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from documents import ROOT, blocks
 
 from regcred.cli.app import app
 from regcred.cli.session import CliSession
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(
-    path
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "infra").rglob("*.md"))
-    if path.name not in {"CHANGELOG.md", "DECISIONS.md"}
-)
 LANGUAGES = {"bash", "console", "hcl", "json", "mermaid", "python", "text", "toml", "yaml"}
-FENCE = re.compile(r"^( *)```(\S*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-MARK = re.compile(r"<!-- (?P<kind>run by|not run): (?P<text>[^>]+) -->\s*$")
 SHELL = re.compile(r"\$\(|[|<>]|\.\.\.|\bP(?:/R)?\b|PROVIDER|KIND")
 """A line that needs a shell, or holds a placeholder, is not taken apart."""
-
-
-@dataclass(frozen=True)
-class Block:
-    page: str
-    line: int
-    language: str
-    text: str
-    before: str
-
-    def __str__(self) -> str:
-        return f"{self.page}:{self.line}"
-
-    @property
-    def mark(self) -> re.Match[str] | None:
-        return MARK.search(self.before)
-
-
-def blocks() -> Iterator[Block]:
-    for path in PAGES:
-        text = path.read_text("utf-8")
-        for found in FENCE.finditer(text):
-            start = found.start()
-            yield Block(
-                str(path.relative_to(ROOT)),
-                text.count("\n", 0, start) + 1,
-                found[2],
-                re.sub(rf"^{found[1]}", "", found[3], flags=re.MULTILINE),
-                text[max(0, start - 400) : start],
-            )
 
 
 BLOCKS = list(blocks())
@@ -93,9 +54,8 @@ def test_the_tests_that_marks_name_exist_and_read_the_page() -> None:
 def lines() -> Iterator[tuple[str, list[str]]]:
     """Each command line of ours in a block, as words."""
     for block in COMMANDS:
-        joined = re.sub(r"\\\n\s*", " ", block.text)
-        for line in re.sub(r"<<'?(\w+)'?\n.*?\n\1\n", "\n", joined, flags=re.DOTALL).splitlines():
-            command = re.split(r"\s+(?:#|☁)|&& ", line.strip())[0]
+        for line in block.commands():
+            command = re.split(r"\s+#|&& ", line.strip())[0]
             if command.startswith("regcred ") and not SHELL.search(command):
                 yield f"{block} {command}", shlex.split(command)[1:]
 

@@ -1,0 +1,264 @@
+"""The commands of the guides, run as a reader runs them, against the local parts.
+
+A mark above each block names this file, and what of the block can't run here: the lines of an AWS account.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from documents import ROOT, marked
+from real.controlplane import Cluster
+
+from realparts.aws import ACCOUNT, REGION
+from realparts.debian import install
+from realparts.internet import python_environment
+from realparts.kubernetes import Kubernetes
+from realparts.stack import Stack
+from realparts.vault import bao, temporary_vault
+
+HOST = "registry.example.com"
+NOT_HERE = ("aws ", "sam ", "helm ", "export ", "vault login")
+"""Lines of an account, of tests/real/test_chart_install.py, and of the reader's own sign-in."""
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+
+
+class Reader:
+    """Somebody who types what a page says, in a folder of their own.
+
+    Args:
+        stack: The local parts.
+        folder: The reader's folder; the programs of the pages are put into its `bin`.
+        project: The name to type instead of `payments`.
+    """
+
+    def __init__(self, stack: Stack, folder: Path, project: str = "payments") -> None:
+        self.stack = stack
+        self.folder = folder
+        self.project = project
+        self.variables: dict[str, str] = {}
+        programs = folder / "bin"
+        programs.mkdir()
+        (programs / "vault").symlink_to(bao())
+        self._path = f"{programs}:{stack.directory / 'bin'}:{Path(sys.executable).parent}"
+
+    def type(self, command: str, *, stdin: str = "", codes: Sequence[int] = (0,)) -> str:
+        """Run one command with the reader's names in it, and return what it printed."""
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", self._own(command)],
+            cwd=self.folder,
+            env=python_environment()
+            | self.stack.environment()
+            | {"PATH": f"{self._path}:{os.environ['PATH']}", "HOME": str(self.folder)}
+            | self.variables,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
+        assert done.returncode in codes, f"{command}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    def _own(self, command: str) -> str:
+        named = re.sub(r"\bpayments\b", self.project, command)
+        return named.replace("eu-central-1", REGION).replace("--cluster c1", "--cluster local")
+
+
+def commands(page: str) -> list[str]:
+    """The commands of the page's blocks that this file runs."""
+    lines = [line for block in marked(page, __file__.rpartition("/")[2]) for line in block.commands()]
+    return [line.strip() for line in lines if not line.startswith(NOT_HERE)]
+
+
+@pytest.fixture(scope="module")
+def guides(stack: Stack) -> Iterator[Stack]:
+    """All parts but the node, with the functions."""
+    stack.up(["vault", "kubernetes", "aws", "registry", "lambda"])
+    running = stack.processes.pid("lambda-rotate")
+    stack.start_functions()
+    yield stack
+    if not running:
+        stack.stop_functions()
+
+
+@pytest.fixture
+def reader(guides: Stack, tmp_path: Path) -> Reader:
+    """A reader with a project of their own."""
+    return Reader(guides, tmp_path, f"guide-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def namespace(guides: Stack) -> Iterator[Callable[[str], str]]:
+    """Make a namespace with the name of a page, until the test ends."""
+    kubernetes = guides.kubernetes
+    made: list[str] = []
+
+    def make(name: str) -> str:
+        kubernetes.kubectl("create", "namespace", name)
+        made.append(name)
+        return name
+
+    yield make
+    kubernetes.kubectl("delete", "namespace", *made, "--ignore-not-found", "--wait=true")
+
+
+def deploy_shop(kubernetes: Kubernetes, namespace: str) -> None:
+    """Make the Deployment `shop` that the pages annotate."""
+    pod = {"containers": [{"name": "shop", "image": f"{HOST}/team/app:1"}]}
+    kubernetes.apply(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "shop", "namespace": namespace},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": {"app": "shop"}},
+                "template": {"metadata": {"labels": {"app": "shop"}}, "spec": pod},
+            },
+        }
+    )
+
+
+def make_login(reader: Reader, user: str) -> str:
+    """Add a user to the registry, who may pull `team/app`, and return what `--secret-file` reads."""
+    reader.stack.push_image("team/app")
+    password = reader.stack.registry.add_user(user, pull=["team/*"], hosts=[HOST])
+    return json.dumps({"username": user, "password": password})
+
+
+def register_main(reader: Reader) -> None:
+    """Add the reader's project and the registry `main`, which most pages begin with."""
+    reader.type(f"regcred project add payments --host {HOST} --cluster c1")
+    write_definition(reader, "main")
+    login = make_login(reader, f"{reader.project}-main")
+    reader.type("regcred registry add payments/main -f main.yaml --secret-file -", stdin=login)
+
+
+def write_definition(reader: Reader, name: str) -> None:
+    definition = f"provider: basic\nhosts: [{HOST}]\nprobe: team/app:1\n"
+    (reader.folder / f"{name}.yaml").write_text(definition)
+
+
+def test_the_guide_to_the_first_pull_ends_with_an_annotated_workload(
+    guides: Stack, tmp_path: Path, namespace: Callable[[str], str]
+) -> None:
+    guides.push_image("payments/shop", tag="1.0")
+    guides.aws.add_role(
+        f"arn:aws:iam::{ACCOUNT}:role/regcred/regcred-payments",
+        trusted=guides.lambda_.role("rotate"),
+        external_id="payments",
+        tags={"project": "payments"},
+    )
+    deploy_shop(guides.kubernetes, namespace("payments-prod"))
+    reader = Reader(guides, tmp_path)
+    typed = commands("docs/deploy.md")
+    for command in typed:
+        shown = reader.type(command)
+    assert [command.split()[1] for command in typed] == [
+        *("platform", "platform", "project", ">", "registry", "grant", "annotation", "-n", "-n", "status")
+    ]
+    assert "payments/ecr-prod" in shown
+    shop = json.loads(reader.type("kubectl -n payments-prod get deployment/shop -o json"))
+    assert shop["metadata"]["annotations"]["registry.regcred.dev/images"] == "payments/ecr-prod"
+
+
+def test_the_commands_about_vault_set_it_up_and_add_a_group_to_a_project(reader: Reader) -> None:
+    reader.type("regcred project add payments")
+    group = reader.stack.vault.call("POST", "identity/group", {"type": "external", "name": reader.project})
+    for command in commands("docs/vault.md"):
+        reader.type(command.replace("<id of your external group>", group["data"]["id"]))
+    admins = reader.stack.vault.call("GET", f"identity/group/name/regcred-admins-{reader.project}")
+    assert admins["data"]["member_group_ids"] == [group["data"]["id"]]
+
+
+def test_the_first_steps_of_the_command_line_explain_a_workload(
+    reader: Reader, namespace: Callable[[str], str]
+) -> None:
+    deploy_shop(reader.stack.kubernetes, namespace("payments-prod".replace("payments", reader.project)))
+    for command in commands("docs/cli.md"):
+        if command.startswith("regcred registry add payments/main"):
+            write_definition(reader, "main")
+            login = make_login(reader, f"{reader.project}-main")
+            reader.type(f"{command} -f main.yaml --secret-file -", stdin=login)
+        elif command.startswith("vault kv get"):
+            login = make_login(reader, f"{reader.project}-nexus")
+            reader.type("vault secrets enable -path=ci kv-v2")
+            reader.type("vault kv put ci/nexus -", stdin=login)
+            write_definition(reader, "nexus")
+            reader.type(command)
+        elif command.startswith("eval"):
+            assert "regcred" in reader.type(f"{command}; complete -p regcred")
+        else:
+            reader.type(command)
+    reader.type("vault secrets disable ci")
+    shown = reader.type("regcred status payments")
+    assert "main" in shown
+    assert "nexus" in shown
+
+
+def test_sync_runs_dry_once_and_as_a_loop(reader: Reader, cluster: Cluster) -> None:
+    dry, once, loop = commands("docs/sync.md")
+    reader.variables = {"REGCRED_METRICS_PORT": "0"}
+    reader.type(dry)
+    reader.type(once)
+    reader.type(f"timeout --signal=TERM 10 {loop}", codes=(0, 124))
+
+
+def test_a_fleet_is_exported_compared_and_applied(guides: Stack, tmp_path: Path) -> None:
+    reader = Reader(guides, tmp_path)
+    with temporary_vault() as vault:
+        reader.variables = {"VAULT_ADDR": vault.addr, "VAULT_TOKEN": vault.root_token}
+        reader.variables["REGCRED_PLATFORM"] = str(ROOT / "infra" / "vault")
+        reader.type("regcred platform apply")
+        reader.type(f"regcred project add payments --host {HOST}")
+        export, diff, apply = commands("docs/fleet.md")[:3]
+        reader.type(export)
+        reader.type(diff, codes=(0, 6))
+        reader.type(f"{apply} --yes")
+        reader.type(diff)
+
+
+def test_a_migration_writes_the_files_that_replace_old_secrets(
+    reader: Reader, cluster: Cluster, tmp_path: Path
+) -> None:
+    space = cluster.namespace()
+    cluster.kubernetes.kubectl(
+        *("-n", space, "create", "secret", "docker-registry", "old", "--docker-server", HOST),
+        *("--docker-username", "robot", "--docker-password", "old-password"),
+    )
+    cluster.patch("ServiceAccount", space, "default", {"imagePullSecrets": [{"name": "old"}]})
+    deploy_shop(cluster.kubernetes, space)
+    (migrate,) = commands("docs/fleet.md")[3:]
+    reader.type(migrate)
+    assert f"-n {space}" in (tmp_path / "fleet" / "annotate.sh").read_text()
+
+
+def test_skopeo_and_podman_use_the_credential_in_vault(reader: Reader, short_path: str) -> None:
+    for program in ("skopeo", "podman", "jq"):
+        install(program)
+    register_main(reader)
+    reader.variables = {"XDG_RUNTIME_DIR": short_path, "REGISTRY_AUTH_FILE": f"{short_path}/podman.json"}
+    skopeo_login, inspect, podman_login = commands("docs/consuming.md")
+    reader.type(skopeo_login)
+    assert json.loads(reader.type(inspect))["Name"] == f"{HOST}/team/app"
+    assert "Login Succeeded" in reader.type(podman_login)
+
+
+def test_an_annotated_namespace_is_granted_for_a_tool_that_reads_the_secret_by_name(
+    reader: Reader, namespace: Callable[[str], str]
+) -> None:
+    register_main(reader)
+    namespace("flux-system")
+    for command in commands("docs/recipes.md"):
+        reader.type(command)
