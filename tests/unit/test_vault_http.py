@@ -22,7 +22,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError, TransientError
 from regcred.vault import adapter as vault_adapter
-from regcred.vault import http
+from regcred.vault import error_responses, http
 from regcred.vault.http import Server, VaultSession, client
 from regcred.vault.kv2 import VaultKeyValue
 
@@ -179,6 +179,47 @@ def test_each_failure_has_its_type_and_never_repeats_what_came_back(
     assert "credentials/payments/hub" in text or "answer lacks" in text
     for raw in ("<html>", "s.token", "missing client", "rate limit quota", "hello"):
         assert raw not in text
+
+
+def settings_failure(status: int, path: str) -> str:
+    """The text of an error whose response has a long and hostile text."""
+    response = requests.Response()
+    response.status_code = status
+    response._content = json.dumps({"errors": ["error checking jwks_url\x1b[2J: " + "x" * 1000]}).encode()
+    return str(error_responses.failure(response, f"Vault: POST /v1/{path}"))
+
+
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "auth/regcred-lambda/config",
+        "auth/regcred-cluster-c1/role/sync",
+        "sys/policies/acl/regcred-sync",
+        "identity/group/name/regcred-readers-payments",
+    ],
+)
+def test_an_error_about_settings_repeats_what_the_server_said(status: int, path: str) -> None:
+    text = settings_failure(status, path)
+    assert "error checking jwks_url" in text
+    assert "\x1b" not in text
+    assert len(text) < 500
+
+
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "auth/regcred-lambda/login",
+        "auth/userpass/login/config",
+        "auth/oidc/oidc/callback",
+        "auth/token/create",
+        "identity/oidc/token/regcred",
+        "regcred/data/upstream/payments/config",
+    ],
+)
+def test_no_other_error_repeats_what_the_server_said(status: int, path: str) -> None:
+    assert "jwks_url" not in settings_failure(status, path)
 
 
 @pytest.mark.parametrize("answer", [SEALED, BEHIND, (500, {"errors": ["x"]}, {}), requests.ReadTimeout()])

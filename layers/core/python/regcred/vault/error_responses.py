@@ -17,6 +17,7 @@ import requests
 from requests import codes
 
 from regcred.errors import ConflictError, MalformedError, RefusedError, RegcredError, TransientError
+from regcred.printable import printable
 
 _CONFLICT = "check-and-set parameter did not match"  # builtin kv: path_data.go
 _STARTING = "Upgrading from non-versioned"  # builtin kv: upgrade.go; the mount or server has just started
@@ -83,6 +84,12 @@ _UNREADY = {
     503: "the server is sealed or in maintenance",
 }
 _SECONDS = re.compile(r"[0-9]{1,9}")
+_SETTINGS = re.compile(
+    r" /v1/(?:sys/(?:auth|mounts|policies|quotas)|auth/[^/]+/(?:config|role)|identity/group)\b"
+)
+"""Requests that set the server up. They carry no secret, so a text about them has none."""
+_TEXT_LIMIT = 300
+"""Characters of a server's text that an error repeats."""
 
 
 class NotSentError(TransientError):
@@ -101,7 +108,7 @@ def failure(response: requests.Response, where: str) -> RegcredError | None:
     """The error of a response, from its status and known texts; None for a success and for a plain 404.
 
     Args:
-        response: The response. Its body is read, but never repeated.
+        response: The response. The error repeats its texts only if the request set the server up.
         where: The start of the error text: the request.
     """
     status = response.status_code
@@ -202,15 +209,24 @@ def _bad_write(response: requests.Response, where: str) -> RegcredError | None:
     if refused or status == codes.request_entity_too_large:
         return MalformedError(f"{where}: the document is too large for the server; nothing was written")
     if status == codes.bad_request:
-        return MalformedError(f"{where}: the server can't understand the request (status 400)")
+        return MalformedError(
+            f"{where}: the server can't understand the request (status 400){_about_settings(response, where)}"
+        )
     return None
+
+
+def _about_settings(response: requests.Response, where: str) -> str:
+    """The server's texts about a request that sets it up, because only they name the wrong setting."""
+    said = printable(text(response)[:_TEXT_LIMIT]).strip()
+    return f": {said}" if said and _SETTINGS.search(where) else ""
 
 
 def _by_status(response: requests.Response, where: str) -> RegcredError:
     status = response.status_code
     if status >= codes.internal_server_error or status in _UNREADY:
         return TransientError(
-            f"{where}: the server failed (status {status})", retry_after=retry_after(response)
+            f"{where}: the server failed (status {status}){_about_settings(response, where)}",
+            retry_after=retry_after(response),
         )
     if status in {codes.unauthorized, codes.forbidden}:
         return RefusedTokenError(
