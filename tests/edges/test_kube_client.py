@@ -17,7 +17,7 @@ from regcred.cluster.dockerconfig import secret_body
 from regcred.cluster.error_responses import wait_of
 from regcred.cluster.interface import DeniedError, ExpiredError, NameTakenError, SilentError, ThrottledError
 from regcred.cluster.kube import Kube
-from regcred.cluster.model import NAMESPACE, POD, WORKLOADS
+from regcred.cluster.model import NAMESPACE, POD, WORKLOADS, PullSecretList
 from regcred.cluster.object_parser import ObjectParser
 from regcred.cluster.session import KubeSession
 from regcred.errors import ConflictError, MissingError, RefusedError, RegcredError, TransientError
@@ -319,11 +319,11 @@ async def test_a_labelled_object_without_a_reference_is_read_whole_once(kube: Ku
     assert server.asked[1].path == "/apis/apps/v1/namespaces/shop/deployments/a"
 
 
-async def test_a_deeply_nested_object_is_read_and_its_managed_fields_are_not_written(
+async def test_a_deeply_nested_object_is_read_and_only_its_pull_secrets_are_written(
     kube: Kube, server: Server
 ) -> None:
     deep = '{"f:a":' * 9_000 + "{}" + "}" * 9_000
-    account = {"metadata": {"name": "robot", "namespace": "shop", "managedFields": [{"fieldsV1": "DEEP"}]}}
+    account = {"metadata": {"name": "robot", "resourceVersion": "1", "managedFields": [{"fieldsV1": "DEEP"}]}}
 
     async def nested(_: web.Request) -> web.Response:
         text = json.dumps(account).replace('"DEEP"', deep)
@@ -332,8 +332,10 @@ async def test_a_deeply_nested_object_is_read_and_its_managed_fields_are_not_wri
     server.answers = [nested, (200, {})]
     assert await kube.set_pull_secrets("shop", "robot", add=(REF.secret_name,), remove=())
     written = await server.asked[-1].json()
-    assert written["imagePullSecrets"] == [{"name": REF.secret_name}]
-    assert "managedFields" not in written["metadata"]
+    assert written == {
+        "metadata": {"resourceVersion": "1"},
+        "imagePullSecrets": [{"name": REF.secret_name}],
+    }
 
 
 # Secrets
@@ -591,7 +593,36 @@ async def test_a_serviceaccount_that_another_client_changes_is_read_again(kube: 
     account = {"metadata": {"name": "robot", "resourceVersion": "1"}, "imagePullSecrets": [{"name": "zulu"}]}
     server.answers = [(200, account), failure(409, "", "Conflict"), (200, account), (200, account)]
     assert await kube.set_pull_secrets("shop", "robot", add=["regcred.a.b"], remove=[])
-    assert [request.method for request in server.asked] == ["GET", "PUT", "GET", "PUT"]
+    assert [request.method for request in server.asked] == ["GET", "PATCH", "GET", "PATCH"]
+
+
+async def test_a_serviceaccount_whose_list_is_known_is_not_read(kube: Kube, server: Server) -> None:
+    """A controller creates the first Pod while sync writes, so each request counts."""
+    server.answers = [(200, {})]
+    known = PullSecretList(("zulu",), "7")
+    assert await kube.set_pull_secrets("shop", "robot", add=["regcred.a.b"], remove=[], known=known)
+    [asked] = server.asked
+    assert (asked.method, asked.headers["Content-Type"]) == ("PATCH", "application/merge-patch+json")
+    assert await asked.json() == {
+        "metadata": {"resourceVersion": "7"},
+        "imagePullSecrets": [{"name": "zulu"}, {"name": "regcred.a.b"}],
+    }
+
+
+async def test_a_list_that_is_outdated_is_read(kube: Kube, server: Server) -> None:
+    account = {"metadata": {"name": "robot", "resourceVersion": "8"}, "imagePullSecrets": [{"name": "new"}]}
+    server.answers = [failure(409, "", "Conflict"), (200, account), (200, {})]
+    known = PullSecretList((), "7")
+    assert await kube.set_pull_secrets("shop", "robot", add=["regcred.a.b"], remove=[], known=known)
+    assert [request.method for request in server.asked] == ["PATCH", "GET", "PATCH"]
+    written = await server.asked[-1].json()
+    assert written["imagePullSecrets"] == [{"name": "new"}, {"name": "regcred.a.b"}]
+
+
+async def test_a_serviceaccount_without_a_version_is_not_written(kube: Kube, server: Server) -> None:
+    server.answers = [(200, {"metadata": {"name": "robot"}})]
+    with pytest.raises(TransientError, match="resourceVersion"):
+        await kube.set_pull_secrets("shop", "robot", add=["regcred.a.b"], remove=[])
 
 
 # Sign-in

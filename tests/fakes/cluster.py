@@ -15,7 +15,7 @@ from typing import Any
 from regcred.cluster.annotations import ANNOTATED, MANAGED_BY, MANAGER
 from regcred.cluster.dockerconfig import SECRET_TYPE, SecretBody
 from regcred.cluster.interface import Change, ExpiredError, Listing, Message, Miss, NameTakenError
-from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, WORKLOADS, Kind, LivePod
+from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, WORKLOADS, Kind, LivePod, PullSecretList
 from regcred.cluster.object_parser import ObjectParser, live_pod, pull_secrets
 from regcred.cluster.service_accounts import merge_pull_secrets
 from regcred.errors import MissingError, RegcredError
@@ -219,7 +219,13 @@ class FakeCluster:
         ]
 
     async def set_pull_secrets(
-        self, namespace: str, account: str, *, add: Sequence[str], remove: Sequence[str]
+        self,
+        namespace: str,
+        account: str,
+        *,
+        add: Sequence[str],
+        remove: Sequence[str],
+        known: PullSecretList | None = None,
     ) -> bool:
         self._record("account", namespace, account)
         obj = self._objects.get(("ServiceAccount", namespace, account))

@@ -123,7 +123,7 @@ def test_the_pod_of_sync_leaves_a_lost_node_after_15_seconds():
 def test_sync_may_change_serviceaccounts_only_if_the_mode_serviceaccount_is_allowed():
     assert "serviceaccounts" not in rights(render())
     assert "serviceaccounts" not in rights(render({"mode": "none"}))
-    account = ["get", "list", "watch", "update"]
+    account = ["get", "list", "watch", "patch"]
     assert rights(render({"mode": "serviceaccount"}))["serviceaccounts"] == account
     assert rights(render({"serviceAccountMode.allowed": True}))["serviceaccounts"] == account
 

@@ -12,10 +12,19 @@ from regcred.cluster import pages as paging
 from regcred.cluster.annotations import KEYS
 from regcred.cluster.interface import TooLargeError
 from regcred.cluster.limits import SURPLUS, WEIGHT, Collected, weight
-from regcred.cluster.model import POD, WORKLOADS, Surplus, Workload, custom_kind
+from regcred.cluster.model import (
+    POD,
+    SERVICE_ACCOUNT,
+    WORKLOADS,
+    PullSecretList,
+    ServiceAccount,
+    Surplus,
+    Workload,
+    custom_kind,
+)
 from regcred.cluster.object_parser import ObjectParser
 from regcred.cluster.pages import METADATA_LIST, PAGE, pages
-from regcred.cluster.pruning import NAMES, prune
+from regcred.cluster.pruning import LISTED, NAMES, prune
 from regcred.errors import TransientError
 from regcred.registry_reference import Reference
 
@@ -31,6 +40,23 @@ def test_of_a_huge_list_of_pull_secrets_only_some_of_our_names_are_kept() -> Non
     found = prune(POD, json.dumps({"metadata": METADATA, "spec": {"imagePullSecrets": entries}}).encode())
     names = [entry["name"] for entry in found["spec"]["imagePullSecrets"]]
     assert names == [f"regcred.p.r{n}" for n in range(NAMES)]
+
+
+def account(entries: list[dict[str, Any]]) -> ServiceAccount:
+    raw = json.dumps({"metadata": METADATA, "imagePullSecrets": entries}).encode()
+    return ObjectParser([]).item(SERVICE_ACCOUNT, prune(SERVICE_ACCOUNT, raw))
+
+
+def test_a_serviceaccounts_list_is_known_only_if_it_is_short_and_can_be_written_back() -> None:
+    short = [{"name": "zulu"}, {"name": "regcred.p.r"}]
+    assert account(short) == ServiceAccount("shop", "a", ("regcred.p.r",))
+    assert account(short).known == PullSecretList(("zulu", "regcred.p.r"), "1")
+    assert account([]).known == PullSecretList((), "1")
+    too_many = [{"name": f"other-{number}"} for number in range(LISTED + 1)]
+    for odd in (too_many, [{}], [{"name": ""}], [{"name": "x" * 300}]):
+        found = account([*short, *odd])
+        assert (found.ours, found.known) == (("regcred.p.r",), None)
+    assert account("text").known is None
 
 
 def test_a_custom_object_with_thousands_of_keys_weighs_little_and_its_other_fields_are_dropped() -> None:

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from regcred.cluster.model import WORKLOADS, LedgerEntry, Mode, Namespace, ServiceAccount, StuckPod, Workload
+from regcred.cluster.model import (
+    SERVICE_ACCOUNT,
+    WORKLOADS,
+    LedgerEntry,
+    Mode,
+    Namespace,
+    ServiceAccount,
+    StuckPod,
+    Workload,
+)
 from regcred.registry_reference import Reference
 from regcred.sync.actions import EmitEvent, EvictPod, Remove, UpdateLedger, UpdateServiceAccount, WriteSecret
 from regcred.sync.inventory import Inventory
@@ -309,6 +318,14 @@ def test_a_serviceaccount_gets_what_is_in_place_or_about_to_be_and_nothing_that_
     seen = view(wanted=wanted, entries=entries, mode=Mode.SERVICEACCOUNT)
     names = (REFS[0].secret_name, REFS[1].secret_name)
     assert of(UpdateServiceAccount, seen) == [UpdateServiceAccount("ns-0", "default", names)]
+
+
+def test_nothing_is_placed_in_a_namespace_that_has_no_serviceaccount_yet() -> None:
+    """No Pod can exist there, and work for the Secret would delay the names."""
+    seen = view(wanted={"ns-0": (REFS[0],)}, mode=Mode.SERVICEACCOUNT)
+    assert of(WriteSecret, seen)
+    seen.inventory.replace(SERVICE_ACCOUNT, [])
+    assert make_plan(seen).does_nothing
 
 
 def test_a_pod_is_evicted_only_for_a_secret_that_is_in_place() -> None:

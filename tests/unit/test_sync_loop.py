@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -473,6 +474,55 @@ async def test_serviceaccount_mode_attaches_the_name_and_places_the_secret(world
         await world.until_password("shop")
         await until(lambda: ("account", "shop", "default") in world.cluster.calls)
     assert await world.cluster.account_pull_secrets("shop", "default") == [NAME]
+
+
+async def test_the_name_is_attached_before_anything_is_written_to_vault_or_read_from_it(world: World) -> None:
+    """A controller creates the first Pod meanwhile, and a Pod never gets a name that comes later."""
+    world.mode = Mode.SERVICEACCOUNT
+    async with world.running(Pace()):
+        await world.cluster.create(namespace("late"))
+        await until(lambda: world.mount.placed(REF) == {1: {"shop"}})
+        asked: list[list[tuple[str, str]]] = []
+        change = world.cluster.set_pull_secrets
+
+        async def changed(*args: Any, **kwargs: Any) -> bool:
+            await asyncio.sleep(0.05)  # the API server's answer
+            asked.append([call for call in world.kv.calls if "status/" in call[1] or REF in call[1]])
+            return await change(*args, **kwargs)
+
+        world.cluster.set_pull_secrets = changed
+        world.kv.calls.clear()
+        await world.cluster.create(deployment("late", "web", REF))
+        await world.until_password("late")
+    assert asked[0] == []
+
+
+async def test_a_new_workload_gets_its_name_while_vault_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regcred.sync.execution.WRITE_AHEAD", 600)
+    world.mode = Mode.SERVICEACCOUNT
+    await world.cluster.create(namespace("late"))
+    world.mount.mint("payments/second")
+    waits, go_on = threading.Event(), threading.Event()
+
+    def hang(operation: str) -> None:
+        if operation == "write":
+            waits.set()
+            go_on.wait(60)
+
+    async with world.running(Pace()):
+        await until(lambda: world.mount.placed(REF) == {1: {"shop"}})
+        world.kv.wait = hang
+        await world.cluster.create(deployment("shop", "other", "payments/second"))
+        await until(waits.is_set)
+        await world.cluster.create(deployment("late", "web", REF))
+        try:
+            await until(lambda: ("account", "late", "default") in world.cluster.calls, seconds=20)
+            assert "late" not in {call[1] for call in world.cluster.calls if call[0] == "apply"}
+        finally:
+            go_on.set()
+        await world.until_password("late")
 
 
 async def test_a_namespace_that_turns_to_serviceaccount_mode_is_followed(world: World) -> None:

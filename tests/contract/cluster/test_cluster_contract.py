@@ -202,6 +202,18 @@ async def test_pull_secrets_of_others_stay_in_order(cluster, space: str) -> None
     assert await cluster.account_pull_secrets(space, "robot") == ["zulu", "alpha", "regcred.b.b"]
 
 
+async def test_a_serviceaccount_that_was_changed_since_it_was_seen_keeps_the_change(
+    cluster, space: str
+) -> None:
+    account = {"kind": "ServiceAccount", "metadata": {"name": "robot", "namespace": space}}
+    await cluster.create(account)
+    [seen] = [item for item in (await cluster.list(SERVICE_ACCOUNT)).items if item.name == "robot"]
+    await cluster.create({**account, "imagePullSecrets": [{"name": "zulu"}]})
+    for name in ("regcred.a.a", "regcred.b.b"):
+        assert await cluster.set_pull_secrets(space, "robot", add=[name], remove=(), known=seen.known)
+    assert await cluster.account_pull_secrets(space, "robot") == ["zulu", "regcred.a.a", "regcred.b.b"]
+
+
 async def test_a_missing_serviceaccount_is_missing(cluster, space: str) -> None:
     with pytest.raises(MissingError):
         await cluster.set_pull_secrets(space, "nobody", add=("regcred.a.a",), remove=())

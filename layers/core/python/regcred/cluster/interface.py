@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from regcred.cluster.dockerconfig import SecretBody
-from regcred.cluster.model import Item, Kind, LivePod, Workload
+from regcred.cluster.model import Item, Kind, LivePod, PullSecretList, Workload
 from regcred.errors import ConflictError, MissingError, RefusedError, RegcredError, TransientError
 from regcred.registry_reference import Reference
 
@@ -182,9 +182,22 @@ class Cluster(Protocol):
         """The unfinished Pods of a namespace."""
 
     async def set_pull_secrets(
-        self, namespace: str, account: str, *, add: Sequence[str], remove: Sequence[str]
+        self,
+        namespace: str,
+        account: str,
+        *,
+        add: Sequence[str],
+        remove: Sequence[str],
+        known: PullSecretList | None = None,
     ) -> bool:
         """Change our names in a ServiceAccount's imagePullSecrets. Other entries and their order stay.
+
+        Args:
+            namespace: The namespace of the ServiceAccount.
+            account: Its name.
+            add: Names to add.
+            remove: Names to remove.
+            known: Its list as it was last seen. If it still has that resourceVersion, it is not read first.
 
         Returns:
             Whether anything was written.

@@ -33,17 +33,16 @@ from regcred.cluster.interface import (
 )
 from regcred.cluster.limits import Collected
 from regcred.cluster.missing_secret_events import EVENTS, event_names, misses
-from regcred.cluster.model import NAMESPACE, POD, Item, Kind, LivePod
+from regcred.cluster.model import NAMESPACE, POD, Item, Kind, LivePod, PullSecretList
 from regcred.cluster.object_parser import UNFINISHED, ObjectParser, live_pod
 from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES, pages
 from regcred.cluster.pruning import message, prune, status
 from regcred.cluster.secrets import Secrets
 from regcred.cluster.service_accounts import set_pull_secrets
-from regcred.cluster.session import METADATA, KubeSession, Streamed, unreachable
+from regcred.cluster.session import JSON, METADATA, KubeSession, Streamed, unreachable
 from regcred.errors import ConflictError, MissingError, RefusedError, TransientError
 from regcred.registry_reference import Reference
 
-JSON = "application/json"
 SILENCE = 180.0
 """Seconds without a byte after which a watch counts as broken. A healthy one gets a bookmark about every
 minute."""
@@ -212,10 +211,16 @@ class Kube:
         return found
 
     async def set_pull_secrets(
-        self, namespace: str, account: str, *, add: Sequence[str], remove: Sequence[str]
+        self,
+        namespace: str,
+        account: str,
+        *,
+        add: Sequence[str],
+        remove: Sequence[str],
+        known: PullSecretList | None = None,
     ) -> bool:
         """See :meth:`Cluster.set_pull_secrets`."""
-        return await set_pull_secrets(self._session, namespace, account, add=add, remove=remove)
+        return await set_pull_secrets(self._session, namespace, account, add=add, remove=remove, known=known)
 
     async def create_event(self, message: Message) -> bool:
         """See :meth:`Cluster.create_event`."""

@@ -21,7 +21,7 @@ def weight(item: Item) -> int:
         case Workload():
             return 1 + len(item.references) + len(item.malformed)
         case ServiceAccount():
-            return 1 + len(item.ours)
+            return 1 + max(len(item.ours), len(item.known.names) if item.known else 0)
         case StuckPod():
             return 1 + len(item.pull_secrets)
         case Surplus():

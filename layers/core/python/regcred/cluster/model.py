@@ -143,12 +143,22 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
+class PullSecretList:
+    """All names in a ServiceAccount's imagePullSecrets, in order, at one resourceVersion."""
+
+    names: tuple[str, ...]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceAccount:
     """The names of our form in a ServiceAccount's imagePullSecrets."""
 
     namespace: str
     name: str
     ours: tuple[str, ...] = ()
+    known: PullSecretList | None = field(default=None, compare=False)
+    """The whole list, so that it can be changed without another read; None if it is long or outdated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ from regcred.cluster.model import (
     LivePod,
     Mode,
     Namespace,
+    PullSecretList,
     ServiceAccount,
     StuckPod,
     Workload,
 )
-from regcred.cluster.pruning import STUCK
+from regcred.cluster.pruning import LISTED, STUCK
 
 Json = Mapping[str, Any]
 
@@ -124,10 +125,18 @@ def namespace(obj: Json) -> Namespace:
 
 
 def service_account(obj: Json) -> ServiceAccount:
-    """What to keep of a ServiceAccount: only the names of our form."""
+    """What to keep of a ServiceAccount: the names of our form, and its whole list if that is short."""
     metadata = obj["metadata"]
-    names = tuple(name for name in pull_secrets(obj) if reference_of(name))
-    return ServiceAccount(metadata["namespace"], metadata["name"], names)
+    entries = obj.get("imagePullSecrets") or ()
+    names, version = tuple(pull_secrets(obj)), metadata.get("resourceVersion")
+    # An entry without a name could not be written back.
+    is_whole = version and len(names) == len(entries) <= LISTED
+    return ServiceAccount(
+        metadata["namespace"],
+        metadata["name"],
+        tuple(name for name in names if reference_of(name)),
+        PullSecretList(names, version) if is_whole else None,
+    )
 
 
 def pull_secrets(obj: Json) -> list[str]:

@@ -24,6 +24,9 @@ Reader = Callable[[bytes | msgspec.Raw], Any]
 NAMES = 256
 """How many names of our Secrets count in one object."""
 
+LISTED = 32
+"""The most entries of a ServiceAccount's list that are kept together with those of others."""
+
 MISS_NOTE = 4096
 """How many characters of an Event are read. The kubelet's have at most 1,024."""
 
@@ -125,7 +128,7 @@ def prune(kind: Kind, raw: bytes | msgspec.Raw) -> dict[str, Any]:
     if kind is POD:
         shape |= {"spec": _POD_SPEC, "status": _POD_STATUS}
     elif kind is SERVICE_ACCOUNT:
-        shape |= {"imagePullSecrets": _pull_secrets}
+        shape |= {"imagePullSecrets": _account_pull_secrets}
     inner: Any = _TEMPLATE
     for part in reversed(kind.template):
         inner = {part: inner}
@@ -196,6 +199,14 @@ def _printed(raw: msgspec.Raw) -> str:
 def _pull_secrets(raw: bytes | msgspec.Raw) -> list[dict[str, str]]:
     names = {entry.name: None for entry in _decoded(_NAMED, raw) or () if reference_of(entry.name)}
     return [{"name": name} for name in list(names)[:NAMES]]
+
+
+def _account_pull_secrets(raw: bytes | msgspec.Raw) -> list[dict[str, str]]:
+    """A short list as it is. A longer one is cut to our names, and an entry without a name marks that."""
+    entries = _decoded(_NAMED, raw)
+    if entries is None or len(entries) > LISTED or any(len(entry.name) > NAME for entry in entries):
+        return [*_pull_secrets(raw), {}]
+    return [{"name": entry.name} for entry in entries]
 
 
 def _owners(raw: bytes | msgspec.Raw) -> list[dict[str, Any]]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
 from regcred.cluster.annotations import reference_of
 from regcred.cluster.interface import DeniedError
-from regcred.cluster.model import SERVICE_ACCOUNT
+from regcred.cluster.model import SERVICE_ACCOUNT, PullSecretList
 from regcred.cluster.object_parser import pull_secrets
 from regcred.cluster.secrets import WRITTEN_BY
-from regcred.cluster.session import KubeSession
+from regcred.cluster.session import MERGE_PATCH, KubeSession
 from regcred.errors import ConflictError, MalformedError, RefusedError, TransientError
 
 ATTEMPTS = 4
@@ -19,23 +20,37 @@ ATTEMPTS = 4
 
 
 async def set_pull_secrets(
-    session: KubeSession, namespace: str, account: str, *, add: Sequence[str], remove: Sequence[str]
+    session: KubeSession,
+    namespace: str,
+    account: str,
+    *,
+    add: Sequence[str],
+    remove: Sequence[str],
+    known: PullSecretList | None = None,
 ) -> bool:
-    """See :meth:`Cluster.set_pull_secrets`. The write uses the resourceVersion that was read."""
+    """See :meth:`Cluster.set_pull_secrets`.
+
+    The patch names the resourceVersion of the list that it replaces. The API server answers with a conflict
+    if the ServiceAccount has changed since.
+    """
     path = SERVICE_ACCOUNT.path(namespace, account)
     for _ in range(ATTEMPTS):
-        obj = await session.call("GET", path)
-        old = pull_secrets(obj)
-        new = merge_pull_secrets(old, add=add, remove=remove)
-        if new == old:
+        if known is None:
+            known = _list_of(await session.call("GET", path), path)
+        new = merge_pull_secrets(known.names, add=add, remove=remove)
+        if new == list(known.names):
             return False
-        obj["metadata"].pop("managedFields", None)  # the API server keeps its own; ours may be cut
-        obj["imagePullSecrets"] = [{"name": name} for name in new]
+        patch = {
+            "metadata": {"resourceVersion": known.version},
+            "imagePullSecrets": [{"name": name} for name in new],
+        }
         try:
-            await session.call("PUT", path, query=WRITTEN_BY, body=orjson.dumps(obj))
+            await session.call(
+                "PATCH", path, query=WRITTEN_BY, body=orjson.dumps(patch), content_type=MERGE_PATCH
+            )
             return True
         except ConflictError:
-            continue
+            known = None
         except (RefusedError, MalformedError) as error:
             words = error.answer.words if error.answer else ""
             raise DeniedError(
@@ -43,6 +58,13 @@ async def set_pull_secrets(
                 words=words or str(error),
             ) from None
     raise TransientError(f"ServiceAccount {namespace}/{account} is being written by others all the time")
+
+
+def _list_of(account: dict[str, Any], path: str) -> PullSecretList:
+    version = account["metadata"].get("resourceVersion")
+    if not version:  # without it, the patch would undo what others write at the same time
+        raise TransientError(f"the answer to {path} has no resourceVersion; is this a Kubernetes API server?")
+    return PullSecretList(tuple(pull_secrets(account)), version)
 
 
 def merge_pull_secrets(old: Sequence[str], *, add: Sequence[str], remove: Sequence[str]) -> list[str]:

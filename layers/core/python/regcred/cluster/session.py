@@ -23,6 +23,8 @@ from regcred.tls_causes import chain, tls_cause
 if TYPE_CHECKING:
     from kubernetes.aio.client import Configuration
 
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 SIGN_IN_AGAIN = 10.0
@@ -99,7 +101,8 @@ class KubeSession:
         *,
         query: str = "",
         body: bytes | None = None,
-        accept: str = "application/json",
+        accept: str = JSON,
+        content_type: str = JSON,
     ) -> dict[str, Any]:
         """Send a request and read the response's JSON.
 
@@ -108,7 +111,9 @@ class KubeSession:
                 too large.
         """
         try:
-            content = await self._send(verb, path, query, body, accept=accept, most=self._most)
+            content = await self._send(
+                verb, path, query, body, accept=accept, content_type=content_type, most=self._most
+            )
         except TooLargeError as error:
             raise TransientError(str(error)) from None
         return _json(content, path)
@@ -123,12 +128,20 @@ class KubeSession:
         return await self._send("GET", path, query, None, accept=accept, most=most)
 
     async def _send(
-        self, verb: str, path: str, query: str, body: bytes | None, *, accept: str, most: int
+        self,
+        verb: str,
+        path: str,
+        query: str,
+        body: bytes | None,
+        *,
+        accept: str,
+        most: int,
+        content_type: str = JSON,
     ) -> bytes:
         started = time.monotonic()
         status = 0
         try:
-            headers = {**await self._headers(), "Accept": accept, "Content-Type": "application/json"}
+            headers = {**await self._headers(), "Accept": accept, "Content-Type": content_type}
             url = self._url(path, query)
             async with self._http.request(verb, url, data=body, headers=headers, **self._route) as response:
                 status = response.status

@@ -180,9 +180,14 @@ class AccountUpdater:
     touch: Touch
 
     async def do(self, action: UpdateServiceAccount) -> None:
-        """Change the ServiceAccount."""
+        """Change the ServiceAccount. A first Pod may be about to be created, so a known list is not read."""
+        account = self.inventory.accounts(action.namespace).get(action.account)
         changed = await self.cluster.set_pull_secrets(
-            action.namespace, action.account, add=action.add, remove=action.remove
+            action.namespace,
+            action.account,
+            add=action.add,
+            remove=action.remove,
+            known=account.known if account else None,
         )
         self.report.attached += changed
 
@@ -274,4 +279,4 @@ def record_names(
     known = inventory.accounts(namespace).get(account)
     if known is not None:
         ours = {*known.ours, *add} - set(remove)
-        inventory.put(replace(known, ours=tuple(sorted(ours))))
+        inventory.put(replace(known, ours=tuple(sorted(ours)), known=None))

@@ -97,6 +97,8 @@ class Applier(QueueWorkers[_Job]):
         self._touch = touch
         self._number = 0
         self._in_flight: set[Key] = set()
+        self._finished = asyncio.Event()
+        """Set, and replaced, when an action ends."""
 
     @property
     def idle(self) -> bool:
@@ -117,13 +119,24 @@ class Applier(QueueWorkers[_Job]):
         """Whether an action is in progress or waits for a retry."""
         return key in self._in_flight or key in self._retries
 
+    def reserve(self, actions: Iterable[ClusterAction]) -> None:
+        """Mark actions as in progress that are queued later."""
+        for action in actions:
+            self._in_flight.add(action.key)
+            self._retries.begin(action.key)
+
     def submit(self, actions: Iterable[ClusterAction]) -> None:
-        """Queue actions. They must not contain anything that is already in progress."""
+        """Queue actions. They must not contain anything in progress, except what was reserved for them."""
         for action in actions:
             self._number += 1
             self._queue.put_nowait(_Job(action.rank, self._number, action))
-            self._in_flight.add(action.key)
-            self._retries.begin(action.key)
+            self.reserve([action])
+
+    async def wait_for(self, actions: Iterable[ClusterAction]) -> None:
+        """Wait until these actions have ended, whether they succeeded or failed."""
+        keys = {action.key for action in actions}
+        while keys & self._in_flight:
+            await self._finished.wait()
 
     async def _handle(self, item: _Job) -> None:
         action = item.action
@@ -143,6 +156,8 @@ class Applier(QueueWorkers[_Job]):
             handler.succeed(action)
         else:
             self._fail(action, error, handler)
+        self._finished.set()
+        self._finished = asyncio.Event()
 
     async def _try(self, do: Callable[[], Awaitable[None]]) -> None:
         for attempt in range(1, TRIES + 1):

@@ -214,7 +214,7 @@ class Engine:
             # A person may have confirmed the held removals in a separate run. A conflict at the next write
             # shows it.
             self.ledger.touch({removal.reference.project for removal in plan.held})
-            await self.execution.begin(plan)
+            self.execution.begin(plan)
             self.drift.repair_requested(self.sources.take_requested())
             if names is None:
                 self._gauges.show_plan(plan)
@@ -226,7 +226,7 @@ class Engine:
 
     async def drain(self) -> None:
         """Wait until all queued actions are done and all queued Events have been tried."""
-        await self.applier.drain()
+        await self.execution.drain()
         await self.sender.drain()
         self.report.sent = self.sender.sent
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 
 from regcred.clock import Clock
 from regcred.cluster.model import LedgerEntry
@@ -30,6 +32,9 @@ from regcred.sync.workload_events import WorkloadEvents
 WRITE_AHEAD = 2.0
 """Seconds that a first projection waits for the ledger. After that it continues, and the ledger is written
 later."""
+
+NAMES_AHEAD = 0.2
+"""Seconds that a first projection waits for the names of the same plan."""
 
 
 class Execution:
@@ -63,10 +68,17 @@ class Execution:
         self._workload_events = workload_events
         self._applier = applier
         self._clock = clock
+        self._entering: set[asyncio.Task[None]] = set()
 
-    async def begin(self, plan: Plan) -> None:
-        """Record changes of the ledger, then queue the writes and the Events."""
-        changes: list[ClusterAction] = []
+    def begin(self, plan: Plan) -> None:
+        """Record what comes first, and queue the rest.
+
+        First projections wait for the ledger, but nothing else does: a ServiceAccount that appears meanwhile
+        must have its names before its first Pod is created.
+        """
+        names: list[UpdateServiceAccount] = []
+        firsts: list[WriteSecret] = []
+        others: list[ClusterAction] = []
         events: list[EmitEvent] = []
         for action in plan.actions:
             match action:
@@ -75,39 +87,60 @@ class Execution:
                 case EmitEvent():
                     if self._workload_events.record(action):
                         events.append(action)
+                case UpdateServiceAccount():
+                    names.append(action)
+                case WriteSecret(first=True):
+                    firsts.append(action)
+                case EvictPod():
+                    self._evictions.begin(action.namespace, action.account, self._clock())
+                    others.append(action)
                 case _:
-                    changes.append(action)
-        for change in changes:
-            if isinstance(change, EvictPod):
-                self._evictions.begin(change.namespace, change.account, self._clock())
+                    others.append(action)
         # Names go first: controllers create Pods as soon as a workload exists, and a Pod never gets a name
         # that its ServiceAccount gets later. Names leave no Secret behind, so they need no ledger entry.
-        names = [change for change in changes if isinstance(change, UpdateServiceAccount)]
         self._applier.submit(names)
-        await self._enter([change for change in changes if isinstance(change, WriteSecret) and change.first])
-        self._applier.submit(change for change in changes if not isinstance(change, UpdateServiceAccount))
+        if firsts:
+            self._announce(firsts)
+            task = asyncio.create_task(self._enter(firsts, after=names))
+            self._entering.add(task)
+            task.add_done_callback(self._entering.discard)
+        self._applier.submit(others)
         self._workload_events.submit(events)
+
+    async def drain(self) -> None:
+        """Wait until everything that was begun is done."""
+        while self._entering:
+            await asyncio.gather(*self._entering)
+        await self._applier.drain()
 
     def repair(self, action: WriteSecret) -> None:
         """Queue a repair, unless it has become unnecessary."""
         if is_useful(action, self._ledger, self._sources.projects, self._applier):
             self._applier.submit([action])
 
-    async def _enter(self, firsts: list[WriteSecret]) -> None:
-        """Enter first projections into the ledger, so that a crash leaves no unknown Secret.
-
-        Meanwhile read their credentials.
-        """
-        if not firsts:
-            return
+    def _announce(self, firsts: list[WriteSecret]) -> None:
+        """Enter first projections into the ledger, and mark them as in progress until they are queued."""
+        self._applier.reserve(firsts)
         for first in firsts:
             old = self._ledger.entry(first.namespace, first.reference)
             self._ledger.put(first.namespace, first.reference, announced(old, first.short_uid))
+
+    async def _enter(self, firsts: list[WriteSecret], *, after: Sequence[UpdateServiceAccount]) -> None:
+        """Queue first projections once the ledger is written, so that a crash leaves no unknown Secret.
+
+        Meanwhile read their credentials. The names come before that: they decide whether the first Pod can
+        pull, and the work for the ledger would delay them. The Secret is in time if it is there when the
+        kubelet pulls.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NAMES_AHEAD):
+                await self._applier.wait_for(after)
         self._sources.credentials.fetch({(first.reference, first.version) for first in firsts})
         saving = asyncio.ensure_future(self._ledger.save())
         done, _ = await asyncio.wait([saving], timeout=WRITE_AHEAD)
         if not done:
             log(logging.WARNING, "Vault is slow, so sync writes new Secrets before the ledger")
+        self._applier.submit(firsts)
 
     def _update_ledger(self, update: UpdateLedger) -> None:
         namespace, reference = update.namespace, update.reference

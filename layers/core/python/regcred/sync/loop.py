@@ -91,7 +91,7 @@ class Loop:
         await work()
 
     async def _finish(self) -> None:
-        for finish in (self._engine.applier.drain, self._engine.ledger.save):
+        for finish in (self._engine.execution.drain, self._engine.ledger.save):
             try:
                 async with asyncio.timeout(SHUTDOWN):
                     await finish()

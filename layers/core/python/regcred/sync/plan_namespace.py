@@ -101,9 +101,19 @@ class NamespacePlan:
             return
         write = WriteSecret(self.namespace.name, self.namespace.uid, reference, version, entry.version)
         if write.first:
-            self.draft.firsts.append(write)
+            if not self._awaits_accounts():
+                self.draft.firsts.append(write)
         elif self._is_newer(reference, version, write.old or 0) or entry.refused in UNWRITTEN:
             self.draft.refreshes.append(write)
+
+    def _awaits_accounts(self) -> bool:
+        """Whether no Pod can exist yet, since the new namespace has no ServiceAccount.
+
+        When it gets one, its names go first, and the Secret follows.
+        """
+        inventory = self.inputs.inventory
+        is_known = self._mode is Mode.SERVICEACCOUNT and inventory.accounts_known
+        return is_known and not inventory.accounts(self.namespace.name)
 
     def _note_health(self, reference: Reference, entry: LedgerEntry, workloads: list[Workload]) -> None:
         """Clear old refusals, and record what still prevents Pods from using the Secret."""

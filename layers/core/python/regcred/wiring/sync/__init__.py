@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from regcred.vault.login import VaultLogin
 
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread that calls Vault may hold the interpreter while the loop waits for it. With Python's
+default of 5 ms, sync would more often be too late for the first Pod of a workload."""
+
+
 def vault_server(settings: SyncSettings) -> Server:
     """The Vault server of the settings.
 
@@ -187,6 +192,7 @@ async def sync_forever(
     from regcred.wiring.sync.metrics import Metrics
     from regcred.wiring.sync.server import serve
 
+    sys.setswitchinterval(SWITCH_SECONDS)
     metrics = Metrics()
     store = open_store(settings, login)
     async with open_cluster(settings, metrics, context=context) as cluster:
