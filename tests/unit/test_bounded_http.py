@@ -1,5 +1,4 @@
-"""The web servers of the console and of the token server: connections that send nothing, or slowly, take
-little and not for ever."""
+"""The web servers of the console and the token server limit idle and slow connections in number and time."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event that a test can await
         await asyncio.sleep(0.01)
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True
@@ -42,7 +41,7 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
 
 @pytest.fixture
 async def own_console(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    """The console of ``regcred console``, on its port."""
+    """The port of a running ``regcred console``."""
     monkeypatch.setattr(bounded_http, "IDLE_SECONDS", 0.2)
     monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
     monkeypatch.setenv("VAULT_TOKEN", "t")
@@ -62,15 +61,16 @@ async def own_console(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     await asyncio.to_thread(thread.join)
 
 
-async def test_the_console_on_ones_own_machine_ends_connections_that_send_nothing(own_console: int) -> None:
+async def test_the_local_console_closes_connections_that_send_nothing(own_console: int) -> None:
     for head in (b"", b"GET / HTTP/1.1\r\nX-A: "):
         reader, writer = await asyncio.open_connection("127.0.0.1", own_console)
         writer.write(head)
-        assert await ends(reader)
+        assert await is_closed(reader)
         writer.close()
 
 
-async def ends(reader: asyncio.StreamReader) -> bool:
+async def is_closed(reader: asyncio.StreamReader) -> bool:
+    """Wait up to 10 seconds until the server closes a connection without an answer."""
     async with asyncio.timeout(10):
         try:
             return await reader.read() == b""
@@ -78,8 +78,9 @@ async def ends(reader: asyncio.StreamReader) -> bool:
             return True
 
 
-async def ask(port: int) -> bytes:
-    """The answer to a request. On a busy machine, sending it may take longer than a connection may idle."""
+async def get(port: int) -> bytes:
+    """The answer to a request. It tries again, because a busy machine may need longer than the idle
+    timeout."""
     for _ in range(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -94,14 +95,14 @@ async def ask(port: int) -> bytes:
 
 
 async def test_a_request_is_answered(port: int) -> None:
-    assert (await ask(port)).endswith(b"ok")
+    assert (await get(port)).endswith(b"ok")
 
 
-async def test_idle_connections_are_few_and_others_are_served(port: int) -> None:
+async def test_idle_connections_are_limited_and_do_not_block_requests(port: int) -> None:
     idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
-    assert (await ask(port)).endswith(b"ok")
+    assert (await get(port)).endswith(b"ok")
     assert len(BoundedProtocol._open) <= 20
-    assert all([await ends(reader) for reader, _ in idle])
+    assert all([await is_closed(reader) for reader, _ in idle])
     assert not BoundedProtocol._open
     for _, writer in idle:
         writer.close()
@@ -116,7 +117,7 @@ async def test_idle_connections_are_few_and_others_are_served(port: int) -> None
     ],
     ids=["nothing", "headers", "body"],
 )
-async def test_a_request_that_drips_is_ended(port: int, head: bytes) -> None:
+async def test_a_request_that_arrives_byte_by_byte_is_closed(port: int, head: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head)
 
@@ -126,15 +127,15 @@ async def test_a_request_that_drips_is_ended(port: int, head: bytes) -> None:
             await asyncio.sleep(0.05)
 
     dripping = asyncio.create_task(drip())
-    assert await ends(reader)
+    assert await is_closed(reader)
     dripping.cancel()
     writer.close()
 
 
-async def test_a_second_request_that_drips_is_ended_too(port: int) -> None:
+async def test_a_second_request_that_does_not_end_is_closed_too(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b"200" in await reader.readuntil(b"ok")
     writer.write(b"GET / HT")
-    assert await ends(reader)
+    assert await is_closed(reader)
     writer.close()

@@ -1,4 +1,4 @@
-"""The command line over a Vault in memory: what a person sees, and what a program gets."""
+"""The command line over a Vault in memory: its output for users and for programs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ARN = "arn:aws:iam::111122223333:role/regcred/payments"
 
 @dataclass
 class FakePlatform:
-    """A platform whose plan is what a test says."""
+    """A platform whose plan the test sets."""
 
     actions: list = field(default_factory=list)
     ensured: list = field(default_factory=list)
@@ -77,7 +77,7 @@ class FakePlatform:
 
 @dataclass
 class Cli:
-    """A command line, its Vault, and a clock that only sleeping moves."""
+    """A command line, its Vault, and a clock that only the command's own waiting moves."""
 
     capture: pytest.CaptureFixture[str]
     kv: FakeKeyValue = field(default_factory=FakeKeyValue)
@@ -116,7 +116,7 @@ class Cli:
         return self.err.splitlines()[-1]
 
     def _nudge(self, project: str) -> bool:
-        # The request must be in Vault before dispatch is told to look.
+        # The request must be in Vault before the nudge.
         assert any(self.store.pending_requests(project))
         self.nudged.append(project)
         return True
@@ -127,7 +127,7 @@ class Cli:
             self.while_waiting.pop(0)()
 
     def answer(self, reference: Reference, **entry) -> None:
-        """Let rotate act once somebody waits."""
+        """Let rotate write this index entry and remove the request as soon as the command waits."""
 
         def act() -> None:
             self.index(reference, **entry)
@@ -154,7 +154,7 @@ def cli(capsys, monkeypatch) -> Cli:
 
 @pytest.fixture
 def payments(cli) -> Cli:
-    """A project with two registries, in use in one cluster."""
+    """A project with two registries, whose Secrets are in one cluster."""
     store = cli.store
     store.write_project(
         "payments",
@@ -176,10 +176,10 @@ def payments(cli) -> Cli:
 
 
 class TestHelp:
-    def test_alone_it_shows_help_with_first_steps(self, cli):
+    def test_without_a_command_it_shows_help_with_first_steps(self, cli):
         assert "First steps" in cli("")
 
-    def test_a_group_alone_shows_its_help(self, cli):
+    def test_a_group_without_a_command_shows_its_help(self, cli):
         assert "set-secret" in cli("registry")
 
     @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ class TestHelp:
             ("registry lst", "'list'"),
         ],
     )
-    def test_a_mistyped_command_says_what_was_meant(self, cli, typed, meant):
+    def test_a_mistyped_command_suggests_the_right_one(self, cli, typed, meant):
         cli(typed, code=2)
         assert "did you mean" in cli.last
         assert meant in cli.last
@@ -210,11 +210,11 @@ class TestHelp:
         cli(line, code=2)
         assert named in cli.last
 
-    def test_a_word_like_no_command_points_to_the_help(self, cli):
+    def test_an_unknown_command_points_to_the_help(self, cli):
         cli("frobnicate", code=2)
         assert cli.last == "regcred: no such command 'frobnicate' (see 'regcred --help')"
 
-    def test_the_top_help_tells_of_each_command_what_the_command_tells_of_itself(self):
+    def test_the_help_of_the_program_shows_each_commands_own_summary(self):
         root = app()
         context = click.Context(root)
         for section in root.sections.values():
@@ -223,7 +223,7 @@ class TestHelp:
                 assert command is not None, name
                 assert command.get_short_help_str(200) == lazy.summary, name
 
-    def test_it_is_quick_and_loads_no_sdk(self):
+    def test_help_is_quick_and_loads_no_sdk(self):
         code = (
             "import sys, regcred.cli.app as a; "
             "a.run(['--help']); "
@@ -240,26 +240,26 @@ class TestHelp:
 
 
 class TestAnnotation:
-    def test_yaml_can_be_pasted(self, cli):
+    def test_the_default_format_is_yaml(self, cli):
         text = cli("annotation payments/ecr-prod shared/nexus")
         assert yaml.safe_load(text)["metadata"]["annotations"] == {
             "registry.regcred.dev/ecr-prod": "payments/ecr-prod",
             "registry.regcred.dev/nexus": "shared/nexus",
         }
 
-    def test_helm_values_can_be_pasted(self, cli):
+    def test_the_format_helm_is_values_with_pod_annotations(self, cli):
         text = cli("annotation payments/ecr-prod --format helm")
         assert yaml.safe_load(text) == {
             "podAnnotations": {"registry.regcred.dev/ecr-prod": "payments/ecr-prod"}
         }
 
-    def test_a_kustomize_patch_is_a_patch_of_a_deployment(self, cli):
+    def test_the_format_kustomize_is_a_patch_of_a_deployment(self, cli):
         text = cli("annotation payments/ecr-prod --format kustomize")
         patch = yaml.safe_load(yaml.safe_load(text)["patches"][0]["patch"])
         assert patch["kind"] == "Deployment"
         assert patch["metadata"]["annotations"] == {"registry.regcred.dev/ecr-prod": "payments/ecr-prod"}
 
-    def test_registries_of_the_same_name_keep_apart(self, cli):
+    def test_registries_of_the_same_name_get_different_keys(self, cli):
         keys = json.loads(cli("annotation a/main b/main --format json"))
         assert keys == {"registry.regcred.dev/main": "a/main", "registry.regcred.dev/main.b": "b/main"}
 
@@ -270,13 +270,13 @@ class TestAnnotation:
         assert all(len(key.removeprefix("registry.regcred.dev/")) <= 63 for key in keys)
 
     @pytest.mark.parametrize("wrong", ["payments", "a/b/c", "Payments/x", "a/"])
-    def test_a_wrong_reference_is_refused_with_the_form(self, cli, wrong):
+    def test_a_wrong_reference_is_refused_with_the_right_form(self, cli, wrong):
         cli(f"annotation {wrong}", code=2)
         assert "<project>/<registry>" in cli.last
 
 
 class TestProject:
-    def test_what_is_allowed_adds_up(self, cli):
+    def test_a_second_add_keeps_what_the_first_has_allowed(self, cli):
         cli("project add payments --host registry.example.com --cluster c1")
         cli("project add payments --host *.jfrog.io --account 111122223333 --path registry.example.com/team/")
         assert cli.json("project show payments -o json") == {
@@ -289,17 +289,17 @@ class TestProject:
             "role_arn": "",
         }
 
-    def test_what_is_taken_away_is_gone_and_the_rest_stays(self, payments):
+    def test_remove_removes_the_given_values_only(self, payments):
         payments("project remove payments --host registry.example.com")
         shown = payments.json("project show payments -o json")
         assert (shown["hosts"], shown["clusters"]) == (["*.pkg.dev"], ["c1"])
 
-    def test_taking_away_what_is_not_there_says_what_is(self, payments):
+    def test_removing_a_value_that_is_not_there_lists_the_existing_ones(self, payments):
         payments("project remove payments --host registry.exmaple.com", code=4)
         assert "registry.example.com" in payments.last
 
     @pytest.mark.parametrize(
-        ("option", "said"),
+        ("option", "message"),
         [
             ("--path https://registry.example.com/team", "'https:' is not a host"),
             ("--path Registry.example.com/team", "'Registry.example.com' is not a host"),
@@ -309,13 +309,13 @@ class TestProject:
             ("--host registry.example.com:x", "hosts: 'registry.example.com:x' is not a host"),
         ],
     )
-    def test_a_host_or_path_that_would_limit_nothing_is_refused(self, cli, option, said):
+    def test_a_value_that_is_not_a_host_or_path_is_refused(self, cli, option, message):
         cli(f"project add payments {option}", code=2)
-        assert said in cli.last
+        assert message in cli.last
         assert "hunter2" not in cli.last
         assert cli.kv.paths() == []
 
-    def test_a_host_whose_last_path_is_taken_away_is_not_allowed_whole(self, cli):
+    def test_a_host_whose_last_path_is_removed_allows_nothing(self, cli):
         cli("project add payments --host registry.example.com --path registry.example.com/team/")
         cli("project remove payments --path registry.example.com/team/")
         assert "nothing of registry.example.com may be used now" in cli.err
@@ -333,7 +333,7 @@ class TestProject:
             ("registry.example.com", "registry.example.com:443"),
         ],
     )
-    def test_a_host_is_known_in_each_of_its_forms(self, cli, stored, typed):
+    def test_a_host_is_recognized_in_each_of_its_forms(self, cli, stored, typed):
         cli(f"project add payments --host {stored} --path {stored}/team/")
         cli(f"project add payments --host {typed} --path {typed}/more/")
         shown = cli.json("project show payments -o json")
@@ -351,36 +351,36 @@ class TestProject:
         cli("project remove payments --host registry.example.com:5000")
         assert cli.json("project show payments -o json")["hosts"] == ["registry.example.com"]
 
-    def test_a_missing_registry_names_only_some_of_those_there_are(self, payments):
+    def test_an_error_about_a_missing_registry_lists_only_some_of_the_others(self, payments):
         for number in range(30):
             payments.kv.write(f"registries/payments/other-{number:02}", {"document": "{}"}, cas=0)
         payments("registry show payments/zzz", code=4)
         assert "other-17 and 12 more" in payments.last
         assert "other-29" not in payments.last
 
-    def test_a_url_is_no_host(self, cli):
+    def test_a_url_is_refused_as_a_host(self, cli):
         cli("project add payments --host https://registry.example.com/team", code=2)
         assert "registry.example.com" in cli.last
         assert cli.kv.paths() == []
 
-    def test_a_wrong_role_is_refused_by_field(self, cli):
+    def test_a_wrong_role_is_refused_with_the_name_of_the_field(self, cli):
         cli("project add payments --role-arn arn:aws:iam::1:role/x", code=2)
         assert "role_arn" in cli.last
         assert cli.kv.paths() == []
 
-    def test_a_project_that_is_not_there_is_not_found(self, cli):
+    def test_a_missing_project_is_not_found(self, cli):
         cli("project show payments", code=4)
 
-    def test_vaults_groups_follow(self, cli):
+    def test_a_new_cluster_updates_the_groups_in_vault(self, cli):
         cli("project add payments --cluster c1")
         assert cli.platform.ensured == ["payments"]
 
-    def test_an_admin_who_may_not_set_groups_is_told_who_may(self, cli):
+    def test_an_admin_who_may_not_change_groups_learns_who_may(self, cli):
         cli.platform.refuses = True
         cli("project add payments --cluster c1")
         assert "a platform operator runs 'regcred platform apply'" in cli.err
 
-    def test_two_admins_at_once_lose_nothing(self, cli, monkeypatch):
+    def test_two_concurrent_changes_are_both_kept(self, cli, monkeypatch):
         store = cli.store
         write = FakeKeyValue.write
         raced = []
@@ -397,7 +397,7 @@ class TestProject:
 
 
 class TestGrant:
-    def test_a_grant_is_listed_and_taken_away(self, payments):
+    def test_a_grant_is_added_listed_and_removed(self, payments):
         payments("grant add --cluster c1 payments qa")
         assert payments.json("grant list -o json")["clusters"]["c1"]["grants"] == {
             "payments": ["prod", "qa", "staging"]
@@ -407,19 +407,19 @@ class TestGrant:
             "payments": ["qa"]
         }
 
-    def test_a_grant_to_a_cluster_that_may_not_read_the_project_is_pointed_out(self, payments):
+    def test_a_grant_in_a_cluster_that_may_not_read_the_project_prints_a_warning(self, payments):
         payments("grant add --cluster c2 payments prod")
         assert "regcred project add payments --cluster c2" in payments.err
 
-    def test_namespaces_may_be_options_as_in_the_events_of_sync(self, payments):
+    def test_namespaces_may_be_options_as_in_the_text_of_events(self, payments):
         payments("grant add payments --cluster c1 --namespace qa")
         assert "qa" in payments.store.cluster("c1").value.grants["payments"]
 
-    def test_a_grant_to_nobody_is_refused(self, payments):
+    def test_a_grant_without_namespaces_is_refused(self, payments):
         payments("grant add payments --cluster c1", code=2)
         assert "NAMESPACE" in payments.last
 
-    def test_globs_must_be_switched_on(self, payments):
+    def test_globs_must_be_enabled(self, payments):
         payments("grant add --cluster c1 payments team-*", code=2)
         assert "--allow-globs" in payments.last
         payments("grant add --cluster c1 payments team-* --allow-globs")
@@ -429,18 +429,18 @@ class TestGrant:
         payments("grant add --cluster c1 payments Prod", code=2)
         assert "'Prod' has capital letters" in payments.last
 
-    def test_without_a_terminal_nothing_is_taken_away_unasked(self, payments):
+    def test_without_a_terminal_a_removal_needs_yes(self, payments):
         payments("grant remove --cluster c1 payments", code=2)
         assert "--yes" in payments.last
         assert payments.store.cluster("c1").value.grants == {"payments": ["prod", "staging"]}
 
-    def test_taking_away_what_was_not_granted_says_what_is(self, payments):
+    def test_removing_a_grant_that_does_not_exist_lists_the_existing_ones(self, payments):
         payments("grant remove --cluster c1 payments prdo --yes", code=4)
         assert "prod, staging" in payments.last
 
 
 class TestStatus:
-    def test_it_tells_state_expiry_version_and_place(self, payments):
+    def test_status_shows_state_expiry_version_and_namespaces(self, payments):
         lines = payments("status").splitlines()
         assert lines[0].split() == ["REGISTRY", "STATE", "EXPIRES", "IN", "VERSION", "PLACED", "BY", "SYNC"]
         assert "payments/ecr-prod  ok" in lines[1]
@@ -449,7 +449,7 @@ class TestStatus:
         assert "pending" in lines[2]
         assert "c1: in 1 namespace (dev): the namespace may not use this project (grant it" in payments.err
 
-    def test_a_failure_is_told_with_its_reason_and_next_attempt(self, payments):
+    def test_a_failure_is_shown_with_its_reason_and_next_attempt(self, payments):
         payments.index(
             NEXUS,
             state=State.FAILING,
@@ -464,7 +464,7 @@ class TestStatus:
             in payments.err
         )
 
-    def test_json_tells_namespaces_and_versions(self, payments):
+    def test_json_contains_namespaces_and_versions(self, payments):
         (row,) = payments.json("status payments/ecr-prod -o json")["registries"]
         assert row["expires_at"] == "2026-11-24T17:12:00+00:00"
         assert row["where"]["c1"] == {
@@ -474,11 +474,11 @@ class TestStatus:
             "held": {},
         }
 
-    def test_an_expired_credential_is_called_so(self, payments):
+    def test_an_expired_credential_is_shown_as_expired(self, payments):
         payments.now = NOW + timedelta(days=1)
         assert "expired 18h 48m ago" in payments("status")
 
-    def test_a_token_for_one_project_is_told_to_name_it(self, payments):
+    def test_an_error_for_a_token_of_one_project_says_to_name_the_project(self, payments):
         payments.kv.faults["list", "registries"] = RefusedError("permission denied")
         payments("status", code=3)
         assert "name one: regcred status PROJECT" in payments.last
@@ -488,16 +488,16 @@ class TestStatus:
         assert "5h 12m" in payments("status payments")
         assert "the column 'placed by sync' is empty" in payments.err
 
-    def test_a_removed_registry_is_shown_only_while_it_is_still_somewhere(self, payments):
+    def test_a_removed_registry_is_shown_only_by_name(self, payments):
         payments.index(Reference("payments", "gone"), state=State.REMOVED)
         assert "gone" not in payments("status")
         assert "removed" in payments("status payments/gone")
 
-    def test_a_mistyped_registry_is_not_found_with_the_nearest_name(self, payments):
+    def test_an_error_about_a_mistyped_registry_suggests_the_nearest_name(self, payments):
         payments("status payments/ecr-pord", code=4)
         assert "did you mean payments/ecr-prod?" in payments.last
 
-    def test_on_a_terminal_text_from_vault_is_text_and_no_markup(self, payments, monkeypatch):
+    def test_on_a_terminal_text_from_vault_is_not_read_as_markup(self, payments, monkeypatch):
         payments.store.write_definition(
             NEXUS, Definition(provider="basic", hosts=["x"], description="[red]x[/]"), cas=1
         )
@@ -512,7 +512,7 @@ class TestStatus:
 
 
 class TestRotate:
-    def test_the_outcome_is_waited_for_and_told(self, payments):
+    def test_rotate_waits_for_the_outcome_and_shows_it(self, payments):
         payments.answer(ECR, version=13, expires_at=NOW + timedelta(hours=12), verified="yes")
         payments("rotate payments/ecr-prod")
         assert (
@@ -520,14 +520,14 @@ class TestRotate:
             in payments.out
         )
 
-    def test_a_refusal_is_told_with_what_stays_in_force(self, payments):
+    def test_a_failure_says_which_version_stays_in_force(self, payments):
         payments.answer(
             ECR, version=12, state=State.FAILING, error="no such role", error_kind="refused", attempts=1
         )
         payments("rotate payments/ecr-prod", code=3)
         assert "no such role; version 12 stays in force" in payments.last
 
-    def test_a_turn_that_comes_too_soon_is_told_with_when_to_ask_again(self, payments):
+    def test_a_rotation_that_comes_too_soon_says_when_to_try_again(self, payments):
         soon = (
             "its other password is 3 minutes old, and clusters may still use this one; ask again in 7 minutes"
         )
@@ -536,17 +536,17 @@ class TestRotate:
         assert payments.last == f"regcred: payments/ecr-prod: {soon}"
         assert payments.out == ""
 
-    def test_without_waiting_the_request_is_in_vault_and_dispatch_is_told(self, payments):
+    def test_with_no_wait_the_request_is_in_vault_and_dispatch_is_nudged(self, payments):
         payments("rotate payments/ecr-prod --no-wait")
         assert payments.nudged == ["payments"]
         assert payments.store.request(ECR).value.action is Action.ROTATE
 
-    def test_patience_ends_with_the_request_still_there(self, payments):
+    def test_after_the_timeout_the_request_stays_in_vault(self, payments):
         payments("rotate payments/ecr-prod --timeout 60", code=5)
         assert "The request stays" in payments.last
         assert payments.store.request(ECR) is not None
 
-    def test_waiting_outlives_a_restart_of_vault(self, payments):
+    def test_waiting_continues_over_a_restart_of_vault(self, payments):
         def down():
             payments.kv.faults["read", "requests/"] = TransientError("sealed")
 
@@ -557,7 +557,7 @@ class TestRotate:
         payments.answer(ECR, version=13)
         payments("rotate payments/ecr-prod")
 
-    def test_waiting_outlives_a_restart_of_vault_after_the_answer(self, payments):
+    def test_waiting_continues_over_a_restart_of_vault_after_the_answer(self, payments):
         def answered():
             payments.index(ECR, version=13)
             payments.kv.delete("requests/payments/ecr-prod")
@@ -567,25 +567,25 @@ class TestRotate:
         payments("rotate payments/ecr-prod")
         assert "ok, version 13" in payments.out
 
-    def test_a_standby_that_knows_the_answer_before_the_outcome_is_asked_once_more(self, payments):
+    def test_an_index_that_is_older_than_the_removed_request_is_read_again(self, payments):
         payments.while_waiting.append(lambda: payments.kv.delete("requests/payments/ecr-prod"))
         payments.while_waiting.append(lambda: payments.index(ECR, version=13))
         payments("rotate payments/ecr-prod")
         assert "ok, version 13 for" in payments.out
 
-    def test_an_outcome_that_changes_nothing_is_told_as_such(self, payments):
+    def test_an_outcome_without_a_new_version_is_shown_as_unchanged(self, payments):
         payments.while_waiting.append(lambda: payments.kv.delete("requests/payments/ecr-prod"))
         payments("rotate payments/ecr-prod")
         assert "ok, version 12 (unchanged)" in payments.out
 
-    def test_a_newer_request_of_somebody_else_is_waited_for(self, payments):
+    def test_a_newer_request_of_another_user_is_waited_for(self, payments):
         newer = Request(action=Action.VERIFY, asked_at=NOW + timedelta(seconds=1))
         payments.while_waiting.append(lambda: payments.store.write_request(ECR, newer))
         payments.answer(ECR, version=13)
         payments("rotate payments/ecr-prod")
         assert "ok, version 13" in payments.out
 
-    def test_a_request_that_was_lost_is_asked_again(self, payments):
+    def test_a_request_that_was_lost_is_written_again(self, payments):
         payments.while_waiting.append(lambda: payments.kv.delete("requests/payments/nexus"))
         payments.answer(NEXUS, version=1)
         payments("rotate payments/nexus")
@@ -595,17 +595,17 @@ class TestRotate:
         payments.kv.faults["write", "requests/"] = RefusedError("permission denied")
         payments("rotate payments/ecr-prod", code=3)
 
-    def test_a_registry_that_is_not_there_is_not_asked_for(self, payments):
+    def test_no_request_is_written_for_a_missing_registry(self, payments):
         payments("rotate payments/ecr", code=4)
         assert not any(payments.store.pending_requests("payments"))
 
 
 class TestRevoke:
-    def test_it_asks_first(self, payments):
+    def test_revoke_requires_a_confirmation(self, payments):
         payments("revoke payments/ecr-prod", code=2)
         assert payments.store.request(ECR) is None
 
-    def test_it_tells_what_the_vendor_can_not_do(self, payments):
+    def test_revoke_says_that_the_vendor_cannot_revoke(self, payments):
         payments.answer(
             ECR, version=12, state=State.REVOKED, error="the vendor has no way to revoke it early"
         )
@@ -613,7 +613,7 @@ class TestRevoke:
         assert "revoked" in payments.err
         assert "no way to revoke it early" in payments.err
 
-    def test_it_does_not_wait_for_a_vendor_out_of_reach(self, payments):
+    def test_revoke_does_not_wait_for_an_unreachable_vendor(self, payments):
         payments.while_waiting.append(
             lambda: payments.index(ECR, version=12, state=State.REVOKED, error="asked again")
         )
@@ -633,7 +633,7 @@ UPSTREAM = json.dumps({"username": "puller", "password": SECRET})
 
 
 class TestRegistryAdd:
-    def test_from_files_it_writes_the_secret_then_the_definition_and_asks(self, payments, tmp_path):
+    def test_add_writes_the_secret_then_the_definition_then_a_request(self, payments, tmp_path):
         new = Reference("payments", "new")
         file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
         payments.answer(new, verified="yes")
@@ -652,7 +652,7 @@ class TestRegistryAdd:
             == "111122223333"
         )
 
-    def test_a_keyless_registry_is_added_with_what_the_other_side_must_trust(self, payments, tmp_path):
+    def test_adding_a_keyless_registry_prints_what_the_vendor_must_trust(self, payments, tmp_path):
         file = definition_file(tmp_path, "provider: ecr\nregions: [eu-central-1]\naccount: 111122223333\n")
         payments(f"registry add payments/other -f {file} --no-wait")
         assert "'regcred registry trust payments/other' prints" in payments.err
@@ -661,7 +661,7 @@ class TestRegistryAdd:
         assert f"Give {ARN} these permissions" in payments.err
         assert "ecr:BatchGetImage" in payments.err
 
-    def test_a_keyless_registry_says_what_the_other_side_must_trust(self, payments, tmp_path):
+    def test_trust_prints_what_the_vendor_must_trust(self, payments, tmp_path):
         file = definition_file(tmp_path, "provider: quay\nrobot: team+puller\n")
         role = "arn:aws:iam::111122223333:role/regcred/payments"
         payments(
@@ -670,7 +670,7 @@ class TestRegistryAdd:
         assert role in payments.out
         assert "https://issuer.example.net" in payments.out
 
-    def test_a_registry_with_a_stored_secret_says_that_it_needs_no_trust(self, payments, tmp_path):
+    def test_trust_of_a_registry_with_an_upstream_secret_says_that_none_is_needed(self, payments, tmp_path):
         file = definition_file(tmp_path, BASIC)
         payments(
             f"registry trust payments/new -f {file} --role-arn "
@@ -679,23 +679,23 @@ class TestRegistryAdd:
         assert "is not keyless" in payments.err
 
     @pytest.mark.parametrize(
-        ("definition", "said"), [(BASIC, "is not keyless"), ("provider: mcr\n", "is public")]
+        ("definition", "message"), [(BASIC, "is not keyless"), ("provider: mcr\n", "is public")]
     )
-    def test_what_needs_no_trust_asks_for_no_role(self, payments, tmp_path, definition, said):
+    def test_trust_that_is_not_needed_requires_no_role(self, payments, tmp_path, definition, message):
         payments(f"registry trust payments/new -f {definition_file(tmp_path, definition)}")
-        assert said in payments.err
+        assert message in payments.err
 
     @pytest.mark.parametrize(
         "option",
         ["--role-arn puller", "--role-arn arn:aws:iam::1:role/x", f"--role-arn {ARN} --issuer example.net"],
     )
-    def test_whom_to_trust_is_checked_before_it_is_printed(self, payments, tmp_path, option):
+    def test_a_wrong_role_or_issuer_is_refused_and_never_printed(self, payments, tmp_path, option):
         file = definition_file(tmp_path, "provider: quay\nrobot: team+puller\n")
         payments(f"registry trust payments/new -f {file} {option}", code=2)
         assert option.split()[-2] in payments.last
         assert payments.out == ""
 
-    def test_a_public_registry_is_written_and_nothing_is_fetched(self, payments, tmp_path):
+    def test_a_public_registry_is_written_without_a_request(self, payments, tmp_path):
         payments(f"registry add payments/mcr -f {definition_file(tmp_path, 'provider: mcr')}")
         assert "is public" in payments.err
         assert payments.store.request(Reference("payments", "mcr")) is None
@@ -724,14 +724,14 @@ class TestRegistryAdd:
             ('{"provider": "mcr", "description": "\\ud800"}', "half of a surrogate pair"),
         ],
     )
-    def test_a_wrong_file_is_refused_by_line_or_field(self, payments, tmp_path, text, named):
+    def test_a_wrong_file_is_refused_with_its_line_or_field(self, payments, tmp_path, text, named):
         file = definition_file(tmp_path, text)
         payments(f"registry add payments/new -f {file}", code=2)
         assert named in payments.last
         assert str(file) in payments.last
         assert "registries/payments/new" not in payments.kv.paths()
 
-    def test_a_file_that_is_not_there_is_named(self, payments):
+    def test_an_error_about_a_missing_file_names_it(self, payments):
         payments("registry add payments/new -f /nowhere/r.yaml", code=2)
         assert "/nowhere/r.yaml" in payments.last
 
@@ -747,7 +747,7 @@ class TestRegistryAdd:
         assert "'username'" in payments.last
         assert SECRET not in payments.err
 
-    def test_a_secret_of_one_field_may_be_the_file_itself(self, payments, tmp_path):
+    def test_the_file_may_be_the_value_of_a_secrets_only_field(self, payments, tmp_path):
         key = json.dumps({"type": "service_account", "private_key": SECRET})
         file = definition_file(tmp_path, "provider: gar\nhosts: [europe-west1-docker.pkg.dev]\nauth: key\n")
         secret = definition_file(tmp_path, key + "\n", "key.json")
@@ -768,7 +768,7 @@ class TestRegistryAdd:
             (" \n", "is empty"),
         ],
     )
-    def test_a_file_of_fields_is_never_taken_for_the_only_field_itself(self, payments, tmp_path, text, named):
+    def test_a_file_with_fields_is_never_the_value_of_the_only_field(self, payments, tmp_path, text, named):
         file = definition_file(tmp_path, GITLAB)
         secret = definition_file(tmp_path, text, "s.yaml")
         payments(f"registry add payments/new -f {file} --secret-file {secret} --no-wait", code=2)
@@ -779,24 +779,24 @@ class TestRegistryAdd:
     @pytest.mark.parametrize(
         "text", [SECRET, f"@{SECRET}", f"!{SECRET}", f"-----BEGIN X-----\n{SECRET}=\n-----END X-----"]
     )
-    def test_a_token_or_a_pem_key_may_be_the_file_itself(self, payments, tmp_path, text):
+    def test_the_file_may_be_a_token_or_a_pem_key(self, payments, tmp_path, text):
         file = definition_file(tmp_path, GITLAB)
         secret = definition_file(tmp_path, f"{text}\n", "token")
         payments(f"registry add payments/new -f {file} --secret-file {secret} --no-wait")
         upstream = payments.store.upstream(Reference("payments", "new")).value.fields
         assert upstream["token"].get_secret_value() == text
 
-    def test_a_second_login_may_be_given_for_the_time_of_a_change(self, payments, tmp_path):
+    def test_a_secret_may_contain_a_second_login(self, payments, tmp_path):
         both = {"username": "a", "password": SECRET, "username_2": "b", "password_2": SECRET}
         secret = definition_file(tmp_path, json.dumps(both), "s.json")
         payments(f"registry set-secret payments/nexus --secret-file {secret} --no-wait")
         assert set(payments.store.upstream(NEXUS).value.fields) == set(both)
 
-    def test_without_a_terminal_the_missing_secret_is_named(self, payments, tmp_path):
+    def test_without_a_terminal_the_error_names_the_option_for_the_secret(self, payments, tmp_path):
         payments(f"registry add payments/new -f {definition_file(tmp_path, BASIC)}", code=2)
         assert "--secret-file" in payments.last
 
-    def test_a_failure_between_the_two_writes_is_told_as_such(self, payments, tmp_path):
+    def test_a_failure_between_the_two_writes_says_what_was_written(self, payments, tmp_path):
         file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
         payments.kv.faults["write", "registries/"] = TransientError("Vault is sealed")
         payments(f"registry add payments/new -f {file} --secret-file {secret}", code=5)
@@ -809,13 +809,13 @@ class TestRegistryAdd:
         assert "nothing was written" in payments.last
         assert "registries/payments/new" not in payments.kv.paths()
 
-    def test_somebody_else_who_was_faster_is_not_overwritten(self, payments, tmp_path):
+    def test_a_concurrent_change_is_not_overwritten(self, payments, tmp_path):
         file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
         payments.kv.faults["write", "registries/"] = ConflictError("version")
         payments(f"registry add payments/new -f {file} --secret-file {secret}", code=5)
         assert "somebody else" in payments.last
 
-    def test_one_that_exists_is_replaced_only_when_told_so(self, payments, tmp_path):
+    def test_an_existing_registry_is_replaced_only_with_replace(self, payments, tmp_path):
         file = definition_file(tmp_path, "provider: ecr\nregions: [eu-west-1]\n")
         payments(f"registry add payments/ecr-prod -f {file} --no-wait", code=2)
         assert "--replace" in payments.last
@@ -828,7 +828,7 @@ class TestRegistryAdd:
         payments(f"registry add payments/nexus -f {file} --no-wait --replace")
         assert payments.store.upstream_version(NEXUS) == 1
 
-    def test_an_account_id_with_leading_zeros_stays_as_it_was_typed(self, payments, tmp_path):
+    def test_an_account_id_keeps_its_leading_zeros(self, payments, tmp_path):
         payments("project add payments --account 012345670123")
         file = definition_file(tmp_path, "provider: ecr\nregions: [eu-central-1]\naccount: 012345670123\n")
         payments(f"registry add payments/z -f {file} --no-wait")
@@ -837,8 +837,8 @@ class TestRegistryAdd:
         )
 
 
-class TestWhereASecretGoes:
-    def test_a_changed_host_asks_for_the_secret_again_and_binds_it_there(self, payments, tmp_path):
+class TestBindingOfASecret:
+    def test_a_changed_host_requires_the_secret_again_and_binds_it_to_that_host(self, payments, tmp_path):
         new = Reference("payments", "new")
         payments("project add payments --host other.example.com")
         secret = definition_file(tmp_path, UPSTREAM, "s.json")
@@ -856,14 +856,14 @@ class TestWhereASecretGoes:
         payments(f"registry add payments/new -f {file} --secret-file {secret} --no-wait --replace")
         assert "other.example.com" in payments.store.upstream(new).value.bound_to
 
-    def test_a_new_secret_is_bound_to_what_the_definition_says_now(self, payments, tmp_path):
+    def test_a_new_secret_is_bound_to_the_current_definition(self, payments, tmp_path):
         secret = definition_file(tmp_path, UPSTREAM, "s.json")
         payments(f"registry set-secret payments/nexus --secret-file {secret} --no-wait")
         assert "registry.example.com" in payments.store.upstream(NEXUS).value.bound_to
 
 
 class TestUnverified:
-    """A credential that nothing has proven is unverified in every view, with the reason."""
+    """Each view shows an unverified credential as unverified, with the reason."""
 
     REASON = "registry.example.com: it asks for no login, so nothing shows whether this one works"
     REASONS = pytest.mark.parametrize(
@@ -871,7 +871,7 @@ class TestUnverified:
     )
 
     @REASONS
-    def test_status_doctor_list_and_show_say_the_same(self, payments, stored, reason):
+    def test_status_doctor_list_and_show_agree(self, payments, stored, reason):
         payments.index(ECR, version=13, verified="unknown", unverified=stored)
         assert re.search(r"payments/ecr-prod +unverified", payments("status"))
         assert f"payments/ecr-prod: unverified: {reason}" in payments.err
@@ -883,12 +883,12 @@ class TestUnverified:
         assert f"unverified: {reason}" in payments.out
 
     @REASONS
-    def test_verify_of_it_fails_with_the_reason(self, payments, stored, reason):
+    def test_verify_fails_with_the_reason(self, payments, stored, reason):
         payments.answer(ECR, version=12, verified="unknown", unverified=stored)
         payments("verify payments/ecr-prod", code=1)
         assert f"version 12 is unverified: {reason}" in payments.last
 
-    def test_adding_a_registry_that_could_not_be_tried_fails(self, payments, tmp_path):
+    def test_adding_a_registry_that_cannot_be_verified_fails(self, payments, tmp_path):
         new = Reference("payments", "new")
         file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
         payments.answer(
@@ -901,15 +901,15 @@ class TestUnverified:
         assert payments.store.definition(new).value.content()["allow_unverified"] is True
         assert "unverified, version 1" in payments.out
 
-    def test_a_login_that_was_taken_is_told_from_a_pull(self, payments):
+    def test_a_login_without_a_test_pull_is_shown_as_such(self, payments):
         payments.answer(ECR, version=13, verified="login")
         assert "the login was accepted" in payments("rotate payments/ecr-prod")
 
 
-class TestRoomInAProject:
-    """A registry that is not rotated for want of room: told when it is added, by status and by doctor."""
+class TestLimitOfAProject:
+    """A registry over its project's limit is not rotated, which add, status and doctor report."""
 
-    def test_a_limit_is_told_by_add_status_and_doctor(self, payments, tmp_path):
+    def test_add_status_and_doctor_report_the_limit_of_a_project(self, payments, tmp_path):
         payments("project add payments --max-registries 1")
         file = definition_file(tmp_path, "provider: ecr\nregions: [eu-west-1]")
         payments(f"registry add payments/new -f {file} --no-wait", code=3)
@@ -919,9 +919,9 @@ class TestRoomInAProject:
         assert "payments/nexus: not rotated: its project may have 1, and has them" in payments.err
         payments("doctor payments", code=1)
         assert "1 registry not rotated: its project may have 1, and has them" in payments.out
-        assert "has no credential yet" not in payments.out, "dispatch does not help"
+        assert "has no credential yet" not in payments.out, "the limit is the reason"
 
-    def test_an_index_that_is_full_is_told_by_add_status_and_doctor(self, payments, tmp_path):
+    def test_add_status_and_doctor_report_a_full_index(self, payments, tmp_path):
         index = payments.store.index("payments")
         full = index.value.model_copy(update={"full": True})
         payments.kv.write("credentials/payments/_index", full.fields(), cas=index.version)
@@ -934,7 +934,7 @@ class TestRoomInAProject:
         assert "1 registry not rotated: the index of its project is full" in payments.out
 
 
-class TestBrokenEntries:
+class TestMalformedIndexEntries:
     def test_doctor_names_an_entry_of_the_index_that_cannot_be_read(self, payments):
         path = "credentials/payments/_index"
         index = json.loads(payments.kv.read(path).fields["document"])
@@ -948,20 +948,20 @@ class TestBrokenEntries:
 
 
 class TestTemplate:
-    def test_filled_in_it_can_be_added(self, payments, tmp_path):
+    def test_a_completed_template_can_be_added(self, payments, tmp_path):
         text = payments("registry template ecr")
         assert "# The AWS regions to pull from" in text
         file = definition_file(tmp_path, text.replace("regions:", "regions: [eu-central-1]"))
         payments(f"registry add payments/new -f {file} --no-wait")
 
-    def test_the_optional_fields_are_right_as_they_stand(self, payments, tmp_path):
+    def test_the_examples_of_optional_fields_are_valid(self, payments, tmp_path):
         text = payments("registry template basic").replace("hosts:", "hosts: [registry.example.com]", 1)
         every = "".join(
             line.removeprefix("#") if re.match("#[a-z_]+:", line) else line for line in text.splitlines(True)
         )
         definitions.from_file(str(definition_file(tmp_path, every)))
 
-    def test_an_unknown_provider_is_refused_with_those_there_are(self, cli):
+    def test_an_unknown_provider_is_refused_with_the_known_ones(self, cli):
         cli("registry template nexsus", code=2)
         assert "basic" in cli.last
 
@@ -970,7 +970,7 @@ class TestTemplate:
 
 
 class TestRegistry:
-    def test_set_secret_writes_and_asks(self, payments, tmp_path):
+    def test_set_secret_writes_the_secret_and_a_request(self, payments, tmp_path):
         secret = definition_file(tmp_path, UPSTREAM, "s.json")
         payments(f"registry set-secret payments/nexus --secret-file {secret} --no-wait")
         assert payments.store.upstream_version(NEXUS) == 1
@@ -982,22 +982,22 @@ class TestRegistry:
         assert SECRET not in shown
         assert ("read", "upstream/payments/nexus") not in payments.kv.calls
 
-    def test_list_tells_provider_and_state(self, payments):
+    def test_list_shows_provider_and_state(self, payments):
         assert [line.split()[:3] for line in payments("registry list payments").splitlines()[1:]] == [
             ["payments/ecr-prod", "ecr", "ok"],
             ["payments/nexus", "basic", "pending"],
         ]
 
-    def test_verify_asks_for_it(self, payments):
+    def test_verify_writes_a_request(self, payments):
         payments("verify payments/ecr-prod --no-wait")
         assert payments.store.request(ECR).value.action is Action.VERIFY
 
-    def test_remove_takes_definition_and_secret_away(self, payments):
+    def test_remove_deletes_definition_and_secret(self, payments):
         payments.kv.write("upstream/payments/nexus", {"password": SECRET}, cas=0)
         payments("registry remove payments/nexus --yes")
         assert not [path for path in payments.kv.paths() if path.endswith("payments/nexus")]
 
-    def test_a_half_removed_registry_is_told_as_such(self, payments):
+    def test_an_incomplete_removal_says_what_remains(self, payments):
         payments.kv.faults["delete", "upstream/"] = TransientError("Vault is sealed")
         payments("registry remove payments/nexus --yes", code=1)
         assert "the definition is removed, but the upstream secret is not" in payments.last
@@ -1005,27 +1005,27 @@ class TestRegistry:
 
 class TestSync:
     def run(self, cli, line, code=0, failures=()):
-        asked = []
+        calls = []
 
-        def run_sync(given, context, way, say):
-            asked.append((given, context, way))
+        def run_sync(settings, context, way, say):
+            calls.append((settings, context, way))
             say("create  shop/regcred.payments.main (version 3)")
             return failures
 
         found = run(line.split(), CliSession(run_sync=run_sync))
         cli.out, cli.err = cli.capture.readouterr()
         assert found == code
-        return asked
+        return calls
 
-    def test_options_go_before_the_environment(self, cli):
-        asked = self.run(cli, "sync --cluster c1 --mode none --dry-run --context other")
-        assert asked == [({"REGCRED_CLUSTER": "c1", "REGCRED_MODE": "none"}, "other", "dry-run")]
+    def test_options_have_priority_over_the_environment(self, cli):
+        calls = self.run(cli, "sync --cluster c1 --mode none --dry-run --context other")
+        assert calls == [({"REGCRED_CLUSTER": "c1", "REGCRED_MODE": "none"}, "other", "dry-run")]
         assert cli.out == "create  shop/regcred.payments.main (version 3)\n"
 
-    def test_without_a_way_it_goes_on(self, cli):
+    def test_without_once_or_dry_run_sync_runs_in_a_loop(self, cli):
         assert self.run(cli, "sync --cluster c1")[0][2] == "loop"
 
-    def test_failures_are_counted_and_fail(self, cli):
+    def test_failures_are_counted_and_set_the_exit_code(self, cli):
         self.run(cli, "sync --cluster c1 --once", code=1, failures=["x", "y"])
         assert "2 failures" in cli.err
 
@@ -1034,7 +1034,7 @@ class TestSync:
         self.run(cli, "sync --once", code=2)
         assert "--cluster" in cli.err
 
-    def test_the_brake_is_never_taken_off_for_good(self, cli):
+    def test_confirm_removals_requires_once_or_dry_run(self, cli):
         self.run(cli, "sync --cluster c1 --confirm-removals", code=2)
         assert "--dry-run" in cli.err
 
@@ -1052,7 +1052,7 @@ class TestConfirmRemovals:
     def confirmed(self, cli):
         return {name: one.count for name, one in cli.store.cluster("c1").value.confirmed.items()}
 
-    def test_shows_what_is_held_and_confirms_it_for_an_hour(self, held):
+    def test_it_shows_the_held_removals_and_confirms_them_for_an_hour(self, held):
         held("cluster confirm-removals c1 --yes")
         assert ["payments/main", "shop", "unneeded"] in [line.split() for line in held.out.splitlines()]
         assert self.confirmed(held) == {"payments": 2, "search": 1}
@@ -1060,13 +1060,13 @@ class TestConfirmRemovals:
         assert until == {NOW + timedelta(hours=1)}
         assert held.store.cluster("c1").value.grants["payments"] == ["prod", "staging"]
 
-    def test_one_project_alone(self, held):
+    def test_it_can_confirm_one_project_only(self, held):
         held("cluster confirm-removals c1 --yes --project search")
         assert self.confirmed(held) == {"search": 1}
         held("cluster confirm-removals c1 --yes --project other", code=4)
         assert "holds no removals of other" in held.err
 
-    def test_one_that_ended_is_left_out_and_a_grant_keeps_the_others(self, held):
+    def test_an_expired_confirmation_is_dropped_and_a_grant_keeps_the_others(self, held):
         held("cluster confirm-removals c1 --yes --project search")
         held("grant add --cluster c1 payments more")
         assert self.confirmed(held) == {"search": 1}
@@ -1074,7 +1074,7 @@ class TestConfirmRemovals:
         held("cluster confirm-removals c1 --yes --project payments")
         assert self.confirmed(held) == {"payments": 2}
 
-    def test_nothing_held_is_told(self, payments):
+    def test_without_held_removals_it_fails(self, payments):
         payments("cluster confirm-removals c1 --yes", code=4)
         assert "holds no removals" in payments.err
 
@@ -1097,14 +1097,14 @@ class TestPlatform:
             "changed": [],
         }
 
-    def test_apply_deletes_nothing_unasked(self, cli):
+    def test_apply_deletes_only_with_prune_and_yes(self, cli):
         cli.platform.actions = [CREATE, DELETE]
         assert cli("platform apply") == "create policy regcred-sync\n"
         cli("platform apply --prune", code=2)
         assert "--yes" in cli.last
         assert "delete group" in cli("platform apply --prune --yes")
 
-    def test_check_fails_on_a_difference_only(self, cli):
+    def test_check_fails_only_if_there_is_a_difference(self, cli):
         cli("platform check")
         cli.platform.actions = [CREATE]
         cli("platform check", code=1)
@@ -1118,7 +1118,7 @@ class TestPlatform:
             ([CREATE, DELETE], ["platform apply' fixes", "platform apply --prune' deletes"]),
         ],
     )
-    def test_check_apply_and_doctor_agree_on_what_is_left_to_do(self, payments, actions, remedies):
+    def test_check_apply_and_doctor_report_the_same_differences(self, payments, actions, remedies):
         payments.platform.actions = actions
         payments("platform check", code=1)
         assert [word for word in ("apply' fixes", "apply --prune' deletes") if word in payments.err] == [
@@ -1131,7 +1131,7 @@ class TestPlatform:
         assert "Vault is as declared" not in text
         assert ("regcred-readers-old" in text) == (DELETE in actions)
 
-    def test_a_copy_of_a_policy_that_is_older_is_told_by_each_command(self, payments):
+    def test_each_command_reports_an_older_copy_of_a_policy(self, payments):
         payments.platform.notes = ["policies/sync.hcl is older (version 1)"]
         assert "is older" in payments("platform check", code=1)
         payments("platform apply")
@@ -1143,13 +1143,13 @@ class TestPlatform:
         cli("platform plan", code=3)
 
 
-class TestWhatOthersWroteByHand:
-    """A document that is broken, or lies where none belongs, hides no other."""
+class TestMalformedDocuments:
+    """A malformed document, or one at a wrong path, hides no other."""
 
     @pytest.mark.parametrize(
         "command", ["status", "status payments", "registry list", "registry list -o json"]
     )
-    def test_a_name_that_is_no_registry_s_is_left_out_with_a_word(self, payments, command):
+    def test_an_invalid_registry_name_is_left_out_and_reported(self, payments, command):
         payments.kv.write("registries/payments/ECR_Prod", {"document": '{"provider": "ecr"}'}, cas=0)
         payments.kv.write("registries/Other/x", {"document": '{"provider": "ecr"}'}, cas=0)
         assert "payments/ecr-prod" in payments(command)
@@ -1167,7 +1167,7 @@ class TestWhatOthersWroteByHand:
         payments("registry remove payments/broken --yes")
         assert "registries/payments/broken" not in payments.kv.paths()
 
-    def test_a_broken_project_or_cluster_is_left_out_of_the_list_with_a_word(self, payments):
+    def test_a_broken_project_or_cluster_is_left_out_of_the_list_and_reported(self, payments):
         payments.kv.write("platform/projects/other", {"document": '{"hosts": "x"}'}, cas=0)
         payments.kv.write("platform/clusters/other", {"document": '{"grants": 5}'}, cas=0)
         assert "payments" in payments("project list")
@@ -1176,7 +1176,7 @@ class TestWhatOthersWroteByHand:
         assert "cluster other is left out" in payments.err
         payments("grant list --cluster other", code=1)
 
-    def test_a_broken_project_can_be_begun_anew(self, payments):
+    def test_a_broken_project_can_be_replaced(self, payments):
         payments.kv.put("platform/projects/payments", {"document": '{"hosts": "x"}'})
         for command in ("add payments --cluster c2", "remove payments --cluster c1", "show payments"):
             payments(f"project {command}", code=1)
@@ -1186,7 +1186,7 @@ class TestWhatOthersWroteByHand:
         policy = payments.store.project("payments").value
         assert (policy.hosts, policy.clusters) == (["registry.example.com"], ["c1"])
 
-    def test_the_grants_of_a_broken_cluster_can_be_begun_anew(self, payments):
+    def test_the_grants_of_a_broken_cluster_can_be_replaced(self, payments):
         payments.kv.put("platform/clusters/c1", {"document": '{"grants": 5}'})
         for command in ("add -c c1 payments dev", "remove -c c1 payments --yes", "list -c c1"):
             payments(f"grant {command}", code=1)
@@ -1202,24 +1202,24 @@ class TestWhatOthersWroteByHand:
         payments("grant add -c c1 payments dev")
         assert "dev" in payments.store.cluster("c1").value.grants["payments"]
 
-    def test_what_can_be_read_is_not_begun_anew(self, payments):
+    def test_a_document_that_can_be_read_is_not_replaced(self, payments):
         payments("project add payments --cluster c2 --replace", code=2)
         payments("grant add -c c1 payments dev --replace --yes", code=2)
         assert "can be read" in payments.last
         assert payments.store.project("payments").value.clusters == ["c1"]
         assert payments.store.cluster("c1").value.grants == {"payments": ["prod", "staging"]}
 
-    def test_one_that_somebody_mends_meanwhile_is_not_replaced(self, payments):
+    def test_a_document_that_another_user_repairs_meanwhile_is_not_replaced(self, payments):
         payments.kv.put("platform/projects/payments", {"document": "{"})
         read = payments.kv.read
 
-        def mended_after(path):
+        def read_before_repair(path):
             found = read(path)
             if found.version == 2:
                 payments.kv.put(path, {"document": '{"clusters": ["c9"]}'})
             return found
 
-        payments.kv.read = mended_after
+        payments.kv.read = read_before_repair
         payments("project add payments --cluster c2 --replace", code=2)
         assert payments.store.project("payments").value.clusters == ["c9"]
 
@@ -1231,14 +1231,14 @@ class TestWhatOthersWroteByHand:
         assert "credentials/other/_index" in payments.last
         assert "no registries yet" not in payments.err
 
-    def test_a_broken_definition_is_left_out_of_the_list_with_a_word(self, payments):
+    def test_a_broken_definition_is_left_out_of_the_list_and_reported(self, payments):
         payments.kv.write("registries/payments/broken", {"document": "{"}, cas=0)
         assert "payments/ecr-prod" in payments("registry list")
         assert "payments/broken is left out" in payments.err
 
 
 class TestDoctor:
-    def test_all_well_is_said(self, payments):
+    def test_without_problems_doctor_says_so(self, payments):
         payments.kv.write("upstream/payments/nexus", {"username": "u", "password": SECRET}, cas=0)
         payments.index(NEXUS, verified="yes")
         text = payments("doctor")
@@ -1247,7 +1247,7 @@ class TestDoctor:
         assert "no problem found" in payments.err
 
     @pytest.mark.parametrize(
-        ("entry", "told"),
+        ("entry", "message"),
         [
             ({"state": State.FAILING, "error": "no such role"}, "failing: no such role"),
             ({"expires_at": NOW - timedelta(hours=1)}, "expired 1h ago"),
@@ -1257,12 +1257,12 @@ class TestDoctor:
             ),
         ],
     )
-    def test_what_is_wrong_with_a_credential_is_a_problem(self, payments, entry, told):
+    def test_a_failing_expired_or_overdue_credential_is_a_problem(self, payments, entry, message):
         payments.index(ECR, **{"version": 13, **entry})
         payments("doctor payments", code=1)
-        assert told in payments.out
+        assert message in payments.out
 
-    def test_a_name_that_is_no_registry_s_is_a_problem_and_hides_no_other(self, payments):
+    def test_an_invalid_registry_name_is_a_problem_and_hides_no_other(self, payments):
         payments.kv.write("registries/payments/ECR_Prod", {"document": '{"provider": "ecr"}'}, cas=0)
         payments("doctor payments", code=1)
         assert "payments/ECR_Prod" in payments.out
@@ -1277,36 +1277,36 @@ class TestDoctor:
         payments("doctor payments", code=1)
         assert "registry.example.com is not allowed" in payments.out
 
-    def test_a_silent_sync_is_a_problem(self, payments):
+    def test_a_sync_that_stopped_writing_its_status_is_a_problem(self, payments):
         payments.now = NOW + timedelta(hours=4)
         payments("doctor payments", code=1)
         assert "sync last wrote its status 4h ago" in payments.out
 
-    def test_a_request_that_nobody_can_read_is_a_problem(self, payments):
+    def test_a_malformed_request_is_a_problem(self, payments):
         payments.kv.write("requests/payments/ecr-prod", {"document": '{"action": "rotat"}'}, cas=0)
         payments("doctor payments", code=1)
         assert "action" in payments.out
         assert "regcred rotate payments/ecr-prod" in payments.out
 
-    def test_a_request_that_nobody_takes_is_a_problem(self, payments):
+    def test_a_request_that_waits_too_long_is_a_problem(self, payments):
         payments("rotate payments/ecr-prod --no-wait")
         payments.now = NOW + timedelta(minutes=30)
         payments("doctor payments", code=1)
         assert "the request to rotate has waited for 30m" in payments.out
 
-    def test_what_the_token_may_not_see_is_noted(self, payments):
+    def test_a_part_that_the_token_may_not_read_is_noted(self, payments):
         payments.platform.refuses = True
         payments.kv.faults["read", "platform/"] = RefusedError("permission denied")
         payments("doctor payments", code=1)
         assert "· platform" in payments.out
 
-    def test_repair_sets_the_projects_groups(self, payments):
+    def test_repair_updates_the_projects_groups(self, payments):
         payments("doctor payments --repair", code=1)
         assert payments.platform.ensured == ["payments"]
 
 
 class TestFailures:
-    def test_an_unexpected_error_is_one_line_without_its_text(self, cli):
+    def test_an_unexpected_error_is_one_line_without_the_exceptions_text(self, cli):
         def broken() -> Store:
             raise ValueError(SECRET)
 
@@ -1315,7 +1315,7 @@ class TestFailures:
         assert error.startswith("regcred: internal error (ValueError at test_cli.py:")
         assert SECRET not in error
 
-    def test_ctrl_c_is_no_traceback(self, payments):
+    def test_ctrl_c_shows_no_traceback(self, payments):
         def interrupt() -> None:
             raise KeyboardInterrupt
 
@@ -1323,7 +1323,7 @@ class TestFailures:
         payments("rotate payments/ecr-prod", code=130)
         assert payments.last == "regcred: interrupted"
 
-    def test_a_closed_pipe_is_no_traceback(self):
+    def test_a_closed_pipe_shows_no_traceback(self):
         done = subprocess.run(
             ["bash", "-c", f"{sys.executable} -m regcred.cli --help | true; exit ${{PIPESTATUS[0]}}"],
             capture_output=True,
@@ -1345,7 +1345,7 @@ class TestFailures:
             ),
         ],
     )
-    def test_a_wrong_environment_is_named(self, tmp_path, environment, named):
+    def test_an_error_about_a_wrong_environment_variable_names_it(self, tmp_path, environment, named):
         done = subprocess.run(
             [sys.executable, "-m", "regcred.cli", "status"],
             env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], **environment},

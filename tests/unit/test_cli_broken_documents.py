@@ -1,4 +1,4 @@
-"""One document that can't be read hides and stops nothing else, in commands that read many."""
+"""A malformed document hides and blocks no other in commands that read many documents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from regcred.vault.store import Store
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 BROKEN, GOOD = "broken", "payments"
-"""The broken one comes first in every list."""
+"""The broken project comes first in each list."""
 
 DOCUMENTS = (
     "platform/projects/broken",
@@ -50,13 +50,13 @@ READING = {
     "doctor --repair -o json": "payments/main",
     "export -o json": "payments",
 }
-"""Commands that read all, and what their output must still contain."""
+"""For each command that reads all projects, what its output must still contain."""
 
-ASKING = ("rotate", "verify", "revoke")
+REQUESTING = ("rotate", "verify", "revoke")
 
 
 class _Platform:
-    """A platform that repairs only projects that can be read."""
+    """A platform that reports the broken project and repairs the others."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -79,7 +79,7 @@ class _Platform:
 
 
 class _NoOperator:
-    """A Vault whose platform the token sees nothing of."""
+    """An operator of OpenBao whose token has no permissions."""
 
     def __getattr__(self, _name: str) -> Any:
         from regcred.errors import RefusedError
@@ -151,11 +151,9 @@ def test_a_broken_document_hides_no_other(fleet: Fleet, path: str, line: str) ->
     json.loads(out)
 
 
-@pytest.mark.parametrize("command", ASKING)
+@pytest.mark.parametrize("command", REQUESTING)
 @pytest.mark.parametrize("path", DOCUMENTS)
-def test_a_broken_document_keeps_no_registry_from_being_asked_for(
-    fleet: Fleet, path: str, command: str
-) -> None:
+def test_a_broken_document_prevents_no_request(fleet: Fleet, path: str, command: str) -> None:
     fleet.break_document(path)
     fleet(f"{command} --all --no-wait" + " --yes" * (command == "revoke"))
     for project in (BROKEN, GOOD):
@@ -165,7 +163,7 @@ def test_a_broken_document_keeps_no_registry_from_being_asked_for(
         assert found.value.asked_at > NOW
 
 
-def test_an_outcome_that_cannot_be_read_ends_no_wait_for_the_others(fleet: Fleet) -> None:
+def test_an_index_that_cannot_be_read_does_not_end_the_wait_for_other_projects(fleet: Fleet) -> None:
     fleet.break_document("credentials/broken/_index")
     out = fleet("rotate --all --timeout 1 -o json")
     found = {item["registry"]: item for item in json.loads(out)["registries"]}
@@ -182,7 +180,7 @@ def test_the_state_is_unknown_where_the_index_cannot_be_read(fleet: Fleet) -> No
 
 
 @pytest.mark.parametrize("line", ["platform plan", "platform check", "platform apply", "doctor"])
-def test_a_project_that_cannot_be_read_is_reported_by_what_compares_the_platform(
+def test_commands_that_compare_the_platform_report_a_project_that_cannot_be_read(
     fleet: Fleet, line: str
 ) -> None:
     out = fleet(line)

@@ -1,4 +1,4 @@
-"""Requests for many registries at once, with a Vault in memory and a dispatch that answers as told here."""
+"""Requests for many registries at once, with a Vault in memory and answers that the tests set."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 class Desk:
-    """The command line, and what answers it while it waits."""
+    """The command line, with a dispatch and rotate that answer while it waits."""
 
     def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
         self.capture = capture
         self.kv = FakeKeyValue()
         self.store = Store(self.kv)
         self.now = START
-        self.answer: Callable[[Reference, Action], IndexEntry | None] = self.good
+        self.answer: Callable[[Reference, Action], IndexEntry | None] = self.success
         self.most_open = 0
         self.nudged: list[str] = []
         self.out = self.err = ""
@@ -39,7 +39,7 @@ class Desk:
             content = {"provider": provider, "hosts": ["registry.example.com"]}
             self.store.write_definition(Reference.parse(name), Definition.model_validate(content), cas=0)
 
-    def good(self, reference: Reference, action: Action) -> IndexEntry | None:
+    def success(self, reference: Reference, action: Action) -> IndexEntry | None:
         state = State.REVOKED if action is Action.REVOKE else State.OK
         return IndexEntry(
             state=state, version=2, verified="yes", hosts=["registry.example.com"], changed_at=self.now
@@ -59,13 +59,13 @@ class Desk:
         return self.out
 
     def dispatch(self, seconds: float) -> None:
-        """Handle every request that lies there."""
+        """Handle all pending requests, as dispatch and rotate do."""
         self.now += timedelta(seconds=seconds)
         for project in self.store.projects():
-            asked, revoked = self.store.pending_requests(project)
-            self.most_open = max(self.most_open, len(asked) + len(revoked))
+            requested, revoked = self.store.pending_requests(project)
+            self.most_open = max(self.most_open, len(requested) + len(revoked))
             entries = {}
-            for name, is_revocation in [*((name, False) for name in asked), *((n, True) for n in revoked)]:
+            for name, is_revocation in [*((n, False) for n in requested), *((n, True) for n in revoked)]:
                 reference = Reference(project, name)
                 found = self.store.revocation(reference) if is_revocation else self.store.request(reference)
                 entry = self.answer(reference, found.value.action)
@@ -96,7 +96,7 @@ def desk(capsys: pytest.CaptureFixture[str]) -> Desk:
     ],
 )
 @pytest.mark.parametrize("verb", ["rotate", "verify", "revoke --yes"])
-def test_what_is_selected_is_asked_for_and_nothing_else(desk, selected, expected, verb):
+def test_only_the_selected_registries_are_requested(desk, selected, expected, verb):
     document = json.loads(desk(f"{verb} {selected} -o json"))
     assert [one["registry"] for one in document["registries"]] == expected
     assert document["summary"] == {"asked": len(expected), "done": len(expected), "failed": 0, "waiting": 0}
@@ -109,10 +109,10 @@ def test_what_is_selected_is_asked_for_and_nothing_else(desk, selected, expected
     assert answered == {*expected}
 
 
-def test_some_that_fail_are_told_and_the_others_are_done(desk):
+def test_failures_are_listed_and_the_other_registries_are_handled(desk):
     def answer(reference, action):
         if reference.registry != "b":
-            return desk.good(reference, action)
+            return desk.success(reference, action)
         return IndexEntry(
             state=State.FAILING,
             version=1,
@@ -127,24 +127,24 @@ def test_some_that_fail_are_told_and_the_others_are_done(desk):
     assert sorted(set(desk.nudged)) == ["payments", "search"]
 
 
-def test_a_project_that_the_token_may_not_ask_for_stops_no_other(desk):
+def test_a_project_that_the_token_may_not_write_to_blocks_no_other(desk):
     desk.kv.faults["write", "requests/search"] = RefusedError("permission denied")
     desk("verify payments search", code=1)
     assert "search/c: permission denied" in desk.out
     assert "2 of 4 registries verified, 2 failed" in desk.err
 
 
-def test_who_is_not_answered_in_time_is_told_and_the_request_stays(desk):
+def test_a_request_without_an_answer_in_time_is_counted_and_stays(desk):
     desk.answer = lambda reference, action: (
-        None if reference.registry == "a" else desk.good(reference, action)
+        None if reference.registry == "a" else desk.success(reference, action)
     )
     desk("rotate --all --timeout 60", code=5)
     assert "3 of 4 registries rotated, 1 not handled in time (the requests stay)" in desk.err
     assert desk.store.request(Reference("payments", "a"))
 
 
-def test_a_vault_that_is_gone_for_a_while_ends_no_wait(desk):
-    good, broken = desk.good, []
+def test_an_outage_of_vault_does_not_end_the_wait(desk):
+    success, broken = desk.success, []
 
     def answer(reference, action):
         if not broken:
@@ -153,13 +153,13 @@ def test_a_vault_that_is_gone_for_a_while_ends_no_wait(desk):
         elif len(broken) == 1:
             broken.append(True)
             desk.kv.faults.clear()
-        return good(reference, action)
+        return success(reference, action)
 
     desk.answer = answer
     desk("rotate payments search")
 
 
-def test_a_revocation_of_many_is_asked_with_their_names(desk):
+def test_the_confirmation_of_a_revocation_lists_the_registries(desk):
     desk("revoke payments", code=2)
     assert "payments/a\npayments/b\n" in desk.err
     assert "add --yes" in desk.err
@@ -168,7 +168,7 @@ def test_a_revocation_of_many_is_asked_with_their_names(desk):
     assert "2 of 2 registries revoked" in desk.err
 
 
-def test_no_more_than_a_sweep_of_dispatch_is_open_at_a_time(desk, monkeypatch):
+def test_the_number_of_open_requests_is_limited(desk, monkeypatch):
     monkeypatch.setattr(bulk, "WINDOW", 5)
     desk.add(*(f"many/r{number}" for number in range(23)))
     desk("rotate many")
@@ -176,7 +176,7 @@ def test_no_more_than_a_sweep_of_dispatch_is_open_at_a_time(desk, monkeypatch):
     assert desk.most_open == 5
 
 
-def test_without_waiting_all_are_asked_at_once(desk, monkeypatch):
+def test_with_no_wait_all_requests_are_written_at_once(desk, monkeypatch):
     monkeypatch.setattr(bulk, "WINDOW", 5)
     desk.add(*(f"many/r{number}" for number in range(12)))
     desk("rotate many --no-wait")
@@ -185,7 +185,7 @@ def test_without_waiting_all_are_asked_at_once(desk, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "told"),
+    ("line", "code", "message"),
     [
         ("rotate", 2, "name a registry or a project: regcred rotate P/R, regcred rotate P; or use --all"),
         ("revoke --all payments", 2, "leave out the names, or leave out --all"),
@@ -196,7 +196,7 @@ def test_without_waiting_all_are_asked_at_once(desk, monkeypatch):
         ("rotate Payments", 2, "Payments"),
     ],
 )
-def test_a_selection_that_makes_no_sense_is_refused(desk, line, code, told):
+def test_an_invalid_selection_is_refused(desk, line, code, message):
     desk(line, code=code)
-    assert told in desk.err
+    assert message in desk.err
     assert desk.store.pending_requests("payments") == ([], [])

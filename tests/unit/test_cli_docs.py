@@ -1,4 +1,4 @@
-"""docs/cli.md against the command line itself. Run as a program, it writes the section again."""
+"""docs/cli.md contains the help of the command line. Run as a program, this file updates the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADING = "## Commands\n"
 WIDTH = 100
 
 
-def test_the_document_shows_what_help_shows():
+def test_the_document_contains_the_help_of_each_command():
     assert DOCUMENT.read_text("utf-8") == written(), "run: .venv/bin/python tests/unit/test_cli_docs.py"
 
 
@@ -31,7 +31,7 @@ def test_every_setting_of_sync_is_documented():
     assert {f"REGCRED_{name.upper()}" for name in SyncSettings.model_fields} - listed == set()
 
 
-def test_every_command_that_is_shown_as_an_example_exists():
+def test_each_command_in_an_example_exists():
     root = app()
     context = click.Context(root)
     for words in re.findall(
@@ -41,7 +41,7 @@ def test_every_command_that_is_shown_as_an_example_exists():
 
 
 def written() -> str:
-    """The document with its section of commands as it must be."""
+    """The page with the current help of all commands."""
     head, _, rest = DOCUMENT.read_text("utf-8").partition(HEADING)
     intro = rest.partition("\n### ")[0].rstrip()
     sections = [f"### {path}\n\n```text\n{text}\n```" for path, text in helps(app(), "regcred", None)]
@@ -49,7 +49,7 @@ def written() -> str:
 
 
 def helps(command: click.Command, path: str, parent: click.Context | None) -> Iterator[tuple[str, str]]:
-    """The help of a command and of all below it."""
+    """The help of a command and of its subcommands."""
     settings = {**command.context_settings, "terminal_width": WIDTH}
     context = click.Context(command, info_name=path.rsplit(maxsplit=1)[-1], parent=parent, **settings)
     yield path, command.get_help(context).rstrip()

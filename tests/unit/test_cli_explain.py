@@ -1,4 +1,4 @@
-"""``regcred explain`` with a cluster and a Vault in memory: each question of a developer, with its answer."""
+"""``regcred explain`` with a cluster and a Vault in memory."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ REFUSAL = f"failed to pull {HOST}/shop:1: 403 Forbidden"
 
 @dataclass
 class Scene:
-    """A namespace ``prod`` with a Deployment ``shop`` of one Pod whose only image comes from ECR; all is
-    well."""
+    """A namespace ``prod`` with a working Deployment ``shop`` of one Pod with one image from ECR."""
 
     capture: pytest.CaptureFixture[str]
     kv: FakeKeyValue = field(default_factory=FakeKeyValue)
@@ -163,7 +162,7 @@ def failing(scene: Scene, message: str = REFUSAL, reason: str = "ErrImagePull") 
     return scene
 
 
-def test_all_well_is_said_line_by_line(scene):
+def test_each_check_of_a_working_pod_is_shown_on_its_own_line(scene):
     text = scene()
     assert "Pod prod/shop-1-a (Deployment shop), cluster c1" in text
     assert "payments/ecr-prod (annotation registry.regcred.dev/x on Deployment shop)" in text
@@ -174,27 +173,27 @@ def test_all_well_is_said_line_by_line(scene):
     assert "nothing to do" in scene.todo
 
 
-def test_the_secret_itself_is_never_read(scene):
+def test_only_the_metadata_of_the_secret_is_read(scene):
     scene()
     assert [accept for path, accept in scene.api.gets if "/secrets/" in path] == [
         "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
     ]
 
 
-def test_a_namespace_without_a_grant_is_told_whom_to_ask(scene):
+def test_a_missing_grant_gives_the_command_that_adds_it(scene):
     scene.grants, scene.placed, scene.secret = [], {}, False
     failing(scene)()
     assert "regcred grant add --cluster c1 payments prod" in scene.todo
 
 
-def test_a_refusal_that_only_sync_has_reported_counts_as_well(scene):
+def test_a_refusal_in_the_ledger_counts_if_the_grants_cannot_be_read(scene):
     scene.placed, scene.secret, scene.refused = {}, False, {"prod": "not-granted"}
     scene.kv.faults["read", "platform/clusters"] = RefusedError("permission denied")
     failing(scene)("explain pod prod/shop-1-a --cluster c1")
     assert "regcred grant add --cluster c1 payments prod" in scene.todo
 
 
-def test_an_image_without_an_annotation_is_offered_the_one_that_serves_it(scene):
+def test_an_image_without_an_annotation_gets_a_suggestion(scene):
     scene.annotations, scene.names_secret = {}, False
     failing(scene)()
     assert "registry.regcred.dev/ecr-prod: payments/ecr-prod" in scene.todo
@@ -206,7 +205,7 @@ def test_a_public_image_that_was_pulled_needs_nothing(scene):
     assert "nothing to do" in scene.todo
 
 
-def test_a_registry_that_is_registered_as_public_is_called_so(scene):
+def test_a_registry_with_a_public_definition_is_shown_as_public(scene):
     public = Reference("payments", "mcr")
     Store(scene.kv).write_definition(public, Definition(provider="mcr"), cas=0)
     scene.annotations, scene.names_secret, scene.image = {}, False, "mcr.microsoft.com/dotnet:8"
@@ -225,25 +224,25 @@ def test_a_malformed_annotation_is_shown(scene):
     assert "capital letters" in failing(scene)()
 
 
-def test_a_pod_older_than_its_annotation_must_be_made_anew(scene):
+def test_a_pod_older_than_its_annotation_needs_a_restart(scene):
     scene.names_secret = False
     failing(scene)()
     assert "kubectl -n prod rollout restart deployment/shop" in scene.todo
 
 
-def test_a_secret_that_sync_has_not_placed_points_to_sync(scene):
+def test_a_secret_that_sync_has_not_placed_suggests_to_check_sync(scene):
     scene.placed, scene.secret = {}, False
     failing(scene)()
     assert "is sync running" in scene.todo
 
 
-def test_a_clash_is_named(scene):
+def test_a_name_clash_is_reported(scene):
     scene.placed, scene.refused = {}, {"prod": "clash"}
     failing(scene)()
     assert "Regcred did not create" in scene.todo
 
 
-def test_a_credential_that_sync_cannot_read_is_named_with_the_reason(scene):
+def test_a_credential_that_sync_cannot_read_is_reported_with_the_reason(scene):
     scene.placed, scene.refused, scene.secret = {0: {"prod": ""}}, {"prod": "not-read"}, False
     scene.details = {"prod": "permission denied"}
     failing(scene)()
@@ -259,13 +258,13 @@ def test_a_credential_that_sync_cannot_read_is_named_with_the_reason(scene):
         ({"expires_at": NOW - timedelta(hours=1)}, "it has expired"),
     ],
 )
-def test_what_is_wrong_with_the_registry_is_told(scene, entry, todo):
+def test_a_revoked_failing_or_expired_credential_is_the_reason(scene, entry, todo):
     scene.entry = entry
     failing(scene)()
     assert todo in scene.todo
 
 
-def test_a_registry_that_fails_but_still_has_a_valid_credential_is_not_blamed(scene):
+def test_a_failing_registry_with_a_valid_credential_is_not_the_reason(scene):
     scene.entry = {"state": State.FAILING, "error": "timeout"}
     scene()
     assert "nothing to do" in scene.todo
@@ -278,13 +277,13 @@ def test_a_registry_that_fails_but_still_has_a_valid_credential_is_not_blamed(sc
         (f"{HOST}/shop:1: not found", "check the image's name and tag"),
     ],
 )
-def test_what_the_kubelet_said_decides_when_all_else_is_well(scene, message, todo):
+def test_the_kubelets_message_decides_if_all_checks_pass(scene, message, todo):
     failing(scene, message)
     assert message in scene()
     assert todo in scene.todo
 
 
-def test_a_back_off_is_no_reason_to_worry(scene):
+def test_an_image_pull_back_off_says_when_the_kubelet_retries(scene):
     failing(scene, "Back-off pulling image", "ImagePullBackOff")()
     assert "retries within 5 minutes" in scene.todo
 
@@ -298,7 +297,7 @@ ROLLOUT = "argoproj.io/v1alpha1/rollouts/Rollout"
 
 
 def of_a_rollout(scene: Scene) -> Scene:
-    """The Deployment is a Rollout of the same form; its controller's objects name another version of it."""
+    """Replace the Deployment by a Rollout, whose ReplicaSet names it by another API version."""
     scene._build()
     rollout = scene.api.objects.pop("/apis/apps/v1/namespaces/prod/deployments/shop")
     scene.api.objects["/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/shop"] = rollout
@@ -307,13 +306,13 @@ def of_a_rollout(scene: Scene) -> Scene:
     return scene
 
 
-@pytest.mark.parametrize("way", ["flag", "variable"])
-def test_the_annotation_is_found_on_a_custom_workload_that_sync_is_told_of(scene, way, monkeypatch):
+@pytest.mark.parametrize("source", ["flag", "variable"])
+def test_the_annotation_is_found_on_a_custom_kind_of_workload(scene, source, monkeypatch):
     of_a_rollout(scene)
     assert "on Rollout" not in scene()
-    if way == "variable":
+    if source == "variable":
         monkeypatch.setenv("REGCRED_WORKLOAD_KINDS", f"example.com/v1/widgets/Widget, {ROLLOUT}")
-    flag = f" --workload-kind {ROLLOUT}" if way == "flag" else ""
+    flag = f" --workload-kind {ROLLOUT}" if source == "flag" else ""
     text = scene(f"explain pod prod/shop-1-a{flag}")
     assert "Pod prod/shop-1-a (Rollout shop), cluster c1" in text
     assert "payments/ecr-prod (annotation registry.regcred.dev/x on Rollout shop)" in text
@@ -326,13 +325,11 @@ def test_the_annotation_is_found_on_a_custom_workload_that_sync_is_told_of(scene
 def test_a_custom_workload_of_any_shape_is_explained(scene, spec):
     of_a_rollout(scene)
     del scene.api.objects["/api/v1/namespaces/prod/pods/shop-1-a"]
-    scene.api.objects["/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/shop"]["spec"] = {
-        "template": ["x"]
-    }
+    scene.api.objects["/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/shop"]["spec"] = spec
     assert "Rollout prod/shop" in scene(f"explain rollout/shop -n prod --workload-kind {ROLLOUT}")
 
 
-def test_a_wrong_or_unknown_kind_is_told_with_the_form(scene):
+def test_a_wrong_or_unknown_kind_is_refused_with_the_right_form(scene):
     scene("explain rollout/shop -n prod", code=2)
     assert "--workload-kind" in scene.err
     scene("explain rollout/shop -n prod --workload-kind rollouts", code=2)
@@ -347,7 +344,7 @@ def test_a_developer_without_vault_permissions_still_gets_an_answer(scene):
     assert "rollout restart" in scene.todo
 
 
-def test_without_a_sign_in_to_vault_the_cluster_alone_is_looked_at(scene, tmp_path, monkeypatch):
+def test_without_a_sign_in_to_vault_only_the_cluster_is_checked(scene, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:9")
     monkeypatch.delenv("VAULT_TOKEN", raising=False)
@@ -363,7 +360,7 @@ def test_without_a_sign_in_to_vault_the_cluster_alone_is_looked_at(scene, tmp_pa
     assert "in the namespace, version 12" in shown.out
 
 
-def test_a_user_who_may_not_read_secrets_is_told_what_sync_reported(scene):
+def test_a_user_who_may_not_read_secrets_sees_the_ledgers_version(scene):
     scene.api.forbidden.append(SECRET)
     assert "sync placed version 12; your account may not check whether it still exists" in scene()
 
@@ -393,7 +390,7 @@ def test_events_of_sync_are_found_among_thousands_of_others(scene):
     assert "NotGranted: no grant" in scene()
 
 
-def test_json_is_for_programs(scene):
+def test_json_contains_registry_and_checks(scene):
     found = json.loads(scene("explain pod prod/shop-1-a -o json"))
     assert found["images"][0]["registry"] == "payments/ecr-prod"
     assert {check["name"] for check in found["images"][0]["checks"]} == {
@@ -408,7 +405,7 @@ def test_json_is_for_programs(scene):
 CACHE = Reference("shared", "cache")
 
 
-def test_without_vault_no_image_is_given_a_registry_that_nobody_knows_to_serve_it(scene):
+def test_without_vault_an_image_has_candidates_and_no_registry(scene):
     scene.annotations = {"registry.regcred.dev/a": str(CACHE), "registry.regcred.dev/b": str(ECR)}
     scene.no_vault = True
     failing(scene)()
@@ -421,7 +418,7 @@ def test_without_vault_no_image_is_given_a_registry_that_nobody_knows_to_serve_i
     assert image["candidates"] == ["shared/cache", "payments/ecr-prod"]
 
 
-def test_without_vault_an_image_that_is_there_needs_nothing(scene):
+def test_without_vault_a_pulled_image_needs_nothing(scene):
     scene.no_vault, scene.image = True, "busybox"
     assert "registry  unknown" in scene()
     assert "nothing to do" in scene.todo
@@ -442,7 +439,7 @@ def owned(kind: str, name: str, uid: str, group: str = "apps/v1") -> list[dict]:
     return [{"apiVersion": group, "kind": kind, "name": name, "uid": uid, "controller": True}]
 
 
-def test_a_registry_that_its_project_has_no_room_for_is_not_told_to_wait_or_rotate(scene):
+def test_a_registry_over_its_projects_limit_is_reported_as_not_rotated(scene):
     scene.annotations = {"registry.regcred.dev/a": "payments/nexus"}
     scene.image, scene.names_secret, scene.secret, scene.placed = "nexus.example.com/app:1", False, False, {}
     scene._build()
@@ -499,14 +496,14 @@ def test_the_pod_of_a_cron_job_is_found(scene):
         ({"app": "shop"}, "app=shop"),
     ],
 )
-def test_the_pods_of_every_form_of_selector_are_found(scene, selector, sent):
+def test_pods_are_found_by_each_form_of_selector(scene, selector, sent):
     failing(scene)._build()
     scene.api.objects["/apis/apps/v1/namespaces/prod/deployments/shop"]["spec"]["selector"] = selector
     assert "Pod prod/shop-1-a (Deployment shop)" in scene("explain deploy/shop -n prod")
     assert sent in scene.api.selectors
 
 
-def test_the_pods_of_another_workload_with_the_same_labels_are_not_taken(scene):
+def test_pods_of_another_workload_with_the_same_labels_are_ignored(scene):
     scene._build()
     objects = scene.api.objects
     other = objects["/apis/apps/v1/namespaces/prod/deployments/shop"]
@@ -518,10 +515,10 @@ def test_the_pods_of_another_workload_with_the_same_labels_are_not_taken(scene):
     assert "has no Pod now" in scene.out
 
 
-@pytest.mark.parametrize("way", ["no selector", "forbidden"])
-def test_pods_that_can_not_be_found_are_unknown(scene, way):
+@pytest.mark.parametrize("reason", ["no selector", "forbidden"])
+def test_without_a_list_of_pods_the_kubelets_state_is_unknown(scene, reason):
     scene._build()
-    if way == "forbidden":
+    if reason == "forbidden":
         scene.api.forbidden.append("/api/v1/namespaces/prod/pods")
     else:
         del scene.api.objects["/apis/apps/v1/namespaces/prod/deployments/shop"]["spec"]["selector"]
@@ -535,7 +532,7 @@ def account(scene: Scene, *names: str) -> None:
     }
 
 
-def test_a_pod_with_a_list_of_its_own_is_not_told_to_restart(scene):
+def test_a_pod_with_its_own_pull_secrets_needs_another_entry_and_no_restart(scene):
     scene.names_secret = False
     failing(scene)._build()
     account(scene, ECR.secret_name)
@@ -549,7 +546,7 @@ def test_a_pod_with_a_list_of_its_own_is_not_told_to_restart(scene):
     assert "kubectl" not in scene.todo
 
 
-def test_a_bare_pod_with_a_list_of_its_own_is_not_told_to_be_made_again(scene):
+def test_a_bare_pod_with_its_own_pull_secrets_needs_no_new_pod(scene):
     scene.names_secret = False
     failing(scene)._build()
     account(scene, ECR.secret_name)
@@ -561,7 +558,7 @@ def test_a_bare_pod_with_a_list_of_its_own_is_not_told_to_be_made_again(scene):
     assert "delete" not in scene.todo
 
 
-def test_a_pod_older_than_its_service_accounts_entry_is_made_anew(scene):
+def test_a_pod_older_than_its_serviceaccounts_entry_needs_a_restart(scene):
     scene.names_secret = False
     failing(scene)._build()
     account(scene, ECR.secret_name)
@@ -570,7 +567,7 @@ def test_a_pod_older_than_its_service_accounts_entry_is_made_anew(scene):
     assert "kubectl -n prod rollout restart deployment/shop" in scene.todo
 
 
-def test_in_mode_none_the_owner_names_the_secret(scene):
+def test_in_mode_none_the_owner_must_name_the_secret(scene):
     scene.names_secret = False
     failing(scene)._build()
     scene.api.objects["/api/v1/namespaces/prod"]["metadata"]["labels"] = {"regcred.dev/mode": "none"}
@@ -579,7 +576,7 @@ def test_in_mode_none_the_owner_names_the_secret(scene):
     assert "kubectl" not in scene.todo
 
 
-def test_a_pod_that_the_policy_left_out_is_not_told_to_restart_for_ever(scene):
+def test_a_pod_that_the_admission_policy_skipped_needs_no_restart(scene):
     scene.names_secret = False
     failing(scene)._build()
     objects = scene.api.objects
@@ -594,7 +591,7 @@ def test_a_pod_that_the_policy_left_out_is_not_told_to_restart_for_ever(scene):
     assert "rollout restart" not in scene.todo
 
 
-def test_a_deleted_secret_is_told_as_deleted_with_what_brings_it_back(scene):
+def test_a_deleted_secret_is_reported_with_the_remedy(scene):
     scene.secret = False
     failing(scene)()
     assert "sync placed version 12, but it no longer exists" in scene.out
@@ -602,7 +599,7 @@ def test_a_deleted_secret_is_told_as_deleted_with_what_brings_it_back(scene):
     assert "is sync running" not in scene.todo
 
 
-def test_the_ledger_of_a_namespace_of_the_same_name_that_is_gone_does_not_count(scene):
+def test_the_ledger_entry_of_an_earlier_namespace_of_the_same_name_is_ignored(scene):
     scene.secret = False
     failing(scene)._build()
     scene.api.objects["/api/v1/namespaces/prod"]["metadata"]["uid"] = "bbbbbbbb-1"
@@ -610,7 +607,7 @@ def test_the_ledger_of_a_namespace_of_the_same_name_that_is_gone_does_not_count(
     assert "somebody deleted it" not in scene.todo
 
 
-def test_sync_that_is_silent_is_said_to_be(scene):
+def test_a_sync_that_stopped_writing_its_status_is_reported(scene):
     scene.placed, scene.secret = {}, False
     failing(scene)._build()
     store = Store(scene.kv)
@@ -620,7 +617,7 @@ def test_sync_that_is_silent_is_said_to_be(scene):
     assert "last wrote its status 3h ago" in scene.todo
 
 
-def test_a_rollout_that_refers_to_a_deployment_has_its_template_and_annotations(scene):
+def test_a_rollout_that_refers_to_a_deployment_uses_its_template_and_annotations(scene):
     of_a_rollout(scene)
     objects = scene.api.objects
     rollout = objects["/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/shop"]
@@ -664,7 +661,7 @@ def test_events_are_shown_with_their_age(scene, times):
     assert re.search(r"(3h|2h 59m) ago, 4 times: NotGranted: no grant", scene.out)
 
 
-def test_a_command_that_is_advised_is_quoted(scene):
+def test_a_suggested_command_is_quoted(scene):
     scene.names_secret = False
     failing(scene)._build()
     objects = scene.api.objects
@@ -681,11 +678,11 @@ def test_a_command_that_is_advised_is_quoted(scene):
 
 
 @pytest.mark.parametrize("line", ["explain shop", "explain configmap prod/x", "explain pod a/b/c"])
-def test_what_can_not_be_explained_is_refused(scene, line):
+def test_an_invalid_target_is_refused(scene, line):
     scene(line, code=2)
 
 
-def test_a_pod_that_is_not_there_is_not_found(scene):
+def test_a_missing_pod_is_not_found(scene):
     scene("explain pod prod/other", code=4)
     assert scene.err == "regcred: there is no Pod other in namespace prod\n"
 
@@ -706,7 +703,7 @@ def test_a_pod_that_is_not_there_is_not_found(scene):
         ("[::1]:5000/app:1", "[::1]:5000", "app"),
     ],
 )
-def test_images_are_split_as_container_runtimes_do(image, host, path):
+def test_image_names_are_parsed_as_container_runtimes_do(image, host, path):
     name = parse(image)
     assert (name.host, name.repository) == (host, path)
 
@@ -741,5 +738,5 @@ def test_images_are_split_as_container_runtimes_do(image, host, path):
         ("[::2]:5000", "[::1]:5000/app", False),
     ],
 )
-def test_keys_serve_images_as_the_kubelet_matches_them(key, image, served):
+def test_keys_match_images_as_in_the_kubelet(key, image, served):
     assert serves(key, image) is served

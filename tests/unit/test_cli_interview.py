@@ -1,4 +1,4 @@
-"""``registry add`` at a terminal: what is wrong is told as soon as it is typed, and no answer is lost."""
+"""``registry add`` at a terminal: it refuses a wrong answer at once and keeps the other answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Interview = Callable[..., tuple[int, str, dict[str, object]]]
 
 @pytest.fixture
 def interview(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path) -> Interview:
-    """Answer one question after the other; returns the exit code, what was shown and what was written."""
+    """Answer the questions in turn; returns the exit code, the output and the written definition."""
     secret = tmp_path / "secret.json"
     secret.write_text('{"username": "puller", "password": "x"}')
     secret.chmod(0o600)
@@ -42,14 +42,14 @@ def interview(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     return answer
 
 
-def test_a_missing_project_is_told_before_anything_is_asked(interview: Interview) -> None:
+def test_a_missing_project_is_reported_before_the_first_question(interview: Interview) -> None:
     code, shown, _ = interview()
     assert code == 3
     assert "there is no project payments" in shown
     assert "Which kind of registry" not in shown
 
 
-def test_a_host_that_is_not_allowed_is_told_when_it_is_typed(interview: Interview) -> None:
+def test_a_host_that_is_not_allowed_is_refused_at_its_question(interview: Interview) -> None:
     code, shown, written = interview(
         "basic",
         "elsewhere.example.com",
@@ -62,14 +62,14 @@ def test_a_host_that_is_not_allowed_is_told_when_it_is_typed(interview: Intervie
     assert written["hosts"] == ["registry.example.com"]
 
 
-def test_a_platform_that_is_not_allowed_is_told_when_it_is_typed(interview: Interview) -> None:
+def test_a_server_that_is_not_allowed_is_refused_at_its_question(interview: Interview) -> None:
     _, shown, _ = interview(
         "harbor", "elsewhere.example.com", project=ProjectPolicy(hosts=["registry.example.com"])
     )
     assert "host elsewhere.example.com is not allowed" in shown
 
 
-def test_an_account_that_is_not_allowed_is_told_when_it_is_typed(interview: Interview) -> None:
+def test_an_account_that_is_not_allowed_is_refused_at_its_question(interview: Interview) -> None:
     tenant = "11111111-2222-3333-4444-555555555555"
     _, shown, _ = interview(
         "acr",
@@ -81,8 +81,8 @@ def test_an_account_that_is_not_allowed_is_told_when_it_is_typed(interview: Inte
     assert f"account {tenant} is not allowed" in shown
 
 
-def test_what_only_all_answers_show_keeps_the_answers(interview: Interview) -> None:
-    """The project may use one path of the host: no single answer is wrong."""
+def test_an_error_in_the_combination_of_answers_keeps_the_answers(interview: Interview) -> None:
+    """The project may use one path of the host only, so each answer alone is valid."""
     policy = ProjectPolicy(hosts=["registry.example.com"], paths={"registry.example.com": ["team"]})
     code, shown, written = interview(
         "basic", "registry.example.com", "n", "repositories", "team/", project=policy
@@ -94,7 +94,7 @@ def test_what_only_all_answers_show_keeps_the_answers(interview: Interview) -> N
     assert shown.count("Which kind of registry") == 1
 
 
-def test_a_field_is_kept_by_enter_and_left_out_by_a_hyphen(interview: Interview) -> None:
+def test_enter_keeps_the_value_of_a_field_in_a_second_round(interview: Interview) -> None:
     policy = ProjectPolicy(hosts=["registry.example.com"], paths={"registry.example.com": ["team"]})
     code, shown, written = interview(
         "basic",

@@ -1,5 +1,4 @@
-"""For programs: JSON of every command that reads, completion, and one set of facts in status, doctor and
-explain."""
+"""JSON output, completion, and the agreement of status, doctor and explain."""
 
 from __future__ import annotations
 
@@ -41,7 +40,7 @@ QUOTA = "exceeded quota: secrets, requested: count/secrets=1, used: count/secret
 
 
 class FakePlatform:
-    """A platform that differs from what is declared in one thing."""
+    """A platform whose plan the test sets."""
 
     def __init__(self, actions: list[Step]) -> None:
         self.actions = actions
@@ -55,7 +54,7 @@ class FakePlatform:
 
 
 class FakeImages:
-    """The images of a system registry: one old image of payments."""
+    """A system registry with one old image of payments."""
 
     def __init__(self) -> None:
         self.deleted: list[tuple[str, str]] = []
@@ -152,14 +151,14 @@ def desk(capsys: pytest.CaptureFixture[str]) -> Desk:
     return Desk(capsys)
 
 
-def test_a_template_is_fields(desk: Desk) -> None:
+def test_registry_template_lists_the_fields(desk: Desk) -> None:
     fields = {field["name"]: field for field in desk.json("registry template basic")["fields"]}
     assert fields["hosts"]["required"]
     assert not fields["repositories"]["required"]
     assert "basic" in {item["provider"] for item in desk.json("registry template")["providers"]}
 
 
-def test_trust_is_a_document(desk: Desk) -> None:
+def test_registry_trust_is_a_document(desk: Desk) -> None:
     found = desk.json("registry trust payments/keyless")
     assert (found["keyless"], found["role_arn"]) == (True, ARN)
     assert "ecr:" in found["trust"]
@@ -171,7 +170,7 @@ def test_trust_is_a_document(desk: Desk) -> None:
     }
 
 
-def test_an_export_is_a_document(desk: Desk, tmp_path: Path) -> None:
+def test_export_is_a_document(desk: Desk, tmp_path: Path) -> None:
     found = desk.json("export payments")
     assert {(item["kind"], item["metadata"]["name"]) for item in found["objects"]} >= {
         ("Project", "payments"),
@@ -181,7 +180,7 @@ def test_an_export_is_a_document(desk: Desk, tmp_path: Path) -> None:
     desk(f"export payments -o json --dir {tmp_path}", code=2)
 
 
-def test_what_would_be_pruned_is_a_document(desk: Desk) -> None:
+def test_system_prune_is_a_document(desk: Desk) -> None:
     found = desk.json("system prune payments --keep 0 --older-than 1 --dry-run")
     assert found == {"dry_run": True, "tags": ["payments/app:1"]}
     assert desk.images.deleted == []
@@ -189,7 +188,7 @@ def test_what_would_be_pruned_is_a_document(desk: Desk) -> None:
     assert desk.images.deleted == [("payments/app", "sha256:1")]
 
 
-def test_a_check_of_the_platform_is_a_document_also_when_it_fails(desk: Desk) -> None:
+def test_platform_check_is_a_document_also_if_it_fails(desk: Desk) -> None:
     assert desk.json("platform check") == {
         "as_declared": True,
         "actions": [],
@@ -201,7 +200,7 @@ def test_a_check_of_the_platform_is_a_document_also_when_it_fails(desk: Desk) ->
     assert (found["as_declared"], found["actions"][0]["name"]) == (False, "regcred-x")
 
 
-def test_a_dry_run_is_a_document_also_when_something_failed(desk: Desk) -> None:
+def test_a_dry_run_is_a_document_also_if_something_failed(desk: Desk) -> None:
     assert desk.json("sync --cluster c1 --dry-run") == {
         "dry_run": True,
         "actions": desk.lines,
@@ -226,13 +225,12 @@ def test_an_outcome_that_is_a_failure_is_a_document_too(desk: Desk) -> None:
     assert desk.err.endswith("version 4 stays in force\n")
 
 
-def test_what_was_only_asked_has_no_outcome(desk: Desk) -> None:
+def test_with_no_wait_there_is_no_outcome(desk: Desk) -> None:
     assert desk.json("rotate payments/main --no-wait")["outcome"] is None
 
 
-def test_every_command_that_reads_takes_json() -> None:
-    """All but those that only write, and those whose output is a document already (annotation has a format
-    json)."""
+def test_each_command_that_reads_has_json_output() -> None:
+    """Exceptions are commands that only write, and those whose output is a document anyway."""
     root = app()
     without = set()
     for path, command in _leaves(root, click.Context(root), ""):
@@ -293,25 +291,23 @@ class TestCompletion:
         assert "payments/" in self.names(desk, completion.references, "")
         assert self.names(desk, completion.references, "payments/ma") == ["payments/main"]
 
-    def test_a_refusal_is_silent(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_denied_completion_prints_nothing(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         desk.kv.faults["list", ""] = RefusedError("permission denied")
         assert self.names(desk, completion.references, "pay") == []
         assert capsys.readouterr() == ("", "")
 
-    def test_a_vault_that_hangs_costs_no_more_than_the_patience(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_completion_stops_waiting_for_vault(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(completion, "PATIENCE", 0.05)
         context = click.Context(click.Command("x"), obj=CliSession(open_store=lambda: time.sleep(20)))
         started = time.monotonic()
         assert completion.projects(context, click.Argument(["x"]), "") == []
         assert time.monotonic() - started < 10
 
-    def test_a_name_that_is_none_is_not_offered(self, desk: Desk) -> None:
+    def test_an_invalid_name_is_not_offered(self, desk: Desk) -> None:
         desk.kv.write("registries/payments/x$(id)", {"document": "{}"}, cas=0)
         assert self.names(desk, completion.references, "payments/x") == []
 
-    def test_the_shell_is_answered(
+    def test_completion_answers_the_shell(
         self, monkeypatch: pytest.MonkeyPatch, desk: Desk, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(completion, "_quiet_store", lambda: desk.store)
@@ -343,33 +339,33 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_status_and_doctor_tell_the_same_of_a_cluster(desk: Desk, case: str) -> None:
+def test_status_and_doctor_report_the_same_about_a_cluster(desk: Desk, case: str) -> None:
     desk.place(**CASES[case])
     desk("status payments")
-    told = desk.err
+    status = desk.err
     desk("doctor payments", code=int(case != "held"))
     for text in (
         (QUOTA,)
         if case != "held"
         else ("the brake holds back the removal of 1 Secret (1 unneeded)", "confirm-removals")
     ):
-        assert text in told
+        assert text in status
         assert text in desk.out
     assert ("no problem found" in desk.err) == (case == "held")
 
 
-def test_a_secret_that_was_never_written_is_not_told_as_placed(desk: Desk) -> None:
+def test_a_secret_that_was_never_written_is_not_shown_as_placed(desk: Desk) -> None:
     desk.place(placed={0: {"prod": ""}}, refused={"prod": "not-written"}, details={"prod": QUOTA})
     row = next(row for row in desk.json("status payments")["registries"] if row["registry"] == str(MAIN))
     assert row["where"]["c1"]["namespaces"] == {}
     assert "1 namespace" not in desk("status payments").split("PLACED BY SYNC")[1]
 
 
-def test_workloads_that_must_restart_are_not_told_as_refused(desk: Desk) -> None:
+def test_workloads_that_must_restart_are_not_shown_as_refused(desk: Desk) -> None:
     desk.place(placed={3: {"prod": ""}}, refused={"prod": "restart-needed"})
     desk("status payments")
-    told = "in 1 namespace (prod): the workload is older than the admission policies (restart the workload)"
-    assert told in desk.err
+    hint = "in 1 namespace (prod): the workload is older than the admission policies (restart the workload)"
+    assert hint in desk.err
     assert "refused" not in desk.err
 
 
@@ -384,30 +380,30 @@ STATES: dict[str, tuple[dict[str, Any], str, int]] = {
     "expired": ({"expires_at": NOW - timedelta(hours=2)}, "expired", 1),
     "well": ({}, "ok", 0),
 }
-"""By state, the entry of the index, what each command says of it, and the exit code of doctor."""
+"""For each state: its index entry, a text that each command shows, and the exit code of doctor."""
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_status_doctor_show_and_explain_agree_on_a_credential(desk: Desk, state: str) -> None:
-    entry, said, code = STATES[state]
+    entry, text, code = STATES[state]
     desk.index(version=9, changed_at=NOW, **{key: value for key, value in entry.items() if key != "version"})
     if "version" in entry:
         desk.kv.delete("credentials/payments/_index")
         desk.index(**entry)
     desk.place(placed={9: {"prod": ""}})
     pod(desk)
-    told = desk("status payments") + desk.err
-    assert said in told
+    status = desk("status payments") + desk.err
+    assert text in status
     doctor = desk("doctor payments", code=code) + desk.err
-    assert state == "well" or said in doctor
+    assert state == "well" or text in doctor
     explained = desk("explain pod prod/web --cluster c1")
-    assert state == "well" or said in explained
+    assert state == "well" or text in explained
     row = next(row for row in desk.json("status payments")["registries"] if row["registry"] == str(MAIN))
     assert row["state"] in {state, "ok"}
 
 
 def pod(desk: Desk) -> None:
-    """A Pod that names the Secret and pulled its image."""
+    """Create a Pod that names the Secret."""
     desk.api.objects |= {
         "/api/v1/namespaces/prod": {"metadata": {"name": "prod"}},
         f"/api/v1/namespaces/prod/secrets/{MAIN.secret_name}": {"metadata": {"name": MAIN.secret_name}},
@@ -421,7 +417,7 @@ def pod(desk: Desk) -> None:
     }
 
 
-def test_explain_tells_why_the_cluster_denies_the_secret(desk: Desk) -> None:
+def test_explain_shows_why_the_cluster_denies_the_secret(desk: Desk) -> None:
     desk.place(**CASES["denied"])
     desk.api.objects |= {
         "/api/v1/namespaces/prod": {"metadata": {"name": "prod"}},
@@ -434,7 +430,7 @@ def test_explain_tells_why_the_cluster_denies_the_secret(desk: Desk) -> None:
     assert f"the cluster denies the Secret ({QUOTA})" in desk.out
 
 
-def test_doctor_sums_up_what_is_well(desk: Desk) -> None:
+def test_doctor_summarizes_what_works(desk: Desk) -> None:
     desk.place(placed={3: {"prod": ""}})
     for number in range(10):
         reference = Reference("payments", f"r{number}")
@@ -449,7 +445,7 @@ def test_doctor_sums_up_what_is_well(desk: Desk) -> None:
     assert desk.json("doctor payments")["counts"]["ok"] >= 12
 
 
-def test_status_and_show_tell_the_last_outcomes(desk: Desk) -> None:
+def test_status_and_show_contain_the_last_outcomes(desk: Desk) -> None:
     first = Attempt(NOW - timedelta(hours=3), "rotated", 1, 900)
     last = Attempt(NOW - timedelta(hours=1), "failing", 1, 30, "refused")
     desk.store.add_history("payments", {"main": first})
@@ -470,15 +466,15 @@ def test_status_and_show_tell_the_last_outcomes(desk: Desk) -> None:
     assert registry["last_outcomes"] == outcomes
 
 
-def test_a_history_that_is_broken_hides_nothing_else(desk: Desk) -> None:
+def test_a_broken_history_hides_nothing_else(desk: Desk) -> None:
     desk.kv.put("history/payments", {"document": "{"})
     desk("status payments")
     assert "payments/main" in desk.out
     assert "the last outcomes of payments are left out" in desk.err
 
 
-def of_version(desk: Desk, *, sync: str, rotate: str) -> None:
-    """Let sync and rotate write as if they had these versions."""
+def write_versions(desk: Desk, *, sync: str, rotate: str) -> None:
+    """Write the documents of sync and rotate with these versions."""
     desk.place(placed={3: {"prod": ""}})
     found, index = desk.store.status("c1", "payments"), desk.store.index("payments")
     assert found
@@ -488,34 +484,36 @@ def of_version(desk: Desk, *, sync: str, rotate: str) -> None:
     desk.kv.put("credentials/payments/_index", index.value.written_by(rotate).fields())
 
 
-def test_status_and_doctor_tell_the_version_and_the_mode_of_sync(desk: Desk) -> None:
-    of_version(desk, sync="0.2.0", rotate=__version__)
+def test_status_and_doctor_show_the_version_and_mode_of_sync(desk: Desk) -> None:
+    write_versions(desk, sync="0.2.0", rotate=__version__)
     desk("status payments")
     assert "payments in c1: sync (version 0.2.0, mode serviceaccount) wrote its status 0s ago" in desk.err
     assert f"sync in c1 is newer: it has version 0.2.0, and this command line has {__version__}" in desk.err
     desk("status payments -o json")
-    [told] = json.loads(desk.out)["syncs"]
-    assert (told["project"], told["cluster"]) == ("payments", "c1")
-    assert (told["version"], told["supported"], told["mode"]) == ("0.2.0", True, "serviceaccount")
+    [sync] = json.loads(desk.out)["syncs"]
+    assert (sync["project"], sync["cluster"]) == ("payments", "c1")
+    assert (sync["version"], sync["supported"], sync["mode"]) == ("0.2.0", True, "serviceaccount")
     desk("doctor payments")
     assert "sync (version 0.2.0, mode serviceaccount)" in desk.out
     assert "(supported)" in desk.out
 
 
-def test_status_and_doctor_tell_that_rotate_and_sync_are_too_far_apart(desk: Desk) -> None:
-    of_version(desk, sync="0.3.1", rotate="1.0.0")
+def test_status_and_doctor_report_unsupported_versions_of_rotate_and_sync(desk: Desk) -> None:
+    write_versions(desk, sync="0.3.1", rotate="1.0.0")
     desk("status payments")
     for text in ("rotate has version 1.0.0", "sync in c1 has version 0.3.1"):
         expected = f"{text}, and this command line has {__version__}: they are not supported together"
         assert expected in desk.err
     desk("status payments -o json")
-    told = json.loads(desk.out)
-    assert [item["supported"] for item in (*told["syncs"], *told["rotates"])] == [False, False]
+    found = json.loads(desk.out)
+    assert [item["supported"] for item in (*found["syncs"], *found["rotates"])] == [False, False]
     desk("doctor payments", code=1)
     assert desk.out.count("they are not supported together") == 2
 
 
-def test_rotate_leaves_its_version_in_the_index_and_the_version_alone_writes_nothing(desk: Desk) -> None:
+def test_a_changed_entry_writes_rotates_version_to_the_index_and_the_version_alone_does_not(
+    desk: Desk,
+) -> None:
     found = desk.store.index("payments")
     assert found
     assert found.value.rotate_version == __version__
@@ -529,7 +527,7 @@ def test_rotate_leaves_its_version_in_the_index_and_the_version_alone_writes_not
     assert after.value.rotate_version == __version__
 
 
-def test_doctor_tells_which_cluster_has_a_name(desk: Desk) -> None:
+def test_doctor_shows_the_uid_of_the_cluster_with_a_name(desk: Desk) -> None:
     desk("doctor payments")
     assert "no cluster has signed in under this name yet" in desk.out
     desk.store.pin_identity("c1", ClusterIdentity(uid="uid-of-c1", pinned_at=NOW))
@@ -537,7 +535,7 @@ def test_doctor_tells_which_cluster_has_a_name(desk: Desk) -> None:
     assert "is the cluster whose namespace kube-system has the uid uid-of-c1" in desk.out
 
 
-def test_explain_tells_that_a_credential_which_still_works_can_not_be_renewed(desk: Desk) -> None:
+def test_explain_shows_that_a_working_credential_cannot_be_renewed(desk: Desk) -> None:
     desk.index(version=9, state=State.FAILING, error="no such role", expires_at=NOW + timedelta(hours=1))
     desk.place(placed={9: {"prod": ""}})
     pod(desk)

@@ -1,4 +1,4 @@
-"""Nothing that others wrote steers the terminal, looks like something else or runs when it is pasted."""
+"""Text from Vault can't control the terminal, look like other text, or run when a user pastes it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ HOSTILE = (
 HOSTILE_WORD = f"{HOSTILE}\ud800"
 
 
-def steers(text: str) -> list[str]:
+def control_characters(text: str) -> list[str]:
+    """The characters of an output, except line feeds, that are not printable."""
     return [character for character in text if not (character == "\n" or character.isprintable())]
 
 
@@ -50,11 +51,11 @@ def steers(text: str) -> list[str]:
         ("Grüße, 日本 é", "Grüße, 日本 é"),
     ],
 )
-def test_what_can_not_be_seen_is_named(text: str, shown: str) -> None:
+def test_invisible_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-def test_lines_of_a_document_stay_lines() -> None:
+def test_a_document_keeps_its_lines() -> None:
     assert printable_lines("a: 1\nb: \x1b\r\n") == "a: 1\nb: \\x1b \n"
 
 
@@ -65,7 +66,7 @@ def test_a_command_is_quoted_word_by_word() -> None:
 
 @pytest.fixture
 def hostile() -> FakeKeyValue:
-    """A Vault in which others wrote what they could."""
+    """A Vault with control characters in each text that tenants can write."""
     kv = FakeKeyValue()
     store = Store(kv)
     reference = Reference("payments", "main")
@@ -112,7 +113,7 @@ READS = (
 
 @pytest.mark.parametrize("line", READS)
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_no_foreign_text_reaches_the_terminal(
+def test_no_control_character_from_vault_reaches_the_terminal(
     line: str, form: str, hostile: FakeKeyValue, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session = CliSession(
@@ -124,7 +125,7 @@ def test_no_foreign_text_reaches_the_terminal(
     args = [*line.split(), *(["-o", "json"] if form == "json" else [])]
     run(args, session)
     captured = capsys.readouterr()
-    assert steers(captured.out + captured.err) == []
+    assert control_characters(captured.out + captured.err) == []
     assert not [
         text for text in (captured.out + captured.err).splitlines() if text.startswith("regcred: all is well")
     ]
@@ -145,12 +146,12 @@ def test_no_foreign_text_reaches_the_terminal(
         ["grant", "add", "--cluster", "c1", "payments", HOSTILE],
     ],
 )
-def test_no_argument_reaches_the_terminal_as_it_is(
+def test_no_control_character_of_an_argument_reaches_the_terminal(
     args: list[str], hostile: FakeKeyValue, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(args, CliSession(open_store=lambda: Store(hostile)))
     captured = capsys.readouterr()
-    assert steers(captured.out + captured.err) == []
+    assert control_characters(captured.out + captured.err) == []
     assert captured.err.count("\n") == 1
 
 
@@ -181,16 +182,16 @@ def test_a_field_named_with_escape_codes_is_shown_escaped(
     ],
     ids=["say", "write", "styled", "document", "table", "json"],
 )
-def test_each_form_of_output_makes_text_printable(
+def test_each_output_function_makes_text_printable(
     show: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     show(f"{HOSTILE_WORD}é")
     captured = capsys.readouterr()
-    assert steers(captured.out + captured.err) == []
+    assert control_characters(captured.out + captured.err) == []
     assert r"\u202e" in captured.out + captured.err
 
 
-def test_all_text_passes_through_the_modules_that_make_it_printable() -> None:
+def test_only_the_output_modules_print() -> None:
     found = []
     for path in Path(regcred.cli.__file__).parent.rglob("*.py"):
         if path.name in {"output.py", "prompts.py"}:

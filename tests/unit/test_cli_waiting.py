@@ -1,4 +1,4 @@
-"""A person learns within seconds which server is slow, and which file is missing."""
+"""The command line says which server it waits for, and which kubeconfig is missing."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from regcred.cli.app import run
 from regcred.cli.waiting import reporting_delay
 
 
-def test_an_answer_that_comes_soon_is_not_waited_for_aloud(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quick_answer_prints_no_message(capsys: pytest.CaptureFixture[str]) -> None:
     with reporting_delay("Vault", first=30):
         pass
     assert capsys.readouterr().err == ""
 
 
-def test_an_answer_that_does_not_come_is_waited_for_aloud_again_and_again(
+def test_a_slow_answer_prints_a_message_repeatedly(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with reporting_delay("Vault at https://vault.example.com", first=0.02, every=0.02):
@@ -33,16 +33,16 @@ def test_an_answer_that_does_not_come_is_waited_for_aloud_again_and_again(
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (["nope"], "nope is missing"),
         (["nope", "gone"], "gone is missing"),
         (["."], "is a folder"),
     ],
 )
-def test_a_kubeconfig_that_can_not_be_read_is_named(
+def test_an_error_about_an_unreadable_kubeconfig_names_it(
     names: list[str],
-    said: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -50,10 +50,10 @@ def test_a_kubeconfig_that_can_not_be_read_is_named(
     monkeypatch.setenv("KUBECONFIG", os.pathsep.join(str(tmp_path / name) for name in names))
     assert run(["explain", "pod", "x"]) == 2
     assert f"{tmp_path}" in (shown := capsys.readouterr().err)
-    assert said in shown
+    assert message in shown
 
 
-def test_the_usual_kubeconfig_that_is_missing_is_named(
+def test_an_error_about_a_missing_default_kubeconfig_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("KUBECONFIG", raising=False)
@@ -62,13 +62,13 @@ def test_the_usual_kubeconfig_that_is_missing_is_named(
     assert f"{tmp_path}/.kube/config is missing" in capsys.readouterr().err
 
 
-def test_many_requests_that_wait_for_one_server_are_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_requests_that_wait_for_one_server_print_one_message(capsys: pytest.CaptureFixture[str]) -> None:
     with contextlib.ExitStack() as requests:
         for _ in range(50):
             requests.enter_context(reporting_delay("Vault", first=0.05, every=60))
         deadline = time.monotonic() + 10
-        while not (said := capsys.readouterr().err) and time.monotonic() < deadline:
+        while not (output := capsys.readouterr().err) and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(0.2)
-        said += capsys.readouterr().err
-    assert len(said.splitlines()) == 1
+        output += capsys.readouterr().err
+    assert len(output.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The session to the API server: which proxy it goes through."""
+"""The proxy of the session to the API server."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ API = "http://api.invalid"
 
 @pytest.fixture
 async def proxy() -> AsyncIterator[str]:
-    """A proxy that answers by itself; its address."""
+    """The address of a proxy that answers each request with the requested URL."""
 
     async def answer(request: web.Request) -> web.Response:
-        return web.json_response({"asked": str(request.url)})
+        return web.json_response({"url": str(request.url)})
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
@@ -39,30 +39,31 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-async def ask(*, kubeconfig: str | None = None) -> str:
+async def requested_url(*, kubeconfig: str | None = None) -> str:
+    """The URL that the proxy received; ``kubeconfig`` is the proxy in the kubeconfig."""
     configuration = Configuration(host=API)
     configuration.proxy = kubeconfig
     session = KubeSession(configuration)
     try:
-        return str((await session.call("GET", "/version"))["asked"])
+        return str((await session.call("GET", "/version"))["url"])
     finally:
         await session.close()
 
 
 async def test_the_kubeconfigs_proxy_is_used(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert await ask(kubeconfig=proxy) == f"{API}/version"
+    assert await requested_url(kubeconfig=proxy) == f"{API}/version"
 
 
-async def test_else_that_of_the_environment(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", proxy)
-    assert await ask() == f"{API}/version"
-
-
-async def test_hosts_that_the_environment_excepts_are_reached_directly(
+async def test_without_one_in_the_kubeconfig_the_environments_proxy_is_used(
     proxy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", proxy)
+    assert await requested_url() == f"{API}/version"
+
+
+async def test_hosts_in_no_proxy_are_reached_directly(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.setenv("no_proxy", ".invalid")
     with pytest.raises(TransientError, match="can't be reached"):
-        await ask()
+        await requested_url()
