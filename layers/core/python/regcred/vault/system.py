@@ -14,23 +14,21 @@ from hvac.exceptions import InvalidPath
 
 from regcred.errors import ConflictError, MalformedError, MissingError, TransientError
 from regcred.registry_reference import check_label
-from regcred.vault.interface import KeyValue
 from regcred.vault.records.declared import ProjectPolicy
 from regcred.vault.records.document import Record
 from regcred.vault.records.paths import project_path
 from regcred.vault.records.system import EndedLogins, Person, SystemConfig, SystemKeys, UsedTokens
+from regcred.vault.store.base import TypedRecords
 
 R = TypeVar("R", bound=Record)
 
 CONFIG = "system/config"
 KEYS = "system/keys"
-CAS_ATTEMPTS = 8
-"""How often a change is tried when other writers interfere."""
-
 NAME_SECONDS = 60.0
 """How long the name of a group is cached. Its members are always read."""
 
 NAMES_MAX = 10_000
+"""The maximum number of names in that cache."""
 
 GROUPS_MAX = 1000
 """The maximum number of one person's groups that are checked."""
@@ -46,11 +44,8 @@ def used_path(project: str) -> str:
     return f"system/used/{check_label(project, field='project')}"
 
 
-@dataclass(frozen=True, slots=True)
-class SystemRecords:
-    """The documents over a KV v2 mount."""
-
-    kv: KeyValue
+class SystemRecords(TypedRecords):
+    """The documents of the system registry in a KV v2 mount."""
 
     def config(self) -> SystemConfig:
         """The configuration of the system registry.
@@ -58,22 +53,22 @@ class SystemRecords:
         Raises:
             MissingError: it has not been set up.
         """
-        found = self._found(CONFIG, SystemConfig)
+        found = self._value(CONFIG, SystemConfig)
         if found is None:
             raise MissingError("the system registry is not set up; run: regcred system init")
         return found
 
     def keys(self) -> SystemKeys:
         """The public keys; empty if there are none."""
-        return self._found(KEYS, SystemKeys) or SystemKeys()
+        return self._value(KEYS, SystemKeys) or SystemKeys()
 
     def project(self, project: str) -> ProjectPolicy | None:
         """What a project may use; None if the project does not exist."""
-        return self._found(project_path(project), ProjectPolicy)
+        return self._value(project_path(project), ProjectPolicy)
 
     def ended(self, owner: str) -> EndedLogins:
         """The logins that were ended early."""
-        return self._found(ended_path(owner), EndedLogins) or EndedLogins()
+        return self._value(ended_path(owner), EndedLogins) or EndedLogins()
 
     def change_ended(self, owner: str, change: Callable[[EndedLogins], EndedLogins]) -> None:
         """Change the ended logins with check-and-set.
@@ -87,45 +82,39 @@ class SystemRecords:
         """Remember a used identity token.
 
         Return False if it was used before. Times are seconds since the epoch.
+
+        Raises:
+            TransientError: too many tokens are remembered, or other writers won every time.
         """
         first = True
 
-        def change(old: UsedTokens | None) -> UsedTokens | None:
+        def change(old: UsedTokens | None) -> UsedTokens:
             nonlocal first
-            first = digest not in (old.tokens if old else {})
-            return (old or UsedTokens()).with_token(digest, until=until, now=now) if first else None
+            used = old or UsedTokens()
+            first = digest not in used.tokens
+            return used.with_token(digest, until=until, now=now) if first else used
 
         self._change(used_path(owner), UsedTokens, change)
         return first
 
-    def _found(self, path: str, model: type[R]) -> R | None:
-        """A document, by one request: the version of one that does not exist would take a second one."""
-        document = self.kv.read(path)
-        return None if document is None else model.parse(document.fields, path=path)
-
     def read(self, path: str, model: type[R]) -> tuple[R | None, int]:
         """A document and its version. If there is none: None, and the version for a first write."""
-        document = self.kv.read(path)
-        if document is None:
-            return None, self.kv.version(path)
-        return model.parse(document.fields, path=path), document.version
+        found = self._current(path, model)
+        return found.value, found.version
 
     def write(self, path: str, record: Record, *, cas: int) -> int:
         """Write a document over a version."""
-        return self.kv.write(path, record.fields(), cas=cas)
+        return self._kv.write(path, record.fields(), cas=cas)
 
-    def _change(self, path: str, model: type[R], change: Callable[[R | None], R | None]) -> None:
-        for _ in range(CAS_ATTEMPTS):
-            old, version = self.read(path, model)
-            new = change(old)
-            if new is None or new == old:
-                return
-            try:
-                self.write(path, new, cas=version)
-            except ConflictError:
-                continue
-            return
-        raise TransientError(f"{path}: others wrote at the same time; try again")
+    def _value(self, path: str, model: type[R]) -> R | None:
+        found = self._record(path, model)
+        return found.value if found else None
+
+    def _change(self, path: str, model: type[R], change: Callable[[R | None], R]) -> None:
+        try:
+            self._update(path, model, change)
+        except ConflictError as error:
+            raise TransientError(str(error)) from None
 
 
 def _subject(identity_token: str) -> str:
