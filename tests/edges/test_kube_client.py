@@ -143,7 +143,11 @@ async def test_a_throttled_call_carries_the_time_to_wait(kube: Kube, server: Ser
     async def throttled(_: web.Request) -> web.Response:
         return web.json_response({}, status=429, headers={"Retry-After": "3"})
 
-    for call in (lambda: kube.list(NAMESPACE), lambda: collect(kube), lambda: anext(kube.misses())):
+    for call in (
+        lambda: kube.list(NAMESPACE),
+        lambda: collect(kube),
+        lambda: anext(kube.missing_secret_events()),
+    ):
         server.answers = [throttled]
         with pytest.raises(TransientError) as raised:
             await call()

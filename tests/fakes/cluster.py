@@ -14,7 +14,14 @@ from typing import Any
 
 from regcred.cluster.annotations import ANNOTATED, MANAGED_BY, MANAGER
 from regcred.cluster.dockerconfig import SECRET_TYPE, SecretBody
-from regcred.cluster.interface import Change, ExpiredError, Listing, Message, Miss, NameTakenError
+from regcred.cluster.interface import (
+    Change,
+    ExpiredError,
+    Listing,
+    Message,
+    MissingSecretEvent,
+    NameTakenError,
+)
 from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, WORKLOADS, Kind, LivePod, PullSecretList
 from regcred.cluster.object_parser import ObjectParser, live_pod, pull_secrets
 from regcred.cluster.service_accounts import merge_pull_secrets
@@ -41,7 +48,7 @@ class FakeCluster:
     """Calls that never return, as if the process were killed during the call."""
 
     cluster_uid: str = "c1-uid"
-    missed: asyncio.Queue[Miss] = field(default_factory=asyncio.Queue)
+    missed: asyncio.Queue[MissingSecretEvent] = field(default_factory=asyncio.Queue)
     """The pull Secrets that the kubelet reports as missing."""
     apply_seconds: float = 0.0
     on_apply: Callable[[str], object] = lambda _: None
@@ -174,8 +181,8 @@ class FakeCluster:
         self._record("uid")
         return self.cluster_uid
 
-    async def misses(self) -> AsyncIterator[Miss]:
-        self._record("misses")
+    async def missing_secret_events(self) -> AsyncIterator[MissingSecretEvent]:
+        self._record("missing_secret_events")
         while True:
             yield await self.missed.get()
 

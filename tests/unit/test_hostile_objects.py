@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from regcred.cluster import pages as paging
-from regcred.cluster.annotations import KEYS
+from regcred.cluster.annotations import KEYS_MAX
 from regcred.cluster.interface import TooLargeError
 from regcred.cluster.limits import SURPLUS, WEIGHT, Collected, weight
 from regcred.cluster.model import (
@@ -24,7 +24,7 @@ from regcred.cluster.model import (
 )
 from regcred.cluster.object_parser import ObjectParser
 from regcred.cluster.pages import METADATA_LIST, PAGE, pages
-from regcred.cluster.pruning import LISTED, NAMES, prune
+from regcred.cluster.pruning import LISTED_MAX, NAMES_MAX, prune
 from regcred.errors import TransientError
 from regcred.registry_reference import Reference
 
@@ -39,7 +39,7 @@ def test_of_a_huge_list_of_pull_secrets_only_some_of_our_names_are_kept() -> Non
     entries += [{"name": f"regcred.p.r{n}"} for n in range(5_000)]
     found = prune(POD, json.dumps({"metadata": METADATA, "spec": {"imagePullSecrets": entries}}).encode())
     names = [entry["name"] for entry in found["spec"]["imagePullSecrets"]]
-    assert names == [f"regcred.p.r{n}" for n in range(NAMES)]
+    assert names == [f"regcred.p.r{n}" for n in range(NAMES_MAX)]
 
 
 def account(entries: list[dict[str, Any]]) -> ServiceAccount:
@@ -52,7 +52,7 @@ def test_a_serviceaccounts_list_is_known_only_if_it_is_short_and_can_be_written_
     assert account(short) == ServiceAccount("shop", "a", ("regcred.p.r",))
     assert account(short).known == PullSecretList(("zulu", "regcred.p.r"), "1")
     assert account([]).known == PullSecretList((), "1")
-    too_many = [{"name": f"other-{number}"} for number in range(LISTED + 1)]
+    too_many = [{"name": f"other-{number}"} for number in range(LISTED_MAX + 1)]
     for odd in (too_many, [{}], [{"name": ""}], [{"name": "x" * 300}]):
         found = account([*short, *odd])
         assert (found.ours, found.known) == (("regcred.p.r",), None)
@@ -66,8 +66,8 @@ def test_a_custom_object_with_thousands_of_keys_weighs_little_and_its_other_fiel
     assert set(found) == {"metadata", "spec"}
     item = ObjectParser([THING]).item(THING, found)
     assert isinstance(item, Workload)
-    assert len(item.references) == KEYS
-    assert weight(item) < 2 * KEYS
+    assert len(item.references) == KEYS_MAX
+    assert weight(item) < 2 * KEYS_MAX
 
 
 def test_the_surplus_of_a_namespace_is_bounded_and_no_other_namespace_loses_anything() -> None:

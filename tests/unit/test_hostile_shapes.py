@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from regcred.cluster.json_depth import DEPTH, flattened
 from regcred.cluster.model import NAMESPACE, POD, SERVICE_ACCOUNT, WORKLOADS, Kind, Workload, custom_kind
 from regcred.cluster.object_parser import ObjectParser, live_pod
-from regcred.cluster.pruning import NAME, message, miss, page, prune, status
+from regcred.cluster.pruning import NAME_MAX, missing_secret_event, page, prune, status, watch_event
 
 DEPLOYMENT = WORKLOADS[0]
 THING = custom_kind("example.com/v1/things/Thing")
@@ -39,7 +39,7 @@ def test_an_object_that_is_nested_without_end_is_read_and_stops_no_list_and_no_w
     content = f'{{"metadata":{{"resourceVersion":"9","continue":"t"}},"items":[{hostile},{other}]}}'
     version, token, objects = page(content.encode())
     assert (version, token) == ("9", "t")
-    _, watched = message(f'{{"type":"MODIFIED","object":{hostile}}}'.encode())
+    _, watched = watch_event(f'{{"type":"MODIFIED","object":{hostile}}}'.encode())
     items = [ObjectParser([kind]).item(kind, prune(kind, raw)) for raw in (*objects, watched)]
     assert [item.name for item in items if isinstance(item, Workload)] == ["web", "other", "web"]
 
@@ -117,8 +117,8 @@ def test_no_shape_of_an_object_is_an_error(
 def test_no_shape_of_a_message_is_an_error_but_that_it_is_none(value: Any) -> None:
     raw = json.dumps(value).encode()
     status(raw)
-    miss(raw)
-    for read in (message, page):
+    missing_secret_event(raw)
+    for read in (watch_event, page):
         try:
             read(raw)
         except ValueError:
@@ -132,4 +132,4 @@ def test_a_name_without_end_in_a_custom_object_is_not_kept(field: str) -> None:
         THING, prune(THING, json.dumps({"metadata": METADATA, "spec": spec}).encode())
     )
     assert isinstance(item, Workload)
-    assert len(item.service_account) <= NAME
+    assert len(item.service_account) <= NAME_MAX

@@ -22,7 +22,7 @@ from regcred.cluster.interface import (
     DeniedError,
     ExpiredError,
     Listing,
-    Miss,
+    MissingSecretEvent,
     SilentError,
     ThrottledError,
 )
@@ -294,7 +294,7 @@ async def test_a_pause_that_the_api_server_asks_for_is_kept_by_all_requests(worl
         assert time.monotonic() - asked > 0.5, "other namespaces wait as well"
 
 
-@pytest.mark.parametrize("call", [("list", "CronJob"), ("watch", "CronJob"), ("misses",)])
+@pytest.mark.parametrize("call", [("list", "CronJob"), ("watch", "CronJob"), ("missing_secret_events",)])
 @pytest.mark.parametrize("error", [ThrottledError, TransientError])
 async def test_a_pause_that_the_api_server_asks_of_a_list_or_watch_is_kept(
     world: World, call: tuple[str, ...], error: type[TransientError]
@@ -337,7 +337,7 @@ async def test_a_secret_that_somebody_deleted_is_back_when_a_pod_misses_it(world
             f"Unable to retrieve some image pull secrets ({NAME}); attempting to pull the image may not "
             "succeed."
         )
-        await world.cluster.missed.put(Miss("shop", note))
+        await world.cluster.missed.put(MissingSecretEvent("shop", note))
         await world.until_password("shop")
 
 
@@ -374,18 +374,20 @@ async def test_forged_events_cause_no_more_work_than_is_granted_and_seldom(world
         await world.until_password("shop")
         world.cluster.calls.clear()
         for number in range(500):
-            await world.cluster.missed.put(Miss("shop", f"({NAME}, regcred.payments.made-up-{number})"))
-            await world.cluster.missed.put(Miss(f"nowhere-{number}", f"({NAME})"))
+            await world.cluster.missed.put(
+                MissingSecretEvent("shop", f"({NAME}, regcred.payments.made-up-{number})")
+            )
+            await world.cluster.missed.put(MissingSecretEvent(f"nowhere-{number}", f"({NAME})"))
         await until(world.cluster.missed.empty)
         await asyncio.sleep(0.05)
     assert [call for call in world.cluster.calls if call[0] == "apply"] == [("apply", "shop", NAME)]
 
 
 async def test_without_the_right_to_watch_events_all_else_goes_on(world: World) -> None:
-    world.cluster.faults[("misses",)] = RefusedError("events is forbidden")
+    world.cluster.faults[("missing_secret_events",)] = RefusedError("events is forbidden")
     async with world.running():
         await world.until_password("shop")
-    assert world.cluster.calls.count(("misses",)) == 1
+    assert world.cluster.calls.count(("missing_secret_events",)) == 1
 
 
 async def test_another_cluster_under_the_same_name_stops_before_it_writes_anything(world: World) -> None:

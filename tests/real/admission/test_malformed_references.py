@@ -11,7 +11,7 @@ from helm import CHART
 from real.admission.examples import ECR, MALFORMED
 from real.controlplane import Cluster, inherited, label, pod, references, secret_names, workload
 
-from regcred.cluster.annotations import ANNOTATED, KEYS, REFERENCES, REQUEST_PREFIX, requested
+from regcred.cluster.annotations import ANNOTATED, KEYS_MAX, REFERENCES, REQUEST_PREFIX, requested
 from regcred.errors import MalformedError
 from regcred.registry_reference import Reference
 
@@ -51,8 +51,8 @@ def test_the_policies_and_the_sync_agree_on_what_a_reference_is(cluster: Cluster
     )
     ordered = sorted(texts)
     assert sum(map(is_reference, ordered)) > 20
-    for start in range(0, len(ordered), KEYS):
-        some = ordered[start : start + KEYS]
+    for start in range(0, len(ordered), KEYS_MAX):
+        some = ordered[start : start + KEYS_MAX]
         right = [text for text in some if is_reference(text)]
         annotations = {f"{REQUEST_PREFIX}k{number}": text for number, text in enumerate(some)}
         created = cluster.create(workload("Deployment", namespace, f"agree-{start}", own=annotations))
@@ -142,7 +142,7 @@ def test_of_an_object_with_too_many_keys_the_first_64_count_for_the_policies_and
 ):
     many = {f"{REQUEST_PREFIX}k{n:05}": f"t/r{n:05}" for n in range(number)}
     found = requested(many)
-    assert len(found.references) == KEYS
+    assert len(found.references) == KEYS_MAX
     expected = [str(reference) for reference in found.references]
     names = [reference.secret_name for reference in found.references]
     made = cluster.create(workload("Deployment", namespace, f"many-{number}", own=many))

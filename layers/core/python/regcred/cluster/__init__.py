@@ -1,1 +1,1 @@
-"""The place *cluster*: annotations, objects and Secrets (pure), and all calls to the Kubernetes API."""
+"""The place *cluster*: the grammar of annotations, the objects that sync reads, and the Kubernetes API."""

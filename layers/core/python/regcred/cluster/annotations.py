@@ -1,4 +1,4 @@
-"""The names that Regcred uses in a cluster, and how it reads a request from an object's annotations. Pure."""
+"""Reads the requests in annotations, and defines the names that Regcred uses in a cluster. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REFERENCES = "regcred.dev/references"
 """Set at admission on the workload: all its references, sorted, joined by ``,``."""
 
 INHERITED = "regcred.dev/inherited"
-"""Set at admission on the pod template: what the workload's own annotations ask for, in the form of
+"""Set at admission on the pod template: the references of the workload's own annotations, in the form of
 :data:`REFERENCES`."""
 
 ANNOTATED = "regcred.dev/annotated"
@@ -45,24 +45,24 @@ MIRROR_POD = "kubernetes.io/config.mirror"
 """The annotation of Pods that the kubelet created from a static manifest. They can't use Secrets."""
 
 
-KEYS = 64
-"""How many annotations of one metadata, sorted by key, and how many references of one object count. A
-workload has a few containers, so more is a mistake or an attack. The admission policies use the same
+KEYS_MAX = 64
+"""How many annotations of one object or template count, sorted by key, and how many references of one object.
+A workload has a few containers, so more is a mistake or an attack. The admission policies use the same
 limit."""
 
-LINES = 8
+LINES_MAX = 8
 """How many wrong annotations of one object get a message each."""
 
-MOST = 400
-"""How many characters of a wrong key or value are checked to describe the error."""
+TEXT_MAX = 400
+"""The maximum length of a wrong key in a message, and of a wrong value that is parsed, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedReferences:
     """What an object requests: its references, sorted and unique, and a line for each wrong annotation.
 
-    The size is limited for any object: at most :data:`KEYS` references and :data:`LINES` lines, and a line
-    each about what is left out.
+    The size is limited for any object: at most :data:`KEYS_MAX` references and :data:`LINES_MAX` lines. If
+    something is left out, one more line says so.
     """
 
     references: tuple[Reference, ...] = ()
@@ -84,8 +84,8 @@ def requested(*annotations: Mapping[str, str] | None) -> RequestedReferences:
     """Read the requests of an object from its own annotations and those of its pod template.
 
     Args:
-        annotations: The mappings of annotations; None where there are none. The template of a custom object
-            is not checked by anything, so a value that is not a string is read as its printed form.
+        annotations: The mappings of annotations; None if there are none. The API server does not validate the
+            template of a custom object. So if a value is not a string, its JSON text counts.
     """
     pairs, most = _requests(annotations)
     if not pairs:
@@ -105,14 +105,14 @@ def requested(*annotations: Mapping[str, str] | None) -> RequestedReferences:
             references.append(Reference.parse(f"{project}/{registry}"))
         except MalformedError:
             bad.append((key, f"{project}/{registry}"))
-        if len(references) == KEYS:
+        if len(references) == KEYS_MAX:
             break
-    count = len(good) if len(references) == KEYS else len(references)
+    count = len(good) if len(references) == KEYS_MAX else len(references)
     return RequestedReferences(tuple(references), _lines(bad, keys=most, references=count))
 
 
 def _requests(annotations: Iterable[Mapping[str, str] | None]) -> tuple[set[tuple[str, str]], int]:
-    """The keys and values that count, and how many keys of ours the largest mapping has."""
+    """The keys and values that count, and the largest number of request keys in one mapping."""
     pairs: set[tuple[str, str]] = set()
     most = 0
     for mapping in annotations:
@@ -120,36 +120,36 @@ def _requests(annotations: Iterable[Mapping[str, str] | None]) -> tuple[set[tupl
             continue
         keys = sorted(key for key in mapping if key.startswith(REQUEST_PREFIX))
         most = max(most, len(keys))
-        pairs.update((key, str(mapping[key])) for key in keys[:KEYS])
+        pairs.update((key, str(mapping[key])) for key in keys[:KEYS_MAX])
         if REFERENCES in mapping:
             pairs.add((REFERENCES, str(mapping[REFERENCES])))
     return pairs, most
 
 
 def _lines(bad: Sequence[tuple[str, str]], *, keys: int, references: int) -> tuple[str, ...]:
-    lines = [_line(key, text) for key, text in bad[:LINES]]
-    if len(bad) > LINES:
-        lines.append(f"{len(bad) - LINES} more annotations are wrong in the same or another way")
-    if keys > KEYS:
+    lines = [_line(key, text) for key, text in bad[:LINES_MAX]]
+    if len(bad) > LINES_MAX:
+        lines.append(f"{len(bad) - LINES_MAX} more annotations are wrong in the same or another way")
+    if keys > KEYS_MAX:
         lines.append(
-            f"it has {keys} annotations {REQUEST_PREFIX}...; only the first {KEYS} of them, sorted by key, "
-            "count"
+            f"it has {keys} annotations {REQUEST_PREFIX}...; only the first {KEYS_MAX} of them, sorted by "
+            "key, count"
         )
-    if references > KEYS:
+    if references > KEYS_MAX:
         lines.append(
-            f"it requests {references} references; only the first {KEYS} of them, sorted by name, count"
+            f"it requests {references} references; only the first {KEYS_MAX} of them, sorted by name, count"
         )
     return tuple(lines)
 
 
 def _line(key: str, text: str) -> str:
     problem = f"the value has {len(text)} characters; write <project>/<registry>, as in payments/ecr-prod"
-    if len(text) <= MOST:
+    if len(text) <= TEXT_MAX:
         try:
             Reference.parse(text)
         except MalformedError as error:
             problem = str(error)
-    return " ".join(f"annotation {key[:MOST]}: {problem}".split())
+    return " ".join(f"annotation {key[:TEXT_MAX]}: {problem}".split())
 
 
 def _texts(key: str, value: str) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""The Secret that holds a registry's credential in a namespace. Pure.
+"""The Secret with a registry's credential in a namespace. Pure.
 
 Contract: https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets
 """
@@ -27,6 +27,7 @@ GITOPS = {
 copied."""
 
 _PART = 12
+"""How many consecutive characters count as a part of a secret."""
 
 NEVER = "never"
 """The expiry shown for a static credential."""
@@ -34,9 +35,9 @@ NEVER = "never"
 
 @dataclass(frozen=True, slots=True)
 class SecretBody:
-    """One version of one Secret, as server-side apply sends it. The bytes are the same for every namespace.
+    """One version of one Secret, as it is sent to the API server. It is the same for every namespace.
 
-    The bytes hold the credential, so ``repr`` leaves them out.
+    ``content`` contains the credential, so ``repr`` leaves it out.
     """
 
     reference: Reference
@@ -51,7 +52,7 @@ class SecretBody:
     def is_in(self, text: str) -> bool:
         """Whether a text repeats a part of the credential, plain or encoded. Such a text must not be shown.
 
-        Takes time linear in both. Twelve consecutive characters count as a part.
+        Takes time linear in the lengths of both.
         """
         data: str = json.loads(self.content)["data"][KEY]
         parts = {text[at : at + _PART] for at in range(len(text) - _PART + 1)}
@@ -64,7 +65,7 @@ class SecretBody:
 
 
 def _secrets_in(content: bytes) -> Iterator[str]:
-    """The passwords and tokens in a Docker configuration, in plain form and as they were encoded."""
+    """The passwords, tokens and encoded logins in a Docker configuration."""
     try:
         auths = json.loads(content)["auths"].values()
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
@@ -106,5 +107,5 @@ def secret_body(
 
 
 def ownership_probe(reference: Reference) -> SecretBody:
-    """A body of our form without a credential, for a dry run that checks whether a Secret is ours."""
+    """A Secret of our form without a credential, for a dry run that checks whether a Secret is ours."""
     return secret_body(reference, SecretStr('{"auths":{}}'), version=0, expires_at=None)

@@ -23,14 +23,17 @@ from regcred.errors import (
     TransientError,
 )
 
-WORDS = 400
+MESSAGE_MAX = 400
 """How many characters of a server's message are kept."""
 
-CAUSES = 100
+CAUSES_MAX = 100
 """How many causes are read."""
 
 LONGEST_WAIT = 3600
-"""The maximum pause in seconds. If a server requires a longer one, the request is retried after this time."""
+"""The maximum pause, in seconds. If a server requires a longer one, sync retries after this time."""
+
+CODE_MAX = 100
+"""How many characters are kept of a reason, a resource and the name of a field."""
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
@@ -50,7 +53,7 @@ _STATUS: Mapping[int, type[RegcredError]] = {
 def error_of(verb: str, path: str, status: int, content: bytes, retry_after: str | None) -> RegcredError:
     """The typed error of a response.
 
-    The error includes the server's message, except for Secrets: there the message can repeat the request.
+    Its text includes the server's message, except for Secrets: there the message can repeat the request.
 
     Args:
         verb: The request's verb.
@@ -61,8 +64,8 @@ def error_of(verb: str, path: str, status: int, content: bytes, retry_after: str
     """
     body = _status_of(content)
     answer = _answer(status, body) if body else ErrorAnswer(status)
-    said = answer.words if "/secrets" not in path else ""
-    text = f"the API server answered {status} to {verb} {path}{': ' if said else ''}{said}"
+    message = f": {answer.words}" if answer.words and "/secrets" not in path else ""
+    text = f"the API server answered {status} to {verb} {path}{message}"
     error = _typed(answer, text, wait_of(retry_after))
     error.answer = answer
     return error
@@ -75,8 +78,8 @@ def wait_of(retry_after: str | None) -> timedelta | None:
     return timedelta(seconds=min(int(retry_after), LONGEST_WAIT))
 
 
-def printable(text: str, length: int) -> str:
-    """An external text in one line, cut to a number of characters and without control characters."""
+def one_line(text: str, length: int) -> str:
+    """A server's text as one line of at most ``length`` characters, without control characters."""
     cut = text[: length + 1]
     clean = " ".join("".join(char if char.isprintable() else " " for char in cut).split())
     return clean if len(text) <= length else f"{clean[: length - 3]}..."
@@ -108,21 +111,23 @@ def _answer(status: int, body: Mapping[str, Any]) -> ErrorAnswer:
     details = details if isinstance(details, dict) else {}
     causes = details.get("causes")
     found = [
-        cause for cause in (causes if isinstance(causes, list) else [])[:CAUSES] if isinstance(cause, dict)
+        cause
+        for cause in (causes if isinstance(causes, list) else [])[:CAUSES_MAX]
+        if isinstance(cause, dict)
     ]
     return ErrorAnswer(
         status,
-        reason=printable(str(body.get("reason") or "Unknown"), 100),
-        about=printable(str(details.get("kind") or ""), 100),
-        causes=frozenset(printable(str(cause.get("reason") or ""), 100) for cause in found) - {""},
-        fields=frozenset(printable(str(cause.get("field") or ""), 100) for cause in found) - {""},
+        reason=one_line(str(body.get("reason") or "Unknown"), CODE_MAX),
+        about=one_line(str(details.get("kind") or ""), CODE_MAX),
+        causes=frozenset(one_line(str(cause.get("reason") or ""), CODE_MAX) for cause in found) - {""},
+        fields=frozenset(one_line(str(cause.get("field") or ""), CODE_MAX) for cause in found) - {""},
         policy=any(_is_of_policy(cause) for cause in found),
-        words=printable(str(body.get("message") or ""), WORDS),
+        words=one_line(str(body.get("message") or ""), MESSAGE_MAX),
     )
 
 
 def _is_of_policy(cause: Mapping[str, Any]) -> bool:
-    """Whether a cause is a ValidatingAdmissionPolicy's. It has a message only.
+    """Whether a cause comes from a ValidatingAdmissionPolicy. Such a cause has a message only.
 
     Contract: k8s.io/apiserver pkg/admission/plugin/policy/validating/dispatcher.go.
     """

@@ -1,4 +1,4 @@
-"""The interface that sync needs of a cluster's API. A fake can replace the real implementation."""
+"""The interface of a cluster's API for sync. A fake can replace the real implementation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NameTakenError(ConflictError):
 
 
 class AlreadyExistsError(ConflictError):
-    """An object with this name exists: a 409 with the reason ``AlreadyExists``, one of several causes."""
+    """An object with this name exists: a 409 with the reason ``AlreadyExists``. It is not the only 409."""
 
 
 class TerminatingError(MissingError):
@@ -27,10 +27,7 @@ class TerminatingError(MissingError):
 
 
 class ThrottledError(TransientError):
-    """The API server requires a pause of all requests (``retry_after``).
-
-    Every request must wait until it ends.
-    """
+    """The API server requires a pause (``retry_after``). All requests must wait until it ends."""
 
 
 class DeniedError(RefusedError):
@@ -69,7 +66,7 @@ class SilentError(RegcredError):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A complete list of the objects that ask for something, and the resourceVersion from which to watch."""
+    """A complete list of the objects to keep, and the resourceVersion from which to watch."""
 
     items: Sequence[Item]
     resource_version: str
@@ -79,9 +76,9 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One message of a watch.
+    """One event of a watch.
 
-    Without ``item``, the object was deleted or has no request. Without ``name``, it is a bookmark.
+    Without ``item``, the object was deleted or has no request. Without ``name``, the event is a bookmark.
     """
 
     resource_version: str
@@ -91,12 +88,12 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Miss:
+class MissingSecretEvent:
     """An Event that reports missing pull Secrets of a Pod. Any client may have written it."""
 
     namespace: str
     note: str
-    """The text that contains the names."""
+    """The text that contains the names of the Secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +105,13 @@ class Message:
     note: str
     warning: bool = True
     again: bool = False
-    """Whether to write it although the same Event exists, because it was not true in between."""
+    """Whether to write it even if the same Event exists, because it was not true in between."""
 
     @property
     def name(self) -> str:
         """The Event's name. It is derived from the content, so the same Event is not written twice."""
-        said = f"{self.about.uid}|{self.reason}|{self.note}"
-        return f"{self.about.name[:200].rstrip('-.')}.{sha256(said.encode()).hexdigest()[:16]}"
+        content = f"{self.about.uid}|{self.reason}|{self.note}"
+        return f"{self.about.name[:200].rstrip('-.')}.{sha256(content.encode()).hexdigest()[:16]}"
 
 
 class Cluster(Protocol):
@@ -148,7 +145,7 @@ class Cluster(Protocol):
     async def uid(self) -> str:
         """The identity of this cluster: the uid of its namespace kube-system."""
 
-    def misses(self) -> AsyncIterator[Miss]:
+    def missing_secret_events(self) -> AsyncIterator[MissingSecretEvent]:
         """Yield each new Event about missing pull Secrets, until the server ends the watch."""
 
     async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
@@ -169,9 +166,9 @@ class Cluster(Protocol):
 
         Args:
             namespace: The namespace of the Secret.
-            reference: Names it.
-            placed: Whether the ledger says that sync has written it. That is the proof where a dry run can't
-                tell, as for an immutable Secret.
+            reference: Names the Secret.
+            placed: Whether sync has written it, according to the ledger. That is the proof if a dry run gives
+                none, as for an immutable Secret.
 
         Raises:
             NameTakenError: it is not ours; nothing was changed.
@@ -203,7 +200,7 @@ class Cluster(Protocol):
             Whether anything was written.
 
         Raises:
-            MissingError: there is no such ServiceAccount.
+            MissingError: the ServiceAccount does not exist.
         """
 
     async def create_event(self, message: Message) -> bool:
@@ -216,6 +213,6 @@ class Cluster(Protocol):
         """Evict a Pod that has not changed since a resourceVersion.
 
         Returns:
-            False if it has changed, so that it may run by now, if it does not exist, or if a disruption
-            budget forbids it now.
+            Whether it was evicted. Not if it has changed (it may run now), if it does not exist, or if a
+            disruption budget forbids the eviction.
         """

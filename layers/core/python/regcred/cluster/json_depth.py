@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 DEPTH = 64
-"""How many levels are kept. All fields that sync reads are above."""
+"""How many levels are kept. Sync reads no field that is deeper."""
 
 _BRACKET = re.compile(r'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?+[^"{}\[\]]*+)*+([{}\[\]]?)', re.DOTALL)
 """Everything up to the next bracket that is not in a string."""
@@ -17,7 +17,7 @@ _BRACKET = re.compile(r'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?+[^"{}\[\]]*+
 def flattened(content: bytes) -> bytes:
     """The same JSON, with ``null`` instead of each value below :data:`DEPTH` levels.
 
-    Takes time linear in the content. What is not JSON stays so.
+    Takes time linear in the content. Content that is not JSON does not become JSON.
     """
     text = content.decode("latin-1")  # one character for each byte
     kept: list[str] = []

@@ -27,16 +27,16 @@ from regcred.cluster.interface import (
     ExpiredError,
     Listing,
     Message,
-    Miss,
+    MissingSecretEvent,
     SilentError,
     TooLargeError,
 )
 from regcred.cluster.limits import Collected
-from regcred.cluster.missing_secret_events import EVENTS, event_names, misses
+from regcred.cluster.missing_secret_events import EVENTS, event_names, missing_secret_events
 from regcred.cluster.model import NAMESPACE, POD, Item, Kind, LivePod, PullSecretList
 from regcred.cluster.object_parser import UNFINISHED, ObjectParser, live_pod
 from regcred.cluster.pages import METADATA_LIST, OBJECT_BYTES, pages
-from regcred.cluster.pruning import message, prune, status
+from regcred.cluster.pruning import prune, status, watch_event
 from regcred.cluster.secrets import Secrets
 from regcred.cluster.service_accounts import set_pull_secrets
 from regcred.cluster.session import JSON, METADATA, KubeSession, Streamed, unreachable
@@ -44,20 +44,20 @@ from regcred.errors import ConflictError, MissingError, RefusedError, TransientE
 from regcred.registry_reference import Reference
 
 SILENCE = 180.0
-"""Seconds without a byte after which a watch counts as broken. A healthy one gets a bookmark about every
+"""Seconds without a byte after which a watch counts as broken. A healthy watch gets a bookmark about every
 minute."""
 
 WATCH_SECONDS = (540, 600)
-"""How long a watch lasts, chosen at random in this range, so that watches do not all end together."""
+"""How long a watch lasts, in seconds. The time is random, so that watches do not all end together."""
 
 ATTEMPTS = 4
-"""How often to retry a list that expires between pages, or a ServiceAccount that others change."""
+"""How often a list is tried that expires between its pages."""
 
 DISRUPTION_BUDGET = "DisruptionBudget"
 """The cause of an eviction's 429 that is not throttling (k8s.io/api/policy/v1, DisruptionBudgetCause)."""
 
 NOTE_BYTES = 1024
-"""The longest note of an Event."""
+"""The maximum length of an Event's note, in bytes."""
 
 
 class Kube:
@@ -87,7 +87,7 @@ class Kube:
         self._silence = silence
         self._whole_pods = whole_pods
         self._large = asyncio.Semaphore(1)
-        """Held while a page, or a large line of a watch, is in memory."""
+        """Acquired while a page, or a large line of a watch, is in memory, so that there is only one."""
 
     async def list(self, kind: Kind) -> Listing:
         """See :meth:`Cluster.list`."""
@@ -101,13 +101,13 @@ class Kube:
             f"the list of {kind.plural} kept expiring while it was read; the API server is overloaded"
         )
 
-    def _bare(self, kind: Kind) -> bool:
-        """Whether metadata is enough for a kind. It needs half the bytes."""
+    def _is_metadata_enough(self, kind: Kind) -> bool:
+        """Whether sync needs only the metadata of a kind, which has half the bytes."""
         return kind is NAMESPACE or (kind is POD and not self._whole_pods)
 
     async def _list(self, kind: Kind) -> Listing:
         query = f"fieldSelector={quote(UNFINISHED)}" if kind is POD else ""
-        accept = METADATA_LIST if self._bare(kind) else JSON
+        accept = METADATA_LIST if self._is_metadata_enough(kind) else JSON
         kept = Collected(kind)
         version, requests = "", 0
         async for page in pages(self._session, kind.path(), query=query, accept=accept):
@@ -120,14 +120,14 @@ class Kube:
 
     async def watch(self, kind: Kind, resource_version: str, *, labelled: bool) -> AsyncIterator[Change]:
         """See :meth:`Cluster.watch`."""
-        lasting = random.randint(*WATCH_SECONDS)  # noqa: S311 - spreads load, guards nothing
-        query = f"watch=1&allowWatchBookmarks=true&timeoutSeconds={lasting}"
+        seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - spreads load, guards nothing
+        query = f"watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}"
         query += f"&resourceVersion={quote(resource_version)}"
         if kind is POD:
             query += f"&fieldSelector={quote(UNFINISHED)}"
         if labelled:
             query += f"&labelSelector={quote(f'{ANNOTATED}=true')}"
-        accept = METADATA if labelled or self._bare(kind) else JSON
+        accept = METADATA if labelled or self._is_metadata_enough(kind) else JSON
         response = await self._session.stream(kind.path(), query=query, accept=accept, silence=self._silence)
         async with Streamed(response, self._large, OBJECT_BYTES) as stream:
             while line := await self._read(stream, kind):
@@ -139,32 +139,32 @@ class Kube:
         except TimeoutError:
             raise SilentError(f"the watch of {kind.plural} sent nothing for {self._silence:.0f} s") from None
         except TooLargeError as error:
-            raise ExpiredError(f"the watch of {kind.plural} can't go on: {error}") from None
+            raise ExpiredError(f"the watch of {kind.plural} can't continue: {error}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise unreachable(f"the watch of {kind.plural}", error) from None
 
     async def _change(self, kind: Kind, line: bytes, *, labelled: bool) -> Change:
         try:
-            what, raw = message(line)
-            if what == "ERROR":
+            event, raw = watch_event(line)
+            if event == "ERROR":
                 raise _ended_by(kind, status(raw))
             obj = prune(kind, raw)
             metadata = obj["metadata"]
             version = metadata["resourceVersion"]
-            if what == "BOOKMARK":
+            if event == "BOOKMARK":
                 return Change(version)
             namespace, name = metadata.get("namespace", ""), metadata["name"]
         except (ValueError, KeyError):
             raise TransientError(
-                f"the watch of {kind.plural} brought something that is not a message"
+                f"the watch of {kind.plural} sent a line that is not a watch event"
             ) from None
-        item = None if what == "DELETED" else await self._item(kind, obj, labelled=labelled)
+        item = None if event == "DELETED" else await self._item(kind, obj, labelled=labelled)
         return Change(version, namespace, name, item)
 
     async def _item(self, kind: Kind, obj: dict[str, Any], *, labelled: bool) -> Item | None:
-        """What to keep of a labelled object. If its metadata is not enough, the whole object is read.
+        """What to keep of an object. If it is labelled and its metadata is not enough, read the whole object.
 
-        If it asks for nothing, its template has malformed requests. If its kind is custom, it may have no
+        If its metadata has no request, its template has malformed ones. If its kind is custom, it may have no
         template.
         """
         item = self._parser.item(kind, obj)
@@ -179,19 +179,19 @@ class Kube:
             return item
 
     async def uid(self) -> str:
-        """See :meth:`Cluster.uid`. It uses a list, since our account may not get a Namespace."""
+        """See :meth:`Cluster.uid`. It uses a list, because our account may not get a Namespace."""
         query = f"limit=1&fieldSelector={quote('metadata.name=kube-system')}"
         page = await self._session.call("GET", NAMESPACE.path(), query=query, accept=METADATA_LIST)
         try:
             return str(page["items"][0]["metadata"]["uid"])
         except (LookupError, TypeError):
             raise TransientError(
-                "the cluster shows no namespace kube-system, so it is not known which one it is"
+                "the API server lists no namespace kube-system, which identifies the cluster"
             ) from None
 
-    def misses(self) -> AsyncIterator[Miss]:
-        """See :meth:`Cluster.misses`."""
-        return misses(self._session, self._large, silence=self._silence)
+    def missing_secret_events(self) -> AsyncIterator[MissingSecretEvent]:
+        """See :meth:`Cluster.missing_secret_events`."""
+        return missing_secret_events(self._session, self._large, silence=self._silence)
 
     async def apply_secret(self, namespace: str, body: SecretBody, *, first: bool) -> None:
         """See :meth:`Cluster.apply_secret`."""
@@ -260,8 +260,8 @@ def _ended_by(kind: Kind, status: dict[str, Any]) -> ExpiredError | TransientErr
 async def create_event(session: KubeSession, message: Message, *, instance: str) -> bool:
     """Write an Event; see :meth:`Cluster.create_event`.
 
-    The name is derived from the content, so that the same Event is not written twice. If it must be, its name
-    ends with the time.
+    The name is derived from the content, so that the same Event is not written twice. If ``message.again`` is
+    set, the second one has the time at the end of its name.
     """
     now = utc_now()
     namespace = "default" if message.about.kind is NAMESPACE else message.about.namespace

@@ -1,4 +1,4 @@
-"""Limits what is kept of a namespace's objects, whatever its owner creates. Pure."""
+"""Limits how much is kept of a namespace's objects, whatever its owner creates. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ WEIGHT = 2048
 """The limit for all kept items of one kind in one namespace. A workload with one reference counts as 2."""
 
 SURPLUS = 256
-"""How many references are kept of the objects that are not kept individually."""
+"""How many references are kept of all objects beyond that limit."""
 
 
 def weight(item: Item) -> int:
-    """How much an item uses of its namespace's limit: 1 for itself and 1 for everything that it lists."""
+    """How much of its namespace's limit an item uses: 1 for itself, and 1 for each entry of its lists."""
     match item:
         case Workload():
             return 1 + len(item.references) + len(item.malformed)
@@ -43,7 +43,7 @@ def merged(references: Iterable[Reference], more: Iterable[Reference]) -> frozen
 class Collected:
     """The items of one list.
 
-    For a namespace with too many, the excess is merged into one :class:`Surplus`.
+    If a namespace has too many, the excess ones are merged into one :class:`Surplus`.
     """
 
     def __init__(self, kind: Kind) -> None:

@@ -18,14 +18,14 @@ class Mode(StrEnum):
     SERVICEACCOUNT = "serviceaccount"
     """By the imagePullSecrets of the ServiceAccounts that annotated workloads use."""
     NONE = "none"
-    """Not by Regcred, which only writes the Secrets."""
+    """Regcred only writes the Secrets, and Pods get the names in another way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of object and where it is served.
+    """A kind of object, and the API that serves it.
 
-    ``template`` is the path to its pod template, empty if it has none.
+    ``template`` is the path to its pod template; empty if it has none.
     """
 
     group: str
@@ -65,8 +65,8 @@ WORKLOADS = (
     Kind("batch", "v1", "cronjobs", "CronJob", ("spec", "jobTemplate", "spec", "template")),
     POD,
 )
-"""The kinds that may hold a request. An object is ignored if its controller is one of these, because its
-controller has the request."""
+"""The kinds that may have a request. If the controller of an object is one of these, sync ignores the object,
+because the controller has the request."""
 
 _CUSTOM = re.compile(
     r"(?P<group>[a-z0-9-]+(?:\.[a-z0-9-]+)+)/(?P<version>v[a-z0-9]+)/(?P<plural>[a-z0-9]+)/(?P<name>[A-Za-z0-9]+)"
@@ -79,7 +79,7 @@ def custom_kind(text: str) -> Kind:
 
     Args:
         text: ``<group>/<version>/<plural>/<Kind>[:<path to the pod template>]``, as in
-            ``argoproj.io/v1alpha1/rollouts/Rollout``; the path is ``spec.template`` unless given.
+            ``argoproj.io/v1alpha1/rollouts/Rollout``. The default path is ``spec.template``.
 
     Raises:
         MalformedError: If the text has another form.
@@ -113,8 +113,8 @@ class Workload:
     created: str = ""
     """Its creationTimestamp, RFC 3339 in UTC."""
     template_of: tuple[str, str] | None = None
-    """Kind and name of the object that holds its pod template, as in a Rollout's ``workloadRef``; both are
-    empty if it names none. None if the object has a template itself, or if only metadata was read."""
+    """Kind and name of the object that has its pod template, as in a Rollout's ``workloadRef``. Both are
+    empty if it names none. None if the object itself has a template, or if only metadata was read."""
 
     def __str__(self) -> str:
         return (
@@ -138,7 +138,7 @@ class Namespace:
 
     @property
     def namespace(self) -> str:
-        """None: it is not in a namespace."""
+        """Always empty: a Namespace is not in a namespace."""
         return ""
 
 
@@ -163,9 +163,9 @@ class ServiceAccount:
 
 @dataclass(frozen=True, slots=True)
 class StuckPod:
-    """A Pod that a controller created, whose image can't be pulled, and of which no container has run yet.
+    """A Pod of a controller whose image can't be pulled, and of which no container has run.
 
-    Kept only if stuck Pods are evicted.
+    Kept only if the option to evict stuck Pods is on.
     """
 
     namespace: str
@@ -175,7 +175,7 @@ class StuckPod:
     created: str = ""
     """Its creationTimestamp, RFC 3339 in UTC."""
     version: str = field(default="", compare=False)
-    """Its resourceVersion. It changes with each try to pull, and that is no news."""
+    """Its resourceVersion. It changes with each try to pull, so it is not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class Surplus:
 
     @property
     def name(self) -> str:
-        """None: it represents many objects."""
+        """Always empty, because it represents many objects."""
         return ""
 
 
@@ -210,7 +210,7 @@ class LivePod:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """The ledger's entry for one reference in one namespace."""
+    """The entry of the ledger for one reference in one namespace."""
 
     version: int | None = None
     """The credential version in place; 0 before a first write; None if nothing is in place."""
@@ -221,11 +221,11 @@ class LedgerEntry:
     refused: str = ""
     """Why it is not projected (:class:`regcred.sync.messages.Why`)."""
     detail: str = ""
-    """The API server's message when the last write or removal was denied; one printable line."""
+    """The message of the API server or Vault about the last failed write or removal; one printable line."""
     held: str = ""
-    """Why it would be removed, if the brake holds the removal."""
+    """Why it would be removed, if the brake holds the removal; otherwise empty."""
 
 
 UID_DIGITS = 8
-"""How much of a namespace's uid the ledger keeps. It is enough to distinguish a namespace from a later one of
+"""How many digits of a namespace's uid the ledger keeps. They distinguish a namespace from a later one with
 the same name."""

@@ -20,7 +20,7 @@ from regcred.cluster.model import (
     StuckPod,
     Workload,
 )
-from regcred.cluster.pruning import LISTED, STUCK
+from regcred.cluster.pruning import LISTED_MAX, STUCK
 
 Json = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
 
 
 WORKLOAD_REF = "workloadRef"
-"""The field in which a custom workload names the object that holds its pod template."""
+"""The field in which a custom workload names the object that has its pod template."""
 
 
 class ObjectParser:
@@ -66,7 +66,7 @@ class ObjectParser:
         if (own and MIRROR_POD in own) or self._is_controlled(metadata):
             return None
         if "namespace" not in metadata:
-            return None  # a cluster-scoped custom kind: there is no namespace for a Secret
+            return None  # a custom kind that is cluster-scoped, so a Secret would have no namespace
         pod_spec = mapping_at(obj if kind is POD else template or {}, ("spec",))
         return Workload(
             kind=kind,
@@ -125,12 +125,12 @@ def namespace(obj: Json) -> Namespace:
 
 
 def service_account(obj: Json) -> ServiceAccount:
-    """What to keep of a ServiceAccount: the names of our form, and its whole list if that is short."""
+    """What to keep of a ServiceAccount: names of the form of our Secrets, and a short list as a whole."""
     metadata = obj["metadata"]
     entries = obj.get("imagePullSecrets") or ()
     names, version = tuple(pull_secrets(obj)), metadata.get("resourceVersion")
     # An entry without a name could not be written back.
-    is_whole = version and len(names) == len(entries) <= LISTED
+    is_whole = version and len(names) == len(entries) <= LISTED_MAX
     return ServiceAccount(
         metadata["namespace"],
         metadata["name"],
@@ -181,7 +181,7 @@ def _service_account_name(spec: Json) -> str:
 
 
 def mapping_at(obj: Json, path: tuple[str, ...]) -> Json | None:
-    """The mapping at a path; None if it is missing, since a custom object may have any shape."""
+    """The mapping at a path; None if there is none. A custom object may have any shape."""
     found: Any = obj
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None

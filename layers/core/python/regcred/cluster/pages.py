@@ -20,15 +20,16 @@ PAGE = 500
 """Objects per page, if they are not too large."""
 
 PAGE_BYTES = 8 * 2**20
-"""Bytes of a page with more than one object. A larger page is requested again with fewer objects."""
+"""The maximum size of a page with more than one object. If a page is larger, fewer objects are requested."""
 
 OBJECT_BYTES = 16 * 2**20
-"""Bytes of one object. The API server stores up to 1.5 MiB, and JSON encodes some characters in six bytes."""
+"""The maximum size of one object. The API server stores up to 1.5 MiB, and JSON encodes some characters in
+six bytes."""
 
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 FEWER = 8
-"""The factor by which a page that is too large shrinks."""
+"""The factor by which the number of objects shrinks if a page is too large."""
 
 
 @dataclass(frozen=True, slots=True)

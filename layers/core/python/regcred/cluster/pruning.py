@@ -1,8 +1,8 @@
-"""Reads the few fields that matter from an object's JSON, without parsing the rest.
+"""Reads the few fields that sync needs from an object's JSON, without parsing the rest.
 
-Once parsed, the content of a tenant's object (containers, environment, managedFields) takes many times its
-bytes. So each level is split into raw slices, and only the fields that sync needs are decoded. No shape
-causes an error: a field of an unexpected type counts as absent.
+A parsed object (containers, environment, managedFields) takes many times the memory of its bytes, and tenants
+decide what is in it. So each level is split into raw slices, and only the fields that sync needs are decoded.
+No content causes an error: a field of an unexpected type counts as absent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from regcred.cluster.annotations import ANNOTATED, MIRROR_POD, MODE, is_request, reference_of
-from regcred.cluster.interface import Miss
+from regcred.cluster.interface import MissingSecretEvent
 from regcred.cluster.json_depth import flattened
 from regcred.cluster.model import POD, SERVICE_ACCOUNT, Kind
 
@@ -21,20 +21,20 @@ T = TypeVar("T")
 Reader = Callable[[bytes | msgspec.Raw], Any]
 """Reads one field from its JSON; None if it has another type."""
 
-NAMES = 256
+NAMES_MAX = 256
 """How many names of our Secrets count in one object."""
 
-LISTED = 32
-"""The most entries of a ServiceAccount's list that are kept together with those of others."""
+LISTED_MAX = 32
+"""The maximum number of entries of a ServiceAccount's list that is kept with the names of others."""
 
-MISS_NOTE = 4096
-"""How many characters of an Event are read. The kubelet's have at most 1,024."""
+NOTE_MAX = 4096
+"""How many characters of an Event's note are read. The kubelet writes at most 1,024."""
 
-NAME = 253
+NAME_MAX = 253
 """The maximum length of an object's name."""
 
-WRONG_VALUE = 200
-"""How many characters are kept of an annotation that is not a string."""
+WRONG_VALUE_MAX = 200
+"""How many bytes are kept of an annotation that is not a string."""
 
 STUCK = frozenset({"ErrImagePull", "ImagePullBackOff"})
 """The reasons for which a container waits when its image can't be pulled (kubelet, pkg/kubelet/images)."""
@@ -91,17 +91,17 @@ def page(content: bytes) -> tuple[str, str, list[msgspec.Raw]]:
     return metadata.get("resourceVersion") or "", metadata.get("continue") or "", found.items or []
 
 
-def message(line: bytes) -> tuple[str, msgspec.Raw]:
-    """Split a line of a watch into its type and its object.
+def watch_event(line: bytes) -> tuple[str, msgspec.Raw]:
+    """Split a line of a watch into the type of the event (as in ``ADDED``) and its object.
 
     Raises:
-        ValueError: it is not a message.
+        ValueError: it is not a watch event.
     """
     level = _decoded(_LEVEL, line) or {}
-    kind = _text(level["type"]) if "type" in level else None
-    if not kind or "object" not in level:
-        raise ValueError("it is not a message of a watch")
-    return kind, level["object"]
+    event = _text(level["type"]) if "type" in level else None
+    if not event or "object" not in level:
+        raise ValueError("it is not a watch event")
+    return event, level["object"]
 
 
 def status(raw: bytes | msgspec.Raw) -> dict[str, Any]:
@@ -111,11 +111,11 @@ def status(raw: bytes | msgspec.Raw) -> dict[str, Any]:
     return {"code": code, "reason": _text(level["reason"]) if "reason" in level else None}
 
 
-def miss(raw: bytes | msgspec.Raw) -> Miss | None:
-    """The namespace of an Event and the start of its message; None without a namespace."""
+def missing_secret_event(raw: bytes | msgspec.Raw) -> MissingSecretEvent | None:
+    """The namespace of an Event and the start of its note; None without a namespace."""
     found = _fields(raw, {"metadata": {"namespace": _text}, "note": _text}) or {}
     namespace = found.get("metadata", {}).get("namespace")
-    return Miss(namespace, found.get("note", "")[:MISS_NOTE]) if namespace else None
+    return MissingSecretEvent(namespace, found.get("note", "")[:NOTE_MAX]) if namespace else None
 
 
 def prune(kind: Kind, raw: bytes | msgspec.Raw) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def prune(kind: Kind, raw: bytes | msgspec.Raw) -> dict[str, Any]:
         }
     found = _fields(raw, shape | (inner if kind.template else {}))
     if not found or "metadata" not in found:
-        raise ValueError("it is no object")
+        raise ValueError("it is not an object")
     return found
 
 
@@ -156,10 +156,9 @@ def _fields(raw: bytes | msgspec.Raw, shape: Mapping[str, Any]) -> dict[str, Any
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw) -> T | None:
-    """What a decoder reads; None if it is of another type.
+    """The value that a decoder reads; None if the JSON is invalid or has another type.
 
-    The decoder must also pass over fields that it does not read. A tenant can nest those more deeply than it
-    allows.
+    A decoder also parses the fields that it skips. A tenant can nest these more deeply than it allows.
     """
     try:
         return decoder.decode(raw)
@@ -178,9 +177,9 @@ def _text(raw: bytes | msgspec.Raw) -> str | None:
 
 
 def _name(raw: bytes | msgspec.Raw) -> str | None:
-    """The name of an object; None if the text is longer than a name may be."""
+    """The name of an object; None if the text can't be a name."""
     text = _text(raw)
-    return text if text and len(text) <= NAME and text.isprintable() else None
+    return text if text and len(text) <= NAME_MAX and text.isprintable() else None
 
 
 def _annotations(raw: bytes | msgspec.Raw) -> dict[str, str]:
@@ -193,18 +192,18 @@ def _annotations(raw: bytes | msgspec.Raw) -> dict[str, str]:
 
 
 def _printed(raw: msgspec.Raw) -> str:
-    return bytes(raw)[:WRONG_VALUE].decode(errors="replace")
+    return bytes(raw)[:WRONG_VALUE_MAX].decode(errors="replace")
 
 
 def _pull_secrets(raw: bytes | msgspec.Raw) -> list[dict[str, str]]:
     names = {entry.name: None for entry in _decoded(_NAMED, raw) or () if reference_of(entry.name)}
-    return [{"name": name} for name in list(names)[:NAMES]]
+    return [{"name": name} for name in list(names)[:NAMES_MAX]]
 
 
 def _account_pull_secrets(raw: bytes | msgspec.Raw) -> list[dict[str, str]]:
     """A short list as it is. A longer one is cut to our names, and an entry without a name marks that."""
     entries = _decoded(_NAMED, raw)
-    if entries is None or len(entries) > LISTED or any(len(entry.name) > NAME for entry in entries):
+    if entries is None or len(entries) > LISTED_MAX or any(len(entry.name) > NAME_MAX for entry in entries):
         return [*_pull_secrets(raw), {}]
     return [{"name": entry.name} for entry in entries]
 
@@ -218,7 +217,7 @@ def _owners(raw: bytes | msgspec.Raw) -> list[dict[str, Any]]:
 
 
 def _containers(raw: bytes | msgspec.Raw) -> list[dict[str, Any]]:
-    """One entry for each reason to wait for an image, and one if any container runs or has run."""
+    """One entry for each reason why a container waits for its image, and one if any container has run."""
     containers = _decoded(_CONTAINERS, raw) or ()
     reasons = {
         container.state.waiting.reason

@@ -1,6 +1,6 @@
 """Writes and deletes our Secrets without the right to read them.
 
-The status, the ``reason``, the causes and dry runs decide what a response means, never its text.
+A response is judged by its status, ``reason`` and causes, and by dry runs, but never by its text.
 Contract: https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run
 """
 
@@ -90,13 +90,13 @@ class Secrets:
     async def _unproven(
         self, error: _ImmutableError, namespace: str, reference: Reference, when: str
     ) -> DeniedError:
-        """The error for an immutable Secret with our name, type and label that sync has no record of.
+        """The error for an immutable Secret with our name, type and label that is not in the ledger.
 
         Raises:
             NameTakenError: it has another type or label.
         """
         await self._uid_of_ours(namespace, reference, placed=False)
-        words = f"{error}, and it is not known who made it; delete it {when}"
+        words = f"{error}, and it is unknown who created it; delete it {when}"
         return DeniedError(words, words=words)
 
     async def _call(
@@ -104,8 +104,8 @@ class Secrets:
     ) -> dict[str, Any]:
         """Send a request.
 
-        A webhook may deny with any status, also 404 or 409. The API server itself names the object that is
-        missing or in conflict.
+        A webhook may deny with any status, even 404 or 409. Such a response does not name the object that is
+        missing or in conflict, as those of the API server do. It raises RefusedError.
         """
         try:
             return await self.session.call(verb, path, query=query, body=body, accept=accept)
@@ -143,7 +143,7 @@ class Secrets:
         Args:
             namespace: Where it is.
             body: The new content.
-            placed: Whether the ledger says that sync created it.
+            placed: Whether sync has written it, according to the ledger.
             dry_run: Whether to change nothing.
 
         Raises:
@@ -181,10 +181,10 @@ class Secrets:
         return _denied(namespace, body, error)
 
     async def _prove_ours(self, namespace: str, reference: Reference, *, placed: bool) -> str:
-        """Return the uid of our Secret.
+        """Prove that a Secret is ours, and return its uid.
 
-        The response to a dry-run replacement says who set the field ``type``. That field can't change, so it
-        still belongs to the creator of the Secret.
+        The response to a dry-run replacement shows who set the field ``type``. That field can't change, so
+        its manager is the creator of the Secret.
 
         Raises:
             NameTakenError: another client created it.
@@ -208,7 +208,7 @@ class Secrets:
     async def _uid_of_ours(self, namespace: str, reference: Reference, *, placed: bool) -> str:
         """The uid of a Secret with our type and label.
 
-        The policy that restricts us forbids the deletion of any other.
+        The policy that restricts sync forbids the deletion of any other Secret.
 
         Raises:
             NameTakenError, DeniedError: See :func:`_taken_or_denied`.
@@ -233,7 +233,7 @@ class Secrets:
 
 
 def _refusal_from_fields(error: RegcredError, namespace: str, reference: Reference) -> RegcredError | None:
-    """The error that a response proves without another request."""
+    """The error, if the response alone proves the cause; None otherwise."""
     if _is_sign_in(error):
         return error
     fields = error.answer.fields if error.answer else frozenset()
@@ -245,21 +245,22 @@ def _refusal_from_fields(error: RegcredError, namespace: str, reference: Referen
 
 
 def _is_sign_in(error: RegcredError) -> bool:
-    """Whether the API server rejects our identity (401). That says nothing about the Secret."""
+    """Whether the API server rejects our identity (401). That proves nothing about the Secret."""
     return error.answer is not None and error.answer.status == HTTPStatus.UNAUTHORIZED
 
 
 def _taken_or_denied(
     denials: Sequence[RegcredError], namespace: str, body: SecretBody, *, placed: bool
 ) -> RegcredError:
-    """The error for a Secret that exists, and that may be neither changed nor deleted.
+    """The error for a Secret that exists, and that sync may neither change nor delete.
 
-    The policy that restricts us forbids both for a Secret of somebody else, and so can a policy that freezes
-    all Secrets. What the ledger calls ours stays in the ledger: sync would otherwise never remove it. A
-    denial by a webhook, a quota or RBAC says nothing about who created the Secret.
+    The policy that restricts sync forbids both for another client's Secret, but so may a policy that freezes
+    all Secrets. If the Secret is ours according to the ledger, it stays in the ledger, because sync would
+    otherwise never remove it. A denial by a webhook, a quota or RBAC does not show who created the Secret.
 
     Returns:
-        NameTakenError if it must be somebody else's; DeniedError with the first denial's message otherwise.
+        NameTakenError if another client must have created it; otherwise DeniedError with the message of the
+        first denial.
     """
     for denial in denials:
         if _is_sign_in(denial):
@@ -290,7 +291,7 @@ def _taken(namespace: str, reference: Reference) -> NameTakenError:
 def _denied(namespace: str, body: SecretBody, error: RegcredError) -> RegcredError:
     """The error for a write that something in the cluster forbids.
 
-    Includes its message only without secrets.
+    It includes the server's message, unless that repeats a part of the credential.
     """
     if _is_sign_in(error):
         return error

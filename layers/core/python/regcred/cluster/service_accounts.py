@@ -16,7 +16,7 @@ from regcred.cluster.session import MERGE_PATCH, KubeSession
 from regcred.errors import ConflictError, MalformedError, RefusedError, TransientError
 
 ATTEMPTS = 4
-"""How often to retry a write while others change the ServiceAccount."""
+"""How often a change is tried while other clients change the ServiceAccount."""
 
 
 async def set_pull_secrets(
@@ -57,7 +57,9 @@ async def set_pull_secrets(
                 f"ServiceAccount {namespace}/{account} was not written: {words or error}",
                 words=words or str(error),
             ) from None
-    raise TransientError(f"ServiceAccount {namespace}/{account} is being written by others all the time")
+    raise TransientError(
+        f"other clients changed ServiceAccount {namespace}/{account} at each of {ATTEMPTS} tries"
+    )
 
 
 def _list_of(account: dict[str, Any], path: str) -> PullSecretList:
@@ -68,7 +70,10 @@ def _list_of(account: dict[str, Any], path: str) -> PullSecretList:
 
 
 def merge_pull_secrets(old: Sequence[str], *, add: Sequence[str], remove: Sequence[str]) -> list[str]:
-    """A ServiceAccount's list with our names changed: other entries in their order, then ours, sorted."""
+    """The new list of a ServiceAccount: the entries of others in their order, then ours, sorted.
+
+    If our names don't change, the list stays as it is.
+    """
     ours = {name for name in old if reference_of(name)}
     wanted = (ours - set(remove)) | set(add)
     if wanted == ours:

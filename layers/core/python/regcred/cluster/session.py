@@ -36,34 +36,41 @@ STREAM_LIMIT = 2**18
 """Bytes that a connection buffers before the sender must wait."""
 
 ANSWER_BYTES = 2**18
-"""The largest response about one object that is read. Once parsed, it takes many times as much memory."""
+"""The maximum size of a response about one object. Parsed, it takes many times as much memory."""
 
 ERROR_BYTES = 2**16
-"""How much of an error's body is read."""
+"""The maximum size of an error's body that is read."""
 
 LARGE_LINE = 2**20
-"""A watch line with more bytes is read only while no other large line is."""
+"""If a line of a watch has more bytes than this, it is large. Only one large line is read at a time."""
 
 LINE_SECONDS = 30.0
-"""The maximum time to read the rest of such a line."""
+"""The maximum time to read the rest of a large line, in seconds."""
 
 
 class Counter(Protocol):
-    """Called for each request that got a response or failed (status 0)."""
+    """Counts requests."""
 
     def __call__(self, verb: str, path: str, status: int, seconds: float) -> None:
-        """Count one request: its verb (``WATCH`` for a watch), its target, the response, and the duration."""
+        """Count one request.
+
+        Args:
+            verb: The verb; ``WATCH`` for a watch.
+            path: The API path.
+            status: The status of the response; 0 without a response.
+            seconds: The duration; 0 for a watch.
+        """
 
 
 class KubeSession:
     """Sends requests with the account of a kubeconfig or of the Pod.
 
     Args:
-        configuration: As ``kubernetes.aio.config`` loads it. Its refresh hook is called, so that renewed
-            tokens are used.
+        configuration: As ``kubernetes.aio.config`` loads it. The session calls its refresh hook, which loads
+            renewed tokens.
         connections: The maximum number of open connections, without watches.
         count: Called for each request.
-        most: Bytes of the largest response that :meth:`call` reads.
+        most: The maximum size of a response to :meth:`call`, in bytes.
     """
 
     def __init__(
@@ -180,7 +187,7 @@ class KubeSession:
             raise unreachable(self._base, error) from None
         if self._count:
             self._count("WATCH", path, response.status, 0.0)
-        if response.status >= HTTPStatus.BAD_REQUEST:
+        if failed:
             raise error_of("WATCH", path, response.status, content, response.headers.get("Retry-After"))
         return response
 
@@ -195,8 +202,8 @@ class KubeSession:
                 setting["key"]: setting["value"] for setting in settings.values() if setting["value"]
             }
             self._sign_in["User-Agent"] = "regcred-sync"
-            # A few compressed bytes may expand to many, and aiohttp would unpack them before they are
-            # counted.
+            # A few compressed bytes may expand to many, and aiohttp would unpack them before this code counts
+            # them.
             self._sign_in["Accept-Encoding"] = "identity"
             self._signed_in_at = now
         return self._sign_in
@@ -205,8 +212,8 @@ class KubeSession:
 def _route(configuration: Configuration, base: str) -> dict[str, Any]:
     """The proxy from the kubeconfig or the environment, if any, and the name in the server's certificate.
 
-    Looked up once: with ``trust_env``, aiohttp uses a thread to look for the proxy and a ``.netrc`` at every
-    request.
+    This is done once. With ``trust_env``, aiohttp uses a thread at every request to look for the proxy and a
+    ``.netrc``.
     """
     url = URL(base)
     proxy = configuration.proxy or (
@@ -217,9 +224,9 @@ def _route(configuration: Configuration, base: str) -> dict[str, Any]:
 
 
 def unreachable(base: str, error: Exception) -> TransientError:
-    """The error for a missing response. It has the cause, but not the library's text."""
-    said = tls_cause(chain(error), private=_PRIVATE) or f"can't be reached ({type(error).__name__})"
-    return TransientError(f"the API server at {base} {said}")
+    """The error for a missing response. It names the cause, without the library's text."""
+    cause = tls_cause(chain(error), private=_PRIVATE) or f"can't be reached ({type(error).__name__})"
+    return TransientError(f"the API server at {base} {cause}")
 
 
 def _json(content: bytes, path: str) -> dict[str, Any]:
@@ -233,7 +240,7 @@ def _json(content: bytes, path: str) -> dict[str, Any]:
 
 
 def _loaded(content: bytes) -> Any:
-    """Parse JSON. Nesting that only other clients read (managedFields, a custom object's spec) may be cut."""
+    """Parse JSON. If it is nested too deeply, cut it; sync reads no field at that depth."""
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -257,7 +264,7 @@ class Streamed(AbstractAsyncContextManager["Streamed"]):
 
     Args:
         response: The open response.
-        large: Held while a large line is read, so that only one is read at a time.
+        large: Acquired while a large line is read, so that only one is read at a time.
         most: The maximum bytes of a line.
     """
 

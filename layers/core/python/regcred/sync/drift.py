@@ -76,9 +76,9 @@ class Drift:
         while True:
             try:
                 await self._pause.over()
-                async for miss in self._cluster.misses():
+                async for event in self._cluster.missing_secret_events():
                     failures = 0
-                    self.repair_missing(miss.namespace, miss.note)
+                    self.repair_missing(event.namespace, event.note)
                 failures = 0
                 wait = jittered(timedelta(seconds=1))
             except RegcredError as error:
