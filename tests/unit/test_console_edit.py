@@ -1,4 +1,4 @@
-"""A definition that is edited so that its secret would go elsewhere asks for the secret again."""
+"""Editing a definition requires the upstream secret again if the secret would be sent to another host."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def save(world: World, **fields: Any) -> Answer:
 
 
 def stored(world: World) -> tuple[str, str]:
-    """The password that is stored, and the hosts of the definition."""
+    """The stored password and the first host of the definition."""
     store = Store(world.vault.kv)
     upstream, definition = store.upstream(MAIN), store.definition(MAIN)
     assert upstream
@@ -47,7 +47,7 @@ def stored(world: World) -> tuple[str, str]:
     return upstream.value.fields["password"].get_secret_value(), definition.value.content()["hosts"][0]
 
 
-def test_another_host_asks_for_the_secret_and_writes_nothing_without_it(world: World) -> None:
+def test_another_host_requires_the_secret_and_nothing_is_written_without_it(world: World) -> None:
     answer = save(world, hosts=OTHER)
     assert answer.status == 422
     assert "enter it again" in answer.text
@@ -55,19 +55,19 @@ def test_another_host_asks_for_the_secret_and_writes_nothing_without_it(world: W
     assert stored(world) == ("old", HOST)
 
 
-def test_with_the_secret_both_are_written(world: World) -> None:
+def test_with_the_secret_both_documents_are_written(world: World) -> None:
     answer = save(world, hosts=OTHER, **{"secret.username": "u", "secret.password": "new"})
     assert answer.status == 303, answer.text
     assert stored(world) == ("new", OTHER)
 
 
-def test_a_change_that_moves_nothing_keeps_the_secret(world: World) -> None:
+def test_a_change_without_a_new_destination_keeps_the_secret(world: World) -> None:
     answer = save(world, description="ours")
     assert answer.status == 303, answer.text
     assert stored(world) == ("old", HOST)
 
 
-def test_a_project_that_is_saved_keeps_its_owner(world: World) -> None:
+def test_saving_a_project_keeps_its_owner(world: World) -> None:
     store = Store(world.vault.kv)
     store.write_project("payments", ProjectPolicy(hosts=[HOST]), cas=1, owner="shop")
     browser = world.browser()

@@ -1,4 +1,4 @@
-"""What the pages are made of: forms from models, what needs a person, lists, pasted manifests."""
+"""The content of the console's pages: forms from models, problems, lists and pasted manifests."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from regcred.vault.store import Store
 
 
 @pytest.mark.parametrize("provider", catalog.names())
-def test_every_provider_has_a_form_whose_fields_are_those_of_its_model(provider):
+def test_the_form_of_each_provider_has_the_fields_of_its_model(provider):
     first, rest = definition_form.fields_of(provider, {})
     names = {field.name for field in (*first, *rest)}
     assert names == set(catalog.definition_model(provider).model_fields) - {"provider"}
-    assert all(field.help for field in (*first, *rest)), "the words below a field say what it is for"
+    assert all(field.help for field in (*first, *rest)), "each field has a help text"
 
 
 @pytest.mark.parametrize(
     "provider", [name for name in catalog.names() if "auth" in catalog.definition_model(name).model_fields]
 )
-def test_the_first_way_of_signing_in_is_offered_first(provider):
+def test_the_form_selects_the_first_auth_method(provider):
     field = next(field for field in definition_form.fields_of(provider, {})[0] if field.name == "auth")
     assert field.value == field.choices[0]
 
 
-def test_what_was_typed_becomes_a_definition():
+def test_the_values_of_a_form_become_a_definition():
     typed = Form(
         [("regions", "eu-west-1\neu-central-1"), ("account", " 123456789012 "), ("endpoints", "standard")]
     )
@@ -57,7 +57,7 @@ def test_what_was_typed_becomes_a_definition():
     }
 
 
-def test_errors_are_told_by_field_and_what_concerns_several_apart():
+def test_errors_are_reported_at_their_field():
     typed = Form([("regions", "nowhere-1"), ("account", "12")])
     _, errors = definition_form.check("ecr", definition_form.content_of("ecr", typed))
     assert set(errors) == {"regions", "account"}
@@ -67,7 +67,7 @@ def test_errors_are_told_by_field_and_what_concerns_several_apart():
     assert list(errors) == ["create_repositories"]
 
 
-def test_secrets_are_asked_for_only_where_the_definition_needs_them():
+def test_the_form_has_fields_for_secrets_only_if_the_definition_needs_one():
     assert definition_form.secrets_of("gar", {"hosts": ["gcr.io"]}) == []
     asked = definition_form.secrets_of("gar", {"hosts": ["gcr.io"], "auth": "key"})
     assert [field.input for field in asked] == [definition_form.Input.LONG_SECRET]
@@ -76,7 +76,7 @@ def test_secrets_are_asked_for_only_where_the_definition_needs_them():
 
 
 @pytest.mark.parametrize(
-    ("provider", "content", "may"),
+    ("provider", "content", "has_second"),
     [
         ("basic", {}, True),
         ("quay", {"auth": "static"}, True),
@@ -86,14 +86,16 @@ def test_secrets_are_asked_for_only_where_the_definition_needs_them():
         ("gar", {"hosts": ["gcr.io"], "auth": "key"}, False),
     ],
 )
-def test_a_second_login_is_offered_where_a_login_is_handed_out_as_it_is(provider, content, may):
+def test_the_form_has_a_second_login_only_if_the_login_itself_is_the_credential(
+    provider, content, has_second
+):
     found = definition_form.secrets_of(provider, content)
     assert found
     second = [field.name for field in found if field.second]
-    assert second == (["secret.username_2", "secret.password_2"] if may else [])
+    assert second == (["secret.username_2", "secret.password_2"] if has_second else [])
 
 
-def test_a_second_login_is_given_whole_or_not_at_all():
+def test_a_second_login_needs_both_fields():
     asked = definition_form.secrets_of("basic", {})
     first = [("secret.username", "a"), ("secret.password", "b")]
     assert definition_form.secret_of(asked, Form(first)) == ({"username": "a", "password": "b"}, {})
@@ -125,13 +127,13 @@ LIVES = [
 
 
 @pytest.mark.parametrize(("ends", "renewed", "left"), LIVES)
-def test_the_rest_of_a_life_is_known_from_the_index_alone(ends, renewed, left):
+def test_the_remaining_life_is_computed_from_the_index_entry(ends, renewed, left):
     found = health.life_left(row(expires_at=NOW + ends, refresh_at=NOW + renewed), NOW)
     assert found == pytest.approx(left)
 
 
 @pytest.mark.parametrize("state", [State.REVOKED, State.REMOVED])
-def test_what_was_ended_on_purpose_is_not_expiring(state):
+def test_a_revoked_or_removed_credential_is_not_expiring(state):
     ended = row(state=state, expires_at=NOW - timedelta(hours=1), refresh_at=NOW - timedelta(hours=7))
     assert not health.is_expiring(ended, NOW)
     assert health.life_left(ended, NOW) is None
@@ -144,7 +146,7 @@ def fleet(*rows, statuses=None, entries=None, clusters=("c1",)):
     return Fleet(NOW, {"payments": project}, rows, tuple(clusters), whole=False)
 
 
-def test_what_needs_a_person_comes_with_its_remedy_and_the_gravest_first():
+def test_problems_are_listed_with_a_remedy_and_the_gravest_first():
     mild = row(warning="can push")
     grave = row(state=State.FAILING, error="refused", failing_since=NOW - timedelta(hours=2))
     found, total = health.needs(fleet(mild, grave), NOW)
@@ -154,7 +156,7 @@ def test_what_needs_a_person_comes_with_its_remedy_and_the_gravest_first():
     assert all(need.todo for need in found)
 
 
-def test_a_cluster_that_is_silent_needs_a_person():
+def test_a_cluster_that_stopped_writing_its_status_is_a_problem():
     old = Status(written_at=NOW - timedelta(hours=1))
     found, _ = health.needs(fleet(statuses={"c1": old}), NOW)
     assert [need.about for need in found] == ["c1"]
@@ -162,7 +164,7 @@ def test_a_cluster_that_is_silent_needs_a_person():
     assert health.needs(fleet(statuses={"c1": fresh}), NOW) == ([], 0)
 
 
-def test_a_cluster_counts_what_is_in_place_behind_and_refused():
+def test_a_cluster_counts_placed_outdated_refused_and_held_secrets():
     place = Placement(
         placed={3: {"a": "x", "b": "x"}, 2: {"c": "x"}},
         refused={"d": "clash", "e": "unneeded"},
@@ -174,14 +176,14 @@ def test_a_cluster_counts_what_is_in_place_behind_and_refused():
     assert cluster.held == 1
 
 
-def test_held_removals_need_a_person():
+def test_held_removals_are_a_problem():
     status = Status(written_at=NOW, registries={"main": Placement(held={"a": "unneeded", "b": "removed"})})
     ((need,), total) = health.needs(fleet(statuses={"c1": status}), NOW)
     assert (need.about, need.path, total) == ("c1", "/clusters/c1#held", 1)
     assert "2 removals" in need.what
 
 
-def test_the_day_ahead_counts_by_hour_what_runs_out():
+def test_the_day_ahead_counts_expiring_credentials_by_hour():
     rows = [
         row(expires_at=NOW + timedelta(minutes=30)),
         row(expires_at=NOW + timedelta(hours=5, minutes=1), state=State.FAILING),
@@ -227,7 +229,7 @@ POD = (
         ),
     ],
 )
-def test_reads_what_people_paste(text, images):
+def test_pasted_manifests_and_image_names_are_read(text, images):
     assert sum(len(item.subject.images) for item in pasted_manifest.read(text)) == images
 
 
@@ -277,7 +279,7 @@ def world():
     return world
 
 
-def test_the_list_is_paged_on_the_server_and_says_where_one_is(world):
+def test_the_list_has_pages_and_shows_the_current_one(world):
     browser = world.signed_in()
     first, last = browser.get("/registries"), browser.get("/registries?page=99")
     assert first.text.count('name="ref"') == PAGE
@@ -293,12 +295,12 @@ def test_a_search_finds_names_and_hosts(world):
     assert "No matches" in browser.get("/registries?q=nothing").text
 
 
-def test_a_list_is_read_again_only_when_it_is_old_or_something_was_done(world):
+def test_a_list_is_read_again_only_after_a_change_or_when_it_is_old(world):
     browser = world.signed_in()
     browser.get("/registries")
-    asked = len(world.vault.kv.calls)
+    calls = len(world.vault.kv.calls)
     browser.get("/registries?state=ok")
-    assert len(world.vault.kv.calls) == asked
+    assert len(world.vault.kv.calls) == calls
     browser.post(
         "/registries/payments/r-001/do/verify", {"csrf": browser.get("/registries/payments/r-001").csrf}
     )
@@ -311,7 +313,7 @@ def test_a_list_is_read_again_only_when_it_is_old_or_something_was_done(world):
     assert len(world.vault.kv.calls) > before
 
 
-def test_one_project_that_can_not_be_read_hides_no_other(world):
+def test_a_project_that_cannot_be_read_hides_no_other(world):
     store = Store(world.vault.kv)
     store.write_project("broken", ProjectPolicy(), cas=0)
     world.vault.kv.put("credentials/broken/_index", {"document": "{"})
@@ -322,7 +324,7 @@ def test_one_project_that_can_not_be_read_hides_no_other(world):
     assert world.signed_in().get("/registries").text.count('name="ref"') == PAGE
 
 
-def test_a_project_tells_how_to_use_the_system_registry_where_there_is_one(world):
+def test_the_page_of_a_project_explains_the_system_registry_if_there_is_one(world):
     browser = world.signed_in()
     assert "regcred system login" not in browser.get("/projects/payments").text
     world.vault.system_registry = "registry.example.com"
@@ -332,20 +334,20 @@ def test_a_project_tells_how_to_use_the_system_registry_where_there_is_one(world
     assert "regcred system login" in text
 
 
-def test_who_asks_for_a_rotation_nudges_dispatch_and_a_nudge_that_fails_stops_nothing(world):
+def test_a_request_nudges_dispatch_and_a_failed_nudge_does_not_fail_it(world):
     browser = world.signed_in()
     csrf = browser.get("/registries/payments/r-001").csrf
     assert browser.post("/registries/payments/r-001/do/rotate", {"csrf": csrf}).status == 303
     assert world.nudged == ["payments"]
 
     def broken(_project):
-        raise TransientError("AWS is away")
+        raise TransientError("AWS is down")
 
     world.console.nudge = broken
     assert browser.post("/registries/payments/r-001/do/rotate", {"csrf": csrf}).status == 303
 
 
-def test_the_command_tells_the_address_and_the_way_in(capsys):
+def test_the_command_prints_the_address_and_the_sign_in_link(capsys):
     ran = []
 
     def serve(port, ready):
@@ -359,7 +361,7 @@ def test_the_command_tells_the_address_and_the_way_in(capsys):
     assert "the console is at http://127.0.0.1:1234" in err
 
 
-def test_the_command_says_that_a_port_is_taken(capsys):
+def test_the_command_reports_a_port_in_use(capsys):
     def serve(_port, _ready):
         raise OSError(98, "Address already in use")
 
@@ -368,7 +370,7 @@ def test_the_command_says_that_a_port_is_taken(capsys):
 
 
 class TestReader:
-    """Lists that are read again."""
+    """The cache of what the console reads from Vault."""
 
     @pytest.fixture
     def world(self):
@@ -383,7 +385,7 @@ class TestReader:
 
     WHO = Who("alice", policies=frozenset({"regcred-admins-payments"}))
 
-    def test_what_has_not_changed_is_not_computed_again(self, world):
+    def test_an_unchanged_project_is_not_computed_again(self, world):
         _, store, reader = world
         first = reader.fleet(self.WHO)
         self.now += timedelta(minutes=1)
@@ -396,7 +398,7 @@ class TestReader:
         assert third.projects["payments"] is not second.projects["payments"]
         assert [row.version for row in third.rows] == [4]
 
-    def test_the_status_of_a_cluster_is_checked_at_most_every_half_minute_for_lists(self, world):
+    def test_lists_check_the_status_of_a_cluster_at_most_every_30_seconds(self, world):
         _, store, reader = world
         reader.fleet(self.WHO)
         status = Status(written_at=NOW, mode="admission")
@@ -407,7 +409,7 @@ class TestReader:
             modes.append(reader.fleet(self.WHO).projects["payments"].statuses["c1"].mode)
         assert modes == ["", "", "admission"]
 
-    def test_a_page_of_one_project_has_a_status_as_fresh_as_a_list(self, world):
+    def test_the_page_of_a_project_checks_the_status_each_time_its_data_is_old(self, world):
         _, store, reader = world
         reader.project("payments")
         status = Status(written_at=NOW, mode="admission")

@@ -1,4 +1,4 @@
-"""Signing in and out, sessions and their cookies, forged and stale forms."""
+"""Signing in and out, sessions and their cookies, and forged or stale forms."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def world():
     return world
 
 
-def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(world):
+def test_a_user_without_a_session_is_redirected_to_sign_in_and_back(world):
     browser = world.browser()
     answer = browser.get("/registries?state=failing")
     assert answer.status == 303
     assert answer.header("location") == "/sign-in?next=" + quote("/registries?state=failing", safe="")
 
 
-def test_signing_in_makes_a_cookie_that_only_this_host_gets_over_tls_and_no_script_reads(world):
+def test_the_session_cookie_is_for_this_host_over_tls_only_and_hidden_from_scripts(world):
     answer = world.browser().sign_in()
     cookie = next(
         value for name, value in answer.headers if name == "set-cookie" and value.startswith(SESSION)
@@ -51,7 +51,7 @@ def test_signing_in_makes_a_cookie_that_only_this_host_gets_over_tls_and_no_scri
     assert "s.token1" not in cookie
 
 
-def test_a_wrong_password_says_so_and_keeps_the_name_but_not_the_password(world):
+def test_after_a_wrong_password_the_form_keeps_the_name_only(world):
     browser = world.browser()
     answer = browser.sign_in("alice", "wrong-password")
     assert answer.status == 403
@@ -61,7 +61,7 @@ def test_a_wrong_password_says_so_and_keeps_the_name_but_not_the_password(world)
     assert SESSION not in browser.cookies
 
 
-def test_signing_in_needs_the_form_of_this_browser(world):
+def test_signing_in_requires_a_form_of_the_same_browser(world):
     browser = world.browser()
     other = world.browser().get("/sign-in")
     fields = {"csrf": other.csrf, "method": "1", "username": "mallory", "password": "right"}
@@ -69,11 +69,11 @@ def test_signing_in_needs_the_form_of_this_browser(world):
     assert SESSION not in browser.cookies
 
 
-def test_signing_in_begins_a_session_of_its_own_whatever_the_browser_brings(world):
+def test_signing_in_always_starts_a_new_session(world):
     victim, attacker = world.browser(), world.signed_in()
     victim.cookies |= (
         attacker.cookies
-    )  # fixation: the attacker's session is planted before the victim signs in
+    )  # session fixation: the attacker sets cookies before the victim signs in
     victim.cookies.pop(SESSION)
     before = dict(victim.cookies)
     victim.sign_in("victim")
@@ -82,30 +82,30 @@ def test_signing_in_begins_a_session_of_its_own_whatever_the_browser_brings(worl
     assert "victim" in victim.get("/").text
 
 
-@pytest.mark.parametrize("where", ["first", "middle", "last"])
-def test_a_cookie_that_was_changed_is_no_session(world, where):
+@pytest.mark.parametrize("position", ["first", "middle", "last"])
+def test_a_changed_cookie_is_not_a_session(world, position):
     browser = world.signed_in()
     text = browser.cookies[SESSION]
-    place = {"first": 0, "middle": len(text) // 2, "last": len(text) - 3}[where]
+    place = {"first": 0, "middle": len(text) // 2, "last": len(text) - 3}[position]
     browser.cookies[SESSION] = text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :]
     assert browser.get("/").status == 303
 
 
-def test_a_text_that_was_sealed_for_something_else_is_no_session(world):
+def test_a_cookie_with_another_purpose_is_not_a_session(world):
     browser = world.browser()
     browser.get("/sign-in")
     browser.cookies[SESSION] = browser.cookies[SIGN_IN]
     assert browser.get("/").status == 303
 
 
-def test_a_cookie_of_another_key_is_no_session(world):
+def test_a_cookie_sealed_with_another_key_is_not_a_session(world):
     stranger = World()
     browser = world.browser()
     browser.cookies[SESSION] = stranger.signed_in().cookies[SESSION]
     assert browser.get("/").status == 303
 
 
-def test_a_session_ends_when_it_was_idle_for_too_long(world):
+def test_a_session_ends_after_its_idle_time(world):
     browser = world.signed_in()
     world.now = NOW + timedelta(minutes=29)
     assert browser.get("/").status == 200
@@ -115,7 +115,7 @@ def test_a_session_ends_when_it_was_idle_for_too_long(world):
     assert browser.get("/").status == 303
 
 
-def test_a_session_ends_after_its_longest_time_though_it_is_used(world):
+def test_a_session_ends_after_its_maximum_time_even_if_it_is_used(world):
     browser = world.signed_in()
     for _ in range(30):
         world.now += timedelta(minutes=20)
@@ -123,7 +123,7 @@ def test_a_session_ends_after_its_longest_time_though_it_is_used(world):
     assert browser.get("/").status == 303
 
 
-def test_a_token_that_vault_no_longer_takes_ends_the_session(world):
+def test_a_token_that_vault_no_longer_accepts_ends_the_session(world):
     browser = world.signed_in()
     world.vault.tokens.clear()
     answer = browser.get("/")
@@ -131,7 +131,7 @@ def test_a_token_that_vault_no_longer_takes_ends_the_session(world):
     assert SESSION not in browser.cookies
 
 
-def test_signing_out_ends_the_token_and_the_session(world):
+def test_signing_out_revokes_the_token_and_ends_the_session(world):
     browser = world.signed_in()
     cookie = browser.cookies[SESSION]
     browser.post("/sign-out", {"csrf": browser.get("/").csrf})
@@ -140,7 +140,7 @@ def test_signing_out_ends_the_token_and_the_session(world):
     assert browser.get("/").status == 303
 
 
-def test_signing_out_needs_a_form_of_the_session(world):
+def test_signing_out_requires_a_form_of_the_session(world):
     browser = world.signed_in()
     assert browser.post("/sign-out", {"csrf": "forged"}).status == 403
     assert world.vault.tokens
@@ -155,7 +155,7 @@ FORGED = [
 
 
 @pytest.mark.parametrize("headers", FORGED)
-def test_a_form_of_another_origin_does_nothing_even_with_the_right_secret(world, headers):
+def test_a_form_from_another_origin_does_nothing_even_with_the_right_csrf_token(world, headers):
     browser = world.signed_in()
     csrf = browser.get("/registries/payments/main").csrf
     answer = browser.post("/registries/payments/main/do/rotate", {"csrf": csrf}, **headers)
@@ -164,19 +164,19 @@ def test_a_form_of_another_origin_does_nothing_even_with_the_right_secret(world,
 
 
 @pytest.mark.parametrize("csrf", ["", "forged", "s.token1"])
-def test_a_form_without_the_secret_of_the_session_does_nothing(world, csrf):
+def test_a_form_without_the_csrf_token_of_the_session_does_nothing(world, csrf):
     browser = world.signed_in()
     assert browser.post("/registries/payments/main/do/rotate", {"csrf": csrf}).status == 403
     assert "requests/payments/main" not in world.vault.kv.paths()
 
 
-def test_the_secret_of_one_session_is_none_of_another(world):
+def test_the_csrf_token_of_another_session_is_refused(world):
     one, two = world.signed_in(), world.signed_in()
     csrf = one.get("/registries/payments/main").csrf
     assert two.post("/registries/payments/main/do/rotate", {"csrf": csrf}).status == 403
 
 
-def test_what_was_typed_comes_back_after_the_session_had_ended(world):
+def test_form_values_are_restored_after_the_session_ended(world):
     browser = world.signed_in()
     csrf = browser.get(f"{ADD}?provider=basic").csrf
     world.vault.tokens.clear()
@@ -202,7 +202,7 @@ def test_what_was_typed_comes_back_after_the_session_had_ended(world):
     assert 'value="new"' not in browser.get(f"{ADD}?provider=basic").text
 
 
-def test_what_one_person_typed_is_not_given_to_another(world):
+def test_form_values_are_never_restored_for_another_user(world):
     browser = world.signed_in()
     csrf = browser.get(f"{ADD}?provider=basic").csrf
     world.vault.tokens.clear()
@@ -211,7 +211,7 @@ def test_what_one_person_typed_is_not_given_to_another(world):
     assert "of-alice" not in browser.get(f"{ADD}?provider=basic").text
 
 
-def test_what_is_too_long_to_keep_is_shown_to_copy(world):
+def test_form_values_that_are_too_long_to_keep_are_shown(world):
     browser = world.signed_in()
     csrf = browser.get("/explain").csrf
     world.vault.tokens.clear()
@@ -220,7 +220,7 @@ def test_what_is_too_long_to_keep_is_shown_to_copy(world):
     assert "x" * 9000 in answer.text
 
 
-def test_nothing_that_another_site_sends_is_kept(world):
+def test_form_values_from_another_site_are_not_kept(world):
     browser = world.browser()
     browser.post(
         ADD, {"registry": "planted"}, origin="https://evil.example.com", **{"sec-fetch-site": "cross-site"}
@@ -232,7 +232,7 @@ def test_nothing_that_another_site_sends_is_kept(world):
 @pytest.mark.parametrize(
     "error", [TransientError("Vault: the server is sealed"), TransientError("Vault: did not answer in time")]
 )
-def test_while_vault_is_away_a_form_can_be_sent_again_without_typing(world, error):
+def test_while_vault_is_down_a_form_keeps_its_values(world, error):
     browser = world.signed_in()
     csrf = browser.get(f"{ADD}?provider=basic").csrf
     world.vault.failing = error
@@ -244,7 +244,7 @@ def test_while_vault_is_away_a_form_can_be_sent_again_without_typing(world, erro
     assert "top-secret" not in answer.text
 
 
-def test_while_vault_is_away_signing_in_says_that_it_is_not_the_password(world):
+def test_while_vault_is_down_the_sign_in_page_does_not_blame_the_password(world):
     world.vault.failing = TransientError("Vault: the server is sealed")
     answer = world.browser().sign_in()
     assert answer.status == 503
@@ -265,7 +265,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("target", OUTSIDE)
-def test_nobody_is_sent_elsewhere_after_signing_in(world, target):
+def test_after_signing_in_no_redirect_leaves_the_console(world, target):
     assert guard.local_path(target) == "/"
     browser = world.browser()
     form = browser.get("/sign-in?next=" + quote(target, safe=""))
@@ -274,7 +274,7 @@ def test_nobody_is_sent_elsewhere_after_signing_in(world, target):
     assert browser.get("/sign-in?next=" + quote(target, safe="")).header("location") == "/"
 
 
-def test_single_sign_on_takes_only_an_answer_to_what_this_browser_began(world):
+def test_single_sign_on_accepts_only_an_answer_to_a_sign_in_of_this_browser(world):
     browser = world.browser()
     assert browser.get("/sign-in/oidc/callback?state=st_1&code=good").status == 403
     assert (
@@ -289,7 +289,7 @@ def test_single_sign_on_takes_only_an_answer_to_what_this_browser_began(world):
     assert SESSION in browser.cookies
 
 
-def test_an_answer_of_the_identity_provider_counts_once(world):
+def test_an_answer_of_the_identity_provider_is_accepted_once(world):
     browser = world.browser()
     browser.get("/sign-in/oidc?method=0")
     browser.get("/sign-in/oidc/callback?state=st_1&code=good")
@@ -297,7 +297,7 @@ def test_an_answer_of_the_identity_provider_counts_once(world):
     assert browser.get("/sign-in/oidc/callback?state=st_1&code=good").status == 403
 
 
-def test_an_answer_of_the_identity_provider_that_comes_too_late_does_not_count(world):
+def test_a_late_answer_of_the_identity_provider_is_refused(world):
     browser = world.browser()
     browser.get("/sign-in/oidc?method=0")
     world.now += timedelta(minutes=16)
@@ -305,7 +305,7 @@ def test_an_answer_of_the_identity_provider_that_comes_too_late_does_not_count(w
     assert SESSION not in browser.cookies
 
 
-def test_a_refusal_of_the_identity_provider_is_told(world):
+def test_a_refusal_of_the_identity_provider_is_reported(world):
     browser = world.browser()
     browser.get("/sign-in/oidc?method=0")
     answer = browser.get(
@@ -316,7 +316,7 @@ def test_a_refusal_of_the_identity_provider_is_told(world):
     assert "<script>x" not in answer.text
 
 
-def test_a_token_that_lives_shortly_is_renewed_while_its_session_is_used(world):
+def test_a_token_that_expires_soon_is_renewed_while_its_session_is_used(world):
     browser = world.signed_in()
     token = next(iter(world.vault.tokens))
     world.vault.tokens[token] = Who(
@@ -326,8 +326,8 @@ def test_a_token_that_lives_shortly_is_renewed_while_its_session_is_used(world):
     assert world.vault.renewed == [token]
 
 
-class Changing:
-    """Sealing keys that a test replaces."""
+class ChangingKeys:
+    """Sealing keys that a test can replace; ``newer`` are those that a reload returns."""
 
     def __init__(self):
         self.now = [Fernet.generate_key()]
@@ -344,8 +344,8 @@ class Changing:
         return changed
 
 
-def test_a_new_sealing_key_signs_nobody_out():
-    changing = Changing()
+def test_a_new_sealing_key_ends_no_session():
+    changing = ChangingKeys()
     world = World(keys=changing)
     browser = world.signed_in()
     changing.now = changing.newer = [Fernet.generate_key(), *changing.now]
@@ -353,14 +353,14 @@ def test_a_new_sealing_key_signs_nobody_out():
     world.now += timedelta(minutes=2)
     browser.get("/")
     changing.now = changing.newer = changing.now[:1]
-    assert browser.get("/").status == 200, "the cookie was sealed with the new key meanwhile"
+    assert browser.get("/").status == 200, "the console has sealed the cookie with the new key"
 
 
-def test_a_cookie_of_a_key_that_another_instance_made_is_opened():
-    changing = Changing()
+def test_a_cookie_sealed_with_another_instances_new_key_is_accepted():
+    changing = ChangingKeys()
     world = World(keys=changing)
     changing.newer = [Fernet.generate_key(), *changing.now]
-    other = Changing()
+    other = ChangingKeys()
     other.now = other.newer = changing.newer
     browser = world.browser()
     browser.cookies = World(vault=world.vault, keys=other).signed_in().cookies
@@ -371,14 +371,14 @@ def vault_keys(kv, clock):
     return sealing_keys.VaultKeys(kv, lambda: clock[0], longest=timedelta(hours=10))
 
 
-def test_the_sealing_key_is_made_once_and_shared_by_all_instances():
+def test_the_sealing_key_is_created_once_and_shared_by_all_instances():
     kv, clock = FakeKeyValue(), [NOW]
     first, second = vault_keys(kv, clock), vault_keys(kv, clock)
     assert first.all() == second.all()
     assert len(first.all()) == 1
 
 
-def test_an_old_sealing_key_gets_a_successor_and_stays_as_long_as_sessions_may_last():
+def test_an_old_sealing_key_stays_as_long_as_a_session_can_last():
     kv, clock = FakeKeyValue(), [NOW]
     held = vault_keys(kv, clock)
     old = held.all()[0]
@@ -388,7 +388,7 @@ def test_an_old_sealing_key_gets_a_successor_and_stays_as_long_as_sessions_may_l
     assert old not in held.all()
 
 
-def test_sealing_keys_that_were_read_are_used_while_vault_is_away():
+def test_sealing_keys_are_cached_while_vault_is_down():
     kv, clock = FakeKeyValue(), [NOW]
     held = vault_keys(kv, clock)
     before = held.all()
@@ -397,14 +397,14 @@ def test_sealing_keys_that_were_read_are_used_while_vault_is_away():
     assert held.all() == before
 
 
-def test_cookies_that_no_key_opens_do_not_make_the_console_ask_vault_each_time():
+def test_invalid_cookies_do_not_cause_a_vault_request_each_time():
     kv, clock = FakeKeyValue(), [NOW]
     seal = Seal(vault_keys(kv, clock))
     seal.open("session", "A" * 100)
-    asked = len(kv.calls)
+    calls = len(kv.calls)
     for _ in range(50):
         seal.open("session", "A" * 100)
-    assert len(kv.calls) == asked
+    assert len(kv.calls) == calls
 
 
 def test_the_sealing_keys_are_in_no_repr():
@@ -415,7 +415,7 @@ def test_the_sealing_keys_are_in_no_repr():
     assert key not in repr(sealing_keys.Sealing.parse(document.fields, path=sealing_keys.PATH))
 
 
-def test_vault_saying_no_to_a_page_looks_the_same_as_nothing_there(world):
+def test_a_denied_registry_looks_like_a_missing_one(world):
     browser = world.signed_in()
     missing = browser.get("/registries/payments/none")
     world.vault.kv.faults[("read", "registries/search")] = RefusedError("no")
@@ -444,7 +444,7 @@ HEADERS = [
 @pytest.mark.parametrize(
     "path", ["/", "/sign-in", "/registries", "/no/such/page", "/healthz", "/static/x/app.css"]
 )
-def test_every_answer_has_the_headers_that_keep_browsers_safe(world, path):
+def test_each_answer_has_the_security_headers(world, path):
     for browser in (world.browser(), world.signed_in()):
         answer = browser.get(path)
         assert all(answer.header(name) for name in HEADERS), path
@@ -454,7 +454,7 @@ def test_every_answer_has_the_headers_that_keep_browsers_safe(world, path):
         assert "default-src 'none'" in policy
 
 
-def test_pages_are_kept_by_no_cache_and_files_are(world):
+def test_pages_are_never_cached_and_static_files_are(world):
     browser = world.signed_in()
     page = browser.get("/")
     assert page.header("cache-control") == "no-store"
@@ -462,7 +462,7 @@ def test_pages_are_kept_by_no_cache_and_files_are(world):
     assert "immutable" in browser.get(f"/static/{path}").header("cache-control")
 
 
-def test_another_host_name_is_not_served(world):
+def test_another_host_name_is_refused(world):
     browser = world.signed_in()
     browser.host = "evil.example.com"
     assert browser.get("/").status == 421
@@ -485,14 +485,14 @@ def test_no_page_has_inline_script_or_style(world):
         assert text.count("<script") == text.count('<script src="/static/')
 
 
-def test_a_body_that_is_too_long_is_refused_before_it_is_read_whole(world):
+def test_a_body_that_is_too_long_is_refused(world):
     browser = world.signed_in()
     answer = browser.post("/explain", {"text": "x" * 200_000})
     assert answer.status == 413
 
 
 @pytest.mark.parametrize("body", [b"a=%ff", b"=&&&" * 600, b"\xff\xfe", b"a=b\x00"])
-def test_what_is_no_form_is_refused(world, body):
+def test_a_malformed_form_is_refused(world, body):
     browser = world.signed_in()
     sent = {"content-type": "application/x-www-form-urlencoded", "origin": ORIGIN}
     assert browser.send("POST", "/explain", body, headers=sent).status in {400, 403}
@@ -505,7 +505,7 @@ def test_other_content_types_are_refused(world):
         assert browser.send("POST", "/explain", b"a=b", headers=headers).status == 400
 
 
-def test_a_bug_is_told_without_its_text(world, monkeypatch):
+def test_an_unexpected_exception_is_reported_without_its_text(world, monkeypatch):
     def broken(_visit):
         raise ValueError("password=hunter2")
 

@@ -1,4 +1,4 @@
-"""docs/consuming.md against the credential document that rotate writes: what other tools rely on."""
+"""docs/consuming.md describes the credential document that rotate writes and other tools read."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def written() -> dict[str, str]:
     return dict(record.fields())
 
 
-def test_every_field_of_the_document_is_documented_and_no_other() -> None:
+def test_the_page_documents_exactly_the_fields_of_the_document() -> None:
     rows = [line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")]
     assert sorted(re.findall(r"`([^`]+)`", "".join(rows))) == sorted(written())
 
 
-def test_hosts_are_a_list_whatever_a_path_holds() -> None:
+def test_the_field_hosts_is_a_json_list_even_if_a_path_contains_a_comma() -> None:
     assert json.loads(written()["hosts"]) == sorted(HOSTS)
     assert set(json.loads(written()[".dockerconfigjson"])["auths"]) == set(HOSTS)

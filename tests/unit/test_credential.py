@@ -1,4 +1,4 @@
-"""What a credential may be, and what its ``repr`` tells."""
+"""The size limit of a credential, and its ``repr``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from regcred.vault.records.credential import CredentialRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PASSWORD = SecretStr("p" * 2800)
-"""As long as one of Amazon ECR."""
+"""As long as a password of Amazon ECR."""
 
 
 def credential(keys: int) -> Credential:
@@ -23,13 +23,13 @@ def credential(keys: int) -> Credential:
     return Credential("ecr", (Login("AWS", PASSWORD, hosts),), NOW, NOW + timedelta(hours=12))
 
 
-def test_a_credential_that_no_secret_can_hold_is_refused_with_what_to_name_less_of() -> None:
+def test_a_credential_too_large_for_a_secret_is_refused_with_a_remedy() -> None:
     with pytest.raises(MalformedError, match=r"keys would have some .* kB, .* name fewer hosts") as caught:
         credential(400)
     assert caught.value.field == "repositories"
 
 
-def test_what_is_taken_fits_into_a_secret() -> None:
+def test_an_accepted_credential_fits_into_a_secret() -> None:
     most = max(keys for keys in range(100, 160) if fits(keys))
     assert CONFIG_MAX * 0.9 < len(credential(most).dockerconfigjson().get_secret_value()) <= CONFIG_MAX
 
@@ -42,7 +42,7 @@ def fits(keys: int) -> bool:
     return True
 
 
-def test_no_repr_tells_a_login() -> None:
+def test_no_repr_shows_a_login() -> None:
     login = Login("t0ken", SecretStr("t0ken"), ("registry.digitalocean.com/example/",))
     minted = Credential("digitalocean", (login,), NOW)
     record = CredentialRecord.of(minted, reference=Reference("payments", "do"), fingerprint="f")

@@ -1,4 +1,4 @@
-"""The fleet as files, over a Vault in memory: what ``diff``, ``apply``, ``export`` and ``schema`` do."""
+"""``diff``, ``apply``, ``export`` and ``schema`` with files and a Vault in memory."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ spec: {namespaces: [web, shop]}
 
 @dataclass
 class FakePlatform:
-    """What a platform operator may do: each cluster is one value here, and has no resources to differ in."""
+    """The calls of a platform operator. Each cluster is one value here, without resources."""
 
     ensured: list = field(default_factory=list)
     refuses: bool = False
@@ -119,7 +119,7 @@ class FakePlatform:
 
 @dataclass
 class Fleet:
-    """A folder of files, a Vault, and the command line between them."""
+    """A folder of files, a Vault, and the command line."""
 
     folder: Path
     capture: pytest.CaptureFixture[str]
@@ -178,7 +178,7 @@ def fleet(tmp_path, capsys, monkeypatch) -> Fleet:
     return Fleet(tmp_path / "fleet", capsys)
 
 
-def test_what_is_declared_is_written_and_a_second_run_writes_nothing(fleet):
+def test_apply_writes_the_declared_objects_and_a_second_run_writes_nothing(fleet):
     fleet.whole()
     fleet("apply -f FLEET --owner shop")
     assert fleet.store.project("payments").value.hosts == ["other.example.com", "registry.example.com"]
@@ -197,7 +197,7 @@ def test_what_is_declared_is_written_and_a_second_run_writes_nothing(fleet):
     assert fleet.writes() == []
 
 
-def test_a_first_run_writes_bounds_then_the_secret_then_the_definition_then_grants(fleet):
+def test_a_first_run_writes_project_secret_definition_and_grants_in_this_order(fleet):
     fleet.whole()
     fleet("apply -f FLEET")
     assert fleet.writes() == [
@@ -209,7 +209,7 @@ def test_a_first_run_writes_bounds_then_the_secret_then_the_definition_then_gran
     ]
 
 
-def test_diff_writes_nothing_and_tells_by_its_exit_code(fleet):
+def test_diff_writes_nothing_and_reports_differences_by_its_exit_code(fleet):
     fleet.whole()
     found = fleet("diff -f FLEET", code=6)
     assert "create Project payments" in found
@@ -224,7 +224,7 @@ def test_diff_writes_nothing_and_tells_by_its_exit_code(fleet):
     ]
 
 
-def test_all_that_narrows_is_written_before_anything_widens(fleet):
+def test_all_steps_that_remove_rights_come_before_steps_that_add_rights(fleet):
     fleet.whole()
     fleet("apply -f FLEET")
     fleet.writes()
@@ -232,11 +232,7 @@ def test_all_that_narrows_is_written_before_anything_widens(fleet):
         project=PROJECT.replace("other.example.com", "third.example.com").replace("[c1]", "[c2]"),
         grant=GRANT.replace("shop", "new"),
     )
-    seen = []
-    fleet.kv.wait = lambda operation: (
-        operation == "write" and seen.append((fleet.store_now("project"), fleet.store_now("grants")))
-    )
-    fleet.kv.wait = lambda _: None
+
     fleet("apply -f FLEET --yes")
     assert fleet.writes() == [
         "platform/clusters/c1",
@@ -252,7 +248,7 @@ def test_all_that_narrows_is_written_before_anything_widens(fleet):
     ]
 
 
-def test_nothing_widens_where_narrowing_failed(fleet):
+def test_no_rights_are_added_if_removing_rights_failed(fleet):
     fleet.whole()
     fleet("apply -f FLEET")
     fleet.write(grant=GRANT.replace("shop", "new"), project=PROJECT.replace("[c1]", "[c1, c2]"))
@@ -265,7 +261,7 @@ def test_nothing_widens_where_narrowing_failed(fleet):
 @pytest.mark.parametrize(
     "path", ["platform/projects", "upstream", "registries", "requests", "platform/clusters"]
 )
-def test_it_goes_on_after_an_interruption_at_any_write(fleet, path):
+def test_apply_can_run_again_after_a_failure_at_any_write(fleet, path):
     fleet.whole()
     fleet.kv.faults["write", path] = TransientError("Vault is gone")
     fleet("apply -f FLEET --owner shop", code=5)
@@ -276,7 +272,7 @@ def test_it_goes_on_after_an_interruption_at_any_write(fleet, path):
     assert fleet.store.upstream(NEXUS).value.bound_to == destination_text(definition)
 
 
-def test_a_missing_secret_is_told_with_its_file_and_line_and_nothing_is_written(fleet):
+def test_a_missing_secret_is_reported_with_file_and_line_and_nothing_is_written(fleet):
     fleet.write(project=PROJECT, registry=REGISTRY.partition("secretFrom")[0])
     fleet("apply -f FLEET", code=2)
     assert "registry.yaml: line 2" in fleet.err
@@ -305,18 +301,18 @@ def test_the_secret_comes_from_standard_input_or_from_another_mount(fleet, monke
     assert "other.example.com" in upstream.bound_to
 
 
-def test_a_secret_that_may_stay_is_not_written_again(fleet):
+def test_a_secret_that_stays_valid_is_not_written_again(fleet):
     fleet.whole()
     fleet("apply -f FLEET")
     (fleet.folder / ".secret.yaml").unlink()
     fleet.write(registry=REGISTRY.replace("  hosts:", "  description: ours\n  hosts:"))
     fleet.writes()
     fleet("apply -f FLEET")
-    # The first request still lies there, so the second one is tried twice.
+    # The first request is still pending, so the second one is written with another version.
     assert list(dict.fromkeys(fleet.writes())) == ["registries/payments/nexus", "requests/payments/nexus"]
 
 
-def test_a_destination_that_moves_needs_the_secret_again(fleet):
+def test_a_new_destination_requires_the_secret_again(fleet):
     fleet.whole()
     fleet("apply -f FLEET")
     fleet.write(registry=REGISTRY.partition("secretFrom")[0].replace("registry.example", "other.example"))
@@ -324,7 +320,7 @@ def test_a_destination_that_moves_needs_the_secret_again(fleet):
     assert "'hosts' of the definition is now other.example.com" in fleet.err
 
 
-def test_pruning_removes_only_what_this_owner_declared(fleet):
+def test_prune_removes_only_what_this_owner_declared(fleet):
     fleet.whole()
     fleet("apply -f FLEET --owner shop")
     hand = Reference("payments", "by-hand")
@@ -381,8 +377,8 @@ def test_the_bounds_of_delegated_grants_are_declared_with_the_grant(fleet):
 @pytest.mark.parametrize(
     ("before", "after"), [("['team-*']", "[team-a, team-b]"), ("[team-a, team-b]", "['team-*']")]
 )
-def test_a_namespace_that_stays_allowed_is_never_without_its_grant(fleet, field, before, after):
-    """Sync removes a Secret within seconds after a grant is gone, so there must be no gap."""
+def test_a_namespace_that_stays_allowed_never_loses_its_grant_for_a_moment(fleet, field, before, after):
+    """Sync removes a Secret within seconds after its grant is removed, so the grant must have no gap."""
     text = GRANT.replace("{namespaces: [web, shop]", "{globs: true, FIELD: NAMES").replace("FIELD", field)
     fleet.write(grant=text.replace("NAMES", before))
     fleet("apply -f FLEET")
@@ -393,7 +389,7 @@ def test_a_namespace_that_stays_allowed_is_never_without_its_grant(fleet, field,
     assert ("narrow" in steps[0]) is ("*" in before)
 
 
-def test_a_grant_of_nothing_and_a_wrong_bound_are_refused(fleet):
+def test_an_empty_grant_and_a_malformed_bound_are_refused(fleet):
     fleet.write(grant=GRANT.replace("namespaces: [web, shop]", ""))
     fleet("diff -f FLEET", code=2)
     assert "name at least one namespace in namespaces or delegated" in fleet.err
@@ -421,7 +417,7 @@ def test_a_project_is_removed_last_and_not_while_it_has_registries(fleet):
     assert "can't be removed while it has registries: payments/by-hand" in fleet.err
 
 
-def test_who_may_not_list_projects_removes_none(fleet):
+def test_a_user_who_may_not_list_projects_removes_none(fleet):
     fleet.whole()
     fleet("apply -f FLEET --owner shop")
     fleet.write(project=None, grant=None)
@@ -445,7 +441,7 @@ def test_the_brake_holds_mass_removals(fleet):
     assert fleet.store.cluster("c1").value.grants == {"payments": ["ns-0"]}
 
 
-def test_two_sources_share_a_mount_and_do_not_take_from_each_other(fleet):
+def test_one_owner_does_not_change_objects_of_another(fleet):
     fleet.whole()
     fleet("apply -f FLEET --owner shop")
     fleet.write(grant=GRANT.replace("shop", "theirs"))
@@ -456,7 +452,7 @@ def test_two_sources_share_a_mount_and_do_not_take_from_each_other(fleet):
     fleet("diff -f FLEET --owner search --prune")
 
 
-def test_what_was_made_by_hand_is_adopted_and_a_change_by_hand_keeps_the_owner(fleet):
+def test_objects_without_an_owner_are_adopted_and_a_manual_change_keeps_the_owner(fleet):
     fleet.whole()
     fleet("apply -f FLEET")
     assert fleet("diff -f FLEET --owner shop", code=6).splitlines() == [
@@ -474,7 +470,7 @@ def test_what_was_made_by_hand_is_adopted_and_a_change_by_hand_keeps_the_owner(f
     ]
 
 
-def test_a_write_by_somebody_else_in_between_stops_the_step(fleet):
+def test_a_concurrent_write_stops_the_step(fleet):
     fleet.whole()
     fleet("apply -f FLEET")
     fleet.write(grant=GRANT.replace("shop", "new"))
@@ -494,7 +490,7 @@ def test_a_write_by_somebody_else_in_between_stops_the_step(fleet):
     assert fleet.store.cluster("c1").value.grants == {"payments": ["web", "shop", "raced"]}
 
 
-def test_a_platform_that_refuses_is_told_and_does_not_stop_the_rest(fleet):
+def test_a_denied_change_of_groups_is_reported_and_does_not_stop_the_rest(fleet):
     fleet.whole()
     fleet.platform.refuses = True
     fleet("apply -f FLEET")
@@ -503,7 +499,7 @@ def test_a_platform_that_refuses_is_told_and_does_not_stop_the_rest(fleet):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (REGISTRY.replace("hosts: [", "hots: ["), "line 5: Registry payments/nexus: hosts: is missing"),
         (REGISTRY.replace("basic", "bassic"), "line 6: Registry payments/nexus: provider 'bassic' is"),
@@ -525,14 +521,14 @@ def test_a_platform_that_refuses_is_told_and_does_not_stop_the_rest(fleet):
         ("a: !!python/object:os.system {}", "line 1, column 4"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_in_a_file_is_told_with_its_line(fleet, text, told):
+def test_an_error_in_a_file_is_reported_with_its_line(fleet, text, message):
     fleet.write(a=text)
     fleet("diff -f FLEET", code=2)
     assert f"{fleet.folder}/a.yaml" in fleet.err
-    assert told in fleet.err
+    assert message in fleet.err
 
 
-def test_what_a_project_may_not_use_is_told_before_anything_is_written(fleet):
+def test_a_host_that_the_project_may_not_use_is_refused_before_the_first_write(fleet):
     fleet.whole()
     fleet.write(project=PROJECT.replace("registry.example.com, ", ""))
     fleet("apply -f FLEET", code=2)
@@ -559,7 +555,7 @@ def _allows(policy: ProjectPolicy, definition) -> bool:
 
 
 @given(POLICIES, POLICIES, DEFINITIONS)
-def test_between_two_bounds_nothing_is_allowed_that_either_forbids(old, new, definition):
+def test_the_common_policy_of_two_policies_allows_only_what_both_allow(old, new, definition):
     between = common_policy(old, new)
     if _allows(between, definition):
         assert _allows(old, definition)
@@ -575,7 +571,7 @@ def test_between_two_bounds_nothing_is_allowed_that_either_forbids(old, new, def
     delegated=st.dictionaries(NAMES, st.lists(st.sampled_from(["a", "b-*", "*"]), max_size=2), max_size=2),
     owner=st.sampled_from(["", "shop"]),
 )
-def test_what_is_exported_and_applied_changes_nothing(
+def test_applying_an_export_changes_nothing(
     fleet, monkeypatch, projects, registries, grants, delegated, owner
 ):
     fleet.kv = FakeKeyValue()
@@ -626,7 +622,7 @@ def test_an_export_into_a_folder_restores_an_empty_vault(fleet, tmp_path):
     ] == before
 
 
-def test_an_export_tells_what_it_can_not_read(fleet):
+def test_export_reports_what_it_cannot_read(fleet):
     fleet.kv.put("platform/projects/broken", {"document": "{"})
     fleet.kv.put("registries/payments/odd", {"document": '{"provider": "none-such"}'})
     fleet("export", code=1)
@@ -634,7 +630,7 @@ def test_an_export_tells_what_it_can_not_read(fleet):
 
 
 @pytest.mark.parametrize("kind", ["Platform", "Cluster", "Project", "Registry", "Grant"])
-def test_the_schema_of_each_kind_knows_its_fields(fleet, kind):
+def test_the_schema_of_each_kind_contains_its_fields(fleet, kind):
     found = json.loads(fleet(f"schema {kind}"))
     text = {
         "Platform": PLATFORM,
@@ -672,7 +668,7 @@ spec:
 """
 
 
-def test_the_platform_and_its_clusters_are_set_up_before_projects_widen(fleet):
+def test_the_platform_and_its_clusters_are_set_up_before_projects_get_rights(fleet):
     fleet.whole()
     fleet.write(platform=PLATFORM, cluster=CLUSTER)
     assert fleet("diff -f FLEET --owner shop", code=6).splitlines()[:3] == [
@@ -688,7 +684,7 @@ def test_the_platform_and_its_clusters_are_set_up_before_projects_widen(fleet):
     fleet("diff -f FLEET --owner shop --prune")
 
 
-def test_a_cluster_tells_what_changes_and_taking_a_key_away_is_asked(fleet):
+def test_changes_of_a_cluster_are_shown_and_removing_a_key_needs_yes(fleet):
     fleet.write(cluster=CLUSTER)
     fleet("apply -f FLEET --owner shop")
     fleet.write(cluster=CLUSTER.replace("MIIB", "MIIC") + "  audience: vault.example.com\n")
@@ -700,7 +696,7 @@ def test_a_cluster_tells_what_changes_and_taking_a_key_away_is_asked(fleet):
     assert fleet.platform.set_up["c1"].trust.public_keys == [OTHER_PEM]
 
 
-def test_only_the_clusters_of_this_owner_are_pruned(fleet):
+def test_prune_removes_only_the_clusters_of_this_owner(fleet):
     fleet.write(cluster=CLUSTER)
     fleet("apply -f FLEET --owner shop")
     fleet.platform.set_up["c2"] = FoundCluster(ClusterTrust(public_keys=[PEM]), "search")
@@ -720,7 +716,7 @@ def test_only_the_clusters_of_this_owner_are_pruned(fleet):
     ]
 
 
-def test_who_may_not_see_sign_in_prunes_the_rest_and_declares_no_cluster(fleet):
+def test_a_user_who_cannot_read_clusters_prunes_the_rest_and_declares_no_cluster(fleet):
     fleet.write(cluster=CLUSTER)
     fleet("apply -f FLEET --owner shop")
     fleet.platform.hidden = True
@@ -732,7 +728,7 @@ def test_who_may_not_see_sign_in_prunes_the_rest_and_declares_no_cluster(fleet):
     assert "c1" in fleet.platform.set_up
 
 
-def test_the_platform_and_its_clusters_are_exported_too(fleet, monkeypatch):
+def test_an_export_contains_the_platform_and_its_clusters(fleet, monkeypatch):
     fleet.write(platform=PLATFORM, cluster=CLUSTER)
     fleet("apply -f FLEET")
     text = fleet("export")
@@ -743,7 +739,7 @@ def test_the_platform_and_its_clusters_are_exported_too(fleet, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             PLATFORM + "  clusters: {}\n",
@@ -758,13 +754,13 @@ def test_the_platform_and_its_clusters_are_exported_too(fleet, monkeypatch):
         ),
     ],
 )
-def test_what_is_wrong_with_a_platform_is_told_with_its_line(fleet, text, told):
+def test_an_error_in_a_platform_or_cluster_is_reported_with_its_line(fleet, text, message):
     fleet.write(a=text)
     fleet("diff -f FLEET", code=2)
-    assert told in fleet.err
+    assert message in fleet.err
 
 
-def test_a_vault_without_the_mount_gets_all_by_one_run(fleet):
+def test_one_run_of_apply_sets_up_a_vault_without_the_mount(fleet):
     fleet.whole()
     fleet.write(platform=PLATFORM, cluster=CLUSTER)
     for operation in ("read", "list", "version"):

@@ -1,5 +1,4 @@
-"""Grants that a project's admins make by themselves: what counts is within the bounds of the platform's
-admins."""
+"""Grants of project admins count only within the bounds that a platform admin has set."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ class World:
         return shown.out
 
     async def sync(self) -> list[str]:
-        """The namespaces that have the Secret after a run."""
+        """Run sync once, and return the namespaces that have the Secret."""
         await run_once(self.cluster, self.store, options(), clock=self.clock)
         spaces = ("shop-a", "shop-b", "other")
         return [space for space in spaces if password_in(await self.cluster.secret(space, NAME))]
@@ -46,7 +45,7 @@ class World:
 
 @pytest.fixture
 async def world(capsys: pytest.CaptureFixture[str]) -> World:
-    """Three namespaces whose workloads ask for the project's registry."""
+    """Three namespaces whose workloads request the project's registry."""
     world = World(capsys)
     for space in ("shop-a", "shop-b", "other"):
         await world.cluster.create(namespace(space))
@@ -56,7 +55,7 @@ async def world(capsys: pytest.CaptureFixture[str]) -> World:
     return world
 
 
-async def test_what_the_admins_grant_within_their_bounds_is_given_and_nothing_else(world: World) -> None:
+async def test_project_admins_can_grant_namespaces_within_their_bounds_only(world: World) -> None:
     world.regcred("grant own --cluster c1 shop shop-a other")
     assert await world.sync() == []  # nobody has set bounds
     world.regcred("grant delegate --cluster c1 shop shop-*")
@@ -70,7 +69,7 @@ async def test_what_the_admins_grant_within_their_bounds_is_given_and_nothing_el
     assert shown == {"cluster": "c1", "project": "shop", "namespaces": ["other", "shop-b"]}
 
 
-async def test_narrower_bounds_take_away_what_is_outside(world: World) -> None:
+async def test_narrower_bounds_remove_the_secrets_outside_of_them(world: World) -> None:
     world.regcred("grant delegate --cluster c1 shop shop-*")
     world.regcred("grant own --cluster c1 shop shop-a shop-b")
     await world.sync()
@@ -80,7 +79,7 @@ async def test_narrower_bounds_take_away_what_is_outside(world: World) -> None:
     assert await world.sync() == []
 
 
-async def test_the_platforms_own_grants_stay_beside_them(world: World) -> None:
+async def test_grants_of_platform_admins_stay_in_force(world: World) -> None:
     world.regcred("grant delegate --cluster c1 shop shop-*")
     world.regcred("grant add --cluster c1 shop other")
     world.regcred("grant own --cluster c1 shop shop-a")
@@ -90,7 +89,9 @@ async def test_the_platforms_own_grants_stay_beside_them(world: World) -> None:
 
 
 @pytest.mark.parametrize("error", [TransientError("gone"), RefusedError("permission denied")])
-async def test_where_it_can_not_be_read_nothing_is_taken_away(world: World, error: Exception) -> None:
+async def test_while_delegated_grants_cannot_be_read_nothing_is_removed(
+    world: World, error: Exception
+) -> None:
     world.regcred("grant delegate --cluster c1 shop shop-*")
     world.regcred("grant own --cluster c1 shop shop-a")
     await world.sync()
@@ -99,7 +100,7 @@ async def test_where_it_can_not_be_read_nothing_is_taken_away(world: World, erro
     assert await world.sync() == ["shop-a"]
 
 
-async def test_a_document_that_is_broken_stops_no_other_project(world: World) -> None:
+async def test_a_malformed_document_affects_no_other_project(world: World) -> None:
     world.regcred("grant delegate --cluster c1 shop shop-*")
     world.regcred("grant delegate --cluster c1 search shop-*")
     world.kv.put("delegated/c1/search", {"document": "{"})
@@ -108,7 +109,7 @@ async def test_a_document_that_is_broken_stops_no_other_project(world: World) ->
 
 
 @pytest.mark.parametrize("name", ["shop-*", "Shop", ""])
-def test_admins_grant_exact_names_only(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_project_admins_can_grant_exact_names_only(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     world = World(capsys)
     assert (
         run(["grant", "own", "--cluster", "c1", "shop", name], CliSession(open_store=lambda: world.store))
@@ -119,7 +120,7 @@ def test_admins_grant_exact_names_only(name: str, capsys: pytest.CaptureFixture[
         DelegatedGrants.model_validate({"namespaces": [name]})
 
 
-def test_bounds_need_names_or_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_delegate_needs_either_names_or_none(capsys: pytest.CaptureFixture[str]) -> None:
     world = World(capsys)
     world.regcred("grant delegate --cluster c1 shop", code=2)
     world.regcred("grant delegate --cluster c1 shop a --none", code=2)

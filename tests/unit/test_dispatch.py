@@ -1,3 +1,5 @@
+"""Dispatch: which registries a sweep or a nudge sends to rotate, and for which reason."""
+
 from __future__ import annotations
 
 import json
@@ -51,23 +53,23 @@ def observed(entries: dict[str, IndexEntry] | None = None, **fields: object) -> 
         ({"r": entry(State.REMOVED, next_attempt_at=LATER)}, None),
     ],
 )
-def test_what_is_wanted_by_time_and_state(
+def test_the_reason_follows_from_time_and_state(
     entries: dict[str, IndexEntry], reason: RotationReason | None
 ) -> None:
     assert plan(observed(entries), SWEEP).get("r") is reason
 
 
-def test_a_registry_without_definition_is_gone_once() -> None:
+def test_a_registry_without_definition_is_sent_once_as_removed() -> None:
     assert plan(observed({"r": entry()}, registries=[]), SWEEP) == {"r": RotationReason.REMOVED}
     assert plan(observed({"r": entry(State.REMOVED)}, registries=[]), SWEEP) == {}
 
 
-def test_a_request_goes_before_everything_else_and_also_for_a_revoked_registry() -> None:
+def test_a_request_has_priority_and_works_for_a_revoked_registry_too() -> None:
     found = observed({"r": entry(State.REVOKED)}, requests=["r", "unknown"])
     assert plan(found, SWEEP) == {"r": RotationReason.ASKED}
 
 
-def test_an_edited_definition_is_noticed_by_its_version_also_a_lower_one() -> None:
+def test_a_definition_with_another_version_counts_as_edited() -> None:
     for version in (2, 0):
         assert plan(observed({"r": entry()}, definitions={"r": version}), SWEEP) == {
             "r": RotationReason.EDITED
@@ -76,7 +78,7 @@ def test_an_edited_definition_is_noticed_by_its_version_also_a_lower_one() -> No
 
 
 @given(st.from_regex(r"[a-z]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True), st.integers(0, 10**6))
-def test_each_definition_is_looked_at_once_an_hour_and_each_static_credential_twice_a_day(
+def test_each_definition_is_checked_once_an_hour_and_each_static_credential_twice_a_day(
     name: str, start: int
 ) -> None:
     sweeps = [Sweep(NOW + timedelta(minutes=5) * (start + number)) for number in range(144)]
@@ -84,7 +86,7 @@ def test_each_definition_is_looked_at_once_an_hour_and_each_static_credential_tw
         assert sum(sweep.meets(Reference("p", name), period) for sweep in sweeps) == count
 
 
-def test_static_credentials_are_checked_at_a_slot_of_their_own() -> None:
+def test_checks_of_static_credentials_are_spread_over_the_sweeps() -> None:
     names = [f"r{number}" for number in range(144)]
     static = {name: entry(expires_at=None, refresh_at=None) for name in names}
     found = observed(static, registries=names)
@@ -128,7 +130,7 @@ def test_a_sweep_sends_one_message_per_project_and_chunk(world: World) -> None:
     assert (report.projects, report.messages, report.reasons) == (2, 3, {RotationReason.NEW: 26})
 
 
-def test_a_doubled_sweep_is_dropped_and_the_next_one_is_not(world: World) -> None:
+def test_messages_of_a_repeated_sweep_are_dropped_and_those_of_the_next_one_are_not(world: World) -> None:
     world.define("a/r")
     world.verb.run(SWEEP)
     world.verb.run(SWEEP)
@@ -137,7 +139,7 @@ def test_a_doubled_sweep_is_dropped_and_the_next_one_is_not(world: World) -> Non
     assert len(world.queue.sent) == 2
 
 
-def test_reads_grow_with_projects_not_with_registries(world: World) -> None:
+def test_the_number_of_reads_depends_on_projects_and_not_on_registries(world: World) -> None:
     for project in ("a", "b", "c"):
         for number in range(100):
             world.define(f"{project}/r{number}")
@@ -150,7 +152,7 @@ def test_reads_grow_with_projects_not_with_registries(world: World) -> None:
     assert len(versions) < 300 / 12 * 2
 
 
-def test_an_edit_is_sent_within_the_hour(world: World) -> None:
+def test_an_edit_is_sent_within_an_hour(world: World) -> None:
     world.define("a/r", "a/r")
     world.index("a/r", entry())
     for number in range(12):
@@ -158,14 +160,14 @@ def test_an_edit_is_sent_within_the_hour(world: World) -> None:
     assert world.queue.reasons() == {"a/r": RotationReason.EDITED}
 
 
-def test_a_nudge_looks_at_one_project_and_all_its_definitions(world: World) -> None:
+def test_a_nudge_checks_one_project_and_all_its_definitions(world: World) -> None:
     world.define("a/r", "a/r", "b/r")
     world.index("a/r", entry())
     world.verb.run(SWEEP, only="a")
     assert world.queue.reasons() == {"a/r": RotationReason.EDITED}
 
 
-def test_a_nudge_for_nonsense_does_nothing_and_says_why(world: World) -> None:
+def test_a_nudge_with_an_invalid_name_does_nothing_and_reports_it(world: World) -> None:
     report = world.verb.run(SWEEP, only="../platform")
     assert not world.queue.sent
     assert isinstance(report.unreadable["../platform"], MalformedError)
@@ -179,7 +181,7 @@ def test_a_request_is_sent_in_the_next_sweep(world: World) -> None:
     assert world.queue.reasons() == {"a/r": RotationReason.ASKED}
 
 
-def test_messages_that_were_not_taken_are_told_from_a_vault_that_is_away(world: World) -> None:
+def test_a_failing_queue_has_its_own_error(world: World) -> None:
     class Full:
         def send(self, _: Sequence[QueuedMessage]) -> None:
             raise TransientError("SQS did not take 1 of 1 messages")
@@ -190,7 +192,7 @@ def test_messages_that_were_not_taken_are_told_from_a_vault_that_is_away(world: 
 
 
 @pytest.mark.parametrize("broken", [None, RefusedError("403"), TransientError("timeout")])
-def test_an_unreadable_index_stops_neither_other_projects_nor_removes_anything(
+def test_an_unreadable_index_blocks_no_other_project_and_removes_nothing(
     world: World, broken: RefusedError | TransientError | None
 ) -> None:
     world.define("a/r", "b/r")
@@ -203,7 +205,7 @@ def test_an_unreadable_index_stops_neither_other_projects_nor_removes_anything(
     assert list(report.unreadable) == ["a"]
 
 
-def test_an_entry_of_an_index_that_cannot_be_read_stops_no_other_registry(world: World) -> None:
+def test_an_unreadable_index_entry_blocks_no_other_registry(world: World) -> None:
     world.define("a/r", "a/s")
     world.index("a/r", entry())
     break_index(world, "a", "Not_a_label")
@@ -213,14 +215,14 @@ def test_an_entry_of_an_index_that_cannot_be_read_stops_no_other_registry(world:
 
 
 def break_index(world: World, project: str, name: str) -> None:
-    """Add an entry that can't be read to a project's index."""
+    """Add a malformed entry to a project's index."""
     path = index_path(project)
     index = json.loads(world.kv.read(path).fields["document"])
     index["registries"][name] = {"state": "asleep"}
     world.kv.write(path, {"document": json.dumps(index)}, cas=world.kv.version(path))
 
 
-def test_a_list_that_fails_is_not_a_removal(world: World) -> None:
+def test_a_failed_list_removes_nothing(world: World) -> None:
     world.define("a/r")
     world.index("a/r", entry())
     world.kv.faults["list", "registries/a"] = RefusedError("403")
@@ -229,7 +231,7 @@ def test_a_list_that_fails_is_not_a_removal(world: World) -> None:
     assert list(report.unreadable) == ["a"]
 
 
-def test_a_name_that_is_no_registry_is_reported_and_left_alone(world: World) -> None:
+def test_an_invalid_registry_name_is_reported_and_ignored(world: World) -> None:
     world.define("a/r")
     world.kv.write("registries/a/Not_a_label", {"document": "{}"}, cas=0)
     report = world.verb.run(SWEEP)
@@ -237,13 +239,13 @@ def test_a_name_that_is_no_registry_is_reported_and_left_alone(world: World) -> 
     assert list(report.unreadable) == ["a/Not_a_label"]
 
 
-def test_projects_that_cannot_be_listed_are_an_error(world: World) -> None:
+def test_a_failed_list_of_projects_is_an_error(world: World) -> None:
     world.kv.faults["list", "registries"] = TransientError("sealed")
     with pytest.raises(TransientError):
         world.verb.run(SWEEP)
 
 
-def test_health_counts_what_alarms_ask_for() -> None:
+def test_health_counts_what_the_alarms_need() -> None:
     entries = [
         entry(),
         entry(State.FAILING, expires_at=NOW + timedelta(hours=2), refresh_at=NOW - timedelta(hours=4)),
@@ -256,7 +258,7 @@ def test_health_counts_what_alarms_ask_for() -> None:
     assert (found.registries, found.failing, found.last_quarter, found.expired) == (5, 3, 1, 1)
 
 
-def test_a_message_survives_the_way_and_nonsense_is_named() -> None:
+def test_a_message_is_parsed_as_it_was_written_and_an_invalid_one_names_the_field() -> None:
     message = RotationMessage(project="a", registries={"r2": RotationReason.DUE, "r1": RotationReason.NEW})
     assert RotationMessage.parse(message.body()) == message
     for body, field in (("{", "document"), ('{"project":"A","registries":{"r":"due"}}', "project")):
@@ -264,7 +266,7 @@ def test_a_message_survives_the_way_and_nonsense_is_named() -> None:
             RotationMessage.parse(body)
 
 
-def test_planning_takes_time_in_proportion_to_the_registries() -> None:
+def test_planning_takes_linear_time() -> None:
     names = [f"r{number}" for number in range(52_000)]
     started = time.process_time()
     wanted = plan(observed(registries=names, requests=names), SWEEP)
@@ -272,14 +274,14 @@ def test_planning_takes_time_in_proportion_to_the_registries() -> None:
     assert time.process_time() - started < 5  # 28 s when each name was looked up in a list
 
 
-def test_who_is_served_is_found_in_time_in_proportion_to_the_registries() -> None:
+def test_choosing_the_served_registries_takes_linear_time() -> None:
     names = [f"r{number}" for number in range(52_000)]
     started = time.process_time()
     assert len(served(names, Index(), limit=30_000)) == 30_000
     assert time.process_time() - started < 5
 
 
-def test_a_huge_project_delays_no_other_and_is_done_in_several_sweeps(world: World) -> None:
+def test_a_huge_project_delays_no_other_and_takes_several_sweeps(world: World) -> None:
     names = [f"r{number}" for number in range(12_000)]
     world.define("b/r")
     for name in names:
@@ -293,25 +295,25 @@ def test_a_huge_project_delays_no_other_and_is_done_in_several_sweeps(world: Wor
     assert len(set(world.queue.reasons()) - first) > 1_000
 
 
-def test_messages_of_a_project_leave_while_another_is_still_read(world: World) -> None:
+def test_messages_of_one_project_are_sent_while_another_is_still_read(world: World) -> None:
     world.define("slow/r", "quick/r")
     sent, gave_up = Event(), []
     send = world.queue.send
 
-    def tell(messages: Sequence[QueuedMessage]) -> None:
+    def send_and_signal(messages: Sequence[QueuedMessage]) -> None:
         send(messages)
         sent.set()
 
-    def hang(operation: str) -> None:
+    def wait_for_send(operation: str) -> None:
         if operation == "list" and world.kv.calls[-1] == ("list", "registries/slow"):
             gave_up.append(not sent.wait(10))
 
-    world.queue.send, world.kv.wait = tell, hang
+    world.queue.send, world.kv.wait = send_and_signal, wait_for_send
     world.verb.run(SWEEP)
     assert gave_up == [False]
 
 
-def test_a_project_over_its_limit_keeps_what_it_has_and_gets_no_more(world: World) -> None:
+def test_a_project_over_its_limit_keeps_its_registries_and_gets_no_more(world: World) -> None:
     world.store.write_project("a", ProjectPolicy(max_registries=2), cas=0)
     world.define("a/old", "a/new1", "a/new2")
     world.index("a/old", entry(refresh_at=NOW))
@@ -320,7 +322,7 @@ def test_a_project_over_its_limit_keeps_what_it_has_and_gets_no_more(world: Worl
     assert report.left_out == {"a": 1}
 
 
-def test_a_limit_that_is_lowered_neither_ends_nor_removes_what_is_in_force(world: World) -> None:
+def test_a_lowered_limit_removes_no_registry_that_has_a_credential(world: World) -> None:
     world.store.write_project("a", ProjectPolicy(max_registries=1), cas=0)
     world.define("a/r1", "a/r2")
     for name in ("a/r1", "a/r2"):
@@ -330,7 +332,7 @@ def test_a_limit_that_is_lowered_neither_ends_nor_removes_what_is_in_force(world
 
 
 @pytest.mark.parametrize("broken", ['{"max_registries": "many"}', "{", '{"max_registries": -1}'])
-def test_a_broken_project_document_stops_no_rotation(world: World, broken: str) -> None:
+def test_a_malformed_project_document_stops_no_rotation(world: World, broken: str) -> None:
     world.kv.put("platform/projects/a", {"document": broken})
     world.define("a/r")
     report = world.verb.run(SWEEP)
@@ -347,7 +349,7 @@ def test_thousands_of_wrong_names_are_reported_in_a_few_lines(world: World) -> N
     assert len(report.unreadable) <= 21
 
 
-def test_a_revocation_is_sent_first_and_waits_for_none_of_its_project(world: World) -> None:
+def test_a_revocation_is_sent_first_in_a_separate_group(world: World) -> None:
     world.define(*(f"a/r{number:03}" for number in range(100)))
     world.index("a/r050", entry())
     world.store.write_request(Reference("a", "r050"), Request(action=Action.REVOKE, asked_at=NOW))
@@ -359,7 +361,7 @@ def test_a_revocation_is_sent_first_and_waits_for_none_of_its_project(world: Wor
     assert not any("r050" in envelope.message.registries for envelope in world.queue.sent[1:])
 
 
-def test_a_revocation_leaves_though_the_index_cannot_be_read(world: World) -> None:
+def test_a_revocation_is_sent_even_if_the_index_cannot_be_read(world: World) -> None:
     world.kv.faults["read", index_path("a")] = TransientError("timeout")
     world.store.write_request(Reference("a", "r"), Request(action=Action.REVOKE, asked_at=NOW))
     world.define("a/r")
@@ -386,7 +388,7 @@ def test_a_hostile_message_is_refused_in_one_short_line(body: str) -> None:
     assert len(str(caught.value)) < 1_000
 
 
-def test_a_request_of_any_shape_is_taken_for_a_request(world: World) -> None:
+def test_a_malformed_request_counts_as_a_request(world: World) -> None:
     world.define("a/r")
     world.index("a/r", entry())
     world.kv.put("requests/a/r", {"document": "x" * 1_000_000})
@@ -397,7 +399,9 @@ def test_a_request_of_any_shape_is_taken_for_a_request(world: World) -> None:
 
 
 @pytest.mark.parametrize("life", [timedelta(minutes=10), timedelta(hours=12), timedelta(days=90)])
-def test_a_credential_alarms_in_the_last_quarter_of_its_own_life_and_not_for_ever(life: timedelta) -> None:
+def test_a_failing_credential_counts_in_the_last_quarter_of_its_life_and_not_for_ever(
+    life: timedelta,
+) -> None:
     failing = entry(State.FAILING, expires_at=NOW + life, refresh_at=NOW + life / 2)
 
     def at(share: float, later: timedelta = timedelta()) -> tuple[int, int]:
@@ -417,7 +421,7 @@ def test_a_registry_with_an_unreadable_index_entry_counts_as_served_and_is_remov
     assert plan(found, SWEEP) == {"r": RotationReason.REMOVED}
 
 
-def test_a_request_with_a_name_that_no_registry_has_is_reported_and_left_alone(world: World) -> None:
+def test_a_request_with_an_invalid_name_is_reported_and_ignored(world: World) -> None:
     world.define("p/r")
     for path in ("requests/p/A B", "requests/p/revoke/UPPER"):
         world.kv.write(path, {"document": "{}"}, cas=0)

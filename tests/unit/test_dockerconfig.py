@@ -1,4 +1,4 @@
-"""The Secret that is sent to the API server."""
+"""The Secret that sync sends to the API server."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def body(**how):
     return secret_body(REF, SecretStr(CONFIG), **given)
 
 
-def test_the_credential_is_sent_as_it_lies_in_vault() -> None:
+def test_the_secret_contains_the_credential_as_stored_in_vault() -> None:
     manifest = json.loads(body().content)
     assert b64decode(manifest["data"][".dockerconfigjson"]).decode() == CONFIG
     assert manifest["type"] == "kubernetes.io/dockerconfigjson"
     assert manifest["metadata"]["name"] == "regcred.payments.ecr-prod"
 
 
-def test_it_says_whose_it_is_and_for_how_long() -> None:
+def test_the_secret_names_its_reference_version_and_expiry() -> None:
     metadata = json.loads(body().content)["metadata"]
     assert metadata["labels"] == {"app.kubernetes.io/managed-by": "regcred"}
     assert metadata["annotations"]["regcred.dev/reference"] == "payments/ecr-prod"
@@ -45,7 +45,7 @@ def test_neither_repr_nor_str_shows_the_credential() -> None:
     assert "QVdT" not in f"{body()!r} {body()}"
 
 
-def test_the_ownership_probe_has_the_form_of_ours_and_holds_no_credential() -> None:
+def test_the_ownership_probe_looks_like_our_secrets_and_contains_no_credential() -> None:
     manifest = json.loads(ownership_probe(REF).content)
     assert manifest["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "regcred"}
     assert json.loads(b64decode(manifest["data"][".dockerconfigjson"])) == {"auths": {}}

@@ -61,7 +61,7 @@ def lines() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize(("where", "words"), [pytest.param(*line, id=line[0]) for line in lines()])
-def test_each_command_is_taken_by_the_command_line(where: str, words: list[str]) -> None:
+def test_each_command_is_parsed_by_the_command_line(where: str, words: list[str]) -> None:
     """Its name, options and values are parsed; nothing is run."""
     command: click.Command = app()
     context = click.Context(command, info_name="regcred", obj=CliSession(), **command.context_settings)
@@ -76,7 +76,7 @@ def test_each_command_is_taken_by_the_command_line(where: str, words: list[str])
     command.make_context(command.name, words, parent=context)
 
 
-def test_the_command_that_prints_a_clusters_keys_prints_them() -> None:
+def test_the_command_for_a_clusters_keys_works() -> None:
     """docs/vault.md: the part after `kubectl get --raw /openid/v1/jwks |`."""
     (block,) = (block for block in COMMANDS if "/openid/v1/jwks" in block.text)
     script = block.text.partition("python3 -c '")[2].rpartition("'")[0]

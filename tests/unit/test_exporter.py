@@ -1,4 +1,4 @@
-"""The metrics of a fleet, over a Vault in memory."""
+"""``regcred exporter`` with a Vault in memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOUR = timedelta(hours=1)
 
 
 class Fleet:
-    """A Vault with two projects, and the command line before it."""
+    """A Vault with two projects, and the command line."""
 
     def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
         self.kv = FakeKeyValue()
@@ -57,7 +57,7 @@ class Fleet:
             raise KeyboardInterrupt
 
     def metrics(self) -> dict[tuple[str, ...], float]:
-        """What `--once` prints, by name and the values of the labels in the order of their names."""
+        """The metrics that `--once` prints, by name and label values, in the order of the labels' names."""
         assert run(["exporter", "--once"], self.session()) == 0
         return parsed(self.capture.readouterr().out)
 
@@ -75,7 +75,7 @@ def fleet(capsys: pytest.CaptureFixture[str]) -> Fleet:
     return Fleet(capsys)
 
 
-def test_it_tells_expiries_failures_and_what_is_in_place(fleet: Fleet) -> None:
+def test_it_exports_expiries_failures_and_placed_secrets(fleet: Fleet) -> None:
     since = NOW - 2 * HOUR
     fleet.index("payments", "bad", state=State.FAILING, error="401", failing_since=since)
     fleet.place(
@@ -103,7 +103,7 @@ def test_a_broken_project_hides_no_other(fleet: Fleet) -> None:
     assert found["registries", "search", "ok"] == 1
 
 
-def test_what_a_cluster_tells_of_itself_is_short_and_harmless(fleet: Fleet) -> None:
+def test_a_clusters_version_is_shortened_and_made_printable(fleet: Fleet) -> None:
     fleet.place("payments", version='9.9"}\n\x1b[31m' + "x" * 100_000)
     [(labels, value)] = [(key, value) for key, value in fleet.metrics().items() if key[0] == "sync_info"]
     assert value == 0
@@ -111,12 +111,12 @@ def test_what_a_cluster_tells_of_itself_is_short_and_harmless(fleet: Fleet) -> N
     assert labels[3].isprintable()
 
 
-def test_it_serves_the_last_state_that_it_could_read(fleet: Fleet) -> None:
+def test_while_vault_is_down_it_serves_the_last_state(fleet: Fleet) -> None:
     answers: list[str] = []
 
     def sleeps() -> Iterator[None]:
-        told = fleet.capture.readouterr().err
-        address = next(word for word in told.split() if word.startswith("http")).rstrip(";")
+        output = fleet.capture.readouterr().err
+        address = next(word for word in output.split() if word.startswith("http")).rstrip(";")
         answers.append(requests.get(address, timeout=30).text)
         fleet.kv.faults["list", "platform/projects"] = TransientError("Vault is sealed")
         fleet.kv.faults["list", "credentials"] = TransientError("Vault is sealed")
@@ -133,15 +133,13 @@ def test_it_serves_the_last_state_that_it_could_read(fleet: Fleet) -> None:
     assert threading.active_count() - before < 20
 
 
-def test_connections_that_send_nothing_keep_nobody_from_the_metrics(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_idle_connections_do_not_block_the_metrics(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("regcred.wiring.bounded_http.CONNECTIONS", 20)
     held: list[socket.socket] = []
 
     def sleeps() -> Iterator[None]:
-        told = fleet.capture.readouterr().err
-        url = next(word for word in told.split() if word.startswith("http")).rstrip(";")
+        output = fleet.capture.readouterr().err
+        url = next(word for word in output.split() if word.startswith("http")).rstrip(";")
         port = int(url.split(":")[-1].partition("/")[0])
         held.extend(socket.create_connection(("127.0.0.1", port)) for _ in range(60))
         assert requests.get(url, timeout=30).ok
@@ -168,10 +166,10 @@ def is_ended(one: socket.socket) -> bool:
         return True
 
 
-def test_a_port_in_use_is_told(fleet: Fleet) -> None:
+def test_a_port_in_use_is_reported(fleet: Fleet) -> None:
     def sleeps() -> Iterator[None]:
-        told = fleet.capture.readouterr().err
-        port = told.split(":")[-1].partition("/")[0]
+        output = fleet.capture.readouterr().err
+        port = output.split(":")[-1].partition("/")[0]
         assert run(["exporter", "--port", port], fleet.session()) == 1
         assert "try another --port" in fleet.capture.readouterr().err
         yield

@@ -1,4 +1,4 @@
-"""A small fleet over simulated days; `make bench` runs 10,000 registries over a week."""
+"""A simulation of a small fleet; `make bench` simulates 10,000 registries for a week."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.fleet.vendors import KINDS, Kind
 
 @pytest.fixture(scope="module")
 def fleet() -> Fleet:
-    """40 registries over 36 hours, in which everybody is away at times."""
+    """40 registries, with outages of each vendor and of Vault."""
     fleet = Fleet(40, seed=7)
     hour = timedelta(hours=1)
     fleet.outages["ecr"].windows = [
@@ -30,7 +30,7 @@ def fleet() -> Fleet:
     return fleet
 
 
-def test_no_credential_expires_that_could_be_renewed(fleet: Fleet) -> None:
+def test_no_credential_expires_if_it_could_be_renewed(fleet: Fleet) -> None:
     result = fleet.run(1.5)
     assert result.expired == []
     assert result.excused < 5
@@ -46,12 +46,12 @@ def test_no_credential_expires_that_could_be_renewed(fleet: Fleet) -> None:
     )
 
 
-def test_an_outage_of_the_vendor_is_not_met_by_a_stampede(fleet: Fleet) -> None:
-    """After everybody's failure at once, the attempts are spread: no account is asked more than it takes."""
+def test_after_an_outage_of_a_vendor_the_attempts_are_spread(fleet: Fleet) -> None:
+    """No account receives more requests than the vendor's limit."""
     assert fleet.vendors.throttled.total() == 0
 
 
-def test_the_simulation_notices_a_credential_that_need_not_have_expired(
+def test_the_simulation_reports_a_credential_that_could_have_been_renewed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(KINDS, "google", Kind(1.0, timedelta(hours=1), 10, timedelta(milliseconds=250), 1))

@@ -1,4 +1,4 @@
-"""The history of a project: what rotate keeps of each outcome, and what it takes."""
+"""The history of a project: rotate writes the outcomes of each registry to it, within a size limit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def attempts(world: World, name: str = "prod") -> list[tuple[str, int, str]]:
     return [(a.outcome, a.version, a.error_kind) for a in found.value.attempts(name)] if found else []
 
 
-def test_each_outcome_of_a_registry_is_kept_the_newest_first() -> None:
+def test_the_outcomes_of_a_registry_are_kept_newest_first() -> None:
     world = World()
     world.run(RotationReason.NEW)
     world.clock.tick(hours=6)
@@ -36,7 +36,7 @@ def test_each_outcome_of_a_registry_is_kept_the_newest_first() -> None:
     assert "s3cr3t" not in str(world.store.history("payments"))
 
 
-def test_what_needed_nothing_leaves_no_trace_and_a_batch_writes_once() -> None:
+def test_a_run_without_an_outcome_writes_no_history_and_a_batch_writes_it_once() -> None:
     world = World()
     world.run(RotationReason.NEW)
     world.kv.calls.clear()
@@ -47,7 +47,7 @@ def test_what_needed_nothing_leaves_no_trace_and_a_batch_writes_once() -> None:
     assert world.kv.calls.count(("write", "history/payments")) == 1
 
 
-def test_how_long_it_took_is_kept() -> None:
+def test_the_duration_of_an_outcome_is_kept() -> None:
     world = World()
     world.provider.meanwhile = lambda: world.clock.tick(seconds=1.25) and None
     world.run(RotationReason.NEW)
@@ -56,14 +56,14 @@ def test_how_long_it_took_is_kept() -> None:
     assert history.value.attempts("prod")[0].milliseconds == 1250
 
 
-def test_a_history_that_cannot_be_written_fails_no_rotation() -> None:
+def test_a_failed_write_of_the_history_fails_no_rotation() -> None:
     world = World()
     world.kv.faults["write", "history/"] = TransientError("sealed")
     assert world.one(RotationReason.NEW) is RotationResult.ROTATED
     assert world.store.rotation(PROD).value.claim is None
 
 
-def test_a_broken_history_is_begun_anew() -> None:
+def test_a_malformed_history_is_replaced() -> None:
     world = World()
     world.kv.put("history/payments", {"document": "{}"})
     world.run(RotationReason.NEW)
@@ -81,7 +81,7 @@ ATTEMPT = st.builds(
 
 
 @given(st.lists(ATTEMPT, max_size=60))
-def test_outcomes_read_back_as_they_were_written(made: list[Attempt]) -> None:
+def test_outcomes_are_parsed_as_they_were_written(made: list[Attempt]) -> None:
     history = History()
     for attempt in made:
         history = history.with_attempts({"r": attempt})
@@ -92,7 +92,7 @@ def test_outcomes_read_back_as_they_were_written(made: list[Attempt]) -> None:
     assert {astuple(one) for one in found} <= {astuple(one) for one in made}
 
 
-def test_a_project_of_ten_thousand_registries_keeps_fewer_outcomes_of_each_and_fits() -> None:
+def test_the_history_of_10000_registries_keeps_fewer_outcomes_and_fits_into_one_document() -> None:
     rng = random.Random(7)
     history = History()
     for number in range(KEPT):
@@ -113,7 +113,7 @@ def test_a_project_of_ten_thousand_registries_keeps_fewer_outcomes_of_each_and_f
     assert read.attempts("r77")[0] == history.attempts("r77")[0]
 
 
-def test_names_as_long_as_they_may_be_drop_the_oldest_registries() -> None:
+def test_a_history_with_names_of_maximum_length_drops_the_oldest_registries() -> None:
     rng = random.Random(7)
     names = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=63)) for _ in range(20_000)]
     history = History().with_attempts(
@@ -126,7 +126,7 @@ def test_names_as_long_as_they_may_be_drop_the_oldest_registries() -> None:
     assert not read.attempts(names[0])
 
 
-def test_what_is_no_longer_known_is_dropped() -> None:
+def test_the_history_drops_unknown_registries() -> None:
     history = History().with_attempts({"a": Attempt(NOW, "rotated"), "b": Attempt(NOW, "rotated")})
     history = history.with_attempts({"c": Attempt(NOW, "rotated")}, known={"a", "c"})
     assert sorted(history.registries) == ["a", "c"]
@@ -145,11 +145,11 @@ def test_what_is_no_longer_known_is_dropped() -> None:
     ],
     ids=["empty", "list", "number", "no-base64", "deep", "no-text", "bomb"],
 )
-def test_a_history_that_is_none_is_refused_in_one_line(document: str) -> None:
+def test_a_malformed_history_is_refused_with_one_line(document: str) -> None:
     with pytest.raises(MalformedError, match="history/p: it is not a history"):
         History.parse({"document": document}, path="history/p")
 
 
 @pytest.mark.parametrize("text", ["x", "1,2", f"{10**30},rotated,1,1,", "1,rotated,x,1,"])
-def test_outcomes_that_cannot_be_read_count_as_none(text: str) -> None:
+def test_malformed_outcomes_are_ignored(text: str) -> None:
     assert History(registries={"r": text}).attempts("r") == []

@@ -1,4 +1,4 @@
-"""Every pattern takes time linear in its input, and every parser of foreign JSON refuses endless nesting."""
+"""Each regular expression takes linear time, and each parser of foreign JSON refuses deep nesting."""
 
 import importlib
 import pkgutil
@@ -18,11 +18,11 @@ from regcred.vault.records.credential import CredentialRecord
 from regcred.vault.records.index import Index
 
 LENGTH = 20_000
-"""Characters of a hostile text. One search or match of it takes milliseconds; one of quadratic time takes
+"""Characters of a hostile text. A search in linear time takes milliseconds, and one in quadratic time
 seconds."""
 
 BOUND = 1.0
-"""Seconds of processor time that one pattern may take for all texts."""
+"""The processor time, in seconds, that one pattern may take for all texts."""
 
 UNITS = (
     "a",
@@ -50,7 +50,7 @@ SEARCHED = (
     "regcred.registry.aws._PARAMETER",
     "regcred.registry.providers.acr._ENTRA_CODE",
 )
-"""The patterns that are searched in a text. All others match a whole text."""
+"""Prefixes of the patterns that the code searches in a text; all others must match the whole text."""
 
 DEEP = "[" * 200_000
 
@@ -87,14 +87,14 @@ def test_the_patterns_of_the_package_are_found() -> None:
 def test_a_pattern_takes_time_linear_in_its_input(name: str) -> None:
     where, pattern = PATTERNS[name]
     try_it = pattern.search if where.startswith(SEARCHED) else pattern.fullmatch
-    begun = time.process_time()
+    started = time.process_time()
     for unit in UNITS:
         for end in ("", "!"):
             try_it(unit * (LENGTH // len(unit)) + end)
-            assert time.process_time() - begun < BOUND, f"{unit!r} repeated, then {end!r}"
+            assert time.process_time() - started < BOUND, f"{unit!r} repeated, then {end!r}"
 
 
-def test_a_credential_that_is_nested_without_end_is_malformed() -> None:
+def test_a_deeply_nested_credential_is_malformed() -> None:
     now = datetime.now(UTC).isoformat()
     fields = {"username": "u", "password": "p", "provider": "basic", "issued_at": now, "verified": "yes"}
     for broken in ({"dockerconfigjson": DEEP, "hosts": "[]"}, {"dockerconfigjson": "{}", "hosts": DEEP}):
@@ -103,19 +103,19 @@ def test_a_credential_that_is_nested_without_end_is_malformed() -> None:
             CredentialRecord.parse({**fields, **broken, **named}, path="credentials/p/r")
 
 
-def test_an_index_that_is_nested_without_end_is_malformed() -> None:
+def test_a_deeply_nested_index_is_malformed() -> None:
     with pytest.raises(MalformedError):
         Index.parse({"document": '{"packed":' + DEEP}, path="credentials/p/_index")
 
 
-def test_other_readers_of_foreign_json_take_endless_nesting_for_no_json() -> None:
+def test_other_parsers_treat_deeply_nested_json_as_malformed() -> None:
     import base64
 
     assert _position(base64.b64encode(DEEP.encode()).decode()) == -1
     assert list(_secrets_in(DEEP.encode())) == []
 
 
-def test_a_key_of_google_that_is_nested_without_end_is_malformed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deeply_nested_service_account_key_is_malformed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gar, "field_of", lambda *_, **__: SecretStr(DEEP))
     with pytest.raises(MalformedError):
         gar._one_line(None, "key")

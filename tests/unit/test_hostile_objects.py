@@ -1,4 +1,4 @@
-"""What sync keeps of objects that a tenant has made as large as can be."""
+"""The memory that sync uses for objects is limited, even if tenants make them as large as they can."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ THING = custom_kind("example.com/v1/things/Thing")
 METADATA = {"name": "a", "namespace": "shop", "uid": "u", "resourceVersion": "1"}
 
 
-def test_of_a_huge_list_of_pull_secrets_only_some_of_our_names_are_kept() -> None:
+def test_only_a_limited_number_of_our_names_is_kept_of_a_huge_list_of_pull_secrets() -> None:
     entries = [{"name": f"other-{n}"} for n in range(20_000)]
     entries += [{"name": f"regcred.p.r{n}"} for n in range(5_000)]
     found = prune(POD, json.dumps({"metadata": METADATA, "spec": {"imagePullSecrets": entries}}).encode())
@@ -59,7 +59,7 @@ def test_a_serviceaccounts_list_is_known_only_if_it_is_short_and_can_be_written_
     assert account("text").known is None
 
 
-def test_a_custom_object_with_thousands_of_keys_weighs_little_and_its_other_fields_are_dropped() -> None:
+def test_a_custom_object_keeps_a_limited_number_of_keys_and_no_other_fields() -> None:
     keys = {f"{KEY}k{n:05}": f"p/r{n}" for n in range(9_000)}
     spec = {"template": {"metadata": {"annotations": keys}, "spec": {"containers": ["x" * 100_000]}}}
     found = prune(THING, json.dumps({"metadata": METADATA, "spec": spec, "status": "x" * 100_000}).encode())
@@ -70,7 +70,7 @@ def test_a_custom_object_with_thousands_of_keys_weighs_little_and_its_other_fiel
     assert weight(item) < 2 * KEYS_MAX
 
 
-def test_the_surplus_of_a_namespace_is_bounded_and_no_other_namespace_loses_anything() -> None:
+def test_the_surplus_of_a_namespace_is_limited_and_affects_no_other_namespace() -> None:
     collected = Collected(DEPLOYMENT)
     for number in range(3_000):
         collected.add(workload("hostile", f"w{number}", f"p/r{number}"))
@@ -88,7 +88,8 @@ def workload(namespace: str, name: str, reference: str) -> Workload:
 
 
 class Server:
-    """Serves a list of objects of some size each, and notes what was asked for."""
+    """Serves a list of objects of the given sizes, and keeps the limit of each request and whether it asks
+    for metadata only."""
 
     def __init__(self, sizes: list[int]) -> None:
         self.sizes = sizes
@@ -122,7 +123,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "OBJECT_BYTES", 40_000)
 
 
-async def test_pages_shrink_while_objects_are_large_and_grow_again(small: None) -> None:
+async def test_pages_get_smaller_while_objects_are_large_and_larger_afterwards(small: None) -> None:
     server = Server([5_000] * 30 + [10] * 100)
     assert await read(server) == list(range(130))
     limits = [limit for limit, _ in server.asked]
@@ -130,13 +131,13 @@ async def test_pages_shrink_while_objects_are_large_and_grow_again(small: None) 
     assert limits[-1] > 7
 
 
-async def test_an_object_that_alone_is_too_large_is_read_as_its_metadata(small: None) -> None:
+async def test_only_the_metadata_of_an_object_that_is_too_large_is_read(small: None) -> None:
     server = Server([10, 90_000, 10])
     assert await read(server) == [0, 1, 2]
     assert (1, True) in server.asked
 
 
-async def test_metadata_that_alone_is_too_large_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_metadata_that_is_too_large_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "PAGE_BYTES", 10)
     monkeypatch.setattr(paging, "OBJECT_BYTES", 10)
     with pytest.raises(TransientError):

@@ -1,4 +1,4 @@
-"""Objects of shapes that nobody meant: nested without end, of the wrong types, with names without end."""
+"""Objects with unexpected shapes: deep nesting, wrong types and long names."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ THING = custom_kind("example.com/v1/things/Thing")
 ANNOTATIONS = {"registry.regcred.dev/main": "payments/ecr-prod"}
 METADATA = {"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "7"}
 LEVELS = 9_900
-"""The API server accepts 10,000."""
+"""Levels of nesting; the API server accepts 10,000."""
 
 
 def nested(metadata: dict[str, Any], *, opening: str = '{"a":', closing: str = "}") -> str:
-    """An object as the API server stores it: a tenant has written the managedFields and the spec."""
+    """An object with deep nesting in managedFields and spec, both of which a tenant can write."""
     deep = f"{opening * LEVELS}1{closing * LEVELS}"
     fields = json.dumps({**metadata, "annotations": ANNOTATIONS})[:-1]
     return f'{{"metadata":{fields},"managedFields":[{{"fieldsV1":{deep}}}]}},"spec":{{"more":{deep}}}}}'
@@ -31,7 +31,7 @@ def nested(metadata: dict[str, Any], *, opening: str = '{"a":', closing: str = "
 
 @pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]"), ('[{"}":', "}]")])
 @pytest.mark.parametrize("kind", [DEPLOYMENT, THING])
-def test_an_object_that_is_nested_without_end_is_read_and_stops_no_list_and_no_watch(
+def test_a_deeply_nested_object_is_read_in_a_list_and_in_a_watch(
     kind: Kind, opening: str, closing: str
 ) -> None:
     hostile = nested(METADATA, opening=opening, closing=closing)
@@ -44,7 +44,7 @@ def test_an_object_that_is_nested_without_end_is_read_and_stops_no_list_and_no_w
     assert [item.name for item in items if isinstance(item, Workload)] == ["web", "other", "web"]
 
 
-def test_what_is_cut_is_only_what_is_below_the_depth() -> None:
+def test_only_values_below_the_maximum_depth_are_cut() -> None:
     inside: Any = 'quote " and \\ and ] in a text'
     for _ in range(DEPTH - 1):
         inside = [inside]
@@ -98,7 +98,7 @@ def put(obj: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
     st.dictionaries(st.sampled_from(PLACES), json_values, max_size=4),
     st.booleans(),
 )
-def test_no_shape_of_an_object_is_an_error(
+def test_an_object_of_any_shape_causes_no_error(
     kind: Kind, metadata: dict[str, Any], values: dict[tuple[str, ...], Any], annotated: object
 ) -> None:
     obj: dict[str, Any] = {"metadata": {**METADATA, **metadata}}
@@ -114,7 +114,7 @@ def test_no_shape_of_an_object_is_an_error(
 
 
 @given(json_values)
-def test_no_shape_of_a_message_is_an_error_but_that_it_is_none(value: Any) -> None:
+def test_a_watch_event_of_any_shape_causes_a_value_error_at_most(value: Any) -> None:
     raw = json.dumps(value).encode()
     status(raw)
     missing_secret_event(raw)
@@ -126,7 +126,7 @@ def test_no_shape_of_a_message_is_an_error_but_that_it_is_none(value: Any) -> No
 
 
 @pytest.mark.parametrize("field", ["serviceAccountName", "serviceAccount"])
-def test_a_name_without_end_in_a_custom_object_is_not_kept(field: str) -> None:
+def test_a_long_name_in_a_custom_object_is_not_kept(field: str) -> None:
     spec = {"template": {"metadata": {"annotations": ANNOTATIONS}, "spec": {field: "a" * 1_000_000}}}
     item = ObjectParser([THING]).item(
         THING, prune(THING, json.dumps({"metadata": METADATA, "spec": spec}).encode())

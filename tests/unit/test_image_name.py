@@ -1,6 +1,6 @@
-"""Names in one normal form.
+"""Image names, keys of pull credentials, and the normal form of a registry's host.
 
-The kubelet's own code checks the same rules in tests/contract/registry/test_kubelet_matching.py.
+tests/contract/registry/test_kubelet_matching.py compares the same rules with the kubelet's own code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from regcred.image_name import ImageName
         ("", ImageName("docker.io", "library/")),
     ],
 )
-def test_a_name_is_read_as_container_runtimes_do(text: str, name: ImageName) -> None:
+def test_an_image_name_is_parsed_as_in_container_runtimes(text: str, name: ImageName) -> None:
     assert image_name.parse(text) == name
 
 
@@ -49,11 +49,13 @@ def test_a_name_is_read_as_container_runtimes_do(text: str, name: ImageName) -> 
         ("[2001:db8::1]", "[2001:db8::1]/app", False),
     ],
 )
-def test_a_key_serves_what_the_kubelet_tries_it_for(key: str, image: str, *, served: bool) -> None:
+def test_a_key_matches_the_images_that_the_kubelet_tries_it_for(
+    key: str, image: str, *, served: bool
+) -> None:
     assert image_name.serves(key, image) is served
 
 
-def test_the_longer_path_is_tried_first_and_docker_hubs_own_key_only_if_nothing_else_matches() -> None:
+def test_the_longest_path_is_tried_first_and_docker_hubs_default_key_only_if_no_other_matches() -> None:
     keys = ["https://index.docker.io/v1/", "docker.io", "docker.io/team/"]
     assert image_name.tried(keys, "team/app") == ["docker.io/team/", "docker.io"]
     assert image_name.tried(keys[:1], "team/app") == keys[:1]
@@ -75,7 +77,7 @@ def test_the_longer_path_is_tried_first_and_docker_hubs_own_key_only_if_nothing_
         ("[2001:db8::1]:443", "[2001:db8::1]"),
     ],
 )
-def test_all_forms_of_a_registrys_host_are_one(typed: str, same: str) -> None:
+def test_all_forms_of_a_registrys_host_have_one_normal_form(typed: str, same: str) -> None:
     assert image_name.registry_of(typed) == same
     assert image_name.registry_of(same) == same
 
@@ -83,5 +85,5 @@ def test_all_forms_of_a_registrys_host_are_one(typed: str, same: str) -> None:
 @pytest.mark.parametrize(
     "other", ["registry.example.com:5000", "example.com", "registry.example.com.evil.net"]
 )
-def test_another_registry_is_another_one(other: str) -> None:
+def test_another_registry_has_another_normal_form(other: str) -> None:
     assert image_name.registry_of(other) != image_name.registry_of("registry.example.com")

@@ -1,4 +1,4 @@
-"""The import contracts hold what the modules say of themselves."""
+"""The import contracts in pyproject.toml match the docstrings of the modules."""
 
 import ast
 import re
@@ -24,28 +24,28 @@ def _pure_modules() -> set[str]:
     return found
 
 
-def test_each_module_that_says_it_is_pure_is_held_to_it() -> None:
+def test_each_module_whose_docstring_says_pure_is_in_the_contract() -> None:
     (contract,) = (item for item in CONTRACTS if item["name"].startswith("Pure modules"))
     held = contract["source_modules"]
     pure = _pure_modules()
     assert len(pure) > 40
     missing = {name for name in pure if not any(name == item or name.startswith(f"{item}.") for item in held)}
-    assert not missing, "add these to the contract of pure modules in pyproject.toml"
-    assert set(held) <= pure, "these no longer say that they are pure"
+    assert not missing, "add these modules to the contract of pure modules in pyproject.toml"
+    assert set(held) <= pure, "the docstrings of these modules no longer say Pure"
 
 
-def test_the_layers_name_every_module_of_the_package() -> None:
+def test_the_contract_of_layers_names_each_module() -> None:
     (layers,) = (item for item in CONTRACTS if item["type"] == "layers")
     assert layers["exhaustive"]
     assert layers["containers"] == ["regcred"]
 
 
-def test_each_package_forbids_circles_among_its_modules() -> None:
+def test_import_circles_are_forbidden_in_each_package() -> None:
     (circles,) = (item for item in CONTRACTS if item["type"] == "acyclic_siblings")
-    assert circles["ancestors"] == ["regcred"], "the contract holds for every package below"
+    assert circles["ancestors"] == ["regcred"], "the contract covers each package below"
 
 
-def test_each_verb_and_place_is_in_the_contract_that_forbids_sdks_or_is_an_edge() -> None:
+def test_each_inner_package_is_in_the_contract_that_forbids_sdks() -> None:
     """Only adapters, wiring, the command line and the places may call a server or a vendor's SDK."""
     (contract,) = (item for item in CONTRACTS if item["name"].startswith("The verbs and the nouns"))
     edges = {"adapters", "wiring", "cli", "registry", "vault", "cluster", "log", "settings"}

@@ -1,4 +1,4 @@
-"""A project's index stays within one document of Vault, and what does not fit is told."""
+"""A project's index fits into one document of Vault. It reports what does not fit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RNG = random.Random(7)
 
 
 def entry(number: int, hosts: list[str] | None = None, **fields: object) -> IndexEntry:
-    """What a minted credential's entry looks like: nothing in it repeats."""
+    """An index entry as rotate writes it, with random values, so that compression finds no repetition."""
     at = NOW - timedelta(seconds=RNG.random() * 40_000)
     plain = {
         "state": State.OK,
@@ -46,7 +46,7 @@ def read(index: Index) -> Index:
     return Index.parse(fields, path="credentials/p/_index")
 
 
-def test_ten_thousand_plain_registries_fit_and_can_all_begin_to_fail() -> None:
+def test_an_index_of_10000_registries_fits_even_if_all_fail() -> None:
     index = merge(Index(), {f"registry-{number}": entry(number) for number in range(10_000)})
     assert (len(index.registries), index.full) == (10_000, False)
     assert read(index) == index
@@ -64,7 +64,7 @@ def test_ten_thousand_plain_registries_fit_and_can_all_begin_to_fail() -> None:
     assert len(read(merge(index, failing)).registries) == 10_000
 
 
-def test_many_repositories_in_many_registries_fit_whole() -> None:
+def test_an_index_of_many_repositories_keeps_all_hosts() -> None:
     entries = {
         f"r{number}": entry(number, [f"registry{number}.example.com/team/app-{n}" for n in range(400)])
         for number in range(60)
@@ -72,14 +72,14 @@ def test_many_repositories_in_many_registries_fit_whole() -> None:
     assert read(merge(Index(), entries)).registries == entries
 
 
-def test_a_small_index_can_be_read_by_people_and_other_tools() -> None:
+def test_a_small_index_is_plain_json() -> None:
     index = merge(Index(), {"r": entry(1)})
     assert json.loads(index.fields()["document"])["registries"]["r"]["hosts"] == ["registry1.example.com"]
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An index that is full after about sixty registries, with the same names in any order of the tests."""
+    """Limit the index to about sixty registries, with the same random names in any order of the tests."""
     RNG.seed(1)
     monkeypatch.setattr(records, "DOCUMENT_MAX", 12_000)
     monkeypatch.setattr(records, "PLAIN_MAX", 1_000)
@@ -99,7 +99,9 @@ def word() -> str:
     ids=["hosts", "errors", "warnings"],
 )
 @pytest.mark.usefixtures("small")
-def test_what_is_too_much_is_cut_and_no_registry_is_left_out(large: Callable[[], dict[str, object]]) -> None:
+def test_texts_and_hosts_that_are_too_large_are_cut_and_no_registry_is_left_out(
+    large: Callable[[], dict[str, object]],
+) -> None:
     index = Index()
     for start in range(0, 40, 10):
         new = {f"r{number}": entry(number, **large()) for number in range(start, start + 10)}
@@ -111,7 +113,7 @@ def test_what_is_too_much_is_cut_and_no_registry_is_left_out(large: Callable[[],
 
 
 @pytest.mark.usefixtures("small")
-def test_how_many_hosts_were_left_out_is_told() -> None:
+def test_an_entry_counts_the_hosts_that_were_left_out() -> None:
     index = Index()
     for number in range(20):
         index = merge(index, {f"r{number}": entry(number, hosts=[word() for _ in range(100)])})
@@ -121,7 +123,7 @@ def test_how_many_hosts_were_left_out_is_told() -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_full_index_keeps_what_is_in_it_and_takes_new_ones_when_others_are_gone() -> None:
+def test_a_full_index_keeps_its_entries_and_accepts_new_ones_after_removals() -> None:
     index = merge(Index(), {f"{word()}": entry(number) for number in range(100)})
     assert index.full
     before = len(index.registries)
@@ -139,7 +141,7 @@ def test_a_full_index_keeps_what_is_in_it_and_takes_new_ones_when_others_are_gon
 
 
 @pytest.mark.usefixtures("small")
-def test_a_registry_that_does_not_fit_fails_alone_and_is_not_minted_each_sweep() -> None:
+def test_a_registry_that_does_not_fit_into_the_index_fails_and_is_not_rotated_each_sweep() -> None:
     world = World()
     world.store.merge_index("payments", {word(): entry(number) for number in range(100)})
     smallest = IndexEntry(state=State.FAILING, changed_at=NOW)
@@ -161,6 +163,6 @@ def test_a_registry_that_does_not_fit_fails_alone_and_is_not_minted_each_sweep()
     ['{"packed":7}', '{"packed":"!"}', '{"packed":', '{"packed":"' + deflate("0" * 40_000_000) + '"}'],
     ids=["number", "no-base64", "cut-off", "bomb"],
 )
-def test_an_index_that_is_none_is_refused_in_one_line(document: str) -> None:
+def test_a_malformed_index_is_refused_with_one_line(document: str) -> None:
     with pytest.raises(MalformedError, match="_index: it is not an index"):
         Index.parse({"document": document}, path="credentials/p/_index")

@@ -1,4 +1,4 @@
-"""What an answer to the writing of a Secret is taken for."""
+"""The lists of pull Secrets and the Events that sync writes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from regcred.cluster.model import WORKLOADS, Workload
 from regcred.cluster.service_accounts import merge_pull_secrets
 
 
-def test_a_name_that_only_begins_like_ours_keeps_its_place() -> None:
-    """The policy that confines the sync refuses a list in which others' entries have moved."""
+def test_a_name_that_only_starts_like_ours_keeps_its_position() -> None:
+    """The admission policy for sync refuses a list in which the entries of others have moved."""
     old = ["regcred.old", "zulu", "regcred.payments.b", "regcred.a.b.c"]
     new = merge_pull_secrets(old, add=["regcred.payments.a"], remove=[])
     assert new == ["regcred.old", "zulu", "regcred.a.b.c", "regcred.payments.a", "regcred.payments.b"]
 
 
 @pytest.mark.parametrize("name", ["web", f"{'a' * 199}-x", f"{'a' * 199}.x", "a" * 253])
-def test_an_event_is_one_that_the_api_accepts(name: str) -> None:
-    """At most 1,024 bytes of note, and a name that is a DNS subdomain (k8s.io/kubernetes
+def test_an_event_is_valid_for_the_api_server(name: str) -> None:
+    """A note has at most 1,024 bytes, and a name is a DNS subdomain (k8s.io/kubernetes,
     pkg/apis/core/validation/events.go)."""
     about = Workload(WORKLOADS[0], "shop", name, "u-1", ())
     body = event_body(

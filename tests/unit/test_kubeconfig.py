@@ -1,4 +1,4 @@
-"""A kubeconfig that is missing or broken in any way is told in one line, without what it holds."""
+"""An error about a kubeconfig is one line without a part of its content."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def open_by(file: Path, context: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "context", "said"),
+    ("content", "context", "message"),
     [
         (b"", None, "it is not a kubeconfig"),
         (b"\xff\xfe\x00", None, "it is not a kubeconfig"),
@@ -49,21 +49,21 @@ async def open_by(file: Path, context: str | None) -> None:
         (kubeconfig(**{"certificate-authority-data": b64encode(b"hunter2").decode()}), None, "broken"),
     ],
 )
-def test_a_kubeconfig_that_cannot_be_used_gets_one_line(
-    tmp_path: Path, content: bytes, context: str | None, said: str
+def test_an_unusable_kubeconfig_is_reported_in_one_line(
+    tmp_path: Path, content: bytes, context: str | None, message: str
 ) -> None:
     file = tmp_path / "config"
     file.write_bytes(content)
     with pytest.raises(MalformedError) as caught:
         asyncio.run(open_by(file, context))
     line = str(caught.value)
-    assert said in line
+    assert message in line
     assert "set KUBECONFIG" in line
     assert "hunter2" not in line
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
         (["/nowhere/get-token"], "/nowhere/get-token"),
         (["sh", "-c", "echo hunter2; echo hunter2 >&2; exit 3"], "process returned 3"),
@@ -71,33 +71,33 @@ def test_a_kubeconfig_that_cannot_be_used_gets_one_line(
         (["sh", "-c", "echo '{}'"], "missing key"),
     ],
 )
-def test_a_command_that_gives_no_login_gets_one_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: list[str], said: str
+def test_a_failing_exec_plugin_is_reported_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: list[str], message: str
 ) -> None:
     content = json.loads(kubeconfig())
-    asked = {"apiVersion": "client.authentication.k8s.io/v1", "command": command[0], "args": command[1:]}
-    content["users"][0]["user"] = {"exec": asked}
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": command[0], "args": command[1:]}
+    content["users"][0]["user"] = {"exec": plugin}
     file = tmp_path / "config"
     file.write_text(json.dumps(content))
     with pytest.raises(MalformedError) as caught:
         asyncio.run(open_by(file, None))
     line = str(caught.value)
-    assert said in line
+    assert message in line
     assert "run it by hand" in line
     assert "hunter2" not in line
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_good_one_opens_a_session(tmp_path: Path) -> None:
+def test_a_valid_kubeconfig_opens_a_session(tmp_path: Path) -> None:
     file = tmp_path / "config"
     file.write_bytes(kubeconfig())
     asyncio.run(open_by(file, None))
 
 
-def test_the_environment_is_read_when_the_cluster_is_opened(
+def test_kubeconfig_is_read_from_the_environment_when_the_cluster_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The library's own default is from the time of its import."""
+    """The library itself reads KUBECONFIG at import."""
     for name in ("first", "second"):
         content = json.loads(kubeconfig())
         content["contexts"][0]["context"]["namespace"] = name
@@ -107,7 +107,7 @@ def test_the_environment_is_read_when_the_cluster_is_opened(
             assert cluster.namespace == name
 
 
-def test_a_missing_file_among_several_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_among_several_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "there").write_bytes(kubeconfig())
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/missing:{tmp_path}/there")
     with OwnCluster("a") as cluster:

@@ -1,4 +1,4 @@
-"""`make test` runs every test, in lanes that share nothing, and fails if one of them does."""
+"""`make test` runs each test once, in lanes that share nothing, and fails if a lane fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 def covers(run: Run, file: Path) -> bool:
-    """Whether pytest collects the file by the run's arguments."""
+    """Whether the run's arguments make pytest collect a file."""
     name = f"tests/{file.relative_to(TESTS)}"
     named = any(
         name == argument or name.startswith(f"{argument}/")
@@ -25,7 +25,7 @@ def covers(run: Run, file: Path) -> bool:
     return named and f"--ignore={name}" not in run.arguments
 
 
-def test_each_file_of_tests_is_run_once_on_this_python() -> None:
+def test_each_test_file_is_run_once_on_this_python() -> None:
     runs = [*lanes.units(), *(run for lane in lanes.lanes(TESTS) for run in lane)]
     for file in TESTS.rglob("test_*.py"):
         count = sum(covers(run, file) for run in runs if not run.on_python313)
@@ -46,7 +46,7 @@ def test_the_branches_of_all_pure_modules_are_measured_in_one_run() -> None:
     assert project["coverage"]["report"]["fail_under"] >= 93
 
 
-def test_a_coverage_that_is_too_low_is_printed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_low_coverage_is_repeated_in_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = "FAIL Required test coverage of 95% not reached. Total coverage: 94.10%"
     monkeypatch.setattr(Run, "command", lambda run: [sys.executable, "-c", *run.arguments])
     code = (
@@ -55,7 +55,7 @@ def test_a_coverage_that_is_too_low_is_printed_again(tmp_path: Path, monkeypatch
     assert lanes.perform(Run("low", [code]), tmp_path).summary == [verdict, "2 passed"]
 
 
-def test_a_folder_that_is_new_belongs_to_a_lane(tmp_path: Path) -> None:
+def test_a_new_folder_belongs_to_a_lane(tmp_path: Path) -> None:
     for name in ("real", "novel", "unit"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "test_it.py").touch()
@@ -64,12 +64,12 @@ def test_a_folder_that_is_new_belongs_to_a_lane(tmp_path: Path) -> None:
     assert not any("tests/unit" in run.arguments for run in runs)
 
 
-def test_no_two_lanes_share_the_folder_of_their_servers() -> None:
+def test_lanes_do_not_share_a_folder_of_servers() -> None:
     folders = [{run.folder for run in lane} for lane in lanes.lanes(TESTS)]
     assert not set.intersection(*folders)
 
 
-def test_a_run_that_fails_fails_all_and_its_failures_are_printed_again(
+def test_a_failed_run_fails_the_whole_and_its_failures_are_repeated_in_the_summary(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "print('== short test summary info =='); print('FAILED tests/x.py::test_y'); raise SystemExit(1)"
@@ -80,14 +80,14 @@ def test_a_run_that_fails_fails_all_and_its_failures_are_printed_again(
     assert "[bad] FAILED tests/x.py::test_y" in capsys.readouterr().out
     assert "FAILED" in (tmp_path / "bad.log").read_text()
     assert lanes.tell([good, bad]) == 1
-    told = capsys.readouterr().out
-    assert "good: passed" in told
-    assert "bad: FAILED (exit code 1)" in told
-    assert "    FAILED tests/x.py::test_y" in told
+    summary = capsys.readouterr().out
+    assert "good: passed" in summary
+    assert "bad: FAILED (exit code 1)" in summary
+    assert "    FAILED tests/x.py::test_y" in summary
     assert lanes.tell([good]) == 0
 
 
-def test_a_run_that_can_not_start_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_cannot_start_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def command(_run: Run) -> list[str]:
         raise lanes.BuildError("there is no Python 3.13")
 

@@ -1,5 +1,5 @@
-"""The front of the local registry passes on what clients and Distribution say, also where a header has
-several lines."""
+"""The proxy before the local registry forwards headers of clients and of Distribution, also with several
+lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHALLENGES = ['Bearer realm="https://a.example.com"', 'Basic realm="b"']
 
 
 async def exchange() -> tuple[list[str], list[str]]:
-    """What Distribution gets of two Accept lines, and what a client gets of two challenges."""
+    """The Accept lines that Distribution receives, and the challenges that a client receives."""
     seen: list[str] = []
 
     async def distribution(request: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ async def exchange() -> tuple[list[str], list[str]]:
                 return seen, answer.headers.getall("WWW-Authenticate")
 
 
-def test_all_lines_of_a_header_pass() -> None:
+def test_all_lines_of_a_header_are_forwarded() -> None:
     accepted, challenged = asyncio.run(exchange())
     assert accepted == TYPES
     assert challenged == CHALLENGES
