@@ -312,7 +312,7 @@ def test_the_platform_is_checked_and_doctor_repairs_who_may_read(root):
     found = json.loads(root(f"doctor {project} -o json").stdout)["findings"]
     told = [finding["text"] for finding in found if finding["about"] == "platform"]
     # Other tests may have set up more than what comes with Regcred declares.
-    assert all(text == "Vault is as declared" or "not declared" in text for text in told), told
+    assert all(text == "Vault matches the declaration" or "not declared" in text for text in told), told
     root.stack.vault.call("DELETE", f"sys/policies/acl/regcred-readers-{project}")
     assert missing(root) == [f"regcred-readers-{project}"]
     root("platform check", code=1)

@@ -54,7 +54,7 @@ def test_a_server_that_hangs_is_told_within_a_few_seconds(silent: str, tmp_path:
         for process in processes:
             assert process.stderr
             first = process.stderr.readline()
-            assert re.match(rf"waiting for .*http://{silent} since 3 s", first), first
+            assert re.match(rf"still waiting for .*http://{silent} after 3 s", first), first
     finally:
         watchdog.cancel()
         for process in processes:

@@ -315,7 +315,7 @@ def test_community_images_are_loaded_once_with_their_signatures(
     command = [Path(sys.executable).with_name("regcred"), "system", "load", "-f", tmp_path / "images.yaml"]
     first, second = run(*command, env=alone), run(*command, env=alone)
     assert f"copied: {host}/{name}" in first.stderr
-    assert f"there already: {host}/{name}" in second.stderr
+    assert f"exists already: {host}/{name}" in second.stderr
     assert (second.returncode, "1 image of 2 not copied" in second.stderr) == (1, True)
     assert run(crane, "digest", f"{host}/{name}", env=env).stdout.strip() == digest
     copied = f"{host}/community/{copier}:{digest.replace(':', '-')}.sig"

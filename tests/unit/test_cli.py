@@ -318,7 +318,7 @@ class TestProject:
     def test_a_host_whose_last_path_is_removed_allows_nothing(self, cli):
         cli("project add payments --host registry.example.com --path registry.example.com/team/")
         cli("project remove payments --path registry.example.com/team/")
-        assert "nothing of registry.example.com may be used now" in cli.err
+        assert "the project may use nothing on registry.example.com now" in cli.err
         assert cli.json("project show payments -o json")["paths"] == {"registry.example.com": []}
         assert "none" in cli("project show payments")
         cli("project remove payments --host registry.example.com")
@@ -445,7 +445,7 @@ class TestStatus:
         assert lines[0].split() == ["REGISTRY", "STATE", "EXPIRES", "IN", "VERSION", "PLACED", "BY", "SYNC"]
         assert "payments/ecr-prod  ok" in lines[1]
         assert "5h 12m" in lines[1]
-        assert "c1: 3 namespaces (1 not yet on this version)" in lines[1]
+        assert "c1: 3 namespaces (1 with an older version)" in lines[1]
         assert "pending" in lines[2]
         assert "c1: in 1 namespace (dev): the namespace may not use this project (grant it" in payments.err
 
@@ -800,7 +800,7 @@ class TestRegistryAdd:
         file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
         payments.kv.faults["write", "registries/"] = TransientError("Vault is sealed")
         payments(f"registry add payments/new -f {file} --secret-file {secret}", code=5)
-        assert "the upstream secret was written, the definition was not" in payments.last
+        assert "the upstream secret was written, but the definition was not" in payments.last
 
     def test_a_failure_at_the_first_write_says_nothing_was_written(self, payments, tmp_path):
         file, secret = definition_file(tmp_path, BASIC), definition_file(tmp_path, UPSTREAM, "s.json")
@@ -1126,9 +1126,9 @@ class TestPlatform:
         ]
         payments("platform apply")
         assert ("nothing to do" in payments.err) is False
-        assert ("left in place" in payments.err) == (DELETE in actions)
+        assert ("not declared, but kept" in payments.err) == (DELETE in actions)
         text = payments("doctor", code=1)
-        assert "Vault is as declared" not in text
+        assert "Vault matches the declaration" not in text
         assert ("regcred-readers-old" in text) == (DELETE in actions)
 
     def test_each_command_reports_an_older_copy_of_a_policy(self, payments):
@@ -1253,7 +1253,7 @@ class TestDoctor:
             ({"expires_at": NOW - timedelta(hours=1)}, "expired 1h ago"),
             (
                 {"expires_at": NOW + timedelta(hours=1), "refresh_at": NOW - timedelta(hours=1)},
-                "does not run",
+                "check that dispatch and rotate run",
             ),
         ],
     )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fakes.key_value import FakeKeyValue
 
-from regcred.cli import bulk
+from regcred.cli import bulk_requests
 from regcred.cli.app import run
 from regcred.cli.session import CliSession
 from regcred.errors import RefusedError, TransientError
@@ -169,7 +169,7 @@ def test_the_confirmation_of_a_revocation_lists_the_registries(desk):
 
 
 def test_the_number_of_open_requests_is_limited(desk, monkeypatch):
-    monkeypatch.setattr(bulk, "WINDOW", 5)
+    monkeypatch.setattr(bulk_requests, "WINDOW", 5)
     desk.add(*(f"many/r{number}" for number in range(23)))
     desk("rotate many")
     assert "23 of 23 registries rotated" in desk.err
@@ -177,7 +177,7 @@ def test_the_number_of_open_requests_is_limited(desk, monkeypatch):
 
 
 def test_with_no_wait_all_requests_are_written_at_once(desk, monkeypatch):
-    monkeypatch.setattr(bulk, "WINDOW", 5)
+    monkeypatch.setattr(bulk_requests, "WINDOW", 5)
     desk.add(*(f"many/r{number}" for number in range(12)))
     desk("rotate many --no-wait")
     assert len(desk.store.pending_requests("many")[0]) == 12

@@ -21,6 +21,17 @@ def test_the_document_contains_the_help_of_each_command():
     assert DOCUMENT.read_text("utf-8") == written(), "run: .venv/bin/python tests/unit/test_cli_docs.py"
 
 
+def test_no_line_of_a_help_is_cut_on_a_narrow_terminal():
+    """click shortens the first sentence of a command's help in the list of its group."""
+    cut = {
+        (path, line)
+        for path, text in helps(app(), "regcred", None, width=80)
+        for line in text.splitlines()
+        if line.endswith("...") and "Commands:" in text.partition(line)[0]
+    }
+    assert cut == set()
+
+
 def test_every_exit_code_is_documented():
     listed = re.findall(r"^\| (\d+) \|", DOCUMENT.read_text("utf-8"), flags=re.MULTILINE)
     assert [int(code) for code in listed] == sorted(ExitCode)
@@ -48,16 +59,18 @@ def written() -> str:
     return head + HEADING + intro + "\n\n" + "\n\n".join(sections) + "\n"
 
 
-def helps(command: click.Command, path: str, parent: click.Context | None) -> Iterator[tuple[str, str]]:
+def helps(
+    command: click.Command, path: str, parent: click.Context | None, width: int = WIDTH
+) -> Iterator[tuple[str, str]]:
     """The help of a command and of its subcommands."""
-    settings = {**command.context_settings, "terminal_width": WIDTH}
+    settings = {**command.context_settings, "terminal_width": width}
     context = click.Context(command, info_name=path.rsplit(maxsplit=1)[-1], parent=parent, **settings)
     yield path, command.get_help(context).rstrip()
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             child = command.get_command(context, name)
             assert child is not None
-            yield from helps(child, f"{path} {name}", context)
+            yield from helps(child, f"{path} {name}", context, width)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_a_missing_project_is_reported_before_the_first_question(interview: Inte
     code, shown, _ = interview()
     assert code == 3
     assert "there is no project payments" in shown
-    assert "Which kind of registry" not in shown
+    assert "Choose the kind of registry" not in shown
 
 
 def test_a_host_that_is_not_allowed_is_refused_at_its_question(interview: Interview) -> None:
@@ -91,7 +91,7 @@ def test_an_error_in_the_combination_of_answers_keeps_the_answers(interview: Int
     assert "may use only team" in shown
     assert "field to change" in shown
     assert (written["hosts"], written["repositories"]) == (["registry.example.com"], ["team/"])
-    assert shown.count("Which kind of registry") == 1
+    assert shown.count("Choose the kind of registry") == 1
 
 
 def test_enter_keeps_the_value_of_a_field_in_a_second_round(interview: Interview) -> None:

@@ -441,7 +441,7 @@ def test_doctor_summarizes_what_works(desk: Desk) -> None:
     desk("doctor payments")
     assert "12 registries in force" in desk.out
     assert "wrote its status 0s ago" in desk.out
-    assert "are well" in desk.err
+    assert "checks passed" in desk.err
     assert desk.json("doctor payments")["counts"]["ok"] >= 12
 
 
@@ -529,7 +529,7 @@ def test_a_changed_entry_writes_rotates_version_to_the_index_and_the_version_alo
 
 def test_doctor_shows_the_uid_of_the_cluster_with_a_name(desk: Desk) -> None:
     desk("doctor payments")
-    assert "no cluster has signed in under this name yet" in desk.out
+    assert "no cluster has used this name yet" in desk.out
     desk.store.pin_identity("c1", ClusterIdentity(uid="uid-of-c1", pinned_at=NOW))
     desk("doctor payments")
     assert "is the cluster whose namespace kube-system has the uid uid-of-c1" in desk.out

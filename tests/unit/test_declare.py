@@ -434,7 +434,8 @@ def test_the_brake_holds_mass_removals(fleet):
     fleet.writes()
     fleet("apply -f FLEET --yes", code=1)
     assert (
-        "19 things would be taken away, and 10 may be; if that is meant, add --allow-removals 19" in fleet.err
+        "the files make 19 removals, and the limit is 10; if you want that, add --allow-removals 19"
+        in fleet.err
     )
     assert fleet.writes() == []
     fleet("apply -f FLEET --yes --allow-removals 19")

@@ -129,7 +129,7 @@ def test_while_vault_is_down_it_serves_the_last_state(fleet: Fleet) -> None:
     first, second = map(parsed, answers)
     assert first == second
     assert first["registries", "payments", "ok"] == 1
-    assert "the metrics stay as they are: Vault is sealed" in fleet.capture.readouterr().err
+    assert "the metrics are not updated: Vault is sealed" in fleet.capture.readouterr().err
     assert threading.active_count() - before < 20
 
 

@@ -292,7 +292,7 @@ def test_passwords_are_replaced_only_when_the_user_says_so() -> None:
         (["--for", "25h"], "at most 24h"),
         (["--for", "0m"], "is not a time"),
         (["--for", "24h", "--every", "1s"], "more than 200 tries"),
-        (["--provider", "ecr"], "the file names another one"),
+        (["--provider", "ecr"], "the file names another provider"),
         (["--provider", "nobody"], "the providers are"),
     ],
 )

@@ -1,7 +1,4 @@
-"""The command line ``regcred``: one module per group of commands.
-
-Each is a thin layer over the store and the verbs.
-"""
+"""The command line ``regcred``: a thin layer over the store and the verbs, with a module per group."""
 
 from __future__ import annotations
 
@@ -9,11 +6,11 @@ import os
 import sys
 
 COMPLETION = "_REGCRED_COMPLETE"
-"""The variable that a shell sets to request completions (docs/cli.md)."""
+"""The environment variable that a shell sets to request completions (docs/cli.md)."""
 
 
 def main() -> None:
-    """Run the command line of this process, and exit with the documented exit code."""
+    """Run the command line of this process, and exit with a documented exit code."""
     from regcred.cli.app import app, run
 
     if COMPLETION in os.environ:

@@ -1,4 +1,4 @@
-"""``regcred annotation``: what to paste into a workload."""
+"""``regcred annotation``: prints the annotation to paste into a workload."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from regcred.views.annotation import FORMATS, keys, text
 @click.command(
     help="""Print the annotation to paste into a workload.
 
-    If a workload needs several registries, name all of them: each one gets a key of its own. You can choose
-    the part of a key after '/'. It only keeps the keys apart, for example when overlays are merged.
+    If a workload needs several registries, name all of them. Each one gets a separate key. You can change
+    the part of a key after '/': it only makes the keys unique, for example when overlays are merged.
 
     \b
     Examples:
@@ -32,7 +32,7 @@ from regcred.views.annotation import FORMATS, keys, text
     type=click.Choice([*FORMATS, "json"]),
     default="yaml",
     show_default=True,
-    help="For a manifest, Helm values, a Kustomize patch, or a program.",
+    help="A manifest, Helm values, a Kustomize patch, or JSON for programs.",
 )
 def annotation(references: Sequence[Reference], form: str) -> None:
     """Run ``regcred annotation``."""

@@ -1,4 +1,4 @@
-"""The top level of the command line: its commands, its help, and its handling of failures."""
+"""The top level of the command line: its commands, its help and its error handling."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import click
 
 from regcred import __version__
+from regcred.cli.command_groups import Lazy, Root
 from regcred.cli.failures import ExitCode, describe
-from regcred.cli.groups import Lazy, Root
 from regcred.cli.output import say, write
 from regcred.cli.session import CliSession
 
@@ -31,10 +31,8 @@ class App(Root):
         "Registries": {
             "registry": Lazy("regcred.cli.registry", "registry", "Add, list, show and remove registries."),
             "rotate": Lazy("regcred.cli.rotate", "rotate", "Fetch new credentials now."),
-            "verify": Lazy(
-                "regcred.cli.rotate", "verify", "Try credentials against the registries themselves."
-            ),
-            "revoke": Lazy("regcred.cli.rotate", "revoke", "End credentials at once, everywhere."),
+            "verify": Lazy("regcred.cli.rotate", "verify", "Test the current credentials at the registries."),
+            "revoke": Lazy("regcred.cli.rotate", "revoke", "Revoke credentials at once, everywhere."),
             "annotation": Lazy(
                 "regcred.cli.annotation", "annotation", "Print the annotation to paste into a workload."
             ),
@@ -51,11 +49,11 @@ class App(Root):
                 "Define which namespaces may use a project's registries.",
             ),
         },
-        "Declaring": {
+        "Declared state": {
             "diff": Lazy("regcred.cli.declare.commands", "diff", "Show what 'apply' would change."),
             "apply": Lazy("regcred.cli.declare.commands", "apply", "Change Vault to match the files."),
             "export": Lazy(
-                "regcred.cli.declare.commands", "export", "Write what is in Vault as files for 'apply'."
+                "regcred.cli.declare.commands", "export", "Write the state of Vault as files for 'apply'."
             ),
             "migrate": Lazy(
                 "regcred.cli.migrate", "migrate_command", "Replace a cluster's pull secrets, step by step."
@@ -66,14 +64,16 @@ class App(Root):
                 "Print the JSON schema of a kind of file, for an editor.",
             ),
         },
-        "Looking": {
+        "Observation": {
             "status": Lazy(
                 "regcred.cli.status",
                 "status",
                 "Show every registry, its state and its expiry.",
             ),
             "explain": Lazy(
-                "regcred.cli.explain", "explain", "Explain why a Pod or a workload does or does not pull."
+                "regcred.cli.explain.command",
+                "explain",
+                "Explain why a Pod or workload can or can't pull its images.",
             ),
             "console": Lazy("regcred.cli.console", "console", "Open the web console."),
             "exporter": Lazy(
@@ -81,17 +81,17 @@ class App(Root):
             ),
             "doctor": Lazy("regcred.cli.doctor", "doctor", "Diagnose the installation."),
             "selftest": Lazy(
-                "regcred.cli.selftest", "selftest", "Try a definition at its vendor, without Vault."
+                "regcred.cli.selftest", "selftest", "Test a definition at its vendor, without Vault."
             ),
         },
-        "Running": {
+        "Operation": {
             "sync": Lazy(
                 "regcred.cli.sync",
                 "sync",
-                "Bring a cluster in line with Vault.",
+                "Update the Secrets of a cluster to match Vault.",
             ),
             "cluster": Lazy(
-                "regcred.cli.cluster", "cluster", "Manage which cluster a name belongs to, and held removals."
+                "regcred.cli.cluster", "cluster", "Manage cluster names, and confirm held removals."
             ),
             "system": Lazy("regcred.cli.system", "system", "Sign in to the system registry, and set it up."),
             "platform": Lazy(
@@ -127,10 +127,10 @@ def run(args: Sequence[str], session: CliSession | None = None) -> int:
 
     Args:
         args: The arguments, without the program's name.
-        session: The dependencies of the commands; the user's own Vault and cluster if None.
+        session: The dependencies of the commands. None for the user's Vault and cluster.
 
     Returns:
-        The exit code. A failure has been printed as one line on standard error.
+        The exit code. If it is not 0, an error was printed as one line on standard error.
     """
     try:
         root = app()
@@ -140,8 +140,8 @@ def run(args: Sequence[str], session: CliSession | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except BrokenPipeError:
-        # The reader has closed the pipe (`| head`): exit silently, and keep the interpreter from flushing at
-        # exit.
+        # The reader has closed the pipe (`| head`). Exit silently. Without the dup2, the interpreter would
+        # flush the pipe at exit and print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where every failure becomes a line

@@ -1,4 +1,4 @@
-"""``regcred cluster``: the identity of a cluster (``identities/C``), and the removals that its sync holds."""
+"""``regcred cluster``: manages the identity of a cluster (``identities/C``), and held removals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 import click
 
 from regcred.cli import lookup
-from regcred.cli.groups import CommandGroup
+from regcred.cli.command_groups import CommandGroup
 from regcred.cli.output import print_table, say
 from regcred.cli.parameters import CLUSTER, PROJECT
 from regcred.cli.prompts import confirm
@@ -21,10 +21,10 @@ from regcred.wording import duration, plural
 
 @click.group(
     cls=CommandGroup,
-    help="""Manage which cluster a name belongs to, and held removals.
+    help="""Manage cluster names, and confirm held removals.
 
-    This is for platform admins. At its first sign-in, the sync of a cluster pins the cluster to its name.
-    Another cluster that uses this name is refused before it writes anything.
+    This is for platform admins. At its first sign-in, the sync of a cluster binds the name to this cluster.
+    Another cluster that uses the name is refused before it writes anything.
     """,
 )
 def cluster() -> None:
@@ -32,35 +32,37 @@ def cluster() -> None:
 
 
 @cluster.command(
-    help="""Let another cluster use the name, for example after you rebuilt a cluster.
+    short_help="Let another cluster use a name.",
+    help="""Let another cluster use a name, for example after you rebuilt a cluster.
 
-    The next cluster that signs in under this name is pinned to it.
+    The name is bound to the next cluster that signs in with it.
 
     \b
     Example:
       regcred cluster reset c1
-    """
+    """,
 )
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @click.argument("name", type=CLUSTER, metavar="C")
 @pass_session
 def reset(session: CliSession, name: str, yes: bool) -> None:
     """Run ``regcred cluster reset``."""
     found = session.store.identity(name)
     if found is None:
-        raise MissingError(f"no cluster is pinned to the name {name}; the next one that signs in is")
+        raise MissingError(f"the name {name} is not bound to a cluster; the next sign-in binds it")
     if not yes:
         confirm(f"Forget that {name} is the cluster with the uid {found.value.uid}?")
     session.store.forget_identity(name)
-    say(f"the next cluster that signs in as {name} is pinned to that name")
+    say(f"the next cluster that signs in as {name} gets this name")
 
 
 @cluster.command(
     name="confirm-removals",
-    help="""Let sync make the removals that it holds because they are too many at once.
+    short_help="Let sync make the removals that it holds.",
+    help="""Let sync make the removals that it holds because there are too many at once.
 
-    The command lists the removals and asks you to confirm. Your answer is valid for these removals and for
-    one hour. If sync holds more removals by then, it removes none of them.
+    The command lists the removals and asks you to confirm them. Your confirmation is valid for one hour, and
+    only for these removals. If sync then holds more removals, it makes none of them.
 
     \b
     Example:
@@ -74,9 +76,9 @@ def reset(session: CliSession, name: str, yes: bool) -> None:
     type=PROJECT,
     multiple=True,
     metavar="P",
-    help="Only those of this project; repeatable.",
+    help="Only the removals of this project. You can repeat this option.",
 )
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @click.argument("name", type=CLUSTER, metavar="C")
 @pass_session
 def confirm_removals(session: CliSession, name: str, only: Sequence[str], yes: bool) -> None:
@@ -88,7 +90,7 @@ def confirm_removals(session: CliSession, name: str, only: Sequence[str], yes: b
     if not counts:
         raise MissingError(f"sync of {name} holds no removals; 'regcred status' shows what it reports")
     print_table(
-        ["reference", "namespace", "because"],
+        ["registry", "namespace", "reason"],
         [
             [f"{project}/{registry}", namespace, why]
             for project in counts

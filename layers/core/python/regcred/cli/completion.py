@@ -1,4 +1,4 @@
-"""Shell completion: names from Vault, read with the user's token. It is fast, and silent if that fails."""
+"""Shell completion with names from Vault, read with the user's token. Every failure is silent."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from regcred.cli.session import CliSession
 from regcred.vault.store import Store
 
 PATIENCE = 2.0
-"""Seconds that a person waits after the Tab key. Later names are useless."""
+"""The maximum seconds to wait for Vault after the Tab key."""
 
 EXPANDED = 8
-"""Up to this number of projects, their registries are offered at once."""
+"""If at most this number of projects match, their registries are offered at once."""
 
 
 def projects(ctx: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
@@ -29,7 +29,7 @@ def clusters(ctx: click.Context, _parameter: click.Parameter, typed: str) -> lis
 
 
 def references(ctx: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
-    """References. While many projects match, their names with a slash instead."""
+    """References. If many projects match, return their names with a slash instead."""
 
     def read(store: Store) -> list[str]:
         project, slash, _ = typed.partition("/")
@@ -49,7 +49,7 @@ def projects_and_references(ctx: click.Context, parameter: click.Parameter, type
 
 
 def _starting(names: list[str], typed: str) -> list[str]:
-    # A name that somebody wrote into Vault manually may contain anything.
+    # A name in Vault can contain anything, even what a shell would run.
     return [
         name
         for name in names
@@ -58,7 +58,7 @@ def _starting(names: list[str], typed: str) -> list[str]:
 
 
 def _found(ctx: click.Context, read: Callable[[Store], list[str]]) -> list[str]:
-    """The result of a read that is fast enough for a person; nothing if it takes longer or fails."""
+    """The result of a read; empty if it fails or takes too long."""
     session = ctx.find_object(CliSession) or CliSession(open_store=_quiet_store)
     found: list[str] = []
 

@@ -1,4 +1,4 @@
-"""``regcred console``: the console on the user's own machine."""
+"""``regcred console``: runs the console on the user's machine."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from regcred.cli.session import CliSession, pass_session
     type=click.IntRange(0, 65535),
     default=8900,
     show_default=True,
-    help="Where to listen; 0 for any.",
+    help="The port to listen on; 0 for any free port.",
 )
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the browser.")
 @pass_session
 def console(session: CliSession, port: int, browser: bool) -> None:
     """Run ``regcred console``."""
 
-    def ready(address: str, way_in: str) -> None:
-        say(f"the console is at {address}; it ends with Ctrl-C")
-        if browser and click.launch(way_in) == 0:
+    def ready(address: str, sign_in_address: str) -> None:
+        say(f"the console is at {address}; press Ctrl-C to stop it")
+        if browser and click.launch(sign_in_address) == 0:
             return
         say("open this address; it works once:")
-        write(way_in)
+        write(sign_in_address)
 
     try:
         with user_input():

@@ -1,8 +1,7 @@
-"""``docker-credential-regcred``: gives container tools a login for the system registry on request.
+"""``docker-credential-regcred``: gives docker, podman, crane and skopeo a login for the system registry.
 
-The tools are docker, podman, crane and skopeo.
+It gets each login with the user's Vault token, and stores nothing. A login expires after an hour.
 
-It stores nothing. It gets each login with the user's Vault token, and the login expires after an hour.
 Contract: https://github.com/docker/docker-credential-helpers#development
 """
 
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
     from regcred.wiring.cli.system import OwnSystem
 
 NOT_FOUND = "credentials not found in native keychain"
-"""From this text, clients know that a host has no login, and continue without one."""
+"""The text from which clients know that there is no login for a host. They continue without one."""
 
 LOGIN_SECONDS = 3600
 INPUT_MAX = 4096
-"""The maximum number of characters to read of a server's address."""
+"""The maximum length of a server's address in characters."""
 
 
 def main() -> None:
@@ -33,7 +32,7 @@ def main() -> None:
     try:
         code = answer(sys.argv[1:], sys.stdin, sys.stdout, system)
     except RegcredError as error:
-        # Clients show the text on standard output.
+        # Clients show the helper's standard output to the user.
         sys.stdout.write(f"regcred: {error}\n")
         code = 1
     sys.exit(code)
@@ -63,7 +62,7 @@ def answer(args: Sequence[str], given: IO[str], out: IO[str], open_system: Calla
         case ["erase"]:
             return 0  # nothing is stored
         case ["store"]:
-            out.write("logins of the system registry are fetched when they are needed; nothing was stored\n")
+            out.write("nothing was stored: logins for the system registry are created when they are needed\n")
             return 1
     out.write("usage: docker-credential-regcred get|store|erase|list\n")
     return 1

@@ -1,4 +1,4 @@
-"""Reads a definition from a file, or asks for it field by field."""
+"""Reads a definition from a file, or asks the user for each field."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ AUTH = "auth"
 
 
 class NoFieldsError(BadInputError):
-    """The text is not a mapping of names to values, so it may be a plain value."""
+    """The text has no fields, so it may be a plain value."""
 
 
 def from_file(path: str) -> BaseDefinition:
     """Read a definition from a YAML or JSON file; ``-`` is standard input.
 
     Raises:
-        BadInputError: names the file and the line, or each wrong field; never repeats the text.
+        BadInputError: names the file and the line, or each wrong field. It never contains the text.
     """
     where, text = read_text(path, kind="definition")
     return typed(fields_of(text, where, kind="definition"), where)
@@ -63,7 +63,7 @@ def fields_of(text: str, where: str, *, kind: str) -> dict[str, Any]:
     """Read fields from YAML or JSON.
 
     Raises:
-        BadInputError: see :func:`from_file`. It also names a field that occurs twice.
+        BadInputError: see :func:`from_file`. It also names a field that appears twice.
         NoFieldsError: the text has no fields.
     """
     content = _json(text, where) if text.lstrip().startswith("{") else _yaml(text, where)
@@ -85,7 +85,7 @@ def _json(text: str, where: str) -> Any:
         return content
     except UnicodeEncodeError:
         raise BadInputError(
-            f"{where}: contains half of a surrogate pair (an escape from \\ud800 to \\udfff alone)"
+            f"{where}: contains half of a surrogate pair (a single escape from \\ud800 to \\udfff)"
         ) from None
     except RecursionError:
         raise BadInputError(f"{where}: is nested too deeply") from None
@@ -125,12 +125,12 @@ def typed(content: Mapping[str, Any], where: str) -> BaseDefinition:
 
 
 def summary(provider: str) -> str:
-    """What a provider is for, in one line."""
+    """One line about a provider."""
     return catalog.definition_model(provider).summary
 
 
 def template(provider: str) -> str:
-    """A definition as YAML: the required fields, and the optional ones as comments.
+    """A definition to fill in, as YAML: the required fields, and the optional fields as comments.
 
     Raises:
         MalformedError: the provider does not exist.
@@ -149,7 +149,7 @@ def template(provider: str) -> str:
 
 
 def fields_to_fill(provider: str) -> list[dict[str, Any]]:
-    """The fields of a provider for programs: name, whether it is required, its default and its description.
+    """The fields of a provider for programs: name, required, default and description.
 
     Raises:
         MalformedError: the provider does not exist.
@@ -188,20 +188,18 @@ def _default(field: FieldInfo) -> str:
 
 
 def ask(where: str, policy: ProjectPolicy | None) -> BaseDefinition:
-    """Ask for the provider and for each required field.
+    """Ask for the provider and each required field, and then for the optional fields that the user wants.
 
-    Repeat the question after a wrong or forbidden answer.
-
-    If a provider has several sign-in methods, the first one is the default, which is keyless. If several
-    answers don't fit together, the error is reported at the end. One of them can then be changed, and the
-    others are kept.
+    A question is repeated after a wrong or forbidden answer. If a provider has several sign-in methods, the
+    first one is the default, which is keyless. If some answers contradict each other, the error is printed at
+    the end, and the user changes one of them.
 
     Args:
         where: The name of the definition in errors.
-        policy: What the project may use; None if unknown.
+        policy: The bounds of the project; None if unknown.
     """
     names = catalog.names()
-    say("Which kind of registry is it?")
+    say("Choose the kind of registry:")
     for name in names:
         say(f"  {name:<13} {summary(name)}")
     provider = prompts.answer("provider", type=click.Choice(names), show_choices=False)
@@ -214,7 +212,7 @@ def ask(where: str, policy: ProjectPolicy | None) -> BaseDefinition:
     while (name := _needed(content)) in left:
         _ask_field(content, name, left.pop(name), policy)
     if left and prompts.yes(f"Optional fields: {', '.join(left)}. Set any?"):
-        say("Press Enter to leave a field as it is.")
+        say("Press Enter to skip a field.")
         for name, field in left.items():
             _ask_field(content, name, field, policy)
     while problem := _problem_of_all(content, where, policy):
@@ -222,7 +220,7 @@ def ask(where: str, policy: ProjectPolicy | None) -> BaseDefinition:
         say(f"  {text}")
         default = wrong if wrong in fields else None
         name = prompts.answer(
-            "field to change (Ctrl-C gives up)", type=click.Choice(list(fields)), default=default
+            "field to change (Ctrl-C stops)", type=click.Choice(list(fields)), default=default
         )
         _ask_field(content, name, fields[name], policy)
     return typed(content, where)
@@ -231,20 +229,20 @@ def ask(where: str, policy: ProjectPolicy | None) -> BaseDefinition:
 def _problem_of_all(
     content: Mapping[str, Any], where: str, policy: ProjectPolicy | None
 ) -> tuple[str, str] | None:
-    """The field and error of a combination of answers; None if there is no error."""
+    """The wrong field and the error of all answers together; None if there is no error."""
     try:
         definition = parse(content, where=where)
         if policy:
             check_allowed(definition, hosts=policy.hosts, paths=policy.paths, accounts=policy.accounts)
     except MalformedError as error:
-        return _own_field(error.field), "; ".join(text for _, text in error.problems) or str(error)
+        return _field_name(error.field), "; ".join(text for _, text in error.problems) or str(error)
     except RefusedError as error:
         return "", str(error)
     return None
 
 
 def _needed(content: Mapping[str, Any]) -> str:
-    """The field that the other answers have made necessary; empty if there is none."""
+    """The field that the answers so far require; empty if they require none."""
     try:
         parse(content, where="definition")
     except MalformedError as error:
@@ -252,21 +250,21 @@ def _needed(content: Mapping[str, Any]) -> str:
     return ""
 
 
-def _own_field(path: str) -> str:
-    """The name of a field without its index: ``repositories`` for ``repositories[0]``."""
+def _field_name(path: str) -> str:
+    """The field in a path: ``repositories`` for ``repositories[0]``."""
     return path.partition("[")[0].partition(".")[0]
 
 
 def _ask_field(content: dict[str, Any], name: str, field: FieldInfo, policy: ProjectPolicy | None) -> None:
     many = "tuple" in str(field.annotation)
     say("")
-    say(f"{_description(content['provider'], name)}{' Separate several by spaces.' if many else ''}")
+    say(f"{_description(content['provider'], name)}{' Separate several values by spaces.' if many else ''}")
     before = content.get(name)
     if before is not None:
         say(
             "Press Enter to keep the answer."
             if field.is_required()
-            else "Press Enter to keep the answer; '-' leaves the field out."
+            else "Press Enter to keep the answer. Type '-' to leave out the field."
         )
         default: str | None = " ".join(before) if isinstance(before, list) else str(before)
     else:
@@ -290,16 +288,16 @@ def _ask_field(content: dict[str, Any], name: str, field: FieldInfo, policy: Pro
 
 
 def _problem(content: Mapping[str, Any], name: str) -> str | None:
-    """The error of one field. Missing other fields are asked for later."""
+    """The error of one field; None if it is right. Errors of other fields don't count."""
     try:
         parse(content, where="definition")
     except MalformedError as error:
-        return next((text for path, text in error.problems if _own_field(path) == name), None)
+        return next((text for path, text in error.problems if _field_name(path) == name), None)
     return None
 
 
 def _not_allowed(content: Mapping[str, Any], policy: ProjectPolicy | None) -> str | None:
-    """Why the project may not use a host or an account. Paths are checked at the end only."""
+    """Why the project may not use a host or an account; None if it may. Paths are checked at the end."""
     if policy is None:
         return None
     model = catalog.definition_model(content["provider"])

@@ -1,6 +1,6 @@
-"""The registry part of Docker's ``config.json``, which docker, crane, podman and skopeo read.
+"""The logins in Docker's ``config.json``, which docker, crane, podman and skopeo read.
 
-All functions but two are pure.
+Only ``read`` and ``write`` access the file. All other functions are pure.
 
 Contract: https://docs.docker.com/reference/cli/docker/login/#credential-helpers
 """
@@ -20,31 +20,31 @@ from pydantic import SecretStr
 from regcred.errors import MalformedError
 
 HELPER = "regcred"
-"""``docker-credential-regcred``."""
+"""The name of the credential helper ``docker-credential-regcred``."""
 
 Config = dict[str, Any]
 
 
 def path(environment: Mapping[str, str], home: Path) -> Path:
-    """The path of the file."""
+    """The path of the file: in ``DOCKER_CONFIG``, or else in ``~/.docker``."""
     folder = environment.get("DOCKER_CONFIG", "")
     return (Path(folder) if folder else home / ".docker") / "config.json"
 
 
 def with_helper(config: Config, host: str) -> Config:
-    """The file with the credential helper for a host, and without a password for it."""
+    """Set the credential helper for a host, and remove its password."""
     return without(config, host) | {"credHelpers": {**_table(config, "credHelpers"), host: HELPER}}
 
 
 def with_login(config: Config, host: str, user: str, password: SecretStr) -> Config:
-    """The file with a user name and a password for a host."""
+    """Set the user name and the password for a host."""
     encoded = base64.b64encode(f"{user}:{password.get_secret_value()}".encode()).decode()
     left = without(config, host)
     return left | {"auths": {**_table(left, "auths"), host: {"auth": encoded}}}
 
 
 def without(config: Config, host: str) -> Config:
-    """The file without entries for a host."""
+    """Remove all entries for a host."""
     tables = {
         name: {key: value for key, value in _table(config, name).items() if key != host}
         for name in ("auths", "credHelpers")
@@ -56,7 +56,7 @@ def without(config: Config, host: str) -> Config:
 def _table(config: Config, name: str) -> dict[str, Any]:
     table = config.get(name) or {}
     if not isinstance(table, dict):
-        raise MalformedError(f"{name} in Docker's config.json is not a table; fix the file", field=name)
+        raise MalformedError(f"{name} in Docker's config.json is not an object; fix the file", field=name)
     return table
 
 

@@ -1,4 +1,4 @@
-"""``regcred doctor``: checks everything that the user may read, and says what to fix."""
+"""``regcred doctor``: checks everything that the user may read, and lists what to fix."""
 
 from __future__ import annotations
 
@@ -31,22 +31,26 @@ from regcred.views.versions import version_note
 from regcred.wording import duration, plural
 
 SILENT = timedelta(hours=1)
-"""The age at which a status is too old. Sync writes it on change, and every ten minutes as a heartbeat."""
+"""The age at which a status is too old. Sync writes a status on change, and as a heartbeat every ten
+minutes."""
 
 SKIPPED_SHOWN = 20
-"""The maximum number of unreadable index entries to show one by one."""
+"""The maximum number of unreadable index entries to list."""
 
 WAITING = timedelta(minutes=15)
 """The age at which a request is too old. Dispatch runs every five minutes."""
 
 IN_FORCE = "in force"
+"""The text for a registry without problems."""
+
 FEW = 5
-"""The most healthy registries of a project to list one by one. Others are counted."""
+"""If a project has more registries without problems, they are counted and not listed."""
 
 NAMED = 3
 """The maximum number of items that a finding names."""
 
 SHORT_TOKEN = timedelta(minutes=5)
+"""The remaining time at which the user's token causes a warning."""
 
 
 class Level(StrEnum):
@@ -54,14 +58,14 @@ class Level(StrEnum):
 
     OK = "ok"
     NOTE = "note"
-    """The check was not possible, or the result is only information."""
+    """The check was not possible, or the finding is only information."""
     WARNING = "warning"
     PROBLEM = "problem"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One checked item."""
+    """The result of one check."""
 
     level: Level
     about: str
@@ -71,13 +75,15 @@ class Finding:
 @click.command(
     help="""Diagnose the installation.
 
-    This checks your sign-in, the platform in Vault, the definitions and credentials of each project, and
-    whether dispatch, rotate and the sync of each cluster still work. The command reports what you may not
-    see, and skips it. The exit code is 1 if there is a problem.
+    The command checks your sign-in, the platform in Vault, the definitions and credentials of each project,
+    and whether dispatch, rotate and the sync of each cluster run. It reports what you may not read, and skips
+    it. The exit code is 1 if there is a problem.
     """
 )
 @click.argument("projects", nargs=-1, metavar="[P]...", type=PROJECT)
-@click.option("--repair", is_flag=True, help="Repair who may read which project, as platform/projects says.")
+@click.option(
+    "--repair", is_flag=True, help="Repair the rights to read projects, according to platform/projects."
+)
 @output_option
 @pass_session
 def doctor(session: CliSession, projects: tuple[str, ...], repair: bool, as_json: bool) -> None:
@@ -95,10 +101,7 @@ def doctor(session: CliSession, projects: tuple[str, ...], repair: bool, as_json
     else:
         _print(findings)
     count = Counter(found.level for found in findings)
-    well = (
-        f"{count[Level.OK]} of {plural(len(findings), 'thing')} looked at "
-        f"{'is' if count[Level.OK] == 1 else 'are'} well"
-    )
+    well = f"{count[Level.OK]} of {plural(len(findings), 'check')} passed"
     if count[Level.PROBLEM]:
         raise Failed(f"{plural(count[Level.PROBLEM], 'problem')} found; {well}")
     if not as_json:
@@ -122,7 +125,7 @@ def _look(session: CliSession, projects: tuple[str, ...], *, repair: bool) -> It
 def _sign_in(tool: PlatformService) -> Finding:
     """Check the sign-in.
 
-    Raises the errors of :meth:`PlatformService.who`, because no other check works without a sign-in.
+    It raises the errors of :meth:`PlatformService.token_info`: without a sign-in, no other check works.
     """
     found = tool.token_info()
     left = timedelta(seconds=int(found.get("ttl") or 0))
@@ -131,7 +134,7 @@ def _sign_in(tool: PlatformService) -> Finding:
         f"{', '.join(found.get('policies') or ()) or 'no policy'}"
     )
     if left and left < SHORT_TOKEN:
-        return Finding(Level.WARNING, "sign-in", f"{name}; the token ends in {duration(left)}")
+        return Finding(Level.WARNING, "sign-in", f"{name}; the token expires in {duration(left)}")
     return Finding(Level.OK, "sign-in", name)
 
 
@@ -140,12 +143,12 @@ def _platform(tool: PlatformService) -> Iterator[Finding]:
         unreadable: list[str] = []
         actions = tool.plan(unreadable.append)
     except RefusedError as error:
-        yield Finding(Level.NOTE, "platform", f"can't be compared with your token: {error}")
+        yield Finding(Level.NOTE, "platform", f"your token may not compare it: {error}")
         return
     for problem in unreadable:
         yield Finding(Level.PROBLEM, "platform", problem)
     if not (actions or unreadable):
-        yield Finding(Level.OK, "platform", "Vault is as declared")
+        yield Finding(Level.OK, "platform", "Vault matches the declaration")
     gone = [action for action in actions if action.verb is ChangeKind.DELETE]
     for action in actions:
         if action.verb is not ChangeKind.DELETE:
@@ -156,9 +159,8 @@ def _platform(tool: PlatformService) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             "platform",
-            f"{plural(len(gone), 'thing')} in Vault not declared ({names}): 'regcred platform apply "
-            "--prune' deletes what is not declared; or set REGCRED_PLATFORM to the folder of your "
-            "declaration",
+            f"{plural(len(gone), 'object')} in Vault not declared ({names}): 'regcred platform apply "
+            "--prune' deletes undeclared objects; or set REGCRED_PLATFORM to the folder of your declaration",
         )
     for note in tool.notes:
         yield Finding(Level.WARNING, "platform", note)
@@ -168,17 +170,17 @@ def _repair(tool: PlatformService, project: str) -> Iterator[Finding]:
     try:
         done = tool.ensure_project(project)
     except RefusedError as error:
-        yield Finding(Level.NOTE, project, f"your token can't repair who may read it: {error}")
+        yield Finding(Level.NOTE, project, f"your token may not repair the rights to read it: {error}")
         return
     except MalformedError as error:
-        yield Finding(Level.PROBLEM, project, f"who may read it can't be repaired: {error}")
+        yield Finding(Level.PROBLEM, project, f"the rights to read it can't be repaired: {error}")
         return
     for action in done:
         yield Finding(Level.OK, project, f"repaired: {action}")
 
 
 def _project(session: CliSession, project: str, clusters: set[str]) -> Iterator[Finding]:
-    """The findings of a project. The clusters that may use it are added to ``clusters``."""
+    """Check a project. Add the clusters that may use it to ``clusters``."""
     store, now = session.store, session.now()
     policy: ProjectPolicy | None = None
     try:
@@ -186,10 +188,12 @@ def _project(session: CliSession, project: str, clusters: set[str]) -> Iterator[
         policy = found.value if found else None
         if policy is None:
             yield Finding(
-                Level.PROBLEM, project, f"may use nothing: 'regcred project add {project}' says what it may"
+                Level.PROBLEM,
+                project,
+                f"it has no bounds; a platform admin runs: regcred project add {project}",
             )
     except RefusedError:
-        yield Finding(Level.NOTE, project, "your token may not read what it may use")
+        yield Finding(Level.NOTE, project, "your token may not read its bounds")
     except MalformedError as error:
         yield Finding(Level.PROBLEM, project, str(error))
     try:
@@ -197,7 +201,7 @@ def _project(session: CliSession, project: str, clusters: set[str]) -> Iterator[
         entries = index.registries
     except RegcredError as error:
         yield Finding(
-            Level.PROBLEM, project, f"its index can't be read: {error}; clusters keep what they have"
+            Level.PROBLEM, project, f"its index can't be read: {error}; clusters keep their Secrets"
         )
         return
     yield from _skipped(project, index)
@@ -214,7 +218,7 @@ def _project(session: CliSession, project: str, clusters: set[str]) -> Iterator[
             yield Finding(
                 Level.PROBLEM,
                 f"{project}/{name}",
-                f"is not a valid name of a registry, so nothing serves it: {error}; delete it in Vault",
+                f"is not a valid name, so the registry is never rotated: {error}; delete it in Vault",
             )
             continue
         if name in outside:
@@ -229,8 +233,8 @@ def _project(session: CliSession, project: str, clusters: set[str]) -> Iterator[
 def _skipped(project: str, index: Index) -> Iterator[Finding]:
     for name, problem in list(index.skipped.items())[:SKIPPED_SHOWN]:
         text = (
-            f"its entry in the index is skipped: {problem}; clusters keep what they have until rotate "
-            "writes it again"
+            f"its entry in the index is skipped: {problem}; clusters keep their Secrets until rotate writes "
+            "the entry again"
         )
         yield Finding(Level.PROBLEM, f"{project}/{name}", text)
     if (more := len(index.skipped) - SKIPPED_SHOWN) > 0:
@@ -273,7 +277,7 @@ def _definition(store: Store, reference: Reference, policy: ProjectPolicy | None
 def _credential(reference: Reference, entry: IndexEntry | None, now: datetime) -> Iterator[Finding]:
     about = str(reference)
     if entry is None:
-        yield Finding(Level.WARNING, about, "has no credential yet; dispatch looks every 5 minutes")
+        yield Finding(Level.WARNING, about, "has no credential yet; dispatch runs every 5 minutes")
         return
     if entry.state is State.FAILING:
         yield Finding(Level.PROBLEM, about, f"failing: {entry.error}")
@@ -282,10 +286,12 @@ def _credential(reference: Reference, entry: IndexEntry | None, now: datetime) -
     elif entry.state is State.OK and entry.refresh_at and now - entry.refresh_at > WAITING:
         late = duration(now - entry.refresh_at)
         yield Finding(
-            Level.PROBLEM, about, f"should have been renewed {late} ago: dispatch or rotate does not run"
+            Level.PROBLEM, about, f"has been due for rotation for {late}: check that dispatch and rotate run"
         )
     if entry.state is State.REVOKED:
-        yield Finding(Level.WARNING, about, f"is revoked until 'regcred rotate {about}'")
+        yield Finding(
+            Level.WARNING, about, f"is revoked; to fetch a new credential, run: regcred rotate {about}"
+        )
     if entry.shown_state != entry.state:
         yield Finding(Level.WARNING, about, f"{entry.shown_state}: {entry.why_unverified}")
     if entry.warning:
@@ -299,7 +305,7 @@ def _request(store: Store, reference: Reference, now: datetime) -> Iterator[Find
         yield Finding(
             Level.PROBLEM,
             str(reference),
-            f"{error}; it is never acted on: ask again ('regcred rotate {reference}')",
+            f"{error}; it is ignored: send it again ('regcred rotate {reference}')",
         )
         return
     except RegcredError:
@@ -314,18 +320,18 @@ def _request(store: Store, reference: Reference, now: datetime) -> Iterator[Find
 
 
 def _identity(store: Store, cluster: str) -> Iterator[Finding]:
-    """The cluster that has the name. The sync of any other cluster is refused."""
+    """Show the cluster that the name is bound to. The sync of another cluster is refused."""
     about = f"cluster {cluster}"
     try:
         found = store.identity(cluster)
     except RefusedError:
-        return  # a project's admin may not read it, and does not need it
+        return  # a project admin may not read it, and does not need it
     except RegcredError as error:
-        yield Finding(Level.PROBLEM, about, f"{error}; its sync can't prove who it is")
+        yield Finding(Level.PROBLEM, about, f"{error}; its sync can't prove its identity")
         return
     if found is None:
         yield Finding(
-            Level.NOTE, about, "no cluster has signed in under this name yet; the first one keeps it"
+            Level.NOTE, about, "no cluster has used this name yet; the first sign-in binds it to the cluster"
         )
         return
     since = f"{found.value.pinned_at:%Y-%m-%d}"
@@ -341,13 +347,13 @@ def _cluster(store: Store, cluster: str, project: str, now: datetime) -> Iterato
         yield Finding(Level.NOTE, about, f"its status can't be read: {error}")
         return
     if found is None:
-        yield Finding(Level.NOTE, about, "sync has not used it yet")
+        yield Finding(Level.NOTE, about, "sync has not written a status yet")
     elif now - found.value.written_at > SILENT:
         since = duration(now - found.value.written_at)
         yield Finding(
             Level.PROBLEM,
             about,
-            f"sync last wrote its status {since} ago: check that it runs and reaches Vault",
+            f"sync last wrote its status {since} ago: check that it runs and can reach Vault",
         )
     else:
         description = sync_description(found.value)
@@ -364,7 +370,7 @@ def _cluster(store: Store, cluster: str, project: str, now: datetime) -> Iterato
 
 
 def _summed_up(findings: list[Finding]) -> Iterator[Finding]:
-    """The findings, with one line for a project's many healthy registries."""
+    """The findings, with one line for many registries of a project without problems."""
     well = [found for found in findings if found.level is Level.OK and found.text == IN_FORCE]
     projects = Counter(found.about.partition("/")[0] for found in well)
     for found in findings:

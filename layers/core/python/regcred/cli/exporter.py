@@ -1,4 +1,4 @@
-"""``regcred exporter``: the metrics of the whole fleet, for Prometheus."""
+"""``regcred exporter``: serves the metrics of the whole fleet for Prometheus."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from prometheus_client.core import GaugeMetricFamily
 
 WORKERS = 8
-"""Projects that are read at a time."""
+"""The number of projects that are read in parallel."""
 
 
 @click.command(
     help="""Serve the metrics of the whole fleet for Prometheus.
 
-    The exporter reads the indexes of all projects that your token may see, and the statuses that the syncs
-    write. It needs no access to a cluster. It serves the last state that it could read;
-    regcred_fleet_read_timestamp_seconds says when that was. It ends with Ctrl-C.
+    The exporter reads the indexes of all projects that your token may read, and the statuses that the sync of
+    each cluster writes. It needs no access to a cluster. It serves the last state that it could read. The
+    metric regcred_fleet_read_timestamp_seconds is the time of that state. Press Ctrl-C to stop the exporter.
 
     \b
     Examples:
@@ -40,8 +40,16 @@ WORKERS = 8
       regcred exporter --once > /var/lib/node_exporter/regcred.prom
     """
 )
-@click.option("--listen", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
-@click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True, help="0 for any.")
+@click.option(
+    "--listen", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="The address to listen on."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9464,
+    show_default=True,
+    help="The port to listen on; 0 for any free port.",
+)
 @click.option(
     "--every",
     type=click.IntRange(10, 3600),
@@ -67,12 +75,12 @@ def exporter(session: CliSession, listen: str, port: int, every: int, once: bool
         except OSError as error:
             reason = (error.strerror or "unknown error").lower()
             raise Failed(f"{address(listen, port)} can't be used: {reason}; try another --port") from None
-        say(f"the metrics are at http://{address(listen, used)}/metrics; they end with Ctrl-C")
+        say(f"the metrics are at http://{address(listen, used)}/metrics; press Ctrl-C to stop the exporter")
         _refresh(fleet, session, every)
 
 
 def address(host: str, port: int) -> str:
-    """Return host and port as in a URL: IPv6 addresses stand in brackets."""
+    """Host and port as in a URL, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -82,11 +90,11 @@ def _refresh(fleet: FleetCollector, session: CliSession, every: int) -> NoReturn
         try:
             fleet.read(session)
         except RegcredError as error:
-            say(f"note: the fleet can't be read, so the metrics stay as they are: {error}")
+            say(f"note: the fleet can't be read, so the metrics are not updated: {error}")
 
 
 class FleetCollector:
-    """The last state that could be read. Prometheus collects it."""
+    """A Prometheus collector for the last state of the fleet that could be read."""
 
     def __init__(self) -> None:
         self._found: list[Sample] = []
@@ -103,7 +111,7 @@ class FleetCollector:
         self._found = samples(seen, session.now(), __version__)
 
     def registry(self) -> CollectorRegistry:
-        """A registry that holds nothing but the fleet."""
+        """A Prometheus registry with only these metrics."""
         from prometheus_client import CollectorRegistry
 
         made = CollectorRegistry()
@@ -124,7 +132,7 @@ class FleetCollector:
 
 
 def _project(store: Store, name: str) -> SeenProject:
-    """What can be read of a project. Other projects do not suffer from one that is broken."""
+    """Read a project as far as possible. A document that can't be read does not stop the others."""
     try:
         index = lookup.index(store, name)
     except (MalformedError, RefusedError):

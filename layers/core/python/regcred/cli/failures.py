@@ -1,4 +1,4 @@
-"""How failures are reported to people and shells: one line and an exit code (docs/cli.md lists them)."""
+"""Turns every failure into one line and an exit code (docs/cli.md lists the codes)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
-    """A wrong option, argument, file or environment variable. The input must be changed."""
+    """An option, argument, file or environment variable is wrong. The user must change it."""
     REFUSED = 3
     MISSING = 4
     TRY_AGAIN = 5
     """The same input may work later."""
     DIFFERS = 6
-    """``diff`` found something that ``apply`` would change."""
+    """``diff`` found a difference that ``apply`` would change."""
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -46,7 +46,7 @@ _CODES: tuple[tuple[type[RegcredError], ExitCode], ...] = (
 
 
 class BadInputError(click.UsageError):
-    """The user's input is wrong. The message names it and the remedy."""
+    """The user's input is wrong. The message names the input and the remedy."""
 
 
 class Failed(click.ClickException):
@@ -63,7 +63,7 @@ class Differs(Failed):
 
 @contextmanager
 def user_input(where: str = "") -> Iterator[None]:
-    """Convert a MalformedError inside the block to BadInputError: the user gave the input, not Vault."""
+    """Convert a MalformedError in the block to a BadInputError. Use it where the user gave the input."""
     try:
         yield
     except MalformedError as error:
@@ -71,7 +71,7 @@ def user_input(where: str = "") -> Iterator[None]:
 
 
 def describe(error: BaseException) -> tuple[str, ExitCode]:
-    """The line to print (without the leading ``regcred: ``) and the exit code for any failure."""
+    """The line to print, without the leading ``regcred: ``, and the exit code."""
     if isinstance(error, RegcredError):
         code = next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)
         return str(error), code
@@ -89,7 +89,7 @@ def describe(error: BaseException) -> tuple[str, ExitCode]:
 def _usage(error: click.UsageError) -> str:
     text = error.format_message()
     if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
-        # Our messages name the value and its error. Of click's prefix, only the option's name is useful.
+        # Regcred's messages name the value and its error, so only the option's name is added.
         option = max(error.param.opts, key=len) if isinstance(error.param, click.Option) else ""
         text = f"{option}: {error.message}" if option else error.message
     command = error.ctx.command_path if error.ctx else "regcred"

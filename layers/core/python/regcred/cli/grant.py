@@ -1,4 +1,4 @@
-"""``regcred grant``: which namespaces of a cluster may use which projects (``platform/clusters/C``)."""
+"""``regcred grant``: manages which namespaces of a cluster may use a project (``platform/clusters/C``)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import partial
 import click
 
 from regcred.cli import lookup
+from regcred.cli.command_groups import CommandGroup
 from regcred.cli.failures import BadInputError
-from regcred.cli.groups import CommandGroup
 from regcred.cli.output import output_option, print_json, print_table, say, write
 from regcred.cli.parameters import CLUSTER, PROJECT
 from regcred.cli.prompts import confirm
@@ -53,8 +53,8 @@ Example:
     is_flag=True,
     help="Allow patterns with '*' in the grants of this cluster.",
 )
-@click.option("--replace", is_flag=True, help="Start over if the cluster's grants can't be read.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--replace", is_flag=True, help="Replace all grants of the cluster if they can't be read.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @click.argument("project", type=PROJECT, metavar="P")
 @click.argument("namespaces", nargs=-1, metavar="NAMESPACE...")
 @namespace_option
@@ -81,15 +81,15 @@ def add(
     def change(old: ClusterGrants | None) -> ClusterGrants:
         if old and replace:
             raise BadInputError(
-                f"--replace: what cluster {cluster} is granted can be read; change it by 'add' and "
-                "'remove' without it"
+                f"--replace: the grants of cluster {cluster} can be read; change them with 'add' and "
+                "'remove', without --replace"
             )
         grants = old or ClusterGrants()
         globs = grants.globs or allow_globs
         wide = [namespace for namespace in namespaces if "*" in namespace]
         if wide and not globs:
             raise BadInputError(
-                f"{', '.join(wide)}: cluster {cluster} takes exact names only; name each namespace, or add "
+                f"{', '.join(wide)}: cluster {cluster} allows only exact names; name each namespace, or add "
                 "--allow-globs"
             )
         merged = sorted({*grants.grants.get(project, []), *namespaces})
@@ -105,15 +105,15 @@ def add(
 @grant.command(
     help="""Remove a project's grant from namespaces.
 
-    If you name no namespace, it is removed from all namespaces of the cluster.
+    If you name no namespace, the grant is removed from all namespaces of the cluster.
 
     Sync removes the Secrets in these namespaces within five seconds. The brake does not hold these removals.
-    After that, nodes can no longer pull images that they do not have yet. A person who has read a Secret can
-    use it until it expires.
+    Nodes keep the images that they have, but can't pull others. A person who has read a Secret can use it
+    until it expires.
     """
 )
 @click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @click.argument("project", type=PROJECT, metavar="P")
 @click.argument("namespaces", nargs=-1, metavar="[NAMESPACE...]")
 @namespace_option
@@ -128,17 +128,18 @@ def remove(
     granted = found.value.grants.get(project, []) if found else []
     if not granted:
         raise MissingError(
-            f"no namespace of cluster {cluster} is granted {project}; see 'regcred grant list'"
+            f"no namespace of cluster {cluster} has a grant for {project}; see 'regcred grant list'"
         )
     unknown = [namespace for namespace in namespaces if namespace not in granted]
     if unknown:
         raise MissingError(
-            f"not granted {project} in {cluster}: {', '.join(unknown)}; granted: {', '.join(granted)}"
+            f"{', '.join(unknown)}: no grant for {project} in {cluster}; granted: {', '.join(granted)}"
         )
     gone = namespaces or granted
     if not yes:
         confirm(
-            f"Take {project} away from {plural(len(gone), 'namespace')} of {cluster} ({', '.join(gone)})?"
+            f"Remove the grant for {project} from {plural(len(gone), 'namespace')} of {cluster} "
+            f"({', '.join(gone)})?"
         )
 
     def change(old: ClusterGrants | None) -> ClusterGrants:
@@ -155,18 +156,19 @@ def remove(
 
 
 @grant.command(
-    help="""Let the admins of a project grant it themselves, to these namespaces and no others.
+    short_help="Let project admins grant their project themselves.",
+    help="""Let the admins of a project grant it themselves, but only to the listed namespaces.
 
     This is for platform admins. The admins of the project then use 'regcred grant own'. The list replaces the
-    previous one.
+    previous list.
 
     \b
     Example:
       regcred grant delegate --cluster c1 payments 'payments-*'
-    """
+    """,
 )
 @click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
-@click.option("--none", "is_none", is_flag=True, help="End it: what the admins have granted counts no more.")
+@click.option("--none", "is_none", is_flag=True, help="End the delegation. The admins' grants lose effect.")
 @click.argument("project", type=PROJECT, metavar="P")
 @click.argument("namespaces", nargs=-1, metavar="[NAMESPACE|PATTERN]...")
 @pass_session
@@ -175,7 +177,7 @@ def delegate(
 ) -> None:
     """Run ``regcred grant delegate``."""
     if bool(namespaces) is is_none:
-        raise BadInputError("name the namespaces or patterns, or say --none")
+        raise BadInputError("name the namespaces or patterns, or add --none")
     _check_namespaces(namespaces or ["none"])
 
     def change(old: ClusterGrants | None) -> ClusterGrants:
@@ -195,9 +197,9 @@ def delegate(
 @grant.command(
     help="""Grant your own project to namespaces.
 
-    This is for the admins of a project. Without names, the command shows what you have granted. A platform
-    admin sets which namespaces you may choose. A namespace outside these limits gets no access, and its
-    workloads get an Event about it.
+    This is for the admins of a project. Without names, the command shows the namespaces that have your grant.
+    A platform admin sets which namespaces you may choose. A namespace outside these bounds gets no access,
+    and its workloads get an Event that says so.
 
     \b
     Example:
@@ -205,7 +207,7 @@ def delegate(
     """
 )
 @click.option("--cluster", "-c", type=CLUSTER, required=True, metavar="C", help="The cluster.")
-@click.option("--remove", "is_removal", is_flag=True, help="Take the project away from the namespaces.")
+@click.option("--remove", "is_removal", is_flag=True, help="Remove the grant from the namespaces.")
 @click.argument("project", type=PROJECT, metavar="P")
 @click.argument("namespaces", nargs=-1, metavar="[NAMESPACE]...")
 @output_option
@@ -268,9 +270,7 @@ def list_(session: CliSession, cluster: str | None, as_json: bool) -> None:
         for project, namespaces in sorted(grants.grants.items())
     ]
     if not rows:
-        say(
-            "nothing is granted yet; grant a namespace: regcred grant add --cluster c1 payments payments-prod"
-        )
+        say("there are no grants yet; add one: regcred grant add --cluster c1 payments payments-prod")
         return
     print_table(["cluster", "project", "namespaces"], rows)
 
@@ -294,12 +294,12 @@ def _check_namespace(namespace: str) -> None:
             raise BadInputError(str(error)) from None
         raise BadInputError(
             f"namespace {namespace[:80]!r} must be a pattern of at most 63 characters: a-z, 0-9, '-' and "
-            "'*', not a '-' at an end"
+            "'*', without '-' at the start or the end"
         ) from None
 
 
 def _warn_unreadable(session: CliSession, cluster: str, project: str) -> None:
-    """Warn if the cluster may not read the project, because a grant then has no effect."""
+    """Warn if the cluster may not read the project. Then a grant has no effect."""
     try:
         policy = session.store.project(project)
     except (RefusedError, MalformedError):

@@ -1,4 +1,4 @@
-"""Lookups for people: suggestions for misspelt names, and lists of what the user may see."""
+"""Reads from Vault for the commands. Broken items are reported and skipped; unknown names get suggestions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def definition(store: Store, reference: Reference) -> Versioned[Definition]:
     """A registry's definition.
 
     Raises:
-        MissingError: it does not exist; the text has the nearest names.
+        MissingError: it does not exist. The message suggests similar names.
     """
     found = store.definition(reference)
     if found is None:
@@ -35,9 +35,7 @@ def definition(store: Store, reference: Reference) -> Versioned[Definition]:
 
 
 def check_exists(store: Store, reference: Reference) -> None:
-    """Check that a registry exists.
-
-    Its definition may be broken: such a registry can be replaced, revoked and removed.
+    """Check that a registry exists. Its definition may be broken.
 
     Raises:
         MissingError: see :func:`definition`.
@@ -47,21 +45,21 @@ def check_exists(store: Store, reference: Reference) -> None:
 
 
 def typed_definition(store: Store, reference: Reference) -> BaseDefinition:
-    """A registry's definition in the type of its provider.
+    """A registry's definition, parsed for its provider.
 
     Raises:
         MissingError: see :func:`definition`.
-        MalformedError: names each field that is wrong.
+        MalformedError: names each wrong field.
     """
     return parse(definition(store, reference).value.content(), where=registry_path(reference))
 
 
 NAMES_SHOWN = 20
-"""How many registries an error names."""
+"""The maximum number of registries that an error names."""
 
 
 def find_upstream(store: Store, reference: Reference) -> bool | None:
-    """Whether the upstream secret exists; None if the token may not read that."""
+    """Whether the upstream secret exists; None if the token may not check that."""
     try:
         return store.upstream_version(reference) > 0
     except RefusedError:
@@ -69,7 +67,7 @@ def find_upstream(store: Store, reference: Reference) -> bool | None:
 
 
 def no_such_registry(store: Store, reference: Reference) -> MissingError:
-    """The error for a registry that does not exist, with the nearest names."""
+    """The error for a registry that does not exist. It suggests similar names."""
     try:
         names = store.registries(reference.project)
     except RegcredError:
@@ -85,7 +83,7 @@ def _hint(reference: Reference, names: list[str]) -> str:
         more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
         return f"project {reference.project} has {', '.join(names[:NAMES_SHOWN])}{more}"
     return (
-        f"project {reference.project} has no registries; 'regcred registry list' shows those that you may see"
+        f"project {reference.project} has no registries; 'regcred registry list' shows all that you may read"
     )
 
 
@@ -93,39 +91,37 @@ def projects(store: Store, named: Iterable[str], command: str) -> list[str]:
     """The projects for a command: the named ones, or else all.
 
     Raises:
-        RefusedError: none is named, and the token may not list them.
+        RefusedError: none is named, and the token may not list projects.
     """
     if chosen := list(named):
         return chosen
     try:
-        return [name for name in store.projects() if not _odd(f"project {name}", name)]
+        return [name for name in store.projects() if _is_valid(f"project {name}", name)]
     except RefusedError as error:
         raise RefusedError(
-            f"{error}. If you may see some projects only, name one: {command} PROJECT"
+            f"{error}. If you may read only some projects, name one: {command} PROJECT"
         ) from None
 
 
 def registries(store: Store, project: str) -> list[Reference]:
-    """A project's registries. Invalid names, which somebody wrote manually, are reported and left out."""
+    """A project's registries. Invalid names in Vault are reported and left out."""
     return [
-        Reference(project, name) for name in store.registries(project) if not _odd(f"{project}/{name}", name)
+        Reference(project, name) for name in store.registries(project) if _is_valid(f"{project}/{name}", name)
     ]
 
 
-def _odd(what: str, name: str) -> bool:
+def _is_valid(what: str, name: str) -> bool:
+    """Whether a name in Vault is valid. If not, print a note."""
     try:
         check_label(name, field="its name")
     except MalformedError as error:
         say(f"note: {what} is left out: {error}")
-        return True
-    return False
+        return False
+    return True
 
 
 def readable(read: Callable[[], Versioned[R] | None], what: str) -> Versioned[R] | None:
-    """One item of a list; None if it no longer exists or is broken.
-
-    A broken item is reported, and does not hide the others.
-    """
+    """Read one item of a list. None if it no longer exists. If it is broken, print a note and return None."""
     try:
         return read()
     except MalformedError as error:
@@ -135,15 +131,15 @@ def readable(read: Callable[[], Versioned[R] | None], what: str) -> Versioned[R]
 
 @contextmanager
 def replaceable(command: str) -> Iterator[None]:
-    """Add to the error of an unreadable document the command that replaces it."""
+    """Add the command that replaces a document to the error that it can't be read."""
     try:
         yield
     except MalformedError as error:
-        raise MalformedError(f"{error}. Fix it, or start over: {command}", field=error.field) from None
+        raise MalformedError(f"{error}. Fix it, or replace it: {command}", field=error.field) from None
 
 
 def history(store: Store, project: str) -> History:
-    """A project's history; empty if there is none. If it is unreadable, that is reported as a note."""
+    """A project's history; empty if there is none. If it can't be read, print a note."""
     try:
         found = store.history(project)
     except (RefusedError, MalformedError) as error:
@@ -161,13 +157,13 @@ def index(store: Store, project: str) -> Index:
 def statuses(
     store: Store, project: str, clusters: Iterable[str], on_error: Callable[[str, RegcredError], None]
 ) -> dict[str, Status]:
-    """Each cluster's status of a project. An unreadable status is left out, and does not hide the others.
+    """The statuses of a project by cluster, without those that can't be read.
 
     Args:
-        store: Where to look.
+        store: The records in Vault.
         project: The project.
-        clusters: The clusters that may read it.
-        on_error: Takes each cluster whose status is refused or malformed, and the error.
+        clusters: The clusters that may read the project.
+        on_error: Called with each cluster whose status can't be read, and the error.
     """
     found = {}
     for cluster in clusters:

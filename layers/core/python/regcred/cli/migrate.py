@@ -1,4 +1,4 @@
-"""``regcred migrate``: from the pull secrets of a cluster to the files and annotations that replace them."""
+"""``regcred migrate``: writes the files and annotations that replace the pull secrets of a cluster."""
 
 from __future__ import annotations
 
@@ -37,19 +37,23 @@ from regcred.errors import MalformedError, MissingError, RefusedError, Transient
 from regcred.wording import plural
 
 PAGE = 500
+"""The number of objects per page."""
+
 SECRETS_PAGE = 20
-"""Secrets of one answer. Each may have a megabyte."""
+"""The number of Secrets per page. A Secret can have a megabyte."""
 
 OBJECTS_MAX = 100_000
-"""How many objects of one kind are read."""
+"""The maximum number of objects of a kind that are read."""
 
 RECORD = ".migration.json"
-"""What a later '--check' reads. Its name begins with a dot, so 'apply' passes it over."""
+"""The file that a later '--check' reads. 'apply' ignores files whose names begin with a dot."""
 
 LINES_MAX = 1000
 """The maximum number of lines of one part of the report."""
 
 RECORD_MAX = 10_000_000
+"""The maximum size of the record in bytes."""
+
 SCRIPT = "annotate.sh"
 
 _ANY = "application/json"
@@ -69,8 +73,8 @@ A report lists what can't be replaced. The command reads Secrets, ServiceAccount
 objects of External Secrets and the Vault Secrets Operator, with your kubeconfig. It changes nothing in the
 cluster or in Vault, and it neither prints nor writes a secret.
 
-With --check, it lists the old Secrets that you can delete. Nothing names these Secrets any more, and a
-Pod has pulled with only the new Secret.
+With --check, the command lists the old Secrets that you can delete: those that no Pod and no ServiceAccount
+names any more, and whose replacement has pulled an image for a Pod.
 
 \b
 Examples:
@@ -94,7 +98,7 @@ Examples:
 )
 @click.option("--project", type=PROJECT, metavar="P", help="The project of the new registries.")
 @click.option("--cluster", "-c", type=CLUSTER, metavar="C", help="The cluster's name in Regcred.")
-@click.option("--context", metavar="NAME", help="The kubeconfig's context; else the current one.")
+@click.option("--context", metavar="NAME", help="The kubeconfig's context. Default: the current one.")
 @click.option(
     "--namespace",
     "-n",
@@ -102,7 +106,7 @@ Examples:
     type=NAMESPACE,
     multiple=True,
     metavar="NS",
-    help="Only these namespaces.",
+    help="Only this namespace. You can repeat this option.",
 )
 @click.option("--check", "is_check", is_flag=True, help="Show which old Secrets can be deleted.")
 @output_option
@@ -165,7 +169,7 @@ def _objects(
     query: Mapping[str, str] | None = None,
     accept: str = _ANY,
 ) -> Iterator[Mapping[str, Any]]:
-    """The objects of a kind, page by page. A kind that the cluster does not serve has none."""
+    """The objects of a kind, page by page; none if the cluster does not serve the kind."""
     count = 0
     for namespace in namespaces or ("",):
         asked = {"limit": str(PAGE), **(query or {})}
@@ -183,7 +187,7 @@ def _objects(
                     count += 1
                     yield obj
             if count >= OBJECTS_MAX:
-                notes.append(f"there are more than {OBJECTS_MAX} {kind.plural}; the rest is left out")
+                notes.append(f"there are more than {OBJECTS_MAX} {kind.plural}; the others are left out")
                 return
             token = (page.get("metadata") or {}).get("continue")
             if not token:
@@ -200,7 +204,7 @@ def _write(made: Migration, directory: Path) -> None:
     (directory / RECORD).write_text(json.dumps(record(made), indent=2) + "\n", "utf-8")
     lines = [
         "#!/bin/sh",
-        "# Adds the annotations that ask for the new pull secrets. It can be run again.",
+        "# Adds the annotations that request the new pull secrets. You can run it again.",
         "set -eu",
     ]
     for new in made.annotations:
@@ -250,7 +254,7 @@ def _report(made: Migration, directory: Path, *, as_json: bool) -> None:
         )
         return
     for title, lines in (
-        ("stored in the clear today", made.clear),
+        ("stored in plain text today", made.clear),
         ("can't be replaced", made.not_possible),
         ("notes", made.notes),
     ):
@@ -284,8 +288,8 @@ def _check(api: UserCluster, directory: Path, *, as_json: bool) -> None:
             write(f"{one.replaced.old}: {one.stage}{f': {one.detail}' if one.detail else ''}")
     left = [one for one in found if one.stage not in {Stage.READY, Stage.GONE}]
     if left:
-        raise TransientError(f"{plural(len(left), 'Secret')} of {len(found)} must stay for now")
-    say("all old Secrets can be deleted, or are deleted")
+        raise TransientError(f"{plural(len(left), 'Secret')} of {len(found)} can't be deleted yet")
+    say("all old Secrets can be deleted, or are deleted already")
 
 
 def _record(path: Path) -> list[Replaced]:
@@ -316,7 +320,7 @@ def _progress(api: UserCluster, replaced: Sequence[Replaced]) -> list[Progress]:
             if (object_name := object_name_of(obj))
         }
         if notes:
-            raise RefusedError(f"namespace {namespace}: {'; '.join(notes)}; what is not seen can't be judged")
+            raise RefusedError(f"namespace {namespace}: {'; '.join(notes)}; so the check is not possible")
         for one in replaced:
             if one.old.namespace == namespace:
                 news = {reference: _exists(api, namespace, reference.secret_name) for reference in one.hosts}

@@ -1,4 +1,4 @@
-"""The last outcomes of a registry, for people and for programs."""
+"""Formats the last outcomes of a registry, for people and for programs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from regcred.vault.records.history import Attempt
 from regcred.wording import duration
 
 
-def in_words(attempt: Attempt) -> str:
-    """One outcome in words: its result, its version, and the reason of a failure."""
+def outcome_text(attempt: Attempt) -> str:
+    """One outcome as text: the result, the kind of a failure, and the version."""
     version = f", version {attempt.version}" if attempt.version else ""
     why = f" ({attempt.error_kind})" if attempt.error_kind else ""
     return f"{attempt.outcome}{why}{version}"
 
 
 def last_outcome(attempt: Attempt, now: datetime) -> str:
-    """The last outcome as a note."""
-    return f"last outcome {duration(now - attempt.at)} ago: {in_words(attempt)}"
+    """The last outcome and its age as text."""
+    return f"last outcome {duration(now - attempt.at)} ago: {outcome_text(attempt)}"
 
 
 def attempt_json(attempt: Attempt) -> dict[str, Any]:

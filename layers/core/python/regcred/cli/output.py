@@ -1,6 +1,6 @@
 """Output for people and programs: tables, notes and JSON.
 
-Results go to standard output, all else to standard error.
+Results go to standard output. Everything else goes to standard error.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: coloured and wrapped on a terminal, otherwise in columns for ``grep`` and ``awk``."""
+    """Print a table: colored and wrapped on a terminal, otherwise as columns for ``grep`` and ``awk``."""
     clean = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _rich_table(headers, clean)
@@ -66,7 +66,7 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a note that is not a result, in one line: what was done, what comes next, or a warning."""
+    """Print one line on standard error that is not a result: progress, a next step or a warning."""
     click.echo(printable(text), err=True)
 
 
@@ -80,10 +80,7 @@ class Styled:
 
 
 def write(*parts: str | Styled) -> None:
-    """Print one line of a result.
-
-    Every part is made printable first, so that none can end the line or its colour.
-    """
+    """Print one line of a result. No part can contain a line break or a control character of terminals."""
     click.echo("".join(map(_part, parts)))
 
 
@@ -94,7 +91,7 @@ def _part(part: str | Styled) -> str:
 
 
 def write_document(text: str, *, err: bool = False) -> None:
-    """Print a result of several lines unchanged, except for control characters of terminals."""
+    """Print a result of several lines. Only control characters of terminals are replaced."""
     click.echo(printable_lines(text), nl=False, err=err)
 
 

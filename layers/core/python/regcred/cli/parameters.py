@@ -1,4 +1,4 @@
-"""Arguments that several commands use."""
+"""Types of arguments and options that several commands use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def all_of(*parameters: Callable[[F], F]) -> Callable[[F], F]:
-    """Return a decorator that adds arguments and options to a command. Its help shows them in this order."""
+    """Combine decorators of arguments and options into one. The help shows them in this order."""
 
     def add(command: F) -> F:
         for parameter in reversed(parameters):
@@ -37,11 +37,11 @@ class ReferenceType(click.ParamType[Reference]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Complete it with names from Vault."""
+        """Complete a reference with names from Vault."""
         return [CompletionItem(name) for name in completion.references(ctx, param, incomplete)]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
-        """Parse a reference, or report its error."""
+        """Parse a reference."""
         if isinstance(value, Reference):
             return value
         try:
@@ -58,13 +58,13 @@ class TargetType(click.ParamType[Reference | str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Complete it with names from Vault."""
+        """Complete a reference with names from Vault."""
         return REFERENCE.shell_complete(ctx, param, incomplete)
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> Reference | str:
-        """Parse a reference or the name of a project, or report its error."""
+        """Parse a reference, or the name of a project."""
         if isinstance(value, Reference) or "/" in str(value):
             return REFERENCE.convert(value, param, ctx)
         return PROJECT.convert(value, param, ctx)
@@ -80,12 +80,12 @@ class LabelType(click.ParamType[str]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Complete it with names from Vault."""
+        """Complete the name with names from Vault."""
         found = self._complete(ctx, param, incomplete) if self._complete else []
         return [CompletionItem(name) for name in found]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check a name, or report its error."""
+        """Check a name."""
         try:
             return check_label(str(value), field=self.name)
         except MalformedError as error:
@@ -95,17 +95,17 @@ class LabelType(click.ParamType[str]):
 class WorkloadKindType(click.ParamType[Kind]):
     """``<group>/<version>/<plural>/<Kind>[:<template path>]``.
 
-    A variable may list several, with white space or commas.
+    An environment variable may contain several, separated by spaces or commas.
     """
 
     name = "KIND"
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
-        """The items in a variable, split as in sync."""
+        """Split the value of an environment variable, as sync does."""
         return rv.replace(",", " ").split()
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Kind:
-        """Parse a kind, or report its error."""
+        """Parse a kind."""
         if isinstance(value, Kind):
             return value
         try:

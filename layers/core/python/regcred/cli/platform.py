@@ -1,4 +1,4 @@
-"""``regcred platform``: Vault's side, as declared in ``infra/vault``."""
+"""``regcred platform``: sets up Vault as a declaration says, by default the one in ``infra/vault``."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from pathlib import Path
 
 import click
 
+from regcred.cli.command_groups import CommandGroup
 from regcred.cli.failures import Failed
-from regcred.cli.groups import CommandGroup
 from regcred.cli.output import output_option, print_json, say, write
 from regcred.cli.prompts import confirm
 from regcred.cli.session import CliSession, PlatformService, pass_session
 from regcred.vault.platform import ChangeKind, PlatformStep, ignore
 from regcred.wording import plural
 
-PRUNE = "'regcred platform apply --prune' deletes what is not declared"
+PRUNE = "'regcred platform apply --prune' deletes undeclared objects"
 
 directory_option = click.option(
     "--dir",
     "directory",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="The folder with platform.yaml; else that of REGCRED_PLATFORM, or what comes with Regcred.",
+    help="The folder with platform.yaml. Default: REGCRED_PLATFORM, or else the folder in Regcred.",
 )
 
 
@@ -31,7 +31,7 @@ directory_option = click.option(
     help="""Set up Vault: mount, policies, sign-in, groups.
 
     This is for platform operators. It needs a token with the policy regcred-platform-operator, or the root
-    token for the first run. Outside the mount, it changes only objects that are named regcred-....
+    token for the first run. Outside the mount, it changes only objects whose names begin with 'regcred-'.
     """,
 )
 def platform() -> None:
@@ -54,14 +54,14 @@ def plan(session: CliSession, directory: Path | None, as_json: bool) -> None:
     _print(actions)
     _say_notes([*tool.notes, *unreadable])
     if not actions:
-        say("nothing to do: all is as declared")
+        say("nothing to do: Vault matches the declaration")
     elif any(action.verb is ChangeKind.DELETE for action in actions):
-        say("deletions are made only by 'regcred platform apply --prune'")
+        say("only 'regcred platform apply --prune' makes the deletions")
 
 
 @platform.command(help="Change Vault to match the declaration. A second run changes nothing.")
 @directory_option
-@click.option("--prune", is_flag=True, help="Also delete what is named as ours and not declared (any more).")
+@click.option("--prune", is_flag=True, help="Also delete undeclared objects of Regcred.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before deletions.")
 @pass_session
 def apply(session: CliSession, directory: Path | None, prune: bool, yes: bool) -> None:
@@ -80,15 +80,15 @@ def apply(session: CliSession, directory: Path | None, prune: bool, yes: bool) -
     if done:
         say(f"{plural(len(done), 'change')} made")
     elif not left:
-        say("nothing to do: all is as declared")
+        say("nothing to do: Vault matches the declaration")
     if left:
         names = ", ".join(str(action.resource) for action in left)
-        say(f"not declared, and left in place: {names}; {PRUNE}")
+        say(f"not declared, but kept: {names}; {PRUNE}")
     if unreadable:
         raise Failed("; ".join(unreadable))
 
 
-@platform.command(help="Fail if Vault differs from the declaration. Use it in a pipeline or a monitor.")
+@platform.command(help="Fail if Vault differs from the declaration. Use this in a pipeline or a monitor.")
 @directory_option
 @output_option
 @pass_session
@@ -113,17 +113,17 @@ def check(session: CliSession, directory: Path | None, as_json: bool) -> None:
     if unreadable:
         raise Failed("; ".join(unreadable))
     if actions:
-        raise Failed(f"{plural(len(actions), 'difference')} from what is declared; {_remedies(actions)}")
+        raise Failed(f"{plural(len(actions), 'difference')} from the declaration; {_remedies(actions)}")
     if notes:
-        raise Failed("Vault is as declared, but the declaration is behind Regcred")
+        raise Failed("Vault matches the declaration, but the declaration is older than Regcred")
     if not as_json:
-        say("all is as declared")
+        say("Vault matches the declaration")
 
 
 def _remedies(actions: list[PlatformStep]) -> str:
-    gone = sum(action.verb is ChangeKind.DELETE for action in actions)
-    mends = f"'regcred platform apply' fixes {'what differs' if gone else 'them'}"
-    return ", and ".join([*([mends] if len(actions) > gone else []), *([PRUNE] if gone else [])])
+    deletions = sum(action.verb is ChangeKind.DELETE for action in actions)
+    fix = f"'regcred platform apply' fixes {'the others' if deletions else 'them'}"
+    return ", and ".join([*([PRUNE] if deletions else []), *([fix] if len(actions) > deletions else [])])
 
 
 def _undeclared(tool: PlatformService) -> list[PlatformStep]:

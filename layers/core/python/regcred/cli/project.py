@@ -1,4 +1,4 @@
-"""``regcred project``: what a project may use (``platform/projects/P``)."""
+"""``regcred project``: manages what a project may use (``platform/projects/P``)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from regcred.cli import lookup
+from regcred.cli.command_groups import CommandGroup
 from regcred.cli.failures import BadInputError
-from regcred.cli.groups import CommandGroup
 from regcred.cli.output import output_option, print_json, print_table, say, write
 from regcred.cli.parameters import CLUSTER, PROJECT, F, all_of
 from regcred.cli.session import CliSession, pass_session
@@ -25,14 +25,14 @@ from regcred.vault.records.declared import ProjectPolicy
     cls=CommandGroup,
     help="""Define what a project may use: hosts, accounts, clusters.
 
-    This is for platform admins. A project admin can then add registries within these limits, and no others.
+    This is for platform admins. A project admin can add registries only within these bounds.
     """,
 )
 def project() -> None:
     """Group the commands of ``regcred project``."""
 
 
-def _what(verb: str) -> Callable[[F], F]:
+def _bounds_options(verb: str) -> Callable[[F], F]:
     return all_of(
         click.option("--host", "hosts", multiple=True, metavar="HOST", help=f"{verb} a registry host."),
         click.option(
@@ -40,7 +40,7 @@ def _what(verb: str) -> Callable[[F], F]:
             "paths",
             multiple=True,
             metavar="HOST/PREFIX",
-            help=f"{verb} a path to which a host is limited.",
+            help=f"{verb} a path on a host.",
         ),
         click.option(
             "--account",
@@ -61,27 +61,29 @@ def _what(verb: str) -> Callable[[F], F]:
 
 
 @project.command(
-    help="""Allow a project to use something, and create the project if it is new. You can repeat options.
+    short_help="Add a project, or extend what it may use.",
+    help="""Add a project, or extend what it may use. You can repeat options.
 
-    HOST may contain one '*' in each label, as in '*.jfrog.io'. Quote it for the shell.
+    HOST may contain one '*' in each label, as in '*.jfrog.io'. Quote it for the shell. If you allow a path on
+    a host, the project may use only the allowed paths on that host.
 
     \b
     Examples:
       regcred project add payments --host registry.example.com --cluster c1
       regcred project add payments --account 111122223333 \\
           --role-arn arn:aws:iam::999988887777:role/regcred/payments
-    """
+    """,
 )
 @click.argument("project", type=PROJECT, metavar="P")
-@_what("Allow")
-@click.option("--role-arn", metavar="ARN", help="The project's own IAM role (path /regcred/).")
+@_bounds_options("Allow")
+@click.option("--role-arn", metavar="ARN", help="The project's IAM role (path /regcred/).")
 @click.option(
     "--max-registries",
     type=click.IntRange(0, 1_000_000),
     metavar="NUMBER",
     help="The maximum number of registries. Default: 10000.",
 )
-@click.option("--replace", is_flag=True, help="Start over if the document can't be read.")
+@click.option("--replace", is_flag=True, help="Replace the stored bounds if they can't be read.")
 @pass_session
 def add(
     session: CliSession,
@@ -97,8 +99,8 @@ def add(
     def change(old: ProjectPolicy | None) -> ProjectPolicy:
         if old and replace:
             raise BadInputError(
-                f"--replace: what project {project} may use can be read; change it by 'add' and 'remove' "
-                "without it"
+                f"--replace: the bounds of project {project} can be read; change them with 'add' and "
+                "'remove', without --replace"
             )
         policy = old or ProjectPolicy()
         return valid(
@@ -119,24 +121,25 @@ def add(
 
 
 @project.command(
-    help="""Take something away from a project.
+    short_help="Reduce what a project may use.",
+    help="""Reduce what a project may use.
 
-    Registries that need it fail at their next rotation. Current credentials stay valid until they expire. To
-    end one now, revoke it. If you take away the last path of a host, the project may use nothing on this
-    host.
-    """
+    Registries that need what you remove fail at their next rotation. Current credentials stay valid until
+    they expire. To end one now, revoke it. If you remove the last path on a host, the project may use nothing
+    on this host.
+    """,
 )
 @click.argument("project", type=PROJECT, metavar="P")
-@_what("Take away")
+@_bounds_options("Remove")
 @pass_session
 def remove(session: CliSession, /, project: str, **what: Sequence[str]) -> None:
     """Run ``regcred project remove``."""
     if not any(what.values()):
-        raise BadInputError("nothing to take away: give --host, --path, --account or --cluster")
+        raise BadInputError("nothing to remove: add --host, --path, --account or --cluster")
 
     def change(old: ProjectPolicy | None) -> ProjectPolicy:
         if old is None:
-            raise MissingError(f"there is no project {project}; 'regcred project list' shows those there are")
+            raise MissingError(f"there is no project {project}; 'regcred project list' shows all projects")
         return old.model_copy(
             update={
                 "hosts": _without(old.hosts, _as_stored(old.hosts, what["hosts"]), "host", project),
@@ -150,9 +153,7 @@ def remove(session: CliSession, /, project: str, **what: Sequence[str]) -> None:
         left = session.store.change_project(project, change)
     say(f"project {project} is set; 'regcred project show {project}' shows it")
     for host in sorted({host for host, _ in map(_split, what["paths"]) if left.paths.get(host) == []}):
-        say(
-            f"note: nothing of {host} may be used now; to allow it whole, take the host away and add it again"
-        )
+        say(f"note: the project may use nothing on {host} now; to allow the whole host, remove and add it")
     if what["clusters"]:
         _ensure(session, project)
 
@@ -173,7 +174,7 @@ def list_(session: CliSession, as_json: bool) -> None:
         return
     if not found:
         say(
-            "there are no projects yet; make one: regcred project add payments --host registry.example.com "
+            "there are no projects yet; add one: regcred project add payments --host registry.example.com "
             "--cluster c1"
         )
         return
@@ -195,15 +196,15 @@ def show(session: CliSession, project: str, as_json: bool) -> None:
     with _replaceable(project):
         found = session.store.project(project)
     if found is None:
-        raise MissingError(f"there is no project {project}; 'regcred project list' shows those there are")
+        raise MissingError(f"there is no project {project}; 'regcred project list' shows all projects")
     policy = found.value
     if as_json:
         print_json({"project": project, **_content(policy)})
         return
     write(f"project   {project}")
-    write(f"hosts     {', '.join(policy.hosts) or '- (only registries whose hosts come from the vendor)'}")
+    write(f"hosts     {', '.join(policy.hosts) or '- (only hosts that a vendor assigns)'}")
     for host, prefixes in policy.paths.items():
-        write(f"paths     {host}: {', '.join(prefixes) or '- (none, so nothing of it)'}")
+        write(f"paths     {host}: {', '.join(prefixes) or '- (none, so nothing on this host)'}")
     write(f"accounts  {', '.join(policy.accounts) or '-'}")
     write(f"clusters  {', '.join(policy.clusters) or '- (no cluster may read its credentials)'}")
     write(f"IAM role  {policy.role_arn or '-'}")
@@ -211,7 +212,7 @@ def show(session: CliSession, project: str, as_json: bool) -> None:
 
 
 def _replaceable(project: str) -> AbstractContextManager[None]:
-    return lookup.replaceable(f"regcred project add {project} --replace, with all that it may use")
+    return lookup.replaceable(f"regcred project add {project} --replace, with all hosts and clusters")
 
 
 def _ensure(session: CliSession, project: str) -> None:
@@ -220,8 +221,8 @@ def _ensure(session: CliSession, project: str) -> None:
         session.open_platform(None).ensure_project(project)
     except RefusedError:
         say(
-            "next: a platform operator runs 'regcred platform apply', which lets the project's clusters "
-            "and people in; your token may not do that"
+            "next: a platform operator runs 'regcred platform apply', which gives the project's clusters "
+            "and people access; your token may not do that"
         )
 
 
@@ -234,7 +235,7 @@ def _check_hosts(hosts: Iterable[str]) -> None:
         if "://" in host or "/" in host:
             bare = host.split("://")[-1].split("/")[0]
             raise BadInputError(
-                f"--host {host}: give the host alone, as in {bare}; limit paths by --path {bare}/team"
+                f"--host {host}: write only the host, as in {bare}; to limit paths, add --path {bare}/team"
             )
 
 
@@ -250,16 +251,13 @@ def _with(old: Sequence[str], new: Iterable[str]) -> list[str]:
 
 
 def _with_hosts(old: Sequence[str], new: Iterable[str]) -> list[str]:
-    """The hosts of both.
-
-    A host that is already allowed in another form (``index.docker.io``, a port 443) is not added.
-    """
+    """Add hosts, except those already allowed in another form (``index.docker.io``, or with port 443)."""
     known = set(map(registry_of, old))
     return _with(old, [host for host in new if host in old or registry_of(host) not in known])
 
 
 def _as_stored(stored: Iterable[str], typed: Sequence[str]) -> list[str]:
-    """The stored forms of hosts; a host that is not stored stays as it is."""
+    """The stored forms of the typed hosts. A host that is not stored stays unchanged."""
     stored = list(stored)
     found: list[str] = []
     for host in typed:
@@ -280,8 +278,7 @@ def _without(old: Sequence[str], gone: Sequence[str], what: str, project: str) -
 def _paths_with(old: Mapping[str, Sequence[str]], new: Iterable[str]) -> dict[str, list[str]]:
     paths = {host: list(prefixes) for host, prefixes in old.items()}
     for typed, prefix in map(_split, new):
-        # All forms of a host limit it together. The typed form is there as well, because it may be Docker
-        # Hub's other name.
+        # The paths of all forms of a host count together, so one form is enough.
         (host,) = _as_stored(paths, [typed])[:1]
         paths[host] = _with(paths.get(host, []), [prefix])
     return paths
@@ -290,15 +287,16 @@ def _paths_with(old: Mapping[str, Sequence[str]], new: Iterable[str]) -> dict[st
 def _paths_without(
     old: Mapping[str, Sequence[str]], gone: Iterable[str], project: str, *, hosts: Sequence[str]
 ) -> dict[str, list[str]]:
-    """The remaining paths.
+    """The remaining paths by host.
 
-    Without any path, a host would be allowed completely. So it stays limited, to nothing.
+    A host keeps an empty list after its last path is removed. Without the list, the whole host would be
+    allowed.
 
     Args:
         old: The current paths.
         gone: The paths to remove.
-        project: For the error text.
-        hosts: The hosts that are removed as well.
+        project: The project's name for errors.
+        hosts: The hosts that the same command removes.
     """
     paths = {host: list(prefixes) for host, prefixes in old.items()}
     for typed, prefix in map(_split, gone):

@@ -12,14 +12,19 @@ from regcred.printable import printable
 
 
 def interactive() -> bool:
-    """Whether a person is at the terminal."""
+    """Whether the command can ask a person at a terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def confirm(question: str) -> None:
-    """Ask before a destructive action."""
+    """Ask for confirmation of a destructive action.
+
+    Raises:
+        BadInputError: there is no terminal.
+        Failed: the answer is no.
+    """
     if not interactive():
-        raise BadInputError("this needs a yes, and there is no terminal to ask on: add --yes")
+        raise BadInputError("this needs confirmation, and there is no terminal to ask on: add --yes")
     if not yes(question):
         raise Failed("nothing was done")
 

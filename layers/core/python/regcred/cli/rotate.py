@@ -1,4 +1,4 @@
-"""``regcred rotate``, ``verify`` and ``revoke``: request new credentials, a check of them, or their end."""
+"""``regcred rotate``, ``verify`` and ``revoke``: send requests about credentials."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import click
 
-from regcred.cli import bulk, lookup, requesting
-from regcred.cli.bulk import Selection
+from regcred.cli import bulk_requests, lookup, single_request
+from regcred.cli.bulk_requests import Selection
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import output_option, print_json, say
 from regcred.cli.parameters import TARGET, all_of
@@ -21,7 +21,7 @@ from regcred.vault.records.declared import Action
 from regcred.wording import plural
 
 NAMED_MAX = 20
-"""The maximum number of registries that a question lists."""
+"""The maximum number of registries that a confirmation lists."""
 
 wait_option = click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait for the outcome, or return at once."
@@ -29,21 +29,21 @@ wait_option = click.option(
 timeout_option = click.option(
     "--timeout",
     type=click.IntRange(min=1, max=86400),
-    default=int(requesting.PATIENCE.total_seconds()),
+    default=int(single_request.PATIENCE.total_seconds()),
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait; for several registries, how long while nothing is handled.",
+    help="The maximum time to wait. For several registries: the maximum time without progress.",
 )
 
 
 selection_options = all_of(
     click.argument("targets", metavar="[P/R|P]...", type=TARGET, nargs=-1),
-    click.option("--all", "everything", is_flag=True, help="All registries that you may see."),
+    click.option("--all", "everything", is_flag=True, help="All registries that you may read."),
     click.option(
         "--provider",
         metavar="NAME",
         default="",
-        help="Only registries of this provider, of all projects or of those named.",
+        help="Only registries of this provider, in the named projects or in all projects.",
     ),
 )
 """Adds the arguments and options that select registries."""
@@ -53,12 +53,12 @@ selection_options = all_of(
     short_help="Fetch new credentials now.",
     help="""Fetch new credentials now: for registries, for all of a project, or for all of a provider.
 
-    The command writes a request to Vault with your own token. The rotate function does the work, and the
+    The command writes a request to Vault with your token. The rotate function handles the request, and the
     command shows the result. The old credential stays valid until the new one is verified.
 
-    With --local, this process does the work, for one registry. It uses your own AWS credentials and needs a
-    Vault token with the policy of the rotate function (regcred-rotate). Use it to try things out, or if the
-    function can't run.
+    With --local, this process rotates one registry itself. It uses your AWS credentials, and it needs a Vault
+    token with the policy of the rotate function (regcred-rotate). Use it for a test, or if the function can't
+    run.
 
     \b
     Examples:
@@ -70,7 +70,7 @@ selection_options = all_of(
 @selection_options
 @wait_option
 @timeout_option
-@click.option("--local", is_flag=True, help="Do the work in this process instead of asking for it.")
+@click.option("--local", is_flag=True, help="Rotate in this process instead of sending a request.")
 @output_option
 @pass_session
 def rotate(
@@ -89,14 +89,14 @@ def rotate(
     if local and selection.single is None:
         raise BadInputError("--local works for one registry at a time: regcred rotate P/R --local")
     if local and selection.single:
-        _here(session, selection.single, as_json=as_json)
+        _rotate_locally(session, selection.single, as_json=as_json)
         return
-    _ask_selected(session, selection, Action.ROTATE, wait=wait, timeout=timeout, as_json=as_json)
+    _send_requests(session, selection, Action.ROTATE, wait=wait, timeout=timeout, as_json=as_json)
 
 
 @click.command(
-    short_help="Try credentials against the registries themselves.",
-    help="""Try the current credentials at the registries: they must pull, and must not push.
+    short_help="Test the current credentials at the registries.",
+    help="""Test the current credentials at the registries: they must pull, and must not push.
 
     \b
     Examples:
@@ -121,14 +121,14 @@ def verify(
     """Run ``regcred verify``."""
     selection = Selection(targets, everything, provider)
     selection.check("verify")
-    _ask_selected(session, selection, Action.VERIFY, wait=wait, timeout=timeout, as_json=as_json)
+    _send_requests(session, selection, Action.VERIFY, wait=wait, timeout=timeout, as_json=as_json)
 
 
-def _here(session: CliSession, reference: Reference, *, as_json: bool) -> None:
+def _rotate_locally(session: CliSession, reference: Reference, *, as_json: bool) -> None:
     from regcred.rotate import RotationResult
     from regcred.rotation_message import RotationMessage, RotationReason
 
-    sent = requesting.send(session, reference, Action.ROTATE, nudge=False)
+    sent = single_request.send(session, reference, Action.ROTATE, nudge=False)
     message = RotationMessage(
         project=reference.project, registries={reference.registry: RotationReason.ASKED}
     )
@@ -136,15 +136,15 @@ def _here(session: CliSession, reference: Reference, *, as_json: bool) -> None:
     done.check()
     if done.outcomes[0].done is RotationResult.BUSY:
         raise ConflictError(
-            f"{reference}: another rotation of it runs right now; see 'regcred status {reference}'"
+            f"{reference}: another run rotates it right now; see 'regcred status {reference}'"
         )
     index = lookup.index(session.store, reference.project)
-    requesting.report(session, sent, index.registries.get(reference.registry), as_json=as_json)
+    single_request.report(session, sent, index.registries.get(reference.registry), as_json=as_json)
 
 
 @click.command(
-    short_help="End credentials at once, everywhere.",
-    help="""End credentials at once, everywhere.
+    short_help="Revoke credentials at once, everywhere.",
+    help="""Revoke credentials at once, everywhere.
 
     Use this after a leak. The vendor revokes the credentials if it can. ECR and Google can't: their
     credentials stay valid until they expire. The credentials are destroyed in Vault, and every cluster
@@ -157,7 +157,7 @@ def _here(session: CliSession, reference: Reference, *, as_json: bool) -> None:
     """,
 )
 @selection_options
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @wait_option
 @timeout_option
 @output_option
@@ -175,25 +175,25 @@ def revoke(
     """Run ``regcred revoke``."""
     selection = Selection(targets, everything, provider)
     selection.check("revoke")
-    found = bulk.select(session, selection, "revoke")
+    found = bulk_requests.select(session, selection, "revoke")
     if not yes:
         _confirm(session, found)
-    _ask_selected(session, selection, Action.REVOKE, found, wait=wait, timeout=timeout, as_json=as_json)
+    _send_requests(session, selection, Action.REVOKE, found, wait=wait, timeout=timeout, as_json=as_json)
 
 
 def _confirm(session: CliSession, references: Sequence[Reference]) -> None:
     if len(references) == 1:
         one = references[0]
-        confirm(f"Revoke {one}? Pods that pull with it{_where(session, one)} can't pull any more.")
+        confirm(f"Revoke {one}? Pods that use it{_where(session, one)} can no longer pull.")
         return
     for reference in references[:NAMED_MAX]:
         say(f"{reference}{_where(session, reference)}")
     if len(references) > NAMED_MAX:
         say(f"... and {len(references) - NAMED_MAX} more")
-    confirm(f"Revoke these {len(references)} registries? Pods that pull with them can't pull any more.")
+    confirm(f"Revoke these {len(references)} registries? Pods that use them can no longer pull.")
 
 
-def _ask_selected(
+def _send_requests(
     session: CliSession,
     selection: Selection,
     action: Action,
@@ -206,8 +206,8 @@ def _ask_selected(
     if selection.single:
         send_request(session, selection.single, action, wait=wait, timeout=timeout, as_json=as_json)
         return
-    references = found or bulk.select(session, selection, action)
-    bulk.run(session, references, action, wait=wait, timeout=timeout, as_json=as_json)
+    references = found or bulk_requests.select(session, selection, action)
+    bulk_requests.run(session, references, action, wait=wait, timeout=timeout, as_json=as_json)
 
 
 def send_request(
@@ -219,19 +219,19 @@ def send_request(
     timeout: int,
     as_json: bool = False,
 ) -> None:
-    """Write a request, and wait for the outcome if wanted.
+    """Write a request. With ``wait``, wait for the outcome and print it.
 
     Raises:
-        Failed, RefusedError, TransientError: the outcome.
+        Failed, RefusedError, TransientError: the request failed, or was not handled in time.
     """
-    sent = requesting.send(session, reference, action)
+    sent = single_request.send(session, reference, action)
     if not wait:
         if as_json:
-            print_json(requesting.as_document(sent, None))
+            print_json(single_request.as_document(sent, None))
         say(f"{reference}: sent a request to {action}; see 'regcred status {reference}'")
         return
-    requesting.report(
-        session, sent, requesting.wait(session, sent, timedelta(seconds=timeout)), as_json=as_json
+    single_request.report(
+        session, sent, single_request.wait(session, sent, timedelta(seconds=timeout)), as_json=as_json
     )
 
 

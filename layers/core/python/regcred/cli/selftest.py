@@ -1,4 +1,4 @@
-"""``regcred selftest``: try a definition at its vendor."""
+"""``regcred selftest``: tests a definition at its vendor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import timedelta
 import click
 
 from regcred import __version__
-from regcred.cli import definitions, secrets
+from regcred.cli import definitions, upstream_secrets
 from regcred.cli.failures import BadInputError, Failed, user_input
 from regcred.cli.output import output_option, print_json, say, write_document
 from regcred.cli.parameters import PROJECT, all_of
@@ -20,16 +20,16 @@ from regcred.registry.definition import ROLE_ARN, BaseDefinition
 from regcred.registry_reference import Reference
 from regcred.selftest import CheckResult, Selftest, plan
 
-HELP = """Try a definition at its vendor, and print a report for a bug report. It uses no Vault.
+HELP = """Test a definition at its vendor, and print a report for a bug report. Vault is not used.
 
-The command mints a credential, pulls the definition's probe with it, tries to push (which must be
-refused), and revokes the credential. With --for, it repeats the tries until that time is over: this
-shows whether a credential outlives the session that made it. Ctrl-C ends the credential early.
+The command creates a credential, pulls the definition's probe with it, tries to push (which must be
+refused), and revokes the credential. With --for, it repeats the tries for that time. This shows whether a
+credential outlives the session that created it. Ctrl-C revokes the credential early.
 
-A keyless definition needs --role-arn: your AWS session assumes that role, as rotate does. Other
-definitions need their upstream secret, which is asked for, or read from --secret-file.
+A keyless definition needs --role-arn: your AWS session assumes that role, as rotate does. Other definitions
+need their upstream secret. The command asks for it, or reads it from --secret-file.
 
-No secret is in the report. Host names, account IDs and the name of the probe are.
+The report contains host names, account IDs and the name of the probe. It contains no secret.
 
 \b
 Examples:
@@ -40,7 +40,7 @@ Examples:
 
 _UNITS: Mapping[str, str] = {"s": "seconds", "m": "minutes", "h": "hours"}
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([smh])", re.ASCII)
-_LONGEST = timedelta(hours=24)
+_TIME_MAX = timedelta(hours=24)
 
 
 class SpanType(click.ParamType[timedelta]):
@@ -49,12 +49,12 @@ class SpanType(click.ParamType[timedelta]):
     name = "TIME"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Parse a length of time, or report its error."""
+        """Parse a length of time."""
         if isinstance(value, timedelta):
             return value
         found = _SPAN.fullmatch(str(value))
         span = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta(0)
-        if not timedelta(0) < span <= _LONGEST:
+        if not timedelta(0) < span <= _TIME_MAX:
             self.fail(f"{str(value)[:40]!r} is not a time of at most 24h; write it as in 90m", param, ctx)
         return span
 
@@ -74,10 +74,10 @@ _options = all_of(
         type=PROJECT,
         default="selftest",
         show_default=True,
-        help="The project: external ID and session tag of the role.",
+        help="The project, used as external ID and session tag for the role.",
     ),
     click.option("--role-arn", metavar="ARN", help="The project's IAM role, for keyless definitions."),
-    click.option("--for", "wait", type=SpanType(), help="Go on trying the credential for this time."),
+    click.option("--for", "wait", type=SpanType(), help="Repeat the tries for this time."),
     click.option(
         "--every", type=SpanType(), default="15m", show_default=True, help="The time between two tries."
     ),
@@ -89,7 +89,7 @@ _options = all_of(
 )
 
 
-@click.command(short_help="Try a definition at its vendor, without Vault.", help=HELP)
+@click.command(short_help="Test a definition at its vendor, without Vault.", help=HELP)
 @_options
 @output_option
 @pass_session
@@ -106,13 +106,13 @@ def selftest(
     as_json: bool,
 ) -> None:
     """Run ``regcred selftest``."""
-    secrets.check_source(secret_file, definition=file)
+    upstream_secrets.check_source(secret_file, definition=file)
     definition = _definition(file, provider)
     with user_input(file):
         planned = plan(
             definition, wait=wait or timedelta(0), every=every, replace_passwords=replace_passwords
         )
-    upstream = secrets.read(definition.upstream_fields(), secret_file)
+    upstream = upstream_secrets.read(definition.upstream_fields(), secret_file)
     reference = Reference(project, "selftest")
     test = Selftest(
         session.selftest_parts(definition.provider, reference, _role(definition, role_arn), say),
@@ -143,7 +143,7 @@ def _definition(file: str, provider: str | None) -> BaseDefinition:
     where, text = definitions.read_text(file, kind="definition")
     content = definitions.fields_of(text, where, kind="definition")
     if provider and content.setdefault("provider", provider) != provider:
-        raise BadInputError(f"--provider {provider}: the file names another one; leave the option out")
+        raise BadInputError(f"--provider {provider}: the file names another provider; leave out the option")
     return definitions.typed(content, where)
 
 
@@ -152,8 +152,8 @@ def _role(definition: BaseDefinition, arn: str | None) -> str:
         return ""
     if not arn:
         raise BadInputError(
-            "this definition is keyless: name the project's IAM role by --role-arn, which your AWS session "
-            "must be allowed to assume"
+            "this definition is keyless: pass the project's IAM role with --role-arn; your AWS session must "
+            "be allowed to assume it"
         )
     if not re.fullmatch(ROLE_ARN, arn, re.ASCII):
         raise BadInputError(

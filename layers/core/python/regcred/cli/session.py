@@ -1,4 +1,4 @@
-"""The dependencies of the commands: the user's own Vault, cluster and clock. A test replaces them."""
+"""The dependencies of the commands: the user's Vault, cluster and clock. Tests replace them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import click
 
+from regcred.cli.delay_notice import reporting_delay
 from regcred.cli.failures import user_input
-from regcred.cli.waiting import reporting_delay
 from regcred.clock import utc_now
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _own_vault(mount: str) -> KeyValue:
 
 
 class UserCluster(Protocol):
-    """The API of one cluster, with the user's rights. It closes when the ``with`` block ends."""
+    """The API of one cluster, with the user's rights. The ``with`` block closes it."""
 
     namespace: str
     """The namespace of the kubeconfig's context."""
@@ -54,7 +54,7 @@ class UserCluster(Protocol):
     ) -> None: ...
 
     def get(self, path: str, query: str = "", *, accept: str = "application/json") -> dict[str, Any]:
-        """Read an object or a list.
+        """Read an object or a list at an API path.
 
         Raises:
             MissingError: the object does not exist.
@@ -75,13 +75,16 @@ class PlatformService(Protocol):
 
     @property
     def notes(self) -> Sequence[str]:
-        """Notes about the declaration itself: copies of policies that are unused or outdated."""
+        """Notes about the declaration: copies of policies that are unused or outdated."""
 
     def plan(self, on_unreadable: Callable[[str], None]) -> list[PlatformStep]:
-        """The differences. Nothing is changed. A message is passed on for each project that can't be read."""
+        """Compare, and return the differences. Nothing is changed.
+
+        ``on_unreadable`` gets a message for each project that can't be read.
+        """
 
     def apply(self, on_unreadable: Callable[[str], None], *, prune: bool) -> list[PlatformStep]:
-        """Change Vault to match the declaration, and return the actions. Deletions only with ``prune``."""
+        """Change Vault to match the declaration, and return the actions. Delete only with ``prune``."""
 
     def ensure_project(self, project: str) -> list[PlatformStep]:
         """Set up one project, and return the actions."""
@@ -146,22 +149,22 @@ def _run_console(port: int, ready: Callable[[str, str], None]) -> None:
 
 @dataclass(slots=False)
 class CliSession:
-    """One run of the command line. Nothing is opened before its first use."""
+    """The dependencies of one run of the command line. Each is opened at its first use."""
 
     open_store: Callable[[], Store] = _own_store
     open_cluster: Callable[[str | None], UserCluster] = _own_cluster
     """Takes the kubeconfig's context; None for the current one."""
     open_platform: Callable[[Path | None], PlatformService] = _own_platform
-    """Takes the folder of the declaration; None for the one that comes with Regcred."""
+    """Takes the folder of the declaration; None for the folder that comes with Regcred."""
     open_operator: Callable[[Declaration | None, Path | None], Operator] = _own_operator
-    """Takes a declared Platform and the folder of its file; None for the platform that ``open_platform``
-    takes."""
+    """Takes a declared Platform and the folder of its file. None and None for the same platform as in
+    ``open_platform(None)``."""
     open_system: Callable[[], OwnSystem] = _own_system
-    """The system registry, with the user's own Vault token."""
+    """The system registry, with the user's Vault token."""
     open_vault: Callable[[str], KeyValue] = _own_vault
-    """Takes the path of another KV v2 mount, and opens it with the user's own token."""
+    """Takes the path of another KV v2 mount, and opens it with the user's token."""
     nudge: Callable[[str], bool] = _nudge
-    """Asks dispatch to check a project now. Returns False if the notification was not possible."""
+    """Asks dispatch to check a project now. Returns False if that was not possible."""
     rotate_here: Callable[[Store], Rotate] = _rotate_here
     selftest_parts: Callable[[str, Reference, str, Callable[[str], None]], SelftestParts] = _selftest_parts
     """See :func:`regcred.wiring.cli.selftest.parts`."""
@@ -176,12 +179,12 @@ class CliSession:
 
     @property
     def is_own(self) -> bool:
-        """Whether this is the Vault that the environment names."""
+        """Whether the session uses the Vault of the environment. Only tests use another one."""
         return self.open_store is _own_store
 
     @cached_property
     def store(self) -> Store:
-        """The records in Vault, read and written with the user's own token."""
+        """The records in Vault, read and written with the user's token."""
         with user_input():
             return self.open_store()
 

@@ -1,4 +1,4 @@
-"""``regcred status``: every registry, its state, and where it is in place."""
+"""``regcred status``: shows every registry, its state, and where sync has placed it."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from regcred.views.versions import VersionNote, is_supported, version_note
 from regcred.wording import duration, expires_in, plural
 
 WORKERS = 8
-"""Projects that are read at a time."""
+"""The number of projects that are read in parallel."""
 
 OUTCOMES = 5
-"""How many of the last outcomes of each registry are shown."""
+"""The maximum number of last outcomes of a registry in the JSON output."""
 
 FEW = 10
-"""How many projects' and clusters' syncs people see. 'regcred doctor' shows the silent ones."""
+"""The text lists the statuses of sync if there are at most this many. 'regcred doctor' shows the old ones."""
 
 PENDING = "pending"
-"""Shown for a registry that was added and not rotated yet."""
+"""The state of a registry that was added and not rotated yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +50,24 @@ class StatusRow:
     placements: Mapping[str, Placement] = field(default_factory=dict)
     """By cluster."""
     no_room: str = ""
-    """Why it is not rotated, if its project is full."""
+    """Why the registry is not rotated, if its project has too many."""
     syncs: Mapping[str, Status] = field(default_factory=dict)
-    """By cluster that may use the project: the last status of its sync."""
+    """By cluster: the last status that its sync wrote for the project."""
     named: bool = False
     """Whether the user named this registry."""
     attempts: Sequence[Attempt] = ()
     """Its last outcomes, newest first."""
     rotate_version: str = ""
-    """The version of the rotate that wrote the project's index last."""
+    """The version of the rotate function that wrote the project's index last."""
 
     @property
     def state(self) -> str:
-        """The state in the word for people."""
+        """The state as shown to people."""
         return self.entry.shown_state if self.entry else PENDING
 
     @property
     def where(self) -> str:
-        """In words: how many namespaces of each cluster, and how many of them have an older version."""
+        """The number of namespaces per cluster, and how many of them have an older version, as text."""
         parts = []
         for cluster, placement in sorted(self.placements.items()):
             count = sum(map(len, placement.in_place.values()))
@@ -75,7 +75,7 @@ class StatusRow:
             if count:
                 parts.append(
                     f"{cluster}: {plural(count, 'namespace')}"
-                    + (f" ({old} not yet on this version)" if old else "")
+                    + (f" ({old} with an older version)" if old else "")
                 )
         return ", ".join(parts)
 
@@ -83,29 +83,31 @@ class StatusRow:
 @click.command(
     help="""Show every registry, its state and its expiry.
 
-    Name projects (P) or registries (P/R) to see only those. By default, you see all projects that you may
-    see. The command also shows in how many namespaces of each cluster sync has written the Secret. Sync may
-    not read Secrets, so a deleted Secret counts until sync writes it again. To look into the cluster, use
+    Name projects (P) or registries (P/R) to see only these. The default is all projects that you may read.
+    The command also shows in how many namespaces of each cluster sync has placed the Secret. Sync may not
+    read Secrets, so a deleted Secret counts until sync writes it again. To check the cluster itself, use
     'regcred explain'.
 
     \b
     States:
-      pending   added; its first credential is not fetched yet
-      ok        a verified credential is in force
+      pending   added; the first credential is not fetched yet
+      ok        the credential is valid and verified
       unverified
-                a credential is in force that could not be tried at the registry
-      failing   the last attempt failed; a credential that is still valid stays in force until it expires
-      revoked   ended on purpose; 'regcred rotate P/R' fetches a new one
-      removed   its definition was deleted; clusters remove its Secrets
+                the credential is valid, but could not be verified at the registry
+      failing   the last attempt failed; the last credential stays in force until it expires
+      revoked   revoked on request; 'regcred rotate P/R' fetches a new credential
+      removed   the definition was deleted; clusters remove the Secrets
     """
 )
-@click.argument("about", nargs=-1, metavar="[P | P/R]...", shell_complete=completion.projects_and_references)
+@click.argument(
+    "targets", nargs=-1, metavar="[P | P/R]...", shell_complete=completion.projects_and_references
+)
 @output_option
 @pass_session
-def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
+def status(session: CliSession, targets: Sequence[str], as_json: bool) -> None:
     """Run ``regcred status``."""
     store = session.store
-    wanted = [_about(text) for text in about]
+    wanted = [_target(text) for text in targets]
     names = sorted({item.project if isinstance(item, Reference) else item for item in wanted})
     rows, broken = _all_rows(store, lookup.projects(store, names, "regcred status"))
     if wanted:
@@ -128,8 +130,8 @@ def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
             }
         )
     elif rows or not broken:
-        # A removed registry stays in the index for months, as proof for disconnected clusters. A person does
-        # not need it.
+        # A removed registry stays in the index for months, for clusters that were disconnected. People don't
+        # need to see it.
         _print(
             [row for row in rows if row.state != State.REMOVED or row.where or row.reference in wanted], now
         )
@@ -138,10 +140,7 @@ def status(session: CliSession, about: Sequence[str], as_json: bool) -> None:
 
 
 def _all_rows(store: Store, projects: Sequence[str]) -> tuple[list[StatusRow], list[MalformedError]]:
-    """The registries of all projects, and the errors of unreadable indexes.
-
-    An error does not hide other projects.
-    """
+    """The registries of all projects, and the errors of indexes that can't be read."""
 
     def read(project: str) -> list[StatusRow] | MalformedError:
         try:
@@ -179,7 +178,7 @@ def _print(rows: Sequence[StatusRow], now: datetime) -> None:
 
 
 def _version_notes(rows: Sequence[StatusRow]) -> list[VersionNote]:
-    """A note for each part with another version. Clusters with the same version share a note."""
+    """A note for each part whose version differs. Clusters with the same version share a note."""
     clusters: dict[str, set[str]] = {}
     for (_, cluster), found in _syncs(rows).items():
         clusters.setdefault(found.sync_version, set()).add(cluster)
@@ -200,7 +199,7 @@ def _rotates_json(rows: Sequence[StatusRow]) -> list[dict[str, Any]]:
 
 
 def _syncs(rows: Sequence[StatusRow]) -> dict[tuple[str, str], Status]:
-    """By project and cluster: the last status of sync."""
+    """By project and cluster: the last status that sync wrote."""
     return {(row.reference.project, cluster): found for row in rows for cluster, found in row.syncs.items()}
 
 
@@ -218,7 +217,7 @@ def _syncs_json(rows: Sequence[StatusRow]) -> list[dict[str, Any]]:
     ]
 
 
-def _about(text: str) -> Reference | str:
+def _target(text: str) -> Reference | str:
     try:
         return Reference.parse(text) if "/" in text else check_label(text, field="project")
     except MalformedError as error:
@@ -226,7 +225,7 @@ def _about(text: str) -> Reference | str:
 
 
 def rows_of(store: Store, project: str) -> list[StatusRow]:
-    """All registries of a project, including those that are only in its index."""
+    """All registries of a project, including removed ones that are only in its index."""
     index = lookup.index(store, project)
     entries = index.registries
     defined = [found.registry for found in lookup.registries(store, project)]
@@ -256,7 +255,7 @@ def rows_of(store: Store, project: str) -> list[StatusRow]:
 
 def _statuses(store: Store, project: str, clusters: Sequence[str]) -> dict[str, Status]:
     def report(cluster: str, error: RegcredError) -> None:
-        say(f"note: where {project} is in place in cluster {cluster} is unknown: {error}")
+        say(f"note: it is unknown where sync has placed {project} in cluster {cluster}: {error}")
 
     return lookup.statuses(store, project, clusters, report)
 
@@ -301,7 +300,7 @@ def _notes(row: StatusRow, now: datetime) -> list[str]:
 
 
 def next_attempt(entry: IndexEntry, now: datetime) -> str:
-    """The time of the next try, as the end of a sentence."""
+    """The time of the next attempt, as the end of a sentence; empty if none is planned."""
     if entry.next_attempt_at is None:
         return ""
     if entry.next_attempt_at <= now:

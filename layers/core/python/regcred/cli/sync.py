@@ -1,4 +1,4 @@
-"""``regcred sync``: the in-cluster function, run by hand or as the image's command."""
+"""``regcred sync``: runs sync, by hand or as the command of the image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from regcred.cli.parameters import CLUSTER
 from regcred.cli.session import CliSession, pass_session
 from regcred.wording import plural
 
-HELP = """Bring a cluster in line with Vault.
+HELP = """Update the Secrets of a cluster to match Vault.
 
 Sync creates, updates and removes Secrets. In a Pod, it signs in to Vault with the token of the Pod.
-Elsewhere, it uses your token, like the other commands. Environment variables hold all other settings
-(docs/cli.md). The loop ends on Ctrl-C and SIGTERM. The next run finishes what this one began.
+Elsewhere, it uses your token, like the other commands. All other settings are environment variables
+(docs/cli.md). The loop ends on Ctrl-C and SIGTERM. The next run completes unfinished work.
 
 \b
 Examples:
@@ -32,17 +32,19 @@ Examples:
     metavar="C",
     envvar="REGCRED_CLUSTER",
     required=True,
-    help="The cluster's name in Regcred; else REGCRED_CLUSTER.",
+    help="The cluster's name in Regcred. Default: REGCRED_CLUSTER.",
 )
 @click.option(
     "--mode",
     type=click.Choice(["admission", "serviceaccount", "none"]),
-    help="How Pods get the names of their Secrets; else REGCRED_MODE, or admission.",
+    help="How Pods get the names of their Secrets. Default: REGCRED_MODE, or else admission.",
 )
 @click.option("--confirm-removals", is_flag=True, help="Let this run remove more than the brake allows.")
 @click.option("--repair", is_flag=True, help="Write all Secrets again, to undo changes by others.")
 @click.option(
-    "--context", metavar="NAME", help="The kubeconfig's context; else the current one, or the Pod's account."
+    "--context",
+    metavar="NAME",
+    help="The kubeconfig's context. Default: the current one, or in a Pod its ServiceAccount.",
 )
 @output_option
 @pass_session
@@ -71,12 +73,13 @@ def sync(
     if as_json:
         print_json({"dry_run": dry_run, "actions": lines, "failures": list(failures)})
     if failures:
-        plan, run = "the plan omits what could not be read", "sync did what it could; the rest is unchanged"
+        plan = "the plan lacks what could not be read"
+        run = "all other actions are done"
         raise Failed(f"{plural(len(failures), 'failure')}; {plan if dry_run else run}")
 
 
 def _settings(cluster: str, mode: str | None, *, confirm_removals: bool, repair: bool) -> dict[str, str]:
-    """The options as the environment variables of the in-cluster function."""
+    """The options as environment variables, in which sync expects its settings."""
     settings = {
         "REGCRED_CLUSTER": cluster,
         "REGCRED_MODE": mode,
@@ -87,11 +90,11 @@ def _settings(cluster: str, mode: str | None, *, confirm_removals: bool, repair:
 
 
 def _check_options(*, once: bool, dry_run: bool, confirm_removals: bool, repair: bool, as_json: bool) -> None:
-    """Refuse options that the loop does not have."""
+    """Refuse options that only make sense for one run."""
     one_run = once or dry_run
     if confirm_removals and not one_run:
-        raise BadInputError("--confirm-removals: is for one run; add --once, after a look at --dry-run")
+        raise BadInputError("--confirm-removals works for one run only: look at --dry-run, then add --once")
     if repair and not once:
-        raise BadInputError("--repair: is for one run; add --once")
+        raise BadInputError("--repair works for one run only: add --once")
     if as_json and not one_run:
-        raise BadInputError("-o json: is for one run; add --once or --dry-run")
+        raise BadInputError("-o json works for one run only: add --once or --dry-run")

@@ -1,4 +1,4 @@
-"""``regcred system``: the system registry."""
+"""``regcred system``: manages the system registry and its logins."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regcred.cli import docker_config
+from regcred.cli.command_groups import CommandGroup
 from regcred.cli.failures import Failed, user_input
-from regcred.cli.groups import CommandGroup
 from regcred.cli.output import output_option, print_json, say, write, write_document
 from regcred.cli.parameters import LabelType
 from regcred.cli.session import CliSession, pass_session
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     cls=CommandGroup,
     help="""Sign in to the system registry, and set it up.
 
-    The system registry holds test images and community images (docs/system-registry.md).
+    The system registry contains images for tests, and copies of public images (docs/system-registry.md).
     """,
 )
 def system() -> None:
@@ -37,13 +37,13 @@ def system() -> None:
 @system.command(
     help="""Sign in docker, podman, crane and skopeo.
 
-    The command names the credential helper docker-credential-regcred in Docker's config.json. When one of
-    these tools needs a login, the helper gets one with your Vault token. The login expires after an hour,
-    and no secret is stored. With --write, the file contains a login instead. Only you can read the file, and
-    the login expires too.
+    The command adds the credential helper docker-credential-regcred to Docker's config.json. When one of
+    these tools needs a login, the helper creates one with your Vault token. It expires after an hour, and no
+    secret is stored. With --write, the file contains a login instead. It expires too, and only you can read
+    the file.
     """
 )
-@click.option("--hours", type=click.IntRange(1, 168), help="How long the login shall live, with --write.")
+@click.option("--hours", type=click.IntRange(1, 168), help="With --write: how long the login is valid.")
 @click.option("--write", "in_file", is_flag=True, help="Write the login itself into config.json.")
 @pass_session
 def login(session: CliSession, hours: int | None, in_file: bool) -> None:
@@ -60,7 +60,7 @@ def login(session: CliSession, hours: int | None, in_file: bool) -> None:
             else docker_config.with_helper(config, got.host)
         )
     docker_config.write(file, new)
-    until = f"until {got.expires_at}" if in_file else "as long as your Vault token lives"
+    until = f"until {got.expires_at}" if in_file else "as long as your Vault token is valid"
     say(f"signed in to {got.host} as {got.user}, {until} ({file})")
 
 
@@ -77,11 +77,11 @@ def logout(session: CliSession) -> None:
     if left != config:
         docker_config.write(file, left)
     tool.end_logins()
-    say(f"signed out of {host}; no login that you got until now works any longer")
+    say(f"signed out of {host}; all logins that you created are invalid now")
 
 
 @system.command(
-    help="""Set up the system registry, and print what remains to do.
+    help="""Set up the system registry, and print the next steps.
 
     This needs the policy regcred-platform-admin. An operator must first run 'regcred platform apply' with
     system_registry: true. A second run changes only the settings that you give.
@@ -89,21 +89,21 @@ def logout(session: CliSession) -> None:
 )
 @click.option("--host", help="The registry's host as used in image names.")
 @click.option(
-    "--token-url", help="Where the token server is reached, as in https://token.registry.example.com."
+    "--token-url", help="The address of the token server, as in https://token.registry.example.com."
 )
 @click.option(
     "--key-header",
     type=click.Choice(["kid", "x5c"]),
-    help="How tokens name their key: kid for a registry with a JWK set (Distribution 3), x5c for one with a "
-    "bundle of certificates.",
+    help="How tokens name their key: kid for a registry with a JWK set (Distribution 3), x5c for a registry "
+    "with a bundle of certificates.",
 )
 @click.option(
     "--issuer",
     "issuers",
     multiple=True,
     metavar="URL[=FILE]",
-    help="Who signs the identity tokens of projects, and a file with its JWK set where the token server "
-    "can't fetch it.",
+    help="The issuer of the projects' identity tokens. Add a file with its JWK set if the token server can't "
+    "fetch it.",
 )
 @pass_session
 def init(
@@ -120,8 +120,8 @@ def init(
         if issuers:
             given["issuers"] = [_issuer(text) for text in issuers]
         config, changed = session.open_system().set_up(given)
-    say("the system registry is set up" if changed else "nothing to do: all is as given")
-    write_document(_what_remains(config))
+    say("the system registry is set up" if changed else "nothing to do: the settings are the same")
+    write_document(_next_steps(config))
 
 
 @system.command(help="Print the public keys that registries must trust.")
@@ -153,9 +153,10 @@ def keys(session: CliSession, form: str, as_json: bool) -> None:
 
 @system.command(
     "rotate-keys",
-    help="""Create a new signing key, or withdraw the old ones.
+    help="""Create a new signing key, or withdraw the old keys.
 
-    The old key signs until the new one takes over. In between, tokens of both keys are valid.
+    The old key signs until the lead time is over. Tokens of both keys are valid until you withdraw the old
+    one.
     """,
 )
 @click.option(
@@ -163,9 +164,9 @@ def keys(session: CliSession, form: str, as_json: bool) -> None:
     type=click.IntRange(0, 720),
     default=24,
     show_default=True,
-    help="When the new key begins to sign; registries must have it before.",
+    help="The time until the new key signs. Registries must load it before.",
 )
-@click.option("--retire", is_flag=True, help="Withdraw the keys that newer ones have replaced.")
+@click.option("--retire", is_flag=True, help="Withdraw the replaced keys.")
 @pass_session
 def rotate_keys(session: CliSession, lead_hours: int, retire: bool) -> None:
     """Run ``regcred system rotate-keys``."""
@@ -173,22 +174,22 @@ def rotate_keys(session: CliSession, lead_hours: int, retire: bool) -> None:
     if retire:
         gone = tool.retire()
         if gone:
-            say(f"{plural(len(gone), 'key')} withdrawn; give the registry the remaining ones and restart it")
+            say(f"{plural(len(gone), 'key')} withdrawn; give the registry the remaining keys and restart it")
         else:
-            say("nothing to withdraw: the newest key has not signed for longer than a login lives")
+            say("nothing to withdraw: no key was replaced longer ago than a login is valid")
         return
-    begins = tool.rotate(lead=timedelta(hours=lead_hours))
+    signs_from = tool.rotate(lead=timedelta(hours=lead_hours))
     say(
-        f"a new key signs from {begins:%Y-%m-%d %H:%M} UTC on; until then, give the registry the output of "
-        "'regcred system keys --format jwks' (or certificates) and restart it"
+        f"a new key starts to sign at {signs_from:%Y-%m-%d %H:%M} UTC; before that, give the registry the "
+        "output of 'regcred system keys --format jwks' (or certificates) and restart it"
     )
 
 
 @system.command(
     help="""Copy public images into community/.
 
-    crane or skopeo copies all platforms and the signatures. An image that is there by its digest is skipped,
-    so a second run resumes the first. Sign in before: regcred system login.
+    crane or skopeo copies all platforms and the signatures. Images that exist with the same digest are
+    skipped, so a second run resumes the first. Sign in before: regcred system login.
     """
 )
 @click.option(
@@ -216,7 +217,7 @@ def load(session: CliSession, file: Path) -> None:
             failed += 1
             say(f"  not copied: {error}")
         else:
-            say(f"  {'copied' if copied else 'there already'}: {config.host}/{image.name}")
+            say(f"  {'copied' if copied else 'exists already'}: {config.host}/{image.name}")
     if failed:
         raise Failed(f"{plural(failed, 'image')} of {len(wanted)} not copied; run it again to resume")
 
@@ -230,7 +231,9 @@ def load(session: CliSession, file: Path) -> None:
     """
 )
 @click.argument("project", type=LabelType("project"))
-@click.option("--repository", "repositories", multiple=True, help="Only this one; several times for more.")
+@click.option(
+    "--repository", "repositories", multiple=True, help="Only this repository. You can repeat this option."
+)
 @click.option(
     "--keep",
     type=click.IntRange(0),
@@ -244,7 +247,7 @@ def load(session: CliSession, file: Path) -> None:
     type=click.IntRange(0),
     default=30,
     show_default=True,
-    help="In days: younger images stay.",
+    help="Delete only images that are older than this number of days.",
 )
 @click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
 @output_option
@@ -291,7 +294,7 @@ def _issuer(text: str) -> dict[str, Any]:
         raise MalformedError(f"{file}: is not a JWK set in JSON", field="issuer") from None
 
 
-def _what_remains(config: SystemConfig) -> str:
+def _next_steps(config: SystemConfig) -> str:
     trust = (
         "        jwks: /etc/regcred/jwks.json     # regcred system keys --format jwks\n"
         "        signingalgorithms: [ES256]\n"
@@ -300,21 +303,21 @@ def _what_remains(config: SystemConfig) -> str:
         "certificates\n"
     )
     lines = (
-        "What remains:\n"
+        "Next steps:\n"
         "  1. Run the token server: Token=enabled in template.yaml, or the chart regcred-registry.\n"
-        "  2. Let the registry trust it (the chart does this by its value tokenKeys):\n"
+        "  2. Let the registry trust it (with the chart, by the value tokenKeys):\n"
         "    auth:\n"
         "      token:\n"
         f"        realm: {config.token_url}/token\n"
         f"        service: {config.service}\n"
         f"        issuer: {config.issuer}\n"
         f"{trust}"
-        "  3. Put people into groups: regcred-readers-P pulls, regcred-admins-P pushes, "
-        "regcred-platform-admins loads community images.\n"
+        "  3. Add people to groups: regcred-readers-P may pull, regcred-admins-P may push, "
+        "regcred-platform-admins may load community images.\n"
     )
     if not config.issuers:
         lines += (
-            "  4. For the provider 'system', name who signs the projects' identity tokens: regcred system "
+            "  4. For the provider 'system', set the issuer of the projects' identity tokens: regcred system "
             "init --issuer URL\n"
         )
     return lines

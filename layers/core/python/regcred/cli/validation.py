@@ -1,4 +1,4 @@
-"""Creates records from a person's input."""
+"""Creates records from the user's input."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""``regcred diff``, ``apply``, ``export`` and ``schema``: the fleet as files."""
+"""``regcred diff``, ``apply``, ``export`` and ``schema``: manage the state of Vault as files."""

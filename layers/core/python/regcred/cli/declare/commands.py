@@ -1,4 +1,4 @@
-"""``regcred diff``, ``apply``, ``export`` and ``schema``: the fleet as files."""
+"""``regcred diff``, ``apply``, ``export`` and ``schema``: the commands."""
 
 from __future__ import annotations
 
@@ -48,27 +48,27 @@ _source = all_of(
         metavar="DIR|FILE|-",
         multiple=True,
         required=True,
-        help="Files of YAML or JSON; '-' is standard input. May be given several times.",
+        help="YAML or JSON files; '-' is standard input. You can repeat this option.",
     ),
     click.option(
         "--owner",
         metavar="NAME",
         default="",
-        help="The name of this source, recorded with what it declares. --prune needs it.",
+        help="The name of this source of files. It is recorded with each object, and --prune needs it.",
     ),
     click.option(
         "--prune",
         is_flag=True,
-        help="Also remove what this owner declared before and does not declare now.",
+        help="Also remove objects that this owner declared before and no longer declares.",
     ),
-    click.option("--take-over", is_flag=True, help="Also change what another owner declares."),
+    click.option("--take-over", is_flag=True, help="Also change objects of another owner."),
     click.option(
         "--project",
         "projects",
         type=PROJECT,
         multiple=True,
         metavar="P",
-        help="With --prune: a project to look at, where your token may not list projects.",
+        help="With --prune: a project to compare, if your token may not list projects.",
     ),
 )
 
@@ -77,7 +77,7 @@ _source = all_of(
     short_help="Show what 'apply' would change.",
     help="""Show what 'apply' would change. This writes nothing and reads no secret.
 
-    The exit code is 0 if nothing would change and 6 if something would. Any other code means that the
+    The exit code is 0 if 'apply' would change nothing, and 6 if it would. Any other code means that the
     command failed.
 
     \b
@@ -106,15 +106,15 @@ def diff(
     if found.steps:
         raise Differs(f"{summary(found.steps)}; 'regcred apply' makes them")
     if not as_json:
-        say("nothing to do: all is as declared")
+        say("nothing to do: Vault matches the files")
 
 
 @click.command(
     short_help="Change Vault to match the files.",
     help="""Change Vault to match the files. A second run changes nothing.
 
-    Changes that take access away come first, and changes that give access come last. If a run is
-    interrupted, or stops because somebody else writes at the same time, run the command again to continue.
+    Changes that remove access come first, and changes that give access come last. If a run is interrupted, or
+    stops because somebody else writes at the same time, run the command again to continue.
 
     \b
     Examples:
@@ -130,9 +130,9 @@ def diff(
     default=REMOVALS,
     show_default=True,
     metavar="N",
-    help="How many things may be taken away; with more, nothing is written.",
+    help="The maximum number of removals. With more, nothing is written.",
 )
-@click.option("--yes", "-y", is_flag=True, help="Do not ask before something is taken away.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation of removals.")
 @output_option
 @pass_session
 def apply(
@@ -155,15 +155,15 @@ def apply(
     if found.removals > allow_removals:
         show(found, as_json=as_json)
         raise Failed(
-            f"nothing was written: {plural(found.removals, 'thing')} would be taken away, and "
-            f"{allow_removals} may be; if that is meant, add --allow-removals {found.removals}"
+            f"nothing was written: the files make {plural(found.removals, 'removal')}, and the limit is "
+            f"{allow_removals}; if you want that, add --allow-removals {found.removals}"
         )
     needed = read_upstream_secrets(session, wanted, found, sources)
     if found.removals and not yes:
         for step in found.steps:
             if step.removals:
                 say(str(step))
-        confirm(f"Take {plural(found.removals, 'thing')} away?")
+        confirm(f"Make {plural(found.removals, 'removal')}?")
     done = _carry_out(session, found, needed, operator, quiet=as_json)
     if as_json:
         print_json(done_json(done, found, live))
@@ -171,11 +171,10 @@ def apply(
 
 
 @click.command(
-    short_help="Write what is in Vault as files for 'apply'.",
     help="""Write the state of Vault as files for 'apply'.
 
-    Name projects to write only those. By default, all projects that you may see are written. No secret is
-    written. 'regcred export | regcred apply -f -' changes nothing.
+    Name projects to write only those. The default is all projects that you may read. The files contain no
+    secret. 'regcred export | regcred apply -f -' changes nothing.
     """,
 )
 @click.argument("projects", metavar="[P]...", type=PROJECT, nargs=-1)
@@ -184,14 +183,14 @@ def apply(
     "directory",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Write one file per object here.",
+    help="Write one file per object to this folder.",
 )
 @output_option
 @pass_session
 def export(session: CliSession, projects: Sequence[str], directory: Path | None, as_json: bool) -> None:
     """Run ``regcred export``."""
     if as_json and directory:
-        raise BadInputError("-o json: is for standard output; leave out --dir")
+        raise BadInputError("-o json writes to standard output: leave out --dir")
     live = look(session.store, [], everything=True, projects=projects)
     if not projects:
         operator = session.open_operator(None, None)
@@ -209,7 +208,7 @@ def export(session: CliSession, projects: Sequence[str], directory: Path | None,
     else:
         _write_objects(found, directory)
     if lost:
-        raise Failed(f"not exported, since it can't be read: {', '.join(lost)}")
+        raise Failed(f"not exported, because it can't be read: {', '.join(lost)}")
 
 
 def _write_objects(found: Sequence[tuple[ObjectKey, dict[str, Any], bool]], directory: Path | None) -> None:
@@ -234,7 +233,7 @@ def schema(kind: str) -> None:
 
 def _terms(owner: str, *, prune: bool, take_over: bool) -> Terms:
     if prune and not owner:
-        raise BadInputError("--prune removes only what a source owns: name the source by --owner NAME")
+        raise BadInputError("--prune removes only objects of an owner: add --owner NAME")
     if owner:
         from regcred.registry_reference import check_label
 
@@ -257,7 +256,7 @@ def _read(sources: Sequence[str]) -> dict[ObjectKey, Item]:
 
 
 def _operator(session: CliSession, wanted: Mapping[ObjectKey, Item]) -> Operator:
-    """The platform that the files declare, or else the one that 'regcred platform apply' takes."""
+    """The platform that the files declare, or else the platform of 'regcred platform apply'."""
     for item in wanted.values():
         if isinstance(item.value, Declaration):
             with user_input():
@@ -273,7 +272,7 @@ def _compare(
     operator: Operator,
 ) -> tuple[DeclarationPlan, Live]:
     platform = look_at_platform(operator, wanted, owner=terms.owner, everything=terms.prune)
-    # A mount that the same files declare and that is not there yet holds nothing.
+    # The mount does not exist yet, and the same files declare it. So it is empty.
     is_new = not platform.exists and any(key.kind is DeclaredKind.PLATFORM for key in wanted)
     live = (
         Live()
@@ -328,8 +327,8 @@ def _carry_out(
     done = applier.run(found)
     if refused:
         say(
-            f"next: a platform operator runs 'regcred platform apply', which lets clusters and people of"
-            f" {', '.join(sorted(set(refused)))} in or out; your token may not do that"
+            f"next: a platform operator runs 'regcred platform apply', which updates the access of clusters"
+            f" and people to {', '.join(sorted(set(refused)))}; your token may not do that"
         )
     for project in sorted({step.key.scope for step in done.steps if step.key.kind is DeclaredKind.REGISTRY}):
         session.nudge(project)

@@ -34,7 +34,7 @@ def show(found: DeclarationPlan, *, as_json: bool) -> None:
 
 
 def check(found: DeclarationPlan) -> None:
-    """Report everything that is not possible in one error."""
+    """Raise an error if the plan has problems, and print all of them."""
     if not found.problems:
         return
     for problem in found.problems[:-1]:
@@ -45,15 +45,15 @@ def check(found: DeclarationPlan) -> None:
 
 
 def report(done: AppliedPlan, *, as_json: bool) -> None:
-    """Report what was done, and raise the last failure."""
+    """Print the results, and raise an error if a step failed."""
     for step, error in done.failed[:-1]:
         say(f"{step.key}: {error}")
     if done.failed:
         step, error = done.failed[-1]
         left = f"; {plural(done.not_begun, 'step')} not begun" if done.not_begun else ""
         text = (
-            f"{step.key}: {error} ({len(done.failed)} failed, {len(done.steps)} done{left}; run it again "
-            "to go on)"
+            f"{step.key}: {error} ({len(done.failed)} failed, {len(done.steps)} done{left}; run the command "
+            "again to continue)"
         )
         raise _kind(error)(text)
     if done.steps:
@@ -63,7 +63,7 @@ def report(done: AppliedPlan, *, as_json: bool) -> None:
         ):
             say("credentials are fetched within minutes: 'regcred status' shows them")
     elif not as_json:
-        say("nothing to do: all is as declared")
+        say("nothing to do: Vault matches the files")
 
 
 def _kind(error: RegcredError) -> type[RegcredError | Failed]:
@@ -93,7 +93,7 @@ def _step_json(step: Step) -> dict[str, Any]:
 
 
 def done_json(done: AppliedPlan, found: DeclarationPlan, live: Live) -> dict[str, Any]:
-    """What was done, as JSON."""
+    """The results as JSON."""
     return {
         "done": [_step_json(step) for step in done.steps],
         "failed": [{**_step_json(step), "error": str(error)} for step, error in done.failed],

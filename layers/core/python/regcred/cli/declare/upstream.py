@@ -1,4 +1,4 @@
-"""Reads the upstream secrets that a plan needs, from where the files say they are."""
+"""Reads the upstream secrets that a plan needs from the sources that the files name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from regcred.cli import definitions, secrets
+from regcred.cli import definitions, upstream_secrets
 from regcred.cli.failures import BadInputError
 from regcred.cli.session import CliSession
 from regcred.declare.kinds import Item, ObjectKey
@@ -22,7 +22,11 @@ STDIN = "standard input"
 def read_upstream_secrets(
     session: CliSession, wanted: Mapping[ObjectKey, Item], found: DeclarationPlan, sources: Sequence[str]
 ) -> dict[ObjectKey, dict[str, SecretStr]]:
-    """Read all required upstream secrets before anything is written."""
+    """Read all upstream secrets of a plan. The caller does this before it writes anything.
+
+    Raises:
+        BadInputError: a secret is missing, or a field of it is wrong. It never contains a value.
+    """
     read: dict[ObjectKey, dict[str, SecretStr]] = {}
     from_stdin: dict[str, Any] | None = None
     for step in found.steps:
@@ -39,7 +43,7 @@ def read_upstream_secrets(
             read[step.key] = _from_vault(session, step, fields)
         else:
             base = Path(wanted[step.key].source).parent
-            read[step.key] = secrets.read(fields, str(base / step.secret.file))
+            read[step.key] = upstream_secrets.read(fields, str(base / step.secret.file))
     return read
 
 
@@ -48,7 +52,7 @@ def _from_stdin(step: Step, given: Mapping[str, Any], fields: Mapping[str, str])
     where = f"{STDIN}: {step.key.reference}"
     if not isinstance(own, dict):
         raise BadInputError(f"{where}: is missing; write it as a mapping of {', '.join(fields)}")
-    return secrets.checked(fields, own, where)
+    return upstream_secrets.checked(fields, own, where)
 
 
 def _from_vault(session: CliSession, step: Step, fields: Mapping[str, str]) -> dict[str, SecretStr]:
@@ -58,6 +62,6 @@ def _from_vault(session: CliSession, step: Step, fields: Mapping[str, str]) -> d
     document = session.open_vault(source.mount).read(source.path)
     where = f"{step.key}: Vault, {source.mount}/{source.path}"
     if document is None:
-        raise BadInputError(f"{where}: there is no such secret")
-    own = {name: value for name, value in document.fields.items() if secrets.is_field(name, fields)}
-    return secrets.checked(fields, own, where)
+        raise BadInputError(f"{where}: the secret does not exist")
+    own = {name: value for name, value in document.fields.items() if upstream_secrets.is_field(name, fields)}
+    return upstream_secrets.checked(fields, own, where)

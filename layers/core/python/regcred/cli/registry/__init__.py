@@ -1,10 +1,10 @@
-"""``regcred registry``: a project's registries (``registries/P/R`` and ``upstream/P/R``)."""
+"""``regcred registry``: manages a project's registries (``registries/P/R`` and ``upstream/P/R``)."""
 
 from __future__ import annotations
 
 import click
 
-from regcred.cli.groups import CommandGroup
+from regcred.cli.command_groups import CommandGroup
 from regcred.cli.registry import add, remove, show, template, trust
 
 

@@ -1,4 +1,4 @@
-"""``regcred registry add`` and ``set-secret``: a first rotation tests what they write."""
+"""``regcred registry add`` and ``set-secret``: write a definition or an upstream secret, and rotate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import click
 from pydantic import SecretStr
 
-from regcred.cli import definitions, lookup, secrets
+from regcred.cli import definitions, lookup, upstream_secrets
 from regcred.cli.failures import BadInputError
 from regcred.cli.output import say, write_document
 from regcred.cli.parameters import REFERENCE
@@ -28,9 +28,8 @@ from regcred.vault.store import Store
 HELP = """Add a registry, from a file or from your answers to questions.
 
 If the registry needs no stored secret (keyless), the command prints what to configure at the vendor.
-Otherwise, it asks for the secret without showing it, or reads it from --secret-file. It never takes a
-secret from the command line. It checks the definition, writes it, fetches a first credential and tries
-it.
+Otherwise, it asks for the secret with a hidden prompt, or reads it from --secret-file. No option takes the
+secret itself. The command checks and writes the definition, and fetches and verifies a first credential.
 
 \b
 Examples:
@@ -71,7 +70,7 @@ def add(
     timeout: int,
 ) -> None:
     """Run ``regcred registry add``."""
-    secrets.check_source(secret_file, definition=file)
+    upstream_secrets.check_source(secret_file, definition=file)
     store = session.store
     version = _version_to_replace(store, reference, replace=replace)
     policy = _policy(store, reference)
@@ -85,7 +84,7 @@ def add(
     _write(store, reference, definition, upstream, version=version)
     if not definition.needs_credential():
         say(
-            f"{reference}: is written. It is public: there is nothing to fetch, and workloads need no "
+            f"{reference}: is written. It is public: no credential is fetched, and workloads need no "
             "annotation for it"
         )
         return
@@ -96,8 +95,7 @@ def add(
 
 def _fetch_first(session: CliSession, reference: Reference, *, wait: bool, timeout: int) -> None:
     """Request a first credential, which tests the definition and the upstream secret."""
-    begun = "the definition is written; fetching a first credential" if wait else "is written"
-    say(f"{reference}: {begun}")
+    say(f"{reference}: the definition is written{'; fetching a first credential' if wait else ''}")
     send_request(session, reference, Action.ROTATE, wait=wait, timeout=timeout)
     say(
         "next: let a namespace use it ('regcred grant add'), and annotate a workload ('regcred annotation "
@@ -109,11 +107,11 @@ def _version_to_replace(store: Store, reference: Reference, *, replace: bool) ->
     try:
         found = store.definition(reference)
         version = found.version if found else 0
-    except MalformedError:  # a broken one can be replaced
+    except MalformedError:  # a broken definition can be replaced
         version = store.definition_version(reference)
     if version and not replace:
         raise BadInputError(
-            f"{reference} exists already; change it with --replace, or see 'regcred registry show "
+            f"{reference} exists already; replace it with --replace, or see 'regcred registry show "
             f"{reference}'"
         )
     return version or store.definition_version(reference)
@@ -122,13 +120,13 @@ def _version_to_replace(store: Store, reference: Reference, *, replace: bool) ->
 def _interview(policy: ProjectPolicy | None) -> BaseDefinition:
     if not interactive():
         raise BadInputError(
-            "there is no terminal to ask on: give the definition by -f FILE ('-' for standard input)"
+            "there is no terminal to ask on: pass the definition with -f FILE ('-' for standard input)"
         )
     return definitions.ask("definition", policy)
 
 
 def _policy(store: Store, reference: Reference) -> ProjectPolicy | None:
-    """What the project may use, if the user may read it.
+    """The bounds of the project; None if the user may not read them.
 
     Raises:
         RefusedError: the project does not exist.
@@ -140,14 +138,14 @@ def _policy(store: Store, reference: Reference) -> ProjectPolicy | None:
         return None
     if found is None:
         raise RefusedError(
-            f"there is no project {reference.project}; a platform admin makes it: regcred project add "
+            f"there is no project {reference.project}; a platform admin creates it: regcred project add "
             f"{reference.project}"
         )
     return found.value
 
 
 def _check_room(store: Store, reference: Reference, policy: ProjectPolicy | None) -> None:
-    """Refuse a registry that would not be rotated because its project is full."""
+    """Refuse a registry that would not be rotated because its project has too many."""
     names = [found.registry for found in lookup.registries(store, reference.project)]
     limit = (policy or ProjectPolicy()).max_registries
     index = lookup.index(store, reference.project)
@@ -156,18 +154,18 @@ def _check_room(store: Store, reference: Reference, policy: ProjectPolicy | None
 
 
 def _print_trust(reference: Reference, definition: BaseDefinition, policy: ProjectPolicy | None) -> None:
-    """The settings on the vendor's side that a first credential needs."""
+    """Print what the vendor needs configured before it gives a first credential."""
     if policy is None or not policy.role_arn:
         say(
-            f"{reference} is keyless: 'regcred registry trust {reference}' prints what the vendor's side "
-            "must configure"
+            f"{reference} is keyless: 'regcred registry trust {reference}' prints what to configure at the "
+            "vendor"
         )
         return
-    say(f"{reference} is keyless; the vendor's side must trust {policy.role_arn}:")
+    say(f"{reference} is keyless: configure the vendor to trust {policy.role_arn}:")
     write_document(f"\n{definition.trust(Asker(reference.project, policy.role_arn))}\n", err=True)
     say(
-        f"until that is done, fetching is refused and tried again ('regcred registry trust {reference}' "
-        "shows it again)"
+        "until then, the vendor refuses a credential, and rotate retries. To print this again, run: regcred "
+        f"registry trust {reference}"
     )
 
 
@@ -176,16 +174,16 @@ def _upstream(
 ) -> dict[str, SecretStr]:
     wanted = definition.upstream_fields()
     if wanted and replace and not file and lookup.find_upstream(store, reference):
-        if change := _moves(store, reference, definition):
-            say(f"{reference}: {change}, so the upstream secret is asked for again")
-            return secrets.read(wanted, file)
+        if change := _new_destination(store, reference, definition):
+            say(f"{reference}: {change}, so enter the upstream secret again")
+            return upstream_secrets.read(wanted, file)
         say(f"{reference}: keeps its upstream secret; 'regcred registry set-secret {reference}' changes it")
         return {}
-    return secrets.read(wanted, file)
+    return upstream_secrets.read(wanted, file)
 
 
-def _moves(store: Store, reference: Reference, definition: BaseDefinition) -> str:
-    """The changes of the destination that prevent the use of the stored secret; empty if there are none."""
+def _new_destination(store: Store, reference: Reference, definition: BaseDefinition) -> str:
+    """How the secret's destination changes, so that the stored secret can't be used; empty if it doesn't."""
     try:
         found = store.definition(reference)
         return (
@@ -194,7 +192,7 @@ def _moves(store: Store, reference: Reference, definition: BaseDefinition) -> st
             else ""
         )
     except MalformedError:
-        return "the definition before can't be read"
+        return "the old definition can't be read"
 
 
 def _write(
@@ -205,7 +203,7 @@ def _write(
     *,
     version: int,
 ) -> None:
-    """Write the upstream secret first. A definition without its secret would fail at once."""
+    """Write the upstream secret, then the definition, which would fail at once without its secret."""
     if upstream:
         try:
             version_now = store.upstream_version(reference)
@@ -216,7 +214,7 @@ def _write(
         store.write_definition(reference, Definition.model_validate(definition.content()), cas=version)
     except ConflictError:
         raise ConflictError(
-            f"{reference}: {_written(upstream)}; somebody else has just written the definition"
+            f"{reference}: {_written(upstream)}; somebody else wrote the definition at the same time"
         ) from None
     except RegcredError as error:
         raise type(error)(f"{reference}: {_written(upstream)}: {error}") from None
@@ -224,7 +222,7 @@ def _write(
 
 def _written(upstream: Mapping[str, SecretStr]) -> str:
     if upstream:
-        return "the upstream secret was written, the definition was not; run the command again"
+        return "the upstream secret was written, but the definition was not; run the command again"
     return "nothing was written"
 
 
@@ -244,11 +242,12 @@ def set_secret(
     """Run ``regcred registry set-secret``."""
     store = session.store
     definition = lookup.typed_definition(store, reference)
-    secrets.check_source(secret_file)
-    upstream = secrets.read(definition.upstream_fields(), secret_file)
+    upstream_secrets.check_source(secret_file)
+    upstream = upstream_secrets.read(definition.upstream_fields(), secret_file)
     if not upstream:
         raise BadInputError(
-            f"{reference} is keyless: provider {definition.provider} needs no upstream secret as defined"
+            f"{reference} is keyless: with this definition, provider {definition.provider} needs no upstream "
+            "secret"
         )
     store.write_upstream(
         reference, upstream, bound_to=destination_text(definition), cas=store.upstream_version(reference)

@@ -1,4 +1,4 @@
-"""``regcred registry list`` and ``show``: the definitions, and the state of their credentials."""
+"""``regcred registry list`` and ``show``: definitions, and the state of their credentials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from regcred.cli import lookup
-from regcred.cli.outcomes import attempt_json, in_words
+from regcred.cli.outcomes import attempt_json, outcome_text
 from regcred.cli.output import output_option, print_json, print_table, say, time_text, write, write_document
 from regcred.cli.parameters import PROJECT, REFERENCE
 from regcred.cli.session import CliSession, pass_session
@@ -20,14 +20,14 @@ from regcred.vault.records.index import IndexEntry
 from regcred.vault.store import Store
 from regcred.wording import expires_in
 
-SHOWN = 10
-"""How many of the last outcomes people see. Programs get all."""
+OUTCOMES_SHOWN = 10
+"""How many of the last outcomes the text shows. The JSON output contains all of them."""
 
 
 @click.command(
     name="list",
     short_help="List registries.",
-    help="List the registries of the named projects, or of all projects that you may see.",
+    help="List the registries of the named projects, or of all projects that you may read.",
 )
 @click.argument("projects", metavar="[P]...", type=PROJECT, nargs=-1)
 @output_option
@@ -116,11 +116,11 @@ def show(session: CliSession, reference: Reference, as_json: bool) -> None:
     write("")
     _show_line(
         "upstream secret",
-        {True: "written", False: "none", None: "unknown (your token may not read it)"}[secret],
+        {True: "written", False: "none", None: "unknown (your token may not check)"}[secret],
     )
     _show_line("state", _state(entry))
     if entry and entry.version:
-        _show_line("credential", f"version {entry.version}, pulls tried: {entry.verified}")
+        _show_line("credential", f"version {entry.version}, verified: {entry.verified}")
         _show_line("expires in", expires_in(entry.expires_at, session.now()))
         _show_line("hosts", ", ".join(entry.hosts))
     if entry and entry.why_unverified:
@@ -130,13 +130,13 @@ def show(session: CliSession, reference: Reference, as_json: bool) -> None:
     if entry and entry.warning:
         _show_line("warning", entry.warning)
     _show_line("Secret's name", reference.secret_name)
-    for number, attempt in enumerate(attempts[:SHOWN]):
-        when = f"{attempt.at:%Y-%m-%d %H:%M} UTC  {in_words(attempt)}"
+    for number, attempt in enumerate(attempts[:OUTCOMES_SHOWN]):
+        when = f"{attempt.at:%Y-%m-%d %H:%M} UTC  {outcome_text(attempt)}"
         _show_line("" if number else "last outcomes", when)
 
 
 def _yaml(content: Mapping[str, Any]) -> str:
-    """The definition as YAML. YAML itself escapes control characters of terminals, so it stays readable."""
+    """The definition as YAML. If it contains control characters of terminals, YAML escapes them."""
     import yaml
 
     text: str = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
@@ -169,7 +169,7 @@ def _state(entry: IndexEntry | None, *, known: bool = True) -> str:
 
 
 def _entries(store: Store, project: str) -> Mapping[str, IndexEntry] | None:
-    """The entries of a project's index; None if the index can't be read, which is reported."""
+    """The entries of a project's index. If it can't be read, print a note and return None."""
     try:
         return lookup.index(store, project).registries
     except MalformedError as error:

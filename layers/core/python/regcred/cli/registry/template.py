@@ -1,4 +1,4 @@
-"""``regcred registry template``: a definition to fill in."""
+"""``regcred registry template``: prints a definition to fill in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``regcred registry trust``: what the vendor's side must configure."""
+"""``regcred registry trust``: prints what to configure at the vendor."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _ISSUER = re.compile(r"""https://[^\s'"]+""")
 
 @click.command(
     short_help="Print what to configure at the vendor.",
-    help="""Print what to configure at the vendor so that it trusts this project's role, ready to paste.
+    help="""Print what to configure at the vendor, so that the vendor trusts the project's IAM role.
 
-    A keyless registry stores no secret: the vendor trusts only the IAM role of the project.
+    A keyless registry has no stored secret. The vendor gives credentials only to the IAM role of the project.
 
     \b
     Examples:
@@ -35,7 +35,7 @@ _ISSUER = re.compile(r"""https://[^\s'"]+""")
 @click.option(
     "-f", "--file", metavar="FILE", help="A definition that is not written yet; '-' is standard input."
 )
-@click.option("--role-arn", metavar="ARN", help="The project's IAM role; without it, the one in Vault.")
+@click.option("--role-arn", metavar="ARN", help="The project's IAM role. Default: the role in Vault.")
 @click.option("--issuer", metavar="URL", default="", help="The issuer of the AWS account's identity tokens.")
 @output_option
 @pass_session
@@ -97,7 +97,7 @@ def _project_role(store: Store, reference: Reference) -> str:
     found = store.project(reference.project)
     if found is None or not found.value.role_arn:
         raise BadInputError(
-            f"project {reference.project} has no IAM role of its own; name it by --role-arn, or let a "
-            f"platform admin set it: regcred project add {reference.project} --role-arn ARN"
+            f"project {reference.project} has no IAM role; pass it with --role-arn, or ask a platform admin "
+            f"to set it: regcred project add {reference.project} --role-arn ARN"
         )
     return found.value.role_arn

@@ -1,4 +1,4 @@
-"""Requests for many registries at once: several references, projects, all, or those of a provider."""
+"""Sends requests for many registries at once, and waits for their outcomes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from regcred.cli import lookup, requesting
+from regcred.cli import lookup, single_request
 from regcred.cli.failures import BadInputError, Failed
 from regcred.cli.output import print_json, say, write
 from regcred.cli.session import CliSession
@@ -30,24 +30,24 @@ from regcred.vault.records.index import IndexEntry, State
 from regcred.wording import plural
 
 WORKERS = 8
-"""Requests to Vault at a time."""
+"""The number of parallel calls to Vault."""
 
 WINDOW = 3000
-"""Open requests of one project at a time: as many as dispatch sends for one project in one sweep."""
+"""The maximum number of open requests of one project: as many as dispatch sends for it in one sweep."""
 
 EVERY = 2.0
-"""Seconds between two looks at the indexes."""
+"""Seconds between two polls of the indexes."""
 
 LIST_EVERY = 5
-"""The open requests themselves are listed once in so many looks, or when the index has changed."""
+"""The open requests are listed if the index has changed, and else in every fifth poll."""
 
-TOLD_MAX = 50
-"""The maximum number of failures that are listed one by one."""
+FAILURES_SHOWN = 50
+"""The maximum number of failures that the text lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which registries a command is for."""
+    """The registries that the user named."""
 
     targets: Sequence[Reference | str]
     """References, and names of projects."""
@@ -56,14 +56,14 @@ class Selection:
 
     @property
     def single(self) -> Reference | None:
-        """The one reference, if only that is named."""
+        """The reference, if the user named exactly one registry."""
         only = self.targets[0] if len(self.targets) == 1 else None
         return only if isinstance(only, Reference) and not self.provider and not self.everything else None
 
     def check(self, command: str) -> None:
-        """Refuse a selection that is empty or that contradicts itself."""
+        """Refuse an empty or contradictory selection."""
         if self.everything and self.targets:
-            raise BadInputError("--all is for all registries; leave out the names, or leave out --all")
+            raise BadInputError("--all means all registries; leave out the names, or leave out --all")
         if not (self.targets or self.everything or self.provider):
             raise BadInputError(
                 f"name a registry or a project: regcred {command} P/R, regcred {command} P; or use --all"
@@ -74,8 +74,8 @@ def select(session: CliSession, selection: Selection, command: str) -> list[Refe
     """The registries of a selection, sorted.
 
     Raises:
-        MissingError: a named reference or project has no registry, or the provider has none.
-        RefusedError: the token may not list what it must.
+        MissingError: a named registry does not exist, or a named project or the provider has no registries.
+        RefusedError: the token may not list the projects or the registries of a project.
     """
     store = session.store
     named = [target for target in selection.targets if isinstance(target, Reference)]
@@ -89,7 +89,7 @@ def select(session: CliSession, selection: Selection, command: str) -> list[Refe
         inside = lookup.registries(store, project)
         if not inside and selection.targets:
             raise MissingError(
-                f"project {project} has no registries; 'regcred registry list' shows those there are"
+                f"project {project} has no registries; 'regcred registry list' shows all that you may read"
             )
         found |= set(inside)
     if selection.provider:
@@ -107,36 +107,38 @@ def _of_provider(session: CliSession, references: Iterable[Reference], provider:
 
     wanted = sorted(references)
     with ThreadPoolExecutor(WORKERS) as pool:
-        return {reference for reference, yes in zip(wanted, pool.map(matches, wanted), strict=True) if yes}
+        matching = zip(wanted, pool.map(matches, wanted), strict=True)
+        return {reference for reference, is_match in matching if is_match}
 
 
 @dataclass(slots=True)
 class Outcomes:
-    """What became of the requests."""
+    """The results of the requests."""
 
     entries: dict[Reference, IndexEntry | None] = field(default_factory=dict)
     """The index entry after the request was handled."""
     errors: dict[Reference, RegcredError | Failed] = field(default_factory=dict)
-    requests: dict[Reference, requesting.SentRequest] = field(default_factory=dict)
+    requests: dict[Reference, single_request.SentRequest] = field(default_factory=dict)
     waiting: set[Reference] = field(default_factory=set)
-    """Requests that were not handled in time. They stay."""
+    """The registries whose requests were not handled in time. The requests stay in Vault."""
 
 
 @dataclass(slots=True)
-class _Project:
-    """The work of one project."""
+class _ProjectRequests:
+    """The requests for one project."""
 
     name: str
     pending: list[Reference]
-    open: dict[Reference, requesting.SentRequest] = field(default_factory=dict)
+    open: dict[Reference, single_request.SentRequest] = field(default_factory=dict)
     gone: set[Reference] = field(default_factory=set)
-    """Requests that no longer existed at the last read, although their outcome was not in the index yet."""
+    """Requests that no longer existed at the last poll, although their outcome was not in the index yet."""
     version: int = -1
-    looks: int = 0
+    """The index version at the last poll; -1 to read the index in any case."""
+    polls: int = 0
 
 
 class BulkRun:
-    """Sends the requests of one action, and follows them.
+    """Sends requests for one action, and waits for them.
 
     Args:
         session: Vault and the clock.
@@ -151,12 +153,12 @@ class BulkRun:
         self.outcomes = Outcomes()
         names = sorted({reference.project for reference in references})
         self._projects = [
-            _Project(name, [reference for reference in references if reference.project == name])
+            _ProjectRequests(name, [reference for reference in references if reference.project == name])
             for name in names
         ]
 
     def send(self) -> None:
-        """Send what fits into each project's window, and notify dispatch."""
+        """Send as many requests as each project's window allows, and nudge dispatch."""
         with ThreadPoolExecutor(WORKERS) as pool:
             for project in self._projects:
                 room = WINDOW - len(project.open)
@@ -174,33 +176,33 @@ class BulkRun:
                     self._session.nudge(project.name)
 
     def _entries(self, project: str) -> Mapping[str, IndexEntry]:
-        """The entries of a project's index. An unreadable one stops no request."""
+        """The entries of a project's index; empty if it can't be read, because that stops no request."""
         try:
             return lookup.index(self._session.store, project).registries
         except (MalformedError, RefusedError):
             return {}
 
     def send_all(self) -> None:
-        """Send all requests without waiting for any."""
+        """Send all requests without waiting for outcomes."""
         while any(project.pending for project in self._projects):
             self.send()
             for project in self._projects:
                 project.open = {}
 
     def follow(self, patience: timedelta) -> None:
-        """Send and wait until all are handled, or until nothing was handled for as long as ``patience``."""
-        last = self._session.now()
+        """Send all requests and wait until they are handled. Stop after ``patience`` without progress."""
+        last_progress = self._session.now()
         with _progress(self._count, self._action) as report_progress:
             self.send()
             while any(project.open for project in self._projects):
                 before = self._handled()
                 with ThreadPoolExecutor(WORKERS) as pool:
-                    list(pool.map(self._look, [project for project in self._projects if project.open]))
+                    list(pool.map(self._poll, [project for project in self._projects if project.open]))
                 self.send()
                 now = self._session.now()
                 if self._handled() > before:
-                    last = now
-                elif now - last > patience:
+                    last_progress = now
+                elif now - last_progress > patience:
                     break
                 report_progress(now, self._handled(), len(self.outcomes.errors))
                 self._session.sleep(EVERY)
@@ -208,27 +210,27 @@ class BulkRun:
             reference for project in self._projects for reference in (*project.open, *project.pending)
         }
 
-    def _send(self, reference: Reference, before: IndexEntry | None) -> requesting.SentRequest | None:
+    def _send(self, reference: Reference, before: IndexEntry | None) -> single_request.SentRequest | None:
         request = Request(action=self._action, asked_at=self._session.now())
         try:
             self._session.store.write_request(reference, request)
         except RegcredError as error:
             self.outcomes.errors[reference] = error
             return None
-        return requesting.SentRequest(reference, request, before)
+        return single_request.SentRequest(reference, request, before)
 
     def _handled(self) -> int:
         return len(self.outcomes.entries) + len(self.outcomes.errors)
 
-    def _look(self, project: _Project) -> None:
+    def _poll(self, project: _ProjectRequests) -> None:
         """Read the index if it has changed, and settle the requests that no longer exist."""
-        project.looks += 1
+        project.polls += 1
         try:
             version = self._session.store.index_version(project.name)
-            if version == project.version and project.looks % LIST_EVERY:
+            if version == project.version and project.polls % LIST_EVERY:
                 return
             project.version = version
-            asked, revoked = self._session.store.pending_requests(project.name)
+            requests, revocations = self._session.store.pending_requests(project.name)
             index = lookup.index(self._session.store, project.name).registries
         except (TransientError, ConflictError):
             return
@@ -237,27 +239,28 @@ class BulkRun:
             self.outcomes.errors |= dict.fromkeys(project.open, Failed(text))
             project.open = {}
             return
-        left = set(revoked if self._action is Action.REVOKE else asked)
+        left = set(revocations if self._action is Action.REVOKE else requests)
         for reference, sent in list(project.open.items()):
             entry = index.get(reference.registry)
-            ended = self._action is Action.REVOKE and entry is not None and entry.state is State.REVOKED
-            if reference.registry in left and not (ended and entry != sent.before):
+            # A revocation stays while the vendor is unreachable, although the credential has ended.
+            revoked = self._action is Action.REVOKE and entry is not None and entry.state is State.REVOKED
+            if reference.registry in left and not (revoked and entry != sent.before):
                 continue
             if entry is not None and (entry != sent.before or reference in project.gone):
                 del project.open[reference]
                 self._settle(sent, entry)
             elif reference in project.gone:
                 project.open.pop(reference)
-                project.pending.append(reference)  # another request ended at the same moment: ask again
+                project.pending.append(reference)  # it was lost to a request that ended at the same moment
                 project.gone.discard(reference)
             else:
                 project.gone.add(reference)
                 project.version = -1
 
-    def _settle(self, sent: requesting.SentRequest, entry: IndexEntry) -> None:
+    def _settle(self, sent: single_request.SentRequest, entry: IndexEntry) -> None:
         self.outcomes.entries[sent.reference] = entry
         try:
-            requesting.checked(sent, entry)
+            single_request.checked(sent, entry)
         except (RegcredError, Failed) as error:
             self.outcomes.errors[sent.reference] = error
             del self.outcomes.entries[sent.reference]
@@ -272,11 +275,11 @@ def run(
     timeout: int,
     as_json: bool,
 ) -> None:
-    """Ask for many registries, and report.
+    """Send requests for many registries, and print the outcomes.
 
     Raises:
         Failed: some requests failed.
-        TransientError: all others were handled, but some not in time.
+        TransientError: no request failed, but some were not handled in time.
     """
     work = BulkRun(session, references, action)
     if wait:
@@ -289,15 +292,15 @@ def run(
 def report(
     references: Sequence[Reference], action: Action, outcomes: Outcomes, *, waited: bool, as_json: bool
 ) -> None:
-    """Print the summary of a bulk request; see :func:`run`."""
+    """Print the outcomes of many requests. See :func:`run` for the errors."""
     failed = sorted(outcomes.errors)
     if as_json:
         print_json(_document(references, action, outcomes, waited=waited))
     else:
-        for reference in failed[:TOLD_MAX]:
+        for reference in failed[:FAILURES_SHOWN]:
             write(_line(reference, outcomes.errors[reference]))
-        if len(failed) > TOLD_MAX:
-            write(f"... and {len(failed) - TOLD_MAX} more; -o json lists all")
+        if len(failed) > FAILURES_SHOWN:
+            write(f"... and {len(failed) - FAILURES_SHOWN} more; -o json lists all")
     if not waited:
         text = f"sent requests to {action} {plural(len(references) - len(failed), 'registry')}"
         if failed:
@@ -314,7 +317,7 @@ def report(
         raise Failed(text)
     if outcomes.waiting:
         raise TransientError(
-            f"{text}; see 'regcred status'. If nothing changes, check that the dispatch function runs"
+            f"{text}; see 'regcred status'. If the state stays the same, check that dispatch runs"
         )
     say(text)
 
@@ -351,7 +354,7 @@ def _one(reference: Reference, outcomes: Outcomes) -> dict[str, Any]:
     failure = {"error": _line(reference, error)} if error else {}
     if sent is None:
         return {"registry": str(reference), "outcome": None, **failure}
-    return {**requesting.as_document(sent, outcomes.entries.get(reference)), **failure}
+    return {**single_request.as_document(sent, outcomes.entries.get(reference)), **failure}
 
 
 @contextmanager
@@ -369,7 +372,7 @@ def _progress(count: int, action: Action) -> Iterator[Callable[[datetime, int, i
     reported: list[datetime] = []
 
     def report_progress(now: datetime, done: int, failed: int) -> None:
-        if not reported or now - reported[-1] >= requesting.PROGRESS_EVERY:
+        if not reported or now - reported[-1] >= single_request.PROGRESS_EVERY:
             reported.append(now)
             say(_progress_text(count, done, failed))
 

@@ -1,4 +1,4 @@
-"""Vault's information about a Pod's registries, as far as the user may read it."""
+"""Reads the facts for ``regcred explain`` from Vault, as far as the user may read them."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from regcred.views.observed import Fact, ReferenceFacts
 
 @dataclass(slots=True)
 class VaultView:
-    """Vault's information, as far as the user may read it. Each unreadable item is reported once."""
+    """The facts in Vault about the registries of a namespace. Each unreadable item is reported once."""
 
     session: CliSession
     namespace: str
     cluster: str | None
     uid: str = ""
-    """The namespace's uid, if known. The ledger may refer to an earlier namespace with the same name."""
-    _said: set[str] = field(default_factory=set)
+    """The namespace's uid; empty if unknown. The ledger may be about an older namespace of the same name."""
+    _notes: set[str] = field(default_factory=set)
     _projects: dict[str, dict[str, IndexEntry] | None] = field(default_factory=dict)
     _indexes: dict[str, Index] = field(default_factory=dict)
     _statuses: dict[str, Status | None] = field(default_factory=dict)
 
     def known(self, reference: Reference) -> ReferenceFacts:
-        """The facts about a reference that need no cluster."""
+        """The facts about a reference in Vault."""
         index = self._index(reference.project)
         if index is None:
             return ReferenceFacts()
@@ -62,7 +62,7 @@ class VaultView:
         )
 
     def _want_of_room(self, reference: Reference) -> str:
-        """Why a registry is not rotated if its project is full; empty if there is room or it is unknown."""
+        """Why a registry is not rotated because its project has too many; empty if it is, or if unknown."""
         store, index = self.session.store, self._indexes.get(reference.project, Index())
         with suppress(RegcredError):
             policy = store.project(reference.project)
@@ -73,12 +73,12 @@ class VaultView:
         return ""
 
     def mode(self, references: Iterable[Reference]) -> str:
-        """The mode of the cluster's sync, from its status of some project; empty if none can be read."""
+        """The mode of the cluster's sync, from its status for one of the projects; empty if unknown."""
         found = (self._status(project) for project in sorted({reference.project for reference in references}))
         return next((status.mode for status in found if status and status.mode), "")
 
     def others(self) -> dict[Reference, IndexEntry]:
-        """The registries of the projects that were read, and of those that the namespace is granted."""
+        """All registries of the projects that were read, and of the projects granted to the namespace."""
         for project in self._granted():
             self._index(project)
         return {
@@ -88,7 +88,7 @@ class VaultView:
         }
 
     def public(self) -> dict[Reference, Sequence[str]]:
-        """Registries of the same projects that need no credential. The index does not show them as valid."""
+        """The public registries of the same projects, and their hosts. They have no index entry."""
         found: dict[Reference, Sequence[str]] = {}
         for project, index in self._projects.items():
             if index is None:
@@ -101,8 +101,8 @@ class VaultView:
 
     def _public(self, reference: Reference) -> dict[Reference, Sequence[str]]:
         with suppress(RegcredError):
-            if held := self.session.store.definition(reference):
-                definition = parse(held.value.content(), where=str(reference))
+            if found := self.session.store.definition(reference):
+                definition = parse(found.value.content(), where=str(reference))
                 return (
                     {}
                     if definition.needs_credential()
@@ -123,12 +123,12 @@ class VaultView:
 
     def _store(self) -> Store | None:
         if not os.environ.get("VAULT_ADDR") and self.session.is_own:
-            self._say("VAULT_ADDR is not set, so grants and registries were not looked up in Vault")
+            self._say("VAULT_ADDR is not set, so grants and registries were not read from Vault")
             return None
         try:
             return self.session.store
         except BadInputError as error:
-            self._say(f"grants and registries were not looked up in Vault: {error}")
+            self._say(f"grants and registries were not read from Vault: {error}")
             return None
 
     def _index(self, project: str) -> dict[str, IndexEntry] | None:
@@ -150,7 +150,7 @@ class VaultView:
         return dict(self._indexes[project].registries)
 
     def _find_cluster(self, store: Store, project: str) -> None:
-        """Find the cluster: the only one that may read a project. With several, ask the user to name it."""
+        """Set the cluster if only one may read the project. If several may, tell the user to name it."""
         if self.cluster:
             return
         with suppress(RefusedError, MalformedError):
@@ -160,7 +160,7 @@ class VaultView:
                 self.cluster = clusters[0]
             elif clusters:
                 self._say(
-                    f"project {project} is used in {', '.join(clusters)}; say which this is by --cluster"
+                    f"project {project} is used in {', '.join(clusters)}; add --cluster to name this cluster"
                 )
 
     def _defined(self, reference: Reference, entry: IndexEntry | None) -> tuple[Fact, Sequence[str]]:
@@ -188,12 +188,12 @@ class VaultView:
         return self._statuses[project]
 
     def _placement(self, reference: Reference) -> Placement:
-        """Sync's status of a reference in its cluster."""
+        """Sync's status of a reference in the cluster."""
         status = self._status(reference.project)
         return status.registries.get(reference.registry, Placement()) if status else Placement()
 
     def _placed(self, reference: Reference) -> tuple[int | None, datetime | None]:
-        """The version that sync reports as placed, and the time of that report."""
+        """The version in sync's ledger, and the time of sync's status."""
         placements = self._placement(reference).placed.items()
         status = self._status(reference.project)
         version = next((version for version, names in placements if self._is_in(names)), None)
@@ -204,17 +204,17 @@ class VaultView:
         return uid is not None and (not self.uid or not uid or self.uid.startswith(uid))
 
     def _read_grant(self, reference: Reference, refused: str) -> Fact:
-        """Read from Vault whether the namespace may use the project, or else infer it from a refusal."""
+        """Whether the namespace may use the project: from the grants, or else from a refusal by sync."""
         if not self.cluster:
             return Fact.UNKNOWN
         with suppress(RegcredError):
             grants = self.session.store.effective_grants(self.cluster, reference.project)
             if grants is None:
-                self._say(f"Vault holds no grants of a cluster {self.cluster}: is that its name in Regcred?")
+                self._say(f"Vault has no grants for a cluster {self.cluster}: is that its name in Regcred?")
             return Fact.YES if grants and grants.allows(self.namespace, reference.project) else Fact.NO
         return Fact.NO if refused == "not-granted" else Fact.UNKNOWN
 
     def _say(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
+        if text not in self._notes:
+            self._notes.add(text)
             say(f"note: {text}")

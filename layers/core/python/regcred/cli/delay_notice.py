@@ -1,11 +1,11 @@
-"""A message to the person while another server is slow."""
+"""Prints a message while a server is slow, so that the user knows what the command waits for."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 from regcred.cli.output import say
@@ -16,21 +16,18 @@ FIRST = 3.0
 EVERY = 10.0
 """Seconds between two messages."""
 
-Around = Callable[[str], AbstractContextManager[None]]
-"""The context manager around each request. It gets the server's name for people (``Vault at https://…``)."""
-
 
 @contextmanager
-def reporting_delay(whom: str, *, first: float = FIRST, every: float = EVERY) -> Iterator[None]:
-    """Print a message if the response takes long.
+def reporting_delay(server: str, *, first: float = FIRST, every: float = EVERY) -> Iterator[None]:
+    """Print a message if the request in the block takes long.
 
     Args:
-        whom: The server's name.
+        server: The server's name for the message, as in ``Vault at https://vault.example.com``.
         first: Seconds until the first message.
         every: Seconds between two messages.
     """
     reporter = _reporter(first, every)
-    request = reporter.begin(whom)
+    request = reporter.begin(server)
     try:
         yield
     finally:
@@ -43,26 +40,24 @@ def _reporter(first: float, every: float) -> _Reporter:
 
 
 class _Reporter:
-    """One thread that watches all open requests.
-
-    A thread for each request would cost more than many a request.
-    """
+    """Watches all open requests with one thread, because a thread for each request costs too much."""
 
     def __init__(self, first: float, every: float) -> None:
         self._first = first
         self._every = every
         self._lock = threading.Lock()
         self._open: dict[int, tuple[str, float]] = {}
-        """By request: the server's name, and since when."""
-        self._said: dict[str, float] = {}
+        """By request: the server's name, and the start."""
+        self._reported: dict[str, float] = {}
+        """By server: the time of the last message."""
         self._last = 0
         self._thread: threading.Thread | None = None
 
-    def begin(self, whom: str) -> int:
+    def begin(self, server: str) -> int:
         """Watch a request, and return its number."""
         with self._lock:
             self._last += 1
-            self._open[self._last] = (whom, time.monotonic())
+            self._open[self._last] = (server, time.monotonic())
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, daemon=True)
                 self._thread.start()
@@ -79,14 +74,14 @@ class _Reporter:
             self._report(time.monotonic())
 
     def _report(self, now: float) -> None:
-        """One message for each server, whatever the number of requests that wait for it."""
+        """Print one message for each slow server, even if several requests wait for it."""
         with self._lock:
             since: dict[str, float] = {}
-            for whom, started in self._open.values():
-                since[whom] = min(started, since.get(whom, started))
-            late = {whom: started for whom, started in since.items() if now - started >= self._first}
-            self._said = {whom: at for whom, at in self._said.items() if whom in late}
-            due = [whom for whom in late if now - self._said.get(whom, -self._every) >= self._every]
-            self._said |= dict.fromkeys(due, now)
-            for whom in due:
-                say(f"waiting for {whom} since {now - late[whom]:.0f} s (Ctrl-C gives up)")
+            for server, started in self._open.values():
+                since[server] = min(started, since.get(server, started))
+            late = {server: started for server, started in since.items() if now - started >= self._first}
+            self._reported = {server: at for server, at in self._reported.items() if server in late}
+            due = [name for name in late if now - self._reported.get(name, -self._every) >= self._every]
+            self._reported |= dict.fromkeys(due, now)
+            for server in due:
+                say(f"still waiting for {server} after {now - late[server]:.0f} s (Ctrl-C stops the command)")

@@ -1,4 +1,4 @@
-"""Finds the Pods of a workload of any kind, and the object that a workload takes its pod template from."""
+"""Finds the Pods of a workload of any kind, the owners of a Pod, and the source of a pod template."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from regcred.errors import MissingError, RefusedError
 Json = Mapping[str, Any]
 
 PAGE = 500
+"""The number of Pods per page."""
+
 PAGES_MAX = 8
+"""The maximum number of pages. Other Pods are ignored."""
+
 OWNERS_DEPTH = 8
+"""The maximum number of owners above an object."""
 
 _JOB_PODS = "job-name"
 """The label that the Job controller puts on its Pods
@@ -44,7 +49,7 @@ def selector_of(kind: Kind, workload: Json) -> str | None:
     labels = mapping_at(selector, ("matchLabels",))
     expressions = selector.get("matchExpressions")
     if labels is None and not isinstance(expressions, list):
-        labels = selector  # the form of ReplicationControllers and some custom kinds
+        labels = selector  # ReplicationControllers and some custom kinds write the labels directly
     parts = [f"{key}={value}" for key, value in sorted((labels or {}).items())]
     parts += [part for item in expressions or () if (part := _requirement(item))]
     return ",".join(parts) or None
@@ -62,12 +67,12 @@ def _requirement(item: Any) -> str:
 
 @dataclass(slots=True)
 class Owners:
-    """Reads the controllers of objects. Each is read once.
+    """Reads the controllers of objects, each of them once.
 
     Args:
         api: The cluster.
-        namespace: The namespace of all of them.
-        kinds: The kinds that may control a Pod. Others can't be read.
+        namespace: The namespace of the objects.
+        kinds: The kinds that may control a Pod. Other kinds are not read.
     """
 
     api: UserCluster
@@ -76,11 +81,10 @@ class Owners:
     _read: dict[tuple[str, str], Json | None] = field(default_factory=dict)
 
     def above(self, obj: Json) -> list[tuple[Kind, Json]]:
-        """The controllers of an object, nearest first, as far as their kinds are known."""
+        """The controllers of an object, nearest first, up to the first unknown kind."""
         found: list[tuple[Kind, Json]] = []
         while (owner := _controller(obj)) and len(found) < OWNERS_DEPTH:
-            # Only the group must match, as in sync: the controller of a custom kind may have written another
-            # version.
+            # Compare only the group, as sync does. An owner reference may have another version of the kind.
             whose = (str(owner.get("apiVersion", "")).rpartition("/")[0], owner.get("kind"))
             kind = next((kind for kind in self.kinds if (kind.group, kind.name) == whose), None)
             if kind is None:
@@ -92,7 +96,7 @@ class Owners:
         return found
 
     def read(self, kind: Kind, name: str) -> Json | None:
-        """An object, or None if the user may not read it or it does not exist."""
+        """An object; None if the user may not read it or it does not exist."""
         path = kind.path(self.namespace, name)
         if (kind.name, path) not in self._read:
             try:
@@ -102,7 +106,7 @@ class Owners:
         return self._read[kind.name, path]
 
     def referred(self, kind: Kind, obj: Json) -> tuple[Kind, Json] | None:
-        """The workload whose pod template this one uses, as an Argo Rollout does with ``spec.workloadRef``.
+        """The workload whose pod template an object uses, as an Argo Rollout does with ``spec.workloadRef``.
 
         Contract: https://argo-rollouts.readthedocs.io/en/stable/migrating/#reference-deployment-from-rollout
         """
@@ -118,19 +122,19 @@ class Owners:
 
 
 def pods_of(owners: Owners, kind: Kind, workload: Json) -> tuple[list[Json], str]:
-    """The Pods of a workload, newest first; and if they are unknown, the reason.
+    """The Pods of a workload, newest first, and the reason if they can't be found.
 
-    A Pod counts if the selector matches it and the workload controls it, directly or indirectly.
+    A Pod belongs to the workload if the selector matches it and the workload controls it, also indirectly.
     """
     selector = selector_of(kind, workload)
     if selector is None:
-        return [], f"unknown: this {kind.name} names no selector for its Pods; explain a Pod instead"
+        return [], f"unknown: this {kind.name} has no selector for its Pods; explain a Pod instead"
     try:
         pods = list(_list(owners, selector))
     except (RefusedError, MissingError):
         return [], "unknown: your account may not list Pods here; explain a Pod by its name"
     uid = workload["metadata"].get("uid")
-    mine = [pod for pod in pods if _is_made_by(owners, pod, uid)]
+    mine = [pod for pod in pods if _is_controlled_by(owners, pod, uid)]
     return sorted(mine, key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True), ""
 
 
@@ -145,12 +149,12 @@ def _list(owners: Owners, selector: str) -> Iterator[Json]:
         query["continue"] = token
 
 
-def _is_made_by(owners: Owners, pod: Json, uid: str | None) -> bool:
+def _is_controlled_by(owners: Owners, pod: Json, uid: str | None) -> bool:
     above = owners.above(pod)
     if any(obj["metadata"].get("uid") == uid for _, obj in above):
         return True
     top = above[-1][1] if above else pod
-    # If the chain ends at an unknown kind, only the labels count.
+    # If the chain ends at an unknown kind, trust the labels alone.
     return _controller(top) is not None
 
 

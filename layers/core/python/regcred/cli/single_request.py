@@ -1,4 +1,4 @@
-"""Writes a request to ``requests/P/R`` with the user's own token, and waits for its outcome."""
+"""Writes a request for one registry to ``requests/P/R`` with the user's token, and waits for its outcome."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ EVERY = 1.0
 """Seconds between two polls."""
 
 PATIENCE = timedelta(minutes=7)
-"""The default wait. Dispatch runs every five minutes, and then rotate needs its time."""
+"""The default for the maximum wait. Dispatch runs every five minutes, and then rotate needs some time."""
 
 PROGRESS_EVERY = timedelta(seconds=30)
-"""How often a message says that the wait continues, if there is no terminal."""
+"""The interval of progress messages if standard error is not a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class SentRequest:
-    """A request that was written, and the earlier index entry."""
+    """A request that was written."""
 
     reference: Reference
     request: Request
     before: IndexEntry | None
+    """The index entry before the request."""
     nudged: bool = False
-    """Whether dispatch was notified, so that it does not wait for its next interval."""
+    """Whether dispatch starts at once. If not, it starts at its next interval."""
 
 
 def send(session: CliSession, reference: Reference, action: Action, *, nudge: bool = True) -> SentRequest:
-    """Write a request, and notify dispatch if the environment names its event bus.
+    """Write a request, and nudge dispatch if the environment names its event bus.
 
     Raises:
         MissingError: the registry does not exist.
@@ -59,33 +60,33 @@ def send(session: CliSession, reference: Reference, action: Action, *, nudge: bo
 def wait(session: CliSession, sent: SentRequest, patience: timedelta) -> IndexEntry:
     """Wait until the request was handled, and return the new index entry.
 
-    If another user sends a request in the meantime, wait for that one: the newest request counts.
+    If another user sends a newer request in the meantime, wait for the newer one.
 
     Raises:
-        TransientError: it was not handled in time. The request stays, and will be handled.
+        TransientError: it was not handled in time. The request stays in Vault and is handled later.
     """
     started = session.now()
-    looked = False
+    is_second_read = False
     with _progress(sent, started) as report_progress:
         while True:
-            # A wait of minutes must survive a restart of Vault, and other people's requests.
+            # A wait of minutes must survive a restart of Vault, and requests by others.
             with suppress(TransientError, ConflictError):
                 if _read_handled(session, sent):
                     entry = _entry(session, sent)
                     if entry is None:
-                        # A request may be lost if another one was completed at the same moment
+                        # The request is lost if another one was completed at the same moment
                         # (Store.answered).
                         session.store.write_request(sent.reference, sent.request)
-                    elif looked or entry != sent.before:
+                    elif is_second_read or entry != sent.before:
                         return entry
                     else:
-                        looked = True  # a standby may show the deletion before the outcome
+                        is_second_read = True  # a standby may show the deletion before the outcome
             now = session.now()
             if now - started > patience:
                 raise TransientError(
                     f"{sent.reference}: the request was not handled within {duration(patience)}. The "
-                    f"request stays; check with 'regcred status {sent.reference}'. If nothing changes, "
-                    "check that the dispatch function runs"
+                    f"request stays; check with 'regcred status {sent.reference}'. If the state stays the "
+                    "same, check that the dispatch function runs"
                 )
             report_progress(now)
             session.sleep(EVERY)
@@ -96,14 +97,14 @@ def _entry(session: CliSession, sent: SentRequest) -> IndexEntry | None:
 
 
 def _read_handled(session: CliSession, sent: SentRequest) -> bool:
-    """Read from Vault whether rotate has handled the request."""
+    """Read from Vault whether the request was handled."""
     if sent.request.action is not Action.REVOKE:
         return session.store.request(sent.reference) is None
     return session.store.revocation(sent.reference) is None or _revoked(session, sent)
 
 
 def _revoked(session: CliSession, sent: SentRequest) -> bool:
-    # This request stays while the vendor is unreachable, although the credential has ended everywhere else.
+    # The request stays while the vendor can't be reached, although the credential has ended everywhere else.
     entry = _entry(session, sent)
     return entry is not None and entry != sent.before and entry.state is State.REVOKED
 
@@ -117,7 +118,7 @@ def _progress(sent: SentRequest, started: datetime) -> Iterator[Callable[[dateti
     if sys.stderr.isatty():
         from rich.console import Console
 
-        text = "dispatch was notified" if sent.nudged else "dispatch looks every 5 minutes"
+        text = "dispatch was notified" if sent.nudged else "dispatch runs every 5 minutes"
         with Console(stderr=True, highlight=False).status(text) as status:
             yield lambda now: status.update(f"{text}; waiting for {duration(now - started)}")
         return
@@ -166,7 +167,7 @@ def report(
         as_json: Print a JSON document for programs, even if the outcome is a failure.
 
     Raises:
-        Failed: the outcome is not the requested one.
+        Failed, RefusedError, TransientError: the request failed.
     """
     if as_json:
         print_json(as_document(sent, entry))
@@ -182,7 +183,11 @@ def report(
 
 
 def checked(sent: SentRequest, entry: IndexEntry | None) -> IndexEntry:
-    """The outcome if it is the requested one. Otherwise an error says what it is."""
+    """Return the outcome if the request succeeded.
+
+    Raises:
+        Failed, RefusedError, TransientError: the request failed.
+    """
     reference = sent.reference
     if entry is None:
         raise Failed(f"{reference}: the request was removed, but its outcome is unknown; send it again")
@@ -196,7 +201,7 @@ def checked(sent: SentRequest, entry: IndexEntry | None) -> IndexEntry:
             raise Failed(f"{reference}: is {entry.state}, not revoked; send the request again")
         return entry
     if entry.state is not State.OK:
-        raise Failed(f"{reference}: is {entry.state}; 'regcred registry show {reference}' shows more")
+        raise Failed(f"{reference}: is {entry.state}; for details, run: regcred registry show {reference}")
     if sent.request.action is Action.VERIFY and entry.shown_state != entry.state:
         raise Failed(f"{reference}: version {entry.version} is unverified: {entry.why_unverified}")
     return entry
@@ -212,8 +217,8 @@ def _verdict(sent: SentRequest, entry: IndexEntry, now: datetime) -> str:
     fresh = sent.before is None or sent.before.version != entry.version
     verified = {
         Verified.YES: "a test pull succeeded",
-        Verified.LOGIN: "the login was accepted (name an image in 'probe' to try a pull)",
-        Verified.UNKNOWN: f"it could not be tried: {entry.why_unverified}",
+        Verified.LOGIN: "the login was accepted (name an image in 'probe' to test a pull)",
+        Verified.UNKNOWN: f"it could not be verified: {entry.why_unverified}",
     }[entry.verified]
     life = f"expires in {duration(entry.expires_at - now)}" if entry.expires_at else "does not expire"
     return (

@@ -1,4 +1,4 @@
-"""``regcred explain``: image by image, why a Pod or a workload does or does not pull."""
+"""``regcred explain``: the command and its output."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from regcred.cli.explain.cluster_facts import look, with_vault
 from regcred.cli.failures import BadInputError
-from regcred.cli.observation import look, world_of
 from regcred.cli.output import Styled, output_option, print_json, time_text, write
 from regcred.cli.parameters import CLUSTER, WORKLOAD_KIND
 from regcred.cli.session import CliSession, pass_session
@@ -29,12 +29,12 @@ SHORT = {
 
 
 @click.command(
-    help="""Explain why a Pod or a workload does or does not pull.
+    help="""Explain why a Pod or workload can or can't pull its images.
 
-    For each image, the command shows which registry serves it, whether it has an annotation and a grant, the
-    name of its Secret, when the credential expires, the last message of the kubelet, and what to do. It
-    reads the cluster with your kubeconfig and, if VAULT_ADDR is set, Vault with your token. If you may not
-    read something, the command says so and shows the rest.
+    For each image, the command shows its registry, the annotation and the grant, the Secret, when the
+    credential expires, the last message of the kubelet, and what to do. It reads the cluster with your
+    kubeconfig and, if VAULT_ADDR is set, Vault with your token. The command names what you may not read, and
+    shows the rest.
 
     \b
     Examples:
@@ -45,7 +45,7 @@ SHORT = {
 )
 @click.argument("what", nargs=-1, required=True, metavar="KIND [NS/]NAME")
 @click.option(
-    "-n", "--namespace", metavar="NS", help="The namespace. Default: that of the kubeconfig's context."
+    "-n", "--namespace", metavar="NS", help="The namespace. Default: the one in the kubeconfig's context."
 )
 @click.option("--context", metavar="NAME", help="The kubeconfig's context. Default: the current one.")
 @click.option(
@@ -61,8 +61,8 @@ SHORT = {
     type=WORKLOAD_KIND,
     multiple=True,
     envvar="REGCRED_WORKLOAD_KINDS",
-    help="A custom kind that has Pods, as in sync's settings, such as "
-    "argoproj.io/v1alpha1/rollouts/Rollout; may be repeated.",
+    help="A custom kind that has Pods, such as argoproj.io/v1alpha1/rollouts/Rollout. You can repeat this "
+    "option.",
 )
 @output_option
 @pass_session
@@ -80,7 +80,8 @@ def explain(
     kind, named_namespace, name = target(what, kinds)
     with session.open_cluster(context) as api:
         namespace = named_namespace or namespace or api.namespace
-        subject, world = world_of(session, api, look(api, kind, namespace, name, kinds), cluster)
+        seen = look(api, kind, namespace, name, kinds)
+        subject, world = with_vault(session, api, seen, cluster)
     answers = explanation.explain(subject, world, session.now())
     if as_json:
         print_json(_json(subject, world, answers))
@@ -99,7 +100,7 @@ def target(what: Sequence[str], kinds: Sequence[Kind] = WORKLOADS) -> tuple[Kind
         The kind, the namespace (empty if it is not given), and the name.
 
     Raises:
-        BadInputError: It has another form, or a kind without Pods.
+        BadInputError: The form is wrong, or the kind has no Pods.
     """
     parts = [part for text in what for part in text.split("/")]
     match parts:

@@ -1,4 +1,4 @@
-"""What ``regcred explain`` reads: the cluster with the user's kubeconfig, and Vault with the user's token."""
+"""Reads the facts for ``regcred explain``: from the cluster, and with :mod:`.vault_facts` from Vault."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from regcred.cli.pods import Owners, pods_of
+from regcred.cli.explain.vault_facts import VaultView
+from regcred.cli.explain.workload_pods import Owners, pods_of
 from regcred.cli.session import CliSession, UserCluster
-from regcred.cli.vault_facts import VaultView
 from regcred.cluster.annotations import (
     INHERITED,
     MODE,
@@ -33,12 +33,12 @@ from regcred.views.observed import Fact, Image, Naming, ReferenceFacts, Reported
 Json = Mapping[str, Any]
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-"""Requests only a Secret's metadata. Its content is never sent."""
+"""The media type that requests only a Secret's metadata. The API server does not send the content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An object whose annotations may apply to the subject."""
+    """An object whose annotations may apply to the subject, with its name for people."""
 
     what: str
     annotations: Mapping[str, str]
@@ -57,7 +57,9 @@ class ClusterObservation:
 def look(
     api: UserCluster, kind: Kind, namespace: str, name: str, kinds: Sequence[Kind] = WORKLOADS
 ) -> ClusterObservation:
-    """The Pod to explain (the worst one of a workload), and the objects whose annotations may apply.
+    """Read the Pod to explain, and the objects whose annotations may apply to it.
+
+    For a workload, this is the Pod with the worst problem.
 
     Args:
         api: The cluster.
@@ -153,7 +155,7 @@ def _naming(
     named: frozenset[str],
     space: Json,
 ) -> Naming:
-    """How the Pod could get the names of its Secrets, as far as the cluster shows it."""
+    """The facts about how the Pod gets the names of its Secrets."""
     kind, obj = chain[0]
     spec = _pod_spec(kind, obj) or {}
     account = str(spec.get("serviceAccountName") or spec.get("serviceAccount") or "default")
@@ -217,7 +219,7 @@ def _image(container: Json, status: Json) -> Image:
 
 
 def _events(api: UserCluster, seen: Sequence[tuple[Kind, Json]], namespace: str) -> list[ReportedEvent]:
-    """Sync's Events about the objects, newest last. Of equal texts, only the newest."""
+    """Sync's Events about the objects, newest last. Of equal Events, only the newest."""
     uids = {obj["metadata"]["uid"] for _, obj in seen if obj["metadata"].get("uid")}
     query = urlencode({"fieldSelector": f"reportingComponent={REPORTER}", "limit": 500})
     try:
@@ -230,7 +232,7 @@ def _events(api: UserCluster, seen: Sequence[tuple[Kind, Json]], namespace: str)
 
 
 def _event(event: Json) -> ReportedEvent:
-    """The time of an Event, which has one of several fields for it.
+    """Parse an Event. Its time is in one of several fields.
 
     Contract: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
     """
@@ -250,10 +252,20 @@ def _event(event: Json) -> ReportedEvent:
     )
 
 
-def world_of(
+def with_vault(
     session: CliSession, api: UserCluster, seen: ClusterObservation, cluster: str | None
 ) -> tuple[Subject, World]:
-    """What is known about the references of a subject, set and possible; and the subject with its mode."""
+    """Add the facts in Vault, and the Secrets of the references.
+
+    Args:
+        session: Vault.
+        api: The cluster.
+        seen: The observations in the cluster.
+        cluster: The cluster's name in Regcred; None to find it in Vault.
+
+    Returns:
+        The subject with the mode of its namespace, and all other facts.
+    """
     subject, sources = seen.subject, seen.sources
     wanted = _requested(sources)
     malformed = requested(*(source.annotations for source in sources)).malformed
@@ -281,7 +293,7 @@ def _requested(sources: Sequence[Source]) -> dict[Reference, str]:
 def _with_secret(
     api: UserCluster, namespace: str, reference: Reference, known: ReferenceFacts
 ) -> ReferenceFacts:
-    """Read the Secret's metadata itself if the user may. Otherwise sync's report counts."""
+    """Add the Secret's metadata. If the user may not read it, keep the facts from sync's status."""
     try:
         secret = api.get(
             f"/api/v1/namespaces/{namespace}/secrets/{reference.secret_name}", accept=METADATA_ONLY

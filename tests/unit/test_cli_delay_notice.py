@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from regcred.cli.app import run
-from regcred.cli.waiting import reporting_delay
+from regcred.cli.delay_notice import reporting_delay
 
 
 def test_a_quick_answer_prints_no_message(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,7 +28,8 @@ def test_a_slow_answer_prints_a_message_repeatedly(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) > 2
     assert re.fullmatch(
-        r"waiting for Vault at https://vault.example.com since \d+ s \(Ctrl-C gives up\)", lines[0]
+        r"still waiting for Vault at https://vault.example.com after \d+ s \(Ctrl-C stops the command\)",
+        lines[0],
     )
 
 

@@ -1,4 +1,4 @@
-"""Command groups that load a command at its first use, and suggest names after a typo."""
+"""Command groups that load each command at its first use, and suggest similar names after a typing error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regcred.cli.output import write_document
 
 
 class CommandGroup(click.Group):
-    """A group that shows its help without a command, and suggests names if a command does not exist."""
+    """A group that shows its help if no command is given, and suggests names if a command does not exist."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Show the help if no command is given."""
@@ -25,7 +25,7 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or fail with the nearest names."""
+        """Find the command. If it does not exist, the error suggests similar names."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             hint = _or([f"'{known}'" for known in self.suggestions(ctx, name)])
@@ -35,13 +35,13 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def suggestions(self, ctx: click.Context, name: str) -> list[str]:
-        """The likely meanings of ``name``, best first."""
+        """Similar names of commands, best first."""
         return get_close_matches(name, self.list_commands(ctx), n=3, cutoff=0.65)
 
 
 @dataclass(frozen=True, slots=True)
 class Lazy:
-    """The location of a command, and its line in the help, which is shown without loading it."""
+    """Where a command is, and its line in the help, so that the help need not load it."""
 
     module: str
     attribute: str
@@ -49,10 +49,10 @@ class Lazy:
 
 
 class Root(CommandGroup):
-    """The top level. Commands are loaded when used, so that ``--help`` loads none of them."""
+    """The top level. It loads a command when it is used, so ``--help`` loads none."""
 
     sections: Mapping[str, Mapping[str, Lazy]] = {}
-    """By heading of the help: the commands by name."""
+    """The commands by name, for each heading of the help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """All names, in the order of the help."""
@@ -74,7 +74,7 @@ class Root(CommandGroup):
                 formatter.write_dl([(name.ljust(width), lazy.summary) for name, lazy in section.items()])
 
     def suggestions(self, ctx: click.Context, name: str) -> list[str]:
-        """Similar names. For the name of a subcommand (``list``), its groups."""
+        """The groups that have a subcommand of this name (``list``), or else similar names."""
         groups = [
             f"{group} {name}"
             for group in self.list_commands(ctx)
