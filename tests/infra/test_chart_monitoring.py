@@ -71,10 +71,12 @@ def test_each_alarm_links_to_its_section_of_the_runbook():
         f"docs/alarms.md#{rule['alert'].lower()}": rule["alert"] for rule in rules()
     }
     template = (RUNBOOK.parents[1] / "template.yaml").read_text()
-    alarms = re.findall(r"AlarmName: !Sub \$\{Name\}-([a-z-]+)\n\s+AlarmDescription: (.*)", template)
+    alarms = re.findall(
+        r"AlarmName: !Sub \$\{Name\}-([a-z-]+)\n +AlarmDescription: >-\n((?: {8}\S.*\n)+)", template
+    )
     assert len(alarms) == template.count("AWS::CloudWatch::Alarm")
     for name, description in alarms:
-        assert description.endswith(f" See docs/alarms.md#{name}")
+        assert " ".join(description.split()).endswith(f" See docs/alarms.md#{name}")
     assert page == {rule["alert"] for rule in rules()} | {name for name, _ in alarms}
 
 

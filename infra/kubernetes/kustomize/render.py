@@ -1,7 +1,7 @@
-"""Render the Helm chart into plain manifests for Kustomize: `python infra/kubernetes/kustomize/render.py
-HELM` writes them.
+"""Renders the Helm chart into plain manifests for Kustomize.
 
-The chart stays the one source; a test holds that what lies here is what it renders.
+`make kustomize` runs `python infra/kubernetes/kustomize/render.py HELM` with the path of the helm program.
+A test checks that the manifests are up to date.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ VALUES = (
     "vault.address=https://vault.example.com:8200",
     "image.repository=registry.example.com/regcred-sync",
 )
-"""What an overlay must change; kustomize/example shows how."""
+"""Placeholders that an overlay must replace, as in kustomize/example."""
 HEADER = "# Rendered from the Helm chart by `make kustomize`; change the chart, not this file.\n"
+WIDTH = 96
 HELM_LABELS = ("helm.sh/chart", "app.kubernetes.io/managed-by")
 
 
 def rendered(helm: str | Path) -> dict[str, str]:
-    """Return the content of each file, by its path below this folder."""
+    """The content of each file, by its path below this folder."""
     command = [helm, "template", "regcred", CHART, "--namespace", NAMESPACE, "--skip-tests"]
     for value in VALUES:
         command += ["--set-string", value]
@@ -41,7 +42,7 @@ def rendered(helm: str | Path) -> dict[str, str]:
 
 
 def _plain(item: dict[str, Any]) -> dict[str, Any]:
-    """Without the labels that say that Helm manages it."""
+    """The object without Helm's labels."""
     template = item.get("spec", {}).get("template", {})
     for metadata in (item["metadata"], template.get("metadata", {})):
         for label in HELM_LABELS:
@@ -50,15 +51,17 @@ def _plain(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(objects: list[dict[str, Any]]) -> str:
-    return HEADER + yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120)
+    return HEADER + yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=WIDTH)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks."""
+    """Writes strings with several lines as blocks."""
 
 
 def _block(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    """Write long expressions as blocks too, because PyYAML breaks a line only after its width."""
+    is_block = "\n" in text or WIDTH - 20 < len(text) <= WIDTH
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if is_block else None)
 
 
 _Dumper.add_representer(str, _block)

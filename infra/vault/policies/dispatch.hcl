@@ -1,6 +1,6 @@
 # Version 1
-# dispatch (Lambda): finds what is due. It lists names, and reads indexes and versions. It sees no secret and writes
-# nothing.
+# dispatch (Lambda): finds what is due. It lists names, and reads indexes and versions. It sees no secret and
+# writes nothing.
 
 path "${mount}/data/platform/projects/*" {
   capabilities = ["read"]

@@ -1,7 +1,8 @@
 # Version 1
-# Platform admins: people. They decide what each project may use and which namespaces of each cluster may use it, and
-# set the members of the projects' groups. So they can make any person a reader or an admin of any project: audit it.
-# This policy gives no access to credentials and upstream secrets, and no right to change policies.
+# Platform admins: people. They decide what each project may use and which namespaces of each cluster may use
+# it, and set the members of the projects' groups. So they can make any person a reader or an admin of any
+# project: audit it. This policy gives no access to credentials and upstream secrets, and no right to change
+# policies.
 
 path "${mount}/metadata/platform/*" {
   capabilities = ["list", "read", "delete"]

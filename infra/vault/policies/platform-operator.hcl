@@ -1,7 +1,7 @@
 # Version 1
-# Platform operators run `regcred platform apply`, preferably in a pipeline with a short-lived token. An operator writes
-# policies and sign-in methods, so it can take any identity within Regcred's mount and attach any policy of this
-# server to a group. Protect such a token like a root token.
+# Platform operators run `regcred platform apply`, preferably in a pipeline with a short-lived token. An
+# operator writes policies and sign-in methods, so it can take any identity within Regcred's mount and attach
+# any policy of this server to a group. Protect such a token like a root token.
 
 path "sys/mounts" {
   capabilities = ["read"]
@@ -96,8 +96,8 @@ path "${mount}/data/platform/*" {
   capabilities = ["read"]
 }
 
-# To sign all people out of the console after a leak of its sealing keys. The console creates new ones at its next
-# request.
+# To sign all people out of the console after a leak of its sealing keys. The console creates new ones at its
+# next request.
 path "${mount}/metadata/console/sealing" {
   capabilities = ["delete"]
 }

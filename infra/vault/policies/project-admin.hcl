@@ -1,6 +1,7 @@
 # Version 1
-# Admins of project ${project}: people. They define registries, write upstream secrets that they can't read back,
-# request rotations, and see the outcomes. They can't read credentials, and can't change what the project may use.
+# Admins of project ${project}: people. They define registries, write upstream secrets that they can't read
+# back, request rotations, and see the outcomes. They can't read credentials, and can't change what the
+# project may use.
 
 path "${mount}/metadata/registries/${project}" {
   capabilities = ["list"]

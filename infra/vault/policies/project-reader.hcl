@@ -1,6 +1,7 @@
 # Version 1
-# Readers of project ${project}: its clusters (members are derived from platform/projects/${project}), and any other
-# tool that pulls. A token with this policy can pull whatever the project can pull, until each credential expires.
+# Readers of project ${project}: its clusters (members are derived from platform/projects/${project}), and any
+# other tool that pulls. A token with this policy can pull whatever the project can pull, until each
+# credential expires.
 
 path "${mount}/data/credentials/${project}/*" {
   capabilities = ["read"]

@@ -1,6 +1,7 @@
 # Version 1
 # rotate (Lambda): mints, verifies and writes credentials. The only identity that may read upstream secrets.
-# It never soft-deletes or undeletes, and never removes a credential's metadata, because the numbering must continue.
+# It never soft-deletes or undeletes, and never removes a credential's metadata, because the numbering must
+# continue.
 
 path "${mount}/data/platform/projects/*" {
   capabilities = ["read"]

@@ -1,6 +1,6 @@
 # Version 1
-# token server of the system registry: it signs, and reads who may do what. It reads no credential and no upstream
-# secret.
+# token server of the system registry: it signs, and reads who may do what. It reads no credential and no
+# upstream secret.
 
 path "regcred-transit/sign/access/sha2-256" {
   capabilities = ["update"]

@@ -63,10 +63,14 @@ capabilities:
 
 {{/* A value `image` as one name in quotes. The digest overrides the tag. */}}
 {{- define "registry.imageOf" -}}
-{{ if .image.digest }}{{ printf "%s@%s" .image.repository .image.digest | quote }}{{ else }}{{ printf "%s:%s" .image.repository (.image.tag | default .version) | quote }}{{ end }}
+{{- if .image.digest -}}
+{{ printf "%s@%s" .image.repository .image.digest | quote }}
+{{- else -}}
+{{ printf "%s:%s" .image.repository (.image.tag | default .version) | quote }}
+{{- end -}}
 {{- end -}}
 
-{{/* The configuration of Distribution 3: https://distribution.github.io/distribution/about/configuration/ */}}
+{{/* Distribution 3's configuration: https://distribution.github.io/distribution/about/configuration/ */}}
 {{- define "registry.config" -}}
 version: 0.1
 log:
@@ -150,7 +154,8 @@ auth:
   configMap: {name: regcred-registry}
 - name: tls
   secret:
-    secretName: {{ required "registry.tlsSecret is required: a Secret of type kubernetes.io/tls" .Values.registry.tlsSecret | quote }}
+    secretName: {{ .Values.registry.tlsSecret
+      | required "registry.tlsSecret is required: a Secret of type kubernetes.io/tls" | quote }}
     defaultMode: 0440
 - name: tmp
   emptyDir: {}
@@ -163,5 +168,11 @@ auth:
 
 {{- define "registry.vaultPort" -}}
 {{- $url := urlParse .Values.vault.address -}}
-{{- if contains ":" $url.host }}{{ last (splitList ":" $url.host) }}{{ else if eq $url.scheme "http" }}80{{ else }}443{{ end -}}
+{{- if contains ":" $url.host -}}
+{{ last (splitList ":" $url.host) }}
+{{- else if eq $url.scheme "http" -}}
+80
+{{- else -}}
+443
+{{- end -}}
 {{- end -}}

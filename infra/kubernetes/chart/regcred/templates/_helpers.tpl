@@ -1,4 +1,5 @@
-{{/* Names. Policies and cluster roles exist once in a cluster, so their names are fixed; the rest follows the release. */}}
+{{/* Names. Policies and cluster roles exist once in a cluster, so their names are fixed. Other names follow
+     the release. */}}
 {{- define "regcred.name" -}}
 {{- default "regcred-sync" .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
@@ -39,12 +40,16 @@ app.kubernetes.io/part-of: regcred
 {{ include "regcred.consoleSelector" . }}
 {{- end -}}
 
-{{/* The API version of MutatingAdmissionPolicy that this cluster serves; empty if it serves none. Beta versions are off by
-     default, and `helm template` knows them all: `auto` believes only a cluster that answers. */}}
+{{/* The API version of MutatingAdmissionPolicy that this cluster serves; empty if it serves none. Beta
+     versions are off by default, but `helm template` knows them all. So `auto` trusts only a cluster that
+     answers. */}}
 {{- define "regcred.mutatingVersion" -}}
 {{- if semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version -}}
 admissionregistration.k8s.io/v1
-{{- else if and (semverCompare ">=1.34.0-0" .Capabilities.KubeVersion.Version) (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy") (or (eq .Values.mode "admission") (lookup "v1" "Namespace" "" "kube-system")) -}}
+{{- else if and
+  (semverCompare ">=1.34.0-0" .Capabilities.KubeVersion.Version)
+  (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1beta1/MutatingAdmissionPolicy")
+  (or (eq .Values.mode "admission") (lookup "v1" "Namespace" "" "kube-system")) -}}
 admissionregistration.k8s.io/v1beta1
 {{- end -}}
 {{- end -}}
@@ -67,7 +72,9 @@ serviceaccount
 
 {{/* Whether a namespace can be in mode serviceaccount: only then may the sync touch ServiceAccounts. */}}
 {{- define "regcred.serviceAccountMode" -}}
-{{- if or (eq (include "regcred.mode" .) "serviceaccount") .Values.serviceAccountMode.allowed -}}true{{- end -}}
+{{- if or (eq (include "regcred.mode" .) "serviceaccount") .Values.serviceAccountMode.allowed -}}
+true
+{{- end -}}
 {{- end -}}
 
 {{/* Whether the sync evicts Pods that are stuck: only Pods of mode serviceaccount are. */}}
@@ -103,7 +110,8 @@ none
 {{- $kinds := list -}}
 {{- range .Values.workloadKinds -}}
 {{- $parts := splitList "/" (first (splitList ":" .)) -}}
-{{- $kinds = append $kinds (dict "group" (index $parts 0) "version" (index $parts 1) "plural" (index $parts 2) "kind" (index $parts 3)) -}}
+{{- $kinds = append $kinds (dict
+  "group" (index $parts 0) "version" (index $parts 1) "plural" (index $parts 2) "kind" (index $parts 3)) -}}
 {{- end -}}
 {{- $kinds | toYaml -}}
 {{- end -}}
@@ -130,7 +138,8 @@ none
 
 {{/* A policy file with the release's labels and account. Arguments: root, file. */}}
 {{- define "regcred.policy" -}}
-{{- $text := .root.Files.Get .file | replace "system:serviceaccount:regcred-system:regcred-sync" (include "regcred.account" .root) -}}
+{{- $account := include "regcred.account" .root -}}
+{{- $text := .root.Files.Get .file | replace "system:serviceaccount:regcred-system:regcred-sync" $account -}}
 {{- $policy := fromYaml $text -}}
 {{- $_ := set $policy.metadata "labels" (include "regcred.labels" .root | fromYaml) -}}
 {{- $policy | toYaml -}}
@@ -142,7 +151,13 @@ none
 
 {{/* A value `image` as one name. The digest overrides the tag. */}}
 {{- define "regcred.imageOf" -}}
-{{ .image.repository }}{{ if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .version }}{{ end }}
+{{ .image.repository }}
+{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .version }}{{ end }}
+{{- end -}}
+
+{{/* The mount path of this cluster's sign-in method in Vault. */}}
+{{- define "regcred.authMount" -}}
+{{- .Values.vault.authMount | default (printf "regcred-cluster-%s" .Values.cluster) -}}
 {{- end -}}
 
 {{- define "regcred.vaultPort" -}}
@@ -151,7 +166,8 @@ none
 {{- if $port -}}{{ trimPrefix ":" $port }}{{- else if eq $url.scheme "http" -}}80{{- else -}}443{{- end -}}
 {{- end -}}
 
-{{/* The Pod of the Deployment, of the CronJob and of the test. Arguments: root, args, server (whether it serves HTTP), restart. */}}
+{{/* The Pod of the Deployment, of the CronJob and of the test. Arguments: root, args, server (whether it
+     serves HTTP), restart. */}}
 {{- define "regcred.podSpec" -}}
 {{- $ := .root -}}
 serviceAccountName: {{ include "regcred.serviceAccount" $ | quote }}
@@ -252,7 +268,7 @@ volumes:
 - name: REGCRED_VAULT_MOUNT
   value: {{ .Values.vault.mount | quote }}
 - name: REGCRED_VAULT_AUTH_MOUNT
-  value: {{ .Values.vault.authMount | default (printf "regcred-cluster-%s" .Values.cluster) | quote }}
+  value: {{ include "regcred.authMount" . | quote }}
 - name: REGCRED_VAULT_ROLE
   value: {{ .Values.vault.role | quote }}
 - name: REGCRED_VAULT_TOKEN_FILE

@@ -1,4 +1,4 @@
-// All that needs a script: copying, times in the reader's zone, and looking for the outcome of what was asked.
+// Copy buttons, times in the reader's time zone, and polling for the outcome of a request.
 "use strict";
 
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
@@ -31,7 +31,7 @@ document.querySelector("[data-focus]")?.focus();
 const watched = document.querySelector("[data-watch]");
 if (watched) {
   const until = Date.now() + 10 * 60 * 1000;
-  const look = async () => {
+  const poll = async () => {
     try {
       const answer = await fetch(watched.dataset.watch, { redirect: "error" });
       const update = await answer.json();
@@ -41,9 +41,9 @@ if (watched) {
       }
       watched.querySelector("[data-status]").textContent = update.text;
     } catch {
-      // The next look may fare better.
+      // The next poll may succeed.
     }
-    if (Date.now() < until) setTimeout(look, 3000);
+    if (Date.now() < until) setTimeout(poll, 3000);
   };
-  setTimeout(look, 2000);
+  setTimeout(poll, 2000);
 }
