@@ -21,6 +21,7 @@ from regcred.vault.platform.plan import ChangeKind, desired, desired_project, pl
 from regcred.vault.platform.resource import Resource, ResourceKind
 from regcred.vault.platform.server import PlatformServer
 from regcred.vault.platform.writer import PlatformWriter
+from regcred.wiring import cli as wiring
 
 PEM = "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----"
 ARN = "arn:aws:iam::123456789012:role/regcred-rotate"
@@ -487,3 +488,25 @@ def test_events_add_a_policy_to_each_cluster_and_to_each_projects_readers(platfo
     assert eventful[role]["token_policies"] == ["regcred-sync", "regcred-sync-events"]
     group = Resource(ResourceKind.GROUP, "regcred-readers-payments")
     assert eventful[group]["policies"] == ["regcred-reader-events-payments", "regcred-readers-payments"]
+
+
+@pytest.mark.parametrize(
+    ("option", "variable"), [(Path(), None), (None, "."), (None, "./"), (Path("sub/.."), "/nowhere")]
+)
+def test_a_declaration_in_the_current_folder_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: Path | None, variable: str | None
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "platform.yaml").write_text("mount: {path: from-this-folder}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VAULT_ADDR", "https://vault.example.com")
+    monkeypatch.setenv("VAULT_TOKEN", "s.token")
+    monkeypatch.setenv("REGCRED_PLATFORM", variable or "")
+    assert wiring.platform(option).platform.declaration.mount.path == "from-this-folder"
+
+
+def test_an_empty_variable_names_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_ADDR", "https://vault.example.com")
+    monkeypatch.setenv("VAULT_TOKEN", "s.token")
+    monkeypatch.setenv("REGCRED_PLATFORM", "")
+    assert wiring.platform(None).platform.declaration.mount.path == "regcred"

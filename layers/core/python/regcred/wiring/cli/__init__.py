@@ -180,9 +180,10 @@ def platform(directory: Path | None, around: Around = silently) -> OwnPlatform:
     from regcred.vault.platform import default_directory, load
 
     own = connection(os.environ, Path.home())
-    named = directory or Path(os.environ.get("REGCRED_PLATFORM", ""))
-    declared = load(named if named != Path() else default_directory())
-    if named == Path() and own.mount != declared.declaration.mount.path:
+    if directory is None and (named := os.environ.get("REGCRED_PLATFORM")):
+        directory = Path(named)
+    declared = load(default_directory() if directory is None else directory)
+    if directory is None and own.mount != declared.declaration.mount.path:
         mount = declared.declaration.mount.model_copy(update={"path": own.mount})
         declared = declared.with_declaration(mount=mount)
     waiting = partial(around, f"Vault at {own.server.addr}")
