@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from documents import ROOT, marked
 from real.controlplane import Cluster
 
@@ -262,3 +263,38 @@ def test_an_annotated_namespace_is_granted_for_a_tool_that_reads_the_secret_by_n
     namespace("flux-system")
     for command in commands("docs/recipes.md"):
         reader.type(command)
+
+
+def test_the_lines_after_the_demo_show_the_state_of_the_workload(
+    guides: Stack, tmp_path: Path, namespace: Callable[[str], str]
+) -> None:
+    deploy_shop(guides.kubernetes, namespace("shop"))
+    reader = Reader(guides, tmp_path)
+    source, *rest = commands("docs/start.md")
+    for command in rest:
+        reader.type(f"{source.replace('.local', str(guides.directory))}; {command}")
+
+
+def test_a_system_registry_is_set_up_and_its_key_is_rotated(guides: Stack, tmp_path: Path) -> None:
+    declaration = yaml.safe_load((ROOT / "infra" / "vault" / "platform.yaml").read_text())
+    keys = [guides.kubernetes.service_account_public_key]
+    issuer = guides.kubernetes.service_account_issuer
+    trust = {"issuer": issuer, "public_keys": keys, "token_service_account": "regcred-token"}
+    (tmp_path / "platform.yaml").write_text(
+        yaml.safe_dump(declaration | {"system_registry": True, "clusters": {"local": trust}})
+    )
+    reader = Reader(guides, tmp_path)
+    with temporary_vault() as vault:
+        reader.variables = {"VAULT_ADDR": vault.addr, "VAULT_TOKEN": vault.root_token}
+        reader.variables["REGCRED_PLATFORM"] = "."
+        reader.type("regcred platform apply")
+        init, keys_to_file, rotate, show, retire = commands("docs/system-registry.md")
+        reader.type(init.replace("https://<uuid>.tokens.sts.global.api.aws", "https://issuer.example.com"))
+        reader.type(keys_to_file)
+        reader.type(rotate)
+        published = [
+            {key["kid"] for key in json.loads(text)["keys"]}
+            for text in ((tmp_path / "jwks.json").read_text(), reader.type(show))
+        ]
+        assert published[0] < published[1]
+        assert "nothing to withdraw" in reader.type(f"{retire} 2>&1")
