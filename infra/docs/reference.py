@@ -262,9 +262,9 @@ def names_in_a_cluster() -> str:
             "# Annotations and labels",
             table(("Name", "Where", "Meaning"), rows),
             (
-                f"At most {annotations.KEYS} annotations of one object and {annotations.KEYS} references "
-                f"count. The Secret of a reference is named `{MAIN.secret_name}` for `{MAIN}`, and has the "
-                f"label `{annotations.MANAGED_BY}: {annotations.MANAGER}`."
+                f"At most {annotations.KEYS_MAX} annotations of one object and {annotations.KEYS_MAX} "
+                f"references count. The Secret of a reference is named `{MAIN.secret_name}` for `{MAIN}`, "
+                f"and has the label `{annotations.MANAGED_BY}: {annotations.MANAGER}`."
             ),
         ]
     )
